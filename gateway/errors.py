@@ -1,0 +1,263 @@
+"""What can go wrong with a request, and the rule that names an upstream's failure.
+
+Exception
+├── UpstreamError          one attempt failed; lives between adapter and engine, never reaches a client
+└── GatewayError           what a client or an embedding program gets; owns an HTTP status
+    ├── BadRequest         400, or the status given: the request itself is at fault
+    ├── UnknownModel       404
+    ├── HookFailed         500
+    ├── UpstreamFailed     no target answered: 429, 502, 503 or 504
+    ├── UpstreamRefused    the upstream's own status and body are the answer
+    ├── StreamBroken       a stream broke after commit
+    ├── ConfigError        the config file has problems
+    └── UsageError         the environment or the command line is wrong
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final
+
+from gateway.types import EMPTY, Attempt, Json, JsonObject, Kind, Problem
+
+
+class UpstreamError(Exception):
+    """One attempt failed. `str()` names the kind and status only: bodies may hold prompts and keys."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        retry_after_s: float | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] = EMPTY,
+        reused_connection: bool = False,
+    ) -> None:
+        super().__init__(f"{kind} (status {status})" if status else str(kind))
+        self.kind = kind
+        self.status = status
+        self.code = code
+        """The error body's `code`, or its `type`; for the log."""
+        self.retry_after_s = retry_after_s
+        """Seconds the upstream asked to wait; None when it did not say."""
+        self.body = body
+        """The upstream's JSON error body, for the failures that pass through. Never logged."""
+        self.headers = headers
+        """What may go back to the client with the body."""
+        self.reused_connection = reused_connection
+        """A pooled connection died before a byte came back: says nothing about the target's health."""
+
+
+class GatewayError(Exception):
+    """The root of what this gateway raises to its callers. `str(exc)` is safe to show."""
+
+    status: int = 500
+    code: ClassVar[str] = "gateway_error"
+    type: ClassVar[str] = "gateway_error"
+
+    def __init__(self, message: str, *, param: str | None = None, attempts: Sequence[Attempt] = ()) -> None:
+        super().__init__(message)
+        self.param = param
+        self.attempts = tuple(attempts)
+        self.headers: Mapping[str, str] = EMPTY
+        """Response headers that go with the error, such as `retry-after`."""
+
+    def envelope(self) -> JsonObject:
+        """Return OpenAI's error envelope, with our `attempts` where any were made."""
+        error: JsonObject = {"message": str(self), "type": self.type, "param": self.param, "code": self.code}
+        if self.attempts:
+            error["attempts"] = [attempt.public() for attempt in self.attempts]
+        return {"error": error}
+
+
+class BadRequest(GatewayError):
+    """The request is at fault and no target would change that."""
+
+    status = 400
+    code = "bad_request"
+    type = "invalid_request_error"
+
+
+class UnknownModel(GatewayError):
+    """The request names an alias that the table does not have."""
+
+    status = 404
+    code = "model_not_found"
+    type = "invalid_request_error"
+
+
+class HookFailed(GatewayError):
+    """A hook raised, took too long, or gave back something that is not a dict."""
+
+    status = 500
+    code = "hook_failed"
+
+
+class UpstreamFailed(GatewayError):
+    """No target answered."""
+
+    status = 502
+    code = "upstream_failed"
+    type = "upstream_error"
+
+    def __init__(
+        self, message: str, *, status: int, attempts: Sequence[Attempt], retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message, attempts=attempts)
+        self.status = status
+        if retry_after_s is not None:
+            self.headers = {"retry-after": str(max(1, round(retry_after_s + 0.5)))}
+
+
+class UpstreamRefused(GatewayError):
+    """The upstream refused in a way that is the client's to know: its status and body pass through."""
+
+    code = "upstream_refused"
+    type = "upstream_error"
+
+    def __init__(
+        self,
+        *,
+        status: int,
+        kind: Kind,
+        body: bytes | None,
+        attempts: Sequence[Attempt],
+        headers: Mapping[str, str] = EMPTY,
+    ) -> None:
+        super().__init__(f"the upstream refused the request: {kind}", attempts=attempts)
+        self.status = status
+        self.kind = kind
+        self.body = body
+        """The upstream's own error body, to send as it is; None when it had none."""
+        self.headers = headers
+
+
+class StreamBroken(GatewayError):
+    """A stream broke after its first content was handed out: no status and no other target can mend that."""
+
+    status = 502
+    code = "stream_broken"
+    type = "upstream_error"
+
+
+class ConfigError(GatewayError):
+    """The config file has problems; `problems` holds them all, in file order."""
+
+    status = 500
+    code = "config_error"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class UsageError(GatewayError):
+    """The environment or the command line is wrong, or the config file cannot be read; a command exits with 2."""
+
+    code = "usage_error"
+
+
+_KIND_OF_STATUS: Final[Mapping[int, Kind]] = {
+    401: Kind.AUTH,
+    402: Kind.BILLING,
+    403: Kind.AUTH,
+    404: Kind.NOT_FOUND,
+    408: Kind.TIMEOUT,
+    429: Kind.RATE_LIMIT,
+    503: Kind.OVERLOADED,
+    504: Kind.TIMEOUT,
+    529: Kind.OVERLOADED,
+}
+
+_KIND_OF_CODE: Final[Mapping[str, Kind]] = {
+    # OpenAI, https://platform.openai.com/docs/guides/error-codes
+    "insufficient_quota": Kind.BILLING,
+    "billing_hard_limit_reached": Kind.BILLING,
+    "billing_not_active": Kind.BILLING,
+    "context_length_exceeded": Kind.CONTEXT_WINDOW,
+    "content_policy_violation": Kind.CONTENT_FILTER,
+    "content_filter": Kind.CONTENT_FILTER,
+    "model_not_found": Kind.NOT_FOUND,
+    "rate_limit_exceeded": Kind.RATE_LIMIT,
+    "invalid_api_key": Kind.AUTH,
+    "server_error": Kind.SERVER_ERROR,
+    # Anthropic, https://docs.anthropic.com/en/api/errors
+    "authentication_error": Kind.AUTH,
+    "permission_error": Kind.AUTH,
+    "billing_error": Kind.BILLING,
+    "not_found_error": Kind.NOT_FOUND,
+    "rate_limit_error": Kind.RATE_LIMIT,
+    "api_error": Kind.SERVER_ERROR,
+    "timeout_error": Kind.TIMEOUT,
+    "overloaded_error": Kind.OVERLOADED,
+    "request_too_large": Kind.CONTEXT_WINDOW,
+    "invalid_request_error": Kind.BAD_REQUEST,
+}
+
+_REFINED: Final[Mapping[int, frozenset[Kind]]] = {
+    400: frozenset({Kind.CONTEXT_WINDOW, Kind.CONTENT_FILTER, Kind.NOT_FOUND, Kind.BILLING, Kind.AUTH}),
+    403: frozenset({Kind.BILLING, Kind.CONTENT_FILTER, Kind.RATE_LIMIT}),
+    413: frozenset({Kind.CONTEXT_WINDOW}),
+    422: frozenset({Kind.CONTEXT_WINDOW, Kind.CONTENT_FILTER}),
+    429: frozenset({Kind.BILLING}),
+    500: frozenset({Kind.OVERLOADED}),
+}
+"""Which kinds an error body may turn a status into; any other word of the body leaves the status' kind."""
+
+_CONTEXT_TEXT: Final = re.compile(
+    r"maximum context length|context window|prompt is too long|too many (input )?tokens|context.length.exceeded",
+    re.IGNORECASE,
+)
+
+
+def error_object(body: Json) -> JsonObject | None:
+    """Return the `error` object of a decoded body, or None when the body is not an error.
+
+    A bare string under `error` becomes `{"message": …}`; some OpenAI-wire servers answer so.
+    """
+    if not isinstance(body, dict) or not body.get("error"):
+        return None
+    error = body["error"]
+    return error if isinstance(error, dict) else {"message": str(error)}
+
+
+def error_code(error: JsonObject | None) -> str | None:
+    """Return the most telling word of an error object: its `code` when that is text, else its `type`."""
+    for key in ("code", "type"):
+        value = error.get(key) if error else None
+        if isinstance(value, str) and value:
+            return value[:64]
+    return None
+
+
+def classify(status: int | None, body: Json = None) -> Kind:
+    """Name the kind of a failure: status first, then the body's `code` and `type`, message text last.
+
+    `status` is None or below 400 for an error inside a response that began well; then the body alone decides,
+    and an error that says nothing we know is a `server_error`.
+    """
+    error = error_object(body)
+    named = _kinds_named(error)
+    if status is None or status < 400:
+        embedded = error.get("code") if error else None
+        if isinstance(embedded, str) and embedded.isdigit():
+            embedded = int(embedded)
+        if isinstance(embedded, int) and 400 <= embedded <= 599:
+            return classify(embedded, body)
+        return named[0] if named else Kind.SERVER_ERROR
+    kind = _KIND_OF_STATUS.get(status) or (Kind.SERVER_ERROR if status >= 500 else Kind.BAD_REQUEST)
+    allowed = _REFINED.get(status, frozenset())
+    for candidate in named:
+        if candidate in allowed:
+            return candidate
+    if kind is Kind.BAD_REQUEST and error and _CONTEXT_TEXT.search(str(error.get("message", ""))):
+        return Kind.CONTEXT_WINDOW
+    return kind
+
+
+def _kinds_named(error: JsonObject | None) -> list[Kind]:
+    words = (error.get("code"), error.get("type")) if error else ()
+    return [_KIND_OF_CODE[word] for word in words if isinstance(word, str) and word in _KIND_OF_CODE]

@@ -1,0 +1,148 @@
+"""The compiled, immutable routing table: everything a request needs, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from typing import Any, Final, Literal
+
+from gateway.types import EMPTY, FALLBACK_ON, RETRY_ON, Json, JsonObject, Kind, Limits, Target
+
+_MATCHED: Final = re.compile(r"[A-Za-z0-9._:@-]+(?:/[A-Za-z0-9._:@-]+)*")
+"""What a wildcard may match: a model's name, so that it cannot steer a URL."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """A callable that a request or its answer goes through."""
+
+    path: str
+    """The dotted path of the file, or the callable's name when it was added in code."""
+    call: Callable[[JsonObject], Any]
+    """Takes one dict; gives a dict back, or an awaitable of one when `is_async`."""
+    is_async: bool
+    timeout_s: float | None = None
+    """Async hooks only; None means no limit of its own."""
+    on_error: Literal["fail", "skip"] = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One target of a chain with its limits and parameters."""
+
+    target: Target
+    limits: Limits
+    retries: int = 0
+    """Extra attempts on this target after the first."""
+    params: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
+    """Override the request's; a value of None removes one. Provider, defaults, alias and step, merged."""
+    retry_on: frozenset[Kind] = RETRY_ON
+    fallback_on: frozenset[Kind] = FALLBACK_ON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamPolicy:
+    """How much of a stream is held back before anything is sent."""
+
+    hold: Literal["first_token", "full"] = "first_token"
+    max_bytes: int = 16 * 1024 * 1024
+    """The most that is held; beyond it the stream is an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What an alias means."""
+
+    alias: str
+    """As the file writes it; for a wildcard the pattern."""
+    steps: tuple[Step, ...]
+    """Never empty; steps that name another alias are resolved."""
+    pre: tuple[Hook, ...] = ()
+    """Hooks for every request first, then the alias' own."""
+    post: tuple[Hook, ...] = ()
+    deadline_s: float = 120.0
+    """From the request's arrival to commit, over all attempts."""
+    max_attempts: int = 8
+    """At least the number of steps."""
+    stream: StreamPolicy = field(default_factory=StreamPolicy)
+    description: str | None = None
+
+    def fill(self, matched: str) -> Route:
+        """Return this wildcard's route with `matched` in place of the star of every target."""
+        return replace(self, steps=tuple(_fill(step, matched) for step in self.steps))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingTable:
+    """The whole policy. Built by the compiler, swapped in by one assignment, never changed."""
+
+    generation: int
+    routes: Mapping[str, Route]
+    """Exact names."""
+    wildcards: Mapping[str, Route] = field(default_factory=lambda: EMPTY)
+    """By the text before the star."""
+    wildcard_lengths: tuple[int, ...] = ()
+    """The lengths of the keys of `wildcards`, longest first, each once."""
+    passthrough: Route | None = None
+    """Embedded use only: a route whose one target is `*`, for names the file does not have."""
+    capabilities: Mapping[str, object] = field(default_factory=lambda: EMPTY)
+    digest: str = ""
+    """SHA-256 of the file's bytes, in hex; empty without a file."""
+    source: str | None = None
+    """The path of the file, or None."""
+    loaded_at: float = 0.0
+    """Seconds since the epoch."""
+    config: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
+    """What the file says, with `${NAME}` as written and secrets masked."""
+    targets: tuple[Target, ...] = ()
+    """Every distinct target, in file order; a wildcard's with its star."""
+
+    def find(self, name: str) -> Route | None:
+        """Return the route for a client's `name`: the exact one, else the wildcard with the longest prefix."""
+        route = self.routes.get(name)
+        if route is not None:
+            return route
+        for length in self.wildcard_lengths:
+            wildcard = self.wildcards.get(name[:length]) if len(name) > length else None
+            if wildcard is not None:
+                matched = name[length:]
+                return wildcard.fill(matched) if is_model_name(matched) else None
+        if self.passthrough is not None and is_model_name(name):
+            return self.passthrough.fill(name)
+        return None
+
+    def close_names(self, name: str) -> list[str]:
+        """Return up to three aliases that look like `name`, best first. Bounded work for hostile names."""
+        return get_close_matches(name[:128], [alias for alias in self.routes if abs(len(alias) - len(name)) < 8], n=3)
+
+
+def is_model_name(text: str) -> bool:
+    """Tell whether a wildcard may carry `text` over: letters, digits, `. _ : @ -`, single slashes, no `..`."""
+    return ".." not in text and _MATCHED.fullmatch(text) is not None
+
+
+def _fill(step: Step, matched: str) -> Step:
+    target = step.target
+    if "*" not in target.name:
+        return step
+    name = target.name.replace("*", matched)
+    return replace(step, target=replace(target, name=name, model=target.model.replace("*", matched)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlay:
+    """What a program added in code on top of the file: it survives reloads and wins over the file."""
+
+    mappings: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    """Alias to its first target."""
+    fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)
+    """Alias to the targets after the first; repeats are left out."""
+    pre: tuple[Hook, ...] = ()
+    """Run after the file's hooks for every request and before an alias' own."""
+    post: tuple[Hook, ...] = ()
+    capabilities: Mapping[str, object] = field(default_factory=lambda: EMPTY)
+
+
+NO_OVERLAY: Final = Overlay()
