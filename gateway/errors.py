@@ -15,8 +15,10 @@ Exception
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from typing import ClassVar, Final
 
 from gateway.types import EMPTY, Attempt, Json, JsonObject, Kind, Problem
@@ -261,3 +263,30 @@ def classify(status: int | None, body: Json = None) -> Kind:
 def _kinds_named(error: JsonObject | None) -> list[Kind]:
     words = (error.get("code"), error.get("type")) if error else ()
     return [_KIND_OF_CODE[word] for word in words if isinstance(word, str) and word in _KIND_OF_CODE]
+
+
+def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Return the seconds that an upstream asks to wait, never below zero; None when it does not say.
+
+    `headers` has lower-case names (or ignores case); `now` is in seconds since the epoch. Read are `retry-after-ms`
+    (OpenAI's SDKs), then `retry-after` as seconds or as an HTTP date (RFC 9110, section 10.2.3).
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    text = headers.get("retry-after")
+    seconds = _number(text)
+    if seconds is not None or text is None:
+        return seconds
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text is not None else math.nan
+    except ValueError:
+        return None
+    return max(0.0, value) if math.isfinite(value) else None

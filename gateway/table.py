@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from gateway.types import EMPTY, FALLBACK_ON, RETRY_ON, Json, JsonObject, Kind, Limits, Target
 
@@ -146,3 +146,17 @@ class Overlay:
 
 
 NO_OVERLAY: Final = Overlay()
+
+
+class Tables(Protocol):
+    """Whoever holds the live table: the file's reloader, or a program's own."""
+
+    @property
+    def current(self) -> RoutingTable:
+        """The live table. Read it once per request and pass it down."""
+
+    def set_overlay(self, overlay: Overlay) -> None:
+        """Compile with `overlay` and swap the table in. Raises ConfigError, and keeps the old, when it has problems."""
+
+    def reload(self) -> object:
+        """Read the file again and swap the table if it changed. The live table stays when the file has problems."""

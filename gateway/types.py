@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -253,12 +253,25 @@ class Chunk:
     """The event as it came, blank line included; None when there is none or `data` was changed since."""
 
 
+class Chunks(Protocol):
+    """The events of one stream, in order. An async generator of chunks is one; `aclose()` closes the upstream."""
+
+    def __aiter__(self) -> Chunks:
+        """Return itself."""
+
+    async def __anext__(self) -> Chunk:
+        """Return the next event; StopAsyncIteration at the end."""
+
+    async def aclose(self) -> None:
+        """Close the stream, whole or not. Safe to call twice, and before the first event."""
+
+
 @dataclass(slots=True, kw_only=True)
 class ChunkStream:
     """An upstream's stream, open: its response headers have arrived. Whoever holds it closes `chunks`."""
 
-    chunks: AsyncGenerator[Chunk, None]
-    """Ends when the upstream ended; raises UpstreamError on any break. Not judged for wholeness here."""
+    chunks: Chunks
+    """Ends when the upstream ended; raises UpstreamError on any break. Adapters do not judge wholeness."""
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
 
 

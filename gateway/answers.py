@@ -1,0 +1,90 @@
+"""Judging what an upstream sent: is it an answer, does it hold content, is the stream whole? Plain code on dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import orjson
+
+from gateway.errors import UpstreamError, classify, error_code, error_object
+from gateway.types import Json, JsonObject, Kind, Operation
+
+_CONTENT_KEYS: Final = (
+    "content",
+    "reasoning_content",
+    "reasoning",
+    "tool_calls",
+    "function_call",
+    "refusal",
+    "audio",
+)
+"""Fields of a delta that carry content: text, reasoning, a tool call, a refusal, audio."""
+
+
+def judge_reply(operation: Operation, data: JsonObject) -> None:
+    """Raise UpstreamError when a plain reply with a good status is an error, or is no answer.
+
+    A chat answer has a choice with a finish reason, even with empty text; an embeddings answer has data.
+    """
+    raise_error(data)
+    if operation == "embeddings":
+        answered = isinstance(data.get("data"), list) and bool(data["data"])
+    else:
+        answered = any(choice.get("finish_reason") for choice in _choices(data))
+    if not answered:
+        raise UpstreamError(Kind.BAD_RESPONSE, status=200)
+
+
+def raise_error(data: JsonObject) -> None:
+    """Raise UpstreamError of its own kind when a body or event that came with a good status is an error."""
+    error = error_object(data)
+    if error is not None:
+        raise UpstreamError(classify(None, data), code=error_code(error), body=orjson.dumps({"error": error}))
+
+
+class StreamJudge:
+    """Follows one stream event by event."""
+
+    __slots__ = ("_finished", "_seen", "has_content", "usage")
+
+    def __init__(self) -> None:
+        self._seen: set[Json] = set()
+        self._finished: set[Json] = set()
+        self.has_content = False
+        """Content has come: text, reasoning, a tool call, a refusal or audio."""
+        self.usage: JsonObject | None = None
+
+    def see(self, data: JsonObject) -> None:
+        """Take the next event into account. Raises UpstreamError when it is an error."""
+        raise_error(data)
+        for choice in _choices(data):
+            index = choice.get("index", 0)
+            self._seen.add(index)
+            if choice.get("finish_reason"):
+                self._finished.add(index)
+            delta = choice.get("delta")
+            if not self.has_content and isinstance(delta, dict):
+                self.has_content = any(delta.get(key) for key in _CONTENT_KEYS)
+        usage = data.get("usage")
+        if isinstance(usage, dict):
+            self.usage = usage
+
+    @property
+    def is_whole(self) -> bool:
+        """Every choice that was begun has its finish reason, and there is at least one."""
+        return bool(self._seen) and self._seen <= self._finished
+
+
+def usage_of(data: JsonObject) -> JsonObject | None:
+    """Return the token counts that a plain reply carries, or None."""
+    usage = data.get("usage")
+    return usage if isinstance(usage, dict) else None
+
+
+def _choices(data: JsonObject) -> Iterator[JsonObject]:
+    choices = data.get("choices")
+    if isinstance(choices, list):
+        for choice in choices:
+            if isinstance(choice, dict):
+                yield choice

@@ -1,0 +1,322 @@
+"""Running a call: retries, fallbacks, limits, deadline and commit, for every adapter. Decisions are in `decisions`."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+import orjson
+
+from gateway.answers import StreamJudge, judge_reply, usage_of
+from gateway.decisions import GiveUp, Outcome, Plan, Try, Wait, fits, next_step, targets_left
+from gateway.errors import GatewayError, StreamBroken, UpstreamError, UpstreamFailed, UpstreamRefused
+from gateway.state import State, Ticket
+from gateway.table import Route, Step, StreamPolicy
+from gateway.types import (
+    Adapter,
+    Adapters,
+    Attempt,
+    Call,
+    CallReport,
+    Chunk,
+    Chunks,
+    ChunkStream,
+    Json,
+    Kind,
+    Operation,
+    Reply,
+    Target,
+)
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request, ready to be tried on targets."""
+
+    operation: Operation
+    route: Route
+    params: Mapping[str, Json]
+    headers: Mapping[str, str]
+    started_s: float
+    """When it arrived, on the event loop's clock."""
+    report: CallReport
+
+
+class HoldExceeded(GatewayError):
+    """A stream that is held back grew beyond the alias' `stream.max_bytes`."""
+
+    status = 502
+    code = "hold_exceeded"
+
+
+class Engine:
+    """Tries a route's targets until one answers. What outlives a call is in `state`."""
+
+    def __init__(self, *, adapters: Adapters, state: State) -> None:
+        self._adapters = adapters
+        self._state = state
+
+    async def complete(self, request: Request) -> Reply:
+        """Return the first plain answer. Raises GatewayError when there is none."""
+
+        async def attempt(adapter: Adapter, step: Step, ticket: Ticket, deadline_s: float) -> Reply:
+            limit_s = min(asyncio.get_running_loop().time() + step.limits.total_s, deadline_s)
+            reply = await _within(limit_s, adapter.complete(_call(request, step), deadline=limit_s))
+            judge_reply(request.operation, reply.data)
+            ticket.answered()
+            ticket.done()
+            return reply
+
+        reply = await self._run(request, attempt)
+        request.report.usage = usage_of(reply.data)
+        return reply
+
+    async def open_stream(self, request: Request) -> ChunkStream:
+        """Return the first stream that commits. Raises GatewayError when none does.
+
+        What is returned raises StreamBroken when the stream breaks afterwards, and ends only when it is whole.
+        """
+
+        async def attempt(adapter: Adapter, step: Step, ticket: Ticket, deadline_s: float) -> ChunkStream:
+            limits = step.limits
+            started_s = asyncio.get_running_loop().time()
+            end_s = None if limits.stream_total_s is None else started_s + limits.stream_total_s
+            commit_s = deadline_s if end_s is None else min(deadline_s, end_s)
+            first_s = min(commit_s, started_s + limits.first_token_s)
+            opened = await _within(first_s, adapter.stream(_call(request, step), deadline=first_s))
+            stream = _CommittedStream(opened.chunks, request.report, ticket, idle_s=limits.idle_s, end_s=end_s)
+            try:
+                await stream.hold(request.route.stream, first_s=first_s, commit_s=commit_s)
+            except BaseException:
+                await opened.chunks.aclose()
+                raise
+            ticket.answered()
+            return ChunkStream(chunks=stream, headers=opened.headers)
+
+        stream = await self._run(request, attempt)
+        request.report.first_content_s = asyncio.get_running_loop().time() - request.started_s
+        return stream
+
+    async def _run(self, request: Request, attempt: Callable[[Adapter, Step, Ticket, float], Awaitable[_T]]) -> _T:
+        """Obey `next_step` until an attempt succeeds. A successful `attempt` sees to its ticket itself."""
+        loop = asyncio.get_running_loop()
+        steps = request.route.steps
+        plan = Plan(steps, request.started_s + request.route.deadline_s, request.route.max_attempts)
+        targets = [step.target for step in steps]
+        outcomes: list[Outcome] = []
+        errors: list[UpstreamError] = []
+        while True:
+            now_s = loop.time()
+            resting = self._state.resting(targets, now_s=now_s)
+            decision = next_step(plan, outcomes, now_s=now_s, resting=resting)
+            if isinstance(decision, Wait):
+                await asyncio.sleep(decision.until_s - now_s)
+                continue
+            if isinstance(decision, GiveUp):
+                raise _failure(decision, outcomes, errors, request) from (errors[-1] if errors else None)
+            step = steps[decision.step]
+            adapter = self._adapters[step.target.endpoint.adapter]
+            ticket = self._state.begin(step.target, now_s=now_s, retry=decision.retry)
+            try:
+                await adapter.prepare()
+                now_s = loop.time()
+                result = await attempt(adapter, step, ticket, plan.deadline_s)
+            except UpstreamError as error:
+                _note(request.report, step.target, error.kind, error.status, loop.time() - now_s)
+                outcomes.append(self._failed(plan, outcomes, decision, ticket, error, now_s=loop.time()))
+                errors.append(error)
+                ticket.done()
+            except BaseException:
+                ticket.done()
+                raise
+            else:
+                _note(request.report, step.target, None, 200, loop.time() - now_s)
+                request.report.target = step.target
+                return result
+
+    def _failed(
+        self,
+        plan: Plan,
+        outcomes: Sequence[Outcome],
+        decision: Try,
+        ticket: Ticket,
+        error: UpstreamError,
+        *,
+        now_s: float,
+    ) -> Outcome:
+        """Record a failed attempt with its target's health and return it as an outcome."""
+        outcome = Outcome(
+            step=decision.step,
+            kind=error.kind,
+            ended_s=now_s,
+            retry_after_s=error.retry_after_s,
+            jitter=random.random(),  # noqa: S311 - spreads retries, keeps no secret
+            stale_connection=error.reused_connection,
+            last_resort=decision.last_resort,
+        )
+        too_long = not fits(plan, outcome, targets_left=targets_left(plan, [*outcomes, outcome]))
+        opened = ticket.failed(
+            error.kind,
+            now_s=now_s,
+            rest_s=error.retry_after_s if too_long else None,
+            counts=not error.reused_connection,
+        )
+        may_retry = not opened and self._state.may_retry(plan.steps[decision.step].target, now_s=now_s)
+        return outcome if may_retry else replace(outcome, may_retry=False)
+
+
+class _CommittedStream:
+    """A stream on its way to the client: what was held back until commit first, then the rest as it comes."""
+
+    def __init__(
+        self, source: Chunks, report: CallReport, ticket: Ticket, *, idle_s: float, end_s: float | None
+    ) -> None:
+        self._source = source
+        self._report = report
+        self._ticket = ticket
+        self._idle_s = idle_s
+        self._end_s = math.inf if end_s is None else end_s
+        self._judge = StreamJudge()
+        self._held: deque[Chunk] = deque()
+        self._ended = False
+        self._closed = False
+
+    async def hold(self, policy: StreamPolicy, *, first_s: float, commit_s: float) -> None:
+        """Take in events until the stream may commit. Raises UpstreamError while it still can fall over."""
+        size_bytes = 0
+        while not self._ended:
+            limit_s = min(self._idle_limit_s(), commit_s) if self._judge.has_content else first_s
+            chunk = await self._pull(limit_s)
+            if chunk is None:
+                return
+            self._held.append(chunk)
+            size_bytes += len(chunk.raw) if chunk.raw is not None else len(orjson.dumps(chunk.data, default=str))
+            if size_bytes > policy.max_bytes:
+                raise HoldExceeded(f"the stream was held back and grew beyond stream.max_bytes ({policy.max_bytes})")
+            if policy.hold == "first_token" and (self._judge.has_content or self._judge.is_whole):
+                return
+
+    def __aiter__(self) -> Chunks:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        if self._held:
+            return self._held.popleft()
+        try:
+            chunk = None if self._ended else await self._pull(self._idle_limit_s())
+        except UpstreamError as error:
+            raise self._broken(error) from error
+        if chunk is None:
+            await self.aclose()
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        """Close the upstream. The first call counts."""
+        if self._closed:
+            return
+        self._closed = self._ended = True
+        self._report.usage = self._judge.usage
+        try:
+            await self._source.aclose()
+        finally:
+            self._ticket.done()
+
+    async def _pull(self, limit_s: float) -> Chunk | None:
+        """Return the next event, judged; None at the end of a whole stream."""
+        try:
+            chunk = await _within(limit_s, anext(self._source))
+        except StopAsyncIteration:
+            if not self._judge.is_whole:
+                raise UpstreamError(Kind.BAD_RESPONSE, status=200) from None
+            self._ended = True
+            return None
+        if chunk.data is not None:
+            self._judge.see(chunk.data)
+        return chunk
+
+    def _idle_limit_s(self) -> float:
+        return min(asyncio.get_running_loop().time() + self._idle_s, self._end_s)
+
+    def _broken(self, error: UpstreamError) -> StreamBroken:
+        self._ticket.failed(error.kind, now_s=asyncio.get_running_loop().time())
+        attempts = self._report.attempts
+        attempts[-1] = replace(attempts[-1], kind=error.kind)
+        return StreamBroken(f"the stream of {attempts[-1].target} broke off: {error.kind}", attempts=attempts)
+
+
+async def _within(limit_s: float, awaitable: Awaitable[_T]) -> _T:
+    """Await until a point on the event loop's clock; passing it is an UpstreamError of kind `timeout`."""
+    timeout = asyncio.timeout_at(limit_s)
+    try:
+        async with timeout:
+            return await awaitable
+    except TimeoutError as error:
+        if timeout.expired():
+            raise UpstreamError(Kind.TIMEOUT) from error
+        raise
+
+
+def _call(request: Request, step: Step) -> Call:
+    return Call(
+        operation=request.operation,
+        target=step.target,
+        params=request.params,
+        overrides=step.params,
+        limits=step.limits,
+        headers=request.headers,
+    )
+
+
+def _note(report: CallReport, target: Target, kind: Kind | None, status: int | None, elapsed_s: float) -> None:
+    report.attempts.append(
+        Attempt(target=target.name, label=target.label, kind=kind, status=status, ms=elapsed_s * 1000)
+    )
+
+
+def _failure(
+    decision: GiveUp, outcomes: Sequence[Outcome], errors: Sequence[UpstreamError], request: Request
+) -> GatewayError:
+    """Return what the client gets when nothing answered (DESIGN section 4, last paragraph)."""
+    attempts = request.report.attempts
+    if errors:
+        last = errors[-1]
+        final = decision.reason == "stopped" or (
+            decision.reason == "exhausted" and last.kind in {Kind.CONTEXT_WINDOW, Kind.NOT_FOUND}
+        )
+        status = last.status if last.status and last.status >= 400 else _STATUS_OF_KIND.get(last.kind)
+        if final and status and last.kind not in {Kind.AUTH, Kind.BILLING}:
+            return UpstreamRefused(
+                status=status, kind=last.kind, body=last.body, attempts=attempts, headers=last.headers
+            )
+    kinds = {error.kind for error in errors}
+    retry_after_s = None
+    if kinds == {Kind.RATE_LIMIT}:
+        status = 429
+        retry_after_s = min((e.retry_after_s for e in errors if e.retry_after_s is not None), default=None)
+    elif decision.reason == "deadline":
+        status = 504
+    elif all(outcome.kind is Kind.OVERLOADED or outcome.last_resort for outcome in outcomes):
+        status = 503
+    else:
+        status = 502
+    tried = ", ".join(f"{attempt.target} {attempt.kind}" for attempt in attempts) or "no attempt was made"
+    passed = " before the deadline" if decision.reason == "deadline" else ""
+    message = f"no target of {request.route.alias!r} answered{passed}: {tried}"
+    return UpstreamFailed(message, status=status, attempts=attempts, retry_after_s=retry_after_s)
+
+
+_STATUS_OF_KIND: Final[Mapping[Kind, int]] = {
+    Kind.BAD_REQUEST: 400,
+    Kind.CONTENT_FILTER: 400,
+    Kind.CONTEXT_WINDOW: 400,
+    Kind.NOT_FOUND: 404,
+}
+"""The status of a refusal that came inside a response with a good one."""

@@ -1,0 +1,180 @@
+"""Health and counters of targets, in memory. Outlives tables: a reload forgets nothing about an unchanged target."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from gateway.types import CLIENT_FAULTS, Cooldown, JsonObject, Kind, Target
+
+MAX_TARGETS: Final = 10_000
+"""How many targets are remembered; wildcards could name any number. The least recently used idle ones go first."""
+
+MAX_REST_S: Final = 600.0
+"""The longest that an upstream's Retry-After keeps its target out of use."""
+
+BUDGET_WINDOW_S: Final = 10.0
+BUDGET_SHARE: Final = 0.2
+BUDGET_FLOOR: Final = 10
+"""Retries of one target within a window: a share of its attempts, and at least so many."""
+
+_NOTHING: Final[Mapping[int, float]] = MappingProxyType({})
+
+
+class State:
+    """What is known about targets. Used on the event loop only; points in time are on its clock, in seconds."""
+
+    def __init__(self) -> None:
+        self._targets: dict[tuple[str, str, str], _Health] = {}
+        self._resting: set[tuple[str, str, str]] = set()
+
+    def begin(self, target: Target, *, now_s: float, retry: bool = False) -> Ticket:
+        """Note that an attempt begins. Whoever holds the ticket calls `done()` on it, whatever happens.
+
+        An attempt of a target in cooldown is its probe: the outcome decides whether the cooldown ends.
+        """
+        identity = target.identity
+        health = self._targets.pop(identity, None) or _Health()
+        self._targets[identity] = health  # last in the dict: the most recently used
+        if len(self._targets) > MAX_TARGETS:
+            self._forget_idle()
+        health.in_flight += 1
+        health.count_attempt(now_s, retry=retry)
+        probe = health.open_until_s is not None and not health.probing
+        if probe:
+            health.probing = True
+        return Ticket(self, health, identity, target.endpoint.cooldown, probe=probe)
+
+    def resting(self, targets: Sequence[Target], *, now_s: float) -> Mapping[int, float]:
+        """Return the positions of those targets that should be left alone now, with when their rest ends."""
+        if not self._resting:
+            return _NOTHING
+        rests: dict[int, float] = {}
+        for position, target in enumerate(targets):
+            health = self._targets.get(target.identity)
+            if health is None or health.open_until_s is None:
+                continue
+            if health.open_until_s > now_s or health.probing:
+                rests[position] = max(health.open_until_s, now_s)
+        return rests
+
+    def may_retry(self, target: Target, *, now_s: float) -> bool:
+        """Tell whether the target's retry budget allows one more retry now."""
+        health = self._targets.get(target.identity)
+        return health is None or health.may_retry(now_s)
+
+    def snapshot(self, target: Target, now_s: float) -> JsonObject:
+        """Return what `/-/targets` shows of a target; `cooldown_ends_in_s` is None outside a cooldown."""
+        health = self._targets.get(target.identity) or _Health()
+        left_s = None if health.open_until_s is None else round(max(0.0, health.open_until_s - now_s), 3)
+        state = "ok" if left_s is None else "probing" if health.probing or left_s == 0 else "cooldown"
+        return {
+            "state": state,
+            "cooldown_ends_in_s": left_s,
+            "attempts": dict(health.attempts),
+            "in_flight": health.in_flight,
+        }
+
+    def _forget_idle(self) -> None:
+        for identity, health in list(self._targets.items()):
+            if len(self._targets) <= MAX_TARGETS:
+                return
+            if not health.in_flight:
+                del self._targets[identity]
+                self._resting.discard(identity)
+
+
+class Ticket:
+    """One attempt's hold on its target's health."""
+
+    __slots__ = ("_cooldown", "_health", "_identity", "_kind", "_probe", "_state")
+
+    def __init__(
+        self, state: State, health: _Health, identity: tuple[str, str, str], cooldown: Cooldown, *, probe: bool
+    ) -> None:
+        self._state = state
+        self._health = health
+        self._identity = identity
+        self._cooldown = cooldown
+        self._probe = probe
+        self._kind: Kind | str | None = None
+
+    def answered(self) -> None:
+        """The target answered; for a stream: it committed. Ends the cooldown that this attempt probed."""
+        self._kind = "ok"
+        if self._probe:
+            self._close()
+
+    def failed(self, kind: Kind, *, now_s: float, rest_s: float | None = None, counts: bool = True) -> bool:
+        """The attempt failed. Return True when the target is in cooldown because of it.
+
+        `rest_s` is a Retry-After too long to wait for: the target rests at once. `counts=False` is for a failure
+        that says nothing about the target, such as a pooled connection that had gone stale.
+        """
+        self._kind = kind
+        health = self._health
+        if rest_s is not None:
+            return self._open(now_s + min(rest_s, MAX_REST_S))
+        if kind in CLIENT_FAULTS or not counts:
+            if self._probe and counts:
+                self._close()
+            return False
+        if self._probe:
+            return self._open(now_s + self._cooldown.for_s)
+        health.failures.append(now_s)
+        while health.failures[0] <= now_s - self._cooldown.within_s:
+            health.failures.popleft()
+        if len(health.failures) >= self._cooldown.failures:
+            return self._open(now_s + self._cooldown.for_s)
+        return False
+
+    def done(self) -> None:
+        """The attempt is over, also when it was cancelled: then it says nothing about the target."""
+        health = self._health
+        health.in_flight -= 1
+        if self._kind is not None:
+            health.attempts[str(self._kind)] += 1
+        if self._probe:
+            health.probing = False
+
+    def _open(self, until_s: float) -> bool:
+        health = self._health
+        health.open_until_s = max(until_s, health.open_until_s or 0.0)
+        health.failures.clear()
+        self._state._resting.add(self._identity)
+        return True
+
+    def _close(self) -> None:
+        self._health.open_until_s = None
+        self._health.failures.clear()
+        self._health.probing = False
+        self._state._resting.discard(self._identity)
+
+
+class _Health:
+    __slots__ = ("attempts", "failures", "in_flight", "open_until_s", "probing", "retries", "tries", "window_s")
+
+    def __init__(self) -> None:
+        self.failures: deque[float] = deque()
+        self.open_until_s: float | None = None
+        self.probing = False
+        self.in_flight = 0
+        self.attempts: Counter[str] = Counter()
+        self.window_s = 0.0
+        self.tries = 0
+        self.retries = 0
+
+    def count_attempt(self, now_s: float, *, retry: bool) -> None:
+        if now_s - self.window_s >= BUDGET_WINDOW_S:
+            self.window_s, self.tries, self.retries = now_s, 0, 0
+        if retry:
+            self.retries += 1
+        else:
+            self.tries += 1
+
+    def may_retry(self, now_s: float) -> bool:
+        if now_s - self.window_s >= BUDGET_WINDOW_S:
+            return True
+        return self.retries < max(BUDGET_FLOOR, BUDGET_SHARE * self.tries)
