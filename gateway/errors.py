@@ -111,7 +111,7 @@ class UpstreamFailed(GatewayError):
         super().__init__(message, attempts=attempts)
         self.status = status
         if retry_after_s is not None:
-            self.headers = {"retry-after": str(max(1, round(retry_after_s + 0.5)))}
+            self.headers = {"retry-after": str(max(1, math.ceil(retry_after_s)))}
 
 
 class UpstreamRefused(GatewayError):

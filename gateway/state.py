@@ -26,7 +26,8 @@ _NOTHING: Final[Mapping[int, float]] = MappingProxyType({})
 class State:
     """What is known about targets. Used on the event loop only; points in time are on its clock, in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_targets: int = MAX_TARGETS) -> None:
+        self._max_targets = max_targets
         self._targets: dict[tuple[str, str, str], _Health] = {}
         self._resting: set[tuple[str, str, str]] = set()
 
@@ -38,7 +39,7 @@ class State:
         identity = target.identity
         health = self._targets.pop(identity, None) or _Health()
         self._targets[identity] = health  # last in the dict: the most recently used
-        if len(self._targets) > MAX_TARGETS:
+        if len(self._targets) > self._max_targets:
             self._forget_idle()
         health.in_flight += 1
         health.count_attempt(now_s, retry=retry)
@@ -79,7 +80,7 @@ class State:
 
     def _forget_idle(self) -> None:
         for identity, health in list(self._targets.items()):
-            if len(self._targets) <= MAX_TARGETS:
+            if len(self._targets) <= self._max_targets:
                 return
             if not health.in_flight:
                 del self._targets[identity]

@@ -1,0 +1,92 @@
+"""Naming an upstream's failure, and what a client may see of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.errors import UpstreamError, UpstreamFailed, classify, retry_after_s
+from gateway.types import Attempt, Json, Kind
+
+NOW = 1_700_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, None, Kind.BAD_REQUEST),
+        (400, {"error": {"code": "context_length_exceeded"}}, Kind.CONTEXT_WINDOW),
+        (400, {"error": {"code": "content_policy_violation"}}, Kind.CONTENT_FILTER),
+        (400, {"error": {"code": "content_filter"}}, Kind.CONTENT_FILTER),
+        (
+            400,
+            {"error": {"type": "invalid_request_error", "message": "prompt is too long: 9 > 8"}},
+            Kind.CONTEXT_WINDOW,
+        ),
+        (400, {"error": {"message": "the maximum context length is 8192 tokens"}}, Kind.CONTEXT_WINDOW),
+        (400, {"error": {"code": "rate_limit_exceeded"}}, Kind.BAD_REQUEST),
+        (400, "not an object", Kind.BAD_REQUEST),
+        (401, None, Kind.AUTH),
+        (402, None, Kind.BILLING),
+        (403, None, Kind.AUTH),
+        (404, {"error": {"code": "model_not_found"}}, Kind.NOT_FOUND),
+        (408, None, Kind.TIMEOUT),
+        (413, None, Kind.BAD_REQUEST),
+        (422, None, Kind.BAD_REQUEST),
+        (429, None, Kind.RATE_LIMIT),
+        (429, {"error": {"code": "insufficient_quota"}}, Kind.BILLING),
+        (429, {"error": {"type": "insufficient_quota", "code": None}}, Kind.BILLING),
+        (500, None, Kind.SERVER_ERROR),
+        (502, None, Kind.SERVER_ERROR),
+        (503, None, Kind.OVERLOADED),
+        (504, None, Kind.TIMEOUT),
+        (529, None, Kind.OVERLOADED),
+        (599, None, Kind.SERVER_ERROR),
+        (None, {"error": {"type": "overloaded_error"}}, Kind.OVERLOADED),
+        (200, {"error": {"code": 503}}, Kind.OVERLOADED),
+        (200, {"error": {"code": "402"}}, Kind.BILLING),
+        (200, {"error": {"message": "who knows"}}, Kind.SERVER_ERROR),
+        (200, {"error": {"code": 12}}, Kind.SERVER_ERROR),
+    ],
+)
+def test_the_status_gives_the_kind_and_the_body_refines_it(status: int | None, body: Json, kind: Kind) -> None:
+    assert classify(status, body) == kind
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "3"}, 3.0),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after": "-3"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "Tue, 14 Nov 2023 22:13:30 GMT"}, 10.0),
+        ({"retry-after": "Tue, 14 Nov 2000 22:13:30 GMT"}, 0.0),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after-ms": "x", "retry-after": "9"}, 9.0),
+    ],
+)
+def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after_s(headers, now=NOW) == seconds
+
+
+def test_the_text_of_an_upstream_error_holds_nothing_of_its_body() -> None:
+    error = UpstreamError(Kind.BAD_REQUEST, status=400, code="x", body=b'{"error": {"message": "sk-secret"}}')
+    assert str(error) == "bad_request (status 400)"
+
+
+def test_the_envelope_lists_the_attempts_without_upstream_text() -> None:
+    attempt = Attempt(target="openai/gpt-4o", label="openai/*", kind=Kind.RATE_LIMIT, status=429, ms=12.34)
+    error = UpstreamFailed("no target answered", status=429, attempts=[attempt], retry_after_s=1.2)
+    assert error.envelope() == {
+        "error": {
+            "message": "no target answered",
+            "type": "upstream_error",
+            "param": None,
+            "code": "upstream_failed",
+            "attempts": [{"target": "openai/gpt-4o", "kind": "rate_limit", "status": 429, "ms": 12.3}],
+        }
+    }
+    assert error.headers == {"retry-after": "2"}
