@@ -1,0 +1,330 @@
+"""A document to its config: judged by the JSON schema, variables expanded, then frozen specs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from gateway.masking import is_made_of_variables
+from gateway.shapes import SHAPE_CODES, Misfit, inline, misfits, misnamed
+from gateway.source import Document, in_file_order, mask_values
+from gateway.specs import (
+    AliasSpec,
+    Config,
+    CooldownSpec,
+    DefaultsSpec,
+    HookSpec,
+    HooksSpec,
+    LimitsSpec,
+    ProviderSpec,
+    StepSpec,
+    StreamSpec,
+    TimeoutSpec,
+)
+from gateway.types import EMPTY, Json, JsonObject, Kind, Problem, ScriptedOutcome, Secret
+from gateway.variables import Expander
+from gateway.yamltree import Node, Where
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+
+__all__ = ["SHAPE_CODES", "Judge", "dump", "schema", "seconds"]
+
+_UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def schema() -> JsonObject:
+    """Return the JSON schema of a config file: package data in a wheel, `schemas/` in a checkout."""
+    package = files("gateway")
+    inside = package / "schemas" / "routes.schema.json"
+    found = inside if inside.is_file() else package / ".." / "schemas" / "routes.schema.json"
+    loaded: JsonObject = json.loads(found.read_text(encoding="utf-8"))
+    return loaded
+
+
+def dump(document: Document) -> JsonObject:
+    """Return the file's values as written, variables unexpanded and secrets masked. `x-` keys are left out."""
+    return mask_values(document)
+
+
+def seconds(duration: str | float) -> float:
+    """Return a duration that the schema took in seconds."""
+    if isinstance(duration, str):
+        number, unit = duration[:-1], duration[-1:]
+        if duration.endswith("ms"):
+            number, unit = duration[:-2], "ms"
+        return float(number) * _UNIT_S[unit]
+    return float(duration)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rules:
+    """The schema, made ready. References are filled in: following them takes jsonschema most of its time."""
+
+    file: JsonObject
+    alias: JsonObject
+    alias_name: re.Pattern[str]
+    file_validator: Draft202012Validator
+    alias_validator: Draft202012Validator
+
+
+@cache
+def _rules() -> _Rules:
+    # Importing jsonschema takes longer than reading most files, and much that imports this never judges one.
+    from jsonschema import Draft202012Validator
+
+    whole = schema()
+    file = inline(whole, whole)
+    models = file["properties"]["models"]
+    return _Rules(
+        file=file,
+        alias=models["additionalProperties"],
+        alias_name=re.compile(models["propertyNames"]["pattern"]),
+        file_validator=Draft202012Validator(file),
+        alias_validator=Draft202012Validator(models["additionalProperties"]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """One entry of `models`, expanded."""
+
+    value: Json
+    seen: bytes
+    """What tells two values apart, variables and what they expand to included."""
+
+
+class Judge:
+    """Judges documents. Remembers the aliases of the last one, so that an unchanged alias is not judged again."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[Misfit, ...]] = {}
+        self._specs: dict[str, tuple[bytes, AliasSpec]] = {}
+
+    def read(
+        self, document: Document, *, environ: Mapping[str, str], strict_env: bool
+    ) -> tuple[Config | None, list[Problem]]:
+        """Return what the file says and all its problems, the document's own included, in file order.
+
+        There is no config when any problem is an error. With `strict_env` an unset variable in an `api_key` is one.
+        """
+        if document.root is None:
+            return None, in_file_order(list(document.problems))
+        expander = Expander(document, environ, strict_env=strict_env)
+        values, aliases, found = self._judge_file(document, expander)
+        problems = [*document.problems, *expander.problems]
+        problems += [document.problem(misfit.code, misfit.where, misfit.message, key=misfit.at_key) for misfit in found]
+        problems = in_file_order(problems)
+        if any(problem.severity == "error" for problem in problems):
+            return None, problems
+        return _config(values, self._models(aliases), document, expander.unset_keys), problems
+
+    def _judge_file(
+        self, document: Document, expander: Expander
+    ) -> tuple[JsonObject, dict[str, _Judged], list[Misfit]]:
+        """Return the expanded values, without and with `models`, and what the schema refuses in them."""
+        rules = _rules()
+        known = rules.file["properties"]
+        values: JsonObject = {}
+        aliases: dict[str, _Judged] = {}
+        found: list[Misfit] = []
+        nodes = document.root.children if document.root is not None else None
+        for key, node in nodes.items() if isinstance(nodes, dict) else ():
+            if key.startswith("x-"):
+                continue
+            if key == "models" and isinstance(node.children, dict):
+                values[key] = {}
+                aliases = self._judge_aliases(node.children, expander, found)
+            else:
+                values[key] = expander.value(node, (key,), known.get(key))
+        found += misfits(rules.file_validator, values, document.value)
+        return values, aliases, found
+
+    def _judge_aliases(self, nodes: Mapping[str, Node], expander: Expander, found: list[Misfit]) -> dict[str, _Judged]:
+        rules = _rules()
+        known: dict[bytes, tuple[Misfit, ...]] = {}
+        judged: dict[str, _Judged] = {}
+        for name, node in nodes.items():
+            if not rules.alias_name.search(name):
+                found.append(misnamed(("models", name), "aliasName"))
+            value = node.value
+            seen = orjson.dumps(value)
+            if node.variables:
+                value = expander.value(node, ("models", name), rules.alias)
+                seen += orjson.dumps(value)
+            faults = known.get(seen)
+            if faults is None:
+                faults = self._known.get(seen)
+                if faults is None:
+                    faults = misfits(rules.alias_validator, value, node.value, at=("models",))
+                known[seen] = faults
+            found += [replace(fault, where=("models", name, *fault.where)) for fault in faults]
+            judged[name] = _Judged(value, seen)
+        self._known = known
+        return judged
+
+    def _models(self, aliases: Mapping[str, _Judged]) -> Mapping[str, AliasSpec]:
+        """Return the aliases' specs; the very same objects for those that did not change."""
+        specs: dict[str, tuple[bytes, AliasSpec]] = {}
+        for name, judged in aliases.items():
+            old = self._specs.get(name)
+            specs[name] = (
+                old if old is not None and old[0] == judged.seen else (judged.seen, _alias(name, judged.value))
+            )
+        self._specs = specs
+        return MappingProxyType({name: spec for name, (_, spec) in specs.items()})
+
+
+def _config(values: JsonObject, models: Mapping[str, AliasSpec], document: Document, unset: set[Where]) -> Config:
+    providers = {
+        name: _provider(name, entry, document, unset=("providers", name, "api_key") in unset)
+        for name, entry in values.get("providers", {}).items()
+    }
+    return Config(
+        defaults=_defaults(values.get("defaults", {})),
+        providers=MappingProxyType(providers),
+        models=models,
+        hooks=_hooks(values.get("hooks")),
+        capabilities=_frozen(values.get("capabilities")),
+    )
+
+
+def _defaults(block: JsonObject) -> DefaultsSpec:
+    return DefaultsSpec(
+        limits=_limits(block),
+        deadline_s=_seconds(block.get("deadline")),
+        max_attempts=_whole(block.get("max_attempts")),
+        cooldown=_cooldown(block.get("cooldown")),
+        stream=_stream(block.get("stream")),
+    )
+
+
+def _provider(name: str, entry: JsonObject, document: Document, *, unset: bool) -> ProviderSpec:
+    key = entry.get("api_key")
+    node = document.node(("providers", name, "api_key"))
+    made = node is not None and isinstance(node.value, str) and is_made_of_variables(node.value)
+    return ProviderSpec(
+        name=name,
+        kind=entry.get("kind"),
+        base_url=entry.get("base_url"),
+        api_key=None if key is None or unset else Secret(key),
+        api_key_written=node.value if node is not None and made else None,
+        api_key_unset=unset,
+        api_key_file=entry.get("api_key_file"),
+        adapter=entry.get("adapter"),
+        headers=_frozen(entry.get("headers")),
+        params=_frozen(entry.get("params")),
+        cooldown=_cooldown(entry.get("cooldown")),
+        script=tuple(_outcome(outcome) for outcome in entry.get("script", ())),
+    )
+
+
+def _outcome(entry: JsonObject) -> ScriptedOutcome:
+    plain = ScriptedOutcome()
+    return ScriptedOutcome(
+        text=entry.get("text", plain.text),
+        status=int(entry.get("status", plain.status)),
+        retry_after_s=_seconds(entry.get("retry_after")),
+        delay_s=_seconds(entry.get("delay")) or 0.0,
+        cut=_whole(entry.get("cut")),
+        stall=_whole(entry.get("stall")),
+    )
+
+
+def _alias(name: str, value: Json) -> AliasSpec:
+    if not isinstance(value, dict):
+        return AliasSpec(name=name, chain=_chain([value] if isinstance(value, str) else value))
+    return AliasSpec(
+        name=name,
+        chain=_chain(value["chain"]),
+        description=value.get("description"),
+        hooks=_hooks(value.get("hooks")),
+        limits=_limits(value),
+        deadline_s=_seconds(value.get("deadline")),
+        max_attempts=_whole(value.get("max_attempts")),
+        stream=_stream(value.get("stream")),
+    )
+
+
+def _chain(steps: list[Json]) -> tuple[StepSpec, ...]:
+    return tuple(
+        StepSpec(target=step)
+        if isinstance(step, str)
+        else StepSpec(target=step.get("target"), alias=step.get("alias"), limits=_limits(step))
+        for step in steps
+    )
+
+
+def _limits(block: JsonObject) -> LimitsSpec:
+    timeout = block.get("timeout")
+    return LimitsSpec(
+        timeout=None if timeout is None else _timeout(timeout),
+        retries=_whole(block.get("retries")),
+        params=_frozen(block.get("params")),
+        retry_on=_kinds(block.get("retry_on")),
+        fallback_on=_kinds(block.get("fallback_on")),
+    )
+
+
+def _timeout(value: Json) -> TimeoutSpec:
+    if not isinstance(value, dict):
+        return TimeoutSpec(bare_s=seconds(value))
+    return TimeoutSpec(
+        connect_s=_seconds(value.get("connect")),
+        first_token_s=_seconds(value.get("first_token")),
+        idle_s=_seconds(value.get("idle")),
+        total_s=_seconds(value.get("total")),
+    )
+
+
+def _cooldown(block: JsonObject | None) -> CooldownSpec | None:
+    if block is None:
+        return None
+    return CooldownSpec(
+        failures=_whole(block.get("failures")),
+        within_s=_seconds(block.get("within")),
+        for_s=_seconds(block.get("for")),
+    )
+
+
+def _stream(block: JsonObject | None) -> StreamSpec | None:
+    return None if block is None else StreamSpec(hold=block.get("hold"), max_bytes=_whole(block.get("max_bytes")))
+
+
+def _hooks(block: JsonObject | None) -> HooksSpec:
+    if not block:
+        return HooksSpec()
+    pre, post = (tuple(_hook(entry) for entry in block.get(when, ())) for when in ("pre", "post"))
+    return HooksSpec(pre=pre, post=post)
+
+
+def _hook(entry: Json) -> HookSpec:
+    if isinstance(entry, str):
+        return HookSpec(path=entry)
+    return HookSpec(
+        path=entry["path"], timeout_s=_seconds(entry.get("timeout")), on_error=entry.get("on_error", "fail")
+    )
+
+
+def _kinds(names: list[str] | None) -> frozenset[Kind] | None:
+    return None if names is None else frozenset(map(Kind, names))
+
+
+def _seconds(duration: str | float | None) -> float | None:
+    return None if duration is None else seconds(duration)
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else int(number)
+
+
+def _frozen(mapping: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    return MappingProxyType(dict(mapping)) if mapping else EMPTY

@@ -1,0 +1,231 @@
+"""YAML text to plain values, each with its line and column.
+
+The tree itself is `gateway.yamltree`'s; here bytes become text, faults become Problems, and places get names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.masking import (
+    ENTRY_LISTS,
+    STARS,
+    Mask,
+    is_made_of_variables,
+    is_secret_key,
+    mask_key,
+    mask_text,
+    mask_written,
+    shows_key,
+)
+from gateway.types import Json, JsonObject, Problem, Severity
+from gateway.yamltree import LINE_BREAK, Fault, Node, Position, Where, read_tree
+
+MAX_BYTES: Final = 16 * 1024 * 1024
+_CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
+_LONGEST_KEY: Final = 200
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A config file as text understood: plain values with places, and what is wrong with the text itself."""
+
+    name: str
+    """The file's name as it was given."""
+    digest: str
+    """SHA-256 of the bytes, in hex."""
+    root: Node | None
+    """None when the text holds no mapping that could be judged further; `problems` then says why."""
+    problems: tuple[Problem, ...]
+    lines: tuple[str, ...] = field(repr=False)
+    mask: Mask = field(repr=False, compare=False)
+
+    @property
+    def value(self) -> JsonObject | None:
+        """The whole file as plain values, variables not expanded; None when there is nothing to judge. Read only."""
+        return None if self.root is None else self.root.value
+
+    def node(self, where: Where) -> Node | None:
+        """Return the node at a place, or None when the document has no such place."""
+        node = self.root
+        for part in where:
+            if node is None:
+                return None
+            children = node.children
+            if isinstance(children, dict):
+                node = children.get(part) if isinstance(part, str) else None
+            elif isinstance(children, list):
+                node = children[part] if isinstance(part, int) and 0 <= part < len(children) else None
+            else:
+                return None
+        return node
+
+    def position(self, where: Where) -> Position:
+        """Return where a value starts; for a place the file does not have, where the nearest one around it does.
+
+        What an anchor brought in stands where the anchor's text is, except the alias itself.
+        """
+        found: Position = (1, 1)
+        node = self.root
+        for depth in range(len(where) + 1):
+            if node is None:
+                break
+            found = (node.line, node.column)
+            node = self.node(where[: depth + 1])
+        return found
+
+    def key_position(self, where: Where) -> Position:
+        """Return where the key of a place starts, or the value's position when it has no key."""
+        parent = self.node(where[:-1]) if where else None
+        key = where[-1] if where else None
+        if parent is not None and isinstance(key, str) and key in parent.keys:
+            return parent.keys[key]
+        return self.position(where)
+
+    def problem(
+        self, code: str, where: Where, message: str, *, key: bool = False, severity: Severity = "error"
+    ) -> Problem:
+        """Make a Problem at a value, or with `key` at its key, with a masked excerpt of that line."""
+        line, column = self.key_position(where) if key else self.position(where)
+        return _problem(self.name, self.mask, (line, column), code, where, message, severity)
+
+
+def parse(data: bytes, *, name: str) -> Document:
+    """Read YAML. Never raises for bad input: `problems` of the result holds what is wrong with the text."""
+    digest = hashlib.sha256(data).hexdigest()
+    text, fault = _decode(data)
+    lines = tuple(LINE_BREAK.split(text))
+    mask = Mask(text, lines)
+    root, faults = read_tree(text) if fault is None else (None, [fault])
+    problems = tuple(_problem(name, mask, *fault) for fault in faults)
+    return Document(name=name, digest=digest, root=root, problems=problems, lines=lines, mask=mask)
+
+
+def in_file_order(problems: list[Problem]) -> list[Problem]:
+    """Return the problems by line and column, each fault of the text once however often an anchor repeats it."""
+    first: dict[tuple[int, int, str, str, str], Problem] = {}
+    for problem in problems:
+        path = "" if problem.line else problem.path
+        first.setdefault((problem.line, problem.column, problem.code, problem.message, path), problem)
+    return sorted(first.values(), key=lambda problem: (problem.line, problem.column))
+
+
+def written(where: Where) -> str:
+    """Return a place as problems print it, such as `models["team-a/*"].chain[1]`."""
+    text = ""
+    secret = ""
+    for key in where:
+        part = key if isinstance(key, int) else mask_key(key)
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif secret and not shows_key(secret, part):
+            text += f".{STARS}"
+        elif _PLAIN_NAME.fullmatch(part) and len(part) <= _LONGEST_KEY:
+            text += f".{part}" if text else part
+        else:
+            text += f"[{_quoted(part[:_LONGEST_KEY])}]"
+        if part in ("api_key", "headers"):
+            secret = secret or str(part)
+    return mask_text(text)
+
+
+def _quoted(text: str) -> str:
+    shown = json.dumps(text, ensure_ascii=False)
+    return shown if shown.isprintable() else json.dumps(text)
+
+
+def mask_values(document: Document) -> JsonObject:
+    """Return the document's values with `${NAME}` as written and secrets replaced by stars. `x-` keys are left out."""
+    if document.root is None or not isinstance(document.root.children, dict):
+        return {}
+    secrets: set[str] = set()
+    _collect_secrets(document.root, "", secrets, hidden=False)
+    children = document.root.children
+    return {
+        key: _masked(node, key, secrets, hidden=False) for key, node in children.items() if not key.startswith("x-")
+    }
+
+
+def _collect_secrets(node: Node, key: str, secrets: set[str], *, hidden: bool) -> None:
+    """Note every secret text: an anchor may have brought it to a place that does not look secret."""
+    if isinstance(node.children, dict):
+        for name, child in node.children.items():
+            _collect_secrets(child, name, secrets, hidden=hidden or _hides(key, name))
+    elif isinstance(node.children, list):
+        for child in node.children:
+            _collect_secrets(child, key, secrets, hidden=hidden)
+    elif hidden and isinstance(node.value, str) and not is_made_of_variables(node.value):
+        secrets.add(node.value)
+
+
+def _hides(parent: str, name: str) -> bool:
+    return parent not in ENTRY_LISTS and is_secret_key(name)
+
+
+def _masked(node: Node, key: str, secrets: set[str], *, hidden: bool) -> Json:
+    if isinstance(node.children, dict):
+        return {
+            mask_key(name): _masked(child, name, secrets, hidden=hidden or _hides(key, name))
+            for name, child in node.children.items()
+        }
+    if isinstance(node.children, list):
+        return [_masked(child, key, secrets, hidden=hidden) for child in node.children]
+    if not isinstance(node.value, str):
+        return STARS if hidden else node.value
+    if hidden or (node.value and node.value in secrets):
+        return mask_written(node.value)
+    return mask_text(node.value)
+
+
+def _problem(
+    name: str,
+    mask: Mask,
+    position: Position,
+    code: str,
+    where: Where,
+    message: str,
+    severity: Severity = "error",
+) -> Problem:
+    line, column = position
+    shown = mask.excerpt(line, column)
+    return Problem(
+        line=line,
+        column=column,
+        code=code,
+        path=written(where),
+        message=mask_text(message),
+        severity=severity,
+        source=name,
+        excerpt=None if shown is None else shown[0],
+        caret=None if shown is None else shown[1],
+    )
+
+
+def _decode(data: bytes) -> tuple[str, Fault | None]:
+    """Return the text, and what keeps it from being YAML at all."""
+    if len(data) > MAX_BYTES:
+        return "", ((1, 1), "file-too-large", (), f"the file has {len(data)} bytes; at most {MAX_BYTES} are read")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "", ((1, 1), "not-utf8", (), "the file is UTF-16; save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        text = data.decode("utf-8-sig", errors="replace")
+        before = data[: exc.start].decode("utf-8-sig")
+        return text, (_position_after(before), "not-utf8", (), f"byte 0x{data[exc.start]:02x} is not UTF-8")
+    if match := _CONTROL.search(text):
+        position = _position_after(text[: match.start()])
+        if match[0] == "\0":
+            return text, (position, "not-utf8", (), "a NUL byte; the file must be UTF-8 text")
+        return text, (position, "yaml-syntax", (), f"the control character U+{ord(match[0]):04X} cannot stand in YAML")
+    return text, None
+
+
+def _position_after(text: str) -> Position:
+    lines = LINE_BREAK.split(text)
+    return len(lines), len(lines[-1]) + 1
