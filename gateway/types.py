@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -256,7 +256,7 @@ class Chunk:
 class Chunks(Protocol):
     """The events of one stream, in order. An async generator of chunks is one; `aclose()` closes the upstream."""
 
-    def __aiter__(self) -> Chunks:
+    def __aiter__(self) -> AsyncIterator[Chunk]:
         """Return itself."""
 
     async def __anext__(self) -> Chunk:
@@ -327,6 +327,8 @@ class Problem:
     """The file's name as it was given."""
     excerpt: str | None = None
     """The line as the file has it, secrets masked."""
+    caret: int | None = None
+    """Where `column` stands in the excerpt, from 1, masking and cutting done; None where nobody said."""
 
     def __str__(self) -> str:
         where = f"{self.path}: " if self.path else ""

@@ -1,0 +1,170 @@
+"""Loading LiteLLM: late, quiet, and mended where it is broken. The only file that imports it.
+
+LiteLLM takes two seconds and 160 MB to import, fetches a price list over HTTPS, loads `.env` and prints banners. In a
+process of our own all of that is settled here. A host process keeps its settings: nothing of LiteLLM's public state is
+changed there, and its banners stay off stdout for our calls alone (see `_mute`).
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import importlib
+import inspect
+import logging
+import os
+import sys
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from types import MappingProxyType, ModuleType, SimpleNamespace
+from typing import Any, Final
+
+_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
+    {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"}
+)
+"""Read by LiteLLM while it is imported: no price list over HTTPS, no `.env`."""
+
+_PRINTERS: Final = (
+    "litellm.litellm_core_utils.exception_mapping_utils",
+    "litellm.litellm_core_utils.get_llm_provider_logic",
+)
+"""The modules that print banners on stdout unless the host set `litellm.suppress_debug_info`."""
+
+_connect_s: Final[ContextVar[float | None]] = ContextVar("gateway_litellm_connect_s", default=None)
+"""While one of our calls runs in this context: how many seconds its connection may take."""
+
+
+@contextlib.contextmanager
+def our_call(connect_s: float) -> Iterator[None]:
+    """Mark what LiteLLM does in this context as ours: no banners, and `connect_s` limits its connections."""
+    token = _connect_s.set(connect_s)
+    try:
+        yield
+    finally:
+        _connect_s.reset(token)
+
+
+def load(*, own_process: bool) -> ModuleType:
+    """Import LiteLLM, or take it as the host imported it, and make it ready. Blocks for seconds; run it in a thread."""
+    with _environment(restore=not own_process):
+        litellm = importlib.import_module("litellm")
+    mend_annotations(importlib.import_module("litellm.litellm_core_utils.model_param_helper"))
+    if own_process:
+        _settle(litellm)
+    else:
+        _mute()
+    return litellm
+
+
+@contextlib.contextmanager
+def _environment(*, restore: bool) -> Iterator[None]:
+    """Set what LiteLLM reads during import, where the user did not; a loaded LiteLLM no longer reads it."""
+    missing = [] if "litellm" in sys.modules else [name for name in _ENVIRONMENT if name not in os.environ]
+    os.environ.update({name: _ENVIRONMENT[name] for name in missing})
+    try:
+        yield
+    finally:
+        for name in missing if restore else ():
+            os.environ.pop(name, None)
+
+
+def _settle(litellm: Any) -> None:
+    """Set LiteLLM up in a process of our own.
+
+    The global `drop_params` stays off on purpose: every call passes its own, and with the global one LiteLLM sends a
+    request that was answered 422 a second time and then loses the error.
+    """
+    litellm.telemetry = False
+    litellm.suppress_debug_info = True
+    litellm.REPEATED_STREAMING_CHUNK_LIMIT = sys.maxsize
+    if "LITELLM_LOG" not in os.environ:
+        # Its log lines carry upstream text, and go to stderr in a format of their own.
+        logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
+    _limit_connections(importlib.import_module("litellm.llms.custom_httpx.aiohttp_transport"))
+    _refuse_resending(importlib.import_module("litellm.llms.custom_httpx.http_handler"))
+
+
+def _limit_connections(module: Any) -> None:
+    """Make every connection of our calls keep its limit: most of LiteLLM's providers know one timeout only."""
+    transport: Any = getattr(module, "LiteLLMAiohttpTransport", None)
+    if transport is None:
+        return
+    handle = transport.handle_async_request
+
+    async def handle_within_limit(self: Any, request: Any) -> Any:
+        connect_s = _connect_s.get()
+        if connect_s is not None:
+            timeout = {**request.extensions.get("timeout", {}), "connect": connect_s, "pool": connect_s}
+            request.extensions = {**request.extensions, "timeout": timeout}
+        return await handle(self, request)
+
+    transport.handle_async_request = handle_within_limit
+
+
+def _refuse_resending(module: Any) -> None:
+    """Keep LiteLLM from sending a request again after its connection was reset: retries are the engine's."""
+    handler: Any = getattr(module, "AsyncHTTPHandler", None)
+    if not hasattr(handler, "single_connection_post_request"):
+        return
+    send_again = handler.single_connection_post_request
+
+    async def refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
+        error = sys.exception()
+        if error is None or _connect_s.get() is None:
+            return await send_again(self, *args, **kwargs)
+        raise error
+
+    handler.single_connection_post_request = refuse
+
+
+def _mute() -> None:
+    """Keep LiteLLM's banners off a host's stdout without touching a setting.
+
+    The modules that print get a `print` of their own, which is silent while a call of ours runs and the builtin
+    otherwise: the host's calls print as before.
+    """
+    for name in _PRINTERS:
+        module: Any = importlib.import_module(name)
+        module.print = _print
+
+
+def _print(*args: Any, **kwargs: Any) -> None:
+    if _connect_s.get() is None:
+        builtins.print(*args, **kwargs)  # noqa: T201 - stands in for the builtin
+
+
+def mend_annotations(module: Any) -> None:
+    """Repair LiteLLM's `model_param_helper` where it fails on `__annotations__`; a sound one stays as it is.
+
+    Some releases read `__annotations__` of objects that have none on newer Pythons (a `Union` on 3.14), and then every
+    call fails. What is unreadable is replaced, in that module only, by a stand-in that holds the same field names.
+    """
+    helper = module.ModelParamHelper
+    if not _fails_on_annotations(getattr(helper, "_get_all_llm_api_params", None)):
+        return
+    for name, value in list(vars(module).items()):
+        if (isinstance(value, type) or typing.get_args(value)) and not hasattr(value, "__annotations__"):
+            setattr(module, name, SimpleNamespace(__annotations__=_annotations(value)))
+    for name in list(vars(helper)):
+        if name.startswith("_get_litellm_supported_") and _fails_on_annotations(getattr(helper, name)):
+            setattr(helper, name, staticmethod(set))
+
+
+def _fails_on_annotations(function: Callable[[], object] | None) -> bool:
+    try:
+        if function is not None:
+            function()
+    except AttributeError as error:
+        return "__annotations__" in str(error)
+    return False
+
+
+def _annotations(value: Any) -> dict[str, object]:
+    members = typing.get_args(value)
+    if members:
+        return {name: hint for member in members for name, hint in _annotations(member).items()}
+    try:
+        return dict(inspect.get_annotations(value))
+    except (TypeError, NameError, AttributeError):
+        return {}

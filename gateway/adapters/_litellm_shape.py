@@ -1,0 +1,219 @@
+"""What goes into LiteLLM and what comes out of it: keyword arguments from a call, plain dicts from its objects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from gateway.types import Call, Endpoint, Json, JsonObject, Operation
+
+CHAT_PARAMS: Final = frozenset(
+    {
+        "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "max_completion_tokens",
+        "max_tokens", "messages", "modalities", "n", "parallel_tool_calls", "prediction", "presence_penalty",
+        "prompt_cache_key", "prompt_cache_retention", "reasoning_effort", "response_format", "safety_identifier",
+        "seed", "service_tier", "stop", "store", "stream_options", "temperature", "thinking", "tool_choice", "tools",
+        "top_k", "top_logprobs", "top_p", "user", "verbosity", "web_search_options",
+    }
+)  # fmt: skip
+"""The model parameters of a chat request: what LiteLLM lists as OpenAI's, and `top_k`.
+
+Not among them is `metadata`: LiteLLM takes orders from it (`model_group` switches its router's behaviour on).
+"""
+
+EMBEDDING_PARAMS: Final = frozenset({"dimensions", "encoding_format", "input", "user"})
+
+_ALLOWED: Final[Mapping[Operation, frozenset[str]]] = MappingProxyType(
+    {"chat": CHAT_PARAMS, "embeddings": EMBEDDING_PARAMS}
+)
+
+_NULL_IN_ANSWER: Final = frozenset({"content", "finish_reason"})
+_NULL_IN_CHUNK: Final = frozenset({"finish_reason"})
+"""Fields that OpenAI's shape wants even when they are null; any other null is noise."""
+
+_PASSED_BACK: Final = re.compile(r"retry-after(-ms)?|x-ratelimit-.+|openai-.+")
+_UNFIT_MODEL: Final = re.compile(r"\.\.|[?#\\\s\x00-\x1f\x7f]")
+
+
+class NoRetries(int):
+    """A zero that is true.
+
+    LiteLLM's OpenAI embeddings read `max_retries or 2`, so that a plain zero means two hidden retries.
+    """
+
+    def __new__(cls) -> NoRetries:
+        """Return the zero."""
+        return super().__new__(cls, 0)
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def is_fit(model: str) -> bool:
+    """Tell whether a model's name cannot steer a URL: no `..`, `?`, `#`, backslash, blank or control character."""
+    return bool(model) and _UNFIT_MODEL.search(model) is None
+
+
+def request_kwargs(call: Call, *, key: str | None, stream: bool) -> dict[str, Any]:
+    """Return the keyword arguments of `acompletion` or `aembedding`, without the timeout.
+
+    Only allowed parameters of the request get in, as copies; the file's own parameters win over them unfiltered.
+    """
+    endpoint = call.target.endpoint
+    allowed = _ALLOWED[call.operation]
+    chosen = {**{name: value for name, value in call.params.items() if name in allowed}, **call.overrides}
+    kwargs = {name: _copy(value) for name, value in chosen.items() if value is not None}
+    if stream:
+        kwargs["stream"] = True
+    else:
+        kwargs.pop("stream_options", None)
+    if kwargs.get("tools"):
+        # Else LiteLLM looks for its own proxy's tools, for which it imports packages that are not installed.
+        kwargs["_skip_mcp_handler"] = True
+    kwargs |= {
+        "model": f"{endpoint.kind}/{call.target.model}" if endpoint.kind else call.target.model,
+        "max_retries": NoRetries() if call.operation == "embeddings" else 0,
+        "num_retries": 0,
+        "drop_params": True,
+    }
+    if endpoint.own_base_url:
+        kwargs["api_base"] = _api_base(endpoint)
+        kwargs["api_key"] = key or "none"
+    elif key:
+        kwargs["api_key"] = key
+    headers = {**endpoint.headers, **call.headers}
+    if headers:
+        kwargs["extra_headers"] = headers
+    return kwargs
+
+
+def _copy(value: Json) -> Json:
+    """Return plain dicts and lists of one's own: LiteLLM changes messages in place, and other targets come after it."""
+    if isinstance(value, Mapping):
+        return {name: _copy(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_copy(item) for item in value]
+    return value
+
+
+def _api_base(endpoint: Endpoint) -> str | None:
+    # LiteLLM adds `/v1/messages` to Anthropic's base URL, be there a `/v1` already or not.
+    base_url = endpoint.base_url
+    return base_url.removesuffix("/v1") if base_url and endpoint.kind == "anthropic" else base_url
+
+
+def answer_data(answer: Any) -> JsonObject:
+    """Return a plain answer as a dict in OpenAI's shape. A dict comes from a program's own stand-in for LiteLLM.
+
+    Such a dict may leave out a choice's `finish_reason`, as LiteLLM's own objects may: both then mean `stop`.
+    """
+    if isinstance(answer, dict):
+        data = dict(answer)
+        if isinstance(data.get("choices"), list):
+            data["choices"] = [_with_finish_reason(choice) for choice in data["choices"]]
+        return data
+    data = _without_nulls(_dumped(answer), keep=_NULL_IN_ANSWER)
+    model = _upstream_model(answer)
+    if model:
+        data["model"] = model
+    for choice in data.get("choices", ()):
+        for tool_call in choice.get("message", {}).get("tool_calls", ()):
+            tool_call.pop("index", None)
+    return data
+
+
+def chunk_data(item: Any, *, model: str | None) -> JsonObject:
+    """Return one event of a stream as a dict in OpenAI's shape. `model` is what the upstream named last, if it did."""
+    if isinstance(item, dict):
+        return dict(item)
+    data = _without_nulls(_dumped(item), keep=_NULL_IN_CHUNK)
+    reported = _upstream_model(item) or model
+    if isinstance(reported, str) and reported:
+        data["model"] = reported
+    if data.get("usage") and not any(_says_something(choice) for choice in data.get("choices", ())):
+        data["choices"] = []
+    return data
+
+
+def passed_back(headers: Any) -> dict[str, str]:
+    """Return the upstream's headers that may go back to the client; LiteLLM's own prefix is taken off."""
+    kept: dict[str, str] = {}
+    for name, value in headers.items() if isinstance(headers, Mapping) else ():
+        plain = str(name).lower().removeprefix("llm_provider-")
+        if _PASSED_BACK.fullmatch(plain) and value is not None:
+            kept[plain] = str(value)
+    return kept
+
+
+def headers_of(answer: Any) -> dict[str, str]:
+    """Return the headers of LiteLLM's answer or stream that may go back to the client."""
+    hidden = getattr(answer, "_hidden_params", None)
+    hidden = hidden if isinstance(hidden, dict) else {}
+    return passed_back(
+        hidden.get("headers") or getattr(answer, "_response_headers", None) or hidden.get("additional_headers")
+    )
+
+
+async def finished_dicts(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Pass on a stream that is a program's own stand-in for LiteLLM, with a finish reason where it has no such thing.
+
+    Dicts that nowhere have the key `finish_reason` are held back by one, so that the last can be given `stop`.
+    """
+    held: JsonObject | None = None
+    careful = False
+    try:
+        async for item in source:
+            careful = careful or not isinstance(item, dict) or _has_finish_reason(item)
+            if held is not None:
+                yield held
+            held = None if careful else item
+            if careful:
+                yield item
+    except Exception:
+        if held is not None:
+            yield held
+        raise
+    if held is not None:
+        yield {**held, "choices": [_with_finish_reason(choice) for choice in held.get("choices", ())]}
+
+
+def _dumped(item: Any) -> JsonObject:
+    data = item.model_dump()
+    if not isinstance(data, dict):
+        raise TypeError(f"LiteLLM answered with {type(item).__name__}, which is no object in OpenAI's shape")
+    return data
+
+
+def _without_nulls(value: JsonObject, *, keep: frozenset[str]) -> JsonObject:
+    tidy: JsonObject = {}
+    for name, field in value.items():
+        if isinstance(field, dict):
+            inner = _without_nulls(field, keep=keep)
+            if name != "provider_specific_fields" or any(item is not None for item in inner.values()):
+                tidy[name] = inner
+        elif isinstance(field, list) and field and isinstance(field[0], dict):
+            tidy[name] = [_without_nulls(item, keep=keep) if isinstance(item, dict) else item for item in field]
+        elif field is not None or name in keep:
+            tidy[name] = field
+    return tidy
+
+
+def _upstream_model(item: Any) -> str | None:
+    hidden = getattr(item, "_hidden_params", None)
+    model = hidden.get("provider_response_model") if isinstance(hidden, dict) else None
+    return model if isinstance(model, str) and model else None
+
+
+def _says_something(choice: JsonObject) -> bool:
+    delta = choice.get("delta") or {}
+    return bool(choice.get("finish_reason")) or any(value for name, value in delta.items() if name != "role")
+
+
+def _has_finish_reason(item: JsonObject) -> bool:
+    return any(isinstance(choice, dict) and "finish_reason" in choice for choice in item.get("choices") or ())
+
+
+def _with_finish_reason(choice: Json) -> Json:
+    return {"finish_reason": "stop", **choice} if isinstance(choice, dict) else choice

@@ -1,0 +1,158 @@
+"""A stream of LiteLLM's, watched: cut streams come to light, finish reasons come for every choice, closing closes."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from gateway.adapters._litellm_errors import map_error
+from gateway.adapters._litellm_module import our_call
+from gateway.adapters._litellm_shape import chunk_data, finished_dicts
+from gateway.errors import UpstreamError
+from gateway.types import Chunk, Chunks, JsonObject, Kind
+
+
+class LiteLLMChunks:
+    """The events of one open stream, as plain dicts. Whoever holds it closes it, also before the first event."""
+
+    def __init__(self, stream: Any, *, connect_s: float, key: str | None, choices: int, usage_wanted: bool) -> None:
+        self._stream = stream
+        self._connect_s = connect_s
+        self._key = key
+        self._usage_wanted = usage_wanted
+        self._tap = _tapped(stream) if choices > 1 else None
+        self._source = self._open()
+        self._last: JsonObject = {}
+        self._finished: set[int] = set()
+        self._pending: deque[JsonObject] = deque()
+        self._closed = False
+
+    def __aiter__(self) -> Chunks:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        if self._closed:
+            raise StopAsyncIteration
+        going_on = False
+        try:
+            data = await self._next()
+            going_on = True
+        finally:
+            if not going_on:
+                await self.aclose()
+        return Chunk(data=data)
+
+    async def aclose(self) -> None:
+        """Close the upstream's connection. The first call counts."""
+        if self._closed:
+            return
+        self._closed = True
+        raw = getattr(self._stream, "completion_stream", None)
+        for part in (self._stream, *_beneath(raw)):
+            close = getattr(part, "aclose", None)
+            if close is not None:
+                # What LiteLLM and its generators raise while they are torn down says nothing any more.
+                with contextlib.suppress(Exception):
+                    await close()
+
+    def _open(self) -> AsyncIterator[Any]:
+        source = aiter(self._stream)
+        return source if type(self._stream).__module__.startswith("litellm.") else finished_dicts(source)
+
+    async def _next(self) -> JsonObject:
+        while not self._pending:
+            item = await self._pull()
+            if item is None:
+                self._pending.extend(self._unfinished())
+                if not self._pending:
+                    raise StopAsyncIteration
+                break
+            data = chunk_data(item, model=getattr(self._stream, "_provider_response_model", None))
+            if data.get("usage") and data.get("choices") == []:
+                self._pending.extend(self._unfinished())
+                if self._usage_wanted:
+                    self._pending.append(data)
+                continue
+            self._watch(data)
+            self._pending.append(data)
+        return self._pending.popleft()
+
+    async def _pull(self) -> Any:
+        """Return the next item, or None at the end. LiteLLM runs, and prints, only in here."""
+        handled = sys.exception()
+        try:
+            with our_call(self._connect_s):
+                return await anext(self._source, None)
+        except Exception as error:
+            mapped = map_error(error, opened=True, key=self._key, handled=handled)
+            if mapped is error:
+                raise
+            raise mapped from (error if isinstance(mapped, UpstreamError) else None)
+
+    def _watch(self, data: JsonObject) -> None:
+        """Note finish reasons. One that LiteLLM made up, because the upstream's stream ended without, is a cut."""
+        self._last = data
+        finished = [choice.get("index", 0) for choice in _choices(data) if choice.get("finish_reason")]
+        self._finished.update(finished)
+        received = getattr(self._stream, "received_finish_reason", "unknown")
+        if finished and received is None and getattr(self._stream, "intermittent_finish_reason", None) is None:
+            raise UpstreamError(Kind.BAD_RESPONSE, status=200)
+
+    def _unfinished(self) -> Iterator[JsonObject]:
+        """Yield what LiteLLM leaves out: the finish reasons of the second and further choices."""
+        for index, reason in sorted(self._tap.reasons.items()) if self._tap else ():
+            if index not in self._finished:
+                self._finished.add(index)
+                yield {**self._last, "choices": [{"index": index, "delta": {}, "finish_reason": reason}]}
+
+
+class _FinishTap:
+    """Stands between LiteLLM and the stream beneath it, and notes each choice's finish reason."""
+
+    def __init__(self, source: Any) -> None:
+        self.reasons: dict[int, str] = {}
+        self._source = source
+        self._iterator = aiter(source)
+
+    def __aiter__(self) -> _FinishTap:
+        return self
+
+    async def __anext__(self) -> Any:
+        item = await anext(self._iterator)
+        for choice in getattr(item, "choices", None) or ():
+            reason = getattr(choice, "finish_reason", None)
+            if isinstance(reason, str):
+                self.reasons[getattr(choice, "index", 0)] = reason
+        return item
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+
+def _tapped(stream: Any) -> _FinishTap | None:
+    source = getattr(stream, "completion_stream", None)
+    if not hasattr(source, "__aiter__"):
+        return None
+    tap = _FinishTap(source)
+    stream.completion_stream = tap
+    return tap
+
+
+def _beneath(raw: Any) -> list[Any]:
+    """Return what LiteLLM's own closing forgets: the HTTP response under an iterator of its making.
+
+    The iterator holds httpx's generator of lines. Closing that is not enough when it never ran, so the response is
+    taken from it.
+    """
+    lines = getattr(raw, "streaming_response", None)
+    frame = getattr(lines, "ag_frame", None)
+    response = frame.f_locals.get("self") if frame is not None else None
+    return [part for part in (lines, response) if part is not None]
+
+
+def _choices(data: JsonObject) -> list[JsonObject]:
+    choices = data.get("choices")
+    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []

@@ -1,0 +1,119 @@
+"""Server-sent events as bytes: split a stream into whole events, read one event's data, write one.
+
+The grammar is https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream. Events keep the
+exact bytes they came in, blank line included, so that they can be passed on as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+DONE: Final = b"[DONE]"
+"""The data of the event that ends an OpenAI-wire stream."""
+
+MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
+"""The longest event a splitter takes unless told otherwise."""
+
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+# Atomic groups: a CR LF must never be taken for two line ends.
+_BLANK_LINE: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class EventTooLarge(ValueError):
+    """An event is longer than the splitter's limit."""
+
+
+class Splitter:
+    """Cuts a stream into events, however its bytes were divided. The events, joined, are the stream.
+
+    A blank line that follows no event is an event of its own. Where lines end in a bare CR, an event comes out with the
+    byte after it, because that might be an LF.
+    """
+
+    __slots__ = ("_limit", "_rest", "_saw_cr", "_searched")
+
+    def __init__(self, *, limit: int = MAX_EVENT_BYTES) -> None:
+        self._limit = limit
+        self._rest = bytearray()
+        self._searched = 0
+        self._saw_cr = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the events that `data` completes. Raises EventTooLarge; the splitter is of no use then."""
+        self._saw_cr = self._saw_cr or b"\r" in data
+        buffer: bytes | bytearray = data
+        if self._rest:
+            self._rest += data
+            buffer = self._rest
+        find_end = _end_of_any_event if self._saw_cr else _end_of_lf_event
+        events: list[bytes] = []
+        start, searched = 0, self._searched
+        while (end := find_end(buffer, start, searched)) > 0:
+            self._check(end - start)
+            events.append(bytes(buffer[start:end]))
+            start = searched = end
+        if buffer is not data:
+            del self._rest[:start]
+        elif start < len(data):
+            self._rest += data[start:]
+        self._check(len(self._rest))
+        # A blank line is at most four bytes, three of which may lie before what comes next.
+        self._searched = max(0, len(self._rest) - 3)
+        return events
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise EventTooLarge(f"an event is longer than {self._limit} bytes")
+
+    def flush(self) -> bytes | None:
+        """Return what is left when the stream has ended: a last event that may lack its blank line, or None."""
+        rest = bytes(self._rest)
+        self._rest.clear()
+        self._searched = 0
+        return rest or None
+
+
+def _end_of_lf_event(buffer: bytes | bytearray, start: int, searched: int) -> int:
+    """Return where the event that begins at `start` ends, or -1. For streams without any CR."""
+    if buffer.startswith(b"\n", start):
+        return start + 1
+    found = buffer.find(b"\n\n", searched)
+    return found + 2 if found >= 0 else -1
+
+
+def _end_of_any_event(buffer: bytes | bytearray, start: int, searched: int) -> int:
+    found = _LINE_END.match(buffer, start) or _BLANK_LINE.search(buffer, searched)
+    if found is None:
+        return -1
+    end = found.end()
+    undecided = end == len(buffer) and buffer[end - 1] == 0x0D
+    return -1 if undecided else end
+
+
+def event_data(event: bytes) -> bytes | None:
+    """Return an event's data, its lines joined by LF; None for a comment or an event that has none."""
+    one_line = event.endswith(b"\n\n") and event.find(b"\n") == len(event) - 2 and b"\r" not in event
+    if one_line and event.startswith(b"data:"):
+        return event[6:-2] if event[5] == 0x20 else event[5:-2]
+    return _field(event, b"data")
+
+
+def event_name(event: bytes) -> bytes | None:
+    """Return an event's `event` field; None where it has none."""
+    return _field(event, b"event") if b"event" in event else None
+
+
+def _field(event: bytes, name: bytes) -> bytes | None:
+    values = [
+        value.removeprefix(b" ")
+        for field, _, value in (line.partition(b":") for line in event.removeprefix(_BOM).splitlines())
+        if field == name
+    ]
+    return b"\n".join(values) if values else None
+
+
+def encode(data: bytes) -> bytes:
+    """Return the event that carries `data`, which is one line (JSON as orjson writes it)."""
+    return b"data: " + data + b"\n\n"

@@ -1,0 +1,55 @@
+"""What the tests of the relay share: a call of a scripted upstream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from gateway.adapters.relay import RelayAdapter
+from gateway.errors import UpstreamError
+from gateway.types import NO_KEY, Call, Endpoint, KeySource, Limits, Operation, Secret, Target
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+def a_call(
+    base_url: str | None,
+    *,
+    operation: Operation = "chat",
+    params: Mapping[str, Any] = MappingProxyType({"messages": MESSAGES}),
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+    headers: Mapping[str, str] = MappingProxyType({}),
+    endpoint_headers: Mapping[str, str] = MappingProxyType({}),
+    key: str | None = None,
+    key_required: bool = False,
+    connect_s: float = 5.0,
+) -> Call:
+    """Return a call of model `a` at a base URL."""
+    endpoint = Endpoint(
+        provider="up", kind="openai", adapter="relay", base_url=base_url, key_required=key_required,
+        api_key=KeySource(name="k", value=Secret(key)) if key else NO_KEY, headers=endpoint_headers,
+    )  # fmt: skip
+    return Call(
+        operation=operation,
+        target=Target(name="up/a", model="a", label="up/a", endpoint=endpoint),
+        params=params,
+        overrides=overrides,
+        limits=Limits(connect_s=connect_s, first_token_s=5.0, idle_s=5.0, total_s=5.0),
+        headers=headers,
+    )
+
+
+def soon(seconds: float = 5.0) -> float:
+    """Return a deadline."""
+    return asyncio.get_running_loop().time() + seconds
+
+
+async def failure_of(adapter: RelayAdapter, call: Call, *, stream: bool = False) -> UpstreamError:
+    """Make the call and return how it failed."""
+    with pytest.raises(UpstreamError) as caught:
+        await (adapter.stream(call, deadline=soon()) if stream else adapter.complete(call, deadline=soon()))
+    return caught.value
