@@ -1,0 +1,200 @@
+"""The operator's part of the HTTP surface: what runs, how the targets do, and reload. For this machine only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final, Protocol, TypeAlias
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from gateway.errors import BadRequest
+from gateway.server.exchange import EXCHANGE
+from gateway.server.guards import Forbidden, is_neighbour
+from gateway.state import State
+from gateway.table import Route, RoutingTable
+from gateway.types import JsonObject, Problem, Problems
+
+_FLAGS: Final[Mapping[str, bool]] = {"": False, "0": False, "false": False, "1": True, "true": True}
+
+_Answer: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
+
+
+class Report(Protocol):
+    """How one look at the config file ended."""
+
+    @property
+    def ok(self) -> bool:
+        """The file as it was read is what runs, or would run."""
+
+    @property
+    def at(self) -> float:
+        """Seconds since the epoch."""
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 of what was read, in hex; None when nothing could be read."""
+
+    @property
+    def problems(self) -> Problems:
+        """In file order."""
+
+    @property
+    def generation(self) -> int:
+        """Of the table that is live afterwards."""
+
+    @property
+    def changed(self) -> bool:
+        """A new table was swapped in."""
+
+
+class Reloads(Protocol):
+    """Whoever keeps the live table in step with its file."""
+
+    @property
+    def current(self) -> RoutingTable:
+        """The live table."""
+
+    @property
+    def last(self) -> Report:
+        """The latest look at the file that said anything new."""
+
+    def reload(self, *, force: bool, dry_run: bool) -> Report:
+        """Read and compile the file; swap unless `dry_run` or it is bad. Blocks."""
+
+    def disk(self) -> str | None:
+        """Return the digest of the file as it is on disk now. Blocks."""
+
+
+class Admin:
+    """Answers under `/-/`."""
+
+    def __init__(self, *, reloads: Reloads, state: State) -> None:
+        self._reloads = reloads
+        self._state = state
+
+    def routes(self) -> list[web.AbstractRouteDef]:
+        """Return the routes to add to the application."""
+        return [
+            web.get("/-/config", _for_neighbours(self.config)),
+            web.get("/-/targets", _for_neighbours(self.targets)),
+            web.post("/-/reload", _for_neighbours(self.reload)),
+        ]
+
+    async def config(self, request: web.Request) -> web.Response:
+        """`GET /-/config`: what runs, and whether the file on disk agrees."""
+        on_disk = await asyncio.to_thread(self._reloads.disk)
+        table, last = self._reloads.current, self._reloads.last
+        return request[EXCHANGE].answer(
+            {
+                "generation": table.generation,
+                "digest": table.digest,
+                "source": table.source,
+                "loaded_at": _time(table.loaded_at),
+                "disk": {"digest": on_disk, "in_sync": on_disk == table.digest},
+                "last_reload": {
+                    "ok": last.ok,
+                    "at": _time(last.at),
+                    "digest": last.digest,
+                    "problems": _rendered(last.problems),
+                },
+                "config": table.config,
+            }
+        )
+
+    async def targets(self, request: web.Request) -> web.Response:
+        """`GET /-/targets`: every target with its health and counters."""
+        table = self._reloads.current
+        now_s = asyncio.get_running_loop().time()
+        aliases = _aliases(table)
+        targets: list[JsonObject] = [
+            {
+                "target": target.name,
+                "adapter": target.endpoint.adapter,
+                "base_url": None if target.endpoint.base_url is None else masked_url(target.endpoint.base_url),
+                "aliases": aliases.get(target.identity, []),
+                **self._state.snapshot(target, now_s),
+            }
+            for target in table.targets
+        ]
+        return request[EXCHANGE].answer({"generation": table.generation, "targets": targets})
+
+    async def reload(self, request: web.Request) -> web.Response:
+        """`POST /-/reload`: compile and swap now, with `?dry_run=1` only compile; 422 when the file is bad."""
+        asked = request.query.get("dry_run", "").lower()
+        if asked not in _FLAGS:
+            raise BadRequest("dry_run must be 1 or 0", param="dry_run")
+        dry_run = _FLAGS[asked]
+        report = await asyncio.to_thread(self._reloads.reload, force=True, dry_run=dry_run)
+        exchange = request[EXCHANGE]
+        answer: JsonObject = {
+            "ok": report.ok,
+            "changed": report.changed,
+            "dry_run": dry_run,
+            "generation": report.generation,
+            "digest": report.digest,
+            "problems": _rendered(report.problems),
+        }
+        if report.ok:
+            return exchange.answer(answer)
+        exchange.error = "config_error"
+        count = sum(problem.severity == "error" for problem in report.problems)
+        message = f"the config file has {count} problem{'' if count == 1 else 's'}; the live table stays"
+        error = {"message": message, "type": "invalid_request_error", "param": None, "code": "config_error"}
+        return exchange.answer({"error": error, **answer}, status=422)
+
+
+def masked_url(url: str) -> str:
+    """Return `url` without what may be secret: its user-info and its query."""
+    parts = urlsplit(url)
+    _, at, host = parts.netloc.rpartition("@")
+    netloc = f"***@{host}" if at else host
+    return parts._replace(netloc=netloc, query="***" if parts.query else "").geturl()
+
+
+def _for_neighbours(handler: _Answer) -> _Answer:
+    """Return `handler` with a guard before it: peers from elsewhere are refused."""
+
+    async def guarded(request: web.Request) -> web.Response:
+        if not is_neighbour(request):
+            raise Forbidden("this path answers only on the machine that the gateway runs on")
+        return await handler(request)
+
+    return guarded
+
+
+def _rendered(problems: Problems) -> list[JsonObject]:
+    return [_render(problem) for problem in problems]
+
+
+def _render(problem: Problem) -> JsonObject:
+    return {
+        "line": problem.line,
+        "column": problem.column,
+        "code": problem.code,
+        "path": problem.path,
+        "message": problem.message,
+        "severity": problem.severity,
+        "source": problem.source,
+        "text": str(problem),
+    }
+
+
+def _aliases(table: RoutingTable) -> dict[tuple[str, str, str], list[str]]:
+    """Name the aliases that each target answers for, in file order."""
+    routes: list[Route] = [*table.routes.values(), *table.wildcards.values()]
+    named: dict[tuple[str, str, str], list[str]] = {}
+    for route in routes:
+        for identity in dict.fromkeys(step.target.identity for step in route.steps):
+            named.setdefault(identity, []).append(route.alias)
+    return named
+
+
+def _time(seconds: float) -> str | None:
+    return (
+        datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        if seconds
+        else None
+    )

@@ -1,0 +1,248 @@
+"""OpenAI's part of the HTTP surface, the probes and the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Final, assert_never
+
+import orjson
+from aiohttp import web
+
+from gateway.errors import BadRequest, GatewayError
+from gateway.provider import Provider
+from gateway.server.exchange import EXCHANGE, ClientGone, Exchange, Lifecycle, unexpected
+from gateway.telemetry import Metrics, traceparent
+from gateway.types import Chunk, ChunkStream, Json, JsonObject, Operation
+
+_STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+_DONE: Final = b"data: [DONE]\n\n"
+
+
+class SlowBody(BadRequest):
+    """The client did not send its body in time."""
+
+    status = 408
+    code = "body_timeout"
+
+
+class Endpoints:
+    """Answers model requests, model lists and probes."""
+
+    def __init__(
+        self,
+        *,
+        provider: Provider,
+        metrics: Metrics,
+        lifecycle: Lifecycle,
+        client_s: float,
+        before_scrape: Callable[[], None],
+    ) -> None:
+        """`client_s` is how long a client may take to send its body, or to read what waits for it.
+
+        `before_scrape` brings the metrics about the config file up to date.
+        """
+        self._provider = provider
+        self._metrics = metrics
+        self._lifecycle = lifecycle
+        self._client_s = client_s
+        self._before_scrape = before_scrape
+
+    def routes(self) -> list[web.AbstractRouteDef]:
+        """Return the routes to add to the application."""
+        return [
+            web.post("/v1/chat/completions", self.chat),
+            web.post("/v1/embeddings", self.embeddings),
+            web.get("/v1/models", self.models),
+            web.get("/v1/models/{name:.+}", self.model),
+            web.get("/healthz", self.healthz),
+            web.get("/readyz", self.readyz),
+            web.get("/metrics", self.scrape),
+        ]
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/chat/completions`, streaming when the body says so."""
+        exchange = request[EXCHANGE]
+        with self._lifecycle.call():
+            body = await _read_object(request, self._client_s)
+            exchange.report.generation = self._provider.tables.current.generation
+            check_body("chat", body)
+            if not body.get("stream"):
+                return await self._plain("chat", body, request, exchange)
+            exchange.stream = True
+            return await self._stream(body, request, exchange)
+
+    async def embeddings(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/embeddings`."""
+        exchange = request[EXCHANGE]
+        with self._lifecycle.call():
+            body = await _read_object(request, self._client_s)
+            exchange.report.generation = self._provider.tables.current.generation
+            check_body("embeddings", body)
+            return await self._plain("embeddings", body, request, exchange)
+
+    async def models(self, request: web.Request) -> web.Response:
+        """`GET /v1/models`: every alias but the wildcards."""
+        table = self._provider.tables.current
+        entries = [_model(name, route.steps[0].target.name, table.loaded_at) for name, route in table.routes.items()]
+        return request[EXCHANGE].answer({"object": "list", "data": entries})
+
+    async def model(self, request: web.Request) -> web.Response:
+        """`GET /v1/models/{name}`: one alias, or a name that a wildcard takes."""
+        name = request.match_info["name"]
+        target = self._provider.map_model_name(name)
+        return request[EXCHANGE].answer(_model(name, target, self._provider.tables.current.loaded_at))
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        """`GET /healthz`: the process is alive, also while it drains."""
+        return request[EXCHANGE].answer({"status": "ok"})
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        """`GET /readyz`: a table is loaded and the process is not draining."""
+        generation = self._provider.tables.current.generation
+        if self._lifecycle.draining or not generation:
+            word = "draining" if self._lifecycle.draining else "loading"
+            return request[EXCHANGE].answer({"status": word}, status=503)
+        return request[EXCHANGE].answer({"status": "ready", "generation": generation})
+
+    async def scrape(self, request: web.Request) -> web.Response:
+        """`GET /metrics` in Prometheus' format."""
+        self._before_scrape()
+        text, content_type = self._metrics.render(request.headers.get("Accept", ""))
+        return web.Response(body=text, headers=request[EXCHANGE].headers(content_type=content_type))
+
+    async def _plain(
+        self, operation: Operation, body: JsonObject, request: web.Request, exchange: Exchange
+    ) -> web.Response:
+        reply = await self._provider.answer(operation, body, report=exchange.report, headers=_upstream(request))
+        body_sent = reply.raw if reply.raw is not None else orjson.dumps(reply.data)
+        return web.Response(body=body_sent, headers=exchange.headers(reply.headers))
+
+    async def _stream(self, body: JsonObject, request: web.Request, exchange: Exchange) -> web.StreamResponse:
+        """Pass the chunks on and end with `[DONE]`, or with an error event and a connection that breaks off."""
+        stream = await self._provider.open_stream(body, report=exchange.report, headers=_upstream(request))
+        events = _EventStream(stream, request, exchange, client_s=self._client_s)
+        try:
+            async with aclosing(stream.chunks) as chunks:
+                async for chunk in chunks:
+                    await events.send(_encode(chunk))
+        except ClientGone:
+            raise
+        except Exception as exc:
+            if not events.response.prepared:
+                raise
+            await events.break_off(exc if isinstance(exc, GatewayError) else unexpected(exc, exchange))
+        else:
+            await events.send(_DONE)
+        return events.response
+
+
+def check_body(operation: Operation, body: JsonObject) -> None:
+    """Raise BadRequest for what no upstream could take; everything deeper is the upstream's to judge."""
+    if not isinstance(body.get("model"), str) or not body["model"]:
+        raise BadRequest("model must be a non-empty string", param="model")
+    match operation:
+        case "chat":
+            _check_messages(body.get("messages"))
+            _check_optional(body, "stream", bool, "true or false")
+            _check_optional(body, "stream_options", dict, "an object")
+        case "embeddings":
+            if not isinstance(body.get("input"), str | list):
+                raise BadRequest("input must be a string or a list", param="input")
+        case _:
+            assert_never(operation)
+
+
+def _check_messages(messages: Json) -> None:
+    if not isinstance(messages, list) or not messages:
+        raise BadRequest("messages must be a non-empty list", param="messages")
+    for position, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise BadRequest(f"messages[{position}] must be an object with a role", param="messages")
+
+
+def _check_optional(body: JsonObject, name: str, kind: type, words: str) -> None:
+    value = body.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise BadRequest(f"{name} must be {words}", param=name)
+
+
+async def _read_object(request: web.Request, within_s: float) -> JsonObject:
+    """Return the body, a JSON object. Raises BadRequest, and aiohttp's 413 beyond the limit."""
+    if (request.content_length or 0) > request.client_max_size:
+        raise web.HTTPRequestEntityTooLarge(request.client_max_size)
+    try:
+        async with asyncio.timeout(within_s):
+            data = await request.read()
+    except TimeoutError as exc:
+        raise SlowBody("the body did not arrive in time") from exc
+    except web.RequestPayloadError as exc:
+        raise BadRequest("the body does not arrive as its headers say") from exc
+    if not data:
+        raise BadRequest("the body is empty; it must be a JSON object")
+    try:
+        body = orjson.loads(data)
+    except orjson.JSONDecodeError as exc:
+        raise BadRequest(f"the body is not JSON: {exc.msg} at line {exc.lineno}, column {exc.colno}") from None
+    if not isinstance(body, dict):
+        raise BadRequest("the body must be a JSON object")
+    return body
+
+
+def _upstream(request: web.Request) -> dict[str, str]:
+    """Return the headers that go upstream."""
+    headers = {"x-request-id": request[EXCHANGE].report.request_id}
+    trace = traceparent(request.headers.get("Traceparent"))
+    if trace is not None:
+        headers["traceparent"] = trace
+    return headers
+
+
+def _model(name: str, first_target: str, loaded_at: float) -> JsonObject:
+    owner = first_target.partition("/")[0]
+    return {"id": name, "object": "model", "created": int(loaded_at), "owned_by": owner}
+
+
+class _EventStream:
+    """A response of server-sent events. It begins with the first event, so that an error before that has its status."""
+
+    def __init__(self, stream: ChunkStream, request: web.Request, exchange: Exchange, *, client_s: float) -> None:
+        headers = exchange.headers({**stream.headers, **_STREAM_HEADERS}, content_type="text/event-stream")
+        self.response = web.StreamResponse(headers=headers)
+        self._request = request
+        self._exchange = exchange
+        self._client_s = client_s
+
+    async def send(self, data: bytes) -> None:
+        """Write, and wait while the client is behind. Raises ClientGone when it is gone or stays behind."""
+        try:
+            async with asyncio.timeout(self._client_s):
+                if not self.response.prepared:
+                    await self.response.prepare(self._request)
+                await self.response.write(data)
+        except ConnectionError as exc:
+            raise ClientGone from exc
+        except TimeoutError as exc:
+            self._hang_up(at_once=True)
+            raise ClientGone from exc
+
+    async def break_off(self, exc: GatewayError) -> None:
+        """Tell the error within the stream, then close the connection before the body's end mark.
+
+        So no client can take it for a whole answer, whether it looks at the events or at HTTP only.
+        """
+        self._exchange.status, self._exchange.error = exc.status, exc.code
+        await self.send(b"data: " + orjson.dumps(exc.envelope()) + b"\n\n")
+        self._hang_up(at_once=False)
+
+    def _hang_up(self, *, at_once: bool) -> None:
+        transport = self._request.transport
+        if transport is not None:
+            transport.abort() if at_once else transport.close()
+
+
+def _encode(chunk: Chunk) -> bytes:
+    if chunk.raw is not None:
+        return chunk.raw
+    return b"data: " + orjson.dumps(chunk.data) + b"\n\n" if chunk.data is not None else b""

@@ -1,0 +1,257 @@
+"""Who may talk to the gateway: web pages' origins, host names, body types, and clients' keys."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+from socket import AF_UNIX, socket
+from typing import Final
+
+from aiohttp import web
+
+from gateway.errors import BadRequest, GatewayError, UsageError
+from gateway.types import EMPTY
+
+log = logging.getLogger(__name__)
+
+PREFLIGHT_AGE_S: Final = 600
+EXPOSED_HEADERS: Final = "x-request-id, x-gateway-target, x-gateway-attempts, x-gateway-generation, retry-after"
+
+_OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+_ADMIN: Final = "/-/"
+_LOCAL_NAMES: Final = frozenset({"localhost", "host.docker.internal"})
+"""Names that public DNS never answers for. The second is what Docker calls the machine it runs on."""
+
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s@?#]+", re.IGNORECASE)
+_PORT: Final = re.compile(r":\d*$")
+_CLIENT_NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+_KEY: Final = re.compile(r"[!-~]{1,512}")
+_SHA256: Final = re.compile(r"sha256:([0-9A-Fa-f]{64})")
+
+
+class Forbidden(GatewayError):
+    """The request comes from where it may not."""
+
+    status = 403
+    code = "forbidden"
+    type = "invalid_request_error"
+
+
+class Unauthorized(GatewayError):
+    """The request carries no key that the gateway knows."""
+
+    status = 401
+    code = "invalid_api_key"
+    type = "invalid_request_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.headers = {"www-authenticate": "Bearer"}
+
+
+class UnsupportedMediaType(BadRequest):
+    """The body is declared as something other than JSON."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class ClientKeys:
+    """The keys of a file, each with its client's name. Read again whenever the file changes.
+
+    One client per line: `name key`, or `name sha256:<64 hex digits>` with the SHA-256 of the key. A name may stand on
+    several lines, so that keys can be exchanged one after the other. Blank lines and those that begin with `#` are
+    left out. A changed file that is missing or malformed is logged once, and the keys read last stay in force.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp = _stamp(path)
+        self._names = _read_keys(path)
+
+    def name_of(self, key: str) -> str | None:
+        """Return the name of the client that `key` belongs to, or None.
+
+        Keys are found by their SHA-256: how long the look-up takes says nothing about any key.
+        """
+        stamp = _stamp(self._path)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._read_again()
+        return self._names.get(hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest())
+
+    def _read_again(self) -> None:
+        try:
+            self._names = _read_keys(self._path)
+        except UsageError as exc:
+            log.warning("client keys not read again: the old ones stay", extra={"reason": str(exc)})
+        else:
+            log.info("client keys read again", extra={"keys": len(self._names)})
+
+
+class Guards:
+    """Decides over a request before anything of its body is read. Raises GatewayError to refuse it."""
+
+    def __init__(self, *, loopback: bool, allow_origins: tuple[str, ...], keys: ClientKeys | None) -> None:
+        """`loopback` says that only this machine is listened to, so that a foreign `Host` is a web page's doing.
+
+        Raises UsageError for an origin that is none.
+        """
+        for origin in allow_origins:
+            if origin not in {"*", "null"} and not _ORIGIN.fullmatch(origin):
+                raise UsageError(f"{origin!r} is not an origin: write scheme://host or scheme://host:port, or *")
+        self._loopback = loopback
+        self._origins = frozenset(origin.lower() for origin in allow_origins)
+        self._keys = keys
+
+    def cors(self, request: web.Request) -> Mapping[str, str]:
+        """Return the response headers for the web page that asks; none without an `Origin`. Raises Forbidden."""
+        headers = request.headers
+        origin = headers.get("Origin")
+        if origin is None:
+            return EMPTY
+        # An allowed page may spend keys; the routes are for operators.
+        allowed = not self._origins.isdisjoint({origin.lower(), "*"}) and not request.path.startswith(_ADMIN)
+        if not allowed:
+            raise Forbidden("web pages of this origin may not use the gateway; --allow-origin allows one")
+        answer = {"access-control-allow-origin": origin, "vary": "Origin"}
+        if not is_preflight(request):
+            return {**answer, "access-control-expose-headers": EXPOSED_HEADERS}
+        wanted = headers.get("Access-Control-Request-Headers", "authorization, content-type")
+        return {
+            **answer,
+            "access-control-allow-methods": "GET, POST, OPTIONS",
+            "access-control-allow-headers": wanted,
+            "access-control-max-age": str(PREFLIGHT_AGE_S),
+        }
+
+    def check(self, request: web.Request) -> str | None:
+        """Return the client's name, or None where no keys are asked for. Raises GatewayError to refuse."""
+        headers = request.headers
+        if self._loopback:
+            host = headers.get("Host")
+            if host is not None and not _is_local(host):
+                raise Forbidden("this host name is not the gateway's: it listens to this machine only")
+        name = self._client(headers.get("Authorization"), request.path) if self._keys is not None else None
+        if request.body_exists and request.content_type != "application/json" and request.method == "POST":
+            raise UnsupportedMediaType("the body must be application/json; set the content-type header")
+        return name
+
+    def _client(self, authorization: str | None, path: str) -> str | None:
+        if path in _OPEN_PATHS or path.startswith(_ADMIN):
+            return None
+        scheme, _, key = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise Unauthorized("a key is needed: send it as `Authorization: Bearer <key>`")
+        name = self._keys.name_of(key.strip()) if self._keys is not None else None
+        if name is None:
+            raise Unauthorized("the key is not known to this gateway")
+        return name
+
+
+def is_preflight(request: web.Request) -> bool:
+    """Tell whether a browser asks for leave to send another request (https://fetch.spec.whatwg.org/#cors-preflight-fetch)."""
+    return request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether listening on `host` reaches this machine only. A name other than `localhost` does not count."""
+    return host.lower() == "localhost" or _is_loopback_address(host)
+
+
+def is_neighbour(request: web.Request) -> bool:
+    """Tell whether the peer is a process of this machine: over loopback or a Unix socket, and through no proxy."""
+    transport = request.transport
+    if transport is None or "X-Forwarded-For" in request.headers or "Forwarded" in request.headers:
+        return False
+    return is_near(transport.get_extra_info("peername"), transport.get_extra_info("socket"))
+
+
+def is_near(peer: object, listener: socket | None) -> bool:
+    """Tell whether a connection's peer, as the socket module gives it, is on this machine."""
+    if listener is not None and listener.family == AF_UNIX:
+        return True
+    return isinstance(peer, tuple) and _is_loopback_address(str(peer[0]))
+
+
+def check_exposure(*, private: bool, has_keys: bool, insecure: bool) -> None:
+    """Raise UsageError when anybody on the network could spend the upstreams' keys without the operator saying so."""
+    if not (private or has_keys or insecure):
+        raise UsageError(
+            "listening beyond this machine needs --client-keys-file, or --insecure to let anybody in who can connect"
+        )
+
+
+def _is_loopback_address(text: str) -> bool:
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped.is_loopback
+    return address.is_loopback
+
+
+@lru_cache(maxsize=256)
+def _is_local(host: str) -> bool:
+    """Tell whether a `Host` header names this machine, whatever its port."""
+    name = _PORT.sub("", host.lower())
+    if name.startswith("[") and name.endswith("]"):
+        return _is_loopback_address(name[1:-1])
+    name = name.removesuffix(".")
+    return name in _LOCAL_NAMES or name.endswith(".localhost") or _is_loopback_address(name)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _read_keys(path: Path) -> dict[bytes, str]:
+    """Return the clients' names by the SHA-256 of their keys. Raises UsageError, never with a key in its text."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"cannot read the client keys file {path}: {why}") from exc
+    names: dict[bytes, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        fields = line.split()
+        if not fields or fields[0].startswith("#"):
+            continue
+        fault = _fault(fields, names)
+        if fault:
+            raise UsageError(f"{path}:{number}: {fault}")
+        names[_digest(fields[1])] = fields[0]
+    if not names:
+        raise UsageError(f"{path}: holds no key; write one client per line as `name key`")
+    return names
+
+
+def _fault(fields: list[str], names: Mapping[bytes, str]) -> str | None:
+    if len(fields) != 2:
+        return "a line is `name key` or `name sha256:<hex>`"
+    name, key = fields
+    if not _CLIENT_NAME.fullmatch(name):
+        return "a client's name is made of letters, digits and . _ @ -, at most 64"
+    if not _KEY.fullmatch(key):
+        return "a key is printable ASCII, at most 512 characters"
+    if key.startswith("sha256:") and not _SHA256.fullmatch(key):
+        return "after sha256: stand 64 hex digits"
+    if names.get(_digest(key), name) != name:
+        return f"the key is that of client {names[_digest(key)]!r} already"
+    return None
+
+
+def _digest(key: str) -> bytes:
+    hashed = _SHA256.fullmatch(key)
+    return bytes.fromhex(hashed[1]) if hashed else hashlib.sha256(key.encode()).digest()

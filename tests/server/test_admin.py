@@ -1,0 +1,131 @@
+"""The operator's endpoints: what runs, how targets do, reload; for this machine only, and without secrets."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import pytest
+
+from gateway.server.admin import masked_url
+from tests.scripted_openai import ScriptedOpenAI
+from tests.server.conftest import RunningGateway, Start
+
+BAD = "version: 1\nmodels:\n  fast: openai\n"
+
+
+async def test_config_tells_what_runs(gateway: RunningGateway) -> None:
+    digest = hashlib.sha256(gateway.config.read_bytes()).hexdigest()
+    shown = (await gateway.get("/-/config")).json
+    assert shown.keys() == {"generation", "digest", "source", "loaded_at", "disk", "last_reload", "config"}
+    assert (shown["generation"], shown["digest"], shown["source"]) == (1, digest, str(gateway.config))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", shown["loaded_at"])
+    assert shown["disk"] == {"digest": digest, "in_sync": True}
+    last = shown["last_reload"]
+    assert (last["ok"], last["digest"], last["problems"]) == (True, digest, [])
+    assert shown["config"]["models"]["fast"] == "up/a"
+
+
+async def test_config_shows_no_secret(start: Start) -> None:
+    routes = """\
+version: 1
+providers:
+  up: {kind: openai, base_url: "http://127.0.0.1:1/v1", api_key: sk-secret, headers: {x-key: h-secret}}
+models:
+  fast: up/a
+"""
+    gateway = await start(routes)
+    body = (await gateway.get("/-/config")).body + (await gateway.get("/-/targets")).body
+    for secret in (b"sk-secret", b"h-secret"):
+        assert secret not in body
+
+
+async def test_targets_tell_health_and_counters(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:
+    upstream.script("a", status=503).script("b", reply="fine")
+    for _ in range(3):
+        await gateway.chat("pair")
+    shown = (await gateway.get("/-/targets")).json
+    assert shown["generation"] == 1
+    by_name = {entry["target"]: entry for entry in shown["targets"]}
+    assert by_name.keys() == {"up/a", "up/b", "up/*", "mock/echo"}
+    resting = by_name["up/a"]
+    assert resting.keys() == {
+        "target", "adapter", "base_url", "aliases", "state", "cooldown_ends_in_s", "attempts", "in_flight",
+    }  # fmt: skip
+    assert (resting["adapter"], resting["base_url"]) == ("relay", upstream.base_url)
+    assert resting["aliases"] == ["fast", "pair"]
+    assert (resting["state"], resting["attempts"], resting["in_flight"]) == ("cooldown", {"overloaded": 3}, 0)
+    assert 0 < resting["cooldown_ends_in_s"] <= 15
+    assert (by_name["up/b"]["state"], by_name["up/b"]["cooldown_ends_in_s"]) == ("ok", None)
+    assert by_name["up/*"]["aliases"] == ["team/*"]
+
+
+async def test_reload_swaps_a_good_file_in(gateway: RunningGateway) -> None:
+    gateway.config.write_text("version: 1\nmodels: {new: mock/echo}\n")
+    answer = await gateway.request("POST", "/-/reload")
+    assert answer.status == 200
+    assert (answer.json["ok"], answer.json["changed"], answer.json["problems"]) == (True, True, [])
+    assert answer.json["generation"] >= 2
+    assert (await gateway.chat("new")).status == 200
+    assert (await gateway.chat("fast")).status == 404
+
+
+async def test_reload_refuses_a_bad_file_with_its_problems_and_the_old_table_stays(gateway: RunningGateway) -> None:
+    gateway.config.write_text(BAD)
+    answer = await gateway.request("POST", "/-/reload")
+    assert answer.status == 422
+    assert (answer.json["ok"], answer.json["changed"], answer.json["generation"]) == (False, False, 1)
+    assert answer.error["code"] == "config_error"
+    [problem] = answer.json["problems"]
+    assert problem.keys() == {"line", "column", "code", "path", "message", "severity", "source", "text"}
+    assert (problem["line"], problem["code"], problem["severity"]) == (3, "no-provider", "error")
+    assert problem["text"].startswith(f"{gateway.config}:3:")
+    assert (await gateway.chat("fast")).status == 200
+    shown = (await gateway.get("/-/config")).json
+    assert (shown["disk"]["in_sync"], shown["last_reload"]["ok"]) == (False, False)
+    assert shown["last_reload"]["problems"] == [problem]
+
+
+@pytest.mark.parametrize(("text", "status"), [(BAD, 422), ("version: 1\nmodels: {new: mock/echo}\n", 200)])
+async def test_a_dry_run_changes_nothing(start: Start, text: str, status: int) -> None:
+    gateway = await start()
+    before = gateway.parts.reloader.current
+    good = gateway.config.read_text()
+    gateway.config.write_text(text)
+    answer = await gateway.request("POST", "/-/reload?dry_run=1")
+    gateway.config.write_text(good)
+    assert (answer.status, answer.json["dry_run"], answer.json["changed"]) == (status, True, False)
+    assert answer.json["generation"] == before.generation == gateway.parts.reloader.current.generation
+
+
+async def test_a_file_that_cannot_be_read_is_a_problem_too(gateway: RunningGateway) -> None:
+    gateway.config.unlink()
+    answer = await gateway.request("POST", "/-/reload")
+    assert (answer.status, [problem["line"] for problem in answer.json["problems"]]) == (422, [0])
+    assert (await gateway.get("/-/config")).json["disk"] == {"digest": None, "in_sync": False}
+
+
+async def test_a_dry_run_that_is_neither_yes_nor_no_is_a_400(gateway: RunningGateway) -> None:
+    answer = await gateway.request("POST", "/-/reload?dry_run=maybe")
+    assert (answer.status, answer.error["param"]) == (400, "dry_run")
+
+
+@pytest.mark.parametrize("path", ["/-/config", "/-/targets", "/-/reload"])
+@pytest.mark.parametrize("header", [{"x-forwarded-for": "10.0.0.1"}, {"forwarded": "for=10.0.0.1"}])
+async def test_what_comes_through_a_proxy_is_not_of_this_machine(
+    gateway: RunningGateway, path: str, header: dict[str, str]
+) -> None:
+    answer = await gateway.request("POST" if path == "/-/reload" else "GET", path, headers=header)
+    assert (answer.status, answer.error["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("http://127.0.0.1:1/v1", "http://127.0.0.1:1/v1"),
+        ("https://ann:secret@host/v1", "https://***@host/v1"),
+        ("https://host/v1?key=secret", "https://host/v1?***"),
+    ],
+)
+def test_urls_are_shown_without_secrets(url: str, masked: str) -> None:
+    assert masked_url(url) == masked

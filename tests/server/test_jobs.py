@@ -1,0 +1,115 @@
+"""What goes on beside requests: adapters are made ready for the live table, and nothing stops for good."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.compiler import Compiler
+from gateway.reload import Reloader
+from gateway.server.app import Jobs
+from gateway.types import AdapterName, Adapters, Call, ChunkStream, Reply
+from tests.server.conftest import save, until
+
+
+class Counting:
+    """An adapter that counts how often it was made ready, and fails as often as it is told to."""
+
+    def __init__(self, *, failures: int = 0) -> None:
+        self.prepared = 0
+        self._failures = failures
+
+    async def prepare(self) -> None:
+        self.prepared += 1
+        if self.prepared <= self._failures:
+            raise RuntimeError("not installed")
+
+    async def complete(self, call: Call, *, deadline: float) -> Reply:
+        raise AssertionError
+
+    async def stream(self, call: Call, *, deadline: float) -> ChunkStream:
+        raise AssertionError
+
+    async def close(self) -> None:
+        raise AssertionError
+
+
+class Stumbling(Reloader):
+    """A reloader whose watch breaks down the first time."""
+
+    watches = 0
+
+    async def watch(self) -> None:
+        self.watches += 1
+        if self.watches == 1:
+            raise RuntimeError("watch broke")
+        await asyncio.Event().wait()
+
+
+MOCK = "version: 1\nmodels: {a: mock/echo}\n"
+LITELLM = "version: 1\nmodels: {a: anthropic/claude-sonnet-4-5, b: mock/echo}\n"
+
+
+@asynccontextmanager
+async def working(
+    config: Path, adapters: dict[AdapterName, Counting], kind: type[Reloader] = Reloader
+) -> AsyncIterator[tuple[Jobs, Reloader]]:
+    jobs = Jobs()
+    compiler = Compiler(environ={"ANTHROPIC_API_KEY": "sk-x"}, openai_adapter="relay", strict_env=True)
+    reloader = kind(config, compiler, on_swap=jobs.swapped)
+    reloader.load()
+    given: Adapters = {**adapters}
+    async with asyncio.TaskGroup() as group:
+        work = group.create_task(jobs.run(reloader, given))
+        yield jobs, reloader
+        work.cancel()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "routes.yaml"
+    path.write_text(MOCK)
+    return path
+
+
+async def test_an_adapter_is_made_ready_when_a_table_comes_that_needs_it(config: Path) -> None:
+    adapters: dict[AdapterName, Counting] = {"mock": Counting(), "litellm": Counting(), "relay": Counting()}
+    async with working(config, adapters) as (_, reloader):
+        await until(lambda: adapters["mock"].prepared)
+        assert adapters["litellm"].prepared == 0
+        save(config, LITELLM)
+        await asyncio.to_thread(reloader.reload)
+        await until(lambda: adapters["litellm"].prepared)
+    assert adapters["relay"].prepared == 0
+
+
+async def test_an_adapter_that_cannot_be_made_ready_is_logged_and_tried_at_the_next_swap(
+    config: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    adapters: dict[AdapterName, Counting] = {"mock": Counting(failures=1)}
+    async with working(config, adapters) as (_, reloader):
+        await until(lambda: adapters["mock"].prepared == 1)
+        await asyncio.to_thread(reloader.reload)
+        await until(lambda: adapters["mock"].prepared == 2)
+    assert [record.message for record in caplog.records if record.exc_info] == ["an adapter could not be made ready"]
+
+
+async def test_a_watch_that_breaks_down_is_begun_again(config: Path, caplog: pytest.LogCaptureFixture) -> None:
+    adapters: dict[AdapterName, Counting] = {"mock": Counting()}
+    async with working(config, adapters, Stumbling) as (_, reloader):
+        assert isinstance(reloader, Stumbling)
+        await until(lambda: reloader.watches == 2)
+    assert "a background job failed and begins again" in caplog.messages
+
+
+async def test_a_reload_that_is_asked_for_compiles_an_unchanged_file(config: Path) -> None:
+    adapters: dict[AdapterName, Counting] = {"mock": Counting()}
+    async with working(config, adapters) as (jobs, reloader):
+        jobs.ask_reload()
+        await until(lambda: reloader.current.generation == 2)
+        jobs.ask_reload()
+        await until(lambda: reloader.current.generation == 3)

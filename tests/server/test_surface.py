@@ -1,0 +1,148 @@
+"""Embeddings, model lists, probes, metrics, and what wrong paths and methods get."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.scripted_openai import ScriptedOpenAI
+from tests.server.conftest import RunningGateway, Start, until
+
+
+async def embed(gateway: RunningGateway, **body: Any) -> Any:
+    return await gateway.request("POST", "/v1/embeddings", json=body)
+
+
+async def test_embeddings_are_relayed(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:
+    answer = await embed(gateway, model="fast", input=["one", "two"])
+    assert answer.status == 200
+    assert [entry["index"] for entry in answer.json["data"]] == [0, 1]
+    assert answer.headers["x-gateway-target"] == "up/a"
+    assert upstream.requests[0].path == "/v1/embeddings"
+    sample = 'gateway_requests_total{alias="fast",operation="embeddings",status="200"}'
+    assert await gateway.metric(sample) == 1
+
+
+@pytest.mark.parametrize("body", [{}, {"input": None}, {"input": 1}, {"input": {"a": 1}}])
+async def test_embeddings_without_an_input_are_a_400(gateway: RunningGateway, body: dict[str, Any]) -> None:
+    answer = await embed(gateway, model="fast", **body)
+    assert (answer.status, answer.error["param"]) == (400, "input")
+
+
+async def test_models_lists_the_aliases_but_no_wildcard(gateway: RunningGateway) -> None:
+    answer = await gateway.get("/v1/models")
+    assert (answer.status, answer.json["object"]) == (200, "list")
+    assert [entry["id"] for entry in answer.json["data"]] == ["fast", "pair", "echo"]
+    entry = answer.json["data"][0]
+    assert entry == {"id": "fast", "object": "model", "created": entry["created"], "owned_by": "up"}
+    assert entry["created"] > 1_700_000_000
+
+
+@pytest.mark.parametrize("path", ["fast", "team/some/model", "team%2Fsome"])
+async def test_one_model_is_found_by_its_name(gateway: RunningGateway, path: str) -> None:
+    answer = await gateway.get(f"/v1/models/{path}")
+    assert (answer.status, answer.json["id"]) == (200, path.replace("%2F", "/"))
+
+
+@pytest.mark.parametrize("path", ["fost", "team/..%2fx", "team/"])
+async def test_a_model_that_is_none_is_a_404(gateway: RunningGateway, path: str) -> None:
+    answer = await gateway.get(f"/v1/models/{path}")
+    assert (answer.status, answer.error["code"]) == (404, "model_not_found")
+
+
+async def test_probes_say_alive_and_ready(gateway: RunningGateway) -> None:
+    assert ((await gateway.get("/healthz")).status, (await gateway.get("/readyz")).status) == (200, 200)
+
+
+async def test_while_draining_the_gateway_is_alive_but_not_ready_and_begins_nothing(gateway: RunningGateway) -> None:
+    gateway.parts.lifecycle.draining = True
+    assert (await gateway.get("/healthz")).status == 200
+    ready = await gateway.get("/readyz")
+    assert (ready.status, ready.json) == (503, {"status": "draining"})
+    answer = await gateway.chat("fast")
+    assert (answer.status, answer.error["code"]) == (503, "shutting_down")
+    assert (answer.headers["retry-after"], answer.headers["connection"]) == ("1", "close")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("GET", "/", 404, None),
+        ("GET", "/v1", 404, None),
+        ("POST", "/v1/completions", 404, None),
+        ("POST", "/chat/completions", 404, None),
+        ("GET", "/v1/chat/completions/", 404, None),
+        ("GET", "/v1/chat/completions", 405, "POST"),
+        ("DELETE", "/v1/models/fast", 405, "GET,HEAD"),
+        ("POST", "/healthz", 405, "GET,HEAD"),
+        ("GET", "/-/reload", 405, "POST"),
+        ("OPTIONS", "/v1/models", 405, "GET,HEAD"),
+    ],
+)
+async def test_wrong_paths_and_methods_get_the_envelope(
+    gateway: RunningGateway, method: str, path: str, status: int, allow: str | None
+) -> None:
+    answer = await gateway.request(method, path)
+    assert (answer.status, answer.headers.get("allow")) == (status, allow)
+    assert answer.error["type"] == "invalid_request_error"
+    assert answer.headers["x-request-id"]
+
+
+async def test_metrics_tell_what_happened(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:
+    upstream.script("a", status=503).script("b", usage={"prompt_tokens": 5, "completion_tokens": 3})
+    await gateway.chat("pair")
+    await gateway.chat("team/b", stream=True)
+    await gateway.chat("unknown-model-of-a-client")
+    text = (await gateway.get("/metrics")).body.decode()
+    for sample in (
+        'gateway_requests_total{alias="pair",operation="chat",status="200"} 1.0',
+        'gateway_requests_total{alias="team/*",operation="chat",status="200"} 1.0',
+        'gateway_requests_total{alias="",operation="chat",status="404"} 1.0',
+        'gateway_attempts_total{kind="overloaded",target="up/a"} 1.0',
+        'gateway_attempts_total{kind="ok",target="up/b"} 1.0',
+        'gateway_attempts_total{kind="ok",target="up/*"} 1.0',
+        'gateway_request_seconds_count{alias="pair"} 1.0',
+        'gateway_first_content_seconds_count{alias="team/*"} 1.0',
+        'gateway_tokens_total{alias="pair",direction="prompt"} 5.0',
+        'gateway_tokens_total{alias="pair",direction="completion"} 3.0',
+        "gateway_in_flight 0.0",
+        "gateway_config_last_reload_successful 1.0",
+        "gateway_config_generation 1.0",
+        f'gateway_config_info{{digest="{gateway.parts.reloader.current.digest}"}} 1.0',
+        "process_resident_memory_bytes",
+    ):
+        assert sample in text
+    assert "unknown-model-of-a-client" not in text
+
+
+async def test_metrics_show_a_refused_file_until_a_good_one_follows(gateway: RunningGateway) -> None:
+    good = gateway.config.read_text()
+    loaded_at = await gateway.metric("gateway_config_last_reload_success_timestamp_seconds")
+    gateway.config.write_text("version: 1\nmodels: 1\n")
+    gateway.parts.reloader.reload()
+    assert await gateway.metric("gateway_config_last_reload_successful") == 0
+    assert await gateway.metric("gateway_config_last_reload_success_timestamp_seconds") == loaded_at
+    gateway.config.write_text(good)
+    gateway.parts.reloader.reload(force=False)
+    assert await gateway.metric("gateway_config_last_reload_successful") == 1
+    assert await gateway.metric('gateway_config_reloads_total{result="refused"}') == 1
+    assert await gateway.metric('gateway_config_reloads_total{result="ok"}') == 1
+
+
+async def test_a_saved_file_is_live_without_being_asked(start: Start) -> None:
+    gateway = await start()
+    gateway.config.write_text("version: 1\nmodels: {new: mock/echo}\n")
+
+    async def answers() -> bool:
+        return bool((await gateway.chat("new")).status == 200)
+
+    assert await until(answers)
+    answer = await gateway.chat("new")
+    assert (answer.text, answer.headers["x-gateway-generation"]) == ("hello", "2")
+
+
+async def test_a_page_of_metrics_can_be_had_as_openmetrics(gateway: RunningGateway) -> None:
+    answer = await gateway.get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    assert answer.body.endswith(b"# EOF\n")
