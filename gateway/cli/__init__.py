@@ -1,0 +1,81 @@
+"""The command line: `gateway serve`, `gateway validate`, `gateway schema`. Only this package prints."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from gateway import __version__
+from gateway.cli import render, schema, serve, validate
+from gateway.errors import ConfigError, UsageError
+
+GOOD: Final = 0
+PROBLEMS: Final = 1
+USAGE: Final = 2
+INTERRUPTED: Final = 130
+BROKEN_PIPE: Final = 141
+
+_TEXT = """\
+A declarative LLM routing gateway: one YAML file is the whole routing policy; edit it and it is live.
+"""
+
+_EPILOG = """\
+examples:
+  gateway validate                       check ./routes.yaml
+  gateway serve                          serve it on http://127.0.0.1:8080, reloading it at each save
+  gateway serve routes.yaml --port 9000
+  gateway validate --format json a.yaml b.yaml
+
+The config file is the argument, else --config, else GATEWAY_CONFIG, else ./routes.yaml.
+
+environment variables:
+  GATEWAY_CONFIG        the config file
+  GATEWAY_PORT, ...     each flag of serve has one; see gateway serve --help
+  LITELLM_TIMEOUT       seconds per attempt where the file says nothing (30)
+  LITELLM_MAX_RETRIES   retries per target where the file says nothing (3)
+  NO_COLOR              no colours on a terminal
+
+exit codes: 0 good, 1 the config file has problems, 2 wrong usage or an unreadable file
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    args = build_parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+    except UsageError as exc:
+        render.complain(str(exc))
+        return USAGE
+    except ConfigError as exc:
+        render.report(exc.problems)
+        return PROBLEMS
+    except BrokenPipeError:
+        render.silence(sys.stdout)
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the whole command line; each command leaves its function in `run`."""
+    parser = argparse.ArgumentParser(
+        prog="gateway",
+        description=_TEXT,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"gateway {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (serve, validate, schema):
+        command.add(commands)
+    return parser

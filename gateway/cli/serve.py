@@ -1,0 +1,152 @@
+"""`gateway serve`: from flags and environment variables to a running server."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shlex
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from gateway import __version__
+from gateway.cli import render
+from gateway.cli.settings import Settings, add_flag, config_path, duration_s, log_level, port, size
+from gateway.table import RoutingTable
+
+if TYPE_CHECKING:
+    from gateway.server.app import ServeOptions
+
+log = logging.getLogger(__name__)
+
+SHOWN_ALIASES: Final = 20
+"""More are counted, not named."""
+
+_TEXT = """\
+Serve the aliases of a config file over OpenAI's HTTP interface.
+The file is compiled anew at each save, at SIGHUP and at POST /-/reload; a bad one changes nothing.
+Every flag has an environment variable, named in brackets.
+"""
+
+_EPILOG = """\
+examples:
+  gateway serve
+  gateway serve deploy/routes.yaml --port 9000 --log-level debug
+  gateway serve --host 0.0.0.0 --client-keys-file keys.txt
+  gateway serve --unix-socket /run/gateway/gateway.sock
+
+exit codes:
+  0  stopped by SIGTERM or SIGINT, every request answered
+  1  the config file has problems, or requests were cut off at the end of the drain
+  2  wrong usage, an unreadable file, or an address in use
+"""
+
+_MIB: Final = 1024 * 1024
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "serve",
+        help="serve a config file, reloading it at each save",
+        description=_TEXT,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", metavar="CONFIG", nargs="?", help="the config file (default: ./routes.yaml)")
+    add_flag(parser, "config", "FILE", "the same as CONFIG")
+    listening = parser.add_argument_group("where to listen")
+    add_flag(listening, "host", "HOST", "address to listen on (default: 127.0.0.1)")
+    add_flag(listening, "port", "PORT", "port to listen on, 0 for any (default: 8080)")
+    add_flag(listening, "unix-socket", "PATH", "listen on a Unix socket instead")
+    callers = parser.add_argument_group("who may call")
+    add_flag(callers, "client-keys-file", "FILE", "one client key, or its SHA-256, per line with a name")
+    switch = "--insecure"
+    text = "listen beyond this machine without client keys [GATEWAY_INSECURE=1]"
+    callers.add_argument(switch, action="store_true", help=text)
+    add_flag(callers, "allow-origin", "ORIGIN", "a web page's origin that may call; may be repeated", many=True)
+    limits = parser.add_argument_group("limits and logs")
+    add_flag(limits, "max-body", "SIZE", "largest request body (default: 32MiB)")
+    add_flag(limits, "drain", "DURATION", "how long requests may go on after SIGTERM (default: 30s)")
+    add_flag(limits, "log-level", "LEVEL", "debug, info, warning or error (default: info)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    # aiohttp and LiteLLM's adapter come with it, and `validate` must do without.
+    from gateway.server.app import serve
+    from gateway.telemetry import configure_logging
+
+    settings = Settings(args, os.environ)
+    configure_logging(settings.get("log-level", log_level, "info"))
+    options = read_options(args)
+    return serve(options, on_ready=_announce(options), report=render.report, complain=render.complain)
+
+
+def read_options(args: argparse.Namespace) -> ServeOptions:
+    """Return what flags and environment say. Raises UsageError."""
+    from gateway.server.app import ServeOptions
+
+    environ = dict(os.environ)
+    if environ.get("GATEWAY_PORT", "").startswith("tcp://"):
+        # Kubernetes sets it so in every pod of a namespace that has a Service named `gateway`.
+        value = environ.pop("GATEWAY_PORT")
+        log.warning("GATEWAY_PORT is ignored: it describes a Kubernetes Service", extra={"value": value})
+    settings = Settings(args, environ)
+    return ServeOptions(
+        config=config_path(args, environ),
+        host=settings.get("host", str, "127.0.0.1"),
+        port=settings.get("port", port, 8080),
+        unix_socket=settings.get("unix-socket", _path, None),
+        max_body_bytes=settings.get("max-body", size, 32 * _MIB),
+        client_keys_file=settings.get("client-keys-file", _path, None),
+        insecure=settings.is_on("insecure"),
+        allow_origins=settings.get_all("allow-origin"),
+        drain_s=settings.get("drain", duration_s, 30.0),
+        log_level=settings.get("log-level", log_level, "info"),
+    )
+
+
+def _path(text: str) -> Path | None:
+    return Path(text)
+
+
+def _announce(options: ServeOptions) -> Callable[[str, RoutingTable], None]:
+    def announce(url: str, table: RoutingTable) -> None:
+        lines = [f"gateway {__version__} serves {options.config} on {url}", f"aliases: {_aliases(table)}", "try:"]
+        lines.append(f"  {curl(url, table, with_key=options.client_keys_file is not None)}")
+        with suppress(OSError):
+            print("\n".join(map(render.printable, lines)), flush=True)
+
+    return announce
+
+
+def _aliases(table: RoutingTable) -> str:
+    names = [*table.routes, *(route.alias for route in table.wildcards.values())]
+    more = f" and {len(names) - SHOWN_ALIASES} more" if len(names) > SHOWN_ALIASES else ""
+    return ", ".join(names[:SHOWN_ALIASES]) + more or "none"
+
+
+def curl(url: str, table: RoutingTable, *, with_key: bool) -> str:
+    """Return a command line that sends one request to the alias `demo`, or else to the first."""
+    names = [*table.routes, *(f"{prefix}NAME" for prefix in table.wildcards), "NAME"]
+    body = {
+        "model": "demo" if "demo" in table.routes else names[0],
+        "messages": [{"role": "user", "content": "hello"}],
+    }
+    words = ["curl", "-i"]
+    if url.startswith("unix:"):
+        words += ["--unix-socket", url.removeprefix("unix:")]
+        url = "http://localhost"
+    elif urlsplit(url).hostname in {"0.0.0.0", "::"}:  # noqa: S104 - it is compared, not listened on
+        url = f"http://127.0.0.1:{urlsplit(url).port}"
+    words += [f"{url}/v1/chat/completions", "-H", "content-type: application/json"]
+    if with_key:
+        words += ["-H", "authorization: Bearer YOUR-KEY"]
+    return shlex.join([*words, "-d", json.dumps(body)])

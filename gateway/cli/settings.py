@@ -1,0 +1,119 @@
+"""What a command is told: flags first, then environment variables, then what is built in."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, TypeVar
+
+from gateway.errors import UsageError
+
+T = TypeVar("T")
+
+DEFAULT_CONFIG: Final = Path("routes.yaml")
+
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h)?")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
+_SIZE: Final = re.compile(r"(\d+)\s*(?:([kmg])(i?b)?|b)?", re.IGNORECASE)
+_UNITS: Final = {1000: {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}, 1024: {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}}
+_YES: Final = frozenset({"1", "true", "yes", "on"})
+_NO: Final = frozenset({"0", "false", "no", "off"})
+
+
+def config_path(args: argparse.Namespace, environ: Mapping[str, str]) -> Path:
+    """Return the config file: the argument, else `--config`, else GATEWAY_CONFIG, else ./routes.yaml."""
+    given = args.file or args.config or environ.get("GATEWAY_CONFIG")
+    return Path(given) if given else DEFAULT_CONFIG
+
+
+def add_flag(parser: argparse._ActionsContainer, name: str, metavar: str, text: str, *, many: bool = False) -> None:
+    """Add `--name` to a parser, kept as text until `Settings` reads it; its help names the environment variable."""
+    action = "append" if many else "store"
+    parser.add_argument(f"--{name}", metavar=metavar, action=action, help=f"{text} [{variable_of(name)}]")
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable that stands for the flag `--name`."""
+    return f"GATEWAY_{name.upper().replace('-', '_')}"
+
+
+class Settings:
+    """Reads flags that were added with `add_flag`. Raises UsageError, naming the flag or variable at fault."""
+
+    def __init__(self, args: argparse.Namespace, environ: Mapping[str, str]) -> None:
+        self._args = vars(args)
+        self._environ = environ
+
+    def get(self, name: str, parse: Callable[[str], T], default: T) -> T:
+        """Return what `--name` or its variable says, or the default. `parse` raises ValueError to refuse a text.
+
+        An empty variable counts as unset.
+        """
+        given = self._args.get(name.replace("-", "_"))
+        if given is not None:
+            return self._parse(f"--{name}", given, parse)
+        variable = variable_of(name)
+        text = self._environ.get(variable, "").strip()
+        return self._parse(variable, text, parse) if text else default
+
+    def get_all(self, name: str) -> tuple[str, ...]:
+        """Return every value of a flag that may be repeated; its variable holds them with blanks or commas between."""
+        given = self._args.get(name.replace("-", "_"))
+        if given is not None:
+            return tuple(given)
+        return tuple(self._environ.get(variable_of(name), "").replace(",", " ").split())
+
+    def is_on(self, name: str) -> bool:
+        """Tell whether a switch is set."""
+        return bool(self._args.get(name)) or Settings(argparse.Namespace(), self._environ).get(name, boolean, False)
+
+    @staticmethod
+    def _parse(source: str, text: str, parse: Callable[[str], T]) -> T:
+        try:
+            return parse(text)
+        except ValueError as exc:
+            raise UsageError(f"{source} is {text!r}; it must be {exc}") from None
+
+
+def port(text: str) -> int:
+    """Read a TCP port; 0 lets the system choose."""
+    if not (text.isascii() and text.isdigit() and int(text[:6]) < 65536):
+        raise ValueError("a port number from 0 to 65535")
+    return int(text)
+
+
+def size(text: str) -> int:
+    """Read a number of bytes, such as `1048576`, `512k`, `32MiB` (1024 each) or `10MB` (1000 each)."""
+    match = _SIZE.fullmatch(text)
+    if match is None or int(match[1]) == 0:
+        raise ValueError("a size above zero, such as 32MiB")
+    base = 1000 if (match[3] or "").lower() == "b" else 1024
+    return int(match[1]) * _UNITS[base][(match[2] or "").lower()]
+
+
+def duration_s(text: str) -> float:
+    """Read a duration in seconds, written as in the config file: `250ms`, `10s`, `2m`, `1h` or a number of seconds."""
+    match = _DURATION.fullmatch(text)
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else math.inf
+    if not math.isfinite(seconds):
+        raise ValueError("a duration, such as 30s")
+    return seconds
+
+
+def boolean(text: str) -> bool:
+    """Read a switch of the environment."""
+    word = text.lower()
+    if word not in _YES | _NO:
+        raise ValueError("1 or 0")
+    return word in _YES
+
+
+def log_level(text: str) -> str:
+    """Read a log level."""
+    level = text.lower()
+    if level not in {"debug", "info", "warning", "error"}:
+        raise ValueError("debug, info, warning or error")
+    return level

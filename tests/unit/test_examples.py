@@ -1,0 +1,169 @@
+"""What we hand out to copy from works as it is, without keys and without a network."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples.hooks import SYSTEM_MESSAGE, CachedEmbedding, add_metadata, add_system_message, embed_locally, redact
+from gateway.cli.validate import check
+from gateway.compiler import Compiler
+
+ROOT = Path(__file__).parents[2]
+FILES = [ROOT / "routes.yaml", *sorted(ROOT.glob("examples/*.yaml"))]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_shipped_config_file_has_not_even_a_warning(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    for name in [*os.environ]:
+        if name.endswith(("_KEY", "_URL", "_TOKEN")) or name.startswith("LITELLM_"):
+            monkeypatch.delenv(name)
+    checked = check(str(path), skip_hooks=False, strict_env=True)
+    assert (checked.ok, checked.problems) == (True, ())
+    assert path.read_text().startswith("# yaml-language-server: $schema=")
+
+
+def test_the_schema_that_editors_are_pointed_at_is_there() -> None:
+    for path in FILES:
+        first = path.read_text().splitlines()[0]
+        assert (path.parent / first.partition("=")[2]).is_file(), path
+
+
+def test_the_shipped_routes_hold_the_built_in_mapping_and_a_demo_of_a_fallback() -> None:
+    table = Compiler(environ={}).compile((ROOT / "routes.yaml").read_bytes(), source="routes.yaml").table
+    assert table is not None
+    chains = {alias: [step.target.name for step in route.steps] for alias, route in table.routes.items()}
+    demo = chains.pop("demo")
+    assert chains == {
+        "gpt-4o-mini": ["openai/gpt-4o-mini", "openai/gpt-3.5-turbo"],
+        "gpt-4o": ["openai/gpt-4o"],
+        "gpt-4": ["openai/gpt-4-turbo"],
+        "gpt-3.5-turbo": ["openai/gpt-3.5-turbo"],
+        "claude-3-opus": ["anthropic/claude-3-opus"],
+        "claude-3-sonnet": ["anthropic/claude-3-sonnet"],
+        "claude-3-haiku": ["anthropic/claude-3-haiku"],
+    }
+    assert len(demo) == 2
+    first, second = table.routes["demo"].steps
+    assert (first.target.endpoint.kind, first.retries, first.target.endpoint.script[0].status) == ("mock", 0, 503)
+    assert (second.target.name, second.target.endpoint.kind) == ("mock/echo", "mock")
+
+
+def user(content: Any) -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
+class TestAddSystemMessage:
+    def test_it_comes_first(self) -> None:
+        request = add_system_message({"model": "m", "messages": [user("hello")]})
+        assert request["messages"] == [{"role": "system", "content": SYSTEM_MESSAGE}, user("hello")]
+
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            {"messages": [{"role": "system", "content": "mine"}, user("hello")]},
+            {"messages": [{"role": "developer", "content": "mine"}]},
+            {"messages": "malformed"},
+            {"messages": []},
+            {"input": "an embeddings request"},
+        ],
+    )
+    def test_a_request_that_has_one_or_no_messages_stays_as_it_is(self, request_: dict[str, Any]) -> None:
+        assert add_system_message({**request_}) == request_
+
+
+class TestRedact:
+    @pytest.mark.parametrize(
+        ("said", "left"),
+        [
+            ("mail ann.b+c@mail.example.com now", "mail [email] now"),
+            ("my key is sk-proj-abcdefghijklmnop1234.", "my key is [key]."),
+            ("nothing to hide @ 5", "nothing to hide @ 5"),
+            (None, None),
+            (
+                [{"type": "text", "text": "a@b.co"}, {"type": "image_url", "image_url": {"url": "http://x"}}, 5],
+                [{"type": "text", "text": "[email]"}, {"type": "image_url", "image_url": {"url": "http://x"}}, 5],
+            ),
+        ],
+    )
+    def test_what_users_wrote(self, said: object, left: object) -> None:
+        assert redact({"messages": [user(said)]}) == {"messages": [user(left)]}
+
+    def test_others_and_malformed_messages_are_left_alone(self) -> None:
+        request = {"messages": [{"role": "system", "content": "write to a@b.co"}, "odd"]}
+        assert redact({**request}) == request
+        assert redact({"messages": 5}) == {"messages": 5}
+
+    def test_texts_to_embed(self) -> None:
+        assert redact({"input": "a@b.co"}) == {"input": "[email]"}
+        assert redact({"input": ["a@b.co", "c"]}) == {"input": ["[email]", "c"]}
+
+    def test_a_long_hostile_text_takes_no_time(self) -> None:
+        redact({"messages": [user("a." * 100_000 + "@")]})
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"choices": [{"message": {"content": "hi"}}]},
+        {"choices": [{"delta": {"content": "hi"}}]},
+        {"choices": [], "usage": {"total_tokens": 1}},
+        {"choices": [], "metadata": None},
+        {"choices": [], "metadata": {"own": 1}},
+    ],
+)
+def test_metadata_is_added_to_responses_and_chunks(response: dict[str, Any]) -> None:
+    choices, own = response["choices"], response.get("metadata") or {}
+    assert add_metadata(response)["choices"] is choices
+    assert response["metadata"] == {**own, "processed_by": "examples.hooks"}
+
+
+class TestCachedEmbedding:
+    async def test_a_text_is_embedded_once(self) -> None:
+        asked: list[str] = []
+
+        async def embed(text: str) -> list[float]:
+            asked.append(text)
+            return [float(len(text))]
+
+        cached = CachedEmbedding(embed, max_entries=2)
+        for text in ("a", "bb", "a", "ccc", "a", "bb"):
+            assert await cached.get_embedding(text) == [len(text)]
+        assert asked == ["a", "bb", "ccc", "bb"]
+        assert cached.hits == 2
+
+    async def test_what_a_caller_does_to_a_vector_stays_with_it(self) -> None:
+        cached = CachedEmbedding()
+        (await cached.get_embedding("text")).clear()
+        assert len(await cached.get_embedding("text")) == 64
+
+    async def test_local_vectors_are_the_same_everywhere_and_alike_for_alike_texts(self) -> None:
+        one, two, other = [await embed_locally(text) for text in ("the red car", "The red cars", "an evening at sea")]
+        assert one == await embed_locally("the red car")
+        assert math.isclose(math.hypot(*one), 1.0)
+        assert math.dist(one, two) < math.dist(one, other)
+        assert await embed_locally("") == [0.0] * 64
+
+
+def test_the_embedding_program_shows_all_it_says() -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "LITELLM_"))}
+    environ["PYTHONPATH"] = str(ROOT)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "examples/embed.py"],
+        cwd=ROOT, env=environ, capture_output=True, text=True, timeout=9, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "assistant starts at: mock/status-404",
+        "the fallback answers: Write to [email], please.",
+        "a post hook noted: {'processed_by': 'examples.hooks'}",
+        "as a stream: one two three",
+        "an embedding: 64 numbers, 1 from the cache",
+    ]

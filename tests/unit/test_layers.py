@@ -1,0 +1,156 @@
+"""Imports go down a column, never across: DESIGN's section 7 as a table."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+PACKAGE: Final = Path(__file__).parents[2] / "gateway"
+
+BOTTOM: Final = frozenset({"types", "errors", "telemetry", "sse"})
+"""What every module above may import."""
+
+CONFIG_HALF: Final = {
+    "masking": "",
+    "yamltree": "masking",
+    "source": "masking yamltree",
+    "specs": "",
+    "wellknown": "",
+    "findings": "source",
+    "limits": "specs table",
+    "hooks": "findings specs table",
+    "shapes": "masking yamltree",
+    "variables": "masking shapes source yamltree",
+    "config": "masking shapes source specs variables yamltree",
+    "upstreams": "findings limits source specs wellknown",
+    "chains": "findings limits source specs table upstreams",
+    "compiler": "chains config findings hooks limits source specs table upstreams wellknown",
+    "reload": "compiler table",
+}
+
+REQUEST_HALF: Final = {
+    "answers": "",
+    "messages": "",
+    "state": "table",
+    "decisions": "state table",
+    "engine": "answers decisions state table",
+    "provider": "engine messages state table",
+    "server": "",
+    "server.guards": "",
+    "server.exchange": "server.guards",
+    "server.endpoints": "provider server.exchange server.guards table",
+    "server.admin": "provider server.exchange server.guards state table",
+}
+
+ADAPTERS: Final = {"adapters": "", "adapters.litellm": "", "adapters.mock": "", "adapters.relay": ""}
+
+ROOTS: Final = {
+    "embed": "adapters.litellm adapters.mock adapters.relay compiler provider reload state table",
+    "server.app": "adapters.litellm adapters.mock adapters.relay compiler provider reload server.admin"
+    " server.endpoints server.exchange server.guards state table",
+    "cli": "cli.render cli.schema cli.serve cli.validate",
+    "cli.render": "masking",
+    "cli.schema": "config",
+    "cli.serve": "cli.render cli.settings server.app table",
+    "cli.settings": "",
+    "cli.validate": "cli.render cli.settings compiler",
+}
+
+ALLOWED: Final = {
+    "": frozenset({"embed", "errors"}),
+    "__main__": frozenset({"cli"}),
+    "types": frozenset[str](),
+    "errors": frozenset({"types"}),
+    "sse": frozenset({"types", "errors"}),
+    "telemetry": frozenset({"types", "errors"}),
+    "table": frozenset({"types", "errors"}),
+    **{
+        module: BOTTOM | frozenset(names.split())
+        for module, names in {**CONFIG_HALF, **REQUEST_HALF, **ADAPTERS, **ROOTS}.items()
+    },
+}
+"""By module, without the leading `gateway.`: the modules of ours that it may import."""
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+MODULES: Final = {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def _imported(path: Path) -> set[str]:
+    """Return the dotted names of all modules that a file imports, wherever in the file it does."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide where they go"
+            module = node.module or ""
+            submodules = {alias.name: f"{module}.{alias.name}" for alias in node.names}
+            inside = {name for name in submodules.values() if name.removeprefix("gateway.") in MODULES}
+            found |= inside or {module}
+    return found
+
+
+def _ours(path: Path) -> set[str]:
+    return {
+        name.removeprefix("gateway.") for name in _imported(path) if name.startswith("gateway.") and name != "gateway"
+    }
+
+
+def _third_parties(path: Path) -> set[str]:
+    first = {name.partition(".")[0] for name in _imported(path)}
+    return first - sys.stdlib_module_names - {"gateway"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_is_below_it(module: str) -> None:
+    assert module in ALLOWED, f"gateway/{module}: give the new module its place in this table"
+    across = _ours(MODULES[module]) - ALLOWED[module]
+    assert not across, f"gateway.{module} must not import {sorted(across)}"
+
+
+def test_the_table_has_no_circle() -> None:
+    done: set[str] = set()
+    while left := ALLOWED.keys() - done:
+        ready = {module for module in left if ALLOWED[module] <= done}
+        assert ready, f"a circle among {sorted(left)}"
+        done |= ready
+
+
+def test_the_halves_share_only_the_table() -> None:
+    for one, other in ((CONFIG_HALF, REQUEST_HALF), (REQUEST_HALF, CONFIG_HALF)):
+        for module in one:
+            assert not ALLOWED[module] & other.keys(), module
+
+
+@pytest.mark.parametrize("module", ["table", *CONFIG_HALF, *BOTTOM])
+def test_the_config_half_starts_without_the_heavy_libraries(module: str) -> None:
+    if module in MODULES:
+        assert not _third_parties(MODULES[module]) & {"aiohttp", "litellm", "uvloop"}
+
+
+@pytest.mark.parametrize("module", ["table", *REQUEST_HALF, *ADAPTERS])
+def test_the_request_half_never_sees_the_file(module: str) -> None:
+    if module in MODULES:
+        assert not _third_parties(MODULES[module]) & {"yaml", "jsonschema", "watchfiles"}
+
+
+def test_one_file_imports_litellm() -> None:
+    assert {module for module, path in MODULES.items() if "litellm" in _third_parties(path)} <= {"adapters.litellm"}
+
+
+def test_only_the_composition_roots_name_adapters() -> None:
+    naming = {
+        module
+        for module, path in MODULES.items()
+        if not module.startswith("adapters") and any(name.startswith("adapters") for name in _ours(path))
+    }
+    assert naming <= {"server.app", "embed"} | {module for module in MODULES if module.startswith("cli")}
