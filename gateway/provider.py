@@ -143,7 +143,7 @@ class Provider:
         closes the upstream.
         """
         params = _chat_params(model, messages, temperature, top_p, n, max_tokens, user_id, kwargs)
-        stream = await self.open_stream(params, report=CallReport())
+        stream = await self.open_stream({**params, "stream": True}, report=CallReport())
         async with aclosing(stream.chunks) as chunks:
             async for chunk in chunks:
                 if chunk.data is not None:
