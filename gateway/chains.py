@@ -82,13 +82,13 @@ class Targets:
         return Target(name=text, model=text, label=text, endpoint=self._bare)
 
     def _make(self, text: str) -> Target | Fault | None:
+        if not text or _STEERS.search(text) or not text.isprintable():
+            return Fault("bad-target", "a target holds no spaces, no control characters and none of `..`, ?, #, %, \\")
         provider, slash, model = text.partition("/")
         if not slash:
             return Fault("no-provider", f"{text!r} names no provider; write `provider/{text}`")
         if not provider or not model:
             return Fault("bad-target", f"{text!r} is not whole; write `provider/model`")
-        if _STEERS.search(text) or not text.isprintable():
-            return Fault("bad-target", "a target holds no spaces, no control characters and none of `..`, ?, #, %, \\")
         if text.count("*") > 1 or text.find("*") not in (-1, len(text) - 1) or "*" in provider:
             return Fault("misplaced-star", f"{text!r} may have one `*`, at its end")
         endpoint = self._upstreams.find(provider)

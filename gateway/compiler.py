@@ -205,7 +205,8 @@ class _Run:
             alias = aliases.get(name) or self._by_wildcard(name, aliases, names, place)
             links = self._overlaid(name, alias.links)
             replaced = tuple(link for link in alias.links if link not in links)
-            aliases[name] = Alias(alias.spec, links, alias.place, replaced)
+            if links:
+                aliases[name] = Alias(alias.spec, links, alias.place, replaced)
         return aliases
 
     def _by_wildcard(self, name: str, aliases: Mapping[str, Alias], names: RoutingTable | None, place: Where) -> Alias:

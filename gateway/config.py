@@ -121,7 +121,13 @@ class Judge:
         expander = Expander(document, environ, strict_env=strict_env)
         values, aliases, found = self._judge_file(document, expander)
         problems = [*document.problems, *expander.problems]
-        problems += [document.problem(misfit.code, misfit.where, misfit.message, key=misfit.at_key) for misfit in found]
+        # What could not be read as it stands has its problem already.
+        unread = {(problem.line, problem.column) for problem in document.problems}
+        problems += [
+            document.problem(misfit.code, misfit.where, misfit.message, key=misfit.at_key)
+            for misfit in found
+            if misfit.at_key or document.position(misfit.where) not in unread
+        ]
         problems = in_file_order(problems)
         if any(problem.severity == "error" for problem in problems):
             return None, problems

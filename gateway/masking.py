@@ -28,7 +28,7 @@ ENTRY_LISTS: Final = frozenset({"models", "providers", "capabilities"})
 
 _ALWAYS_SECRET: Final = frozenset({"apikey", "headers"})
 _SECRET_WORD: Final = re.compile(
-    r"(?:api|access|private|secret)key(?:id)?$|^key$|secret|passw|authorization|credential|headers?$"
+    r"apikey(?!file)|(?:access|private)key(?:id)?$|^key$|secret|passw|authorization|credential|headers|header$"
     r"|(?:^|auth|access|session|bearer|api|ad|refresh)token$"
 )
 _SECRET_TEXT: Final = re.compile(
@@ -269,7 +269,7 @@ def _value_done(stack: list[_Frame], scalar: str) -> None:
 def _hard_to_mask(text: str, event: Any) -> bool:
     """Say whether a scalar holds a secret that its lines, looked at one by one, would not show as one."""
     written = text[event.start_mark.index : event.end_mark.index]
-    return mask_text(event.value) != event.value and ("\n" in written or "\r" in written or "\\" in written)
+    return ("\n" in written or "\r" in written or "\\" in written) and mask_text(event.value) != event.value
 
 
 def _without_anchor(event: Any, span: _Span) -> _Span:

@@ -107,11 +107,6 @@ class Reloader:
         self.last = self._running
         """The latest look at the file that said anything new."""
 
-    @property
-    def path(self) -> Path:
-        """The file, as it was given."""
-        return self._path
-
     def load(self) -> ReloadReport:
         """Compile the file for the first time. Raises UsageError when it cannot be read, ConfigError when it is bad."""
         if self._is_mount_point():
@@ -380,10 +375,10 @@ def _read(path: Path) -> bytes:
             before = os.fstat(file.fileno())
             if not stat.S_ISREG(before.st_mode):
                 raise OSError(None, "not a regular file")
-            data = file.read(MAX_FILE_BYTES + 1)
+            if before.st_size > MAX_FILE_BYTES:
+                raise OSError(None, f"larger than {MAX_FILE_BYTES} bytes")
+            data = file.read(MAX_FILE_BYTES)
             after = os.fstat(file.fileno())
-        if len(data) > MAX_FILE_BYTES:
-            raise OSError(None, f"larger than {MAX_FILE_BYTES} bytes")
         if (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size):
             break
     return data

@@ -45,20 +45,33 @@ _TYPES: Final = {
     "object": "a mapping",
 }
 _DURATION: Final = "a duration such as 250ms, 10s, 2m or 1h, or a number of seconds"
+_TARGET: Final = ("bad-target", "is no target; write provider/model, without spaces and control characters")
+_PATH: Final = ("hook-path", "is no dotted path; write package.module.name, without spaces")
+_LENGTH: Final = ("bad-duration", "is no duration above zero; write 250ms, 10s, 2m, 1h, or a number of seconds")
 _FORMS: Final = {
-    "aliasName": ("bad-name", "a name holds no spaces and no control characters"),
-    "alias": ("bad-target", "a target is written provider/model, without spaces and control characters"),
-    "capabilityName": ("bad-name", "a capability's name is made of letters, digits and _, and starts with no digit"),
-    "dottedPath": ("hook-path", "a dotted path is written package.module.name, without spaces"),
-    "duration": ("bad-duration", f"expected {_DURATION}, above zero"),
-    "hook": ("hook-path", "a dotted path is written package.module.name, without spaces"),
-    "pause": ("bad-duration", f"expected {_DURATION}"),
-    "providerName": ("bad-name", "a provider's name holds no slash, no spaces and no control characters"),
-    "step": ("bad-target", "a target is written provider/model, without spaces and control characters"),
-    "target": ("bad-target", "a target is written provider/model, without spaces and control characters"),
-    "timeout": ("bad-duration", f"expected {_DURATION}, above zero"),
+    "alias": _TARGET,
+    "aliasName": ("bad-name", "is no name for an alias; it holds no spaces and no control characters"),
+    "capabilityName": ("bad-name", "is no name for a capability; it is made of letters, digits and _, no digit first"),
+    "dottedPath": _PATH,
+    "duration": _LENGTH,
+    "hook": _PATH,
+    "pause": ("bad-duration", "is no duration; write 0, 250ms, 10s, 2m, 1h, or a number of seconds"),
+    "providerName": ("bad-name", "is no name for a provider; it holds no slash, no spaces and no control characters"),
+    "step": _TARGET,
+    "target": _TARGET,
+    "timeout": _LENGTH,
 }
 """Code and wording for text that does not have its definition's form."""
+
+_WANTED: Final = {
+    "alias": "a target, a list of steps, or a mapping",
+    "duration": _DURATION,
+    "hook": "a dotted path, or a mapping",
+    "pause": _DURATION,
+    "step": "a target, or a mapping",
+    "timeout": f"{_DURATION}, or a mapping",
+}
+"""What a definition takes, where naming its types would not say it."""
 
 _ELSEWHERE: Final = {
     "api_base": "base_url",
@@ -125,7 +138,7 @@ def misfits(validator: Draft202012Validator, value: Json, written: Json, at: Whe
 def misnamed(where: Where, form: str) -> Misfit:
     """Return the misfit of a key that is no name of the given definition's form."""
     code, message = _FORMS[form]
-    return Misfit(where, code, message, at_key=True)
+    return Misfit(where, code, f"{_quoted(mask_key(str(where[-1])))} {message}", at_key=True)
 
 
 def _translate(error: ValidationError, written: Json, at: Where) -> Iterator[Misfit]:
@@ -143,11 +156,12 @@ def _translate(error: ValidationError, written: Json, at: Where) -> Iterator[Mis
                 yield Misfit((*where, key), "unknown-key", _unknown_key(key, known), at_key=True)
     elif keyword == "required":
         missing = [key for key in rule["required"] if key not in value]
-        if form == "step":
+        if "else" in error.absolute_schema_path:
             yield Misfit(where, "missing-key", "a step needs 'target' or 'alias'")
         else:
             for key in missing:
-                yield Misfit(where, "missing-key", f"the key {key!r} is missing")
+                hint = "; write 'version: 1'" if key == "version" else ""
+                yield Misfit(where, "missing-key", f"the key {key!r} is missing{hint}")
     elif where == ("version",) and len(at) == 0:
         yield Misfit(where, "bad-version", "the version must be the number 1")
     elif keyword == "maxProperties":
@@ -175,8 +189,8 @@ def _bad_value(keyword: str, rule: JsonObject, where: Where, shown: str) -> Misf
     if form in _FORMS:
         code, message = _FORMS[form]
         if keyword == "maximum":
-            message = f"the duration is too long; at most {rule['maximum']} seconds are possible"
-        return Misfit(where, code, message + found)
+            message = f"is too long; at most {rule['maximum']} seconds are possible"
+        return Misfit(where, code, f"{shown or 'this'} {message}")
     if keyword == "pattern" and "integer" in rule.get("type", ()):
         quotes = "; leave the quotes out" if re.fullmatch(r"'[0-9]+'", shown) else ""
         return Misfit(where, "wrong-type", f"expected {_expected(rule)}{found}{quotes}")
@@ -188,38 +202,40 @@ def _bad_value(keyword: str, rule: JsonObject, where: Where, shown: str) -> Misf
 
 def _unknown_key(key: str, known: Iterable[str]) -> str:
     names = list(known)
-    close = get_close_matches(key[:_SHOWN], names, n=1)
     other = _ELSEWHERE.get(key.lower().replace("-", "_"))
-    guess = other if other in names and not close else (close[0] if close else None)
-    text = f"unknown key {_quoted(mask_key(key))}"
-    if guess is not None:
-        return f"{text}; did you mean {guess!r}?"
-    return f"{text}; the keys here are {', '.join(names)}"
+    close = [other] if other in names else get_close_matches(key[:_SHOWN], names, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"the keys here are {', '.join(names)}"
+    return f"unknown key {_quoted(mask_key(key))}; {hint}"
 
 
 def _expected(rule: JsonObject) -> str:
-    types = rule.get("type", ())
-    wanted = [types] if isinstance(types, str) else list(types)
-    form = rule.get(NAME, "")
-    if form in ("duration", "pause"):
-        return _DURATION
-    if form == "timeout":
-        return f"{_DURATION}, or a mapping"
-    if "integer" in wanted:
+    types = rules_types(rule)
+    if rule.get(NAME) in _WANTED:
+        return _WANTED[rule[NAME]]
+    if choices := _choices(rule):
+        return f"one of {', '.join(choices)}"
+    if "integer" in types:
         return _TYPES["integer"]
-    names = [_TYPES[name] for name in wanted]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+    return " or ".join(_TYPES[name] for name in sorted(types))
+
+
+def _choices(rule: JsonObject) -> list[str]:
+    choices: list[str] = rule.get("then", {}).get("enum", [])
+    return choices
 
 
 def _found(value: Json, rule: JsonObject) -> str:
     """Name the type of a value that has the wrong one. The value itself may be a secret in the wrong place."""
+    types = rules_types(rule)
     if value is None:
-        return "nothing"
+        return "nothing" + ("; write {} for an empty one" if types == {"object"} else "")
     if isinstance(value, (bool, int, float)):
         name = "a boolean" if isinstance(value, bool) else "a number"
-        wants_text = "string" in rules_types(rule) and not rules_types(rule) & {"integer", "number"}
+        wants_text = "string" in types and not types & {"integer", "number"} and not _choices(rule)
         return f"{name}; put quotes around it if it is text" if wants_text else name
-    return "text" if isinstance(value, str) else "a list" if isinstance(value, list) else "a mapping"
+    if isinstance(value, str):
+        return "text" + ("; put it in brackets" if types == {"array"} else "")
+    return "a list" if isinstance(value, list) else "a mapping"
 
 
 def _is_secret(where: Where) -> bool:

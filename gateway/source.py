@@ -5,6 +5,7 @@ The tree itself is `gateway.yamltree`'s; here bytes become text, faults become P
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import re
@@ -27,6 +28,7 @@ from gateway.yamltree import LINE_BREAK, Fault, Node, Position, Where, read_tree
 
 MAX_BYTES: Final = 16 * 1024 * 1024
 _CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
+_DEEPEST: Final = 16
 _LONGEST_KEY: Final = 200
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -119,7 +121,7 @@ def written(where: Where) -> str:
     """Return a place as problems print it, such as `models["team-a/*"].chain[1]`."""
     text = ""
     secret = ""
-    for key in where:
+    for key in where[:_DEEPEST]:
         part = key if isinstance(key, int) else mask_key(key)
         if isinstance(part, int):
             text += f"[{part}]"
@@ -131,7 +133,7 @@ def written(where: Where) -> str:
             text += f"[{_quoted(part[:_LONGEST_KEY])}]"
         if part in ("api_key", "headers"):
             secret = secret or str(part)
-    return mask_text(text)
+    return mask_text(text + ("…" if len(where) > _DEEPEST else ""))
 
 
 def _quoted(text: str) -> str:
@@ -210,13 +212,14 @@ def _decode(data: bytes) -> tuple[str, Fault | None]:
     """Return the text, and what keeps it from being YAML at all."""
     if len(data) > MAX_BYTES:
         return "", ((1, 1), "file-too-large", (), f"the file has {len(data)} bytes; at most {MAX_BYTES} are read")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "", ((1, 1), "not-utf8", (), "the file is UTF-16; save it as UTF-8")
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode()
     except UnicodeDecodeError as exc:
-        text = data.decode("utf-8-sig", errors="replace")
-        before = data[: exc.start].decode("utf-8-sig")
+        text = data.decode(errors="replace")
+        before = data[: exc.start].decode()
         return text, (_position_after(before), "not-utf8", (), f"byte 0x{data[exc.start]:02x} is not UTF-8")
     if match := _CONTROL.search(text):
         position = _position_after(text[: match.start()])

@@ -28,6 +28,11 @@ MAX_DEPTH: Final = 100
 LINE_BREAK: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 """What libyaml counts as the end of a line."""
 
+_SPARE_REPEATS: Final = 10_000
+_REPEATS_PER_VALUE: Final = 100
+_MAX_REPEATS: Final = 2_000_000
+"""How many values aliases may add to a file: so many at any rate, more in a large file, but never more than this."""
+
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's parser, where PyYAML was built with it; only its events are used."""
 
@@ -57,7 +62,7 @@ class Node:
         self.children: dict[str, Node] | list[Node] | None = None
         self.keys: dict[str, Position] = {}
         self.size = 1
-        """Values in it, itself included, with every alias counted in full."""
+        """Values in it, itself included, with every alias counted in full. 0 for what an unknown alias stands for."""
         self.height = 1
 
 
@@ -86,7 +91,8 @@ def resolve(text: str) -> Json:
     if text in _BOOLEANS:
         return _BOOLEANS[text]
     if _INTEGER.fullmatch(text):
-        return _bounded(int(text)) if len(text.lstrip("+-0")) <= 20 else math.inf
+        digits = text.lstrip("+-0") or "0"
+        return _bounded(int(text[:1].strip("+0123456789") + digits)) if len(digits) <= 20 else math.inf
     if based := _BASED.fullmatch(text):
         return _bounded(int(based[1], 8) if based[1] else int(based[2], 16))
     if _FLOAT.fullmatch(text):
@@ -135,6 +141,9 @@ def _syntax_fault(text: str, error: yaml.YAMLError) -> tuple[Position, str, str]
         position = (position[0], max(1, position[1] - 1))
         return position, "yaml-syntax", f"'{start or '*'}' starts an alias or an anchor; put quotes around the text"
     opened = getattr(error, "context_mark", None)
+    if mark is not None and text[mark.index - 1 : mark.index + 1] == "${":
+        message = 'between brackets or braces a variable needs quotes around it: "${NAME}"'
+        return (position[0], position[1] - 1), "yaml-syntax", message
     if opened is not None and mark is not None and "' or '" in said:
         opening, what = ("[", "list") if "]" in said else ("{", "mapping")
         where = f"still open in line {mark.line + 1}" if mark.index < len(text) else "never closed"
@@ -296,12 +305,13 @@ class _Reader:
         if event.anchor not in self._anchors:
             self._note(position, "unknown-anchor", f"no anchor named '{event.anchor}' stands before this alias")
             meant = Node(line, column, None)
+            meant.size = 0
         else:
             meant = self._anchors[event.anchor] or self._refuse(
                 position, "alias-bomb", f"the anchor '{event.anchor}' holds itself"
             )
         self._repeated += meant.size
-        if self._repeated > 10_000 + 100 * self._nodes:
+        if self._repeated > min(_SPARE_REPEATS + _REPEATS_PER_VALUE * self._nodes, _MAX_REPEATS):
             self._refuse(position, "alias-bomb", "the aliases up to here would grow the file out of all proportion")
         if len(self._stack) + meant.height > MAX_DEPTH:
             self._refuse(position, "too-deep", f"values are nested more than {MAX_DEPTH} levels deep")
@@ -349,7 +359,7 @@ class _Reader:
         for source in sources:
             if isinstance(source.children, dict):
                 frame.merges.append(source)
-            else:
+            elif source.size:
                 self._note((source.line, source.column), "bad-merge", "'<<' wants a mapping, or a list of mappings")
 
     def _merge(self, frame: _Frame) -> None:

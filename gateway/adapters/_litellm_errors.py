@@ -76,7 +76,7 @@ _READING: Final = frozenset(
 """Functions of LiteLLM and of OpenAI's SDK that read a response: what they fail on, the upstream sent."""
 
 _UNFIT_REQUEST: Final = (ValueError, TypeError, KeyError, IndexError)
-_LIBRARIES: Final = frozenset({"litellm", "openai", "httpx", "pydantic"})
+_LIBRARIES: Final = frozenset({"botocore", "httpx", "litellm", "openai", "pydantic"})
 _STANDARD: Final = frozenset({"ast", "asyncio", "concurrent", "contextlib", "functools", "json", "re", "typing"})
 """Packages of the standard library that fail on behalf of who called them."""
 
@@ -102,20 +102,20 @@ def map_error(
     transport = _transport_kind(chain, opened=opened)
     if transport is not None:
         return UpstreamError(transport)
-    if typed is not None:
-        return _from_message(typed, _status(chain[0]), _message(chain), mask)
-    if not any(_is_wrapper(link) for link in chain):
-        return error
     cause = next((link for link in chain if isinstance(link, Exception) and not _is_wrapper(link)), None)
+    judged = _from_cause(cause, opened=opened) if cause is not None else None
+    if typed is not None:
+        unreadable = isinstance(judged, UpstreamError) and judged.kind is Kind.BAD_RESPONSE
+        return judged if unreadable and judged else _from_message(typed, _status(chain[0]), _message(chain), mask)
+    if cause is error and not opened:
+        return error
     said = _error_said(chain)
     if said is None and opened and cause is None:
         said = {"message": _message(chain)}
     if said is not None and (opened or cause is None):
         kind = _by_text(classify(None, {"error": said}), str(said.get("message")))
         return UpstreamError(kind, status=200, code=error_code(said), body=mask.envelope(said))
-    if cause is not None:
-        return _from_cause(cause, opened=opened)
-    return _from_wrapper(chain, mask)
+    return judged or _from_wrapper(chain, mask)
 
 
 def _chain(error: BaseException, handled: BaseException | None) -> Iterator[BaseException]:

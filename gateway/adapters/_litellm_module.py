@@ -15,6 +15,7 @@ import logging
 import os
 import sys
 import typing
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType, ModuleType, SimpleNamespace
@@ -78,11 +79,15 @@ def _settle(litellm: Any) -> None:
     litellm.telemetry = False
     litellm.suppress_debug_info = True
     litellm.REPEATED_STREAMING_CHUNK_LIMIT = sys.maxsize
+    # Some of its embeddings do not hear of `max_retries` and take this.
+    litellm.DEFAULT_MAX_RETRIES = 0
+    warnings.filterwarnings("ignore", message=".*`ReadOnly` qualifier", category=UserWarning)
     if "LITELLM_LOG" not in os.environ:
         # Its log lines carry upstream text, and go to stderr in a format of their own.
         logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
-    _limit_connections(importlib.import_module("litellm.llms.custom_httpx.aiohttp_transport"))
-    _refuse_resending(importlib.import_module("litellm.llms.custom_httpx.http_handler"))
+    for patch, name in ((_limit_connections, "aiohttp_transport"), (_refuse_resending, "http_handler")):
+        with contextlib.suppress(ImportError):
+            patch(importlib.import_module(f"litellm.llms.custom_httpx.{name}"))
 
 
 def _limit_connections(module: Any) -> None:

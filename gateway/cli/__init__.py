@@ -10,10 +10,8 @@ from typing import Final
 
 from gateway import __version__
 from gateway.cli import render, schema, serve, validate
-from gateway.errors import ConfigError, UsageError
+from gateway.errors import UsageError
 
-GOOD: Final = 0
-PROBLEMS: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
@@ -54,9 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as exc:
         render.complain(str(exc))
         return USAGE
-    except ConfigError as exc:
-        render.report(exc.problems)
-        return PROBLEMS
     except BrokenPipeError:
         render.silence(sys.stdout)
         return BROKEN_PIPE

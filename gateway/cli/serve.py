@@ -7,8 +7,8 @@ import json
 import logging
 import os
 import shlex
-from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings(args, os.environ)
     configure_logging(settings.get("log-level", log_level, "info"))
     options = read_options(args)
-    return serve(options, on_ready=_announce(options), report=render.report, complain=render.complain)
+    return serve(options, on_ready=partial(announce, options), report=render.report, complain=render.complain)
 
 
 def read_options(args: argparse.Namespace) -> ServeOptions:
@@ -117,14 +117,12 @@ def _path(text: str) -> Path | None:
     return Path(text)
 
 
-def _announce(options: ServeOptions) -> Callable[[str, RoutingTable], None]:
-    def announce(url: str, table: RoutingTable) -> None:
-        lines = [f"gateway {__version__} serves {options.config} on {url}", f"aliases: {_aliases(table)}", "try:"]
-        lines.append(f"  {curl(url, table, with_key=options.client_keys_file is not None)}")
-        with suppress(OSError):
-            print("\n".join(map(render.printable, lines)), flush=True)
-
-    return announce
+def announce(options: ServeOptions, url: str, table: RoutingTable) -> None:
+    """Print where the server listens, what it serves, and a command line to try."""
+    lines = [f"gateway {__version__} serves {options.config} on {url}", f"aliases: {_aliases(table)}", "try:"]
+    lines.append(f"  {curl(url, table, with_key=options.client_keys_file is not None)}")
+    with suppress(OSError):
+        print("\n".join(map(render.printable, lines)), flush=True)
 
 
 def _aliases(table: RoutingTable) -> str:

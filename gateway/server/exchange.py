@@ -126,7 +126,7 @@ class Exchange:
 
     def answer(self, value: Json, *, status: int = 200) -> web.Response:
         """Return `value` as a JSON response."""
-        return web.Response(status=status, body=orjson.dumps(value, default=_plain), headers=self.headers())
+        return web.Response(status=status, body=orjson.dumps(value, default=dict), headers=self.headers())
 
     def failure(self, exc: GatewayError) -> web.Response:
         """Return the response to an error: the upstream's own body where it passes through, else the envelope."""
@@ -206,9 +206,3 @@ def unexpected(exc: Exception, exchange: Exchange) -> GatewayError:
     log.error("request failed unexpectedly", extra={"request_id": exchange.report.request_id}, exc_info=exc)
     message = "the gateway failed; its log has more under this request id"
     return GatewayError(message, attempts=exchange.report.attempts)
-
-
-def _plain(value: object) -> Json:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"not JSON: {type(value).__name__}")

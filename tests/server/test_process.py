@@ -18,7 +18,7 @@ import orjson
 import pytest
 
 from tests.scripted_openai import ScriptedOpenAI
-from tests.server.conftest import HELLO, ROUTES
+from tests.server.conftest import HELLO, ROUTES, save
 
 CODE = """\
 import sys
@@ -292,3 +292,15 @@ async def test_what_the_event_loop_complains_of_is_logged_without_its_text(confi
     [line] = [line for line in server.log if line["event"] == "event loop fault"]
     assert line["exception"] == ["KeyError"]
     assert "'secret'" not in server.err
+
+
+async def test_warnings_of_the_config_file_are_told_at_the_start(config: Path) -> None:
+    save(
+        config,
+        ROUTES.replace("api_key: sk-upstream", "api_key: sk-upstream, params: {api_version: '1'}").replace(
+            "BASE_URL", "http://127.0.0.1:1/v1"
+        ),
+    )
+    async with running(config) as server:
+        assert await server.end() == 0
+    assert " unused-param: " in server.err

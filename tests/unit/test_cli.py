@@ -12,17 +12,17 @@ import signal
 import subprocess
 import sys
 from argparse import Namespace
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import urlsplit
 
 import pytest
 
 from gateway.cli import build_parser, main
-from gateway.cli.render import Painter, as_json, as_text
-from gateway.cli.serve import curl, read_options
+from gateway.cli.render import Painter, as_json, as_text, report, silence
+from gateway.cli.serve import announce, curl, read_options
 from gateway.cli.settings import Settings, boolean, config_path, duration_s, log_level, port, size
 from gateway.config import schema
 from gateway.errors import UsageError
@@ -53,6 +53,15 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def write(name: str, text: str) -> str:
     Path(name).write_text(text)
     return name
+
+
+@contextmanager
+def closed_pipe() -> Iterator[TextIO]:
+    """Give a file that nobody reads from any more."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as file:
+        yield file
 
 
 def problem(**changes: Any) -> Problem:
@@ -133,6 +142,13 @@ class TestRender:
         assert Painter.of(Terminal(), {"TERM": "dumb"}).error("x") == "x"
         assert Painter.of(io.StringIO(), {}).error("x") == "x"
         assert as_text(problem(), Painter.of(Terminal(), {})).count("\x1b[") == 6
+
+    def test_a_report_counts_up_what_it_shows(self, capsys: pytest.CaptureFixture[str]) -> None:
+        report([problem(), problem(severity="warning", excerpt=None)])
+        out, err = capsys.readouterr()
+        assert (out, err.splitlines()[-1]) == ("", "1 problem, 1 warning in routes.yaml")
+        report([])
+        assert capsys.readouterr() == ("", "")
 
     def test_json_holds_every_field(self) -> None:
         assert as_json(problem(severity="warning")) == {
@@ -327,6 +343,23 @@ class TestValidate:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=9, check=True)
         assert done.stdout.splitlines()[-1] == "0 []"
 
+    def test_a_closed_pipe_is_its_own_exit_code(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        write("a.yaml", GOOD)
+        with closed_pipe() as stdout:
+            monkeypatch.setattr(sys, "stdout", stdout)
+            assert main(["validate", "a.yaml"]) == 141
+
+    def test_an_interrupt_is_its_own_exit_code(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Interrupted(io.RawIOBase):
+            def readable(self) -> bool:
+                return True
+
+            def readinto(self, _: Any) -> int:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Interrupted())))
+        assert main(["validate", "-"]) == 130
+
     def test_a_closed_pipe_is_no_traceback(self) -> None:
         write("a.yaml", BAD)
         reader, writer = os.pipe()
@@ -497,12 +530,29 @@ class TestCurl:
         assert any("Bearer" in word for word in words)
 
 
+def test_many_aliases_are_not_all_named(capsys: pytest.CaptureFixture[str]) -> None:
+    aliases = table(*(f"a{number}" for number in range(25)))
+    announce(ServeOptions(config=Path("routes.yaml")), "http://127.0.0.1:1", aliases)
+    assert ", a19 and 5 more\n" in capsys.readouterr().out
+
+
+def test_a_closed_standard_output_stops_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closed_pipe() as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        announce(ServeOptions(config=Path("routes.yaml")), "http://127.0.0.1:1", table("a"))
+        silence(stdout)
+
+
 def gateway(*argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gateway", *argv]
     return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=9, check=False)
 
 
 class TestServe:
+    def test_a_refused_flag_is_told_before_anything_is_begun(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["serve", "--log-level", "loud"]) == 2
+        assert capsys.readouterr().err.startswith("gateway: --log-level is 'loud'")
+
     def test_it_says_where_it_listens_serves_and_stops(self) -> None:
         write("a.yaml", "version: 1\nmodels:\n  demo: [mock/status-404, mock/echo]\n  'mine/*': 'mock/*'\n")
         command = [sys.executable, "-m", "gateway", "serve", "a.yaml", "--port", "0"]

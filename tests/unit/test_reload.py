@@ -17,7 +17,7 @@ import watchfiles
 
 from gateway.compiler import Compiled, Compiler
 from gateway.errors import ConfigError, UsageError
-from gateway.reload import Reloader, ReloadReport, mount_points
+from gateway.reload import MAX_FILE_BYTES, Reloader, ReloadReport, mount_points
 from gateway.table import NO_OVERLAY, Overlay, RoutingTable
 
 BROKEN = "version: 1\nmodels: {demo: ["
@@ -140,6 +140,11 @@ class TestLoad:
         os.mkfifo(tmp_path / "pipe")
         with pytest.raises(UsageError, match="not a regular file"):
             Reloader(tmp_path / "pipe", compiler).load()
+
+    def test_a_huge_file_is_refused_and_not_read(self, path: Path, compiler: Counting) -> None:
+        os.truncate(path, MAX_FILE_BYTES + 1)
+        with pytest.raises(UsageError, match="larger than"):
+            Reloader(path, compiler).load()
 
     def test_a_bad_file_raises_its_problems(self, path: Path, compiler: Counting) -> None:
         path.write_text(BAD)

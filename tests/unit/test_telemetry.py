@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import orjson
 import pytest
@@ -83,6 +84,7 @@ def test_secrets_are_masked_wherever_they_stand() -> None:
         (Kind.TIMEOUT, "timeout"),
         (ValueError("the prompt"), "ValueError"),
         (frozenset({"b", "a"}), ["a", "b"]),
+        (MappingProxyType({"a": 1}), {"a": 1}),
         ("half \ud800", "half \ud800"),
         (2**70, 2**70),
         ({1: "one"}, {"1": "one"}),

@@ -1,0 +1,180 @@
+"""Endpoints: which key goes where, addresses, adapters, headers and connection settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.types import AdapterName, Cooldown, ScriptedOutcome
+from tests.compiling import endpoint, key_of, messages, problems, route, step
+
+KEYS = {"OPENAI_API_KEY": "sk-env", "ANTHROPIC_API_KEY": "sk-ant", "GROQ_API_KEY": "gsk-env"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "target", "name", "key", "required"),
+    [
+        pytest.param("", "openai/x", "env:OPENAI_API_KEY", "sk-env", True, id="no entry: the vendor's variable"),
+        pytest.param("", "anthropic/x", "env:ANTHROPIC_API_KEY", "sk-ant", False, id="the same through LiteLLM"),
+        pytest.param("openai: {}", "openai/x", "env:OPENAI_API_KEY", "sk-env", True, id="an entry without a key"),
+        pytest.param(
+            "openai: {kind: openai}", "openai/x", "env:OPENAI_API_KEY", "sk-env", True, id="its own kind written out"
+        ),
+        pytest.param("openai: {api_key: ''}", "openai/x", "none", None, True, id="an empty key means none"),
+        pytest.param(
+            "openai: {api_key: '${NOT_SET:-}'}", "openai/x", "${NOT_SET:-}", None, True, id="expanded to nothing"
+        ),
+        pytest.param(
+            "openai: {api_key: '${NOT_SET}'}", "openai/x", "${NOT_SET}", None, True, id="a variable that is not set"
+        ),
+        pytest.param(
+            "openai: {api_key: '${GROQ_API_KEY}'}", "openai/x", "${GROQ_API_KEY}", "gsk-env", True, id="named"
+        ),
+        pytest.param(
+            "openai: {base_url: 'http://127.0.0.1:1/v1'}", "openai/x", "none", None, False, id="an own address: no key"
+        ),
+        pytest.param(
+            "mine: {kind: openai, base_url: 'http://127.0.0.1:1/v1'}", "mine/x", "none", None, False, id="an own server"
+        ),
+        pytest.param("groq: {kind: openai}", "groq/x", "none", None, False, id="another kind at the vendor's address"),
+        pytest.param("groq-b: {kind: groq}", "groq-b/x", "none", None, True, id="a second account has its own key"),
+        pytest.param(
+            "claude: {kind: anthropic}", "claude/x", "none", None, True, id="the same through LiteLLM, blocked"
+        ),
+        pytest.param(
+            "anthropic: {api_key: ''}", "anthropic/x", "none", None, True, id="LiteLLM must not borrow either"
+        ),
+        pytest.param(
+            "openai: {headers: {Authorization: Basic abc}}", "openai/x", "none", None, False, id="a header is a key"
+        ),
+        pytest.param("", "vertex_ai/x", "none", None, False, id="other credentials"),
+        pytest.param("", "watsonx/x", "none", None, False, id="known to LiteLLM alone"),
+        pytest.param("", "lm_studio/x", "env:LM_STUDIO_API_KEY", None, False, id="a local server needs no key"),
+        pytest.param("", "mock/echo", "none", None, False, id="the mock"),
+    ],
+)
+def test_an_endpoint_gets_the_key_that_it_may_have(
+    entry: str, target: str, name: str, key: str | None, required: bool
+) -> None:
+    found = endpoint(entry, target, environ=KEYS)
+    assert (found.api_key.name, key_of(found), found.key_required) == (name, key, required)
+
+
+def test_without_a_variable_the_vendors_relay_still_requires_akey_of() -> None:
+    found = endpoint("", "openai/x")
+    assert (found.api_key.name, key_of(found), found.key_required) == ("env:OPENAI_API_KEY", None, True)
+
+
+def test_a_second_variable_of_a_vendor_serves_when_the_first_is_not_set() -> None:
+    found = endpoint("", "together_ai/x", environ={"TOGETHER_AI_TOKEN": "t", "TOGETHER_API_KEY": " "})
+    assert (found.api_key.name, key_of(found)) == ("env:TOGETHER_AI_TOKEN", "t")
+
+
+def test_a_literal_key_is_named_by_a_digest_that_does_not_show_it() -> None:
+    found = endpoint("openai: {api_key: ' sk-literal '}", "openai/x")
+    assert key_of(found) == "sk-literal"
+    assert found.api_key.name.startswith("sha256:")
+    assert "literal" not in repr(found) + found.api_key.name + repr(found.api_key)
+    assert endpoint("openai: {api_key: sk-other}", "openai/x").api_key.name != found.api_key.name
+
+
+def test_a_key_file_is_beside_the_config_file_and_read_when_it_changes(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    key_file = tmp_path / "keys" / "openai"
+    key_file.write_text("sk-one\n")
+    found = endpoint(
+        "openai: {api_key_file: keys/openai}", "openai/x", source=str(tmp_path / "routes.yaml"), strict_env=True
+    )
+    assert (found.api_key.name, key_of(found), found.key_required) == ("file:keys/openai", "sk-one", True)
+    key_file.write_text("sk-another")
+    assert key_of(found) == "sk-another"
+
+
+@pytest.mark.parametrize(("content", "word"), [(None, "does not exist"), ("", "is empty"), (" \n", "is empty")])
+def test_a_key_file_without_a_key_is_a_warning_and_with_strict_env_a_problem(
+    tmp_path: Path, content: str | None, word: str
+) -> None:
+    if content is not None:
+        (tmp_path / "key").write_text(content)
+    text = "providers: {openai: {api_key_file: key}}\nmodels: {fast: openai/x}\n"
+    source = str(tmp_path / "routes.yaml")
+    assert problems(text, source=source) == ["2:36: missing-key-file?"]
+    assert problems(text, source=source, strict_env=True) == ["2:36: missing-key-file"]
+    assert word in messages(text, source=source)[0]
+
+
+def test_a_tilde_in_a_key_files_path_is_not_expanded() -> None:
+    text = "providers: {openai: {api_key_file: ~/key}}\nmodels: {fast: openai/x}\n"
+    assert messages(text) == ["the key file '~/key' does not exist (`~` is not expanded)"]
+
+
+def test_a_trailing_slash_of_a_base_url_is_dropped() -> None:
+    found = endpoint("mine: {kind: openai, base_url: 'http://[::1]:8000/v1//'}", "mine/x")
+    assert found.base_url == "http://[::1]:8000/v1"
+
+
+@pytest.mark.parametrize(
+    ("entry", "target", "openai_adapter", "expected"),
+    [
+        ("", "openai/x", "relay", ("openai", "relay", "https://api.openai.com/v1", False)),
+        ("", "openai/x", "litellm", ("openai", "litellm", None, False)),
+        ("openai: {adapter: litellm}", "openai/x", "relay", ("openai", "litellm", None, False)),
+        ("openai: {adapter: relay}", "openai/x", "litellm", ("openai", "relay", "https://api.openai.com/v1", False)),
+        ("", "groq/x", "relay", ("groq", "relay", "https://api.groq.com/openai/v1", False)),
+        ("", "anthropic/x", "relay", ("anthropic", "litellm", None, False)),
+        ("", "mistral/x", "relay", ("mistral", "litellm", None, False)),
+        ("groq: {kind: openai}", "groq/x", "litellm", ("openai", "litellm", "https://api.groq.com/openai/v1", True)),
+        ("", "lm_studio/x", "litellm", ("lm_studio", "litellm", "http://127.0.0.1:1234/v1", True)),
+        ("", "lm_studio/x", "relay", ("lm_studio", "relay", "http://127.0.0.1:1234/v1", False)),
+        ("vllm: {base_url: 'http://h/v1'}", "vllm/x", "relay", ("hosted_vllm", "relay", "http://h/v1", True)),
+        ("eu: {kind: azure, base_url: 'https://eu'}", "eu/x", "relay", ("azure", "litellm", "https://eu", True)),
+        ("", "mock/echo", "litellm", ("mock", "mock", None, False)),
+    ],
+)
+def test_the_kind_decides_the_adapter_unless_the_entry_does(
+    entry: str, target: str, openai_adapter: AdapterName, expected: tuple[str, AdapterName, str | None, bool]
+) -> None:
+    found = endpoint(entry, target, openai_adapter=openai_adapter)
+    assert (found.kind, found.adapter, found.base_url, found.own_base_url) == expected
+
+
+def test_a_mock_provider_carries_its_script() -> None:
+    found = endpoint("sick: {kind: mock, script: [{status: 503, retry_after: 2s}, {text: hi}]}", "sick/any")
+    assert found.script == (ScriptedOutcome(status=503, retry_after_s=2), ScriptedOutcome(text="hi"))
+
+
+def test_headers_have_lower_case_names() -> None:
+    assert dict(endpoint("openai: {headers: {X-Team: red}}", "openai/x").headers) == {"x-team": "red"}
+
+
+def test_connection_settings_are_for_litellm_and_a_relay_leaves_them_out() -> None:
+    text = "providers: {openai: {params: {organization: org-1, seed: 1}}}\nmodels: {fast: openai/x}\n"
+    assert dict(step(text, openai_adapter="litellm").params) == {"organization": "org-1", "seed": 1}
+    assert dict(step(text).params) == {"seed": 1}
+    assert problems(text) == ["2:31: unused-param?"]
+
+
+def test_an_entry_that_no_chain_uses_is_checked_all_the_same() -> None:
+    assert problems("providers: {mine: {kind: openai}}\nmodels: {}\n") == ["2:13: missing-base-url"]
+
+
+def test_a_target_of_a_faulty_entry_is_not_reported_again() -> None:
+    assert problems("providers: {mine: {kind: nothing}}\nmodels: {fast: mine/x}\n") == ["2:26: unknown-kind"]
+
+
+def test_targets_of_one_provider_share_one_endpoint() -> None:
+    steps = route("models: {fast: [openai/a, openai/b, {alias: c}], c: openai/a}\n").steps
+    assert steps[0].target.endpoint is steps[1].target.endpoint
+    assert steps[0].target is steps[2].target
+    assert steps[0].limits is steps[1].limits
+
+
+def test_a_cooldown_is_the_providers_over_the_defaults() -> None:
+    text = """
+defaults: {cooldown: {failures: 7, for: 1m}}
+providers: {openai: {cooldown: {failures: 1}}}
+models: {fast: openai/gpt-4o, other: groq/llama}
+"""
+    assert step(text).target.endpoint.cooldown == Cooldown(failures=1, for_s=60)
+    assert step(text, "other").target.endpoint.cooldown == Cooldown(failures=7, for_s=60)
