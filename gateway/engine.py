@@ -133,6 +133,11 @@ class Engine:
                 outcomes.append(self._failed(plan, outcomes, decision, ticket, error, now_s=loop.time()))
                 errors.append(error)
                 ticket.done()
+            except HoldExceeded as error:
+                _note(request.report, step.target, Kind.BAD_RESPONSE, 200, loop.time() - now_s)
+                error.attempts = tuple(request.report.attempts)
+                ticket.done()
+                raise
             except BaseException:
                 ticket.done()
                 raise

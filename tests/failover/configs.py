@@ -1,0 +1,85 @@
+"""What an endpoint under test must be told: one alias per scenario, and the same limits, retries and fallbacks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from tests.failover.scenario import (
+    COOLDOWN_FAILURES,
+    COOLDOWN_FOR_S,
+    COOLDOWN_WITHIN_S,
+    DEADLINE_S,
+    LIMIT_S,
+    RETRIES,
+    SECRET,
+    Scenario,
+)
+
+REFUSING: Final = "http://127.0.0.1:9/v1"
+"""The base URL of a target that nobody listens at."""
+
+
+def gateway_config(scenarios: Sequence[Scenario], *, upstream_url: str, adapter: str) -> str:
+    """Return our routes.yaml."""
+    cooldown = f"{{failures: {COOLDOWN_FAILURES}, within: {COOLDOWN_WITHIN_S}s, for: {COOLDOWN_FOR_S}s}}"
+    lines = [
+        "version: 1",
+        f"defaults: {{timeout: {LIMIT_S:g}s, retries: {RETRIES}, deadline: {DEADLINE_S:g}s, cooldown: {cooldown}}}",
+        "providers:",
+        f'  up: {{kind: openai, adapter: {adapter}, base_url: "{upstream_url}", api_key: {SECRET}}}',
+        f'  gone: {{kind: openai, adapter: {adapter}, base_url: "{REFUSING}", api_key: {SECRET}}}',
+        "models:",
+        *(f"  {scenario.name}: {json.dumps(_alias(scenario))}" for scenario in scenarios),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _alias(scenario: Scenario) -> dict[str, Any]:
+    providers = ["gone" if script is None else "up" for script in scenario.scripts]
+    chain = [f"{name}/{model}" for name, model in zip(providers, scenario.models, strict=True)]
+    alias: dict[str, Any] = {"chain": chain}
+    if scenario.hold:
+        alias["stream"] = {"hold": "full"}
+    if scenario.hold_bytes is not None:
+        alias["stream"]["max_bytes"] = scenario.hold_bytes
+    if scenario.deadline_s is not None:
+        alias["deadline"] = scenario.deadline_s
+    return alias
+
+
+def litellm_config(scenarios: Sequence[Scenario], *, upstream_url: str) -> str:
+    """Return the LiteLLM proxy's config.yaml. There is no deadline over all attempts and no `hold` in it."""
+    fallbacks = [{scenario.name: list(scenario.models[1:])} for scenario in scenarios if len(scenario.models) > 1]
+    policy = {
+        "num_retries": RETRIES,
+        "fallbacks": fallbacks,
+        "context_window_fallbacks": fallbacks,
+    }
+    settings = {"litellm_settings": {**policy, "request_timeout": LIMIT_S, "telemetry": False}}
+    router = {
+        **policy,
+        "timeout": LIMIT_S,
+        "stream_timeout": LIMIT_S,
+        "allowed_fails": COOLDOWN_FAILURES - 1,
+        "cooldown_time": COOLDOWN_FOR_S,
+    }
+    lines = ["model_list:"]
+    lines += [f"- {json.dumps(entry)}" for scenario in scenarios for entry in _deployments(scenario, upstream_url)]
+    lines += [f"{name}: {json.dumps(value)}" for name, value in {**settings, "router_settings": router}.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _deployments(scenario: Scenario, upstream_url: str) -> Iterator[dict[str, Any]]:
+    for position, (model, script) in enumerate(zip(scenario.models, scenario.scripts, strict=True)):
+        yield {
+            "model_name": model if position else scenario.name,
+            "litellm_params": {
+                "model": f"openai/{model}",
+                "api_base": REFUSING if script is None else upstream_url,
+                "api_key": SECRET,
+                "timeout": LIMIT_S,
+                "stream_timeout": LIMIT_S,
+            },
+        }

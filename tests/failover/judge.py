@@ -1,0 +1,298 @@
+"""Judging: what did the caller get, what did the upstream see, and is that as it should be? Plain code on values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+from tests.failover.client import Ending, Heard
+from tests.failover.faults import spoken
+from tests.failover.scenario import CLOSE_S, SECRET, Answered, BrokenOff, Left, Refused, Scenario
+from tests.failover.upstream import UpstreamCall
+
+
+class Word(StrEnum):
+    """What a caller got."""
+
+    COMPLETE = "complete"
+    ERROR = "clean error"
+    """A status of 400 and above with an error body."""
+    BROKEN = "clean error in the stream"
+    """After a good status: the caller can tell that the answer is not whole."""
+    TRUNCATED = "truncated passed off as success"
+    NO_ANSWER = "no answer passed off as success"
+    UNCLEAN = "unclean error"
+    """No response, an error that is none in OpenAI's shape, or a body that cannot be read."""
+    HANG = "hang"
+    LEFT = "left"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Got:
+    """One response, read as a client would."""
+
+    word: Word
+    text: str = ""
+    """What the assistant said, tool calls included, as far as it came."""
+    status: int | None = None
+    error: Any = None
+    """The error object, of the body or of an event."""
+    why: str = ""
+    """What is wrong with it."""
+    usage_last: bool = False
+    first_content_s: float | None = None
+    ending: Ending = Ending.WHOLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How a scenario went."""
+
+    score: Literal["pass", "ok", "fail"]
+    caller: str
+    calls: tuple[int, ...]
+    """How often each target was called."""
+    reasons: tuple[str, ...] = ()
+    """What is wrong, from both sides."""
+    caller_told_true: bool = True
+    """Nothing is wrong on the caller's side."""
+
+
+def read(heard: Heard, mode: Literal["plain", "stream"]) -> Got:
+    """Return what a client makes of a response."""
+    common: dict[str, Any] = {"status": heard.status, "ending": heard.ending}
+    if heard.ending in (Ending.HANG, Ending.LEFT):
+        return Got(word=Word.HANG if heard.ending is Ending.HANG else Word.LEFT, **common)
+    if heard.status is None:
+        return Got(word=Word.UNCLEAN, why="the connection closed without a response", **common)
+    if heard.status >= 300:
+        error = _error(_json(heard.body))
+        if heard.status >= 400 and heard.ending is Ending.WHOLE and error is not None:
+            return Got(word=Word.ERROR, error=error, **common)
+        return Got(word=Word.UNCLEAN, why=f"status {heard.status} without a whole error body", **common)
+    if mode == "stream" and "event-stream" in heard.headers.get("content-type", ""):
+        return _read_stream(heard, common)
+    return _read_plain(heard, common)
+
+
+def _read_plain(heard: Heard, common: dict[str, Any]) -> Got:
+    if heard.ending is not Ending.WHOLE:
+        return Got(word=Word.UNCLEAN, why="the body breaks off", **common)
+    body = _json(heard.body)
+    if _error(body) is not None:
+        return Got(word=Word.UNCLEAN, why="an error with a good status", error=_error(body), **common)
+    choices = body.get("choices") if isinstance(body, dict) else None
+    if not choices or not choices[0].get("finish_reason") or "message" not in choices[0]:
+        return Got(word=Word.NO_ANSWER, why="a good status without an answer", **common)
+    return Got(word=Word.COMPLETE, text=_text(choices[0]["message"]), **common)
+
+
+def _read_stream(heard: Heard, common: dict[str, Any]) -> Got:
+    text, finished, done, last, first_s = "", False, False, {}, None
+    for data, end in _events(heard.body):
+        if data == "[DONE]":
+            done = True
+            continue
+        event = _json(data.encode())
+        if not isinstance(event, dict):
+            return Got(word=Word.UNCLEAN, text=text, why="an event that is no JSON", **common)
+        if _error(event) is not None:
+            return _read_error_event(heard, _error(event), text, end, common)
+        for choice in event.get("choices") or ():
+            said = _text(choice.get("delta") or {})
+            if said and first_s is None:
+                first_s = next(when for when, size in heard.arrivals if size >= end)
+            text += said
+            finished = finished or bool(choice.get("finish_reason"))
+        last = event
+    common |= {"text": text, "first_content_s": first_s}
+    if not finished:
+        if heard.ending is Ending.WHOLE or done:
+            word = Word.TRUNCATED if text else Word.NO_ANSWER
+            return Got(word=word, why="a clean end without a finish reason", **common)
+        return Got(word=Word.BROKEN, why="cut without an error event", **common)
+    if heard.ending is not Ending.WHOLE:
+        return Got(word=Word.BROKEN, why="the response breaks off at its end", **common)
+    if not done:
+        return Got(word=Word.UNCLEAN, why="no [DONE]", **common)
+    usage_last = last.get("choices") == [] and isinstance(last.get("usage"), dict)
+    return Got(word=Word.COMPLETE, usage_last=usage_last, **common)
+
+
+def _read_error_event(heard: Heard, error: Any, text: str, end: int, common: dict[str, Any]) -> Got:
+    after = [data for data, _ in _events(heard.body[end:])]
+    if "[DONE]" in after:
+        return Got(word=Word.BROKEN, text=text, error=error, why="[DONE] after an error event", **common)
+    return Got(word=Word.BROKEN, text=text, error=error, **common)
+
+
+def _events(body: bytes) -> Iterator[tuple[str, int]]:
+    """Yield the data of each whole event and where in the body it ends."""
+    data: list[str] = []
+    place = 0
+    for line in body.splitlines(keepends=True):
+        place += len(line)
+        if not line.endswith((b"\n", b"\r")):
+            return
+        name, _, value = line.decode(errors="replace").rstrip("\r\n").partition(":")
+        if name == "data":
+            data.append(value.removeprefix(" "))
+        elif not name and not value and data:
+            yield "\n".join(data), place
+            data = []
+
+
+def _text(message: dict[str, Any]) -> str:
+    return (message.get("content") or "") + "".join(spoken(message.get("tool_calls") or ()))
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
+
+
+def _error(body: Any) -> Any:
+    return body.get("error") or None if isinstance(body, dict) else None
+
+
+def judge(scenario: Scenario, heard: Sequence[Heard], calls: Sequence[UpstreamCall], *, ours: bool) -> Verdict:
+    """Score a scenario. `ours` asks for what only this gateway promises: exact counts, statuses and headers."""
+    gots = [read(each, scenario.mode) for each in heard]
+    caller = [
+        reason
+        for number, (each, got) in enumerate(zip(heard, gots, strict=True))
+        for reason in _caller_faults(scenario, number, each, got, ours=ours)
+    ]
+    counts = tuple(sum(call.model == model for call in calls) for model in scenario.models)
+    conduct = [*_count_faults(scenario, counts, ours=ours), *_conduct_faults(scenario, heard, calls)]
+    if ours and not caller:
+        conduct += _header_faults(scenario, heard, counts)
+    worst = next((got for got in gots if got.word is not Word.COMPLETE), gots[-1])
+    broken = isinstance(scenario.expect, BrokenOff) and worst.word is not Word.COMPLETE
+    score: Literal["pass", "ok", "fail"] = "fail" if caller or conduct else "ok" if broken else "pass"
+    return Verdict(
+        score=score,
+        caller=_shown(worst),
+        calls=counts,
+        reasons=(*dict.fromkeys(caller), *conduct),
+        caller_told_true=not caller,
+    )
+
+
+def _shown(got: Got) -> str:
+    return f"{got.word} {got.status}" if got.word is Word.ERROR else str(got.word)
+
+
+def _caller_faults(scenario: Scenario, number: int, heard: Heard, got: Got, *, ours: bool) -> Iterator[str]:
+    """Yield what is wrong with one response."""
+    expect = scenario.expect
+    if SECRET.encode() in heard.body:
+        yield "the upstream's key is shown to the caller"
+    if isinstance(expect, Left):
+        return
+    if got.word is Word.COMPLETE and isinstance(expect, Answered | BrokenOff):
+        yield from _answer_faults(scenario, number, heard, got, ours=ours)
+    elif isinstance(expect, BrokenOff) and got.word in (Word.BROKEN, Word.ERROR):
+        yield from _broken_faults(scenario, heard, got, ours=ours)
+    elif isinstance(expect, Refused) and got.word is Word.ERROR:
+        yield from _refusal_faults(expect, heard, got, ours=ours)
+    else:
+        yield f"{got.word}: {got.why}" if got.why else str(got.word)
+    if scenario.within_s is not None and heard.elapsed_s > scenario.within_s:
+        yield f"it took {heard.elapsed_s:.1f} s, more than {scenario.within_s:g} s"
+
+
+def _answer_faults(scenario: Scenario, number: int, heard: Heard, got: Got, *, ours: bool) -> Iterator[str]:
+    whole = [
+        {fault.says(model) for fault in script or () if fault.answers}
+        for model, script in zip(scenario.models, scenario.scripts, strict=True)
+    ]
+    by = next((place for place, texts in enumerate(whole, 1) if got.text in texts), None)
+    if by is None:
+        yield "text of two answers joined" if _is_joined(got.text, whole) else f"{Word.TRUNCATED}: not a whole answer"
+    elif ours and isinstance(scenario.expect, Answered) and by != scenario.expect.by[number]:
+        yield f"target {by} answered, not {scenario.expect.by[number]}"
+    if scenario.usage_last and not got.usage_last:
+        yield "the last event is not the usage with choices []"
+    limit_s = scenario.first_content_s
+    if limit_s is not None and (got.first_content_s is None or got.first_content_s > limit_s):
+        yield f"the first content came after {got.first_content_s or 0:.1f} s, not as it was sent"
+
+
+def _is_joined(text: str, whole: Sequence[set[str]]) -> bool:
+    return any(
+        text.endswith(end) and any(start.startswith(text.removesuffix(end)) for start in whole[0])
+        for ends in whole[1:]
+        for end in ends
+    )
+
+
+def _broken_faults(scenario: Scenario, heard: Heard, got: Got, *, ours: bool) -> Iterator[str]:
+    if got.why and (ours or got.error is not None):
+        yield got.why
+    if ours and (got.word is Word.ERROR or heard.ending is Ending.WHOLE):
+        yield "the response ends as if it were whole"
+    script = scenario.scripts[0] or ()
+    if not any(fault.says(scenario.models[0]).startswith(got.text) for fault in script):
+        yield "the text is not what the target sent"
+
+
+def _refusal_faults(expect: Refused, heard: Heard, got: Got, *, ours: bool) -> Iterator[str]:
+    status = got.status or 0
+    if status != expect.status if ours else status // 100 != expect.status // 100 and expect.status != 429:
+        yield f"status {status}, not {expect.status}"
+    code = got.error.get("code") if isinstance(got.error, dict) else None
+    if ours and expect.code is not None and code != expect.code:
+        yield f"code {code}, not {expect.code}"
+    retry_after = heard.headers.get("retry-after")
+    if ours and expect.retry_after is not None and retry_after != expect.retry_after:
+        yield f"Retry-After is {retry_after}, not {expect.retry_after}"
+
+
+def _count_faults(scenario: Scenario, counts: tuple[int, ...], *, ours: bool) -> Iterator[str]:
+    for position, (count, wanted) in enumerate(zip(counts, scenario.calls, strict=True), 1):
+        least, most = (wanted, wanted) if isinstance(wanted, int) else (wanted.start, wanted.stop - 1)
+        if count > most or (ours and count < least):
+            times = "once" if count == 1 else f"{count} times"
+            yield f"target {position} was called {times}, not {most}"
+
+
+def _conduct_faults(scenario: Scenario, heard: Sequence[Heard], calls: Sequence[UpstreamCall]) -> Iterator[str]:
+    """Yield what is wrong with when calls began and ended."""
+    first = [call.began_s for call in calls if call.model == scenario.models[0]]
+    if scenario.gap_s is not None and len(first) > 1:
+        gap_s = first[1] - first[0]
+        if not scenario.gap_s[0] <= gap_s <= scenario.gap_s[1]:
+            yield f"retried after {gap_s:.2f} s, not between {scenario.gap_s[0]} and {scenario.gap_s[1]} s"
+    for number, each in enumerate(heard):
+        until_s = heard[number + 1].began_s if number + 1 < len(heard) else float("inf")
+        own = [call for call in calls if each.began_s <= call.began_s < until_s]
+        nexts = [*(later.began_s for later in own[1:]), each.ended_s]
+        for call, next_s in zip(own, nexts, strict=False):
+            if call.ended_s is None or call.ended_s > next_s + CLOSE_S:
+                yield f"the call of {call.model} ran on after nobody waited for it"
+    if isinstance(scenario.expect, Left) and any(call.began_s > heard[-1].ended_s for call in calls):
+        yield "a further attempt after the client had left"
+
+
+def _header_faults(scenario: Scenario, heard: Sequence[Heard], counts: tuple[int, ...]) -> Iterator[str]:
+    """Yield where our own headers and attempt lists do not tell what the upstream saw."""
+    if isinstance(scenario.expect, Answered):
+        for each, position in zip(heard, scenario.expect.by, strict=True):
+            target = each.headers.get("x-gateway-target", "")
+            if target.partition("/")[2] != scenario.models[position - 1]:
+                yield f"x-gateway-target is {target!r}"
+    if len(heard) > 1 or None in scenario.scripts or isinstance(scenario.expect, Left):
+        return
+    attempts = heard[0].headers.get("x-gateway-attempts")
+    if attempts != str(sum(counts)):
+        yield f"x-gateway-attempts is {attempts}, the upstream saw {sum(counts)}"
+    error = read(heard[0], scenario.mode).error
+    listed = error.get("attempts") if isinstance(error, dict) else None
+    if listed is not None and len(listed) != sum(counts):
+        yield f"the error lists {len(listed)} attempts, the upstream saw {sum(counts)}"

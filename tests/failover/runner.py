@@ -1,0 +1,135 @@
+"""Running scenarios against an endpoint, and our gateway as such an endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tests.failover.client import Endpoint, exchange
+from tests.failover.configs import gateway_config
+from tests.failover.judge import Verdict, judge
+from tests.failover.scenario import BOUND_S, CLOSE_S, Left, Scenario
+from tests.failover.upstream import FaultyUpstream
+
+CONCURRENCY: Final = 12
+STOP_S: Final = 10.0
+LOG: Final = "gateway.log"
+ROOT: Final = Path(__file__).parents[2]
+
+_KEPT: Final = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV")
+"""What the gateway gets of the environment: no keys and no settings."""
+
+
+class NoEndpointError(Exception):
+    """There is nothing to run scenarios against."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One scenario, run and judged."""
+
+    scenario: Scenario
+    verdict: Verdict
+
+
+async def run_scenario(scenario: Scenario, endpoint: Endpoint, upstream: FaultyUpstream, *, ours: bool) -> Result:
+    """Run one scenario and judge it."""
+    for model, script in zip(scenario.models, scenario.scripts, strict=True):
+        if script is not None:
+            upstream.play(model, script)
+    leave = scenario.expect.leave if isinstance(scenario.expect, Left) else None
+    heard = []
+    for pause_s in scenario.pauses_s:
+        await asyncio.sleep(pause_s)
+        heard.append(await exchange(endpoint, _body(scenario, endpoint), bound_s=BOUND_S, leave=leave))
+    if isinstance(scenario.expect, Left):
+        seen = len(upstream.calls_of(scenario.models))
+        await upstream.wait(lambda: len(upstream.calls_of(scenario.models)) > seen, timeout_s=scenario.expect.watch_s)
+    calls = upstream.calls_of(scenario.models)
+    await upstream.wait(lambda: all(call.ended_s is not None for call in calls), timeout_s=CLOSE_S)
+    return Result(scenario, judge(scenario, heard, upstream.calls_of(scenario.models), ours=ours))
+
+
+def _body(scenario: Scenario, endpoint: Endpoint) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "model": endpoint.model_format.format(scenario=scenario.name),
+        "messages": [{"role": "user", "content": "hello"}],
+        **scenario.params,
+    }
+    return body | {"stream": True} if scenario.mode == "stream" else body
+
+
+async def run_all(
+    scenarios: Sequence[Scenario],
+    endpoint: Endpoint,
+    upstream: FaultyUpstream,
+    *,
+    ours: bool,
+    concurrency: int = CONCURRENCY,
+    on_result: Callable[[Result], None] = lambda result: None,
+) -> list[Result]:
+    """Run scenarios, some at a time, and return their results in the order of the list."""
+    # What an endpoint loads or connects at its first request is none of any scenario's business.
+    first = await exchange(endpoint, _body(scenarios[0], endpoint), bound_s=BOUND_S)
+    if first.status is None or first.status in (401, 403):
+        raise NoEndpointError(f"{endpoint.url} {'does not answer' if first.status is None else 'wants a key'}")
+    slots = asyncio.Semaphore(concurrency)
+
+    async def run_one(scenario: Scenario) -> Result:
+        async with slots:
+            result = await run_scenario(scenario, endpoint, upstream, ours=ours)
+        on_result(result)
+        return result
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(run_one(scenario)) for scenario in scenarios]
+    return [task.result() for task in tasks]
+
+
+async def run_ours(
+    scenarios: Sequence[Scenario],
+    *,
+    adapter: str,
+    folder: Path,
+    upstream_port: int | None = None,
+    concurrency: int = CONCURRENCY,
+) -> list[Result]:
+    """Start the upstream and our gateway, run scenarios, stop both. `folder` gets the gateway's config and log."""
+    async with (
+        FaultyUpstream(upstream_port or 0) as upstream,
+        our_gateway(scenarios, upstream, adapter=adapter, folder=folder) as endpoint,
+    ):
+        return await run_all(scenarios, endpoint, upstream, ours=True, concurrency=concurrency)
+
+
+@asynccontextmanager
+async def our_gateway(
+    scenarios: Sequence[Scenario], upstream: FaultyUpstream, *, adapter: str, folder: Path
+) -> AsyncIterator[Endpoint]:
+    """Run `python -m gateway serve` on a free port, in front of the upstream. Its log goes to `LOG`."""
+    config = folder / "routes.yaml"
+    config.write_text(gateway_config(scenarios, upstream_url=upstream.base_url, adapter=adapter))
+    command = [sys.executable, "-m", "gateway", "serve", str(config), "--port", "0", "--log-level", "warning"]
+    environ = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    with (folder / LOG).open("wb") as log:
+        process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environ, stdout=PIPE, stderr=log)
+    try:
+        assert process.stdout is not None
+        first = (await process.stdout.readline()).decode().split()
+        if not first:
+            raise RuntimeError(f"the gateway did not start: {(folder / LOG).read_text()}")
+        yield Endpoint(first[-1])
+        process.terminate()
+        async with asyncio.timeout(STOP_S):
+            await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()

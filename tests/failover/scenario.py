@@ -1,0 +1,97 @@
+"""What one scenario is made of: faults, what the caller should get, and how the endpoint should have gone about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from tests.failover.client import Leave
+from tests.failover.faults import Fault
+
+LIMIT_S: Final = 1.0
+"""Every limit of one attempt: connect, first token, idle, total."""
+RETRIES: Final = 2
+DEADLINE_S: Final = 8.0
+"""From the request's arrival to its first content, over all attempts."""
+COOLDOWN_FAILURES: Final = 3
+COOLDOWN_WITHIN_S: Final = 30
+COOLDOWN_FOR_S: Final = 2
+BOUND_S: Final = 12.0
+"""A caller that has nothing whole by then was left hanging."""
+CLOSE_S: Final = 1.0
+"""How long a call that nobody waits for any more may run on."""
+
+SECRET: Final = "sk-upstream-secret-4711"
+"""The key of the upstream, which some of its errors repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A whole answer, by which target (from 1), for each of the scenario's requests."""
+
+    by: tuple[int, ...] = (2,)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A clean error: an HTTP status and an error body."""
+
+    status: int
+    """Exactly this from our gateway; from others, any of the same hundred."""
+    code: str | None = None
+    """Our own word, or the upstream's where its refusal is the client's to know. Ours only."""
+    retry_after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenOff:
+    """The first content was sent before the fault: an honest end is the best that is left, a whole answer is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The client leaves: the upstream is closed and nothing more is tried."""
+
+    leave: Leave
+    watch_s: float = 0.5
+    """For how long nothing more may come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One way to fail, in one mode."""
+
+    name: str
+    """Also the alias that is asked for."""
+    mode: Literal["plain", "stream"]
+    scripts: tuple[tuple[Fault, ...] | None, ...]
+    """By target: what it does call after call, the last one for ever. None is a port that nobody listens on."""
+    expect: Answered | Refused | BrokenOff | Left
+    calls: tuple[int | range, ...]
+    """How often each target is called: exactly so by our gateway, at most so often by others."""
+    hold: bool = False
+    """The alias says `stream: {hold: full}`."""
+    hold_bytes: int | None = None
+    """The alias' `stream.max_bytes`."""
+    pauses_s: tuple[float, ...] = (0.0,)
+    """One request after each pause."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Sent with the request."""
+    deadline_s: float | None = None
+    """The alias' own."""
+    gap_s: tuple[float, float] | None = None
+    """Least and most between the first target's first two calls."""
+    within_s: float | None = None
+    """The caller has its answer by then."""
+    first_content_s: float | None = None
+    """The caller has the first content by then."""
+    ours_only: bool = False
+    """It needs a setting that other endpoints do not have."""
+    usage_last: bool = False
+    """The last event before `[DONE]` carries the usage and `choices: []`."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """What the targets are called upstream."""
+        return tuple(f"{self.name}--{position}" for position in range(1, len(self.scripts) + 1))

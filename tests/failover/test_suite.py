@@ -1,0 +1,69 @@
+"""Every scenario against our gateway as a process: through the relay, and through LiteLLM what can hold there.
+
+The scenarios of an adapter run together, once, before the first test that wants one of their results.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import pytest
+
+from tests.failover.runner import LOG, Result, run_ours
+from tests.failover.scenario import BrokenOff, Scenario
+from tests.failover.scenarios import SCENARIOS
+
+Results: TypeAlias = Callable[[str], dict[str, Result]]
+
+CASES: Final = [pytest.param("relay", scenario, id=f"relay-{scenario.name}") for scenario in SCENARIOS]
+
+
+@pytest.fixture(scope="session")
+def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Return the results of one adapter by scenario, of those scenarios only whose tests were chosen."""
+    done: dict[str, dict[str, Result]] = {}
+
+    def of(adapter: str) -> dict[str, Result]:
+        if adapter not in done:
+            folder: Path = tmp_path_factory.mktemp(adapter)
+            chosen = _chosen(request.session.items, adapter)
+            ran = asyncio.run(run_ours(chosen, adapter=adapter, folder=folder))
+            done[adapter] = {result.scenario.name: result for result in ran}
+            faults = [line for line in (folder / LOG).read_text().splitlines() if _is_fault(line)]
+            assert not faults, "the gateway logged faults of its own"
+        return done[adapter]
+
+    return of
+
+
+def _chosen(items: list[pytest.Item], adapter: str) -> list[Scenario]:
+    chosen = {item.name for item in items}
+    return [scenario for scenario in SCENARIOS if f"test_scenario[{adapter}-{scenario.name}]" in chosen]
+
+
+def _is_fault(line: str) -> bool:
+    return not line.startswith("{") or json.loads(line)["level"] == "error"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("adapter", "scenario"), CASES)
+def test_scenario(adapter: str, scenario: Scenario, results: Results) -> None:
+    verdict = results(adapter)[scenario.name].verdict
+    assert not verdict.reasons, f"the caller got {verdict.caller}, the targets were called {verdict.calls}"
+    assert verdict.score == ("ok" if isinstance(scenario.expect, BrokenOff) else "pass")
+
+
+def test_every_scenario_that_is_only_ok_passes_when_the_whole_answer_is_held() -> None:
+    names = {scenario.name for scenario in SCENARIOS}
+    late = [scenario.name for scenario in SCENARIOS if isinstance(scenario.expect, BrokenOff)]
+    assert {name.replace("stream-", "held-") for name in late} <= names
+
+
+def test_names_are_distinct_and_fit_an_alias() -> None:
+    names = [scenario.name for scenario in SCENARIOS]
+    assert len(set(names)) == len(names)
+    assert all(name.replace("-", "").isalnum() for name in names)

@@ -1,0 +1,162 @@
+"""The scripted upstream as its own server on the loopback: the model's name chooses the fault, every call is noted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+from tests.failover.faults import Fault
+from tests.scripted_openai import (
+    RecordedRequest,
+    _ClientLeft,
+    _Cut,
+    _read_request,
+    _Response,
+)
+
+DRIP_S: Final = 0.1
+"""Between two bytes of a response that drips."""
+_COMMENT_S: Final = 0.1
+
+
+@dataclass(slots=True)
+class UpstreamCall:
+    """One call as the upstream saw it. Times are on the event loop's clock."""
+
+    model: str
+    began_s: float
+    ended_s: float | None = None
+    """None while it runs."""
+    ending: Literal["whole", "cut", "left"] | None = None
+    """`cut`: the script broke it off. `left`: the client went away before it was whole."""
+
+
+@dataclass(slots=True)
+class FaultyUpstream:
+    """The server. A model that has no script answers "hello from <model>"; a script's last fault stays for ever."""
+
+    port: int = 0
+    """0 takes a free one."""
+    calls: list[UpstreamCall] = field(default_factory=list)
+    _scripts: dict[str, deque[Fault]] = field(default_factory=dict)
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _handlers: set[asyncio.Task[Any]] = field(default_factory=set)
+    _server: asyncio.Server | None = None
+
+    @property
+    def base_url(self) -> str:
+        """Where the endpoint under test finds it."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def play(self, model: str, faults: Sequence[Fault]) -> None:
+        """Let a model do these things from now on, and forget its earlier calls."""
+        self._scripts[model] = deque(faults)
+        self.calls = [call for call in self.calls if call.model != model]
+
+    def calls_of(self, models: Sequence[str]) -> list[UpstreamCall]:
+        """Return the calls of these models in the order they came."""
+        return [call for call in self.calls if call.model in models]
+
+    async def wait(self, reached: Callable[[], bool], *, timeout_s: float) -> None:
+        """Return when something about the calls has come true, or when it took too long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s), self._changed:
+                await self._changed.wait_for(reached)
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=2**22, backlog=256)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server
+        self._server.close()
+        for handler in tuple(self._handlers):
+            handler.cancel()
+        await asyncio.gather(*self._handlers, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._handlers.add(task)
+        try:
+            while (request := await _read_request(reader, 0)) is not None:
+                await self._answer(reader, writer, request)
+        except asyncio.CancelledError:
+            writer.transport.abort()
+        except (_ClientLeft, _Cut, ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
+            self._handlers.discard(task)
+
+    async def _answer(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: RecordedRequest
+    ) -> None:
+        call = UpstreamCall(request.model, asyncio.get_running_loop().time())
+        self.calls.append(call)
+        ending: Literal["whole", "cut", "left"] = "whole"
+        try:
+            await _FaultyResponse(reader, writer, request, self._next_fault(request.model), len(self.calls)).send()
+        except _Cut:
+            ending = "cut"
+            raise
+        except (_ClientLeft, ConnectionError, asyncio.CancelledError):
+            ending = "left"
+            raise
+        finally:
+            call.ended_s, call.ending = asyncio.get_running_loop().time(), ending
+            async with self._changed:
+                self._changed.notify_all()
+
+    def _next_fault(self, model: str) -> Fault:
+        script = self._scripts.get(model)
+        if not script:
+            return Fault()
+        return script.popleft() if len(script) > 1 else script[0]
+
+
+class _FaultyResponse(_Response):
+    """Writes one response, the slow faults included."""
+
+    _outcome: Fault
+
+    async def _send_head(self, content_type: str, extra: Any) -> None:
+        fault = self._outcome
+        extra = dict(extra)
+        if fault.retry_after_date_s is not None:
+            extra["retry-after"] = formatdate(time.time() + fault.retry_after_date_s, usegmt=True)
+        if fault.drip != "head":
+            await super()._send_head(content_type, extra)
+            return
+        await self._drip(f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\n".encode() + b"x-filler: " + b"x" * 1000)
+
+    async def _send_events(self) -> None:
+        for _ in range(round(self._outcome.keep_alive_s / _COMMENT_S)):
+            await self._write_part(b": waiting\n\n")
+            await self._pause(_COMMENT_S)
+        await super()._send_events()
+
+    async def _write(self, data: bytes) -> None:
+        if self._outcome.drip == "body":
+            await self._drip(data)
+        else:
+            await super()._write(data)
+
+    async def _drip(self, data: bytes) -> None:
+        for place in range(len(data)):
+            self._writer.write(data[place : place + 1])
+            await self._drain()
+            await self._pause(DRIP_S)
