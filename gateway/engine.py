@@ -8,7 +8,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 import orjson
 
@@ -121,6 +121,9 @@ class Engine:
                 continue
             if isinstance(decision, GiveUp):
                 raise _failure(decision, outcomes, errors, request) from (errors[-1] if errors else None)
+            for passed in range(outcomes[-1].step + 1 if outcomes else 0, decision.step):
+                if passed in resting and not decision.last_resort:
+                    _note(request.report, targets[passed], "cooldown", None, 0.0)
             step = steps[decision.step]
             adapter = self._adapters[step.target.endpoint.adapter]
             ticket = self._state.begin(step.target, now_s=now_s, retry=decision.retry)
@@ -280,7 +283,9 @@ def _call(request: Request, step: Step) -> Call:
     )
 
 
-def _note(report: CallReport, target: Target, kind: Kind | None, status: int | None, elapsed_s: float) -> None:
+def _note(
+    report: CallReport, target: Target, kind: Kind | Literal["cooldown"] | None, status: int | None, elapsed_s: float
+) -> None:
     report.attempts.append(
         Attempt(target=target.name, label=target.label, kind=kind, status=status, ms=elapsed_s * 1000)
     )

@@ -23,7 +23,7 @@ _ONLY_VARIABLES: Final = re.compile(rf"(?:\$\{{{_NAME}(?::-)?\}})+")
 _ONLY_VARIABLES_QUOTED: Final = re.compile(rf"""["']?{_ONLY_VARIABLES.pattern}["']?""")
 _VARIABLE: Final = re.compile(rf"\$\{{({_NAME})(:-(?:[^}}$]|\$(?!\{{))*)?\}}")
 _KEY_SHAPED: Final = re.compile(r"\bsk-[A-Za-z0-9_-]{16,}|\b(?:gsk|xai|pplx|hf|AIza)[-_]?[A-Za-z0-9]{20,}")
-ENTRY_LISTS: Final = frozenset({"models", "providers", "capabilities"})
+_ENTRY_LISTS: Final = frozenset({"models", "providers", "capabilities"})
 """Blocks whose keys are names that the user chose."""
 
 _ALWAYS_SECRET: Final = frozenset({"apikey", "headers"})
@@ -58,6 +58,13 @@ def is_secret_key(key: str) -> bool:
     return 4 <= len(squashed) <= 9 and any(
         SequenceMatcher(None, squashed, word).ratio() >= 0.8 for word in _ALWAYS_SECRET
     )
+
+
+def hides(parent: str, key: str) -> bool:
+    """Say whether the value of a key is hidden, given the key around it: an alias may be called `secret-model`."""
+    if parent in _ENTRY_LISTS:
+        return re.sub(r"[^a-z0-9]", "", key.lower()) in _ALWAYS_SECRET
+    return is_secret_key(key)
 
 
 def mask_text(text: str) -> str:
@@ -255,10 +262,7 @@ def _next_value(stack: list[_Frame]) -> tuple[bool, str]:
     frame = stack[-1]
     if not frame.is_map or frame.key is None:
         return frame.hidden, frame.name
-    names = len(stack) == 2 and frame.name in ENTRY_LISTS
-    squashed = re.sub(r"[^a-z0-9]", "", frame.key.lower())
-    secret = squashed in _ALWAYS_SECRET if names else is_secret_key(frame.key)
-    return frame.hidden or secret, frame.key
+    return frame.hidden or hides(frame.name if len(stack) == 2 else "", frame.key), frame.key
 
 
 def _value_done(stack: list[_Frame], scalar: str) -> None:
@@ -269,7 +273,7 @@ def _value_done(stack: list[_Frame], scalar: str) -> None:
 def _hard_to_mask(text: str, event: Any) -> bool:
     """Say whether a scalar holds a secret that its lines, looked at one by one, would not show as one."""
     written = text[event.start_mark.index : event.end_mark.index]
-    return ("\n" in written or "\r" in written or "\\" in written) and mask_text(event.value) != event.value
+    return ("\n" in written or "\r" in written or "\\" in written) and mask_key(event.value) != event.value
 
 
 def _without_anchor(event: Any, span: _Span) -> _Span:

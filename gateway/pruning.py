@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from gateway.masking import ENTRY_LISTS
 from gateway.source import Document, written
 from gateway.types import Problem
 from gateway.yamltree import Node
+
+_ENTRY_LISTS: Final = frozenset({"models", "providers", "capabilities"})
 
 _TOO_MANY: Final = 100
 """With more refused places than this nobody waits for what the semantic rules would add."""
@@ -35,7 +36,7 @@ def prune(document: Document, problems: Sequence[Problem]) -> Pruned | None:
     kept: dict[str, Node] = {}
     for key, node in root.children.items():
         path = written((key,))
-        if key in ENTRY_LISTS and isinstance(node.children, dict):
+        if key in _ENTRY_LISTS and isinstance(node.children, dict):
             inside = {other for other in refused if _holds(path, other)}
             gone = {name for name in node.children if inside and _is_refused(written((key, name)), inside)}
             left_out.update((key, name) for name in gone)

@@ -250,7 +250,7 @@ def _shown(written: Json, where: Where, index: int | None = None, *, secret: boo
     if secret or isinstance(value, (dict, list)):
         return ""
     if isinstance(value, str):
-        return _quoted(value)
+        return _quoted(mask_key(value))
     return str(value)[:_SHOWN]
 
 

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.masking import (
-    ENTRY_LISTS,
     STARS,
     Mask,
+    hides,
     is_made_of_variables,
-    is_secret_key,
     mask_key,
     mask_text,
     mask_written,
@@ -157,7 +156,7 @@ def _collect_secrets(node: Node, key: str, secrets: set[str], *, hidden: bool) -
     """Note every secret text: an anchor may have brought it to a place that does not look secret."""
     if isinstance(node.children, dict):
         for name, child in node.children.items():
-            _collect_secrets(child, name, secrets, hidden=hidden or _hides(key, name))
+            _collect_secrets(child, name, secrets, hidden=hidden or hides(key, name))
     elif isinstance(node.children, list):
         for child in node.children:
             _collect_secrets(child, key, secrets, hidden=hidden)
@@ -165,14 +164,12 @@ def _collect_secrets(node: Node, key: str, secrets: set[str], *, hidden: bool) -
         secrets.add(node.value)
 
 
-def _hides(parent: str, name: str) -> bool:
-    return parent not in ENTRY_LISTS and is_secret_key(name)
-
-
 def _masked(node: Node, key: str, secrets: set[str], *, hidden: bool) -> Json:
     if isinstance(node.children, dict):
         return {
-            mask_key(name): _masked(child, name, secrets, hidden=hidden or _hides(key, name))
+            (STARS if hidden and not shows_key(key, name) else mask_key(name)): _masked(
+                child, name, secrets, hidden=hidden or hides(key, name)
+            )
             for name, child in node.children.items()
         }
     if isinstance(node.children, list):

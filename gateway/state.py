@@ -37,7 +37,7 @@ class State:
         An attempt of a target in cooldown is its probe: the outcome decides whether the cooldown ends.
         """
         identity = target.identity
-        health = self._targets.pop(identity, None) or _Health()
+        health = self._targets.pop(identity, None) or _Health(target.label)
         self._targets[identity] = health  # last in the dict: the most recently used
         if len(self._targets) > self._max_targets:
             self._forget_idle()
@@ -67,15 +67,22 @@ class State:
         return health is None or health.may_retry(now_s)
 
     def snapshot(self, target: Target, now_s: float) -> JsonObject:
-        """Return what `/-/targets` shows of a target; `cooldown_ends_in_s` is None outside a cooldown."""
-        health = self._targets.get(target.identity) or _Health()
-        left_s = None if health.open_until_s is None else round(max(0.0, health.open_until_s - now_s), 3)
-        state = "ok" if left_s is None else "probing" if health.probing or left_s == 0 else "cooldown"
+        """Return what `/-/targets` shows of a target; a wildcard's is all of its models' taken together.
+
+        `cooldown_ends_in_s` is None outside a cooldown.
+        """
+        if target.name.endswith("*"):
+            known = [health for health in self._targets.values() if health.label == target.label]
+        else:
+            known = [health for health in (self._targets.get(target.identity),) if health is not None]
+        resting = [health for health in known if health.open_until_s is not None]
+        left_s = min((max(0.0, (health.open_until_s or 0.0) - now_s) for health in resting), default=None)
+        probing = left_s == 0 or any(health.probing for health in resting)
         return {
-            "state": state,
-            "cooldown_ends_in_s": left_s,
-            "attempts": dict(health.attempts),
-            "in_flight": health.in_flight,
+            "state": "ok" if left_s is None else "probing" if probing else "cooldown",
+            "cooldown_ends_in_s": None if left_s is None else round(left_s, 3),
+            "attempts": dict(sum((health.attempts for health in known), Counter())),
+            "in_flight": sum(health.in_flight for health in known),
         }
 
     def _forget_idle(self) -> None:
@@ -155,9 +162,20 @@ class Ticket:
 
 
 class _Health:
-    __slots__ = ("attempts", "failures", "in_flight", "open_until_s", "probing", "retries", "tries", "window_s")
+    __slots__ = (
+        "attempts",
+        "failures",
+        "in_flight",
+        "label",
+        "open_until_s",
+        "probing",
+        "retries",
+        "tries",
+        "window_s",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, label: str) -> None:
+        self.label = label
         self.failures: deque[float] = deque()
         self.open_until_s: float | None = None
         self.probing = False

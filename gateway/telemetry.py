@@ -139,7 +139,7 @@ class Metrics:
         )
         self._attempts = Counter(
             "gateway_attempts_total",
-            "Calls of targets by how they ended: ok, or the kind of the failure.",
+            "Calls of targets by how they ended: ok, or the kind of the failure; `cooldown` when passed over.",
             ["target", "kind"],
             registry=registry,
         )
@@ -172,6 +172,12 @@ class Metrics:
         self._config_at = Gauge(
             "gateway_config_last_reload_success_timestamp_seconds",
             "When the config file was last read and found good.",
+            registry=registry,
+        )
+        self._cooldowns = Gauge(
+            "gateway_target_cooldown",
+            "1 while a target is left alone after failures, else 0; for a wildcard's, while any of its models is.",
+            ["target"],
             registry=registry,
         )
         self._generation = Gauge(
@@ -215,6 +221,12 @@ class Metrics:
         self._config_at.set(good_at)
         self._generation.set(generation)
         self._config.info({"digest": digest})
+
+    def show_cooldowns(self, cooldowns: Mapping[str, bool]) -> None:
+        """Set which targets, by label, are in cooldown. Any other target is forgotten."""
+        self._cooldowns.clear()
+        for target, cooling in cooldowns.items():
+            self._cooldowns.labels(target).set(cooling)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """Return all metrics in the exposition format that `accept` asks for, and its content type."""

@@ -277,12 +277,12 @@ class ChunkStream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One call of one target, for the log, the metrics and the error's `attempts`."""
+    """One call of one target, or its being passed over, for the log, the metrics and the error's `attempts`."""
 
     target: str
     label: str
-    kind: Kind | None
-    """None when the target answered."""
+    kind: Kind | Literal["cooldown"] | None
+    """None when the target answered; `cooldown` when it was passed over and not called at all."""
     status: int | None
     ms: float
 
@@ -306,6 +306,11 @@ class CallReport:
     """Streams only: seconds from the request's arrival to commit."""
     usage: JsonObject | None = None
     """Token counts as the answering target reported them."""
+
+    @property
+    def calls(self) -> int:
+        """How many times a target was called."""
+        return sum(attempt.kind != "cooldown" for attempt in self.attempts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

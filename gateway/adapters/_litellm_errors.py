@@ -105,8 +105,9 @@ def map_error(
     cause = next((link for link in chain if isinstance(link, Exception) and not _is_wrapper(link)), None)
     judged = _from_cause(cause, opened=opened) if cause is not None else None
     if typed is not None:
-        unreadable = isinstance(judged, UpstreamError) and judged.kind is Kind.BAD_RESPONSE
-        return judged if unreadable and judged else _from_message(typed, _status(chain[0]), _message(chain), mask)
+        if isinstance(judged, UpstreamError) and judged.kind is Kind.BAD_RESPONSE:
+            return judged
+        return _from_message(typed, _status(chain[0]), _message(chain), mask)
     if cause is error and not opened:
         return error
     said = _error_said(chain)

@@ -92,7 +92,8 @@ class Gateway:
         compiler = Compiler(environ=environ, openai_adapter="relay", strict_env=True)
         self.reloader = _CountedReloader(options.config, compiler, metrics=metrics, on_swap=self.jobs.swapped)
         self.reloader.load()
-        state = State()
+        self._state = state = State()
+        self._metrics = metrics
         self._adapters: Adapters = {
             "relay": RelayAdapter(),
             "litellm": LiteLLMAdapter(own_process=True),
@@ -104,7 +105,7 @@ class Gateway:
             metrics=metrics,
             lifecycle=self.lifecycle,
             client_s=options.client_s,
-            before_scrape=self.reloader.show,
+            before_scrape=self._before_scrape,
         )
         admin = Admin(reloads=self.reloader, state=state)
         front = Front(guards=guards, metrics=metrics)
@@ -122,6 +123,14 @@ class Gateway:
             keepalive_timeout=KEEPALIVE_S,
             shutdown_timeout=FLUSH_S,
         )
+
+    def _before_scrape(self) -> None:
+        self.reloader.show()
+        now_s = asyncio.get_running_loop().time()
+        states = {
+            target.label: self._state.snapshot(target, now_s)["state"] for target in self.reloader.current.targets
+        }
+        self._metrics.show_cooldowns({label: state != "ok" for label, state in states.items()})
 
     async def _run_jobs(self, _: web.Application) -> AsyncIterator[None]:
         work = asyncio.get_running_loop().create_task(self.jobs.run(self.reloader, self._adapters))

@@ -119,7 +119,7 @@ class Exchange:
             headers["content-type"] = content_type
         if report.generation:
             headers["x-gateway-generation"] = str(report.generation)
-            headers["x-gateway-attempts"] = str(len(report.attempts))
+            headers["x-gateway-attempts"] = str(report.calls)
         if report.target is not None:
             headers["x-gateway-target"] = quote(report.target.name, safe=_HEADER_SAFE)
         return headers

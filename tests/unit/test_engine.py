@@ -217,6 +217,7 @@ async def test_a_target_in_cooldown_is_passed_over_until_it_is_the_last_resort(b
     for _ in range(3):
         await bench.complete(a, bench.step("b"))
     assert bench.upstream.calls == ["a", "b", "a", "b", "b"]
+    assert (bench.kinds, bench.report.calls) == (["cooldown", None], 1)
     with pytest.raises(UpstreamFailed) as failed:
         await bench.complete(a)
     assert (failed.value.status, bench.upstream.calls[-1]) == (503, "a")

@@ -147,6 +147,23 @@ def test_the_snapshot_counts_attempts_by_kind_and_what_is_in_flight() -> None:
     }
 
 
+def test_a_wildcards_target_shows_all_of_its_models_together() -> None:
+    state = State()
+    for model in ("x", "y"):
+        filled = Target(name=f"mock/{model}", model=model, label="mock/*", endpoint=ENDPOINT)
+        for _ in range(2):
+            ticket = state.begin(filled, now_s=0.0)
+            ticket.failed(Kind.SERVER_ERROR, now_s=0.0)
+            ticket.done()
+    pattern = Target(name="mock/*", model="*", label="mock/*", endpoint=ENDPOINT)
+    assert state.snapshot(pattern, 1.0) == {
+        "state": "cooldown",
+        "cooldown_ends_in_s": 4.0,
+        "attempts": {"server_error": 4},
+        "in_flight": 0,
+    }
+
+
 def test_a_target_is_known_by_name_base_url_and_key_source() -> None:
     state = State()
     fail(state, at=0.0)
