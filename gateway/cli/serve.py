@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from gateway import __version__
+from gateway import __version__, wellknown
 from gateway.cli import render
 from gateway.cli.settings import Settings, add_flag, config_path, duration_s, log_level, port, size
 from gateway.table import RoutingTable
@@ -119,7 +119,11 @@ def _path(text: str) -> Path | None:
 
 def announce(options: ServeOptions, url: str, table: RoutingTable) -> None:
     """Print where the server listens, what it serves, and a command line to try."""
-    lines = [f"gateway {__version__} serves {options.config} on {url}", f"aliases: {_aliases(table)}", "try:"]
+    lines = [f"gateway {__version__} serves {options.config} on {url}", f"aliases: {_aliases(table)}"]
+    keyless = without_key(table)
+    if keyless:
+        lines.append(f"no key yet for: {', '.join(keyless)}")
+    lines.append("try:")
     lines.append(f"  {curl(url, table, with_key=options.client_keys_file is not None)}")
     with suppress(OSError):
         print("\n".join(map(render.printable, lines)), flush=True)
@@ -129,6 +133,20 @@ def _aliases(table: RoutingTable) -> str:
     names = [*table.routes, *(route.alias for route in table.wildcards.values())]
     more = f" and {len(names) - SHOWN_ALIASES} more" if len(names) > SHOWN_ALIASES else ""
     return ", ".join(names[:SHOWN_ALIASES]) + more or "none"
+
+
+def without_key(table: RoutingTable) -> list[str]:
+    """Name the well-known providers in use that have no key, with the variable that would hold it."""
+    endpoints = {target.endpoint.provider: target.endpoint for target in table.targets}
+    known = {name: wellknown.find(name) for name, endpoint in endpoints.items() if not endpoint.own_base_url}
+    return [
+        f"{name} ({provider.key_variables[0]})"
+        for name, provider in known.items()
+        if provider is not None
+        and provider.key_required
+        and provider.key_variables
+        and endpoints[name].api_key.read() is None
+    ]
 
 
 def curl(url: str, table: RoutingTable, *, with_key: bool) -> str:

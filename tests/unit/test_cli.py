@@ -22,8 +22,9 @@ import pytest
 
 from gateway.cli import build_parser, main
 from gateway.cli.render import Painter, as_json, as_text, report, silence
-from gateway.cli.serve import announce, curl, read_options
+from gateway.cli.serve import announce, curl, read_options, without_key
 from gateway.cli.settings import Settings, boolean, config_path, duration_s, log_level, port, size
+from gateway.compiler import Compiler
 from gateway.config import schema
 from gateway.errors import UsageError
 from gateway.server.app import ServeOptions
@@ -496,6 +497,25 @@ class TestServeOptions:
         assert options().port == 8080
         assert options("--port", "9").port == 9
         assert "GATEWAY_PORT is ignored" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "named"),
+    [
+        (
+            "models: {a: openai/x, b: anthropic/y, c: mock/echo}",
+            {},
+            ["openai (OPENAI_API_KEY)", "anthropic (ANTHROPIC_API_KEY)"],
+        ),
+        ("models: {a: openai/x}", {"OPENAI_API_KEY": "k"}, []),
+        ("models: {a: openai/x}\nproviders: {openai: {api_key: k}}", {}, []),
+        ("models: {a: vllm/x}\nproviders: {vllm: {kind: openai, base_url: http://127.0.0.1:1}}", {}, []),
+    ],
+)
+def test_the_banner_names_the_providers_without_a_key(text: str, environ: dict[str, str], named: list[str]) -> None:
+    compiled = Compiler(environ=environ).compile(f"version: 1\n{text}\n".encode(), source="routes.yaml")
+    assert compiled.table is not None
+    assert without_key(compiled.table) == named
 
 
 def table(*aliases: str) -> RoutingTable:
