@@ -67,7 +67,7 @@ ROOTS: Final = {
     "cli": "cli.render cli.schema cli.serve cli.validate",
     "cli.render": "masking",
     "cli.schema": "config",
-    "cli.serve": "cli.render cli.settings server.app table",
+    "cli.serve": "cli.render cli.settings server.app table wellknown",
     "cli.settings": "",
     "cli.validate": "cli.render cli.settings compiler",
 }
