@@ -59,9 +59,11 @@ class HoldExceeded(GatewayError):
 class Engine:
     """Tries a route's targets until one answers. What outlives a call is in `state`."""
 
-    def __init__(self, *, adapters: Adapters, state: State) -> None:
+    def __init__(self, *, adapters: Adapters, state: State, jitter: Callable[[], float] = random.random) -> None:
+        """`jitter` draws a number from 0 to 1 for each failed attempt: it spreads the retries."""
         self._adapters = adapters
         self._state = state
+        self._jitter = jitter
 
     async def complete(self, request: Request) -> Reply:
         """Return the first plain answer. Raises GatewayError when there is none."""
@@ -165,7 +167,7 @@ class Engine:
             kind=error.kind,
             ended_s=now_s,
             retry_after_s=error.retry_after_s,
-            jitter=random.random(),  # noqa: S311 - spreads retries, keeps no secret
+            jitter=self._jitter(),
             stale_connection=error.reused_connection,
             last_resort=decision.last_resort,
         )
@@ -174,7 +176,7 @@ class Engine:
             error.kind,
             now_s=now_s,
             rest_s=error.retry_after_s if too_long else None,
-            counts=not error.reused_connection,
+            counts=error.counts,
         )
         may_retry = not opened and self._state.may_retry(plan.steps[decision.step].target, now_s=now_s)
         return outcome if may_retry else replace(outcome, may_retry=False)

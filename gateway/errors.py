@@ -37,6 +37,7 @@ class UpstreamError(Exception):
         body: bytes | None = None,
         headers: Mapping[str, str] = EMPTY,
         reused_connection: bool = False,
+        counts: bool = True,
     ) -> None:
         super().__init__(f"{kind} (status {status})" if status else str(kind))
         self.kind = kind
@@ -50,7 +51,9 @@ class UpstreamError(Exception):
         self.headers = headers
         """What may go back to the client with the body."""
         self.reused_connection = reused_connection
-        """A pooled connection died before a byte came back: says nothing about the target's health."""
+        """A pooled connection died before a byte came back."""
+        self.counts = counts and not reused_connection
+        """It says something about the target's health, so it may count towards its cooldown."""
 
 
 class GatewayError(Exception):

@@ -110,7 +110,7 @@ class ScriptedAnthropic:
         """The endpoint's `base_url`, such as `http://127.0.0.1:40123`."""
         return f"http://127.0.0.1:{self.port}"
 
-    def script(self, model: str, **outcome: Any) -> Self:
+    def script(self, model: str, /, **outcome: Any) -> Self:
         """Queue one outcome (fields of `AnthropicOutcome`) for a model."""
         self._scripts.setdefault(model, deque()).append(AnthropicOutcome(**outcome))
         return self

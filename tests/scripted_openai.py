@@ -143,7 +143,7 @@ class ScriptedOpenAI:
         """The endpoint's `base_url`, such as `http://127.0.0.1:40123/v1`."""
         return f"http://127.0.0.1:{self.port}/v1"
 
-    def script(self, model: str, **outcome: Any) -> Self:
+    def script(self, model: str, /, **outcome: Any) -> Self:
         """Queue one outcome (fields of `Outcome`) for a model."""
         self._scripts.setdefault(model, deque()).append(Outcome(**outcome))
         return self

@@ -137,7 +137,7 @@ class LiteLLMAdapter:
         missing = [name for name in wanted if name not in {*supported, *kwargs.get("allowed_openai_params", ())}]
         if missing:
             message = f"{call.target.name} does not support {' and '.join(missing)}"
-            raise UpstreamError(Kind.BAD_RESPONSE, code="unsupported_params", body=_envelope(message))
+            raise UpstreamError(Kind.BAD_RESPONSE, code="unsupported_params", body=_envelope(message), counts=False)
 
     def _supported_params(self, litellm: Any, call: Call) -> frozenset[str] | None:
         """Return which parameters LiteLLM supports for a model; None where it does not know."""
@@ -152,14 +152,13 @@ class LiteLLMAdapter:
 
     async def _ask(self, litellm: Any, call: Call, kwargs: dict[str, Any], *, key: str | None, deadline: float) -> Any:
         """Call LiteLLM's function, looked up now: programs replace it in their tests."""
+        kwargs["timeout"] = _timeout(call, stream=kwargs.get("stream") is True)
         name = "acompletion" if call.operation == "chat" else "aembedding"
         handled = sys.exception()
         try:
             async with asyncio.timeout_at(deadline):
                 with our_call(call.limits.connect_s):
-                    return await getattr(litellm, name)(
-                        **kwargs, timeout=_timeout(call, stream=kwargs.get("stream") is True)
-                    )
+                    return await getattr(litellm, name)(**kwargs)
         except Exception as error:
             mapped = map_error(error, opened=False, key=key, handled=handled)
             if mapped is error:

@@ -1,0 +1,109 @@
+"""Calls for LiteLLMAdapter, and stand-ins for LiteLLM's functions, which programs replace in their tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import litellm
+import pytest
+
+from gateway.adapters.litellm import LiteLLMAdapter
+from gateway.errors import UpstreamError
+from gateway.types import EMPTY, Call, Chunks, Endpoint, JsonObject, KeySource, Limits, Operation, Secret, Target
+
+QUIET: Final = (
+    pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning"),
+)
+"""What LiteLLM does with pydantic 2.14 and is warned of, here an error."""
+
+MESSAGES: Final = [{"role": "user", "content": "hi"}]
+ANSWER: Final = {"choices": [{"index": 0, "message": {"content": "hello"}, "finish_reason": "stop"}]}
+TOOL: Final = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+
+
+def make_call(
+    params: Mapping[str, Any] = EMPTY,
+    *,
+    kind: str = "openai",
+    model: str = "gpt-4o",
+    operation: Operation = "chat",
+    base_url: str | None = None,
+    key: str | None = None,
+    key_required: bool = False,
+    overrides: Mapping[str, Any] = EMPTY,
+    headers: Mapping[str, str] = EMPTY,
+    endpoint_headers: Mapping[str, str] = EMPTY,
+) -> Call:
+    endpoint = Endpoint(
+        provider="up",
+        kind=kind,
+        adapter="litellm",
+        base_url=base_url,
+        own_base_url=base_url is not None,
+        api_key=KeySource(name="t", value=Secret(key) if key else None),
+        key_required=key_required,
+        headers=endpoint_headers,
+    )
+    return Call(
+        operation=operation,
+        target=Target(name=f"up/{model}", model=model, label=f"up/{model}", endpoint=endpoint),
+        params={"messages": MESSAGES, **params} if operation == "chat" else params,
+        overrides=overrides,
+        limits=Limits(connect_s=1, first_token_s=15, idle_s=30, total_s=60),
+        headers=headers,
+    )
+
+
+class LiteLLMFunction:
+    """Stands where `acompletion` or `aembedding` stood: notes its arguments, then answers or raises."""
+
+    def __init__(self, answer: Any) -> None:
+        self.kwargs: list[dict[str, Any]] = []
+        self._answer = answer
+
+    async def __call__(self, **kwargs: Any) -> Any:
+        self.kwargs.append(kwargs)
+        if isinstance(self._answer, BaseException):
+            raise self._answer
+        return self._answer
+
+
+def patched(monkeypatch: pytest.MonkeyPatch, answer: Any, name: str = "acompletion") -> LiteLLMFunction:
+    function = LiteLLMFunction(answer)
+    monkeypatch.setattr(litellm, name, function)
+    return function
+
+
+def soon(seconds: float = 5.0) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+async def ask(adapter: LiteLLMAdapter, call: Call) -> JsonObject:
+    return (await adapter.complete(call, deadline=soon())).data
+
+
+async def sent(adapter: LiteLLMAdapter, monkeypatch: pytest.MonkeyPatch, call: Call) -> dict[str, Any]:
+    name = "acompletion" if call.operation == "chat" else "aembedding"
+    function = patched(monkeypatch, ANSWER, name)
+    await ask(adapter, call)
+    return function.kwargs[0]
+
+
+async def open_chunks(adapter: LiteLLMAdapter, call: Call) -> Chunks:
+    return (await adapter.stream(call, deadline=soon())).chunks
+
+
+async def read(chunks: Chunks, into: list[JsonObject] | None = None) -> list[JsonObject]:
+    into = [] if into is None else into
+    async for chunk in chunks:
+        into.append(chunk.data or {})
+    return into
+
+
+async def failure(adapter: LiteLLMAdapter, call: Call) -> UpstreamError:
+    with pytest.raises(UpstreamError) as caught:
+        await ask(adapter, call)
+    return caught.value
