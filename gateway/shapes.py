@@ -43,6 +43,8 @@ _TYPES: Final = {
     "number": "a number",
     "array": "a list",
     "object": "a mapping",
+    "boolean": "true or false",
+    "null": "null",
 }
 _DURATION: Final = "a duration such as 250ms, 10s, 2m or 1h, or a number of seconds"
 _TARGET: Final = ("bad-target", "is no target; write provider/model, without spaces and control characters")
@@ -51,12 +53,14 @@ _LENGTH: Final = ("bad-duration", "is no duration above zero; write 250ms, 10s, 
 _FORMS: Final = {
     "alias": _TARGET,
     "aliasName": ("bad-name", "is no name for an alias; it holds no spaces and no control characters"),
+    "apiKey": ("bad-value", "is no key; a key holds visible ASCII characters only"),
     "capabilityName": ("bad-name", "is no name for a capability; it is made of letters, digits and _, no digit first"),
     "dottedPath": _PATH,
     "duration": _LENGTH,
     "hook": _PATH,
     "pause": ("bad-duration", "is no duration; write 0, 250ms, 10s, 2m, 1h, or a number of seconds"),
     "providerName": ("bad-name", "is no name for a provider; it holds no slash, no spaces and no control characters"),
+    "span": ("bad-duration", "is no duration; write 0, 250ms, 10s, 2m, 1h, or a number of seconds"),
     "step": _TARGET,
     "target": _TARGET,
     "timeout": _LENGTH,
@@ -66,8 +70,12 @@ _FORMS: Final = {
 _WANTED: Final = {
     "alias": "a target, a list of steps, or a mapping",
     "duration": _DURATION,
+    "expectedAttempt": "a target, or a mapping",
     "hook": "a dotted path, or a mapping",
+    "outcomes": "a kind of failure, a status, a mapping, or a list of these",
     "pause": _DURATION,
+    "scripted": "a kind of failure, a status, or a mapping",
+    "span": f"{_DURATION}, or a mapping",
     "step": "a target, or a mapping",
     "timeout": f"{_DURATION}, or a mapping",
 }

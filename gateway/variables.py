@@ -46,8 +46,6 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
         if dollar is not None:
             return "$"
         if name is None:
-            if match[0] == "$":
-                return "$"
             raise BadVariable(_NO_VARIABLE)
         value = environ.get(name)
         if default is not None:

@@ -367,10 +367,10 @@ class _Reader:
         node = frame.node
         children, keys = dict[str, Node](), dict[str, Position]()
         for source in (node, *frame.merges):
-            if isinstance(source.children, dict):
-                for key, child in source.children.items():
-                    if key not in children:
-                        children[key], keys[key] = child, source.keys[key]
+            given = source.children
+            for key, child in given.items() if isinstance(given, dict) else ():
+                if key not in children:
+                    children[key], keys[key] = child, source.keys[key]
         node.children, node.keys = children, keys
         node.value = {key: child.value for key, child in children.items()}
 
