@@ -325,7 +325,12 @@ async def test_a_capability_may_not_take_a_name_that_means_something(make: Calla
 async def test_arguments_left_at_their_default_are_not_sent(make: Callable[..., Provider]) -> None:
     provider = make()
     sent: list[JsonObject] = []
-    provider.add_pre_process_hook(lambda params: sent.append(dict(params)) or params)
+
+    @provider.add_pre_process_hook
+    def note(params: JsonObject) -> JsonObject:
+        sent.append(dict(params))
+        return params
+
     await provider.complete_chat("echo", HELLO)
     await provider.complete_chat(
         "echo", HELLO, temperature=0.0, top_p=0.5, n=2, max_tokens=9, user_id="me", tools=[], seed=1
