@@ -340,3 +340,22 @@ async def test_usage_of_the_answering_target_is_reported(bench: Bench) -> None:
     params = {"messages": [{"role": "user", "content": "hi"}], "stream_options": {"include_usage": True}}
     await bench.stream(bench.step("a"), params=params)
     assert bench.report.usage == usage
+
+
+async def test_a_refusal_inside_a_good_response_passes_through_with_the_status_of_its_kind(bench: Bench) -> None:
+    error = {"code": "content_filter", "message": "refused by policy"}
+    bench.upstream.script("a", status=200, body={"error": error})
+    with pytest.raises(UpstreamRefused) as refused:
+        await bench.complete(bench.step("a"), bench.step("b"))
+    assert (refused.value.status, refused.value.kind) == (400, Kind.CONTENT_FILTER)
+    assert b"refused by policy" in (refused.value.body or b"")
+
+
+async def test_a_resting_target_is_the_last_resort_once_the_others_failed(bench: Bench) -> None:
+    bench.upstream.script("a", status=500).script("b", status=400, body={"error": {"code": "context_length_exceeded"}})
+    a = bench.step("a", cooldown=Cooldown(failures=1))
+    with pytest.raises(UpstreamRefused):
+        await bench.complete(a, bench.step("b"))
+    with pytest.raises(UpstreamFailed):
+        await bench.complete(a, bench.step("b"))
+    assert bench.upstream.calls == ["a", "b", "b", "a"]

@@ -234,6 +234,22 @@ async def test_a_hook_that_misbehaves_fails_the_request_with_its_reason(
     assert failed.value.status == 500
 
 
+async def test_a_hook_may_refuse_a_request_with_an_error_of_ours(make: Callable[..., Provider]) -> None:
+    provider = make()
+
+    @provider.add_pre_process_hook
+    def refuse(params: JsonObject) -> JsonObject:
+        raise BadRequest("not on a Sunday", param="messages")
+
+    with pytest.raises(BadRequest, match="not on a Sunday"):
+        await provider.complete_chat("echo", HELLO)
+
+
+async def test_a_hook_is_a_callable(make: Callable[..., Provider]) -> None:
+    with pytest.raises(TypeError, match="a hook is a callable, not a str"):
+        make().add_pre_process_hook("not callable")  # type: ignore[type-var]  # what a program may get wrong
+
+
 async def test_a_hook_that_fails_says_nothing_of_what_it_saw(make: Callable[..., Provider]) -> None:
     provider = make()
 
