@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test format clean
+.PHONY: run test failover format clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/gateway serve $(ARGS)
@@ -13,6 +13,9 @@ test: $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/mypy --strict gateway tests
 	$(BIN)/pytest $(ARGS)
+
+failover: $(VENV)/.test
+	@$(BIN)/python -m tests.failover $(ARGS)
 
 format: $(VENV)/.test
 	$(BIN)/ruff format

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-import orjson
-
+from gateway.encoding import encode_json
 from gateway.errors import UpstreamError, classify, error_code, error_object
-from gateway.types import Json, JsonObject, Kind, Operation
+from gateway.types import JsonObject, Kind, Operation
 
 _CONTENT_KEYS: Final = (
     "content",
@@ -40,7 +39,7 @@ def raise_error(data: JsonObject) -> None:
     """Raise UpstreamError of its own kind when a body or event that came with a good status is an error."""
     error = error_object(data)
     if error is not None:
-        raise UpstreamError(classify(None, data), code=error_code(error), body=orjson.dumps({"error": error}))
+        raise UpstreamError(classify(None, data), code=error_code(error), body=encode_json({"error": error}))
 
 
 class StreamJudge:
@@ -49,8 +48,8 @@ class StreamJudge:
     __slots__ = ("_finished", "_seen", "has_content", "usage")
 
     def __init__(self) -> None:
-        self._seen: set[Json] = set()
-        self._finished: set[Json] = set()
+        self._seen: set[int] = set()
+        self._finished: set[int] = set()
         self.has_content = False
         """Content has come: text, reasoning, a tool call, a refusal or audio."""
         self.usage: JsonObject | None = None
@@ -59,7 +58,9 @@ class StreamJudge:
         """Take the next event into account. Raises UpstreamError when it is an error."""
         raise_error(data)
         for choice in _choices(data):
-            index = choice.get("index", 0)
+            index = choice.get("index")
+            if type(index) is not int:
+                index = 0
             self._seen.add(index)
             if choice.get("finish_reason"):
                 self._finished.add(index)

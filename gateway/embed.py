@@ -13,9 +13,9 @@ from gateway.adapters.relay import RelayAdapter
 from gateway.compiler import Compiler
 from gateway.errors import ConfigError
 from gateway.provider import Provider as _Provider
-from gateway.reload import Reloader
+from gateway.reload import Reloader, ReloadReport
 from gateway.state import State
-from gateway.table import NO_OVERLAY, Overlay, RoutingTable, Tables
+from gateway.table import NO_OVERLAY, Overlay, Reloaded, RoutingTable, Tables
 from gateway.types import Adapters
 
 BUILT_IN: Final = Overlay(
@@ -76,7 +76,7 @@ class _FirstUse:
     def set_overlay(self, overlay: Overlay) -> None:
         self._chosen().set_overlay(overlay)
 
-    def reload(self) -> object:
+    def reload(self) -> Reloaded:
         return self._chosen().reload()
 
     def _chosen(self) -> Tables:
@@ -110,7 +110,7 @@ class _FileTables:
     def set_overlay(self, overlay: Overlay) -> None:
         self._reloader.set_overlay(overlay)
 
-    def reload(self) -> object:
+    def reload(self) -> Reloaded:
         return self._reloader.reload()
 
 
@@ -137,9 +137,9 @@ class _BuiltIn:
             raise ConfigError(compiled.problems)
         self.current = compiled.table
 
-    def reload(self) -> object:
+    def reload(self) -> Reloaded:
         """There is no file: nothing to do."""
-        return None
+        return ReloadReport(ok=True, at=self.current.loaded_at, digest=None, generation=self.current.generation)
 
 
 def _compiler(*, bare_names: bool) -> Compiler:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeVar
-
-import orjson
 
 from gateway.answers import StreamJudge, judge_reply, usage_of
 from gateway.decisions import GiveUp, Outcome, Plan, Try, Wait, fits, next_step, targets_left
@@ -33,6 +32,11 @@ from gateway.types import (
     Target,
 )
 
+log = logging.getLogger(__name__)
+
+CLOSE_S: Final = 1.0
+"""How long an upstream's stream may take to close."""
+
 _T = TypeVar("_T")
 
 
@@ -41,6 +45,8 @@ class Request:
     """One request, ready to be tried on targets."""
 
     operation: Operation
+    model: str
+    """The name asked for."""
     route: Route
     params: Mapping[str, Json]
     headers: Mapping[str, str]
@@ -129,6 +135,7 @@ class Engine:
             step = steps[decision.step]
             adapter = self._adapters[step.target.endpoint.adapter]
             ticket = self._state.begin(step.target, now_s=now_s, retry=decision.retry)
+            request.report.calling = step.target
             try:
                 await adapter.prepare()
                 now_s = loop.time()
@@ -149,7 +156,9 @@ class Engine:
             else:
                 _note(request.report, step.target, None, 200, loop.time() - now_s)
                 request.report.target = step.target
+                request.report.calling = None
                 return result
+            request.report.calling = None
 
     def _failed(
         self,
@@ -172,11 +181,13 @@ class Engine:
             last_resort=decision.last_resort,
         )
         too_long = not fits(plan, outcome, targets_left=targets_left(plan, [*outcomes, outcome]))
+        # A target that was stopped by the request's own deadline may have been within its limits.
+        out_of_time = error.kind is Kind.TIMEOUT and now_s >= plan.deadline_s
         opened = ticket.failed(
             error.kind,
             now_s=now_s,
             rest_s=error.retry_after_s if too_long else None,
-            counts=error.counts,
+            counts=error.counts and not out_of_time,
         )
         may_retry = not opened and self._state.may_retry(plan.steps[decision.step].target, now_s=now_s)
         return outcome if may_retry else replace(outcome, may_retry=False)
@@ -192,6 +203,7 @@ class _CommittedStream:
         self._report = report
         self._ticket = ticket
         self._idle_s = idle_s
+        self._idle_left_s = idle_s
         self._end_s = math.inf if end_s is None else end_s
         self._judge = StreamJudge()
         self._held: deque[Chunk] = deque()
@@ -207,7 +219,7 @@ class _CommittedStream:
             if chunk is None:
                 return
             self._held.append(chunk)
-            size_bytes += len(chunk.raw) if chunk.raw is not None else len(orjson.dumps(chunk.data, default=str))
+            size_bytes += len(chunk.raw) if chunk.raw is not None else len(str(chunk.data))
             if size_bytes > policy.max_bytes:
                 raise HoldExceeded(f"the stream was held back and grew beyond stream.max_bytes ({policy.max_bytes})")
             if policy.hold == "first_token" and (self._judge.has_content or self._judge.is_whole):
@@ -235,12 +247,17 @@ class _CommittedStream:
         self._closed = self._ended = True
         self._report.usage = self._judge.usage
         try:
-            await self._source.aclose()
+            async with asyncio.timeout(CLOSE_S):
+                await self._source.aclose()
+        except TimeoutError:
+            log.warning("a stream's upstream would not close", extra={"target": self._report.attempts[-1].target})
         finally:
             self._ticket.done()
 
     async def _pull(self, limit_s: float) -> Chunk | None:
         """Return the next event, judged; None at the end of a whole stream."""
+        loop = asyncio.get_running_loop()
+        asked_s = loop.time()
         try:
             chunk = await _within(limit_s, anext(self._source))
         except StopAsyncIteration:
@@ -248,12 +265,15 @@ class _CommittedStream:
                 raise UpstreamError(Kind.BAD_RESPONSE, status=200) from None
             self._ended = True
             return None
-        if chunk.data is not None:
+        if chunk.data is None:
+            self._idle_left_s -= loop.time() - asked_s
+        else:
+            self._idle_left_s = self._idle_s
             self._judge.see(chunk.data)
         return chunk
 
     def _idle_limit_s(self) -> float:
-        return min(asyncio.get_running_loop().time() + self._idle_s, self._end_s)
+        return min(asyncio.get_running_loop().time() + self._idle_left_s, self._end_s)
 
     def _broken(self, error: UpstreamError) -> StreamBroken:
         self._ticket.failed(error.kind, now_s=asyncio.get_running_loop().time())
@@ -321,7 +341,7 @@ def _failure(
         status = 502
     tried = ", ".join(f"{attempt.target} {attempt.kind}" for attempt in attempts) or "no attempt was made"
     passed = " before the deadline" if decision.reason == "deadline" else ""
-    message = f"no target of {request.route.alias!r} answered{passed}: {tried}"
+    message = f"no target of {request.model!r} answered{passed}: {tried}"
     return UpstreamFailed(message, status=status, attempts=attempts, retry_after_s=retry_after_s)
 
 

@@ -21,6 +21,8 @@ def normalise(messages: Iterable[JsonObject]) -> list[JsonObject]:
     Any other JSON value becomes a JSON string; every other field is kept. Null stays null where it means that the
     message speaks through its tool calls. Raises BadRequest for content that JSON cannot hold.
     """
+    if isinstance(messages, str | bytes | dict) or not isinstance(messages, Iterable):
+        raise BadRequest(f"messages is a {type(messages).__name__}, not a list of dicts", param="messages")
     return [_normalise(message, position) for position, message in enumerate(messages)]
 
 

@@ -26,6 +26,7 @@ from gateway.types import (
     Json,
     JsonObject,
     Operation,
+    Problems,
     Reply,
 )
 
@@ -61,10 +62,11 @@ class Provider:
 
         `headers` go upstream. `report` is filled in as things happen. Raises GatewayError.
         """
-        request = await self._request(operation, params, report, headers, stream=False)
+        request = await self._request(operation, params, report, headers)
         reply = await self._engine.complete(request)
         if request.route.post:
-            reply.data = await _run_hooks(request.route.post, _copy(reply.data))
+            deadline_s = request.started_s + request.route.deadline_s
+            reply.data = await _run_hooks(request.route.post, _copy(reply.data), deadline_s=deadline_s)
             reply.raw = None
         return reply
 
@@ -75,14 +77,14 @@ class Provider:
 
         Close what is returned; iterating it raises GatewayError when the stream breaks off.
         """
-        request = await self._request("chat", params, report, headers, stream=True)
+        request = await self._request("chat", params, report, headers)
         stream = await self._engine.open_stream(request)
         if request.route.post:
-            stream.chunks = _HookedChunks(stream.chunks, request.route.post)
+            stream.chunks = _HookedChunks(stream.chunks, request.route)
         return stream
 
     async def _request(
-        self, operation: Operation, params: JsonObject, report: CallReport, headers: Mapping[str, str], *, stream: bool
+        self, operation: Operation, params: JsonObject, report: CallReport, headers: Mapping[str, str]
     ) -> Request:
         started_s = asyncio.get_running_loop().time()
         table = self._tables.current
@@ -95,9 +97,10 @@ class Provider:
             raise UnknownModel(_unknown(name, table.close_names(name)), param="model")
         report.alias = route.alias
         if route.pre:
-            params = await _run_pre_hooks(route, params, name)
+            params = await _run_pre_hooks(route, params, name, deadline_s=started_s + route.deadline_s)
         return Request(
             operation=operation,
+            model=name,
             route=route,
             params={key: value for key, value in params.items() if key not in _OWN_FIELDS},
             headers=headers,
@@ -163,6 +166,8 @@ class Provider:
 
     def add_model_fallback(self, name: str, targets: Iterable[str]) -> None:
         """Make `targets` follow the first target of alias `name`; repeats are left out. Wins over the file."""
+        if isinstance(targets, str):
+            raise TypeError(f"the fallbacks of {name!r} must be a list of targets, not a string")
         self._lay(replace(self._overlay, fallbacks={**self._overlay.fallbacks, name: tuple(targets)}))
 
     def add_pre_process_hook(self, hook: _HookCallable) -> _HookCallable:
@@ -190,9 +195,9 @@ class Provider:
         known = ", ".join(sorted(capabilities)) or "none"
         raise AttributeError(f"no capability named {name!r} is registered; there are: {known}")
 
-    def reload(self) -> None:
-        """Read the file again now. A file with problems changes nothing and is logged."""
-        self._tables.reload()
+    def reload(self) -> Problems:
+        """Read the file again now and return its problems. Where one is an error, nothing changes."""
+        return self._tables.reload().problems
 
     async def close(self) -> None:
         """Give back all connections. Nothing may be called afterwards."""
@@ -205,11 +210,11 @@ class Provider:
 
 
 class _HookedChunks:
-    """A stream whose chunks go through post hooks."""
+    """A stream whose chunks go through post hooks. Each may take as long as the route's deadline, and no longer."""
 
-    def __init__(self, source: Chunks, hooks: tuple[Hook, ...]) -> None:
+    def __init__(self, source: Chunks, route: Route) -> None:
         self._source = source
-        self._hooks = hooks
+        self._route = route
 
     def __aiter__(self) -> Chunks:
         return self
@@ -218,25 +223,28 @@ class _HookedChunks:
         chunk = await anext(self._source)
         if chunk.data is None:
             return chunk
-        return Chunk(await _run_hooks(self._hooks, _copy(chunk.data)))
+        deadline_s = asyncio.get_running_loop().time() + self._route.deadline_s
+        return Chunk(await _run_hooks(self._route.post, _copy(chunk.data), deadline_s=deadline_s))
 
     async def aclose(self) -> None:
         await self._source.aclose()
 
 
-async def _run_pre_hooks(route: Route, params: JsonObject, name: str) -> JsonObject:
-    params = await _run_hooks(route.pre, _copy(params))
+async def _run_pre_hooks(route: Route, params: JsonObject, name: str, *, deadline_s: float) -> JsonObject:
+    params = await _run_hooks(route.pre, _copy(params), deadline_s=deadline_s)
     if params.get("model") != name:
         raise HookFailed(f"a pre hook of {route.alias!r} changed the model; a hook may change anything but that")
     return params
 
 
-async def _run_hooks(hooks: tuple[Hook, ...], value: JsonObject) -> JsonObject:
+async def _run_hooks(hooks: tuple[Hook, ...], value: JsonObject, *, deadline_s: float) -> JsonObject:
     """Return what the hooks make of `value`, one after the other. They may change it in place."""
+    loop = asyncio.get_running_loop()
     for hook in hooks:
         before = _copy(value) if hook.on_error == "skip" else value
+        limit_s = deadline_s if hook.timeout_s is None else min(deadline_s, loop.time() + hook.timeout_s)
         try:
-            async with asyncio.timeout(hook.timeout_s):
+            async with asyncio.timeout_at(limit_s):
                 result = hook.call(value)
                 if inspect.isawaitable(result):
                     result = await result
@@ -279,6 +287,12 @@ def _hook(call: Callable[[JsonObject], Any]) -> Hook:
     if not callable(call):
         raise TypeError(f"a hook is a callable, not a {type(call).__name__}")
     name = getattr(call, "__qualname__", type(call).__qualname__)
+    try:
+        inspect.signature(call).bind(None)
+    except TypeError as error:
+        raise TypeError(f"{name} cannot be a hook: it must take exactly one argument, a dict") from error
+    except ValueError:
+        pass  # a builtin that does not tell its signature
     is_async = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call, "__call__", None))  # noqa: B004
     return Hook(path=f"{getattr(call, '__module__', None) or '?'}.{name}", call=call, is_async=is_async)
 

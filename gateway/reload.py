@@ -135,10 +135,10 @@ class Reloader:
                 data = _read(self._file)
             except OSError as exc:
                 return self._unreadable(exc, force=force, dry_run=dry_run)
-            if not force and _digest(data) == self._refused:
-                return self.last
             if not force and data == self._data:
                 return self._back_to_running()
+            if not force and _digest(data) == self._refused:
+                return self.last
             return self._judge(data, dry_run=dry_run)
 
     def set_overlay(self, overlay: Overlay) -> None:

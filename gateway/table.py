@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Final, Literal, Protocol
 
-from gateway.types import EMPTY, FALLBACK_ON, RETRY_ON, Json, JsonObject, Kind, Limits, Target
+from gateway.types import EMPTY, FALLBACK_ON, RETRY_ON, Json, JsonObject, Kind, Limits, Problems, Target
 
 _MATCHED: Final = re.compile(r"[A-Za-z0-9._:@-]+(?:/[A-Za-z0-9._:@-]+)*")
 """What a wildcard may match: a model's name, so that it cannot steer a URL."""
@@ -148,6 +148,14 @@ class Overlay:
 NO_OVERLAY: Final = Overlay()
 
 
+class Reloaded(Protocol):
+    """How a look at the file ended."""
+
+    @property
+    def problems(self) -> Problems:
+        """Errors and warnings, in file order."""
+
+
 class Tables(Protocol):
     """Whoever holds the live table: the file's reloader, or a program's own."""
 
@@ -158,5 +166,5 @@ class Tables(Protocol):
     def set_overlay(self, overlay: Overlay) -> None:
         """Compile with `overlay` and swap the table in. Raises ConfigError, and keeps the old, when it has problems."""
 
-    def reload(self) -> object:
-        """Read the file again and swap the table if it changed. The live table stays when the file has problems."""
+    def reload(self) -> Reloaded:
+        """Read the file again and swap its table in. The live table stays when the file has an error."""

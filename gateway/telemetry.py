@@ -108,6 +108,8 @@ def log_request(
         "generation": report.generation or None,
         "attempts": [attempt.public() for attempt in report.attempts],
     }
+    if report.calling is not None:
+        fields["calling"] = report.calling.name
     if report.usage:
         fields["tokens"] = {side: count for side, count in tokens(report.usage).items() if count is not None}
     if client is not None:

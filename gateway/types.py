@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -55,6 +56,10 @@ FORBIDDEN_PARAMS: Final = frozenset(
         "api_base", "api_key", "api_type", "api_version", "aws_access_key_id", "aws_region_name",
         "aws_secret_access_key", "aws_session_token", "azure_ad_token", "azure_ad_token_provider", "base_url", "cache",
         "callbacks", "client", "client_id", "client_secret", "context_window_fallback_dict", "custom_llm_provider",
+        "content_policy_fallbacks", "context_window_fallbacks", "aws_bedrock_runtime_endpoint", "aws_profile_name",
+        "aws_role_name", "aws_session_name", "aws_sts_endpoint", "aws_web_identity_token",
+        "mock_testing_content_policy_fallbacks", "mock_testing_context_fallbacks", "mock_testing_fallbacks",
+        "mock_testing_rate_limit_error", "models", "route", "stream_timeout", "user_config",
         "default_headers", "deployment_id", "extra_body", "extra_headers", "extra_query", "fallbacks",
         "force_timeout", "headers", "http_client", "input_cost_per_token", "litellm_call_id", "litellm_metadata",
         "litellm_params", "logger_fn", "max_retries", "mock_delay", "mock_response", "mock_timeout",
@@ -65,6 +70,17 @@ FORBIDDEN_PARAMS: Final = frozenset(
     }
 )  # fmt: skip
 """Fields of a request that would choose a host, a key or LiteLLM's own behaviour. They reach no upstream."""
+
+
+RESERVED_CAPABILITY_NAMES: Final = frozenset(
+    {
+        "add_model_fallback", "add_model_mapping", "add_post_process_hook", "add_pre_process_hook", "answer", "close",
+        "complete_chat", "map_model_name", "open_stream", "register_capability", "reload", "stream_chat", "tables",
+    }
+)  # fmt: skip
+"""What already means something on a provider, so that a capability of that name could never be reached."""
+
+_KEY: Final = re.compile(r"[!-~]+")
 
 
 class Secret:
@@ -100,13 +116,14 @@ class KeySource:
         self.name = name
         """Tells two sources apart without showing either: the text as written, a path, or a digest."""
         self._file = file
-        self._read = value
+        self._read = _usable(value.reveal()) if value is not None else None
         self._stamp: tuple[int, int, int] | None = None
 
     def read(self) -> Secret | None:
         """Return the key in force now, or None when there is none.
 
-        A key file is read again whenever its stat changes; while it is missing or empty there is no key.
+        A key file is read again whenever its stat changes; while it is missing or empty there is no key. Whatever
+        cannot stand in a header as a key, such as a line break within, is no key either.
         """
         if self._file is None:
             return self._read
@@ -114,14 +131,19 @@ class KeySource:
             stat = os.stat(self._file)
             stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
             if stamp != self._stamp:
-                text = self._file.read_text(encoding="utf-8").strip()
-                self._read, self._stamp = Secret(text) if text else None, stamp
+                self._read, self._stamp = _usable(self._file.read_text(encoding="utf-8")), stamp
         except (OSError, UnicodeDecodeError):
             self._read, self._stamp = None, None
         return self._read
 
     def __repr__(self) -> str:
         return f"KeySource({self.name!r})"
+
+
+def _usable(text: str) -> Secret | None:
+    """Return the key that a text holds, white space around it left out; None when it is no visible ASCII text."""
+    text = text.strip()
+    return Secret(text) if _KEY.fullmatch(text) else None
 
 
 NO_KEY: Final = KeySource(name="none")
@@ -185,7 +207,7 @@ class Endpoint:
     """The file names the base URL, so no key but the entry's own may go there."""
     api_key: KeySource = NO_KEY
     key_required: bool = False
-    """A well-known vendor that answers nothing without a key: calls without one are `auth` failures."""
+    """Calls without a key are `auth` failures: the file names one, or the vendor answers nothing without."""
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     """Sent with every call. May hold secrets, so they are kept out of `repr`."""
     params: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
@@ -301,6 +323,8 @@ class CallReport:
     generation: int = 0
     target: Target | None = None
     """Who answered."""
+    calling: Target | None = None
+    """Whose answer is being waited for."""
     attempts: list[Attempt] = field(default_factory=list)
     first_content_s: float | None = None
     """Streams only: seconds from the request's arrival to commit."""

@@ -18,10 +18,10 @@ from typing import Final
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-import orjson
 from yarl import URL
 
 from gateway import __version__, sse
+from gateway.encoding import decode_json, encode_json
 from gateway.errors import UpstreamError, classify, error_code, error_object, retry_after_s
 from gateway.types import Call, Chunk, ChunkStream, Json, JsonObject, Kind, Operation, Reply
 
@@ -233,13 +233,7 @@ def _request_body(call: Call, *, stream: bool) -> bytes:
     body["model"] = call.target.model
     if stream:
         body["stream"] = True
-    return orjson.dumps(body, default=_plain)
-
-
-def _plain(value: Json) -> Json:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is not JSON")
+    return encode_json(body)
 
 
 def _no_response(error: Exception, connection: _Connection) -> UpstreamError:
@@ -263,7 +257,7 @@ async def _refusal(response: aiohttp.ClientResponse) -> UpstreamError:
     if isinstance(body, list) and len(body) == 1:
         # Google's OpenAI-wire endpoint wraps its errors in a list.
         body = body[0]
-        raw = orjson.dumps(body)
+        raw = encode_json(body)
     error = error_object(body)
     return UpstreamError(
         Kind.CONNECTION if status == _PROXY_REFUSED else classify(status, body),
@@ -313,8 +307,8 @@ async def _read(response: aiohttp.ClientResponse, *, limit: int) -> bytes:
 def _parse(raw: bytes | None) -> Json:
     """Return the JSON value; None for what is none."""
     try:
-        return orjson.loads(raw) if raw else None
-    except orjson.JSONDecodeError:
+        return decode_json(raw) if raw else None
+    except ValueError:
         return None
 
 

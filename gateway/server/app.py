@@ -13,7 +13,7 @@ import stat
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -108,7 +108,7 @@ class Gateway:
             before_scrape=self._before_scrape,
         )
         admin = Admin(reloads=self.reloader, state=state)
-        front = Front(guards=guards, metrics=metrics)
+        front = Front(guards=guards, metrics=metrics, tables=self.reloader)
         self.app = web.Application(middlewares=[front.handle], client_max_size=options.max_body_bytes)
         """Starts the background jobs, and at its end gives back the upstreams' connections."""
         self.app.add_routes([*endpoints.routes(), *admin.routes()])
@@ -293,6 +293,10 @@ async def _drain(lifecycle: Lifecycle, drain_s: float) -> bool:
             await lifecycle.drained()
     except TimeoutError:
         log.warning("requests are cut off")
+        lifecycle.cut()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_S):
+                await lifecycle.drained()
         return False
     finally:
         for number in _STOP_SIGNALS:

@@ -10,9 +10,10 @@ from typing import Final, assert_never
 import orjson
 from aiohttp import web
 
-from gateway.errors import BadRequest, GatewayError
+from gateway.encoding import decode_json, encode_json
+from gateway.errors import BadRequest, GatewayError, HookFailed
 from gateway.provider import Provider
-from gateway.server.exchange import EXCHANGE, ClientGone, Exchange, Lifecycle, unexpected
+from gateway.server.exchange import EXCHANGE, ClientGone, Draining, Exchange, Lifecycle, unexpected
 from gateway.telemetry import Metrics, traceparent
 from gateway.types import Chunk, ChunkStream, Json, JsonObject, Operation
 
@@ -66,7 +67,6 @@ class Endpoints:
         exchange = request[EXCHANGE]
         with self._lifecycle.call():
             body = await _read_object(request, self._client_s)
-            exchange.report.generation = self._provider.tables.current.generation
             check_body("chat", body)
             if not body.get("stream"):
                 return await self._plain("chat", body, request, exchange)
@@ -78,7 +78,6 @@ class Endpoints:
         exchange = request[EXCHANGE]
         with self._lifecycle.call():
             body = await _read_object(request, self._client_s)
-            exchange.report.generation = self._provider.tables.current.generation
             check_body("embeddings", body)
             return await self._plain("embeddings", body, request, exchange)
 
@@ -116,7 +115,7 @@ class Endpoints:
         self, operation: Operation, body: JsonObject, request: web.Request, exchange: Exchange
     ) -> web.Response:
         reply = await self._provider.answer(operation, body, report=exchange.report, headers=_upstream(request))
-        body_sent = reply.raw if reply.raw is not None else orjson.dumps(reply.data)
+        body_sent = reply.raw if reply.raw is not None else _encoded(reply.data)
         return web.Response(body=body_sent, headers=exchange.headers(reply.headers))
 
     async def _stream(self, body: JsonObject, request: web.Request, exchange: Exchange) -> web.StreamResponse:
@@ -129,6 +128,10 @@ class Endpoints:
                     await events.send(_encode(chunk))
         except ClientGone:
             raise
+        except asyncio.CancelledError:
+            if not (self._lifecycle.cut_off and events.response.prepared):
+                raise
+            await events.break_off(Draining())
         except Exception as exc:
             if not events.response.prepared:
                 raise
@@ -182,7 +185,7 @@ async def _read_object(request: web.Request, within_s: float) -> JsonObject:
     if not data:
         raise BadRequest("the body is empty; it must be a JSON object")
     try:
-        body = orjson.loads(data)
+        body = decode_json(data, finite=True)
     except orjson.JSONDecodeError as exc:
         raise BadRequest(f"the body is not JSON: {exc.msg} at line {exc.lineno}, column {exc.colno}") from None
     if not isinstance(body, dict):
@@ -233,6 +236,7 @@ class _EventStream:
         So no client can take it for a whole answer, whether it looks at the events or at HTTP only.
         """
         self._exchange.status, self._exchange.error = exc.status, exc.code
+        exc.attempts = exc.attempts or tuple(self._exchange.report.attempts)
         await self.send(b"data: " + orjson.dumps(exc.envelope()) + b"\n\n")
         self._hang_up(at_once=False)
 
@@ -245,4 +249,11 @@ class _EventStream:
 def _encode(chunk: Chunk) -> bytes:
     if chunk.raw is not None:
         return chunk.raw
-    return b"data: " + orjson.dumps(chunk.data) + b"\n\n" if chunk.data is not None else b""
+    return b"data: " + _encoded(chunk.data) + b"\n\n" if chunk.data is not None else b""
+
+
+def _encoded(data: JsonObject) -> bytes:
+    try:
+        return encode_json(data)
+    except TypeError as exc:  # only a hook can have put such a thing there
+        raise HookFailed("a post hook left something in the answer that JSON cannot hold") from exc

@@ -14,8 +14,9 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from gateway.errors import GatewayError, UpstreamRefused
+from gateway.errors import BadRequest, GatewayError, UpstreamRefused
 from gateway.server.guards import Guards, is_preflight
+from gateway.table import Tables
 from gateway.telemetry import Metrics, log_request, request_id
 from gateway.types import EMPTY, CallReport, Json
 
@@ -66,26 +67,40 @@ class Lifecycle:
     """How many model requests are being answered, and whether new ones may begin."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._in_flight = 0
-        metrics.in_flight.set_function(lambda: self._in_flight)
+        self._calls: set[asyncio.Task[object]] = set()
+        metrics.in_flight.set_function(lambda: len(self._calls))
         self._idle = asyncio.Event()
         self._idle.set()
         self.draining = False
         """Set once, when the process was asked to stop."""
+        self.cut_off = False
+        """Set once, when the drain has taken too long."""
 
     @contextmanager
     def call(self) -> Iterator[None]:
         """Hold the process up while one model request is answered. Raises Draining when none may begin."""
         if self.draining:
             raise Draining
-        self._in_flight += 1
+        task = asyncio.current_task()
+        assert task is not None, "a request is answered in a task of its own"
+        self._calls.add(task)
         self._idle.clear()
         try:
             yield
+        except asyncio.CancelledError:
+            if not self.cut_off:
+                raise
+            raise Draining from None
         finally:
-            self._in_flight -= 1
-            if not self._in_flight:
+            self._calls.discard(task)
+            if not self._calls:
                 self._idle.set()
+
+    def cut(self) -> None:
+        """End every model request now. Each client is told that it was the gateway that ended it."""
+        self.cut_off = True
+        for task in tuple(self._calls):
+            task.cancel()
 
     async def drained(self) -> None:
         """Return once no model request is being answered."""
@@ -131,6 +146,7 @@ class Exchange:
     def failure(self, exc: GatewayError) -> web.Response:
         """Return the response to an error: the upstream's own body where it passes through, else the envelope."""
         self.error = exc.code
+        exc.attempts = exc.attempts or tuple(self.report.attempts)
         if isinstance(exc, UpstreamRefused) and exc.body:
             content_type = None if "content-type" in exc.headers else JSON_TYPE
             headers = self.headers(exc.headers, content_type=content_type)
@@ -153,14 +169,16 @@ EXCHANGE: Final = web.RequestKey("exchange", Exchange)
 class Front:
     """The one middleware."""
 
-    def __init__(self, *, guards: Guards, metrics: Metrics) -> None:
+    def __init__(self, *, guards: Guards, metrics: Metrics, tables: Tables) -> None:
         self._guards = guards
         self._metrics = metrics
+        self._tables = tables
 
     @web.middleware
     async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Guard, answer, log and count one request."""
         exchange = request[EXCHANGE] = Exchange(request)
+        exchange.report.generation = self._tables.current.generation
         status = CLIENT_GONE  # whatever leaves without a response is a cancellation or a lost connection
         try:
             response = await self._answer(request, handler, exchange)
@@ -183,6 +201,8 @@ class Front:
             return exchange.http_failure(exc)
         except ClientGone:
             raise
+        except RecursionError:
+            return exchange.failure(BadRequest("the body is nested too deeply"))
         except Exception as exc:  # noqa: BLE001 - whatever it is, the client gets an envelope
             return exchange.failure(unexpected(exc, exchange))
 

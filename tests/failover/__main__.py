@@ -16,7 +16,7 @@ from tests.failover.client import Endpoint
 from tests.failover.configs import gateway_config, litellm_config
 from tests.failover.runner import CONCURRENCY, NoEndpointError, Result, run_all, run_ours
 from tests.failover.scenario import Scenario
-from tests.failover.scenarios import SCENARIOS
+from tests.failover.scenarios import scenarios_for
 from tests.failover.upstream import FaultyUpstream
 
 UPSTREAM_PORT: Final = 18181
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.table:
         print(tables.side_by_side([tables.load(path) for path in args.table]))
         return 0
-    scenarios = [scenario for scenario in SCENARIOS if fnmatch.fnmatch(scenario.name, args.only)]
+    scenarios = [scenario for scenario in scenarios_for(args.adapter) if fnmatch.fnmatch(scenario.name, args.only)]
     if args.list:
         print("\n".join(scenario.name for scenario in scenarios))
         return 0
@@ -79,11 +79,17 @@ async def _run(args: argparse.Namespace, scenarios: Sequence[Scenario]) -> list[
                 upstream_port=args.upstream_port,
                 concurrency=args.concurrency,
             )
-    headers = dict(header.split(": ", 1) for header in args.header)
-    endpoint = Endpoint(args.base_url, args.model_format, headers)
+    endpoint = Endpoint(args.base_url, args.model_format, dict(args.header))
     chosen = list(scenarios) if args.ours else _for_others(scenarios)
     async with FaultyUpstream(UPSTREAM_PORT if args.upstream_port is None else args.upstream_port) as upstream:
         return await run_all(chosen, endpoint, upstream, ours=args.ours, concurrency=args.concurrency)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"{text!r} is no header, which is written 'name: value'")
+    return name.strip(), value.strip()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,7 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--base-url", metavar="URL", help="the endpoint; without it our gateway is started")
     parser.add_argument("--model-format", metavar="TEXT", default="{scenario}", help="a scenario's model there")
-    parser.add_argument("--header", metavar="'NAME: VALUE'", action="append", default=[], help="sent to the endpoint")
+    parser.add_argument(
+        "--header", metavar="'NAME: VALUE'", type=_header, action="append", default=[], help="sent to the endpoint"
+    )
     parser.add_argument("--ours", action="store_true", help="the endpoint is this gateway: ask for all it promises")
     parser.add_argument("--adapter", choices=["relay", "litellm"], default="relay", help="how our targets are reached")
     parser.add_argument("--upstream-port", metavar="PORT", type=int, help=f"with --base-url {UPSTREAM_PORT}, else any")

@@ -16,15 +16,27 @@ class Fault(Outcome):
 
     drip: Literal["head", "body"] | None = None
     """That part of the response comes byte by byte, too slowly to be waited for."""
-    keep_alive_s: float = 0.0
-    """Streams: nothing but comments comes for so long."""
+    only_comments_after: int | None = None
+    """Streams: after so many content chunks nothing but comments comes, until the client leaves."""
     retry_after_date_s: float | None = None
     """Retry-After is the HTTP date so many seconds from now."""
 
     @property
-    def answers(self) -> bool:
-        """The response has a good status; whether it is whole is another question."""
-        return self.status < 300
+    def is_whole(self) -> bool:
+        """This is an answer, from its beginning to its end."""
+        return self.status == 200 and not self.no_finish and not self.breaks_after
+
+    @property
+    def breaks_after(self) -> frozenset[int]:
+        """After how many content chunks it goes wrong; empty when it does not."""
+        places = (
+            self.cut_after,
+            self.stall_after,
+            self.malformed_after,
+            self.error_event_after,
+            self.only_comments_after,
+        )
+        return frozenset(place for place in places if place is not None)
 
     def says(self, model: str) -> str:
         """Return the whole answer: its text, then names and arguments of its tool calls."""

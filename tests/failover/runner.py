@@ -19,6 +19,8 @@ from tests.failover.scenario import BOUND_S, CLOSE_S, Left, Scenario
 from tests.failover.upstream import FaultyUpstream
 
 CONCURRENCY: Final = 12
+STAGGER_S: Final = 0.04
+"""Between two scenarios' beginnings: a burst would try the machine's processors, not the endpoint."""
 STOP_S: Final = 10.0
 LOG: Final = "gateway.log"
 ROOT: Final = Path(__file__).parents[2]
@@ -76,14 +78,14 @@ async def run_all(
     on_result: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
     """Run scenarios, some at a time, and return their results in the order of the list."""
-    # What an endpoint loads or connects at its first request is none of any scenario's business.
-    first = await exchange(endpoint, _body(scenarios[0], endpoint), bound_s=BOUND_S)
-    if first.status is None or first.status in (401, 403):
-        raise NoEndpointError(f"{endpoint.url} {'does not answer' if first.status is None else 'wants a key'}")
+    await _warm_up(scenarios, endpoint)
     slots = asyncio.Semaphore(concurrency)
+    turn = asyncio.Lock()
 
     async def run_one(scenario: Scenario) -> Result:
         async with slots:
+            async with turn:
+                await asyncio.sleep(STAGGER_S)
             result = await run_scenario(scenario, endpoint, upstream, ours=ours)
         on_result(result)
         return result
@@ -109,6 +111,16 @@ async def run_ours(
         return await run_all(scenarios, endpoint, upstream, ours=True, concurrency=concurrency)
 
 
+async def _warm_up(scenarios: Sequence[Scenario], endpoint: Endpoint) -> None:
+    """Let the endpoint load and connect what it needs at its first request; that is no scenario's business."""
+    for scenario in {scenario.mode: scenario for scenario in reversed(scenarios)}.values():
+        heard = await exchange(endpoint, _body(scenario, endpoint), bound_s=BOUND_S)
+        if heard.status is None:
+            raise NoEndpointError(f"{endpoint.url} does not answer")
+        if heard.status in (401, 403):
+            raise NoEndpointError(f"{endpoint.url} wants a key")
+
+
 @asynccontextmanager
 async def our_gateway(
     scenarios: Sequence[Scenario], upstream: FaultyUpstream, *, adapter: str, folder: Path
@@ -124,7 +136,8 @@ async def our_gateway(
         assert process.stdout is not None
         first = (await process.stdout.readline()).decode().split()
         if not first:
-            raise RuntimeError(f"the gateway did not start: {(folder / LOG).read_text()}")
+            await process.wait()
+            raise NoEndpointError(f"the gateway did not start:\n{(folder / LOG).read_text()}")
         yield Endpoint(first[-1])
         process.terminate()
         async with asyncio.timeout(STOP_S):

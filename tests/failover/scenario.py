@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from tests.failover.client import Leave
 from tests.failover.faults import Fault
 
-LIMIT_S: Final = 1.0
+LIMIT_S: Final = 1.5
 """Every limit of one attempt: connect, first token, idle, total."""
 RETRIES: Final = 2
 DEADLINE_S: Final = 8.0
@@ -17,7 +17,7 @@ DEADLINE_S: Final = 8.0
 COOLDOWN_FAILURES: Final = 3
 COOLDOWN_WITHIN_S: Final = 30
 COOLDOWN_FOR_S: Final = 2
-BOUND_S: Final = 12.0
+BOUND_S: Final = 20.0
 """A caller that has nothing whole by then was left hanging."""
 CLOSE_S: Final = 1.0
 """How long a call that nobody waits for any more may run on."""
@@ -38,7 +38,7 @@ class Refused:
     """A clean error: an HTTP status and an error body."""
 
     status: int
-    """Exactly this from our gateway; from others, any of the same hundred."""
+    """Exactly this from our gateway; from others, any of the same hundred, or 408."""
     code: str | None = None
     """Our own word, or the upstream's where its refusal is the client's to know. Ours only."""
     retry_after: str | None = None
@@ -69,7 +69,9 @@ class Scenario:
     """By target: what it does call after call, the last one for ever. None is a port that nobody listens on."""
     expect: Answered | Refused | BrokenOff | Left
     calls: tuple[int | range, ...]
-    """How often each target is called: exactly so by our gateway, at most so often by others."""
+    """How often each target is called: exactly so by our gateway."""
+    again_helps: bool = True
+    """Another call of the same target might go well, so others may make as many as they were told to."""
     hold: bool = False
     """The alias says `stream: {hold: full}`."""
     hold_bytes: int | None = None
@@ -83,7 +85,7 @@ class Scenario:
     gap_s: tuple[float, float] | None = None
     """Least and most between the first target's first two calls."""
     within_s: float | None = None
-    """The caller has its answer by then."""
+    """The caller has its answer by then. Ours only."""
     first_content_s: float | None = None
     """The caller has the first content by then."""
     ours_only: bool = False

@@ -23,9 +23,9 @@ def as_run(name: str, results: Sequence[Result]) -> Run:
                 "scenario": result.scenario.name,
                 "score": result.verdict.score,
                 "caller": result.verdict.caller,
-                "told_true": result.verdict.caller_told_true,
                 "calls": list(result.verdict.calls),
-                "reasons": list(result.verdict.reasons),
+                "told": list(result.verdict.told),
+                "conduct": list(result.verdict.conduct),
             }
             for result in results
         ],
@@ -45,44 +45,44 @@ def load(path: Path) -> Run:
 
 def one_run(run: Run) -> str:
     """Return the table of one run."""
-    rows = [
-        (row["scenario"], row["score"], row["caller"], _calls(row), "; ".join(row["reasons"])) for row in run["results"]
-    ]
+    rows = [(row["scenario"], row["score"], row["caller"], _calls(row), _reasons(row)) for row in run["results"]]
     return _columns([("scenario", "score", "the caller got", "calls", ""), *rows]) + "\n\n" + summary(run)
 
 
 def summary(run: Run) -> str:
     """Return a line of totals."""
-    scores = Counter(row["score"] for row in run["results"])
-    told = sum(row["told_true"] for row in run["results"])
-    total = len(run["results"])
-    return (
-        f"{run['name']}: {total} scenarios: {scores['pass']} pass, {scores['ok']} ok, {scores['fail']} fail; "
-        f"the caller was told the truth in {told}"
-    )
+    return f"{run['name']}: {len(run['results'])} scenarios: {_totals(run)}"
 
 
 def side_by_side(runs: Sequence[Run]) -> str:
-    """Return several runs as one Markdown table, by the scenarios of the first."""
-    head = ["scenario", *(run["name"] for run in runs)]
-    lines = [_markdown(head), _markdown(["---"] * len(head))]
+    """Return several runs as one Markdown table, by the scenarios of the first; modes that went alike share a line."""
     found = [{row["scenario"]: row for row in run["results"]} for run in runs]
-    lines += [_markdown([name, *(_cell(rows.get(name)) for rows in found)]) for name in found[0]]
-    totals = [f"{count['pass']} pass, {count['ok']} ok, {count['fail']} fail" for count in map(_scores, runs)]
-    lines.append(_markdown(["**all**", *(f"**{text}**" for text in totals)]))
+    modes: dict[tuple[str, ...], list[str]] = {}
+    for name in found[0]:
+        mode, _, fault = name.partition("-")
+        modes.setdefault((fault, *(_cell(rows.get(name)) for rows in found)), []).append(mode)
+    head = ["scenario", "mode", *(run["name"] for run in runs)]
+    lines = [_markdown(head), _markdown(["---"] * len(head))]
+    lines += [_markdown([fault, ", ".join(names), *cells]) for (fault, *cells), names in modes.items()]
+    lines.append(_markdown(["**all**", "", *(f"**{_totals(run)}**" for run in runs)]))
     return "\n".join(lines)
 
 
-def _scores(run: Run) -> Counter[str]:
-    return Counter(row["score"] for row in run["results"])
+def _totals(run: Run) -> str:
+    scores = Counter(row["score"] for row in run["results"])
+    text = f"{scores['pass']} pass, {scores['ok']} ok, {scores['fail']} fail"
+    told = sum(bool(row["told"]) for row in run["results"])
+    return f"{text} ({told} for what the caller got)" if scores["fail"] else text
 
 
 def _cell(row: Run | None) -> str:
     if row is None:
         return "–"
-    if row["score"] == "fail":
-        return f"**fail**: {'; '.join(row['reasons'])}"
-    return f"{row['score']}: {row['caller']}"
+    return f"**fail**: {_reasons(row)}" if row["score"] == "fail" else row["score"]
+
+
+def _reasons(row: Run) -> str:
+    return "; ".join([*row["told"], *row["conduct"]])
 
 
 def _calls(row: Run) -> str:

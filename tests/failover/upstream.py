@@ -23,6 +23,8 @@ from tests.scripted_openai import (
 
 DRIP_S: Final = 0.1
 """Between two bytes of a response that drips."""
+BEFORE_FAULT_S: Final = 0.15
+"""Silence before a stream breaks, so that what came before has certainly been delivered."""
 _COMMENT_S: Final = 0.1
 
 
@@ -143,11 +145,13 @@ class _FaultyResponse(_Response):
             return
         await self._drip(f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\n".encode() + b"x-filler: " + b"x" * 1000)
 
-    async def _send_events(self) -> None:
-        for _ in range(round(self._outcome.keep_alive_s / _COMMENT_S)):
+    async def _break_at(self, place: int) -> None:
+        if place in self._outcome.breaks_after:
+            await self._pause(BEFORE_FAULT_S)
+        while place == self._outcome.only_comments_after:
             await self._write_part(b": waiting\n\n")
             await self._pause(_COMMENT_S)
-        await super()._send_events()
+        await super()._break_at(place)
 
     async def _write(self, data: bytes) -> None:
         if self._outcome.drip == "body":

@@ -129,7 +129,8 @@ BAD_BODIES: list[tuple[bytes, str | None]] = [
     (b'{"model": "\xff"}', None),
     (b'{"model": "fast", "temperature": NaN}', None),
     (b'{"model": "fast", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", None),
-    (b'{"model": "\\ud800"}', None),
+    (b'{"model": "a", "messages": [{"role": "user", "content": NaN}]}', None),
+    (b'{"model": "a", "messages": [{"role": "user"}], "seed": 1e999}', None),
     (b"{}", "model"),
     (b'{"model": null}', "model"),
     (b'{"model": ""}', "model"),
@@ -232,8 +233,31 @@ async def test_an_answer_that_is_no_json_is_a_500_in_our_words(start: Start) -> 
     routes = "version: 1\nhooks: {post: [HOOKS.spoil]}\nmodels:\n  fast: mock/echo\n"
     gateway = await start(routes, hooks="def spoil(reply):\n    return {**reply, 'x': object()}\n")
     answer = await gateway.chat("fast")
-    assert (answer.status, answer.error["code"]) == (500, "gateway_error")
-    assert "log" in answer.error["message"]
+    assert (answer.status, answer.error["code"]) == (500, "hook_failed")
+    assert "a post hook left something in the answer that JSON cannot hold" in answer.error["message"]
+    assert [attempt["target"] for attempt in answer.error["attempts"]] == ["mock/echo"]
+
+
+async def test_half_a_surrogate_pair_goes_through_and_comes_back(start: Start, upstream: ScriptedOpenAI) -> None:
+    """JavaScript writes it for a cut emoji."""
+    upstream.script("a", reply="cut \ud83d off")
+    gateway = await start()
+    body = b'{"model": "fast", "messages": [{"role": "user", "content": "x\\ud83d"}]}'
+    headers = {"content-type": "application/json"}
+    answer = await gateway.request("POST", "/v1/chat/completions", data=body, headers=headers)
+    assert answer.status == 200
+    assert b"\\ud83d" in upstream.requests[0].raw
+
+
+async def test_a_body_that_is_nested_too_deeply_is_a_400(start: Start) -> None:
+    gateway = await start(
+        "version: 1\nhooks: {pre: [HOOKS.same]}\nmodels:\n  fast: mock/echo\n", hooks="def same(p):\n    return p\n"
+    )
+    deep = b"[" * 990 + b"]" * 990
+    body = b'{"model": "fast", "messages": [{"role": "user", "content": ' + deep + b"}]}"
+    headers = {"content-type": "application/json"}
+    answer = await gateway.request("POST", "/v1/chat/completions", data=body, headers=headers)
+    assert (answer.status, answer.error["code"]) == (400, "bad_request")
 
 
 @pytest.mark.parametrize("model", ["up/a", "mock/echo"])

@@ -188,10 +188,14 @@ async def test_what_does_not_end_is_cut_off_and_looks_like_it(
             while await server.get("/readyz") != 503:
                 pass
             server.process.send_signal(signal.SIGTERM)
+        while b'"code":"shutting_down"' not in await response.content.readuntil(b"\n\n"):
+            pass
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.read()
         assert await server.end(None) == 1
     assert "requests are cut off" in [line["event"] for line in server.log]
+    (request,) = (line for line in server.log if line["event"] == "request" and line["operation"] == "chat")
+    assert (request["status"], request["error"]) == (503, "shutting_down")
 
 
 async def test_sighup_compiles_the_file_again(config: Path) -> None:

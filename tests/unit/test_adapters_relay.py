@@ -135,7 +135,7 @@ async def test_a_large_request_is_sent_whole(adapter: RelayAdapter, upstream: Sc
     assert "transfer-encoding" not in upstream.requests[0].headers
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, 2**70])
+@pytest.mark.parametrize("value", [object(), {1, 2}])
 async def test_what_json_cannot_hold_is_the_caller_s_bug(
     adapter: RelayAdapter, upstream: ScriptedOpenAI, value: object
 ) -> None:

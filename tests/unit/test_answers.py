@@ -81,6 +81,13 @@ def test_a_stream_is_whole_when_every_choice_has_its_finish_reason() -> None:
     assert judge.is_whole
 
 
+@pytest.mark.parametrize("index", [None, [], {}, "0", 1.5, True])
+def test_an_index_that_is_no_number_is_the_first_choice(index: object) -> None:
+    judge = StreamJudge()
+    judge.see({"choices": [{"index": index, "delta": {"content": "a"}, "finish_reason": "stop"}]})
+    assert judge.is_whole
+
+
 def test_usage_is_taken_from_whichever_event_has_it() -> None:
     judge = StreamJudge()
     judge.see({"choices": [], "usage": {"total_tokens": 3}})

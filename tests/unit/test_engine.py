@@ -46,6 +46,7 @@ class Bench:
         self.report = CallReport()
         return Request(
             operation="chat",
+            model="smart",
             route=Route(alias="smart", steps=steps, **values),
             params=params or {"messages": [{"role": "user", "content": "hi"}]},
             headers={},
@@ -359,3 +360,23 @@ async def test_a_resting_target_is_the_last_resort_once_the_others_failed(bench:
     with pytest.raises(UpstreamFailed):
         await bench.complete(a, bench.step("b"))
     assert bench.upstream.calls == ["a", "b", "b", "a"]
+
+
+async def test_the_requests_own_deadline_is_not_held_against_a_target(bench: Bench) -> None:
+    bench.upstream.script("a", delay_s=0.3)
+    a = bench.step("a", cooldown=Cooldown(failures=1))
+    with pytest.raises(UpstreamFailed) as failed:
+        await bench.complete(a, deadline_s=0.05)
+    assert failed.value.status == 504
+    await bench.complete(a, bench.step("b"))
+    assert bench.kinds == [None]
+
+
+async def test_who_is_being_waited_for_is_told_when_the_client_leaves(bench: Bench) -> None:
+    bench.upstream.script("a", delay_s=9)
+    async with asyncio.TaskGroup() as tasks:
+        call = tasks.create_task(bench.complete(bench.step("a")))
+        await bench.upstream.wait_for_calls(1)
+        call.cancel()
+    assert bench.report.calling is not None
+    assert bench.report.calling.name == "up/a"

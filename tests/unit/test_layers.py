@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE: Final = Path(__file__).parents[2] / "gateway"
 
-BOTTOM: Final = frozenset({"types", "errors", "telemetry", "sse"})
+BOTTOM: Final = frozenset({"types", "encoding", "errors", "telemetry", "sse"})
 """What every module above may import."""
 
 CONFIG_HALF: Final = {
@@ -39,6 +39,8 @@ REQUEST_HALF: Final = {
     "state": "table",
     "decisions": "state table",
     "engine": "answers decisions state table",
+    "forecast": "decisions engine state table",
+    "explaining": "forecast table",
     "provider": "engine messages state table",
     "server": "",
     "server.guards": "",
@@ -64,12 +66,28 @@ ROOTS: Final = {
     "embed": "adapters.litellm adapters.mock adapters.relay compiler provider reload state table",
     "server.app": "adapters.litellm adapters.mock adapters.relay compiler provider reload server.admin"
     " server.endpoints server.exchange server.guards state table",
-    "cli": "cli.render cli.schema cli.serve cli.validate",
+    "cli": "cli.explain cli.render cli.schema cli.serve cli.test cli.validate",
+    "cli.cases": "cli.scripted config shapes source yamltree",
+    "cli.coverage": "cli.playing table",
+    "cli.durations": "",
+    "cli.expectations": "cli.cases cli.durations cli.simulate config yamltree",
+    "cli.explain": "cli.explanation",
+    "cli.explanation": "cli.explaintext cli.render cli.scripted cli.settings cli.simulate cli.virtual compiler"
+    " explaining findings forecast source table",
+    "cli.explaintext": "cli.durations cli.render cli.scripted cli.simulate explaining forecast table",
+    "cli.junit": "cli.render cli.testreport",
+    "cli.playing": "cli.cases cli.expectations cli.scripted cli.simulate cli.virtual findings table",
     "cli.render": "masking",
     "cli.schema": "config",
     "cli.serve": "cli.render cli.settings server.app table wellknown",
+    "cli.scripted": "adapters.mock",
     "cli.settings": "",
+    "cli.simulate": "cli.scripted engine provider state table",
+    "cli.test": "cli.testing",
+    "cli.testing": "cli.cases cli.coverage cli.junit cli.playing cli.render cli.settings cli.testreport compiler table",
+    "cli.testreport": "cli.coverage cli.durations cli.expectations cli.playing cli.render cli.simulate",
     "cli.validate": "cli.render cli.settings compiler",
+    "cli.virtual": "",
 }
 
 ALLOWED: Final = {

@@ -306,6 +306,53 @@ async def test_the_files_hooks_run_with_their_limits_and_may_be_skipped(
         await provider.complete_chat("fails", HELLO)
 
 
+async def test_a_hook_without_a_limit_ends_with_the_deadline(
+    make: Callable[..., Provider], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow_hooks_of_this_test.py").write_text(HOOKS)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    provider = make(
+        """
+        version: 1
+        defaults: {deadline: 50ms}
+        models:
+          before: {chain: [mock/echo], hooks: {pre: [slow_hooks_of_this_test.slow]}}
+          after: {chain: [mock/echo], hooks: {post: [slow_hooks_of_this_test.slow]}}
+        """
+    )
+    for model in ("before", "after"):
+        with pytest.raises(HookFailed, match="took too long"):
+            await provider.complete_chat(model, HELLO)
+    with pytest.raises(HookFailed, match="took too long"):
+        async for _ in provider.stream_chat("after", HELLO):
+            pass
+
+
+@pytest.mark.parametrize("hook", [lambda **_: {}, lambda a, b: {}])
+async def test_a_hook_takes_exactly_one_argument(
+    make: Callable[..., Provider], hook: Callable[..., JsonObject]
+) -> None:
+    with pytest.raises(TypeError, match="exactly one argument"):
+        make().add_pre_process_hook(hook)
+
+
+async def test_fallbacks_are_a_list_and_messages_too(make: Callable[..., Provider]) -> None:
+    provider = make()
+    with pytest.raises(TypeError, match="must be a list of targets"):
+        provider.add_model_fallback("demo", "mock/echo")
+    for messages in ("hello", None, {"role": "user"}):
+        with pytest.raises(BadRequest, match="not a list of dicts"):
+            await provider.complete_chat("demo", messages)  # type: ignore[arg-type]  # what a program may get wrong
+
+
+async def test_a_reload_returns_the_problems_of_the_file(make: Callable[..., Provider], tmp_path: Path) -> None:
+    provider = make()
+    assert provider.reload() == ()
+    (tmp_path / "routes.yaml").write_text("version: 1\nmodels: {a: nope}\n")
+    assert [problem.code for problem in provider.reload()] == ["no-provider"]
+    assert provider.map_model_name("echo") == "mock/echo"
+
+
 # Capabilities.
 
 

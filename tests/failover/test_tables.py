@@ -1,0 +1,41 @@
+"""What the tables show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.failover.judge import Verdict
+from tests.failover.runner import Result
+from tests.failover.scenarios import SCENARIOS
+from tests.failover.tables import as_run, load, one_run, save, side_by_side
+
+PASS = Verdict(score="pass", caller="complete", calls=(1, 0))
+FAIL = Verdict(
+    score="fail", caller="hang", calls=(3, 0), told=("hang",), conduct=("target 1 was called 3 times, not 1",)
+)
+FIRST, SECOND, THIRD = SCENARIOS[:3]
+
+
+def test_one_run_shows_each_scenario_with_both_sides_and_the_totals() -> None:
+    text = one_run(as_run("us", [Result(FIRST, PASS), Result(SECOND, FAIL)]))
+    assert text.splitlines() == [
+        "scenario        score  the caller got  calls",
+        "plain-healthy   pass   complete        1+0",
+        "stream-healthy  fail   hang            3+0    hang; target 1 was called 3 times, not 1",
+        "",
+        "us: 2 scenarios: 1 pass, 0 ok, 1 fail (1 for what the caller got)",
+    ]
+
+
+def test_saved_runs_stand_side_by_side_and_modes_that_went_alike_share_a_line(tmp_path: Path) -> None:
+    us = as_run("us", [Result(FIRST, PASS), Result(SECOND, PASS), Result(THIRD, PASS)])
+    them = as_run("them", [Result(FIRST, PASS), Result(SECOND, PASS)])
+    for run in (us, them):
+        save(run, tmp_path / run["name"])
+    lines = side_by_side([load(tmp_path / "us"), load(tmp_path / "them")]).splitlines()
+    assert lines[0] == "| scenario | mode | us | them |"
+    assert lines[2:] == [
+        "| healthy | plain, stream | pass | pass |",
+        "| 500-once | plain | pass | – |",
+        "| **all** |  | **3 pass, 0 ok, 0 fail** | **2 pass, 0 ok, 0 fail** |",
+    ]

@@ -1,0 +1,62 @@
+"""JSON that orjson refuses and people send all the same."""
+
+from __future__ import annotations
+
+import json
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.encoding import decode_json, encode_json
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(values)
+def test_a_value_comes_back_as_it_was(value: Any) -> None:
+    assert decode_json(encode_json(value)) == value
+    assert json.loads(encode_json(value)) == value
+
+
+def test_half_a_surrogate_pair_goes_in_and_out() -> None:
+    assert decode_json(b'{"a":"x\\ud83d"}') == {"a": "x\ud83d"}
+    assert encode_json({"a": "x\ud83d"}) == b'{"a":"x\\ud83d"}'
+
+
+def test_nan_is_read_and_written_as_null() -> None:
+    assert decode_json(b'{"a":NaN}')["a"] != decode_json(b'{"a":NaN}')["a"]
+    assert encode_json({"a": float("nan")}) == b'{"a":null}'
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"-Infinity", b"1e999"])
+def test_numbers_that_would_go_out_as_null_are_refused_on_demand(number: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        decode_json(number, finite=True)
+
+
+def test_deep_nesting_within_reason_goes_out() -> None:
+    value: Any = []
+    for _ in range(400):
+        value = [value]
+    assert decode_json(encode_json(value)) == value
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[" * 100_000, b"nope"])
+def test_what_is_no_json_is_a_value_error(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        decode_json(data)
+
+
+def test_what_json_cannot_hold_is_a_type_error() -> None:
+    with pytest.raises(TypeError):
+        encode_json({"a": {1, 2}})
+
+
+def test_frozen_mappings_are_objects() -> None:
+    assert encode_json(MappingProxyType({"a": 1})) == b'{"a":1}'
