@@ -128,7 +128,7 @@ class Engine:
                 await asyncio.sleep(decision.until_s - now_s)
                 continue
             if isinstance(decision, GiveUp):
-                raise _failure(decision, outcomes, errors, request) from (errors[-1] if errors else None)
+                raise failure(decision, outcomes, errors, request) from (errors[-1] if errors else None)
             for passed in range(outcomes[-1].step + 1 if outcomes else 0, decision.step):
                 if passed in resting and not decision.last_resort:
                     _note(request.report, targets[passed], "cooldown", None, 0.0)
@@ -142,7 +142,7 @@ class Engine:
                 result = await attempt(adapter, step, ticket, plan.deadline_s)
             except UpstreamError as error:
                 _note(request.report, step.target, error.kind, error.status, loop.time() - now_s)
-                outcomes.append(self._failed(plan, outcomes, decision, ticket, error, now_s=loop.time()))
+                outcomes.append(self.failed(plan, outcomes, decision, ticket, error, now_s=loop.time()))
                 errors.append(error)
                 ticket.done()
             except HoldExceeded as error:
@@ -160,7 +160,7 @@ class Engine:
                 return result
             request.report.calling = None
 
-    def _failed(
+    def failed(
         self,
         plan: Plan,
         outcomes: Sequence[Outcome],
@@ -313,7 +313,7 @@ def _note(
     )
 
 
-def _failure(
+def failure(
     decision: GiveUp, outcomes: Sequence[Outcome], errors: Sequence[UpstreamError], request: Request
 ) -> GatewayError:
     """Return what the client gets when nothing answered (DESIGN section 4, last paragraph)."""

@@ -1,4 +1,4 @@
-"""The command line: `gateway serve`, `gateway validate`, `gateway schema`. Only this package prints."""
+"""The command line: `gateway serve`, `validate`, `explain`, `test`, `schema`. Only this package prints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway import __version__
-from gateway.cli import render, schema, serve, validate
+from gateway.cli import explain, render, schema, serve, test, validate
 from gateway.errors import UsageError
 
 USAGE: Final = 2
@@ -26,6 +26,8 @@ examples:
   gateway serve                          serve it on http://127.0.0.1:8080, reloading it at each save
   gateway serve routes.yaml --port 9000
   gateway validate --format json a.yaml b.yaml
+  gateway explain smart --fail openai/gpt-4o=rate_limit
+  gateway test                           play ./routes.test.yaml in virtual time
 
 The config file is the argument, else --config, else GATEWAY_CONFIG, else ./routes.yaml.
 
@@ -36,7 +38,7 @@ environment variables:
   LITELLM_MAX_RETRIES   retries per target where the file says nothing (3)
   NO_COLOR              no colours on a terminal
 
-exit codes: 0 good, 1 the config file has problems, 2 wrong usage or an unreadable file
+exit codes: 0 good, 1 problems in the config file or a failed test case, 2 wrong usage or an unreadable file
 """
 
 
@@ -71,6 +73,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gateway {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, validate, schema):
+    for command in (serve, validate, explain, test, schema):
         command.add(commands)
     return parser

@@ -80,9 +80,10 @@ class Settings:
 
 def port(text: str) -> int:
     """Read a TCP port; 0 lets the system choose."""
-    if not (text.isascii() and text.isdigit() and int(text[:6]) < 65536):
+    digits = text.lstrip("0") or "0"
+    if not (text and digits.isascii() and digits.isdigit() and int(digits[:6]) < 65536):
         raise ValueError("a port number from 0 to 65535")
-    return int(text)
+    return int(digits)
 
 
 def size(text: str) -> int:

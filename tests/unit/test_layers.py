@@ -44,7 +44,7 @@ REQUEST_HALF: Final = {
     "provider": "engine messages state table",
     "server": "",
     "server.guards": "",
-    "server.exchange": "server.guards",
+    "server.exchange": "server.guards table",
     "server.endpoints": "provider server.exchange server.guards table",
     "server.admin": "provider server.exchange server.guards state table",
 }
@@ -94,6 +94,7 @@ ALLOWED: Final = {
     "": frozenset({"embed", "errors"}),
     "__main__": frozenset({"cli"}),
     "types": frozenset[str](),
+    "encoding": frozenset({"types"}),
     "errors": frozenset({"types"}),
     "sse": frozenset({"types", "errors"}),
     "telemetry": frozenset({"types", "errors"}),

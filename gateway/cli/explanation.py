@@ -1,0 +1,141 @@
+"""What `gateway explain` does: from its arguments to an explanation in text or JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from gateway.cli import explaintext, render, virtual
+from gateway.cli.render import Painter
+from gateway.cli.scripted import Script, Scripted, best_match, named
+from gateway.cli.settings import config_path
+from gateway.cli.simulate import Observed, Simulator
+from gateway.compiler import Compiler
+from gateway.errors import UsageError, classify
+from gateway.explaining import as_json, explain, look_up
+from gateway.findings import did_you_mean
+from gateway.forecast import Failing, Fate, longest_s
+from gateway.source import parse
+from gateway.table import Route, RoutingTable, Step
+from gateway.types import JsonObject, Kind
+
+STDIN: Final = "-"
+
+
+def explain_alias(args: argparse.Namespace) -> int:
+    """Print what there is to say of one alias; return the exit code. Raises UsageError."""
+    logging.getLogger("gateway").addHandler(logging.NullHandler())  # a failing hook is told with its request
+    config = config_path(args, os.environ)
+    data = _read(str(config))
+    compiled = Compiler(environ=os.environ, skip_hooks=args.skip_hooks).compile(data, source=str(config))
+    if compiled.table is None:
+        render.report(compiled.problems)
+        return 1
+    route = look_up(compiled.table, args.alias)
+    if route is None:
+        names = [*compiled.table.routes, *(one.alias for one in compiled.table.wildcards.values())]
+        hint = did_you_mean(args.alias, names) or f"; there are {', '.join(names[:8])}{', …' if names[8:] else ''}"
+        render.complain(f"{config} has no alias {args.alias!r}{hint}")
+        return 1
+    fails = dict(read_failure(text, route) for text in args.fail)
+    body = None if args.request is None else _body(args.request, args.alias)
+    stream = bool(body and body.get("stream"))
+    explanation = explain(args.alias, route, fate_of(route, fails, stream=stream))
+    with redirect_stdout(sys.stderr):  # what hooks print is no part of the explanation
+        sent = None if body is None else send(compiled.table, body)
+    if args.format == "json":
+        request = {} if sent is None else {"request": request_as_json(route, sent)}
+        print(json.dumps(as_json(explanation) | request, indent=2, default=repr))
+        return 0
+    line = parse(data, name=str(config)).key_position(("models", route.alias))[0]
+    failing = [f"{target} fails with {_word(failure)}" for target, failure in fails.items()]
+    painter = Painter.of(sys.stdout, os.environ)
+    text = explaintext.lines(explanation, place=f"{config}:{line}", failing=failing, sent=sent, painter=painter)
+    print("\n".join(text).rstrip("\n"))
+    if compiled.skipped_hooks:
+        print(f"\n{render.count(compiled.skipped_hooks, 'hook')} skipped")
+    return 0
+
+
+def read_failure(text: str, route: Route) -> tuple[str, Scripted]:
+    """Read one `--fail`: a target or a pattern, and how it fails. Raises UsageError."""
+    target, equals, failure = text.rpartition("=")
+    names = [step.target.name for step in route.steps]
+    if not equals or not target:
+        raise UsageError(f"--fail is {text!r}; write TARGET=KIND, such as {names[0]}=rate_limit")
+    if not any(best_match(name, (target,)) for name in names):
+        hint = did_you_mean(target, names) or f"; it has {', '.join(names)}"
+        raise UsageError(f"--fail names {target!r}, which is not in the chain of {route.alias!r}{hint}")
+    if failure.isascii() and failure.isdigit() and 400 <= int(failure[:4]) <= 599:
+        status = int(failure)
+        return target, Scripted(kind=classify(status), status=status)
+    kinds = [kind.value for kind in Kind]
+    if failure not in kinds:
+        hint = did_you_mean(failure, kinds) or f"; write a status, or one of {', '.join(kinds)}"
+        raise UsageError(f"--fail has no kind {failure!r}{hint}")
+    kind = Kind(failure)
+    return target, Scripted(kind=kind, status=named(kind).status)
+
+
+def fate_of(route: Route, fails: Mapping[str, Scripted], *, stream: bool) -> Fate:
+    """Return what comes of each attempt. A timeout takes its whole limit, everything else no time."""
+
+    def fate(_: int, step: Step, __: int) -> Failing | None:
+        failure = fails.get(best_match(step.target.name, fails) or "")
+        if failure is None or failure.kind is None:
+            return None
+        took_s = longest_s(route, step, stream=stream) if failure.kind is Kind.TIMEOUT else 0.0
+        return Failing(kind=failure.kind, status=failure.status, took_s=took_s)
+
+    return fate
+
+
+def send(table: RoutingTable, body: JsonObject) -> Observed:
+    """Send a request through its hooks to the first target of its chain."""
+
+    async def ask() -> Observed:
+        return await Simulator(table, Script({"*": (Scripted(),)})).ask(body)
+
+    try:
+        return virtual.run(ask())
+    except virtual.Stuck as exc:
+        return Observed(fault=f"the request never ends: {exc}; does a hook wait without a limit?")
+
+
+def request_as_json(route: Route, sent: Observed) -> JsonObject:
+    """Return the request as each target would get it; `refused` says why none does."""
+    if not sent.attempts:
+        return {"refused": sent.fault or sent.error, "status": sent.status, "sent": []}
+    return {"refused": None, "status": sent.status, "sent": explaintext.sent_to_each(route, sent)}
+
+
+def _word(failure: Scripted) -> str:
+    return str(failure.kind) if failure.status == named(failure.kind or Kind.TIMEOUT).status else str(failure.status)
+
+
+def _body(name: str, alias: str) -> JsonObject:
+    data = sys.stdin.buffer.read() if name == STDIN else _read(name)
+    try:
+        body = orjson.loads(data)
+    except orjson.JSONDecodeError as exc:
+        raise UsageError(f"{name} is not JSON: {exc.msg} at line {exc.lineno}, column {exc.colno}") from None
+    if not isinstance(body, dict):
+        raise UsageError(f"{name} holds no JSON object")
+    return {**body, "model": alias}
+
+
+def _read(name: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except (OSError, ValueError) as exc:
+        reason = (getattr(exc, "strerror", None) or str(exc)).lower()
+        raise UsageError(f"cannot read {name}: {reason}") from None
