@@ -78,6 +78,28 @@ def test_nothing_starts_once_the_deadline_has_passed(kind: Kind, earlier: int) -
     assert next_step(plan(), outcomes, now_s=100.0, resting=NOTHING) == GiveUp("deadline")
 
 
+@pytest.mark.parametrize("kind", sorted(Kind))
+@pytest.mark.parametrize("position", [0, 1, 2], ids=["first", "middle", "last"])
+@pytest.mark.parametrize("deadline", ["far", "before the backoff ends", "passed"])
+def test_every_kind_at_every_place_of_a_chain_at_every_state_of_the_deadline(
+    kind: Kind, position: int, deadline: str
+) -> None:
+    three = [step(f"mock/{at}", retries=1) for at in range(3)]
+    deadline_s = {"far": 100.0, "before the backoff ends": 10.1, "passed": 10.0}[deadline]
+    outcomes = [failed(at, Kind.TIMEOUT) for at in range(position)] + [failed(position, kind, ended_s=10.0)]
+    decision = next_step(plan(*three, deadline_s=deadline_s), outcomes, now_s=10.0, resting=NOTHING)
+    expected: Try | Wait | GiveUp
+    if deadline == "passed":
+        expected = GiveUp("deadline")
+    elif kind in {"connection", "rate_limit", "overloaded", "server_error"} and deadline == "far":
+        expected = Wait(10.25)
+    elif kind in {"content_filter", "bad_request"}:
+        expected = GiveUp("stopped")
+    else:
+        expected = GiveUp("exhausted") if position == 2 else Try(position + 1)
+    assert decision == expected
+
+
 def test_retries_end_when_they_are_used_up() -> None:
     outcomes = [failed(0, Kind.SERVER_ERROR)] * 3
     assert next_step(plan(), outcomes, now_s=50.0, resting=NOTHING) == Try(1)
