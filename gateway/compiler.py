@@ -20,7 +20,7 @@ from gateway.pruning import prune
 from gateway.source import Document, in_file_order, parse, written
 from gateway.specs import AliasSpec, Config, HookSpec, StepSpec
 from gateway.table import NO_OVERLAY, Hook, Overlay, Route, RoutingTable, Step
-from gateway.types import AdapterName, Problem, Severity, Target
+from gateway.types import RESERVED_CAPABILITY_NAMES, AdapterName, Problem, Severity, Target
 from gateway.upstreams import Upstreams, check_params
 from gateway.yamltree import Where
 
@@ -306,6 +306,9 @@ class _Run:
         """Return the file's capabilities with the overlay's over them."""
         made: dict[str, object] = {}
         for name, path in self._config.capabilities.items():
+            if name.startswith("_") or name in RESERVED_CAPABILITY_NAMES:
+                message = f"{name!r} could never be reached: on a provider it means something else already"
+                self.report(("capabilities", name), "bad-name", message, at_key=True)
             if self._loader is None:
                 self.skipped_hooks += 1
                 found: object = misshapen(path)

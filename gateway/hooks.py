@@ -67,7 +67,10 @@ class HookLoader:
                 try:
                     found = found()
                 except (Exception, SystemExit) as exc:  # noqa: BLE001 - it is the user's code, and it is reported
-                    fault = Fault("capability-failed", f"cannot be made: {self._where(exc)}")
+                    fault = Fault(
+                        "capability-failed",
+                        f"cannot be made: {self._where(exc, found)}; a class is called once, without arguments",
+                    )
                     self._faults[path] = fault
                     return fault
         self._capabilities[path] = found
@@ -145,8 +148,11 @@ class HookLoader:
             return False
         return Path(file).is_relative_to(os.path.abspath(self._folder))
 
-    def _where(self, exc: BaseException) -> str:
-        """Name an exception and the last line of the user's own code that it went through, never its text."""
+    def _where(self, exc: BaseException, made: Any = None) -> str:
+        """Name an exception and the last line of the user's own code that it went through, never its text.
+
+        One that went through none is placed at the class that was to be `made`.
+        """
         kind = type(exc).__name__
         if isinstance(exc, ModuleNotFoundError) and exc.name:
             kind = f"{kind} for {exc.name!r}"
@@ -158,7 +164,13 @@ class HookLoader:
             if not frame.filename.startswith("<frozen") and frame.filename not in (__file__, importlib.__file__)
         ]
         own = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)] or frames
-        return f"{kind} at {self._shown(own[-1].filename)}:{own[-1].lineno}" if own else kind
+        if own:
+            return f"{kind} at {self._shown(own[-1].filename)}:{own[-1].lineno}"
+        try:
+            file, line = inspect.getfile(made), inspect.getsourcelines(made)[1]
+        except (OSError, SyntaxError, TypeError):
+            return kind
+        return f"{kind} at {self._shown(file)}:{line}"
 
     def _shown(self, filename: str) -> str:
         return os.path.relpath(filename, self._folder) if self._is_own(filename) and self._folder else filename

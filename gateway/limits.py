@@ -47,9 +47,10 @@ def read_environment(environ: Mapping[str, str]) -> Environment:
     if not (math.isfinite(timeout_s) and timeout_s > 0):
         raise UsageError(f"{TIMEOUT_VARIABLE} is {text!r}; it must be a number of seconds above zero")
     text = environ.get(RETRIES_VARIABLE, "").strip() or "3"
-    if not (text.isascii() and text.isdigit() and int(text[:4]) <= MAX_RETRIES):
+    digits = text.lstrip("0") or "0"
+    if not (digits.isascii() and digits.isdigit() and int(digits[:4]) <= MAX_RETRIES):
         raise UsageError(f"{RETRIES_VARIABLE} is {text!r}; it must be a whole number from 0 to {MAX_RETRIES}")
-    return Environment(timeout_s, int(text))
+    return Environment(timeout_s, int(digits))
 
 
 @functools.lru_cache(maxsize=4096)

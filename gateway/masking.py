@@ -36,6 +36,12 @@ _SECRET_TEXT: Final = re.compile(
     r"|passw(?:or)?d|credential|(?:auth|access|session|bearer|api)[-_]?token|(?<![\w.-])(?:key|token)[\"']?\s*:",
     re.IGNORECASE,
 )
+_ADDRESS_WORD: Final = re.compile(r"ur[il]|endpoint|apibase|address|^host|host$|proxy")
+_ADDRESS_TEXT: Final = re.compile(
+    r"(?:ur[il]|ulr|endpoint|api[-_]?base|address|host|proxy)[\w-]*[\"']?\s*:", re.IGNORECASE
+)
+_SCHEME: Final = re.compile(r"://|https?[:/]+", re.IGNORECASE)
+_HTTP: Final = re.compile("https?://", re.IGNORECASE)
 _GLUED: Final = re.compile(
     r"((?:api[-_]?key|password|secret|token|authorization)\w*[\"']?[:=])(?=\S)\S+", re.IGNORECASE
 )
@@ -60,6 +66,15 @@ def is_secret_key(key: str) -> bool:
     )
 
 
+@lru_cache(maxsize=4096)
+def is_address_key(key: str) -> bool:
+    """Say whether a key of this name wants an address: whatever stands before an `@` in its value is hidden."""
+    squashed = re.sub(r"[^a-z0-9]", "", key.lower())
+    if _ADDRESS_WORD.search(squashed):
+        return True
+    return 4 <= len(squashed) <= 9 and SequenceMatcher(None, squashed, "baseurl").ratio() >= 0.8
+
+
 def hides(parent: str, key: str) -> bool:
     """Say whether the value of a key is hidden, given the key around it: an alias may be called `secret-model`."""
     if parent in _ENTRY_LISTS:
@@ -67,11 +82,22 @@ def hides(parent: str, key: str) -> bool:
     return is_secret_key(key)
 
 
+def wants_address(parent: str, key: str) -> bool:
+    """Say whether a value is an address, given the key around its own: an alias may be called `curl-model`."""
+    return parent not in _ENTRY_LISTS and is_address_key(key)
+
+
 def mask_text(text: str) -> str:
     """Return a message or a value with URL user-info and what is shaped like a key replaced by stars."""
     for start, end in reversed(_user_info(text)):
         text = text[:start] + STARS + text[end:]
     return _KEY_SHAPED.sub(STARS, _GLUED.sub(rf"\1{STARS}", text))
+
+
+def mask_address(text: str) -> str:
+    """Return the value of an address key without its user-info, however malformed the address is."""
+    at = text.rfind("@")
+    return mask_text(text) if at < 0 else text[: _start_of(text, 0)] + STARS + text[at:]
 
 
 def shows_key(parent: str, key: str) -> bool:
@@ -103,14 +129,17 @@ def mask_written(text: str) -> str:
 
 
 def _user_info(text: str) -> list[tuple[int, int]]:
-    """Return where user-info stands: in a word, from the first `://` to the last `@`, whatever is between them."""
-    if "://" not in text:
+    """Return where user-info stands: in a word, from the first `://` to the last `@`, whatever is between them.
+
+    `http:/` and `http//` are as good as `http://`: who mistypes an address shows no password for it.
+    """
+    if "@" not in text:
         return []
     spans = []
     for word in re.finditer(r"\S+", text):
-        slashes, at = text.find("://", *word.span()), text.rfind("@", *word.span())
-        if 0 <= slashes < at:
-            spans.append((slashes + 3, at))
+        scheme, at = _SCHEME.search(text, *word.span()), text.rfind("@", *word.span())
+        if scheme and scheme.end() <= at:
+            spans.append((scheme.end(), at))
     return spans
 
 
@@ -183,9 +212,11 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _find_spans(text: str, lines: tuple[str, ...]) -> dict[int, list[tuple[int, int]]]:
-    found, whole = _parsed_spans(text)
+    found, addresses, whole = _parsed_spans(text)
     if not whole:
         found += _raw_spans(lines)
+        addresses += _joined(_spans_after(lines, _ADDRESS_TEXT))
+    found += [part for span in addresses for part in _up_to_at(lines, span)]
     spans: dict[int, list[tuple[int, int]]] = {}
     for (first, start), (last, end) in found:
         for number in range(first, min(last, len(lines) - 1) + 1):
@@ -197,24 +228,46 @@ def _find_spans(text: str, lines: tuple[str, ...]) -> dict[int, list[tuple[int, 
     return spans
 
 
+def _start_of(line: str, start: int) -> int:
+    """Return where the part of an address begins that may be user-info: behind a quotation mark and `http://`."""
+    start += line.startswith(("'", '"'), start)
+    begins = _HTTP.match(line, start)
+    return begins.end() if begins else start
+
+
+def _up_to_at(lines: tuple[str, ...], span: _Span) -> list[_Span]:
+    """Return the part of an address up to its last `@`; nothing when it has none."""
+    (first, start), (last, end) = span
+    start = _start_of(lines[first], start)
+    for number in range(min(last, len(lines) - 1), first - 1, -1):
+        at = lines[number].rfind("@", start if number == first else 0, end if number == last else None)
+        if at >= 0:
+            return [((first, start), (number, at))]
+    return []
+
+
 class _Frame:
     """One open collection of the text."""
 
-    __slots__ = ("begin", "hidden", "is_map", "key", "name")
+    __slots__ = ("address", "begin", "hidden", "is_map", "key", "name")
 
-    def __init__(self, *, is_map: bool, name: str, hidden: bool, begin: tuple[str | None, _Point]) -> None:
+    def __init__(
+        self, *, is_map: bool, name: str, hidden: bool, address: bool, begin: tuple[str | None, _Point]
+    ) -> None:
         self.is_map = is_map
         self.name = name
         """The key it stands under."""
         self.hidden = hidden
+        self.address = address
         self.begin = begin
         self.key: str | None = None
         """The key whose value comes next; None while a key comes next."""
 
 
-def _parsed_spans(text: str) -> tuple[list[_Span], bool]:
-    """Return the secret scalars that the YAML parser sees, and whether it saw the whole text."""
+def _parsed_spans(text: str) -> tuple[list[_Span], list[_Span], bool]:
+    """Return the secret scalars that the YAML parser sees, the addresses, and whether it saw the whole text."""
     spans: list[_Span] = []
+    addresses: list[_Span] = []
     anchors: dict[str, _Span] = {}
     stack: list[_Frame] = []
     try:
@@ -222,15 +275,16 @@ def _parsed_spans(text: str) -> tuple[list[_Span], bool]:
             kind = type(event)
             if kind in (yaml.MappingStartEvent, yaml.SequenceStartEvent):
                 if len(stack) > 200:
-                    return spans, False
-                hidden, name = _next_value(stack)
+                    return spans, addresses, False
+                hidden, address, name = _next_value(stack)
                 point = (event.start_mark.line, event.start_mark.column)
                 is_map = kind is yaml.MappingStartEvent
-                stack.append(_Frame(is_map=is_map, name=name, hidden=hidden, begin=(event.anchor, point)))
+                begin = (event.anchor, point)
+                stack.append(_Frame(is_map=is_map, name=name, hidden=hidden, address=address, begin=begin))
             elif kind in (yaml.MappingEndEvent, yaml.SequenceEndEvent):
-                anchor, begin = stack.pop().begin
+                anchor, point = stack.pop().begin
                 if anchor is not None:
-                    anchors[anchor] = (begin, (event.end_mark.line, event.end_mark.column))
+                    anchors[anchor] = (point, (event.end_mark.line, event.end_mark.column))
                 _value_done(stack, "")
             elif kind in (yaml.ScalarEvent, yaml.AliasEvent):
                 span = (
@@ -239,30 +293,35 @@ def _parsed_spans(text: str) -> tuple[list[_Span], bool]:
                 )
                 value = event.value if kind is yaml.ScalarEvent else ""
                 is_key = bool(stack) and stack[-1].is_map and stack[-1].key is None
-                hidden, _ = _next_value(stack)
+                hidden, address, _ = _next_value(stack)
                 if kind is yaml.AliasEvent:
-                    if hidden and event.anchor in anchors:
-                        spans.append(anchors[event.anchor])
+                    meant = [anchors[event.anchor]] if event.anchor in anchors else []
+                    spans += [span, *meant] if hidden else []
+                    addresses += [span, *meant] if address else []
                 else:
                     if event.anchor is not None:
                         anchors[event.anchor] = span
                     tells = mask_key(value) != value if is_key else _hard_to_mask(text, event)
                     if tells or (hidden and not (is_key and shows_key(stack[-1].name, value))):
                         spans.append(_without_anchor(event, span))
+                    elif address:
+                        addresses.append(_without_anchor(event, span))
                 _value_done(stack, value)
     except yaml.YAMLError:
-        return spans, False
-    return spans, True
+        return spans, addresses, False
+    return spans, addresses, True
 
 
-def _next_value(stack: list[_Frame]) -> tuple[bool, str]:
-    """Say whether the node that comes next is secret, and the key it stands under."""
+def _next_value(stack: list[_Frame]) -> tuple[bool, bool, str]:
+    """Say whether the node that comes next is secret, whether it is an address, and the key it stands under."""
     if not stack:
-        return False, ""
+        return False, False, ""
     frame = stack[-1]
     if not frame.is_map or frame.key is None:
-        return frame.hidden, frame.name
-    return frame.hidden or hides(frame.name if len(stack) == 2 else "", frame.key), frame.key
+        return frame.hidden, frame.address, frame.name
+    parent = frame.name if len(stack) == 2 else ""
+    address = frame.address or wants_address(parent, frame.key)
+    return frame.hidden or hides(parent, frame.key), address, frame.key
 
 
 def _value_done(stack: list[_Frame], scalar: str) -> None:
@@ -278,7 +337,7 @@ def _hard_to_mask(text: str, event: Any) -> bool:
 
 def _without_anchor(event: Any, span: _Span) -> _Span:
     (line, column), end = span
-    if event.anchor is not None and event.start_mark.line == event.end_mark.line:
+    if event.anchor is not None and event.value and event.start_mark.line == event.end_mark.line:
         column += len(event.anchor) + 2
     return ((line, column), end)
 
@@ -316,6 +375,15 @@ def _spans_after(lines: tuple[str, ...], tell: re.Pattern[str]) -> list[_Span]:
             spans.append(((number, start), (number, len(line))))
             quote = _open_quote(line[start:], "")
     return spans
+
+
+def _joined(spans: list[_Span]) -> list[_Span]:
+    """Put the lines that follow a telling word together again."""
+    joined: list[_Span] = []
+    for begin, end in spans:
+        follows = joined and begin[1] == 0
+        joined.append((joined.pop()[0] if follows else begin, end))
+    return joined
 
 
 def _open_quote(text: str, quote: str) -> str:

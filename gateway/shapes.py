@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 SHAPE_CODES: Final = frozenset(
     {
         "bad-duration",
+        "bad-api-key",
+        "bad-key",
         "bad-name",
         "bad-step",
         "bad-target",
@@ -53,7 +55,7 @@ _LENGTH: Final = ("bad-duration", "is no duration above zero; write 250ms, 10s, 
 _FORMS: Final = {
     "alias": _TARGET,
     "aliasName": ("bad-name", "is no name for an alias; it holds no spaces and no control characters"),
-    "apiKey": ("bad-value", "is no key; a key holds visible ASCII characters only"),
+    "apiKey": ("bad-api-key", "is no key; a key is one word of visible ASCII characters"),
     "capabilityName": ("bad-name", "is no name for a capability; it is made of letters, digits and _, no digit first"),
     "dottedPath": _PATH,
     "duration": _LENGTH,

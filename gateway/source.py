@@ -17,10 +17,12 @@ from gateway.masking import (
     Mask,
     hides,
     is_made_of_variables,
+    mask_address,
     mask_key,
     mask_text,
     mask_written,
     shows_key,
+    wants_address,
 )
 from gateway.types import Json, JsonObject, Problem, Severity
 from gateway.yamltree import LINE_BREAK, Fault, Node, Position, Where, read_tree
@@ -164,21 +166,25 @@ def _collect_secrets(node: Node, key: str, secrets: set[str], *, hidden: bool) -
         secrets.add(node.value)
 
 
-def _masked(node: Node, key: str, secrets: set[str], *, hidden: bool) -> Json:
+def _masked(node: Node, key: str, secrets: set[str], *, hidden: bool, address: bool = False) -> Json:
     if isinstance(node.children, dict):
         return {
             (STARS if hidden and not shows_key(key, name) else mask_key(name)): _masked(
-                child, name, secrets, hidden=hidden or hides(key, name)
+                child,
+                name,
+                secrets,
+                hidden=hidden or hides(key, name),
+                address=address or wants_address(key, name),
             )
             for name, child in node.children.items()
         }
     if isinstance(node.children, list):
-        return [_masked(child, key, secrets, hidden=hidden) for child in node.children]
+        return [_masked(child, key, secrets, hidden=hidden, address=address) for child in node.children]
     if not isinstance(node.value, str):
         return STARS if hidden else node.value
     if hidden or (node.value and node.value in secrets):
         return mask_written(node.value)
-    return mask_text(node.value)
+    return mask_address(node.value) if address else mask_text(node.value)
 
 
 def _problem(

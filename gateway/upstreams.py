@@ -40,8 +40,12 @@ CONNECTION_PARAMS: Final = frozenset(
 )  # fmt: skip
 """LiteLLM's settings of a connection: forbidden in a request, at home in a provider's `params`."""
 
+_OTHER_CREDENTIALS: Final = frozenset({"sagemaker_chat", "sagemaker_nova", "vertex_ai_beta"})
+"""Kinds that only LiteLLM knows and that are reached without a key, as their well-known relatives are."""
+
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_A_KEY: Final = "a key is one word of visible ASCII characters"
 _FRAMING: Final = frozenset(
     {
         "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host",
@@ -151,18 +155,25 @@ class Upstreams:
             base_url=base_url,
             own_base_url=own_base_url,
             api_key=api_key,
-            key_required=known.key_required
-            and not (own_base_url or authorized)
-            and (adapter == "relay" or self._must_not_borrow(api_key, known)),
+            key_required=_names_key(spec)
+            or (not (own_base_url or authorized) and self._needs_key(spec, known, adapter, api_key)),
             headers=headers,
             params=self._params(spec, adapter),
             script=spec.script,
             cooldown=merge_cooldowns(spec.cooldown, self._config.defaults.cooldown),
         )
 
-    def _must_not_borrow(self, api_key: KeySource, known: WellKnown) -> bool:
-        """Tell whether LiteLLM, left without a key, would take the vendor's from the environment against the file."""
-        return not api_key.name.startswith("env:") and self._vendors_variable(known) is not None
+    def _needs_key(self, spec: ProviderSpec, known: WellKnown, adapter: AdapterName, api_key: KeySource) -> bool:
+        """Tell whether an entry that names no key must not be called without one.
+
+        LiteLLM, left without a key, would take the vendor's from the environment against the file.
+        """
+        if known.name not in WELL_KNOWN:
+            borrows = spec.name != known.name or spec.api_key is not None
+            return borrows and known.name not in _OTHER_CREDENTIALS
+        if not known.key_required or adapter == "relay":
+            return known.key_required
+        return api_key.read() is None and self._vendors_variable(known) is not None
 
     def _adapter(self, spec: ProviderSpec, known: WellKnown) -> AdapterName:
         if known.wire == "mock":
@@ -201,13 +212,13 @@ class Upstreams:
             file = self._folder / spec.api_key_file
             what = "is empty or cannot be read" if file.exists() else "does not exist"
             hint = " (`~` is not expanded)" if spec.api_key_file.startswith("~") else ""
+            fault = Fault("missing-key-file", f"the key file {spec.api_key_file!r} {what}{hint}")
+            if _holds_text(file):
+                message = f"what the key file {spec.api_key_file!r} holds is no key; {_A_KEY}"
+                fault = Fault("bad-api-key", message)
             severity: Severity = "error" if self._strict_env else "warning"
-            self._report(
-                ("providers", spec.name, "api_key_file"),
-                "missing-key-file",
-                f"the key file {spec.api_key_file!r} {what}{hint}",
-                severity=severity,
-            )
+            place = ("providers", spec.name, "api_key_file")
+            self._report(place, fault.code, fault.message, severity=severity)
         return []
 
     def _key(self, spec: ProviderSpec, known: WellKnown, *, vendors: bool) -> KeySource:
@@ -260,6 +271,19 @@ class Upstreams:
         if adapter != "relay" or not spec.params.keys() & CONNECTION_PARAMS:
             return spec.params
         return MappingProxyType({key: value for key, value in spec.params.items() if key not in CONNECTION_PARAMS})
+
+
+def _names_key(spec: ProviderSpec) -> bool:
+    """Tell whether an entry says where its key comes from; an empty `api_key` says that there is none."""
+    written = spec.api_key is not None and bool(spec.api_key.reveal().strip())
+    return written or spec.api_key_unset or spec.api_key_file is not None
+
+
+def _holds_text(file: Path) -> bool:
+    try:
+        return bool(file.read_bytes().strip())
+    except OSError:
+        return False
 
 
 def check_params(

@@ -15,7 +15,7 @@ from gateway.yamltree import Node, Where, resolve
 _NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*"
 _DEFAULT: Final = r"(?:[^}$]|\$(?!\{))*"
 _PART: Final = re.compile(rf"\$(?:(\$)|\{{(?:({_NAME})(?::-({_DEFAULT}))?\}})?)")
-_HOLDS_VARIABLE: Final = re.compile(rf"\$\{{{_NAME}(?::-{_DEFAULT})?\}}")
+_VARIABLE: Final = re.compile(rf"\$\{{{_NAME}(?::-{_DEFAULT})?\}}")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -105,7 +105,7 @@ class Expander:
             message = "the variable's value is a number that does not fit into 64 bits"
             self.problems.append(self._document.problem("bad-number", where, message))
             return self._stand_in()
-        if isinstance(value, str) and ("pattern" in rule or "if" in rule) and _HOLDS_VARIABLE.search(value):
+        if isinstance(value, str) and ("pattern" in rule or "if" in rule) and _VARIABLE.search(value):
             message = "the expanded text holds '${' again, and nothing is expanded twice"
             self.problems.append(self._document.problem("bad-variable", where, message))
             return self._stand_in()
@@ -125,12 +125,16 @@ class Expander:
 
 
 def _typed(text: str, node: Node, types: frozenset[str]) -> Json:
-    """Return expanded text as the type wanted there. Where any is taken, text without quotes is read as YAML is."""
+    """Return expanded text as the type wanted there.
+
+    Where any is taken, text without quotes is read as YAML is, and so is a single variable: between braces it needs
+    quotes, so they say nothing about its type.
+    """
     if types == {"string"}:
         return text
     value = resolve(text)
     if not types:
-        return value if node.plain else text
+        return value if node.plain or _VARIABLE.fullmatch(node.value) else text
     if isinstance(value, (int, float)) and not isinstance(value, bool) and types & {"integer", "number"}:
         return value
     return text

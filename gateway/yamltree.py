@@ -303,7 +303,8 @@ class _Reader:
         line, column = position = _start(event)
         frame = self._stack[-1] if self._stack else None
         if event.anchor not in self._anchors:
-            self._note(position, "unknown-anchor", f"no anchor named '{event.anchor}' stands before this alias")
+            # The name may be a key that someone wrote without quotes, so it is not repeated.
+            self._note(position, "unknown-anchor", "no anchor of this name stands before this alias")
             meant = Node(line, column, None)
             meant.size = 0
         else:

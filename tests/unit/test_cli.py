@@ -171,6 +171,7 @@ class TestSettings:
         [
             (port, "0", 0),
             (port, "65535", 65535),
+            (port, "0" * 5000 + "80", 80),
             (size, "1", 1),
             (size, "512k", 512 * 1024),
             (size, "32MiB", 32 * 1024**2),
@@ -199,6 +200,8 @@ class TestSettings:
             (port, "http"),
             (port, "٣"),
             (port, "1" * 5000),
+            (port, "000000080800"),
+            (port, ""),
             (size, "0"),
             (size, "-1"),
             (size, "many"),

@@ -98,7 +98,7 @@ smart  routes.yaml:6
   the one to ask
 
 chain
-  1  own/llama                     relay    no retry
+  1  own/llama                     relay    no retry   no key here
   2  openai/gpt-4o                 relay    1 retry    no key here
   3  mistral/mistral-large-latest  litellm  2 retries
 
@@ -201,7 +201,7 @@ a call when own/* fails with timeout and openai/gpt-4o fails with rate_limit
     def test_a_name_that_a_wildcard_takes(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = told(capsys, "team/llama-70b")
         assert out.startswith(
-            "team/llama-70b  by team/*  routes.yaml:22\n\nchain\n  1  own/llama-70b  relay  1 retry\n"
+            "team/llama-70b  by team/*  routes.yaml:22\n\nchain\n  1  own/llama-70b  relay  1 retry  no key here\n"
         )
         out = told(capsys, "team/*")
         assert out.startswith("team/*  routes.yaml:22\n\nchain\n  1  own/*  relay  1 retry\n")

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from gateway.compiler import Compiled, Compiler
+from gateway.provider import Provider
 from gateway.table import Hook, Overlay, RoutingTable
-from gateway.types import Endpoint, Limits, Target
+from gateway.types import RESERVED_CAPABILITY_NAMES, Endpoint, Limits, Target
 from tests.compiling import compiled, key_of, messages, names, problems, route, table
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -99,7 +100,7 @@ def test_the_designs_example_has_the_keys_that_it_names(example: RoutingTable) -
     assert (openai.api_key.name, key_of(openai)) == ("${OPENAI_API_KEY:-}", "sk-openai")
     assert (vllm.adapter, vllm.base_url, vllm.own_base_url) == ("relay", "http://127.0.0.1:8000/v1", True)
     assert vllm.api_key.name == "file:/run/secrets/vllm"
-    assert not vllm.key_required
+    assert vllm.key_required, "its key file is named, so nothing goes there without it"
 
 
 def test_the_table_says_where_it_comes_from(example: RoutingTable) -> None:
@@ -328,6 +329,61 @@ models:
         "10:45: no-provider",
     ]
     assert "{alias: b}" in messages(text)[-1]
+
+
+@pytest.mark.parametrize("version", ["", "version: 2\n", "version: '${V}'\n", "verison: 1\n"])
+def test_without_a_good_version_the_semantic_rules_judge_the_rest(version: str) -> None:
+    data = f"{version}models: {{fast: gpt-4o}}\ncapabilities: {{reload: a.b}}\n".encode()
+    result = Compiler(environ={}, skip_hooks=True).compile(data, source="routes.yaml")
+    assert result.table is None
+    assert [each.code for each in result.problems][-2:] == ["no-provider", "bad-name"]
+
+
+@pytest.mark.parametrize("models", ["", "modles: {}\n", "models: 3\n"])
+def test_without_models_the_semantic_rules_judge_the_rest(models: str) -> None:
+    assert problems(f"{models}providers: {{mine: {{kind: openai}}}}\n")[-1].endswith("missing-base-url")
+
+
+def test_what_is_refused_in_an_alias_hides_nothing_else_of_it() -> None:
+    text = """
+models:
+  a: {chain: [gpt-4o], tiemout: 3s, retries: -1}
+  b: [openai/x y, gpt-4o, {alias: nothing, timeout: 3s}, {alias: nothing, params: {}}, {taget: x}, {alias: nothing}]
+  c: {chain: [{target: gpt-4o, timeuot: 3s}, 7], hooks: {pre: [nodot, {pth: x}], post: [nodot]}}
+  d: {chain: [openai/x], params: {n: "${UNSET}", api_key: x}, timeout: {conect: 5s}}
+"""
+    assert problems(text) == [
+        "4:15: no-provider",
+        "4:24: unknown-key",
+        "4:46: bad-value",
+        "5:7: bad-target",
+        "5:19: no-provider",
+        "5:27: bad-step",
+        "5:58: bad-step",
+        "5:88: missing-key",
+        "5:89: unknown-key",
+        "5:108: unknown-alias",
+        "6:24: no-provider",
+        "6:32: unknown-key",
+        "6:46: wrong-type",
+        "6:71: missing-key",
+        "6:72: unknown-key",
+        "6:89: hook-path",
+        "7:38: unset-variable",
+        "7:50: forbidden-param",
+        "7:73: unknown-key",
+    ]
+
+
+def test_a_capability_of_a_name_that_could_never_be_reached_is_a_problem(hooked: str) -> None:
+    text = "models: {}\ncapabilities: {reload: file_hooks.Cache, _own: file_hooks.one, fine: file_hooks.two}\n"
+    assert problems(text, source=hooked) == ["3:16: bad-name", "3:42: bad-name"]
+    assert "'reload' could never be reached" in messages(text, source=hooked)[0]
+
+
+def test_the_reserved_names_of_capabilities_are_what_a_provider_has() -> None:
+    public = {name for name in dir(Provider) if not name.startswith("_")}
+    assert public == RESERVED_CAPABILITY_NAMES
 
 
 def test_a_text_that_is_no_yaml_has_its_one_problem() -> None:

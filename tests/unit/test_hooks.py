@@ -347,19 +347,21 @@ def test_a_capability_that_is_an_object_is_taken_as_it_is(loader: HookLoader) ->
 
 
 @pytest.mark.parametrize(
-    ("source", "message"),
+    ("source", "where"),
     [
         (
             "class It:\n    def __init__(self): raise ValueError('sk-secret')",
-            "cannot be made: ValueError at broken.py:2",
+            "ValueError at broken.py:2",
         ),
-        ("class It:\n    def __init__(self): raise SystemExit", "cannot be made: SystemExit at broken.py:2"),
-        ("class It:\n    def __init__(self, size): pass", "cannot be made: TypeError"),
+        ("class It:\n    def __init__(self): raise SystemExit", "SystemExit at broken.py:2"),
+        ("import os\nclass It:\n    def __init__(self, size): pass", "TypeError at broken.py:2"),
+        ("from builtins import range as It", "TypeError"),
     ],
 )
-def test_a_capability_whose_class_cannot_be_called_is_a_problem(tmp_path: Path, source: str, message: str) -> None:
+def test_a_capability_whose_class_cannot_be_called_is_a_problem(tmp_path: Path, source: str, where: str) -> None:
     (tmp_path / "broken.py").write_text(source + "\n")
     loader = HookLoader(tmp_path)
+    message = f"cannot be made: {where}; a class is called once, without arguments"
     expected = Fault("capability-failed", message)
     assert loader.load_capability("broken.It") == expected
     assert loader.load_capability("broken.It") == expected

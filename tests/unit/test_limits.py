@@ -75,6 +75,7 @@ def test_stream_policies_merge_key_by_key_over_the_built_in_one() -> None:
         ({"LITELLM_TIMEOUT": "", "LITELLM_MAX_RETRIES": " "}, Environment(30, 3)),
         ({"LITELLM_TIMEOUT": "2.5", "LITELLM_MAX_RETRIES": "0"}, Environment(2.5, 0)),
         ({"LITELLM_TIMEOUT": " 60 ", "LITELLM_MAX_RETRIES": "100"}, Environment(60, 100)),
+        ({"LITELLM_MAX_RETRIES": "0" * 5000}, Environment(30, 0)),
     ],
 )
 def test_the_environment_says_what_the_file_does_not(environ: dict[str, str], expected: Environment) -> None:
@@ -85,7 +86,10 @@ def test_the_environment_says_what_the_file_does_not(environ: dict[str, str], ex
     ("name", "value"),
     [
         *(("LITELLM_TIMEOUT", value) for value in ("soon", "0", "-1", "nan", "inf", "10s", "1e999")),
-        *(("LITELLM_MAX_RETRIES", value) for value in ("many", "-1", "1.5", "101", "²", "99999999999")),
+        *(
+            ("LITELLM_MAX_RETRIES", value)
+            for value in ("many", "-1", "1.5", "101", "²", "99999999999", "00991234", "0101")
+        ),
     ],
 )
 def test_a_malformed_variable_is_a_usage_error_that_names_it(name: str, value: str) -> None:

@@ -7,7 +7,15 @@ import re
 import pytest
 
 from gateway.config import Judge, dump
-from gateway.masking import EXCERPT_LENGTH, is_made_of_variables, is_secret_key, mask_key, mask_text, mask_written
+from gateway.masking import (
+    EXCERPT_LENGTH,
+    is_made_of_variables,
+    is_secret_key,
+    mask_address,
+    mask_key,
+    mask_text,
+    mask_written,
+)
 from gateway.source import parse
 
 SECRET = "Zq9Zq9Zq9"
@@ -43,7 +51,16 @@ def test_other_values_are_shown(key: str) -> None:
     assert excerpt(f"{key}: {SECRET}")[0] == f"{key}: {SECRET}"
 
 
+def test_the_dump_of_a_file_shows_no_user_of_an_address() -> None:
+    text = "providers: {a: {base_url: 'me:S@host', params: {x_url: ['S @h']}}}\nmodels: {curl: a/b@1}"
+    assert dump(parse(text.encode(), name="x")) == {
+        "providers": {"a": {"base_url": "***@host", "params": {"x_url": ["***@h"]}}},
+        "models": {"curl": "a/b@1"},
+    }
+
+
 def test_an_alias_may_have_a_name_that_looks_secret() -> None:
+    assert excerpt("models:\n  curl-model: a/b@1", 2)[0] == "  curl-model: a/b@1"
     assert excerpt("models:\n  secret-model: a/b", 2)[0] == "  secret-model: a/b"
     assert excerpt("providers:\n  api_key: sk-1", 2)[0] == "  api_key: ***"
 
@@ -73,6 +90,19 @@ def test_an_alias_may_have_a_name_that_looks_secret() -> None:
         ("base_url: https://S@host/v1", "base_url: https://***@host/v1"),
         ("base_url: https://me:a/b@S@host/v1", "base_url: https://***@host/v1"),
         ("base_url: https://host/v1", "base_url: https://host/v1"),
+        ('base_url: "http:/me:S@host/v1"', 'base_url: "***@host/v1"'),
+        ("base_url: http//me:S@host/v1", "base_url: ***@host/v1"),
+        ("base_url: me:S@host/v1", "base_url: ***@host/v1"),
+        ('a: {base_url: "http://me:S S@host/v1", kind: b}', 'a: {base_url: "http://***@host/v1", kind: b}'),
+        ("a: {base_ulr: me:S@host, kind: b}", "a: {base_ulr: ***@host, kind: b}"),
+        ("a: {api_base: [me:S@host, {x: me:S@host}]}", "a: {api_base: [***@host, {x: ***@host}]}"),
+        ("base_url: &u me:S@host", "base_url: &u ***@host"),
+        ("base_url: *me:S@host", "base_url: ***@host"),
+        ("kind: a # was http:/me:S@host", "kind: a # was http:/***@host"),
+        ("a: {api_key: *S, kind: b}", "a: {api_key: ***, kind: b}"),
+        ("a: {headers: {x: *S}, kind: b}", "a: {headers: {x: ***}, kind: b}"),
+        ("api_key: &S", "api_key: ***"),
+        ("api_key: !S", "api_key: ***"),
         (r'a: "https:\/\/me:S@host"', "a: ***"),
         ("kind: sk-abcdefghijklmnopqrst", "kind: ***"),
         ("kind: sk-short", "kind: sk-short"),
@@ -95,6 +125,9 @@ def test_secrets_on_one_line_become_stars(text: str, shown: str) -> None:
         "a:\n  ? api_key\n  : S\n  kind: b",
         "a:\n  <<: {api_key: S}\n  kind: b",
         "x: &k S\na:\n  api_key: *k\n  kind: b",
+        "x: &k me:S@host\na:\n  base_url: *k\n  kind: b",
+        'a:\n  base_url: "me:S\n    S@host"\n  kind: b',
+        "a:\n  base_url: >-\n    me:S\n    S@host\n  kind: b",
         "x: &k\n  y: S\n  z: [S]\na:\n  headers: *k\n  kind: b",
         "a:\n  api_key: x\n  api_key: S\n  kind: b",
         'a:\n  base_url: "https://me:x\\\n    S@host"\n  kind: b',
@@ -125,6 +158,12 @@ def test_secrets_over_several_lines_become_stars(text: str) -> None:
         "@x\na:\n  authorization: Bearer S\n  kind: b",
         "@x\na:\n  key: S\n  kind: b",
         "@x\na: https://me:S@host\n",
+        "@x\na: {base_url: 'me:S S@host', kind: b}\n",
+        "@x\nbase_url: me:S@host\nbase_url: me:S@host\n",
+        "@x\na:\n  base_url: 'me:S\n    S@host'\n  kind: b",
+        "api_key: *S\nx: [\n",
+        "base_url: 'me:S@host",
+        "base_url: " + "[" * 300 + "me:S@host",
         "@x\nx: &k S\na: {api_key: *k}",
         "api_key: S\n--- [\n",
         "\x07\napi_key: S",
@@ -207,6 +246,10 @@ def test_text_made_of_variables_gives_nothing_away() -> None:
 def test_messages_and_keys_are_masked_as_well() -> None:
     assert mask_text("found 'https://me:pw@host'") == "found 'https://***@host'"
     assert mask_text("mail me@host, see https://host") == "mail me@host, see https://host"
+    assert mask_text("found 'http:/me:pw@host'") == "found 'http:/***@host'"
+    assert mask_address("http://me:p w@host") == "http://***@host"
+    assert mask_address("me:p w@host/v1") == "***@host/v1"
+    assert mask_address("http://host/v1") == "http://host/v1"
     assert mask_text("a sk-proj-abcdefghijkl1234 b") == "a *** b"
     assert mask_key("api_key:sk-1") == "api_key***"
     assert mask_key("api_key sk-1") == "api_key***"
@@ -220,9 +263,10 @@ TEMPLATES = [
     'providers:\n  a:\n    api_key: |\n      S\n    kind: x\n  b:\n    api_key: "foo\n      S"\n',
     "providers:\n  a:\n    'api_key': &k S\n    kind: x\n  b: {\"api_key\": S, kind: *k}\n",
     "providers:\n  a:\n    base_url: https://user:S@host/v1\n    kind: x\n",
+    "providers:\n  a:\n    base_url: user:S@host/v1\n    kind: x\n  b: {base_url: 'user:S @host', kind: x}\n",
 ]
 DAMAGE = ["\n", "\n\n", "  ", ":", "{", "}", "[", "]", '"', "'", "\t", "%", "\x07", ": ", "- ", "---\n"]
-WHOLE = re.compile(r"api_key|headers|https://user:S@host|S")
+WHOLE = re.compile(r"api_key|headers|https://user:S@host|base_url: .?user:S @host|base_url: user:S@host|S")
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

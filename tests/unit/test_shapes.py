@@ -49,7 +49,7 @@ def message(text: str) -> str:
         ("models: {a: [{retries: 1}]}", "a step needs 'target' or 'alias'"),
         ("models: {a: []}", "a chain needs at least one step"),
         ("models: {}\nproviders: {a: {api_key_file: ''}}", "spaces and control characters cannot stand here, found ''"),
-        ("models: {}\nproviders: {a: {api_key: 'sk 1'}}", "this is no key; a key holds visible ASCII characters only"),
+        ("models: {}\nproviders: {a: {api_key: s 1}}", "this is no key; a key is one word of visible ASCII characters"),
         ("models: {}\nproviders: {a: {api_key: [sk-1]}}", "expected text, found a list"),
         ("models: {}\nproviders: {a: {base_url: {x: y}}}", "expected text, found a mapping"),
         ("models: {}\nproviders: {a: {kind: " + "x" * 70 + " y}}",

@@ -49,6 +49,33 @@ KEYS = {"OPENAI_API_KEY": "sk-env", "ANTHROPIC_API_KEY": "sk-ant", "GROQ_API_KEY
             "openai: {headers: {Authorization: Basic abc}}", "openai/x", "none", None, False, id="a header is a key"
         ),
         pytest.param("", "vertex_ai/x", "none", None, False, id="other credentials"),
+        pytest.param("g: {kind: vertex_ai}", "g/x", "none", None, False, id="other credentials, another name"),
+        pytest.param("g: {kind: vertex_ai_beta}", "g/x", "none", None, False, id="a relative of these"),
+        pytest.param("watsonx: {}", "watsonx/x", "none", None, False, id="known to LiteLLM alone, its own entry"),
+        pytest.param("w: {kind: watsonx}", "w/x", "none", None, True, id="LiteLLM alone, a second account"),
+        pytest.param("watsonx: {api_key: ''}", "watsonx/x", "none", None, True, id="LiteLLM alone, no key"),
+        pytest.param(
+            "w: {kind: watsonx, base_url: 'http://h'}", "w/x", "none", None, False, id="LiteLLM alone, an own address"
+        ),
+        pytest.param(
+            "w: {kind: watsonx, headers: {authorization: b}}", "w/x", "none", None, False, id="LiteLLM alone, a header"
+        ),
+        pytest.param(
+            "mine: {kind: openai, base_url: 'http://h/v1', api_key: '${NOT_SET}'}",
+            "mine/x",
+            "${NOT_SET}",
+            None,
+            True,
+            id="an own server whose key is named and missing",
+        ),
+        pytest.param(
+            "mine: {kind: openai, base_url: 'http://h/v1', api_key: '${NOT_SET:-}'}",
+            "mine/x",
+            "${NOT_SET:-}",
+            None,
+            False,
+            id="an own server whose key may be missing",
+        ),
         pytest.param("", "watsonx/x", "none", None, False, id="known to LiteLLM alone"),
         pytest.param("", "lm_studio/x", "env:LM_STUDIO_API_KEY", None, False, id="a local server needs no key"),
         pytest.param("", "mock/echo", "none", None, False, id="the mock"),
@@ -102,6 +129,38 @@ def test_a_key_file_without_a_key_is_a_warning_and_with_strict_env_a_problem(
     assert problems(text, source=source) == ["2:36: missing-key-file?"]
     assert problems(text, source=source, strict_env=True) == ["2:36: missing-key-file"]
     assert word in messages(text, source=source)[0]
+
+
+@pytest.mark.parametrize(
+    "content", [b"sk-hunter2\nx", b"sk hunter2", b"sk-hunter2\x00", b"sk-hunter2\xc3\xa9", b"\xff"]
+)
+def test_a_key_file_that_holds_no_key_is_a_warning_and_with_strict_env_a_problem(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "key").write_bytes(content)
+    text = "providers: {openai: {api_key_file: key}}\nmodels: {fast: openai/x}\n"
+    source = str(tmp_path / "routes.yaml")
+    assert problems(text, source=source) == ["2:36: bad-api-key?"]
+    assert problems(text, source=source, strict_env=True) == ["2:36: bad-api-key"]
+    (message,) = messages(text, source=source)
+    assert message == "what the key file 'key' holds is no key; a key is one word of visible ASCII characters"
+
+
+def test_a_server_whose_key_file_is_named_is_never_called_without_its_key(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk-one")
+    entry = "mine: {kind: openai, base_url: 'http://h/v1', api_key_file: key}"
+    found = endpoint(entry, "mine/x", source=str(tmp_path / "routes.yaml"))
+    assert (key_of(found), found.key_required) == ("sk-one", True)
+    (tmp_path / "key").write_text("sk-one\nsk-two")
+    assert (key_of(found), found.key_required) == (None, True)
+    assert key_of(found) is None, "and stays so while the file does"
+
+
+@pytest.mark.parametrize("target", ["openai/x", "anthropic/x"])
+def test_a_vendors_variable_that_holds_no_key_is_no_key(target: str) -> None:
+    broken = "sk-hunter2\nx"
+    found = endpoint("", target, environ={"OPENAI_API_KEY": broken, "ANTHROPIC_API_KEY": broken})
+    assert (key_of(found), found.key_required) == (None, True)
 
 
 def test_a_tilde_in_a_key_files_path_is_not_expanded() -> None:

@@ -140,7 +140,7 @@ def test_where_text_is_wanted_the_expanded_text_stays_text() -> None:
     assert config("models: {a: {chain: [b/c], description: '${D}'}}", {"D": "true"}).models["a"].description == "true"
 
 
-def test_where_anything_is_taken_quotes_decide() -> None:
+def test_where_anything_is_taken_quotes_decide_unless_the_value_is_one_variable() -> None:
     text = """\
 models:
   m:
@@ -150,10 +150,20 @@ models:
       b: "${V}"
       c: [x, 'x${V}']
       d: ${E:-}
-      e: {f: "${V}"}
+      e: {f: "${V}", g: "${E:-}", h: '${YES}', i: "${E:-7}", j: "${E:-a word}", k: "1"}
+      l: ["${V}${V:-}", "${N}${N}", "$$", "$${V}"]
+      m: ${N}${N}
 """
-    found = config(text, {"V": "0.5"})
-    assert found.models["m"].limits.params == {"a": 0.5, "b": "0.5", "c": ["x", "x0.5"], "d": None, "e": {"f": "0.5"}}
+    found = config(text, {"V": "0.5", "YES": "true", "N": "1"})
+    assert found.models["m"].limits.params == {
+        "a": 0.5,
+        "b": 0.5,
+        "c": ["x", "x0.5"],
+        "d": None,
+        "e": {"f": 0.5, "g": None, "h": True, "i": 7, "j": "a word", "k": "1"},
+        "l": ["0.50.5", "11", "$", "${V}"],
+        "m": 11,
+    }
 
 
 @pytest.mark.parametrize(
@@ -180,8 +190,15 @@ def test_a_value_cannot_inject_yaml() -> None:
 
 def test_a_line_break_in_a_keys_value_is_no_way_into_other_headers() -> None:
     text = "providers: {a: {api_key: '${K}'}}\nmodels: {}"
-    assert faults(text, {"K": "sk-1\r\nx-evil: 1"}) == [("bad-value", "providers.a.api_key")]
+    assert faults(text, {"K": "sk-1\r\nx-evil: 1"}) == [("bad-api-key", "providers.a.api_key")]
     assert faults(text, {"K": "sk-1\n"}) == []
+
+
+@pytest.mark.parametrize("value", ["sk hunter2", "sk-hunter2\nx", "sk-hunter2\x7f", "sk-hunter2\u00e9"])
+def test_a_key_that_is_no_visible_ascii_is_told_without_showing_it(value: str) -> None:
+    _, (problem,) = read("providers: {a: {api_key: '${K:-}'}}\nmodels: {}", {"K": value})
+    assert (problem.code, problem.severity) == ("bad-api-key", "error")
+    assert "hunter2" not in f"{problem} {problem.excerpt}"
 
 
 def test_keys_are_never_expanded() -> None:
