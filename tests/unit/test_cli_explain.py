@@ -204,7 +204,7 @@ a call when own/* fails with timeout and openai/gpt-4o fails with rate_limit
             "team/llama-70b  by team/*  routes.yaml:22\n\nchain\n  1  own/llama-70b  relay  1 retry  no key here\n"
         )
         out = told(capsys, "team/*")
-        assert out.startswith("team/*  routes.yaml:22\n\nchain\n  1  own/*  relay  1 retry\n")
+        assert out.startswith("team/*  routes.yaml:22\n\nchain\n  1  own/*  relay  1 retry  no key here\n")
 
     def test_hooks_in_their_order(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = told(capsys, "hooked")
