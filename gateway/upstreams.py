@@ -286,6 +286,10 @@ def _holds_text(file: Path) -> bool:
         return False
 
 
+_VENDOR_ROUTING: Final = frozenset({"models", "provider", "route"})
+"""OpenRouter's own routing: not a client's to choose, but the file's."""
+
+
 def check_params(
     params: Mapping[str, Json], place: Where, report: Report, *, allowed: frozenset[str] = frozenset()
 ) -> None:
@@ -293,7 +297,7 @@ def check_params(
     for key in params:
         if key in OWN_FIELDS:
             report((*place, key), "forbidden-param", f"{key!r} is the request's own; params cannot set it", at_key=True)
-        elif key in FORBIDDEN_PARAMS and key not in allowed:
+        elif key in FORBIDDEN_PARAMS and key not in allowed and key not in _VENDOR_ROUTING:
             where = "; it belongs in a provider's params" if key in CONNECTION_PARAMS else ""
             message = f"{key!r} would choose a host, a key or a retry policy; params cannot set it{where}"
             report((*place, key), "forbidden-param", message, at_key=True)

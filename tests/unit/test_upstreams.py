@@ -237,3 +237,8 @@ models: {fast: openai/gpt-4o, other: groq/llama}
 """
     assert step(text).target.endpoint.cooldown == Cooldown(failures=1, for_s=60)
     assert step(text, "other").target.endpoint.cooldown == Cooldown(failures=7, for_s=60)
+
+
+def test_a_vendors_own_routing_is_the_files_to_choose() -> None:
+    text = "models: {a: [{target: openrouter/x, params: {provider: {order: [y]}, models: [a], route: fallback}}]}\n"
+    assert problems(text) == []
