@@ -52,7 +52,7 @@ class AnthropicOutcome:
     model: str | None = None
     """The model the answer names; the one asked for unless said otherwise."""
     error: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the error object, for a status of 400 and above and for `error_event_after`."""
+    """Fields of the error object, for a status of 300 and above and for `error_event_after`."""
     body: bytes | None = None
     """Sent instead of an answer, in stream mode too."""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -178,7 +178,7 @@ class ScriptedAnthropic:
         if outcome.reset:
             raise _Cut
         headers = {"request-id": f"req_{len(self.calls)}", **outcome.headers}
-        if outcome.body is not None or outcome.status >= 400:
+        if outcome.body is not None or outcome.status >= 300:
             body = outcome.body
             if body is None:
                 body = json.dumps({"type": "error", "error": _error(outcome, outcome.status)}).encode()

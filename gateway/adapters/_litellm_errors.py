@@ -13,7 +13,7 @@ import re
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from types import FrameType, MappingProxyType
 from typing import Any, Final
 
 import aiohttp
@@ -75,6 +75,9 @@ _READING: Final = frozenset(
 )  # fmt: skip
 """Functions of LiteLLM and of OpenAI's SDK that read a response: what they fail on, the upstream sent."""
 
+_WHAT_THEY_READ: Final = ("chunk", "raw_response", "response_object")
+"""How these functions call a body, an event or a response that they were given."""
+
 _UNFIT_REQUEST: Final = (ValueError, TypeError, KeyError, IndexError)
 _LIBRARIES: Final = frozenset({"botocore", "httpx", "litellm", "openai", "pydantic"})
 _STANDARD: Final = frozenset({"ast", "asyncio", "concurrent", "contextlib", "functools", "json", "re", "typing"})
@@ -99,6 +102,9 @@ def map_error(
     response = next((found for link in reversed(chain) if (found := _wire_response(link)) is not None), None)
     if response is not None:
         return _from_response(response, typed, mask)
+    embedded = next((found for link in chain if (found := _embedded(link)) is not None), None)
+    if embedded is not None:
+        return _from_good_response(embedded, mask)
     transport = _transport_kind(chain, opened=opened)
     if transport is not None:
         return UpstreamError(transport)
@@ -114,9 +120,14 @@ def map_error(
     if said is None and opened and cause is None:
         said = {"message": _message(chain)}
     if said is not None and (opened or cause is None):
-        kind = _by_text(classify(None, {"error": said}), str(said.get("message")))
-        return UpstreamError(kind, status=200, code=error_code(said), body=mask.envelope(said))
+        return _from_good_response(said, mask)
     return judged or _from_wrapper(chain, mask)
+
+
+def error_inside(response: Any, *, key: str | None) -> UpstreamError | None:
+    """Return the failure that the body of a response with a good status is; None where it is something else."""
+    said = error_object(_json(_text_of(response)))
+    return None if said is None else _from_good_response(said, _Mask(key))
 
 
 def _chain(error: BaseException, handled: BaseException | None) -> Iterator[BaseException]:
@@ -194,6 +205,33 @@ def _from_response(response: Any, typed: Kind | None, mask: _Mask) -> UpstreamEr
     )
 
 
+def _from_good_response(said: JsonObject, mask: _Mask) -> UpstreamError:
+    kind = _by_text(classify(None, {"error": said}), str(said.get("message")))
+    return UpstreamError(kind, status=200, code=error_code(said), body=mask.envelope(said))
+
+
+def _embedded(error: BaseException) -> JsonObject | None:
+    """Return the error object that LiteLLM was reading when it raised: the upstream sent it with a good status.
+
+    Taken from the frames, because what LiteLLM raises has lost the error's `type` and has a made-up status.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name not in _READING or not _is_in_libraries(frame):
+            continue
+        for name in _WHAT_THEY_READ:
+            body = frame.f_locals.get(name)
+            status = getattr(body, "status_code", None)
+            good = isinstance(status, int) and status < 400
+            said = error_object(_json(_text_of(body)) if good else body)
+            if said is not None:
+                return said
+    return None
+
+
+def _is_in_libraries(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _LIBRARIES
+
+
 def _from_message(kind: Kind, status: int | None, message: str, mask: _Mask) -> UpstreamError:
     """Make an error of LiteLLM's own words: nothing came over the wire."""
     error = _parsed(message) or {"message": message}
@@ -209,7 +247,8 @@ def _transport_kind(chain: list[BaseException], *, opened: bool) -> Kind | None:
     if broken is None and names.isdisjoint({"RequestError", "InvalidURL"}):
         return None
     never_stood = isinstance(broken, aiohttp.ClientConnectorError)
-    in_body = opened or isinstance(broken, aiohttp.ClientPayloadError) or "DecodingError" in names
+    malformed = isinstance(broken, aiohttp.ClientResponseError) and not isinstance(broken, aiohttp.ClientHttpProxyError)
+    in_body = opened or malformed or isinstance(broken, aiohttp.ClientPayloadError) or "DecodingError" in names
     return Kind.BAD_RESPONSE if in_body and not never_stood else Kind.CONNECTION
 
 
@@ -332,4 +371,5 @@ class _Mask:
     def _masked(self, text: str) -> str:
         if self._key:
             text = text.replace(self._key, "***")
-        return _SECRET.sub("***", text)
+        # Half a surrogate pair, which JSON's escapes can spell, has no place in UTF-8.
+        return _SECRET.sub("***", text).encode("utf-8", "replace").decode()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
@@ -32,6 +35,12 @@ _ALLOWED: Final[Mapping[Operation, frozenset[str]]] = MappingProxyType(
 _NULL_IN_ANSWER: Final = frozenset({"content", "finish_reason"})
 _NULL_IN_CHUNK: Final = frozenset({"finish_reason"})
 """Fields that OpenAI's shape wants even when they are null; any other null is noise."""
+
+_ACCOUNT_VARIABLES: Final = ("OPENAI_ORG_ID", "OPENAI_ORGANIZATION", "OPENAI_PROJECT_ID")
+_ACCOUNT_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
+    {"openai-organization": "OpenAI-Organization", "openai-project": "OpenAI-Project"}
+)
+"""What OpenAI's SDK, which LiteLLM uses for many providers, takes from these variables; and how it writes the names."""
 
 _PASSED_BACK: Final = re.compile(r"retry-after(-ms)?|x-ratelimit-.+|openai-.+")
 _UNFIT_MODEL: Final = re.compile(r"\.\.|[?#\\\s\x00-\x1f\x7f]")
@@ -83,10 +92,29 @@ def request_kwargs(call: Call, *, key: str | None, stream: bool) -> dict[str, An
         kwargs["api_key"] = key or "none"
     elif key:
         kwargs["api_key"] = key
-    headers = {**endpoint.headers, **call.headers}
+    headers = {_ACCOUNT_HEADERS.get(name.lower(), name): value for name, value in endpoint.headers.items()}
+    headers |= {**call.headers, **{_ACCOUNT_HEADERS[name]: left_out() for name in unsent_headers(call)}}
     if headers:
         kwargs["extra_headers"] = headers
     return kwargs
+
+
+@functools.cache
+def left_out() -> Any:
+    """Return the header value that makes OpenAI's SDK leave the header out; for other providers it is an empty text."""
+    omit = importlib.import_module("openai").Omit
+    return type("_LeftOut", (str, omit), {})()
+
+
+def unsent_headers(call: Call) -> frozenset[str]:
+    """Return the headers, lower case, that the environment would add and that a host of the file is not to see."""
+    endpoint = call.target.endpoint
+    if not endpoint.own_base_url or not any(name in os.environ for name in _ACCOUNT_VARIABLES):
+        return frozenset()
+    named = {name.lower() for name in endpoint.headers}
+    if call.overrides.get("organization"):
+        named.add("openai-organization")
+    return frozenset(_ACCOUNT_HEADERS) - named
 
 
 def _copy(value: Json) -> Json:
@@ -107,7 +135,7 @@ def _api_base(endpoint: Endpoint) -> str | None:
 def answer_data(answer: Any) -> JsonObject:
     """Return a plain answer as a dict in OpenAI's shape. A dict comes from a program's own stand-in for LiteLLM.
 
-    Such a dict may leave out a choice's `finish_reason`, as LiteLLM's own objects may: both then mean `stop`.
+    Such a dict may leave out a choice's `finish_reason`, or have it null: both then mean `stop`.
     """
     if isinstance(answer, dict):
         data = dict(answer)
@@ -159,7 +187,8 @@ def headers_of(answer: Any) -> dict[str, str]:
 async def finished_dicts(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
     """Pass on a stream that is a program's own stand-in for LiteLLM, with a finish reason where it has no such thing.
 
-    Dicts that nowhere have the key `finish_reason` are held back by one, so that the last can be given `stop`.
+    Dicts that nowhere have the key `finish_reason` are held back by one, so that the last can be given `stop`. Null is
+    not the same here: every event before the last has it, so a stream that ends on it is cut.
     """
     held: JsonObject | None = None
     careful = False
@@ -216,4 +245,6 @@ def _has_finish_reason(item: JsonObject) -> bool:
 
 
 def _with_finish_reason(choice: Json) -> Json:
-    return {"finish_reason": "stop", **choice} if isinstance(choice, dict) else choice
+    if not isinstance(choice, dict) or choice.get("finish_reason") is not None:
+        return choice
+    return {**choice, "finish_reason": "stop"}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
-from gateway.adapters._litellm_errors import map_error
+from gateway.adapters._litellm_errors import error_inside, map_error
 from gateway.adapters._litellm_module import our_call
 from gateway.adapters._litellm_shape import chunk_data, finished_dicts
 from gateway.errors import UpstreamError
-from gateway.types import Chunk, Chunks, JsonObject, Kind
+from gateway.types import Chunk, Chunks, Json, JsonObject, Kind
 
 
 class LiteLLMChunks:
@@ -23,8 +23,10 @@ class LiteLLMChunks:
         self._connect_s = connect_s
         self._key = key
         self._usage_wanted = usage_wanted
+        self._raw = getattr(stream, "completion_stream", None)
         self._tap = _tapped(stream) if choices > 1 else None
         self._source = self._open()
+        self._looked = False
         self._last: JsonObject = {}
         self._finished: set[int] = set()
         self._pending: deque[JsonObject] = deque()
@@ -63,6 +65,9 @@ class LiteLLMChunks:
         return source if type(self._stream).__module__.startswith("litellm.") else finished_dicts(source)
 
     async def _next(self) -> JsonObject:
+        if not self._looked:
+            self._looked = True
+            await self._refuse_plain_error()
         while not self._pending:
             item = await self._pull()
             if item is None:
@@ -80,6 +85,20 @@ class LiteLLMChunks:
             self._pending.append(data)
         return self._pending.popleft()
 
+    async def _refuse_plain_error(self) -> None:
+        """Raise the error that came as one JSON body. LiteLLM finds no event in it and takes the stream for empty.
+
+        What is no error stays readable for LiteLLM, and what cannot be read LiteLLM will fail on.
+        """
+        response = _plain_response(self._raw)
+        if response is None:
+            return
+        with contextlib.suppress(Exception):
+            await response.aread()
+        error = error_inside(response, key=self._key)
+        if error is not None:
+            raise error
+
     async def _pull(self) -> Any:
         """Return the next item, or None at the end. LiteLLM runs, and prints, only in here."""
         handled = sys.exception()
@@ -95,7 +114,7 @@ class LiteLLMChunks:
     def _watch(self, data: JsonObject) -> None:
         """Note finish reasons. One that LiteLLM made up, because the upstream's stream ended without, is a cut."""
         self._last = data
-        finished = [choice.get("index", 0) for choice in _choices(data) if choice.get("finish_reason")]
+        finished = [_index(choice.get("index")) for choice in _choices(data) if choice.get("finish_reason")]
         self._finished.update(finished)
         received = getattr(self._stream, "received_finish_reason", "unknown")
         if finished and received is None and getattr(self._stream, "intermittent_finish_reason", None) is None:
@@ -125,7 +144,7 @@ class _FinishTap:
         for choice in getattr(item, "choices", None) or ():
             reason = getattr(choice, "finish_reason", None)
             if isinstance(reason, str):
-                self.reasons[getattr(choice, "index", 0)] = reason
+                self.reasons[_index(getattr(choice, "index", 0))] = reason
         return item
 
     def __getattr__(self, name: str) -> Any:
@@ -151,6 +170,20 @@ def _beneath(raw: Any) -> list[Any]:
     frame = getattr(lines, "ag_frame", None)
     response = frame.f_locals.get("self") if frame is not None else None
     return [part for part in (lines, response) if part is not None]
+
+
+def _plain_response(raw: Any) -> Any:
+    """Return the HTTP response beneath a stream when it is one JSON body, still unread; else None."""
+    for response in (getattr(raw, "response", None), *_beneath(raw)):
+        headers = getattr(response, "headers", None)
+        kind = headers.get("content-type") if isinstance(headers, Mapping) else None
+        if isinstance(kind, str) and kind.partition(";")[0].strip().lower() == "application/json":
+            return response
+    return None
+
+
+def _index(value: Json) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _choices(data: JsonObject) -> list[JsonObject]:

@@ -17,7 +17,7 @@ import orjson
 
 from gateway.adapters._litellm_errors import map_error
 from gateway.adapters._litellm_module import load, our_call
-from gateway.adapters._litellm_shape import answer_data, headers_of, is_fit, request_kwargs
+from gateway.adapters._litellm_shape import answer_data, headers_of, is_fit, request_kwargs, unsent_headers
 from gateway.adapters._litellm_stream import LiteLLMChunks
 from gateway.errors import UpstreamError, error_object
 from gateway.types import Call, ChunkStream, Kind, Reply
@@ -157,7 +157,7 @@ class LiteLLMAdapter:
         handled = sys.exception()
         try:
             async with asyncio.timeout_at(deadline):
-                with our_call(call.limits.connect_s):
+                with our_call(call.limits.connect_s, unsent=unsent_headers(call)):
                     return await getattr(litellm, name)(**kwargs)
         except Exception as error:
             mapped = map_error(error, opened=False, key=key, handled=handled)
@@ -181,5 +181,7 @@ def _timeout(call: Call, *, stream: bool) -> Any:
 
 
 def _envelope(message: str) -> bytes:
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+    # A model's name may hold half a surrogate pair, which has no place in UTF-8.
+    plain = message.encode("utf-8", "replace").decode()
+    error = {"message": plain, "type": "invalid_request_error", "param": None, "code": None}
     return orjson.dumps({"error": error})

@@ -215,10 +215,6 @@ def _leaving() -> Iterator[Scenario]:
 
 _EARLY_OR_LATE: Final = range(1, 4)
 THROUGH_LITELLM: Final[Mapping[str, tuple[tuple[int | range, ...], str]]] = {
-    "redirect": ((3, 1), "OpenAI's SDK follows it, and where it leads nobody listens"),
-    "not-http": ((3, 1), "LiteLLM has one word for this and for a reset"),
-    "bad-chunking": ((3, 1), "LiteLLM has one word for this and for a reset"),
-    "error-in-200": ((_EARLY_OR_LATE, 1), "LiteLLM keeps the error's text, not its type"),
     "named-error-event-40": ((_EARLY_OR_LATE, 1), "OpenAI's SDK does not tell an event's name"),
 }
 """Where LiteLLM hides what went wrong: how often the targets are called instead, and why. The callers get the same."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -53,6 +54,8 @@ HOST: Final = """
                         await ask(call(upstream, kind), deadline=loop.time() + 5)
                     except UpstreamError as error:
                         print(kind, error.kind)
+            assert len(upstream.requests) == 4
+            assert not [request for request in upstream.requests if "org-of-the-host" in str(request.headers)]
             try:
                 await litellm.acompletion(model="openai/m", api_base=upstream.base_url, api_key="k", max_retries=0,
                                           messages=MESSAGES)
@@ -72,6 +75,7 @@ def test_a_host_keeps_its_settings_and_its_stdout(how: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(HOST), how],
         cwd=Path(__file__).parents[2],
+        env={**os.environ, "OPENAI_ORG_ID": "org-of-the-host", "OPENAI_PROJECT_ID": "org-of-the-host"},
         capture_output=True,
         text=True,
         timeout=50,

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import litellm
+import openai
 import pytest
 
+from gateway.adapters._litellm_shape import left_out
 from gateway.adapters.litellm import MAX_REMEMBERED, LiteLLMAdapter
 from gateway.types import Kind
 from tests.litellm_calls import ANSWER, MESSAGES, QUIET, TOOL, ask, failure, make_call, patched, sent
@@ -124,6 +126,23 @@ async def test_headers_of_endpoint_and_request_are_joined(
     assert kwargs["extra_headers"] == {"x-team": "blue", "x-request-id": "r1"}
 
 
+async def test_the_environments_organization_is_left_out_for_a_host_of_the_file(
+    adapter: LiteLLMAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "p")
+    url = "http://127.0.0.1:1/v1"
+    kwargs = await sent(adapter, monkeypatch, make_call(base_url=url))
+    assert {name: type(value) for name, value in kwargs["extra_headers"].items()} == {
+        "OpenAI-Organization": type(left_out()),
+        "OpenAI-Project": type(left_out()),
+    }
+    assert isinstance(left_out(), openai.Omit)
+    call = make_call(base_url=url, endpoint_headers={"openai-project": "p2"}, overrides={"organization": "o"})
+    kwargs = await sent(adapter, monkeypatch, call)
+    assert (kwargs["extra_headers"], kwargs["organization"]) == ({"OpenAI-Project": "p2"}, "o")
+    assert "extra_headers" not in await sent(adapter, monkeypatch, make_call())
+
+
 async def test_embeddings_have_their_own_function_and_parameters(
     adapter: LiteLLMAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +188,9 @@ async def test_what_litellm_supports_is_asked_once_per_model(
     for _ in range(3):
         error = await failure(adapter, make_call({"tools": [TOOL]}))
         assert (error.kind, error.code, error.counts) == (Kind.BAD_RESPONSE, "unsupported_params", False)
+    odd = await failure(adapter, make_call({"tools": [TOOL]}, model="m\ud83d"))
+    assert b"m? does not support tools" in (odd.body or b"")
+    asked.pop()
     await ask(adapter, make_call({"tools": [], "response_format": {"type": "text"}}))
     assert asked == ["openai/gpt-4o"]
     assert len(function.kwargs) == 1
@@ -200,14 +222,15 @@ async def test_a_plain_dict_is_an_answer_and_stays_what_it_is(
     assert await ask(adapter, make_call()) == ANSWER
 
 
+@pytest.mark.parametrize("unfinished", [{}, {"finish_reason": None}])
 async def test_a_dict_without_a_finish_reason_is_finished(
-    adapter: LiteLLMAdapter, monkeypatch: pytest.MonkeyPatch
+    adapter: LiteLLMAdapter, monkeypatch: pytest.MonkeyPatch, unfinished: dict[str, None]
 ) -> None:
-    given = {"choices": [{"message": {"content": "hello"}}]}
+    given = {"choices": [{"message": {"content": "hello"}, **unfinished}]}
     patched(monkeypatch, given)
     data = await ask(adapter, make_call())
     assert data == {"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}]}
-    assert given == {"choices": [{"message": {"content": "hello"}}]}
+    assert given == {"choices": [{"message": {"content": "hello"}, **unfinished}]}
 
 
 async def test_litellms_objects_become_dicts_without_noise(

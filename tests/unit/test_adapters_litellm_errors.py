@@ -6,12 +6,15 @@ import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, NoReturn
 
+import aiohttp
 import httpx
 import litellm
 import openai
 import pydantic
 import pytest
 from litellm import exceptions
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from gateway.adapters._litellm_errors import map_error
 from gateway.adapters.litellm import LiteLLMAdapter
@@ -74,6 +77,17 @@ async def test_exceptions_have_their_kinds(
 ) -> None:
     patched(monkeypatch, error)
     assert (await failure(adapter, make_call())).kind is kind
+
+
+def test_http_that_cannot_be_parsed_is_a_bad_response_and_a_proxys_refusal_a_connection() -> None:
+    info = aiohttp.RequestInfo(URL("http://127.0.0.1/"), "POST", CIMultiDictProxy(CIMultiDict()))
+    for error, kind in (
+        (aiohttp.ClientResponseError(info, (), status=400), Kind.BAD_RESPONSE),
+        (aiohttp.ClientHttpProxyError(info, (), status=407), Kind.CONNECTION),
+    ):
+        mapped = map_error(error, opened=False)
+        assert isinstance(mapped, UpstreamError)
+        assert mapped.kind is kind
 
 
 async def test_retry_after_and_limits_are_read_from_the_response(

@@ -87,6 +87,17 @@ def test_own_process_loads_once_and_settles_litellm(fake_litellm: Path) -> None:
     assert lines == ["imported True PRODUCTION", "now True PRODUCTION", "True", "closed"]
 
 
+def test_only_settings_that_the_release_has_are_set_and_what_was_loaded_is_frozen(fake_litellm: Path) -> None:
+    program = """
+        import gc
+        from gateway.adapters._litellm_module import load
+        for own_process in (False, True):
+            litellm = load(own_process=own_process)
+            print(litellm.suppress_debug_info, hasattr(litellm, "telemetry"), gc.get_freeze_count() > 1000)
+    """
+    assert run(program, fake_litellm)[1:] == ["False False False", "True False True"]
+
+
 def test_host_process_gets_its_environment_back(fake_litellm: Path) -> None:
     lines = run(LOAD.format(own_process=False), fake_litellm)
     assert lines == ["imported True PRODUCTION", "now None None", "False"]

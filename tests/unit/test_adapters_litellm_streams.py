@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import litellm
@@ -57,6 +58,34 @@ async def test_a_stream_of_dicts_passes_unchanged(adapter: LiteLLMAdapter, monke
     assert function.kwargs[0]["stream"] is True
     assert function.kwargs[0]["stream_options"] == {"x": 1}
     assert stream.closed == 1
+
+
+@pytest.mark.parametrize("index", [[], {}, None, "0", 1.5])
+async def test_an_odd_index_of_a_choice_does_no_harm(
+    adapter: LiteLLMAdapter, monkeypatch: pytest.MonkeyPatch, index: Any
+) -> None:
+    items = [delta("a", index=index), delta(index=index, finish_reason="stop")]
+    patched(monkeypatch, Stream(items))
+    assert await read(await open_chunks(adapter, make_call({"n": 2}))) == items
+
+
+async def test_odd_indexes_beneath_litellm_do_no_harm(adapter: LiteLLMAdapter, monkeypatch: pytest.MonkeyPatch) -> None:
+    indexes: list[Any] = [[], 1, "2", None]
+    chosen = [SimpleNamespace(index=index, finish_reason="stop") for index in indexes]
+
+    class Wrapper(Stream):
+        def __init__(self) -> None:
+            super().__init__([])
+            self.completion_stream: Any = Stream([SimpleNamespace(choices=chosen)])
+
+        async def __anext__(self) -> Any:
+            await anext(self.completion_stream)
+            return delta("a", finish_reason=None)
+
+    patched(monkeypatch, Wrapper())
+    chunks = await read(await open_chunks(adapter, make_call({"n": 2})))
+    reasons = [(choice["index"], choice["finish_reason"]) for chunk in chunks for choice in chunk["choices"]]
+    assert reasons == [(0, None), (0, "stop"), (1, "stop")]
 
 
 async def test_dicts_that_know_no_finish_reason_end_with_one(
