@@ -363,6 +363,20 @@ class Problem:
         where = f"{self.path}: " if self.path else ""
         return f"{self.source}:{self.line}:{self.column}: {self.code}: {where}{self.message}"
 
+    def as_json(self) -> JsonObject:
+        """Return what `validate --format json` and the server's admin paths show."""
+        return {
+            "line": self.line,
+            "column": self.column,
+            "code": self.code,
+            "severity": self.severity,
+            "path": self.path,
+            "message": self.message,
+            "source": self.source,
+            "excerpt": self.excerpt,
+            "text": str(self),
+        }
+
 
 class Adapter(Protocol):
     """Reaches one sort of upstream. Raises UpstreamError for whatever the upstream does wrong."""

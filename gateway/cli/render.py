@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TextIO
 
 from gateway.masking import STARS
-from gateway.types import JsonObject, Problem
+from gateway.types import Problem
 
 EXCERPT_COLUMNS: Final = 120
 """A longer line is cut down to what stands around its caret."""
@@ -71,21 +71,6 @@ def as_text(problem: Problem, painter: Painter = PLAIN) -> str:
         return f"{head}\n  {number} | {printable(excerpt)}"
     line, caret = _excerpt(excerpt, at)
     return f"{head}\n  {number} | {line}\n  {' ' * len(number)} | {paint(caret)}"
-
-
-def as_json(problem: Problem) -> JsonObject:
-    """Return a problem as `validate --format json` shows it."""
-    return {
-        "line": problem.line,
-        "column": problem.column,
-        "code": problem.code,
-        "severity": problem.severity,
-        "path": problem.path,
-        "message": problem.message,
-        "source": problem.source,
-        "excerpt": problem.excerpt,
-        "text": str(problem),
-    }
 
 
 def count(number: int, noun: str) -> str:

@@ -13,7 +13,7 @@ from gateway.cli.coverage import Coverage
 from gateway.cli.durations import shown
 from gateway.cli.expectations import Mismatch
 from gateway.cli.playing import Played, Result
-from gateway.cli.render import Painter, as_json, as_text, count, printable, tally
+from gateway.cli.render import Painter, as_text, count, printable, tally
 from gateway.cli.simulate import Observed, Seen
 from gateway.types import JsonObject, Problem
 
@@ -211,7 +211,7 @@ def file_as_json(result: FileResult) -> JsonObject:
         "failed": len(result.results) - result.passed,
         "not_run": result.not_run,
         "hooks_skipped": result.hooks_skipped,
-        "problems": [as_json(problem) for problem in result.problems],
+        "problems": [problem.as_json() for problem in result.problems],
         "cases": [_case_as_json(one) for one in result.results],
     }
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gateway.cli.render import Painter, as_json, as_text, count, printable, tally
+from gateway.cli.render import Painter, as_text, count, printable, tally
 from gateway.cli.settings import config_path
 from gateway.compiler import Compiler
 from gateway.types import JsonObject, Problem
@@ -132,5 +132,5 @@ def _as_json(result: Checked) -> JsonObject:
         "aliases": result.aliases,
         "targets": result.targets,
         "hooks_skipped": result.hooks_skipped,
-        "problems": [as_json(problem) for problem in result.problems],
+        "problems": [problem.as_json() for problem in result.problems],
     }

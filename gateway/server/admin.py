@@ -15,7 +15,7 @@ from gateway.server.exchange import EXCHANGE
 from gateway.server.guards import Forbidden, is_neighbour
 from gateway.state import State
 from gateway.table import Route, RoutingTable
-from gateway.types import JsonObject, Problem, Problems
+from gateway.types import JsonObject, Problems
 
 _FLAGS: Final[Mapping[str, bool]] = {"": False, "0": False, "false": False, "1": True, "true": True}
 
@@ -98,7 +98,7 @@ class Admin:
                     "ok": last.ok,
                     "at": _time(last.at),
                     "digest": last.digest,
-                    "problems": _rendered(last.problems),
+                    "problems": [problem.as_json() for problem in last.problems],
                 },
                 "config": table.config,
             }
@@ -135,7 +135,7 @@ class Admin:
             "dry_run": dry_run,
             "generation": report.generation,
             "digest": report.digest,
-            "problems": _rendered(report.problems),
+            "problems": [problem.as_json() for problem in report.problems],
         }
         if report.ok:
             return exchange.answer(answer)
@@ -163,23 +163,6 @@ def _for_neighbours(handler: _Answer) -> _Answer:
         return await handler(request)
 
     return guarded
-
-
-def _rendered(problems: Problems) -> list[JsonObject]:
-    return [_render(problem) for problem in problems]
-
-
-def _render(problem: Problem) -> JsonObject:
-    return {
-        "line": problem.line,
-        "column": problem.column,
-        "code": problem.code,
-        "path": problem.path,
-        "message": problem.message,
-        "severity": problem.severity,
-        "source": problem.source,
-        "text": str(problem),
-    }
 
 
 def _aliases(table: RoutingTable) -> dict[tuple[str, str, str], list[str]]:

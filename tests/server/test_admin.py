@@ -77,7 +77,7 @@ async def test_reload_refuses_a_bad_file_with_its_problems_and_the_old_table_sta
     assert (answer.json["ok"], answer.json["changed"], answer.json["generation"]) == (False, False, 1)
     assert answer.error["code"] == "config_error"
     [problem] = answer.json["problems"]
-    assert problem.keys() == {"line", "column", "code", "path", "message", "severity", "source", "text"}
+    assert problem.keys() == {"line", "column", "code", "path", "message", "severity", "source", "excerpt", "text"}
     assert (problem["line"], problem["code"], problem["severity"]) == (3, "no-provider", "error")
     assert problem["text"].startswith(f"{gateway.config}:3:")
     assert (await gateway.chat("fast")).status == 200

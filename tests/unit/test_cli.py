@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from gateway.cli import build_parser, main
-from gateway.cli.render import Painter, as_json, as_text, report, silence
+from gateway.cli.render import Painter, as_text, report, silence
 from gateway.cli.serve import announce, curl, read_options, without_key
 from gateway.cli.settings import Settings, boolean, config_path, duration_s, log_level, port, size
 from gateway.compiler import Compiler
@@ -152,7 +152,7 @@ class TestRender:
         assert capsys.readouterr() == ("", "")
 
     def test_json_holds_every_field(self) -> None:
-        assert as_json(problem(severity="warning")) == {
+        assert problem(severity="warning").as_json() == {
             "line": 14,
             "column": 9,
             "code": "unknown-target",
