@@ -84,8 +84,9 @@ def usage_of(data: JsonObject) -> JsonObject | None:
 
 
 def _choices(data: JsonObject) -> Iterator[JsonObject]:
-    choices = data.get("choices")
-    if isinstance(choices, list):
-        for choice in choices:
-            if isinstance(choice, dict):
-                yield choice
+    choices = data.get("choices") or ()
+    if not isinstance(choices, list | tuple):
+        raise UpstreamError(Kind.BAD_RESPONSE, status=200)
+    for choice in choices:
+        if isinstance(choice, dict):
+            yield choice

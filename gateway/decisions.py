@@ -83,7 +83,7 @@ def next_step(
     last = outcomes[-1]
     step = plan.steps[last.step]
     if len(outcomes) < plan.max_attempts:
-        retry_s = _retry_at_s(plan, outcomes)
+        retry_s = None if last.step in resting else _retry_at_s(plan, outcomes)
         if retry_s is not None:
             return Try(last.step, retry=True) if now_s >= retry_s else Wait(retry_s)
     if last.kind not in step.fallback_on:
@@ -126,10 +126,10 @@ def _retry_at_s(plan: Plan, outcomes: Sequence[Outcome]) -> float | None:
     retries = tries - 1 - min(stale, 1)
     if last.kind not in step.retry_on or retries >= step.retries or not last.may_retry:
         return None
-    if last.retry_after_s is None:
-        retry_s = last.ended_s + backoff_s(retries + 1, jitter=last.jitter)
-        return retry_s if retry_s < plan.deadline_s else None
-    return last.ended_s + last.retry_after_s if fits(plan, last, targets_left=left) else None
+    if not fits(plan, last, targets_left=left):
+        return None
+    retry_s = last.ended_s + max(last.retry_after_s or 0.0, backoff_s(retries + 1, jitter=last.jitter))
+    return retry_s if retry_s < plan.deadline_s else None
 
 
 def _next_target(plan: Plan, outcomes: Sequence[Outcome], position: int, resting: Mapping[int, float]) -> Try | GiveUp:
@@ -139,6 +139,9 @@ def _next_target(plan: Plan, outcomes: Sequence[Outcome], position: int, resting
         if candidate not in resting:
             return Try(candidate)
     tried = {outcome.step for outcome in outcomes}
+    for candidate in range(position):
+        if candidate not in resting and candidate not in tried:
+            return Try(candidate)  # it was passed over, and its cooldown has ended meanwhile
     untried = [step for step in resting if step not in tried]
     if not untried:
         return GiveUp("exhausted")

@@ -128,7 +128,10 @@ class Engine:
                 await asyncio.sleep(decision.until_s - now_s)
                 continue
             if isinstance(decision, GiveUp):
-                raise failure(decision, outcomes, errors, request) from (errors[-1] if errors else None)
+                error = failure(decision, outcomes, errors, request)
+                if isinstance(error, UpstreamRefused):
+                    request.report.target = targets[outcomes[-1].step]
+                raise error from (errors[-1] if errors else None)
             for passed in range(outcomes[-1].step + 1 if outcomes else 0, decision.step):
                 if passed in resting and not decision.last_resort:
                     _note(request.report, targets[passed], "cooldown", None, 0.0)
@@ -189,8 +192,13 @@ class Engine:
             rest_s=error.retry_after_s if too_long else None,
             counts=error.counts and not out_of_time,
         )
-        may_retry = not opened and self._state.may_retry(plan.steps[decision.step].target, now_s=now_s)
-        return outcome if may_retry else replace(outcome, may_retry=False)
+        if opened:
+            return replace(outcome, may_retry=False)
+        then = next_step(plan, [*outcomes, outcome], now_s=now_s, resting={})
+        retries = isinstance(then, Wait) or (isinstance(then, Try) and then.retry)
+        if retries and not self._state.take_retry(plan.steps[decision.step].target, now_s=now_s):
+            return replace(outcome, may_retry=False)
+        return outcome
 
 
 class _CommittedStream:

@@ -212,10 +212,19 @@ _REFINED: Final[Mapping[int, frozenset[Kind]]] = {
 }
 """Which kinds an error body may turn a status into; any other word of the body leaves the status' kind."""
 
-_CONTEXT_TEXT: Final = re.compile(
-    r"maximum context length|context window|prompt is too long|too many (input )?tokens|context.length.exceeded",
-    re.IGNORECASE,
+_TEXT: Final = (
+    (re.compile(r"(incorrect|invalid) api key provided|api key not valid|API_KEY_INVALID", re.IGNORECASE), Kind.AUTH),
+    (re.compile(r"credit balance is too low|exceeded your current quota", re.IGNORECASE), Kind.BILLING),
+    (
+        re.compile(
+            r"maximum context length|context window|context.length.exceeded|prompt is too long|"
+            r"too many (input )?tokens",
+            re.IGNORECASE,
+        ),
+        Kind.CONTEXT_WINDOW,
+    ),
 )
+"""What only the text of a message tells: a `bad_request` that is none, as Google, Anthropic and xAI answer some."""
 
 
 def error_object(body: Json) -> JsonObject | None:
@@ -258,8 +267,9 @@ def classify(status: int | None, body: Json = None) -> Kind:
     for candidate in named:
         if candidate in allowed:
             return candidate
-    if kind is Kind.BAD_REQUEST and error and _CONTEXT_TEXT.search(str(error.get("message", ""))):
-        return Kind.CONTEXT_WINDOW
+    if kind is Kind.BAD_REQUEST and error:
+        message = str(error.get("message", ""))
+        return next((refined for text, refined in _TEXT if text.search(message)), kind)
     return kind
 
 

@@ -42,7 +42,8 @@ class State:
         if len(self._targets) > self._max_targets:
             self._forget_idle()
         health.in_flight += 1
-        health.count_attempt(now_s, retry=retry)
+        if not retry:
+            health.count_try(now_s)
         probe = health.open_until_s is not None and not health.probing
         if probe:
             health.probing = True
@@ -61,10 +62,13 @@ class State:
                 rests[position] = max(health.open_until_s, now_s)
         return rests
 
-    def may_retry(self, target: Target, *, now_s: float) -> bool:
-        """Tell whether the target's retry budget allows one more retry now."""
+    def take_retry(self, target: Target, *, now_s: float) -> bool:
+        """Take one retry out of the target's budget; False when it is used up.
+
+        Taken when it is decided, not when it begins: a burst of failures all waits for the same backoff.
+        """
         health = self._targets.get(target.identity)
-        return health is None or health.may_retry(now_s)
+        return health is None or health.take_retry(now_s)
 
     def snapshot(self, target: Target, now_s: float) -> JsonObject:
         """Return what `/-/targets` shows of a target; a wildcard's is all of its models' taken together.
@@ -116,27 +120,27 @@ class Ticket:
             self._close()
 
     def failed(self, kind: Kind, *, now_s: float, rest_s: float | None = None, counts: bool = True) -> bool:
-        """The attempt failed. Return True when the target is in cooldown because of it.
+        """The attempt failed. Return True when the target is in cooldown now, because of it or already.
 
         `rest_s` is a Retry-After too long to wait for: the target rests at once. `counts=False` is for a failure
         that says nothing about the target, such as a pooled connection that had gone stale.
         """
         self._kind = kind
         health = self._health
-        if rest_s is not None:
-            return self._open(now_s + min(rest_s, MAX_REST_S))
-        if kind in CLIENT_FAULTS or not counts:
-            if self._probe and counts:
+        if kind in CLIENT_FAULTS and counts:
+            if self._probe:
                 self._close()
-            return False
-        if self._probe:
-            return self._open(now_s + self._cooldown.for_s)
-        health.failures.append(now_s)
-        while health.failures[0] <= now_s - self._cooldown.within_s:
-            health.failures.popleft()
-        if len(health.failures) >= self._cooldown.failures:
-            return self._open(now_s + self._cooldown.for_s)
-        return False
+        elif rest_s is not None:
+            self._open(now_s + min(rest_s, MAX_REST_S))
+        elif counts and self._probe:
+            self._open(now_s + self._cooldown.for_s)
+        elif counts:
+            health.failures.append(now_s)
+            while health.failures[0] <= now_s - self._cooldown.within_s:
+                health.failures.popleft()
+            if len(health.failures) >= self._cooldown.failures:
+                self._open(now_s + self._cooldown.for_s)
+        return health.open_until_s is not None and health.open_until_s > now_s
 
     def done(self) -> None:
         """The attempt is over, also when it was cancelled: then it says nothing about the target."""
@@ -144,21 +148,25 @@ class Ticket:
         health.in_flight -= 1
         if self._kind is not None:
             health.attempts[str(self._kind)] += 1
-        if self._probe:
-            health.probing = False
+        self._end_probe()
 
-    def _open(self, until_s: float) -> bool:
+    def _open(self, until_s: float) -> None:
         health = self._health
         health.open_until_s = max(until_s, health.open_until_s or 0.0)
         health.failures.clear()
         self._state._resting.add(self._identity)
-        return True
+        self._end_probe()
 
     def _close(self) -> None:
         self._health.open_until_s = None
         self._health.failures.clear()
-        self._health.probing = False
         self._state._resting.discard(self._identity)
+        self._end_probe()
+
+    def _end_probe(self) -> None:
+        """The probe is decided: what happens to this attempt later is no other probe's business."""
+        if self._probe:
+            self._probe = self._health.probing = False
 
 
 class _Health:
@@ -185,15 +193,17 @@ class _Health:
         self.tries = 0
         self.retries = 0
 
-    def count_attempt(self, now_s: float, *, retry: bool) -> None:
+    def count_try(self, now_s: float) -> None:
+        self._turn_window(now_s)
+        self.tries += 1
+
+    def take_retry(self, now_s: float) -> bool:
+        self._turn_window(now_s)
+        if self.retries >= max(BUDGET_FLOOR, BUDGET_SHARE * self.tries):
+            return False
+        self.retries += 1
+        return True
+
+    def _turn_window(self, now_s: float) -> None:
         if now_s - self.window_s >= BUDGET_WINDOW_S:
             self.window_s, self.tries, self.retries = now_s, 0, 0
-        if retry:
-            self.retries += 1
-        else:
-            self.tries += 1
-
-    def may_retry(self, now_s: float) -> bool:
-        if now_s - self.window_s >= BUDGET_WINDOW_S:
-            return True
-        return self.retries < max(BUDGET_FLOOR, BUDGET_SHARE * self.tries)

@@ -119,6 +119,8 @@ class LiteLLMChunks:
         received = getattr(self._stream, "received_finish_reason", "unknown")
         if finished and received is None and getattr(self._stream, "intermittent_finish_reason", None) is None:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
+        if self._tap is not None and self._tap.reasons and not self._tap.reasons.keys() >= set(finished):
+            raise UpstreamError(Kind.BAD_RESPONSE, status=200)
 
     def _unfinished(self) -> Iterator[JsonObject]:
         """Yield what LiteLLM leaves out: the finish reasons of the second and further choices."""

@@ -23,11 +23,13 @@ from yarl import URL
 from gateway import __version__, sse
 from gateway.encoding import decode_json, encode_json
 from gateway.errors import UpstreamError, classify, error_code, error_object, retry_after_s
-from gateway.types import Call, Chunk, ChunkStream, Json, JsonObject, Kind, Operation, Reply
+from gateway.types import Call, Chunk, ChunkStream, Json, JsonObject, Kind, Operation, Reply, Secret
 
 MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
 """A plain answer that is longer is a `bad_response`."""
 MAX_ERROR_BYTES: Final = 64 * 1024
+ERROR_BODY_S: Final = 1.0
+"""How long the body of an error may take: the status tells the kind without it."""
 """A longer error body is not read: the status alone says what went wrong."""
 END_GRACE_S: Final = 0.1
 """How long after `[DONE]` the response may take to end; one that takes longer costs its connection."""
@@ -119,7 +121,7 @@ class RelayAdapter:
         if 200 <= response.status < 300 and response.status not in _NO_BODY:
             return response
         try:
-            raise await _refusal(response)
+            raise await _refusal(response, endpoint.api_key.read())
         finally:
             response.close()
 
@@ -245,14 +247,17 @@ def _no_response(error: Exception, connection: _Connection) -> UpstreamError:
     return UpstreamError(Kind.CONNECTION, reused_connection=connection.reused)
 
 
-async def _refusal(response: aiohttp.ClientResponse) -> UpstreamError:
-    """Return the failure that a response of no good status stands for."""
+async def _refusal(response: aiohttp.ClientResponse, key: Secret | None) -> UpstreamError:
+    """Return the failure that a response of no good status stands for. Its body shows no `key`."""
     status = response.status
     if status < 400:
         return UpstreamError(Kind.BAD_RESPONSE, status=status)
     raw: bytes | None = None
-    with suppress(UpstreamError):
-        raw = await _read(response, limit=MAX_ERROR_BYTES)
+    with suppress(UpstreamError, TimeoutError):
+        async with asyncio.timeout(ERROR_BODY_S):
+            raw = await _read(response, limit=MAX_ERROR_BYTES)
+    if raw is not None and key is not None:
+        raw = raw.replace(key.reveal().encode(), b"***")
     body = _parse(raw)
     if isinstance(body, list) and len(body) == 1:
         # Google's OpenAI-wire endpoint wraps its errors in a list.

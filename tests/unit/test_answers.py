@@ -88,6 +88,12 @@ def test_an_index_that_is_no_number_is_the_first_choice(index: object) -> None:
     assert judge.is_whole
 
 
+def test_choices_that_are_no_list_are_no_answer() -> None:
+    with pytest.raises(UpstreamError) as broken:
+        StreamJudge().see({"choices": "what"})
+    assert broken.value.kind == Kind.BAD_RESPONSE
+
+
 def test_usage_is_taken_from_whichever_event_has_it() -> None:
     judge = StreamJudge()
     judge.see({"choices": [], "usage": {"total_tokens": 3}})

@@ -155,6 +155,22 @@ def test_a_resting_target_is_the_last_resort_after_the_others_failed() -> None:
     assert next_step(plan(), outcomes, now_s=0.0, resting={0: 9.0}) == Try(0, last_resort=True)
 
 
+def test_a_target_that_recovered_meanwhile_is_tried_before_the_call_gives_up() -> None:
+    """It was passed over while it was in cooldown; the attempt on the other target took longer than that."""
+    assert next_step(plan(), [failed(1, Kind.TIMEOUT)], now_s=9.0, resting=NOTHING) == Try(0)
+
+
+def test_a_target_that_went_into_cooldown_meanwhile_is_not_retried() -> None:
+    outcomes = [failed(0, Kind.RATE_LIMIT, retry_after_s=1.0)]
+    assert next_step(plan(), outcomes, now_s=1.0, resting={0: 20.0}) == Try(1)
+
+
+@pytest.mark.parametrize("asked_s", [0.0, 0.1])
+def test_a_short_retry_after_is_no_shorter_than_the_backoff(asked_s: float) -> None:
+    outcomes = [failed(0, Kind.RATE_LIMIT, retry_after_s=asked_s)]
+    assert next_step(plan(), outcomes, now_s=0.0, resting=NOTHING) == Wait(0.25)
+
+
 def test_the_steps_own_kinds_win_over_the_table() -> None:
     own = plan(step(retries=1, retry_on=frozenset({Kind.TIMEOUT}), fallback_on=frozenset()), step("mock/b"))
     assert next_step(own, [failed(0, Kind.TIMEOUT)], now_s=9.0, resting=NOTHING) == Try(0, retry=True)

@@ -380,3 +380,27 @@ async def test_who_is_being_waited_for_is_told_when_the_client_leaves(bench: Ben
         call.cancel()
     assert bench.report.calling is not None
     assert bench.report.calling.name == "up/a"
+
+
+async def test_a_burst_of_failures_is_not_multiplied_by_its_retries(bench: Bench) -> None:
+    bench.upstream.script("a", status=503)
+    step = bench.step("a", retries=3)
+    calls = (bench.complete(step) for _ in range(60))
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(result, UpstreamFailed) for result in results)
+    assert len(bench.upstream.calls) <= 60 + 12
+
+
+async def test_an_error_status_keeps_its_kind_when_its_body_stalls(bench: Bench) -> None:
+    bench.upstream.script("a", status=429, retry_after=30, body={"error": {"message": "slow down"}}, stall_after=5)
+    with pytest.raises(UpstreamFailed) as failed:
+        await bench.complete(bench.step("a"), deadline_s=5)
+    assert (failed.value.status, failed.value.headers) == (429, {"retry-after": "30"})
+
+
+async def test_who_refused_is_told(bench: Bench) -> None:
+    bench.upstream.script("a", status=400)
+    with pytest.raises(UpstreamRefused):
+        await bench.complete(bench.step("a"))
+    assert bench.report.target is not None
+    assert bench.report.target.name == "up/a"

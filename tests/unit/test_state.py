@@ -117,21 +117,48 @@ def test_a_success_that_began_before_the_cooldown_does_not_close_it() -> None:
 
 def test_retries_are_kept_to_a_share_of_the_attempts_and_the_window_passes() -> None:
     state = State()
-    for _ in range(BUDGET_FLOOR):
-        assert state.may_retry(target(), now_s=1.0)
-        state.begin(target(), now_s=1.0, retry=True).done()
-    assert not state.may_retry(target(), now_s=1.0)
-    assert state.may_retry(target(), now_s=1.0 + BUDGET_WINDOW_S + 1)
+    state.begin(target(), now_s=1.0).done()
+    assert [state.take_retry(target(), now_s=1.0) for _ in range(BUDGET_FLOOR + 1)] == [True] * BUDGET_FLOOR + [False]
+    assert state.take_retry(target(), now_s=1.0 + BUDGET_WINDOW_S + 1)
 
 
 def test_many_attempts_allow_more_retries_than_the_floor() -> None:
     state = State()
     for _ in range(100):
         state.begin(target(), now_s=20.0).done()
-    for _ in range(20):
-        assert state.may_retry(target(), now_s=20.0)
-        state.begin(target(), now_s=20.0, retry=True).done()
-    assert not state.may_retry(target(), now_s=20.0)
+    assert sum(state.take_retry(target(), now_s=20.0) for _ in range(50)) == 20
+
+
+@pytest.mark.parametrize("kind", sorted(CLIENT_FAULTS))
+def test_the_clients_own_fault_opens_nothing_whatever_its_retry_after(kind: Kind) -> None:
+    state = State()
+    ticket = state.begin(target(), now_s=0.0)
+    assert not ticket.failed(kind, now_s=0.0, rest_s=3600.0)
+    ticket.done()
+    assert state.resting([target()], now_s=0.0) == {}
+
+
+def test_a_failure_while_the_cooldown_is_open_is_told_so() -> None:
+    state = State()
+    late = state.begin(target(), now_s=0.0)
+    fail(state, at=0.0)
+    fail(state, at=0.0)
+    assert late.failed(Kind.SERVER_ERROR, now_s=1.0)
+    late.done()
+
+
+def test_a_probe_that_is_decided_says_nothing_of_the_next_one() -> None:
+    state = State()
+    fail(state, at=0.0)
+    fail(state, at=0.0)
+    stream = state.begin(target(), now_s=6.0)
+    stream.answered()
+    fail(state, at=7.0)
+    fail(state, at=7.0)
+    probe = state.begin(target(), now_s=13.0)
+    stream.done()
+    assert state.resting([target()], now_s=13.0) == {0: 13.0}
+    probe.done()
 
 
 def test_the_snapshot_counts_attempts_by_kind_and_what_is_in_flight() -> None:
