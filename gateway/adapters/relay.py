@@ -3,46 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
-import ipaddress
-import math
 import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from types import SimpleNamespace
 from typing import Final
-from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
 from yarl import URL
 
 from gateway import __version__, sse
+from gateway.adapters import http1
 from gateway.encoding import decode_json, encode_json
 from gateway.errors import UpstreamError, classify, error_code, error_object, retry_after_s
-from gateway.types import Call, Chunk, ChunkStream, Json, JsonObject, Kind, Operation, Reply, Secret
+from gateway.types import Call, Chunk, ChunkStream, Endpoint, Json, JsonObject, Kind, Operation, Reply, Secret
 
 MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
 """A plain answer that is longer is a `bad_response`."""
 MAX_ERROR_BYTES: Final = 64 * 1024
+"""A longer error body is not read: the status alone says what went wrong."""
 ERROR_BODY_S: Final = 1.0
 """How long the body of an error may take: the status tells the kind without it."""
-"""A longer error body is not read: the status alone says what went wrong."""
 END_GRACE_S: Final = 0.1
 """How long after `[DONE]` the response may take to end; one that takes longer costs its connection."""
 
 _PATHS: Final[Mapping[Operation, str]] = {"chat": "/chat/completions", "embeddings": "/embeddings"}
-_LARGE_BODY_BYTES: Final = 1024 * 1024
-_IDLE_CONNECTION_S: Final = 30.0
-_MAX_HEADER_BYTES: Final = 32 * 1024
 _USER_AGENT: Final = f"routes-gateway/{__version__}"
 _FRAMING_HEADERS: Final = frozenset(
-    {"accept-encoding", "connection", "content-encoding", "content-length", "content-type", "host", "transfer-encoding"}
+    {
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
 )
 """What the file's `headers` cannot set: they say how this very body is sent."""
+_MAX_HEADS: Final = 256
 _NOT_STREAMS: Final = frozenset({"application/json", "application/problem+json", "text/html"})
 _PROXY_REFUSED: Final = 407
 _NO_BODY: Final = frozenset({204, 205})
@@ -54,7 +60,8 @@ class RelayAdapter:
     def __init__(self, *, max_reply_bytes: int = MAX_REPLY_BYTES, end_grace_s: float = END_GRACE_S) -> None:
         self._max_reply_bytes = max_reply_bytes
         self._end_grace_s = end_grace_s
-        self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
+        self._clients: dict[asyncio.AbstractEventLoop, http1.Http1Client] = {}
+        self._heads: dict[tuple[int, bool, Operation], _Head] = {}
 
     async def prepare(self) -> None:
         """There is nothing to make ready."""
@@ -64,10 +71,7 @@ class RelayAdapter:
         try:
             async with asyncio.timeout_at(deadline):
                 response = await self._open(call, stream=False)
-                try:
-                    raw = await _read(response, limit=self._max_reply_bytes)
-                finally:
-                    response.close()
+                raw = await _read(response, limit=self._max_reply_bytes)
         except TimeoutError:
             raise UpstreamError(Kind.TIMEOUT) from None
         data = _parse(raw)
@@ -80,7 +84,7 @@ class RelayAdapter:
         try:
             async with asyncio.timeout_at(deadline):
                 response = await self._open(call, stream=True)
-                if response.content_type in _NOT_STREAMS:
+                if _content_type(response) in _NOT_STREAMS:
                     await _refuse_plain(response)
         except TimeoutError:
             raise UpstreamError(Kind.TIMEOUT) from None
@@ -90,127 +94,114 @@ class RelayAdapter:
 
     async def close(self) -> None:
         """Close all connections."""
-        while self._sessions:
-            _, session = self._sessions.popitem()
-            await session.close()
+        while self._clients:
+            loop, client = self._clients.popitem()
+            if not loop.is_closed():
+                await client.close()
 
-    async def _open(self, call: Call, *, stream: bool) -> aiohttp.ClientResponse:
+    async def _open(self, call: Call, *, stream: bool) -> http1.Response:
         """Send the request; return the response, its body unread, when its status is good."""
-        endpoint = call.target.endpoint
-        if endpoint.base_url is None:
-            raise TypeError(f"{endpoint!r} is relayed and has no base URL")
-        route = _route(endpoint.base_url)
-        headers = {**route.headers, **_request_headers(call, stream=stream)}
+        head = self._head(call, stream=stream)
         body = _request_body(call, stream=stream)
-        session = await self._session()
-        connection = _Connection()
         try:
-            response = await session.post(
-                route.base_url + _PATHS[call.operation],
-                # aiohttp warns about large bytes; a file of them it sends piece by piece.
-                data=io.BytesIO(body) if len(body) > _LARGE_BODY_BYTES else body,
-                headers=headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(connect=call.limits.connect_s, ceil_threshold=math.inf),
-                proxy=route.proxy,
-                proxy_headers=route.proxy_headers,
-                trace_request_ctx=connection,
+            response = await self._client().request(
+                head.origin, head.with_headers(call.headers), body, connect_s=call.limits.connect_s
             )
-        except (aiohttp.ClientError, OSError) as error:
-            raise _no_response(error, connection) from error
+        except http1.Http1Error as error:
+            raise _no_response(error) from error
         if 200 <= response.status < 300 and response.status not in _NO_BODY:
             return response
         try:
-            raise await _refusal(response, endpoint.api_key.read())
+            raise await _refusal(response, head.key)
         finally:
             response.close()
 
-    async def _session(self) -> aiohttp.ClientSession:
-        """Return the running loop's session. A program may run one loop after the other."""
+    def _client(self) -> http1.Http1Client:
+        """Return the running loop's client. A program may run one loop after the other."""
         loop = asyncio.get_running_loop()
-        session = self._sessions.get(loop)
-        if session is None:
-            for dead in [known for known in self._sessions if known.is_closed()]:
-                await self._sessions.pop(dead).close()
-            session = self._sessions[loop] = _new_session()
-        return session
+        client = self._clients.get(loop)
+        if client is None:
+            for dead in [known for known in self._clients if known.is_closed()]:
+                del self._clients[dead]
+            client = self._clients[loop] = http1.Http1Client()
+        return client
+
+    def _head(self, call: Call, *, stream: bool) -> _Head:
+        """Return what is the same in each request to an endpoint; made anew when its key has changed."""
+        endpoint = call.target.endpoint
+        key = endpoint.api_key.read()
+        if key is None and endpoint.key_required:
+            raise UpstreamError(Kind.AUTH)
+        name = (id(endpoint), stream, call.operation)
+        head = self._heads.get(name)
+        if head is None or head.endpoint is not endpoint or head.key is not key:
+            if len(self._heads) >= _MAX_HEADS:
+                self._heads.clear()
+            head = self._heads[name] = _Head(endpoint, key, call.operation, stream=stream)
+        return head
 
 
-class _Connection:
-    """What is known of the connection that one request went over."""
+class _Head:
+    """The request line and the headers that an endpoint gets with each request of one sort."""
 
-    reused = False
+    __slots__ = ("_fields", "_line", "_wire", "endpoint", "key", "origin")
 
+    def __init__(self, endpoint: Endpoint, key: Secret | None, operation: Operation, *, stream: bool) -> None:
+        if endpoint.base_url is None:
+            raise TypeError(f"{endpoint!r} is relayed and has no base URL")
+        route = _route(endpoint.base_url)
+        self.endpoint = endpoint
+        self.key = key
+        self.origin = route.origin
+        self._line = route.target(_PATHS[operation])
+        self._fields = {**route.headers, **_request_headers(endpoint, key, stream=stream)}
+        self._wire = http1.request_head("POST", self._line, self._fields)
 
-async def _note_reuse(
-    _session: aiohttp.ClientSession, context: SimpleNamespace, _params: aiohttp.TraceConnectionReuseconnParams
-) -> None:
-    context.trace_request_ctx.reused = True
-
-
-def _new_session() -> aiohttp.ClientSession:
-    # Without trust_env: it would add credentials of ~/.netrc, and two thread hops, to each call.
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_reuseconn.append(_note_reuse)
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_CONNECTION_S),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(),
-        trace_configs=[trace],
-        max_line_size=_MAX_HEADER_BYTES,
-        max_field_size=_MAX_HEADER_BYTES,
-    )
+    def with_headers(self, headers: Mapping[str, str]) -> bytes:
+        """Return the head of one request, its own headers included; they win over the endpoint's."""
+        if not headers:
+            return self._wire
+        if self._fields.keys().isdisjoint(headers):
+            return self._wire + http1.header_lines(headers)
+        return http1.request_head("POST", self._line, {**self._fields, **headers})
 
 
 @dataclass(frozen=True, slots=True)
 class _Route:
     """How to get to a base URL."""
 
-    base_url: str
+    url: URL
     """Without user information."""
+    origin: http1.Origin
     headers: Mapping[str, str]
-    """Credentials, from the URL's user information and, in plain HTTP, for the proxy."""
-    proxy: URL | None
-    proxy_headers: Mapping[str, str] | None
-    """Sent with a CONNECT alone."""
+    """The host; credentials, from the URL's user information and, in plain HTTP, for the proxy."""
+
+    @property
+    def proxy(self) -> http1.Proxy | None:
+        """The environment's, for this URL."""
+        return self.origin.proxy
+
+    def target(self, path: str) -> str:
+        """Return the request target of an operation: with the whole URL where a proxy has to read it."""
+        url = URL(f"{self.url}{path}")
+        return str(url) if self.proxy is not None and url.scheme == "http" else url.raw_path_qs
 
 
 @lru_cache(maxsize=1024)
 def _route(base_url: str) -> _Route:
-    """Read HTTPS_PROXY, HTTP_PROXY and NO_PROXY for a URL, once. Nothing on the loopback goes through a proxy."""
+    """Read the environment's proxies for a URL, once. Nothing on the loopback goes through a proxy."""
     url = URL(base_url)
-    headers = _credentials("authorization", url)
-    host = url.host or ""
-    named = getproxies().get(url.scheme)
-    if named is None or _is_loopback(host) or proxy_bypass(host):
-        return _Route(str(url.with_user(None)), headers, None, None)
-    proxy = URL(named)
-    proxy_headers = _credentials("proxy-authorization", proxy)
-    if url.scheme == "http":
-        headers |= proxy_headers
-    return _Route(str(url.with_user(None)), headers, proxy.with_user(None), proxy_headers)
+    origin = http1.origin_of(url)
+    headers = {"host": url.host_port_subcomponent or ""}
+    if (credentials := http1.basic_credentials(url)) is not None:
+        headers["authorization"] = credentials
+    if url.scheme == "http" and origin.proxy is not None and origin.proxy.authorization is not None:
+        headers["proxy-authorization"] = origin.proxy.authorization
+    return _Route(url.with_user(None).with_fragment(None), origin, headers)
 
 
-def _credentials(name: str, url: URL) -> dict[str, str]:
-    if url.user is None:
-        return {}
-    pair = f"{url.user}:{url.password or ''}"
-    return {name: f"Basic {base64.b64encode(pair.encode()).decode()}"}
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _request_headers(call: Call, *, stream: bool) -> dict[str, str]:
+def _request_headers(endpoint: Endpoint, key: Secret | None, *, stream: bool) -> dict[str, str]:
     """Return the headers, lower case. The file's own win over ours, the key's included, except for the framing."""
-    endpoint = call.target.endpoint
-    key = endpoint.api_key.read()
-    if key is None and endpoint.key_required:
-        raise UpstreamError(Kind.AUTH)
     headers = {
         "accept": "text/event-stream" if stream else "application/json",
         "user-agent": _USER_AGENT,
@@ -222,7 +213,6 @@ def _request_headers(call: Call, *, stream: bool) -> dict[str, str]:
     for name, value in endpoint.headers.items():
         if (lower := name.lower()) not in _FRAMING_HEADERS:
             headers[lower] = value
-    headers.update(call.headers)
     return headers
 
 
@@ -238,16 +228,20 @@ def _request_body(call: Call, *, stream: bool) -> bytes:
     return encode_json(body)
 
 
-def _no_response(error: Exception, connection: _Connection) -> UpstreamError:
+def _no_response(error: http1.Http1Error) -> UpstreamError:
     """Name the failure of a call that got no response headers."""
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return UpstreamError(Kind.TIMEOUT)
-    if isinstance(error, aiohttp.ClientResponseError) and not isinstance(error, aiohttp.ClientHttpProxyError):
-        return UpstreamError(Kind.BAD_RESPONSE)
-    return UpstreamError(Kind.CONNECTION, reused_connection=connection.reused)
+    match error:
+        case http1.ConnectTimeout():
+            return UpstreamError(Kind.TIMEOUT)
+        case http1.ProtocolError():
+            return UpstreamError(Kind.BAD_RESPONSE)
+        case http1.Disconnected():
+            return UpstreamError(Kind.CONNECTION, reused_connection=error.reused)
+        case _:
+            return UpstreamError(Kind.CONNECTION)
 
 
-async def _refusal(response: aiohttp.ClientResponse, key: Secret | None) -> UpstreamError:
+async def _refusal(response: http1.Response, key: Secret | None) -> UpstreamError:
     """Return the failure that a response of no good status stands for. Its body shows no `key`."""
     status = response.status
     if status < 400:
@@ -274,12 +268,9 @@ async def _refusal(response: aiohttp.ClientResponse, key: Secret | None) -> Upst
     )
 
 
-async def _refuse_plain(response: aiohttp.ClientResponse) -> None:
+async def _refuse_plain(response: http1.Response) -> None:
     """Raise what a plain body means where a stream was asked for: the error it holds, or no answer at all."""
-    try:
-        raw = await _read(response, limit=MAX_ERROR_BYTES)
-    finally:
-        response.close()
+    raw = await _read(response, limit=MAX_ERROR_BYTES)
     body = _parse(raw)
     error = error_object(body)
     if error is None:
@@ -294,19 +285,18 @@ async def _refuse_plain(response: aiohttp.ClientResponse) -> None:
     )
 
 
-async def _read(response: aiohttp.ClientResponse, *, limit: int) -> bytes:
+async def _read(response: http1.Response, *, limit: int) -> bytes:
     """Return a whole body. Raises UpstreamError when it breaks off or is longer than `limit`."""
-    parts: list[bytes] = []
-    size = 0
     try:
-        while part := await response.content.readany():
-            parts.append(part)
-            size += len(part)
-            if size > limit:
-                raise UpstreamError(Kind.BAD_RESPONSE, status=response.status)
-    except (aiohttp.ClientError, OSError) as error:
+        return await response.read(limit)
+    except http1.Http1Error as error:
         raise UpstreamError(Kind.BAD_RESPONSE, status=response.status) from error
-    return b"".join(parts)
+    finally:
+        response.close()
+
+
+def _content_type(response: http1.Response) -> str:
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _parse(raw: bytes | None) -> Json:
@@ -318,10 +308,11 @@ def _parse(raw: bytes | None) -> Json:
 
 
 def _passed_back(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the response headers that may go back to the client, lower case."""
-    lower = ((name.lower(), value) for name, value in headers.items())
+    """Return the response headers that may go back to the client."""
     return {
-        name: value for name, value in lower if name == "retry-after" or name.startswith(("x-ratelimit-", "openai-"))
+        name: value
+        for name, value in headers.items()
+        if name == "retry-after" or name.startswith(("x-ratelimit-", "openai-"))
     }
 
 
@@ -330,7 +321,7 @@ class _Events:
 
     __slots__ = ("_end_grace_s", "_events", "_over", "_response", "_splitter")
 
-    def __init__(self, response: aiohttp.ClientResponse, *, end_grace_s: float) -> None:
+    def __init__(self, response: http1.Response, *, end_grace_s: float) -> None:
         self._response = response
         self._end_grace_s = end_grace_s
         self._splitter = sse.Splitter()
@@ -362,7 +353,7 @@ class _Events:
         """Take in what has come; at the end of the response the last event too, with a blank line if it had none."""
         received = False
         try:
-            data = await self._response.content.readany()
+            data = await self._response.readany()
             if data:
                 self._events.extend(self._splitter.feed(data))
             else:
@@ -371,7 +362,7 @@ class _Events:
                 if rest is not None:
                     self._events.append(rest + b"\n\n")
             received = True
-        except (aiohttp.ClientError, OSError, sse.EventTooLarge) as error:
+        except (http1.Http1Error, sse.EventTooLarge) as error:
             raise UpstreamError(Kind.BAD_RESPONSE, status=self._response.status) from error
         finally:
             if not received:
@@ -380,10 +371,13 @@ class _Events:
     async def _end(self) -> None:
         """After `[DONE]`: the response's own end gives the connection back, if it comes soon."""
         try:
-            with suppress(TimeoutError, aiohttp.ClientError, OSError):
-                async with asyncio.timeout(self._end_grace_s):
-                    while await self._response.content.readany():
-                        pass
+            with suppress(TimeoutError, http1.Http1Error):
+                if self._response.ended:
+                    await self._response.readany()
+                else:
+                    async with asyncio.timeout(self._end_grace_s):
+                        while await self._response.readany():
+                            pass
         finally:
             self._close()
 

@@ -1,0 +1,206 @@
+"""The response of the HTTP/1.1 client: what has come of it, and the one reader that waits for more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from gateway.adapters.http1_decoding import Decoder, Undecodable, decoder_for
+from gateway.adapters.http1_errors import BodyTooLarge, Http1Error, ProtocolError, ReadError
+from gateway.types import EMPTY
+
+_REFUSED: Final = 400
+
+
+class Source(Protocol):
+    """The connection as its response sees it."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+    def go_on_reading(self) -> None:
+        """The reader has taken what was there."""
+
+    def give_back(self, headers: Mapping[str, str]) -> None:
+        """The reader found the response whole."""
+
+
+class Response:
+    """A response whose headers are there. Whoever holds it reads it to its end or closes it; there is one reader.
+
+    Once its last byte is in, the connection is given back, read or not; where the body has a content coding, once that
+    has proved sound. A cancelled read closes the connection. Once closed, it cannot be read.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_decoder",
+        "_error",
+        "_parts",
+        "_waiter",
+        "ended",
+        "headers",
+        "status",
+        "waiting_bytes",
+    )
+
+    def __init__(self, connection: Source) -> None:
+        self.status = 0
+        self.headers: Mapping[str, str] = EMPTY
+        """Lower-case names; fields that came more than once are joined by a comma."""
+        self.ended = False
+        """The last byte of the body has arrived, though maybe it was not read yet."""
+        self.waiting_bytes = 0
+        """What has come and was not read yet, content coding not undone."""
+        self._connection: Source | None = connection
+        self._decoder: Decoder | Undecodable | None = None
+        self._error: Http1Error | None = None
+        self._parts: list[bytes] = []
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def readany(self) -> bytes:
+        """Return what has come, content coding undone, waiting if there is nothing; empty at the end of the body.
+
+        Raises ProtocolError or ReadError, once all that came before the break was returned.
+        """
+        while True:
+            decoder = self._decoder
+            if self._parts or (decoder is not None and decoder.pending):
+                if decoder is not None and decoder.pending:
+                    await self._let_others_run()
+                data = self._decoded(decoder) if decoder is not None else self._take()
+                if data:
+                    return data
+            elif self._error is not None:
+                raise self._error
+            elif self.ended:
+                if decoder is not None:
+                    self._finish(decoder)
+                return b""
+            else:
+                await self._wait()
+
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body. Raises BodyTooLarge, and closes, when it is longer than `limit`."""
+        parts: list[bytes] = []
+        size = 0
+        while part := await self.readany():
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                self.close()
+                raise BodyTooLarge(f"the body is longer than {limit} bytes")
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        """Leave the response: unless it has ended, its connection is closed at once. Safe to call twice."""
+        self._parts.clear()
+        self._decoder = None
+        if self._error is None:
+            self._error = ReadError("the response was closed")
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.abort()
+        self.wake()
+
+    # What the client calls
+
+    async def wait_for_headers(self) -> None:
+        """Return once the status is there. Raises Disconnected or ProtocolError."""
+        while not self.status and self._error is None:
+            await self._wait()
+        # A refusal's status says what went wrong, however broken its body may be.
+        if self._error is not None and (
+            not self.status or (isinstance(self._error, ProtocolError) and self.status < _REFUSED)
+        ):
+            self.close()
+            raise self._error
+
+    # What the connection calls
+
+    def begin(self, status: int, headers: Mapping[str, str]) -> None:
+        """The headers are there."""
+        self.status = status
+        self.headers = headers
+        coding = headers.get("content-encoding")
+        if coding is not None:
+            self._decoder = decoder_for(coding)
+            if isinstance(self._decoder, Undecodable):
+                self.fail(ProtocolError("the response has a content coding that was not asked for"))
+
+    def take_in(self, body: bytes) -> None:
+        """Keep a piece of the body."""
+        self._parts.append(body)
+        self.waiting_bytes += len(body)
+
+    def fail(self, error: Http1Error, cause: Exception | None = None) -> None:
+        """The response has broken; the first reason counts."""
+        if self._error is None and not self.ended:
+            error.__cause__ = cause
+            self._error = error
+
+    def leave(self, *, ended: bool = False) -> None:
+        """The connection has no more to do with the response; say whether it is whole."""
+        self._connection = None
+        self.ended = self.ended or ended
+        self.wake()
+
+    def holds(self, connection: Source) -> bool:
+        """Return whether the response keeps its connection, though it has ended, until it has proved sound."""
+        if self._decoder is None:
+            return False
+        self._connection = connection
+        return True
+
+    def wake(self) -> None:
+        """Let the reader look again."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # Private
+
+    async def _wait(self) -> None:
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            self.close()
+            raise
+
+    async def _let_others_run(self) -> None:
+        # What a few bytes decode to can be long, and nothing else would run meanwhile.
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.close()
+            raise
+
+    def _take(self) -> bytes:
+        parts = self._parts
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        self.waiting_bytes = 0
+        if self._connection is not None:
+            self._connection.go_on_reading()
+        return data
+
+    def _decoded(self, decoder: Decoder | Undecodable) -> bytes:
+        try:
+            return decoder.decode(b"" if decoder.pending else self._take())
+        except ReadError as error:
+            self._error = error
+            self.close()
+            raise
+
+    def _finish(self, decoder: Decoder | Undecodable) -> None:
+        try:
+            decoder.finish()
+        except ReadError as error:
+            self._error = error
+            self.close()
+            raise
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.give_back(self.headers)
