@@ -156,3 +156,9 @@ async def post(client: Http1Client, server: Server, body: bytes = b"{}", *, conn
     """Make a plain request."""
     head = request_head("POST", "/v1", {"host": f"127.0.0.1:{server.port}"})
     return await client.request(server.origin, head, body, connect_s=connect_s)
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    """Let the event loop run until something is so."""
+    while not reached():  # noqa: ASYNC110 - what a transport does, nobody tells
+        await asyncio.sleep(0)

@@ -154,7 +154,7 @@ class Connector:
                 transport.abort()
         return connection
 
-    async def _open(self, scheme: str, host: str, port: int, protocol: asyncio.Protocol) -> asyncio.Transport:
+    async def _open(self, scheme: str, host: str, port: int, protocol: Connection | _Tunnel) -> asyncio.Transport:
         context = await self._tls() if scheme == "https" else None
         try:
             sock = await start_connection(
@@ -172,6 +172,8 @@ class Connector:
             handed_over = True
         finally:
             if not handed_over:
+                # Cancelled late, uvloop leaves a transport open that nobody has.
+                protocol.abort()
                 sock.close()
         return transport
 
@@ -222,6 +224,7 @@ class _Tunnel(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._reply = bytearray()
         self._whole: asyncio.Future[None] = loop.create_future()
+        self._transport: asyncio.BaseTransport | None = None
 
     async def ask(self, transport: asyncio.Transport, origin: Origin) -> None:
         """Return when the tunnel stands. Raises ConnectionError."""
@@ -233,6 +236,14 @@ class _Tunnel(asyncio.Protocol):
         tunnelled = _CONNECT_REPLY.match(self._reply) and self._reply.find(b"\r\n\r\n") == len(self._reply) - 4
         if not tunnelled or transport.is_closing():
             raise ConnectionError("the proxy gave no tunnel")
+
+    def abort(self) -> None:
+        """Close at once."""
+        if isinstance(self._transport, asyncio.Transport):
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
 
     def data_received(self, data: bytes) -> None:
         self._reply += data

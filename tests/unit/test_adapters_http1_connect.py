@@ -27,8 +27,8 @@ from gateway.adapters.http1 import (
     origin_of,
     request_head,
 )
-from gateway.adapters.http1_connection import MAX_WAITING_BYTES
-from tests.raw_http import OK, Handler, Peer, answering, closing, serving, whole
+from gateway.adapters.http1_connection import MAX_WAITING_BYTES, Connection
+from tests.raw_http import OK, Handler, Peer, answering, closing, serving, until, whole
 
 LIMIT = 2**30
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
@@ -171,6 +171,30 @@ def test_only_http_urls_lead_somewhere(url: str) -> None:
         http1_connect.origin_of(URL(url))
 
 
+class Leaving(Http1Client):
+    """Cancels the request that a connection is for as soon as it stands."""
+
+    running: asyncio.Task[bytes]
+
+    def opened(self, connection: Connection) -> None:
+        super().opened(connection)
+        self.running.cancel()
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("secure", [False, True])
+async def test_cancelling_when_the_connection_just_stands_closes_it(server_tls: ssl.SSLContext, secure: bool) -> None:
+    async with serving(answering(whole(b"hi")), tls=server_tls if secure else None) as server:
+        client = Leaving()
+        async with asyncio.TaskGroup() as group:
+            client.running = group.create_task(ask(client, server.origin))
+        assert client.running.cancelled()
+        assert client._all == set()
+        await until(lambda: len(server.peers) == 1)
+        await server.peers[0].gone.wait()
+        await client.close()
+
+
 # TLS
 
 
@@ -272,9 +296,7 @@ async def test_an_unknown_certificate_is_no_connection_and_leaves_no_socket(
         for _ in range(10):
             with pytest.raises(ConnectError):
                 await ask(client, server.origin)
-        async with asyncio.timeout(5):
-            while len(os.listdir("/dev/fd")) > before:  # noqa: ASYNC110 - nobody tells when a socket is closed
-                await asyncio.sleep(0)
+        await until(lambda: len(os.listdir("/dev/fd")) <= before)
         assert (client._all, server.requests) == (set(), [])
 
 
@@ -297,8 +319,7 @@ async def test_long_bodies_pass_tls_both_ways(client: Http1Client, server_tls: s
 async def test_a_slow_reader_holds_a_tls_server_back(client: Http1Client, server_tls: ssl.SSLContext) -> None:
     async with serving(answering(whole(bytes(30_000_000))), tls=server_tls) as server:
         response = await client.request(server.origin, request_head("POST", "/v1", {"host": "h"}), b"{}", connect_s=5.0)
-        while response.waiting_bytes <= MAX_WAITING_BYTES:  # noqa: ASYNC110 - nobody tells when it has had enough
-            await asyncio.sleep(0)
+        await until(lambda: response.waiting_bytes > MAX_WAITING_BYTES)
         for _ in range(100):
             await asyncio.sleep(0)
         assert response.waiting_bytes <= 4 * MAX_WAITING_BYTES

@@ -19,7 +19,7 @@ from gateway.adapters.http1 import (
     ReadError,
     request_head,
 )
-from tests.raw_http import OK, Peer, answering, closing, post, serving, whole
+from tests.raw_http import OK, Peer, answering, closing, post, serving, until, whole
 
 LIMIT = 2**30
 NAME = "upstream.test"
@@ -121,8 +121,7 @@ async def test_a_connection_the_server_closes_is_forgotten(client: Http1Client) 
     async with serving(closing(whole(b"hi"))) as server:
         await ask(client, server.origin)
         await server.peers[0].gone.wait()
-        while client._all:  # noqa: ASYNC110 - the close is on its way
-            await asyncio.sleep(0)
+        await until(lambda: not client._all)
         assert client._idle_count == 0
 
 
