@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from typing import Final, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
@@ -15,6 +14,7 @@ from gateway.server.exchange import EXCHANGE
 from gateway.server.guards import Forbidden, is_neighbour
 from gateway.state import State
 from gateway.table import Route, RoutingTable
+from gateway.telemetry import timestamp
 from gateway.types import JsonObject, Problems
 
 _FLAGS: Final[Mapping[str, bool]] = {"": False, "0": False, "false": False, "1": True, "true": True}
@@ -92,11 +92,11 @@ class Admin:
                 "generation": table.generation,
                 "digest": table.digest,
                 "source": table.source,
-                "loaded_at": _time(table.loaded_at),
+                "loaded_at": timestamp(table.loaded_at),
                 "disk": {"digest": on_disk, "in_sync": on_disk == table.digest},
                 "last_reload": {
                     "ok": last.ok,
-                    "at": _time(last.at),
+                    "at": timestamp(last.at),
                     "digest": last.digest,
                     "problems": [problem.as_json() for problem in last.problems],
                 },
@@ -173,11 +173,3 @@ def _aliases(table: RoutingTable) -> dict[tuple[str, str, str], list[str]]:
         for identity in dict.fromkeys(step.target.identity for step in route.steps):
             named.setdefault(identity, []).append(route.alias)
     return named
-
-
-def _time(seconds: float) -> str | None:
-    return (
-        datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        if seconds
-        else None
-    )
