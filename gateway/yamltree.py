@@ -104,6 +104,7 @@ def _bounded(number: int) -> int | float:
     return number if -(2**63) <= number < 2**64 else math.inf
 
 
+_TOO_DEEP: Final = f"values are nested more than {MAX_DEPTH} levels deep"
 _NO_TAGS: Final = "tags are not supported; write the value without one"
 _WORDING: Final = (
     ("unexpected end of stream", "a quoted text is not closed"),
@@ -135,6 +136,8 @@ def _syntax_fault(text: str, error: yaml.YAMLError) -> tuple[Position, str, str]
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     position = (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
     said = str(getattr(error, "problem", None) or "")
+    if "nesting depth" in said:
+        return position, "too-deep", _TOO_DEEP
     context = str(getattr(error, "context", None) or "")
     if "scanning an a" in context:
         start = text[mark.index - 1 : mark.index] if mark is not None else ""
@@ -267,7 +270,7 @@ class _Reader:
         self._nodes += 1
         line, column = position = _start(event)
         if len(self._stack) >= MAX_DEPTH:
-            self._refuse(position, "too-deep", f"values are nested more than {MAX_DEPTH} levels deep")
+            self._refuse(position, "too-deep", _TOO_DEEP)
         if event.tag is not None:
             self._note(position, "yaml-tag", _NO_TAGS)
         node = Node(line, column, {} if is_map else [])
@@ -315,7 +318,7 @@ class _Reader:
         if self._repeated > min(_SPARE_REPEATS + _REPEATS_PER_VALUE * self._nodes, _MAX_REPEATS):
             self._refuse(position, "alias-bomb", "the aliases up to here would grow the file out of all proportion")
         if len(self._stack) + meant.height > MAX_DEPTH:
-            self._refuse(position, "too-deep", f"values are nested more than {MAX_DEPTH} levels deep")
+            self._refuse(position, "too-deep", _TOO_DEEP)
         if frame is not None and frame.is_map and frame.key is None:
             if isinstance(meant.value, str):
                 self._key(frame, meant.value, position, merge=False)

@@ -79,7 +79,7 @@ _WHAT_THEY_READ: Final = ("chunk", "raw_response", "response_object")
 """How these functions call a body, an event or a response that they were given."""
 
 _UNFIT_REQUEST: Final = (ValueError, TypeError, KeyError, IndexError)
-_LIBRARIES: Final = frozenset({"botocore", "httpx", "litellm", "openai", "pydantic"})
+_LIBRARIES: Final = frozenset({"botocore", "httpx", "httpx2", "litellm", "openai", "pydantic"})
 _STANDARD: Final = frozenset({"ast", "asyncio", "concurrent", "contextlib", "functools", "json", "re", "typing"})
 """Packages of the standard library that fail on behalf of who called them."""
 
@@ -151,7 +151,7 @@ def _root_module(error: BaseException) -> str:
 def _names(error: BaseException) -> Iterator[str]:
     """Yield the names of an exception's classes that are LiteLLM's, OpenAI's or httpx's own, most special first."""
     for kind in type(error).__mro__:
-        if kind.__module__.partition(".")[0] in {"litellm", "openai", "httpx"}:
+        if kind.__module__.partition(".")[0] in {"litellm", "openai", "httpx", "httpx2"}:
             yield kind.__name__
 
 

@@ -156,9 +156,12 @@ def _keep_to_the_host(module: Any) -> None:
 def _refuse_resending(module: Any) -> None:
     """Keep LiteLLM from sending a request again after its connection was reset: retries are the engine's."""
     handler: Any = getattr(module, "AsyncHTTPHandler", None)
-    if not hasattr(handler, "single_connection_post_request"):
+    # The second is its name since 1.110, where it is left for refused connections only.
+    names = ("single_connection_post_request", "single_connection_request")
+    name = next((name for name in names if hasattr(handler, name)), None)
+    if name is None:
         return
-    send_again = handler.single_connection_post_request
+    send_again = getattr(handler, name)
 
     async def refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
         error = sys.exception()
@@ -166,7 +169,7 @@ def _refuse_resending(module: Any) -> None:
             return await send_again(self, *args, **kwargs)
         raise error
 
-    handler.single_connection_post_request = refuse
+    setattr(handler, name, refuse)
 
 
 def _mute() -> None:

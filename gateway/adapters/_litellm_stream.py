@@ -166,12 +166,13 @@ def _beneath(raw: Any) -> list[Any]:
     """Return what LiteLLM's own closing forgets: the HTTP response under an iterator of its making.
 
     The iterator holds httpx's generator of lines. Closing that is not enough when it never ran, so the response is
-    taken from it.
+    taken from it. Newer releases leave the response with the iterator.
     """
     lines = getattr(raw, "streaming_response", None)
     frame = getattr(lines, "ag_frame", None)
     response = frame.f_locals.get("self") if frame is not None else None
-    return [part for part in (lines, response) if part is not None]
+    left = (getattr(raw, name, None) for name in ("http_response", "_response"))
+    return [part for part in (lines, response, *left) if part is not None]
 
 
 def _plain_response(raw: Any) -> Any:

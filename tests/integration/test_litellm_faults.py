@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import litellm
 import pytest
+from litellm.llms.custom_httpx import http_handler
 
 from gateway.adapters.litellm import LiteLLMAdapter
 from gateway.errors import UpstreamError
@@ -176,11 +177,12 @@ async def test_a_reset_before_the_headers_is_a_connection_failure_and_not_sent_a
 async def test_calls_of_others_in_the_process_keep_litellms_ways(
     adapter: LiteLLMAdapter, openai: ScriptedOpenAI
 ) -> None:
-    """LiteLLM itself sends a request again whose connection was reset."""
+    """LiteLLM itself sends a request again whose connection was reset; since 1.110 it does so no more."""
     openai.script("m", reset=True)
     with pytest.raises(litellm.exceptions.InternalServerError):
         await litellm.acompletion(model="groq/m", messages=[], api_base=openai.base_url, api_key="k", max_retries=0)
-    assert openai.calls == ["m", "m"]
+    resends = hasattr(http_handler.AsyncHTTPHandler, "single_connection_post_request")
+    assert openai.calls == (["m", "m"] if resends else ["m"])
 
 
 @pytest.mark.parametrize("kind", ["openai", "groq"])

@@ -30,12 +30,13 @@ def adapter() -> LiteLLMAdapter:
     return LiteLLMAdapter(own_process=False)
 
 
-def response(status: int, body: Any = None, **headers: str) -> httpx.Response:
+def response(status: int, body: Any = None, **headers: str) -> Any:
+    """Return a response of httpx, whatever the installed OpenAI SDK is typed with: newer ones have a fork of it."""
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.Response(status, json=body, headers=names, request=httpx.Request("POST", "http://127.0.0.1/"))
 
 
-REQUEST: Final = httpx.Request("POST", "http://127.0.0.1/")
+REQUEST: Final[Any] = httpx.Request("POST", "http://127.0.0.1/")
 WHOSE: Final[dict[str, Any]] = {"llm_provider": "openai", "model": "m"}
 
 
@@ -178,7 +179,7 @@ def test_a_body_that_was_never_read_is_not_waited_for() -> None:
         raise AssertionError
         yield b""
 
-    reply = httpx.Response(503, headers={"x": "y"}, content=never(), request=REQUEST)
+    reply: Any = httpx.Response(503, headers={"x": "y"}, content=never(), request=REQUEST)
     mapped = map_error(openai.APIStatusError("x", response=reply, body=None), opened=False)
     assert isinstance(mapped, UpstreamError)
     assert mapped.kind is Kind.OVERLOADED
