@@ -41,11 +41,11 @@ __all__ = ["SHAPE_CODES", "Judge", "dump", "schema", "seconds"]
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def schema() -> JsonObject:
-    """Return the JSON schema of a config file: package data in a wheel, `schemas/` in a checkout."""
-    package = files("gateway")
-    inside = package / "schemas" / "routes.schema.json"
-    found = inside if inside.is_file() else package / ".." / "schemas" / "routes.schema.json"
+def schema(name: str = "routes") -> JsonObject:
+    """Return a JSON schema, `routes` or `routes.test`: package data in a wheel, `schemas/` in a checkout."""
+    package, file = files("gateway"), f"{name}.schema.json"
+    inside = package / "schemas" / file
+    found = inside if inside.is_file() else package / ".." / "schemas" / file
     loaded: JsonObject = json.loads(found.read_text(encoding="utf-8"))
     return loaded
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from gateway.cli.scripted import Scripted, named
-from gateway.config import seconds
+from gateway.config import schema, seconds
 from gateway.shapes import inline, misfits
 from gateway.source import Document, in_file_order, parse
 from gateway.types import EMPTY, Json, JsonObject, Kind, Problem
@@ -68,20 +66,11 @@ class CaseFile:
     cases: tuple[Case, ...]
 
 
-def schema() -> JsonObject:
-    """Return the JSON schema of a file of cases: package data in a wheel, `schemas/` in a checkout."""
-    package = files("gateway")
-    inside = package / "schemas" / "routes.test.schema.json"
-    found = inside if inside.is_file() else package / ".." / "schemas" / "routes.test.schema.json"
-    loaded: JsonObject = json.loads(found.read_text(encoding="utf-8"))
-    return loaded
-
-
 @cache
 def _validator() -> Draft202012Validator:
     from jsonschema import Draft202012Validator
 
-    whole = schema()
+    whole = schema("routes.test")
     return Draft202012Validator(inline(whole, whole))
 
 

@@ -1,21 +1,52 @@
-"""`gateway schema`: the JSON schema of the config file, for editors and other tools."""
+"""`gateway schema`: the JSON schemas of our files, for editors and other tools."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from typing import Final
 
 from gateway.config import schema
+
+_SCHEMAS: Final = {"routes": "routes", "test": "routes.test"}
+"""By what they are asked for: the schemas' names."""
+
+_TEXT = """\
+Print the JSON schema (draft 2020-12) of the config file, or of a file of test cases. Editors complete and explain
+each key with it.
+"""
+
+_EPILOG = """\
+examples:
+  gateway schema > routes.schema.json
+  gateway schema test > routes.test.schema.json
+
+and then, as the first line of routes.yaml:
+  # yaml-language-server: $schema=routes.schema.json
+
+exit codes:
+  0  printed
+  2  wrong usage
+"""
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    text = "print the JSON schema of the config file"
-    parser = commands.add_parser("schema", help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
+    parser = commands.add_parser(
+        "schema",
+        help="print the JSON schema of the config file or of test cases",
+        description=_TEXT,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "name", choices=tuple(_SCHEMAS), nargs="?", default="routes", help="whose schema (default: routes)"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the schema."""
-    print(json.dumps(schema(), indent=2, ensure_ascii=False))
+    print(json.dumps(schema(_SCHEMAS[args.name]), indent=2, ensure_ascii=False))
     return 0

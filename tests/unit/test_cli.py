@@ -397,6 +397,11 @@ class TestSchema:
         assert main(["schema"]) == 0
         assert json.loads(capsys.readouterr().out) == schema()
 
+    @pytest.mark.parametrize(("name", "title"), [("routes", "routes.yaml"), ("test", "routes.test.yaml")])
+    def test_each_file_has_one(self, name: str, title: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["schema", name]) == 0
+        assert json.loads(capsys.readouterr().out)["title"] == title
+
 
 class TestCommandLine:
     @pytest.mark.parametrize(
@@ -408,6 +413,7 @@ class TestCommandLine:
             ["serve", "a", "b"],
             ["validate", "--format", "xml"],
             ["validate", "--conf", "a"],
+            ["schema", "tests"],
         ],
     )
     def test_wrong_usage_is_exit_2(self, argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:

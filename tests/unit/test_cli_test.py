@@ -23,7 +23,7 @@ import aiohttp
 import pytest
 from jsonschema import Draft202012Validator
 
-from gateway.cli import cases, main, virtual
+from gateway.cli import main, virtual
 from gateway.cli.cases import Case, read, scripted
 from gateway.cli.coverage import measure
 from gateway.cli.durations import shown
@@ -31,6 +31,7 @@ from gateway.cli.playing import play
 from gateway.cli.scripted import Script
 from gateway.cli.simulate import Observed, Simulator
 from gateway.compiler import Compiler
+from gateway.config import schema as schema_of
 from gateway.server.app import Gateway, ServeOptions, listening
 from gateway.table import Hook, Route, RoutingTable, Step
 from gateway.types import Endpoint, Json, JsonObject, Limits, Target
@@ -160,7 +161,7 @@ class TestReports:
         }
 
     def test_the_schema_is_sound_and_its_examples_hold(self) -> None:
-        schema = cases.schema()
+        schema = schema_of("routes.test")
         Draft202012Validator.check_schema(schema)
         for example in schema["examples"]:
             Draft202012Validator(schema).validate(example)

@@ -72,8 +72,9 @@ ROOTS: Final = {
     "embed": "adapters.litellm adapters.mock adapters.relay compiler provider reload state table",
     "server.app": "adapters.litellm adapters.mock adapters.relay compiler provider reload server.admin"
     " server.endpoints server.exchange server.guards state table",
-    "cli": "cli.explain cli.render cli.schema cli.serve cli.test cli.validate",
+    "cli": "cli.completion cli.explain cli.render cli.schema cli.serve cli.test cli.validate",
     "cli.cases": "cli.scripted config shapes source yamltree",
+    "cli.completion": "cli.settings yamltree",
     "cli.coverage": "cli.playing table",
     "cli.durations": "",
     "cli.expectations": "cli.cases cli.durations cli.simulate config yamltree",

@@ -1,0 +1,349 @@
+"""`gateway completion`: a script for bash, zsh or fish, made from the command line's own parsers."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gateway.cli.settings import config_path
+from gateway.errors import UsageError
+from gateway.yamltree import read_tree
+
+_TEXT = """\
+Print a script that completes commands, flags, their values, files and the names of aliases in a shell.
+"""
+
+_EPILOG = """\
+examples:
+  bash:  gateway completion bash > ~/.local/share/bash-completion/completions/gateway
+  zsh:   gateway completion zsh > ~/.zfunc/_gateway      (with `fpath+=~/.zfunc` before compinit in .zshrc)
+  fish:  gateway completion fish > ~/.config/fish/completions/gateway.fish
+
+For one session: source <(gateway completion bash)
+
+`aliases` prints the names that the config file declares, one a line: the scripts ask for them.
+
+exit codes:
+  0  printed
+  2  wrong usage, or a config file that cannot be read
+"""
+
+ALIASES: Final = "aliases"
+FILES: Final = "files"
+_FILE_WORDS: Final = frozenset({"FILE", "CONFIG", "PATH", "OLD", "NEW"})
+"""What a flag's or an argument's value is called in the help when it may be a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What may stand in a place of the command line."""
+
+    name: str
+    words: tuple[str, ...] = ()
+    source: str | None = None
+    """FILES or ALIASES, where the shell has to look."""
+    many: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag with its spellings."""
+
+    names: tuple[str, ...]
+    text: str
+    value: Value | None
+    many: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command."""
+
+    name: str
+    text: str
+    flags: tuple[Flag, ...]
+    arguments: tuple[Value, ...]
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "completion",
+        help="print a script that completes the command line in a shell",
+        description=_TEXT,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("shell", choices=("bash", "zsh", "fish", ALIASES), help="what to print")
+    parser.add_argument("--config", metavar="FILE", help="the config file for `aliases` [GATEWAY_CONFIG]")
+    parser.set_defaults(run=run, file=None, commands=commands)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a script, or the aliases' names."""
+    if args.shell == ALIASES:
+        print(*alias_names(config_path(args, os.environ)), sep="\n")
+        return 0
+    script = {"bash": bash, "zsh": zsh, "fish": fish}[args.shell]
+    print(script(describe(args.commands)))
+    return 0
+
+
+def alias_names(config: Path) -> list[str]:
+    """Return the names under `models` that a shell can complete, as far as the file can be read. Raises UsageError."""
+    try:
+        root, _ = read_tree(config.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as exc:
+        raise UsageError(f"cannot read {config}: {(getattr(exc, 'strerror', None) or str(exc)).lower()}") from None
+    models = root.value.get("models") if root is not None else None
+    names = models if isinstance(models, dict) else ()
+    return [name for name in names if name.isprintable() and not any(map(str.isspace, name))]
+
+
+def describe(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> list[Command]:
+    """Return the commands as their parsers know them."""
+    texts = {action.dest: action.help or "" for action in commands._choices_actions}
+    return [_command(name, texts[name], parser) for name, parser in commands.choices.items()]
+
+
+def _command(name: str, text: str, parser: argparse.ArgumentParser) -> Command:
+    flags, arguments = [], []
+    for action in parser._actions:
+        if not action.option_strings:
+            arguments.append(_value(action))
+            continue
+        # What follows the first sentence, and the variable in brackets, is for the help page.
+        says = (action.help or "").split(" [")[0].split(";")[0]
+        many = isinstance(action, argparse._AppendAction)
+        flags.append(Flag(tuple(action.option_strings), says, None if action.nargs == 0 else _value(action), many))
+    return Command(name, text, tuple(flags), tuple(arguments))
+
+
+def _value(action: argparse.Action) -> Value:
+    metavar = action.metavar if isinstance(action.metavar, str) else action.dest
+    source = FILES if metavar in _FILE_WORDS else ALIASES if metavar == "ALIAS" else None
+    return Value(metavar.lower(), tuple(map(str, action.choices or ())), source, action.nargs in ("*", "+"))
+
+
+_BASH: Final = """\
+# bash completion of gateway, for bash 3.2 and newer
+_gateway_offer() {
+    [[ $1 == "$cur"* ]] && COMPREPLY+=("${1#"$kept"}")
+}
+
+_gateway_words() {
+    local word
+    for word in "$@"; do _gateway_offer "$word"; done
+}
+
+_gateway_files() {
+    # readline completes and quotes the names itself; without compopt they are given as they are.
+    local name
+    compopt -o default 2>/dev/null || while IFS= read -r name; do _gateway_offer "$name"; done < <(compgen -f -- "$cur")
+}
+
+_gateway_aliases() {
+    # A name may hold what the shell would obey: it is never expanded, and quoted where it is put in.
+    local name
+    while IFS= read -r name; do
+        [[ $name == "$cur"* ]] && COMPREPLY+=("$(printf %q "${name#"$kept"}")")
+    done < <("${words[0]}" completion aliases ${config:+--config "$config"} 2>/dev/null)
+}
+
+_gateway() {
+    local line=${COMP_LINE:0:COMP_POINT} words word cur kept index config='' command='' flag='' at=0
+    read -ra words <<< "$line"
+    [[ $line == *[[:space:]] ]] && words+=('')
+    cur=${words[${#words[@]} - 1]}
+    COMPREPLY=()
+    for ((index = 1; index < ${#words[@]} - 1; index++)); do
+        word=${words[index]}
+        if [[ -n $flag ]]; then
+            [[ $flag == --config ]] && config=$word
+            flag=''
+        elif [[ $word == --config=* ]]; then
+            config=${word#*=}
+        elif [[ $word == -?* ]]; then
+            case $command:$word in
+@TAKING@) flag=$word ;;
+            esac
+        elif [[ -z $command ]]; then
+            command=$word
+        else
+            ((at++))
+        fi
+    done
+    if [[ -z $flag && $cur == --*=* ]]; then
+        flag=${cur%%=*} cur=${cur#*=}
+    fi
+    # readline puts an offer behind the last of its word breaks.
+    kept=${cur%"${cur##*[:=]}"}
+    if [[ -n $flag ]]; then
+        case $command:$flag in
+@VALUES@
+        esac
+    elif [[ $cur == -* ]]; then
+        case $command in
+@FLAGS@
+        esac
+    else
+        case $command:$at in
+@ARGUMENTS@
+        esac
+    fi
+}
+
+complete -F _gateway gateway"""
+
+
+def bash(commands: list[Command]) -> str:
+    """Return the script for bash."""
+    taking: list[str] = []
+    values: list[str] = []
+    flags = [_case("''", "_gateway_words --help --version")]
+    arguments = [_case(":*", f"_gateway_words {_words(command.name for command in commands)}")]
+    for command in commands:
+        name = command.name
+        flags.append(_case(name, f"_gateway_words {_words(name for flag in command.flags for name in flag.names)}"))
+        for flag in command.flags:
+            if flag.value is not None:
+                pattern = "|".join(f"{name}:{spelling}" for spelling in flag.names)
+                taking.append(pattern)
+                values.append(_case(pattern, _bash_value(flag.value)))
+        for index, value in enumerate(command.arguments):
+            arguments.append(_case(f"{name}:{'*' if value.many else index}", _bash_value(value)))
+    script = _BASH.replace("@TAKING@", " " * 12 + "|".join(taking))
+    for mark, cases in (("@VALUES@", values), ("@FLAGS@", flags), ("@ARGUMENTS@", arguments)):
+        script = script.replace(mark, "\n".join(cases))
+    return script
+
+
+def _case(pattern: str, doing: str) -> str:
+    return f"            {pattern}) {doing} ;;"
+
+
+def _bash_value(value: Value) -> str:
+    if value.source is not None:
+        return f"_gateway_{value.source}"
+    return f"_gateway_words {_words(value.words)}" if value.words else ":"
+
+
+_ZSH: Final = """\
+#compdef gateway
+_gateway_aliases() {
+    local -a config names
+    [[ -n ${opt_args[--config]} ]] && config=(--config "${(Q)opt_args[--config]}")
+    names=(${(f)"$(gateway completion aliases $config 2>/dev/null)"})
+    compadd -a names
+}
+
+_gateway() {
+    local curcontext=$curcontext state line
+    local -A opt_args
+    local -a commands
+    commands=(
+@COMMANDS@
+    )
+    _arguments -C '(- *)'{-h,--help}'[show the help]' '(- *)--version[show the version]' \\
+        '1: :->command' '*:: :->rest'
+    case $state in
+        command) _describe command commands ;;
+        rest)
+            case $words[1] in
+@CASES@
+            esac ;;
+    esac
+}
+
+if [[ $funcstack[1] == _gateway ]]; then _gateway "$@"; else compdef _gateway gateway; fi"""
+
+
+def zsh(commands: list[Command]) -> str:
+    """Return the script for zsh, to be sourced or to be put on its `fpath`."""
+    named = "\n".join(f"        {_quoted(f'{command.name}:{command.text}')}" for command in commands)
+    cases = []
+    for command in commands:
+        specs = [_zsh_flag(flag, name) for flag in command.flags for name in flag.names]
+        for index, value in enumerate(command.arguments, 1):
+            place = "*" if value.many else str(index)
+            specs.append(_quoted(f"{place}:{value.name}:{_zsh_value(value)}"))
+        cases.append(f"                {command.name}) _arguments {' '.join(specs)} ;;")
+    return _ZSH.replace("@COMMANDS@", named).replace("@CASES@", "\n".join(cases))
+
+
+def _zsh_flag(flag: Flag, name: str) -> str:
+    text = flag.text.replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]").replace(":", "\\:")
+    exclusive = "*" if flag.many else f"({' '.join(flag.names)})"
+    joined = "=" if flag.value is not None and name.startswith("--") else ""
+    value = f":{flag.value.name.replace(':', '')}:{_zsh_value(flag.value)}" if flag.value is not None else ""
+    return _quoted(f"{exclusive}{name}{joined}[{text}]{value}")
+
+
+def _zsh_value(value: Value) -> str:
+    if value.words:
+        return f"({' '.join(value.words)})"
+    return {FILES: "_files", ALIASES: "_gateway_aliases", None: " "}[value.source]
+
+
+_FISH: Final = """\
+# fish completion of gateway
+function __gateway_command
+    set -l words (commandline -opc)
+    test "$words[2]" = "$argv[1]"
+end
+
+function __gateway_aliases
+    set -l words (commandline -opc)
+    set -l config
+    if set -l at (contains -i -- --config $words)
+        set config --config $words[(math $at + 1)]
+    end
+    $words[1] completion aliases $config 2>/dev/null
+end
+
+complete -c gateway -f
+complete -c gateway -n '__gateway_command ""' -s h -l help -d 'show the help'
+complete -c gateway -n '__gateway_command ""' -l version -d 'show the version'"""
+
+
+def fish(commands: list[Command]) -> str:
+    """Return the script for fish."""
+    lines = [_FISH]
+    for command in commands:
+        lines.append(f"""complete -c gateway -n '__gateway_command ""' -a {command.name} -d {_fish(command.text)}""")
+        where = f"complete -c gateway -n '__gateway_command {command.name}'"
+        for flag in command.flags:
+            spelled = " ".join(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in flag.names)
+            value = f" {_fish_value(flag.value, only='-x')}" if flag.value is not None else ""
+            lines.append(f"{where} {spelled}{value} -d {_fish(flag.text)}")
+        lines += [f"{where} {_fish_value(value)}" for value in command.arguments if value.source or value.words]
+    return "\n".join(lines)
+
+
+def _fish_value(value: Value, *, only: str = "") -> str:
+    if value.source == FILES:
+        return "-r -F" if only else "-F"
+    if value.source == ALIASES:
+        return f"{only} -a '(__gateway_aliases)'".strip()
+    return f"{only} -a {_fish(' '.join(value.words))}".strip() if value.words else only
+
+
+def _fish(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _words(words: Iterable[str]) -> str:
+    return " ".join(map(shlex.quote, words))
+
+
+def _quoted(text: str) -> str:
+    """Quote for bash and zsh, also what needs no quotes."""
+    escaped = text.replace("'", "'\\''")
+    return f"'{escaped}'"
