@@ -72,18 +72,25 @@ class Compiler:
         self._loaders: dict[str, HookLoader] = {}
 
     def compile(
-        self, data: bytes, *, source: str, overlay: Overlay = NO_OVERLAY, generation: int = 1, now: float = 0.0
+        self,
+        data: bytes,
+        *,
+        source: str,
+        folder: str | None = None,
+        overlay: Overlay = NO_OVERLAY,
+        generation: int = 1,
+        now: float = 0.0,
     ) -> Compiled:
         """Compile a text. Never raises for what the text, its hooks or the overlay have wrong.
 
-        `source` is the file's path as it was given; its folder is put last on the import path when there are hooks.
-        `now` is in seconds since the epoch.
+        `source` is the file's path as it was given. `folder`, the file's own unless said, is where key files lie, and
+        it is put last on the import path when there are hooks. `now` is in seconds since the epoch.
         """
         document = parse(data, name=source)
         config, judged, left_out = self._read(document)
         if config is None:
             return Compiled(table=None, problems=tuple(judged), digest=document.digest)
-        folder = os.path.dirname(os.path.abspath(source))
+        folder = os.path.dirname(os.path.abspath(source)) if folder is None else os.path.abspath(folder)
         loader = self._loaders.setdefault(folder, HookLoader(Path(folder)))
         loader.begin()
         run = _Run(

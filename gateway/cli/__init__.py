@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway import __version__
-from gateway.cli import completion, explain, render, schema, serve, test, validate
+from gateway.cli import completion, diff, explain, render, schema, serve, test, validate
 from gateway.errors import UsageError
 
 USAGE: Final = 2
@@ -28,6 +28,7 @@ examples:
   gateway validate --format json a.yaml b.yaml
   gateway explain smart --fail openai/gpt-4o=rate_limit
   gateway test                           play ./routes.test.yaml in virtual time
+  gateway diff origin/main               what a change changes, and for whom
   source <(gateway completion bash)      let TAB complete all of this
 
 The config file is the argument, else --config, else GATEWAY_CONFIG, else ./routes.yaml.
@@ -74,6 +75,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gateway {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, validate, explain, test, schema, completion):
+    for command in (serve, validate, explain, test, diff, schema, completion):
         command.add(commands)
     return parser

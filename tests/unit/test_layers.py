@@ -31,6 +31,8 @@ CONFIG_HALF: Final = {
     "pruning": "masking source yamltree",
     "compiler": "chains config findings hooks limits pruning source specs table upstreams wellknown yamltree",
     "reload": "compiler table",
+    "edits": "",
+    "changes": "config edits masking table",
 }
 
 REQUEST_HALF: Final = {
@@ -72,10 +74,16 @@ ROOTS: Final = {
     "embed": "adapters.litellm adapters.mock adapters.relay compiler provider reload state table",
     "server.app": "adapters.litellm adapters.mock adapters.relay compiler provider reload server.admin"
     " server.endpoints server.exchange server.guards state table",
-    "cli": "cli.completion cli.explain cli.render cli.schema cli.serve cli.test cli.validate",
+    "cli": "cli.completion cli.diff cli.explain cli.render cli.schema cli.serve cli.test cli.validate",
     "cli.cases": "cli.scripted config shapes source yamltree",
     "cli.completion": "cli.settings yamltree",
     "cli.coverage": "cli.playing table",
+    "cli.diff": "cli.diffing",
+    "cli.diffing": "changes cli.cases cli.diffjson cli.difftext cli.outcomes cli.render cli.revisions cli.settings"
+    " compiler",
+    "cli.diffjson": "changes cli.difftext cli.diffwords cli.outcomes",
+    "cli.difftext": "changes cli.diffwords cli.outcomes cli.render",
+    "cli.diffwords": "changes cli.durations cli.outcomes cli.render masking",
     "cli.durations": "",
     "cli.expectations": "cli.cases cli.durations cli.simulate config yamltree",
     "cli.explain": "cli.explanation",
@@ -83,7 +91,9 @@ ROOTS: Final = {
     " explaining findings forecast source table",
     "cli.explaintext": "cli.durations cli.render cli.scripted cli.simulate explaining forecast table",
     "cli.junit": "cli.render cli.testreport",
+    "cli.outcomes": "cli.cases cli.playing cli.simulate table yamltree",
     "cli.playing": "cli.cases cli.expectations cli.scripted cli.simulate cli.virtual findings table",
+    "cli.revisions": "",
     "cli.render": "masking",
     "cli.schema": "config",
     "cli.serve": "cli.render cli.settings server.app table wellknown",

@@ -1,0 +1,160 @@
+"""Where a policy to compare comes from: a file, standard input, or a revision that git knows."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gateway.errors import UsageError
+
+STDIN: Final = "-"
+PATIENCE_S: Final = 30
+
+_RELATIVE: Final = ("./", "../")
+"""Such a path begins at the current folder, as git has it; any other at the top of the repository."""
+
+_OFFLINE: Final = {"GIT_NO_LAZY_FETCH": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One side of a comparison."""
+
+    name: str
+    """As problems name it: `routes.yaml`, `HEAD:routes.yaml`, `<stdin>`."""
+    data: bytes
+    file: Path | None
+    """Where it lies, or would lie in the work tree; None for standard input."""
+    revision: str | None = None
+    """As git takes it; empty for the index."""
+
+    @property
+    def folder(self) -> str | None:
+        """Where its hooks are imported from: a revision's from the work tree. None: from the current folder."""
+        return None if self.file is None else str(self.file.parent)
+
+    def beside(self) -> tuple[str, bytes] | None:
+        """Return the name and the bytes of the file of test cases beside it, of the same revision; None without one."""
+        if self.file is None:
+            return None
+        file = self.file.with_name(f"{self.file.stem}.test{self.file.suffix or '.yaml'}")
+        if self.revision is None:
+            return (str(file), file.read_bytes()) if file.is_file() else None
+        shown = _git(file.parent, "cat-file", "blob", "--end-of-options", f"{self.revision}:./{file.name}")
+        name = self.name[: len(self.name) - len(self.file.name)] + file.name
+        return (name, shown.stdout) if shown.returncode == 0 else None
+
+
+def read_both(old: str | None, new: str | None, *, config: Path, explicit: bool) -> tuple[Source, Source]:
+    """Return both sides. Raises UsageError, saying which of the two cannot be read and why.
+
+    Without `old` it is HEAD, without `new` the config file. A revision that names no path means the file that the
+    other side names, if git can know it and the config file is not `explicit`; else the config file.
+    """
+    if old == new == STDIN:
+        raise UsageError("both sides are standard input; `-` may stand for one of them")
+    texts = ["HEAD" if old is None else old, str(config) if new is None else new]
+    named = [Path(text) for text in texts if text != STDIN and _is_file(text)]
+    meant = config
+    if len(named) == 1 and not explicit and not _git(named[0].parent, "rev-parse", "--show-prefix").returncode:
+        meant = named[0]
+    return _read(texts[0], meant), _read(texts[1], meant, is_file=new is None)
+
+
+def _read(text: str, meant: Path, *, is_file: bool = False) -> Source:
+    if text == STDIN:
+        return Source(name="<stdin>", data=sys.stdin.buffer.read(), file=None)
+    if is_file or _is_file(text):
+        return Source(name=text, data=_bytes(text), file=Path(text))
+    return _at_revision(text, meant)
+
+
+def _is_file(text: str) -> bool:
+    """Tell whether there is such a file; a pipe of the shell's is one, a folder is none."""
+    return os.path.exists(text) and not os.path.isdir(text)
+
+
+def _bytes(name: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except (OSError, ValueError) as exc:
+        reason = (getattr(exc, "strerror", None) or str(exc)).lower()
+        raise UsageError(f"cannot read {name}: {reason}") from None
+
+
+def _at_revision(text: str, meant: Path) -> Source:
+    """Read `REV` or `REV:path`. Raises UsageError."""
+    revision, colon, path = text.partition(":")
+    if text.startswith("-") or "\0" in text:
+        raise UsageError(f"{text!r} is neither a file nor a revision")
+    if colon and not path:
+        raise UsageError(f"{text!r} names no file; write {revision}:routes.yaml, or {revision} alone")
+    if not colon:
+        file = Path(os.path.relpath(os.path.realpath(meant)))
+        folder = file.parent
+        if not folder.is_dir():
+            raise UsageError(f"cannot read {text}:{file}: there is no folder {folder}")
+        path = f"./{file.name}"
+    else:
+        folder = Path()
+        top = "" if path.startswith(_RELATIVE) else os.path.relpath(_rev_parse(folder, text, "--show-toplevel"))
+        file = Path(top, path)
+    prefix = _rev_parse(folder, text, "--show-prefix") if path.startswith(_RELATIVE) else ""
+    name = f"{revision}:{os.path.normpath(os.path.join(prefix, path))}"
+    shown = _git(folder, "cat-file", "blob", "--end-of-options", f"{revision}:{path}")
+    if shown.returncode:
+        raise UsageError(_why_not(folder, text, f"{revision}:{path}", name))
+    return Source(name=name, data=shown.stdout, file=file, revision=revision)
+
+
+def _why_not(folder: Path, text: str, asked: str, name: str) -> str:
+    """Say why git has no such file."""
+    revision, _, path = name.partition(":")
+    known = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{tree}}")
+    if revision and known.returncode:
+        if ".." in revision:
+            old, _, new = revision.partition("..")
+            return f"{revision!r} is a range; name both ends: gateway diff {old or 'HEAD'} {new.lstrip('.') or 'HEAD'}"
+        shallow = _git(folder, "rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
+        hint = "; the clone is shallow, so it may have to be fetched first (fetch-depth: 0)" if shallow else ""
+        if revision == text:
+            return f"{text!r} is neither a file nor a revision of this repository{hint}"
+        return f"cannot read {text}: there is no revision {revision!r} in this repository{hint}"
+    where = f"at {revision}" if revision else "in the index"
+    kind = _git(folder, "cat-file", "-t", "--end-of-options", asked).stdout.strip()
+    if kind == b"tree":
+        return f"cannot read {name}: {path} is a folder {where}"
+    return f"cannot read {name}: there is no {path} {where}"
+
+
+def _rev_parse(folder: Path, text: str, question: str) -> str:
+    answer = _git(folder, "rev-parse", question)
+    if answer.returncode:
+        said = answer.stderr.decode(errors="replace").strip().partition("\n")[0].removeprefix("fatal: ")
+        if "not a git repository" in said:
+            where = "this folder" if folder == Path() else str(folder)
+            raise UsageError(f"{text!r} is no file, and {where} is in no git repository; name two files")
+        raise UsageError(f"cannot read {text}: git says: {said}")
+    return os.fsdecode(answer.stdout).rstrip("\n")
+
+
+def _git(folder: Path, *args: str) -> subprocess.CompletedProcess[bytes]:
+    program = shutil.which("git")
+    if program is None:
+        raise UsageError("git is not installed, so there are no revisions to read; name two files")
+    try:
+        return subprocess.run(  # noqa: S603 - a list, no shell; a revision cannot pass for an option
+            [program, "-C", str(folder), *args],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PATIENCE_S,
+            check=False,
+            env={**os.environ, **_OFFLINE},
+        )
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"git does not answer within {PATIENCE_S} s") from None
