@@ -296,8 +296,16 @@ def _params(old: Mapping[str, Json], new: Mapping[str, Json]) -> Iterator[_Found
 
 
 def _same(old: Json, new: Json) -> bool:
-    """Tell whether two values are the same on the wire: 1 and true are not."""
-    return json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)
+    """Tell whether two values are the same in JSON: 1 and 1.0 are, 1 and true are not."""
+    return json.dumps(_plain(old), sort_keys=True) == json.dumps(_plain(new), sort_keys=True)
+
+
+def _plain(value: Json) -> Json:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _shown(name: str, value: Json) -> Json:

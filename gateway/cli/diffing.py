@@ -20,6 +20,7 @@ from gateway.cli.render import Painter, as_text, tally
 from gateway.cli.revisions import Source, read_both
 from gateway.cli.settings import config_path
 from gateway.compiler import Compiled, Compiler
+from gateway.table import RoutingTable
 from gateway.types import EMPTY, Problem
 
 _OF_HOOKS: Final = frozenset(
@@ -30,8 +31,7 @@ _OF_HOOKS: Final = frozenset(
 
 def run_diff(args: argparse.Namespace) -> int:
     """Print what differs; return the exit code. Raises UsageError."""
-    explicit = bool(args.config or os.environ.get("GATEWAY_CONFIG"))
-    sides = read_both(args.old, args.new, config=config_path(args, os.environ), explicit=explicit)
+    sides = read_both(args.old, args.new, config=config_path(args, os.environ), explicit=args.config is not None)
     logging.getLogger("gateway").addHandler(logging.NullHandler())  # a failing hook is told with its case
     with redirect_stdout(sys.stderr):  # what hooks print is no part of the report
         told = Comparing(os.environ, skip_hooks=args.skip_hooks).compare(*sides)
@@ -78,8 +78,9 @@ class Comparing:
         compiled = self._compile((old, new), EMPTY)
         before, after = (one.table for one in compiled)
         if before is None or after is None:
-            return tuple(problem for one in compiled if one.table is None for problem in one.problems)
-        cases = self._cases(old, new)
+            found = [problem for one in compiled if one.table is None for problem in one.problems]
+            return tuple(dict.fromkeys(found))
+        cases = self._cases(old, new, (before, after))
         return Difference(
             old=old.name, new=new.name, changes=compare(before, after), cases=cases, notes=tuple(self._notes)
         )
@@ -96,7 +97,7 @@ class Comparing:
         self._notes.append(f"hooks are left out: the work tree lacks some of {lacking}")
         return self._compile(sides, env)
 
-    def _cases(self, old: Source, new: Source) -> CaseChanges | None:
+    def _cases(self, old: Source, new: Source, tables: tuple[RoutingTable, RoutingTable]) -> CaseChanges | None:
         """Play the cases beside the new side, or beside the old one; None where there are none to play."""
         beside = new.beside() or old.beside()
         if beside is None:
@@ -106,6 +107,8 @@ class Comparing:
         if file is None:
             self._notes.append(f"{name} has {tally(problems)}, so its cases are not played; gateway test tells more")
             return None
+        if not file.env:
+            return compare_cases(*tables, file.cases, file=name)
         before, after = (one.table for one in self._compile((old, new), file.env))
         if before is None or after is None:
             self._notes.append(f"with the `env` of {name} a side has problems, so its cases are not played")

@@ -26,7 +26,7 @@ class Source:
     """One side of a comparison."""
 
     name: str
-    """As problems name it: `routes.yaml`, `HEAD:routes.yaml`, `<stdin>`."""
+    """As problems name it: `routes.yaml`, `<stdin>`, or `HEAD:routes.yaml`, with the path from the repository's top."""
     data: bytes
     file: Path | None
     """Where it lies, or would lie in the work tree; None for standard input."""
@@ -44,17 +44,18 @@ class Source:
             return None
         file = self.file.with_name(f"{self.file.stem}.test{self.file.suffix or '.yaml'}")
         if self.revision is None:
-            return (str(file), file.read_bytes()) if file.is_file() else None
-        shown = _git(file.parent, "cat-file", "blob", "--end-of-options", f"{self.revision}:./{file.name}")
-        name = self.name[: len(self.name) - len(self.file.name)] + file.name
+            return (str(file), _bytes(str(file))) if file.is_file() else None
+        name = self.name.removesuffix(self.file.name) + file.name
+        folder = file.parent if file.parent.is_dir() else Path()
+        shown = _git(folder, "cat-file", "blob", "--end-of-options", name)
         return (name, shown.stdout) if shown.returncode == 0 else None
 
 
 def read_both(old: str | None, new: str | None, *, config: Path, explicit: bool) -> tuple[Source, Source]:
     """Return both sides. Raises UsageError, saying which of the two cannot be read and why.
 
-    Without `old` it is HEAD, without `new` the config file. A revision that names no path means the file that the
-    other side names, if git can know it and the config file is not `explicit`; else the config file.
+    Without `old` it is HEAD, without `new` the config file. A revision that names no path means the config
+    file where it is `explicit`, else the file that the other side names if git can know it, else the config file.
     """
     if old == new == STDIN:
         raise UsageError("both sides are standard input; `-` may stand for one of them")
@@ -90,7 +91,7 @@ def _bytes(name: str) -> bytes:
 def _at_revision(text: str, meant: Path) -> Source:
     """Read `REV` or `REV:path`. Raises UsageError."""
     revision, colon, path = text.partition(":")
-    if text.startswith("-") or "\0" in text:
+    if not text or text.startswith("-") or "\0" in text:
         raise UsageError(f"{text!r} is neither a file nor a revision")
     if colon and not path:
         raise UsageError(f"{text!r} names no file; write {revision}:routes.yaml, or {revision} alone")

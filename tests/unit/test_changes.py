@@ -63,10 +63,10 @@ def test_a_name_that_no_wildcard_may_carry_is_taken_by_none() -> None:
     assert [one.wildcard for one in found.removed] == [None]
 
 
-def test_one_is_not_true_and_a_key_order_is_nothing() -> None:
+def test_one_is_not_true_and_how_a_number_or_a_mapping_is_written_is_nothing() -> None:
     change = only(
-        "models: {a: {chain: [mock/a], params: {flag: 1, x: {b: 1, c: 2}}}}\n",
-        "models: {a: {chain: [mock/a], params: {x: {c: 2, b: 1}, flag: true}}}\n",
+        "models: {a: {chain: [mock/a], params: {flag: 1, x: {b: 1, c: [2]}}}}\n",
+        "models: {a: {chain: [mock/a], params: {x: {c: [2.0], b: 1}, flag: true}}}\n",
     )
     assert (change.field, change.old, change.new) == ("params.flag", 1, True)
 

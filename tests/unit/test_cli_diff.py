@@ -17,9 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.changes import compare
 from gateway.cli import main
-from gateway.cli.difftext import code
+from gateway.cli.difftext import Difference, code, text_lines
+from gateway.cli.render import Painter
 from gateway.types import JsonObject
+from tests.compiling import table
 
 ROOT = Path(__file__).parents[2]
 POLICY = ROOT / "examples" / "policy"
@@ -206,11 +209,14 @@ class TestSides:
         ]:
             assert diff(*argv) == (0, f"{title}\n{SAID}\n", "")
 
-    def test_a_revision_alone_means_the_other_sides_file_unless_the_config_is_named(self, repository: Path) -> None:
+    def test_a_revision_alone_means_the_other_sides_file_unless_the_config_is_named(
+        self, repository: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         commit(other=SMALL)
         Path("other.yaml").write_text(SWAPPED)
         assert diff("HEAD", "other.yaml")[1].startswith("HEAD:other.yaml → other.yaml\n~ smart")
         assert diff("HEAD", "other.yaml", "--config", "routes.yaml")[1].startswith("HEAD:routes.yaml → other.yaml\n")
+        monkeypatch.setenv("GATEWAY_CONFIG", "routes.yaml")
         assert diff("other.yaml", "HEAD")[1].startswith("other.yaml → HEAD:other.yaml\n~ smart")
 
     def test_a_file_outside_of_every_repository_is_compared_with_the_config_files_revision(
@@ -261,6 +267,7 @@ class TestSides:
             (("...main",), "'...main' is a range; name both ends: gateway diff HEAD main"),
             (("--", "--output=x"), "'--output=x' is neither a file nor a revision"),
             (("-", "-"), "both sides are standard input; `-` may stand for one of them"),
+            (("",), "'' is neither a file nor a revision"),
             (("routes.yaml", "a\0b"), "'a\\x00b' is neither a file nor a revision"),
             (("HEAD", "--config", "no/routes.yaml"), "cannot read HEAD:no/routes.yaml: there is no folder no"),
             (("routes.yaml", "--config", "no.yaml"), "cannot read no.yaml: no such file or directory"),
@@ -287,12 +294,9 @@ class TestSides:
         assert "git is not installed" in diff()[2]
         assert diff("routes.yaml", "routes.yaml")[0] == 0
 
-    def test_what_git_itself_refuses_is_told_in_its_words(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        Path("routes.yaml").write_text(SMALL)
-        Path(".git").write_text("gitdir: nowhere\n")
-        exit_code, _, err = diff()
-        assert exit_code == 2
-        assert err.startswith("gateway: ")
+    def test_what_git_itself_refuses_is_told_in_its_words(self, repository: Path) -> None:
+        Path(".git/config").write_text("[core\n")
+        assert diff() == (2, "", "gateway: cannot read HEAD: git says: bad config line 1 in file .git/config\n")
 
 
 class TestProblems:
@@ -308,6 +312,10 @@ class TestProblems:
             "no provider named 'opnai'; did you mean 'openai'?"
         )
         assert lines[-2:] == ["1 problem in HEAD:routes.yaml", "1 problem in routes.yaml"]
+
+    def test_the_same_file_twice_has_its_problems_once(self) -> None:
+        Path("routes.yaml").write_text(self.BAD)
+        assert diff("routes.yaml", "routes.yaml")[1].count("unknown-provider") == 1
 
     def test_as_data_and_as_a_comment(self, repository: Path) -> None:
         Path("routes.yaml").write_text(self.BAD)
@@ -364,6 +372,13 @@ class TestHooksAndCases:
             ],
         }
 
+    def test_cases_of_a_folder_that_is_gone_are_played(self, repository: Path) -> None:
+        Path("deep").mkdir()
+        commit(**{"deep/routes": SMALL, "deep/routes.test": self.TESTS})
+        git("rm", "-r", "-q", "deep")
+        assert not Path("deep").exists()
+        assert diff("HEAD:deep/routes.yaml", "HEAD:deep/routes.yaml")[1].endswith("1 test case ends as before\n")
+
     def test_cases_that_cannot_be_played_are_noted(self, repository: Path) -> None:
         Path("routes.test.yaml").write_text("cases: []\n")
         assert diff()[1].splitlines()[1:] == [
@@ -380,6 +395,78 @@ class TestHooksAndCases:
         commit(**{"routes": SMALL.replace("}\nmodels", ", params: {temperature: 0}}\nmodels"), "routes.test": tests})
         Path("routes.yaml").write_text(SMALL)
         assert diff("-v")[1].splitlines()[2:] == ["! 1 of 1 test case newly fails:", "    cool"]
+        (case,) = as_json()["cases"]["changed"]
+        assert (case["verdict"], case["request"], case["old"], case["new"]) == ("newly fails", None, None, None)
+
+
+class TestWords:
+    def test_many_changes_of_one_audience_stand_below_it(self) -> None:
+        Path("old.yaml").write_text(SMALL)
+        longer = "timeout: 20s, deadline: 3m, max_attempts: 5, retry_on: [overloaded], cooldown: {for: 1m, within: 1h}"
+        Path("new.yaml").write_text(SMALL.replace("retries: 0", f"retries: 1, {longer}"))
+        assert diff("old.yaml", "new.yaml")[1].splitlines()[1:] == [
+            "~ smart:",
+            "    timeout first_token/idle/total 30s → 20s",
+            "    retries 0 → 1",
+            "    deadline 2m → 3m",
+            "    max_attempts 8 → 5",
+            "    cooldown within 30s → 1h, for 15s → 1m",
+            "    retry_on drops connection, rate_limit, server_error",
+        ]
+
+    def test_a_limit_of_most_providers_names_the_first_of_them(self) -> None:
+        own = "".join(f"  p{number}: {{kind: mock}}\n" for number in range(6))
+        chain = ", ".join(f"p{number}/m" for number in range(6))
+        text = f"version: 1\nproviders:\n{own}models: {{a: [{chain}]}}\n"
+        Path("old.yaml").write_text(text.replace("p5: {kind: mock}", "p5: {kind: mock, cooldown: {for: 5s}}"))
+        Path("new.yaml").write_text(
+            text.replace("p5: {kind: mock}", "p5: {kind: mock, cooldown: {for: 5s}}")
+            + "defaults: {cooldown: {for: 1m}}\n"
+        )
+        assert diff("old.yaml", "new.yaml")[1].splitlines()[1:] == [
+            "~ a: cooldown of 5 providers (p0, p1, p2, …) for 15s → 1m"
+        ]
+
+    def test_other_calls_with_the_same_end_are_told(self) -> None:
+        Path("old.yaml").write_text(SMALL)
+        Path("new.yaml").write_text(SMALL.replace("retries: 0", "retries: 1"))
+        Path("new.test.yaml").write_text(
+            "cases: [{name: an outage, request: smart, upstream: {openai/gpt-4o: 503}, expect: {status: 200}}]\n"
+        )
+        assert diff("old.yaml", "new.yaml", "-v")[1].splitlines()[-1] == (
+            "    an outage: openai/gpt-4o overloaded, mistral/mistral-large-latest → "
+            "openai/gpt-4o overloaded ×2, mistral/mistral-large-latest"
+        )
+
+    def test_a_broken_stream_is_told(self) -> None:
+        Path("old.yaml").write_text(SMALL)
+        Path("new.yaml").write_text(SMALL.replace("retries: 0", "retries: 0, stream: {hold: full}"))
+        Path("new.test.yaml").write_text(
+            "cases: [{name: a break, request: {model: smart, stream: true}, "
+            "upstream: {openai/gpt-4o: {cut: 1}}, expect: {status: 200}}]\n"
+        )
+        assert diff("old.yaml", "new.yaml", "-v")[1].splitlines()[-1] == (
+            "    a break: openai/gpt-4o breaks off: 200 stream_broken → mistral/mistral-large-latest answers"
+        )
+
+    def test_colours_are_for_terminals(self) -> None:
+        told = Difference(
+            old="old",
+            new="new",
+            changes=compare(table("models: {a: mock/a, b: mock/b}\n"), table("models: {a: mock/c, c: mock/b}\n")),
+            cases=None,
+        )
+        assert list(text_lines(told, Painter(colour=True), verbose=False)) == [
+            "\x1b[1mold → new\x1b[0m",
+            "\x1b[31m-\x1b[0m b: gone, asking for it is a 404 now",
+            "\x1b[32m+\x1b[0m c: new, goes to mock/b",
+            "\x1b[33m~\x1b[0m a: mock/a replaced by mock/c",
+        ]
+
+    def test_control_characters_are_escaped(self) -> None:
+        Path("old.yaml").write_text(SMALL)
+        Path("new.yaml").write_text(SMALL.replace("retries: 0", 'retries: 0, params: {"a\\e[31m": "\\e]0;x"}'))
+        assert "\x1b" not in diff("old.yaml", "new.yaml")[1]
 
 
 def an_outcome(target: str) -> JsonObject:
@@ -398,6 +485,16 @@ class TestMarkdown:
             "| ✏️ | `pair` | `openai/gpt-4o-mini` removed (was 2nd); no fallback is left |",
         ]
         assert report("refactoring", "--format", "markdown").splitlines()[-1] == "No change in behaviour."
+
+    def test_cases_that_end_as_before_and_notes_are_told(self) -> None:
+        Path("old.yaml").write_text(SMALL)
+        Path("new.yaml").write_text(f"{SMALL}# the same\n")
+        Path("new.test.yaml").write_text(TestHooksAndCases.TESTS)
+        told = ["No change in behaviour.", "", "1 test case ends as before: `new.test.yaml`."]
+        assert diff("old.yaml", "new.yaml", "--format", "markdown")[1].splitlines()[2:] == told
+        Path("new.test.yaml").write_text("cases: []\n")
+        (note,) = diff("old.yaml", "new.yaml", "--format", "markdown")[1].splitlines()[4:]
+        assert note.startswith("<sub>new.test.yaml has 1 problem, so its cases are not played;")
 
     @pytest.mark.parametrize(
         ("text", "shown"),

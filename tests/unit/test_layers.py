@@ -80,7 +80,7 @@ ROOTS: Final = {
     "cli.coverage": "cli.playing table",
     "cli.diff": "cli.diffing",
     "cli.diffing": "changes cli.cases cli.diffjson cli.difftext cli.outcomes cli.render cli.revisions cli.settings"
-    " compiler",
+    " compiler table",
     "cli.diffjson": "changes cli.difftext cli.diffwords cli.outcomes",
     "cli.difftext": "changes cli.diffwords cli.outcomes cli.render",
     "cli.diffwords": "changes cli.durations cli.outcomes cli.render masking",
