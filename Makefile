@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test failover format clean
+.PHONY: run test failover bench format clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/gateway serve $(ARGS)
@@ -16,6 +16,9 @@ test: $(VENV)/.test
 
 failover: $(VENV)/.test
 	@$(BIN)/python -m tests.failover $(ARGS)
+
+bench: $(VENV)/.test
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 format: $(VENV)/.test
 	$(BIN)/ruff format

@@ -1,0 +1,109 @@
+"""`python -m tests.bench.upstream PORT`: the upstream of the benchmark, with bytes made beforehand.
+
+A question that wants no stream is answered at once, at the length it has itself. One that does gets EVENTS events:
+each in a write of its own, without a pause, or, when the path begins with `/slow`, one every SLOW_EVERY_S with the time
+it was sent in it. (`/plain` is answered by an nginx where there is one: see `peers.py`.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import time
+from typing import Final, cast
+
+import httptools
+import uvloop
+
+from tests.bench.messages import EVENTS, LAST, SIZES, answer, event
+
+SLOW_EVERY_S: Final = 0.2
+"""Between two events of a slow stream."""
+SLOW_EVENTS: Final = 50
+STAMP: Final = "sent at {:.6f}"
+"""In the content of a slow stream's events: seconds on the machine's monotonic clock."""
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _plain(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+_ANSWERS: Final = [(length, _plain(answer(length))) for length in (0, *SIZES.values())]
+_HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+_WORD: Final = _chunk(event("because "))
+_END: Final = _chunk(LAST) + b"0\r\n\r\n"
+
+
+class Upstream(asyncio.Protocol):
+    """One connection. Requests come one after the other, each when the last was answered."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._parser = httptools.HttpRequestParser(self)
+        self._path = b""
+        self._length = 0
+        self._wants_stream = False
+        self._timer: asyncio.Handle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._transport.abort()
+
+    def on_message_begin(self) -> None:
+        self._path, self._length, self._wants_stream = b"", 0, False
+
+    def on_url(self, url: bytes) -> None:
+        self._path += url
+
+    def on_body(self, body: bytes) -> None:
+        self._length += len(body)
+        # Some peers write the request anew, so the spelling may vary; long questions are never for streams.
+        if self._length < 10_000 and b'"stream":true' in body.replace(b" ", b""):
+            self._wants_stream = True
+
+    def on_message_complete(self) -> None:
+        if not self._wants_stream:
+            self._transport.write(next(data for length, data in reversed(_ANSWERS) if length <= self._length * 1.01))
+        elif self._path.startswith(b"/slow"):
+            self._transport.write(_HEAD)
+            self._send_slowly(SLOW_EVENTS)
+        else:
+            self._transport.write(_HEAD + _WORD)
+            self._timer = self._loop.call_soon(self._send_on, EVENTS - 1)
+
+    def _send_on(self, left: int) -> None:
+        self._transport.write(_WORD if left else _END)
+        if left:
+            self._timer = self._loop.call_soon(self._send_on, left - 1)
+
+    def _send_slowly(self, left: int) -> None:
+        stamp = STAMP.format(time.monotonic())
+        self._transport.write(_chunk(event(stamp)) if left else _END)
+        if left:
+            self._timer = self._loop.call_later(SLOW_EVERY_S, self._send_slowly, left - 1)
+
+
+async def _serve(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port, backlog=4096)
+    gc.freeze()
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve(int(sys.argv[1])))
