@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test failover bench format clean
+.PHONY: run test failover bench bench-peers format clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/gateway serve $(ARGS)
@@ -20,12 +20,25 @@ failover: $(VENV)/.test
 bench: $(VENV)/.test
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+# Other gateways for `make bench`, each in a folder of its own below .bench: about 1 GB.
+bench-peers: .bench/litellm/.installed .bench/portkey/.installed
+
+.bench/litellm/.installed:
+	$(PYTHON) -m venv .bench/litellm
+	.bench/litellm/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]==1.106.2'
+	@touch $@
+
+.bench/portkey/.installed:
+	@command -v npm >/dev/null || { echo "npm is needed for the Portkey gateway" >&2; exit 1; }
+	npm install --no-audit --no-fund --loglevel=error --prefix .bench/portkey @portkey-ai/gateway@1.15.2
+	@touch $@
+
 format: $(VENV)/.test
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .bench
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

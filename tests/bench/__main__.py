@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.bench import tables
+from tests.bench import measures, own, tables
 from tests.bench.figures import Run, load, save
 from tests.bench.lab import Lab, Settings
 from tests.bench.machine import describe, missing_tools
-from tests.bench.measures import MEASURES
 from tests.bench.peers import GATEWAY, LITELLM, NGINX, PORTKEY, RELAY, TRANSLATED, upstreams
-from tests.bench.processes import BenchError, Cores
+from tests.bench.processes import BenchError, Cores, raise_file_limit
+
+MEASURES: Final[dict[str, Callable[[Lab], None]]] = {
+    "requests": measures.requests,
+    "streams": measures.streams,
+    "slow-streams": measures.slow_streams,
+    "bodies": measures.bodies,
+    "start": measures.start,
+    "hooks": own.hooks,
+    "aliases": own.aliases,
+    "reload": own.reloads,
+    "library": own.library,
+}
 
 PEERS: Final = {
     "nginx": NGINX,
@@ -69,12 +81,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(settings: Settings, names: Sequence[str]) -> Run:
     """Take these measures and return what came out. Raises BenchError when the upstream cannot be started."""
+    raise_file_limit()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     run = Run(describe(), {"rounds": settings.rounds, "seconds": settings.seconds, "peers": list(settings.peers)})
     cores = Cores.split()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        with upstreams(folder, cores) as up:
+        with upstreams(folder, cores, slow_every_s=settings.slow_every_s) as up:
             lab = Lab(settings=settings, run=run, cores=cores, folder=folder, up=up)
             for chosen in names:
                 MEASURES[chosen](lab)
@@ -84,14 +98,10 @@ def measure(settings: Settings, names: Sequence[str]) -> Run:
 def _settings(args: argparse.Namespace) -> Settings:
     return Settings(
         rounds=args.rounds or (2 if args.quick else 3),
-        seconds=args.seconds or (1 if args.quick else 3),
+        seconds=args.seconds or (1 if args.quick else 2),
         peers=tuple(PEERS[name] for name in args.peers),
         beside=tuple(args.beside),
     )
-
-
-def _names(known: Sequence[str]) -> _Names:
-    return _Names(known)
 
 
 class _Names:
@@ -128,10 +138,14 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--measure", metavar="A,B", type=_Names(list(MEASURES)), default=list(MEASURES))
-    parser.add_argument("--peers", metavar="A,B", type=_Names(list(PEERS)), default=list(PEERS))
+    parser.add_argument(
+        "--measure", metavar="A,B", type=_Names(list(MEASURES)), default=list(MEASURES), help="only these (all)"
+    )
+    parser.add_argument(
+        "--peers", metavar="A,B", type=_Names(list(PEERS)), default=list(PEERS), help="only these (all)"
+    )
     parser.add_argument("--rounds", metavar="N", type=_positive, help="how often each is measured (3)")
-    parser.add_argument("--seconds", metavar="N", type=_positive, help="how long each load lasts (3)")
+    parser.add_argument("--seconds", metavar="N", type=_positive, help="how long each load lasts (2)")
     parser.add_argument("--quick", action="store_true", help="2 rounds of 1 second: a first impression")
     parser.add_argument(
         "--beside",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 from typing import Final
 
-from tests.bench.figures import Run
-from tests.bench.peers import GATEWAY, LITELLM, NGINX, PORTKEY, RELAY
+from tests.bench import own
+from tests.bench.figures import Run, number
+from tests.bench.measures import BARE_IMPORT, CPU, RATE
+from tests.bench.peers import DIRECT, GATEWAY, LITELLM, NGINX, PORTKEY, RELAY, TRANSLATED
 
-_RATE: Final = "32 connections, /s"
-_P50: Final = "1 connection, p50"
+Found = Callable[[Run], float | None]
+"""Gets a number out of a run; None when it was not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +21,12 @@ class Expectation:
     """One thing to show: a number and how much it must be at least, or at most."""
 
     measure: str
-    of: Callable[[Run], float | None]
-    """None when it was not measured."""
+    found: Found
     limit: float
     at_most: bool = False
     unit: str = ""
+    by_cpu: Found | None = None
+    """The same ratio from CPU time, which other work on the machine disturbs less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +41,87 @@ class Judged:
 
 def judged(run: Run) -> list[Judged]:
     """Return every expectation with what was measured."""
-    return [_judge(expected, expected.of(run)) for expected in EXPECTATIONS]
+    return [_judge(expected, run) for expected in EXPECTATIONS]
 
 
-def _judge(expected: Expectation, value: float | None) -> Judged:
+def _judge(expected: Expectation, run: Run) -> Judged:
     unit = f" {expected.unit}" if expected.unit else ""
     wanted = f"{'≤' if expected.at_most else '≥'} {expected.limit:g}{unit}"
+    value = expected.found(run)
     if value is None:
         return Judged(expected.measure, wanted, "–", "not measured")
     met = value <= expected.limit if expected.at_most else value >= expected.limit
-    return Judged(expected.measure, wanted, f"{value:.3g}{unit}", "met" if met else "**missed**")
+    by_cpu = expected.by_cpu(run) if expected.by_cpu is not None else None
+    measured = number(value) + unit + (f" (by CPU time {number(by_cpu)})" if by_cpu is not None else "")
+    return Judged(expected.measure, wanted, measured, "met" if met else "**missed**")
 
 
-def _ratio(measure: str, case: str, other: str) -> Callable[[Run], float | None]:
-    return lambda run: run.ratio(measure, case, GATEWAY, other)
+def _ratio(measure: str, case: str, other: str, peer: str = GATEWAY) -> Found:
+    return lambda run: run.ratio(measure, case, peer, other)
 
 
-def _value(measure: str, case: str) -> Callable[[Run], float | None]:
+def _value(measure: str, case: str) -> Found:
     return lambda run: run.value(measure, case, GATEWAY)
 
 
+def _against(other: str, limit: float, *, peer: str = GATEWAY, name: str = "") -> Expectation:
+    return Expectation(
+        f"{name or 'requests/s'} ÷ {other}",
+        _ratio("requests", RATE, other, peer),
+        limit,
+        by_cpu=_ratio("requests", CPU, peer, other),
+    )
+
+
+def _added_p50(run: Run) -> float | None:
+    """Return what the gateway adds at one connection over what the relay adds, by rounds."""
+    rounds = {
+        figure.peer: figure.rounds
+        for figure in run.figures
+        if (figure.measure, figure.case) == ("latency", "1 connection, p50")
+    }
+    if not {DIRECT, RELAY, GATEWAY} <= rounds.keys():
+        return None
+    added = zip(rounds[GATEWAY], rounds[RELAY], rounds[DIRECT], strict=False)
+    return median((ours - bare) / (its - bare) for ours, its, bare in added)
+
+
+def _own_cost(run: Run) -> float | None:
+    ratio = run.ratio("library", "CPU of answer, µs", own.OURS, own.ALONE)
+    return None if ratio is None else 100 * (ratio - 1)
+
+
 EXPECTATIONS: Final = [
-    Expectation("requests/s ÷ nginx", _ratio("requests", _RATE, NGINX), 0.25),
-    Expectation("requests/s ÷ aiohttp relay", _ratio("requests", _RATE, RELAY), 1.7),
-    Expectation("requests/s ÷ Portkey", _ratio("requests", _RATE, PORTKEY), 10),
-    Expectation("requests/s ÷ LiteLLM proxy", _ratio("requests", _RATE, LITELLM), 100),
+    _against(NGINX, 0.25),
+    _against(RELAY, 1.7),
+    _against(PORTKEY, 10),
+    _against(LITELLM, 100),
+    Expectation("added p50 at 1 connection ÷ aiohttp relay's", _added_p50, 0.7, at_most=True),
+    Expectation(
+        "streams/s (50 events) ÷ aiohttp relay",
+        _ratio("streams", RATE, RELAY),
+        1.5,
+        by_cpu=_ratio("streams", "CPU per stream, µs", GATEWAY, RELAY),
+    ),
+    Expectation(
+        "requests/s with 100,000 aliases ÷ with 1",
+        _ratio("aliases", RATE, own.alias_label(1), own.alias_label(100_000)),
+        0.95,
+        by_cpu=_ratio("aliases", CPU, own.alias_label(100_000), own.alias_label(1)),
+    ),
+    Expectation(
+        "p99 while a 10,000-alias file reloads each second ÷ p99 at rest",
+        _ratio("reload", own.P99, own.AT_REST, own.RELOADING),
+        2,
+        at_most=True,
+    ),
+    Expectation(
+        "cold start to ready, all relayed ÷ " + BARE_IMPORT, _ratio("start", "ready after, ms", BARE_IMPORT), 2, True
+    ),
+    Expectation("memory idle, all relayed", _value("memory", "idle, MB"), 60, True, "MB"),
+    Expectation("1,000 slow streams: lost or broken", _value("slow streams", "lost or broken"), 0, True),
+    Expectation("1,000 slow streams: late by, p99", _value("slow streams", "event late by p99, ms"), 100, True, "ms"),
+    Expectation("1,000 slow streams: memory", _value("slow streams", "memory at most, MB"), 150, True, "MB"),
+    Expectation("own cost over litellm.acompletion", _own_cost, 5, True, "%"),
+    _against(LITELLM, 2.5, peer=TRANSLATED, name="requests/s with LiteLLM targets"),
 ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,14 @@ from tests.bench.processes import BenchError, pinned
 
 _TIMEOUT_S: Final = 60
 _GRACE_S: Final = 120.0
+_POLL_S: Final = 0.005
+_GIVE_UP_S: Final = 30
 _MARK: Final = "figures: "
 
 _LUA: Final = """\
 local requests, turn = {}, 0
 function init(args)
+  begun_file = args[2]
   for body in io.lines(args[1]) do requests[#requests + 1] = wrk.format("POST", nil, nil, body) end
 end
 function request()
@@ -35,6 +38,12 @@ function done(summary, latency)
     '\\nfigures: {"requests":%d,"us":%d,"p50_us":%.1f,"p99_us":%.1f,"failed":%d,"refused":%d}\\n',
     summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
     bad.connect + bad.read + bad.write + bad.timeout, bad.status))
+end
+"""
+
+_LUA_BEGUN: Final = """\
+function response()
+  if not begun then begun = io.open(begun_file, "w"):close() end
 end
 """
 
@@ -85,13 +94,22 @@ class Wrk:
         script, bodies = Path(self._folder.name, "load.lua"), Path(self._folder.name, "bodies")
         bodies.write_bytes(b"\n".join(request.bodies) + b"\n")
         pause = f"function delay() return math.random(0, {round(2 * pause_ms)}) end\n" if pause_ms >= 1 else ""
-        script.write_text(_LUA + pause)
+        self._begun = Path(self._folder.name, "begun")
+        self._early = bool(seconds % 1)
+        script.write_text(_LUA + pause + (_LUA_BEGUN if self._early else ""))
         self._seconds = seconds
         headers = [arg for name, value in request._headers().items() for arg in ("-H", f"{name}: {value}")]
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s", f"--timeout={_TIMEOUT_S}s", *headers]
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{_GIVE_UP_S if self._early else round(seconds)}s",
+            f"--timeout={_TIMEOUT_S}s",
+            *headers,
+        ]
         self._url = request.url
         self._process = subprocess.Popen(
-            [*pinned(cores), *command, "-s", str(script), request.url, "--", str(bodies)],
+            [*pinned(cores), *command, "-s", str(script), request.url, "--", str(bodies), str(self._begun)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -116,7 +134,9 @@ class Wrk:
         if not found:
             raise BenchError(f"wrk on {self._url} failed: {output.strip()[-400:]}")
         got = json.loads(line)
-        if got["failed"] or got["refused"] or not got["requests"]:
+        if not got["requests"]:
+            raise BenchError(f"{self._url}: no answer within {self._seconds:g} s; try more --seconds")
+        if got["failed"] or got["refused"]:
             raise BenchError(
                 f"{self._url}: {got['requests']} answers, of them {got['refused']} with an error status,"
                 f" and {got['failed']} failed connections or timeouts"
@@ -124,12 +144,15 @@ class Wrk:
         return Counted(got["requests"], got["us"] / 1e6, got["p50_us"] / 1e3, got["p99_us"] / 1e3)
 
     def _end_early(self) -> None:
-        """End it after a part of a second, as it knows only whole ones."""
-        if self._seconds % 1:
-            try:
-                self._process.wait(self._seconds)
-            except subprocess.TimeoutExpired:
-                self._process.send_signal(signal.SIGINT)
+        """End it after a part of a second, as it knows only whole ones, but not before the first answer."""
+        if not self._early:
+            return
+        while self.running and not self._begun.exists():
+            time.sleep(_POLL_S)
+        try:
+            self._process.wait(self._seconds)
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

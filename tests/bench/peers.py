@@ -91,11 +91,11 @@ Builder: TypeAlias = Callable[[Path, Upstreams], Peer | None]
 
 
 @contextmanager
-def upstreams(folder: Path, cores: Cores) -> Iterator[Upstreams]:
+def upstreams(folder: Path, cores: Cores, *, slow_every_s: float = 0.2) -> Iterator[Upstreams]:
     """Start the upstream: nginx for small plain answers where it is installed, `upstream.py` for everything else."""
     port, plain_port = free_ports(2)
     other = f"http://127.0.0.1:{port}"
-    command = (sys.executable, "-m", "tests.bench.upstream", str(port))
+    command = (sys.executable, "-m", "tests.bench.upstream", str(port), str(slow_every_s))
     with Child(command, cores=cores.rest, log=_made(folder / "upstream") / "log") as child:
         child.wait_ready(f"{other}/sized/v1/models")
         if shutil.which("nginx") is None:
@@ -201,7 +201,12 @@ def litellm_proxy(folder: Path, up: Upstreams) -> Peer | None:
         url=f"http://127.0.0.1:{port}",
         command=(str(script), "--config", str(own / "config.yaml"), *listen),
         ready="/health/liveliness",
-        env={"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"},
+        env={
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "LITELLM_MODE": "PRODUCTION",
+            # It listens on the loopback for a few minutes; looking at keys would only slow it down.
+            "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+        },
         folder=own,
     )
 

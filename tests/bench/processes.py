@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import http.client
 import os
+import resource
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 READY_S: Final = 120.0
 STOP_S: Final = 5.0
+_FETCH_S: Final = 10.0
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _POLL_S: Final = 0.002
 
@@ -123,19 +126,28 @@ def pinned(cores: Iterable[int]) -> list[str]:
     return ["taskset", "-c", ",".join(map(str, sorted(cores)))]
 
 
+def fetch(url: str) -> tuple[int, bytes]:
+    """GET an `http` URL and return the status and the body. Raises OSError and HTTPException."""
+    parts = urlsplit(url)
+    assert parts.hostname
+    with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=_FETCH_S)) as connection:
+        connection.request("GET", parts.path)
+        response = connection.getresponse()
+        return response.status, response.read()
+
+
 def answers(url: str) -> bool:
     """Tell whether an HTTP server answers there, with anything below 500."""
-    scheme, _, rest = url.partition("://")
-    assert scheme == "http"
-    host, _, path = rest.partition("/")
-    connection = http.client.HTTPConnection(host, timeout=5)
     try:
-        connection.request("GET", f"/{path}")
-        return connection.getresponse().status < 500
+        return fetch(url)[0] < 500
     except (OSError, http.client.HTTPException):
         return False
-    finally:
-        connection.close()
+
+
+def raise_file_limit() -> None:
+    """Let this process, and those it starts, hold as many connections as the system allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def free_ports(count: int) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.bench.expectations import judged
-from tests.bench.figures import Figure, Run
+from tests.bench.figures import Figure, Run, number
 from tests.bench.peers import RELAY
 
 
@@ -52,13 +52,6 @@ def _cell(run: Run, figures: Sequence[Figure], case: str, peer: str) -> str:
             ratio = run.ratio(figure.measure, case, peer, RELAY) if figure.unit == "/s" and peer != RELAY else None
             return number(figure.value) + (f" ({ratio:.2g}×)" if ratio is not None else "")
     return "–"
-
-
-def number(value: float) -> str:
-    """Return a value with three digits that count."""
-    if value >= 1000:
-        return f"{float(f'{value:.3g}'):,.0f}"
-    return f"{value:.3g}"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.bench import __main__ as command
-from tests.bench import peers, tables
+from tests.bench import own, peers, tables
 from tests.bench.figures import Run, load, save
 from tests.bench.lab import Settings
 from tests.bench.load import Request, read_streams
@@ -29,10 +29,15 @@ pytestmark = pytest.mark.timeout(60)
 
 TINY: Final = Settings(
     rounds=1,
-    seconds=0.2,
-    warm_up_s=0.2,
+    seconds=0.1,
+    warm_up_s=0.1,
     connections=(1, 32),
     slow_streams=5,
+    slow_every_s=0.005,
+    alias_counts=(3,),
+    wildcards=2,
+    reloaded_aliases=3,
+    sizes=("1 KB",),
     peers=(peers.NGINX, peers.RELAY, peers.GATEWAY),
 )
 CORES: Final = Cores.split()
@@ -82,6 +87,24 @@ def test_requests_are_measured_of_every_peer_and_the_tables_show_them(tmp_path: 
     save(run, tmp_path / "run.json")
     assert tables.report(load(tmp_path / "run.json")) == tables.report(run)
     assert "| requests/s ÷ nginx | ≥ 0.25 | " in tables.report(run)
+
+
+@needs_tools
+@pytest.mark.parametrize(
+    ("measure", "name", "case", "peer"),
+    [
+        ("streams", "streams", "first event p99, ms", peers.GATEWAY),
+        ("slow-streams", "slow streams", "event late by p99, ms", peers.GATEWAY),
+        ("bodies", "bodies", "1 KB, /s", peers.GATEWAY),
+        ("hooks", "hooks", "streams, /s", "a pre and a post hook"),
+        ("aliases", "aliases", "memory, MB", "2 wildcards"),
+        ("reload", "reload", "p99, ms", own.RELOADING),
+    ],
+)
+def test_measures_yield_their_figures(measure: str, name: str, case: str, peer: str) -> None:
+    run = command.measure(replace(TINY, peers=(peers.GATEWAY,)), [measure])
+    assert run.value(name, case, peer), run.notes
+    assert f"**{name}**" in tables.report(run)
 
 
 @needs_tools

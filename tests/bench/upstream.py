@@ -1,8 +1,8 @@
-"""`python -m tests.bench.upstream PORT`: the upstream of the benchmark, with bytes made beforehand.
+"""`python -m tests.bench.upstream PORT SLOW_EVERY_S`: the upstream of the benchmark, with bytes made beforehand.
 
 A question that wants no stream is answered at once, at the length it has itself. One that does gets EVENTS events:
-each in a write of its own, without a pause, or, when the path begins with `/slow`, one every SLOW_EVERY_S with the time
-it was sent in it. (`/plain` is answered by an nginx where there is one: see `peers.py`.)
+each in a write of its own, without a pause, or, when the path begins with `/slow`, one every SLOW_EVERY_S seconds with
+the time it was sent in it. (`/plain` is answered by an nginx where there is one: see `peers.py`.)
 """
 
 from __future__ import annotations
@@ -18,9 +18,6 @@ import uvloop
 
 from tests.bench.messages import EVENTS, LAST, SIZES, answer, event
 
-SLOW_EVERY_S: Final = 0.2
-"""Between two events of a slow stream."""
-SLOW_EVENTS: Final = 50
 STAMP: Final = "sent at {:.6f}"
 """In the content of a slow stream's events: seconds on the machine's monotonic clock."""
 
@@ -42,7 +39,8 @@ _END: Final = _chunk(LAST) + b"0\r\n\r\n"
 class Upstream(asyncio.Protocol):
     """One connection. Requests come one after the other, each when the last was answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, slow_every_s: float) -> None:
+        self._slow_every_s = slow_every_s
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._parser = httptools.HttpRequestParser(self)
@@ -81,7 +79,7 @@ class Upstream(asyncio.Protocol):
             self._transport.write(next(data for length, data in reversed(_ANSWERS) if length <= self._length * 1.01))
         elif self._path.startswith(b"/slow"):
             self._transport.write(_HEAD)
-            self._send_slowly(SLOW_EVENTS)
+            self._send_slowly(EVENTS)
         else:
             self._transport.write(_HEAD + _WORD)
             self._timer = self._loop.call_soon(self._send_on, EVENTS - 1)
@@ -95,15 +93,17 @@ class Upstream(asyncio.Protocol):
         stamp = STAMP.format(time.monotonic())
         self._transport.write(_chunk(event(stamp)) if left else _END)
         if left:
-            self._timer = self._loop.call_later(SLOW_EVERY_S, self._send_slowly, left - 1)
+            self._timer = self._loop.call_later(self._slow_every_s, self._send_slowly, left - 1)
 
 
-async def _serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port, backlog=4096)
+async def _serve(port: int, slow_every_s: float) -> None:
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Upstream(slow_every_s), "127.0.0.1", port, backlog=4096
+    )
     gc.freeze()
     async with server:
         await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1])))
+    uvloop.run(_serve(int(sys.argv[1]), float(sys.argv[2])))
