@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeVar
 
+from gateway.alarm import until
 from gateway.answers import StreamJudge, judge_reply, usage_of
 from gateway.decisions import GiveUp, Outcome, Plan, Try, Wait, fits, next_step, targets_left
 from gateway.errors import GatewayError, StreamBroken, UpstreamError, UpstreamFailed, UpstreamRefused
@@ -292,12 +293,12 @@ class _CommittedStream:
 
 async def _within(limit_s: float, awaitable: Awaitable[_T]) -> _T:
     """Await until a point on the event loop's clock; passing it is an UpstreamError of kind `timeout`."""
-    timeout = asyncio.timeout_at(limit_s)
+    limit = until(limit_s)
     try:
-        async with timeout:
+        with limit:
             return await awaitable
     except TimeoutError as error:
-        if timeout.expired():
+        if limit.expired:
             raise UpstreamError(Kind.TIMEOUT) from error
         raise
 

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
+from gateway.alarm import until
 from gateway.engine import Engine, Request
 from gateway.errors import BadRequest, GatewayError, HookFailed, UnknownModel
 from gateway.messages import normalise
@@ -244,9 +245,9 @@ async def _run_hooks(hooks: tuple[Hook, ...], value: JsonObject, *, deadline_s: 
         before = _copy(value) if hook.on_error == "skip" else value
         limit_s = deadline_s if hook.timeout_s is None else min(deadline_s, loop.time() + hook.timeout_s)
         try:
-            async with asyncio.timeout_at(limit_s):
-                result = hook.call(value)
-                if inspect.isawaitable(result):
+            result = hook.call(value)
+            if inspect.isawaitable(result):
+                with until(limit_s):
                     result = await result
             if not isinstance(result, dict):
                 raise _NotADict(f"it returned {type(result).__name__}, not a dict")  # noqa: TRY301

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from gateway.errors import BadRequest
-from gateway.server.exchange import EXCHANGE
+from gateway.server.exchange import Endpoint, Exchange
 from gateway.server.guards import Forbidden, is_neighbour
 from gateway.state import State
 from gateway.table import Route, RoutingTable
@@ -19,7 +19,7 @@ from gateway.types import JsonObject, Problems
 
 _FLAGS: Final[Mapping[str, bool]] = {"": False, "0": False, "false": False, "1": True, "true": True}
 
-_Answer: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
+_Answer: TypeAlias = Callable[[web.BaseRequest, Exchange], Awaitable[web.Response]]
 
 
 class Report(Protocol):
@@ -75,19 +75,19 @@ class Admin:
         self._reloads = reloads
         self._state = state
 
-    def routes(self) -> list[web.AbstractRouteDef]:
-        """Return the routes to add to the application."""
-        return [
-            web.get("/-/config", _for_neighbours(self.config)),
-            web.get("/-/targets", _for_neighbours(self.targets)),
-            web.post("/-/reload", _for_neighbours(self.reload)),
-        ]
+    def paths(self) -> dict[str, Endpoint]:
+        """Return what answers where."""
+        return {
+            "/-/config": Endpoint("admin", {"GET": _for_neighbours(self.config)}),
+            "/-/targets": Endpoint("admin", {"GET": _for_neighbours(self.targets)}),
+            "/-/reload": Endpoint("admin", {"POST": _for_neighbours(self.reload)}),
+        }
 
-    async def config(self, request: web.Request) -> web.Response:
+    async def config(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
         """`GET /-/config`: what runs, and whether the file on disk agrees."""
         on_disk = await asyncio.to_thread(self._reloads.disk)
         table, last = self._reloads.current, self._reloads.last
-        return request[EXCHANGE].answer(
+        return exchange.answer(
             {
                 "generation": table.generation,
                 "digest": table.digest,
@@ -104,7 +104,7 @@ class Admin:
             }
         )
 
-    async def targets(self, request: web.Request) -> web.Response:
+    async def targets(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
         """`GET /-/targets`: every target with its health and counters."""
         table = self._reloads.current
         now_s = asyncio.get_running_loop().time()
@@ -119,16 +119,15 @@ class Admin:
             }
             for target in table.targets
         ]
-        return request[EXCHANGE].answer({"generation": table.generation, "targets": targets})
+        return exchange.answer({"generation": table.generation, "targets": targets})
 
-    async def reload(self, request: web.Request) -> web.Response:
+    async def reload(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
         """`POST /-/reload`: compile and swap now, with `?dry_run=1` only compile; 422 when the file is bad."""
         asked = request.query.get("dry_run", "").lower()
         if asked not in _FLAGS:
             raise BadRequest("dry_run must be 1 or 0", param="dry_run")
         dry_run = _FLAGS[asked]
         report = await asyncio.to_thread(self._reloads.reload, force=True, dry_run=dry_run)
-        exchange = request[EXCHANGE]
         answer: JsonObject = {
             "ok": report.ok,
             "changed": report.changed,
@@ -157,10 +156,10 @@ def masked_url(url: str) -> str:
 def _for_neighbours(handler: _Answer) -> _Answer:
     """Return `handler` with a guard before it: peers from elsewhere are refused."""
 
-    async def guarded(request: web.Request) -> web.Response:
+    async def guarded(request: web.BaseRequest, exchange: Exchange) -> web.Response:
         if not is_neighbour(request):
             raise Forbidden("this path answers only on the machine that the gateway runs on")
-        return await handler(request)
+        return await handler(request, exchange)
 
     return guarded
 

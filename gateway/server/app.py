@@ -11,14 +11,16 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
 
 from gateway.adapters.litellm import LiteLLMAdapter
 from gateway.adapters.mock import MockAdapter
@@ -108,21 +110,18 @@ class Gateway:
             before_scrape=self._before_scrape,
         )
         admin = Admin(reloads=self.reloader, state=state)
-        front = Front(guards=guards, metrics=metrics, tables=self.reloader)
-        self.app = web.Application(middlewares=[front.handle], client_max_size=options.max_body_bytes)
-        """Starts the background jobs, and at its end gives back the upstreams' connections."""
-        self.app.add_routes([*endpoints.routes(), *admin.routes()])
-        self.app.cleanup_ctx.append(self._run_jobs)
-
-    def runner(self) -> web.AppRunner:
-        """Return what runs the application. A gateway lives once, so it has one."""
-        return web.AppRunner(
-            self.app,
-            handler_cancellation=True,
-            access_log=None,
-            keepalive_timeout=KEEPALIVE_S,
-            shutdown_timeout=FLUSH_S,
+        self._front = Front(
+            guards=guards,
+            metrics=metrics,
+            tables=self.reloader,
+            paths={**endpoints.paths(), **admin.paths()},
+            below=endpoints.below(),
         )
+        self._max_body_bytes = options.max_body_bytes
+
+    def runner(self) -> web.BaseRunner:
+        """Return what runs the server. A gateway lives once, so it has one."""
+        return _Runner(self._front, self._run_jobs, max_body_bytes=self._max_body_bytes)
 
     def _before_scrape(self) -> None:
         self.reloader.show()
@@ -132,12 +131,54 @@ class Gateway:
         }
         self._metrics.show_cooldowns({label: state != "ok" for label, state in states.items()})
 
-    async def _run_jobs(self, _: web.Application) -> AsyncIterator[None]:
+    @asynccontextmanager
+    async def _run_jobs(self) -> AsyncGenerator[None, None]:
+        """Have the background jobs run; at the end give back the upstreams' connections."""
         work = asyncio.get_running_loop().create_task(self.jobs.run(self.reloader, self._adapters))
         yield
         work.cancel()
         await asyncio.wait([work])
         await self._provider.close()
+
+
+class _Runner(web.BaseRunner):
+    """aiohttp's server without its application: there are a handful of paths, and one look finds each."""
+
+    def __init__(
+        self, front: Front, jobs: Callable[[], AbstractAsyncContextManager[None]], *, max_body_bytes: int
+    ) -> None:
+        super().__init__(shutdown_timeout=FLUSH_S)
+        self._front = front
+        self._jobs = jobs
+        self._max_body_bytes = max_body_bytes
+        self._running = AsyncExitStack()
+
+    async def shutdown(self) -> None:
+        """There is nobody to tell."""
+
+    async def _make_server(self) -> web.Server:
+        await self._running.enter_async_context(self._jobs())
+        return web.Server(
+            self._front.handle,
+            request_factory=self._make_request,
+            handler_cancellation=True,
+            access_log=None,
+            keepalive_timeout=KEEPALIVE_S,
+        )
+
+    async def _cleanup_server(self) -> None:
+        await self._running.aclose()
+
+    def _make_request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        loop = asyncio.get_running_loop()
+        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=self._max_body_bytes)
 
 
 class Jobs:
@@ -305,7 +346,7 @@ async def _drain(lifecycle: Lifecycle, drain_s: float) -> bool:
 
 
 @asynccontextmanager
-async def listening(runner: web.AppRunner, options: ServeOptions) -> AsyncGenerator[str, None]:
+async def listening(runner: web.BaseRunner, options: ServeOptions) -> AsyncGenerator[str, None]:
     """Listen as `options` say and give the address: `http://host:port` or `unix:path`. Raises UsageError."""
     if options.unix_socket is not None:
         site: web.BaseSite = web.SockSite(runner, _unix_socket(options.unix_socket), backlog=BACKLOG)

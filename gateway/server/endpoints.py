@@ -10,15 +10,19 @@ from typing import Final, assert_never
 import orjson
 from aiohttp import web
 
+from gateway.alarm import until
 from gateway.encoding import decode_json, encode_json
 from gateway.errors import BadRequest, GatewayError, HookFailed
 from gateway.provider import Provider
-from gateway.server.exchange import EXCHANGE, ClientGone, Draining, Exchange, Lifecycle, unexpected
+from gateway.server.exchange import ClientGone, Draining, Endpoint, Exchange, Lifecycle, unexpected
 from gateway.telemetry import Metrics, traceparent
 from gateway.types import Chunk, ChunkStream, Json, JsonObject, Operation
 
 _STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _DONE: Final = b"data: [DONE]\n\n"
+_MODELS: Final = "/v1/models/"
+_SURELY_TAKEN_BYTES: Final = 32 * 1024
+"""As long as no more than this waits to be sent, a transport takes what it is given and nobody has to wait."""
 
 
 class SlowBody(BadRequest):
@@ -26,6 +30,16 @@ class SlowBody(BadRequest):
 
     status = 408
     code = "body_timeout"
+
+
+class BodyTooLarge(BadRequest):
+    """The body is larger than the server's limit."""
+
+    status = 413
+    code = "body_too_large"
+
+    def __init__(self) -> None:
+        super().__init__("the body is larger than this gateway takes")
 
 
 class Endpoints:
@@ -50,21 +64,23 @@ class Endpoints:
         self._client_s = client_s
         self._before_scrape = before_scrape
 
-    def routes(self) -> list[web.AbstractRouteDef]:
-        """Return the routes to add to the application."""
-        return [
-            web.post("/v1/chat/completions", self.chat),
-            web.post("/v1/embeddings", self.embeddings),
-            web.get("/v1/models", self.models),
-            web.get("/v1/models/{name:.+}", self.model),
-            web.get("/healthz", self.healthz),
-            web.get("/readyz", self.readyz),
-            web.get("/metrics", self.scrape),
-        ]
+    def paths(self) -> dict[str, Endpoint]:
+        """Return what answers where."""
+        return {
+            "/v1/chat/completions": Endpoint("chat", {"POST": self.chat}),
+            "/v1/embeddings": Endpoint("embeddings", {"POST": self.embeddings}),
+            "/v1/models": Endpoint("models", {"GET": self.models}),
+            "/healthz": Endpoint("probe", {"GET": self.healthz}),
+            "/readyz": Endpoint("probe", {"GET": self.readyz}),
+            "/metrics": Endpoint("probe", {"GET": self.scrape}),
+        }
 
-    async def chat(self, request: web.Request) -> web.StreamResponse:
+    def below(self) -> dict[str, Endpoint]:
+        """Return what answers for everything below a path."""
+        return {_MODELS: Endpoint("models", {"GET": self.model})}
+
+    async def chat(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
         """`POST /v1/chat/completions`, streaming when the body says so."""
-        exchange = request[EXCHANGE]
         with self._lifecycle.call():
             body = await _read_object(request, self._client_s)
             check_body("chat", body)
@@ -73,54 +89,53 @@ class Endpoints:
             exchange.stream = True
             return await self._stream(body, request, exchange)
 
-    async def embeddings(self, request: web.Request) -> web.StreamResponse:
+    async def embeddings(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
         """`POST /v1/embeddings`."""
-        exchange = request[EXCHANGE]
         with self._lifecycle.call():
             body = await _read_object(request, self._client_s)
             check_body("embeddings", body)
             return await self._plain("embeddings", body, request, exchange)
 
-    async def models(self, request: web.Request) -> web.Response:
+    async def models(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
         """`GET /v1/models`: every alias but the wildcards."""
         table = self._provider.tables.current
         entries = [_model(name, route.steps[0].target.name, table.loaded_at) for name, route in table.routes.items()]
-        return request[EXCHANGE].answer({"object": "list", "data": entries})
+        return exchange.answer({"object": "list", "data": entries})
 
-    async def model(self, request: web.Request) -> web.Response:
+    async def model(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
         """`GET /v1/models/{name}`: one alias, or a name that a wildcard takes."""
-        name = request.match_info["name"]
+        name = request.path.removeprefix(_MODELS)
         target = self._provider.map_model_name(name)
-        return request[EXCHANGE].answer(_model(name, target, self._provider.tables.current.loaded_at))
+        return exchange.answer(_model(name, target, self._provider.tables.current.loaded_at))
 
-    async def healthz(self, request: web.Request) -> web.Response:
+    async def healthz(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
         """`GET /healthz`: the process is alive, also while it drains."""
-        return request[EXCHANGE].answer({"status": "ok"})
+        return exchange.answer({"status": "ok"})
 
-    async def readyz(self, request: web.Request) -> web.Response:
+    async def readyz(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
         """`GET /readyz`: a table is loaded and the process is not draining."""
         generation = self._provider.tables.current.generation
         if self._lifecycle.draining or not generation:
             word = "draining" if self._lifecycle.draining else "loading"
-            return request[EXCHANGE].answer({"status": word}, status=503)
-        return request[EXCHANGE].answer({"status": "ready", "generation": generation})
+            return exchange.answer({"status": word}, status=503)
+        return exchange.answer({"status": "ready", "generation": generation})
 
-    async def scrape(self, request: web.Request) -> web.Response:
+    async def scrape(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
         """`GET /metrics` in Prometheus' format."""
         self._before_scrape()
         text, content_type = self._metrics.render(request.headers.get("Accept", ""))
-        return web.Response(body=text, headers=request[EXCHANGE].headers(content_type=content_type))
+        return web.Response(body=text, headers=exchange.headers(content_type=content_type))
 
     async def _plain(
-        self, operation: Operation, body: JsonObject, request: web.Request, exchange: Exchange
-    ) -> web.Response:
-        reply = await self._provider.answer(operation, body, report=exchange.report, headers=_upstream(request))
-        body_sent = reply.raw if reply.raw is not None else _encoded(reply.data)
-        return web.Response(body=body_sent, headers=exchange.headers(reply.headers))
+        self, operation: Operation, body: JsonObject, request: web.BaseRequest, exchange: Exchange
+    ) -> web.StreamResponse:
+        headers = _upstream(request, exchange)
+        reply = await self._provider.answer(operation, body, report=exchange.report, headers=headers)
+        return exchange.reply(request, reply.raw if reply.raw is not None else _encoded(reply.data), reply.headers)
 
-    async def _stream(self, body: JsonObject, request: web.Request, exchange: Exchange) -> web.StreamResponse:
+    async def _stream(self, body: JsonObject, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
         """Pass the chunks on and end with `[DONE]`, or with an error event and a connection that breaks off."""
-        stream = await self._provider.open_stream(body, report=exchange.report, headers=_upstream(request))
+        stream = await self._provider.open_stream(body, report=exchange.report, headers=_upstream(request, exchange))
         events = _EventStream(stream, request, exchange, client_s=self._client_s)
         try:
             async with aclosing(stream.chunks) as chunks:
@@ -171,13 +186,18 @@ def _check_optional(body: JsonObject, name: str, kind: type, words: str) -> None
         raise BadRequest(f"{name} must be {words}", param=name)
 
 
-async def _read_object(request: web.Request, within_s: float) -> JsonObject:
-    """Return the body, a JSON object. Raises BadRequest, and aiohttp's 413 beyond the limit."""
+async def _read_object(request: web.BaseRequest, within_s: float) -> JsonObject:
+    """Return the body, a JSON object. Raises BadRequest, and BodyTooLarge beyond the limit."""
     if (request.content_length or 0) > request.client_max_size:
-        raise web.HTTPRequestEntityTooLarge(request.client_max_size)
+        raise BodyTooLarge
     try:
-        async with asyncio.timeout(within_s):
-            data = await request.read()
+        if request.content.is_eof():
+            data = await request.read()  # all of it is here
+        else:
+            with until(asyncio.get_running_loop().time() + within_s):
+                data = await request.read()
+    except web.HTTPRequestEntityTooLarge as exc:
+        raise BodyTooLarge from exc
     except TimeoutError as exc:
         raise SlowBody("the body did not arrive in time") from exc
     except web.RequestPayloadError as exc:
@@ -193,9 +213,9 @@ async def _read_object(request: web.Request, within_s: float) -> JsonObject:
     return body
 
 
-def _upstream(request: web.Request) -> dict[str, str]:
+def _upstream(request: web.BaseRequest, exchange: Exchange) -> dict[str, str]:
     """Return the headers that go upstream."""
-    headers = {"x-request-id": request[EXCHANGE].report.request_id}
+    headers = {"x-request-id": exchange.report.request_id}
     trace = traceparent(request.headers.get("Traceparent"))
     if trace is not None:
         headers["traceparent"] = trace
@@ -210,7 +230,7 @@ def _model(name: str, first_target: str, loaded_at: float) -> JsonObject:
 class _EventStream:
     """A response of server-sent events. It begins with the first event, so that an error before that has its status."""
 
-    def __init__(self, stream: ChunkStream, request: web.Request, exchange: Exchange, *, client_s: float) -> None:
+    def __init__(self, stream: ChunkStream, request: web.BaseRequest, exchange: Exchange, *, client_s: float) -> None:
         headers = exchange.headers({**stream.headers, **_STREAM_HEADERS}, content_type="text/event-stream")
         self.response = web.StreamResponse(headers=headers)
         self._request = request
@@ -219,8 +239,16 @@ class _EventStream:
 
     async def send(self, data: bytes) -> None:
         """Write, and wait while the client is behind. Raises ClientGone when it is gone or stays behind."""
+        transport = self._request.transport
         try:
-            async with asyncio.timeout(self._client_s):
+            if (
+                self.response.prepared
+                and transport is not None
+                and transport.get_write_buffer_size() + len(data) <= _SURELY_TAKEN_BYTES
+            ):
+                await self.response.write(data)
+                return
+            with until(asyncio.get_running_loop().time() + self._client_s):
                 if not self.response.prepared:
                     await self.response.prepare(self._request)
                 await self.response.write(data)

@@ -110,7 +110,7 @@ class Guards:
         self._origins = frozenset(origin.lower() for origin in allow_origins)
         self._keys = keys
 
-    def cors(self, request: web.Request) -> Mapping[str, str]:
+    def cors(self, request: web.BaseRequest) -> Mapping[str, str]:
         """Return the response headers for the web page that asks; none without an `Origin`. Raises Forbidden."""
         headers = request.headers
         origin = headers.get("Origin")
@@ -131,7 +131,7 @@ class Guards:
             "access-control-max-age": str(PREFLIGHT_AGE_S),
         }
 
-    def check(self, request: web.Request) -> str | None:
+    def check(self, request: web.BaseRequest) -> str | None:
         """Return the client's name, or None where no keys are asked for. Raises GatewayError to refuse."""
         headers = request.headers
         if self._loopback or request.path.startswith(_ADMIN):
@@ -155,7 +155,7 @@ class Guards:
         return name
 
 
-def is_preflight(request: web.Request) -> bool:
+def is_preflight(request: web.BaseRequest) -> bool:
     """Tell whether a browser asks for leave to send another request (https://fetch.spec.whatwg.org/#cors-preflight-fetch)."""
     return request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
 
@@ -165,7 +165,7 @@ def is_loopback(host: str) -> bool:
     return host.lower() == "localhost" or _is_loopback_address(host)
 
 
-def is_neighbour(request: web.Request) -> bool:
+def is_neighbour(request: web.BaseRequest) -> bool:
     """Tell whether the peer is a process of this machine: over loopback or a Unix socket, and through no proxy."""
     transport = request.transport
     if transport is None or "X-Forwarded-For" in request.headers or "Forwarded" in request.headers:

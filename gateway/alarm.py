@@ -1,0 +1,121 @@
+"""Points in time that code must be done by, all of a loop's behind one timer of it.
+
+    with until(deadline_s):                                    # a point on the event loop's clock
+        answer = await something()                             # TimeoutError once it has passed
+
+It does what `asyncio.timeout_at` does. That one starts and stops a timer each time, which on uvloop takes longer than
+all else on a request's way through the engine; here a limit is an entry of a heap, and one timer waits for the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from heapq import heapify, heappop, heappush
+from types import TracebackType
+from typing import Final
+
+SLACK: Final = 64
+"""So many entries of limits that are over are left in the heap before it is made anew."""
+
+
+class _Limit:
+    """One block of code and when it must be done."""
+
+    __slots__ = ("_alarm", "_cancelling", "_deadline_s", "_task", "expired")
+
+    def __init__(self, alarm: _Alarm, deadline_s: float) -> None:
+        self._alarm = alarm
+        self._deadline_s = deadline_s
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self.expired = False
+        """The point in time has passed and the block was stopped."""
+
+    def __enter__(self) -> _Limit:
+        task = self._task = asyncio.current_task()
+        assert task is not None, "only what runs in a task can be stopped"
+        self._cancelling = task.cancelling()
+        self._alarm.add(self._deadline_s, self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        task, self._task = self._task, None
+        self._alarm.over()
+        if self.expired and task is not None:
+            outer = task.uncancel() > self._cancelling
+            if not outer and kind is asyncio.CancelledError:
+                raise TimeoutError from error
+
+    @property
+    def is_over(self) -> bool:
+        """The block was left, or is being stopped."""
+        return self._task is None or self.expired
+
+    def stop(self) -> None:
+        """Cancel the block."""
+        self.expired = True
+        if self._task is not None:
+            self._task.cancel()
+
+
+class _Alarm:
+    """The limits of one event loop, first one first."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._heap: list[tuple[float, int, _Limit]] = []
+        self._count = 0
+        self._running = 0
+        self._handle: asyncio.TimerHandle | None = None
+        self._rings_at_s = math.inf
+
+    def add(self, deadline_s: float, limit: _Limit) -> None:
+        """Stop `limit` when the time has come."""
+        self._count += 1
+        self._running += 1
+        heappush(self._heap, (deadline_s, self._count, limit))
+        if deadline_s < self._rings_at_s:
+            self._set(deadline_s)
+
+    def over(self) -> None:
+        """Note that one limit is over; its entry goes when it comes up, or when too many such are left."""
+        self._running -= 1
+        if len(self._heap) > 2 * self._running + SLACK:
+            self._heap = [entry for entry in self._heap if not entry[2].is_over]
+            heapify(self._heap)
+
+    def _set(self, at_s: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._rings_at_s = at_s
+        self._handle = self._loop.call_at(at_s, self._ring)
+
+    def _ring(self) -> None:
+        """Stop what is due; wait for the next that is not over."""
+        self._handle = None
+        self._rings_at_s = math.inf
+        now_s = self._loop.time()
+        heap = self._heap
+        while heap and (heap[0][2].is_over or heap[0][0] <= now_s):
+            limit = heappop(heap)[2]
+            if not limit.is_over:
+                limit.stop()
+        if heap:
+            self._set(heap[0][0])
+
+
+_alarms: Final[dict[asyncio.AbstractEventLoop, _Alarm]] = {}
+
+
+def until(deadline_s: float) -> _Limit:
+    """Return a context manager that stops its block at a point on the event loop's clock, with TimeoutError."""
+    loop = asyncio.get_running_loop()
+    alarm = _alarms.get(loop)
+    if alarm is None:
+        for closed in [known for known in _alarms if known.is_closed()]:
+            del _alarms[closed]
+        alarm = _alarms[loop] = _Alarm(loop)
+    return _Limit(alarm, deadline_s)
