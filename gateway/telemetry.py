@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import random
 import re
-import secrets
 import sys
+import time
 import traceback
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, TextIO, TypeVar
+from typing import Final, TextIO
 
 import orjson
 
+from gateway.tallies import Counts, Tallies, Times
 from gateway.types import CallReport, Json, JsonObject
-
-if TYPE_CHECKING:
-    from prometheus_client.metrics import MetricWrapperBase
-
-_Metric = TypeVar("_Metric", bound="MetricWrapperBase")
 
 log = logging.getLogger("gateway.access")
 
 FRAMES: Final = 20
 """How many frames of a traceback a log line holds, the innermost ones."""
-
-LATENCY_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
 _OWN_ATTRIBUTES: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _TALKATIVE: Final = ("LiteLLM", "httpx", "openai", "py.warnings")
@@ -41,7 +38,7 @@ def request_id(given: str | None) -> str:
     """Return the client's own id if it is printable ASCII without blanks, of at most 128 characters; else a new one."""
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
-    return f"req_{secrets.token_hex(16)}"
+    return f"req_{random.getrandbits(128):032x}"
 
 
 def traceparent(given: str | None) -> str | None:
@@ -71,12 +68,51 @@ class JsonFormatter(logging.Formatter):
         return _encode(line)
 
 
+class _Lines(logging.StreamHandler[TextIO]):
+    """Writes log lines. Those of requests come as text, and leave together at the end of the event loop's turn."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._waiting: list[str] = []
+
+    def write(self, line: str) -> None:
+        """Write a line soon: at once outside an event loop, and always before any that is logged later."""
+        self._waiting.append(line)
+        if len(self._waiting) > 1:
+            return
+        try:
+            asyncio.get_running_loop().call_soon(self.flush)
+        except RuntimeError:
+            self.flush()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        self.flush()
+        super().emit(record)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        with self.lock or nullcontext():
+            if self._waiting:
+                lines, self._waiting = self._waiting, []
+                try:
+                    self.stream.write("\n".join(lines) + "\n")
+                except (OSError, ValueError):
+                    self.handleError(logging.makeLogRecord({"msg": "request"}))
+            super().flush()
+
+
+_lines: _Lines | None = None
+"""Where the lines of requests go; None where logging was not configured here."""
+
+
 def configure_logging(level: str, *, stream: TextIO | None = None) -> None:
     """Send every log record to `stream` (standard error) as JSON: ours from `level` up, other libraries' from WARNING.
 
     Replaces the handlers of the root logger.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
+    global _lines
+    handler = _lines = _Lines(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
     handler.addFilter(_is_discreet)
     root = logging.getLogger()
@@ -95,9 +131,13 @@ def log_request(
 ) -> None:
     """Write the one line of a finished request. Probes that went well are for DEBUG."""
     level = logging.DEBUG if operation == "probe" and status < 400 else logging.INFO
-    if not log.isEnabledFor(level):
+    if _lines is None or not log.isEnabledFor(level):
         return
-    fields: JsonObject = {
+    line: JsonObject = {
+        "time": timestamp(time.time()),
+        "level": "debug" if level == logging.DEBUG else "info",
+        "logger": log.name,
+        "event": "request",
         "request_id": report.request_id,
         "operation": operation,
         "alias": report.alias or None,
@@ -109,15 +149,15 @@ def log_request(
         "attempts": [attempt.public() for attempt in report.attempts],
     }
     if report.calling is not None:
-        fields["calling"] = report.calling.name
+        line["calling"] = report.calling.name
     if report.usage:
-        fields["tokens"] = {side: count for side, count in tokens(report.usage).items() if count is not None}
+        line["tokens"] = {side: count for side, count in tokens(report.usage).items() if count is not None}
     if client is not None:
-        fields["client"] = client
+        line["client"] = client
     if error is not None:
-        fields["error"] = error
-    # Not `log.log`: it walks the stack for the caller's line, at every request.
-    log.handle(log.makeRecord(log.name, level, "", 0, "request", (), None, extra=fields))
+        line["error"] = error
+    # Not through a logger: its record costs as much as the line itself.
+    _lines.write(_encode(line))
 
 
 def tokens(usage: Mapping[str, Json]) -> dict[str, int | None]:
@@ -130,41 +170,31 @@ class Metrics:
     """One gateway's metrics, in a registry of their own. Labels come from the routing table, never from a client."""
 
     def __init__(self) -> None:
-        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector
 
         self._registry = registry = CollectorRegistry()
-        self._requests = Counter(
+        self._requests = Counts(
             "gateway_requests_total",
             "Requests by alias, operation and HTTP status; 499 when the client left.",
             ["alias", "operation", "status"],
-            registry=registry,
         )
-        self._attempts = Counter(
+        self._attempts = Counts(
             "gateway_attempts_total",
             "Calls of targets by how they ended: ok, or the kind of the failure; `cooldown` when passed over.",
             ["target", "kind"],
-            registry=registry,
         )
-        self._seconds = Histogram(
-            "gateway_request_seconds",
-            "Seconds from a request's arrival to the end of its answer.",
-            ["alias"],
-            buckets=LATENCY_BUCKETS_S,
-            registry=registry,
+        self._seconds = Times(
+            "gateway_request_seconds", "Seconds from a request's arrival to the end of its answer.", "alias"
         )
-        self._first_content = Histogram(
+        self._first_content = Times(
             "gateway_first_content_seconds",
             "Seconds from a streaming request's arrival to the first content.",
-            ["alias"],
-            buckets=LATENCY_BUCKETS_S,
-            registry=registry,
+            "alias",
         )
-        self._tokens = Counter(
-            "gateway_tokens_total",
-            "Tokens as the answering targets reported them.",
-            ["alias", "direction"],
-            registry=registry,
+        self._tokens = Counts(
+            "gateway_tokens_total", "Tokens as the answering targets reported them.", ["alias", "direction"]
         )
+        registry.register(Tallies(self._requests, self._attempts, self._seconds, self._first_content, self._tokens))
         self.in_flight = Gauge("gateway_in_flight", "Model requests being answered now.", registry=registry)
         self._config_ok = Gauge(
             "gateway_config_last_reload_successful",
@@ -195,23 +225,22 @@ class Metrics:
         for result in ("ok", "refused"):
             self._reloads.labels(result)
         ProcessCollector(registry=registry)
-        self._child = lru_cache(maxsize=4096)(_labelled)
 
     def count_request(self, report: CallReport, *, operation: str, status: int, seconds: float) -> None:
         """Count a finished request with its attempts and tokens."""
         alias = report.alias
-        self._child(self._requests, alias, operation, status).inc()
+        self._requests.add(alias, operation, status)
         for attempt in report.attempts:
-            self._child(self._attempts, attempt.label, attempt.kind or "ok").inc()
+            self._attempts.add(attempt.label, attempt.kind or "ok")
         if not alias:
             return
-        self._child(self._seconds, alias).observe(seconds)
+        self._seconds.add(alias, seconds)
         if report.first_content_s is not None:
-            self._child(self._first_content, alias).observe(report.first_content_s)
+            self._first_content.add(alias, report.first_content_s)
         if report.usage:
             for side, count in tokens(report.usage).items():
                 if count:
-                    self._child(self._tokens, alias, side).inc(count)
+                    self._tokens.add(alias, side, count=count)
 
     def count_reload(self, *, ok: bool) -> None:
         """Count one look at the config file that said something new. May be called from any thread."""
@@ -238,13 +267,15 @@ class Metrics:
         return encode(self._registry), content_type
 
 
-def _labelled(metric: _Metric, *labels: object) -> _Metric:
-    return metric.labels(*labels)
-
-
 def timestamp(seconds: float) -> str:
     """Return seconds since the epoch as RFC 3339 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    whole, thousandths = divmod(round(seconds * 1000), 1000)
+    return f"{_second(whole)}.{thousandths:03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _event(record: logging.LogRecord) -> str:

@@ -25,6 +25,7 @@ EXPOSED_HEADERS: Final = "x-request-id, x-gateway-target, x-gateway-attempts, x-
 
 _OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _ADMIN: Final = "/-/"
+_JSON: Final = "application/json"
 _LOCAL_NAMES: Final = frozenset({"localhost", "host.docker.internal"})
 """Names that public DNS never answers for. The second is what Docker calls the machine it runs on."""
 
@@ -139,7 +140,8 @@ class Guards:
             if host is not None and not _is_local(host):
                 raise Forbidden("this host name is not the gateway's: it listens to this machine only")
         name = self._client(headers.get("Authorization"), request.path) if self._keys is not None else None
-        if request.body_exists and request.content_type != "application/json" and request.method == "POST":
+        declared = headers.get("Content-Type") == _JSON or request.content_type == _JSON
+        if not declared and request.body_exists and request.method == "POST":
             raise UnsupportedMediaType("the body must be application/json; set the content-type header")
         return name
 

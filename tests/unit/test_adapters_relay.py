@@ -16,7 +16,6 @@ import pytest
 from gateway import __version__
 from gateway.adapters import relay
 from gateway.adapters.relay import RelayAdapter
-from gateway.errors import UpstreamError
 from gateway.types import Kind
 from tests.relay_calls import MESSAGES, a_call, failure_of, soon
 from tests.scripted_openai import ScriptedOpenAI

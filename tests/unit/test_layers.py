@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE: Final = Path(__file__).parents[2] / "gateway"
 
-BOTTOM: Final = frozenset({"types", "encoding", "errors", "telemetry", "sse"})
+BOTTOM: Final = frozenset({"alarm", "types", "encoding", "errors", "telemetry", "sse"})
 """What every module above may import."""
 
 CONFIG_HALF: Final = {
@@ -114,7 +114,9 @@ ALLOWED: Final = {
     "encoding": frozenset({"types"}),
     "errors": frozenset({"types"}),
     "sse": frozenset({"types", "errors"}),
-    "telemetry": frozenset({"types", "errors"}),
+    "alarm": frozenset[str](),
+    "tallies": frozenset[str](),
+    "telemetry": frozenset({"types", "errors", "tallies"}),
     "table": frozenset({"types", "errors"}),
     **{
         module: BOTTOM | frozenset(names.split())
