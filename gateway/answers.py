@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from gateway.encoding import encode_json
@@ -56,7 +55,8 @@ class StreamJudge:
 
     def see(self, data: JsonObject) -> None:
         """Take the next event into account. Raises UpstreamError when it is an error."""
-        raise_error(data)
+        if "error" in data:
+            raise_error(data)
         for choice in _choices(data):
             index = choice.get("index")
             if type(index) is not int:
@@ -83,10 +83,8 @@ def usage_of(data: JsonObject) -> JsonObject | None:
     return usage if isinstance(usage, dict) else None
 
 
-def _choices(data: JsonObject) -> Iterator[JsonObject]:
+def _choices(data: JsonObject) -> list[JsonObject]:
     choices = data.get("choices") or ()
     if not isinstance(choices, list | tuple):
         raise UpstreamError(Kind.BAD_RESPONSE, status=200)
-    for choice in choices:
-        if isinstance(choice, dict):
-            yield choice
+    return [choice for choice in choices if isinstance(choice, dict)]

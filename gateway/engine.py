@@ -100,14 +100,14 @@ class Engine:
             commit_s = deadline_s if end_s is None else min(deadline_s, end_s)
             first_s = min(commit_s, started_s + limits.first_token_s)
             opened = await _within(first_s, adapter.stream(_call(request, step), deadline=first_s))
-            stream = _CommittedStream(opened.chunks, request.report, ticket, idle_s=limits.idle_s, end_s=end_s)
+            stream = _CommittedStream(opened, request.report, ticket, idle_s=limits.idle_s, end_s=end_s)
             try:
                 await stream.hold(request.route.stream, first_s=first_s, commit_s=commit_s)
             except BaseException:
                 await opened.chunks.aclose()
                 raise
             ticket.answered()
-            return ChunkStream(chunks=stream, headers=opened.headers)
+            return ChunkStream(chunks=stream, headers=opened.headers, take=stream.take)
 
         stream = await self._run(request, attempt)
         request.report.first_content_s = asyncio.get_running_loop().time() - request.started_s
@@ -206,9 +206,10 @@ class _CommittedStream:
     """A stream on its way to the client: what was held back until commit first, then the rest as it comes."""
 
     def __init__(
-        self, source: Chunks, report: CallReport, ticket: Ticket, *, idle_s: float, end_s: float | None
+        self, opened: ChunkStream, report: CallReport, ticket: Ticket, *, idle_s: float, end_s: float | None
     ) -> None:
-        self._source = source
+        self._source = opened.chunks
+        self._take_from_source = opened.take
         self._report = report
         self._ticket = ticket
         self._idle_s = idle_s
@@ -216,6 +217,7 @@ class _CommittedStream:
         self._end_s = math.inf if end_s is None else end_s
         self._judge = StreamJudge()
         self._held: deque[Chunk] = deque()
+        self._error: UpstreamError | None = None
         self._ended = False
         self._closed = False
 
@@ -249,6 +251,25 @@ class _CommittedStream:
             raise StopAsyncIteration
         return chunk
 
+    def take(self) -> list[Chunk]:
+        """Return what is there already, judged; a break among it is told by the next that is waited for."""
+        if self._held:
+            held = list(self._held)
+            self._held.clear()
+            return held
+        if self._ended:
+            return []
+        chunks = self._take_from_source()
+        for position, chunk in enumerate(chunks):
+            if chunk.data is not None:
+                try:
+                    self._judge.see(chunk.data)
+                except UpstreamError as error:
+                    self._error = error
+                    return chunks[:position]
+                self._idle_left_s = self._idle_s
+        return chunks
+
     async def aclose(self) -> None:
         """Close the upstream. The first call counts."""
         if self._closed:
@@ -265,6 +286,8 @@ class _CommittedStream:
 
     async def _pull(self, limit_s: float) -> Chunk | None:
         """Return the next event, judged; None at the end of a whole stream."""
+        if self._error is not None:
+            raise self._error
         loop = asyncio.get_running_loop()
         asked_s = loop.time()
         try:

@@ -81,7 +81,7 @@ class Provider:
         request = await self._request("chat", params, report, headers)
         stream = await self._engine.open_stream(request)
         if request.route.post:
-            stream.chunks = _HookedChunks(stream.chunks, request.route)
+            return ChunkStream(chunks=_HookedChunks(stream.chunks, request.route), headers=stream.headers)
         return stream
 
     async def _request(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -295,6 +295,11 @@ class ChunkStream:
     chunks: Chunks
     """Ends when the upstream ended; raises UpstreamError on any break. Adapters do not judge wholeness."""
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    take: Callable[[], list[Chunk]] = list
+    """Return the next of `chunks` that are there already, in order; none where each has to be waited for.
+
+    What is taken comes no more from `chunks`. Never raises: a break is left for `chunks` to tell.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -385,7 +390,7 @@ class Adapter(Protocol):
         """Make ready what a call needs, such as a slow import. Counts against no attempt's limits."""
 
     async def complete(self, call: Call, *, deadline: float) -> Reply:
-        """Return the plain answer. `deadline` is a point on the event loop's clock, kept by the caller too."""
+        """Return the plain answer. `deadline` is a point on the event loop's clock, kept by the caller: it cancels."""
 
     async def stream(self, call: Call, *, deadline: float) -> ChunkStream:
         """Return the stream once its response headers are there. Cancelling closes the upstream."""

@@ -80,9 +80,8 @@ class RelayAdapter:
         response = await self._open(call, stream=True)
         if _content_type(response) in _NOT_STREAMS:
             await _refuse_plain(response)
-        return ChunkStream(
-            chunks=_Events(response, end_grace_s=self._end_grace_s), headers=_passed_back(response.headers)
-        )
+        events = _Events(response, end_grace_s=self._end_grace_s)
+        return ChunkStream(chunks=events, headers=_passed_back(response.headers), take=events.take)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -335,7 +334,30 @@ class _Events:
         if data == sse.DONE:
             await self._end()
             raise StopAsyncIteration
-        return self._chunk(data, event)
+        chunk = _chunk(data, event)
+        if chunk is None:
+            self._close()
+            raise UpstreamError(Kind.BAD_RESPONSE, status=self._response.status)
+        return chunk
+
+    def take(self) -> list[Chunk]:
+        """Return the events that have come, up to one that ends or breaks the stream."""
+        chunks: list[Chunk] = []
+        events = self._events
+        while events:
+            event = events[0]
+            data = sse.event_data(event)
+            if data:
+                if data == sse.DONE:
+                    break
+                chunk = _chunk(data, event)
+                if chunk is None:
+                    break
+                chunks.append(chunk)
+            else:
+                chunks.append(Chunk(None, event))
+            events.popleft()
+        return chunks
 
     async def aclose(self) -> None:
         """Close the response, read to its end or not."""
@@ -373,17 +395,16 @@ class _Events:
         finally:
             self._close()
 
-    def _chunk(self, data: bytes, event: bytes) -> Chunk:
-        value = _parse(data)
-        if b"event" in event and sse.event_name(event) == b"error" and error_object(value) is None:
-            error = value if isinstance(value, dict) else {"message": data.decode(errors="replace")}
-            return Chunk({"error": error})
-        if not isinstance(value, dict):
-            self._close()
-            raise UpstreamError(Kind.BAD_RESPONSE, status=self._response.status)
-        return Chunk(value, event)
-
     def _close(self) -> None:
         self._over = True
         self._events.clear()
         self._response.close()
+
+
+def _chunk(data: bytes, event: bytes) -> Chunk | None:
+    """Return an event as a chunk, or None when its data is no JSON object."""
+    value = _parse(data)
+    if b"event" in event and sse.event_name(event) == b"error" and error_object(value) is None:
+        error = value if isinstance(value, dict) else {"message": data.decode(errors="replace")}
+        return Chunk({"error": error})
+    return Chunk(value, event) if isinstance(value, dict) else None

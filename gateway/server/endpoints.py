@@ -140,7 +140,8 @@ class Endpoints:
         try:
             async with aclosing(stream.chunks) as chunks:
                 async for chunk in chunks:
-                    await events.send(_encode(chunk))
+                    data, more = _encode(chunk), stream.take()
+                    await events.send(data + b"".join(map(_encode, more)) if more else data)
         except ClientGone:
             raise
         except asyncio.CancelledError:
