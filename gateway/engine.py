@@ -277,7 +277,7 @@ class _CommittedStream:
         self._closed = self._ended = True
         self._report.usage = self._judge.usage
         try:
-            async with asyncio.timeout(CLOSE_S):
+            with until(asyncio.get_running_loop().time() + CLOSE_S):
                 await self._source.aclose()
         except TimeoutError:
             log.warning("a stream's upstream would not close", extra={"target": self._report.attempts[-1].target})

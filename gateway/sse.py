@@ -43,6 +43,9 @@ class Splitter:
     def feed(self, data: bytes) -> list[bytes]:
         """Return the events that `data` completes. Raises EventTooLarge; the splitter is of no use then."""
         self._saw_cr = self._saw_cr or b"\r" in data
+        if not self._rest and not self._saw_cr and (whole := _whole_events(data)) is not None:
+            self._check(max(map(len, whole)))
+            return whole
         buffer: bytes | bytearray = data
         if self._rest:
             self._rest += data
@@ -73,6 +76,14 @@ class Splitter:
         self._rest.clear()
         self._searched = 0
         return rest or None
+
+
+def _whole_events(data: bytes) -> list[bytes] | None:
+    """Cut data without any CR at its blank lines; None unless it is whole events and nothing else."""
+    parts = data.split(b"\n\n")
+    if parts.pop() or not parts or not all(parts) or b"\n\n\n" in data or data.startswith(b"\n"):
+        return None
+    return [part + b"\n\n" for part in parts]
 
 
 def _end_of_lf_event(buffer: bytes | bytearray, start: int, searched: int) -> int:

@@ -298,7 +298,8 @@ class ChunkStream:
     take: Callable[[], list[Chunk]] = list
     """Return the next of `chunks` that are there already, in order; none where each has to be waited for.
 
-    What is taken comes no more from `chunks`. Never raises: a break is left for `chunks` to tell.
+    What is taken comes no more from `chunks`. Events that carry nothing but text may come as one chunk, whose data is
+    empty. Never raises: a break is left for `chunks` to tell.
     """
 
 

@@ -15,6 +15,8 @@ from yarl import URL
 
 from gateway import __version__, sse
 from gateway.adapters import http1
+from gateway.adapters._relay_shape import Shape, shape_of
+from gateway.alarm import until
 from gateway.encoding import decode_json, encode_json
 from gateway.errors import UpstreamError, classify, error_code, error_object, retry_after_s
 from gateway.types import Call, Chunk, ChunkStream, Endpoint, Json, JsonObject, Kind, Operation, Reply, Secret
@@ -310,13 +312,14 @@ def _passed_back(headers: Mapping[str, str]) -> dict[str, str]:
 class _Events:
     """The chunks of one response. Closes the connection when left early; gives it back when the stream has ended."""
 
-    __slots__ = ("_end_grace_s", "_events", "_over", "_response", "_splitter")
+    __slots__ = ("_end_grace_s", "_events", "_over", "_response", "_shape", "_splitter")
 
     def __init__(self, response: http1.Response, *, end_grace_s: float) -> None:
         self._response = response
         self._end_grace_s = end_grace_s
         self._splitter = sse.Splitter()
         self._events: deque[bytes] = deque()
+        self._shape: Shape | None = None
         self._over = False
 
     def __aiter__(self) -> _Events:
@@ -341,10 +344,20 @@ class _Events:
         return chunk
 
     def take(self) -> list[Chunk]:
-        """Return the events that have come, up to one that ends or breaks the stream."""
+        """Return the events that have come, up to one that ends or breaks the stream.
+
+        Events that differ in their text only come as one chunk, whose data is empty.
+        """
         chunks: list[Chunk] = []
         events = self._events
         while events:
+            if self._shape is not None and (alike := self._shape.alike(events)):
+                chunks.append(Chunk({}, b"".join(alike)))
+                if len(alike) == len(events):
+                    events.clear()
+                    break
+                for _ in alike:
+                    events.popleft()
             event = events[0]
             data = sse.event_data(event)
             if data:
@@ -353,6 +366,8 @@ class _Events:
                 chunk = _chunk(data, event)
                 if chunk is None:
                     break
+                if chunk.data is not None:
+                    self._shape = shape_of(event, chunk.data)
                 chunks.append(chunk)
             else:
                 chunks.append(Chunk(None, event))
@@ -389,7 +404,7 @@ class _Events:
                 if self._response.ended:
                     await self._response.readany()
                 else:
-                    async with asyncio.timeout(self._end_grace_s):
+                    with until(asyncio.get_running_loop().time() + self._end_grace_s):
                         while await self._response.readany():
                             pass
         finally:

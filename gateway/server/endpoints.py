@@ -237,21 +237,23 @@ class _EventStream:
         self._request = request
         self._exchange = exchange
         self._client_s = client_s
+        self._chunked = False
+        """The head is sent, and the body goes in chunks."""
 
     async def send(self, data: bytes) -> None:
         """Write, and wait while the client is behind. Raises ClientGone when it is gone or stays behind."""
         transport = self._request.transport
-        try:
-            if (
-                self.response.prepared
-                and transport is not None
-                and transport.get_write_buffer_size() + len(data) <= _SURELY_TAKEN_BYTES
-            ):
-                await self.response.write(data)
+        if self._chunked and transport is not None:
+            waiting = transport.get_write_buffer_size()
+            if waiting + len(data) <= _SURELY_TAKEN_BYTES and not transport.is_closing():
+                # In aiohttp's own framing, without its way there.
+                transport.write(b"%x\r\n%b\r\n" % (len(data), data))
                 return
+        try:
             with until(asyncio.get_running_loop().time() + self._client_s):
                 if not self.response.prepared:
                     await self.response.prepare(self._request)
+                    self._chunked = self.response.headers.get("Transfer-Encoding") == "chunked"
                 await self.response.write(data)
         except ConnectionError as exc:
             raise ClientGone from exc
