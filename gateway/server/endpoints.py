@@ -14,15 +14,14 @@ from gateway.alarm import until
 from gateway.encoding import decode_json, encode_json
 from gateway.errors import BadRequest, GatewayError, HookFailed
 from gateway.provider import Provider
-from gateway.server.exchange import ClientGone, Draining, Endpoint, Exchange, Lifecycle, unexpected
+from gateway.server.exchange import Draining, Endpoint, Exchange, Lifecycle, unexpected
+from gateway.server.laid import ClientGone, StreamAnswer
 from gateway.telemetry import Metrics, traceparent
-from gateway.types import Chunk, ChunkStream, Json, JsonObject, Operation
+from gateway.types import Chunk, Json, JsonObject, Operation
 
 _STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _DONE: Final = b"data: [DONE]\n\n"
 _MODELS: Final = "/v1/models/"
-_SURELY_TAKEN_BYTES: Final = 32 * 1024
-"""As long as no more than this waits to be sent, a transport takes what it is given and nobody has to wait."""
 
 
 class SlowBody(BadRequest):
@@ -136,25 +135,37 @@ class Endpoints:
     async def _stream(self, body: JsonObject, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
         """Pass the chunks on and end with `[DONE]`, or with an error event and a connection that breaks off."""
         stream = await self._provider.open_stream(body, report=exchange.report, headers=_upstream(request, exchange))
-        events = _EventStream(stream, request, exchange, client_s=self._client_s)
+        headers = {**stream.headers, **_STREAM_HEADERS}
+        answer = exchange.stream_answer(request, headers, client_s=self._client_s)
         try:
             async with aclosing(stream.chunks) as chunks:
                 async for chunk in chunks:
                     data, more = _encode(chunk), stream.take()
-                    await events.send(data + b"".join(map(_encode, more)) if more else data)
+                    await answer.send(data + b"".join(map(_encode, more)) if more else data)
         except ClientGone:
             raise
         except asyncio.CancelledError:
-            if not (self._lifecycle.cut_off and events.response.prepared):
+            if not (self._lifecycle.cut_off and answer.begun):
                 raise
-            await events.break_off(Draining())
+            await _break_off(answer, exchange, Draining())
         except Exception as exc:
-            if not events.response.prepared:
+            if not answer.begun:
                 raise
-            await events.break_off(exc if isinstance(exc, GatewayError) else unexpected(exc, exchange))
+            await _break_off(answer, exchange, exc if isinstance(exc, GatewayError) else unexpected(exc, exchange))
         else:
-            await events.send(_DONE)
-        return events.response
+            await answer.send(_DONE)
+        return answer
+
+
+async def _break_off(answer: StreamAnswer, exchange: Exchange, exc: GatewayError) -> None:
+    """Tell the error within the stream, then close the connection before the body's end mark.
+
+    So no client can take it for a whole answer, whether it looks at the events or at HTTP only.
+    """
+    exchange.status, exchange.error = exc.status, exc.code
+    exc.attempts = exc.attempts or tuple(exchange.report.attempts)
+    await answer.send(b"data: " + orjson.dumps(exc.envelope()) + b"\n\n")
+    answer.hang_up()
 
 
 def check_body(operation: Operation, body: JsonObject) -> None:
@@ -226,55 +237,6 @@ def _upstream(request: web.BaseRequest, exchange: Exchange) -> dict[str, str]:
 def _model(name: str, first_target: str, loaded_at: float) -> JsonObject:
     owner = first_target.partition("/")[0]
     return {"id": name, "object": "model", "created": int(loaded_at), "owned_by": owner}
-
-
-class _EventStream:
-    """A response of server-sent events. It begins with the first event, so that an error before that has its status."""
-
-    def __init__(self, stream: ChunkStream, request: web.BaseRequest, exchange: Exchange, *, client_s: float) -> None:
-        headers = exchange.headers({**stream.headers, **_STREAM_HEADERS}, content_type="text/event-stream")
-        self.response = web.StreamResponse(headers=headers)
-        self._request = request
-        self._exchange = exchange
-        self._client_s = client_s
-        self._chunked = False
-        """The head is sent, and the body goes in chunks."""
-
-    async def send(self, data: bytes) -> None:
-        """Write, and wait while the client is behind. Raises ClientGone when it is gone or stays behind."""
-        transport = self._request.transport
-        if self._chunked and transport is not None:
-            waiting = transport.get_write_buffer_size()
-            if waiting + len(data) <= _SURELY_TAKEN_BYTES and not transport.is_closing():
-                # In aiohttp's own framing, without its way there.
-                transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-                return
-        try:
-            with until(asyncio.get_running_loop().time() + self._client_s):
-                if not self.response.prepared:
-                    await self.response.prepare(self._request)
-                    self._chunked = self.response.headers.get("Transfer-Encoding") == "chunked"
-                await self.response.write(data)
-        except ConnectionError as exc:
-            raise ClientGone from exc
-        except TimeoutError as exc:
-            self._hang_up(at_once=True)
-            raise ClientGone from exc
-
-    async def break_off(self, exc: GatewayError) -> None:
-        """Tell the error within the stream, then close the connection before the body's end mark.
-
-        So no client can take it for a whole answer, whether it looks at the events or at HTTP only.
-        """
-        self._exchange.status, self._exchange.error = exc.status, exc.code
-        exc.attempts = exc.attempts or tuple(self._exchange.report.attempts)
-        await self.send(b"data: " + orjson.dumps(exc.envelope()) + b"\n\n")
-        self._hang_up(at_once=False)
-
-    def _hang_up(self, *, at_once: bool) -> None:
-        transport = self._request.transport
-        if transport is not None:
-            transport.abort() if at_once else transport.close()
 
 
 def _encode(chunk: Chunk) -> bytes:

@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from email.utils import formatdate
-from functools import lru_cache
 from types import TracebackType
 from typing import Final
-from urllib.parse import quote
 
 import orjson
-from aiohttp import HttpVersion11, web
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp import web
 
 from gateway.errors import BadRequest, GatewayError, UpstreamRefused
 from gateway.server.guards import Guards, is_preflight
+from gateway.server.laid import JSON_TYPE, ClientGone, PlainAnswer, StreamAnswer, target_value
 from gateway.table import Tables
 from gateway.telemetry import Metrics, log_request, request_id
 from gateway.types import EMPTY, CallReport, Json
 
 log = logging.getLogger(__name__)
 
-JSON_TYPE: Final = "application/json"
 CLIENT_GONE: Final = 499
 """In log and metrics only: the client left before its answer was whole."""
-
-_HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
-_UNSAFE: Final = re.compile(r"[\r\n\0]")
-_AT_ONCE_BYTES: Final = 64 * 1024
-"""A body up to this size is joined to its head, so that both leave together."""
 
 
 class Draining(GatewayError):
@@ -45,10 +35,6 @@ class Draining(GatewayError):
     def __init__(self) -> None:
         super().__init__("the gateway is shutting down")
         self.headers = {"retry-after": "1", "connection": "close"}
-
-
-class ClientGone(ConnectionError):
-    """The client left, or stopped reading. Nobody is there to be answered."""
 
 
 class Lifecycle:
@@ -136,28 +122,19 @@ class Exchange:
             headers["x-gateway-generation"] = str(report.generation)
             headers["x-gateway-attempts"] = str(report.calls)
         if report.target is not None:
-            headers["x-gateway-target"] = _target_value(report.target.name)
+            headers["x-gateway-target"] = target_value(report.target.name)
         return headers
 
-    def reply(self, request: web.BaseRequest, body: bytes, more: Mapping[str, str]) -> web.StreamResponse:
-        """Return a model's plain answer as a response; `more` are the headers that came with it.
+    def reply(self, request: web.BaseRequest, body: bytes, more: Mapping[str, str]) -> PlainAnswer:
+        """Return a model's plain answer as a response; `more` are the headers that came with it."""
+        return PlainAnswer(request, self.report, body, self._passed_on(more))
 
-        Its head is laid out here: aiohttp's way to the same bytes takes as long as our whole way to the upstream.
-        """
-        if request.version != HttpVersion11 or not request.keep_alive:
-            return web.Response(body=body, headers=self.headers(more))
-        report = self.report
-        assert report.target is not None, "what was answered was answered by a target"
-        lines = _answer_lines(report.generation, report.target.name)
-        for name, value in {**more, **self.cors}.items() if more or self.cors else ():
-            if _UNSAFE.search(value):
-                raise ValueError(f"the value of the header field {name!r} has control characters")
-            lines += f"{name}: {value}\r\n"
-        head = (
-            f"{lines}x-request-id: {report.request_id}\r\nx-gateway-attempts: {report.calls}\r\n"
-            f"Content-Length: {len(body)}\r\nDate: {_http_date(int(time.time()))}\r\n\r\n"
-        )
-        return _Laid(head.encode(), body)
+    def stream_answer(self, request: web.BaseRequest, more: Mapping[str, str], *, client_s: float) -> StreamAnswer:
+        """Return a model's answer as a stream to be sent; `client_s` is how long the client may be behind."""
+        return StreamAnswer(request, self.report, self._passed_on(more), client_s=client_s)
+
+    def _passed_on(self, more: Mapping[str, str]) -> Mapping[str, str]:
+        return {**more, **self.cors} if self.cors else more
 
     def answer(self, value: Json, *, status: int = 200) -> web.Response:
         """Return `value` as a JSON response."""
@@ -179,58 +156,6 @@ class Exchange:
         self.error = code
         error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
         return web.Response(status=status, body=orjson.dumps({"error": error}), headers=self.headers(more))
-
-
-class _Laid(web.StreamResponse):
-    """A whole response of status 200 on a connection that stays open, its bytes laid out already."""
-
-    def __init__(self, head: bytes, body: bytes) -> None:
-        # Not super().__init__(): what it sets up is what is saved.
-        self._first = head
-        self._rest = body
-
-    @property
-    def status(self) -> int:
-        return 200
-
-    @property
-    def keep_alive(self) -> bool:
-        return True
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
-        """Send all of it. Raises ConnectionError when the client is gone."""
-        writer = request.writer
-        if len(self._rest) <= _AT_ONCE_BYTES:
-            await writer.write(self._first + self._rest)
-        else:
-            await writer.write(self._first)
-            await writer.write(self._rest)
-        return writer
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """There is nothing left to send."""
-
-
-@lru_cache(maxsize=1024)
-def _answer_lines(generation: int, target: str) -> str:
-    """Return the status line and those header lines of a model's answer that many answers share."""
-    return (
-        "HTTP/1.1 200 OK\r\n"
-        "server: gateway\r\n"
-        f"content-type: {JSON_TYPE}\r\n"
-        f"x-gateway-generation: {generation}\r\n"
-        f"x-gateway-target: {_target_value(target)}\r\n"
-    )
-
-
-@lru_cache(maxsize=1024)
-def _target_value(target: str) -> str:
-    return quote(target, safe=_HEADER_SAFE)
-
-
-@lru_cache(maxsize=2)
-def _http_date(second: int) -> str:
-    return formatdate(second, usegmt=True)
 
 
 @dataclass(frozen=True, slots=True)

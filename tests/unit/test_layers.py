@@ -46,8 +46,9 @@ REQUEST_HALF: Final = {
     "provider": "engine messages state table",
     "server": "",
     "server.guards": "",
-    "server.exchange": "server.guards table",
-    "server.endpoints": "provider server.exchange server.guards table",
+    "server.laid": "",
+    "server.exchange": "server.guards server.laid table",
+    "server.endpoints": "provider server.exchange server.laid table",
     "server.admin": "provider server.exchange server.guards state table",
 }
 

@@ -1,0 +1,177 @@
+"""A model's answer on the wire: its head and its framing, laid out here.
+
+aiohttp's own responses lead to the same bytes by a way that takes as long as our whole way to the upstream and back.
+What is answered otherwise, errors, lists and the operator's paths, is left to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from email.utils import formatdate
+from functools import lru_cache
+from typing import Final
+from urllib.parse import quote
+
+from aiohttp import HttpVersion11, web
+from aiohttp.abc import AbstractStreamWriter
+
+from gateway.alarm import until
+from gateway.types import CallReport
+
+JSON_TYPE: Final = "application/json"
+EVENTS_TYPE: Final = "text/event-stream"
+
+_HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
+_UNSAFE: Final = re.compile(r"[\r\n\0]")
+_AT_ONCE_BYTES: Final = 64 * 1024
+"""A body up to this size is joined to its head, so that both leave together."""
+_BEHIND_BYTES: Final = 64 * 1024
+"""When more than this waits to be sent, the client is behind."""
+
+
+class ClientGone(ConnectionError):
+    """The client left, or stopped reading. Nobody is there to be answered."""
+
+
+class _Laid(web.StreamResponse):
+    """What aiohttp's server asks of a response of status 200."""
+
+    def __init__(self, request: web.BaseRequest, head: bytes) -> None:
+        # Not super().__init__(): what it sets up is what is saved.
+        self._request = request
+        self._first = head
+
+    @property
+    def status(self) -> int:
+        return 200
+
+    @property
+    def keep_alive(self) -> bool:
+        return self._request.keep_alive and self._request.version >= HttpVersion11
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """There is nothing left to send."""
+
+
+class PlainAnswer(_Laid):
+    """A whole answer."""
+
+    def __init__(self, request: web.BaseRequest, report: CallReport, body: bytes, more: Mapping[str, str]) -> None:
+        """`more` are header fields. Raises ValueError for one that cannot go on the wire."""
+        head = f"{_head(request, report, JSON_TYPE, more)}Content-Length: {len(body)}\r\n\r\n"
+        super().__init__(request, head.encode())
+        self._rest = body
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        """Send all of it. Raises ConnectionError when the client is gone."""
+        writer = request.writer
+        if len(self._rest) <= _AT_ONCE_BYTES:
+            await writer.write(self._first + self._rest)
+        else:
+            await writer.write(self._first)
+            await writer.write(self._rest)
+        return writer
+
+
+class StreamAnswer(_Laid):
+    """A stream of events. It begins with the first of them, so that an error before that has its status."""
+
+    def __init__(
+        self, request: web.BaseRequest, report: CallReport, more: Mapping[str, str], *, client_s: float
+    ) -> None:
+        """`more` are header fields; `client_s` is how long the client may be behind."""
+        self._is_chunked = request.version >= HttpVersion11
+        framing = "Transfer-Encoding: chunked\r\n" if self._is_chunked else ""
+        super().__init__(request, f"{_head(request, report, EVENTS_TYPE, more)}{framing}\r\n".encode())
+        self._client_s = client_s
+        self._is_broken = False
+        self.begun = False
+        """The head is on its way."""
+
+    async def send(self, data: bytes) -> None:
+        """Write, and wait while the client is behind. Raises ClientGone when it is gone or stays behind."""
+        if not data:
+            return  # an empty chunk would be the end
+        framed = b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data
+        if not self.begun:
+            self.begun = True
+            framed = self._first + framed
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise ClientGone
+        transport.write(framed)
+        if transport.get_write_buffer_size() > _BEHIND_BYTES:
+            await self._wait()
+
+    def hang_up(self, *, at_once: bool = False) -> None:
+        """Close the connection without the body's end mark, so that nobody can take the body for a whole one."""
+        self._is_broken = True
+        transport = self._request.transport
+        if transport is not None:
+            transport.abort() if at_once else transport.close()
+
+    @property
+    def keep_alive(self) -> bool:
+        return super().keep_alive and not self._is_broken
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        """All but the end is sent already."""
+        return request.writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Mark the end of the body. Raises ConnectionError when the client is gone."""
+        transport = self._request.transport
+        if self._is_chunked and not self._is_broken and transport is not None and not transport.is_closing():
+            transport.write(b"0\r\n\r\n")
+
+    async def _wait(self) -> None:
+        try:
+            with until(asyncio.get_running_loop().time() + self._client_s):
+                await self._request.writer.drain()
+        except ConnectionError as exc:
+            raise ClientGone from exc
+        except TimeoutError as exc:
+            self.hang_up(at_once=True)
+            raise ClientGone from exc
+
+
+def _head(request: web.BaseRequest, report: CallReport, content_type: str, more: Mapping[str, str]) -> str:
+    """Return the head but for the framing and the blank line."""
+    assert report.target is not None, "what was answered was answered by a target"
+    lines = (
+        f"{_shared_lines(report.generation, report.target.name, content_type)}x-request-id: {report.request_id}\r\n"
+        f"x-gateway-attempts: {report.calls}\r\nDate: {_http_date(int(time.time()))}\r\n"
+    )
+    for name, value in more.items():
+        if _UNSAFE.search(value):
+            raise ValueError(f"the value of the header field {name!r} has control characters")
+        lines += f"{name}: {value}\r\n"
+    if not request.keep_alive or request.version < HttpVersion11:
+        lines += "Connection: close\r\n"
+    return lines
+
+
+@lru_cache(maxsize=1024)
+def _shared_lines(generation: int, target: str, content_type: str) -> str:
+    """Return the status line and the header fields that many answers have in common."""
+    return (
+        "HTTP/1.1 200 OK\r\n"
+        "server: gateway\r\n"
+        f"content-type: {content_type}\r\n"
+        f"x-gateway-generation: {generation}\r\n"
+        f"x-gateway-target: {target_value(target)}\r\n"
+    )
+
+
+@lru_cache(maxsize=1024)
+def target_value(target: str) -> str:
+    """Return a target's name as a header's value."""
+    return quote(target, safe=_HEADER_SAFE)
+
+
+@lru_cache(maxsize=2)
+def _http_date(second: int) -> str:
+    return formatdate(second, usegmt=True)
