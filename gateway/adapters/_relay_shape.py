@@ -14,7 +14,7 @@ from typing import Final
 from gateway.types import JsonObject
 
 _PLAIN_TEXT: Final = re.compile(rb'[^"\\\x00-\x1f]*')
-_KEY: Final = b'"content":"'
+_KEYS: Final = (b'"content":"', b'"content": "')
 
 
 class Shape:
@@ -53,14 +53,17 @@ def shape_of(event: bytes, data: JsonObject) -> Shape | None:
     content = delta.get("content") if isinstance(delta, dict) else None
     if not isinstance(content, str) or not content:
         return None
-    written = _KEY + content.encode(errors="surrogatepass") + b'"'
-    # An escaped quote would not be spelled so: this is a key and its whole value, and there is but one.
-    if event.count(written) != 1 or not _PLAIN_TEXT.fullmatch(written, len(_KEY), len(written) - 1):
-        return None
     if not event.startswith(b"data:") or not event.endswith(b"\n\n") or event.count(b"\n") != 2 or b"\r" in event:
         return None
-    start, end = event.split(written)
-    return Shape(start + _KEY, b'"' + end)
+    text = content.encode(errors="surrogatepass")
+    if not _PLAIN_TEXT.fullmatch(text):
+        return None
+    # An escaped quote would not be spelled so: what is found is a key and its whole value, and there is but one.
+    for key in _KEYS:
+        if event.count(key + text + b'"') == 1:
+            start, end = event.split(key + text + b'"')
+            return Shape(start + key, b'"' + end)
+    return None
 
 
 def _is_utf8(text: bytes) -> bool:
