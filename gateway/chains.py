@@ -82,15 +82,10 @@ class Targets:
         return Target(name=text, model=text, label=text, endpoint=self._bare)
 
     def _make(self, text: str) -> Target | Fault | None:
-        if not text or _STEERS.search(text) or not text.isprintable():
-            return Fault("bad-target", "a target holds no spaces, no control characters and none of `..`, ?, #, %, \\")
-        provider, slash, model = text.partition("/")
-        if not slash:
-            return Fault("no-provider", f"{text!r} names no provider; write `provider/{text}`")
-        if not provider or not model:
-            return Fault("bad-target", f"{text!r} is not whole; write `provider/model`")
-        if text.count("*") > 1 or text.find("*") not in (-1, len(text) - 1) or "*" in provider:
-            return Fault("misplaced-star", f"{text!r} may have one `*`, at its end")
+        fault = target_fault(text)
+        if fault is not None:
+            return fault
+        provider, _, model = text.partition("/")
         endpoint = self._upstreams.find(provider)
         if endpoint is None or isinstance(endpoint, Fault):
             return endpoint
@@ -99,6 +94,20 @@ class Targets:
 
 _UNKNOWN: Final = frozenset({"no-provider", "unknown-provider", "missing-base-url"})
 """What stands in no way of a name that LiteLLM gets as it is."""
+
+
+def target_fault(text: str) -> Fault | None:
+    """Return what is wrong with a target's text by itself, whatever providers there are."""
+    if not text or _STEERS.search(text) or not text.isprintable():
+        return Fault("bad-target", "a target holds no spaces, no control characters and none of `..`, ?, #, %, \\")
+    provider, slash, model = text.partition("/")
+    if not slash:
+        return Fault("no-provider", f"{text!r} names no provider; write `provider/{text}`")
+    if not provider or not model:
+        return Fault("bad-target", f"{text!r} is not whole; write `provider/model`")
+    if text.count("*") > 1 or text.find("*") not in (-1, len(text) - 1) or "*" in provider:
+        return Fault("misplaced-star", f"{text!r} may have one `*`, at its end")
+    return None
 
 
 class Chains:

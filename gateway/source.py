@@ -98,13 +98,16 @@ class Document:
         return _problem(self.name, self.mask, (line, column), code, where, message, severity)
 
 
-def parse(data: bytes, *, name: str) -> Document:
-    """Read YAML. Never raises for bad input: `problems` of the result holds what is wrong with the text."""
+def parse(data: bytes, *, name: str, last_key_wins: bool = False) -> Document:
+    """Read YAML. Never raises for bad input: `problems` of the result holds what is wrong with the text.
+
+    Of a key that is there twice the first one is kept, or with `last_key_wins` the last one, as most readers do.
+    """
     digest = hashlib.sha256(data).hexdigest()
     text, fault = _decode(data)
     lines = tuple(LINE_BREAK.split(text))
     mask = Mask(text, lines)
-    root, faults = read_tree(text) if fault is None else (None, [fault])
+    root, faults = read_tree(text, last_key_wins=last_key_wins) if fault is None else (None, [fault])
     problems = tuple(_problem(name, mask, *fault) for fault in faults)
     return Document(name=name, digest=digest, root=root, problems=problems, lines=lines, mask=mask)
 

@@ -192,7 +192,7 @@ class Upstreams:
 
     def _address_faults(self, spec: ProviderSpec, kind: str, known: WellKnown) -> list[tuple[str, Fault]]:
         if spec.base_url is not None:
-            message = _bad_address(spec.base_url, known)
+            message = bad_address(spec.base_url, known)
             return [("base_url", Fault("bad-base-url", message))] if message else []
         if known.wire != "openai":
             return []
@@ -250,7 +250,7 @@ class Upstreams:
         has_key = spec.api_key is not None or spec.api_key_unset or spec.api_key_file is not None
         for name, value in spec.headers.items():
             lower = name.lower()
-            message = _bad_header(lower, value, has_key=has_key)
+            message = bad_header(lower, value, has_key=has_key)
             if message is None and lower in headers:
                 message = f"{name!r} is there twice; case does not tell headers apart"
             if message is not None:
@@ -303,7 +303,7 @@ def check_params(
             report((*place, key), "forbidden-param", message, at_key=True)
 
 
-def _bad_address(text: str, known: WellKnown) -> str | None:
+def bad_address(text: str, known: WellKnown) -> str | None:
     """Tell what is wrong with a base URL, or None. The text itself is never repeated: it may hold a password."""
     if any(character <= " " or character == "\x7f" for character in text):
         return "an address holds no spaces and no control characters"
@@ -325,7 +325,7 @@ def _bad_address(text: str, known: WellKnown) -> str | None:
     return None
 
 
-def _bad_header(lower: str, value: str, *, has_key: bool) -> str | None:
+def bad_header(lower: str, value: str, *, has_key: bool) -> str | None:
     if not _HEADER_NAME.fullmatch(lower):
         return "a header's name is made of letters, digits and dashes"
     if lower in _FRAMING:

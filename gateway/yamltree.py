@@ -76,9 +76,9 @@ def events(text: str) -> Iterator[Any]:
         loader.dispose()
 
 
-def read_tree(text: str) -> tuple[Node | None, list[Fault]]:
+def read_tree(text: str, *, last_key_wins: bool = False) -> tuple[Node | None, list[Fault]]:
     """Return the tree of a text's top mapping, None when there is none to judge, and what is wrong with the text."""
-    reader = _Reader()
+    reader = _Reader(last_key_wins=last_key_wins)
     return reader.read(text), reader.faults
 
 
@@ -191,8 +191,9 @@ class _Frame:
 class _Reader:
     """Builds the tree of one text out of the YAML parser's events."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, last_key_wins: bool) -> None:
         self.faults: list[Fault] = []
+        self._last_key_wins = last_key_wins
         self._stack: list[_Frame] = []
         self._anchors: dict[str, Node | None] = {}
         self._root: Node | None = None
@@ -337,7 +338,8 @@ class _Reader:
             frame.key = _DROPPED
             first = keys[text][0]
             self._note(position, "duplicate-key", f"this key stands in line {first} already", last=text)
-            return
+            if not self._last_key_wins:
+                return
         keys[text] = position
         frame.key = _MERGE if merge else text
 

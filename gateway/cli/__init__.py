@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway import __version__
-from gateway.cli import completion, diff, explain, render, schema, serve, test, validate
+from gateway.cli import completion, diff, explain, import_, render, schema, serve, test, validate
 from gateway.errors import UsageError
 
 USAGE: Final = 2
@@ -29,6 +29,7 @@ examples:
   gateway explain smart --fail openai/gpt-4o=rate_limit
   gateway test                           play ./routes.test.yaml in virtual time
   gateway diff origin/main               what a change changes, and for whom
+  gateway import litellm config.yaml     write a LiteLLM proxy's config anew as a routes.yaml
   source <(gateway completion bash)      let TAB complete all of this
 
 The config file is the argument, else --config, else GATEWAY_CONFIG, else ./routes.yaml.
@@ -75,6 +76,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gateway {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, validate, explain, test, diff, schema, completion):
+    for command in (serve, validate, explain, test, diff, schema, import_, completion):
         command.add(commands)
     return parser

@@ -76,7 +76,7 @@ ROOTS: Final = {
     "embed": "adapters.litellm adapters.mock adapters.relay compiler provider reload state table",
     "server.app": "adapters.litellm adapters.mock adapters.relay compiler provider reload server.admin"
     " server.endpoints server.exchange server.guards state table",
-    "cli": "cli.completion cli.diff cli.explain cli.render cli.schema cli.serve cli.test cli.validate",
+    "cli": "cli.completion cli.diff cli.explain cli.import_ cli.render cli.schema cli.serve cli.test cli.validate",
     "cli.cases": "cli.scripted config shapes source yamltree",
     "cli.completion": "cli.settings yamltree",
     "cli.coverage": "cli.playing table",
@@ -109,6 +109,28 @@ ROOTS: Final = {
     "cli.virtual": "",
 }
 
+IMPORTING: Final = {
+    "cli.import_": "cli.litellm_config.convert cli.litellm_config.report cli.render",
+    "cli.litellm_config": "",
+    "cli.litellm_config.convert": "cli.litellm_config.deployments cli.litellm_config.draft cli.litellm_config.fallbacks"
+    " cli.litellm_config.providers cli.litellm_config.reasons cli.litellm_config.report cli.litellm_config.settings"
+    " cli.litellm_config.writing cli.render compiler source",
+    "cli.litellm_config.deployments": "chains cli.litellm_config.draft cli.litellm_config.providers"
+    " cli.litellm_config.report cli.litellm_config.values upstreams wellknown yamltree",
+    "cli.litellm_config.draft": "wellknown yamltree",
+    "cli.litellm_config.fallbacks": "chains cli.litellm_config.deployments cli.litellm_config.draft"
+    " cli.litellm_config.report cli.litellm_config.settings cli.litellm_config.values table yamltree",
+    "cli.litellm_config.providers": "cli.litellm_config.draft cli.litellm_config.report cli.litellm_config.values"
+    " masking upstreams wellknown yamltree",
+    "cli.litellm_config.reasons": "",
+    "cli.litellm_config.report": "cli.render masking source yamltree",
+    "cli.litellm_config.settings": "cli.litellm_config.deployments cli.litellm_config.reasons"
+    " cli.litellm_config.report cli.litellm_config.values yamltree",
+    "cli.litellm_config.values": "cli.litellm_config.draft",
+    "cli.litellm_config.writing": "yamltree",
+}
+"""`gateway import`: configs of other gateways, which nothing else knows."""
+
 ALLOWED: Final = {
     "": frozenset({"embed", "errors"}),
     "__main__": frozenset({"cli"}),
@@ -122,7 +144,7 @@ ALLOWED: Final = {
     "table": frozenset({"types", "errors"}),
     **{
         module: BOTTOM | frozenset(names.split())
-        for module, names in {**CONFIG_HALF, **REQUEST_HALF, **ADAPTERS, **ROOTS}.items()
+        for module, names in {**CONFIG_HALF, **REQUEST_HALF, **ADAPTERS, **ROOTS, **IMPORTING}.items()
     },
 }
 """By module, without the leading `gateway.`: the modules of ours that it may import."""
