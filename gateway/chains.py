@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeAlias
 
 from gateway.findings import Fault, Report, did_you_mean
 from gateway.limits import Environment, merge_timeouts
@@ -46,10 +47,12 @@ class Alias:
     """Where its chain stands."""
     replaced: tuple[Link, ...] = ()
     """What the file's entry says and the program replaced: checked all the same."""
+    is_as_written: bool = False
+    """Nothing was added in code."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Reference:
+class Reference:
     """A step that goes on with another alias' chain."""
 
     alias: str
@@ -57,6 +60,19 @@ class _Reference:
     matched: str | None
     """What the wildcard carries over."""
     place: Where
+
+
+Parts: TypeAlias = tuple[Step | Reference, ...]
+"""A chain whose own targets are made, and whose references are not yet followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What became of an alias in an earlier compile, under the same defaults."""
+
+    alias: Alias
+    parts: Parts
+    route: Route
 
 
 class Targets:
@@ -76,6 +92,10 @@ class Targets:
         if from_code and self._bare_names and isinstance(found, Fault) and found.code in _UNKNOWN:
             return self.bare(text)
         return found
+
+    def holds(self, target: Target) -> bool:
+        """Tell whether a target of an earlier compile would be made the same again."""
+        return self._upstreams.find(target.endpoint.provider) is target.endpoint
 
     def bare(self, text: str) -> Target:
         """Return the target of a name that goes to LiteLLM as it is."""
@@ -122,9 +142,14 @@ class Chains:
         environment: Environment,
         report: Report,
         left_out: Collection[str] = (),
+        earlier: Mapping[str, Made] = EMPTY,
     ) -> None:
-        """`left_out` are aliases that the file has and that have problems already."""
+        """`left_out` are aliases that the file has and that have problems already.
+
+        An alias that is the very object that it was `earlier` gets the very steps that it had, where they still hold.
+        """
         self._aliases = aliases
+        self._earlier = earlier
         self._left_out = left_out
         self._targets = targets
         self._defaults = defaults.limits
@@ -132,16 +157,23 @@ class Chains:
         self._report = report
         self._base_params: dict[str, Mapping[str, Json]] = {}
         self._names: RoutingTable | None = None
-        self._parts: dict[str, list[Step | _Reference]] = {}
+        self.parts: dict[str, Parts] = {}
+        """Of every alias, what has a problem left out."""
+        self._referring: set[str] = set()
         self._broken: set[str] = set()
 
     def flatten(self) -> dict[str, tuple[Step, ...]]:
         """Return the steps of every alias that has no problem, in file order."""
         for name, alias in self._aliases.items():
-            check_params(alias.spec.limits.params, ("models", name, "params"), self._report)
-            self._parts[name] = [part for link in alias.links if (part := self._part(name, alias, link)) is not None]
-            for link in alias.replaced:
-                self._part(name, alias, link)
+            made = self._earlier.get(name)
+            if made is not None and made.alias is alias and self._hold(made.parts):
+                self.parts[name] = self._follow(name, alias, made.parts)
+            else:
+                check_params(alias.spec.limits.params, ("models", name, "params"), self._report)
+                found = [self._part(name, alias, link) for link in alias.links]
+                self.parts[name] = tuple([part for part in found if part is not None])
+                for link in alias.replaced:
+                    self._part(name, alias, link)
         steps: dict[str, tuple[Step, ...]] = {}
         for name in self._ordered():
             whole = self._expand(name, steps)
@@ -151,7 +183,18 @@ class Chains:
                 steps[name] = whole
         return {name: steps[name] for name in self._aliases if name in steps and name not in self._broken}
 
-    def _part(self, name: str, alias: Alias, link: Link) -> Step | _Reference | None:
+    def _hold(self, parts: Parts) -> bool:
+        return all(isinstance(part, Reference) or self._targets.holds(part.target) for part in parts)
+
+    def _follow(self, name: str, alias: Alias, parts: Parts) -> Parts:
+        """Return an earlier compile's parts with their references looked up anew: other aliases may have changed."""
+        if all(isinstance(part, Step) for part in parts):
+            return parts
+        links = zip(parts, alias.links, strict=True)
+        found = [part if isinstance(part, Step) else self._part(name, alias, link) for part, link in links]
+        return tuple([part for part in found if part is not None])
+
+    def _part(self, name: str, alias: Alias, link: Link) -> Step | Reference | None:
         """Make one entry of a chain. None, and the alias broken, when it has a problem."""
         part = (
             self._target_step(name, alias, link)
@@ -160,6 +203,8 @@ class Chains:
         )
         if part is None:
             self._broken.add(name)
+        elif isinstance(part, Reference):
+            self._referring.add(name)
         return part
 
     def _target_step(self, name: str, alias: Alias, link: Link) -> Step | None:
@@ -202,13 +247,13 @@ class Chains:
             return base
         return MappingProxyType({**base, **of_alias, **of_step})
 
-    def _reference(self, name: str, place: Where) -> _Reference | None:
+    def _reference(self, name: str, place: Where) -> Reference | None:
         place = (*place, "alias")
         if "*" in name:
             self._report(place, "misplaced-star", f"{name!r} must name one alias; a `*` is not carried into it")
             return None
         if name in self._aliases:
-            return _Reference(name, None, place)
+            return Reference(name, None, place)
         if name in self._left_out:
             return None
         if self._names is None:
@@ -218,7 +263,7 @@ class Chains:
             hint = did_you_mean(name, self._aliases)
             self._report(place, "unknown-alias", f"no alias named {name!r}{hint}")
             return None
-        return _Reference(route.alias, name[len(route.alias) - 1 :], place)
+        return Reference(route.alias, name[len(route.alias) - 1 :], place)
 
     def _ordered(self) -> list[str]:
         """Return the aliases so that each comes after those it refers to; reports the cycles on the way."""
@@ -228,9 +273,13 @@ class Chains:
         for root in self._aliases:
             if root in done:
                 continue
+            if root not in self._referring:
+                done.add(root)
+                ordered.append(root)
+                continue
             path = [root]
             depth = {root: 0}
-            taken: list[_Reference] = []
+            taken: list[Reference] = []
             pending = [self._references(root)]
             while path:
                 reference = next(pending[-1], None)
@@ -251,10 +300,10 @@ class Chains:
                     pending.append(self._references(reference.alias))
         return ordered
 
-    def _references(self, name: str) -> Iterator[_Reference]:
-        return (part for part in self._parts[name] if isinstance(part, _Reference))
+    def _references(self, name: str) -> Iterator[Reference]:
+        return (part for part in self.parts[name] if isinstance(part, Reference))
 
-    def _report_cycle(self, names: list[str], taken: list[_Reference], reported: set[Where]) -> None:
+    def _report_cycle(self, names: list[str], taken: list[Reference], reported: set[Where]) -> None:
         self._broken.update(names)
         if len(reported) >= _MAX_CYCLES:
             return
@@ -271,10 +320,13 @@ class Chains:
 
     def _expand(self, name: str, steps: Mapping[str, tuple[Step, ...]]) -> tuple[Step, ...] | None:
         """Return the steps of an alias whose references are expanded already; None when that cannot be done."""
-        parts = self._parts[name]
-        if name in self._broken or any(isinstance(part, _Reference) and part.alias not in steps for part in parts):
+        parts = self.parts[name]
+        made = self._earlier.get(name)
+        if made is not None and made.parts is parts and name not in self._referring:
+            return made.route.steps
+        if name in self._broken or any(isinstance(part, Reference) and part.alias not in steps for part in parts):
             return None
-        count = sum(len(steps[part.alias]) if isinstance(part, _Reference) else 1 for part in parts)
+        count = sum(len(steps[part.alias]) if isinstance(part, Reference) else 1 for part in parts)
         if count > MAX_STEPS:
             message = f"the chain comes to {count} targets, other aliases' included; {MAX_STEPS} are the most"
             self._report(self._aliases[name].place, "chain-too-long", message)
@@ -287,6 +339,9 @@ class Chains:
                 whole.extend(steps[part.alias])
             else:
                 whole.extend(Route(alias=part.alias, steps=steps[part.alias]).fill(part.matched).steps)
+        same = made is not None and len(made.route.steps) == len(whole)
+        if made is not None and same and all(map(operator.is_, made.route.steps, whole)):
+            return made.route.steps
         return tuple(whole)
 
 

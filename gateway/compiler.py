@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +12,8 @@ from typing import Final
 
 from gateway import config as config_module
 from gateway import wellknown
-from gateway.chains import Alias, Chains, Link, Targets, look_up, split_wildcards
+from gateway.chains import Alias, Chains, Link, Made, Parts, Targets, look_up, split_wildcards
+from gateway.entries import Entries
 from gateway.findings import Fault
 from gateway.hooks import HookLoader, misshapen
 from gateway.limits import DEADLINE_S, MAX_ATTEMPTS, merge_streams, read_environment
@@ -20,7 +21,7 @@ from gateway.pruning import prune
 from gateway.source import Document, in_file_order, parse, written
 from gateway.specs import AliasSpec, Config, HookSpec, StepSpec
 from gateway.table import NO_OVERLAY, Hook, Overlay, Route, RoutingTable, Step
-from gateway.types import RESERVED_CAPABILITY_NAMES, AdapterName, Problem, Severity, Target
+from gateway.types import EMPTY, RESERVED_CAPABILITY_NAMES, AdapterName, Endpoint, Problem, Severity, Target
 from gateway.upstreams import Upstreams, check_params
 from gateway.yamltree import Where
 
@@ -45,8 +46,20 @@ class Compiled:
     """SHA-256 of the bytes, in hex."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What a compile may take over from the last good one, so that it costs what was changed and little more."""
+
+    defaults: str = ""
+    """All else holds under the same defaults only."""
+    endpoints: Mapping[str, Endpoint] = field(default_factory=lambda: EMPTY)
+    made: Mapping[str, Made] = field(default_factory=lambda: EMPTY)
+    hooks: tuple[tuple[Hook, ...], tuple[Hook, ...]] = ((), ())
+    """Those for every request, before and after."""
+
+
 class Compiler:
-    """Remembers judged aliases and imported hooks between compiles. One caller at a time, of whatever thread."""
+    """Remembers between compiles what did not change, and imported hooks. One caller at a time, of whatever thread."""
 
     def __init__(
         self,
@@ -69,6 +82,8 @@ class Compiler:
         self._skip_hooks = skip_hooks
         self._bare_names = bare_names
         self._judge = config_module.Judge()
+        self._entries = Entries()
+        self._memory = _Memory()
         self._loaders: dict[str, HookLoader] = {}
 
     def compile(
@@ -86,17 +101,20 @@ class Compiler:
         `source` is the file's path as it was given. `folder`, the file's own unless said, is where key files lie, and
         it is put last on the import path when there are hooks. `now` is in seconds since the epoch.
         """
-        document = parse(data, name=source)
+        document = parse(data, name=source, entries=self._entries)
         config, judged, left_out = self._read(document)
         if config is None:
             return Compiled(table=None, problems=tuple(judged), digest=document.digest)
         folder = os.path.dirname(os.path.abspath(source)) if folder is None else os.path.abspath(folder)
         loader = self._loaders.setdefault(folder, HookLoader(Path(folder)))
         loader.begin()
+        defaults = repr(config.defaults)
+        memory = self._memory if self._memory.defaults == defaults else _Memory()
         run = _Run(
             document,
             config,
             overlay,
+            memory=memory,
             loader=None if self._skip_hooks else loader,
             bare_names=self._bare_names,
             problems=list(judged),
@@ -109,6 +127,7 @@ class Compiler:
             openai_adapter=self._openai_adapter,
             strict_env=self._strict_env,
             left_out={name for block, name in left_out if block == "providers"},
+            earlier=memory.endpoints,
         )
         targets = Targets(upstreams, bare_names=self._bare_names)
         check_params(config.defaults.limits.params, ("defaults", "params"), run.report)
@@ -120,12 +139,15 @@ class Compiler:
             environment=self._environment,
             report=run.report,
             left_out={name for block, name in left_out if block == "models"},
+            earlier=memory.made,
         )
         routes = run.routes(aliases, chains.flatten())
         capabilities = run.capabilities()
         problems = tuple(in_file_order(run.problems))
         if any(problem.severity == "error" for problem in problems):
             return Compiled(table=None, problems=problems, skipped_hooks=run.skipped_hooks, digest=document.digest)
+        made = {name: _made(memory.made.get(name), aliases[name], chains.parts[name], routes[name]) for name in routes}
+        self._memory = _Memory(defaults, upstreams.endpoints, made, run.hooks)
         exact, wildcards, lengths = split_wildcards(routes)
         table = RoutingTable(
             generation=generation,
@@ -137,7 +159,7 @@ class Compiler:
             digest=document.digest,
             source=source,
             loaded_at=now,
-            config=MappingProxyType(config_module.dump(document)),
+            config=config_module.Dump(document),
             targets=_distinct_targets(routes),
         )
         return Compiled(table=table, problems=problems, skipped_hooks=run.skipped_hooks, digest=document.digest)
@@ -161,6 +183,7 @@ class _Run:
         config: Config,
         overlay: Overlay,
         *,
+        memory: _Memory,
         loader: HookLoader | None,
         bare_names: bool,
         problems: list[Problem],
@@ -171,6 +194,7 @@ class _Run:
         self._document = document
         self._config = config
         self._overlay = overlay
+        self._memory = memory
         self._loader = loader
         self._bare_names = bare_names
         self._found_hooks: dict[HookSpec, Hook | Fault | None] = {}
@@ -200,9 +224,13 @@ class _Run:
         aliases: dict[str, Alias] = {}
         for name, spec in self._config.models.items():
             self._check_name(name, ("models", name))
+            made = self._memory.made.get(name)
+            if made is not None and made.alias.spec is spec and made.alias.is_as_written:
+                aliases[name] = made.alias
+                continue
             place = ("models", name, "chain")
             links = tuple(Link(step, (*place, number)) for number, step in enumerate(spec.chain))
-            aliases[name] = Alias(spec, links, place)
+            aliases[name] = Alias(spec, links, place, is_as_written=True)
         added = {**overlay.fallbacks, **overlay.mappings}
         names = look_up(aliases) if added else None
         for name in added:
@@ -264,10 +292,16 @@ class _Run:
     def routes(self, aliases: Mapping[str, Alias], steps: Mapping[str, tuple[Step, ...]]) -> dict[str, Route]:
         """Return the route of every alias that has steps; every alias' hooks are checked."""
         defaults = self._config.defaults
-        pre, post = self._for_every_request
+        pre, post = self.hooks
         routes: dict[str, Route] = {}
         for name, alias in aliases.items():
             spec = alias.spec
+            made = self._memory.made.get(name)
+            if made is not None and made.alias is alias and not (spec.hooks.pre or spec.hooks.post):
+                route = made.route
+                if route.steps is steps.get(name) and route.pre is pre and route.post is post:
+                    routes[name] = route
+                    continue
             place = ("models", name, "hooks")
             own_pre = self._hooks(spec.hooks.pre, (*place, "pre")) if spec.hooks.pre else ()
             own_post = self._hooks(spec.hooks.post, (*place, "post")) if spec.hooks.post else ()
@@ -289,10 +323,11 @@ class _Run:
         return self.routes({_ANY.name: Alias(_ANY, (), (_IN_CODE,))}, {_ANY.name: (step,)})[_ANY.name]
 
     @cached_property
-    def _for_every_request(self) -> tuple[tuple[Hook, ...], tuple[Hook, ...]]:
-        pre = self._hooks(self._config.hooks.pre, ("hooks", "pre"))
-        post = self._hooks(self._config.hooks.post, ("hooks", "post"))
-        return (*pre, *self._overlay.pre), (*post, *self._overlay.post)
+    def hooks(self) -> tuple[tuple[Hook, ...], tuple[Hook, ...]]:
+        """Those for every request, before and after; the very objects of an earlier compile where they are the same."""
+        pre = (*self._hooks(self._config.hooks.pre, ("hooks", "pre")), *self._overlay.pre)
+        post = (*self._hooks(self._config.hooks.post, ("hooks", "post")), *self._overlay.post)
+        return self._memory.hooks if (pre, post) == self._memory.hooks else (pre, post)
 
     def _hooks(self, specs: tuple[HookSpec, ...], place: Where) -> tuple[Hook, ...]:
         hooks: list[Hook] = []
@@ -327,6 +362,10 @@ class _Run:
                 made[name] = found
         made.update(self._overlay.capabilities)
         return MappingProxyType(made)
+
+
+def _made(earlier: Made | None, alias: Alias, parts: Parts, route: Route) -> Made:
+    return earlier if earlier is not None and earlier.route is route else Made(alias, parts, route)
 
 
 def _as_in_the_file(document: Document, place: Where) -> Where:

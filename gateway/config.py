@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -36,7 +36,7 @@ from gateway.yamltree import Node, Where
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
-__all__ = ["SHAPE_CODES", "Judge", "dump", "schema", "seconds"]
+__all__ = ["SHAPE_CODES", "Dump", "Judge", "schema", "seconds"]
 
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -50,9 +50,27 @@ def schema(name: str = "routes") -> JsonObject:
     return loaded
 
 
-def dump(document: Document) -> JsonObject:
-    """Return the file's values as written, variables unexpanded and secrets masked. `x-` keys are left out."""
-    return mask_values(document)
+class Dump(Mapping[str, Json]):
+    """The file's values as written, variables unexpanded and secrets masked. `x-` keys are left out.
+
+    Made when first looked at: of a large file it takes a while, and few ever ask.
+    """
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+
+    @cached_property
+    def _values(self) -> JsonObject:
+        return mask_values(self._document)
+
+    def __getitem__(self, key: str) -> Json:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
 
 
 def seconds(duration: str | float) -> float:
@@ -97,9 +115,11 @@ def _rules() -> _Rules:
 class _Judged:
     """One entry of `models`, expanded."""
 
+    node: Node
     value: Json
     seen: bytes
     """What tells two values apart, variables and what they expand to included."""
+    faults: tuple[Misfit, ...]
 
 
 class Judge:
@@ -107,6 +127,7 @@ class Judge:
 
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[Misfit, ...]] = {}
+        self._judged: Mapping[str, _Judged] = {}
         self._specs: dict[str, tuple[bytes, AliasSpec]] = {}
 
     def read(
@@ -161,21 +182,30 @@ class Judge:
         for name, node in nodes.items():
             if not rules.alias_name.search(name):
                 found.append(misnamed(("models", name), "aliasName"))
-            value = node.value
-            seen = orjson.dumps(value)
-            if node.variables:
-                value = expander.value(node, ("models", name), rules.alias)
-                seen += orjson.dumps(value)
-            faults = known.get(seen)
-            if faults is None:
-                faults = self._known.get(seen)
-                if faults is None:
-                    faults = misfits(rules.alias_validator, value, node.value, at=("models",))
-                known[seen] = faults
-            found += [replace(fault, where=("models", name, *fault.where)) for fault in faults]
-            judged[name] = _Judged(value, seen)
-        self._known = known
+            before = self._judged.get(name)
+            if before is None or before.node is not node or node.variables:
+                before = self._judge_alias(name, node, expander, known)
+            known[before.seen] = before.faults
+            found += [replace(fault, where=("models", name, *fault.where)) for fault in before.faults]
+            judged[name] = before
+        self._known, self._judged = known, judged
         return judged
+
+    def _judge_alias(
+        self, name: str, node: Node, expander: Expander, known: Mapping[bytes, tuple[Misfit, ...]]
+    ) -> _Judged:
+        rules = _rules()
+        value = node.value
+        seen = orjson.dumps(value)
+        if node.variables:
+            value = expander.value(node, ("models", name), rules.alias)
+            seen += orjson.dumps(value)
+        faults = known.get(seen)
+        if faults is None:
+            faults = self._known.get(seen)
+        if faults is None:
+            faults = misfits(rules.alias_validator, value, node.value, at=("models",))
+        return _Judged(node, value, seen, faults)
 
     def _models(self, aliases: Mapping[str, _Judged]) -> Mapping[str, AliasSpec]:
         """Return the aliases' specs; the very same objects for those that did not change."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from gateway.yamltree import events
+from gateway.yamltree import LINE_BREAK, events
 
 STARS: Final = "***"
 EXCERPT_LENGTH: Final = 200
@@ -153,18 +153,26 @@ class Mask:
 
     __slots__ = ("_lines", "_spans", "_text")
 
-    def __init__(self, text: str, lines: tuple[str, ...]) -> None:
+    def __init__(self, text: str) -> None:
         self._text = text
-        self._lines = lines
+        self._lines: tuple[str, ...] | None = None
         self._spans: dict[int, list[tuple[int, int]]] | None = None
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The text, line by line."""
+        if self._lines is None:
+            self._lines = tuple(LINE_BREAK.split(self._text))
+        return self._lines
 
     def excerpt(self, line: int, column: int) -> tuple[str, int] | None:
         """Return the line as it may be shown and the column in it where `column` now stands; None past the end."""
-        if not 1 <= line <= len(self._lines):
+        lines = self.lines
+        if not 1 <= line <= len(lines):
             return None
         if self._spans is None:
-            self._spans = _find_spans(self._text, self._lines)
-        shown, caret = _cover(self._lines[line - 1], self._spans.get(line - 1, []), column - 1)
+            self._spans = _find_spans(self._text, lines)
+        shown, caret = _cover(lines[line - 1], self._spans.get(line - 1, []), column - 1)
         start = max(0, caret - EXCERPT_LENGTH // 2) if len(shown) > EXCERPT_LENGTH else 0
         cut = _UNPRINTABLE.sub("\ufffd", shown[start : start + EXCERPT_LENGTH])
         if start:

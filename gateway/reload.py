@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -83,17 +83,19 @@ class Reloader:
         compiler: Compile,
         *,
         on_swap: Callable[[RoutingTable], None] = lambda table: None,
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
         clock: Callable[[], float] = time.time,
         mounts: Path = Path("/proc/self/mountinfo"),
     ) -> None:
         """`on_swap` is called after each assignment, in the thread that compiled; what it raises is only logged.
 
-        It runs under the lock, so it must not call back.
+        It runs under the lock, so it must not call back. Whatever is compiled is compiled within `around()`.
         """
         self._path = path
         self._file = path.absolute()
         self._compiler = compiler
         self._on_swap = on_swap
+        self._around = around
         self._clock = clock
         self._mounts = mounts
         self._lock = threading.Lock()
@@ -248,13 +250,14 @@ class Reloader:
 
     def _compile(self, data: bytes, overlay: Overlay) -> tuple[RoutingTable | None, tuple[Problem, ...]]:
         try:
-            compiled = self._compiler.compile(
-                data,
-                source=str(self._path),
-                overlay=overlay,
-                generation=self.current.generation + 1,
-                now=self._clock(),
-            )
+            with self._around():
+                compiled = self._compiler.compile(
+                    data,
+                    source=str(self._path),
+                    overlay=overlay,
+                    generation=self.current.generation + 1,
+                    now=self._clock(),
+                )
         except Exception as exc:
             log.exception("the compiler failed: please report this")
             message = f"the compiler failed with {type(exc).__name__}; the log has more"

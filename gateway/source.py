@@ -9,9 +9,11 @@ import codecs
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.entries import Entries
 from gateway.masking import (
     STARS,
     Mask,
@@ -24,7 +26,7 @@ from gateway.masking import (
     shows_key,
     wants_address,
 )
-from gateway.types import Json, JsonObject, Problem, Severity
+from gateway.types import EMPTY, Json, JsonObject, Problem, Severity
 from gateway.yamltree import LINE_BREAK, Fault, Node, Position, Where, read_tree
 
 MAX_BYTES: Final = 16 * 1024 * 1024
@@ -45,8 +47,14 @@ class Document:
     root: Node | None
     """None when the text holds no mapping that could be judged further; `problems` then says why."""
     problems: tuple[Problem, ...]
-    lines: tuple[str, ...] = field(repr=False)
     mask: Mask = field(repr=False, compare=False)
+    moved: Mapping[str, int] = field(default_factory=lambda: EMPTY)
+    """By how many lines aliases stand below where their nodes say: they were read with an earlier text."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The text, line by line."""
+        return self.mask.lines
 
     @property
     def value(self) -> JsonObject | None:
@@ -78,7 +86,7 @@ class Document:
         for depth in range(len(where) + 1):
             if node is None:
                 break
-            found = (node.line, node.column)
+            found = (node.line + self._moved(where[:depth]), node.column)
             node = self.node(where[: depth + 1])
         return found
 
@@ -87,8 +95,12 @@ class Document:
         parent = self.node(where[:-1]) if where else None
         key = where[-1] if where else None
         if parent is not None and isinstance(key, str) and key in parent.keys:
-            return parent.keys[key]
+            line, column = parent.keys[key]
+            return line + self._moved(where[:-1]), column
         return self.position(where)
+
+    def _moved(self, where: Where) -> int:
+        return self.moved.get(str(where[1]), 0) if self.moved and len(where) > 1 and where[0] == "models" else 0
 
     def problem(
         self, code: str, where: Where, message: str, *, key: bool = False, severity: Severity = "error"
@@ -98,18 +110,24 @@ class Document:
         return _problem(self.name, self.mask, (line, column), code, where, message, severity)
 
 
-def parse(data: bytes, *, name: str, last_key_wins: bool = False) -> Document:
+def parse(data: bytes, *, name: str, last_key_wins: bool = False, entries: Entries | None = None) -> Document:
     """Read YAML. Never raises for bad input: `problems` of the result holds what is wrong with the text.
 
     Of a key that is there twice the first one is kept, or with `last_key_wins` the last one, as most readers do.
+    With `entries` the aliases that an earlier text had as well are not parsed again: their nodes are the same objects.
     """
     digest = hashlib.sha256(data).hexdigest()
     text, fault = _decode(data)
-    lines = tuple(LINE_BREAK.split(text))
-    mask = Mask(text, lines)
-    root, faults = read_tree(text, last_key_wins=last_key_wins) if fault is None else (None, [fault])
+    mask = Mask(text)
+    root: Node | None = None
+    faults: list[Fault] = [fault] if fault is not None else []
+    moved: Mapping[str, int] = EMPTY
+    if fault is None and entries is None:
+        root, faults = read_tree(text, last_key_wins=last_key_wins)
+    elif fault is None and entries is not None:
+        root, faults, moved = entries.read(text)
     problems = tuple(_problem(name, mask, *fault) for fault in faults)
-    return Document(name=name, digest=digest, root=root, problems=problems, lines=lines, mask=mask)
+    return Document(name=name, digest=digest, root=root, problems=problems, mask=mask, moved=moved)
 
 
 def in_file_order(problems: list[Problem]) -> list[Problem]:

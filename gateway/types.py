@@ -136,6 +136,16 @@ class KeySource:
             self._read, self._stamp = None, None
         return self._read
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same value, or the same file whatever it holds by now."""
+        if not isinstance(other, KeySource):
+            return NotImplemented
+        same = (self.name, self._file) == (other.name, other._file)
+        return same and (self._file is not None or self._read == other._read)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self._file))
+
     def __repr__(self) -> str:
         return f"KeySource({self.name!r})"
 

@@ -67,9 +67,14 @@ class Upstreams:
         openai_adapter: AdapterName,
         strict_env: bool,
         left_out: Collection[str] = (),
+        earlier: Mapping[str, Endpoint] = EMPTY,
     ) -> None:
-        """`left_out` are entries that the file has and that have problems already."""
+        """`left_out` are entries that the file has and that have problems already.
+
+        An endpoint that is as it was `earlier` is that very object.
+        """
         self._config = config
+        self._earlier = earlier
         self._report = report
         self._environ = environ
         self._folder = folder
@@ -84,6 +89,11 @@ class Upstreams:
         if name not in self._found:
             self._found[name] = self._from_name(name)
         return self._found[name]
+
+    @property
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        """Every endpoint found so far, by its provider's name."""
+        return {name: found for name, found in self._found.items() if isinstance(found, Endpoint)}
 
     def bare(self) -> Endpoint:
         """Return the endpoint of names that go to LiteLLM as they are."""
@@ -148,7 +158,7 @@ class Upstreams:
         elif base_url is None and known.wire == "openai" and not known.key_required:
             # A local server: LiteLLM has no address for it and would turn to OpenAI's.
             base_url, own_base_url = known.base_url, True
-        return Endpoint(
+        made = Endpoint(
             provider=spec.name,
             kind=known.kind,
             adapter=adapter,
@@ -162,6 +172,9 @@ class Upstreams:
             script=spec.script,
             cooldown=merge_cooldowns(spec.cooldown, self._config.defaults.cooldown),
         )
+        before = self._earlier.get(spec.name)
+        # Python takes 1 for True, and an upstream may not.
+        return before if before == made and repr(before.params) == repr(made.params) else made
 
     def _needs_key(self, spec: ProviderSpec, known: WellKnown, adapter: AdapterName, api_key: KeySource) -> bool:
         """Tell whether an entry that names no key must not be called without one.

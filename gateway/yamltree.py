@@ -78,7 +78,7 @@ def events(text: str) -> Iterator[Any]:
 
 def read_tree(text: str, *, last_key_wins: bool = False) -> tuple[Node | None, list[Fault]]:
     """Return the tree of a text's top mapping, None when there is none to judge, and what is wrong with the text."""
-    reader = _Reader(last_key_wins=last_key_wins)
+    reader = TreeReader(last_key_wins=last_key_wins)
     return reader.read(text), reader.faults
 
 
@@ -188,17 +188,23 @@ class _Frame:
         self.merges: list[Node] = []
 
 
-class _Reader:
+class TreeReader:
     """Builds the tree of one text out of the YAML parser's events."""
 
-    def __init__(self, *, last_key_wins: bool) -> None:
+    def __init__(self, *, last_key_wins: bool = False) -> None:
         self.faults: list[Fault] = []
+        """What is wrong with the text, in the order found."""
         self._last_key_wins = last_key_wins
         self._stack: list[_Frame] = []
         self._anchors: dict[str, Node | None] = {}
         self._root: Node | None = None
         self._nodes = 0
         self._repeated = 0
+
+    @property
+    def has_anchors(self) -> bool:
+        """Whether the text has anchors: parts of it then mean something only together."""
+        return bool(self._anchors)
 
     def read(self, text: str) -> Node | None:
         """Return the top mapping, or None when there is none to judge."""

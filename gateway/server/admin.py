@@ -87,6 +87,7 @@ class Admin:
         """`GET /-/config`: what runs, and whether the file on disk agrees."""
         on_disk = await asyncio.to_thread(self._reloads.disk)
         table, last = self._reloads.current, self._reloads.last
+        config = await asyncio.to_thread(dict, table.config)
         return exchange.answer(
             {
                 "generation": table.generation,
@@ -100,7 +101,7 @@ class Admin:
                     "digest": last.digest,
                     "problems": [problem.as_json() for problem in last.problems],
                 },
-                "config": table.config,
+                "config": config,
             }
         )
 

@@ -33,6 +33,7 @@ from gateway.server.admin import Admin
 from gateway.server.endpoints import Endpoints
 from gateway.server.exchange import Front, Lifecycle
 from gateway.server.guards import ClientKeys, Guards, check_exposure, is_loopback
+from gateway.server.pauses import short_pauses
 from gateway.state import State
 from gateway.table import RoutingTable
 from gateway.telemetry import Metrics, configure_logging
@@ -243,7 +244,7 @@ class _CountedReloader(Reloader):
     def __init__(
         self, path: Path, compiler: Compiler, *, metrics: Metrics, on_swap: Callable[[RoutingTable], None]
     ) -> None:
-        super().__init__(path, compiler, on_swap=on_swap)
+        super().__init__(path, compiler, on_swap=on_swap, around=short_pauses)
         self._metrics = metrics
         self._good_at = 0.0
 

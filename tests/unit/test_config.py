@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from gateway.config import SHAPE_CODES, Judge, dump, schema, seconds
+from gateway.config import SHAPE_CODES, Dump, Judge, schema, seconds
 from gateway.source import parse
 from gateway.specs import (
     AliasSpec,
@@ -377,7 +377,7 @@ def test_ten_thousand_aliases_are_judged_within_seconds_and_again_in_a_moment() 
 
 def test_a_dump_shows_the_file_without_its_secrets() -> None:
     document = parse(b'version: 1\nproviders: {a: {api_key: sk-1, kind: "${K:-mock}"}}\nmodels: {}\n', name="x")
-    assert dump(document) == {
+    assert Dump(document) == {
         "version": 1, "providers": {"a": {"api_key": "***", "kind": "${K:-mock}"}}, "models": {},
     }  # fmt: skip
 

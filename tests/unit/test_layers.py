@@ -20,7 +20,8 @@ CONFIG_HALF: Final = {
     "yamltree": "",
     "findings": "yamltree",
     "masking": "yamltree",
-    "source": "masking yamltree",
+    "entries": "yamltree",
+    "source": "entries masking yamltree",
     "shapes": "masking yamltree",
     "variables": "masking shapes source yamltree",
     "config": "masking shapes source specs variables yamltree",
@@ -29,7 +30,7 @@ CONFIG_HALF: Final = {
     "upstreams": "findings limits specs wellknown yamltree",
     "chains": "findings limits specs table upstreams yamltree",
     "pruning": "masking source yamltree",
-    "compiler": "chains config findings hooks limits pruning source specs table upstreams wellknown yamltree",
+    "compiler": "chains config entries findings hooks limits pruning source specs table upstreams wellknown yamltree",
     "reload": "compiler table",
     "edits": "",
     "changes": "config edits masking table",
@@ -49,6 +50,7 @@ REQUEST_HALF: Final = {
     "server.laid": "",
     "server.exchange": "server.guards server.laid table",
     "server.endpoints": "provider server.exchange server.laid table",
+    "server.pauses": "",
     "server.admin": "provider server.exchange server.guards state table",
 }
 
@@ -75,7 +77,7 @@ ADAPTERS: Final = {
 ROOTS: Final = {
     "embed": "adapters.litellm adapters.mock adapters.relay compiler provider reload state table",
     "server.app": "adapters.litellm adapters.mock adapters.relay compiler provider reload server.admin"
-    " server.endpoints server.exchange server.guards state table",
+    " server.endpoints server.exchange server.guards server.pauses state table",
     "cli": "cli.completion cli.diff cli.explain cli.import_ cli.render cli.schema cli.serve cli.test cli.validate",
     "cli.cases": "cli.scripted config shapes source yamltree",
     "cli.completion": "cli.settings yamltree",

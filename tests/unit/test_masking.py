@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from gateway.config import Judge, dump
+from gateway.config import Dump, Judge
 from gateway.masking import (
     EXCERPT_LENGTH,
     is_made_of_variables,
@@ -53,7 +53,7 @@ def test_other_values_are_shown(key: str) -> None:
 
 def test_the_dump_of_a_file_shows_no_user_of_an_address() -> None:
     text = "providers: {a: {base_url: 'me:S@host', params: {x_url: ['S @h']}}}\nmodels: {curl: a/b@1}"
-    assert dump(parse(text.encode(), name="x")) == {
+    assert Dump(parse(text.encode(), name="x")) == {
         "providers": {"a": {"base_url": "***@host", "params": {"x_url": ["***@h"]}}},
         "models": {"curl": "a/b@1"},
     }
@@ -279,5 +279,5 @@ def test_one_slip_in_a_file_never_shows_a_secret(template: str) -> None:
             document = parse(text.replace("S", SECRET).encode(), name="x")
             config, problems = judge.read(document, environ={}, strict_env=True)
             shown = "\n".join(f"{problem} {problem.excerpt}" for problem in problems)
-            shown += repr(dump(document)) if config is not None else ""
+            shown += repr(Dump(document)) if config is not None else ""
             assert SECRET not in shown, text
