@@ -15,7 +15,7 @@ from gateway.engine import Engine, Request
 from gateway.errors import BadRequest, GatewayError, HookFailed, UnknownModel
 from gateway.messages import normalise
 from gateway.state import State
-from gateway.table import NO_OVERLAY, Hook, Overlay, Route, Tables
+from gateway.table import NO_OVERLAY, Hook, Overlay, Route, RoutingTable, Tables
 from gateway.types import (
     EMPTY,
     FORBIDDEN_PARAMS,
@@ -95,7 +95,7 @@ class Provider:
             raise BadRequest("the request names no model", param="model")
         route = table.find(name)
         if route is None:
-            raise UnknownModel(_unknown(name, table.close_names(name)), param="model")
+            raise unknown_model(name, table)
         report.alias = route.alias
         if route.pre:
             params = await _run_pre_hooks(route, params, name, deadline_s=started_s + route.deadline_s)
@@ -158,7 +158,7 @@ class Provider:
         table = self._tables.current
         route = table.find(name)
         if route is None:
-            raise UnknownModel(_unknown(name, table.close_names(name)), param="model")
+            raise unknown_model(name, table)
         return route.steps[0].target.name
 
     def add_model_mapping(self, name: str, target: str) -> None:
@@ -298,9 +298,11 @@ def _hook(call: Callable[[JsonObject], Any]) -> Hook:
     return Hook(path=f"{getattr(call, '__module__', None) or '?'}.{name}", call=call, is_async=is_async)
 
 
-def _unknown(name: str, close: list[str]) -> str:
+def unknown_model(name: str, table: RoutingTable) -> UnknownModel:
+    """Return the error for a name that the table does not have."""
+    close = table.close_names(name)
     hint = f"; did you mean {' or '.join(repr(alias) for alias in close)}?" if close else ""
-    return f"the model {name[:128]!r} does not exist{hint}"
+    return UnknownModel(f"the model {name[:128]!r} does not exist{hint}", param="model")
 
 
 def _chat_params(

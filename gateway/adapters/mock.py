@@ -16,7 +16,7 @@ from typing import Final
 import orjson
 
 from gateway.errors import UpstreamError, classify
-from gateway.types import Call, Chunk, ChunkStream, Endpoint, Json, JsonObject, Kind, Reply, ScriptedOutcome
+from gateway.types import Call, Chunk, ChunkStream, Endpoint, Json, JsonObject, Kind, Reply, ScriptedOutcome, Target
 
 EMBEDDING_LENGTH: Final = 8
 """How many numbers an embedding has when the request names no `dimensions`."""
@@ -57,10 +57,22 @@ class MockAdapter:
     async def close(self) -> None:
         """There is nothing to give back."""
 
+    def peek(self, target: Target, ahead: int) -> ScriptedOutcome:
+        """Return what a call comes to after so many others of the target's provider. Plays nothing."""
+        script = target.endpoint.script
+        if not script:
+            return _named_outcome(target, said="")
+        known, place = self._plays.get(target.endpoint.provider, (script, 0))
+        return script[min((place if known == script else 0) + ahead, len(script) - 1)]
+
     async def _begin(self, call: Call) -> tuple[ScriptedOutcome, dict[str, str]]:
         """Wait as the outcome says; return it with its response headers. Raises UpstreamError for an error status."""
         endpoint = call.target.endpoint
-        outcome = self._next(endpoint) if endpoint.script else _named_outcome(call)
+        outcome = (
+            self._next(endpoint)
+            if endpoint.script
+            else _named_outcome(call.target, said=_last_user_text(_params(call)))
+        )
         if outcome.delay_s > 0:
             await asyncio.sleep(outcome.delay_s)
         headers: dict[str, str] = {}
@@ -118,12 +130,12 @@ class MockAdapter:
             yield Chunk(envelope | {"choices": [], "usage": _usage(call, outcome.text)})
 
 
-def _named_outcome(call: Call) -> ScriptedOutcome:
+def _named_outcome(target: Target, *, said: str) -> ScriptedOutcome:
     """Return what a model's name asks for."""
-    model = call.target.model
-    greeting = f"Hello from {call.target.name}, a model that needs no network."
+    model = target.model
+    greeting = f"Hello from {target.name}, a model that needs no network."
     if model == "echo":
-        return ScriptedOutcome(text=_last_user_text(_params(call)))
+        return ScriptedOutcome(text=said)
     if model == "cut":
         return ScriptedOutcome(text=greeting, cut=2)
     if model == "stall":

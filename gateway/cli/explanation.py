@@ -7,26 +7,27 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Final
 
 import orjson
 
+from gateway.adapters.mock import MockAdapter
 from gateway.cli import explaintext, render, virtual
 from gateway.cli.render import Painter
-from gateway.cli.scripted import Script, Scripted, best_match, named
+from gateway.cli.scripted import Script, Scripted
 from gateway.cli.settings import config_path
 from gateway.cli.simulate import Observed, Simulator
 from gateway.compiler import Compiler
-from gateway.errors import UsageError, classify
+from gateway.errors import UsageError
 from gateway.explaining import as_json, explain, look_up
+from gateway.fates import OF_KIND, fate_of, read_failure
 from gateway.findings import did_you_mean
-from gateway.forecast import Failing, Fate, longest_s
+from gateway.forecast import Failing
 from gateway.source import parse
-from gateway.table import Route, RoutingTable, Step
-from gateway.types import JsonObject, Kind
+from gateway.table import Route, RoutingTable
+from gateway.types import JsonObject
 
 STDIN: Final = "-"
 
@@ -46,10 +47,10 @@ def explain_alias(args: argparse.Namespace) -> int:
         hint = did_you_mean(args.alias, names) or f"; there are {', '.join(names[:8])}{', …' if names[8:] else ''}"
         render.complain(f"{config} has no alias {args.alias!r}{hint}")
         return 1
-    fails = dict(read_failure(text, route) for text in args.fail)
+    fails = dict(read_failure(text, route, option="--fail") for text in args.fail)
     body = None if args.request is None else _body(args.request, args.alias)
     stream = bool(body and body.get("stream"))
-    explanation = explain(args.alias, route, fate_of(route, fails, stream=stream))
+    explanation = explain(args.alias, route, fate_of(route, fails, stream=stream, mocks=MockAdapter().peek))
     with redirect_stdout(sys.stderr):  # what hooks print is no part of the explanation
         sent = None if body is None else send(compiled.table, body)
     if args.format == "json":
@@ -64,39 +65,6 @@ def explain_alias(args: argparse.Namespace) -> int:
     if compiled.skipped_hooks:
         print(f"\n{render.count(compiled.skipped_hooks, 'hook')} skipped")
     return 0
-
-
-def read_failure(text: str, route: Route) -> tuple[str, Scripted]:
-    """Read one `--fail`: a target or a pattern, and how it fails. Raises UsageError."""
-    target, equals, failure = text.rpartition("=")
-    names = [step.target.name for step in route.steps]
-    if not equals or not target:
-        raise UsageError(f"--fail is {text!r}; write TARGET=KIND, such as {names[0]}=rate_limit")
-    if not any(best_match(name, (target,)) for name in names):
-        hint = did_you_mean(target, names) or f"; it has {', '.join(names)}"
-        raise UsageError(f"--fail names {target!r}, which is not in the chain of {route.alias!r}{hint}")
-    if failure.isascii() and failure.isdigit() and 400 <= int(failure[:4]) <= 599:
-        status = int(failure)
-        return target, Scripted(kind=classify(status), status=status)
-    kinds = [kind.value for kind in Kind]
-    if failure not in kinds:
-        hint = did_you_mean(failure, kinds) or f"; write a status, or one of {', '.join(kinds)}"
-        raise UsageError(f"--fail has no kind {failure!r}{hint}")
-    kind = Kind(failure)
-    return target, Scripted(kind=kind, status=named(kind).status)
-
-
-def fate_of(route: Route, fails: Mapping[str, Scripted], *, stream: bool) -> Fate:
-    """Return what comes of each attempt. A timeout takes its whole limit, everything else no time."""
-
-    def fate(_: int, step: Step, __: int) -> Failing | None:
-        failure = fails.get(best_match(step.target.name, fails) or "")
-        if failure is None or failure.kind is None:
-            return None
-        took_s = longest_s(route, step, stream=stream) if failure.kind is Kind.TIMEOUT else 0.0
-        return Failing(kind=failure.kind, status=failure.status, took_s=took_s)
-
-    return fate
 
 
 def send(table: RoutingTable, body: JsonObject) -> Observed:
@@ -118,8 +86,8 @@ def request_as_json(route: Route, sent: Observed) -> JsonObject:
     return {"refused": None, "status": sent.status, "sent": explaintext.sent_to_each(route, sent)}
 
 
-def _word(failure: Scripted) -> str:
-    return str(failure.kind) if failure.status == named(failure.kind or Kind.TIMEOUT).status else str(failure.status)
+def _word(failure: Failing) -> str:
+    return str(failure.kind) if failure.status == OF_KIND.get(failure.kind, (None, None))[0] else str(failure.status)
 
 
 def _body(name: str, alias: str) -> JsonObject:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from gateway.cli import virtual
 from gateway.cli.cases import Case, Turn
 from gateway.cli.expectations import Mismatch, compare
-from gateway.cli.scripted import Script, best_match
+from gateway.cli.scripted import Script
 from gateway.cli.simulate import Observed, Simulator
+from gateway.fates import best_match
 from gateway.findings import did_you_mean
 from gateway.table import RoutingTable
 from gateway.types import Json

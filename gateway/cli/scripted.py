@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,20 +12,8 @@ import orjson
 
 from gateway.adapters.mock import MockAdapter
 from gateway.errors import UpstreamError, classify
+from gateway.fates import OF_KIND, best_match
 from gateway.types import EMPTY, Adapters, Call, Chunk, ChunkStream, Json, JsonObject, Kind, Reply, Target
-
-_STATUS_OF_KIND: Final[Mapping[Kind, tuple[int, str | None]]] = {
-    Kind.RATE_LIMIT: (429, "rate_limit_exceeded"),
-    Kind.OVERLOADED: (503, None),
-    Kind.SERVER_ERROR: (500, None),
-    Kind.AUTH: (401, "invalid_api_key"),
-    Kind.BILLING: (402, None),
-    Kind.NOT_FOUND: (404, "model_not_found"),
-    Kind.CONTEXT_WINDOW: (400, "context_length_exceeded"),
-    Kind.CONTENT_FILTER: (400, "content_filter"),
-    Kind.BAD_REQUEST: (400, None),
-}
-"""Status and code of a failure that is named by its kind. The three kinds without a status are not here."""
 
 _WORD: Final = re.compile(r"\S+\s*|\s+")
 
@@ -62,7 +50,7 @@ def named(kind: Kind) -> Scripted:
     """Return the outcome that a kind alone stands for. A `timeout` answers never, so the policy's own limits count."""
     if kind is Kind.TIMEOUT:
         return Scripted(stall=0)
-    status, code = _STATUS_OF_KIND.get(kind, (None, None))
+    status, code = OF_KIND.get(kind, (None, None))
     return Scripted(kind=kind, status=status, code=code)
 
 
@@ -85,14 +73,6 @@ class Script:
     def find(self, target: str) -> tuple[Scripted, ...]:
         """Return a target's outcomes: those of its exact name, else of the longest pattern that fits."""
         return self._outcomes.get(best_match(target, self._outcomes) or "", ())
-
-
-def best_match(name: str, patterns: Iterable[str]) -> str | None:
-    """Return the pattern that holds for a name: the name itself, else the longest one before its `*`."""
-    fitting = [
-        pattern for pattern in patterns if pattern == name or (pattern[-1:] == "*" and name.startswith(pattern[:-1]))
-    ]
-    return max(fitting, key=lambda pattern: (pattern == name, len(pattern)), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol, TypeAlias
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, UsageError
+from gateway.explaining import as_json, explain, look_up, masked_url
+from gateway.fates import Mocks, fate_of, read_failure
+from gateway.provider import unknown_model
 from gateway.server.exchange import Endpoint, Exchange
 from gateway.server.guards import Forbidden, is_neighbour
 from gateway.state import State
@@ -18,6 +20,8 @@ from gateway.telemetry import timestamp
 from gateway.types import JsonObject, Problems
 
 _FLAGS: Final[Mapping[str, bool]] = {"": False, "0": False, "false": False, "1": True, "true": True}
+
+_PROBED_S: Final = 0.001
 
 _Answer: TypeAlias = Callable[[web.BaseRequest, Exchange], Awaitable[web.Response]]
 
@@ -71,15 +75,17 @@ class Reloads(Protocol):
 class Admin:
     """Answers under `/-/`."""
 
-    def __init__(self, *, reloads: Reloads, state: State) -> None:
+    def __init__(self, *, reloads: Reloads, state: State, mocks: Mocks) -> None:
         self._reloads = reloads
         self._state = state
+        self._mocks = mocks
 
     def paths(self) -> dict[str, Endpoint]:
         """Return what answers where."""
         return {
             "/-/config": Endpoint("admin", {"GET": _for_neighbours(self.config)}),
             "/-/targets": Endpoint("admin", {"GET": _for_neighbours(self.targets)}),
+            "/-/explain": Endpoint("admin", {"GET": _for_neighbours(self.explain)}),
             "/-/reload": Endpoint("admin", {"POST": _for_neighbours(self.reload)}),
         }
 
@@ -122,12 +128,38 @@ class Admin:
         ]
         return exchange.answer({"generation": table.generation, "targets": targets})
 
+    async def explain(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
+        """`GET /-/explain?model=…`: what a request of this name would do now; `fail` and `stream` suppose things."""
+        query = request.query
+        name = query.get("model", "")
+        if not name:
+            raise BadRequest("say what to explain: /-/explain?model=ALIAS", param="model")
+        table = self._reloads.current
+        route = look_up(table, name)
+        if route is None:
+            raise unknown_model(name, table)
+        stream = _flag(query, "stream")
+        try:
+            fails = dict(read_failure(text, route, option="fail") for text in query.getall("fail", ()))
+        except UsageError as exc:
+            raise BadRequest(str(exc), param="fail") from None
+        now_s = asyncio.get_running_loop().time()
+        targets = [step.target for step in route.steps]
+        rests = self._state.resting(targets, now_s=now_s)
+        # While another request probes a target its rest has ended, and it is left alone all the same.
+        left_s = {step: max(until_s - now_s, _PROBED_S) for step, until_s in rests.items()}
+        fate = fate_of(route, fails, stream=stream, mocks=self._mocks)
+        explanation = await asyncio.to_thread(explain, name, route, fate, resting=left_s)
+        cooldowns = [
+            {"step": step + 1, "target": targets[step].name, "ends_in_s": round(seconds, 3)}
+            for step, seconds in left_s.items()
+        ]
+        shown = {"generation": table.generation, **as_json(explanation), "cooldowns": cooldowns}
+        return exchange.answer(shown)
+
     async def reload(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
         """`POST /-/reload`: compile and swap now, with `?dry_run=1` only compile; 422 when the file is bad."""
-        asked = request.query.get("dry_run", "").lower()
-        if asked not in _FLAGS:
-            raise BadRequest("dry_run must be 1 or 0", param="dry_run")
-        dry_run = _FLAGS[asked]
+        dry_run = _flag(request.query, "dry_run")
         report = await asyncio.to_thread(self._reloads.reload, force=True, dry_run=dry_run)
         answer: JsonObject = {
             "ok": report.ok,
@@ -146,12 +178,11 @@ class Admin:
         return exchange.answer({"error": error, **answer}, status=422)
 
 
-def masked_url(url: str) -> str:
-    """Return `url` without what may be secret: its user-info and its query."""
-    parts = urlsplit(url)
-    _, at, host = parts.netloc.rpartition("@")
-    netloc = f"***@{host}" if at else host
-    return parts._replace(netloc=netloc, query="***" if parts.query else "").geturl()
+def _flag(query: Mapping[str, str], name: str) -> bool:
+    asked = query.get(name, "").lower()
+    if asked not in _FLAGS:
+        raise BadRequest(f"{name} must be 1 or 0", param=name)
+    return _FLAGS[asked]
 
 
 def _for_neighbours(handler: _Answer) -> _Answer:

@@ -97,10 +97,11 @@ class Gateway:
         self.reloader.load()
         self._state = state = State()
         self._metrics = metrics
+        mock = MockAdapter()
         self._adapters: Adapters = {
             "relay": RelayAdapter(),
             "litellm": LiteLLMAdapter(own_process=True),
-            "mock": MockAdapter(),
+            "mock": mock,
         }
         self._provider = Provider(tables=self.reloader, adapters=self._adapters, state=state)
         endpoints = Endpoints(
@@ -110,7 +111,7 @@ class Gateway:
             client_s=options.client_s,
             before_scrape=self._before_scrape,
         )
-        admin = Admin(reloads=self.reloader, state=state)
+        admin = Admin(reloads=self.reloader, state=state, mocks=mock.peek)
         self._front = Front(
             guards=guards,
             metrics=metrics,

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from gateway.server.admin import masked_url
+from gateway.explaining import masked_url
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import RunningGateway, Start
 
@@ -129,3 +129,94 @@ async def test_what_comes_through_a_proxy_is_not_of_this_machine(
 )
 def test_urls_are_shown_without_secrets(url: str, masked: str) -> None:
     assert masked_url(url) == masked
+
+
+async def test_explain_tells_the_plan_of_the_running_table(gateway: RunningGateway) -> None:
+    answer = await gateway.get("/-/explain?model=pair")
+    assert answer.status == 200
+    shown = answer.json
+    assert (shown["generation"], shown["name"], shown["alias"]) == (1, "pair", "pair")
+    assert [step["target"] for step in shown["chain"]] == ["up/a", "up/b"]
+    assert (shown["walk"]["answered"], shown["cooldowns"]) == ("up/a", [])
+    assert shown["worst_case"]["calls"] >= 2
+
+
+async def test_explain_knows_the_cooldowns_of_the_moment(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:
+    upstream.script("a", status=503).script("b", reply="fine")
+    for _ in range(3):
+        await gateway.chat("pair")
+    shown = (await gateway.get("/-/explain?model=pair")).json
+    [resting] = shown["cooldowns"]
+    assert (resting["step"], resting["target"]) == (1, "up/a")
+    assert 0 < resting["ends_in_s"] <= 15
+    assert shown["walk"]["answered"] == "up/b"
+    assert shown["walk"]["not_called"] == [{"step": 1, "target": "up/a", "why": "passed over: in cooldown"}]
+
+
+async def test_explain_lets_targets_fail_on_request(gateway: RunningGateway) -> None:
+    shown = (await gateway.get("/-/explain?model=pair&fail=up/a=rate_limit&fail=up/b=418")).json
+    assert [(call["target"], call["kind"]) for call in shown["walk"]["calls"]][-1] == ("up/b", "bad_request")
+    assert (shown["walk"]["status"], shown["walk"]["answered"]) == (418, None)
+
+
+async def test_explain_takes_names_and_patterns_of_wildcards(gateway: RunningGateway) -> None:
+    shown = (await gateway.get("/-/explain?model=team/llama")).json
+    assert (shown["alias"], shown["chain"][0]["target"]) == ("team/*", "up/llama")
+    shown = (await gateway.get("/-/explain?model=team/*")).json
+    assert shown["chain"][0]["target"] == "up/*"
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code", "said"),
+    [
+        ("", 400, "bad_request", "say what to explain"),
+        ("?model=", 400, "bad_request", "say what to explain"),
+        ("?model=pairs", 404, "model_not_found", "did you mean 'pair'"),
+        ("?model=team/..", 404, "model_not_found", "does not exist"),
+        ("?model=pair&fail=up/a", 400, "bad_request", "fail is 'up/a'; write TARGET=KIND, such as up/a=rate_limit"),
+        ("?model=pair&fail=up/c=auth", 400, "bad_request", "not in the chain of 'pair'; did you mean"),
+        ("?model=pair&fail=up/a=slow", 400, "bad_request", "fail has no kind 'slow'"),
+        ("?model=pair&fail=up/a=200", 400, "bad_request", "fail has no kind '200'"),
+        ("?model=pair&stream=maybe", 400, "bad_request", "stream must be 1 or 0"),
+    ],
+)
+async def test_explain_says_what_is_wrong_with_the_question(
+    gateway: RunningGateway, query: str, status: int, code: str, said: str
+) -> None:
+    answer = await gateway.get(f"/-/explain{query}")
+    assert (answer.status, answer.error["code"]) == (status, code)
+    assert said in answer.error["message"]
+
+
+async def test_explain_shows_no_secret(start: Start) -> None:
+    routes = """\
+version: 1
+providers:
+  up: {kind: openai, base_url: "http://127.0.0.1:1/v1", api_key: sk-secret, headers: {x-key: h-secret}}
+  az: {kind: azure, base_url: "http://127.0.0.1:1", api_key: sk-secret, params: {extra_body: {auth_token: p-secret}}}
+models:
+  fast: [up/a, az/b]
+"""
+    gateway = await start(routes)
+    answer = await gateway.get("/-/explain?model=fast")
+    assert answer.status == 200
+    assert b"secret" not in answer.body
+
+
+async def test_explain_knows_where_a_mock_is_in_its_script(start: Start) -> None:
+    routes = """\
+version: 1
+providers:
+  drill: {kind: mock, script: [{status: 500}, {text: fine}, {status: 404}]}
+models:
+  fast: {chain: [drill/x, mock/echo]}
+"""
+    gateway = await start(routes)
+
+    async def calls() -> list[tuple[str, int]]:
+        walk = (await gateway.get("/-/explain?model=fast")).json["walk"]
+        return [(call["target"], call["status"]) for call in walk["calls"]]
+
+    assert await calls() == [("drill/x", 500), ("drill/x", 200)]
+    assert (await gateway.chat("fast")).status == 200
+    assert await calls() == [("drill/x", 404), ("mock/echo", 200)]

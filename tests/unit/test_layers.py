@@ -44,6 +44,7 @@ REQUEST_HALF: Final = {
     "engine": "answers decisions state table",
     "forecast": "decisions engine state table",
     "explaining": "forecast table",
+    "fates": "forecast table",
     "provider": "engine messages state table",
     "server": "",
     "server.guards": "",
@@ -51,7 +52,7 @@ REQUEST_HALF: Final = {
     "server.exchange": "server.guards server.laid table",
     "server.endpoints": "provider server.exchange server.laid table",
     "server.pauses": "",
-    "server.admin": "provider server.exchange server.guards state table",
+    "server.admin": "explaining fates provider server.exchange server.guards state table",
 }
 
 ADAPTERS: Final = {
@@ -91,17 +92,17 @@ ROOTS: Final = {
     "cli.durations": "",
     "cli.expectations": "cli.cases cli.durations cli.simulate config yamltree",
     "cli.explain": "cli.explanation",
-    "cli.explanation": "cli.explaintext cli.render cli.scripted cli.settings cli.simulate cli.virtual compiler"
-    " explaining findings forecast source table",
+    "cli.explanation": "adapters.mock cli.explaintext cli.render cli.scripted cli.settings cli.simulate cli.virtual"
+    " compiler explaining fates findings forecast source table",
     "cli.explaintext": "cli.durations cli.render cli.scripted cli.simulate explaining forecast table",
     "cli.junit": "cli.render cli.testreport",
     "cli.outcomes": "cli.cases cli.playing cli.simulate table yamltree",
-    "cli.playing": "cli.cases cli.expectations cli.scripted cli.simulate cli.virtual findings table",
+    "cli.playing": "cli.cases cli.expectations cli.scripted cli.simulate cli.virtual fates findings table",
     "cli.revisions": "",
     "cli.render": "masking",
     "cli.schema": "config",
     "cli.serve": "cli.render cli.settings server.app table wellknown",
-    "cli.scripted": "adapters.mock",
+    "cli.scripted": "adapters.mock fates",
     "cli.settings": "",
     "cli.simulate": "cli.scripted engine provider state table",
     "cli.test": "cli.testing",
