@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from gateway.fitting import Fits, fitting
 from gateway.masking import is_made_of_variables
 from gateway.shapes import SHAPE_CODES, Misfit, inline, misfits, misnamed
 from gateway.source import Document, in_file_order, mask_values
@@ -90,15 +91,12 @@ class _Rules:
     file: JsonObject
     alias: JsonObject
     alias_name: re.Pattern[str]
-    file_validator: Draft202012Validator
-    alias_validator: Draft202012Validator
+    file_fits: Fits
+    alias_fits: Fits
 
 
 @cache
 def _rules() -> _Rules:
-    # Importing jsonschema takes longer than reading most files, and much that imports this never judges one.
-    from jsonschema import Draft202012Validator
-
     whole = schema()
     file = inline(whole, whole)
     models = file["properties"]["models"]
@@ -106,9 +104,19 @@ def _rules() -> _Rules:
         file=file,
         alias=models["additionalProperties"],
         alias_name=re.compile(models["propertyNames"]["pattern"]),
-        file_validator=Draft202012Validator(file),
-        alias_validator=Draft202012Validator(models["additionalProperties"]),
+        file_fits=fitting(file),
+        alias_fits=fitting(models["additionalProperties"]),
     )
+
+
+@cache
+def _validators() -> tuple[Draft202012Validator, Draft202012Validator]:
+    """Return jsonschema's validators of a file and of an alias."""
+    # Importing jsonschema takes longer than reading most files, and it is only asked what is wrong with a bad one.
+    from jsonschema import Draft202012Validator
+
+    rules = _rules()
+    return Draft202012Validator(rules.file), Draft202012Validator(rules.alias)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +180,8 @@ class Judge:
                 aliases = self._judge_aliases(node.children, expander, found)
             else:
                 values[key] = expander.value(node, (key,), known.get(key))
-        found += misfits(rules.file_validator, values, document.value)
+        if not rules.file_fits(values):
+            found += misfits(_validators()[0], values, document.value)
         return values, aliases, found
 
     def _judge_aliases(self, nodes: Mapping[str, Node], expander: Expander, found: list[Misfit]) -> dict[str, _Judged]:
@@ -204,7 +213,8 @@ class Judge:
         if faults is None:
             faults = self._known.get(seen)
         if faults is None:
-            faults = misfits(rules.alias_validator, value, node.value, at=("models",))
+            fits = rules.alias_fits(value)
+            faults = () if fits else misfits(_validators()[1], value, node.value, at=("models",))
         return _Judged(node, value, seen, faults)
 
     def _models(self, aliases: Mapping[str, _Judged]) -> Mapping[str, AliasSpec]:

@@ -1,0 +1,148 @@
+"""Whether a value fits its part of the schema, and fast. What is wrong with one that does not is jsonschema's to say.
+
+Nearly every value fits. jsonschema takes longer to be imported than most files take to be compiled, and a second for
+ten thousand aliases; so it is asked only about the others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+from gateway.types import Json, JsonObject
+
+Fits: TypeAlias = Callable[[Json], bool]
+
+_TYPES: Final[Mapping[str, Fits]] = {
+    "string": lambda value: isinstance(value, str),
+    "integer": lambda value: (
+        (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
+    ),
+    "number": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool),
+    "array": lambda value: isinstance(value, list),
+    "object": lambda value: isinstance(value, dict),
+    "boolean": lambda value: isinstance(value, bool),
+    "null": lambda value: value is None,
+}
+
+
+def fitting(rule: Json) -> Fits:
+    """Return the test of one part of the inlined schema. Raises ValueError for a keyword that it does not know."""
+    if isinstance(rule, bool):
+        return lambda _: rule
+    checks: list[Fits] = []
+    done = {"else", "then"}
+    for keyword, argument in rule.items():
+        if keyword.startswith("x-"):
+            continue
+        if keyword in _MAKERS:
+            checks.append(_MAKERS[keyword](argument))
+        elif keyword in _MEMBERS:
+            done.add(keyword)
+        elif keyword == "if":
+            checks.append(_choice(fitting(argument), fitting(rule.get("then", True)), fitting(rule.get("else", True))))
+        elif keyword not in done:
+            raise ValueError(f"the keyword {keyword!r} is not known here")
+    if rule.keys() & _MEMBERS:
+        checks.append(_members(rule))
+    if len(checks) == 1:
+        return checks[0]
+    return lambda value: all(check(value) for check in checks)
+
+
+def _type(names: str | list[str]) -> Fits:
+    if isinstance(names, str):
+        return _TYPES[names]
+    tests = [_TYPES[name] for name in names]
+    return lambda value: any(test(value) for test in tests)
+
+
+def _enum(values: list[Json]) -> Fits:
+    texts = frozenset(value for value in values if isinstance(value, str))
+    if len(texts) != len(values):
+        raise ValueError("only texts can be chosen from here")
+    return lambda value: isinstance(value, str) and value in texts
+
+
+def _pattern(pattern: str) -> Fits:
+    search = re.compile(pattern).search
+    return lambda value: not isinstance(value, str) or search(value) is not None
+
+
+def _bound(is_beyond: Callable[[Any], bool]) -> Fits:
+    is_number = _TYPES["number"]
+    return lambda value: not (is_number(value) and is_beyond(value))
+
+
+def _items(rule: Json) -> Fits:
+    fits = fitting(rule)
+    return lambda value: not isinstance(value, list) or all(map(fits, value))
+
+
+def _unique(wanted: bool) -> Fits:
+    """Only lists of texts are compared: any other is left to jsonschema."""
+
+    def unique(value: Json) -> bool:
+        if not wanted or not isinstance(value, list):
+            return True
+        return all(isinstance(item, str) for item in value) and len({*value}) == len(value)
+
+    return unique
+
+
+def _names(rule: Json) -> Fits:
+    fits = fitting(rule)
+    return lambda value: not isinstance(value, dict) or all(map(fits, value))
+
+
+def _not(rule: Json) -> Fits:
+    fits = fitting(rule)
+    return lambda value: not fits(value)
+
+
+def _choice(condition: Fits, then: Fits, otherwise: Fits) -> Fits:
+    return lambda value: (then if condition(value) else otherwise)(value)
+
+
+def _required(names: list[str]) -> Fits:
+    return lambda value: not isinstance(value, dict) or all(name in value for name in names)
+
+
+_MAKERS: Final[Mapping[str, Callable[[Any], Fits]]] = {
+    "enum": _enum,
+    "exclusiveMinimum": lambda least: _bound(lambda value: value <= least),
+    "items": _items,
+    "maxProperties": lambda most: lambda value: not isinstance(value, dict) or len(value) <= most,
+    "maximum": lambda most: _bound(lambda value: value > most),
+    "minItems": lambda least: lambda value: not isinstance(value, list) or len(value) >= least,
+    "minimum": lambda least: _bound(lambda value: value < least),
+    "not": _not,
+    "pattern": _pattern,
+    "propertyNames": _names,
+    "required": _required,
+    "type": _type,
+    "uniqueItems": _unique,
+}
+
+_MEMBERS: Final = frozenset({"additionalProperties", "patternProperties", "properties"})
+"""The keywords that say together what a mapping may hold."""
+
+
+def _members(rule: JsonObject) -> Fits:
+    known = {name: fitting(inner) for name, inner in rule.get("properties", {}).items()}
+    shaped = [(re.compile(name).search, fitting(inner)) for name, inner in rule.get("patternProperties", {}).items()]
+    other = fitting(rule.get("additionalProperties", True))
+
+    def fits(value: Json) -> bool:
+        if not isinstance(value, dict):
+            return True
+        for name, inner in value.items():
+            fit = known.get(name)
+            tests = [fit] if fit is not None else []
+            tests += [test for search, test in shaped if search(name)]
+            if not all(test(inner) for test in tests or (other,)):
+                return False
+        return True
+
+    return fits
