@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from gateway.findings import Fault, Report, did_you_mean
 from gateway.limits import Environment, merge_timeouts
@@ -93,6 +93,10 @@ class Targets:
             return self.bare(text)
         return found
 
+    def all_hold(self) -> bool:
+        """Tell whether every target of an earlier compile would be made the same again."""
+        return self._upstreams.is_unchanged
+
     def holds(self, target: Target) -> bool:
         """Tell whether a target of an earlier compile would be made the same again."""
         return self._upstreams.find(target.endpoint.provider) is target.endpoint
@@ -164,10 +168,11 @@ class Chains:
 
     def flatten(self) -> dict[str, tuple[Step, ...]]:
         """Return the steps of every alias that has no problem, in file order."""
+        all_hold = self._targets.all_hold()
         for name, alias in self._aliases.items():
             made = self._earlier.get(name)
-            if made is not None and made.alias is alias and self._hold(made.parts):
-                self.parts[name] = self._follow(name, alias, made.parts)
+            if made is not None and made.alias is alias and (all_hold or self._hold(made.parts)):
+                self.parts[name] = made.parts if made.parts is made.route.steps else self._follow(name, made)
             else:
                 check_params(alias.spec.limits.params, ("models", name, "params"), self._report)
                 found = [self._part(name, alias, link) for link in alias.links]
@@ -186,11 +191,10 @@ class Chains:
     def _hold(self, parts: Parts) -> bool:
         return all(isinstance(part, Reference) or self._targets.holds(part.target) for part in parts)
 
-    def _follow(self, name: str, alias: Alias, parts: Parts) -> Parts:
+    def _follow(self, name: str, made: Made) -> Parts:
         """Return an earlier compile's parts with their references looked up anew: other aliases may have changed."""
-        if all(isinstance(part, Step) for part in parts):
-            return parts
-        links = zip(parts, alias.links, strict=True)
+        alias = made.alias
+        links = zip(made.parts, alias.links, strict=True)
         found = [part if isinstance(part, Step) else self._part(name, alias, link) for part, link in links]
         return tuple([part for part in found if part is not None])
 
@@ -320,28 +324,33 @@ class Chains:
 
     def _expand(self, name: str, steps: Mapping[str, tuple[Step, ...]]) -> tuple[Step, ...] | None:
         """Return the steps of an alias whose references are expanded already; None when that cannot be done."""
-        parts = self.parts[name]
-        made = self._earlier.get(name)
-        if made is not None and made.parts is parts and name not in self._referring:
-            return made.route.steps
-        if name in self._broken or any(isinstance(part, Reference) and part.alias not in steps for part in parts):
+        if name in self._broken:
             return None
-        count = sum(len(steps[part.alias]) if isinstance(part, Reference) else 1 for part in parts)
-        if count > MAX_STEPS:
-            message = f"the chain comes to {count} targets, other aliases' included; {MAX_STEPS} are the most"
+        parts = self.parts[name]
+        whole = self._joined(parts, steps) if name in self._referring else cast("tuple[Step, ...]", parts)
+        if whole is None:
+            return None
+        if len(whole) > MAX_STEPS:
+            message = f"the chain comes to {len(whole)} targets, other aliases' included; {MAX_STEPS} are the most"
             self._report(self._aliases[name].place, "chain-too-long", message)
             return None
+        made = self._earlier.get(name)
+        if made is not None and len(whole) == len(made.route.steps) and all(map(operator.is_, whole, made.route.steps)):
+            return made.route.steps
+        return whole
+
+    def _joined(self, parts: Parts, steps: Mapping[str, tuple[Step, ...]]) -> tuple[Step, ...] | None:
+        """Return the chain with others' chains in place of their names; None when one of them has no steps."""
         whole: list[Step] = []
         for part in parts:
             if isinstance(part, Step):
                 whole.append(part)
+            elif part.alias not in steps:
+                return None
             elif part.matched is None:
                 whole.extend(steps[part.alias])
             else:
                 whole.extend(Route(alias=part.alias, steps=steps[part.alias]).fill(part.matched).steps)
-        same = made is not None and len(made.route.steps) == len(whole)
-        if made is not None and same and all(map(operator.is_, made.route.steps, whole)):
-            return made.route.steps
         return tuple(whole)
 
 

@@ -95,6 +95,11 @@ class Upstreams:
         """Every endpoint found so far, by its provider's name."""
         return {name: found for name, found in self._found.items() if isinstance(found, Endpoint)}
 
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether every endpoint that there was earlier is the same now."""
+        return all(self.find(name) is endpoint for name, endpoint in self._earlier.items())
+
     def bare(self) -> Endpoint:
         """Return the endpoint of names that go to LiteLLM as they are."""
         return Endpoint(
