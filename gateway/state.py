@@ -79,6 +79,8 @@ class State:
             known = [health for health in self._targets.values() if health.label == target.label]
         else:
             known = [health for health in (self._targets.get(target.identity),) if health is not None]
+        if not known:
+            return {"state": "ok", "cooldown_ends_in_s": None, "attempts": {}, "in_flight": 0}
         resting = [health for health in known if health.open_until_s is not None]
         left_s = min((max(0.0, (health.open_until_s or 0.0) - now_s) for health in resting), default=None)
         probing = left_s == 0 or any(health.probing for health in resting)
