@@ -63,9 +63,9 @@ def as_text(problem: Problem, painter: Painter = PLAIN) -> str:
     code = f"{problem.code}:" if problem.severity == "error" else f"warning: {problem.code}:"
     path = f"{printable(problem.path)}: " if problem.path else ""
     head = f"{painter.place(printable(where))} {paint(code)} {path}{printable(problem.message)}"
-    if problem.excerpt is None or not problem.line:
+    number, excerpt = str(problem.line), (problem.excerpt or "").rstrip("\r\n")
+    if not problem.line or not excerpt.strip():
         return head
-    number, excerpt = str(problem.line), problem.excerpt.rstrip("\r\n")
     at = problem.caret or problem.column
     if problem.caret is None and (STARS in excerpt[: at + 1] or "…" in excerpt):
         return f"{head}\n  {number} | {printable(excerpt)}"

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gateway.cli.pages import ALL, explain
 from gateway.cli.render import Painter, as_text, count, printable, tally
 from gateway.cli.settings import config_path
 from gateway.compiler import Compiler
+from gateway.errors import UsageError
 from gateway.types import JsonObject, Problem
 
 STDIN: Final = "-"
@@ -66,13 +68,25 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print (default: text)")
     parser.add_argument("--skip-hooks", action="store_true", help="do not import hooks and capabilities")
     parser.add_argument("--strict-env", action="store_true", help="missing keys are problems, as they are in serve")
+    parser.add_argument(
+        "--explain",
+        metavar="CODE",
+        nargs="?",
+        const=ALL,
+        help="check no file: tell what a problem code means, with examples; without CODE list all codes",
+    )
     parser.set_defaults(run=run, file=None)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check every file and print what was found."""
-    names: list[str] = args.files or [str(config_path(args, os.environ))]
+    """Check every file and print what was found. Raises UsageError."""
     painter = Painter.of(sys.stdout, os.environ)
+    if args.explain is not None:
+        if args.files:
+            raise UsageError(f"--explain tells of one code and checks no file; leave out {args.files[0]}")
+        print(explain(args.explain, painter))
+        return 0
+    names: list[str] = args.files or [str(config_path(args, os.environ))]
     results = []
     for name in names:
         result = check(name, skip_hooks=args.skip_hooks, strict_env=args.strict_env)

@@ -18,6 +18,7 @@ CONFIG_HALF: Final = {
     "specs": "",
     "wellknown": "",
     "yamltree": "",
+    "codes": "",
     "findings": "yamltree",
     "masking": "yamltree",
     "entries": "yamltree",
@@ -99,6 +100,7 @@ ROOTS: Final = {
     "cli.junit": "cli.render cli.testreport",
     "cli.outcomes": "cli.cases cli.playing cli.simulate table yamltree",
     "cli.playing": "cli.cases cli.expectations cli.scripted cli.simulate cli.virtual fates findings table",
+    "cli.pages": "cli.render codes findings",
     "cli.revisions": "",
     "cli.render": "masking",
     "cli.schema": "config",
@@ -109,7 +111,7 @@ ROOTS: Final = {
     "cli.test": "cli.testing",
     "cli.testing": "cli.cases cli.coverage cli.junit cli.playing cli.render cli.settings cli.testreport compiler table",
     "cli.testreport": "cli.coverage cli.durations cli.expectations cli.playing cli.render cli.simulate",
-    "cli.validate": "cli.render cli.settings compiler",
+    "cli.validate": "cli.pages cli.render cli.settings compiler",
     "cli.virtual": "",
 }
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from gateway.codes import codes
 from gateway.config import schema
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.timeout(60)
-def test_the_schemas_are_read_from_an_installed_wheel(tmp_path: Path) -> None:
+def test_the_schemas_and_the_pages_are_read_from_an_installed_wheel(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
@@ -30,3 +31,4 @@ def test_the_schemas_are_read_from_an_installed_wheel(tmp_path: Path) -> None:
     assert Path(run("-c", "import gateway.config as c; print(c.__file__)").strip()).is_relative_to(tmp_path)
     assert json.loads(run("-m", "gateway", "schema")) == schema()
     assert json.loads(run("-m", "gateway", "schema", "test")) == schema("routes.test")
+    assert len(run("-m", "gateway", "validate", "--explain").splitlines()) == len(codes())
