@@ -38,7 +38,7 @@ class Page:
     summary: str
     """One line, without a full stop."""
     meaning: str
-    """Paragraphs."""
+    """Paragraphs, each on a line of its own."""
     bad: tuple[Example, ...]
     """The first block is the one with the problem. Empty where no file can show it."""
     good: tuple[Example, ...]
@@ -65,7 +65,7 @@ def page(code: str) -> Page | None:
     return Page(
         code=code,
         summary=title.removeprefix("# "),
-        meaning=meaning.strip(),
+        meaning="\n\n".join(" ".join(paragraph.split()) for paragraph in meaning.strip().split("\n\n")),
         bad=_examples(sections.get("Bad", "")),
         good=_examples(sections.get("Good", "")),
         markdown=markdown.strip(),

@@ -12,7 +12,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Final
 
-from gateway.cli import cases, junit
+from gateway.cli import cases, testxml
 from gateway.cli.cases import CaseFile
 from gateway.cli.coverage import Coverage, measure
 from gateway.cli.playing import Result, play
@@ -51,7 +51,7 @@ def run_tests(args: argparse.Namespace) -> int:
     elif args.format == "json":
         print(json.dumps(_as_json(files, coverages, least), indent=2))
     else:
-        print(junit.as_xml(files))
+        print(testxml.as_xml(files))
     return _exit_code(files, coverages, least, selected=args.only)
 
 

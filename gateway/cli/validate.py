@@ -6,18 +6,18 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Final
 
+from gateway.cli import checkxml, github, sarif
+from gateway.cli.checking import Checked, check
+from gateway.cli.inputs import expand
 from gateway.cli.pages import ALL, explain
 from gateway.cli.render import Painter, as_text, count, printable, tally
 from gateway.cli.settings import config_path
-from gateway.compiler import Compiler
 from gateway.errors import UsageError
-from gateway.types import JsonObject, Problem
 
-STDIN: Final = "-"
+FORMATS: Final = ("text", "json", "github", "sarif", "junit")
 
 _TEXT = """\
 Check config files as the server would load them: every problem of every file, with line and column.
@@ -26,8 +26,16 @@ Hooks are imported, which runs their modules' code; --skip-hooks leaves that out
 """
 
 _EPILOG = """\
+examples:
+  gateway validate                                  check ./routes.yaml
+  gateway validate 'deploy/**/*.yaml'               every file below deploy, without *.test.yaml
+  helm template . | gateway validate -              what another program writes
+  gateway validate --strict --format github         in GitHub Actions: annotations at the lines
+  gateway validate --format sarif > routes.sarif    for code scanning; --format junit > report.xml for GitLab and others
+  gateway validate --explain unknown-provider       what a code means, with a bad and a good example
+
 exit codes:
-  0  every file is good; warnings may have been printed
+  0  every file is good; warnings may have been printed, but not with --strict
   1  a file has problems
   2  wrong usage, or a file cannot be read
 
@@ -37,20 +45,6 @@ exit codes:
   {"line", "column", "code", "severity": "error" | "warning", "path", "message", "source", "excerpt", "text"}
   Line 0 means that the problem has no place in the file. Fields may be added; these stay.
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """What came of one file."""
-
-    file: str
-    readable: bool = True
-    ok: bool = False
-    problems: tuple[Problem, ...] = ()
-    digest: str | None = None
-    aliases: int = 0
-    targets: int = 0
-    hooks_skipped: int = 0
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -63,9 +57,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("files", metavar="FILE", nargs="*", help="config files; - is standard input")
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="*",
+        help="config files, or patterns such as 'routes/*.yaml'; - is standard input",
+    )
     parser.add_argument("--config", metavar="FILE", help="the config file when none is named [GATEWAY_CONFIG]")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print (default: text)")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="how to print (default: text)")
+    parser.add_argument("--strict", action="store_true", help="a file with warnings is not good")
     parser.add_argument("--skip-hooks", action="store_true", help="do not import hooks and capabilities")
     parser.add_argument("--strict-env", action="store_true", help="missing keys are problems, as they are in serve")
     parser.add_argument(
@@ -86,43 +86,29 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"--explain tells of one code and checks no file; leave out {args.files[0]}")
         print(explain(args.explain, painter))
         return 0
-    names: list[str] = args.files or [str(config_path(args, os.environ))]
-    results = []
+    names = expand(args.files) if args.files else [str(config_path(args, os.environ))]
+    files: list[Checked] = []
     for name in names:
-        result = check(name, skip_hooks=args.skip_hooks, strict_env=args.strict_env)
-        results.append(result)
+        files.append(check(name, skip_hooks=args.skip_hooks, strict_env=args.strict_env, strict=args.strict))
         if args.format == "text":
-            print("\n".join(_lines(result, painter)), flush=True)
-    if args.format == "json":
-        ok = all(result.ok for result in results)
-        print(json.dumps({"ok": ok, "files": [_as_json(result) for result in results]}, indent=2))
-    if not all(result.readable for result in results):
+            print("\n".join(_lines(files[-1], painter)), flush=True)
+    if args.format != "text":
+        print(_whole(files, args.format, strict=args.strict))
+    if not all(file.readable for file in files):
         return 2
-    return 0 if all(result.ok for result in results) else 1
+    return 0 if all(file.ok for file in files) else 1
 
 
-def check(name: str, *, skip_hooks: bool, strict_env: bool) -> Checked:
-    """Compile one file and drop the table. Raises UsageError when the environment is malformed."""
-    compiler = Compiler(environ=os.environ, skip_hooks=skip_hooks, strict_env=strict_env)
-    try:
-        data = sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
-    except (OSError, ValueError) as exc:
-        reason = (getattr(exc, "strerror", None) or str(exc)).lower()
-        hint = "; name a file, or set GATEWAY_CONFIG" if name == "routes.yaml" else ""
-        message = f"cannot read the file: {reason}{hint}"
-        problem = Problem(line=0, column=0, code="unreadable-file", path="", message=message, source=name)
-        return Checked(file=name, readable=False, problems=(problem,))
-    compiled = compiler.compile(data, source="<stdin>" if name == STDIN else name)
-    table = compiled.table
-    return Checked(
-        file=name,
-        ok=table is not None,
-        problems=compiled.problems,
-        digest=compiled.digest,
-        aliases=len(table.routes) + len(table.wildcards) if table else 0,
-        targets=len(table.targets) if table else 0,
-        hooks_skipped=compiled.skipped_hooks,
-    )
+def _whole(files: Sequence[Checked], form: str, *, strict: bool) -> str:
+    """Return what is printed at once, when all files are checked."""
+    if form == "github":
+        return "\n".join(github.as_commands(files))
+    if form == "sarif":
+        return json.dumps(sarif.as_log(files), indent=2)
+    if form == "junit":
+        return checkxml.as_xml(files, strict=strict)
+    ok = all(file.ok for file in files)
+    return json.dumps({"ok": ok, "files": [file.as_json() for file in files]}, indent=2)
 
 
 def _lines(result: Checked, painter: Painter) -> list[str]:
@@ -135,16 +121,3 @@ def _lines(result: Checked, painter: Painter) -> list[str]:
     else:
         lines.append(", ".join(filter(None, (f"{painter.error(tallied)} in {name}", skipped))))
     return lines
-
-
-def _as_json(result: Checked) -> JsonObject:
-    return {
-        "file": result.file,
-        "ok": result.ok,
-        "readable": result.readable,
-        "digest": result.digest,
-        "aliases": result.aliases,
-        "targets": result.targets,
-        "hooks_skipped": result.hooks_skipped,
-        "problems": [problem.as_json() for problem in result.problems],
-    }

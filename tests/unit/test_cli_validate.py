@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
+from gateway.cli.validate import FORMATS
 from tests.command_line import BAD, GOOD, KEYLESS, closed_pipe, gateway, write
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
@@ -105,6 +106,36 @@ class TestValidate:
         monkeypatch.setenv(name, "soon")
         assert main(["validate", write("a.yaml", GOOD)]) == 2
         assert name in capsys.readouterr().err
+
+    def test_several_files_and_patterns_are_each_checked_once(self, capsys: pytest.CaptureFixture[str]) -> None:
+        for name in ("b.yaml", "a.yaml", "a.test.yaml"):
+            write(name, GOOD)
+        assert main(["validate", "b.yaml", "*.yaml", "./a.yaml"]) == 0
+        told = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+        assert told == ["b.yaml", "a.yaml"]
+
+    def test_a_pattern_that_matches_nothing_is_told_before_anything_is_checked(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["validate", write("a.yaml", BAD), "routes/*.yaml"]) == 2
+        assert capsys.readouterr() == ("", "gateway: no file matches 'routes/*.yaml'\n")
+
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_with_strict_a_warning_is_a_problem_in_every_format(
+        self, form: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write("a.yaml", KEYLESS)
+        assert main(["validate", "a.yaml", "--format", form]) == 0
+        assert main(["validate", "a.yaml", "--format", form, "--strict"]) == 1
+        assert main(["validate", write("good.yaml", GOOD), "--format", form, "--strict"]) == 0
+        assert "unset-variable" in capsys.readouterr().out
+
+    def test_with_strict_a_file_with_warnings_is_not_said_to_be_good(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["validate", "--strict", write("a.yaml", KEYLESS)]) == 1
+        assert capsys.readouterr().out.endswith("\n1 warning in a.yaml\n")
+        assert main(["validate", "--strict", "--format", "json", "a.yaml"]) == 1
+        shown = json.loads(capsys.readouterr().out)
+        assert (shown["ok"], shown["files"][0]["ok"], shown["files"][0]["readable"]) == (False, False, True)
 
     def test_standard_input_is_a_file_as_well(self) -> None:
         done = gateway("validate", "-", stdin=BAD)

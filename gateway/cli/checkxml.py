@@ -1,0 +1,43 @@
+"""What `gateway validate` found, in JUnit's XML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from xml.etree import ElementTree as ET
+
+from gateway.cli import junit
+from gateway.cli.checking import Checked
+from gateway.cli.pages import how_to_explain
+from gateway.cli.render import as_text, printable
+from gateway.types import Problem
+
+
+def as_xml(files: Sequence[Checked], *, strict: bool) -> str:
+    """Return one test suite for each file, with a case for each problem. JUnit knows no warnings: they pass, or with
+    `strict` fail."""
+    return junit.document("gateway validate", (_suite(file, strict=strict) for file in files))
+
+
+def _suite(file: Checked, *, strict: bool) -> ET.Element:
+    faults = [problem for problem in file.problems if strict or problem.severity == "error"]
+    suite = junit.suite(
+        file.file,
+        tests=len(file.problems) or 1,
+        failures=len(faults) if file.readable else 0,
+        errors=0 if file.readable else len(faults),
+    )
+    for problem in file.problems:
+        case = junit.case(suite, file.file, _name(problem), problem.line or 1)
+        told = [*as_text(problem).split("\n"), how_to_explain(problem.code)]
+        if problem in faults:
+            tag = "failure" if file.readable else "error"
+            junit.fault(case, tag, message=problem.message, kind=problem.code, lines=told)
+        else:
+            ET.SubElement(case, "system-out").text = "\n".join(map(printable, told))
+    if not file.problems:
+        junit.case(suite, file.file, "no problems", 1)
+    return suite
+
+
+def _name(problem: Problem) -> str:
+    return f"{problem.code}: {problem.path}" if problem.path else problem.code
