@@ -10,7 +10,8 @@ import sys
 import sysconfig
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -144,9 +145,7 @@ class HookLoader:
                 sys.modules.pop(name, None)
 
     def _is_own(self, file: str) -> bool:
-        if self._folder is None or file.startswith(_LIBRARIES):
-            return False
-        return Path(file).is_relative_to(os.path.abspath(self._folder))
+        return self._folder is not None and _is_below(self._folder, file)
 
     def _where(self, exc: BaseException, made: Any = None) -> str:
         """Name an exception and the last line of the user's own code that it went through, never its text.
@@ -174,6 +173,34 @@ class HookLoader:
 
     def _shown(self, filename: str) -> str:
         return os.path.relpath(filename, self._folder) if self._is_own(filename) and self._folder else filename
+
+
+@contextmanager
+def imports_taken_back(folder: Path) -> Iterator[None]:
+    """Take back afterwards what hooks of `folder` left in the process, so that another folder's hooks of the same names
+    are found.
+
+    For a command that compiles files of several folders: Python knows one module of a name.
+    """
+    path, before = sys.path[:], set(sys.modules)
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        for name in set(sys.modules) - before:
+            if name.partition(".")[0] != "gateway" and _is_below(folder, *_files(sys.modules[name])):
+                del sys.modules[name]
+
+
+def _files(module: ModuleType) -> list[str]:
+    """Return the file of a module; the folders of a package that has none."""
+    file = getattr(module, "__file__", None)
+    return [file] if file is not None else list(getattr(module, "__path__", ()))
+
+
+def _is_below(folder: Path, *files: str) -> bool:
+    top = os.path.abspath(folder)
+    return any(Path(file).is_relative_to(top) and not file.startswith(_LIBRARIES) for file in files)
 
 
 def misshapen(path: str) -> Fault | None:

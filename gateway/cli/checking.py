@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from gateway.compiler import Compiler
+from gateway.hooks import imports_taken_back
 from gateway.types import JsonObject, Problem
 
 STDIN: Final = "-"
@@ -54,7 +56,10 @@ def check(name: str, *, skip_hooks: bool, strict_env: bool, strict: bool = False
     except (OSError, ValueError) as exc:
         problem = Problem(line=0, column=0, code="unreadable-file", path="", message=_why(name, exc), source=name)
         return Checked(file=name, readable=False, problems=(problem,))
-    compiled = compiler.compile(data, source="<stdin>" if name == STDIN else name)
+    source = "<stdin>" if name == STDIN else name
+    with redirect_stdout(sys.stderr), imports_taken_back(Path(os.path.abspath(source)).parent):
+        # What hooks print is no part of the report.
+        compiled = compiler.compile(data, source=source)
     table = compiled.table
     return Checked(
         file=name,

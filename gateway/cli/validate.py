@@ -29,7 +29,7 @@ _EPILOG = """\
 examples:
   gateway validate                                  check ./routes.yaml
   gateway validate 'deploy/**/*.yaml'               every file below deploy, without *.test.yaml
-  helm template . | gateway validate -              what another program writes
+  jsonnet routes.jsonnet | gateway validate -       what another program writes
   gateway validate --strict --format github         in GitHub Actions: annotations at the lines
   gateway validate --format sarif > routes.sarif    for code scanning; --format junit > report.xml for GitLab and others
   gateway validate --explain unknown-provider       what a code means, with a bad and a good example

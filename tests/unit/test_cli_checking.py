@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,32 @@ def test_a_path_begins_at_the_top_of_the_repository(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
     assert in_repository("a.yaml") == "sub/a.yaml"
     assert in_repository("../a.yaml") == "a.yaml"
+
+
+HOOKED = "version: 1\nmodels: {a: mock/echo}\nhooks: {pre: [%s]}\n"
+
+
+@pytest.mark.parametrize("module", ["check_hooks", "check_hooks/inner", "check_hooks/__init__"])
+def test_each_folder_has_its_own_hooks_of_the_same_name(module: str) -> None:
+    """A module, a module of a namespace package, a package."""
+    path = f"{module.removesuffix('/__init__').replace('/', '.')}.run"
+    for folder, defined in (("one", "def run(params): return params"), ("two", ""), ("three", "run = dict")):
+        Path(folder, module).parent.mkdir(parents=True)
+        Path(folder, f"{module}.py").write_text(defined)
+        write(f"{folder}/routes.yaml", HOOKED % path)
+    before, modules = sys.path[:], set(sys.modules)
+    found = [check(f"{folder}/routes.yaml", skip_hooks=False, strict_env=False) for folder in ("one", "two", "three")]
+    assert [[problem.code for problem in checked.problems] for checked in found] == [
+        [],
+        ["hook-missing"],
+        ["hook-not-callable"],
+    ]
+    assert sys.path == before
+    assert not {name for name in set(sys.modules) - modules if name.startswith("check_hooks")}
+
+
+def test_what_hooks_print_is_no_part_of_the_report(capsys: pytest.CaptureFixture[str]) -> None:
+    write("talking_hooks.py", "print('hello')\ndef run(params): return params")
+    write("a.yaml", HOOKED % "talking_hooks.run")
+    assert check("a.yaml", skip_hooks=False, strict_env=False).ok
+    assert capsys.readouterr() == ("", "hello\n")

@@ -83,7 +83,7 @@ ROOTS: Final = {
     " server.endpoints server.exchange server.guards server.pauses state table",
     "cli": "cli.completion cli.diff cli.explain cli.import_ cli.render cli.schema cli.serve cli.test cli.validate",
     "cli.cases": "cli.scripted config shapes source yamltree",
-    "cli.checking": "compiler",
+    "cli.checking": "compiler hooks",
     "cli.checkxml": "cli.checking cli.junit cli.pages cli.render",
     "cli.completion": "cli.settings yamltree",
     "cli.coverage": "cli.playing table",
