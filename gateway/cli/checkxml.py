@@ -19,17 +19,17 @@ def as_xml(files: Sequence[Checked], *, strict: bool) -> str:
 
 
 def _suite(file: Checked, *, strict: bool) -> ET.Element:
-    faults = [problem for problem in file.problems if strict or problem.severity == "error"]
+    failed = [strict or problem.severity == "error" for problem in file.problems]
     suite = junit.suite(
         file.file,
         tests=len(file.problems) or 1,
-        failures=len(faults) if file.readable else 0,
-        errors=0 if file.readable else len(faults),
+        failures=sum(failed) if file.readable else 0,
+        errors=0 if file.readable else sum(failed),
     )
-    for problem in file.problems:
+    for problem, is_fault in zip(file.problems, failed, strict=True):
         case = junit.case(suite, file.file, _name(problem), problem.line or 1)
         told = [*as_text(problem).split("\n"), how_to_explain(problem.code)]
-        if problem in faults:
+        if is_fault:
             tag = "failure" if file.readable else "error"
             junit.fault(case, tag, message=problem.message, kind=problem.code, lines=told)
         else:

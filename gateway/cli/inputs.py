@@ -28,7 +28,8 @@ def expand(given: Iterable[str]) -> list[str]:
 
 
 def _matches(pattern: str) -> list[str]:
-    found = sorted(name for name in glob(pattern, recursive=True) if not os.path.isdir(name))
+    # A link to nowhere stays, to be reported; folders, pipes and devices go.
+    found = sorted(name for name in glob(pattern, recursive=True) if os.path.isfile(name) or not os.path.exists(name))
     if not found:
         raise UsageError(f"no file matches {pattern!r}")
     files = [name for name in found if not name.endswith(_OF_CASES)]

@@ -84,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
     if args.explain is not None:
         if args.files:
             raise UsageError(f"--explain tells of one code and checks no file; leave out {args.files[0]}")
+        if args.format != "text":
+            raise UsageError(f"--explain prints text; leave out --format {args.format}")
         print(explain(args.explain, painter))
         return 0
     names = expand(args.files) if args.files else [str(config_path(args, os.environ))]

@@ -30,6 +30,8 @@ def files(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     (tmp_path / "folder.yaml").mkdir()
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "lost.yml").symlink_to("nowhere")
 
 
 @pytest.mark.usefixtures("files")
@@ -39,7 +41,8 @@ def files(tmp_path: Path) -> None:
         (["b.yaml", "a.yaml"], ["b.yaml", "a.yaml"]),
         (["?.yaml"], ["a.yaml", "b.yaml"]),
         (["b.yaml", "*.yaml"], ["b.yaml", "[x].yaml", "a.yaml"]),
-        (["**/*.y*ml"], ["[x].yaml", "a.yaml", "b.yaml", "routes/c.yml", "routes/deep/d.yaml"]),
+        (["**/*.y*ml"], ["[x].yaml", "a.yaml", "b.yaml", "lost.yml", "routes/c.yml", "routes/deep/d.yaml"]),
+        (["lost*"], ["lost.yml"]),
         (["routes/**"], ["routes/c.yml", "routes/deep/d.yaml"]),
         (["[x].yaml"], ["[x].yaml"]),
         (["a.yaml", "./a.yaml", "routes/../a.yaml", "-", "-"], ["a.yaml", "-"]),

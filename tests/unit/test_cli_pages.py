@@ -54,6 +54,7 @@ def test_colour_is_added_where_a_terminal_shows_it() -> None:
         (["--explain", ""], "there is no problem code ''; the codes are"),
         (["--explain", "../problems/bad-name"], "there is no problem code"),
         (["--explain", "bad-name", "a.yaml"], "leave out a.yaml"),
+        (["--explain", "--format", "json"], "--explain prints text; leave out --format json"),
     ],
 )
 def test_wrong_usage_is_told(argv: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
