@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.cli.settings import config_path
+from gateway.codes import codes
 from gateway.errors import UsageError
 from gateway.yamltree import read_tree
 
@@ -128,7 +129,8 @@ def _command(name: str, text: str, parser: argparse.ArgumentParser) -> Command:
 def _value(action: argparse.Action) -> Value:
     metavar = action.metavar if isinstance(action.metavar, str) else action.dest
     source = FILES if metavar in _FILE_WORDS else ALIASES if metavar == "ALIAS" else None
-    return Value(metavar.lower(), tuple(map(str, action.choices or ())), source, action.nargs in ("*", "+"))
+    words = codes() if metavar == "CODE" else tuple(map(str, action.choices or ()))
+    return Value(metavar.lower(), words, source, action.nargs in ("*", "+"))
 
 
 _BASH: Final = """\

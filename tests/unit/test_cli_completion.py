@@ -75,7 +75,8 @@ def offers(shell: str, line: str, file: str) -> list[str]:
         ("gateway sc", {"schema"}),
         ("gateway schema ", {"routes", "test"}),
         ("gateway validate --skip", {"--skip-hooks"}),
-        ("gateway validate --format j", {"json"}),
+        ("gateway validate --format j", {"json", "junit"}),
+        ("gateway validate --explain bad-n", {"bad-name", "bad-number"}),
         ("gateway explain sm", {"smart", "small"}),
         ("gateway explain --skip-hooks sma", {"smart", "small"}),
         ("gateway explain --config other.yaml ", {"odd", "even"}),
@@ -96,7 +97,7 @@ def test_what_is_offered(shell: str, line: str, expected: set[str], capsys: pyte
 def test_bash_offers_what_stands_behind_a_word_break(capsys: pytest.CaptureFixture[str]) -> None:
     file = script("bash", capsys)
     assert offers("bash", "gateway explain own:", file) == ["7b"]
-    assert offers("bash", "gateway validate --format=j", file) == ["json"]
+    assert offers("bash", "gateway validate --format=j", file) == ["json", "junit"]
     assert offers("bash", "gateway explain --config=other.yaml e", file) == ["even"]
 
 

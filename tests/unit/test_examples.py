@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from examples.hooks import SYSTEM_MESSAGE, CachedEmbedding, add_metadata, add_system_message, embed_locally, redact
-from gateway.cli.validate import check
+from gateway.cli.checking import check
 from gateway.compiler import Compiler
 
 ROOT = Path(__file__).parents[2]

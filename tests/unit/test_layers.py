@@ -85,7 +85,7 @@ ROOTS: Final = {
     "cli.cases": "cli.scripted config shapes source yamltree",
     "cli.checking": "compiler hooks",
     "cli.checkxml": "cli.checking cli.junit cli.pages cli.render",
-    "cli.completion": "cli.settings yamltree",
+    "cli.completion": "cli.settings codes yamltree",
     "cli.coverage": "cli.playing table",
     "cli.diff": "cli.diffing",
     "cli.diffing": "changes cli.cases cli.diffjson cli.difftext cli.outcomes cli.render cli.revisions cli.settings"
