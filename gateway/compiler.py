@@ -44,6 +44,10 @@ class Compiled:
     """Hooks and capabilities that were left out because of `skip_hooks`."""
     digest: str = ""
     """SHA-256 of the bytes, in hex."""
+    document: Document | None = field(default=None, repr=False)
+    """The text as it was understood."""
+    config: Config | None = field(default=None, repr=False)
+    """What the file says; what is sound of it when there is no table. None when nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ class Compiler:
         document = parse(data, name=source, entries=self._entries)
         config, judged, left_out = self._read(document)
         if config is None:
-            return Compiled(table=None, problems=tuple(judged), digest=document.digest)
+            return Compiled(table=None, problems=tuple(judged), digest=document.digest, document=document)
         folder = os.path.dirname(os.path.abspath(source)) if folder is None else os.path.abspath(folder)
         loader = self._loaders.setdefault(folder, HookLoader(Path(folder)))
         loader.begin()
@@ -143,9 +147,16 @@ class Compiler:
         )
         routes = run.routes(aliases, chains.flatten())
         capabilities = run.capabilities()
-        problems = tuple(in_file_order(run.problems))
-        if any(problem.severity == "error" for problem in problems):
-            return Compiled(table=None, problems=problems, skipped_hooks=run.skipped_hooks, digest=document.digest)
+        compiled = Compiled(
+            table=None,
+            problems=tuple(in_file_order(run.problems)),
+            skipped_hooks=run.skipped_hooks,
+            digest=document.digest,
+            document=document,
+            config=config,
+        )
+        if any(problem.severity == "error" for problem in compiled.problems):
+            return compiled
         made = {name: _made(memory.made.get(name), aliases[name], chains.parts[name], routes[name]) for name in routes}
         self._memory = _Memory(defaults, upstreams.endpoints, made, run.hooks)
         exact, wildcards, lengths = split_wildcards(routes)
@@ -162,7 +173,7 @@ class Compiler:
             config=config_module.Dump(document),
             targets=_distinct_targets(routes),
         )
-        return Compiled(table=table, problems=problems, skipped_hooks=run.skipped_hooks, digest=document.digest)
+        return replace(compiled, table=table)
 
     def _read(self, document: Document) -> tuple[Config | None, list[Problem], frozenset[tuple[str, str]]]:
         """Return what the file says, or what is sound of it; all that the judge finds; the entries that are missing."""
@@ -214,8 +225,7 @@ class _Run:
                 source=self._document.name,
             )
         else:
-            where = _as_in_the_file(self._document, place)
-            problem = self._document.problem(code, where, message, key=at_key and where == place, severity=severity)
+            problem = self._document.problem_in_full(code, place, message, key=at_key, severity=severity)
         self.problems.append(problem)
 
     def aliases(self) -> dict[str, Alias]:
@@ -366,15 +376,6 @@ class _Run:
 
 def _made(earlier: Made | None, alias: Alias, parts: Parts, route: Route) -> Made:
     return earlier if earlier is not None and earlier.route is route else Made(alias, parts, route)
-
-
-def _as_in_the_file(document: Document, place: Where) -> Where:
-    """Return where the file has a place that is written in full: a short form has fewer keys on the way to it."""
-    where: Where = ()
-    for part in place:
-        if document.node((*where, part)) is not None:
-            where = (*where, part)
-    return where
 
 
 def _longest_s(steps: tuple[Step, ...]) -> float:

@@ -106,8 +106,24 @@ class Document:
         self, code: str, where: Where, message: str, *, key: bool = False, severity: Severity = "error"
     ) -> Problem:
         """Make a Problem at a value, or with `key` at its key, with a masked excerpt of that line."""
-        line, column = self.key_position(where) if key else self.position(where)
-        return _problem(self.name, self.mask, (line, column), code, where, message, severity)
+        position = self.key_position(where) if key else self.position(where)
+        return self.problem_at(position, code, message, where=where, severity=severity)
+
+    def problem_in_full(
+        self, code: str, place: Where, message: str, *, key: bool = False, severity: Severity = "error"
+    ) -> Problem:
+        """Make a Problem at a place that is written in full: a short form of the file has fewer keys on the way."""
+        where: Where = ()
+        for part in place:
+            if self.node((*where, part)) is not None:
+                where = (*where, part)
+        return self.problem(code, where, message, key=key and where == place, severity=severity)
+
+    def problem_at(
+        self, position: Position, code: str, message: str, *, where: Where = (), severity: Severity = "error"
+    ) -> Problem:
+        """Make a Problem at a line and a column."""
+        return _problem(self.name, self.mask, position, code, where, message, severity)
 
 
 def parse(data: bytes, *, name: str, last_key_wins: bool = False, entries: Entries | None = None) -> Document:

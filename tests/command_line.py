@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-GOOD = "version: 1\nmodels:\n  demo: [mock/echo, mock/status-503]\n  'a/*': 'mock/*'\n"
+GOOD = "version: 1\nmodels:\n  demo: [mock/status-503, mock/echo]\n  'a/*': 'mock/*'\n"
 BAD = "version: 1\nmodels:\n  fast: nowhere\n  slow: [mock/echo, nothing]\n"
 KEYLESS = """\
 version: 1

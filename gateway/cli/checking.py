@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Collection
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gateway.cli.linting import linted
 from gateway.compiler import Compiler
 from gateway.hooks import imports_taken_back
 from gateway.types import JsonObject, Problem
@@ -45,8 +47,10 @@ class Checked:
         }
 
 
-def check(name: str, *, skip_hooks: bool, strict_env: bool, strict: bool = False) -> Checked:
-    """Compile one file. With `strict` it is good only without warnings.
+def check(
+    name: str, *, skip_hooks: bool, strict_env: bool, strict: bool = False, ignore: Collection[str] = ()
+) -> Checked:
+    """Compile one file and lint it. With `strict` it is good only without warnings; those in `ignore` do not count.
 
     Raises UsageError when the environment is malformed.
     """
@@ -61,10 +65,11 @@ def check(name: str, *, skip_hooks: bool, strict_env: bool, strict: bool = False
         # What hooks print is no part of the report.
         compiled = compiler.compile(data, source=source)
     table = compiled.table
+    problems = linted(compiled, ignore=ignore)
     return Checked(
         file=name,
-        ok=table is not None and not (strict and compiled.problems),
-        problems=compiled.problems,
+        ok=table is not None and not (strict and problems),
+        problems=problems,
         digest=compiled.digest,
         aliases=len(table.routes) + len(table.wildcards) if table else 0,
         targets=len(table.targets) if table else 0,

@@ -12,6 +12,7 @@ from typing import Final
 from gateway.cli import checkxml, github, sarif
 from gateway.cli.checking import Checked, check
 from gateway.cli.inputs import expand
+from gateway.cli.linting import ignored
 from gateway.cli.pages import ALL, explain
 from gateway.cli.render import Painter, as_text, count, printable, tally
 from gateway.cli.settings import config_path
@@ -23,6 +24,8 @@ _TEXT = """\
 Check config files as the server would load them: every problem of every file, with line and column.
 Nothing is called and no key is needed: an unset variable in an api_key is a warning unless --strict-env is given.
 Hooks are imported, which runs their modules' code; --skip-hooks leaves that out.
+What is valid and likely wrong is a warning. A comment silences it, for a line or for the entry below:
+  # gateway: ignore[CODE]        and at the top, for the whole file: # gateway: ignore-file[CODE]
 """
 
 _EPILOG = """\
@@ -69,6 +72,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--skip-hooks", action="store_true", help="do not import hooks and capabilities")
     parser.add_argument("--strict-env", action="store_true", help="missing keys are problems, as they are in serve")
     parser.add_argument(
+        "--ignore",
+        metavar="CODE",
+        action="append",
+        default=[],
+        help="leave out the warnings of this code; several with commas between, or the flag again",
+    )
+    parser.add_argument(
         "--explain",
         metavar="CODE",
         nargs="?",
@@ -89,9 +99,12 @@ def run(args: argparse.Namespace) -> int:
         print(explain(args.explain, painter))
         return 0
     names = expand(args.files) if args.files else [str(config_path(args, os.environ))]
+    ignore = ignored(args.ignore)
     files: list[Checked] = []
     for name in names:
-        files.append(check(name, skip_hooks=args.skip_hooks, strict_env=args.strict_env, strict=args.strict))
+        files.append(
+            check(name, skip_hooks=args.skip_hooks, strict_env=args.strict_env, strict=args.strict, ignore=ignore)
+        )
         if args.format == "text":
             print("\n".join(_lines(files[-1], painter)), flush=True)
     if args.format != "text":

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import cases, main
+from gateway.cli.linting import linted
 from gateway.codes import Example, Page, codes, page
 from gateway.compiler import Compiler
 from gateway.types import Problem
@@ -19,7 +20,19 @@ from tests.unit.test_problem_files import CASES, LINE
 
 PACKAGE = Path(__file__).parents[2] / "gateway"
 CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
-REPORTING = {"Fault", "Misfit", "Problem", "fault", "note", "problem", "refuse", "report", "warn"}
+REPORTING = {
+    "Fault",
+    "Finding",
+    "Misfit",
+    "Problem",
+    "fault",
+    "note",
+    "problem",
+    "problem_at",
+    "refuse",
+    "report",
+    "warn",
+}
 """What makes a problem; a leading underscore does not count."""
 
 SHOWN_ONLY = {"file-too-large", "unreadable-file"}
@@ -89,7 +102,7 @@ def problems(example: tuple[Example, ...], folder: Path) -> tuple[Problem, ...]:
     data = (folder / first.name).read_bytes()
     if first.name.endswith(".test.yaml"):
         return cases.read(data, name=first.name)[1]
-    return Compiler(environ=environ).compile(data, source=first.name).problems
+    return linted(Compiler(environ=environ).compile(data, source=first.name), ignore=())
 
 
 def test_every_code_that_can_be_raised_has_a_page_and_every_page_a_code() -> None:

@@ -36,6 +36,14 @@ CONFIG_HALF: Final = {
     "reload": "compiler table",
     "edits": "",
     "changes": "config edits masking table",
+    "lint.modeldata": "",
+    "lint.policy": "compiler lint.modeldata specs table yamltree",
+    "lint.chains": "lint.policy specs table",
+    "lint.hooks": "lint.policy specs yamltree",
+    "lint.models": "lint.modeldata lint.policy",
+    "lint.providers": "lint.policy masking source specs yamltree",
+    "lint.silences": "findings source yamltree",
+    "lint": "compiler lint.chains lint.hooks lint.models lint.policy lint.providers lint.silences source",
 }
 
 REQUEST_HALF: Final = {
@@ -83,7 +91,7 @@ ROOTS: Final = {
     " server.endpoints server.exchange server.guards server.pauses state table",
     "cli": "cli.completion cli.diff cli.explain cli.import_ cli.render cli.schema cli.serve cli.test cli.validate",
     "cli.cases": "cli.scripted config shapes source yamltree",
-    "cli.checking": "compiler hooks",
+    "cli.checking": "cli.linting compiler hooks",
     "cli.checkxml": "cli.checking cli.junit cli.pages cli.render",
     "cli.completion": "cli.settings codes yamltree",
     "cli.coverage": "cli.playing table",
@@ -102,6 +110,7 @@ ROOTS: Final = {
     "cli.github": "cli.checking cli.pages cli.render",
     "cli.inputs": "",
     "cli.junit": "cli.render",
+    "cli.linting": "compiler findings forecast lint lint.modeldata table",
     "cli.outcomes": "cli.cases cli.playing cli.simulate table yamltree",
     "cli.pages": "cli.render codes findings",
     "cli.playing": "cli.cases cli.expectations cli.scripted cli.simulate cli.virtual fates findings table",
@@ -118,7 +127,8 @@ ROOTS: Final = {
     " compiler table",
     "cli.testreport": "cli.coverage cli.durations cli.expectations cli.playing cli.render cli.simulate",
     "cli.testxml": "cli.junit cli.testreport",
-    "cli.validate": "cli.github cli.checking cli.checkxml cli.inputs cli.pages cli.render cli.sarif cli.settings",
+    "cli.validate": "cli.github cli.checking cli.checkxml cli.inputs cli.linting cli.pages cli.render cli.sarif"
+    " cli.settings",
     "cli.virtual": "",
 }
 

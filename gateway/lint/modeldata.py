@@ -1,0 +1,179 @@
+"""What LiteLLM's model data says of models: read as the JSON file that it is, LiteLLM itself is never imported."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cache, cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from gateway.types import Json, JsonObject, Target
+
+FILE: Final = "model_prices_and_context_window_backup.json"
+
+VENDORS: Final[Mapping[str, tuple[str, ...]]] = {
+    "anthropic": ("anthropic",),
+    "cohere": ("cohere_chat", "cohere"),
+    "cohere_chat": ("cohere_chat", "cohere"),
+    "deepseek": ("deepseek",),
+    "gemini": ("gemini",),
+    "groq": ("groq",),
+    "mistral": ("mistral",),
+    "openai": ("openai",),
+    "xai": ("xai",),
+}
+"""The kinds whose model names are the vendor's own and whose lists are kept with care, with the data's names of them.
+
+Left out is where a name is the user's (Azure's deployments, one's own servers) and where many vendors come together.
+"""
+
+_TOKENS: Final = re.compile(r"[a-z]+|[0-9]+")
+_LONGEST_NAME: Final = 128
+
+_Words = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One model, as far as the data tells."""
+
+    chat: bool
+    tools: bool | None
+    """Whether it can call functions; None when the data does not tell."""
+    vision: bool | None
+    context: int | None
+    """Tokens of a prompt at most."""
+    retired: date | None
+    successor: str | None
+
+
+class ModelData:
+    """Models by vendor and name."""
+
+    def __init__(self, entries: JsonObject) -> None:
+        wanted = {vendor: kind for kind, vendors in VENDORS.items() for vendor in vendors}
+        self._entries: dict[str, dict[str, JsonObject]] = {vendor: {} for vendor in wanted}
+        for key, entry in entries.items():
+            vendor = entry.get("litellm_provider") if isinstance(entry, dict) else None
+            if isinstance(vendor, str) and vendor in self._entries:
+                self._entries[vendor].setdefault(key.removeprefix(f"{vendor}/"), entry)
+
+    def find(self, target: Target) -> Model | None:
+        """Return what is known of a target's model, None when nothing is."""
+        for vendor in VENDORS[target.endpoint.kind] if is_listed(target) else ():
+            if target.model in self._entries[vendor]:
+                return _model(self._entries[vendor][target.model])
+        return None
+
+    def meant(self, target: Target) -> str | None:
+        """Return the model that a misspelt name must mean; None when it is right, or may be a new model's."""
+        if not is_listed(target) or self.find(target) is not None:
+            return None
+        figures, words = _spelt(target.model)
+        return next(
+            (
+                name
+                for vendor in VENDORS[target.endpoint.kind]
+                for known, name in self._spelt[vendor].get(figures, ())
+                if _are_misspelt(words, known)
+            ),
+            None,
+        )
+
+    @cached_property
+    def _spelt(self) -> dict[str, dict[_Words, list[tuple[_Words, str]]]]:
+        """Every name by vendor and figures, with its words."""
+        spelt: dict[str, dict[_Words, list[tuple[_Words, str]]]] = {vendor: {} for vendor in self._entries}
+        for vendor, entries in self._entries.items():
+            for name in entries:
+                figures, words = _spelt(name)
+                spelt[vendor].setdefault(figures, []).append((words, name))
+        return spelt
+
+
+def is_listed(target: Target) -> bool:
+    """Tell whether a target's model is a vendor's own, under the vendor's name for it."""
+    at_vendor = target.endpoint.kind in VENDORS and not target.endpoint.own_base_url
+    return at_vendor and "*" not in target.name and not target.model.startswith("ft:")
+
+
+@cache
+def load() -> ModelData | None:
+    """Return the data of the LiteLLM that is installed; None without LiteLLM, or when its file is not what it was."""
+    spec = find_spec("litellm")  # of a top-level name: this imports nothing
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        try:
+            entries = orjson.loads((Path(folder) / FILE).read_bytes())
+        except (OSError, ValueError):
+            continue
+        if isinstance(entries, dict):
+            return ModelData(entries)
+    return None
+
+
+def is_misspelt(name: str, known: str) -> bool:
+    """Tell whether `name` is a slip of `known`.
+
+    That is other separators, case or order of words, or one word with one slip in it. Figures must be the same, and a
+    word that is wholly another may be the vendor's next model.
+    """
+    (figures, words), (known_figures, known_words) = _spelt(name), _spelt(known)
+    return figures == known_figures and _are_misspelt(words, known_words)
+
+
+def _spelt(name: str) -> tuple[_Words, _Words]:
+    """Return the figures and the words of a name."""
+    tokens = _TOKENS.findall(name[:_LONGEST_NAME].lower())
+    return tuple(token for token in tokens if token.isdigit()), tuple(token for token in tokens if not token.isdigit())
+
+
+def _are_misspelt(words: _Words, known: _Words) -> bool:
+    if len(words) != len(known):
+        return False
+    different = [pair for pair in zip(words, known, strict=True) if pair[0] != pair[1]]
+    return sorted(words) == sorted(known) or (len(different) == 1 and _is_slip(*different[0]))
+
+
+def _is_slip(word: str, known: str) -> bool:
+    """Tell whether one letter is missing, too much or wrong, or two neighbours are swapped."""
+    if len(word) != len(known):
+        short, long = sorted((word, known), key=len)
+        return len(long) > 3 and any(long[:at] + long[at + 1 :] == short for at in range(len(long)))
+    wrong = [at for at in range(len(word)) if word[at] != known[at]]
+    if len(wrong) == 1:
+        return len(word) > 4
+    swapped = len(wrong) == 2 and wrong[1] == wrong[0] + 1
+    return swapped and word[wrong[0]] == known[wrong[1]] and word[wrong[1]] == known[wrong[0]]
+
+
+def _model(entry: JsonObject) -> Model:
+    tools, vision = _flag(entry, "supports_function_calling"), _flag(entry, "supports_vision")
+    if tools is not None or vision is not None:
+        tools, vision = bool(tools), bool(vision)  # the data leaves out what a model cannot do
+    context, successor = entry.get("max_input_tokens"), entry.get("successor_model")
+    return Model(
+        chat=entry.get("mode") in ("chat", "responses"),
+        tools=tools,
+        vision=vision,
+        context=context if isinstance(context, int) and context > 0 else None,
+        retired=_date(entry.get("deprecation_date")),
+        successor=successor if isinstance(successor, str) else None,
+    )
+
+
+def _flag(entry: JsonObject, key: str) -> bool | None:
+    value = entry.get(key)
+    return value if isinstance(value, bool) else None
+
+
+def _date(text: Json) -> date | None:
+    try:
+        return date.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
