@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from gateway.compiler import Compiled
 from gateway.errors import UsageError
-from gateway.findings import did_you_mean
 from gateway.lint import CODES, Outside, lint, modeldata
+from gateway.lint.silences import unfit
 from gateway.table import Route
 from gateway.types import Problem
 
@@ -24,8 +24,7 @@ def ignored(values: Sequence[str]) -> frozenset[str]:
     codes = [code for value in values for part in value.split(",") if (code := part.strip())]
     for code in codes:
         if code not in CODES:
-            hint = did_you_mean(code, CODES) or f"; the codes of warnings are {', '.join(sorted(CODES))}"
-            raise UsageError(f"--ignore: {code!r} is no code of a warning{hint}")
+            raise UsageError(f"--ignore: {unfit(code, CODES)}; the codes of warnings are {', '.join(sorted(CODES))}")
     return frozenset(codes)
 
 

@@ -54,19 +54,18 @@ def _always_answers(endpoint: Endpoint, model: str) -> bool:
 def repeated_targets(policy: Policy) -> Iterator[Finding]:
     """Find targets that a chain comes to a second time with the same limits and parameters."""
     for chain in policy.chains:
-        seen: list[tuple[int, Step]] = []
-        told: set[tuple[int, str]] = set()
-        for number, step in enumerate(chain.route.steps):
-            entry = chain.entry_of(number)
-            before = next((at for at, other in seen if _same_call(step, other)), None)
-            name = step.target.name
+        steps = chain.route.steps
+        for entry in chain.entries:
             # A chain that repeats itself is told of where it stands, not in those that go on with it.
-            if before is not None and before < entry.first and (entry.first, name) not in told:
-                told.add((entry.first, name))
-                through = f"{entry.alias!r} brings {name} into the chain again" if entry.alias else f"{name} again"
-                message = f"{through}: it is step {before + 1} already, and once it has failed it will likely fail here"
+            before = list(enumerate(steps[: entry.first], start=1))
+            again = {
+                step.target.name: next((number for number, other in before if _same_call(step, other)), None)
+                for step in entry.steps
+            }
+            named = [f"{name} (step {number})" for name, number in again.items() if number is not None]
+            if named:
+                message = f"the chain has {', '.join(named)} already: what failed there will most likely fail here"
                 yield Finding(code="repeated-target", place=entry.value_place, message=message)
-            seen.append((number, step))
 
 
 def _same_call(one: Step, other: Step) -> bool:
@@ -82,10 +81,9 @@ def single_providers(policy: Policy) -> Iterator[Finding]:
             continue
         if len({_service(step) for step in steps}) == 1:
             names = list(dict.fromkeys(endpoint.provider for endpoint in endpoints))
-            host = _host(endpoints[0])
-            where = names[0] if len(names) == 1 else f"{' and '.join(names)}, which are one host, {host}"
+            alike = f", all at {_host(endpoints[0]) or endpoints[0].kind}" if len(names) > 1 else ""
             count = "both" if len(steps) == 2 else f"all {len(steps)}"
-            message = f"{count} targets are at {where}: when it is down, so is this alias"
+            message = f"{count} targets are at {' and '.join(names)}{alike}: when it is down, so is this alias"
             yield Finding(code="single-provider", place=chain.place, message=message, at_key=True)
 
 
@@ -112,10 +110,7 @@ def short_deadlines(policy: Policy) -> Iterator[Finding]:
         step = policy.outside.untried(route)
         if step is None or not _says_limits(defaults, spec, len([one for one in chain.entries if one.first < step])):
             continue
-        calls = " + ".join(
-            f"{count} × {each.limits.total_s:g}s"
-            for each, count in zip(route.steps[:step], _calls(route), strict=False)
-        )
+        calls = " + ".join(f"{count} × {limit_s:g}s" for limit_s, count in _calls(route, step))
         who = route.steps[0].target.name if step == 1 else f"the {step} targets before it"
         message = (
             f"{route.steps[step].target.name} may never be tried: {who} can take {calls}, and the deadline is "
@@ -134,13 +129,16 @@ def _says_limits(defaults: DefaultsSpec, spec: AliasSpec, entries: int) -> bool:
     return any(block.limits.timeout is not None or block.limits.retries is not None for block in blocks)
 
 
-def _calls(route: Route) -> Iterator[int]:
-    """Yield the most calls that each step can come to; `max_attempts` keeps one for every step."""
+def _calls(route: Route, steps: int) -> list[tuple[float, int]]:
+    """Return the limits of the first `steps` and the most calls of each; `max_attempts` keeps one for every step."""
     left = route.max_attempts - len(route.steps)
-    for step in route.steps:
+    calls: list[tuple[float, int]] = []
+    for step in route.steps[:steps]:
         retries = min(step.retries if step.retry_on else 0, left)
         left -= retries
-        yield 1 + retries
+        same = calls.pop()[1] if calls and calls[-1][0] == step.limits.total_s else 0
+        calls.append((step.limits.total_s, same + 1 + retries))
+    return calls
 
 
 def _longest_s(route: Route) -> float:

@@ -115,12 +115,7 @@ def is_public(host: str) -> bool:
     if address is not None:
         return address.is_global
     labels = host.split(".")
-    return (
-        len(labels) > 1
-        and not host.endswith(_PRIVATE_SUFFIXES)
-        and "svc" not in labels
-        and labels[-2:] != ["cluster", "local"]
-    )
+    return len(labels) > 1 and not host.endswith(_PRIVATE_SUFFIXES) and labels[2:3] != ["svc"]
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:

@@ -13,6 +13,7 @@ from typing import Final
 
 import yaml
 
+from gateway.codes import codes
 from gateway.findings import did_you_mean
 from gateway.source import Document
 from gateway.types import Problem
@@ -77,10 +78,17 @@ class Silences:
 
 def _in_vain(code: str, silence: Silence, known: Collection[str], judged: Collection[str]) -> str | None:
     if code not in known:
-        return f"{code!r} is no code of a warning{did_you_mean(code, known)}"
+        return unfit(code, known)
     if code in silence.used or code not in judged:
         return None
     return f"there is no {code} here to silence; take it out"
+
+
+def unfit(code: str, known: Collection[str]) -> str:
+    """Say why a code that is not among `known` silences nothing."""
+    if code in codes():
+        return f"{code} is an error, and only warnings can be silenced"
+    return f"{code!r} is no code of a warning{did_you_mean(code, known)}"
 
 
 def _find(lines: tuple[str, ...]) -> list[Silence]:
@@ -102,15 +110,15 @@ def _find(lines: tuple[str, ...]) -> list[Silence]:
 
 def _silence(lines: tuple[str, ...], number: int, match: re.Match[str], content: int) -> Silence:
     """Make one of a comment in line `number`. All lines count from 0; the first key is in line `content`."""
-    codes = tuple(dict.fromkeys(code.strip() for code in (match[2] or "").split(",") if code.strip()))
-    fault = None if codes else f"it names no code; write `# gateway: {match[1]}[code]`"
+    named = tuple(dict.fromkeys(code.strip() for code in (match[2] or "").split(",") if code.strip()))
+    fault = None if named else f"it names no code; write `# gateway: {match[1]}[code]`"
     of_file = match[1] == "ignore-file"
     if of_file and number > content:
         fault = "for the whole file it must stand above the first key"
     first, last = _below(lines, number) if lines[number].lstrip().startswith("#") else (number, number)
     return Silence(
         position=(number + 1, match.start() + 1),
-        codes=codes,
+        codes=named,
         first=first + 1,
         last=None if of_file else last + 1,
         fault=fault,

@@ -42,7 +42,7 @@ CONFIG_HALF: Final = {
     "lint.hooks": "lint.policy specs yamltree",
     "lint.models": "lint.modeldata lint.policy",
     "lint.providers": "lint.policy masking source specs yamltree",
-    "lint.silences": "findings source yamltree",
+    "lint.silences": "codes findings source yamltree",
     "lint": "compiler lint.chains lint.hooks lint.models lint.policy lint.providers lint.silences source",
 }
 
@@ -110,7 +110,7 @@ ROOTS: Final = {
     "cli.github": "cli.checking cli.pages cli.render",
     "cli.inputs": "",
     "cli.junit": "cli.render",
-    "cli.linting": "compiler findings forecast lint lint.modeldata table",
+    "cli.linting": "compiler forecast lint lint.modeldata lint.silences table",
     "cli.outcomes": "cli.cases cli.playing cli.simulate table yamltree",
     "cli.pages": "cli.render codes findings",
     "cli.playing": "cli.cases cli.expectations cli.scripted cli.simulate cli.virtual fates findings table",

@@ -1,0 +1,34 @@
+"""Short ways to lint a text: on a fixed day, with a small copy of the model data beside the cases."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.cli.linting import untried
+from gateway.compiler import Compiled, Compiler
+from gateway.lint import Outside, lint
+from gateway.lint.modeldata import ModelData
+from gateway.types import Problem
+from tests.compiling import compiled
+
+CASES: Final = Path(__file__).parent / "cases" / "lint"
+MODELS: Final = ModelData(json.loads((CASES / "models.json").read_text(encoding="utf-8")))
+OUTSIDE: Final = Outside(today=date(2026, 11, 25), untried=untried, models=lambda: MODELS)
+
+
+def compile_case(file: Path) -> Compiled:
+    """Compile a case, whose folder is the current one."""
+    return Compiler(environ={}).compile(file.read_bytes(), source=file.name)
+
+
+def printed(problems: tuple[Problem, ...]) -> list[str]:
+    return [f"{'warning: ' if each.severity == 'warning' else ''}{each}" for each in problems]
+
+
+def warnings(text: str, *, outside: Outside = OUTSIDE, ignore: tuple[str, ...] = (), **options: Any) -> list[str]:
+    """Lint a text below `version: 1` and return `line:column: code` of each warning."""
+    problems = lint(compiled(text, **options), outside, ignore=ignore)
+    return [f"{one.line}:{one.column}: {one.code}" for one in problems if one.severity == "warning"]
