@@ -7,30 +7,35 @@ from datetime import UTC, datetime
 
 from gateway.compiler import Compiled
 from gateway.errors import UsageError
-from gateway.lint import CODES, Outside, lint, modeldata
-from gateway.lint.silences import unfit
 from gateway.table import Route
 from gateway.types import Problem
+
+# What only `validate` needs is imported where it is used: every other command starts the sooner.
 
 
 def linted(compiled: Compiled, *, ignore: Collection[str]) -> tuple[Problem, ...]:
     """Return a compiled file's problems and warnings, but for the codes in `ignore`."""
+    from gateway.lint import Outside, lint, modeldata
+
     outside = Outside(today=datetime.now(UTC).date(), untried=untried, models=modeldata.load)
     return lint(compiled, outside, ignore=ignore)
 
 
 def ignored(values: Sequence[str]) -> frozenset[str]:
     """Return the codes of all `--ignore` flags, commas between. Raises UsageError for what is no warning's code."""
+    from gateway.lint import CODES
+    from gateway.lint.silences import unfit
+
     codes = [code for value in values for part in value.split(",") if (code := part.strip())]
     for code in codes:
         if code not in CODES:
-            raise UsageError(f"--ignore: {unfit(code, CODES)}; the codes of warnings are {', '.join(sorted(CODES))}")
+            raise UsageError(f"--ignore: {unfit(code, CODES)}")
     return frozenset(codes)
 
 
 def untried(route: Route) -> int | None:
     """Return the first step that a call never comes to when each attempt takes its whole limit and then fails."""
-    from gateway.forecast import worst  # not every file asks, and the engine takes a while to import
+    from gateway.forecast import worst
 
     tried = worst(route, stream=False, slow=True).tried
     return next((step for step in range(len(route.steps)) if step not in tried), None)

@@ -88,7 +88,8 @@ def unfit(code: str, known: Collection[str]) -> str:
     """Say why a code that is not among `known` silences nothing."""
     if code in codes():
         return f"{code} is an error, and only warnings can be silenced"
-    return f"{code!r} is no code of a warning{did_you_mean(code, known)}"
+    hint = did_you_mean(code, known) or f"; they are {', '.join(sorted(known))}"
+    return f"{code!r} is no code of a warning{hint}"
 
 
 def _find(lines: tuple[str, ...]) -> list[Silence]:
