@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import cases, main
-from gateway.cli.linting import linted
 from gateway.codes import Example, Page, codes, page
 from gateway.compiler import Compiler
+from gateway.lint import lint
 from gateway.types import Problem
+from tests.linting import OUTSIDE
 from tests.unit.test_problem_files import CASES, LINE
 
 PACKAGE = Path(__file__).parents[2] / "gateway"
@@ -102,7 +103,7 @@ def problems(example: tuple[Example, ...], folder: Path) -> tuple[Problem, ...]:
     data = (folder / first.name).read_bytes()
     if first.name.endswith(".test.yaml"):
         return cases.read(data, name=first.name)[1]
-    return linted(Compiler(environ=environ).compile(data, source=first.name), ignore=())
+    return lint(Compiler(environ=environ).compile(data, source=first.name), OUTSIDE)
 
 
 def test_every_code_that_can_be_raised_has_a_page_and_every_page_a_code() -> None:

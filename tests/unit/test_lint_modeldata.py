@@ -99,17 +99,27 @@ def test_odd_entries_say_nothing() -> None:
 
 
 def test_litellms_own_file_is_what_we_take_it_for() -> None:
-    data = load()
-    assert data is not None
-    assert data is load()
-    model = data.find(step("models: {fast: openai/gpt-4o}").target)
-    assert model is not None
-    assert (model.chat, model.tools, model.vision, model.context) == (True, True, True, 128000)
     spec = find_spec("litellm")
     assert spec is not None
     assert spec.origin is not None
     entries = json.loads((Path(spec.origin).parent / FILE).read_text(encoding="utf-8"))
     assert set().union(*VENDORS.values()) <= {entry.get("litellm_provider") for entry in entries.values()}
+    data = load()
+    assert data is not None
+    assert data is load()
+    known = ("mode", "supports_function_calling", "supports_vision", "max_input_tokens", "deprecation_date")
+    name, entry = next(
+        (name, entry)
+        for name, entry in entries.items()
+        if entry.get("litellm_provider") == "openai" and set(known) <= entry.keys() and not name.startswith("ft:")
+    )
+    model = data.find(step(f"models: {{fast: openai/{name}}}").target)
+    assert model is not None
+    assert (model.chat, model.tools, model.vision) == (
+        entry["mode"] in ("chat", "responses"),
+        *map(entry.get, known[1:3]),
+    )
+    assert (model.context, str(model.retired)) == (entry["max_input_tokens"], entry["deprecation_date"])
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "no json", '"text"'])
