@@ -13,7 +13,7 @@ from typing import Final
 from tests.bench import measures, own, tables
 from tests.bench.figures import Run, load, save
 from tests.bench.lab import Lab, Settings
-from tests.bench.machine import describe, missing_tools
+from tests.bench.machine import OtherWork, describe, missing_tools
 from tests.bench.peers import GATEWAY, LITELLM, NGINX, PORTKEY, RELAY, TRANSLATED, upstreams
 from tests.bench.processes import BenchError, Cores, raise_file_limit
 
@@ -68,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if missing:
         print(f"bench: {missing}", file=sys.stderr)
         return 2
+    raise_file_limit()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     try:
         run = measure(_settings(args), args.measure)
     except BenchError as error:
@@ -81,8 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(settings: Settings, names: Sequence[str]) -> Run:
     """Take these measures and return what came out. Raises BenchError when the upstream cannot be started."""
-    raise_file_limit()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
+    work = OtherWork()
     run = Run(describe(), {"rounds": settings.rounds, "seconds": settings.seconds, "peers": list(settings.peers)})
     cores = Cores.split()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
@@ -92,6 +93,7 @@ def measure(settings: Settings, names: Sequence[str]) -> Run:
             lab = Lab(settings=settings, run=run, cores=cores, folder=folder, up=up)
             for chosen in names:
                 MEASURES[chosen](lab)
+    run.machine["others_percent"] = round(work.percent(), 1)
     return run
 
 

@@ -7,9 +7,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 Machine: TypeAlias = dict[str, Any]
+
+DISTURBED_PERCENT: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,11 @@ class Run:
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What did not work, or limits what a figure says."""
+
+    @property
+    def disturbed(self) -> bool:
+        """Tell whether other work took so much of the machine that rates and latencies say little."""
+        return bool(self.machine.get("others_percent", 0) > DISTURBED_PERCENT)
 
     def add(self, measure: str, case: str, peer: str, unit: str, values: Sequence[float]) -> None:
         """Note the values of some rounds; nothing when there were none."""

@@ -12,6 +12,7 @@ from typing import Final
 
 from tests.bench.figures import Machine
 from tests.bench.peers import ROOT
+from tests.bench.processes import TICKS_PER_S
 
 _TOOLS: Final = {"nginx": "nginx-light", "wrk": "wrk", "taskset": "util-linux"}
 """Commands, and Debian's packages that have them."""
@@ -41,6 +42,23 @@ def describe() -> Machine:
         "wrk": " ".join(_says("wrk", "-v").split()[:2]),
         "commit": _says("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
     }
+
+
+class OtherWork:
+    """How much of the machine was busy with what neither this process nor its children did."""
+
+    def __init__(self) -> None:
+        self._began = self._now()
+
+    def percent(self) -> float:
+        """Return the share since the start. What was started must have ended: it is counted when waited for."""
+        busy_s, all_s, own_s = (now - then for now, then in zip(self._now(), self._began, strict=True))
+        return max(0.0, 100 * (busy_s - own_s) / max(all_s, 1e-9))
+
+    def _now(self) -> tuple[float, float, float]:
+        ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        idle = ticks[3] + ticks[4]
+        return (sum(ticks) - idle) / TICKS_PER_S, sum(ticks) / TICKS_PER_S, sum(os.times()[:4])
 
 
 def _says(*command: str) -> str:

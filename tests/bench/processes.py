@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 READY_S: Final = 120.0
 STOP_S: Final = 5.0
 _FETCH_S: Final = 10.0
-_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _POLL_S: Final = 0.002
 
 
@@ -161,7 +161,7 @@ def free_ports(count: int) -> list[int]:
 
 def _cpu_s(pid: int) -> float:
     fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S if fields else 0.0
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S if fields else 0.0
 
 
 def _memory_bytes(pid: int) -> int:

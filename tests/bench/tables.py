@@ -27,6 +27,8 @@ def machine(run: Run) -> str:
         f"{it['cpu']}, {it['cores']} cores, {it['memory_gb']} GB, Linux {it['kernel']}, Python {it['python']},"
         f" {it['nginx']}, {it['wrk']}; commit {it['commit']}. Each figure is the median of {how['rounds']} rounds of"
         f" {how['seconds']:g} s, taken in rotation. In brackets: times the {RELAY}'s."
+        f" Other work took {it['others_percent']:g} % of the machine meanwhile"
+        + (", so rates and latencies say little and CPU times are judged." if run.disturbed else ".")
     )
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.bench import __main__ as command
-from tests.bench import own, peers, tables
+from tests.bench import measures, own, peers, tables
 from tests.bench.figures import Run, load, save
 from tests.bench.lab import Settings
 from tests.bench.load import Request, read_streams
@@ -132,6 +132,18 @@ def test_a_peer_that_does_not_start_is_left_out_and_the_reader_is_told(
 def test_odd_arguments_are_refused(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(arguments) == 2
     assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("others_percent", "verdict"),
+    [(0.0, "| 2 (by CPU time 1.5) | met |"), (40.0, "| 2 (by CPU time 1.5) | **missed** |")],
+)
+def test_cpu_time_is_judged_when_other_work_disturbed_the_rates(others_percent: float, verdict: str) -> None:
+    run = Run({"others_percent": others_percent}, {})
+    for peer, rate, cpu_us in ((peers.GATEWAY, 2000.0, 100.0), (peers.RELAY, 1000.0, 150.0)):
+        run.add("requests", measures.RATE, peer, "/s", [rate])
+        run.add("requests", measures.CPU, peer, "µs", [cpu_us])
+    assert f"| requests/s ÷ aiohttp relay | ≥ 1.7 {verdict}" in tables.expectations(run)
 
 
 def exit_code(arguments: list[str]) -> object:
