@@ -59,14 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.table is not None:
         try:
-            print(tables.report(load(args.table)))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            print(tables.report(load(args.table), folded=True))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             print(f"bench: {args.table} is no saved run: {error}", file=sys.stderr)
             return 2
         return 0
-    missing = missing_tools()
-    if missing:
-        print(f"bench: {missing}", file=sys.stderr)
+    fault = missing_tools() or _unwritable(args.save)
+    if fault:
+        print(f"bench: {fault}", file=sys.stderr)
         return 2
     raise_file_limit()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
@@ -79,6 +79,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.save is not None:
         save(run, args.save)
     return 0
+
+
+def _unwritable(path: Path | None) -> str | None:
+    """Say why a run could not be saved there, before it takes minutes."""
+    try:
+        if path is not None:
+            path.touch()
+    except OSError as error:
+        return f"cannot write {path}: {error.strerror}"
+    return None
 
 
 def measure(settings: Settings, names: Sequence[str]) -> Run:
@@ -158,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
         help="measure that checkout's gateway too",
     )
     parser.add_argument("--save", metavar="FILE", type=Path, help="write everything as JSON, for --table")
-    parser.add_argument("--table", metavar="FILE", type=Path, help="print the tables of a saved run")
+    parser.add_argument("--table", metavar="FILE", type=Path, help="print a saved run as the README shows it")
     return parser
 
 

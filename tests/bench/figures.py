@@ -12,6 +12,10 @@ from typing import Any, Final, TypeAlias
 Machine: TypeAlias = dict[str, Any]
 
 DISTURBED_PERCENT: Final = 10.0
+USED: Final = "of its core used, %"
+"""The case that tells whether a peer did all that it could."""
+BUSY: Final = 85.0
+"""Percent of its core below which a peer was held up by something else, so that it could do more."""
 
 
 @dataclass(frozen=True, slots=True)

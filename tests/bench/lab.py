@@ -8,16 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from tests.bench import peers as builders
 from tests.bench.figures import Run
 from tests.bench.load import Counted, Request, Wrk
 from tests.bench.peers import Kind, Peer, Upstreams
 from tests.bench.processes import BenchError, Child, Cores
-
-BUSY: Final = 85.0
-"""Percent of its core below which a peer was held up by something else, so that it could do more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

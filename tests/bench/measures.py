@@ -8,8 +8,8 @@ import threading
 import time
 from typing import Final
 
-from tests.bench.figures import percentile
-from tests.bench.lab import BUSY, Lab, Meter, Runner
+from tests.bench.figures import BUSY, USED, percentile
+from tests.bench.lab import Lab, Meter, Runner
 from tests.bench.load import read_streams
 from tests.bench.messages import SIZES
 from tests.bench.peers import GATEWAY, NGINX, RELAY, Kind
@@ -20,7 +20,6 @@ USUAL: Final = 32
 _HALF_LOAD_PAUSE_MS: Final = 20.0
 _SAMPLE_S: Final = 0.25
 RATE: Final = f"{USUAL} connections, /s"
-USED: Final = "of its core used, %"
 CPU: Final = "CPU per request, µs"
 BARE_IMPORT: Final = "python -c 'import aiohttp.web'"
 
@@ -33,8 +32,8 @@ def requests(lab: Lab) -> None:
                 lab.run.add("memory", "idle, MB", runner.name, "MB", [runner.child.memory_mb()])
         lab.warm_up(runners, "plain")
         for connections in lab.settings.connections:
-            lab.say(f"requests: {connections} connections")
             case = _connections(connections)
+            lab.say(f"requests: {case}")
             lab.rotate(runners, lambda runner: _requests(lab, runner, connections, case))  # noqa: B023 - used at once
         for runner in runners:
             if runner.child is not None:
@@ -50,8 +49,8 @@ def _requests(lab: Lab, runner: Runner, connections: int, case: str) -> None:
     add = lab.run.add
     add("requests", f"{case}, /s", runner.name, "/s", [counted.per_s])
     if connections == 1:
-        add("latency", f"{case}, p50", runner.name, "ms", [counted.p50_ms])
-        add("latency", f"{case}, p99", runner.name, "ms", [counted.p99_ms])
+        add("latency", f"{case}, p50, ms", runner.name, "ms", [counted.p50_ms])
+        add("latency", f"{case}, p99, ms", runner.name, "ms", [counted.p99_ms])
     if runner.child is not None and connections == USUAL:
         add("requests", CPU, runner.name, "µs", [cpu_us])
         add("requests", USED, runner.name, "%", [busy])
@@ -82,8 +81,8 @@ def _half_load(lab: Lab, runners: list[Runner]) -> None:
             return
         connections = max(1, round(most / 2 * _HALF_LOAD_PAUSE_MS / 1e3))
         counted = lab.load(runner.peer.request("plain"), connections, pause_ms=_HALF_LOAD_PAUSE_MS)
-        lab.run.add("latency", "half load, p50", runner.name, "ms", [counted.p50_ms])
-        lab.run.add("latency", "half load, p99", runner.name, "ms", [counted.p99_ms])
+        lab.run.add("latency", "half load, p50, ms", runner.name, "ms", [counted.p50_ms])
+        lab.run.add("latency", "half load, p99, ms", runner.name, "ms", [counted.p99_ms])
 
     lab.rotate(runners, at_half)
 

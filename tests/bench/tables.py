@@ -9,15 +9,16 @@ from tests.bench.figures import Figure, Run, number
 from tests.bench.peers import RELAY
 
 
-def report(run: Run) -> str:
-    """Return everything a run found."""
+def report(run: Run, *, folded: bool = False) -> str:
+    """Return everything a run found; `folded` hides the figures behind a line, as a README would."""
     measures = list(dict.fromkeys(figure.measure for figure in run.figures))
-    parts = [machine(run)]
-    parts += [f"**{measure}**\n\n{_table(run, measure)}" for measure in measures]
-    parts += ["**what it must show**\n\n" + expectations(run)]
-    if run.notes:
-        parts.append("\n".join(f"- {note}" for note in run.notes))
-    return "\n\n".join(parts)
+    figures = "\n\n".join(f"**{measure}**\n\n{_table(run, measure)}" for measure in measures)
+    if folded:
+        figures = f"<details><summary>All figures</summary>\n\n{figures}\n\n</details>"
+    notes = "\n".join(f"- {note}" for note in run.notes)
+    shown = "**what it must show**\n\n" + expectations(run)
+    parts = (machine(run), shown, figures, notes) if folded else (machine(run), figures, notes, shown)
+    return "\n\n".join(part for part in parts if part)
 
 
 def machine(run: Run) -> str:

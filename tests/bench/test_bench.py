@@ -127,6 +127,7 @@ def test_a_peer_that_does_not_start_is_left_out_and_the_reader_is_told(
         (["--rounds", "0"], "'0' is no whole number above zero"),
         (["--beside", "/nowhere"], "'/nowhere' is no checkout of this repository"),
         (["--table", "/nowhere"], "/nowhere is no saved run"),
+        (["--table", __file__], "is no saved run"),
     ],
 )
 def test_odd_arguments_are_refused(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,6 +145,14 @@ def test_cpu_time_is_judged_when_other_work_disturbed_the_rates(others_percent: 
         run.add("requests", measures.RATE, peer, "/s", [rate])
         run.add("requests", measures.CPU, peer, "µs", [cpu_us])
     assert f"| requests/s ÷ aiohttp relay | ≥ 1.7 {verdict}" in tables.expectations(run)
+
+
+@needs_tools
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert exit_code(["--save", "/nowhere/out.json"]) == 2
+    assert "cannot write /nowhere/out.json: No such file or directory" in capsys.readouterr().err
 
 
 def exit_code(arguments: list[str]) -> object:
