@@ -42,13 +42,11 @@ _EPILOG: Final = f"""\
 measures: {", ".join(MEASURES)}
 peers: {", ".join(PEERS)} (the last two where `make bench-peers` has installed them)
 
-all of it, about eight minutes:
+all of it, about ten minutes, on a machine that does nothing else:
   make bench ARGS='--save out.json'
 while working on the relay:
   python -m tests.bench --quick --measure requests --peers nginx,relay,gateway
   python -m tests.bench --measure requests --peers gateway --beside ../main
-on a machine that is not idle, as root, so that other work disturbs less:
-  nice -n -15 python -m tests.bench
 the tables of a saved run:
   python -m tests.bench --table out.json
 """
