@@ -121,7 +121,6 @@ class Lab:
 
     def warm_up(self, runners: Sequence[Runner], kind: Kind, connections: int = 32) -> None:
         """Let each answer for a while before anything counts."""
-
         for runner in runners:
             with suppress(BenchError):  # what fails here will say so when it is measured
                 self.load(runner.peer.request(kind), connections, seconds=self.settings.warm_up_s)

@@ -125,10 +125,11 @@ class Wrk:
             self._end_early()
             output, _ = self._process.communicate(timeout=_GRACE_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
             raise BenchError(f"wrk on {self._url} did not end") from None
         finally:
+            if self.running:
+                self._process.kill()
+                self._process.communicate()
             self._folder.cleanup()
         _, found, line = output.rpartition(_MARK)
         if not found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from tests.bench.lab import Lab, Meter, Runner
 from tests.bench.load import Wrk
 from tests.bench.measures import CPU, RATE, USUAL
 from tests.bench.peers import Kind, Peer
-from tests.bench.processes import fetch, pinned
+from tests.bench.processes import BenchError, fetch, pinned
 
 ASKED: Final = 64
 """Different names that are asked for in turn, spread over all."""
@@ -146,7 +147,10 @@ def _save(peer: Peer, routes: str, alias: str) -> None:
 
 
 def _generation(peer: Peer) -> int:
-    return int(json.loads(fetch(f"{peer.url}/-/config")[1])["generation"])
+    try:
+        return int(json.loads(fetch(f"{peer.url}/-/config")[1])["generation"])
+    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+        raise BenchError(f"{peer.url}/-/config does not tell the generation: {error}") from error
 
 
 def library(lab: Lab) -> None:
