@@ -29,7 +29,7 @@ def machine(run: Run) -> str:
         f" {it['nginx']}, {it['wrk']}; commit {it['commit']}. Each figure is the median of {how['rounds']} rounds of"
         f" {how['seconds']:g} s, taken in rotation. In brackets: times the {RELAY}'s."
         f" Other work took {it['others_percent']:g} % of the machine meanwhile"
-        + (", so rates and latencies say little and CPU times are judged." if run.disturbed else ".")
+        + (", so rates and latencies say little; CPU times are judged." if run.disturbed else ".")
     )
 
 

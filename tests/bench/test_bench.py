@@ -144,7 +144,11 @@ def test_cpu_time_is_judged_when_other_work_disturbed_the_rates(others_percent: 
     for peer, rate, cpu_us in ((peers.GATEWAY, 2000.0, 100.0), (peers.RELAY, 1000.0, 150.0)):
         run.add("requests", measures.RATE, peer, "/s", [rate])
         run.add("requests", measures.CPU, peer, "µs", [cpu_us])
-    assert f"| requests/s ÷ aiohttp relay | ≥ 1.7 {verdict}" in tables.expectations(run)
+    run.add("slow streams", "event late by p99, ms", peers.GATEWAY, "ms", [20.0])
+    table = tables.expectations(run)
+    assert f"| requests/s ÷ aiohttp relay | ≥ 1.7 {verdict}" in table
+    assert ("| 20 ms | met |" in table) == (others_percent == 0.0)
+    assert ("| 20 ms | not judged: disturbed |" in table) == (others_percent == 40.0)
 
 
 @needs_tools
