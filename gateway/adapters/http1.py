@@ -105,7 +105,12 @@ class Http1Client:
         """
         connection = self._take(origin.key) or await self._connector.connect(origin, connect_s=connect_s)
         response = connection.send(head + b"content-length: %d\r\n\r\n" % len(body), body)
-        await response.wait_for_headers()
+        try:
+            await response.wait_for_headers()
+        except Disconnected as error:
+            if error.reused:
+                self._drop_idle(origin.key)
+            raise
         return response
 
     async def close(self) -> None:
@@ -154,6 +159,11 @@ class Http1Client:
                 return connection
             connection.abort()
         return None
+
+    def _drop_idle(self, key: str) -> None:
+        """Close an origin's unused connections: where one had gone stale, so have those that waited longer."""
+        for connection in tuple(self._idle.get(key, ())):
+            connection.abort()
 
     def _sweep(self) -> None:
         """Close what was not used for too long; comes back while anything is kept."""

@@ -398,6 +398,24 @@ async def test_a_break_without_a_byte_on_a_used_connection_is_told_apart(
         assert (caught.value.reused, len(server.peers)) == (reused, 1)
 
 
+async def test_where_one_connection_has_gone_stale_the_others_are_not_tried(client: Http1Client) -> None:
+    """As after a break in the network: each of them would fail one more request."""
+
+    async def handle(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(whole(b"hi"))
+        await peer.request()
+        peer.reset()
+
+    async with serving(handle) as server:
+        for response in await asyncio.gather(*(post(client, server) for _ in range(3))):
+            await response.read(LIMIT)
+        with pytest.raises(Disconnected):
+            await post(client, server)
+        assert await (await post(client, server)).read(LIMIT) == b"hi"
+        assert len(server.peers) == 4
+
+
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize(
     "sent",
