@@ -19,6 +19,20 @@ _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 # Atomic groups: a CR LF must never be taken for two line ends.
 _BLANK_LINE: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _BOM: Final = b"\xef\xbb\xbf"
+_DATA_FIELDS: Final = frozenset({b"data", b"error"})
+"""`error: {…}` is how llama.cpp's server writes `event: error` and its data."""
+_FIELD_NAME: Final = re.compile(rb"[A-Za-z][\w.-]*")
+
+
+class StrayText(ValueError):
+    """An event has lines that are neither comments nor fields; `text` holds them.
+
+    The grammar lets a client skip them. But servers that fail in the middle of a stream write their error so.
+    """
+
+    def __init__(self, text: bytes) -> None:
+        super().__init__("an event has lines that are no fields")
+        self.text = text
 
 
 class EventTooLarge(ValueError):
@@ -104,25 +118,34 @@ def _end_of_any_event(buffer: bytes | bytearray, start: int, searched: int) -> i
 
 
 def event_data(event: bytes) -> bytes | None:
-    """Return an event's data, its lines joined by LF; None for a comment or an event that has none."""
+    """Return an event's data, its lines joined by LF; None for a comment or an event that has none.
+
+    Raises StrayText.
+    """
     one_line = event.endswith(b"\n\n") and event.find(b"\n") == len(event) - 2 and b"\r" not in event
     if one_line and event.startswith(b"data:"):
         return event[6:-2] if event[5] == 0x20 else event[5:-2]
-    return _field(event, b"data")
+    values, strays = [], []
+    for line in event.removeprefix(_BOM).splitlines():
+        name, _, value = line.partition(b":")
+        if name in _DATA_FIELDS:
+            values.append(value.removeprefix(b" "))
+        elif name.strip() and not _FIELD_NAME.fullmatch(name):
+            strays.append(line)
+    if strays:
+        raise StrayText(b"\n".join(strays))
+    return b"\n".join(values) if values else None
 
 
 def event_name(event: bytes) -> bytes | None:
-    """Return an event's `event` field; None where it has none."""
-    return _field(event, b"event") if b"event" in event else None
-
-
-def _field(event: bytes, name: bytes) -> bytes | None:
-    values = [
-        value.removeprefix(b" ")
-        for field, _, value in (line.partition(b":") for line in event.removeprefix(_BOM).splitlines())
-        if field == name
-    ]
-    return b"\n".join(values) if values else None
+    """Return an event's `event` field; None where it has none. A field `error` names it too."""
+    for line in event.removeprefix(_BOM).splitlines():
+        name, _, value = line.partition(b":")
+        if name == b"event":
+            return value.removeprefix(b" ")
+        if name == b"error":
+            return name
+    return None
 
 
 def encode(data: bytes) -> bytes:

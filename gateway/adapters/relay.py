@@ -331,7 +331,10 @@ class _Events:
                 raise StopAsyncIteration
             await self._receive()
         event = self._events.popleft()
-        data = sse.event_data(event)
+        try:
+            data = sse.event_data(event)
+        except sse.StrayText as stray:
+            return self._outside_events(stray.text)
         if not data:
             return Chunk(None, event)
         if data == sse.DONE:
@@ -359,7 +362,10 @@ class _Events:
                 for _ in alike:
                     events.popleft()
             event = events[0]
-            data = sse.event_data(event)
+            try:
+                data = sse.event_data(event)
+            except sse.StrayText:
+                break
             if data:
                 if data == sse.DONE:
                     break
@@ -410,6 +416,14 @@ class _Events:
         finally:
             self._close()
 
+    def _outside_events(self, text: bytes) -> Chunk:
+        """Return the error that a server wrote between its events; anything else there is a malformed event."""
+        value = _parse(text)
+        if error_object(value) is None:
+            self._close()
+            raise UpstreamError(Kind.BAD_RESPONSE, status=self._response.status)
+        return Chunk(value)
+
     def _close(self) -> None:
         self._over = True
         self._events.clear()
@@ -419,7 +433,7 @@ class _Events:
 def _chunk(data: bytes, event: bytes) -> Chunk | None:
     """Return an event as a chunk, or None when its data is no JSON object."""
     value = _parse(data)
-    if b"event" in event and sse.event_name(event) == b"error" and error_object(value) is None:
+    if b"error" in event and sse.event_name(event) == b"error" and error_object(value) is None:
         error = value if isinstance(value, dict) else {"message": data.decode(errors="replace")}
         return Chunk({"error": error})
     return Chunk(value, event) if isinstance(value, dict) else None

@@ -202,14 +202,30 @@ async def test_an_error_event_is_a_chunk_with_an_error(adapter: RelayAdapter, up
         (b'event: error\ndata: {"error": {"code": "x"}}\n\n', {"code": "x"}),
         (b"event: error\ndata: overloaded\n\n", {"message": "overloaded"}),
         (b'event: error\ndata: ["x"]\n\n', {"message": '["x"]'}),
+        (b'error: {"code": "x"}\n\n', {"code": "x"}),
+        (b'{"error": {"code": "x"}}\n\n', {"code": "x"}),
+        (b'{\n "error": {\n  "code": "x"\n }\n}', {"code": "x"}),
+        (b'{"error": {"code": "x"}}\ndata: [DONE]\n\n', {"code": "x"}),
     ],
 )
-async def test_an_event_named_error_has_its_data_under_error(
+async def test_an_error_in_the_stream_is_under_error_however_it_is_written(
     adapter: RelayAdapter, upstream: ScriptedOpenAI, event: bytes, error: dict[str, Any]
 ) -> None:
     upstream.script("a", body=event, content_type=EVENT_STREAM)
     (chunk,) = await chunks_of(adapter, a_call(upstream.base_url))
     assert chunk.data == {"error": error}
+
+
+@pytest.mark.parametrize(
+    "event", [b'{"choices": []}\n\n', b"Internal Server Error\n\n", b'data: {"a": 1}\n{"b": 2}\n\n', b"<html>"]
+)
+async def test_what_stands_between_the_events_is_not_skipped(
+    adapter: RelayAdapter, upstream: ScriptedOpenAI, event: bytes
+) -> None:
+    upstream.script("a", body=b'data: {"a": 1}\n\n' + event + b"data: [DONE]\n\n", content_type=EVENT_STREAM)
+    seen, failure = await broken_stream(adapter, a_call(upstream.base_url))
+    assert [chunk.data for chunk in seen] == [{"a": 1}]
+    assert failure.kind is Kind.BAD_RESPONSE
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,9 @@ def test_the_limit_is_for_one_event_not_for_the_stream() -> None:
         (b"\n", None),
         (b"database: a\n\n", None),
         (b"event: ping\n\n", None),
+        (b'error: {"code": 500}\n\n', b'{"code": 500}'),
+        (b"data: a\n  \t\n\n", b"a"),
+        (b"retry: 10\nx-trace.id: 7\n\n", None),
     ],
 )
 def test_an_events_data_is_read(event: bytes, data: bytes | None) -> None:
@@ -148,8 +151,25 @@ def test_an_events_data_is_read(event: bytes, data: bytes | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        (b'{"error": {"code": 500}}\n\n', b'{"error": {"code": 500}}'),
+        (b'{\n  "error": "x"\n}\n\n', b'{\n  "error": "x"\n}'),
+        (b'data: a\r\n{"error": 1}\r\n\r\n', b'{"error": 1}'),
+        (b"Internal Server Error\n\n", b"Internal Server Error"),
+        (b" data: a\n\n", b" data: a"),
+    ],
+)
+def test_lines_that_are_no_fields_are_not_skipped(event: bytes, text: bytes) -> None:
+    with pytest.raises(sse.StrayText) as caught:
+        sse.event_data(event)
+    assert caught.value.text == text
+
+
+@pytest.mark.parametrize(
     ("event", "name"),
     [
+        (b"error: a\n\n", b"error"),
         (b"event: error\ndata: a\n\n", b"error"),
         (b"data: a\r\nevent:error\r\n\r\n", b"error"),
         (b"data: event: error\n\n", None),
