@@ -100,11 +100,11 @@ class Engine:
             commit_s = deadline_s if end_s is None else min(deadline_s, end_s)
             first_s = min(commit_s, started_s + limits.first_token_s)
             opened = await _within(first_s, adapter.stream(_call(request, step), deadline=first_s))
-            stream = _CommittedStream(opened, request.report, ticket, idle_s=limits.idle_s, end_s=end_s)
+            stream = _CommittedStream(opened, step.target, request.report, ticket, idle_s=limits.idle_s, end_s=end_s)
             try:
                 await stream.hold(request.route.stream, first_s=first_s, commit_s=commit_s)
             except BaseException:
-                await opened.chunks.aclose()
+                await _close(opened.chunks, step.target)
                 raise
             ticket.answered()
             return ChunkStream(chunks=stream, headers=opened.headers, take=stream.take)
@@ -197,7 +197,7 @@ class Engine:
             return replace(outcome, may_retry=False)
         then = next_step(plan, [*outcomes, outcome], now_s=now_s, resting={})
         retries = isinstance(then, Wait) or (isinstance(then, Try) and then.retry)
-        if retries and not self._state.take_retry(plan.steps[decision.step].target, now_s=now_s):
+        if retries and not ticket.take_retry(now_s=now_s):
             return replace(outcome, may_retry=False)
         return outcome
 
@@ -206,10 +206,18 @@ class _CommittedStream:
     """A stream on its way to the client: what was held back until commit first, then the rest as it comes."""
 
     def __init__(
-        self, opened: ChunkStream, report: CallReport, ticket: Ticket, *, idle_s: float, end_s: float | None
+        self,
+        opened: ChunkStream,
+        target: Target,
+        report: CallReport,
+        ticket: Ticket,
+        *,
+        idle_s: float,
+        end_s: float | None,
     ) -> None:
         self._source = opened.chunks
         self._take_from_source = opened.take
+        self._target = target
         self._report = report
         self._ticket = ticket
         self._idle_s = idle_s
@@ -277,10 +285,7 @@ class _CommittedStream:
         self._closed = self._ended = True
         self._report.usage = self._judge.usage
         try:
-            with until(asyncio.get_running_loop().time() + CLOSE_S):
-                await self._source.aclose()
-        except TimeoutError:
-            log.warning("a stream's upstream would not close", extra={"target": self._report.attempts[-1].target})
+            await _close(self._source, self._target)
         finally:
             self._ticket.done()
 
@@ -324,6 +329,15 @@ async def _within(limit_s: float, awaitable: Awaitable[_T]) -> _T:
         if limit.expired:
             raise UpstreamError(Kind.TIMEOUT) from error
         raise
+
+
+async def _close(chunks: Chunks, target: Target) -> None:
+    """Close a stream. An upstream that will not close holds nothing up."""
+    try:
+        with until(asyncio.get_running_loop().time() + CLOSE_S):
+            await chunks.aclose()
+    except TimeoutError:
+        log.warning("a stream's upstream would not close", extra={"target": target.name})
 
 
 def _call(request: Request, step: Step) -> Call:

@@ -62,14 +62,6 @@ class State:
                 rests[position] = max(health.open_until_s, now_s)
         return rests
 
-    def take_retry(self, target: Target, *, now_s: float) -> bool:
-        """Take one retry out of the target's budget; False when it is used up.
-
-        Taken when it is decided, not when it begins: a burst of failures all waits for the same backoff.
-        """
-        health = self._targets.get(target.identity)
-        return health is None or health.take_retry(now_s)
-
     def snapshot(self, target: Target, now_s: float) -> JsonObject:
         """Return what `/-/targets` shows of a target; a wildcard's is all of its models' taken together.
 
@@ -143,6 +135,13 @@ class Ticket:
             if len(health.failures) >= self._cooldown.failures:
                 self._open(now_s + self._cooldown.for_s)
         return health.open_until_s is not None and health.open_until_s > now_s
+
+    def take_retry(self, *, now_s: float) -> bool:
+        """Take one retry out of the target's budget; False when it is used up.
+
+        Taken when it is decided, not when it begins: a burst of failures all waits for the same backoff.
+        """
+        return self._health.take_retry(now_s)
 
     def done(self) -> None:
         """The attempt is over, also when it was cancelled: then it says nothing about the target."""

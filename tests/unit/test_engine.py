@@ -15,7 +15,20 @@ from gateway.engine import Engine, HoldExceeded, Request
 from gateway.errors import StreamBroken, UpstreamFailed, UpstreamRefused
 from gateway.state import State
 from gateway.table import Route, Step, StreamPolicy
-from gateway.types import CallReport, Cooldown, Endpoint, JsonObject, Kind, Limits, Reply, Target
+from gateway.types import (
+    Call,
+    CallReport,
+    Chunk,
+    Chunks,
+    ChunkStream,
+    Cooldown,
+    Endpoint,
+    JsonObject,
+    Kind,
+    Limits,
+    Reply,
+    Target,
+)
 from tests.scripted_openai import ScriptedOpenAI
 
 LIMITS = Limits(connect_s=2, first_token_s=2, idle_s=2, total_s=2)
@@ -331,6 +344,34 @@ async def test_a_stream_closed_before_it_was_read_closes_the_upstream(bench: Ben
     opened = await bench.engine.open_stream(bench.request(bench.step("a")))
     await opened.chunks.aclose()
     await bench.upstream.wait_for_disconnect(1.0)
+
+
+class Clinging(MockAdapter):
+    """Its streams stall before their first content, and closing them hangs."""
+
+    async def stream(self, call: Call, *, deadline: float) -> ChunkStream:
+        return ChunkStream(chunks=_Clinging())
+
+
+class _Clinging:
+    def __aiter__(self) -> Chunks:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def aclose(self) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_losing_stream_that_will_not_close_does_not_hold_up_the_next_target(bench: Bench) -> None:
+    engine = Engine(adapters={"relay": bench.relay, "mock": Clinging()}, state=bench.state)
+    mock = Target(name="m/a", model="a", label="m/a", endpoint=Endpoint(provider="m", kind="mock", adapter="mock"))
+    bench.upstream.script("b", reply="hello")
+    opened = await engine.open_stream(bench.request(Step(target=mock, limits=SHORT), bench.step("b")))
+    await opened.chunks.aclose()
+    assert bench.kinds == ["timeout", None]
 
 
 async def test_usage_of_the_answering_target_is_reported(bench: Bench) -> None:

@@ -116,17 +116,15 @@ def test_a_success_that_began_before_the_cooldown_does_not_close_it() -> None:
 
 
 def test_retries_are_kept_to_a_share_of_the_attempts_and_the_window_passes() -> None:
-    state = State()
-    state.begin(target(), now_s=1.0).done()
-    assert [state.take_retry(target(), now_s=1.0) for _ in range(BUDGET_FLOOR + 1)] == [True] * BUDGET_FLOOR + [False]
-    assert state.take_retry(target(), now_s=1.0 + BUDGET_WINDOW_S + 1)
+    ticket = State().begin(target(), now_s=1.0)
+    assert [ticket.take_retry(now_s=1.0) for _ in range(BUDGET_FLOOR + 1)] == [True] * BUDGET_FLOOR + [False]
+    assert ticket.take_retry(now_s=1.0 + BUDGET_WINDOW_S + 1)
 
 
 def test_many_attempts_allow_more_retries_than_the_floor() -> None:
     state = State()
-    for _ in range(100):
-        state.begin(target(), now_s=20.0).done()
-    assert sum(state.take_retry(target(), now_s=20.0) for _ in range(50)) == 20
+    tickets = [state.begin(target(), now_s=20.0) for _ in range(100)]
+    assert sum(ticket.take_retry(now_s=20.0) for ticket in tickets[:50]) == 20
 
 
 @pytest.mark.parametrize("kind", sorted(CLIENT_FAULTS))
