@@ -212,17 +212,21 @@ _REFINED: Final[Mapping[int, frozenset[Kind]]] = {
 }
 """Which kinds an error body may turn a status into; any other word of the body leaves the status' kind."""
 
-_TEXT: Final = (
-    (re.compile(r"(incorrect|invalid) api key provided|api key not valid|API_KEY_INVALID", re.IGNORECASE), Kind.AUTH),
-    (re.compile(r"credit balance is too low|exceeded your current quota", re.IGNORECASE), Kind.BILLING),
-    (
-        re.compile(
-            r"maximum context length|context window|context.length.exceeded|prompt is too long|"
-            r"too many (input )?tokens",
-            re.IGNORECASE,
+_TEXT: Final = tuple(
+    (kind, re.compile(pattern, re.IGNORECASE), refined)
+    for kind, pattern, refined in (
+        (Kind.BAD_REQUEST, r"(incorrect|invalid) api key provided|api key not valid|API_KEY_INVALID", Kind.AUTH),
+        (Kind.BAD_REQUEST, r"credit balance is too low|exceeded your current quota", Kind.BILLING),
+        (
+            Kind.BAD_REQUEST,
+            (
+                r"maximum context length|context window|context.length.exceeded|prompt is too long"
+                r"|too many (input )?tokens"
+            ),
+            Kind.CONTEXT_WINDOW,
         ),
-        Kind.CONTEXT_WINDOW,
-    ),
+        (Kind.SERVER_ERROR, r"\boverloaded\b", Kind.OVERLOADED),
+    )
 )
 """What only the text of a message tells: a `bad_request` that is none, as Google, Anthropic and xAI answer some."""
 
@@ -230,12 +234,13 @@ _TEXT: Final = (
 def error_object(body: Json) -> JsonObject | None:
     """Return the `error` object of a decoded body, or None when the body is not an error.
 
-    A bare string under `error` becomes `{"message": …}`; some OpenAI-wire servers answer so.
+    A bare string under `error` becomes `{"message": …}`; some OpenAI-wire servers answer so. vLLM used to answer with
+    the bare object, marked as `"object": "error"`.
     """
-    if not isinstance(body, dict) or not body.get("error"):
+    if not isinstance(body, dict):
         return None
-    error = body["error"]
-    return error if isinstance(error, dict) else {"message": str(error)}
+    error = body.get("error") or (body if body.get("object") == "error" else None)
+    return error if isinstance(error, dict | None) else {"message": str(error)}
 
 
 def error_code(error: JsonObject | None) -> str | None:
@@ -261,16 +266,25 @@ def classify(status: int | None, body: Json = None) -> Kind:
             embedded = int(embedded)
         if isinstance(embedded, int) and 400 <= embedded <= 599:
             return classify(embedded, body)
-        return named[0] if named else Kind.SERVER_ERROR
+        return named[0] if named else by_text(Kind.SERVER_ERROR, _message(body, error))
     kind = _KIND_OF_STATUS.get(status) or (Kind.SERVER_ERROR if status >= 500 else Kind.BAD_REQUEST)
     allowed = _REFINED.get(status, frozenset())
     for candidate in named:
         if candidate in allowed:
             return candidate
-    if kind is Kind.BAD_REQUEST and error:
-        message = str(error.get("message", ""))
-        return next((refined for text, refined in _TEXT if text.search(message)), kind)
-    return kind
+    return by_text(kind, _message(body, error))
+
+
+def by_text(kind: Kind, message: str) -> Kind:
+    """Return what an error's message says that its kind is, where nothing else told."""
+    return next((refined for plain, text, refined in _TEXT if plain is kind and text.search(message)), kind)
+
+
+def _message(body: Json, error: JsonObject | None) -> str:
+    """Return an error's words; of a body that is no OpenAI error its `message`, or its `detail` as FastAPI names it."""
+    holder = error or (body if isinstance(body, dict) else {})
+    words = holder.get("message") or holder.get("detail")
+    return words if isinstance(words, str) else ""
 
 
 def _kinds_named(error: JsonObject | None) -> list[Kind]:

@@ -20,7 +20,7 @@ import aiohttp
 import orjson
 
 from gateway.adapters._litellm_shape import passed_back
-from gateway.errors import UpstreamError, classify, error_code, error_object, retry_after_s
+from gateway.errors import UpstreamError, by_text, classify, error_code, error_object, retry_after_s
 from gateway.types import Json, JsonObject, Kind
 
 MAX_MESSAGE_CHARS: Final = 16_384
@@ -58,13 +58,8 @@ _TYPE_REFINES: Final[Mapping[Kind, frozenset[Kind]]] = MappingProxyType(
 )
 """What LiteLLM's reading of the text may turn a status' kind into. It reads prompts that were echoed, so not more."""
 
-_TEXT: Final = (
-    (Kind.BAD_REQUEST, re.compile(r"credit balance is too low", re.IGNORECASE), Kind.BILLING),
-    (Kind.BAD_REQUEST, re.compile(r"API_KEY_INVALID|API key not valid"), Kind.AUTH),
-    (Kind.BAD_REQUEST, re.compile(r"LLM Provider NOT provided"), Kind.NOT_FOUND),
-    (Kind.SERVER_ERROR, re.compile(r"\boverloaded\b", re.IGNORECASE), Kind.OVERLOADED),
-)
-"""Last: what only the text of a message tells (Anthropic's credit and in-stream errors, Google's keys, LiteLLM)."""
+_NO_PROVIDER: Final = "LLM Provider NOT provided"
+"""How LiteLLM says that it knows no such model."""
 
 _READING: Final = frozenset(
     {
@@ -192,11 +187,11 @@ def _from_response(response: Any, typed: Kind | None, mask: _Mask) -> UpstreamEr
     error = error_object(body) or _loose_error(body, text, status)
     if status < 400:
         return UpstreamError(Kind.BAD_RESPONSE, status=status)
-    kind = classify(status, body)
+    kind = classify(status, body if error_object(body) else {"error": error})
     if typed is not None and typed in _TYPE_REFINES.get(kind, ()):
         kind = typed
     return UpstreamError(
-        _by_text(kind, text),
+        kind,
         status=status,
         code=error_code(error),
         retry_after_s=retry_after_s(headers, now=time.time()),
@@ -206,8 +201,7 @@ def _from_response(response: Any, typed: Kind | None, mask: _Mask) -> UpstreamEr
 
 
 def _from_good_response(said: JsonObject, mask: _Mask) -> UpstreamError:
-    kind = _by_text(classify(None, {"error": said}), str(said.get("message")))
-    return UpstreamError(kind, status=200, code=error_code(said), body=mask.envelope(said))
+    return UpstreamError(classify(None, {"error": said}), status=200, code=error_code(said), body=mask.envelope(said))
 
 
 def _embedded(error: BaseException) -> JsonObject | None:
@@ -235,7 +229,8 @@ def _is_in_libraries(frame: FrameType) -> bool:
 def _from_message(kind: Kind, status: int | None, message: str, mask: _Mask) -> UpstreamError:
     """Make an error of LiteLLM's own words: nothing came over the wire."""
     error = _parsed(message) or {"message": message}
-    return UpstreamError(_by_text(kind, message), status=status, code=error_code(error), body=mask.envelope(error))
+    kind = Kind.NOT_FOUND if kind is Kind.BAD_REQUEST and _NO_PROVIDER in message else by_text(kind, message)
+    return UpstreamError(kind, status=status, code=error_code(error), body=mask.envelope(error))
 
 
 def _transport_kind(chain: list[BaseException], *, opened: bool) -> Kind | None:
@@ -294,10 +289,6 @@ def _from_cause(cause: Exception, *, opened: bool) -> Exception:
 def _status(error: BaseException) -> int | None:
     status = getattr(error, "status_code", None)
     return status if isinstance(status, int) and not isinstance(status, bool) else None
-
-
-def _by_text(kind: Kind, text: str) -> Kind:
-    return next((refined for plain, pattern, refined in _TEXT if plain is kind and pattern.search(text)), kind)
 
 
 def _message(chain: list[BaseException]) -> str:
