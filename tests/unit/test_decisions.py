@@ -208,8 +208,8 @@ steps_of_any_sort = st.lists(
             st.booleans(),
             st.frozensets(st.integers(0, 4)),
         ),
-        min_size=40,
-        max_size=40,
+        min_size=12,
+        max_size=12,
     ),
 )
 def test_no_call_breaks_the_rules(
