@@ -227,7 +227,8 @@ class Front:
         except GatewayError as exc:
             return exchange.failure(exc)
         except ClientGone:
-            raise
+            # Raised on, aiohttp would log it as a fault of ours. This is written to a closed connection.
+            return web.Response(status=CLIENT_GONE)
         except RecursionError:
             return exchange.failure(BadRequest("the body is nested too deeply"))
         except Exception as exc:  # noqa: BLE001 - whatever it is, the client gets an envelope

@@ -251,7 +251,9 @@ async def test_a_client_that_reads_slowly_slows_the_upstream_down(
     await writer.wait_closed()
 
 
-async def test_a_client_that_stops_reading_is_given_up(start: Start, upstream: ScriptedOpenAI) -> None:
+async def test_a_client_that_stops_reading_is_given_up(
+    start: Start, upstream: ScriptedOpenAI, caplog: pytest.LogCaptureFixture
+) -> None:
     gateway = await start(client_s=0.1)
     upstream.script("a", chunks=["x" * 100_000] * 400)
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=4096)
@@ -260,6 +262,7 @@ async def test_a_client_that_stops_reading_is_given_up(start: Start, upstream: S
     assert await until(lambda: gateway.metric('gateway_requests_total{alias="fast",operation="chat",status="499"}'))
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         await reader.readexactly(40_000_000)
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
     writer.close()
     with suppress(ConnectionError):
         await writer.wait_closed()
