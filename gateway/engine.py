@@ -32,6 +32,7 @@ from gateway.types import (
     Reply,
     Target,
 )
+from gateway.usage import usage_wanted, with_usage_last
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,8 @@ class Engine:
             commit_s = deadline_s if end_s is None else min(deadline_s, end_s)
             first_s = min(commit_s, started_s + limits.first_token_s)
             opened = await _within(first_s, adapter.stream(_call(request, step), deadline=first_s))
+            if usage_wanted(request.params, step.params):
+                opened = with_usage_last(opened)
             stream = _CommittedStream(opened, step.target, request.report, ticket, idle_s=limits.idle_s, end_s=end_s)
             try:
                 await stream.hold(request.route.stream, first_s=first_s, commit_s=commit_s)

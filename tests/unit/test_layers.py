@@ -51,7 +51,8 @@ REQUEST_HALF: Final = {
     "messages": "",
     "state": "table",
     "decisions": "state table",
-    "engine": "answers decisions state table",
+    "usage": "",
+    "engine": "answers decisions state table usage",
     "forecast": "decisions engine state table",
     "explaining": "forecast table",
     "fates": "forecast table",
@@ -76,12 +77,14 @@ ADAPTERS: Final = {
     "adapters.http1": "adapters.http1_connect adapters.http1_connection adapters.http1_errors adapters.http1_response",
     "adapters._relay_shape": "",
     "adapters.relay": "adapters._relay_shape adapters.http1",
-    "adapters._litellm_module": "",
     "adapters._litellm_shape": "",
     "adapters._litellm_errors": "adapters._litellm_shape",
-    "adapters._litellm_stream": "adapters._litellm_errors adapters._litellm_module adapters._litellm_shape",
+    "adapters._litellm_wire": "adapters._litellm_errors",
+    "adapters._litellm_module": "adapters._litellm_wire",
+    "adapters._litellm_stream": "adapters._litellm_errors adapters._litellm_module adapters._litellm_shape"
+    " adapters._litellm_wire",
     "adapters.litellm": "adapters._litellm_errors adapters._litellm_module adapters._litellm_shape"
-    " adapters._litellm_stream",
+    " adapters._litellm_stream adapters._litellm_wire",
 }
 """Each adapter may have private modules of its own; no adapter knows another."""
 
