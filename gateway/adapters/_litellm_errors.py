@@ -84,14 +84,23 @@ _SUFFIX: Final = re.compile(r"\. Handle with `litellm\.\w+`\.$")
 
 
 def map_error(
-    error: Exception, *, opened: bool, key: str | None = None, handled: BaseException | None = None
+    error: Exception,
+    *,
+    opened: bool,
+    key: str | None = None,
+    handled: BaseException | None = None,
+    reused: bool = False,
 ) -> Exception:
     """Return the UpstreamError for what LiteLLM raised, or the exception that is to surface: not an upstream's fault.
 
     `opened` says that the response's headers were there already. `handled` is what the caller was handling before the
-    call: it stands at the end of the chain and has nothing to do with it. `key` never shows in a body.
+    call: it stands at the end of the chain and has nothing to do with it. `key` never shows in a body. `reused` says
+    that a connection from the pool was used and that nothing had come back over it.
     """
     chain = list(_chain(error, handled))
+    seen = next((link for link in chain if isinstance(link, UpstreamError)), None)
+    if seen is not None:
+        return seen
     mask = _Mask(key)
     typed = next((kind for link in chain if (kind := _typed(link)) is not None), None)
     response = next((found for link in reversed(chain) if (found := _wire_response(link)) is not None), None)
@@ -102,7 +111,7 @@ def map_error(
         return _from_good_response(embedded, mask)
     transport = _transport_kind(chain, opened=opened)
     if transport is not None:
-        return UpstreamError(transport)
+        return UpstreamError(transport, reused_connection=reused and transport is Kind.CONNECTION)
     cause = next((link for link in chain if isinstance(link, Exception) and not _is_wrapper(link)), None)
     judged = _from_cause(cause, opened=opened) if cause is not None else None
     if typed is not None:
@@ -119,10 +128,15 @@ def map_error(
     return judged or _from_wrapper(chain, mask)
 
 
+def error_of(said: JsonObject, *, key: str | None) -> UpstreamError:
+    """Return the failure that an error object means which came inside a good response."""
+    return _from_good_response(said, _Mask(key))
+
+
 def error_inside(response: Any, *, key: str | None) -> UpstreamError | None:
     """Return the failure that the body of a response with a good status is; None where it is something else."""
     said = error_object(_json(_text_of(response)))
-    return None if said is None else _from_good_response(said, _Mask(key))
+    return None if said is None else error_of(said, key=key)
 
 
 def _chain(error: BaseException, handled: BaseException | None) -> Iterator[BaseException]:

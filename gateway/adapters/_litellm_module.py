@@ -22,6 +22,8 @@ from contextvars import ContextVar
 from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any, Final
 
+from gateway.adapters._litellm_wire import watch
+
 _ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
     {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"}
 )
@@ -109,6 +111,7 @@ def _settle(litellm: Any) -> None:
     for patch, name in (
         (_limit_connections, "aiohttp_transport"),
         (_keep_to_the_host, "aiohttp_transport"),
+        (watch, "aiohttp_transport"),
         (_refuse_resending, "http_handler"),
     ):
         with contextlib.suppress(ImportError):

@@ -11,6 +11,7 @@ from typing import Any
 from gateway.adapters._litellm_errors import error_inside, map_error
 from gateway.adapters._litellm_module import our_call
 from gateway.adapters._litellm_shape import chunk_data, finished_dicts
+from gateway.adapters._litellm_wire import Wire
 from gateway.errors import UpstreamError
 from gateway.types import Chunk, Chunks, Json, JsonObject, Kind
 
@@ -18,10 +19,10 @@ from gateway.types import Chunk, Chunks, Json, JsonObject, Kind
 class LiteLLMChunks:
     """The events of one open stream, as plain dicts. Whoever holds it closes it, also before the first event."""
 
-    def __init__(self, stream: Any, *, connect_s: float, key: str | None, choices: int, usage_wanted: bool) -> None:
+    def __init__(self, stream: Any, *, connect_s: float, wire: Wire, choices: int, usage_wanted: bool) -> None:
         self._stream = stream
         self._connect_s = connect_s
-        self._key = key
+        self._wire = wire
         self._usage_wanted = usage_wanted
         self._raw = getattr(stream, "completion_stream", None)
         self._tap = _tapped(stream) if choices > 1 else None
@@ -95,7 +96,7 @@ class LiteLLMChunks:
             return
         with contextlib.suppress(Exception):
             await response.aread()
-        error = error_inside(response, key=self._key)
+        error = error_inside(response, key=self._wire.key)
         if error is not None:
             raise error
 
@@ -104,12 +105,15 @@ class LiteLLMChunks:
         handled = sys.exception()
         try:
             with our_call(self._connect_s):
-                return await anext(self._source, None)
+                item = await anext(self._source, None)
         except Exception as error:
-            mapped = map_error(error, opened=True, key=self._key, handled=handled)
+            mapped = map_error(error, opened=True, key=self._wire.key, handled=handled)
             if mapped is error:
                 raise
             raise mapped from (error if isinstance(mapped, UpstreamError) else None)
+        if item is None and self._wire.broken is not None:
+            raise self._wire.broken
+        return item
 
     def _watch(self, data: JsonObject) -> None:
         """Note finish reasons. One that LiteLLM made up, because the upstream's stream ended without, is a cut."""

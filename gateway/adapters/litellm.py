@@ -19,6 +19,7 @@ from gateway.adapters._litellm_errors import map_error
 from gateway.adapters._litellm_module import load, our_call
 from gateway.adapters._litellm_shape import answer_data, headers_of, is_fit, request_kwargs, unsent_headers
 from gateway.adapters._litellm_stream import LiteLLMChunks
+from gateway.adapters._litellm_wire import Wire, watching
 from gateway.errors import UpstreamError, error_object
 from gateway.types import Call, ChunkStream, Kind, Reply
 
@@ -55,7 +56,8 @@ class LiteLLMAdapter:
         key = self._key(call)
         kwargs = request_kwargs(call, key=key, stream=False)
         self._refuse_unsupported(litellm, call, kwargs)
-        answer = await self._ask(litellm, call, kwargs, key=key, deadline=deadline)
+        wire = Wire(streaming=False, key=key)
+        answer = await self._ask(litellm, call, kwargs, wire, deadline=deadline)
         if answer is None:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         data = answer_data(answer)
@@ -69,7 +71,8 @@ class LiteLLMAdapter:
         key = self._key(call)
         kwargs = request_kwargs(call, key=key, stream=True)
         self._refuse_unsupported(litellm, call, kwargs)
-        stream = await self._ask(litellm, call, kwargs, key=key, deadline=deadline)
+        wire = Wire(streaming=True, key=key)
+        stream = await self._ask(litellm, call, kwargs, wire, deadline=deadline)
         if not hasattr(stream, "__aiter__"):
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         choices = kwargs.get("n")
@@ -77,7 +80,7 @@ class LiteLLMAdapter:
         chunks = LiteLLMChunks(
             stream,
             connect_s=call.limits.connect_s,
-            key=key,
+            wire=wire,
             choices=choices if isinstance(choices, int) else 1,
             usage_wanted=isinstance(options, dict) and bool(options.get("include_usage")),
         )
@@ -150,17 +153,17 @@ class LiteLLMAdapter:
             self._supported[about] = None if names is None else frozenset(names)
         return self._supported[about]
 
-    async def _ask(self, litellm: Any, call: Call, kwargs: dict[str, Any], *, key: str | None, deadline: float) -> Any:
+    async def _ask(self, litellm: Any, call: Call, kwargs: dict[str, Any], wire: Wire, *, deadline: float) -> Any:
         """Call LiteLLM's function, looked up now: programs replace it in their tests."""
         kwargs["timeout"] = _timeout(call, stream=kwargs.get("stream") is True)
         name = "acompletion" if call.operation == "chat" else "aembedding"
         handled = sys.exception()
         try:
             async with asyncio.timeout_at(deadline):
-                with our_call(call.limits.connect_s, unsent=unsent_headers(call)):
+                with our_call(call.limits.connect_s, unsent=unsent_headers(call)), watching(wire):
                     return await getattr(litellm, name)(**kwargs)
         except Exception as error:
-            mapped = map_error(error, opened=False, key=key, handled=handled)
+            mapped = map_error(error, opened=False, key=wire.key, handled=handled, reused=wire.reused)
             if mapped is error:
                 raise
             raise mapped from (error if isinstance(mapped, UpstreamError) else None)

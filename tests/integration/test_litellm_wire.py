@@ -1,0 +1,171 @@
+"""What LiteLLM would lose of an upstream's conduct: stale connections, broken refusals, torn ends, stray errors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, Final
+
+import pytest
+
+from gateway.adapters.litellm import LiteLLMAdapter
+from gateway.errors import UpstreamError
+from gateway.types import JsonObject, Kind
+from tests.litellm_calls import QUIET
+from tests.litellm_upstreams import body_of, complete, events, failure, in_s, make_call, open_stream, read, text_of
+from tests.raw_http import Peer, Server, serving, until
+from tests.scripted_anthropic import ScriptedAnthropic
+from tests.scripted_openai import ScriptedOpenAI
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    # The first test waits for LiteLLM's import.
+    pytest.mark.timeout(60),
+    *QUIET,
+]
+
+KINDS: Final = ("openai", "hosted_vllm", "groq")
+ANSWER: Final = json.dumps(
+    {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "service_tier": "default",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    }
+).encode()
+WHOLE: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(ANSWER) + ANSWER
+STREAM_HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+DONE: Final = "data: [DONE]\n\n"
+SAID: Final = events((0, "hello", None), (0, "", "stop"))
+UNDONE: Final = SAID.removesuffix(DONE)
+
+
+def chunked(text: str) -> bytes:
+    """Return one chunk, the end of the body not announced."""
+    return b"%x\r\n%b\r\n" % (len(text), text.encode())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("sent", "stale"), [(b"", True), (b"HTTP/1.1 2", False)])
+async def test_a_stale_connection_is_told_apart_and_the_other_idle_ones_are_not_tried(
+    adapter: LiteLLMAdapter, kind: str, sent: bytes, stale: bool
+) -> None:
+    async def handle(peer: Peer) -> None:
+        await peer.request()
+        await all_there.wait()
+        await peer.send(WHOLE)
+        await peer.request()
+        await peer.send(sent)
+
+    async def let_all_come(server: Server) -> None:
+        await until(lambda: len(server.requests) == 3)
+        all_there.set()
+
+    all_there = asyncio.Event()
+    async with serving(handle) as server:
+        call = make_call(f"http://127.0.0.1:{server.port}/v1", kind, "m")
+        await asyncio.gather(let_all_come(server), *(complete(adapter, call) for _ in range(3)))
+        error = await failure(adapter, call)
+        assert (error.kind, error.reused_connection, error.counts) == (Kind.CONNECTION, stale, not stale)
+        if stale:
+            await complete(adapter, call)
+            assert len(server.peers) == 4
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "anthropic"])
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"short_body": True},
+        {"body": b"{" + b" " * 1000, "stall_after": 5},
+        {"body": b"{" + b" " * 100_000},
+        {"body": b"no gzip", "headers": {"content-encoding": "gzip"}},
+    ],
+)
+async def test_a_refusal_keeps_its_kind_however_broken_its_body_is(
+    adapter: LiteLLMAdapter,
+    anthropic: ScriptedAnthropic,
+    openai: ScriptedOpenAI,
+    kind: str,
+    streaming: bool,
+    fault: JsonObject,
+) -> None:
+    upstream = anthropic if kind == "anthropic" else openai
+    if kind == "anthropic" and not fault.keys() <= {"body", "headers"}:
+        pytest.skip("the scripted Anthropic cannot break off")
+    upstream.script("m", **{**fault, "status": 429, "headers": {"retry-after": "7", **fault.get("headers", {})}})
+    started_s = in_s(0)
+    error = await failure(adapter, make_call(upstream, kind, "m"), stream=streaming)
+    assert (error.kind, error.status, error.retry_after_s) == (Kind.RATE_LIMIT, 429, 7.0)
+    assert in_s(0) - started_s < 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("sent", "whole"),
+    [
+        (chunked(UNDONE), False),
+        (chunked(UNDONE) + b"ff\r\ndata: [DO", False),
+        (chunked(SAID), True),
+        (chunked(UNDONE) + b"0\r\n\r\n", True),
+    ],
+)
+async def test_a_stream_torn_after_its_finish_reason_is_broken_as_on_the_relay(
+    adapter: LiteLLMAdapter, openai: ScriptedOpenAI, kind: str, sent: bytes, whole: bool
+) -> None:
+    openai.script("m", wire=STREAM_HEAD + sent)
+    stream = await open_stream(adapter, make_call(openai, kind, "m"))
+    if whole:
+        assert text_of(await read(stream)) == "hello"
+        return
+    with pytest.raises(UpstreamError) as broken:
+        await read(stream)
+    assert broken.value.kind is Kind.BAD_RESPONSE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_torn_plain_answer_is_none(adapter: LiteLLMAdapter, openai: ScriptedOpenAI, kind: str) -> None:
+    openai.script("m", wire=STREAM_HEAD.replace(b"text/event-stream", b"application/json") + chunked(ANSWER.decode()))
+    error = await failure(adapter, make_call(openai, kind, "m"))
+    assert error.kind is Kind.BAD_RESPONSE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("split_bytes", [None, 1])
+@pytest.mark.parametrize(
+    ("stray", "expected"),
+    [
+        ('{"error": {"message": "oh no", "type": "overloaded_error"}}\n\n', Kind.OVERLOADED),
+        ('error: {"message": "oh no", "code": 429}\n\n', Kind.RATE_LIMIT),
+        ('event: error\ndata: {"message": "oh no", "code": 429}\n\n', Kind.RATE_LIMIT),
+        ("event: error\ndata: oh no\n\n", Kind.SERVER_ERROR),
+        ("Internal Server Error\n\n", Kind.BAD_RESPONSE),
+        ('{"choices": []}\n\n', Kind.BAD_RESPONSE),
+    ],
+)
+async def test_what_stands_between_the_events_is_not_skipped(
+    adapter: LiteLLMAdapter, openai: ScriptedOpenAI, kind: str, stray: str, expected: Kind, split_bytes: int | None
+) -> None:
+    bodies = [stray + SAID, UNDONE + stray + DONE, UNDONE + stray.rstrip("\n")]
+    if stray.startswith(("event:", "error:")) and kind != "openai":
+        # There LiteLLM reads no further than to the first line of it, once it has the finish reason.
+        del bodies[1 if split_bytes else 2 :]
+    for body in bodies:
+        openai.reset_script("m").script("m", body=body, content_type="text/event-stream", split_bytes=split_bytes)
+        error = await failure(adapter, make_call(openai, kind, "m"), stream=True)
+        assert error.kind is expected
+        if expected is not Kind.BAD_RESPONSE:
+            assert body_of(error)["message"] == "oh no"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("how", [{}, {"comments": True, "crlf": True}, {"gzip": True}, {"split_bytes": 1}])
+async def test_a_sound_stream_passes(
+    adapter: LiteLLMAdapter, openai: ScriptedOpenAI, kind: str, how: dict[str, Any]
+) -> None:
+    openai.script("m", reply="it was an error: none", **how)
+    assert text_of(await read(await open_stream(adapter, make_call(openai, kind, "m")))) == "it was an error: none"
