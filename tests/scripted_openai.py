@@ -80,6 +80,16 @@ class Outcome:
     """After so many content chunks comes an `{"error": …}` event, and the end."""
     error_event_name: str | None = None
     """The `event:` field of that error event; its data is then the bare error object."""
+    error_event_bare: bool = False
+    """That error stands in the stream without being an event."""
+    choices: int = 1
+    """How many choices an answer has; all say the same."""
+    finishes: int | None = None
+    """How many of the choices get a finish reason; all unless said otherwise."""
+    usage_beside: bool = False
+    """A stream's usage comes with the finish reason, not in an event of its own."""
+    torn: bool = False
+    """The connection closes where the last chunk of a stream's body should be."""
     no_done: bool = False
     no_finish: bool = False
     """No finish reason is ever sent."""
@@ -338,8 +348,11 @@ class _Response:
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts())}
         if self._outcome.tool_calls:
             message |= {"content": message["content"] or None, "tool_calls": list(self._outcome.tool_calls)}
-        choice = {"index": 0, "message": message, "finish_reason": self._finish_reason()}
-        return self._envelope("chat.completion") | {"choices": [choice], "usage": self._usage()}
+        choices = [
+            {"index": index, "message": message, "finish_reason": self._finish_reason()}
+            for index in range(self._outcome.choices)
+        ]
+        return self._envelope("chat.completion") | {"choices": choices, "usage": self._usage()}
 
     def _embeddings(self) -> dict[str, Any]:
         given = self._request.body.get("input")
@@ -371,6 +384,8 @@ class _Response:
             await self._send_events()
         if self._gzip:
             await self._write_part(self._gzip.flush())
+        if outcome.torn:
+            raise _Cut
         await self._write(b"0\r\n\r\n")
 
     async def _send_events(self) -> None:
@@ -390,10 +405,12 @@ class _Response:
                 await self._choice({"content": texts[place]})
         for index, tool_call in enumerate(outcome.tool_calls or ()):
             await self._choice({"tool_calls": [{"index": index, **tool_call}]})
-        if not outcome.no_finish:
-            await self._choice({}, self._finish_reason())
         options = self._request.body.get("stream_options")
-        if isinstance(options, dict) and options.get("include_usage"):
+        usage_wanted = isinstance(options, dict) and bool(options.get("include_usage"))
+        beside = {"usage": self._usage()} if usage_wanted and outcome.usage_beside else {}
+        if not outcome.no_finish:
+            await self._choice({}, self._finish_reason(), **beside)
+        if usage_wanted and not beside:
             await self._chunk({"choices": [], "usage": self._usage()})
         if not outcome.no_done:
             await self._event("[DONE]")
@@ -407,8 +424,11 @@ class _Response:
                 self._reset()
             raise _Cut
 
-    async def _choice(self, delta: dict[str, Any], finish_reason: str | None = None) -> None:
-        await self._chunk({"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
+    async def _choice(self, delta: dict[str, Any], finish_reason: str | None = None, **fields: Any) -> None:
+        count, finishes = self._outcome.choices, self._outcome.finishes
+        for index in range(count if finish_reason is None or finishes is None else finishes):
+            choice = {"index": index, "delta": delta, "finish_reason": finish_reason}
+            await self._chunk({"choices": [choice], **fields})
 
     async def _chunk(self, fields: dict[str, Any]) -> None:
         await self._event(json.dumps(self._envelope("chat.completion.chunk") | fields))
@@ -417,7 +437,7 @@ class _Response:
         text = ": keep-alive\n\n" if self._outcome.comments else ""
         if error and self._outcome.error_event_name:
             text += f"event: {self._outcome.error_event_name}\n"
-        text += f"data: {data}\n\n"
+        text += f"{data}\n\n" if error and self._outcome.error_event_bare else f"data: {data}\n\n"
         encoded = text.replace("\n", "\r\n" if self._outcome.crlf else "\n").encode()
         if self._gzip:
             encoded = self._gzip.compress(encoded) + self._gzip.flush(zlib.Z_SYNC_FLUSH)

@@ -14,8 +14,8 @@ from tests.scripted_openai import Outcome
 class Fault(Outcome):
     """One outcome of the scripted upstream, with the faults that need a clock of their own. No fault is an answer."""
 
-    drip: Literal["head", "body"] | None = None
-    """That part of the response comes byte by byte, too slowly to be waited for."""
+    drip: Literal["head", "body", "hints"] | None = None
+    """That part of the response comes byte by byte, too slowly to be waited for; `hints` are 103s without end."""
     only_comments_after: int | None = None
     """Streams: after so many content chunks nothing but comments comes, until the client leaves."""
     retry_after_date_s: float | None = None
@@ -24,7 +24,7 @@ class Fault(Outcome):
     @property
     def is_whole(self) -> bool:
         """This is an answer, from its beginning to its end."""
-        return self.status == 200 and not self.no_finish and not self.breaks_after
+        return self.status == 200 and not self.no_finish and not self.breaks_after and self.finishes is None
 
     @property
     def breaks_after(self) -> frozenset[int]:

@@ -36,7 +36,9 @@ class Got:
 
     word: Word
     text: str = ""
-    """What the assistant said, tool calls included, as far as it came."""
+    """What the assistant said in its first choice, tool calls included, as far as it came."""
+    choices: int = 0
+    """How many choices have their finish reason."""
     status: int | None = None
     error: Any = None
     """The error object, of the body or of an event."""
@@ -89,11 +91,13 @@ def _read_plain(heard: Heard, common: dict[str, Any]) -> Got:
     choices = body.get("choices") if isinstance(body, dict) else None
     if not choices or not choices[0].get("finish_reason") or "message" not in choices[0]:
         return Got(word=Word.NO_ANSWER, why="a good status without an answer", **common)
-    return Got(word=Word.COMPLETE, text=_text(choices[0]["message"]), **common)
+    finished = sum(bool(choice.get("finish_reason")) for choice in choices)
+    return Got(word=Word.COMPLETE, text=_text(choices[0]["message"]), choices=finished, **common)
 
 
 def _read_stream(heard: Heard, common: dict[str, Any]) -> Got:
-    text, finished, done, last, first_s = "", False, False, {}, None
+    text, done, last, first_s = "", False, {}, None
+    finished: set[int] = set()
     for data, end in _events(heard.body):
         if data == "[DONE]":
             done = True
@@ -107,10 +111,11 @@ def _read_stream(heard: Heard, common: dict[str, Any]) -> Got:
             said = _text(choice.get("delta") or {})
             if said and first_s is None:
                 first_s = next(when for when, size in heard.arrivals if size >= end)
-            text += said
-            finished = finished or bool(choice.get("finish_reason"))
+            text += said if not choice.get("index") else ""
+            if choice.get("finish_reason"):
+                finished.add(choice.get("index", 0))
         last = event
-    common |= {"text": text, "first_content_s": first_s}
+    common |= {"text": text, "first_content_s": first_s, "choices": len(finished)}
     if not finished:
         if heard.ending is Ending.WHOLE or done:
             word = Word.TRUNCATED if text else Word.NO_ANSWER
@@ -190,7 +195,12 @@ def judge(scenario: Scenario, heard: Sequence[Heard], calls: Sequence[UpstreamCa
 
 def _unmasked(scenario: Scenario, got: Got) -> Got:
     """Return what looked complete as what it is: the upstream knows what a whole answer would have been."""
-    if got.word is not Word.COMPLETE or _answered_by(scenario, got) is not None:
+    if got.word is not Word.COMPLETE:
+        return got
+    wanted = scenario.params.get("n", 1)
+    if got.choices < wanted:
+        return replace(got, word=Word.TRUNCATED, why=f"{got.choices} of {wanted} choices are finished")
+    if _answered_by(scenario, got) is not None:
         return got
     if not got.text:
         return replace(got, word=Word.NO_ANSWER, why="an empty answer that no target gave")

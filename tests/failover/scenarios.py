@@ -11,6 +11,7 @@ from tests.failover.faults import Fault, error_body
 from tests.failover.scenario import SECRET, Answered, BrokenOff, Left, Refused, Scenario
 
 OK: Final = Fault()
+TWO: Final = Fault(choices=2)
 LATE: Final = Fault(delay_s=60)
 FIRST: Final = Answered(by=(1,))
 SECOND: Final = Answered(by=(2,))
@@ -59,9 +60,9 @@ def both(name: str, *targets: Targets, **fields: Any) -> Iterator[Scenario]:
     yield from stream(name, *targets, **fields)
 
 
-def late(name: str, fault: Fault, *, held_calls: tuple[int, ...] = (1, 1)) -> Iterator[Scenario]:
+def late(name: str, *targets: Fault, held_calls: tuple[int, ...] = (1, 1), **fields: Any) -> Iterator[Scenario]:
     """Yield a fault after the first content, once as it comes and once with the whole answer held back."""
-    (scenario,) = stream(name, fault, expect=BrokenOff(), calls=(1, 0))
+    (scenario,) = stream(name, *targets, expect=BrokenOff(), calls=(1, 0), **fields)
     yield scenario
     yield replace(scenario, name=f"held-{name}", hold=True, ours_only=True, expect=SECOND, calls=held_calls)
 
@@ -95,6 +96,13 @@ def _statuses() -> Iterator[Scenario]:
     )
     yield from both("429-for-ever", Fault(status=429), calls=(3, 1))
     yield from both("429-retry-after-too-long", Fault(status=429, retry_after=30), within_s=SOON_S)
+    yield from both("429-body-breaks", Fault(status=429, retry_after=30, short_body=True), within_s=SOON_S)
+    yield from both("429-body-stalls", Fault(status=429, retry_after=30, stall_after=5), within_s=SOON_S)
+    yield from plain(
+        "429-odd-retry-after",
+        tuple(Fault(status=429, retry_after=text) for text in ("nan", "-1", "soon")),
+        calls=(3, 1),
+    )
     yield from both("401", Fault(status=401, body=BAD_KEY), again_helps=False)
     yield from both("404", Fault(status=404, body=NO_MODEL), again_helps=False)
     yield from both("quota", Fault(status=429, body=QUOTA), again_helps=False)
@@ -113,6 +121,7 @@ def _connections() -> Iterator[Scenario]:
     yield from both("not-http", Fault(wire=b"220 mail.example.com ESMTP ready\r\n"))
     yield from both("never-answers", LATE, within_s=SOON_S)
     yield from both("headers-drip", Fault(drip="head"), within_s=SOON_S)
+    yield from both("hints-for-ever", Fault(drip="hints"), within_s=SOON_S)
     yield from both("body-drips", Fault(drip="body"), within_s=SOON_S)
     yield from plain("stall-in-body", Fault(reply="x" * 1000, stall_after=500), within_s=SOON_S)
 
@@ -128,6 +137,9 @@ def _bodies() -> Iterator[Scenario]:
     yield from plain("no-choices", Fault(body={"id": "x", "object": "chat.completion", "choices": []}))
     yield from plain("not-json", Fault(body=b'{"id": "chatcmpl-1", "choices": [{"index": 0, "mess'))
     yield from plain("short-body", Fault(short_body=True))
+    yield from plain(
+        "long-body", Fault(wire=_wire("content-length: 20", b'{"choices": [{"index": 0, "finish_reason": "stop"}]}'))
+    )
     yield from plain("cut-in-body", Fault(reply="x" * 1000, cut_after=500))
     yield from plain("reset-in-body", Fault(reply="x" * 1000, cut_after=500, reset=True))
     yield from both("gzip", Fault(gzip=True), **first)
@@ -135,6 +147,7 @@ def _bodies() -> Iterator[Scenario]:
     yield from both("one-megabyte", Fault(reply="x" * 1_000_000), **first)
     yield from both("no-text", Fault(chunks=0), **first)
     yield from plain("tool-call", Fault(tool_calls=[TOOL]), **first)
+    yield from both("two-choices", TWO, TWO, **first, params={"n": 2})
 
 
 def _streams() -> Iterator[Scenario]:
@@ -144,6 +157,10 @@ def _streams() -> Iterator[Scenario]:
     yield from stream("comments", _long(comments=True), **first)
     yield from stream("no-done", _long(no_done=True), **first)
     yield from stream("usage", _long(), **first, params={"stream_options": {"include_usage": True}}, usage_last=True)
+    yield from stream(
+        "usage-beside", _long(usage_beside=True), **first, params={"stream_options": {"include_usage": True}},
+        usage_last=True,
+    )  # fmt: skip
     yield from stream("slow-but-alive", Fault(chunks=8, chunk_delay_s=0.3), **first, first_content_s=1.8)
     yield from stream("slow-first-token", Fault(chunks=3, stall_after=0), within_s=SOON_S)
     yield from stream("only-comments", _long(only_comments_after=0), within_s=SOON_S)
@@ -163,6 +180,10 @@ def _streams() -> Iterator[Scenario]:
     yield from late("error-event-40", _long(error_event_after=40, error=OVERLOADED), held_calls=(3, 1))
     named = _long(error_event_after=40, error_event_name="error", error=OVERLOADED)
     yield from late("named-error-event-40", named, held_calls=(3, 1))
+    bare = _long(error_event_after=40, error_event_bare=True, error=OVERLOADED)
+    yield from late("bare-error-40", bare, held_calls=(3, 1))
+    yield from late("torn-end", _long(no_done=True, torn=True))
+    yield from late("one-of-two-finished", Fault(choices=2, finishes=1), TWO, params={"n": 2})
     (large,) = stream("too-large", _long(), expect=Refused(502, code="hold_exceeded"), calls=(1, 0), ours_only=True)
     yield replace(large, name="held-too-large", hold=True, hold_bytes=4000)
     yield from late("no-finish", _long(no_finish=True))
@@ -178,6 +199,11 @@ def _chains() -> Iterator[Scenario]:
     yield from both("all-down", down, down, expect=Refused(503), calls=(3, 3))
     yield from both("all-silent", LATE, LATE, expect=Refused(502), calls=(1, 1), within_s=2 * SOON_S)
     yield from both("all-html", html, html, expect=Refused(502), calls=(1, 1))
+    yield from plain(
+        "all-rate-limited-broken-bodies",
+        Fault(status=429, retry_after=30, short_body=True), Fault(status=429, retry_after=20, short_body=True),
+        expect=Refused(429, retry_after="20"), within_s=SOON_S,
+    )  # fmt: skip
     yield from stream("all-cut-0", _long(cut_after=0), _long(cut_after=0), expect=Refused(502), calls=(1, 1))
     yield from both(
         "all-rate-limited", Fault(status=429, retry_after=30), Fault(status=429, retry_after=20),
@@ -211,25 +237,6 @@ def _leaving() -> Iterator[Scenario]:
     yield from stream("client-leaves-stall", _long(stall_after=2), expect=Left(Leave(at=b"chunk1")), **once)
     (held,) = stream("client-leaves", flowing, expect=soon, **once, hold=True, ours_only=True)
     yield replace(held, name="held-client-leaves")
-
-
-_EARLY_OR_LATE: Final = range(1, 4)
-THROUGH_LITELLM: Final[Mapping[str, tuple[tuple[int | range, ...], str]]] = {
-    "named-error-event-40": ((_EARLY_OR_LATE, 1), "OpenAI's SDK does not tell an event's name"),
-}
-"""Where LiteLLM hides what went wrong: how often the targets are called instead, and why. The callers get the same."""
-
-
-def scenarios_for(adapter: str) -> tuple[Scenario, ...]:
-    """Return the scenarios as our gateway should pass them with all targets behind an adapter."""
-    return SCENARIOS if adapter == "relay" else tuple(map(_through_litellm, SCENARIOS))
-
-
-def _through_litellm(scenario: Scenario) -> Scenario:
-    fault = scenario.name.partition("-")[2]
-    if fault not in THROUGH_LITELLM or isinstance(scenario.expect, BrokenOff):
-        return scenario
-    return replace(scenario, calls=THROUGH_LITELLM[fault][0])
 
 
 SCENARIOS: Final[tuple[Scenario, ...]] = (

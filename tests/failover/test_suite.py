@@ -1,4 +1,4 @@
-"""Every scenario against our gateway as a process: through the relay, and through LiteLLM what can hold there.
+"""Every scenario against our gateway as a process: through the relay, and through LiteLLM.
 
 The scenarios of an adapter run together, once, before the first test that wants one of their results.
 """
@@ -15,14 +15,14 @@ import pytest
 
 from tests.failover.runner import LOG, Result, run_ours
 from tests.failover.scenario import BrokenOff, Scenario
-from tests.failover.scenarios import SCENARIOS, THROUGH_LITELLM, scenarios_for
+from tests.failover.scenarios import SCENARIOS
 
 Results: TypeAlias = Callable[[str], dict[str, Result]]
 
 CASES: Final = [
     pytest.param(adapter, scenario, id=f"{adapter}-{scenario.name}")
     for adapter in ("relay", "litellm")
-    for scenario in scenarios_for(adapter)
+    for scenario in SCENARIOS
 ]
 
 
@@ -59,7 +59,7 @@ class GatewayFaultError(Exception):
 
 def _chosen(items: list[pytest.Item], adapter: str) -> list[Scenario]:
     chosen = {item.name for item in items}
-    return [scenario for scenario in scenarios_for(adapter) if f"test_scenario[{adapter}-{scenario.name}]" in chosen]
+    return [scenario for scenario in SCENARIOS if f"test_scenario[{adapter}-{scenario.name}]" in chosen]
 
 
 def _is_fault(line: str) -> bool:
@@ -80,10 +80,6 @@ def test_every_scenario_that_is_only_ok_passes_when_the_whole_answer_is_held() -
     names = {scenario.name for scenario in SCENARIOS}
     late = [scenario.name for scenario in SCENARIOS if isinstance(scenario.expect, BrokenOff)]
     assert {name.replace("stream-", "held-") for name in late} <= names
-
-
-def test_what_differs_through_litellm_names_scenarios() -> None:
-    assert THROUGH_LITELLM.keys() <= {scenario.name.partition("-")[2] for scenario in SCENARIOS}
 
 
 def test_names_are_distinct_and_fit_an_alias() -> None:

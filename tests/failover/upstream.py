@@ -140,6 +140,10 @@ class _FaultyResponse(_Response):
         extra = dict(extra)
         if fault.retry_after_date_s is not None:
             extra["retry-after"] = formatdate(time.time() + fault.retry_after_date_s, usegmt=True)
+        while fault.drip == "hints":
+            self._writer.write(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n")
+            await self._drain()
+            await self._pause(DRIP_S)
         if fault.drip != "head":
             await super()._send_head(content_type, extra)
             return
