@@ -23,13 +23,15 @@ _CONTENT_KEYS: Final = (
 def judge_reply(operation: Operation, data: JsonObject) -> None:
     """Raise UpstreamError when a plain reply with a good status is an error, or is no answer.
 
-    A chat answer has a choice with a finish reason, even with empty text; an embeddings answer has data.
+    A chat answer has a choice with a message and a finish reason, even with empty text; an embeddings answer has data.
     """
     raise_error(data)
     if operation == "embeddings":
         answered = isinstance(data.get("data"), list) and bool(data["data"])
     else:
-        answered = any(choice.get("finish_reason") for choice in _choices(data))
+        answered = any(
+            choice.get("finish_reason") and isinstance(choice.get("message"), dict) for choice in _choices(data)
+        )
     if not answered:
         raise UpstreamError(Kind.BAD_RESPONSE, status=200)
 
@@ -38,7 +40,9 @@ def raise_error(data: JsonObject) -> None:
     """Raise UpstreamError of its own kind when a body or event that came with a good status is an error."""
     error = error_object(data)
     if error is not None:
-        raise UpstreamError(classify(None, data), code=error_code(error), body=encode_json({"error": error}))
+        raise UpstreamError(
+            classify(None, data), status=200, code=error_code(error), body=encode_json({"error": error})
+        )
 
 
 class StreamJudge:
@@ -87,4 +91,7 @@ def _choices(data: JsonObject) -> list[JsonObject]:
     choices = data.get("choices") or ()
     if not isinstance(choices, list | tuple):
         raise UpstreamError(Kind.BAD_RESPONSE, status=200)
-    return [choice for choice in choices if isinstance(choice, dict)]
+    objects = [choice for choice in choices if isinstance(choice, dict)]
+    if len(objects) < len(choices):
+        raise UpstreamError(Kind.BAD_RESPONSE, status=200)
+    return objects

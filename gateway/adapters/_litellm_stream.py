@@ -31,6 +31,8 @@ class LiteLLMChunks:
         self._last: JsonObject = {}
         self._finished: set[int] = set()
         self._pending: deque[JsonObject] = deque()
+        self._doubtful = False
+        """The last one has a finish reason that has not come over the wire: not before it has, or there is an end."""
         self._closed = False
 
     def __aiter__(self) -> Chunks:
@@ -69,8 +71,9 @@ class LiteLLMChunks:
         if not self._looked:
             self._looked = True
             await self._refuse_plain_error()
-        while not self._pending:
+        while not self._pending or self._doubtful:
             item = await self._pull()
+            self._doubtful = False
             if item is None:
                 self._pending.extend(self._unfinished())
                 if not self._pending:
@@ -111,8 +114,8 @@ class LiteLLMChunks:
             if mapped is error:
                 raise
             raise mapped from (error if isinstance(mapped, UpstreamError) else None)
-        if item is None and self._wire.broken is not None:
-            raise self._wire.broken
+        if item is None and (self._wire.broken is not None or self._wire.unfinished):
+            raise self._wire.broken or UpstreamError(Kind.BAD_RESPONSE, status=200)
         return item
 
     def _watch(self, data: JsonObject) -> None:
@@ -123,6 +126,7 @@ class LiteLLMChunks:
         received = getattr(self._stream, "received_finish_reason", "unknown")
         if finished and received is None and getattr(self._stream, "intermittent_finish_reason", None) is None:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
+        self._doubtful = bool(finished) and bool(self._wire.begun) and not self._wire.finished
         if self._tap is not None and self._tap.reasons and not self._tap.reasons.keys() >= set(finished):
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
 

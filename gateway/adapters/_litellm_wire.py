@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import importlib
-import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from typing import Any, Final
@@ -18,8 +18,11 @@ from typing import Any, Final
 import aiohttp
 
 from gateway import sse
-from gateway.adapters._litellm_errors import error_inside, error_of
-from gateway.errors import UpstreamError, error_object
+from gateway.adapters._litellm_errors import error_of
+from gateway.adapters.http1_decoding import Decoder, Undecodable, decoder_for
+from gateway.adapters.http1_errors import ReadError
+from gateway.encoding import decode_json
+from gateway.errors import UpstreamError, classify, error_object
 from gateway.types import Json, Kind
 
 MAX_ERROR_BYTES: Final = 64 * 1024
@@ -27,16 +30,22 @@ MAX_ERROR_BYTES: Final = 64 * 1024
 ERROR_BODY_S: Final = 1.0
 """How long the body of an error may take: the status tells the kind without it."""
 
+MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
+"""A plain answer that is longer is a `bad_response`."""
+
 _REFUSED: Final = 300
+_NO_STATUS: Final = 600
 _JSON: Final = "application/json"
 _EVENTS: Final = "text/event-stream"
+_BOM: Final = b"\xef\xbb\xbf"
+_STREAM_ASKED: Final = re.compile(rb'(?<!\\)"stream"\s*:\s*true')
 _BODY_HEADERS: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
 class Wire:
     """One call's exchange with its upstream."""
 
-    __slots__ = ("broken", "key", "reused", "streaming")
+    __slots__ = ("begun", "broken", "done", "finished", "key", "reused", "streaming")
 
     def __init__(self, *, streaming: bool, key: str | None) -> None:
         self.streaming = streaming
@@ -47,6 +56,17 @@ class Wire:
         """The connection had served before, and nothing has come back over it yet."""
         self.broken: UpstreamError | None = None
         """What was wrong with the response."""
+        self.begun: set[int] = set()
+        """The choices of a stream on OpenAI's wire."""
+        self.finished: set[int] = set()
+        """Those that have their finish reason. LiteLLM makes up what is missing."""
+        self.done = False
+        """`[DONE]` has come: whatever follows does not count."""
+
+    @property
+    def unfinished(self) -> bool:
+        """The stream was on OpenAI's wire and a choice, or the whole answer, lacks its finish reason so far."""
+        return not self.begun <= self.finished or (self.done and not self.finished)
 
 
 _wire: Final[ContextVar[Wire | None]] = ContextVar("gateway_litellm_wire", default=None)
@@ -85,12 +105,21 @@ def watch(module: Any) -> None:
                 _drop_idle(session, request.url)
             raise
         wire.reused = False
-        if response.status_code >= _REFUSED:
+        if not 200 <= response.status_code < _REFUSED:
             return await _with_its_body(response, request)
-        source = aiter(response.stream)
+        coding = decoder_for(response.headers.get("content-encoding", ""))
+        if isinstance(coding, Undecodable):
+            return response
+        for name in _BODY_HEADERS:
+            response.headers.pop(name, None)
+        source = _decoded(response.stream, coding)
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        before = await _past_an_error(source, response.headers, wire) if wire.streaming and kind == _JSON else b""
-        events = wire.streaming and kind == _EVENTS and "content-encoding" not in response.headers
+        before = b""
+        if kind == _JSON:
+            # LiteLLM may have asked for a plain answer to make a stream of.
+            asked = wire.streaming and _STREAM_ASKED.search(request.content) is not None
+            before = await _judged(source, wire, stream=asked)
+        events = wire.streaming and kind == _EVENTS
         response.stream = _body_class()(source, response.stream, wire, before, events=events)
         return response
 
@@ -127,37 +156,70 @@ def _began(error: Exception) -> bool:
 
 async def _with_its_body(response: Any, request: Any) -> Any:
     """Return a refusal with its body read, or without one where that is broken, too slow or too long."""
+    status: int = response.status_code
+    if not 200 <= status < _NO_STATUS:
+        await response.stream.aclose()
+        raise UpstreamError(classify(status) if status >= 400 else Kind.BAD_RESPONSE, status=status)
     httpx = importlib.import_module("httpx")
-    raw, body = b"", b""
-    with contextlib.suppress(TimeoutError, httpx.RequestError, aiohttp.ClientError):
+    raw = b""
+    source = _decoded(response.stream, decoder_for(response.headers.get("content-encoding", "")))
+    try:
         async with asyncio.timeout(ERROR_BODY_S):
-            async for part in response.stream:
+            async for part in source:
                 raw += part
                 if len(raw) > MAX_ERROR_BYTES:
+                    raw = b""
                     break
-            else:
-                body = httpx.Response(200, headers=response.headers, content=raw).content
+    except (TimeoutError, UpstreamError, httpx.RequestError, aiohttp.ClientError):
+        raw = b""
     with contextlib.suppress(Exception):
         await response.stream.aclose()
     headers = [(name, value) for name, value in response.headers.multi_items() if name not in _BODY_HEADERS]
-    return httpx.Response(response.status_code, headers=headers, stream=httpx.ByteStream(body), request=request)
+    return httpx.Response(status, headers=headers, stream=httpx.ByteStream(raw), request=request)
 
 
-async def _past_an_error(source: AsyncIterator[bytes], headers: Any, wire: Wire) -> bytes:
-    """Return the beginning of a JSON body that came where a stream was asked for. Raises the error that it is.
+async def _decoded(stream: Any, decoder: Decoder | Undecodable | None) -> AsyncIterator[bytes]:
+    """Yield a body, its content coding undone. Raises UpstreamError where the coding is broken or ends too early."""
+    try:
+        async for part in stream:
+            if decoder is None:
+                yield part
+                continue
+            yield decoder.decode(part)
+            while decoder.pending:
+                yield decoder.decode(b"")
+        if decoder is not None:
+            decoder.finish()
+    except ReadError as error:
+        raise _broken() from error
 
-    Events that call themselves JSON are not waited for.
+
+async def _judged(source: AsyncIterator[bytes], wire: Wire, *, stream: bool) -> bytes:
+    """Return a plain JSON body, or its beginning. Raises what it is instead of an answer.
+
+    `stream` says that a stream was asked for: then no plain body answers. Events that call themselves JSON are not
+    waited for. LiteLLM would give a choice without a finish reason one of its own.
     """
-    raw = b""
+    limit = MAX_ERROR_BYTES if stream else MAX_REPLY_BYTES
+    buffer = bytearray()
     async for part in source:
-        raw += part
-        if len(raw) > MAX_ERROR_BYTES or ("content-encoding" not in headers and raw.lstrip()[:1] not in (b"", b"{")):
-            return raw
-    httpx = importlib.import_module("httpx")
-    with contextlib.suppress(httpx.DecodingError):
-        error = error_inside(httpx.Response(200, headers=headers, content=raw), key=wire.key)
-        if error is not None:
-            raise error
+        buffer += part
+        if stream and not buffer.lstrip().startswith(b"{") and buffer.strip():
+            return bytes(buffer)
+        if len(buffer) > limit:
+            raise _broken()
+    raw = bytes(buffer)
+    value = _json(raw)
+    if stream:
+        said = error_object(value)
+        raise _broken() if said is None else error_of(said, key=wire.key)
+    if isinstance(value, dict) and "choices" in value and error_object(value) is None:
+        choices = value["choices"]
+        finished = isinstance(choices, list) and any(
+            isinstance(one, dict) and one.get("finish_reason") for one in choices
+        )
+        if not finished:
+            raise _broken()
     return raw
 
 
@@ -177,19 +239,24 @@ class _Body:
         self._wire = wire
         self._before = before
         self._splitter = sse.Splitter() if events else None
-        self._done = False
-        """`[DONE]` has come: whatever follows does not count."""
+        self._begun_bytes = 0
+        """How much of an event that is not whole yet has been passed on."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if self._before:
             yield self._before
         try:
+            first = self._splitter is not None
             async for part in self._source:
-                self._look(part)
-                yield part
+                sound, error = self._look(part)
+                # LiteLLM loses the event behind a byte order mark.
+                yield sound.removeprefix(_BOM) if first else sound
+                if error is not None:
+                    raise error  # noqa: TRY301 - so that it is noted as what else goes wrong is
+                first = False
             self._finish()
         except Exception as error:
-            if self._done:
+            if self._wire.done:
                 return
             self._wire.broken = error if isinstance(error, UpstreamError) else _broken()
             raise
@@ -197,17 +264,23 @@ class _Body:
     async def aclose(self) -> None:
         await self._stream.aclose()
 
-    def _look(self, part: bytes) -> None:
-        if self._splitter is None or self._done:
-            return
+    def _look(self, part: bytes) -> tuple[bytes, UpstreamError | None]:
+        """Return a part as far as it is sound, and what is wrong with the event that follows."""
+        if self._splitter is None or self._wire.done:
+            return part, None
+        end = -self._begun_bytes
         try:
-            events = self._splitter.feed(part)
-        except sse.EventTooLarge as error:
-            raise _broken() from error
-        for event in events:
-            self._judge(event)
-            if self._done:
-                return
+            for event in self._splitter.feed(part):
+                self._judge(event)
+                if self._wire.done:
+                    return part, None
+                end += len(event)
+        except UpstreamError as error:
+            return part[: max(0, end)], error
+        except sse.EventTooLarge:
+            return b"", _broken()
+        self._begun_bytes = len(part) - end
+        return part, None
 
     def _judge(self, event: bytes) -> None:
         """Raise what LiteLLM would not see: an error by the event's name, and what stands outside of events."""
@@ -216,17 +289,28 @@ class _Body:
         except sse.StrayText as stray:
             said = error_object(_json(stray.text))
             raise (_broken() if said is None else error_of(said, key=self._wire.key)) from None
-        if data and b"error" in event and sse.event_name(event) == b"error":
-            value = _json(data)
-            said = error_object(value) or (
-                value if isinstance(value, dict) else {"message": data.decode(errors="replace")}
-            )
-            raise error_of(said, key=self._wire.key)
-        self._done = data == sse.DONE
+        if not data:
+            return
+        if data == sse.DONE:
+            self._wire.done = True
+            return
+        value = _json(data)
+        if b"error" in event and sse.event_name(event) == b"error":
+            said = error_object(value) or value
+            words = data.decode(errors="replace")
+            raise error_of(said if isinstance(said, dict) else {"message": words}, key=self._wire.key)
+        if not isinstance(value, dict):
+            raise _broken()
+        for choice in value.get("choices") or ():
+            if isinstance(choice, dict) and "delta" in choice:
+                index = choice.get("index") or 0
+                self._wire.begun.add(index)
+                if choice.get("finish_reason"):
+                    self._wire.finished.add(index)
 
     def _finish(self) -> None:
         """Raise what only the end of the response tells."""
-        if self._done:
+        if self._wire.done:
             return
         rest = self._splitter.flush() if self._splitter is not None else None
         if rest:
@@ -244,6 +328,6 @@ def _broken() -> UpstreamError:
 
 def _json(text: bytes) -> Json:
     try:
-        return json.loads(text)
+        return decode_json(text)
     except (ValueError, RecursionError):
         return None

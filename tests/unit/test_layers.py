@@ -79,7 +79,7 @@ ADAPTERS: Final = {
     "adapters.relay": "adapters._relay_shape adapters.http1",
     "adapters._litellm_shape": "",
     "adapters._litellm_errors": "adapters._litellm_shape",
-    "adapters._litellm_wire": "adapters._litellm_errors",
+    "adapters._litellm_wire": "adapters._litellm_errors adapters.http1_decoding adapters.http1_errors",
     "adapters._litellm_module": "adapters._litellm_wire",
     "adapters._litellm_stream": "adapters._litellm_errors adapters._litellm_module adapters._litellm_shape"
     " adapters._litellm_wire",
