@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from typing import Any, Final
 
@@ -169,3 +170,63 @@ async def test_a_sound_stream_passes(
 ) -> None:
     openai.script("m", reply="it was an error: none", **how)
     assert text_of(await read(await open_stream(adapter, make_call(openai, kind, "m")))) == "it was an error: none"
+
+
+UNFINISHED: Final = json.loads(ANSWER) | {"choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}}]}
+ZIPPED: Final = gzip.compress(ANSWER)
+IN_GZIP: Final = {"content-encoding": "gzip"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("outcome", "kind_of_failure"),
+    [
+        ({"body": UNFINISHED}, Kind.BAD_RESPONSE),
+        ({"body": {"id": "x", "choices": None}}, Kind.BAD_RESPONSE),
+        ({"body": {"id": "x", "choices": "none"}}, Kind.BAD_RESPONSE),
+        ({"body": ZIPPED[:-9], "headers": IN_GZIP}, Kind.BAD_RESPONSE),
+        ({"body": ZIPPED + b"more", "headers": IN_GZIP}, Kind.BAD_RESPONSE),
+        ({"body": b"br", "headers": {"content-encoding": "br"}}, Kind.BAD_RESPONSE),
+        ({"body": b"", "status": 999}, Kind.SERVER_ERROR),
+    ],
+)
+async def test_a_plain_body_that_is_no_answer_is_not_made_one(
+    adapter: LiteLLMAdapter, openai: ScriptedOpenAI, kind: str, outcome: JsonObject, kind_of_failure: Kind
+) -> None:
+    openai.script("m", **outcome)
+    error = await failure(adapter, make_call(openai, kind, "m"))
+    assert error.kind is kind_of_failure
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        DONE,
+        events((0, "hi", None)),
+        events((0, "hi", "stop"), (1, "hi", None)),
+        SAID.replace(DONE, "data: null\n\n" + DONE),
+        SAID.replace(DONE, "data: {"),
+    ],
+)
+@pytest.mark.parametrize("how", [{}, {"headers": IN_GZIP}])
+async def test_a_stream_that_is_not_whole_is_not_made_whole(
+    adapter: LiteLLMAdapter, openai: ScriptedOpenAI, kind: str, body: str, how: JsonObject
+) -> None:
+    sent = gzip.compress(body.encode()) if how else body
+    openai.script("m", body=sent, content_type="text/event-stream", **how)
+    error = await failure(adapter, make_call(openai, kind, "m"), stream=True)
+    assert error.kind is Kind.BAD_RESPONSE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_plain_answer_is_no_stream(adapter: LiteLLMAdapter, openai: ScriptedOpenAI, kind: str) -> None:
+    openai.script("m", body=ANSWER)
+    error = await failure(adapter, make_call(openai, kind, "m"), stream=True)
+    assert error.kind is Kind.BAD_RESPONSE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_byte_order_mark_costs_no_text(adapter: LiteLLMAdapter, openai: ScriptedOpenAI, kind: str) -> None:
+    openai.script("m", body=b"\xef\xbb\xbf" + SAID.encode(), content_type="text/event-stream")
+    assert text_of(await read(await open_stream(adapter, make_call(openai, kind, "m")))) == "hello"

@@ -34,6 +34,8 @@ def test_an_answer_is_accepted(operation: Operation, data: JsonObject) -> None:
         ("chat", {"choices": None}, Kind.BAD_RESPONSE),
         ("chat", {"choices": ["text"]}, Kind.BAD_RESPONSE),
         ("chat", {"choices": [{"message": {"content": "hi"}, "finish_reason": None}]}, Kind.BAD_RESPONSE),
+        ("chat", {"choices": [{"message": None, "finish_reason": "stop"}]}, Kind.BAD_RESPONSE),
+        ("chat", {"choices": [{"finish_reason": "stop"}]}, Kind.BAD_RESPONSE),
         ("chat", {"error": {"code": "insufficient_quota"}}, Kind.BILLING),
         ("chat", {"error": "something went wrong"}, Kind.SERVER_ERROR),
         ("chat", {"error": {"code": 429}}, Kind.RATE_LIMIT),
@@ -106,3 +108,9 @@ def test_an_error_event_takes_its_own_kind_and_keeps_its_body() -> None:
         StreamJudge().see({"error": {"type": "overloaded_error", "message": "busy"}})
     assert (broken.value.kind, broken.value.code) == (Kind.OVERLOADED, "overloaded_error")
     assert broken.value.body == b'{"error":{"type":"overloaded_error","message":"busy"}}'
+
+
+def test_a_choice_that_is_no_object_breaks_a_stream() -> None:
+    with pytest.raises(UpstreamError) as broken:
+        StreamJudge().see({"choices": [None]})
+    assert broken.value.kind is Kind.BAD_RESPONSE
