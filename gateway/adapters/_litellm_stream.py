@@ -92,7 +92,8 @@ class LiteLLMChunks:
     async def _refuse_plain_error(self) -> None:
         """Raise the error that came as one JSON body. LiteLLM finds no event in it and takes the stream for empty.
 
-        What is no error stays readable for LiteLLM, and what cannot be read LiteLLM will fail on.
+        What is no error stays readable for LiteLLM, and what cannot be read LiteLLM will fail on. In a process of our
+        own the wire has told it before.
         """
         response = _plain_response(self._raw)
         if response is None:
