@@ -187,6 +187,8 @@ async def _decoded(stream: Any, decoder: Decoder | Undecodable | None) -> AsyncI
                 continue
             yield decoder.decode(part)
             while decoder.pending:
+                # What a few bytes decode to can be long, and nothing else would run meanwhile.
+                await asyncio.sleep(0)
                 yield decoder.decode(b"")
         if decoder is not None:
             decoder.finish()
