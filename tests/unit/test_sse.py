@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway import sse
@@ -43,21 +43,25 @@ STREAMS = st.lists(
 ).map(b"".join)
 
 
+@settings(deadline=None)
 @given(stream=STREAMS, cuts=st.lists(st.integers(min_value=0, max_value=400), max_size=12))
 def test_events_do_not_depend_on_how_the_stream_was_divided(stream: bytes, cuts: list[int]) -> None:
     assert split(*divided(stream, cuts)) == split(stream)
 
 
+@settings(deadline=None)
 @given(stream=STREAMS)
 def test_one_byte_at_a_time_gives_the_same_events(stream: bytes) -> None:
     assert split(*(stream[n : n + 1] for n in range(len(stream)))) == split(stream)
 
 
+@settings(deadline=None)
 @given(stream=STREAMS | st.binary(max_size=200))
 def test_the_events_joined_are_the_stream(stream: bytes) -> None:
     assert b"".join(split(stream)) == stream
 
 
+@settings(deadline=None)
 @given(stream=STREAMS)
 def test_line_ends_do_not_change_where_events_end(stream: bytes) -> None:
     as_lf = stream.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -180,6 +184,7 @@ def test_an_events_name_is_read(event: bytes, name: bytes | None) -> None:
     assert sse.event_name(event) == name
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=50).filter(lambda data: b"\n" not in data and b"\r" not in data))
 def test_what_is_encoded_is_read_back(data: bytes) -> None:
     event = sse.encode(data)
