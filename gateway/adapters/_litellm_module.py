@@ -53,18 +53,30 @@ _unsent: Final[ContextVar[frozenset[str]]] = ContextVar("gateway_litellm_unsent"
 """Headers, lower case, that must not leave with our call."""
 
 
-@contextlib.contextmanager
-def our_call(connect_s: float, *, unsent: frozenset[str] = frozenset()) -> Iterator[None]:
+def our_call(connect_s: float, *, unsent: frozenset[str] = frozenset()) -> _OurCall:
     """Mark what LiteLLM does in this context as ours: no banners, and `connect_s` limits its connections.
 
     The headers in `unsent` are kept back, in a process of our own.
     """
-    token, unsent_token = _connect_s.set(connect_s), _unsent.set(unsent)
-    try:
-        yield
-    finally:
-        _connect_s.reset(token)
-        _unsent.reset(unsent_token)
+    return _OurCall(connect_s, unsent)
+
+
+class _OurCall:
+    """One `with` block. Each event of a stream goes through one, which a generator would take twice as long for."""
+
+    __slots__ = ("_connect_s", "_tokens", "_unsent")
+
+    def __init__(self, connect_s: float, unsent: frozenset[str]) -> None:
+        self._connect_s = connect_s
+        self._unsent = unsent
+
+    def __enter__(self) -> None:
+        self._tokens = _connect_s.set(self._connect_s), _unsent.set(self._unsent)
+
+    def __exit__(self, *_: object) -> None:
+        connect, unsent = self._tokens
+        _connect_s.reset(connect)
+        _unsent.reset(unsent)
 
 
 def load(*, own_process: bool) -> ModuleType:
@@ -109,13 +121,14 @@ def _settle(litellm: Any) -> None:
         # Its log lines carry upstream text, and go to stderr in a format of their own.
         logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
     for patch, name in (
-        (_limit_connections, "aiohttp_transport"),
-        (_keep_to_the_host, "aiohttp_transport"),
-        (watch, "aiohttp_transport"),
-        (_refuse_resending, "http_handler"),
+        (_limit_connections, "llms.custom_httpx.aiohttp_transport"),
+        (_keep_to_the_host, "llms.custom_httpx.aiohttp_transport"),
+        (watch, "llms.custom_httpx.aiohttp_transport"),
+        (_refuse_resending, "llms.custom_httpx.http_handler"),
+        (_keep_no_accounts, "litellm_core_utils.litellm_logging"),
     ):
         with contextlib.suppress(ImportError):
-            patch(importlib.import_module(f"litellm.llms.custom_httpx.{name}"))
+            patch(importlib.import_module(f"litellm.{name}"))
 
 
 def _limit_connections(module: Any) -> None:
@@ -173,6 +186,49 @@ def _refuse_resending(module: Any) -> None:
         raise error
 
     setattr(handler, name, refuse)
+
+
+def _keep_no_accounts(module: Any) -> None:
+    """Keep LiteLLM from pricing answers, and from making log records of them, that nobody gets to see.
+
+    Together that is a quarter of what a call costs. There is no setting for it. Who registers callbacks, a budget or a
+    cache with LiteLLM (a hook's module may) has both again from then on.
+    """
+    logging_: Any = getattr(module, "Logging", None)
+    if not all(hasattr(logging_, name) for name in ("response_cost_calculator", "async_success_handler")):
+        return
+    price, record = logging_.response_cost_calculator, logging_.async_success_handler
+
+    def price_if_wanted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if _connect_s.get() is not None and not _is_heard(self):
+            return None
+        return price(self, *args, **kwargs)
+
+    async def record_if_wanted(self: Any, *args: Any, **kwargs: Any) -> None:
+        if _is_heard(self):
+            await record(self, *args, **kwargs)
+
+    logging_.response_cost_calculator = price_if_wanted
+    logging_.async_success_handler = record_if_wanted
+
+
+_LISTENERS: Final = (
+    "callbacks",
+    "success_callback",
+    "_async_success_callback",
+    "cache",
+    "max_budget",
+    "request_correlation_in_logs",
+)
+_OWN_LISTENERS: Final = ("dynamic_success_callbacks", "dynamic_async_success_callbacks")
+
+
+def _is_heard(call: Any) -> bool:
+    """Tell whether anybody wants to know what became of a call of LiteLLM's, given its logging object."""
+    litellm = sys.modules["litellm"]
+    return any(getattr(litellm, name, None) for name in _LISTENERS) or any(
+        getattr(call, name, None) for name in _OWN_LISTENERS
+    )
 
 
 def _mute() -> None:

@@ -36,6 +36,8 @@ _NULL_IN_ANSWER: Final = frozenset({"content", "finish_reason"})
 _NULL_IN_CHUNK: Final = frozenset({"finish_reason"})
 """Fields that OpenAI's shape wants even when they are null; any other null is noise."""
 
+_PLAIN: Final = frozenset({str, int, float, bool})
+
 _ACCOUNT_VARIABLES: Final = ("OPENAI_ORG_ID", "OPENAI_ORGANIZATION", "OPENAI_PROJECT_ID")
 _ACCOUNT_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {"openai-organization": "OpenAI-Organization", "openai-project": "OpenAI-Project"}
@@ -65,10 +67,11 @@ def is_fit(model: str) -> bool:
     return bool(model) and _UNFIT_MODEL.search(model) is None
 
 
-def request_kwargs(call: Call, *, key: str | None, stream: bool) -> dict[str, Any]:
+def request_kwargs(call: Call, *, key: str | None, stream: bool, unsent: frozenset[str]) -> dict[str, Any]:
     """Return the keyword arguments of `acompletion` or `aembedding`, without the timeout.
 
     Only allowed parameters of the request get in, as copies; the file's own parameters win over them unfiltered.
+    `unsent` is what `unsent_headers` says of the call.
     """
     endpoint = call.target.endpoint
     allowed = _ALLOWED[call.operation]
@@ -93,7 +96,8 @@ def request_kwargs(call: Call, *, key: str | None, stream: bool) -> dict[str, An
     elif key:
         kwargs["api_key"] = key
     headers = {_ACCOUNT_HEADERS.get(name.lower(), name): value for name, value in endpoint.headers.items()}
-    headers |= {**call.headers, **{_ACCOUNT_HEADERS[name]: left_out() for name in unsent_headers(call)}}
+    headers |= call.headers
+    headers |= {_ACCOUNT_HEADERS[name]: left_out() for name in unsent}
     if headers:
         kwargs["extra_headers"] = headers
     return kwargs
@@ -156,7 +160,7 @@ def chunk_data(item: Any, *, model: str | None) -> JsonObject:
     """Return one event of a stream as a dict in OpenAI's shape. `model` is what the upstream named last, if it did."""
     if isinstance(item, dict):
         return dict(item)
-    data = _without_nulls(_dumped(item), keep=_NULL_IN_CHUNK)
+    data = _text_data(item) or _without_nulls(_dumped(item), keep=_NULL_IN_CHUNK)
     reported = _upstream_model(item) or model
     if isinstance(reported, str) and reported:
         data["model"] = reported
@@ -208,6 +212,42 @@ async def finished_dicts(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
         yield {**held, "choices": [_with_finish_reason(choice) for choice in held.get("choices", ())]}
 
 
+def _text_data(item: Any) -> JsonObject | None:
+    """Return a chunk of one choice whose fields are plain values, as nearly all are; None for any other.
+
+    It is what `model_dump` would give, without nulls, in a third of the time.
+    """
+    data, choices = _plain_fields(item, apart="choices")
+    if data is None or not isinstance(choices, list) or len(choices) != 1:
+        return None
+    choice, inner = _plain_fields(choices[0], apart="delta")
+    delta, _ = _plain_fields(inner, apart="")
+    if choice is None or delta is None:
+        return None
+    return {**data, "choices": [{**choice, "delta": delta}]}
+
+
+def _plain_fields(model: Any, *, apart: str) -> tuple[JsonObject | None, Any]:
+    """Return a pydantic model's fields without nulls, and the field `apart`; None when another is no plain value."""
+    extra = getattr(model, "__pydantic_extra__", None)
+    if extra is None:
+        return None, None
+    plain: JsonObject = {}
+    found = None
+    for fields in (model.__dict__, extra):
+        for name, value in fields.items():
+            if type(value) in _PLAIN:
+                plain[name] = value
+            elif value is None:
+                if name in _NULL_IN_CHUNK:
+                    plain[name] = None
+            elif name == apart:
+                found = value
+            else:
+                return None, None
+    return plain, found
+
+
 def _dumped(item: Any) -> JsonObject:
     data = item.model_dump()
     if not isinstance(data, dict):
@@ -230,7 +270,9 @@ def _without_nulls(value: JsonObject, *, keep: frozenset[str]) -> JsonObject:
 
 
 def _upstream_model(item: Any) -> str | None:
-    hidden = getattr(item, "_hidden_params", None)
+    # Asked for by its name, a private field takes as long as all the others together.
+    private = getattr(item, "__pydantic_private__", None)
+    hidden = private.get("_hidden_params") if private else getattr(item, "_hidden_params", None)
     model = hidden.get("provider_response_model") if isinstance(hidden, dict) else None
     return model if isinstance(model, str) and model else None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import importlib
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,7 @@ from gateway.adapters._litellm_module import load, our_call
 from gateway.adapters._litellm_shape import answer_data, headers_of, is_fit, request_kwargs, unsent_headers
 from gateway.adapters._litellm_stream import LiteLLMChunks
 from gateway.adapters._litellm_wire import Wire, watching
+from gateway.alarm import until
 from gateway.errors import UpstreamError, error_object
 from gateway.types import Call, ChunkStream, Kind, Reply
 
@@ -41,6 +43,7 @@ class LiteLLMAdapter:
         """Make an adapter. `own_process` lets it settle LiteLLM for good; in a host's process it changes no setting."""
         self._own_process = own_process
         self._loading: Future[Any] | None = None
+        self._loaded: Any = None
         self._supported: dict[tuple[str, str], frozenset[str] | None] = {}
 
     async def prepare(self) -> None:
@@ -54,10 +57,11 @@ class LiteLLMAdapter:
         """Return the plain answer. Raises UpstreamError for the upstream's failures; anything else is a bug."""
         litellm = await self._litellm()
         key = self._key(call)
-        kwargs = request_kwargs(call, key=key, stream=False)
+        unsent = unsent_headers(call)
+        kwargs = request_kwargs(call, key=key, stream=False, unsent=unsent)
         self._refuse_unsupported(litellm, call, kwargs)
         wire = Wire(streaming=False, key=key)
-        answer = await self._ask(litellm, call, kwargs, wire, deadline=deadline)
+        answer = await self._ask(litellm, call, kwargs, wire, unsent=unsent, deadline=deadline)
         if answer is None:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         data = answer_data(answer)
@@ -69,10 +73,11 @@ class LiteLLMAdapter:
         """Return the stream once LiteLLM has it open. Cancelling, and closing the chunks, closes the upstream."""
         litellm = await self._litellm()
         key = self._key(call)
-        kwargs = request_kwargs(call, key=key, stream=True)
+        unsent = unsent_headers(call)
+        kwargs = request_kwargs(call, key=key, stream=True, unsent=unsent)
         self._refuse_unsupported(litellm, call, kwargs)
         wire = Wire(streaming=True, key=key)
-        stream = await self._ask(litellm, call, kwargs, wire, deadline=deadline)
+        stream = await self._ask(litellm, call, kwargs, wire, unsent=unsent, deadline=deadline)
         if not hasattr(stream, "__aiter__"):
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         choices = kwargs.get("n")
@@ -88,7 +93,7 @@ class LiteLLMAdapter:
 
     async def close(self) -> None:
         """Close LiteLLM's connections, if this process is ours."""
-        loading, self._loading = self._loading, None
+        loading, self._loading, self._loaded = self._loading, None, None
         if loading is None or not loading.done() or loading.exception() is not None or not self._own_process:
             return
         litellm = loading.result()
@@ -98,6 +103,8 @@ class LiteLLMAdapter:
             await client.close()
 
     async def _litellm(self) -> Any:
+        if self._loaded is not None:
+            return self._loaded
         loading = self._loading
         if loading is None:
             executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="litellm-load")
@@ -109,7 +116,8 @@ class LiteLLMAdapter:
         error = loading.exception()
         if error is not None:
             raise LiteLLMUnavailable(f"LiteLLM cannot be imported: {error}") from error
-        return loading.result()
+        self._loaded = loading.result()
+        return self._loaded
 
     def _key(self, call: Call) -> str | None:
         """Return the endpoint's key. Raises UpstreamError for a call that must not be made."""
@@ -153,15 +161,23 @@ class LiteLLMAdapter:
             self._supported[about] = None if names is None else frozenset(names)
         return self._supported[about]
 
-    async def _ask(self, litellm: Any, call: Call, kwargs: dict[str, Any], wire: Wire, *, deadline: float) -> Any:
+    async def _ask(
+        self,
+        litellm: Any,
+        call: Call,
+        kwargs: dict[str, Any],
+        wire: Wire,
+        *,
+        unsent: frozenset[str],
+        deadline: float,
+    ) -> Any:
         """Call LiteLLM's function, looked up now: programs replace it in their tests."""
         kwargs["timeout"] = _timeout(call, stream=kwargs.get("stream") is True)
         name = "acompletion" if call.operation == "chat" else "aembedding"
         handled = sys.exception()
         try:
-            async with asyncio.timeout_at(deadline):
-                with our_call(call.limits.connect_s, unsent=unsent_headers(call)), watching(wire):
-                    return await getattr(litellm, name)(**kwargs)
+            with until(deadline), our_call(call.limits.connect_s, unsent=unsent), watching(wire):
+                return await getattr(litellm, name)(**kwargs)
         except Exception as error:
             mapped = map_error(error, opened=False, key=wire.key, handled=handled, reused=wire.reused)
             if mapped is error:
@@ -179,8 +195,12 @@ def _timeout(call: Call, *, stream: bool) -> Any:
     read_s = (max(limits.first_token_s, limits.idle_s) if stream else limits.total_s) + GRACE_S
     if call.operation == "embeddings" and call.target.endpoint.kind not in {"openai", "azure"}:
         return read_s
-    httpx = importlib.import_module("httpx")
-    return httpx.Timeout(read_s, connect=limits.connect_s, pool=limits.connect_s)
+    return _httpx_timeout(read_s, limits.connect_s)
+
+
+@functools.lru_cache(maxsize=MAX_REMEMBERED)
+def _httpx_timeout(read_s: float, connect_s: float) -> Any:
+    return importlib.import_module("httpx").Timeout(read_s, connect=connect_s, pool=connect_s)
 
 
 def _envelope(message: str) -> bytes:

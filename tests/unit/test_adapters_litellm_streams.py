@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import litellm
 import pytest
 from litellm import exceptions
 
+from gateway.adapters._litellm_shape import chunk_data
 from gateway.adapters.litellm import LiteLLMAdapter
 from gateway.errors import UpstreamError
 from gateway.types import JsonObject, Kind
@@ -146,6 +147,34 @@ async def test_litellms_chunks_become_dicts_and_usage_stands_alone(
     assert wanted[:2] == expected
     assert wanted[2]["choices"] == []
     assert wanted[2]["usage"]["total_tokens"] == 3
+
+
+CHUNKS: Final[tuple[dict[str, Any], ...]] = (
+    {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]},
+    {"choices": [{"index": 1, "delta": {"content": "a"}, "finish_reason": "stop"}], "system_fingerprint": "f"},
+    {"choices": [{"index": 0, "delta": {"reasoning_content": "hm"}, "logprobs": None}]},
+    {"choices": [{"index": 0, "delta": {"content": "a"}, "logprobs": {"content": [{"token": "a", "logprob": -1}]}}]},
+    {"choices": [{"index": 0, "delta": {"content": "a", "provider_specific_fields": {"x": 1}}}]},
+    {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f"}}]}}]},
+    {"choices": [{"index": 0, "delta": {"content": "a"}}, {"index": 1, "delta": {"content": "b"}}]},
+    {"choices": [{"index": 0, "delta": {"content": "a"}}], "service_tier": "flex", "x_flag": True},
+    {"choices": [{"index": 0, "delta": {}}], "usage": {"prompt_tokens": 1, "completion_tokens": 2}},
+    {"choices": []},
+)
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+async def test_chunks_of_plain_values_lose_nothing_on_their_shorter_way(
+    adapter: LiteLLMAdapter, monkeypatch: pytest.MonkeyPatch, chunk: dict[str, Any]
+) -> None:
+    class Dumped:
+        """Shows the same chunk to the longer way: it is no pydantic model."""
+
+        def model_dump(self) -> object:
+            return item.model_dump()
+
+    item = litellm.ModelResponseStream(id="x", created=1, model="m", **chunk)
+    assert chunk_data(item, model=None) == chunk_data(Dumped(), model=None)
 
 
 async def test_closing_before_the_first_event_and_twice_is_safe(
