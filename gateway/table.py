@@ -13,6 +13,9 @@ from gateway.types import EMPTY, FALLBACK_ON, RETRY_ON, Json, JsonObject, Kind, 
 _MATCHED: Final = re.compile(r"[A-Za-z0-9._:@-]+(?:/[A-Za-z0-9._:@-]+)*")
 """What a wildcard may match: a model's name, so that it cannot steer a URL."""
 
+MAX_FILLED: Final = 1024
+"""How many names that wildcards took are remembered with their routes, and how long such a name may be."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hook:
@@ -98,12 +101,23 @@ class RoutingTable:
     """What the file says, with `${NAME}` as written and secrets masked."""
     targets: tuple[Target, ...] = ()
     """Every distinct target, in file order; a wildcard's with its star."""
+    _filled: dict[str, Route] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """The routes of names that wildcards took lately: filling one in takes longer than all else that finds a route."""
 
     def find(self, name: str) -> Route | None:
         """Return the route for a client's `name`: the exact one, else the wildcard with the longest prefix."""
-        route = self.routes.get(name)
+        route = self.routes.get(name) or self._filled.get(name)
         if route is not None:
             return route
+        route = self._filled_in(name)
+        # Clients choose the names, so that both number and length have a bound.
+        if route is not None and len(name) <= MAX_FILLED:
+            if len(self._filled) >= MAX_FILLED:
+                self._filled.clear()
+            self._filled[name] = route
+        return route
+
+    def _filled_in(self, name: str) -> Route | None:
         for length in self.wildcard_lengths:
             wildcard = self.wildcards.get(name[:length]) if len(name) > length else None
             if wildcard is not None:

@@ -241,11 +241,12 @@ class Target:
     label: str
     """`name` as the file writes it, star and all: bounded in number, so fit for metrics."""
     endpoint: Endpoint
+    identity: tuple[str, str, str] = field(init=False, repr=False, compare=False)
+    """What health is kept under: unchanged by a reload that does not touch this target."""
 
-    @property
-    def identity(self) -> tuple[str, str, str]:
-        """What health is kept under: unchanged by a reload that does not touch this target."""
-        return (self.name, self.endpoint.base_url or "", self.endpoint.api_key.name)
+    def __post_init__(self) -> None:
+        endpoint = self.endpoint
+        object.__setattr__(self, "identity", (self.name, endpoint.base_url or "", endpoint.api_key.name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import string
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.chains import split_wildcards
-from gateway.table import Route, RoutingTable, Step, is_model_name
-from gateway.types import Endpoint, Limits, Target
+from gateway.table import MAX_FILLED, Route, RoutingTable, Step, is_model_name
+from gateway.types import Endpoint, KeySource, Limits, Target
 
 ENDPOINT = Endpoint(provider="openai", kind="openai", adapter="relay")
 LIMITS = Limits(connect_s=5, first_token_s=30, idle_s=30, total_s=30)
@@ -57,6 +58,38 @@ def test_the_matched_part_is_carried_into_name_and_model_but_not_into_the_label(
     carried, fixed = (step.target for step in result.steps)
     assert (carried.name, carried.model, carried.label) == ("openai/o3-mini", "o3-mini", "openai/*")
     assert (fixed.name, fixed.model, fixed.label) == ("openai/gpt-4o", "gpt-4o", "openai/gpt-4o")
+
+
+def test_a_name_that_a_wildcard_took_has_the_same_route_the_next_time() -> None:
+    live = table(route("team/*", "*"), passthrough=route("*", "*"))
+    assert live.find("team/a") is live.find("team/a")
+    assert live.find("other") is live.find("other")
+    assert found(live, "team/b") == ("team/*", ["openai/b"])
+
+
+def test_clients_cannot_make_a_table_remember_without_bound() -> None:
+    live = table(route("team/*", "*"))
+    for number in range(MAX_FILLED + 10):
+        assert found(live, f"team/{number}") == ("team/*", [f"openai/{number}"])
+        assert live.find(f"team/?{number}") is None
+    long = "team/" + "x" * MAX_FILLED
+    assert live.find(long) is not live.find(long)
+    assert len(live._filled) == 10
+
+
+def test_what_a_table_remembers_is_no_part_of_its_value() -> None:
+    live, same = table(route("team/*", "*")), table(route("team/*", "*"))
+    live.find("team/a")
+    assert live == same
+    assert "team/a" not in repr(live)
+    assert len(replace(live, generation=2)._filled) == 0
+
+
+def test_a_targets_identity_is_its_name_address_and_key_source() -> None:
+    endpoint = replace(ENDPOINT, base_url="http://x/v1", api_key=KeySource(name="env:K"))
+    target = Target(name="openai/a", model="a", label="openai/a", endpoint=endpoint)
+    assert target.identity == ("openai/a", "http://x/v1", "env:K")
+    assert replace(target, name="openai/b").identity == ("openai/b", "http://x/v1", "env:K")
 
 
 def test_a_wildcard_does_not_match_its_bare_prefix() -> None:
