@@ -26,6 +26,7 @@ from gateway.adapters.http1_errors import (
     Http1Error,
     ProtocolError,
     ReadError,
+    UnusableProxy,
 )
 from gateway.adapters.http1_response import Response
 
@@ -41,6 +42,7 @@ __all__ = [
     "Proxy",
     "ReadError",
     "Response",
+    "UnusableProxy",
     "basic_credentials",
     "header_lines",
     "origin_of",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
+import os
 import re
 import socket
 import ssl
@@ -18,7 +20,9 @@ from aiohappyeyeballs import start_connection
 from yarl import URL
 
 from gateway.adapters.http1_connection import MAX_HEADER_BYTES, Connection, Home
-from gateway.adapters.http1_errors import ConnectError, ConnectTimeout
+from gateway.adapters.http1_errors import ConnectError, ConnectTimeout, UnusableProxy
+
+log = logging.getLogger(__name__)
 
 HAPPY_EYEBALLS_S: Final = 0.25
 """How long one address has before the next is tried beside it (RFC 8305, section 5)."""
@@ -29,6 +33,7 @@ KEEPALIVE_PROBE_S: Final = 60
 
 _MAX_NAMES: Final = 1024
 _PORTS: Final = {"http": 80, "https": 443}
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]{0,15}")
 _CONNECT_REPLY: Final = re.compile(rb"HTTP/1\.[01] 2\d\d[ \r]")
 
 _Addresses: TypeAlias = Sequence[tuple[int, int, int, str, tuple[Any, ...]]]
@@ -70,7 +75,10 @@ class Origin:
 
 
 def origin_of(url: URL) -> Origin:
-    """Return where a URL leads, through a proxy if the environment names one. Raises ValueError for no HTTP URL."""
+    """Return where a URL leads, through a proxy if the environment names one.
+
+    Raises ValueError for no HTTP URL, and UnusableProxy.
+    """
     host, port = url.raw_host, url.port
     if url.scheme not in _PORTS or not host or not port:
         raise ValueError("not an http or https URL")
@@ -78,14 +86,36 @@ def origin_of(url: URL) -> Origin:
 
 
 def proxy_for(scheme: str, host: str) -> Proxy | None:
-    """Read HTTPS_PROXY, HTTP_PROXY and NO_PROXY for a host. Nothing on the loopback goes through a proxy."""
-    named = getproxies().get(scheme)
+    """Read HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY for a host. Nothing on the loopback goes through a proxy.
+
+    Raises UnusableProxy; going around a proxy that cannot be used is not for us to decide.
+    """
+    proxies = getproxies()
+    key = scheme if proxies.get(scheme) else "all"
+    named = proxies.get(key)
     if not named or _is_loopback(host) or proxy_bypass(host):
         return None
-    url = URL(named if "://" in named else f"http://{named}")
-    if url.scheme not in _PORTS or not url.raw_host or not url.port:
-        raise ValueError(f"the proxy for {scheme} is not an http or https URL")
-    return Proxy(url.scheme, url.raw_host, url.port, basic_credentials(url))
+    found = "a malformed URL"
+    try:
+        url = URL(named if "://" in named else f"http://{named}")
+        if url.scheme in _PORTS and url.raw_host and url.port:
+            return Proxy(url.scheme, url.raw_host, url.port, basic_credentials(url))
+        if url.scheme not in _PORTS and _SCHEME.fullmatch(url.scheme):
+            found = f"{url.scheme}://"
+    except ValueError:
+        pass
+    _complain(key, found)
+    raise UnusableProxy(f"the proxy for {scheme} is no http or https URL")
+
+
+@cache
+def _complain(key: str, found: str) -> None:
+    """Say once which variable names a proxy that cannot be used. Its value may hold a password."""
+    names = (f"{key}_proxy", f"{key}_proxy".upper())
+    variable = next((name for name in names if os.environ.get(name)), "the system's settings")
+    log.warning(
+        "proxy cannot be used", extra={"variable": variable, "found": found, "supported": ["http://", "https://"]}
+    )
 
 
 def basic_credentials(url: URL) -> str | None:

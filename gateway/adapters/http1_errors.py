@@ -2,7 +2,8 @@
 
 Http1Error
 ├── ConnectError       no connection: DNS, refused, TLS, a proxy's no
-│   └── ConnectTimeout it did not stand in time
+│   ├── ConnectTimeout it did not stand in time
+│   └── UnusableProxy  the environment names a proxy that is none we can use
 ├── Disconnected       the connection broke before the response's headers were whole
 ├── ProtocolError      what came is not HTTP/1.1, or could be read in two ways
 ├── ReadError          the body broke off, or its content coding is broken
@@ -24,6 +25,10 @@ class ConnectError(Http1Error):
 
 class ConnectTimeout(ConnectError):
     """The connection did not stand in time, TLS and a proxy's tunnel included."""
+
+
+class UnusableProxy(ConnectError):
+    """The environment names a proxy of a sort that there is no support for, or a malformed one."""
 
 
 class Disconnected(Http1Error):

@@ -94,9 +94,9 @@ class RelayAdapter:
 
     async def _open(self, call: Call, *, stream: bool) -> http1.Response:
         """Send the request; return the response, its body unread, when its status is good."""
-        head = self._head(call, stream=stream)
         body = _request_body(call, stream=stream)
         try:
+            head = self._head(call, stream=stream)
             response = await self._client().request(
                 head.origin, head.with_headers(call.headers), body, connect_s=call.limits.connect_s
             )

@@ -24,9 +24,11 @@ from gateway.adapters.http1 import (
     Origin,
     Proxy,
     ReadError,
+    UnusableProxy,
     origin_of,
     request_head,
 )
+from gateway.adapters.http1_connect import _complain
 from gateway.adapters.http1_connection import MAX_WAITING_BYTES, Connection
 from tests.raw_http import OK, Handler, Peer, answering, closing, serving, until, whole
 
@@ -462,6 +464,13 @@ async def test_a_silent_proxy_takes_too_long(client: Http1Client) -> None:
         ({"https_proxy": "http://p.test:1", "no_proxy": "b.test,.a.test"}, "https://x.a.test/", None),
         ({"https_proxy": "http://p.test:1", "NO_PROXY": "*"}, "https://a.test/", None),
         ({"https_proxy": "http://p.test:1", "no_proxy": "b.test"}, "https://a.test/", Proxy("http", "p.test", 1, None)),
+        ({"ALL_PROXY": "http://p.test:1"}, "http://a.test/", Proxy("http", "p.test", 1, None)),
+        (
+            {"all_proxy": "socks5://s.test:1", "http_proxy": "http://p.test:1"},
+            "http://a.test/",
+            Proxy("http", "p.test", 1, None),
+        ),
+        ({"all_proxy": "socks5://s.test:1"}, "http://localhost:5/", None),
         ({"http_proxy": "http://p.test:1"}, "http://localhost:5/", None),
         ({"http_proxy": "http://p.test:1"}, "http://LOCALHOST./", None),
         ({"http_proxy": "http://p.test:1"}, "http://127.9.9.9/", None),
@@ -479,12 +488,39 @@ def test_the_environment_names_the_proxy(
     assert origin_of(URL(url)).proxy == proxy
 
 
-def test_a_proxy_of_another_sort_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("https_proxy", "socks5://me:secret@p.test:1080")
-    monkeypatch.delenv("no_proxy", raising=False)
-    with pytest.raises(ValueError, match="the proxy for https") as caught:
-        origin_of(URL("https://a.test/"))
-    assert "secret" not in str(caught.value)
+@pytest.mark.parametrize(
+    ("variable", "value", "found"),
+    [
+        ("https_proxy", "socks5://me:secret@p.test:1080", "socks5://"),
+        ("HTTPS_PROXY", "socks5h://me:secret@p.test", "socks5h://"),
+        ("ALL_PROXY", "socks4://p.test:1080", "socks4://"),
+        ("all_proxy", "ftp://me:secret@p.test", "ftp://"),
+        ("https_proxy", "http://me:secret@[bad", "a malformed URL"),
+        ("https_proxy", "http://me:secret@p.test:99999", "a malformed URL"),
+        ("https_proxy", "http://me:secret@:1", "a malformed URL"),
+        ("https_proxy", "http://", "a malformed URL"),
+        ("https_proxy", "me:secret@p.test:none", "a malformed URL"),
+        ("https_proxy", "sec ret://p.test", "a malformed URL"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_refused_and_named_once(
+    variable: str, value: str, found: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("https_proxy", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv(variable, value)
+    _complain.cache_clear()
+    for _ in range(2):
+        with pytest.raises(UnusableProxy, match="the proxy for https") as caught:
+            origin_of(URL("https://a.test/"))
+        assert "sec" not in str(caught.value)
+    (line,) = caplog.records
+    assert (line.getMessage(), line.levelname) == ("proxy cannot be used", "WARNING")
+    fields = vars(line)
+    assert (fields["variable"], fields["found"]) == (variable, found)
+    assert fields["supported"] == ["http://", "https://"]
+    assert "secret" not in str(fields)
 
 
 def test_credentials_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,6 +169,15 @@ async def test_the_environment_s_proxy_is_used(
     assert relay._route("http://bypassed.test/v1").proxy is None
 
 
+async def test_a_proxy_that_cannot_be_used_is_a_connection_failure(
+    adapter: RelayAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "socks5://me:pass@127.0.0.1:1")
+    for _ in range(2):
+        failure = await failure_of(adapter, a_call("http://behind-socks.test/v1"))
+        assert (failure.kind, failure.status) == (Kind.CONNECTION, None)
+
+
 async def test_tls_goes_through_a_proxy_s_tunnel(
     adapter: RelayAdapter, upstream: ScriptedOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
