@@ -44,7 +44,7 @@ _OTHER_CREDENTIALS: Final = frozenset({"sagemaker_chat", "sagemaker_nova", "vert
 """Kinds that only LiteLLM knows and that are reached without a key, as their well-known relatives are."""
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 _A_KEY: Final = "a key is one word of visible ASCII characters"
 _FRAMING: Final = frozenset(
     {
@@ -133,7 +133,7 @@ class Upstreams:
                 )
                 self._report(place, "unknown-kind", message, at_key=True)
             return None
-        headers = self._headers(spec)
+        headers = self._headers(spec, known)
         faults = [
             *self._adapter_faults(spec, kind, known),
             *self._address_faults(spec, kind, known),
@@ -261,7 +261,7 @@ class Upstreams:
         """Return the first of the vendor's variables that holds a key."""
         return next((name for name in known.key_variables if self._environ.get(name, "").strip()), None)
 
-    def _headers(self, spec: ProviderSpec) -> Mapping[str, str] | None:
+    def _headers(self, spec: ProviderSpec, known: WellKnown) -> Mapping[str, str] | None:
         """Return the entry's headers with lower-case names; None when one of them is a problem."""
         headers: dict[str, str] = {}
         good = True
@@ -269,6 +269,10 @@ class Upstreams:
         for name, value in spec.headers.items():
             lower = name.lower()
             message = bad_header(lower, value, has_key=has_key)
+            if message is None and not value.isascii() and self._adapter(spec, known) == "litellm":
+                message = (
+                    f"the value of {lower!r} is not ASCII, and to this provider, behind LiteLLM, nothing else goes"
+                )
             if message is None and lower in headers:
                 message = f"{name!r} is there twice; case does not tell headers apart"
             if message is not None:
@@ -350,6 +354,8 @@ def bad_header(lower: str, value: str, *, has_key: bool) -> str | None:
         return f"{lower!r} is set by whoever sends the request, not by the file"
     if lower == "authorization" and has_key:
         return "the entry has a key as well, which goes into this very header; keep one of the two"
+    if any(character > "\xff" for character in value):
+        return f"the value of {lower!r} holds characters beyond Latin-1, which no header can carry"
     if not _HEADER_VALUE.fullmatch(value) or value != value.strip():
         return f"the value of {lower!r} holds line breaks, control characters or spaces around it"
     return None

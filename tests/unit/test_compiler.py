@@ -411,6 +411,17 @@ models: {fast: a/x}
     assert "hunter2" not in "".join(f"{each} {each.excerpt}" for each in found)
 
 
+@pytest.mark.parametrize("value", ["a\nb", "a\r\nx-evil: b", "a\0b", "a\x1b[31m", "a\x7f", "a\x85b", " a", "a\n"])
+def test_what_a_variable_brings_into_a_header_is_judged_where_the_variable_stands(value: str) -> None:
+    text = """version: 1
+providers:
+  a: {kind: openai, base_url: "https://example.com", headers: {"x-team": "${TEAM}"}}
+models: {fast: a/x}
+"""
+    (found,) = Compiler(environ={"TEAM": value}).compile(text.encode(), source="routes.yaml").problems
+    assert (found.code, found.line, found.path) == ("bad-header", 3, "providers.a.headers.x-team")
+
+
 def test_a_compiler_can_be_used_again_after_a_bad_text() -> None:
     compiler = Compiler(environ={})
     good, bad = b"version: 1\nmodels: {fast: openai/x}\n", b"version: 1\nmodels: {fast: gpt}\n"
