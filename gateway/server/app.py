@@ -16,10 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.http_parser import RawRequestMessage
 
 from gateway.adapters.litellm import LiteLLMAdapter
@@ -160,13 +161,7 @@ class _Runner(web.BaseRunner):
 
     async def _make_server(self) -> web.Server:
         await self._running.enter_async_context(self._jobs())
-        return web.Server(
-            self._front.handle,
-            request_factory=self._make_request,
-            handler_cancellation=True,
-            access_log=None,
-            keepalive_timeout=KEEPALIVE_S,
-        )
+        return _Server(self._front, request_factory=self._make_request)
 
     async def _cleanup_server(self) -> None:
         await self._running.aclose()
@@ -181,6 +176,40 @@ class _Runner(web.BaseRunner):
     ) -> web.BaseRequest:
         loop = asyncio.get_running_loop()
         return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=self._max_body_bytes)
+
+
+class _Server(web.Server):
+    """aiohttp's server, with connections of our own."""
+
+    def __init__(self, front: Front, *, request_factory: Callable[..., web.BaseRequest]) -> None:
+        super().__init__(front.handle, request_factory=request_factory, handler_cancellation=True)
+        self._front = front
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, self._front)
+
+
+class _Connection(web.RequestHandler):
+    """One client's connection. What is no HTTP is answered as everything else is."""
+
+    __slots__ = ("_front",)
+
+    def __init__(self, server: web.Server, front: Front) -> None:
+        loop = asyncio.get_running_loop()
+        no_log: Any = None  # as web.Server passes it on when asked for none
+        super().__init__(server, loop=loop, access_log=no_log, keepalive_timeout=KEEPALIVE_S)
+        self._front = front
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if isinstance(exc, BadHttpMessage):
+            return self._front.refuse_malformed(request, exc)
+        return super().handle_error(request, status, exc, message)
 
 
 class Jobs:

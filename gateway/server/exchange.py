@@ -12,6 +12,7 @@ from typing import Final
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 from gateway.errors import BadRequest, GatewayError, UpstreamRefused
 from gateway.server.guards import Guards, is_preflight
@@ -199,6 +200,19 @@ class Front:
             return response
         finally:
             self._tell(exchange, status)
+
+    def refuse_malformed(self, request: web.BaseRequest, error: BadHttpMessage) -> web.Response:
+        """Answer, log and count what could not be read as a request; `request` is a stand-in. The connection ends.
+
+        What came is not repeated: it may hold a key.
+        """
+        exchange = Exchange(request, "other")
+        exchange.report.generation = self._tables.current.generation
+        what = "a line or a header of it is too long" if isinstance(error, LineTooLong) else "it is malformed"
+        response = exchange.refuse(400, "malformed_request", f"this is no HTTP request that can be read: {what}")
+        response.force_close()
+        self._tell(exchange, response.status)
+        return response
 
     def _find(self, path: str) -> Endpoint | None:
         found = self._paths.get(path)

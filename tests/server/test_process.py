@@ -124,6 +124,21 @@ async def test_it_serves_until_sigterm_and_never_loads_litellm_for_relayed_and_m
     assert upstream.calls == ["a", "a"]
 
 
+async def test_what_is_no_http_has_one_log_line_without_what_came(config: Path) -> None:
+    async with running(config) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nsk-secret\r\n\r\n")
+        received = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        assert await server.end() == 0
+    [line] = [line for line in server.log if line["event"] == "request"]
+    assert line["request_id"].encode() in received
+    assert (line["status"], line["error"], line["operation"]) == (400, "malformed_request", "other")
+    assert "sk-secret" not in server.err
+    assert not [line for line in server.log if line["level"] in ("warning", "error")]
+
+
 async def test_the_log_is_json_with_one_line_per_request_and_no_prompt(config: Path) -> None:
     async with running(config) as server:
         async with server.chat("fast", messages=[{"role": "user", "content": "my-prompt"}]) as response:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import orjson
 import pytest
 
 from tests.scripted_openai import ScriptedOpenAI
@@ -146,3 +148,55 @@ async def test_a_page_of_metrics_can_be_had_as_openmetrics(gateway: RunningGatew
     answer = await gateway.get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
     assert answer.body.endswith(b"# EOF\n")
+
+
+MALFORMED = {
+    "no http": (b"hello\r\n\r\n", "malformed"),
+    "tls": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "malformed"),
+    "a bad version": (b"GET / HTTP/9\r\n\r\n", "malformed"),
+    "a header without a colon": (b"GET / HTTP/1.1\r\nHost: x\r\nsk-secret\r\n\r\n", "malformed"),
+    "two lengths": (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        "malformed",
+    ),
+    "a length and chunks": (
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "malformed",
+    ),
+    "a long header": (b"GET / HTTP/1.1\r\nHost: x\r\nx-key: sk-secret" + b"k" * 20_000 + b"\r\n\r\n", "too long"),
+    "a long line": (b"GET /" + b"k" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", "too long"),
+}
+
+
+@pytest.mark.parametrize(("sent", "why"), MALFORMED.values(), ids=MALFORMED)
+async def test_what_is_no_http_gets_the_envelope_and_an_id_and_is_counted(
+    gateway: RunningGateway, sent: bytes, why: str
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(sent)
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    assert head.split(b" ")[1] == b"400"
+    fields = dict(line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:])
+    error = orjson.loads(body)["error"]
+    assert (error["type"], error["code"], fields["content-type"]) == (
+        "invalid_request_error",
+        "malformed_request",
+        "application/json",
+    )
+    assert why in error["message"]
+    assert b"sk-secret" not in body
+    assert fields["x-request-id"].startswith("req_")
+    assert await gateway.metric('gateway_requests_total{alias="",operation="other",status="400"}') == 1
+
+
+async def test_after_a_good_request_what_is_no_http_ends_the_connection(gateway: RunningGateway) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200")
+    writer.write(b"nonsense\r\n\r\n")
+    received = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert b'"code":"malformed_request"' in received
