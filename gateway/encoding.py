@@ -1,26 +1,36 @@
 """JSON in and out: orjson, and the standard library for the little that is legal or common and orjson refuses.
 
 That is half a surrogate pair (JavaScript writes it for a cut emoji), NaN as some Python servers answer it, and nesting
-beyond orjson's limits.
+beyond orjson's limits; and integers beyond 64 bits, which orjson makes doubles of.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import Final
 
 import orjson
 
 from gateway.types import Json
 
+_LARGE_BYTES: Final = 64 * 1024
+"""Data above this is mostly long texts, so that its values are looked at sooner than its bytes."""
+_DIGITS: Final = bytes(ord("0") if chr(byte) in "0123456789" else ord(" ") for byte in range(256))
+_SHORTEST: Final = 19
+"""Digits of the least integer that does not fit 64 bits."""
+_BEYOND: Final = 2.0**63
 
-def decode_json(data: bytes, *, finite: bool = False) -> Json:
+
+def decode_json(data: bytes, *, finite: bool = False, exact: bool = False) -> Json:
     """Return the value that `data` holds. Raises ValueError for what is no JSON.
 
-    With `finite` that includes NaN and numbers beyond a double, which would go out as null.
+    With `finite` that includes NaN and numbers beyond a double, which would go out as null. With `exact` an integer of
+    any size is one: for what is encoded again.
     """
     try:
-        return orjson.loads(data)
+        value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         try:
             value = json.loads(data)
@@ -28,7 +38,31 @@ def decode_json(data: bytes, *, finite: bool = False) -> Json:
                 json.dumps(value, allow_nan=False)
         except (ValueError, RecursionError):
             raise error from None
-        return value
+    else:
+        if exact and (len(data) > _LARGE_BYTES or _has_many_digits(data)) and _has_great_number(value):
+            with suppress(ValueError, RecursionError):
+                return json.loads(data)
+    return value
+
+
+def _has_many_digits(data: bytes) -> bool:
+    """Tell whether enough digits follow each other, be it in a text. Ever closer looks: most data has no such place."""
+    return all(b"0" * (_SHORTEST // step) in data[::step].translate(_DIGITS) for step in (18, 6, 1))
+
+
+def _has_great_number(value: Json) -> bool:
+    """Tell whether a double in `value` is as large as an integer beyond 64 bits, which it may have been."""
+    left: list[Json] = [[value]]
+    while left:
+        part = left.pop()
+        for item in part.values() if type(part) is dict else part:
+            kind = type(item)
+            if kind is float:
+                if abs(item) >= _BEYOND:
+                    return True
+            elif kind is dict or kind is list:
+                left.append(item)
+    return False
 
 
 def encode_json(value: Json) -> bytes:

@@ -10,7 +10,9 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
+from gateway import sse
 from gateway.alarm import until
+from gateway.encoding import decode_json
 from gateway.engine import Engine, Request
 from gateway.errors import BadRequest, GatewayError, HookFailed, UnknownModel
 from gateway.messages import normalise
@@ -67,7 +69,8 @@ class Provider:
         reply = await self._engine.complete(request)
         if request.route.post:
             deadline_s = request.started_s + request.route.deadline_s
-            reply.data = await _run_hooks(request.route.post, _copy(reply.data), deadline_s=deadline_s)
+            data = _own(reply.data, reply.raw)
+            reply.data = await _run_hooks(request.route.post, data, deadline_s=deadline_s)
             reply.raw = None
         return reply
 
@@ -225,10 +228,17 @@ class _HookedChunks:
         if chunk.data is None:
             return chunk
         deadline_s = asyncio.get_running_loop().time() + self._route.deadline_s
-        return Chunk(await _run_hooks(self._route.post, _copy(chunk.data), deadline_s=deadline_s))
+        data = _own(chunk.data, None if chunk.raw is None else sse.event_data(chunk.raw))
+        return Chunk(await _run_hooks(self._route.post, data, deadline_s=deadline_s))
 
     async def aclose(self) -> None:
         await self._source.aclose()
+
+
+def _own(data: JsonObject, raw: bytes | None) -> JsonObject:
+    """Return an answer that hooks may change: from the bytes it came in, if there are any, so no number is rounded."""
+    own: JsonObject = _copy(data) if raw is None else decode_json(raw, exact=True)
+    return own
 
 
 async def _run_pre_hooks(route: Route, params: JsonObject, name: str, *, deadline_s: float) -> JsonObject:

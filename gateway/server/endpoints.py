@@ -217,7 +217,7 @@ async def _read_object(request: web.BaseRequest, within_s: float) -> JsonObject:
     if not data:
         raise BadRequest("the body is empty; it must be a JSON object")
     try:
-        body = decode_json(data, finite=True)
+        body = decode_json(data, finite=True, exact=True)
     except orjson.JSONDecodeError as exc:
         raise BadRequest(f"the body is not JSON: {exc.msg} at line {exc.lineno}, column {exc.colno}") from None
     if not isinstance(body, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import aiohttp
@@ -9,7 +10,7 @@ import orjson
 import pytest
 
 from tests.scripted_openai import ScriptedOpenAI
-from tests.server.conftest import HELLO, RunningGateway, Start
+from tests.server.conftest import HELLO, ROUTES, RunningGateway, Start
 
 
 async def test_an_answer_is_relayed_with_who_answered_in_the_headers(
@@ -154,6 +155,26 @@ async def test_a_bad_body_is_a_400_that_says_where(gateway: RunningGateway, body
     assert answer.status == 400
     assert (answer.error["type"], answer.error["param"]) == ("invalid_request_error", param)
     assert answer.headers["x-request-id"]
+
+
+async def test_an_integer_of_any_size_reaches_the_upstream(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:
+    assert (await gateway.chat("fast", seed=2**64 + 1, metadata={"n": [-(2**63) - 1]})).status == 200
+    assert upstream.requests[0].body["seed"] == 2**64 + 1
+    assert upstream.requests[0].body["metadata"] == {"n": [-(2**63) - 1]}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_integer_of_any_size_comes_back_through_hooks(
+    start: Start, upstream: ScriptedOpenAI, stream: bool
+) -> None:
+    routes = ROUTES.replace("fast: up/a", "fast: {chain: [up/a], hooks: {post: [HOOKS.same]}}")
+    gateway = await start(routes, hooks="def same(answer):\n    return answer\n")
+    choice = {"index": 0, "finish_reason": "stop", ("delta" if stream else "message"): {"content": "hi"}}
+    answered = json.dumps({"choices": [choice], "n": 2**64 + 1})
+    body = f"data: {answered}\n\ndata: [DONE]\n\n" if stream else answered
+    upstream.script("a", body=body, content_type="text/event-stream" if stream else "application/json")
+    answer = await gateway.chat("fast", stream=stream)
+    assert b'"n":18446744073709551617' in answer.body
 
 
 async def test_of_a_key_that_stands_twice_the_last_one_counts(

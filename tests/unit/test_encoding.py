@@ -6,6 +6,7 @@ import json
 from types import MappingProxyType
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +39,45 @@ def test_nan_is_read_and_written_as_null() -> None:
 def test_numbers_that_would_go_out_as_null_are_refused_on_demand(number: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         decode_json(number, finite=True)
+
+
+GREAT = (2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**30, -(10**300), 10**400)
+AROUND = {
+    "alone": "{}",
+    "in an object": '{{"seed":{},"a":"b"}}',
+    "in a list": "[1.5,{}]",
+    "deep within": '{{"a":[{{"b":[0, {} ]}}]}}',
+    "among other digits": '{{"a":"12345678901234567890","b":0.12345678901234567890,"c":{}}}',
+    "after a long text": '{{"t":"' + "x" * 70_000 + '","n":{}}}',
+}
+
+
+@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
+@pytest.mark.parametrize("number", GREAT)
+def test_an_integer_of_any_size_goes_in_and_out_where_that_is_wanted(number: int, around: str) -> None:
+    data = around.format(number).encode()
+    value = decode_json(data, finite=True, exact=True)
+    assert value == json.loads(data)
+    assert str(number) in encode_json(value).decode()
+
+
+@given(st.integers(-(2**80), 2**80), st.integers(0, 40), st.text(alphabet="0123456789 .,x"))
+def test_where_an_integer_stands_makes_no_difference(number: int, before: int, text: str) -> None:
+    data = json.dumps({"t": text, "p" * before: [text, number]}).encode()
+    assert decode_json(data, exact=True) == json.loads(data)
+
+
+@pytest.mark.parametrize("data", [b"1e30", b'{"a":"12345678901234567890"}', b"[0.12345678901234567890, 1e300]"])
+def test_what_looks_like_a_great_integer_is_what_it_was(data: bytes) -> None:
+    assert decode_json(data, exact=True) == orjson.loads(data)
+
+
+def test_great_integers_below_more_nesting_than_python_takes_are_doubles() -> None:
+    data = b"[" * 1000 + b"18446744073709551616" + b"]" * 1000
+    value = decode_json(data, exact=True)
+    while isinstance(value, list):
+        (value,) = value
+    assert value == 2.0**64
 
 
 def test_deep_nesting_within_reason_goes_out() -> None:
