@@ -44,7 +44,8 @@ _ACCOUNT_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """What OpenAI's SDK, which LiteLLM uses for many providers, takes from these variables; and how it writes the names."""
 
-_PASSED_BACK: Final = re.compile(r"retry-after(-ms)?|x-ratelimit-.+|openai-.+")
+_RETRY_AFTER: Final = frozenset({"retry-after", "retry-after-ms"})
+_PASSED_BACK: Final = ("x-ratelimit-", "openai-")
 _UNFIT_MODEL: Final = re.compile(r"\.\.|[?#\\\s\x00-\x1f\x7f]")
 
 
@@ -174,7 +175,7 @@ def passed_back(headers: Any) -> dict[str, str]:
     kept: dict[str, str] = {}
     for name, value in headers.items() if isinstance(headers, Mapping) else ():
         plain = str(name).lower().removeprefix("llm_provider-")
-        if _PASSED_BACK.fullmatch(plain) and value is not None:
+        if (plain.startswith(_PASSED_BACK) or plain in _RETRY_AFTER) and value is not None:
             kept[plain] = str(value)
     return kept
 
