@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway import __version__
-from gateway.cli import completion, diff, explain, import_, render, schema, serve, test, validate
+from gateway.cli import completion, diff, explain, fmt, import_, render, schema, serve, test, validate
 from gateway.errors import UsageError
 
 USAGE: Final = 2
@@ -30,6 +30,7 @@ examples:
   gateway test                           play ./routes.test.yaml in virtual time
   gateway diff origin/main               what a change changes, and for whom
   gateway import litellm config.yaml     write a LiteLLM proxy's config anew as a routes.yaml
+  gateway fmt --check                    is ./routes.yaml in its normal form?
   source <(gateway completion bash)      let TAB complete all of this
 
 The config file is the argument, else --config, else GATEWAY_CONFIG, else ./routes.yaml.
@@ -76,6 +77,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gateway {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, validate, explain, test, diff, schema, import_, completion):
+    for command in (serve, validate, explain, test, diff, fmt, schema, import_, completion):
         command.add(commands)
     return parser

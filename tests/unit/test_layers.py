@@ -92,7 +92,8 @@ ROOTS: Final = {
     "embed": "adapters.litellm adapters.mock adapters.relay compiler provider reload state table",
     "server.app": "adapters.litellm adapters.mock adapters.relay compiler provider reload server.admin"
     " server.endpoints server.exchange server.guards server.pauses state table",
-    "cli": "cli.completion cli.diff cli.explain cli.import_ cli.render cli.schema cli.serve cli.test cli.validate",
+    "cli": "cli.completion cli.diff cli.explain cli.fmt cli.import_ cli.render cli.schema cli.serve cli.test"
+    " cli.validate",
     "cli.cases": "cli.scripted config shapes source yamltree",
     "cli.checking": "cli.linting compiler hooks",
     "cli.checkxml": "cli.checking cli.junit cli.pages cli.render",
@@ -110,9 +111,12 @@ ROOTS: Final = {
     "cli.explanation": "adapters.mock cli.explaintext cli.render cli.scripted cli.settings cli.simulate cli.virtual"
     " compiler explaining fates findings forecast source table",
     "cli.explaintext": "cli.durations cli.render cli.scripted cli.simulate explaining forecast table",
+    "cli.fmt": "cli.formatting cli.render cli.settings",
+    "cli.formatting": "cli.layout cli.shortening cli.yamltext config shapes source",
     "cli.github": "cli.checking cli.pages cli.render",
     "cli.inputs": "",
     "cli.junit": "cli.render",
+    "cli.layout": "cli.yamltext",
     "cli.linting": "compiler forecast lint lint.modeldata lint.silences table",
     "cli.outcomes": "cli.cases cli.playing cli.simulate table yamltree",
     "cli.pages": "cli.render codes findings",
@@ -124,6 +128,7 @@ ROOTS: Final = {
     "cli.serve": "cli.render cli.settings server.app table wellknown",
     "cli.scripted": "adapters.mock fates",
     "cli.settings": "",
+    "cli.shortening": "cli.yamltext shapes yamltree",
     "cli.simulate": "cli.scripted engine provider state table",
     "cli.test": "cli.testing",
     "cli.testing": "cli.cases cli.coverage cli.playing cli.render cli.settings cli.testreport cli.testxml"
@@ -133,6 +138,7 @@ ROOTS: Final = {
     "cli.validate": "cli.github cli.checking cli.checkxml cli.inputs cli.linting cli.pages cli.render cli.sarif"
     " cli.settings",
     "cli.virtual": "",
+    "cli.yamltext": "yamltree",
 }
 
 IMPORTING: Final = {

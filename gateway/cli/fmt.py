@@ -1,0 +1,162 @@
+"""`gateway fmt`: config files in their normal form, comments and meaning untouched."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from gateway.cli.render import Painter, as_text, complain, printable, report, tally
+from gateway.cli.settings import config_path
+from gateway.errors import UsageError
+
+STDIN: Final = "-"
+
+_TEXT = """\
+Put config files in their normal form:
+  - what a short form says as well is written in it: {chain: [a/b]} becomes a/b, {target: a/b} and {path: p} become
+    a/b and p, where no comment is in the way
+  - the keys of aliases, steps, providers and hooks come in the documented order; yours stays at the top of the file
+  - two columns of indentation, no blanks at the ends of lines, at most one empty line, no quotes around plain names
+Comments stay, with their columns; so do anchors, ${NAME}s, block texts, long lines and the file's line breaks.
+Of test files only the layout is put right. Nothing is written when the meaning would change.
+"""
+
+_EPILOG = """\
+examples:
+  gateway fmt                            rewrite ./routes.yaml
+  gateway fmt --check a.yaml b.yaml      only say which would change
+  gateway fmt --diff                     only show what would change
+  gateway fmt - < routes.yaml            standard input to standard output, for editors
+
+exit codes:
+  0  every file is in its normal form now; with --diff alone, whatever it shows
+  1  a file has problems and stays as it is; with --check, a file would change
+  2  wrong usage, or a file cannot be read or written
+"""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "fmt",
+        help="put config files in their normal form, comments untouched",
+        description=_TEXT,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("files", metavar="FILE", nargs="*", help="config or test files; - is standard input")
+    parser.add_argument("--config", metavar="FILE", help="the config file when none is named [GATEWAY_CONFIG]")
+    parser.add_argument("--check", action="store_true", help="change nothing; name the files that would change")
+    parser.add_argument("--diff", action="store_true", help="change nothing; show what would change")
+    parser.set_defaults(run=run, file=None)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Format every file and say what was done."""
+    names: list[str] = args.files or [str(config_path(args, os.environ))]
+    codes = []
+    for name in names:
+        try:
+            codes.append(_one(name, check=args.check, diff=args.diff))
+        except UsageError as exc:
+            complain(str(exc))
+            codes.append(2)
+    return max(codes)
+
+
+def _one(name: str, *, check: bool, diff: bool) -> int:
+    # The schema and what reads the text come with it, and other commands start faster without.
+    from gateway.cli.formatting import FormattingError, format_bytes
+
+    piped = name == STDIN
+    shown = "<stdin>" if piped else name
+    data = _read(name)
+    try:
+        formatted = format_bytes(data, name=shown)
+    except FormattingError as exc:
+        complain(f"{shown} stays as it is: {exc}. This is a fault of gateway fmt, not of the file; please report it")
+        return 1
+    if formatted.problems:
+        if piped:
+            report(formatted.problems)
+            return 1
+        painter = Painter.of(sys.stdout, os.environ)
+        for problem in formatted.problems:
+            print(as_text(problem, painter))
+        print(f"{painter.error(tally(formatted.problems))} in {printable(name)}", flush=True)
+        return 1
+    changes = formatted.data != data
+    if diff and changes:
+        sys.stdout.writelines(_diff(data, formatted.data, shown))
+    if check or diff:
+        if not diff:
+            print(f"{printable(shown)}: {'would be formatted' if changes else 'unchanged'}", flush=True)
+        return 1 if check and changes else 0
+    if piped:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(formatted.data)
+        return 0
+    if changes:
+        _write(Path(name), formatted.data)
+    print(f"{printable(name)}: {'formatted' if changes else 'unchanged'}", flush=True)
+    return 0
+
+
+def _read(name: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
+    except (OSError, ValueError) as exc:
+        hint = "; name a file, or set GATEWAY_CONFIG" if name == "routes.yaml" else ""
+        raise UsageError(f"cannot read {name}: {_reason(exc)}{hint}") from None
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replace a file in one step, through symbolic links, with its mode and owner. Raises UsageError."""
+    temporary: str | None = None
+    try:
+        target = path.resolve(strict=True)
+        before = target.stat()
+        if not stat.S_ISREG(before.st_mode):
+            raise UsageError(f"cannot write {path}: it is no regular file; use - for standard input")
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(PermissionError):
+            os.chown(temporary, before.st_uid, before.st_gid)
+        os.chmod(temporary, stat.S_IMODE(before.st_mode))
+        os.replace(temporary, target)
+        temporary = None
+    except OSError as exc:
+        raise UsageError(f"cannot write {path}: {_reason(exc)}") from None
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                os.unlink(temporary)
+
+
+def _reason(exc: Exception) -> str:
+    return (getattr(exc, "strerror", None) or str(exc)).lower()
+
+
+def _diff(before: bytes, after: bytes, name: str) -> Iterator[str]:
+    """Yield a unified diff; on a terminal in colour, with control characters escaped."""
+    painter = Painter.of(sys.stdout, os.environ)
+    painted = {"-": painter.error, "+": painter.good, "@": painter.place}
+    old, new = (data.decode().splitlines(keepends=True) for data in (before, after))
+    for line in difflib.unified_diff(old, new, fromfile=name, tofile=name):
+        text = line.rstrip("\r\n")
+        ending = line[len(text) :] if line.endswith("\n") else "\n\\ No newline at end of file\n"
+        if sys.stdout.isatty():
+            text = printable(text.replace("\t", "    "))
+        yield painted.get(text[:1], str)(text) + ending
