@@ -6,8 +6,10 @@ import json
 
 import pytest
 
-from gateway.cli import main
+from gateway.cli import build_parser, main
 from gateway.config import schema
+
+COMMANDS = next(action.choices for action in build_parser()._actions if isinstance(action.choices, dict))
 
 
 class TestSchema:
@@ -22,6 +24,14 @@ class TestSchema:
 
 
 class TestCommandLine:
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_each_command_shows_examples_and_exit_codes(self, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        out = capsys.readouterr().out
+        assert "\nexamples:\n" in out
+        assert "\nexit codes:\n  0  " in out
+
     @pytest.mark.parametrize(
         "argv",
         [
