@@ -54,11 +54,20 @@ class _Limit:
         """The block was left, or is being stopped."""
         return self._task is None or self.expired
 
-    def stop(self) -> None:
-        """Cancel the block."""
+    def extend(self, deadline_s: float) -> None:
+        """Give the block time until then. Not for less time than it had."""
+        self._deadline_s = deadline_s
+
+    def ring(self, now_s: float) -> float | None:
+        """Cancel the block when its time has come; return when to ring again where it was given more."""
+        if self.is_over:
+            return None
+        if self._deadline_s > now_s:
+            return self._deadline_s
         self.expired = True
-        if self._task is not None:
-            self._task.cancel()
+        assert self._task is not None, "it is not over"
+        self._task.cancel()
+        return None
 
 
 class _Alarm:
@@ -73,10 +82,9 @@ class _Alarm:
         self._rings_at_s = math.inf
 
     def add(self, deadline_s: float, limit: _Limit) -> None:
-        """Stop `limit` when the time has come."""
-        self._count += 1
+        """Ring for `limit` when the time has come."""
         self._running += 1
-        heappush(self._heap, (deadline_s, self._count, limit))
+        self._push(deadline_s, limit)
         if deadline_s < self._rings_at_s:
             self._set(deadline_s)
 
@@ -87,6 +95,10 @@ class _Alarm:
             self._heap = [entry for entry in self._heap if not entry[2].is_over]
             heapify(self._heap)
 
+    def _push(self, deadline_s: float, limit: _Limit) -> None:
+        self._count += 1
+        heappush(self._heap, (deadline_s, self._count, limit))
+
     def _set(self, at_s: float) -> None:
         if self._handle is not None:
             self._handle.cancel()
@@ -94,15 +106,16 @@ class _Alarm:
         self._handle = self._loop.call_at(at_s, self._ring)
 
     def _ring(self) -> None:
-        """Stop what is due; wait for the next that is not over."""
+        """Ring for what is due; wait for the next that is not over."""
         self._handle = None
         self._rings_at_s = math.inf
         now_s = self._loop.time()
         heap = self._heap
         while heap and (heap[0][2].is_over or heap[0][0] <= now_s):
             limit = heappop(heap)[2]
-            if not limit.is_over:
-                limit.stop()
+            again_s = limit.ring(now_s)
+            if again_s is not None:
+                self._push(again_s, limit)
         if heap:
             self._set(heap[0][0])
 

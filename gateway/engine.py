@@ -29,6 +29,7 @@ from gateway.types import (
     Json,
     Kind,
     Operation,
+    Push,
     Reply,
     Target,
 )
@@ -110,7 +111,7 @@ class Engine:
                 await _close(opened.chunks, step.target)
                 raise
             ticket.answered()
-            return ChunkStream(chunks=stream, headers=opened.headers, take=stream.take)
+            return ChunkStream(chunks=stream, headers=opened.headers, take=stream.take, flow=stream.flow)
 
         stream = await self._run(request, attempt)
         request.report.first_content_s = asyncio.get_running_loop().time() - request.started_s
@@ -220,6 +221,7 @@ class _CommittedStream:
     ) -> None:
         self._source = opened.chunks
         self._take_from_source = opened.take
+        self._flow_from_source = opened.flow
         self._target = target
         self._report = report
         self._ticket = ticket
@@ -270,16 +272,32 @@ class _CommittedStream:
             return held
         if self._ended:
             return []
-        chunks = self._take_from_source()
-        for position, chunk in enumerate(chunks):
-            if chunk.data is not None:
-                try:
-                    self._judge.see(chunk.data)
-                except UpstreamError as error:
-                    self._error = error
-                    return chunks[:position]
-                self._idle_left_s = self._idle_s
-        return chunks
+        return self._sound(self._take_from_source())
+
+    async def flow(self, push: Push) -> None:
+        """Hand on what comes, judged. Raises StreamBroken when nothing came for too long."""
+        if self._held or self._ended or self._error is not None:
+            return
+        loop = asyncio.get_running_loop()
+        active_s = loop.time()
+        limit = until(self._idle_limit_s())
+
+        def judge(chunks: list[Chunk]) -> bool:
+            nonlocal active_s
+            sound = self._sound(chunks)
+            if any(chunk.data is not None for chunk in sound):
+                active_s = loop.time()
+                limit.extend(self._idle_limit_s())
+            return (not sound or push(sound)) and self._error is None
+
+        try:
+            with limit:
+                await self._flow_from_source(judge)
+            self._idle_left_s -= loop.time() - active_s
+        except TimeoutError as error:
+            if not limit.expired:
+                raise
+            raise self._broken(UpstreamError(Kind.TIMEOUT)) from error
 
     async def aclose(self) -> None:
         """Close the upstream. The first call counts."""
@@ -291,6 +309,18 @@ class _CommittedStream:
             await _close(self._source, self._target)
         finally:
             self._ticket.done()
+
+    def _sound(self, chunks: list[Chunk]) -> list[Chunk]:
+        """Judge `chunks`; return them up to a break, which is kept to be told."""
+        for position, chunk in enumerate(chunks):
+            if chunk.data is not None:
+                try:
+                    self._judge.see(chunk.data)
+                except UpstreamError as error:
+                    self._error = error
+                    return chunks[:position]
+                self._idle_left_s = self._idle_s
+        return chunks
 
     async def _pull(self, limit_s: float) -> Chunk | None:
         """Return the next event, judged; None at the end of a whole stream."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -299,6 +299,14 @@ class Chunks(Protocol):
         """Close the stream, whole or not. Safe to call twice, and before the first event."""
 
 
+Push: TypeAlias = Callable[[list[Chunk]], bool]
+"""Takes what has come of a stream, within a callback of the event loop; says whether it takes more."""
+
+
+async def _no_flow(push: Push) -> None:
+    """Everything has to be asked for."""
+
+
 @dataclass(slots=True, kw_only=True)
 class ChunkStream:
     """An upstream's stream, open: its response headers have arrived. Whoever holds it closes `chunks`."""
@@ -311,6 +319,12 @@ class ChunkStream:
 
     What is taken comes no more from `chunks`. Events that carry nothing but text may come as one chunk, whose data is
     empty. Never raises: a break is left for `chunks` to tell.
+    """
+    flow: Callable[[Push], Awaitable[None]] = _no_flow
+    """Hand on what comes, as `take` would return it, the moment it comes and without waking a task for it.
+
+    Returns, at once or after a while, where `chunks` have to be asked again: when `push` said so, or something has come
+    that ends or breaks the stream. Cancelling leaves the stream as it is.
     """
 
 

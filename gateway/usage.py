@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.types import Chunk, Chunks, ChunkStream, Json
+from gateway.types import Chunk, Chunks, ChunkStream, Json, Push
 
 _OPTIONS: Final = "stream_options"
 
@@ -23,13 +23,14 @@ def with_usage_last(stream: ChunkStream) -> ChunkStream:
     A stream without any usage stays as it is.
     """
     chunks = _UsageLast(stream)
-    return ChunkStream(chunks=chunks, headers=stream.headers, take=chunks.take)
+    return ChunkStream(chunks=chunks, headers=stream.headers, take=chunks.take, flow=chunks.flow)
 
 
 class _UsageLast:
     def __init__(self, stream: ChunkStream) -> None:
         self._chunks = stream.chunks
         self._take = stream.take
+        self._flow = stream.flow
         self._newest: Chunk | None = None
         """The last one that had a usage. Held back when it had nothing else."""
 
@@ -47,11 +48,18 @@ class _UsageLast:
 
     def take(self) -> list[Chunk]:
         """Return what is there already."""
-        return [chunk for chunk in self._take() if self._passes(chunk)]
+        return self._passing(self._take())
+
+    async def flow(self, push: Push) -> None:
+        """Hand on what comes."""
+        await self._flow(lambda chunks: push(self._passing(chunks)))
 
     async def aclose(self) -> None:
         """Close the stream."""
         await self._chunks.aclose()
+
+    def _passing(self, chunks: list[Chunk]) -> list[Chunk]:
+        return [chunk for chunk in chunks if self._passes(chunk)]
 
     def _passes(self, chunk: Chunk) -> bool:
         """Note a usage. What carries nothing else is held back."""

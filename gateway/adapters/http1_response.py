@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from gateway.adapters.http1_decoding import Decoder, Undecodable, decoder_for
@@ -37,6 +37,8 @@ class Response:
         "_connection",
         "_decoder",
         "_error",
+        "_fault",
+        "_listener",
         "_parts",
         "_waiter",
         "ended",
@@ -56,6 +58,8 @@ class Response:
         self._connection: Source | None = connection
         self._decoder: Decoder | Undecodable | None = None
         self._error: Http1Error | None = None
+        self._listener: Callable[[bytes], bool] | None = None
+        self._fault: Exception | None = None
         self._parts: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
 
@@ -80,6 +84,25 @@ class Response:
                 return b""
             else:
                 await self._wait()
+
+    async def listen(self, listener: Callable[[bytes], bool]) -> None:
+        """Hand what comes to `listener` within the connection's own callback, for as long as that returns true.
+
+        Returns when it does not, and before the end or a break of the body, which are left to be read; at once where
+        the body has a content coding or something waits to be read. Cancelling leaves the response open. Raises what
+        the listener raised.
+        """
+        if self._decoder is not None or self._parts or self.ended or self._error is not None:
+            return
+        self._listener = listener
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await waiter
+        finally:
+            self._listener = self._waiter = None
+        fault, self._fault = self._fault, None
+        if fault is not None:
+            raise fault
 
     async def read(self, limit: int) -> bytes:
         """Return the whole body. Raises BodyTooLarge, and closes, when it is longer than `limit`."""
@@ -154,12 +177,25 @@ class Response:
         return True
 
     def wake(self) -> None:
-        """Let the reader look again."""
+        """Let the reader look again, or hand what has come to the listener."""
+        if self._listener is not None and not self.ended and self._error is None and self._is_heard(self._listener):
+            return
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
     # Private
+
+    def _is_heard(self, listener: Callable[[bytes], bool]) -> bool:
+        """Return whether the listener goes on."""
+        try:
+            going_on = not self._parts or listener(self._take())
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for, not in the transport's callback
+            self._fault = error
+            going_on = False
+        if not going_on:
+            self._listener = None
+        return going_on
 
     async def _wait(self) -> None:
         waiter = self._waiter = asyncio.get_running_loop().create_future()

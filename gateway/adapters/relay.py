@@ -19,7 +19,7 @@ from gateway.adapters._relay_shape import Shape, shape_of
 from gateway.alarm import until
 from gateway.encoding import decode_json, encode_json
 from gateway.errors import UpstreamError, classify, error_code, error_object, retry_after_s
-from gateway.types import Call, Chunk, ChunkStream, Endpoint, Json, JsonObject, Kind, Operation, Reply, Secret
+from gateway.types import Call, Chunk, ChunkStream, Endpoint, Json, JsonObject, Kind, Operation, Push, Reply, Secret
 
 MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
 """A plain answer that is longer is a `bad_response`."""
@@ -83,7 +83,8 @@ class RelayAdapter:
         if _content_type(response) in _NOT_STREAMS:
             await _refuse_plain(response)
         events = _Events(response, end_grace_s=self._end_grace_s)
-        return ChunkStream(chunks=events, headers=_passed_back(response.headers), take=events.take)
+        headers = _passed_back(response.headers)
+        return ChunkStream(chunks=events, headers=headers, take=events.take, flow=events.flow)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -312,7 +313,7 @@ def _passed_back(headers: Mapping[str, str]) -> dict[str, str]:
 class _Events:
     """The chunks of one response. Closes the connection when left early; gives it back when the stream has ended."""
 
-    __slots__ = ("_end_grace_s", "_events", "_over", "_response", "_shape", "_splitter")
+    __slots__ = ("_end_grace_s", "_error", "_events", "_over", "_response", "_shape", "_splitter")
 
     def __init__(self, response: http1.Response, *, end_grace_s: float) -> None:
         self._response = response
@@ -320,6 +321,7 @@ class _Events:
         self._splitter = sse.Splitter()
         self._events: deque[bytes] = deque()
         self._shape: Shape | None = None
+        self._error: sse.EventTooLarge | None = None
         self._over = False
 
     def __aiter__(self) -> _Events:
@@ -380,6 +382,21 @@ class _Events:
             events.popleft()
         return chunks
 
+    async def flow(self, push: Push) -> None:
+        """Hand on what comes, until `push` has enough, or an event ends or breaks the stream."""
+
+        def hear(data: bytes) -> bool:
+            try:
+                self._events.extend(self._splitter.feed(data))
+            except sse.EventTooLarge as error:
+                self._error = error
+                return False
+            chunks = self.take()
+            return (not chunks or push(chunks)) and not self._events
+
+        if not self._events and not self._over:
+            await self._response.listen(hear)
+
     async def aclose(self) -> None:
         """Close the response, read to its end or not."""
         self._close()
@@ -388,6 +405,8 @@ class _Events:
         """Take in what has come; at the end of the response the last event too, with a blank line if it had none."""
         received = False
         try:
+            if self._error is not None:
+                raise self._error
             data = await self._response.readany()
             if data:
                 self._events.extend(self._splitter.feed(data))

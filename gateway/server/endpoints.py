@@ -142,6 +142,8 @@ class Endpoints:
                 async for chunk in chunks:
                     data, more = _encode(chunk), stream.take()
                     await answer.send(data + b"".join(map(_encode, more)) if more else data)
+                    await stream.flow(lambda chunks: answer.push(b"".join(map(_encode, chunks))))
+                    await answer.catch_up()
         except ClientGone:
             raise
         except asyncio.CancelledError:
@@ -153,7 +155,7 @@ class Endpoints:
                 raise
             await _break_off(answer, exchange, exc if isinstance(exc, GatewayError) else unexpected(exc, exchange))
         else:
-            await answer.send(_DONE)
+            await answer.finish(_DONE)
         return answer
 
 

@@ -26,6 +26,7 @@ EVENTS_TYPE: Final = "text/event-stream"
 
 _HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 _UNSAFE: Final = re.compile(r"[\r\n\0]")
+_END: Final = b"0\r\n\r\n"
 _AT_ONCE_BYTES: Final = 64 * 1024
 """A body up to this size is joined to its head, so that both leave together."""
 _BEHIND_BYTES: Final = 64 * 1024
@@ -88,21 +89,40 @@ class StreamAnswer(_Laid):
         super().__init__(request, f"{_head(request, report, EVENTS_TYPE, more)}{framing}\r\n".encode())
         self._client_s = client_s
         self._is_broken = False
+        self._is_whole = False
         self.begun = False
         """The head is on its way."""
 
     async def send(self, data: bytes) -> None:
         """Write, and wait while the client is behind. Raises ClientGone when it is gone or stays behind."""
+        if not self.push(data):
+            await self.catch_up()
+
+    def push(self, data: bytes) -> bool:
+        """Write; return whether more can be written before anybody looks after the client."""
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            return False
         if not data:
-            return  # an empty chunk would be the end
-        framed = b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data
+            return True  # an empty chunk would be the end
+        if self._is_chunked:
+            data = b"%x\r\n%b\r\n%b" % (len(data), data, _END if self._is_whole else b"")
         if not self.begun:
             self.begun = True
-            framed = self._first + framed
+            data = self._first + data
+        transport.write(data)
+        return transport.get_write_buffer_size() <= _BEHIND_BYTES
+
+    async def finish(self, data: bytes) -> None:
+        """Write the last of the body and mark its end. Raises ClientGone."""
+        self._is_whole = True
+        await self.send(data)
+
+    async def catch_up(self) -> None:
+        """Wait while the client is behind. Raises ClientGone when it is gone or stays behind."""
         transport = self._request.transport
         if transport is None or transport.is_closing():
             raise ClientGone
-        transport.write(framed)
         if transport.get_write_buffer_size() > _BEHIND_BYTES:
             await self._wait()
 
@@ -120,12 +140,6 @@ class StreamAnswer(_Laid):
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         """All but the end is sent already."""
         return request.writer
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Mark the end of the body. Raises ConnectionError when the client is gone."""
-        transport = self._request.transport
-        if self._is_chunked and not self._is_broken and transport is not None and not transport.is_closing():
-            transport.write(b"0\r\n\r\n")
 
     async def _wait(self) -> None:
         try:
