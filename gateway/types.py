@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -320,7 +320,7 @@ class ChunkStream:
     What is taken comes no more from `chunks`. Events that carry nothing but text may come as one chunk, whose data is
     empty. Never raises: a break is left for `chunks` to tell.
     """
-    flow: Callable[[Push], Awaitable[None]] = _no_flow
+    flow: Callable[[Push], Coroutine[Any, Any, None]] = _no_flow
     """Hand on what comes, as `take` would return it, the moment it comes and without waking a task for it.
 
     Returns, at once or after a while, where `chunks` have to be asked again: when `push` said so, or something has come

@@ -115,3 +115,24 @@ def test_each_loop_has_its_own_and_closed_ones_are_forgotten() -> None:
     asyncio.run(wait())
     asyncio.run(wait())
     assert sum(loop.is_closed() for loop in _alarms) <= 1
+
+
+async def test_a_limit_that_is_extended_rings_later() -> None:
+    start_s = now_s()
+
+    async def wait() -> None:
+        with until(start_s + 0.01) as limit:
+            for hundredths in range(2, 5):
+                limit.extend(start_s + hundredths / 100)
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(30)
+
+    with pytest.raises(TimeoutError):
+        await wait()
+    assert now_s() >= start_s + 0.04
+
+
+async def test_a_limit_that_is_over_rings_no_more() -> None:
+    with until(now_s() + 30) as limit:
+        pass
+    assert limit.ring(now_s() + 60) is None
