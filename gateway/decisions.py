@@ -54,6 +54,9 @@ class Try:
     last_resort: bool = False
 
 
+_FIRST: Final = Try(0)
+
+
 @dataclass(frozen=True, slots=True)
 class Wait:
     """Do nothing until this point on the event loop's clock, then ask again."""
@@ -79,7 +82,7 @@ def next_step(
     if now_s >= plan.deadline_s:
         return GiveUp("deadline")
     if not outcomes:
-        return _next_target(plan, outcomes, -1, resting)
+        return _next_target(plan, outcomes, -1, resting) if resting else _FIRST
     last = outcomes[-1]
     step = plan.steps[last.step]
     if len(outcomes) < plan.max_attempts:

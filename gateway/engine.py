@@ -43,9 +43,9 @@ CLOSE_S: Final = 1.0
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Request:
-    """One request, ready to be tried on targets."""
+    """One request, ready to be tried on targets. Nothing changes it."""
 
     operation: Operation
     model: str
