@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Final, assert_never
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from gateway.alarm import until
 from gateway.encoding import decode_json, encode_json
@@ -39,6 +39,13 @@ class BodyTooLarge(BadRequest):
 
     def __init__(self) -> None:
         super().__init__("the body is larger than this gateway takes")
+
+
+class ExpectationFailed(BadRequest):
+    """The client wants something of the server that it does not know."""
+
+    status = 417
+    code = "expectation_failed"
 
 
 class Endpoints:
@@ -208,6 +215,7 @@ async def _read_object(request: web.BaseRequest, within_s: float) -> JsonObject:
         if request.content.is_eof():
             data = await request.read()  # all of it is here
         else:
+            _ask_for_body(request)
             with until(asyncio.get_running_loop().time() + within_s):
                 data = await request.read()
     except web.HTTPRequestEntityTooLarge as exc:
@@ -225,6 +233,17 @@ async def _read_object(request: web.BaseRequest, within_s: float) -> JsonObject:
     if not isinstance(body, dict):
         raise BadRequest("the body must be a JSON object")
     return body
+
+
+def _ask_for_body(request: web.BaseRequest) -> None:
+    """Tell a client that waits for it to send its body (RFC 9110, 10.1.1). Raises ExpectationFailed."""
+    expects = request.headers.get("Expect")
+    if expects is None or request.version < HttpVersion11:
+        return
+    if expects.lower() != "100-continue":
+        raise ExpectationFailed(f"the expectation {expects[:40]!r} is not known; 100-continue is")
+    if request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def _upstream(request: web.BaseRequest, exchange: Exchange) -> dict[str, str]:
