@@ -25,15 +25,16 @@ def judge_reply(operation: Operation, data: JsonObject) -> None:
 
     A chat answer has a choice with a message and a finish reason, even with empty text; an embeddings answer has data.
     """
-    raise_error(data)
+    if "error" in data:
+        raise_error(data)
     if operation == "embeddings":
-        answered = isinstance(data.get("data"), list) and bool(data["data"])
+        if isinstance(data.get("data"), list) and data["data"]:
+            return
     else:
-        answered = any(
-            choice.get("finish_reason") and isinstance(choice.get("message"), dict) for choice in _choices(data)
-        )
-    if not answered:
-        raise UpstreamError(Kind.BAD_RESPONSE, status=200)
+        for choice in _choices(data):
+            if choice.get("finish_reason") and isinstance(choice.get("message"), dict):
+                return
+    raise UpstreamError(Kind.BAD_RESPONSE, status=200)
 
 
 def raise_error(data: JsonObject) -> None:

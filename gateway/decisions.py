@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from gateway.table import Step
 from gateway.types import Kind
@@ -16,8 +16,7 @@ MAX_PATIENCE_S: Final = 10.0
 """The longest Retry-After that is waited for while another target is left to try."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What a call may do."""
 
     steps: tuple[Step, ...]

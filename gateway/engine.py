@@ -9,7 +9,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 from gateway.alarm import until
 from gateway.answers import StreamJudge, judge_reply, usage_of
@@ -41,11 +41,12 @@ CLOSE_S: Final = 1.0
 """How long an upstream's stream may take to close."""
 
 _T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
 
 
 @dataclass(slots=True, kw_only=True)
 class Request:
-    """One request, ready to be tried on targets. Nothing changes it."""
+    """One request, to be tried on targets. Nothing but pre hooks changes it."""
 
     operation: Operation
     model: str
@@ -76,16 +77,7 @@ class Engine:
 
     async def complete(self, request: Request) -> Reply:
         """Return the first plain answer. Raises GatewayError when there is none."""
-
-        async def attempt(adapter: Adapter, step: Step, ticket: Ticket, deadline_s: float) -> Reply:
-            limit_s = min(asyncio.get_running_loop().time() + step.limits.total_s, deadline_s)
-            reply = await _within(limit_s, adapter.complete(_call(request, step), deadline=limit_s))
-            judge_reply(request.operation, reply.data)
-            ticket.answered()
-            ticket.done()
-            return reply
-
-        reply = await self._run(request, attempt)
+        reply = await self._run(request, _complete)
         request.report.usage = usage_of(reply.data)
         return reply
 
@@ -94,40 +86,20 @@ class Engine:
 
         What is returned raises StreamBroken when the stream breaks afterwards, and ends only when it is whole.
         """
-
-        async def attempt(adapter: Adapter, step: Step, ticket: Ticket, deadline_s: float) -> ChunkStream:
-            limits = step.limits
-            started_s = asyncio.get_running_loop().time()
-            end_s = None if limits.stream_total_s is None else started_s + limits.stream_total_s
-            commit_s = deadline_s if end_s is None else min(deadline_s, end_s)
-            first_s = min(commit_s, started_s + limits.first_token_s)
-            opened = await _within(first_s, adapter.stream(_call(request, step), deadline=first_s))
-            if usage_wanted(request.params, step.params):
-                opened = with_usage_last(opened)
-            stream = _CommittedStream(opened, step.target, request.report, ticket, idle_s=limits.idle_s, end_s=end_s)
-            try:
-                await stream.hold(request.route.stream, first_s=first_s, commit_s=commit_s)
-            except BaseException:
-                await _close(opened.chunks, step.target)
-                raise
-            ticket.answered()
-            return ChunkStream(chunks=stream, headers=opened.headers, take=stream.take, flow=stream.flow)
-
-        stream = await self._run(request, attempt)
+        stream = await self._run(request, _stream)
         request.report.first_content_s = asyncio.get_running_loop().time() - request.started_s
         return stream
 
-    async def _run(self, request: Request, attempt: Callable[[Adapter, Step, Ticket, float], Awaitable[_T]]) -> _T:
+    async def _run(self, request: Request, attempt: _Attempt[_T]) -> _T:
         """Obey `next_step` until an attempt succeeds. A successful `attempt` sees to its ticket itself."""
         loop = asyncio.get_running_loop()
         steps = request.route.steps
         plan = Plan(steps, request.started_s + request.route.deadline_s, request.route.max_attempts)
-        targets = [step.target for step in steps]
         outcomes: list[Outcome] = []
         errors: list[UpstreamError] = []
         while True:
             now_s = loop.time()
-            resting = self._state.resting(targets, now_s=now_s)
+            resting = self._state.resting((step.target for step in steps), now_s=now_s)
             decision = next_step(plan, outcomes, now_s=now_s, resting=resting)
             if isinstance(decision, Wait):
                 await asyncio.sleep(decision.until_s - now_s)
@@ -135,11 +107,12 @@ class Engine:
             if isinstance(decision, GiveUp):
                 error = failure(decision, outcomes, errors, request)
                 if isinstance(error, UpstreamRefused):
-                    request.report.target = targets[outcomes[-1].step]
+                    request.report.target = steps[outcomes[-1].step].target
                 raise error from (errors[-1] if errors else None)
-            for passed in range(outcomes[-1].step + 1 if outcomes else 0, decision.step):
-                if passed in resting and not decision.last_resort:
-                    _note(request.report, targets[passed], "cooldown", None, 0.0)
+            if resting and not decision.last_resort:
+                for passed in range(outcomes[-1].step + 1 if outcomes else 0, decision.step):
+                    if passed in resting:
+                        _note(request.report, steps[passed].target, "cooldown", None, 0.0)
             step = steps[decision.step]
             adapter = self._adapters[step.target.endpoint.adapter]
             ticket = self._state.begin(step.target, now_s=now_s, retry=decision.retry)
@@ -147,7 +120,7 @@ class Engine:
             try:
                 await adapter.prepare()
                 now_s = loop.time()
-                result = await attempt(adapter, step, ticket, plan.deadline_s)
+                result = await attempt(request, adapter, step, ticket, now_s, plan.deadline_s)
             except UpstreamError as error:
                 _note(request.report, step.target, error.kind, error.status, loop.time() - now_s)
                 outcomes.append(self.failed(plan, outcomes, decision, ticket, error, now_s=loop.time()))
@@ -204,6 +177,45 @@ class Engine:
         if retries and not ticket.take_retry(now_s=now_s):
             return replace(outcome, may_retry=False)
         return outcome
+
+
+class _Attempt(Protocol[_T_co]):
+    """One attempt, begun at `now_s`. When it succeeds, it sees to its ticket itself."""
+
+    async def __call__(
+        self, request: Request, adapter: Adapter, step: Step, ticket: Ticket, now_s: float, deadline_s: float
+    ) -> _T_co: ...
+
+
+async def _complete(
+    request: Request, adapter: Adapter, step: Step, ticket: Ticket, now_s: float, deadline_s: float
+) -> Reply:
+    limit_s = min(now_s + step.limits.total_s, deadline_s)
+    reply = await _within(limit_s, adapter.complete(_call(request, step), deadline=limit_s))
+    judge_reply(request.operation, reply.data)
+    ticket.answered()
+    ticket.done()
+    return reply
+
+
+async def _stream(
+    request: Request, adapter: Adapter, step: Step, ticket: Ticket, now_s: float, deadline_s: float
+) -> ChunkStream:
+    limits = step.limits
+    end_s = None if limits.stream_total_s is None else now_s + limits.stream_total_s
+    commit_s = deadline_s if end_s is None else min(deadline_s, end_s)
+    first_s = min(commit_s, now_s + limits.first_token_s)
+    opened = await _within(first_s, adapter.stream(_call(request, step), deadline=first_s))
+    if usage_wanted(request.params, step.params):
+        opened = with_usage_last(opened)
+    stream = _CommittedStream(opened, step.target, request.report, ticket, idle_s=limits.idle_s, end_s=end_s)
+    try:
+        await stream.hold(request.route.stream, first_s=first_s, commit_s=commit_s)
+    except BaseException:
+        await _close(opened.chunks, step.target)
+        raise
+    ticket.answered()
+    return ChunkStream(chunks=stream, headers=opened.headers, take=stream.take, flow=stream.flow)
 
 
 class _CommittedStream:

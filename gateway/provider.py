@@ -65,7 +65,9 @@ class Provider:
 
         `headers` go upstream. `report` is filled in as things happen. Raises GatewayError.
         """
-        request = await self._request(operation, params, report, headers)
+        request = self._request(operation, params, report, headers)
+        if request.route.pre:
+            await _run_pre_hooks(request, params)
         reply = await self._engine.complete(request)
         if request.route.post:
             deadline_s = request.started_s + request.route.deadline_s
@@ -81,13 +83,15 @@ class Provider:
 
         Close what is returned; iterating it raises GatewayError when the stream breaks off.
         """
-        request = await self._request("chat", params, report, headers)
+        request = self._request("chat", params, report, headers)
+        if request.route.pre:
+            await _run_pre_hooks(request, params)
         stream = await self._engine.open_stream(request)
         if request.route.post:
             return ChunkStream(chunks=_HookedChunks(stream.chunks, request.route), headers=stream.headers)
         return stream
 
-    async def _request(
+    def _request(
         self, operation: Operation, params: JsonObject, report: CallReport, headers: Mapping[str, str]
     ) -> Request:
         started_s = asyncio.get_running_loop().time()
@@ -100,13 +104,11 @@ class Provider:
         if route is None:
             raise unknown_model(name, table)
         report.alias = route.alias
-        if route.pre:
-            params = await _run_pre_hooks(route, params, name, deadline_s=started_s + route.deadline_s)
         return Request(
             operation=operation,
             model=name,
             route=route,
-            params={key: value for key, value in params.items() if key not in _OWN_FIELDS},
+            params=_targets_params(params),
             headers=headers,
             started_s=started_s,
             report=report,
@@ -241,11 +243,18 @@ def _own(data: JsonObject, raw: bytes | None) -> JsonObject:
     return own
 
 
-async def _run_pre_hooks(route: Route, params: JsonObject, name: str, *, deadline_s: float) -> JsonObject:
-    params = await _run_hooks(route.pre, _copy(params), deadline_s=deadline_s)
-    if params.get("model") != name:
+def _targets_params(params: JsonObject) -> JsonObject:
+    """Return what a target gets of a request's fields."""
+    return {key: value for key, value in params.items() if key not in _OWN_FIELDS}
+
+
+async def _run_pre_hooks(request: Request, params: JsonObject) -> None:
+    """Let the pre hooks change what the targets get; `params` itself is not changed."""
+    route = request.route
+    params = await _run_hooks(route.pre, _copy(params), deadline_s=request.started_s + route.deadline_s)
+    if params.get("model") != request.model:
         raise HookFailed(f"a pre hook of {route.alias!r} changed the model; a hook may change anything but that")
-    return params
+    request.params = _targets_params(params)
 
 
 async def _run_hooks(hooks: tuple[Hook, ...], value: JsonObject, *, deadline_s: float) -> JsonObject:

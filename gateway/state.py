@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -37,10 +37,12 @@ class State:
         An attempt of a target in cooldown is its probe: the outcome decides whether the cooldown ends.
         """
         identity = target.identity
-        health = self._targets.pop(identity, None) or _Health(target.label)
-        self._targets[identity] = health  # last in the dict: the most recently used
-        if len(self._targets) > self._max_targets:
-            self._forget_idle()
+        health = self._targets.get(identity)
+        if health is None or len(self._targets) * 2 > self._max_targets:
+            health = self._targets.pop(identity, None) or _Health(target.label)
+            self._targets[identity] = health  # last in the dict: the most recently used
+            if len(self._targets) > self._max_targets:
+                self._forget_idle()
         health.in_flight += 1
         if not retry:
             health.count_try(now_s)
@@ -49,7 +51,7 @@ class State:
             health.probing = True
         return Ticket(self, health, identity, target.endpoint.cooldown, probe=probe)
 
-    def resting(self, targets: Sequence[Target], *, now_s: float) -> Mapping[int, float]:
+    def resting(self, targets: Iterable[Target], *, now_s: float) -> Mapping[int, float]:
         """Return the positions of those targets that should be left alone now, with when their rest ends."""
         if not self._resting:
             return _NOTHING

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from gateway.adapters.http1_connect import Connector, Origin, Proxy, basic_credentials, origin_of
@@ -76,14 +77,19 @@ def request_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
 
 def header_lines(headers: Mapping[str, str]) -> bytes:
     """Return header fields as they go on the wire. Raises ValueError; never shows a value."""
-    lines = []
+    lines = ""
     for name, value in headers.items():
-        if not _TOKEN.fullmatch(name) or name.lower() in _FRAMING:
+        if not _is_sendable(name):
             raise ValueError(f"not a header field to send: {name!r}")
         if _NOT_IN_VALUES.search(value):
             raise ValueError(f"the value of the header field {name!r} has control characters")
-        lines.append(f"{name}: {value}\r\n")
-    return "".join(lines).encode()
+        lines += f"{name}: {value}\r\n"
+    return lines.encode()
+
+
+@lru_cache(maxsize=256)
+def _is_sendable(name: str) -> bool:
+    return _TOKEN.fullmatch(name) is not None and name.lower() not in _FRAMING
 
 
 class Http1Client:

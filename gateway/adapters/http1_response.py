@@ -106,6 +106,8 @@ class Response:
 
     async def read(self, limit: int) -> bytes:
         """Return the whole body. Raises BodyTooLarge, and closes, when it is longer than `limit`."""
+        if self.ended and self._decoder is None and self.waiting_bytes <= limit:
+            return self._take()  # all of it came with the headers
         parts: list[bytes] = []
         size = 0
         while part := await self.readany():

@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 THREADS: Final = 32
 KEEPALIVE_S: Final = 75.0
 BACKLOG: Final = 1024
+GC_THRESHOLD: Final = 20_000
+"""So many objects more than at the last look make Python look for cycles: a request leaves none behind."""
 FLUSH_S: Final = 0.5
 """Given to answers that are complete but not yet written when the process stops."""
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -339,6 +341,7 @@ async def _serve(gateway: Gateway, options: ServeOptions, on_ready: Callable[[st
                 loop.add_signal_handler(number, stop.set)
             loop.add_signal_handler(signal.SIGHUP, gateway.jobs.ask_reload)
             gc.collect()
+            gc.set_threshold(GC_THRESHOLD)
             gc.freeze()  # what was made at the start stays: collections need not look at it again and again
             on_ready(url, gateway.reloader.current)
             log.info("listening", extra={"url": url, "generation": gateway.reloader.current.generation})

@@ -17,7 +17,7 @@ from gateway.provider import Provider
 from gateway.server.exchange import Draining, Endpoint, Exchange, Lifecycle, unexpected
 from gateway.server.laid import ClientGone, StreamAnswer
 from gateway.telemetry import Metrics, traceparent
-from gateway.types import Chunk, Json, JsonObject, Operation
+from gateway.types import Chunk, Json, JsonObject, Operation, Reply
 
 _STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _DONE: Final = b"data: [DONE]\n\n"
@@ -91,7 +91,9 @@ class Endpoints:
             body = await _read_object(request, self._client_s)
             check_body("chat", body)
             if not body.get("stream"):
-                return await self._plain("chat", body, request, exchange)
+                headers = _upstream(request, exchange)
+                reply = await self._provider.answer("chat", body, report=exchange.report, headers=headers)
+                return _answer(reply, request, exchange)
             exchange.stream = True
             return await self._stream(body, request, exchange)
 
@@ -100,7 +102,9 @@ class Endpoints:
         with self._lifecycle.call():
             body = await _read_object(request, self._client_s)
             check_body("embeddings", body)
-            return await self._plain("embeddings", body, request, exchange)
+            headers = _upstream(request, exchange)
+            reply = await self._provider.answer("embeddings", body, report=exchange.report, headers=headers)
+            return _answer(reply, request, exchange)
 
     async def models(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
         """`GET /v1/models`: every alias but the wildcards."""
@@ -131,13 +135,6 @@ class Endpoints:
         self._before_scrape()
         text, content_type = self._metrics.render(request.headers.get("Accept", ""))
         return web.Response(body=text, headers=exchange.headers(content_type=content_type))
-
-    async def _plain(
-        self, operation: Operation, body: JsonObject, request: web.BaseRequest, exchange: Exchange
-    ) -> web.StreamResponse:
-        headers = _upstream(request, exchange)
-        reply = await self._provider.answer(operation, body, report=exchange.report, headers=headers)
-        return exchange.reply(request, reply.raw if reply.raw is not None else _encoded(reply.data), reply.headers)
 
     async def _stream(self, body: JsonObject, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
         """Pass the chunks on and end with `[DONE]`, or with an error event and a connection that breaks off."""
@@ -209,12 +206,15 @@ def _check_optional(body: JsonObject, name: str, kind: type, words: str) -> None
 
 async def _read_object(request: web.BaseRequest, within_s: float) -> JsonObject:
     """Return the body, a JSON object. Raises BadRequest, and BodyTooLarge beyond the limit."""
-    if (request.content_length or 0) > request.client_max_size:
-        raise BodyTooLarge
+    content = request.content
     try:
-        if request.content.is_eof():
-            data = await request.read()  # all of it is here
+        if content.is_eof():
+            data = content.read_nowait()  # all of it is here
+            if len(data) > request.client_max_size:
+                raise BodyTooLarge
         else:
+            if (request.content_length or 0) > request.client_max_size:
+                raise BodyTooLarge
             _ask_for_body(request)
             with until(asyncio.get_running_loop().time() + within_s):
                 data = await request.read()
@@ -258,6 +258,10 @@ def _upstream(request: web.BaseRequest, exchange: Exchange) -> dict[str, str]:
 def _model(name: str, first_target: str, loaded_at: float) -> JsonObject:
     owner = first_target.partition("/")[0]
     return {"id": name, "object": "model", "created": int(loaded_at), "owned_by": owner}
+
+
+def _answer(reply: Reply, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
+    return exchange.reply(request, reply.raw if reply.raw is not None else _encoded(reply.data), reply.headers)
 
 
 def _encode(chunk: Chunk) -> bytes:

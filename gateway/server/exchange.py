@@ -195,7 +195,20 @@ class Front:
         exchange.report.generation = self._tables.current.generation
         status = CLIENT_GONE  # whatever leaves without a response is a cancellation or a lost connection
         try:
-            response = await self._answer(request, endpoint, exchange)
+            try:
+                response = self._refused(request, endpoint, exchange)
+                if response is None:
+                    assert endpoint is not None, "else it was refused"
+                    response = await endpoint.methods[_method(request)](request, exchange)
+            except GatewayError as exc:
+                response = exchange.failure(exc)
+            except ClientGone:
+                # Raised on, aiohttp would log it as a fault of ours. This is written to a closed connection.
+                response = web.Response(status=CLIENT_GONE)
+            except RecursionError:
+                response = exchange.failure(BadRequest("the body is nested too deeply"))
+            except Exception as exc:  # noqa: BLE001 - whatever it is, the client gets an envelope
+                response = exchange.failure(unexpected(exc, exchange))
             status = exchange.status or response.status
             return response
         finally:
@@ -220,33 +233,22 @@ class Front:
             return found
         return next((at for start, at in self._below.items() if path.startswith(start) and path != start), None)
 
-    async def _answer(
+    def _refused(
         self, request: web.BaseRequest, endpoint: Endpoint | None, exchange: Exchange
-    ) -> web.StreamResponse:
-        try:
-            if "Origin" in request.headers:
-                exchange.cors = self._guards.cors(request)
-                if is_preflight(request):
-                    return web.Response(status=204, headers=exchange.headers(content_type=None))
-            if endpoint is None:
-                return exchange.refuse(404, "not_found", "there is nothing at this path")
-            method = "GET" if request.method == "HEAD" else request.method
-            handler = endpoint.methods.get(method)
-            if handler is None:
-                allowed = sorted({*endpoint.methods, *(("HEAD",) if "GET" in endpoint.methods else ())})
-                message = "this path does not take this method"
-                return exchange.refuse(405, "method_not_allowed", message, {"allow": ",".join(allowed)})
-            exchange.client = self._guards.check(request)
-            return await handler(request, exchange)
-        except GatewayError as exc:
-            return exchange.failure(exc)
-        except ClientGone:
-            # Raised on, aiohttp would log it as a fault of ours. This is written to a closed connection.
-            return web.Response(status=CLIENT_GONE)
-        except RecursionError:
-            return exchange.failure(BadRequest("the body is nested too deeply"))
-        except Exception as exc:  # noqa: BLE001 - whatever it is, the client gets an envelope
-            return exchange.failure(unexpected(exc, exchange))
+    ) -> web.StreamResponse | None:
+        """Return the response to what no endpoint sees, or None. Raises GatewayError, too."""
+        if "Origin" in request.headers:
+            exchange.cors = self._guards.cors(request)
+            if is_preflight(request):
+                return web.Response(status=204, headers=exchange.headers(content_type=None))
+        if endpoint is None:
+            return exchange.refuse(404, "not_found", "there is nothing at this path")
+        if _method(request) not in endpoint.methods:
+            allowed = sorted({*endpoint.methods, *(("HEAD",) if "GET" in endpoint.methods else ())})
+            message = "this path does not take this method"
+            return exchange.refuse(405, "method_not_allowed", message, {"allow": ",".join(allowed)})
+        exchange.client = self._guards.check(request)
+        return None
 
     def _tell(self, exchange: Exchange, status: int) -> None:
         seconds = time.perf_counter() - exchange.started_s
@@ -261,6 +263,10 @@ class Front:
             client=exchange.client,
             error=exchange.error,
         )
+
+
+def _method(request: web.BaseRequest) -> str:
+    return "GET" if request.method == "HEAD" else request.method
 
 
 def unexpected(exc: Exception, exchange: Exchange) -> GatewayError:

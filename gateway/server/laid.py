@@ -68,13 +68,16 @@ class PlainAnswer(_Laid):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         """Send all of it. Raises ConnectionError when the client is gone."""
-        writer = request.writer
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ClientGone
         if len(self._rest) <= _AT_ONCE_BYTES:
-            await writer.write(self._first + self._rest)
+            transport.write(self._first + self._rest)
         else:
-            await writer.write(self._first)
-            await writer.write(self._rest)
-        return writer
+            transport.write(self._first)
+            transport.write(self._rest)
+            await request.writer.drain()
+        return request.writer
 
 
 class StreamAnswer(_Laid):
