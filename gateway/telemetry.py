@@ -8,7 +8,6 @@ import logging
 import random
 import re
 import sys
-import time
 import traceback
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -127,14 +126,25 @@ def configure_logging(level: str, *, stream: TextIO | None = None) -> None:
 
 
 def log_request(
-    report: CallReport, *, operation: str, status: int, ms: float, stream: bool, client: str | None, error: str | None
+    report: CallReport,
+    *,
+    operation: str,
+    status: int,
+    ended_at: float,
+    ms: float,
+    stream: bool,
+    client: str | None,
+    error: str | None,
 ) -> None:
-    """Write the one line of a finished request. Probes that went well are for DEBUG."""
+    """Write the one line of a finished request, soon. Probes that went well are for DEBUG.
+
+    `ended_at` is in seconds since the epoch.
+    """
     level = logging.DEBUG if operation == "probe" and status < 400 else logging.INFO
     if _lines is None or not log.isEnabledFor(level):
         return
     line: JsonObject = {
-        "time": timestamp(time.time()),
+        "time": timestamp(ended_at),
         "level": "debug" if level == logging.DEBUG else "info",
         "logger": log.name,
         "event": "request",

@@ -187,6 +187,8 @@ class Front:
         self._tables = tables
         self._paths = paths
         self._below = below
+        self._ended: list[tuple[Exchange, int, float, float]] = []
+        """With the status, the seconds it took, and when that was."""
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Guard, answer, log and count one request."""
@@ -212,7 +214,9 @@ class Front:
             status = exchange.status or response.status
             return response
         finally:
-            self._tell(exchange, status)
+            self._ended.append((exchange, status, time.perf_counter() - exchange.started_s, time.time()))
+            if len(self._ended) == 1:
+                asyncio.get_running_loop().call_soon(self._tell)
 
     def refuse_malformed(self, request: web.BaseRequest, error: BadHttpMessage) -> web.Response:
         """Answer, log and count what could not be read as a request; `request` is a stand-in. The connection ends.
@@ -250,19 +254,22 @@ class Front:
         exchange.client = self._guards.check(request)
         return None
 
-    def _tell(self, exchange: Exchange, status: int) -> None:
-        seconds = time.perf_counter() - exchange.started_s
-        report = exchange.report
-        self._metrics.count_request(report, operation=exchange.operation, status=status, seconds=seconds)
-        log_request(
-            report,
-            operation=exchange.operation,
-            status=status,
-            ms=seconds * 1000,
-            stream=exchange.stream,
-            client=exchange.client,
-            error=exchange.error,
-        )
+    def _tell(self) -> None:
+        """Count and log what has ended in this turn of the event loop: one after the other it takes half the time."""
+        ended, self._ended = self._ended, []
+        for exchange, status, seconds, ended_at in ended:
+            report = exchange.report
+            self._metrics.count_request(report, operation=exchange.operation, status=status, seconds=seconds)
+            log_request(
+                report,
+                operation=exchange.operation,
+                status=status,
+                ended_at=ended_at,
+                ms=seconds * 1000,
+                stream=exchange.stream,
+                client=exchange.client,
+                error=exchange.error,
+            )
 
 
 def _method(request: web.BaseRequest) -> str:

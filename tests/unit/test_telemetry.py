@@ -148,7 +148,9 @@ def test_libraries_that_log_bodies_are_silent_and_others_speak_from_warning_up()
 def log_of(report: CallReport, *, operation: str = "chat", status: int = 200, level: str = "info") -> list[JsonObject]:
     stream = io.StringIO()
     with logging_to(stream, level):
-        log_request(report, operation=operation, status=status, ms=12.34, stream=False, client="ann", error=None)
+        log_request(
+            report, operation=operation, status=status, ended_at=0.0, ms=12.34, stream=False, client="ann", error=None
+        )
     return lines(stream)
 
 
