@@ -172,8 +172,11 @@ def log_request(
 
 def tokens(usage: Mapping[str, Json]) -> dict[str, int | None]:
     """Return the `prompt` and `completion` counts of an upstream's usage; None for what is no sane count."""
-    counts = {"prompt": usage.get("prompt_tokens"), "completion": usage.get("completion_tokens")}
-    return {side: count if type(count) is int and 0 <= count < 2**53 else None for side, count in counts.items()}
+    return {"prompt": _count(usage.get("prompt_tokens")), "completion": _count(usage.get("completion_tokens"))}
+
+
+def _count(value: Json) -> int | None:
+    return value if type(value) is int and 0 <= value < 2**53 else None
 
 
 class Metrics:

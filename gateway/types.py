@@ -366,7 +366,11 @@ class CallReport:
     @property
     def calls(self) -> int:
         """How many times a target was called."""
-        return sum(attempt.kind != "cooldown" for attempt in self.attempts)
+        calls = len(self.attempts)
+        for attempt in self.attempts:
+            if attempt.kind == "cooldown":
+                calls -= 1
+        return calls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,10 +53,10 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_complete",
+        "_fields",
         "_fruitless",
         "_header_bytes",
         "_header_count",
-        "_headers",
         "_home",
         "_in_body",
         "_keep_alive",
@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
         self._complete = False
         self._keep_alive = False
         self._until_close = False
-        self._headers: dict[str, str] = {}
+        self._fields: list[tuple[bytes, bytes]] = []
         self._header_count = 0
         self._header_bytes = 0
         self._fruitless = 0
@@ -212,28 +212,29 @@ class Connection(asyncio.Protocol):
         self._header_bytes += len(name) + len(value)
         if self._header_count > MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
             raise ProtocolError(_TOO_MANY)
-        if self._in_body:
-            return
-        key = _lower_names.get(name) or _lower(name)
-        text = str(value, "latin-1").rstrip(" \t")
-        headers = self._headers
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        if not self._in_body:
+            self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Judge the status line and the framing; hand the headers of a final response on."""
         parser, response = self._parser, self._response
         assert parser is not None
         assert response is not None
-        status, headers = parser.get_status_code(), self._headers
+        status = parser.get_status_code()
         version = parser.get_http_version()
         if version not in ("1.1", "1.0") or status < 100:
             raise ProtocolError("the status line is none of HTTP/1.1")
         if status < 200 and status != _SWITCHING_PROTOCOLS:
-            self._headers = {}
+            self._fields = []
             self._header_count += 1
             if self._header_count > MAX_HEADERS:
                 raise ProtocolError(_TOO_MANY)
             return
+        headers: dict[str, str] = {}
+        for name, value in self._fields:
+            key = _lower_names.get(name) or _lower(name)
+            text = str(value, "latin-1").rstrip(" \t")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
         coding = headers.get("transfer-encoding")
         length = "content-length" in headers
         if coding is not None and (length or version == "1.0" or coding.lower() != "chunked"):
@@ -260,7 +261,7 @@ class Connection(asyncio.Protocol):
 
     def _expect_a_response(self) -> None:
         self._received = self._in_body = self._complete = self._keep_alive = self._until_close = False
-        self._headers = {}
+        self._fields = []
         self._header_count = self._header_bytes = self._fruitless = 0
 
     def _write_on(self) -> None:

@@ -303,11 +303,12 @@ def _parse(raw: bytes | None) -> Json:
 
 def _passed_back(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the response headers that may go back to the client."""
-    return {
-        name: value
-        for name, value in headers.items()
-        if name == "retry-after" or name.startswith(("x-ratelimit-", "openai-"))
-    }
+    return {name: value for name, value in headers.items() if _passes_back(name)}
+
+
+@lru_cache(maxsize=1024)
+def _passes_back(name: str) -> bool:
+    return name == "retry-after" or name.startswith(("x-ratelimit-", "openai-"))
 
 
 class _Events:
