@@ -214,9 +214,7 @@ class Front:
             status = exchange.status or response.status
             return response
         finally:
-            self._ended.append((exchange, status, time.perf_counter() - exchange.started_s, time.time()))
-            if len(self._ended) == 1:
-                asyncio.get_running_loop().call_soon(self._tell)
+            self._end(exchange, status)
 
     def refuse_malformed(self, request: web.BaseRequest, error: BadHttpMessage) -> web.Response:
         """Answer, log and count what could not be read as a request; `request` is a stand-in. The connection ends.
@@ -228,7 +226,7 @@ class Front:
         what = "a line or a header of it is too long" if isinstance(error, LineTooLong) else "it is malformed"
         response = exchange.refuse(400, "malformed_request", f"this is no HTTP request that can be read: {what}")
         response.force_close()
-        self._tell(exchange, response.status)
+        self._end(exchange, response.status)
         return response
 
     def _find(self, path: str) -> Endpoint | None:
@@ -253,6 +251,12 @@ class Front:
             return exchange.refuse(405, "method_not_allowed", message, {"allow": ",".join(allowed)})
         exchange.client = self._guards.check(request)
         return None
+
+    def _end(self, exchange: Exchange, status: int) -> None:
+        """Have a finished request told at the end of this turn of the event loop."""
+        self._ended.append((exchange, status, time.perf_counter() - exchange.started_s, time.time()))
+        if len(self._ended) == 1:
+            asyncio.get_running_loop().call_soon(self._tell)
 
     def _tell(self) -> None:
         """Count and log what has ended in this turn of the event loop: one after the other it takes half the time."""
