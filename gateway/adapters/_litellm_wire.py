@@ -241,8 +241,6 @@ class _Body:
         self._wire = wire
         self._before = before
         self._splitter = sse.Splitter() if events else None
-        self._begun_bytes = 0
-        """How much of an event that is not whole yet has been passed on."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if self._before:
@@ -255,8 +253,8 @@ class _Body:
                 yield sound.removeprefix(_BOM) if first else sound
                 if error is not None:
                     raise error  # noqa: TRY301 - so that it is noted as what else goes wrong is
-                first = False
-            self._finish()
+                first = first and not sound
+            yield self._finish()
         except Exception as error:
             if self._wire.done:
                 return
@@ -267,35 +265,35 @@ class _Body:
         await self._stream.aclose()
 
     def _look(self, part: bytes) -> tuple[bytes, UpstreamError | None]:
-        """Return a part as far as it is sound, and what is wrong with the event that follows."""
+        """Return the events that `part` completes, as far as they are sound, and what is wrong with the next.
+
+        Events without data are left out: the SDKs under LiteLLM take the data of each for JSON.
+        """
         if self._splitter is None or self._wire.done:
             return part, None
-        end = -self._begun_bytes
+        sound = bytearray()
         try:
             for event in self._splitter.feed(part):
-                self._judge(event)
-                if self._wire.done:
-                    return part, None
-                end += len(event)
+                if self._wire.done or self._judge(event):
+                    sound += event
         except UpstreamError as error:
-            return part[: max(0, end)], error
+            return bytes(sound), error
         except sse.EventTooLarge:
             return b"", _broken()
-        self._begun_bytes = len(part) - end
-        return part, None
+        return bytes(sound), None
 
-    def _judge(self, event: bytes) -> None:
-        """Raise what LiteLLM would not see: an error by the event's name, and what stands outside of events."""
+    def _judge(self, event: bytes) -> bool:
+        """Return whether an event has data. Raises what LiteLLM would not see: errors by name or outside of events."""
         try:
             data = sse.event_data(event)
         except sse.StrayText as stray:
             said = error_object(_json(stray.text))
             raise (_broken() if said is None else error_of(said, key=self._wire.key)) from None
         if not data:
-            return
+            return False
         if data == sse.DONE:
             self._wire.done = True
-            return
+            return True
         value = _json(data)
         if b"error" in event and sse.event_name(event) == b"error":
             said = error_object(value) or value
@@ -309,19 +307,20 @@ class _Body:
                 self._wire.begun.add(index)
                 if choice.get("finish_reason"):
                     self._wire.finished.add(index)
+        return True
 
-    def _finish(self) -> None:
-        """Raise what only the end of the response tells."""
+    def _finish(self) -> bytes:
+        """Return a last event that had no blank line. Raises what only the end of the response tells."""
         if self._wire.done:
-            return
+            return b""
         rest = self._splitter.flush() if self._splitter is not None else None
-        if rest:
-            self._judge(rest)
+        last = rest + b"\n\n" if rest and self._judge(rest) else b""
         # Releases before 1.110 end a torn body as if it were whole.
         content = getattr(getattr(self._stream, "_aiohttp_response", None), "content", None)
         torn = content.exception() if content is not None else None
         if isinstance(torn, aiohttp.ClientPayloadError | aiohttp.http_exceptions.TransferEncodingError):
             raise _broken() from torn
+        return last
 
 
 def _broken() -> UpstreamError:
