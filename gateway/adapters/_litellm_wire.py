@@ -115,7 +115,7 @@ def watch(module: Any) -> None:
         source = _decoded(response.stream, coding)
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         before = b""
-        if kind == _JSON:
+        if kind == _JSON or (not wire.streaming and kind != _EVENTS):
             # LiteLLM may have asked for a plain answer to make a stream of.
             asked = wire.streaming and _STREAM_ASKED.search(request.content) is not None
             before = await _judged(source, wire, stream=asked)
@@ -157,7 +157,7 @@ def _began(error: Exception) -> bool:
 async def _with_its_body(response: Any, request: Any) -> Any:
     """Return a refusal with its body read, or without one where that is broken, too slow or too long."""
     status: int = response.status_code
-    if not 200 <= status < _NO_STATUS:
+    if not 400 <= status < _NO_STATUS:  # a redirect without an error body would surface as a fault of ours
         await response.stream.aclose()
         raise UpstreamError(classify(status) if status >= 400 else Kind.BAD_RESPONSE, status=status)
     httpx = importlib.import_module("httpx")

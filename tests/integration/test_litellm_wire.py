@@ -14,7 +14,7 @@ from gateway.errors import UpstreamError
 from gateway.types import JsonObject, Kind
 from tests.litellm_calls import QUIET
 from tests.litellm_upstreams import body_of, complete, events, failure, in_s, make_call, open_stream, read, text_of
-from tests.raw_http import Peer, Server, serving, until
+from tests.raw_http import Peer, Server, answering, serving, until
 from tests.scripted_anthropic import ScriptedAnthropic
 from tests.scripted_openai import ScriptedOpenAI
 
@@ -226,6 +226,39 @@ async def test_a_stream_that_is_not_whole_is_not_made_whole(
     openai.script("m", body=sent, content_type="text/event-stream", **how)
     error = await failure(adapter, make_call(openai, kind, "m"), stream=True)
     assert error.kind is Kind.BAD_RESPONSE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("content_type", ["", "text/plain", "text/html"])
+@pytest.mark.parametrize(("body", "sound"), [(ANSWER.decode(), True), (UNFINISHED, False), (ZIPPED[:-9], False)])
+async def test_a_plain_body_is_looked_at_whatever_it_calls_itself(
+    adapter: LiteLLMAdapter, openai: ScriptedOpenAI, kind: str, content_type: str, body: Any, sound: bool
+) -> None:
+    headers = IN_GZIP if isinstance(body, bytes) else {}
+    openai.script("m", body=body, headers={**headers, "content-type": content_type})
+    if sound:
+        assert (await complete(adapter, make_call(openai, kind, "m"))).data["choices"]
+    else:
+        assert (await failure(adapter, make_call(openai, kind, "m"))).kind is Kind.BAD_RESPONSE
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "anthropic"])
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("status", [300, 301, 302, 304, 307, 308])
+async def test_a_redirect_is_no_answer_and_is_not_followed(
+    adapter: LiteLLMAdapter, kind: str, streaming: bool, status: int
+) -> None:
+    async def redirect(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            location = f"location: http://127.0.0.1:{elsewhere.port}/v1\r\n" if status != 304 else ""
+            await peer.send(f"HTTP/1.1 {status} See\r\n{location}content-length: 0\r\n\r\n".encode())
+
+    async with serving(answering(WHOLE)) as elsewhere, serving(redirect) as server:
+        call = make_call(f"http://127.0.0.1:{server.port}/v1", kind, "m")
+        error = await failure(adapter, call, stream=streaming)
+        assert (error.kind, error.status) == (Kind.BAD_RESPONSE, status)
+        assert (len(server.requests), elsewhere.requests) == (1, [])
 
 
 @pytest.mark.parametrize("kind", KINDS)
