@@ -22,6 +22,7 @@ providers:
   up: {kind: openai, adapter: relay, base_url: "http://127.0.0.1:PORT/v1", api_key: sk-upstream}
 models:
   fast: up/a
+  held: {chain: [up/a], stream: {hold: full}}
 """
 HEAD = OK + b"content-type: text/event-stream\r\n\r\n"
 DONE = b"data: [DONE]\n\n"
@@ -68,7 +69,7 @@ def ending(model: str) -> bytes:
     return request_bytes(model).replace(b"content-type", b"connection: close\r\ncontent-type", 1)
 
 
-@pytest.mark.parametrize("glued", [False, True], ids=["piecemeal", "glued"])
+@pytest.mark.parametrize("packets", ["each event", "all but the first", "all"])
 @pytest.mark.parametrize(
     ("rest", "whole"),
     [
@@ -96,12 +97,15 @@ def ending(model: str) -> bytes:
     ],
 )
 async def test_a_stream_is_whole_or_visibly_broken_however_it_is_cut_into_packets(
-    start: Start, rest: list[bytes], whole: bool, glued: bool
+    start: Start, rest: list[bytes], whole: bool, packets: str
 ) -> None:
-    async with gateway_before(start, sending(A, *([b"".join(rest)] if glued else rest))) as gateway:
+    pieces = {"each event": [A, *rest], "all but the first": [A, b"".join(rest)], "all": [A + b"".join(rest)]}[packets]
+    async with gateway_before(start, sending(*pieces)) as gateway:
         data = await raw_response(gateway, ending("fast"))
+        held = await raw_response(gateway, ending("held"))
     assert is_whole(data) is whole
-    assert b"boom" not in data
+    assert b"boom" not in data + held
+    assert is_whole(held) if whole else held.startswith(b"HTTP/1.1 502 ")
 
 
 @pytest.mark.parametrize(
