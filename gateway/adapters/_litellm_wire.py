@@ -115,11 +115,11 @@ def watch(module: Any) -> None:
         source = _decoded(response.stream, coding)
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         before = b""
+        # LiteLLM may have asked for a plain answer to make a stream of.
+        asked = wire.streaming and _STREAM_ASKED.search(request.content) is not None
+        events = wire.streaming and (kind == _EVENTS or (asked and not kind))
         if kind == _JSON or (not wire.streaming and kind != _EVENTS):
-            # LiteLLM may have asked for a plain answer to make a stream of.
-            asked = wire.streaming and _STREAM_ASKED.search(request.content) is not None
             before = await _judged(source, wire, stream=asked)
-        events = wire.streaming and kind == _EVENTS
         response.stream = _body_class()(source, response.stream, wire, before, events=events)
         return response
 

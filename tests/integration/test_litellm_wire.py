@@ -218,11 +218,11 @@ async def test_a_plain_body_that_is_no_answer_is_not_made_one(
         SAID.replace(DONE, "data: {"),
     ],
 )
-@pytest.mark.parametrize("how", [{}, {"headers": IN_GZIP}])
+@pytest.mark.parametrize("how", [{}, {"headers": IN_GZIP}, {"headers": {"content-type": ""}}])
 async def test_a_stream_that_is_not_whole_is_not_made_whole(
     adapter: LiteLLMAdapter, openai: ScriptedOpenAI, kind: str, body: str, how: JsonObject
 ) -> None:
-    sent = gzip.compress(body.encode()) if how else body
+    sent = gzip.compress(body.encode()) if how == {"headers": IN_GZIP} else body
     openai.script("m", body=sent, content_type="text/event-stream", **how)
     error = await failure(adapter, make_call(openai, kind, "m"), stream=True)
     assert error.kind is Kind.BAD_RESPONSE
