@@ -14,13 +14,16 @@ import resource
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import aiohttp
 import pytest
+import yaml
 from jsonschema import Draft202012Validator
 
 from gateway.cli import main, virtual
@@ -63,6 +66,19 @@ def write(name: str, text: str) -> str:
     Path(name).parent.mkdir(parents=True, exist_ok=True)
     Path(name).write_text(text)
     return name
+
+
+def slips() -> Iterator[tuple[str, list[Json]]]:
+    """Yield every chain of the example policy with two of its steps swapped, or one of them dropped."""
+    models = yaml.safe_load((POLICY / "routes.yaml").read_text())["models"]
+    for alias, model in models.items():
+        chain = model["chain"] if isinstance(model, dict) else [model] if isinstance(model, str) else model
+        for one, other in combinations(range(len(chain)), 2):
+            swapped = list(chain)
+            swapped[one], swapped[other] = chain[other], chain[one]
+            yield alias, swapped
+        if len(chain) > 1:
+            yield from ((alias, chain[:gone] + chain[gone + 1 :]) for gone in range(len(chain)))
 
 
 def report(*argv: str) -> tuple[int, str]:
@@ -130,6 +146,20 @@ class TestTheExamplePolicy:
         else:
             assert told in out
             assert "routes.test.yaml:" in out
+
+    @pytest.mark.parametrize(("alias", "chain"), [*slips()])
+    def test_no_swap_and_no_dropped_step_goes_unnoticed(self, alias: str, chain: list[Json]) -> None:
+        policy = yaml.safe_load((POLICY / "routes.yaml").read_text())
+        model = policy["models"][alias]
+        policy["models"][alias] = {**model, "chain": chain} if isinstance(model, dict) else chain
+        cases = yaml.safe_load((POLICY / "routes.test.yaml").read_text())["cases"]
+        minded = [case for case in cases if f'"{alias}"' in json.dumps(case["request"])]
+        write("routes.yaml", json.dumps(policy))
+        write("routes.test.yaml", json.dumps({"cases": minded}))
+        write("policy_hooks.py", (POLICY / "policy_hooks.py").read_text())
+        code, out = report("routes.test.yaml")
+        assert code == 1
+        assert "FAILED" in out, out
 
     def test_its_files_name_their_schemas(self) -> None:
         for path in POLICY.glob("*.yaml"):
