@@ -318,6 +318,22 @@ class TestSettings:
         assert route.steps[0].retries == 3
         assert route.steps[0].retry_on == {"timeout", "connection", "overloaded", "server_error"}
 
+    @pytest.mark.parametrize(
+        ("policy", "retries"),
+        [
+            ("{TimeoutErrorRetries: 1}", 4),
+            ("{TimeoutErrorRetries: 6}", 6),
+            ("{TimeoutErrorRetries: 1, DefaultRetries: 2}", 2),
+            ("{RateLimitErrorRetries: 0}", 4),
+        ],
+    )
+    def test_what_a_retry_policy_does_not_name_keeps_its_retries(self, policy: str, retries: int) -> None:
+        text = deployments("a: {model: openai/a}", "b: {model: openai/b}")
+        for key, given in (("retry_policy", policy), ("model_group_retry_policy", f"{{a: {policy}}}")):
+            route = table(f"{text}router_settings: {{num_retries: 4, {key}: {given}}}\n").find("a")
+            assert route is not None
+            assert route.steps[0].retries == retries
+
     def test_many_retries_have_room(self) -> None:
         route = table(f"{deployments('a: {model: openai/a}')}router_settings: {{num_retries: 20}}\n").find("a")
         assert route is not None

@@ -166,7 +166,8 @@ class SettingsReader:
     def _retry_policy(self) -> None:
         where: Where = ("router_settings", "retry_policy")
         policy = self._blocks["router_settings"].get("retry_policy")
-        retries = self._policy(policy, where)
+        rest = self.settings.retries
+        retries = self._policy(policy, where, rest=rest)
         if retries is not None:
             if retries.count is not None:
                 self.settings.retries = self.settings.defaults["retries"] = retries.count
@@ -181,10 +182,11 @@ class SettingsReader:
         for group, given in (policies or {}).items():
             if group not in self._groups:
                 self._report.left_out((*where, group), "there is no such model")
-            elif (found := self._policy(given, (*where, group))) is not None:
+            elif (found := self._policy(given, (*where, group), rest=rest)) is not None:
                 self.settings.group_retries[self._groups[group]] = found
 
-    def _policy(self, policy: Json, where: Where) -> Retries | None:
+    def _policy(self, policy: Json, where: Where, *, rest: int) -> Retries | None:
+        """Read one policy. `rest`: the retries of the kinds that it does not name."""
         if policy is None:
             return None
         if not isinstance(policy, dict):
@@ -212,6 +214,8 @@ class SettingsReader:
             return None
         kinds = {kind for kind in Kind if counts.get(kind, 1 if kind in RETRY_ON and default != 0 else 0) > 0}
         highest = max((count for count in counts.values() if count), default=None)
+        if highest is not None and default is None and RETRY_ON - counts.keys():
+            default = rest
         if default:
             highest = max(default, highest or 0)
         retry_on = None if kinds == RETRY_ON else tuple(kind.value for kind in Kind if kind in kinds)
