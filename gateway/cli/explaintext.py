@@ -46,7 +46,7 @@ def lines(
     if sent is not None:
         yield from _as_sent(route, sent, painter)
     yield painter.place("a call" + (f" when {printable(' and '.join(failing))}" if failing else ""))
-    yield from _walk(route, explanation.walk, painter)
+    yield from _walk(route, explanation.walk, sent, painter)
     yield painter.place("worst case")
     yield from table(_worst(explanation))
 
@@ -174,11 +174,19 @@ def _as_sent(route: Route, sent: Observed, painter: Painter) -> Iterator[str]:
     """Yield the request as each target would get it, after its hooks; or why none does."""
     if not sent.attempts:
         yield painter.place("as sent")
-        yield f"  {painter.error('nothing is sent')}: {printable(sent.fault or sent.error or 'the request is refused')}"
+        yield f"  {painter.error('nothing is sent')}: {printable(ended_by(sent))}"
         yield ""
         return
     told = [{name: value for name, value in one.items() if name != "model"} for one in sent_to_each(route, sent)]
     yield from _parameters("as sent", told, painter)
+
+
+def ended_by(sent: Observed) -> str:
+    """Return what ended a request, or its answer: a hook's fault with its place, or the error that the client gets."""
+    if sent.fault is not None or sent.error is None:
+        return sent.fault or "the request is refused"
+    body = sent.body if isinstance(sent.body, dict) else {}
+    return f"{sent.error}: {body['error']['message']}" if "error" in body else sent.error
 
 
 def sent_to_each(route: Route, sent: Observed) -> list[JsonObject]:
@@ -187,7 +195,12 @@ def sent_to_each(route: Route, sent: Observed) -> list[JsonObject]:
     return [merged(params, step.params, step.target) for step in route.steps]
 
 
-def _walk(route: Route, walk: Forecast, painter: Painter) -> Iterator[str]:
+def _walk(route: Route, walk: Forecast, sent: Observed | None, painter: Painter) -> Iterator[str]:
+    if sent is not None and not sent.attempts:
+        given = f"; the client gets {painter.error(f'{sent.status} {sent.error}')}" if sent.error else ""
+        yield f"  nothing is called{given}"
+        yield ""
+        return
     rows: list[Sequence[str]] = []
     unreached = verdicts(route, walk)
     events = list(walk.events)
@@ -202,7 +215,11 @@ def _walk(route: Route, walk: Forecast, painter: Painter) -> Iterator[str]:
     yield from list(table([(row[0].rjust(stamps), *row[1:]) for row in rows]))[:-1]
     error = walk.error
     given = painter.good("200") if error is None else painter.error(f"{error.status} {error.code}")
-    yield f"  {end:>{stamps}}  the client gets {given}{_reason(walk)}"
+    reason = _reason(walk)
+    if sent is not None and sent.error and error is None:
+        given = "200, and a stream that breaks off" if sent.broken else f"{sent.status} {sent.error}"
+        given, reason = painter.error(given), f": {printable(ended_by(sent))}"
+    yield f"  {end:>{stamps}}  the client gets {given}{reason}"
     yield ""
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from contextlib import redirect_stdout
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -54,8 +55,10 @@ def explain_alias(args: argparse.Namespace) -> int:
     with redirect_stdout(sys.stderr):  # what hooks print is no part of the explanation
         sent = None if body is None else send(compiled.table, body)
     if args.format == "json":
-        request = {} if sent is None else {"request": request_as_json(route, sent)}
-        print(json.dumps(as_json(explanation) | request, indent=2, default=repr))
+        told = as_json(explanation)
+        if sent is not None:
+            told |= {"walk": walk_as_sent(told["walk"], sent), "request": request_as_json(route, sent)}
+        print(json.dumps(told, indent=2, default=repr))
         return 0
     line = parse(data, name=str(config)).key_position(("models", route.alias))[0]
     failing = [f"{target} fails with {_word(failure)}" for target, failure in fails.items()]
@@ -82,8 +85,21 @@ def send(table: RoutingTable, body: JsonObject) -> Observed:
 def request_as_json(route: Route, sent: Observed) -> JsonObject:
     """Return the request as each target would get it; `refused` says why none does."""
     if not sent.attempts:
-        return {"refused": sent.fault or sent.error, "status": sent.status, "sent": []}
+        return {"refused": explaintext.ended_by(sent), "status": sent.status, "sent": []}
     return {"refused": None, "status": sent.status, "sent": explaintext.sent_to_each(route, sent)}
+
+
+def walk_as_sent(walk: JsonObject, sent: Observed) -> JsonObject:
+    """Return the walk as it is for this request, which may be refused, or whose answer a hook may end."""
+    if not sent.attempts:
+        steps = sorted([*walk["calls"], *walk["not_called"]], key=itemgetter("step"))
+        targets = {call["step"]: call["target"] for call in steps}
+        told = [{"step": step, "target": target, "why": "nothing is sent"} for step, target in targets.items()]
+        outcome = {"status": sent.status if sent.error else None, "error": sent.error}
+        return walk | outcome | {"ended_s": 0.0, "answered": None, "calls": [], "not_called": told}
+    if sent.error and walk["error"] is None:
+        return walk | {"status": sent.status, "error": sent.error}
+    return walk
 
 
 def _word(failure: Failing) -> str:

@@ -44,6 +44,8 @@ models:
       pre: [explain_hooks.polite, {path: explain_hooks.slow, timeout: 2s}]
       post: [{path: explain_hooks.polite, on_error: skip}]
   broken: {chain: [mock/echo], hooks: {pre: [explain_hooks.fail]}}
+  refused: {chain: [mock/echo, mock/hello], hooks: {pre: [explain_hooks.refuse]}}
+  spoiled: {chain: [mock/echo], hooks: {post: [explain_hooks.fail]}}
   endless: {chain: [mock/echo], hooks: {pre: [explain_hooks.wait]}}
   "team/*": ["own/*", plain/x]
 """
@@ -59,6 +61,9 @@ async def slow(request):
     return request
 def fail(request):
     raise ValueError("no tenant")
+def refuse(request):
+    from gateway import BadRequest
+    raise BadRequest("no such tenant")
 async def wait(request):
     try:
         await asyncio.Event().wait()
@@ -201,10 +206,10 @@ a call when own/* fails with timeout and openai/gpt-4o fails with rate_limit
     def test_a_name_that_a_wildcard_takes(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = told(capsys, "team/llama-70b")
         assert out.startswith(
-            "team/llama-70b  by team/*  routes.yaml:22\n\nchain\n  1  own/llama-70b  relay  1 retry  no key here\n"
+            "team/llama-70b  by team/*  routes.yaml:24\n\nchain\n  1  own/llama-70b  relay  1 retry  no key here\n"
         )
         out = told(capsys, "team/*")
-        assert out.startswith("team/*  routes.yaml:22\n\nchain\n  1  own/*  relay  1 retry  no key here\n")
+        assert out.startswith("team/*  routes.yaml:24\n\nchain\n  1  own/*  relay  1 retry  no key here\n")
 
     def test_hooks_in_their_order(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = told(capsys, "hooked")
@@ -220,7 +225,7 @@ hooks
     def test_hooks_may_be_skipped(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = told(capsys, "hooked", "--skip-hooks")
         assert "hooks\n" not in out
-        assert out.endswith("\n5 hooks skipped\n")
+        assert out.endswith("\n7 hooks skipped\n")
 
     def test_an_example_of_some_size(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = told(capsys, "chat-pro", "--config", str(POLICY), "--fail", "anthropic/*=timeout")
@@ -284,6 +289,38 @@ as sent
         request = as_data(capsys, alias, "--request", "body.json")["request"]
         assert request["refused"].startswith(why)
         assert request["sent"] == []
+
+    def test_a_call_that_a_hook_refuses_reaches_no_target(self, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("body.json").write_text("{}")
+        out = told(capsys, "refused", "--request", "body.json")
+        assert "as sent\n  nothing is sent: bad_request: no such tenant\n" in out
+        assert "a call\n  nothing is called; the client gets 400 bad_request\n\nworst case" in out
+        walk = as_data(capsys, "refused", "--request", "body.json")["walk"]
+        assert (walk["status"], walk["error"], walk["answered"], walk["calls"]) == (400, "bad_request", None, [])
+        assert walk["not_called"] == [
+            {"step": 1, "target": "mock/echo", "why": "nothing is sent"},
+            {"step": 2, "target": "mock/hello", "why": "nothing is sent"},
+        ]
+
+    def test_a_call_whose_hook_never_ends_has_no_status(self, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("body.json").write_text("{}")
+        assert "a call\n  nothing is called\n" in told(capsys, "endless", "--request", "body.json")
+        assert as_data(capsys, "endless", "--request", "body.json")["walk"]["status"] is None
+
+    @pytest.mark.parametrize(
+        ("stream", "gets"), [("false", "500 hook_failed"), ("true", "200, and a stream that breaks off")]
+    )
+    def test_an_answer_that_a_hook_spoils_is_told(
+        self, stream: str, gets: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Path("body.json").write_text(f'{{"messages": [], "stream": {stream}}}')
+        why = "hook explain_hooks.fail failed: ValueError: no tenant, at explain_hooks.py:10"
+        out = told(capsys, "spoiled", "--request", "body.json")
+        assert f"  0s  1  mock/echo  answers\n  0s  the client gets {gets}: {why}\n" in out
+        walk = as_data(capsys, "spoiled", "--request", "body.json")["walk"]
+        assert (walk["answered"], walk["error"]) == ("mock/echo", "hook_failed")
+        out = told(capsys, "spoiled", "--request", "body.json", "--fail", "mock/echo=auth")
+        assert "the client gets 502 upstream_failed" in out
 
     @pytest.mark.parametrize(
         ("text", "why"),
@@ -388,7 +425,7 @@ class TestExitCodes:
         assert main(["explain", "smrt"]) == 1
         assert capsys.readouterr().err == "gateway: routes.yaml has no alias 'smrt'; did you mean 'smart'?\n"
         assert main(["explain", "zzz"]) == 1
-        known = "smart, plain, hooked, broken, endless, team/*"
+        known = "smart, plain, hooked, broken, refused, spoiled, endless, team/*"
         assert capsys.readouterr().err == f"gateway: routes.yaml has no alias 'zzz'; there are {known}\n"
 
     def test_a_bad_config_is_exit_1_with_its_problems(self, capsys: pytest.CaptureFixture[str]) -> None:
