@@ -137,13 +137,11 @@ def _retry_at_s(plan: Plan, outcomes: Sequence[Outcome]) -> float | None:
 def _next_target(plan: Plan, outcomes: Sequence[Outcome], position: int, resting: Mapping[int, float]) -> Try | GiveUp:
     if len(outcomes) >= plan.max_attempts:
         return GiveUp("exhausted")
-    for candidate in range(position + 1, len(plan.steps)):
-        if candidate not in resting:
-            return Try(candidate)
     tried = {outcome.step for outcome in outcomes}
-    for candidate in range(position):
+    # Those behind the last one first; then those that were passed over, and whose cooldown has ended meanwhile.
+    for candidate in (*range(position + 1, len(plan.steps)), *range(position)):
         if candidate not in resting and candidate not in tried:
-            return Try(candidate)  # it was passed over, and its cooldown has ended meanwhile
+            return Try(candidate)
     untried = [step for step in resting if step not in tried]
     if not untried:
         return GiveUp("exhausted")

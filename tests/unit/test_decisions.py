@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.decisions import (
@@ -160,6 +160,14 @@ def test_a_target_that_recovered_meanwhile_is_tried_before_the_call_gives_up() -
     assert next_step(plan(), [failed(1, Kind.TIMEOUT)], now_s=9.0, resting=NOTHING) == Try(0)
 
 
+def test_after_one_that_recovered_no_target_is_tried_a_second_time() -> None:
+    """The second was tried while the first and the third rested; then the first, which leaves the third alone."""
+    three = plan(*(step(name) for name in ("mock/a", "mock/b", "mock/c")))
+    outcomes = [failed(1, Kind.SERVER_ERROR), failed(0, Kind.SERVER_ERROR)]
+    assert next_step(three, outcomes, now_s=0.0, resting=NOTHING) == Try(2)
+    assert next_step(three, [*outcomes, failed(2, Kind.TIMEOUT)], now_s=0.0, resting=NOTHING) == GiveUp("exhausted")
+
+
 def test_a_target_that_went_into_cooldown_meanwhile_is_not_retried() -> None:
     outcomes = [failed(0, Kind.RATE_LIMIT, retry_after_s=1.0)]
     assert next_step(plan(), outcomes, now_s=1.0, resting={0: 20.0}) == Try(1)
@@ -195,6 +203,7 @@ steps_of_any_sort = st.lists(
 )
 
 
+@settings(max_examples=300, deadline=None)
 @given(
     shapes=steps_of_any_sort,
     extra=st.integers(0, 6),
