@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -48,6 +50,7 @@ exit codes: 0 good, 1 problems in the config file or a failed test case, 2 wrong
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _reopen_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -61,9 +64,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         render.silence(sys.stdout)
         return BROKEN_PIPE
+    except OSError as exc:
+        if exc.errno != errno.ENOSPC:
+            raise
+        render.silence(sys.stdout)
+        render.complain("cannot write the output: no space left on device")
+        return USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
     return code
+
+
+def _reopen_closed() -> None:
+    """Put the null device where the caller closed a standard stream, which Python then leaves at None."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as the process lives
 
 
 def build_parser() -> argparse.ArgumentParser:

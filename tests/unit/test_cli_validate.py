@@ -157,6 +157,29 @@ class TestValidate:
             monkeypatch.setattr(sys, "stdout", stdout)
             assert main(["validate", "a.yaml"]) == 141
 
+    def test_a_full_disk_is_told(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        write("a.yaml", GOOD)
+        with open("/dev/full", "w") as stdout:
+            monkeypatch.setattr(sys, "stdout", stdout)
+            assert main(["validate", "a.yaml"]) == 2
+        assert capsys.readouterr().err == "gateway: cannot write the output: no space left on device\n"
+
+    def test_any_other_failure_of_the_output_is_not_hidden(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        write("a.yaml", GOOD)
+        with open("a.yaml") as stdout:
+            monkeypatch.setattr(sys, "stdout", stdout)
+            with pytest.raises(OSError, match="not writable"):
+                main(["validate", "a.yaml"])
+
+    @pytest.mark.parametrize(("name", "exit_code"), [("stdin", 1), ("stdout", 0), ("stderr", 0)])
+    def test_a_stream_that_the_caller_closed_is_the_null_device(
+        self, name: str, exit_code: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write("a.yaml", GOOD)
+        monkeypatch.setattr(sys, name, None)
+        assert main(["validate", "-" if name == "stdin" else "a.yaml"]) == exit_code
+        getattr(sys, name).close()
+
     def test_an_interrupt_is_its_own_exit_code(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Interrupted(io.RawIOBase):
             def readable(self) -> bool:
