@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,10 @@ PATIENCE_S: Final = 30
 _RELATIVE: Final = ("./", "../")
 """Such a path begins at the current folder, as git has it; any other at the top of the repository."""
 
+_FULL_HASH: Final = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
+_SHORT_HASH: Final = 12
+"""Digits of a commit's hash that a report shows, as git's own reports do."""
+
 _OFFLINE: Final = {"GIT_NO_LAZY_FETCH": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 
@@ -26,7 +31,8 @@ class Source:
     """One side of a comparison."""
 
     name: str
-    """As problems name it: `routes.yaml`, `<stdin>`, or `HEAD:routes.yaml`, with the path from the repository's top."""
+    """As problems name it: `routes.yaml`, `<stdin>`, or `HEAD:routes.yaml`, with the path from the repository's top and
+    a full hash cut short."""
     data: bytes
     file: Path | None
     """Where it lies, or would lie in the work tree; None for standard input."""
@@ -47,7 +53,8 @@ class Source:
             return (str(file), _bytes(str(file))) if file.is_file() else None
         name = self.name.removesuffix(self.file.name) + file.name
         folder = file.parent if file.parent.is_dir() else Path()
-        shown = _git(folder, "cat-file", "blob", "--end-of-options", name)
+        path = name.partition(":")[2]
+        shown = _git(folder, "cat-file", "blob", "--end-of-options", f"{self.revision}:{path}")
         return (name, shown.stdout) if shown.returncode == 0 else None
 
 
@@ -110,6 +117,8 @@ def _at_revision(text: str, meant: Path) -> Source:
     shown = _git(folder, "cat-file", "blob", "--end-of-options", f"{revision}:{path}")
     if shown.returncode:
         raise UsageError(_why_not(folder, text, f"{revision}:{path}", name))
+    if _FULL_HASH.fullmatch(revision):
+        name = name.replace(revision, revision[:_SHORT_HASH], 1)
     return Source(name=name, data=shown.stdout, file=file, revision=revision)
 
 

@@ -279,6 +279,16 @@ class TestSides:
         Path("new.yaml").write_text(SMALL)
         assert diff(*argv) == (2, "", f"gateway: {said}\n")
 
+    def test_a_full_hash_is_cut_short(self, repository: Path) -> None:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+        full = done.stdout.strip()
+        Path("routes.yaml").write_text(SWAPPED)
+        exit_code, out, _ = diff(full)
+        assert exit_code == 0
+        assert out.startswith(f"{full[:12]}:routes.yaml → routes.yaml\n")
+        exit_code, out, _ = diff(f"{full}:./routes.yaml")
+        assert out.startswith(f"{full[:12]}:routes.yaml → routes.yaml\n")
+
     def test_a_shallow_clone_may_lack_a_revision(self, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         commit(routes=SWAPPED)
         git("clone", "-q", "--depth", "1", f"file://{repository}", "shallow")
