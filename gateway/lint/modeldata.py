@@ -135,7 +135,7 @@ def _spelt(name: str) -> tuple[_Words, _Words]:
 
 def _are_misspelt(words: _Words, known: _Words) -> bool:
     if len(words) != len(known):
-        return False
+        return "".join(words) == "".join(known)
     different = [pair for pair in zip(words, known, strict=True) if pair[0] != pair[1]]
     return sorted(words) == sorted(known) or (len(different) == 1 and _is_slip(*different[0]))
 

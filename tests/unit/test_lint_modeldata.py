@@ -27,6 +27,7 @@ from tests.linting import MODELS
         ("gpt4o", "gpt-4o"),
         ("GPT-4o", "gpt-4o"),
         ("gpt_4o", "gpt-4o"),
+        ("gpt-4omini", "gpt-4o-mini"),
         ("claude-4-5-sonnet", "claude-sonnet-4-5"),
         ("claude-sonnet-4.5", "claude-sonnet-4-5"),
         ("openai/gtp-oss-20b", "openai/gpt-oss-20b"),
