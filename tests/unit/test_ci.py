@@ -210,6 +210,10 @@ def test_the_action_says_what_changes(tmp_path: Path, run: Run, job: Callable[..
         assert done.returncode == 0
         assert "::notice::nothing to compare" in done.stdout
     assert job().step("diff").stdout == ""
+    (tmp_path / "policy" / "routes.yaml").write_text(GOOD.replace("mock/echo", "mok/echo"))
+    done = job(base=base).step("diff")
+    assert done.returncode == 0
+    assert f"::notice::routes.yaml has problems, here or at {base}: no comparison" in done.stdout
 
 
 def test_inputs_are_never_obeyed(tmp_path: Path, job: Callable[..., Job]) -> None:
