@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -80,7 +80,9 @@ def read(data: bytes, *, name: str) -> tuple[CaseFile | None, tuple[Problem, ...
     problems = list(document.problems)
     value = document.value
     if value is None:
-        return None, tuple(problems)
+        wanted = "the file is empty; it wants at least `cases:` with one case"
+        told = [replace(one, message=wanted) if one.code == "empty-file" else one for one in problems]
+        return None, tuple(told)
     unread = {(problem.line, problem.column) for problem in problems}
     problems += [
         document.problem(misfit.code, misfit.where, misfit.message, key=misfit.at_key)
