@@ -19,7 +19,7 @@ SLACK: Final = 64
 """So many entries of limits that are over are left in the heap before it is made anew."""
 
 
-class _Limit:
+class Limit:
     """One block of code and when it must be done."""
 
     __slots__ = ("_alarm", "_cancelling", "_deadline_s", "_task", "expired")
@@ -32,7 +32,7 @@ class _Limit:
         self.expired = False
         """The point in time has passed and the block was stopped."""
 
-    def __enter__(self) -> _Limit:
+    def __enter__(self) -> Limit:
         task = self._task = asyncio.current_task()
         assert task is not None, "only what runs in a task can be stopped"
         self._cancelling = task.cancelling()
@@ -75,13 +75,13 @@ class _Alarm:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._heap: list[tuple[float, int, _Limit]] = []
+        self._heap: list[tuple[float, int, Limit]] = []
         self._count = 0
         self._running = 0
         self._handle: asyncio.TimerHandle | None = None
         self._rings_at_s = math.inf
 
-    def add(self, deadline_s: float, limit: _Limit) -> None:
+    def add(self, deadline_s: float, limit: Limit) -> None:
         """Ring for `limit` when the time has come."""
         self._running += 1
         self._push(deadline_s, limit)
@@ -95,7 +95,7 @@ class _Alarm:
             self._heap = [entry for entry in self._heap if not entry[2].is_over]
             heapify(self._heap)
 
-    def _push(self, deadline_s: float, limit: _Limit) -> None:
+    def _push(self, deadline_s: float, limit: Limit) -> None:
         self._count += 1
         heappush(self._heap, (deadline_s, self._count, limit))
 
@@ -123,7 +123,7 @@ class _Alarm:
 _alarms: Final[dict[asyncio.AbstractEventLoop, _Alarm]] = {}
 
 
-def until(deadline_s: float) -> _Limit:
+def until(deadline_s: float) -> Limit:
     """Return a context manager that stops its block at a point on the event loop's clock, with TimeoutError."""
     loop = asyncio.get_running_loop()
     alarm = _alarms.get(loop)
@@ -131,4 +131,4 @@ def until(deadline_s: float) -> _Limit:
         for closed in [known for known in _alarms if known.is_closed()]:
             del _alarms[closed]
         alarm = _alarms[loop] = _Alarm(loop)
-    return _Limit(alarm, deadline_s)
+    return Limit(alarm, deadline_s)

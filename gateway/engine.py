@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol, TypeVar
 
-from gateway.alarm import until
+from gateway.alarm import Limit, until
 from gateway.answers import StreamJudge, judge_reply, usage_of
 from gateway.decisions import GiveUp, Outcome, Plan, Try, Wait, fits, next_step, targets_left
 from gateway.errors import GatewayError, StreamBroken, UpstreamError, UpstreamFailed, UpstreamRefused
@@ -191,7 +191,7 @@ async def _complete(
     request: Request, adapter: Adapter, step: Step, ticket: Ticket, now_s: float, deadline_s: float
 ) -> Reply:
     limit_s = min(now_s + step.limits.total_s, deadline_s)
-    reply = await _within(limit_s, adapter.complete(_call(request, step), deadline=limit_s))
+    reply = await _within(until(limit_s), adapter.complete(_call(request, step), deadline=limit_s))
     judge_reply(request.operation, reply.data)
     ticket.answered()
     ticket.done()
@@ -205,7 +205,7 @@ async def _stream(
     end_s = None if limits.stream_total_s is None else now_s + limits.stream_total_s
     commit_s = deadline_s if end_s is None else min(deadline_s, end_s)
     first_s = min(commit_s, now_s + limits.first_token_s)
-    opened = await _within(first_s, adapter.stream(_call(request, step), deadline=first_s))
+    opened = await _within(until(first_s), adapter.stream(_call(request, step), deadline=first_s))
     if usage_wanted(request.params, step.params):
         opened = with_usage_last(opened)
     stream = _CommittedStream(opened, step.target, request.report, ticket, idle_s=limits.idle_s, end_s=end_s)
@@ -303,13 +303,10 @@ class _CommittedStream:
             return (not sound or push(sound)) and self._error is None
 
         try:
-            with limit:
-                await self._flow_from_source(judge)
-            self._idle_left_s -= loop.time() - active_s
-        except TimeoutError as error:
-            if not limit.expired:
-                raise
-            raise self._broken(UpstreamError(Kind.TIMEOUT)) from error
+            await _within(limit, self._flow_from_source(judge))
+        except UpstreamError as error:
+            raise self._broken(error) from error
+        self._idle_left_s -= loop.time() - active_s
 
     async def aclose(self) -> None:
         """Close the upstream. The first call counts."""
@@ -341,7 +338,7 @@ class _CommittedStream:
         loop = asyncio.get_running_loop()
         asked_s = loop.time()
         try:
-            chunk = await _within(limit_s, anext(self._source))
+            chunk = await _within(until(limit_s), anext(self._source))
         except StopAsyncIteration:
             if not self._judge.is_whole:
                 raise UpstreamError(Kind.BAD_RESPONSE, status=200) from None
@@ -364,9 +361,8 @@ class _CommittedStream:
         return StreamBroken(f"the stream of {attempts[-1].target} broke off: {error.kind}", attempts=attempts)
 
 
-async def _within(limit_s: float, awaitable: Awaitable[_T]) -> _T:
-    """Await until a point on the event loop's clock; passing it is an UpstreamError of kind `timeout`."""
-    limit = until(limit_s)
+async def _within(limit: Limit, awaitable: Awaitable[_T]) -> _T:
+    """Await while `limit` lasts; passing it is an UpstreamError of kind `timeout`."""
     try:
         with limit:
             return await awaitable
