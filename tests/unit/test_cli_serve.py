@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 import pytest
@@ -29,6 +30,21 @@ def options(*argv: str) -> ServeOptions:
     return read_options(build_parser().parse_args(["serve", *argv]))
 
 
+EVERY_OPTION: Final = ServeOptions(
+    config=Path("a.yaml"),
+    host="0.0.0.0",
+    port=1,
+    unix_socket=Path("s"),
+    max_body_bytes=1024,
+    client_keys_file=Path("k"),
+    insecure=True,
+    allow_origins=("http://a", "http://b"),
+    drain_s=5.0,
+    log_level="debug",
+)
+"""What both the flags and the variables of these tests ask for."""
+
+
 class TestServeOptions:
     def test_what_is_not_said_is_built_in(self) -> None:
         assert options() == ServeOptions(config=Path("routes.yaml"))
@@ -38,18 +54,7 @@ class TestServeOptions:
             "a.yaml --host 0.0.0.0 --port 1 --unix-socket s --max-body 1k --client-keys-file k --insecure"
             " --allow-origin http://a --allow-origin http://b --drain 5s --log-level debug"
         )
-        assert options(*argv.split()) == ServeOptions(
-            config=Path("a.yaml"),
-            host="0.0.0.0",
-            port=1,
-            unix_socket=Path("s"),
-            max_body_bytes=1024,
-            client_keys_file=Path("k"),
-            insecure=True,
-            allow_origins=("http://a", "http://b"),
-            drain_s=5.0,
-            log_level="debug",
-        )
+        assert options(*argv.split()) == EVERY_OPTION
 
     def test_every_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
         variables = {
@@ -66,18 +71,7 @@ class TestServeOptions:
         }
         for name, value in variables.items():
             monkeypatch.setenv(f"GATEWAY_{name}", value)
-        assert options() == ServeOptions(
-            config=Path("a.yaml"),
-            host="0.0.0.0",
-            port=1,
-            unix_socket=Path("s"),
-            max_body_bytes=1024,
-            client_keys_file=Path("k"),
-            insecure=True,
-            allow_origins=("http://a", "http://b"),
-            drain_s=5.0,
-            log_level="debug",
-        )
+        assert options() == EVERY_OPTION
 
     def test_the_port_that_kubernetes_invents_is_ignored_with_a_log_line(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
