@@ -33,6 +33,7 @@ from gateway.reload import Reloader, ReloadReport
 from gateway.server.admin import Admin
 from gateway.server.endpoints import Endpoints
 from gateway.server.exchange import Front, Lifecycle
+from gateway.server.fastpath import Connection, FastPath
 from gateway.server.guards import ClientKeys, Guards, check_exposure, is_loopback
 from gateway.server.pauses import short_pauses
 from gateway.state import State
@@ -163,7 +164,7 @@ class _Runner(web.BaseRunner):
 
     async def _make_server(self) -> web.Server:
         await self._running.enter_async_context(self._jobs())
-        return _Server(self._front, request_factory=self._make_request)
+        return _Server(self._front, request_factory=self._make_request, max_body_bytes=self._max_body_bytes)
 
     async def _cleanup_server(self) -> None:
         await self._running.aclose()
@@ -181,14 +182,27 @@ class _Runner(web.BaseRunner):
 
 
 class _Server(web.Server):
-    """aiohttp's server, with connections of our own."""
+    """aiohttp's server, for what does not take the fast path."""
 
-    def __init__(self, front: Front, *, request_factory: Callable[..., web.BaseRequest]) -> None:
+    def __init__(self, front: Front, *, request_factory: Callable[..., web.BaseRequest], max_body_bytes: int) -> None:
         super().__init__(front.handle, request_factory=request_factory, handler_cancellation=True)
         self._front = front
+        self._fast = FastPath(
+            front.fast(),
+            lambda: _Connection(self, front),
+            max_body_bytes=max_body_bytes,
+            keepalive_s=KEEPALIVE_S,
+        )
 
-    def __call__(self) -> web.RequestHandler:
-        return _Connection(self, self._front)
+    def __call__(self) -> Any:  # aiohttp's server promises connections of its own
+        return Connection(self._fast)
+
+    def pre_shutdown(self) -> None:
+        self._fast.stop()
+        super().pre_shutdown()
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        await asyncio.gather(self._fast.stopped(FLUSH_S), super().shutdown(timeout))
 
 
 class _Connection(web.RequestHandler):

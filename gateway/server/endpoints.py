@@ -14,7 +14,8 @@ from gateway.alarm import until
 from gateway.encoding import decode_json, encode_json
 from gateway.errors import BadRequest, GatewayError, HookFailed
 from gateway.provider import Provider
-from gateway.server.exchange import Draining, Endpoint, Exchange, Lifecycle, unexpected
+from gateway.server.exchange import AnyRequest, Draining, Endpoint, Exchange, Lifecycle, unexpected
+from gateway.server.fastpath import FastRequest
 from gateway.server.laid import ClientGone, StreamAnswer
 from gateway.telemetry import Metrics, traceparent
 from gateway.types import Chunk, Json, JsonObject, Operation, Reply
@@ -73,8 +74,8 @@ class Endpoints:
     def paths(self) -> dict[str, Endpoint]:
         """Return what answers where."""
         return {
-            "/v1/chat/completions": Endpoint("chat", {"POST": self.chat}),
-            "/v1/embeddings": Endpoint("embeddings", {"POST": self.embeddings}),
+            "/v1/chat/completions": Endpoint("chat", {"POST": self.chat}, self.chat),
+            "/v1/embeddings": Endpoint("embeddings", {"POST": self.embeddings}, self.embeddings),
             "/v1/models": Endpoint("models", {"GET": self.models}),
             "/healthz": Endpoint("probe", {"GET": self.healthz}),
             "/readyz": Endpoint("probe", {"GET": self.readyz}),
@@ -85,7 +86,7 @@ class Endpoints:
         """Return what answers for everything below a path."""
         return {_MODELS: Endpoint("models", {"GET": self.model})}
 
-    async def chat(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
+    async def chat(self, request: AnyRequest, exchange: Exchange) -> web.StreamResponse:
         """`POST /v1/chat/completions`, streaming when the body says so."""
         with self._lifecycle.call():
             body = await _read_object(request, self._client_s)
@@ -97,7 +98,7 @@ class Endpoints:
             exchange.stream = True
             return await self._stream(body, request, exchange)
 
-    async def embeddings(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
+    async def embeddings(self, request: AnyRequest, exchange: Exchange) -> web.StreamResponse:
         """`POST /v1/embeddings`."""
         with self._lifecycle.call():
             body = await _read_object(request, self._client_s)
@@ -136,7 +137,7 @@ class Endpoints:
         text, content_type = self._metrics.render(request.headers.get("Accept", ""))
         return web.Response(body=text, headers=exchange.headers(content_type=content_type))
 
-    async def _stream(self, body: JsonObject, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
+    async def _stream(self, body: JsonObject, request: AnyRequest, exchange: Exchange) -> web.StreamResponse:
         """Pass the chunks on and end with `[DONE]`, or with an error event and a connection that breaks off."""
         stream = await self._provider.open_stream(body, report=exchange.report, headers=_upstream(request, exchange))
         headers = {**stream.headers, **_STREAM_HEADERS}
@@ -204,26 +205,11 @@ def _check_optional(body: JsonObject, name: str, kind: type, words: str) -> None
         raise BadRequest(f"{name} must be {words}", param=name)
 
 
-async def _read_object(request: web.BaseRequest, within_s: float) -> JsonObject:
+async def _read_object(request: AnyRequest, within_s: float) -> JsonObject:
     """Return the body, a JSON object. Raises BadRequest, and BodyTooLarge beyond the limit."""
-    content = request.content
-    try:
-        if content.is_eof():
-            data = content.read_nowait()  # all of it is here
-            if len(data) > request.client_max_size:
-                raise BodyTooLarge
-        else:
-            if (request.content_length or 0) > request.client_max_size:
-                raise BodyTooLarge
-            _ask_for_body(request)
-            with until(asyncio.get_running_loop().time() + within_s):
-                data = await request.read()
-    except web.HTTPRequestEntityTooLarge as exc:
-        raise BodyTooLarge from exc
-    except TimeoutError as exc:
-        raise SlowBody("the body did not arrive in time") from exc
-    except web.RequestPayloadError as exc:
-        raise BadRequest("the body does not arrive as its headers say") from exc
+    data = request.body if isinstance(request, FastRequest) else None
+    if data is None:
+        data = await _read(request, within_s)
     if not data:
         raise BadRequest("the body is empty; it must be a JSON object")
     try:
@@ -233,6 +219,31 @@ async def _read_object(request: web.BaseRequest, within_s: float) -> JsonObject:
     if not isinstance(body, dict):
         raise BadRequest("the body must be a JSON object")
     return body
+
+
+async def _read(request: AnyRequest, within_s: float) -> bytes:
+    """Return the body once it is whole."""
+    try:
+        if isinstance(request, FastRequest):
+            with until(asyncio.get_running_loop().time() + within_s):
+                return await request.read()
+        content = request.content
+        if content.is_eof():
+            data = content.read_nowait()  # all of it is here
+            if len(data) > request.client_max_size:
+                raise BodyTooLarge
+            return data
+        if (request.content_length or 0) > request.client_max_size:
+            raise BodyTooLarge
+        _ask_for_body(request)
+        with until(asyncio.get_running_loop().time() + within_s):
+            return await request.read()
+    except web.HTTPRequestEntityTooLarge as exc:
+        raise BodyTooLarge from exc
+    except TimeoutError as exc:
+        raise SlowBody("the body did not arrive in time") from exc
+    except web.RequestPayloadError as exc:
+        raise BadRequest("the body does not arrive as its headers say") from exc
 
 
 def _ask_for_body(request: web.BaseRequest) -> None:
@@ -246,10 +257,10 @@ def _ask_for_body(request: web.BaseRequest) -> None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def _upstream(request: web.BaseRequest, exchange: Exchange) -> dict[str, str]:
+def _upstream(request: AnyRequest, exchange: Exchange) -> dict[str, str]:
     """Return the headers that go upstream."""
     headers = {"x-request-id": exchange.report.request_id}
-    trace = traceparent(request.headers.get("Traceparent"))
+    trace = traceparent(request.headers.get("traceparent"))
     if trace is not None:
         headers["traceparent"] = trace
     return headers
@@ -260,7 +271,7 @@ def _model(name: str, first_target: str, loaded_at: float) -> JsonObject:
     return {"id": name, "object": "model", "created": int(loaded_at), "owned_by": owner}
 
 
-def _answer(reply: Reply, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
+def _answer(reply: Reply, request: AnyRequest, exchange: Exchange) -> web.StreamResponse:
     return exchange.reply(request, reply.raw if reply.raw is not None else _encoded(reply.data), reply.headers)
 
 

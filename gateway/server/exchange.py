@@ -7,14 +7,16 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Final
+from typing import Final, TypeAlias
 
 import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 from gateway.errors import BadRequest, GatewayError, UpstreamRefused
+from gateway.server.fastpath import Answering, FastRequest
 from gateway.server.guards import Guards, is_preflight
 from gateway.server.laid import JSON_TYPE, ClientGone, PlainAnswer, StreamAnswer, target_value
 from gateway.table import Tables
@@ -22,6 +24,8 @@ from gateway.telemetry import Metrics, log_request, request_id
 from gateway.types import EMPTY, CallReport, Json
 
 log = logging.getLogger(__name__)
+
+AnyRequest: TypeAlias = web.BaseRequest | FastRequest
 
 CLIENT_GONE: Final = 499
 """In log and metrics only: the client left before its answer was whole."""
@@ -100,9 +104,9 @@ class Exchange:
 
     __slots__ = ("client", "cors", "error", "operation", "report", "started_s", "status", "stream")
 
-    def __init__(self, request: web.BaseRequest, operation: str) -> None:
+    def __init__(self, request: AnyRequest, operation: str) -> None:
         self.started_s = time.perf_counter()
-        self.report = CallReport(request_id=request_id(request.headers.get("X-Request-Id")))
+        self.report = CallReport(request_id=request_id(request.headers.get("x-request-id")))
         self.operation = operation
         self.client: str | None = None
         """The name of the client whose key it was."""
@@ -126,11 +130,11 @@ class Exchange:
             headers["x-gateway-target"] = target_value(report.target.name)
         return headers
 
-    def reply(self, request: web.BaseRequest, body: bytes, more: Mapping[str, str]) -> PlainAnswer:
+    def reply(self, request: AnyRequest, body: bytes, more: Mapping[str, str]) -> PlainAnswer:
         """Return a model's plain answer as a response; `more` are the headers that came with it."""
         return PlainAnswer(request, self.report, body, self._passed_on(more))
 
-    def stream_answer(self, request: web.BaseRequest, more: Mapping[str, str], *, client_s: float) -> StreamAnswer:
+    def stream_answer(self, request: AnyRequest, more: Mapping[str, str], *, client_s: float) -> StreamAnswer:
         """Return a model's answer as a stream to be sent; `client_s` is how long the client may be behind."""
         return StreamAnswer(request, self.report, self._passed_on(more), client_s=client_s)
 
@@ -167,6 +171,8 @@ class Endpoint:
     """For log and metrics."""
     methods: Mapping[str, Callable[[web.BaseRequest, Exchange], Awaitable[web.StreamResponse]]]
     """By name; HEAD goes where GET goes."""
+    fast: Callable[[AnyRequest, Exchange], Awaitable[web.StreamResponse]] | None = None
+    """What answers a POST that takes the fast path; None where that is not for this path."""
 
 
 class Front:
@@ -191,8 +197,14 @@ class Front:
         """With the status, the seconds it took, and when that was."""
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Guard, answer, log and count one request."""
-        endpoint = self._find(request.path)
+        """Guard, answer, log and count a request that aiohttp has read."""
+        return await self._answer(request, self._find(request.path))
+
+    def fast(self) -> dict[str, Answering]:
+        """Return what does the same with a POST that takes the fast path, by path."""
+        return {path: partial(self._answer, endpoint=at) for path, at in self._paths.items() if at.fast is not None}
+
+    async def _answer(self, request: AnyRequest, endpoint: Endpoint | None) -> web.StreamResponse:
         exchange = Exchange(request, "other" if endpoint is None else endpoint.operation)
         exchange.report.generation = self._tables.current.generation
         status = CLIENT_GONE  # whatever leaves without a response is a cancellation or a lost connection
@@ -201,7 +213,11 @@ class Front:
                 response = self._refused(request, endpoint, exchange)
                 if response is None:
                     assert endpoint is not None, "else it was refused"
-                    response = await endpoint.methods[_method(request)](request, exchange)
+                    if isinstance(request, FastRequest):
+                        assert endpoint.fast is not None, "else aiohttp has it"
+                        response = await endpoint.fast(request, exchange)
+                    else:
+                        response = await endpoint.methods[_method(request)](request, exchange)
             except GatewayError as exc:
                 response = exchange.failure(exc)
             except ClientGone:
@@ -235,11 +251,9 @@ class Front:
             return found
         return next((at for start, at in self._below.items() if path.startswith(start) and path != start), None)
 
-    def _refused(
-        self, request: web.BaseRequest, endpoint: Endpoint | None, exchange: Exchange
-    ) -> web.StreamResponse | None:
+    def _refused(self, request: AnyRequest, endpoint: Endpoint | None, exchange: Exchange) -> web.StreamResponse | None:
         """Return the response to what no endpoint sees, or None. Raises GatewayError, too."""
-        if "Origin" in request.headers:
+        if "origin" in request.headers:
             exchange.cors = self._guards.cors(request)
             if is_preflight(request):
                 return web.Response(status=204, headers=exchange.headers(content_type=None))
@@ -276,7 +290,7 @@ class Front:
             )
 
 
-def _method(request: web.BaseRequest) -> str:
+def _method(request: AnyRequest) -> str:
     return "GET" if request.method == "HEAD" else request.method
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from socket import AF_UNIX, socket
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 
@@ -96,6 +96,30 @@ class ClientKeys:
             log.info("client keys read again", extra={"keys": len(self._names)})
 
 
+class Request(Protocol):
+    """What decides over a request, whoever read it."""
+
+    @property
+    def method(self) -> str:
+        """In capitals."""
+
+    @property
+    def path(self) -> str:
+        """Without the query."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Found by names in lower case."""
+
+    @property
+    def content_type(self) -> str:
+        """The media type, without parameters."""
+
+    @property
+    def body_exists(self) -> bool:
+        """There is a body."""
+
+
 class Guards:
     """Decides over a request before anything of its body is read. Raises GatewayError to refuse it."""
 
@@ -111,10 +135,10 @@ class Guards:
         self._origins = frozenset(origin.lower() for origin in allow_origins)
         self._keys = keys
 
-    def cors(self, request: web.BaseRequest) -> Mapping[str, str]:
+    def cors(self, request: Request) -> Mapping[str, str]:
         """Return the response headers for the web page that asks; none without an `Origin`. Raises Forbidden."""
         headers = request.headers
-        origin = headers.get("Origin")
+        origin = headers.get("origin")
         if origin is None:
             return EMPTY
         # An allowed page may spend keys; the routes are for operators.
@@ -124,7 +148,7 @@ class Guards:
         answer = {"access-control-allow-origin": origin, "vary": "Origin"}
         if not is_preflight(request):
             return {**answer, "access-control-expose-headers": EXPOSED_HEADERS}
-        wanted = headers.get("Access-Control-Request-Headers", "authorization, content-type")
+        wanted = headers.get("access-control-request-headers", "authorization, content-type")
         return {
             **answer,
             "access-control-allow-methods": "GET, POST, OPTIONS",
@@ -132,15 +156,15 @@ class Guards:
             "access-control-max-age": str(PREFLIGHT_AGE_S),
         }
 
-    def check(self, request: web.BaseRequest) -> str | None:
+    def check(self, request: Request) -> str | None:
         """Return the client's name, or None where no keys are asked for. Raises GatewayError to refuse."""
         headers = request.headers
         if self._loopback or request.path.startswith(_ADMIN):
-            host = headers.get("Host")
+            host = headers.get("host")
             if host is not None and not _is_local(host):
                 raise Forbidden("this host name is not the gateway's: it listens to this machine only")
-        name = self._client(headers.get("Authorization"), request.path) if self._keys is not None else None
-        declared = headers.get("Content-Type") == _JSON or request.content_type == _JSON
+        name = self._client(headers.get("authorization"), request.path) if self._keys is not None else None
+        declared = headers.get("content-type") == _JSON or request.content_type == _JSON
         if not declared and request.body_exists and request.method == "POST":
             raise UnsupportedMediaType("the body must be application/json; set the content-type header")
         return name
@@ -157,9 +181,9 @@ class Guards:
         return name
 
 
-def is_preflight(request: web.BaseRequest) -> bool:
+def is_preflight(request: Request) -> bool:
     """Tell whether a browser asks for leave to send another request (https://fetch.spec.whatwg.org/#cors-preflight-fetch)."""
-    return request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+    return request.method == "OPTIONS" and "access-control-request-method" in request.headers
 
 
 def is_loopback(host: str) -> bool:

@@ -12,10 +12,10 @@ import time
 from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import quote
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion, HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 from gateway.alarm import until
@@ -33,6 +33,33 @@ _BEHIND_BYTES: Final = 64 * 1024
 """When more than this waits to be sent, the client is behind."""
 
 
+class Writer(Protocol):
+    """Who sends what was written."""
+
+    async def drain(self) -> None:
+        """Wait while the client is behind."""
+
+
+class Request(Protocol):
+    """What an answer asks of its request, whoever read it."""
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The client's connection."""
+
+    @property
+    def writer(self) -> Writer:
+        """What can be waited for while the client is behind."""
+
+    @property
+    def version(self) -> HttpVersion:
+        """Of HTTP."""
+
+    @property
+    def keep_alive(self) -> bool:
+        """The client wants to use the connection again."""
+
+
 class ClientGone(ConnectionError):
     """The client left, or stopped reading. Nobody is there to be answered."""
 
@@ -40,9 +67,9 @@ class ClientGone(ConnectionError):
 class _Laid(web.StreamResponse):
     """What aiohttp's server asks of a response of status 200."""
 
-    def __init__(self, request: web.BaseRequest, head: bytes) -> None:
+    def __init__(self, request: Request, head: bytes) -> None:
         # Not super().__init__(): what it sets up is what is saved.
-        self._request = request
+        self._of = request
         self._first = head
 
     @property
@@ -51,7 +78,7 @@ class _Laid(web.StreamResponse):
 
     @property
     def keep_alive(self) -> bool:
-        return self._request.keep_alive and self._request.version >= HttpVersion11
+        return self._of.keep_alive and self._of.version >= HttpVersion11
 
     async def write_eof(self, data: bytes = b"") -> None:
         """There is nothing left to send."""
@@ -60,13 +87,13 @@ class _Laid(web.StreamResponse):
 class PlainAnswer(_Laid):
     """A whole answer."""
 
-    def __init__(self, request: web.BaseRequest, report: CallReport, body: bytes, more: Mapping[str, str]) -> None:
+    def __init__(self, request: Request, report: CallReport, body: bytes, more: Mapping[str, str]) -> None:
         """`more` are header fields. Raises ValueError for one that cannot go on the wire."""
         head = f"{_head(request, report, JSON_TYPE, more)}Content-Length: {len(body)}\r\n\r\n"
         super().__init__(request, head.encode())
         self._rest = body
 
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
+    async def prepare(self, request: Request) -> AbstractStreamWriter | None:
         """Send all of it. Raises ConnectionError when the client is gone."""
         transport = request.transport
         if transport is None or transport.is_closing():
@@ -77,15 +104,13 @@ class PlainAnswer(_Laid):
             transport.write(self._first)
             transport.write(self._rest)
             await request.writer.drain()
-        return request.writer
+        return None
 
 
 class StreamAnswer(_Laid):
     """A stream of events. It begins with the first of them, so that an error before that has its status."""
 
-    def __init__(
-        self, request: web.BaseRequest, report: CallReport, more: Mapping[str, str], *, client_s: float
-    ) -> None:
+    def __init__(self, request: Request, report: CallReport, more: Mapping[str, str], *, client_s: float) -> None:
         """`more` are header fields; `client_s` is how long the client may be behind."""
         self._is_chunked = request.version >= HttpVersion11
         framing = "Transfer-Encoding: chunked\r\n" if self._is_chunked else ""
@@ -103,7 +128,7 @@ class StreamAnswer(_Laid):
 
     def push(self, data: bytes) -> bool:
         """Write; return whether more can be written before anybody looks after the client."""
-        transport = self._request.transport
+        transport = self._of.transport
         if transport is None or transport.is_closing():
             return False
         if not data:
@@ -123,7 +148,7 @@ class StreamAnswer(_Laid):
 
     async def catch_up(self) -> None:
         """Wait while the client is behind. Raises ClientGone when it is gone or stays behind."""
-        transport = self._request.transport
+        transport = self._of.transport
         if transport is None or transport.is_closing():
             raise ClientGone
         if transport.get_write_buffer_size() > _BEHIND_BYTES:
@@ -132,7 +157,7 @@ class StreamAnswer(_Laid):
     def hang_up(self, *, at_once: bool = False) -> None:
         """Close the connection without the body's end mark, so that nobody can take the body for a whole one."""
         self._is_broken = True
-        transport = self._request.transport
+        transport = self._of.transport
         if transport is not None:
             transport.abort() if at_once else transport.close()
 
@@ -140,14 +165,14 @@ class StreamAnswer(_Laid):
     def keep_alive(self) -> bool:
         return super().keep_alive and not self._is_broken
 
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
+    async def prepare(self, request: Request) -> AbstractStreamWriter | None:
         """All but the end is sent already."""
-        return request.writer
+        return None
 
     async def _wait(self) -> None:
         try:
             with until(asyncio.get_running_loop().time() + self._client_s):
-                await self._request.writer.drain()
+                await self._of.writer.drain()
         except ConnectionError as exc:
             raise ClientGone from exc
         except TimeoutError as exc:
@@ -155,7 +180,21 @@ class StreamAnswer(_Laid):
             raise ClientGone from exc
 
 
-def _head(request: web.BaseRequest, report: CallReport, content_type: str, more: Mapping[str, str]) -> str:
+def whole_answer(response: web.Response, *, keep_alive: bool) -> bytes:
+    """Return another answer's head and body, as aiohttp lays them out."""
+    body = response.body
+    assert body is None or isinstance(body, bytes), "what is not at hand whole is not answered here"
+    lines = f"HTTP/1.1 {response.status} {response.reason}\r\n"
+    for name, value in response.headers.items():
+        if name.lower() != "connection":
+            lines += f"{name}: {value}\r\n"
+    lines += f"Content-Length: {len(body or b'')}\r\nDate: {_http_date(int(time.time()))}\r\n"
+    if not keep_alive:
+        lines += "Connection: close\r\n"
+    return f"{lines}\r\n".encode() + (body or b"")
+
+
+def _head(request: Request, report: CallReport, content_type: str, more: Mapping[str, str]) -> str:
     """Return the head but for the framing and the blank line."""
     assert report.target is not None, "what was answered was answered by a target"
     lines = (

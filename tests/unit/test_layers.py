@@ -60,8 +60,10 @@ REQUEST_HALF: Final = {
     "server": "",
     "server.guards": "",
     "server.laid": "",
-    "server.exchange": "server.guards server.laid table",
-    "server.endpoints": "provider server.exchange server.laid table",
+    "server.heads": "",
+    "server.fastpath": "server.heads server.laid",
+    "server.exchange": "server.fastpath server.guards server.laid table",
+    "server.endpoints": "provider server.exchange server.fastpath server.laid table",
     "server.pauses": "",
     "server.admin": "explaining fates provider server.exchange server.guards state table",
 }
@@ -91,7 +93,7 @@ ADAPTERS: Final = {
 ROOTS: Final = {
     "embed": "adapters.litellm adapters.mock adapters.relay compiler provider reload state table",
     "server.app": "adapters.litellm adapters.mock adapters.relay compiler provider reload server.admin"
-    " server.endpoints server.exchange server.guards server.pauses state table",
+    " server.endpoints server.exchange server.fastpath server.guards server.pauses state table",
     "cli": "cli.completion cli.diff cli.explain cli.fmt cli.import_ cli.render cli.schema cli.serve cli.test"
     " cli.validate",
     "cli.cases": "cli.scripted config shapes source yamltree",
