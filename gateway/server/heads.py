@@ -74,7 +74,7 @@ def read_head(text: bytes) -> Head | None:
     headers = reading.headers
     plain = (
         reading.complete
-        and parser.get_method() == b"POST"
+        and text.startswith(b"POST /")
         and parser.get_http_version() == "1.1"
         and len(headers) == reading.count
         and _LEFT_TO_AIOHTTP.isdisjoint(headers)

@@ -1,0 +1,283 @@
+"""The fast path on the wire: whatever arrives in whichever pieces, the answers are those aiohttp would have given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from gateway.server.fastpath import MAX_WAITING_BYTES, Connection, FastPath, FastRequest
+from tests.scripted_openai import ScriptedOpenAI
+from tests.server.conftest import HELLO, RunningGateway, Start, until
+
+Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@asynccontextmanager
+async def connected(gateway: RunningGateway) -> AsyncIterator[Client]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+def request(model: str = "fast", *, head: str = "", **more: Any) -> bytes:
+    body = orjson.dumps({"model": model, "messages": HELLO, **more})
+    lines = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{head}"
+    return f"{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:-2])}
+    return int(lines[0].split()[1]), headers, await reader.readexactly(int(headers["content-length"]))
+
+
+@pytest.mark.parametrize("step", [1, 7, 100, 333])
+async def test_a_request_may_come_in_any_pieces(gateway: RunningGateway, step: int) -> None:
+    data = request(note="grüße")
+    async with connected(gateway) as (reader, writer):
+        for start in range(0, len(data), step):
+            writer.write(data[start : start + step])
+            await writer.drain()
+            await asyncio.sleep(0)
+        assert (await answer(reader))[0] == 200
+
+
+async def test_the_body_may_come_behind_the_head(gateway: RunningGateway) -> None:
+    head, _, body = request().partition(b"\r\n\r\n")
+    async with connected(gateway) as (reader, writer):
+        for _ in range(3):
+            writer.write(head + b"\r\n\r\n")
+            await asyncio.sleep(0.02)
+            writer.write(body[:10])
+            await asyncio.sleep(0.02)
+            writer.write(body[10:])
+            status, headers, _ = await answer(reader)
+            assert (status, headers["x-gateway-target"]) == (200, "up/a")
+
+
+async def test_requests_sent_at_once_are_answered_in_their_order(
+    gateway: RunningGateway, upstream: ScriptedOpenAI
+) -> None:
+    upstream.script("a", reply="one").script("a", reply="two").script("a", reply="three")
+    async with connected(gateway) as (reader, writer):
+        writer.write(request() * 2 + request()[:50])
+        writer.write(request()[50:])
+        texts = [orjson.loads((await answer(reader))[2])["choices"][0]["message"]["content"] for _ in range(3)]
+    assert texts == ["one", "two", "three"]
+
+
+async def test_a_connection_may_ask_for_anything_at_any_time(gateway: RunningGateway) -> None:
+    get = b"GET /v1/models/fast HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    unknown = request().replace(b"/v1/chat/completions", b"/v1/nothing")
+    chunked = request().replace(b"Content-Length", b"Transfer-Encoding: chunked\r\nX-Length")
+    head, _, body = chunked.partition(b"\r\n\r\n")
+    chunked = b"%b\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (head, len(body), body)
+    async with connected(gateway) as (reader, writer):
+        writer.write(request() + request("no such") + get + request() + unknown + chunked + request())
+        assert [(await answer(reader))[0] for _ in range(7)] == [200, 404, 200, 200, 404, 200, 200]
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(start: Start) -> None:
+    gateway = await start(client_s=0.05)
+    async with connected(gateway) as (reader, writer):
+        writer.write(request()[:-5])
+        status, _, body = await answer(reader)
+        assert (status, orjson.loads(body)["error"]["code"]) == (408, "body_timeout")
+        writer.write(request()[-5:] + request())  # what is left of the body, and another request
+        assert (await answer(reader))[0] == 200
+
+
+async def test_who_may_not_ask_is_told_so_before_the_body_has_come(start: Start, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("team sk-1\n")
+    gateway = await start(client_keys_file=keys)
+    good = request(head="Authorization: Bearer sk-1\r\n")
+    async with connected(gateway) as (reader, writer):
+        for wrong in (request(), request(head="Authorization: Bearer sk-2\r\n")):
+            writer.write(wrong[:-5])
+            assert (await answer(reader))[0] == 401
+            writer.write(wrong[-5:] + good)
+            assert (await answer(reader))[0] == 200
+
+
+async def test_a_body_beyond_the_limit_is_refused(start: Start) -> None:
+    gateway = await start(max_body_bytes=1000)
+    async with connected(gateway) as (reader, writer):
+        writer.write(request(note="a" * 1000))
+        assert (await answer(reader))[0] == 413
+
+
+async def test_a_client_that_leaves_within_its_body_is_counted(gateway: RunningGateway) -> None:
+    async with connected(gateway) as (_, writer):
+        writer.write(request()[:-5])
+        await until(lambda: _in_flight(gateway))
+    gone = 'gateway_requests_total{alias="",operation="chat",status="499"}'
+    assert await until(lambda: gateway.metric(gone)) == 1
+
+
+async def _in_flight(gateway: RunningGateway) -> bool:
+    return await gateway.metric("gateway_in_flight") == 1
+
+
+# The connection alone, with an answer and a successor of the test's own
+
+
+class Successor(asyncio.Protocol):
+    """In aiohttp's place."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+
+
+class Served:
+    """A server of one path, and what came of its connections."""
+
+    def __init__(self, *, keepalive_s: float = 60.0, size: int = 2) -> None:
+        self.successors: list[Successor] = []
+        self.requests: list[FastRequest] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.path = FastPath({"/v1": self._answer}, self._succeed, max_body_bytes=100, keepalive_s=keepalive_s)
+        self._size = size
+        self.port = 0
+
+    def _succeed(self) -> Any:
+        self.successors.append(Successor())
+        return self.successors[-1]
+
+    async def _answer(self, request: FastRequest) -> web.StreamResponse:
+        self.requests.append(request)
+        await self.gate.wait()
+        return web.Response(body=b"x" * self._size)
+
+
+@asynccontextmanager
+async def serving(**options: Any) -> AsyncIterator[Served]:
+    served = Served(**options)
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(served.path), "127.0.0.1", 0)
+    served.port = server.sockets[0].getsockname()[1]
+    try:
+        yield served
+    finally:
+        server.close()
+        await served.path.stopped(1.0)
+
+
+ASK = b"POST /v1 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+
+
+async def test_only_what_is_of_the_common_form_is_answered_here() -> None:
+    async with serving() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(ASK)
+        assert (await answer(reader))[0] == 200
+        other = b"GET /v1 HTTP/1.1\r\n\r\n"
+        writer.write(ASK + other)
+        assert (await answer(reader))[0] == 200
+        await until(lambda: served.successors and served.successors[0].data == other)
+        assert served.path.connections == set()
+        writer.write(ASK)
+        await until(lambda: served.successors[0].data == other + ASK)
+        writer.close()
+
+
+@pytest.mark.parametrize("length", [b"0", b"101"])
+async def test_a_body_of_no_size_or_too_great_a_size_is_not_for_here(length: bytes) -> None:
+    async with serving() as served:
+        _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(ASK.replace(b"2", length))
+        await until(lambda: served.successors)
+        assert served.requests == []
+        writer.close()
+
+
+async def test_an_idle_connection_is_closed() -> None:
+    async with serving(keepalive_s=0.01) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(ASK)
+        assert (await answer(reader))[0] == 200
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_busy_connection_is_not_idle() -> None:
+    async with serving(keepalive_s=0.01) as served:
+        served.gate.clear()
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(ASK)
+        await until(lambda: served.requests)
+        (connection,) = served.path.connections
+        connection.close_if_idle(served.path.loop.time() + 1000, keepalive_s=0.01)
+        served.gate.set()
+        assert (await answer(reader))[0] == 200
+        writer.close()
+
+
+async def test_a_client_that_asks_and_asks_without_waiting_is_read_no_further() -> None:
+    async with serving() as served:
+        served.gate.clear()
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        count = 4 * MAX_WAITING_BYTES // len(ASK)
+        writer.write(ASK * count)
+        (connection,) = await until(lambda: served.path.connections)
+        await until(lambda: connection._is_paused)
+        served.gate.set()
+        for _ in range(count):
+            assert (await answer(reader))[0] == 200
+        assert len(served.requests) == count
+        writer.close()
+
+
+async def test_a_client_that_takes_no_answers_gets_no_more_of_them() -> None:
+    count = 200
+    async with serving(size=500_000) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1000)
+        writer.write(ASK * count)
+        await until(lambda: served.requests)
+        (connection,) = served.path.connections
+        await until(lambda: connection._drained is not None and connection.task is None)
+        assert len(served.requests) < count
+        for _ in range(count):
+            assert (await answer(reader))[0] == 200
+        writer.close()
+
+
+async def test_stopping_closes_what_is_idle_and_waits_for_the_rest() -> None:
+    async with serving() as served:
+        served.gate.clear()
+        idle, idle_writer = await asyncio.open_connection("127.0.0.1", served.port)
+        busy, busy_writer = await asyncio.open_connection("127.0.0.1", served.port)
+        busy_writer.write(ASK)
+        await until(lambda: served.requests and len(served.path.connections) == 2)
+        served.path.stop()
+        assert await idle.read() == b""
+        asyncio.get_running_loop().call_later(0.01, served.gate.set)
+        await served.path.stopped(5.0)
+        status, headers, _ = await answer(busy)
+        assert (status, headers["connection"]) == (200, "close")
+        assert await busy.read() == b""
+        idle_writer.close()
+        busy_writer.close()
+
+
+async def test_what_takes_too_long_to_stop_is_cut_off() -> None:
+    async with serving() as served:
+        served.gate.clear()
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(ASK)
+        await until(lambda: served.requests)
+        await served.path.stopped(0.01)
+        assert await reader.read() == b""
+        writer.close()
