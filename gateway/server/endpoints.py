@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from typing import Final, assert_never
+from functools import partial
+from typing import Final
 
 import orjson
 from aiohttp import HttpVersion11, web
@@ -18,7 +19,7 @@ from gateway.server.exchange import AnyRequest, Draining, Endpoint, Exchange, Li
 from gateway.server.fastpath import FastRequest
 from gateway.server.laid import ClientGone, StreamAnswer
 from gateway.telemetry import Metrics, traceparent
-from gateway.types import Chunk, Json, JsonObject, Operation, Reply
+from gateway.types import Chunk, JsonObject, Operation
 
 _STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _DONE: Final = b"data: [DONE]\n\n"
@@ -73,9 +74,11 @@ class Endpoints:
 
     def paths(self) -> dict[str, Endpoint]:
         """Return what answers where."""
+        chat = partial(self.model_request, operation="chat")
+        embeddings = partial(self.model_request, operation="embeddings")
         return {
-            "/v1/chat/completions": Endpoint("chat", {"POST": self.chat}, self.chat),
-            "/v1/embeddings": Endpoint("embeddings", {"POST": self.embeddings}, self.embeddings),
+            "/v1/chat/completions": Endpoint("chat", {"POST": chat}, chat),
+            "/v1/embeddings": Endpoint("embeddings", {"POST": embeddings}, embeddings),
             "/v1/models": Endpoint("models", {"GET": self.models}),
             "/healthz": Endpoint("probe", {"GET": self.healthz}),
             "/readyz": Endpoint("probe", {"GET": self.readyz}),
@@ -86,26 +89,31 @@ class Endpoints:
         """Return what answers for everything below a path."""
         return {_MODELS: Endpoint("models", {"GET": self.model})}
 
-    async def chat(self, request: AnyRequest, exchange: Exchange) -> web.StreamResponse:
-        """`POST /v1/chat/completions`, streaming when the body says so."""
-        with self._lifecycle.call():
-            body = await _read_object(request, self._client_s)
-            check_body("chat", body)
-            if not body.get("stream"):
-                headers = _upstream(request, exchange)
-                reply = await self._provider.answer("chat", body, report=exchange.report, headers=headers)
-                return _answer(reply, request, exchange)
-            exchange.stream = True
-            return await self._stream(body, request, exchange)
-
-    async def embeddings(self, request: AnyRequest, exchange: Exchange) -> web.StreamResponse:
-        """`POST /v1/embeddings`."""
-        with self._lifecycle.call():
-            body = await _read_object(request, self._client_s)
-            check_body("embeddings", body)
-            headers = _upstream(request, exchange)
-            reply = await self._provider.answer("embeddings", body, report=exchange.report, headers=headers)
-            return _answer(reply, request, exchange)
+    async def model_request(
+        self, request: AnyRequest, exchange: Exchange, *, operation: Operation
+    ) -> web.StreamResponse:
+        """`POST /v1/chat/completions`, streaming when the body says so, and `POST /v1/embeddings`."""
+        task = self._lifecycle.begin()
+        try:
+            data = request.body if isinstance(request, FastRequest) else None
+            body = _object(await _read(request, self._client_s) if data is None else data)
+            check_body(operation, body)
+            headers = {"x-request-id": exchange.report.request_id}
+            trace = request.headers.get("traceparent")
+            if trace is not None and traceparent(trace) is not None:
+                headers["traceparent"] = trace
+            if operation == "chat" and body.get("stream"):
+                exchange.stream = True
+                return await self._stream(body, headers, request, exchange)
+            reply = await self._provider.answer(operation, body, report=exchange.report, headers=headers)
+            raw = reply.raw if reply.raw is not None else _encoded(reply.data)
+            return exchange.reply(request, raw, reply.headers)
+        except asyncio.CancelledError:
+            if self._lifecycle.cut_off:
+                raise Draining from None
+            raise
+        finally:
+            self._lifecycle.end(task)
 
     async def models(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
         """`GET /v1/models`: every alias but the wildcards."""
@@ -137,9 +145,11 @@ class Endpoints:
         text, content_type = self._metrics.render(request.headers.get("Accept", ""))
         return web.Response(body=text, headers=exchange.headers(content_type=content_type))
 
-    async def _stream(self, body: JsonObject, request: AnyRequest, exchange: Exchange) -> web.StreamResponse:
+    async def _stream(
+        self, body: JsonObject, upstream_headers: Mapping[str, str], request: AnyRequest, exchange: Exchange
+    ) -> web.StreamResponse:
         """Pass the chunks on and end with `[DONE]`, or with an error event and a connection that breaks off."""
-        stream = await self._provider.open_stream(body, report=exchange.report, headers=_upstream(request, exchange))
+        stream = await self._provider.open_stream(body, report=exchange.report, headers=upstream_headers)
         headers = {**stream.headers, **_STREAM_HEADERS}
         answer = exchange.stream_answer(request, headers, client_s=self._client_s)
         try:
@@ -179,37 +189,26 @@ def check_body(operation: Operation, body: JsonObject) -> None:
     """Raise BadRequest for what no upstream could take; everything deeper is the upstream's to judge."""
     if not isinstance(body.get("model"), str) or not body["model"]:
         raise BadRequest("model must be a non-empty string", param="model")
-    match operation:
-        case "chat":
-            _check_messages(body.get("messages"))
-            _check_optional(body, "stream", bool, "true or false")
-            _check_optional(body, "stream_options", dict, "an object")
-        case "embeddings":
-            if not isinstance(body.get("input"), str | list):
-                raise BadRequest("input must be a string or a list", param="input")
-        case _:
-            assert_never(operation)
-
-
-def _check_messages(messages: Json) -> None:
+    if operation == "embeddings":
+        if not isinstance(body.get("input"), str | list):
+            raise BadRequest("input must be a string or a list", param="input")
+        return
+    messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise BadRequest("messages must be a non-empty list", param="messages")
-    for position, message in enumerate(messages):
+    for message in messages:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            position = messages.index(message)
             raise BadRequest(f"messages[{position}] must be an object with a role", param="messages")
+    stream, options = body.get("stream"), body.get("stream_options")
+    if stream is not None and not isinstance(stream, bool):
+        raise BadRequest("stream must be true or false", param="stream")
+    if options is not None and not isinstance(options, dict):
+        raise BadRequest("stream_options must be an object", param="stream_options")
 
 
-def _check_optional(body: JsonObject, name: str, kind: type, words: str) -> None:
-    value = body.get(name)
-    if value is not None and not isinstance(value, kind):
-        raise BadRequest(f"{name} must be {words}", param=name)
-
-
-async def _read_object(request: AnyRequest, within_s: float) -> JsonObject:
-    """Return the body, a JSON object. Raises BadRequest, and BodyTooLarge beyond the limit."""
-    data = request.body if isinstance(request, FastRequest) else None
-    if data is None:
-        data = await _read(request, within_s)
+def _object(data: bytes) -> JsonObject:
+    """Return the JSON object that a body holds. Raises BadRequest."""
     if not data:
         raise BadRequest("the body is empty; it must be a JSON object")
     try:
@@ -222,7 +221,7 @@ async def _read_object(request: AnyRequest, within_s: float) -> JsonObject:
 
 
 async def _read(request: AnyRequest, within_s: float) -> bytes:
-    """Return the body once it is whole."""
+    """Return the body once it is whole. Raises BadRequest, and BodyTooLarge beyond the limit."""
     try:
         if isinstance(request, FastRequest):
             with until(asyncio.get_running_loop().time() + within_s):
@@ -257,22 +256,9 @@ def _ask_for_body(request: web.BaseRequest) -> None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def _upstream(request: AnyRequest, exchange: Exchange) -> dict[str, str]:
-    """Return the headers that go upstream."""
-    headers = {"x-request-id": exchange.report.request_id}
-    trace = traceparent(request.headers.get("traceparent"))
-    if trace is not None:
-        headers["traceparent"] = trace
-    return headers
-
-
 def _model(name: str, first_target: str, loaded_at: float) -> JsonObject:
     owner = first_target.partition("/")[0]
     return {"id": name, "object": "model", "created": int(loaded_at), "owned_by": owner}
-
-
-def _answer(reply: Reply, request: AnyRequest, exchange: Exchange) -> web.StreamResponse:
-    return exchange.reply(request, reply.raw if reply.raw is not None else _encoded(reply.data), reply.headers)
 
 
 def _encode(chunk: Chunk) -> bytes:

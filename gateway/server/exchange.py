@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 from typing import Final, TypeAlias
 
 import orjson
@@ -48,18 +47,28 @@ class Lifecycle:
     def __init__(self, metrics: Metrics) -> None:
         self._calls: set[asyncio.Task[object]] = set()
         metrics.in_flight.set_function(lambda: len(self._calls))
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._emptied: asyncio.Future[None] | None = None
         self.draining = False
         """Set once, when the process was asked to stop."""
         self.cut_off = False
         """Set once, when the drain has taken too long."""
 
-    def call(self) -> _Held:
-        """Return what holds the process up while one model request is answered. Raises Draining when none may begin."""
+    def begin(self) -> asyncio.Task[object]:
+        """Hold the process up until this task's model request has its `end`. Raises Draining when none may begin."""
         if self.draining:
             raise Draining
-        return _Held(self, self._calls, self._idle)
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        assert task is not None, "a request is answered in a task of its own"
+        self._calls.add(task)
+        return task
+
+    def end(self, task: asyncio.Task[object]) -> None:
+        """The request is answered, or nobody waits for its answer."""
+        self._calls.discard(task)
+        if self._emptied is not None and not self._calls and not self._emptied.done():
+            self._emptied.set_result(None)
 
     def cut(self) -> None:
         """End every model request now. Each client is told that it was the gateway that ended it."""
@@ -69,34 +78,9 @@ class Lifecycle:
 
     async def drained(self) -> None:
         """Return once no model request is being answered."""
-        await self._idle.wait()
-
-
-class _Held:
-    """One model request while it is answered."""
-
-    __slots__ = ("_calls", "_idle", "_lifecycle", "_task")
-
-    def __init__(self, lifecycle: Lifecycle, calls: set[asyncio.Task[object]], idle: asyncio.Event) -> None:
-        self._lifecycle = lifecycle
-        self._calls = calls
-        self._idle = idle
-
-    def __enter__(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None, "a request is answered in a task of its own"
-        self._task = task
-        self._calls.add(task)
-        self._idle.clear()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        self._calls.discard(self._task)
-        if not self._calls:
-            self._idle.set()
-        if kind is asyncio.CancelledError and self._lifecycle.cut_off:
-            raise Draining from None
+        while self._calls:
+            self._emptied = asyncio.get_running_loop().create_future()
+            await self._emptied
 
 
 class Exchange:
@@ -132,14 +116,11 @@ class Exchange:
 
     def reply(self, request: AnyRequest, body: bytes, more: Mapping[str, str]) -> PlainAnswer:
         """Return a model's plain answer as a response; `more` are the headers that came with it."""
-        return PlainAnswer(request, self.report, body, self._passed_on(more))
+        return PlainAnswer(request, self.report, body, {**more, **self.cors} if self.cors else more)
 
     def stream_answer(self, request: AnyRequest, more: Mapping[str, str], *, client_s: float) -> StreamAnswer:
         """Return a model's answer as a stream to be sent; `client_s` is how long the client may be behind."""
-        return StreamAnswer(request, self.report, self._passed_on(more), client_s=client_s)
-
-    def _passed_on(self, more: Mapping[str, str]) -> Mapping[str, str]:
-        return {**more, **self.cors} if self.cors else more
+        return StreamAnswer(request, self.report, {**more, **self.cors}, client_s=client_s)
 
     def answer(self, value: Json, *, status: int = 200) -> web.Response:
         """Return `value` as a JSON response."""
@@ -210,14 +191,14 @@ class Front:
         status = CLIENT_GONE  # whatever leaves without a response is a cancellation or a lost connection
         try:
             try:
-                response = self._refused(request, endpoint, exchange)
-                if response is None:
-                    assert endpoint is not None, "else it was refused"
-                    if isinstance(request, FastRequest):
-                        assert endpoint.fast is not None, "else aiohttp has it"
-                        response = await endpoint.fast(request, exchange)
-                    else:
-                        response = await endpoint.methods[_method(request)](request, exchange)
+                if type(request) is FastRequest:
+                    assert endpoint is not None, "else aiohttp has it"
+                    assert endpoint.fast is not None, "else aiohttp has it"
+                    exchange.client = self._guards.check(request)
+                    response = await endpoint.fast(request, exchange)
+                else:
+                    assert not isinstance(request, FastRequest), "that is exact"
+                    response = await self._guarded(request, endpoint, exchange)
             except GatewayError as exc:
                 response = exchange.failure(exc)
             except ClientGone:
@@ -251,20 +232,23 @@ class Front:
             return found
         return next((at for start, at in self._below.items() if path.startswith(start) and path != start), None)
 
-    def _refused(self, request: AnyRequest, endpoint: Endpoint | None, exchange: Exchange) -> web.StreamResponse | None:
-        """Return the response to what no endpoint sees, or None. Raises GatewayError, too."""
+    async def _guarded(
+        self, request: web.BaseRequest, endpoint: Endpoint | None, exchange: Exchange
+    ) -> web.StreamResponse:
         if "origin" in request.headers:
             exchange.cors = self._guards.cors(request)
             if is_preflight(request):
                 return web.Response(status=204, headers=exchange.headers(content_type=None))
         if endpoint is None:
             return exchange.refuse(404, "not_found", "there is nothing at this path")
-        if _method(request) not in endpoint.methods:
+        method = "GET" if request.method == "HEAD" else request.method
+        handler = endpoint.methods.get(method)
+        if handler is None:
             allowed = sorted({*endpoint.methods, *(("HEAD",) if "GET" in endpoint.methods else ())})
             message = "this path does not take this method"
             return exchange.refuse(405, "method_not_allowed", message, {"allow": ",".join(allowed)})
         exchange.client = self._guards.check(request)
-        return None
+        return await handler(request, exchange)
 
     def _end(self, exchange: Exchange, status: int) -> None:
         """Have a finished request told at the end of this turn of the event loop."""
@@ -288,10 +272,6 @@ class Front:
                 client=exchange.client,
                 error=exchange.error,
             )
-
-
-def _method(request: AnyRequest) -> str:
-    return "GET" if request.method == "HEAD" else request.method
 
 
 def unexpected(exc: Exception, exchange: Exchange) -> GatewayError:

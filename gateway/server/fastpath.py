@@ -264,14 +264,16 @@ class Connection(asyncio.Protocol):
         keep = False
         try:
             response = await answer(request)
-            keep = response.keep_alive is not False and not self._is_last
+            keep = not self._is_last
             if type(response) is PlainAnswer:
-                await response.prepare(request)
-            elif type(response) is web.Response:
+                if not response.send():
+                    await self.drain()
+            elif type(response) is StreamAnswer:
+                keep = keep and response.keep_alive  # it is sent already
+            else:
+                assert type(response) is web.Response, "the model endpoints have no other"
                 keep = keep and response.headers.get("connection") != "close"
                 self._transport.write(whole_answer(response, keep_alive=keep))
-            else:
-                assert type(response) is StreamAnswer, "the model endpoints have no other, and this one is sent"
         except ConnectionError:
             keep = False
         finally:

@@ -1,7 +1,7 @@
 """The heads of model requests as SDKs send them, read by the C parser and kept: a client sends the same one each time.
 
-Only what can be read in one way is taken: a POST of HTTP/1.1 whose body has one length and no coding. For anything else
-there is aiohttp.
+Only what can be read in one way is taken: a POST of HTTP/1.1 whose body has one length and no coding, and that no web
+page has sent. For anything else there is aiohttp.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_KEPT: Final = 256
 _END: Final = b"\r\n\r\n"
 _LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,15})(?=\r\n)")
 _LEFT_TO_AIOHTTP: Final = frozenset(
-    {"content-encoding", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"}
+    {"content-encoding", "content-length", "expect", "origin", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 
 

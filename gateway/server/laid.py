@@ -67,10 +67,9 @@ class ClientGone(ConnectionError):
 class _Laid(web.StreamResponse):
     """What aiohttp's server asks of a response of status 200."""
 
-    def __init__(self, request: Request, head: bytes) -> None:
-        # Not super().__init__(): what it sets up is what is saved.
-        self._of = request
-        self._first = head
+    # No super().__init__() here: what it sets up is what is saved.
+
+    _asked: Request
 
     @property
     def status(self) -> int:
@@ -78,7 +77,7 @@ class _Laid(web.StreamResponse):
 
     @property
     def keep_alive(self) -> bool:
-        return self._of.keep_alive and self._of.version >= HttpVersion11
+        return not _is_last(self._asked)
 
     async def write_eof(self, data: bytes = b"") -> None:
         """There is nothing left to send."""
@@ -89,22 +88,24 @@ class PlainAnswer(_Laid):
 
     def __init__(self, request: Request, report: CallReport, body: bytes, more: Mapping[str, str]) -> None:
         """`more` are header fields. Raises ValueError for one that cannot go on the wire."""
-        head = f"{_head(request, report, JSON_TYPE, more)}Content-Length: {len(body)}\r\n\r\n"
-        super().__init__(request, head.encode())
-        self._rest = body
+        self._asked = request
+        head = f"{_head(request, report, JSON_TYPE, more)}Content-Length: {len(body)}\r\n\r\n".encode()
+        self._pieces = (head + body,) if len(body) <= _AT_ONCE_BYTES else (head, body)
 
     async def prepare(self, request: Request) -> AbstractStreamWriter | None:
         """Send all of it. Raises ConnectionError when the client is gone."""
-        transport = request.transport
-        if transport is None or transport.is_closing():
-            raise ClientGone
-        if len(self._rest) <= _AT_ONCE_BYTES:
-            transport.write(self._first + self._rest)
-        else:
-            transport.write(self._first)
-            transport.write(self._rest)
+        if not self.send():
             await request.writer.drain()
         return None
+
+    def send(self) -> bool:
+        """Hand all of it to the transport; return whether that is soon rid of it. Raises ConnectionError."""
+        transport = self._asked.transport
+        if transport is None or transport.is_closing():
+            raise ClientGone
+        for piece in self._pieces:
+            transport.write(piece)
+        return len(self._pieces) == 1
 
 
 class StreamAnswer(_Laid):
@@ -114,7 +115,8 @@ class StreamAnswer(_Laid):
         """`more` are header fields; `client_s` is how long the client may be behind."""
         self._is_chunked = request.version >= HttpVersion11
         framing = "Transfer-Encoding: chunked\r\n" if self._is_chunked else ""
-        super().__init__(request, f"{_head(request, report, EVENTS_TYPE, more)}{framing}\r\n".encode())
+        self._asked = request
+        self._first = f"{_head(request, report, EVENTS_TYPE, more)}{framing}\r\n".encode()
         self._client_s = client_s
         self._is_broken = False
         self._is_whole = False
@@ -128,7 +130,7 @@ class StreamAnswer(_Laid):
 
     def push(self, data: bytes) -> bool:
         """Write; return whether more can be written before anybody looks after the client."""
-        transport = self._of.transport
+        transport = self._asked.transport
         if transport is None or transport.is_closing():
             return False
         if not data:
@@ -148,7 +150,7 @@ class StreamAnswer(_Laid):
 
     async def catch_up(self) -> None:
         """Wait while the client is behind. Raises ClientGone when it is gone or stays behind."""
-        transport = self._of.transport
+        transport = self._asked.transport
         if transport is None or transport.is_closing():
             raise ClientGone
         if transport.get_write_buffer_size() > _BEHIND_BYTES:
@@ -157,7 +159,7 @@ class StreamAnswer(_Laid):
     def hang_up(self, *, at_once: bool = False) -> None:
         """Close the connection without the body's end mark, so that nobody can take the body for a whole one."""
         self._is_broken = True
-        transport = self._of.transport
+        transport = self._asked.transport
         if transport is not None:
             transport.abort() if at_once else transport.close()
 
@@ -172,7 +174,7 @@ class StreamAnswer(_Laid):
     async def _wait(self) -> None:
         try:
             with until(asyncio.get_running_loop().time() + self._client_s):
-                await self._of.writer.drain()
+                await self._asked.writer.drain()
         except ConnectionError as exc:
             raise ClientGone from exc
         except TimeoutError as exc:
@@ -205,9 +207,13 @@ def _head(request: Request, report: CallReport, content_type: str, more: Mapping
         if _UNSAFE.search(value):
             raise ValueError(f"the value of the header field {name!r} has control characters")
         lines += f"{name}: {value}\r\n"
-    if not request.keep_alive or request.version < HttpVersion11:
+    if _is_last(request):
         lines += "Connection: close\r\n"
     return lines
+
+
+def _is_last(request: Request) -> bool:
+    return not request.keep_alive or (request.version is not HttpVersion11 and request.version < HttpVersion11)
 
 
 @lru_cache(maxsize=1024)
