@@ -24,26 +24,32 @@ class Limit:
 
     __slots__ = ("_alarm", "_cancelling", "_deadline_s", "_task", "expired")
 
+    _cancelling: int
+
     def __init__(self, alarm: _Alarm, deadline_s: float) -> None:
         self._alarm = alarm
         self._deadline_s = deadline_s
         self._task: asyncio.Task[object] | None = None
-        self._cancelling = 0
         self.expired = False
         """The point in time has passed and the block was stopped."""
 
     def __enter__(self) -> Limit:
-        task = self._task = asyncio.current_task()
+        alarm = self._alarm
+        task = self._task = asyncio.current_task(alarm.loop)
         assert task is not None, "only what runs in a task can be stopped"
         self._cancelling = task.cancelling()
-        self._alarm.add(self._deadline_s, self)
+        alarm.running += 1
+        alarm.push(self._deadline_s, self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         task, self._task = self._task, None
-        self._alarm.over()
+        alarm = self._alarm
+        alarm.running -= 1
+        if len(alarm.heap) > 2 * alarm.running + SLACK:
+            alarm.tidy()
         if self.expired and task is not None:
             outer = task.uncancel() > self._cancelling
             if not outer and kind is asyncio.CancelledError:
@@ -74,48 +80,45 @@ class _Alarm:
     """The limits of one event loop, first one first."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._heap: list[tuple[float, int, Limit]] = []
+        self.loop = loop
+        self.heap: list[tuple[float, int, Limit]] = []
+        """Entries of limits that are over go when they come up, or when there are too many of them."""
+        self.running = 0
+        """How many limits are not over."""
         self._count = 0
-        self._running = 0
         self._handle: asyncio.TimerHandle | None = None
         self._rings_at_s = math.inf
 
-    def add(self, deadline_s: float, limit: Limit) -> None:
+    def push(self, deadline_s: float, limit: Limit) -> None:
         """Ring for `limit` when the time has come."""
-        self._running += 1
-        self._push(deadline_s, limit)
+        self._count += 1
+        heappush(self.heap, (deadline_s, self._count, limit))
         if deadline_s < self._rings_at_s:
             self._set(deadline_s)
 
-    def over(self) -> None:
-        """Note that one limit is over; its entry goes when it comes up, or when too many such are left."""
-        self._running -= 1
-        if len(self._heap) > 2 * self._running + SLACK:
-            self._heap = [entry for entry in self._heap if not entry[2].is_over]
-            heapify(self._heap)
-
-    def _push(self, deadline_s: float, limit: Limit) -> None:
-        self._count += 1
-        heappush(self._heap, (deadline_s, self._count, limit))
+    def tidy(self) -> None:
+        """Drop the entries of limits that are over."""
+        self.heap = [entry for entry in self.heap if not entry[2].is_over]
+        heapify(self.heap)
 
     def _set(self, at_s: float) -> None:
         if self._handle is not None:
             self._handle.cancel()
         self._rings_at_s = at_s
-        self._handle = self._loop.call_at(at_s, self._ring)
+        self._handle = self.loop.call_at(at_s, self._ring)
 
     def _ring(self) -> None:
         """Ring for what is due; wait for the next that is not over."""
         self._handle = None
         self._rings_at_s = math.inf
-        now_s = self._loop.time()
-        heap = self._heap
+        now_s = self.loop.time()
+        heap = self.heap
         while heap and (heap[0][2].is_over or heap[0][0] <= now_s):
             limit = heappop(heap)[2]
             again_s = limit.ring(now_s)
             if again_s is not None:
-                self._push(again_s, limit)
+                self._count += 1
+                heappush(heap, (again_s, self._count, limit))
         if heap:
             self._set(heap[0][0])
 
@@ -123,9 +126,13 @@ class _Alarm:
 _alarms: Final[dict[asyncio.AbstractEventLoop, _Alarm]] = {}
 
 
-def until(deadline_s: float) -> Limit:
-    """Return a context manager that stops its block at a point on the event loop's clock, with TimeoutError."""
-    loop = asyncio.get_running_loop()
+def until(deadline_s: float, loop: asyncio.AbstractEventLoop | None = None) -> Limit:
+    """Return a context manager that stops its block at a point on the event loop's clock, with TimeoutError.
+
+    `loop` is the running one, from those who have it at hand: asking for it is a system call before Python 3.12.
+    """
+    if loop is None:
+        loop = asyncio.get_running_loop()
     alarm = _alarms.get(loop)
     if alarm is None:
         for closed in [known for known in _alarms if known.is_closed()]:

@@ -7,7 +7,7 @@ import logging
 import math
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol, TypeVar
 
@@ -15,10 +15,11 @@ from gateway.alarm import Limit, until
 from gateway.answers import StreamJudge, judge_reply, usage_of
 from gateway.decisions import GiveUp, Outcome, Plan, Try, Wait, fits, next_step, targets_left
 from gateway.errors import GatewayError, StreamBroken, UpstreamError, UpstreamFailed, UpstreamRefused
-from gateway.state import State, Ticket
+from gateway.state import NOBODY, State, Ticket
 from gateway.table import Route, Step, StreamPolicy
 from gateway.types import (
     Adapter,
+    AdapterName,
     Adapters,
     Attempt,
     Call,
@@ -44,7 +45,7 @@ _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Request:
     """One request, to be tried on targets. Nothing but pre hooks changes it."""
 
@@ -74,12 +75,11 @@ class Engine:
         self._adapters = adapters
         self._state = state
         self._jitter = jitter
+        self._prepared: set[AdapterName] = set()
 
-    async def complete(self, request: Request) -> Reply:
+    def complete(self, request: Request) -> Coroutine[None, None, Reply]:
         """Return the first plain answer. Raises GatewayError when there is none."""
-        reply = await self._run(request, _complete)
-        request.report.usage = usage_of(reply.data)
-        return reply
+        return self._run(request, _complete)
 
     async def open_stream(self, request: Request) -> ChunkStream:
         """Return the first stream that commits. Raises GatewayError when none does.
@@ -93,13 +93,14 @@ class Engine:
     async def _run(self, request: Request, attempt: _Attempt[_T]) -> _T:
         """Obey `next_step` until an attempt succeeds. A successful `attempt` sees to its ticket itself."""
         loop = asyncio.get_running_loop()
-        steps = request.route.steps
-        plan = Plan(steps, request.started_s + request.route.deadline_s, request.route.max_attempts)
+        state, report, route = self._state, request.report, request.route
+        steps = route.steps
+        plan = Plan(steps, request.started_s + route.deadline_s, route.max_attempts)
         outcomes: list[Outcome] = []
         errors: list[UpstreamError] = []
         while True:
             now_s = loop.time()
-            resting = self._state.resting((step.target for step in steps), now_s=now_s)
+            resting = state.resting([step.target for step in steps], now_s=now_s) if state.at_rest else NOBODY
             decision = next_step(plan, outcomes, now_s=now_s, resting=resting)
             if isinstance(decision, Wait):
                 await asyncio.sleep(decision.until_s - now_s)
@@ -107,39 +108,43 @@ class Engine:
             if isinstance(decision, GiveUp):
                 error = failure(decision, outcomes, errors, request)
                 if isinstance(error, UpstreamRefused):
-                    request.report.target = steps[outcomes[-1].step].target
+                    report.target = steps[outcomes[-1].step].target
                 raise error from (errors[-1] if errors else None)
             if resting and not decision.last_resort:
                 for passed in range(outcomes[-1].step + 1 if outcomes else 0, decision.step):
                     if passed in resting:
-                        _note(request.report, steps[passed].target, "cooldown", None, 0.0)
+                        _note(report, steps[passed].target, "cooldown", None, 0.0)
             step = steps[decision.step]
-            adapter = self._adapters[step.target.endpoint.adapter]
-            ticket = self._state.begin(step.target, now_s=now_s, retry=decision.retry)
-            request.report.calling = step.target
+            target = step.target
+            name = target.endpoint.adapter
+            adapter = self._adapters[name]
+            ticket = state.begin(target, now_s=now_s, retry=decision.retry)
+            report.calling = target
             try:
-                await adapter.prepare()
-                now_s = loop.time()
-                result = await attempt(request, adapter, step, ticket, now_s, plan.deadline_s)
+                if name not in self._prepared:
+                    await adapter.prepare()
+                    self._prepared.add(name)
+                    now_s = loop.time()
+                result = await attempt(request, adapter, step, ticket, loop, now_s, plan.deadline_s)
             except UpstreamError as error:
-                _note(request.report, step.target, error.kind, error.status, loop.time() - now_s)
+                _note(report, target, error.kind, error.status, loop.time() - now_s)
                 outcomes.append(self.failed(plan, outcomes, decision, ticket, error, now_s=loop.time()))
                 errors.append(error)
                 ticket.done()
             except HoldExceeded as error:
-                _note(request.report, step.target, Kind.BAD_RESPONSE, 200, loop.time() - now_s)
-                error.attempts = tuple(request.report.attempts)
+                _note(report, target, Kind.BAD_RESPONSE, 200, loop.time() - now_s)
+                error.attempts = tuple(report.attempts)
                 ticket.done()
                 raise
             except BaseException:
                 ticket.done()
                 raise
             else:
-                _note(request.report, step.target, None, 200, loop.time() - now_s)
-                request.report.target = step.target
-                request.report.calling = None
+                _note(report, target, None, 200, loop.time() - now_s)
+                report.target = target
+                report.calling = None
                 return result
-            request.report.calling = None
+            report.calling = None
 
     def failed(
         self,
@@ -183,23 +188,51 @@ class _Attempt(Protocol[_T_co]):
     """One attempt, begun at `now_s`. When it succeeds, it sees to its ticket itself."""
 
     async def __call__(
-        self, request: Request, adapter: Adapter, step: Step, ticket: Ticket, now_s: float, deadline_s: float
+        self,
+        request: Request,
+        adapter: Adapter,
+        step: Step,
+        ticket: Ticket,
+        loop: asyncio.AbstractEventLoop,
+        now_s: float,
+        deadline_s: float,
     ) -> _T_co: ...
 
 
 async def _complete(
-    request: Request, adapter: Adapter, step: Step, ticket: Ticket, now_s: float, deadline_s: float
+    request: Request,
+    adapter: Adapter,
+    step: Step,
+    ticket: Ticket,
+    loop: asyncio.AbstractEventLoop,
+    now_s: float,
+    deadline_s: float,
 ) -> Reply:
-    limit_s = min(now_s + step.limits.total_s, deadline_s)
-    reply = await _within(until(limit_s), adapter.complete(_call(request, step), deadline=limit_s))
+    call = _call(request, step)
+    limit_s = min(now_s + call.limits.total_s, deadline_s)
+    limit = until(limit_s, loop)
+    try:
+        with limit:
+            reply = await adapter.complete(call, deadline=limit_s)
+    except TimeoutError as error:
+        if not limit.expired:
+            raise
+        raise UpstreamError(Kind.TIMEOUT) from error
     judge_reply(request.operation, reply.data)
+    request.report.usage = usage_of(reply.data)
     ticket.answered()
     ticket.done()
     return reply
 
 
 async def _stream(
-    request: Request, adapter: Adapter, step: Step, ticket: Ticket, now_s: float, deadline_s: float
+    request: Request,
+    adapter: Adapter,
+    step: Step,
+    ticket: Ticket,
+    loop: asyncio.AbstractEventLoop,
+    now_s: float,
+    deadline_s: float,
 ) -> ChunkStream:
     limits = step.limits
     end_s = None if limits.stream_total_s is None else now_s + limits.stream_total_s
@@ -367,9 +400,9 @@ async def _within(limit: Limit, awaitable: Awaitable[_T]) -> _T:
         with limit:
             return await awaitable
     except TimeoutError as error:
-        if limit.expired:
-            raise UpstreamError(Kind.TIMEOUT) from error
-        raise
+        if not limit.expired:
+            raise
+        raise UpstreamError(Kind.TIMEOUT) from error
 
 
 async def _close(chunks: Chunks, target: Target) -> None:
@@ -382,22 +415,13 @@ async def _close(chunks: Chunks, target: Target) -> None:
 
 
 def _call(request: Request, step: Step) -> Call:
-    return Call(
-        operation=request.operation,
-        target=step.target,
-        params=request.params,
-        overrides=step.params,
-        limits=step.limits,
-        headers=request.headers,
-    )
+    return Call(request.operation, step.target, request.params, step.limits, step.params, request.headers)
 
 
 def _note(
     report: CallReport, target: Target, kind: Kind | Literal["cooldown"] | None, status: int | None, elapsed_s: float
 ) -> None:
-    report.attempts.append(
-        Attempt(target=target.name, label=target.label, kind=kind, status=status, ms=elapsed_s * 1000)
-    )
+    report.attempts.append(Attempt(target.name, target.label, kind, status, elapsed_s * 1000))
 
 
 def failure(

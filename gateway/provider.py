@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from gateway import sse
 from gateway.alarm import until
@@ -36,9 +36,6 @@ from gateway.types import (
 log = logging.getLogger(__name__)
 
 _HookCallable = TypeVar("_HookCallable", bound=Callable[[JsonObject], Any])
-
-_OWN_FIELDS: Final = FORBIDDEN_PARAMS | {"model", "stream"}
-"""Fields of a request that are ours to decide, so they are not part of what a target gets as parameters."""
 
 
 class Provider:
@@ -104,15 +101,7 @@ class Provider:
         if route is None:
             raise unknown_model(name, table)
         report.alias = route.alias
-        return Request(
-            operation=operation,
-            model=name,
-            route=route,
-            params=_targets_params(params),
-            headers=headers,
-            started_s=started_s,
-            report=report,
-        )
+        return Request(operation, name, route, _targets_params(params), headers, started_s, report)
 
     # What programs call.
 
@@ -244,8 +233,14 @@ def _own(data: JsonObject, raw: bytes | None) -> JsonObject:
 
 
 def _targets_params(params: JsonObject) -> JsonObject:
-    """Return what a target gets of a request's fields."""
-    return {key: value for key, value in params.items() if key not in _OWN_FIELDS}
+    """Return what a target gets of a request's fields: all but those that are ours to decide."""
+    own = params.copy()
+    own.pop("model", None)
+    own.pop("stream", None)
+    if not FORBIDDEN_PARAMS.isdisjoint(own):
+        for name in FORBIDDEN_PARAMS & own.keys():
+            del own[name]
+    return own
 
 
 async def _run_pre_hooks(request: Request, params: JsonObject) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gateway.types import CLIENT_FAULTS, Cooldown, JsonObject, Kind, Target
+from gateway.types import CLIENT_FAULTS, JsonObject, Kind, Target
 
 MAX_TARGETS: Final = 10_000
 """How many targets are remembered; wildcards could name any number. The least recently used idle ones go first."""
@@ -20,7 +20,8 @@ BUDGET_SHARE: Final = 0.2
 BUDGET_FLOOR: Final = 10
 """Retries of one target within a window: a share of its attempts, and at least so many."""
 
-_NOTHING: Final[Mapping[int, float]] = MappingProxyType({})
+NOBODY: Final[Mapping[int, float]] = MappingProxyType({})
+"""When no target rests."""
 
 
 class State:
@@ -29,7 +30,8 @@ class State:
     def __init__(self, *, max_targets: int = MAX_TARGETS) -> None:
         self._max_targets = max_targets
         self._targets: dict[tuple[str, str, str], _Health] = {}
-        self._resting: set[tuple[str, str, str]] = set()
+        self.at_rest: set[tuple[str, str, str]] = set()
+        """The identities of the targets in cooldown; while there are none, nobody need ask who rests."""
 
     def begin(self, target: Target, *, now_s: float, retry: bool = False) -> Ticket:
         """Note that an attempt begins. Whoever holds the ticket calls `done()` on it, whatever happens.
@@ -45,16 +47,18 @@ class State:
                 self._forget_idle()
         health.in_flight += 1
         if not retry:
-            health.count_try(now_s)
+            if now_s - health.window_s >= BUDGET_WINDOW_S:
+                health.turn_window(now_s)
+            health.tries += 1
         probe = health.open_until_s is not None and not health.probing
         if probe:
             health.probing = True
-        return Ticket(self, health, identity, target.endpoint.cooldown, probe=probe)
+        return Ticket(self, health, target, probe)
 
     def resting(self, targets: Iterable[Target], *, now_s: float) -> Mapping[int, float]:
         """Return the positions of those targets that should be left alone now, with when their rest ends."""
-        if not self._resting:
-            return _NOTHING
+        if not self.at_rest:
+            return NOBODY
         rests: dict[int, float] = {}
         for position, target in enumerate(targets):
             health = self._targets.get(target.identity)
@@ -91,23 +95,20 @@ class State:
                 return
             if not health.in_flight:
                 del self._targets[identity]
-                self._resting.discard(identity)
+                self.at_rest.discard(identity)
 
 
 class Ticket:
     """One attempt's hold on its target's health."""
 
-    __slots__ = ("_cooldown", "_health", "_identity", "_kind", "_probe", "_state")
+    __slots__ = ("_health", "_kind", "_probe", "_state", "_target")
 
-    def __init__(
-        self, state: State, health: _Health, identity: tuple[str, str, str], cooldown: Cooldown, *, probe: bool
-    ) -> None:
+    def __init__(self, state: State, health: _Health, target: Target, probe: bool) -> None:
         self._state = state
         self._health = health
-        self._identity = identity
-        self._cooldown = cooldown
+        self._target = target
         self._probe = probe
-        self._kind: Kind | str | None = None
+        self._kind: str | None = None
 
     def answered(self) -> None:
         """The target answered; for a stream: it committed. Ends the cooldown that this attempt probed."""
@@ -121,21 +122,22 @@ class Ticket:
         `rest_s` is a Retry-After too long to wait for: the target rests at once. `counts=False` is for a failure
         that says nothing about the target, such as a pooled connection that had gone stale.
         """
-        self._kind = kind
+        self._kind = kind.value
         health = self._health
+        cooldown = self._target.endpoint.cooldown
         if kind in CLIENT_FAULTS and counts:
             if self._probe:
                 self._close()
         elif rest_s is not None:
             self._open(now_s + min(rest_s, MAX_REST_S))
         elif counts and self._probe:
-            self._open(now_s + self._cooldown.for_s)
+            self._open(now_s + cooldown.for_s)
         elif counts:
             health.failures.append(now_s)
-            while health.failures[0] <= now_s - self._cooldown.within_s:
+            while health.failures[0] <= now_s - cooldown.within_s:
                 health.failures.popleft()
-            if len(health.failures) >= self._cooldown.failures:
-                self._open(now_s + self._cooldown.for_s)
+            if len(health.failures) >= cooldown.failures:
+                self._open(now_s + cooldown.for_s)
         return health.open_until_s is not None and health.open_until_s > now_s
 
     def take_retry(self, *, now_s: float) -> bool:
@@ -150,20 +152,21 @@ class Ticket:
         health = self._health
         health.in_flight -= 1
         if self._kind is not None:
-            health.attempts[str(self._kind)] += 1
-        self._end_probe()
+            health.attempts[self._kind] += 1
+        if self._probe:
+            self._end_probe()
 
     def _open(self, until_s: float) -> None:
         health = self._health
         health.open_until_s = max(until_s, health.open_until_s or 0.0)
         health.failures.clear()
-        self._state._resting.add(self._identity)
+        self._state.at_rest.add(self._target.identity)
         self._end_probe()
 
     def _close(self) -> None:
         self._health.open_until_s = None
         self._health.failures.clear()
-        self._state._resting.discard(self._identity)
+        self._state.at_rest.discard(self._target.identity)
         self._end_probe()
 
     def _end_probe(self) -> None:
@@ -196,17 +199,13 @@ class _Health:
         self.tries = 0
         self.retries = 0
 
-    def count_try(self, now_s: float) -> None:
-        self._turn_window(now_s)
-        self.tries += 1
-
     def take_retry(self, now_s: float) -> bool:
-        self._turn_window(now_s)
+        if now_s - self.window_s >= BUDGET_WINDOW_S:
+            self.turn_window(now_s)
         if self.retries >= max(BUDGET_FLOOR, BUDGET_SHARE * self.tries):
             return False
         self.retries += 1
         return True
 
-    def _turn_window(self, now_s: float) -> None:
-        if now_s - self.window_s >= BUDGET_WINDOW_S:
-            self.window_s, self.tries, self.retries = now_s, 0, 0
+    def turn_window(self, now_s: float) -> None:
+        self.window_s, self.tries, self.retries = now_s, 0, 0

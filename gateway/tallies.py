@@ -7,6 +7,7 @@ took longer than the routing of the request they counted.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -20,24 +21,21 @@ _BUCKET_NAMES: Final = (*map(str, LATENCY_BUCKETS_S), "+Inf")
 class Counts:
     """One counter, by its labels' values. For one thread."""
 
-    __slots__ = ("_counts", "_help", "_labels", "_name")
+    __slots__ = ("_help", "_labels", "_name", "counts")
 
     def __init__(self, name: str, help_text: str, labels: Sequence[str]) -> None:
         self._name = name
         self._help = help_text
         self._labels = labels
-        self._counts: dict[tuple[Hashable, ...], int] = {}
-
-    def add(self, *values: Hashable, count: int = 1) -> None:
-        """Count one more, or `count`."""
-        self._counts[values] = self._counts.get(values, 0) + count
+        self.counts: defaultdict[tuple[Hashable, ...], int] = defaultdict(int)
+        """By the labels' values, in their order: `counts["fast", 200] += 1`."""
 
     def metric(self) -> Metric:
         """Return what the registry shows."""
         from prometheus_client.core import CounterMetricFamily
 
         family = CounterMetricFamily(self._name, self._help, labels=self._labels)
-        for values, count in self._counts.items():
+        for values, count in self.counts.items():
             family.add_metric([str(value) for value in values], count)
         return family
 

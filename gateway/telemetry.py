@@ -18,7 +18,7 @@ from typing import Final, TextIO
 import orjson
 
 from gateway.tallies import Counts, Tallies, Times
-from gateway.types import CallReport, Json, JsonObject
+from gateway.types import Attempt, CallReport, Json, JsonObject
 
 log = logging.getLogger("gateway.access")
 
@@ -29,6 +29,8 @@ _OWN_ATTRIBUTES: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"messa
 _TALKATIVE: Final = ("LiteLLM", "httpx", "openai", "py.warnings")
 """Loggers of libraries that write prompts, keys or URLs into their messages."""
 
+_NO_COUNT: Final = 2**53
+"""No upstream counts so far; what claims to is a fault."""
 _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -156,12 +158,12 @@ def log_request(
         "ms": round(ms, 1),
         "stream": stream,
         "generation": report.generation or None,
-        "attempts": [attempt.public() for attempt in report.attempts],
+        "attempts": list(map(Attempt.public, report.attempts)),
     }
     if report.calling is not None:
         line["calling"] = report.calling.name
     if report.usage:
-        line["tokens"] = {side: count for side, count in tokens(report.usage).items() if count is not None}
+        line["tokens"] = tokens(report.usage)
     if client is not None:
         line["client"] = client
     if error is not None:
@@ -170,13 +172,15 @@ def log_request(
     _lines.write(_encode(line))
 
 
-def tokens(usage: Mapping[str, Json]) -> dict[str, int | None]:
-    """Return the `prompt` and `completion` counts of an upstream's usage; None for what is no sane count."""
-    return {"prompt": _count(usage.get("prompt_tokens")), "completion": _count(usage.get("completion_tokens"))}
-
-
-def _count(value: Json) -> int | None:
-    return value if type(value) is int and 0 <= value < 2**53 else None
+def tokens(usage: Mapping[str, Json]) -> dict[str, int]:
+    """Return the `prompt` and `completion` counts of an upstream's usage; what is no sane count is left out."""
+    counts: dict[str, int] = {}
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if type(prompt) is int and 0 <= prompt < _NO_COUNT:
+        counts["prompt"] = prompt
+    if type(completion) is int and 0 <= completion < _NO_COUNT:
+        counts["completion"] = completion
+    return counts
 
 
 class Metrics:
@@ -242,9 +246,9 @@ class Metrics:
     def count_request(self, report: CallReport, *, operation: str, status: int, seconds: float) -> None:
         """Count a finished request with its attempts and tokens."""
         alias = report.alias
-        self._requests.add(alias, operation, status)
+        self._requests.counts[alias, operation, status] += 1
         for attempt in report.attempts:
-            self._attempts.add(attempt.label, attempt.kind or "ok")
+            self._attempts.counts[attempt.label, attempt.kind or "ok"] += 1
         if not alias:
             return
         self._seconds.add(alias, seconds)
@@ -253,7 +257,7 @@ class Metrics:
         if report.usage:
             for side, count in tokens(report.usage).items():
                 if count:
-                    self._tokens.add(alias, side, count=count)
+                    self._tokens.counts[alias, side] += count
 
     def count_reload(self, *, ok: bool) -> None:
         """Count one look at the config file that said something new. May be called from any thread."""

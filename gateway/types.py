@@ -249,8 +249,9 @@ class Target:
         object.__setattr__(self, "identity", (self.name, endpoint.base_url or "", endpoint.api_key.name))
 
 
-# Not frozen, like Attempt: a frozen one takes three times as long to make, and each request makes one.
-@dataclass(slots=True, kw_only=True)
+# Neither frozen nor by keywords only, like Reply, Attempt and CallReport: each request makes one, and that would take
+# several times as long.
+@dataclass(slots=True)
 class Call:
     """One attempt as an adapter sees it. Nothing changes it."""
 
@@ -258,14 +259,14 @@ class Call:
     target: Target
     params: Mapping[str, Json]
     """The request after its hooks. Holds neither `model` nor `stream` nor anything of FORBIDDEN_PARAMS."""
+    limits: Limits
     overrides: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
     """The file's `params` for this target: they win over `params`, and None removes one. Trusted."""
-    limits: Limits
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     """What goes upstream of the request's own headers: `x-request-id` and `traceparent`."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Reply:
     """A plain answer."""
 
@@ -329,7 +330,7 @@ class ChunkStream:
     """
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Attempt:
     """One call of one target, or its being passed over, for the log, the metrics and the error's `attempts`."""
 
@@ -345,7 +346,7 @@ class Attempt:
         return {"target": self.target, "kind": self.kind, "status": self.status, "ms": round(self.ms, 1)}
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class CallReport:
     """What became of one request, filled in while it runs, so that a cancelled one is told as well."""
 
