@@ -77,6 +77,7 @@ def read_head(text: bytes) -> Head | None:
         and text.startswith(b"POST /")
         and parser.get_http_version() == "1.1"
         and len(headers) == reading.count
+        and "host" in headers
         and _LEFT_TO_AIOHTTP.isdisjoint(headers)
         and headers.get("connection", "keep-alive").lower() == "keep-alive"
     )

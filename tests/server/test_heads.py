@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from aiohttp import HttpVersion11
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_parser import HttpRequestParser
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.server.heads import MAX_BYTES, MAX_KEPT, Head, Heads, read_head
 
@@ -57,6 +64,7 @@ def test_a_head_is_found_with_its_size_and_that_of_the_body() -> None:
         pytest.param(request(b"Content-Length: 2").replace(b"HTTP/1.1", b"RTSP/1.0"), id="another protocol"),
         pytest.param(request(b"Content-Length: 2").replace(b"POST", b"GET"), id="another method"),
         pytest.param(request(b"Content-Length: 2").replace(b"POST", b"post"), id="a method in small letters"),
+        pytest.param(request(b"Content-Length: 2").replace(HOST, b"X: a"), id="no host"),
         pytest.param(b"\r\n" + request(b"Content-Length: 2"), id="a blank line first"),
         pytest.param(request(b"Content-Length: 2").replace(b"POST ", b"POST  "), id="two blanks"),
         pytest.param(request(b"Content-Length: 2").replace(b"Host: localhost\r\n", b"\r\n"), id="an early end"),
@@ -95,6 +103,64 @@ def test_no_more_heads_are_kept_than_may_be() -> None:
 
 
 def test_bytes_beyond_ascii_in_a_value_come_as_aiohttp_hands_them_on() -> None:
-    head = read_head(LINE + b"\r\nX: gr\xc3\xbc\xdf")
+    head = read_head(LINE + b"\r\nHost: x\r\nX: gr\xc3\xbc\xdf")
     assert head is not None
-    assert head.headers == {"x": "gr\u00fc\udcdf"}
+    assert head.headers == {"host": "x", "x": "gr\u00fc\udcdf"}
+
+
+# Whatever is taken here, aiohttp would have read as the very same request
+
+FIELDS = st.sampled_from(
+    [
+        b"Authorization: Bearer sk-1",
+        b"Content-Type: application/json; charset=utf-8",
+        b"X-Empty:",
+        b"X-Tabs:\t a \t",
+        b"X-Bytes: gr\xc3\xbc\xdf",
+        b"Connection: Keep-Alive",
+        b"Connection: close",
+        b"Transfer-Encoding: chunked",
+        b"Content-Length: 3",
+        b"Content-Length : 3",
+        b" Content-Length: 3",
+        b"Expect: 100-continue",
+        b"Upgrade: websocket",
+        b"",
+    ]
+)
+EDITS = st.lists(
+    st.tuples(
+        st.integers(0, 400),
+        st.integers(0, 3),
+        st.sampled_from(
+            [b"", b"\r", b"\n", b"\r\n", b" ", b"\t", b":", b"\0", b"\x7f", b"\x80", b"/", b"1", b",", b"G"]
+        ),
+    ),
+    max_size=3,
+)
+
+
+@given(st.lists(FIELDS, max_size=4), st.integers(0, 4), EDITS)
+@settings(max_examples=1000, deadline=None)
+async def test_what_is_taken_is_what_aiohttp_reads(
+    fields: list[bytes], place: int, edits: list[tuple[int, int, bytes]]
+) -> None:
+    data = request(*fields[:place], b"Content-Length: 2", *fields[place:])
+    for position, removed, inserted in edits:
+        data = data[:position] + inserted + data[position + removed :]
+    found = Heads().find(data)
+    if found is None:
+        return
+    head, size, length = found
+    data += b"x" * (size + length - len(data))
+    loop = asyncio.get_running_loop()
+    parser = HttpRequestParser(BaseProtocol(loop), loop, 2**16)
+    messages, is_upgraded, _ = parser.feed_data(data[: size + length])
+    ((message, payload),) = messages
+    headers = {name.lower(): value for name, value in message.headers.items()}
+    assert headers == {**head.headers, "content-length": headers["content-length"]}
+    assert int(headers["content-length"]) == length
+    assert (message.method, message.path, message.version) == ("POST", head.path, HttpVersion11)
+    assert not any((message.should_close, message.upgrade, message.chunked, message.compression, is_upgraded))
+    assert payload.is_eof()
+    assert payload.read_nowait() == data[size : size + length]
