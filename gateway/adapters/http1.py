@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -81,7 +81,7 @@ def header_lines(headers: Mapping[str, str]) -> bytes:
     for name, value in headers.items():
         if not _is_sendable(name):
             raise ValueError(f"not a header field to send: {name!r}")
-        if _NOT_IN_VALUES.search(value):
+        if not value.isprintable() and _NOT_IN_VALUES.search(value):
             raise ValueError(f"the value of the header field {name!r} has control characters")
         lines += f"{name}: {value}\r\n"
     return lines.encode()
@@ -105,21 +105,17 @@ class Http1Client:
         self._idle_count = 0
         self._sweep_handle: asyncio.TimerHandle | None = None
 
-    async def request(self, origin: Origin, head: bytes, body: bytes, *, connect_s: float) -> Response:
-        """Send a request and return its response, body unread. `head` is what `request_head` made.
+    def request(self, origin: Origin, head: bytes, body: bytes, *, connect_s: float) -> Awaitable[Response]:
+        """Send a request; what is returned gives its response, body unread. `head` is what `request_head` made.
 
         A connection used last is used first; a new one has `connect_s` seconds. The caller limits the whole. Raises
         Http1Error; Disconnected says whether the connection had been used before. Cancelling closes the connection.
         """
-        connection = self._take(origin.key) or await self._connector.connect(origin, connect_s=connect_s)
-        response = connection.send(head + b"content-length: %d\r\n\r\n" % len(body), body)
-        try:
-            await response.wait_for_headers()
-        except Disconnected as error:
-            if error.reused:
-                self._drop_idle(origin.key)
-            raise
-        return response
+        head += b"content-length: %d\r\n\r\n" % len(body)
+        connection = self._take(origin.key)
+        if connection is None:
+            return self._connect_and_send(origin, head, body, connect_s=connect_s)
+        return connection.send(head, body).begun()
 
     async def close(self) -> None:
         """Close all connections, those in use too."""
@@ -145,10 +141,18 @@ class Http1Client:
             connection.abort()
             return
         connection.expires_at = self._loop.time() + keep_s
-        self._idle.setdefault(connection.key, {})[connection] = None
+        idle = self._idle.get(connection.key)
+        if idle is None:
+            idle = self._idle[connection.key] = {}
+        idle[connection] = None
         self._idle_count += 1
         if self._sweep_handle is None:
             self._sweep_handle = self._loop.call_later(min(_SWEEP_S, self._idle_s), self._sweep)
+
+    def went_stale(self, connection: Connection) -> None:
+        """Close an origin's unused connections: where one had gone stale, so have those that waited longer."""
+        for other in tuple(self._idle.get(connection.key, ())):
+            other.abort()
 
     def lost(self, connection: Connection) -> None:
         """Forget a connection."""
@@ -157,6 +161,10 @@ class Http1Client:
         if idle is not None and connection in idle:
             del idle[connection]
             self._idle_count -= 1
+
+    async def _connect_and_send(self, origin: Origin, head: bytes, body: bytes, *, connect_s: float) -> Response:
+        connection = await self._connector.connect(origin, connect_s=connect_s)
+        return await connection.send(head, body).begun()
 
     def _take(self, key: str) -> Connection | None:
         idle = self._idle.get(key)
@@ -167,11 +175,6 @@ class Http1Client:
                 return connection
             connection.abort()
         return None
-
-    def _drop_idle(self, key: str) -> None:
-        """Close an origin's unused connections: where one had gone stale, so have those that waited longer."""
-        for connection in tuple(self._idle.get(key, ())):
-            connection.abort()
 
     def _sweep(self) -> None:
         """Close what was not used for too long; comes back while anything is kept."""

@@ -13,18 +13,18 @@ from typing import Final, Protocol, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from gateway.adapters.http1_errors import Disconnected, Http1Error, ProtocolError, ReadError
+from gateway.adapters.http1_known import KnownHead, known_head
 from gateway.adapters.http1_response import Response
 
 MAX_WAITING_BYTES: Final = 256 * 1024
 """Above this, nothing more is read from the socket until the reader has taken what is there."""
 MAX_HEADER_BYTES: Final = 64 * 1024
-"""All header fields together, trailers included; also all that may come in a row without being a body."""
+"""All header fields of a head, or all trailers; also all that may come in a row without being a body."""
 MAX_HEADERS: Final = 256
 """Header fields, trailers and informational responses included."""
 WRITE_BYTES: Final = 256 * 1024
 """A longer request is handed to the transport in pieces of this size, as it takes them."""
 
-_TOO_MANY: Final = "the response has too many header fields"
 _FIRST_BYTES: Final = b"H\r\n"
 """What a response may begin with: the parser would read RTSP too, and skips blank lines left by the one before."""
 _SWITCHING_PROTOCOLS: Final = 101
@@ -44,6 +44,9 @@ class Home(Protocol):
     def freed(self, connection: Connection, headers: Mapping[str, str]) -> None:
         """Take back a connection that can be used again; `headers` are those of its last response."""
 
+    def went_stale(self, connection: Connection) -> None:
+        """A connection that was kept broke before anything came back: so will those that have been kept for longer."""
+
     def lost(self, connection: Connection) -> None:
         """Forget a connection that is closed or about to be. Maybe called twice."""
 
@@ -55,11 +58,12 @@ class Connection(asyncio.Protocol):
         "_complete",
         "_fields",
         "_fruitless",
-        "_header_bytes",
         "_header_count",
         "_home",
         "_in_body",
         "_keep_alive",
+        "_known",
+        "_loop",
         "_parser",
         "_paused",
         "_received",
@@ -79,6 +83,7 @@ class Connection(asyncio.Protocol):
         self.expires_at = 0.0
         """While idle: until when it may be used, on the event loop's clock."""
         self._home = home
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._response: Response | None = None
@@ -93,8 +98,8 @@ class Connection(asyncio.Protocol):
         self._until_close = False
         self._fields: list[tuple[bytes, bytes]] = []
         self._header_count = 0
-        self._header_bytes = 0
         self._fruitless = 0
+        self._known: KnownHead | None = None
 
     @property
     def usable(self) -> bool:
@@ -103,14 +108,14 @@ class Connection(asyncio.Protocol):
 
     def send(self, head: bytes, body: bytes) -> Response:
         """Send a request whole; return its response to be. Only for a connection that is not in use."""
-        response = Response(self)
+        response = Response(self, self._loop)
         transport = self._transport
         if transport is None or transport.is_closing():
             response.fail(Disconnected("the connection was closed at once", reused=self._used))
             response.leave()
             return response
         self._response = response
-        self._expect_a_response()
+        self._received = False
         if len(body) <= WRITE_BYTES:
             transport.write(head + body)
         else:
@@ -153,10 +158,15 @@ class Connection(asyncio.Protocol):
         if response is None or parser is None:
             self.abort()
             return
-        if not self._received and data[0] not in _FIRST_BYTES:
-            self._end(response, ProtocolError("the response is not HTTP"))
-            return
-        self._received = True
+        is_first, self._received = not self._received, True
+        if is_first:
+            if self._known is not None and (whole := self._known.read(data)) is not None:
+                self._pass_on(response, *whole)
+                return
+            self._expect_a_response()
+            if data[0] not in _FIRST_BYTES:
+                self._end(response, ProtocolError("the response is not HTTP"))
+                return
         self._fruitless += len(data)
         try:
             parser.feed_data(data)
@@ -168,6 +178,8 @@ class Connection(asyncio.Protocol):
                 self._end(response, ProtocolError("the response is not sound HTTP/1.1"), error)
                 return
         if self._complete:
+            if is_first and self._keep_alive:
+                self._known = known_head(data, response.headers)
             self._end(response)
             return
         if self._fruitless > MAX_HEADER_BYTES:
@@ -207,13 +219,8 @@ class Connection(asyncio.Protocol):
             raise ProtocolError("there is more behind the end of the response")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header field; trailers are counted and dropped."""
-        self._header_count += 1
-        self._header_bytes += len(name) + len(value)
-        if self._header_count > MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
-            raise ProtocolError(_TOO_MANY)
-        if not self._in_body:
-            self._fields.append((name, value))
+        """Keep a header field, or a trailer, until all are there."""
+        self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Judge the status line and the framing; hand the headers of a final response on."""
@@ -224,16 +231,14 @@ class Connection(asyncio.Protocol):
         version = parser.get_http_version()
         if version not in ("1.1", "1.0") or status < 100:
             raise ProtocolError("the status line is none of HTTP/1.1")
+        fields = self._take_fields()
         if status < 200 and status != _SWITCHING_PROTOCOLS:
-            self._fields = []
             self._header_count += 1
-            if self._header_count > MAX_HEADERS:
-                raise ProtocolError(_TOO_MANY)
             return
         headers: dict[str, str] = {}
-        for name, value in self._fields:
+        for name, value in fields:
             key = _lower_names.get(name) or _lower(name)
-            text = str(value, "latin-1").rstrip(" \t")
+            text = value.decode("latin-1").rstrip(" \t")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
         coding = headers.get("transfer-encoding")
         length = "content-length" in headers
@@ -254,15 +259,39 @@ class Connection(asyncio.Protocol):
         """Note the end, unless it is that of an informational response."""
         if self._in_body:
             assert self._parser is not None
+            if self._fields:
+                self._take_fields()  # trailers, which nobody reads
             self._complete = True
             self._keep_alive = self._keep_alive and self._parser.should_keep_alive()
 
     # What follows
 
+    def _pass_on(self, response: Response, headers: Mapping[str, str], body: bytes) -> None:
+        """Hand over a good response that came whole, head and all; what the parser knows is left as it was."""
+        response.be_whole(200, headers, body)
+        self._response = None
+        if self._rest is None and self._transport is not None and not self._transport.get_write_buffer_size():
+            self._used = True
+            self._home.freed(self, headers)
+        else:
+            self.abort()
+
     def _expect_a_response(self) -> None:
-        self._received = self._in_body = self._complete = self._keep_alive = self._until_close = False
+        self._in_body = self._complete = self._keep_alive = self._until_close = False
         self._fields = []
-        self._header_count = self._header_bytes = self._fruitless = 0
+        self._header_count = self._fruitless = 0
+
+    def _take_fields(self) -> list[tuple[bytes, bytes]]:
+        """Return the header fields or trailers that have come. Raises ProtocolError for too many."""
+        fields, self._fields = self._fields, []
+        self._header_count += len(fields)
+        # Short heads are the rule, and need no sum.
+        if self._header_count > MAX_HEADERS or (
+            (self._in_body or self._fruitless > MAX_HEADER_BYTES)
+            and sum(len(name) + len(value) for name, value in fields) > MAX_HEADER_BYTES
+        ):
+            raise ProtocolError("the response has too many header fields")
+        return fields
 
     def _write_on(self) -> None:
         transport = self._transport
@@ -302,6 +331,8 @@ class Connection(asyncio.Protocol):
             response.fail(ReadError("the connection broke in the middle of the body"), error)
         elif not ended:
             reused = self._used and not self._received
+            if reused:
+                self._home.went_stale(self)
             response.fail(Disconnected("the connection broke before the response", reused=reused), error)
         self._let_go(ended=ended)
 

@@ -39,6 +39,7 @@ class Response:
         "_error",
         "_fault",
         "_listener",
+        "_loop",
         "_parts",
         "_waiter",
         "ended",
@@ -47,7 +48,7 @@ class Response:
         "waiting_bytes",
     )
 
-    def __init__(self, connection: Source) -> None:
+    def __init__(self, connection: Source, loop: asyncio.AbstractEventLoop) -> None:
         self.status = 0
         self.headers: Mapping[str, str] = EMPTY
         """Lower-case names; fields that came more than once are joined by a comma."""
@@ -56,6 +57,7 @@ class Response:
         self.waiting_bytes = 0
         """What has come and was not read yet, content coding not undone."""
         self._connection: Source | None = connection
+        self._loop = loop
         self._decoder: Decoder | Undecodable | None = None
         self._error: Http1Error | None = None
         self._listener: Callable[[bytes], bool] | None = None
@@ -104,10 +106,20 @@ class Response:
         if fault is not None:
             raise fault
 
+    def whole(self, limit: int) -> bytes | None:
+        """Return the whole body if it is there, as it is when it came with the headers, and no longer than `limit`."""
+        if not self.ended or self._decoder is not None or self._error is not None or self.waiting_bytes > limit:
+            return None
+        parts = self._parts
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        return body
+
     async def read(self, limit: int) -> bytes:
         """Return the whole body. Raises BodyTooLarge, and closes, when it is longer than `limit`."""
-        if self.ended and self._decoder is None and self.waiting_bytes <= limit:
-            return self._take()  # all of it came with the headers
+        whole = self.whole(limit)
+        if whole is not None:
+            return whole
         parts: list[bytes] = []
         size = 0
         while part := await self.readany():
@@ -131,16 +143,22 @@ class Response:
 
     # What the client calls
 
-    async def wait_for_headers(self) -> None:
-        """Return once the status is there. Raises Disconnected or ProtocolError."""
+    async def begun(self) -> Response:
+        """Return the response once its status is there. Raises Disconnected or ProtocolError."""
         while not self.status and self._error is None:
-            await self._wait()
+            waiter = self._waiter = self._loop.create_future()
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                self.close()
+                raise
         # A refusal's status says what went wrong, however broken its body may be.
         if self._error is not None and (
             not self.status or (isinstance(self._error, ProtocolError) and self.status < _REFUSED)
         ):
             self.close()
             raise self._error
+        return self
 
     # What the connection calls
 
@@ -153,6 +171,18 @@ class Response:
             self._decoder = decoder_for(coding)
             if isinstance(self._decoder, Undecodable):
                 self.fail(ProtocolError("the response has a content coding that was not asked for"))
+
+    def be_whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """All of the response is there at once, and the connection has no more to do with it."""
+        self.status = status
+        self.headers = headers
+        self.ended = True
+        self.waiting_bytes = len(body)
+        self._parts.append(body)
+        self._connection = None
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def take_in(self, body: bytes) -> None:
         """Keep a piece of the body."""
@@ -200,7 +230,7 @@ class Response:
         return going_on
 
     async def _wait(self) -> None:
-        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        waiter = self._waiter = self._loop.create_future()
         try:
             await waiter
         except asyncio.CancelledError:

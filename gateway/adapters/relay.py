@@ -19,7 +19,20 @@ from gateway.adapters._relay_shape import Shape, shape_of
 from gateway.alarm import until
 from gateway.encoding import decode_json, encode_json
 from gateway.errors import UpstreamError, classify, error_code, error_object, retry_after_s
-from gateway.types import Call, Chunk, ChunkStream, Endpoint, Json, JsonObject, Kind, Operation, Push, Reply, Secret
+from gateway.types import (
+    EMPTY,
+    Call,
+    Chunk,
+    ChunkStream,
+    Endpoint,
+    Json,
+    JsonObject,
+    Kind,
+    Operation,
+    Push,
+    Reply,
+    Secret,
+)
 
 MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
 """A plain answer that is longer is a `bad_response`."""
@@ -71,7 +84,9 @@ class RelayAdapter:
     async def complete(self, call: Call, *, deadline: float) -> Reply:
         """Return the plain answer: any JSON object that came with a good status, in its own bytes too."""
         response = await self._open(call, stream=False)
-        raw = await _read(response, limit=self._max_reply_bytes)
+        raw = response.whole(self._max_reply_bytes)
+        if raw is None:
+            raw = await _read(response, limit=self._max_reply_bytes)
         data = _parse(raw)
         if not isinstance(data, dict):
             raise UpstreamError(Kind.BAD_RESPONSE, status=response.status)
@@ -212,11 +227,13 @@ def _request_headers(endpoint: Endpoint, key: Secret | None, *, stream: bool) ->
 
 def _request_body(call: Call, *, stream: bool) -> bytes:
     """Encode the request. Raises TypeError for what JSON cannot hold; a number that is not finite becomes null."""
-    body: JsonObject = {"model": "", **call.params, **call.overrides}
-    for name, value in call.overrides.items():
-        if value is None:
-            del body[name]
-    body["model"] = call.target.model
+    body: JsonObject = {"model": call.target.model, **call.params}
+    if call.overrides:
+        body.update(call.overrides)
+        for name, value in call.overrides.items():
+            if value is None:
+                del body[name]
+        body["model"] = call.target.model
     if stream:
         body["stream"] = True
     return encode_json(body)
@@ -301,14 +318,15 @@ def _parse(raw: bytes | None) -> Json:
         return None
 
 
-def _passed_back(headers: Mapping[str, str]) -> dict[str, str]:
+def _passed_back(headers: Mapping[str, str]) -> Mapping[str, str]:
     """Return the response headers that may go back to the client."""
-    return {name: value for name, value in headers.items() if _passes_back(name)}
+    names = _passing_back(tuple(headers))
+    return {name: headers[name] for name in names} if names else EMPTY
 
 
-@lru_cache(maxsize=1024)
-def _passes_back(name: str) -> bool:
-    return name == "retry-after" or name.startswith(("x-ratelimit-", "openai-"))
+@lru_cache(maxsize=128)
+def _passing_back(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if name == "retry-after" or name.startswith(("x-ratelimit-", "openai-")))
 
 
 class _Events:

@@ -6,6 +6,7 @@ The bytes go straight into a connection, without a socket, so that thousands of 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gzip
 import http.client
 import io
@@ -73,6 +74,9 @@ class Home:
         assert connection.usable
         self.freed_count += 1
 
+    def went_stale(self, connection: Connection) -> None:
+        """There are no others."""
+
     def lost(self, connection: Connection) -> None:
         """Nothing to note."""
 
@@ -89,15 +93,23 @@ class Outcome:
     """The connection may be used again."""
 
 
-def receive(pieces: list[bytes], *, eof: bool = True) -> Outcome:
-    """Let a connection get these pieces, then maybe the end, and read the response. Never waits: all is there."""
-    return asyncio.run(_receive(pieces, eof))
+def receive(pieces: list[bytes], *, eof: bool = True, before: bytes = b"") -> Outcome:
+    """Let a connection get these pieces, then maybe the end, and read the response. Never waits: all is there.
+
+    `before` is a response that it has got already, with which it was kept.
+    """
+    return asyncio.run(_receive(pieces, eof, before))
 
 
-async def _receive(pieces: list[bytes], eof: bool) -> Outcome:
+async def _receive(pieces: list[bytes], eof: bool, before: bytes) -> Outcome:
     home, wire = Home(), Wire()
     connection = Connection("k", home)
     connection.connection_made(wire)
+    if before:
+        connection.send(b"head", b"body")
+        connection.data_received(before)
+        assert home.freed_count == 1
+        home.freed_count = 0
     response = connection.send(b"head", b"body")
     for piece in pieces:
         if wire.closed:
@@ -117,7 +129,7 @@ async def _read(response: Response) -> tuple[bytes, Http1Error | None]:
     parts: list[bytes] = []
     try:
         async with asyncio.timeout(5):
-            await response.wait_for_headers()
+            await response.begun()
             while part := await response.readany():
                 parts.append(part)
     except Http1Error as error:
@@ -218,7 +230,7 @@ async def test_a_connection_that_is_lost_before_its_first_request_says_so() -> N
     wire.abort()
     response = connection.send(b"head", b"body")
     with pytest.raises(Disconnected) as caught:
-        await response.wait_for_headers()
+        await response.begun()
     assert not caught.value.reused
 
 
@@ -236,6 +248,24 @@ def test_a_sound_response_is_the_same_in_whatever_pieces_it_comes(sent: Sent, cu
 def test_a_sound_response_may_come_byte_by_byte(sent: Sent) -> None:
     outcome = receive([sent.wire[n : n + 1] for n in range(len(sent.wire))], eof=sent.framing == "close")
     assert (outcome.error, outcome.body) == (None, sent.body)
+
+
+@settings(max_examples=300, deadline=None)
+@given(fields, fields, st.tuples(st.binary(max_size=50), st.binary(max_size=50)), damage)
+def test_a_head_means_the_same_on_a_connection_that_knows_it(
+    first: list[tuple[str, str]],
+    last: list[tuple[str, str]],
+    bodies: tuple[bytes, bytes],
+    damages: list[tuple[int, int, bytes]],
+) -> None:
+    start, end = ("".join(f"{name}: {value}\r\n" for name, value in some).encode("latin-1") for some in (first, last))
+    before, sent = (
+        b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n%s\r\n%s" % (start, len(body), end, body) for body in bodies
+    )
+    for data in filter(None, (sent, damaged(sent, damages))):
+        alone, after = receive([data]), receive([data], before=before)
+        assert dataclasses.replace(alone, error=None) == dataclasses.replace(after, error=None)
+        assert type(alone.error) is type(after.error)
 
 
 @settings(deadline=None)

@@ -1,0 +1,51 @@
+"""Knows again the head that a server has sent before: most send the same one until their clock moves on.
+
+What the parser has read once means the same the next time, byte for byte; only the length of the body may be another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+_END: Final = b"\r\n\r\n"
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: ([0-9]{1,15})(?=\r\n)", re.IGNORECASE)
+_LENGTH_BYTES: Final = 15
+
+
+class KnownHead:
+    """A head around the length of its body."""
+
+    __slots__ = ("_headers", "_rest", "_start")
+
+    def __init__(self, start: bytes, rest: bytes, headers: Mapping[str, str]) -> None:
+        self._start = start
+        self._rest = rest
+        self._headers = headers
+
+    def read(self, data: bytes) -> tuple[dict[str, str], bytes] | None:
+        """Return headers and body when `data` is this head and a whole body, with nothing behind."""
+        start, rest = self._start, self._rest
+        if not data.startswith(start):
+            return None
+        first = len(start)
+        last = data.find(b"\r", first, first + _LENGTH_BYTES + 1)
+        if last < 0 or not data.startswith(rest, last):
+            return None
+        length, body = data[first:last], data[last + len(rest) :]
+        if not length.isdigit() or int(length) != len(body):
+            return None
+        return {**self._headers, "content-length": length.decode()}, body
+
+
+def known_head(data: bytes, headers: Mapping[str, str]) -> KnownHead | None:
+    """Return the head of a response that the parser has found sound; None for one that may not come again.
+
+    `data` is all of the response and nothing else.
+    """
+    if not data.startswith(b"HTTP/1.1 200 ") or "content-encoding" in headers:
+        return None
+    end = data.find(_END) + len(_END)
+    length = _LENGTH.search(data, 0, end)
+    return None if length is None else KnownHead(data[: length.start(1)], data[length.end(1) : end], headers)
