@@ -112,10 +112,14 @@ class Http1Client:
         Http1Error; Disconnected says whether the connection had been used before. Cancelling closes the connection.
         """
         head += b"content-length: %d\r\n\r\n" % len(body)
-        connection = self._take(origin.key)
-        if connection is None:
-            return self._connect_and_send(origin, head, body, connect_s=connect_s)
-        return connection.send(head, body).begun()
+        idle = self._idle.get(origin.key)
+        while idle:
+            connection, _ = idle.popitem()
+            self._idle_count -= 1
+            if connection.expires_at > self._loop.time():
+                return connection.send(head, body).begun()
+            connection.abort()
+        return self._connect_and_send(origin, head, body, connect_s=connect_s)
 
     async def close(self) -> None:
         """Close all connections, those in use too."""
@@ -165,16 +169,6 @@ class Http1Client:
     async def _connect_and_send(self, origin: Origin, head: bytes, body: bytes, *, connect_s: float) -> Response:
         connection = await self._connector.connect(origin, connect_s=connect_s)
         return await connection.send(head, body).begun()
-
-    def _take(self, key: str) -> Connection | None:
-        idle = self._idle.get(key)
-        while idle:
-            connection, _ = idle.popitem()
-            self._idle_count -= 1
-            if connection.usable and connection.expires_at > self._loop.time():
-                return connection
-            connection.abort()
-        return None
 
     def _sweep(self) -> None:
         """Close what was not used for too long; comes back while anything is kept."""

@@ -23,6 +23,13 @@ def test_the_same_head_may_have_a_body_of_another_length(body: bytes) -> None:
     assert known().read(HEAD % str(len(body)).encode() + body) == (headers, body)
 
 
+def test_a_length_is_right_or_left_to_the_parser() -> None:
+    head = known()
+    found = [head.read(HEAD % str(size).encode() + b"x" * size) for size in range(1200)]
+    assert [size for size, read in enumerate(found) if read is None] == [9, 98, 99, 997, 998, 999]
+    assert all(read is None or (read[0]["content-length"], len(read[1])) == (str(n), n) for n, read in enumerate(found))
+
+
 def test_what_was_read_is_the_readers_own() -> None:
     head = known()
     first = head.read(HEAD % b"2" + b"hi")
