@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from gateway.encoding import encode_json
@@ -18,6 +19,9 @@ _CONTENT_KEYS: Final = (
     "audio",
 )
 """Fields of a delta that carry content: text, reasoning, a tool call, a refusal, audio."""
+
+_NO_COUNT: Final = 2**53
+"""No upstream counts so far; what claims to is a fault."""
 
 
 def judge_reply(operation: Operation, data: JsonObject) -> None:
@@ -82,17 +86,28 @@ class StreamJudge:
         return bool(self._seen) and self._seen <= self._finished
 
 
-def usage_of(data: JsonObject) -> JsonObject | None:
-    """Return the token counts that a plain reply carries, or None."""
+def tokens_of(data: JsonObject) -> dict[str, int] | None:
+    """Return the token counts that a plain reply carries; None where it reports none."""
     usage = data.get("usage")
-    return usage if isinstance(usage, dict) else None
+    return counts_of(usage) if isinstance(usage, dict) and usage else None
 
 
-def _choices(data: JsonObject) -> list[JsonObject]:
+def counts_of(usage: JsonObject) -> dict[str, int]:
+    """Return the `prompt` and `completion` counts of an upstream's usage; what is no sane count is left out."""
+    counts: dict[str, int] = {}
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if type(prompt) is int and 0 <= prompt < _NO_COUNT:
+        counts["prompt"] = prompt
+    if type(completion) is int and 0 <= completion < _NO_COUNT:
+        counts["completion"] = completion
+    return counts
+
+
+def _choices(data: JsonObject) -> Sequence[JsonObject]:
     choices = data.get("choices") or ()
     if not isinstance(choices, list | tuple):
         raise UpstreamError(Kind.BAD_RESPONSE, status=200)
-    objects = [choice for choice in choices if isinstance(choice, dict)]
-    if len(objects) < len(choices):
-        raise UpstreamError(Kind.BAD_RESPONSE, status=200)
-    return objects
+    for choice in choices:
+        if not isinstance(choice, dict):
+            raise UpstreamError(Kind.BAD_RESPONSE, status=200)
+    return choices

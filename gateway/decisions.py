@@ -53,7 +53,8 @@ class Try:
     last_resort: bool = False
 
 
-_FIRST: Final = Try(0)
+FIRST: Final = Try(0)
+"""Where every call begins, unless a target rests or its time has passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def next_step(
     if now_s >= plan.deadline_s:
         return GiveUp("deadline")
     if not outcomes:
-        return _next_target(plan, outcomes, -1, resting) if resting else _FIRST
+        return _next_target(plan, outcomes, -1, resting) if resting else FIRST
     last = outcomes[-1]
     step = plan.steps[last.step]
     if len(outcomes) < plan.max_attempts:

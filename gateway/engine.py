@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol, TypeVar
 
 from gateway.alarm import Limit, until
-from gateway.answers import StreamJudge, judge_reply, usage_of
-from gateway.decisions import GiveUp, Outcome, Plan, Try, Wait, fits, next_step, targets_left
+from gateway.answers import StreamJudge, counts_of, judge_reply, tokens_of
+from gateway.decisions import FIRST, GiveUp, Outcome, Plan, Try, Wait, fits, next_step, targets_left
 from gateway.errors import GatewayError, StreamBroken, UpstreamError, UpstreamFailed, UpstreamRefused
 from gateway.state import NOBODY, State, Ticket
 from gateway.table import Route, Step, StreamPolicy
@@ -95,13 +95,18 @@ class Engine:
         loop = asyncio.get_running_loop()
         state, report, route = self._state, request.report, request.route
         steps = route.steps
-        plan = Plan(steps, request.started_s + route.deadline_s, route.max_attempts)
+        deadline_s = request.started_s + route.deadline_s
+        plan: Plan | None = None
         outcomes: list[Outcome] = []
         errors: list[UpstreamError] = []
         while True:
             now_s = loop.time()
             resting = state.resting([step.target for step in steps], now_s=now_s) if state.at_rest else NOBODY
-            decision = next_step(plan, outcomes, now_s=now_s, resting=resting)
+            if plan is None and not resting and now_s < deadline_s:
+                decision: Try | Wait | GiveUp = FIRST  # as `next_step` would say
+            else:
+                plan = plan or Plan(steps, deadline_s, route.max_attempts)
+                decision = next_step(plan, outcomes, now_s=now_s, resting=resting)
             if isinstance(decision, Wait):
                 await asyncio.sleep(decision.until_s - now_s)
                 continue
@@ -125,9 +130,10 @@ class Engine:
                     await adapter.prepare()
                     self._prepared.add(name)
                     now_s = loop.time()
-                result = await attempt(request, adapter, step, ticket, loop, now_s, plan.deadline_s)
+                result = await attempt(request, adapter, step, ticket, loop, now_s, deadline_s)
             except UpstreamError as error:
                 _note(report, target, error.kind, error.status, loop.time() - now_s)
+                plan = plan or Plan(steps, deadline_s, route.max_attempts)
                 outcomes.append(self.failed(plan, outcomes, decision, ticket, error, now_s=loop.time()))
                 errors.append(error)
                 ticket.done()
@@ -219,7 +225,7 @@ async def _complete(
             raise
         raise UpstreamError(Kind.TIMEOUT) from error
     judge_reply(request.operation, reply.data)
-    request.report.usage = usage_of(reply.data)
+    request.report.tokens = tokens_of(reply.data)
     ticket.answered()
     ticket.done()
     return reply
@@ -346,7 +352,7 @@ class _CommittedStream:
         if self._closed:
             return
         self._closed = self._ended = True
-        self._report.usage = self._judge.usage
+        self._report.tokens = counts_of(self._judge.usage) if self._judge.usage else None
         try:
             await _close(self._source, self._target)
         finally:
@@ -422,6 +428,8 @@ def _note(
     report: CallReport, target: Target, kind: Kind | Literal["cooldown"] | None, status: int | None, elapsed_s: float
 ) -> None:
     report.attempts.append(Attempt(target.name, target.label, kind, status, elapsed_s * 1000))
+    if kind != "cooldown":
+        report.calls += 1
 
 
 def failure(

@@ -29,8 +29,6 @@ _OWN_ATTRIBUTES: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"messa
 _TALKATIVE: Final = ("LiteLLM", "httpx", "openai", "py.warnings")
 """Loggers of libraries that write prompts, keys or URLs into their messages."""
 
-_NO_COUNT: Final = 2**53
-"""No upstream counts so far; what claims to is a fault."""
 _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -162,25 +160,14 @@ def log_request(
     }
     if report.calling is not None:
         line["calling"] = report.calling.name
-    if report.usage:
-        line["tokens"] = tokens(report.usage)
+    if report.tokens is not None:
+        line["tokens"] = report.tokens
     if client is not None:
         line["client"] = client
     if error is not None:
         line["error"] = error
     # Not through a logger: its record costs as much as the line itself.
     _lines.write(_encode(line))
-
-
-def tokens(usage: Mapping[str, Json]) -> dict[str, int]:
-    """Return the `prompt` and `completion` counts of an upstream's usage; what is no sane count is left out."""
-    counts: dict[str, int] = {}
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if type(prompt) is int and 0 <= prompt < _NO_COUNT:
-        counts["prompt"] = prompt
-    if type(completion) is int and 0 <= completion < _NO_COUNT:
-        counts["completion"] = completion
-    return counts
 
 
 class Metrics:
@@ -254,8 +241,8 @@ class Metrics:
         self._seconds.add(alias, seconds)
         if report.first_content_s is not None:
             self._first_content.add(alias, report.first_content_s)
-        if report.usage:
-            for side, count in tokens(report.usage).items():
+        if report.tokens:
+            for side, count in report.tokens.items():
                 if count:
                     self._tokens.counts[alias, side] += count
 

@@ -361,17 +361,10 @@ class CallReport:
     attempts: list[Attempt] = field(default_factory=list)
     first_content_s: float | None = None
     """Streams only: seconds from the request's arrival to commit."""
-    usage: JsonObject | None = None
-    """Token counts as the answering target reported them."""
-
-    @property
-    def calls(self) -> int:
-        """How many times a target was called."""
-        calls = len(self.attempts)
-        for attempt in self.attempts:
-            if attempt.kind == "cooldown":
-                calls -= 1
-        return calls
+    tokens: Mapping[str, int] | None = None
+    """The `prompt` and `completion` counts as the answering target reported them; None without a report."""
+    calls: int = 0
+    """How many times a target was called: the attempts without those that were passed over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

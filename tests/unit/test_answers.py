@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.answers import StreamJudge, judge_reply
+from gateway.answers import StreamJudge, counts_of, judge_reply, tokens_of
 from gateway.errors import UpstreamError
 from gateway.types import JsonObject, Kind, Operation
 
@@ -114,3 +114,22 @@ def test_a_choice_that_is_no_object_breaks_a_stream() -> None:
     with pytest.raises(UpstreamError) as broken:
         StreamJudge().see({"choices": [None]})
     assert broken.value.kind is Kind.BAD_RESPONSE
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        ({"prompt_tokens": 1, "completion_tokens": 0}, {"prompt": 1, "completion": 0}),
+        ({}, {}),
+        ({"prompt_tokens": -1, "completion_tokens": True}, {}),
+        ({"prompt_tokens": "9", "completion_tokens": 2**60}, {}),
+    ],
+)
+def test_token_counts_of_an_upstream_are_checked(usage: JsonObject, counts: JsonObject) -> None:
+    assert counts_of(usage) == counts
+
+
+def test_an_answer_without_counts_reports_none() -> None:
+    without: list[JsonObject] = [{}, {"usage": None}, {"usage": {}}, {"usage": [1]}]
+    assert [tokens_of(data) for data in without] == [None] * 4
+    assert tokens_of({"usage": {"prompt_tokens": 1}}) == {"prompt": 1}

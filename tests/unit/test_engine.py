@@ -378,10 +378,10 @@ async def test_usage_of_the_answering_target_is_reported(bench: Bench) -> None:
     usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
     bench.upstream.script("a", reply="hello", usage=usage)
     await bench.complete(bench.step("a"))
-    assert bench.report.usage == usage
+    assert bench.report.tokens == {"prompt": 3, "completion": 4}
     params = {"messages": [{"role": "user", "content": "hi"}], "stream_options": {"include_usage": True}}
     await bench.stream(bench.step("a"), params=params)
-    assert bench.report.usage == usage
+    assert bench.report.tokens == {"prompt": 3, "completion": 4}
 
 
 async def test_a_refusal_inside_a_good_response_passes_through_with_the_status_of_its_kind(bench: Bench) -> None:
