@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -83,18 +83,30 @@ class RelayAdapter:
 
     async def complete(self, call: Call, *, deadline: float) -> Reply:
         """Return the plain answer: any JSON object that came with a good status, in its own bytes too."""
-        response = await self._open(call, stream=False)
+        sent, key = self._send(call, stream=False)
+        try:
+            response = await sent
+        except http1.Http1Error as error:
+            raise _no_response(error) from error
+        if not _is_good(response.status):
+            raise await _refusal(response, key)
         raw = response.whole(self._max_reply_bytes)
         if raw is None:
             raw = await _read(response, limit=self._max_reply_bytes)
         data = _parse(raw)
         if not isinstance(data, dict):
             raise UpstreamError(Kind.BAD_RESPONSE, status=response.status)
-        return Reply(data=data, raw=raw, headers=_passed_back(response.headers))
+        return Reply(data, raw, _passed_back(response.headers))
 
     async def stream(self, call: Call, *, deadline: float) -> ChunkStream:
         """Return the stream once its response headers are there."""
-        response = await self._open(call, stream=True)
+        sent, key = self._send(call, stream=True)
+        try:
+            response = await sent
+        except http1.Http1Error as error:
+            raise _no_response(error) from error
+        if not _is_good(response.status):
+            raise await _refusal(response, key)
         if _content_type(response) in _NOT_STREAMS:
             await _refuse_plain(response)
         events = _Events(response, end_grace_s=self._end_grace_s)
@@ -108,22 +120,12 @@ class RelayAdapter:
             if not loop.is_closed():
                 await client.close()
 
-    async def _open(self, call: Call, *, stream: bool) -> http1.Response:
-        """Send the request; return the response, its body unread, when its status is good."""
+    def _send(self, call: Call, *, stream: bool) -> tuple[Awaitable[http1.Response], Secret | None]:
+        """Send the request; return what gives its response, body unread, and the key that went with it."""
         body = _request_body(call, stream=stream)
-        try:
-            head = self._head(call, stream=stream)
-            response = await self._client().request(
-                head.origin, head.with_headers(call.headers), body, connect_s=call.limits.connect_s
-            )
-        except http1.Http1Error as error:
-            raise _no_response(error) from error
-        if 200 <= response.status < 300 and response.status not in _NO_BODY:
-            return response
-        try:
-            raise await _refusal(response, head.key)
-        finally:
-            response.close()
+        head = self._head(call, stream=stream)
+        lines = head.with_headers(call.headers)
+        return self._client().request(head.origin, lines, body, connect_s=call.limits.connect_s), head.key
 
     def _client(self) -> http1.Http1Client:
         """Return the running loop's client. A program may run one loop after the other."""
@@ -146,7 +148,10 @@ class RelayAdapter:
         if head is None or head.endpoint is not endpoint or head.key is not key:
             if len(self._heads) >= _MAX_HEADS:
                 self._heads.clear()
-            head = self._heads[name] = _Head(endpoint, key, call.operation, stream=stream)
+            try:
+                head = self._heads[name] = _Head(endpoint, key, call.operation, stream=stream)
+            except http1.Http1Error as error:
+                raise _no_response(error) from error
         return head
 
 
@@ -252,10 +257,15 @@ def _no_response(error: http1.Http1Error) -> UpstreamError:
             return UpstreamError(Kind.CONNECTION)
 
 
+def _is_good(status: int) -> bool:
+    return 200 <= status < 300 and status not in _NO_BODY
+
+
 async def _refusal(response: http1.Response, key: Secret | None) -> UpstreamError:
-    """Return the failure that a response of no good status stands for. Its body shows no `key`."""
+    """Close a response of no good status; return the failure that it stands for. Its body shows no `key`."""
     status = response.status
     if status < 400:
+        response.close()
         return UpstreamError(Kind.BAD_RESPONSE, status=status)
     raw: bytes | None = None
     with suppress(UpstreamError, TimeoutError):
