@@ -1,4 +1,4 @@
-"""The heads of model requests as SDKs send them, read by the C parser and kept: a client sends the same one each time.
+"""The heads of model requests as SDKs send them. They are kept: a client sends the same one each time.
 
 Only what can be read in one way is taken: a POST of HTTP/1.1 whose body has one length and no coding, and that no web
 page has sent. For anything else there is aiohttp.
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-
 MAX_BYTES: Final = 8 * 1024
 """A longer head is aiohttp's: it knows what is too long."""
 MAX_KEPT: Final = 256
 """So many heads are kept. They may hold client keys, as the connections they came from do."""
 
 _END: Final = b"\r\n\r\n"
+_HEAD: Final = re.compile(rb"POST /[!-~]* HTTP/1\.1(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*)+")
+"""A request line and fields as RFC 9112 has them, with nothing that one reader might take otherwise than another."""
 _LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,15})(?=\r\n)")
 _LEFT_TO_AIOHTTP: Final = frozenset(
     {"content-encoding", "content-length", "expect", "origin", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -65,40 +65,17 @@ class Heads:
 
 def read_head(text: bytes) -> Head | None:
     """Read a head without its `content-length` and its last line's end; return None for one that is aiohttp's."""
-    reading = _Reading()
-    parser = HttpRequestParser(reading)
-    try:
-        parser.feed_data(text + _END)
-    except (HttpParserError, HttpParserUpgrade):
+    if not _HEAD.fullmatch(text):
         return None
-    headers = reading.headers
+    first, *lines = text.decode("utf-8", "surrogateescape").split("\r\n")
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.lower()] = value.strip(" \t")
     plain = (
-        reading.complete
-        and text.startswith(b"POST /")
-        and parser.get_http_version() == "1.1"
-        and len(headers) == reading.count
+        len(headers) == len(lines)
         and "host" in headers
         and _LEFT_TO_AIOHTTP.isdisjoint(headers)
         and headers.get("connection", "keep-alive").lower() == "keep-alive"
     )
-    return Head(reading.target.decode("ascii", "replace"), MappingProxyType(headers)) if plain else None
-
-
-class _Reading:
-    """What the parser says of one head."""
-
-    def __init__(self) -> None:
-        self.target = b""
-        self.headers: dict[str, str] = {}
-        self.count = 0
-        self.complete = False
-
-    def on_url(self, url: bytes) -> None:
-        self.target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.count += 1
-        self.headers[name.decode("ascii", "replace").lower()] = value.decode("utf-8", "surrogateescape").strip(" \t")
-
-    def on_message_complete(self) -> None:
-        self.complete = True
+    return Head(first.split(" ")[1], MappingProxyType(headers)) if plain else None
