@@ -64,6 +64,8 @@ class StreamJudge:
 
     def see(self, data: JsonObject) -> None:
         """Take the next event into account. Raises UpstreamError when it is an error."""
+        if not data:
+            return  # text, and nothing else
         if "error" in data:
             raise_error(data)
         for choice in _choices(data):

@@ -254,7 +254,7 @@ async def _stream(
         await _close(opened.chunks, step.target)
         raise
     ticket.answered()
-    return ChunkStream(chunks=stream, headers=opened.headers, take=stream.take, flow=stream.flow)
+    return ChunkStream(chunks=stream, headers=opened.headers, take=stream.take, ended=stream.ended, flow=stream.flow)
 
 
 class _CommittedStream:
@@ -272,6 +272,7 @@ class _CommittedStream:
     ) -> None:
         self._source = opened.chunks
         self._take_from_source = opened.take
+        self._source_ended = opened.ended
         self._flow_from_source = opened.flow
         self._target = target
         self._report = report
@@ -317,13 +318,18 @@ class _CommittedStream:
 
     def take(self) -> list[Chunk]:
         """Return what is there already, judged; a break among it is told by the next that is waited for."""
-        if self._held:
-            held = list(self._held)
-            self._held.clear()
-            return held
-        if self._ended:
-            return []
-        return self._sound(self._take_from_source())
+        chunks = list(self._held)
+        self._held.clear()
+        if not self._ended and self._error is None:
+            chunks += self._sound(self._take_from_source())
+            if self._error is None and self._judge.is_whole and self._source_ended():
+                self._end()
+                self._ticket.done()
+        return chunks
+
+    def ended(self) -> bool:
+        """Tell whether all of a whole stream was taken."""
+        return self._closed and not self._held
 
     async def flow(self, push: Push) -> None:
         """Hand on what comes, judged. Raises StreamBroken when nothing came for too long."""
@@ -351,12 +357,15 @@ class _CommittedStream:
         """Close the upstream. The first call counts."""
         if self._closed:
             return
-        self._closed = self._ended = True
-        self._report.tokens = counts_of(self._judge.usage) if self._judge.usage else None
+        self._end()
         try:
             await _close(self._source, self._target)
         finally:
             self._ticket.done()
+
+    def _end(self) -> None:
+        self._closed = self._ended = True
+        self._report.tokens = counts_of(self._judge.usage) if self._judge.usage else None
 
     def _sound(self, chunks: list[Chunk]) -> list[Chunk]:
         """Judge `chunks`; return them up to a break, which is kept to be told."""

@@ -7,6 +7,7 @@ exact bytes they came in, blank line included, so that they can be passed on as 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 DONE: Final = b"[DONE]"
@@ -46,39 +47,63 @@ class Splitter:
     byte after it, because that might be an LF.
     """
 
-    __slots__ = ("_limit", "_rest", "_saw_cr", "_searched")
+    __slots__ = ("_data", "_limit", "_place", "_rest", "_saw_cr", "_searched")
 
     def __init__(self, *, limit: int = MAX_EVENT_BYTES) -> None:
         self._limit = limit
+        self._data = b""
+        self._place = 0
+        """Where in `_data` the next event begins."""
         self._rest = bytearray()
+        """An event that is not whole yet; `_data` is empty then."""
         self._searched = 0
         self._saw_cr = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the events that `data` completes. Raises EventTooLarge; the splitter is of no use then."""
-        self._saw_cr = self._saw_cr or b"\r" in data
-        if not self._rest and not self._saw_cr and (whole := _whole_events(data)) is not None:
-            self._check(max(map(len, whole)))
-            return whole
-        buffer: bytes | bytearray = data
-        if self._rest:
-            self._rest += data
-            buffer = self._rest
-        find_end = _end_of_any_event if self._saw_cr else _end_of_lf_event
+        """Take in `data`; return the events that are whole. Raises EventTooLarge; the splitter is of no use then."""
+        self.take_in(data)
         events: list[bytes] = []
-        start, searched = 0, self._searched
-        while (end := find_end(buffer, start, searched)) > 0:
-            self._check(end - start)
-            events.append(bytes(buffer[start:end]))
-            start = searched = end
-        if buffer is not data:
-            del self._rest[:start]
-        elif start < len(data):
-            self._rest += data[start:]
-        self._check(len(self._rest))
-        # A blank line is at most four bytes, three of which may lie before what comes next.
-        self._searched = max(0, len(self._rest) - 3)
+        while (event := self.cut()) is not None:
+            events.append(event)
         return events
+
+    def take_in(self, data: bytes) -> None:
+        """Take in `data`, to be cut."""
+        self._saw_cr = self._saw_cr or b"\r" in data
+        if self._rest:
+            # In one place, so that a long event that comes in small pieces is not copied with each of them.
+            self._rest += data
+            if self._end(self._rest, 0, self._searched) < 0:
+                self._searched = _searched(self._rest)
+                return
+            data = bytes(self._rest)
+            self._rest.clear()
+        self._data = self._data[self._place :] + data if self._place < len(self._data) else data
+        self._place = 0
+
+    def cut(self) -> bytes | None:
+        """Return the next whole event; None until more is taken in. Raises EventTooLarge."""
+        data, start = self._data, self._place
+        if start < len(data):
+            end = self._end(data, start, start)
+            if end > 0:
+                self._check(end - start)
+                self._place = end
+                return data[start:end]
+            self._rest += data[start:]
+            self._searched = _searched(self._rest)
+            self._data, self._place = b"", 0
+        self._check(len(self._rest))
+        return None
+
+    def cut_run(self, measure: Callable[[bytes, int], int]) -> bytes:
+        """Return several whole events: as many bytes as `measure` finds in what it is given, from a place in it on."""
+        data, start = self._data, self._place
+        self._place = end = start + measure(data, start)
+        return data[start:end]
+
+    def _end(self, buffer: bytes | bytearray, start: int, searched: int) -> int:
+        return (_end_of_any_event if self._saw_cr else _end_of_lf_event)(buffer, start, searched)
 
     def _check(self, size: int) -> None:
         if size > self._limit:
@@ -86,18 +111,15 @@ class Splitter:
 
     def flush(self) -> bytes | None:
         """Return what is left when the stream has ended: a last event that may lack its blank line, or None."""
-        rest = bytes(self._rest)
+        rest = self._data[self._place :] + self._rest
+        self._data, self._place, self._searched = b"", 0, 0
         self._rest.clear()
-        self._searched = 0
         return rest or None
 
 
-def _whole_events(data: bytes) -> list[bytes] | None:
-    """Cut data without any CR at its blank lines; None unless it is whole events and nothing else."""
-    parts = data.split(b"\n\n")
-    if parts.pop() or not parts or not all(parts) or b"\n\n\n" in data or data.startswith(b"\n"):
-        return None
-    return [part + b"\n\n" for part in parts]
+def _searched(rest: bytearray) -> int:
+    """Return up to where there is no end: a blank line is at most four bytes, three of which may be there already."""
+    return max(0, len(rest) - 3)
 
 
 def _end_of_lf_event(buffer: bytes | bytearray, start: int, searched: int) -> int:

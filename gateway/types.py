@@ -322,6 +322,11 @@ class ChunkStream:
     What is taken comes no more from `chunks`. Events that carry nothing but text may come as one chunk, whose data is
     empty. Never raises: a break is left for `chunks` to tell.
     """
+    ended: Callable[[], bool] = bool
+    """Tell whether the stream has ended well and all of it was taken: there is nothing left to ask `chunks` for.
+
+    It is closed then, too. False where only waiting would tell.
+    """
     flow: Callable[[Push], Coroutine[Any, Any, None]] = _no_flow
     """Hand on what comes, as `take` would return it, the moment it comes and without waking a task for it.
 

@@ -23,13 +23,14 @@ def with_usage_last(stream: ChunkStream) -> ChunkStream:
     A stream without any usage stays as it is.
     """
     chunks = _UsageLast(stream)
-    return ChunkStream(chunks=chunks, headers=stream.headers, take=chunks.take, flow=chunks.flow)
+    return ChunkStream(chunks=chunks, headers=stream.headers, take=chunks.take, ended=chunks.ended, flow=chunks.flow)
 
 
 class _UsageLast:
     def __init__(self, stream: ChunkStream) -> None:
         self._chunks = stream.chunks
         self._take = stream.take
+        self._ended = stream.ended
         self._flow = stream.flow
         self._newest: Chunk | None = None
         """The last one that had a usage. Held back when it had nothing else."""
@@ -49,6 +50,10 @@ class _UsageLast:
     def take(self) -> list[Chunk]:
         """Return what is there already."""
         return self._passing(self._take())
+
+    def ended(self) -> bool:
+        """Tell whether all has been taken, the usage too."""
+        return self._newest is None and self._ended()
 
     async def flow(self, push: Push) -> None:
         """Hand on what comes."""

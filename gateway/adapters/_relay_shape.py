@@ -1,44 +1,48 @@
 """Telling at a glance that an event of a stream is like the one before it, but for its text.
 
 Nearly all events of a chat stream are the same bytes around a piece of text. Once one of them has been parsed, the next
-are compared with it: what begins and ends as it did, with text between that needs no escapes, is the same JSON object
-with other text, and need not be parsed to know it.
+are compared with it: what begins and ends as it did, with a JSON string's inside between, is the same JSON object with
+other text, and need not be parsed to know it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
 from gateway.types import JsonObject
 
 _PLAIN_TEXT: Final = re.compile(rb'[^"\\\x00-\x1f]*')
+_RUN: Final = re.compile(
+    rb'([^\x00]*)\x00([^\x00]*)\x00((?:\1[^"\\\x00-\x1f]*+(?:\\["\\/bfnrt][^"\\\x00-\x1f]*+)*\2)*)'
+)
+"""How events begin and how they end, each with a NUL behind it, then such events. Their texts have short escapes only.
+
+So one pattern is for all shapes: to make one takes longer than a stream does.
+"""
+_WINDOW_BYTES: Final = 32 * 1024
+"""So much is looked at at once, or else what follows a few events that are alike is copied again and again."""
 _KEYS: Final = (b'"content":"', b'"content": "')
 
 
 class Shape:
     """The bytes around the text of an event that carries text and nothing else that matters."""
 
-    __slots__ = ("_end", "_length", "_start")
+    __slots__ = ("_begin", "_start")
 
     def __init__(self, start: bytes, end: bytes) -> None:
+        """`start` ends with the quote before the text, `end` begins with the one behind it. Neither has a NUL."""
         self._start = start
-        self._end = end
-        self._length = len(start) + len(end)
+        self._begin = start + b"\0" + end + b"\0"
 
-    def alike(self, events: Iterable[bytes]) -> list[bytes]:
-        """Return the first of `events` that are like this one; an empty list when the first is not."""
-        start, end, length = self._start, self._end, self._length
-        found: list[bytes] = []
-        for event in events:
-            if not (event.startswith(start) and event.endswith(end) and len(event) >= length):
-                break
-            found.append(event)
-        first, last = len(start), -len(end)
-        # Joined by what cannot be part of a longer character: each text must be sound by itself.
-        text = b" ".join([event[first:last] for event in found])
-        return found if _PLAIN_TEXT.fullmatch(text) and _is_utf8(text) else []
+    def measure(self, data: bytes, place: int) -> int:
+        """Return how many bytes of `data`, from `place` on, are events like this one; not always all of them."""
+        if not data.startswith(self._start, place):
+            return 0
+        found = _RUN.match(self._begin + data[place : place + _WINDOW_BYTES])
+        assert found is not None, "it may find nothing, but it matches"
+        run = found[3]
+        return len(run) if _is_utf8(run) else 0
 
 
 def shape_of(event: bytes, data: JsonObject) -> Shape | None:

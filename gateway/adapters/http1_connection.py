@@ -7,7 +7,7 @@ framing other than `content-length` or `chunked`, anything that comes unasked or
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -66,6 +66,7 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_parser",
         "_paused",
+        "_pieces",
         "_received",
         "_response",
         "_rest",
@@ -75,6 +76,7 @@ class Connection(asyncio.Protocol):
         "_writable",
         "expires_at",
         "key",
+        "on_body",
     )
 
     def __init__(self, key: str, home: Home) -> None:
@@ -84,6 +86,9 @@ class Connection(asyncio.Protocol):
         """While idle: until when it may be used, on the event loop's clock."""
         self._home = home
         self._loop = asyncio.get_running_loop()
+        self._pieces: list[bytes] = []
+        self.on_body: Callable[[bytes], None] = self._pieces.append
+        """What the parser calls with each piece of a body: a stream has many of them."""
         self._transport: asyncio.Transport | None = None
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._response: Response | None = None
@@ -168,6 +173,7 @@ class Connection(asyncio.Protocol):
                 self._end(response, ProtocolError("the response is not HTTP"))
                 return
         self._fruitless += len(data)
+        pieces = self._pieces
         try:
             parser.feed_data(data)
         except HttpParserUpgrade:
@@ -175,8 +181,12 @@ class Connection(asyncio.Protocol):
         except HttpParserError as error:
             self._keep_alive = False
             if not self._complete:
+                response.take_in(pieces)
                 self._end(response, ProtocolError("the response is not sound HTTP/1.1"), error)
                 return
+        if pieces:
+            self._fruitless = 0
+            response.take_in(pieces)
         if self._complete:
             if is_first and self._keep_alive:
                 self._known = known_head(data, response.headers)
@@ -248,12 +258,6 @@ class Connection(asyncio.Protocol):
         self._in_body = True
         self._keep_alive = status != _SWITCHING_PROTOCOLS
         response.begin(status, headers)
-
-    def on_body(self, body: bytes) -> None:
-        """Keep a piece of the body for the reader."""
-        self._fruitless = 0
-        assert self._response is not None
-        self._response.take_in(body)
 
     def on_message_complete(self) -> None:
         """Note the end, unless it is that of an informational response."""

@@ -87,6 +87,15 @@ class Response:
             else:
                 await self._wait()
 
+    def take(self) -> bytes:
+        """Return what has come, without waiting; empty where nothing has, or where a content coding is to be undone."""
+        return self._take() if self._parts and self._decoder is None else b""
+
+    @property
+    def is_whole(self) -> bool:
+        """All of it has come and was read; the connection has been given back."""
+        return self.ended and not self._parts and self._decoder is None
+
     async def listen(self, listener: Callable[[bytes], bool]) -> None:
         """Hand what comes to `listener` within the connection's own callback, for as long as that returns true.
 
@@ -184,10 +193,11 @@ class Response:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def take_in(self, body: bytes) -> None:
-        """Keep a piece of the body."""
-        self._parts.append(body)
-        self.waiting_bytes += len(body)
+    def take_in(self, pieces: list[bytes]) -> None:
+        """Keep pieces of the body; the list is left empty."""
+        self._parts += pieces
+        self.waiting_bytes += sum(map(len, pieces))
+        pieces.clear()
 
     def fail(self, error: Http1Error, cause: Exception | None = None) -> None:
         """The response has broken; the first reason counts."""

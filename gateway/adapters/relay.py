@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -67,6 +66,7 @@ _MAX_HEADS: Final = 256
 _NOT_STREAMS: Final = frozenset({"application/json", "application/problem+json", "text/html"})
 _PROXY_REFUSED: Final = 407
 _NO_BODY: Final = frozenset({204, 205})
+_END: Final = sse.encode(sse.DONE)
 
 
 class RelayAdapter:
@@ -111,7 +111,7 @@ class RelayAdapter:
             await _refuse_plain(response)
         events = _Events(response, end_grace_s=self._end_grace_s)
         headers = _passed_back(response.headers)
-        return ChunkStream(chunks=events, headers=headers, take=events.take, flow=events.flow)
+        return ChunkStream(chunks=events, headers=headers, take=events.take, ended=events.ended, flow=events.flow)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -342,13 +342,14 @@ def _passing_back(names: tuple[str, ...]) -> tuple[str, ...]:
 class _Events:
     """The chunks of one response. Closes the connection when left early; gives it back when the stream has ended."""
 
-    __slots__ = ("_end_grace_s", "_error", "_events", "_over", "_response", "_shape", "_splitter")
+    __slots__ = ("_end_grace_s", "_error", "_next", "_over", "_response", "_shape", "_splitter")
 
     def __init__(self, response: http1.Response, *, end_grace_s: float) -> None:
         self._response = response
         self._end_grace_s = end_grace_s
         self._splitter = sse.Splitter()
-        self._events: deque[bytes] = deque()
+        self._next: bytes | None = None
+        """The next event, where it has been looked at already."""
         self._shape: Shape | None = None
         self._error: sse.EventTooLarge | None = None
         self._over = False
@@ -357,11 +358,11 @@ class _Events:
         return self
 
     async def __anext__(self) -> Chunk:
-        while not self._events:
+        while (event := self._look()) is None:
             if self._over:
                 raise StopAsyncIteration
             await self._receive()
-        event = self._events.popleft()
+        self._next = None
         try:
             data = sse.event_data(event)
         except sse.StrayText as stray:
@@ -375,6 +376,8 @@ class _Events:
         if chunk is None:
             self._close()
             raise UpstreamError(Kind.BAD_RESPONSE, status=self._response.status)
+        if self._shape is None and chunk.data is not None:
+            self._shape = shape_of(event, chunk.data)
         return chunk
 
     def take(self) -> list[Chunk]:
@@ -383,52 +386,63 @@ class _Events:
         Events that differ in their text only come as one chunk, whose data is empty.
         """
         chunks: list[Chunk] = []
-        events = self._events
-        while events:
-            if self._shape is not None and (alike := self._shape.alike(events)):
-                chunks.append(Chunk({}, b"".join(alike)))
-                if len(alike) == len(events):
-                    events.clear()
-                    break
-                for _ in alike:
-                    events.popleft()
-            event = events[0]
-            try:
-                data = sse.event_data(event)
-            except sse.StrayText:
-                break
-            if data:
-                if data == sse.DONE:
-                    break
-                chunk = _chunk(data, event)
-                if chunk is None:
-                    break
-                if chunk.data is not None:
-                    self._shape = shape_of(event, chunk.data)
-                chunks.append(chunk)
-            else:
-                chunks.append(Chunk(None, event))
-            events.popleft()
-        return chunks
+        if data := self._response.take():
+            self._splitter.take_in(data)
+        while True:
+            if self._shape is not None and self._next is None and (run := self._splitter.cut_run(self._shape.measure)):
+                chunks.append(Chunk({}, run))
+            event = self._look()
+            chunk = None if event is None else self._sound(event)
+            if chunk is None:
+                return chunks
+            chunks.append(chunk)
+            self._next = None
+
+    def ended(self) -> bool:
+        """Tell whether `[DONE]` is next and the response has ended; gives it up then."""
+        if self._next != _END or not self._response.is_whole:
+            return False
+        self._close()
+        return True
 
     async def flow(self, push: Push) -> None:
         """Hand on what comes, until `push` has enough, or an event ends or breaks the stream."""
 
         def hear(data: bytes) -> bool:
-            try:
-                self._events.extend(self._splitter.feed(data))
-            except sse.EventTooLarge as error:
-                self._error = error
-                return False
+            self._splitter.take_in(data)
+            if data.endswith(_END):
+                return False  # what comes with the end is asked for with it
             chunks = self.take()
-            return (not chunks or push(chunks)) and not self._events
+            return (not chunks or push(chunks)) and self._next is None and self._error is None
 
-        if not self._events and not self._over:
+        if not self._over and self._look() is None and self._error is None:
             await self._response.listen(hear)
 
     async def aclose(self) -> None:
         """Close the response, read to its end or not."""
         self._close()
+
+    def _look(self) -> bytes | None:
+        """Return the next event, if it has come whole."""
+        if self._next is None:
+            try:
+                self._next = self._splitter.cut()
+            except sse.EventTooLarge as error:
+                self._error = error
+        return self._next
+
+    def _sound(self, event: bytes) -> Chunk | None:
+        """Return an event as a chunk; None when it ends or breaks the stream."""
+        try:
+            data = sse.event_data(event)
+        except sse.StrayText:
+            return None
+        if not data:
+            return Chunk(None, event)
+        chunk = None if data == sse.DONE else _chunk(data, event)
+        if chunk is not None and chunk.data is not None:
+            self._shape = shape_of(event, chunk.data) or self._shape
+        return chunk
 
     async def _receive(self) -> None:
         """Take in what has come; at the end of the response the last event too, with a blank line if it had none."""
@@ -438,12 +452,12 @@ class _Events:
                 raise self._error
             data = await self._response.readany()
             if data:
-                self._events.extend(self._splitter.feed(data))
+                self._splitter.take_in(data)
             else:
                 self._over = True
                 rest = self._splitter.flush()
                 if rest is not None:
-                    self._events.append(rest + b"\n\n")
+                    self._next = rest + b"\n\n"
             received = True
         except (http1.Http1Error, sse.EventTooLarge) as error:
             raise UpstreamError(Kind.BAD_RESPONSE, status=self._response.status) from error
@@ -474,7 +488,8 @@ class _Events:
 
     def _close(self) -> None:
         self._over = True
-        self._events.clear()
+        self._next = None
+        self._splitter.flush()
         self._response.close()
 
 

@@ -19,7 +19,7 @@ from gateway.server.exchange import AnyRequest, Draining, Endpoint, Exchange, Li
 from gateway.server.fastpath import FastRequest
 from gateway.server.laid import ClientGone, StreamAnswer
 from gateway.telemetry import Metrics, traceparent
-from gateway.types import Chunk, JsonObject, Operation
+from gateway.types import Chunk, ChunkStream, JsonObject, Operation
 
 _STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _DONE: Final = b"data: [DONE]\n\n"
@@ -152,12 +152,15 @@ class Endpoints:
         stream = await self._provider.open_stream(body, report=exchange.report, headers=upstream_headers)
         headers = {**stream.headers, **_STREAM_HEADERS}
         answer = exchange.stream_answer(request, headers, client_s=self._client_s)
+        last = b""
         try:
-            async with aclosing(stream.chunks) as chunks:
-                async for chunk in chunks:
-                    data, more = _encode(chunk), stream.take()
-                    await answer.send(data + b"".join(map(_encode, more)) if more else data)
-                    await stream.flow(lambda chunks: answer.push(b"".join(map(_encode, chunks))))
+            async with aclosing(stream.chunks):
+                while chunks := stream.take() or await _next(stream):
+                    if stream.ended():
+                        last = _encode(chunks)
+                        break
+                    await answer.send(_encode(chunks))
+                    await stream.flow(lambda chunks: answer.push(_encode(chunks)))
                     await answer.catch_up()
         except ClientGone:
             raise
@@ -170,7 +173,7 @@ class Endpoints:
                 raise
             await _break_off(answer, exchange, exc if isinstance(exc, GatewayError) else unexpected(exc, exchange))
         else:
-            await answer.finish(_DONE)
+            await answer.finish(last + _DONE)
         return answer
 
 
@@ -261,9 +264,18 @@ def _model(name: str, first_target: str, loaded_at: float) -> JsonObject:
     return {"id": name, "object": "model", "created": int(loaded_at), "owned_by": owner}
 
 
-def _encode(chunk: Chunk) -> bytes:
-    if chunk.raw is not None:
-        return chunk.raw
+async def _next(stream: ChunkStream) -> list[Chunk]:
+    """Wait for the next chunk; return it with those that came with it, or nothing at the end."""
+    async for chunk in stream.chunks:
+        return [chunk, *stream.take()]
+    return []
+
+
+def _encode(chunks: list[Chunk]) -> bytes:
+    return b"".join([chunk.raw if chunk.raw is not None else _event(chunk) for chunk in chunks])
+
+
+def _event(chunk: Chunk) -> bytes:
     return b"data: " + _encoded(chunk.data) + b"\n\n" if chunk.data is not None else b""
 
 

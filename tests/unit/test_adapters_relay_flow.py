@@ -214,3 +214,54 @@ async def test_an_encoded_body_is_asked_for_piece_by_piece(adapter: RelayAdapter
         stream = await adapter.stream(a_call(_url(server)), deadline=soon())
         await check(Flowing(server.peers[0], stream))
         assert [chunk.raw async for chunk in stream.chunks] == [event("first"), event("a", "stop")]
+
+
+async def test_what_came_with_the_end_of_a_stream_is_taken_at_once(adapter: RelayAdapter) -> None:
+    rest = event("a") + event("b\n") + event("", "stop")
+
+    async def handle(peer: Peer) -> None:
+        body = event("first") + rest + b"data: [DONE]\n\n"
+        for _ in range(2):
+            await peer.request()
+            await peer.send(HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
+
+    async with serving(handle) as server:
+        stream = await adapter.stream(a_call(_url(server)), deadline=soon())
+        assert (await anext(stream.chunks)).raw == event("first")
+        assert not stream.ended()
+        taken = stream.take()
+        assert b"".join(chunk.raw or b"" for chunk in taken) == rest
+        assert len(taken) < 3
+        assert stream.ended()
+        await stream.chunks.aclose()
+        await (await adapter.stream(a_call(_url(server)), deadline=soon())).chunks.aclose()
+        assert len(server.peers) == 1, "the connection was given back"
+
+
+async def test_a_stream_whose_response_goes_on_after_done_is_not_known_to_have_ended(adapter: RelayAdapter) -> None:
+    async def check(flow: Flowing) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(flow.stream.flow(flow.push))
+            await flow.peer.send(event("a", "stop") + b"data: [DONE]\n\n")
+        assert flow.pushed == []
+        assert [chunk.raw for chunk in flow.stream.take()] == [event("a", "stop")]
+        assert not flow.stream.ended()
+        with pytest.raises(StopAsyncIteration):
+            await anext(flow.stream.chunks)
+
+    await flowing(adapter, check)
+
+
+async def test_events_before_one_beyond_the_limit_are_handed_on(adapter: RelayAdapter) -> None:
+    async def check(flow: Flowing) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(flow.stream.flow(flow.push))
+            await flow.peer.send(event("a") + b"data: " + b"x" * (MAX_EVENT_BYTES + 1), by=1 << 20)
+        assert flow.raw == event("a")
+        assert flow.stream.take() == []
+        await flow.stream.flow(flow.push)
+        with pytest.raises(UpstreamError) as caught:
+            await anext(flow.stream.chunks)
+        assert caught.value.kind is Kind.BAD_RESPONSE
+
+    await flowing(adapter, check)

@@ -108,6 +108,19 @@ def test_a_flush_leaves_the_splitter_empty() -> None:
     assert splitter.feed(b"data: b\n\n") == [b"data: b\n\n"]
 
 
+def test_events_can_be_cut_one_by_one_and_in_runs() -> None:
+    splitter = sse.Splitter()
+    splitter.take_in(b"data: a\n\ndata: b\n\ndata: c\n\nda")
+    assert splitter.cut() == b"data: a\n\n"
+    assert splitter.cut_run(lambda data, place: len(b"data: b\n\n")) == b"data: b\n\n"
+    splitter.take_in(b"ta: d\n\nd")
+    assert splitter.cut_run(lambda data, place: 0) == b""
+    assert splitter.cut() == b"data: c\n\n"
+    assert splitter.cut() == b"data: d\n\n"
+    assert splitter.cut() is None
+    assert splitter.flush() == b"d"
+
+
 @pytest.mark.parametrize("pieces", [[b"data: 12345\n\n"], [b"data: 1", b"2345"], [b"data: 1", b"2345\n\n"]])
 def test_an_event_over_the_limit_is_refused(pieces: list[bytes]) -> None:
     splitter = sse.Splitter(limit=10)

@@ -67,6 +67,20 @@ async def test_a_usage_without_choices_gets_the_empty_list(choices: JsonObject) 
     ]
 
 
+def test_a_stream_with_a_usage_to_come_has_not_ended() -> None:
+    stream = with_usage_last(ChunkStream(chunks=_none(), take=lambda: [text("a")], ended=lambda: True))
+    assert stream.take() == [text("a")]
+    assert stream.ended()
+    stream = with_usage_last(ChunkStream(chunks=_none(), take=lambda: [alone(1)], ended=lambda: True))
+    assert stream.take() == []
+    assert not stream.ended()
+
+
+async def _none() -> AsyncGenerator[Chunk, None]:
+    return
+    yield
+
+
 async def test_an_error_is_not_held_back_whatever_it_carries() -> None:
     chunks = [text("a"), Chunk({"error": {"message": "x"}, "usage": counted(1)})]
     assert (await passed(*chunks))[:2] == chunks
