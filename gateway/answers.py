@@ -20,6 +20,7 @@ _CONTENT_KEYS: Final = (
 )
 """Fields of a delta that carry content: text, reasoning, a tool call, a refusal, audio."""
 
+_ARRAYS: Final = (list, tuple)
 _NO_COUNT: Final = 2**53
 """No upstream counts so far; what claims to is a fault."""
 
@@ -107,7 +108,7 @@ def counts_of(usage: JsonObject) -> dict[str, int]:
 
 def _choices(data: JsonObject) -> Sequence[JsonObject]:
     choices = data.get("choices") or ()
-    if not isinstance(choices, list | tuple):
+    if not isinstance(choices, _ARRAYS):
         raise UpstreamError(Kind.BAD_RESPONSE, status=200)
     for choice in choices:
         if not isinstance(choice, dict):

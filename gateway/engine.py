@@ -103,22 +103,23 @@ class Engine:
             now_s = loop.time()
             resting = state.resting([step.target for step in steps], now_s=now_s) if state.at_rest else NOBODY
             if plan is None and not resting and now_s < deadline_s:
-                decision: Try | Wait | GiveUp = FIRST  # as `next_step` would say
+                decision = FIRST  # as `next_step` would say
             else:
                 plan = plan or Plan(steps, deadline_s, route.max_attempts)
-                decision = next_step(plan, outcomes, now_s=now_s, resting=resting)
-            if isinstance(decision, Wait):
-                await asyncio.sleep(decision.until_s - now_s)
-                continue
-            if isinstance(decision, GiveUp):
-                error = failure(decision, outcomes, errors, request)
-                if isinstance(error, UpstreamRefused):
-                    report.target = steps[outcomes[-1].step].target
-                raise error from (errors[-1] if errors else None)
-            if resting and not decision.last_resort:
-                for passed in range(outcomes[-1].step + 1 if outcomes else 0, decision.step):
-                    if passed in resting:
-                        _note(report, steps[passed].target, "cooldown", None, 0.0)
+                following = next_step(plan, outcomes, now_s=now_s, resting=resting)
+                if isinstance(following, Wait):
+                    await asyncio.sleep(following.until_s - now_s)
+                    continue
+                if isinstance(following, GiveUp):
+                    error = failure(following, outcomes, errors, request)
+                    if isinstance(error, UpstreamRefused):
+                        report.target = steps[outcomes[-1].step].target
+                    raise error from (errors[-1] if errors else None)
+                decision = following
+                if resting and not decision.last_resort:
+                    for passed in range(outcomes[-1].step + 1 if outcomes else 0, decision.step):
+                        if passed in resting:
+                            _note(report, steps[passed].target, "cooldown", None, 0.0)
             step = steps[decision.step]
             target = step.target
             name = target.endpoint.adapter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -55,14 +55,19 @@ class Provider:
 
     # What the server calls: OpenAI's request body in, a reply or an open stream out.
 
-    async def answer(
+    def answer(
         self, operation: Operation, params: JsonObject, *, report: CallReport, headers: Mapping[str, str] = EMPTY
-    ) -> Reply:
+    ) -> Coroutine[None, None, Reply]:
         """Return the plain answer to an OpenAI request body; `params` itself is not changed.
 
-        `headers` go upstream. `report` is filled in as things happen. Raises GatewayError.
+        `headers` go upstream. `report` is filled in as things happen. Raises GatewayError, be it at once.
         """
         request = self._request(operation, params, report, headers)
+        route = request.route
+        return self._hooked(request, params) if route.pre or route.post else self._engine.complete(request)
+
+    async def _hooked(self, request: Request, params: JsonObject) -> Reply:
+        """Return the plain answer, with the hooks before and after it."""
         if request.route.pre:
             await _run_pre_hooks(request, params)
         reply = await self._engine.complete(request)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
@@ -85,7 +85,7 @@ class State:
         return {
             "state": "ok" if left_s is None else "probing" if probing else "cooldown",
             "cooldown_ends_in_s": None if left_s is None else round(left_s, 3),
-            "attempts": dict(sum((health.attempts for health in known), Counter())),
+            "attempts": dict(sum((Counter(health.attempts) for health in known), Counter())),
             "in_flight": sum(health.in_flight for health in known),
         }
 
@@ -194,7 +194,7 @@ class _Health:
         self.open_until_s: float | None = None
         self.probing = False
         self.in_flight = 0
-        self.attempts: Counter[str] = Counter()
+        self.attempts: defaultdict[str, int] = defaultdict(int)
         self.window_s = 0.0
         self.tries = 0
         self.retries = 0

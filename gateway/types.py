@@ -348,7 +348,7 @@ class Attempt:
 
     def public(self) -> JsonObject:
         """Return what a client may see."""
-        return {"target": self.target, "kind": self.kind, "status": self.status, "ms": round(self.ms, 1)}
+        return {"target": self.target, "kind": self.kind, "status": self.status, "ms": round(self.ms * 10) / 10}
 
 
 @dataclass(slots=True)

@@ -16,7 +16,15 @@ from types import MappingProxyType
 import orjson
 import pytest
 
-from gateway.telemetry import JsonFormatter, Metrics, configure_logging, log_request, request_id, traceparent
+from gateway.telemetry import (
+    JsonFormatter,
+    Metrics,
+    configure_logging,
+    log_request,
+    request_id,
+    timestamp,
+    traceparent,
+)
 from gateway.types import NO_KEY, Attempt, CallReport, Endpoint, JsonObject, Kind, Secret, Target
 
 TARGET = Target(
@@ -42,7 +50,7 @@ def logging_to(stream: io.StringIO, level: str = "info") -> Iterator[None]:
 
 
 def lines(stream: io.StringIO) -> list[JsonObject]:
-    return [orjson.loads(line) for line in stream.getvalue().splitlines()]
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 def format_record(message: str, *args: object, **extra: object) -> JsonObject:
@@ -62,6 +70,19 @@ def test_a_log_line_is_one_object_with_time_level_logger_event_and_fields() -> N
         "generation": 3,
         "path": "/etc/routes.yaml",
     }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (0.0, "1970-01-01T00:00:00.000Z"),
+        (1.0044, "1970-01-01T00:00:01.004Z"),
+        (1.9996, "1970-01-01T00:00:02.000Z"),
+        (1_764_000_000.05, "2025-11-24T16:00:00.050Z"),
+    ],
+)
+def test_a_point_in_time_is_written_to_the_millisecond(seconds: float, written: str) -> None:
+    assert timestamp(seconds) == written
 
 
 def test_line_breaks_in_values_do_not_break_the_line() -> None:
@@ -187,6 +208,10 @@ def test_a_request_is_one_line_with_its_attempts_and_tokens() -> None:
         "tokens": {"prompt": 3, "completion": 4},
         "client": "ann",
     }
+
+
+def test_half_a_character_in_a_request_s_line_does_not_lose_it() -> None:
+    assert log_of(CallReport(request_id="half \ud800"))[0]["request_id"] == "half \ud800"
 
 
 def test_probes_that_went_well_are_not_logged_at_info() -> None:
