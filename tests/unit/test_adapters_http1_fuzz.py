@@ -234,6 +234,24 @@ async def test_a_connection_that_is_lost_before_its_first_request_says_so() -> N
     assert not caught.value.reused
 
 
+async def test_an_answer_with_a_known_head_before_the_request_was_sent_costs_the_connection() -> None:
+    class Behind(Wire):
+        unsent = 0
+
+        def get_write_buffer_size(self) -> int:
+            return self.unsent
+
+    home, wire = Home(), Behind()
+    connection = Connection("k", home)
+    connection.connection_made(wire)
+    for unsent in (0, 1):
+        wire.unsent = unsent
+        response = connection.send(b"head", b"body")
+        connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")
+        assert (await _read(response), response.status) == ((b"hi", None), 200)
+    assert (home.freed_count, wire.closed) == (1, True)
+
+
 @settings(deadline=None)
 @given(responses(), cuts)
 def test_a_sound_response_is_the_same_in_whatever_pieces_it_comes(sent: Sent, cuts: list[int]) -> None:
