@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from operator import add
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -56,8 +57,13 @@ class Times:
         spread = self._times.get(value)
         if spread is None:
             spread = self._times[value] = _Spread()
-        spread.counts[bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
-        spread.sum_s += seconds
+        spread.add(seconds)
+
+    def add_all(self, value: str, times: _Spread) -> None:
+        """Take many times in."""
+        spread = self._times.setdefault(value, _Spread())
+        spread.counts = list(map(add, spread.counts, times.counts))
+        spread.sum_s += times.sum_s
 
     def metric(self) -> Metric:
         """Return what the registry shows."""
@@ -76,6 +82,10 @@ class _Spread:
         self.counts = [0] * len(_BUCKET_NAMES)
         self.sum_s = 0.0
 
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
+        self.sum_s += seconds
+
     def buckets(self) -> list[tuple[str, float]]:
         """Return each bucket's upper bound and how many were at most that."""
         total = 0
@@ -84,6 +94,48 @@ class _Spread:
             total += count
             found.append((name, total))
         return found
+
+
+class Requests:
+    """Gathers what is counted of each request, so that one look-up is enough for all of it. For one thread."""
+
+    def __init__(self, requests: Counts, seconds: Times, tokens: Counts) -> None:
+        """Whom to hand it to, with the labels alias, operation and status; alias; alias and direction."""
+        self._requests = requests
+        self._seconds = seconds
+        self._tokens = tokens
+        self._alike: dict[tuple[str, str, int], _Alike] = {}
+
+    def add(self, alias: str, operation: str, status: int, seconds: float, tokens: Mapping[str, int] | None) -> None:
+        """Take one request in; of one without an alias only the number is shown."""
+        alike = self._alike.get((alias, operation, status))
+        if alike is None:
+            alike = self._alike[alias, operation, status] = _Alike()
+        alike.add(seconds)
+        if tokens is not None:
+            alike.prompt += tokens.get("prompt", 0)
+            alike.completion += tokens.get("completion", 0)
+
+    def settle(self) -> None:
+        """Hand on what has come since the last time."""
+        gathered, self._alike = self._alike, {}
+        for (alias, operation, status), alike in gathered.items():
+            self._requests.counts[alias, operation, status] += sum(alike.counts)
+            if not alias:
+                continue
+            self._seconds.add_all(alias, alike)
+            for direction, count in (("prompt", alike.prompt), ("completion", alike.completion)):
+                if count:
+                    self._tokens.counts[alias, direction] += count
+
+
+class _Alike(_Spread):
+    __slots__ = ("completion", "prompt")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prompt = self.completion = 0
+        """Tokens."""
 
 
 class Tallies:

@@ -17,7 +17,7 @@ from typing import Final, TextIO
 
 import orjson
 
-from gateway.tallies import Counts, Tallies, Times
+from gateway.tallies import Counts, Requests, Tallies, Times
 from gateway.types import Attempt, CallReport, Json, JsonObject
 
 log = logging.getLogger("gateway.access")
@@ -177,7 +177,7 @@ class Metrics:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector
 
         self._registry = registry = CollectorRegistry()
-        self._requests = Counts(
+        requests = Counts(
             "gateway_requests_total",
             "Requests by alias, operation and HTTP status; 499 when the client left.",
             ["alias", "operation", "status"],
@@ -187,7 +187,7 @@ class Metrics:
             "Calls of targets by how they ended: ok, or the kind of the failure; `cooldown` when passed over.",
             ["target", "kind"],
         )
-        self._seconds = Times(
+        seconds = Times(
             "gateway_request_seconds", "Seconds from a request's arrival to the end of its answer.", "alias"
         )
         self._first_content = Times(
@@ -195,10 +195,11 @@ class Metrics:
             "Seconds from a streaming request's arrival to the first content.",
             "alias",
         )
-        self._tokens = Counts(
+        tokens = Counts(
             "gateway_tokens_total", "Tokens as the answering targets reported them.", ["alias", "direction"]
         )
-        registry.register(Tallies(self._requests, self._attempts, self._seconds, self._first_content, self._tokens))
+        self._requests = Requests(requests, seconds, tokens)
+        registry.register(Tallies(requests, self._attempts, seconds, self._first_content, tokens))
         self.in_flight = Gauge("gateway_in_flight", "Model requests being answered now.", registry=registry)
         self._config_ok = Gauge(
             "gateway_config_last_reload_successful",
@@ -232,19 +233,11 @@ class Metrics:
 
     def count_request(self, report: CallReport, *, operation: str, status: int, seconds: float) -> None:
         """Count a finished request with its attempts and tokens."""
-        alias = report.alias
-        self._requests.counts[alias, operation, status] += 1
+        self._requests.add(report.alias, operation, status, seconds, report.tokens)
         for attempt in report.attempts:
             self._attempts.counts[attempt.label, attempt.kind or "ok"] += 1
-        if not alias:
-            return
-        self._seconds.add(alias, seconds)
         if report.first_content_s is not None:
-            self._first_content.add(alias, report.first_content_s)
-        if report.tokens:
-            for side, count in report.tokens.items():
-                if count:
-                    self._tokens.counts[alias, side] += count
+            self._first_content.add(report.alias, report.first_content_s)
 
     def count_reload(self, *, ok: bool) -> None:
         """Count one look at the config file that said something new. May be called from any thread."""
@@ -267,6 +260,7 @@ class Metrics:
         """Return all metrics in the exposition format that `accept` asks for, and its content type."""
         from prometheus_client.exposition import choose_encoder
 
+        self._requests.settle()
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import generate_latest
 
-from gateway.tallies import LATENCY_BUCKETS_S, Counts, Tallies, Times
+from gateway.tallies import LATENCY_BUCKETS_S, Counts, Requests, Tallies, Times
 
 
 def shown(registry: CollectorRegistry) -> list[str]:
@@ -29,6 +29,32 @@ def test_they_show_what_the_librarys_own_show(seconds: float) -> None:
             counts.counts[alias, 200] += 3
             times.add(alias, value)
     assert shown(ours) == shown(theirs)
+
+
+def test_requests_are_shown_once_by_each_of_their_metrics() -> None:
+    requests = Counts("requests_total", "Requests.", ["alias", "operation", "status"])
+    seconds, tokens = Times("seconds", "Seconds.", "alias"), Counts("tokens_total", "Tokens.", ["alias", "direction"])
+    registry = CollectorRegistry()
+    registry.register(Tallies(requests, seconds, tokens))
+    gathered = Requests(requests, seconds, tokens)
+    gathered.add("a", "chat", 200, 0.02, {"prompt": 5})
+    gathered.settle()
+    gathered.settle()
+    gathered.add("a", "chat", 200, 0.3, {"prompt": 1, "completion": 2})
+    gathered.add("a", "chat", 502, 0.02, None)
+    gathered.add("", "chat", 404, 0.02, None)
+    gathered.settle()
+    samples = {line for line in shown(registry) if line[0] != "#" and "_bucket" not in line}
+    assert samples == {
+        'requests_total{alias="a",operation="chat",status="200"} 2.0',
+        'requests_total{alias="a",operation="chat",status="502"} 1.0',
+        'requests_total{alias="",operation="chat",status="404"} 1.0',
+        'seconds_count{alias="a"} 3.0',
+        'seconds_sum{alias="a"} 0.34',
+        'tokens_total{alias="a",direction="prompt"} 6.0',
+        'tokens_total{alias="a",direction="completion"} 2.0',
+    }
+    assert 'seconds_bucket{alias="a",le="0.025"} 2.0' in shown(registry)
 
 
 def test_nothing_counted_is_no_sample() -> None:
