@@ -245,17 +245,29 @@ async def _stream(
     end_s = None if limits.stream_total_s is None else now_s + limits.stream_total_s
     commit_s = deadline_s if end_s is None else min(deadline_s, end_s)
     first_s = min(commit_s, now_s + limits.first_token_s)
-    opened = await _within(until(first_s), adapter.stream(_call(request, step), deadline=first_s))
-    if usage_wanted(request.params, step.params):
-        opened = with_usage_last(opened)
-    stream = _CommittedStream(opened, step.target, request.report, ticket, idle_s=limits.idle_s, end_s=end_s)
+    policy = request.route.stream
+    stream: _CommittedStream | None = None
+    limit = until(first_s, loop)
     try:
-        await stream.hold(request.route.stream, first_s=first_s, commit_s=commit_s)
+        try:
+            with limit:
+                opened = await adapter.stream(_call(request, step), deadline=first_s)
+                if usage_wanted(request.params, step.params):
+                    opened = with_usage_last(opened)
+                stream = _CommittedStream(opened, step.target, request.report, ticket, loop, limits.idle_s, end_s)
+                is_held = await stream.hold_until_content(policy)
+        except TimeoutError as error:
+            if not limit.expired:
+                raise
+            raise UpstreamError(Kind.TIMEOUT) from error
+        if is_held:
+            await stream.hold_all(policy, commit_s=commit_s)
     except BaseException:
-        await _close(opened.chunks, step.target)
+        if stream is not None:
+            await _close(opened.chunks, step.target)
         raise
     ticket.answered()
-    return ChunkStream(chunks=stream, headers=opened.headers, take=stream.take, ended=stream.ended, flow=stream.flow)
+    return ChunkStream(stream, opened.headers, stream.take, stream.ended, stream.flow)
 
 
 class _CommittedStream:
@@ -267,10 +279,12 @@ class _CommittedStream:
         target: Target,
         report: CallReport,
         ticket: Ticket,
-        *,
+        loop: asyncio.AbstractEventLoop,
         idle_s: float,
         end_s: float | None,
     ) -> None:
+        """`idle_s` is how long nothing may come, `end_s` a point on the loop's clock, None where there is none."""
+        self._loop = loop
         self._source = opened.chunks
         self._take_from_source = opened.take
         self._source_ended = opened.ended
@@ -283,24 +297,30 @@ class _CommittedStream:
         self._end_s = math.inf if end_s is None else end_s
         self._judge = StreamJudge()
         self._held: deque[Chunk] = deque()
+        self._held_bytes = 0
         self._error: UpstreamError | None = None
         self._ended = False
         self._closed = False
 
-    async def hold(self, policy: StreamPolicy, *, first_s: float, commit_s: float) -> None:
-        """Take in events until the stream may commit. Raises UpstreamError while it still can fall over."""
-        size_bytes = 0
-        while not self._ended:
-            limit_s = min(self._idle_limit_s(), commit_s) if self._judge.has_content else first_s
-            chunk = await self._pull(limit_s)
+    async def hold_until_content(self, policy: StreamPolicy) -> bool:
+        """Take in events until there is content; return whether more is to be held back.
+
+        Raises UpstreamError, as long as the stream can fall over.
+        """
+        judge = self._judge
+        while not judge.has_content:
+            chunk = await self._pull()
             if chunk is None:
-                return
-            self._held.append(chunk)
-            size_bytes += len(chunk.raw) if chunk.raw is not None else len(str(chunk.data))
-            if size_bytes > policy.max_bytes:
-                raise HoldExceeded(f"the stream was held back and grew beyond stream.max_bytes ({policy.max_bytes})")
-            if policy.hold == "first_token" and (self._judge.has_content or self._judge.is_whole):
-                return
+                return False
+            self._hold(chunk, policy)
+            if policy.hold == "first_token" and judge.is_whole:
+                return False
+        return policy.hold != "first_token"
+
+    async def hold_all(self, policy: StreamPolicy, *, commit_s: float) -> None:
+        """Take in the events after the first content, to the end of the stream. Raises as above."""
+        while (chunk := await self._pull_within(min(self._idle_limit_s(), commit_s))) is not None:
+            self._hold(chunk, policy)
 
     def __aiter__(self) -> Chunks:
         return self
@@ -309,7 +329,7 @@ class _CommittedStream:
         if self._held:
             return self._held.popleft()
         try:
-            chunk = None if self._ended else await self._pull(self._idle_limit_s())
+            chunk = None if self._ended else await self._pull_within(self._idle_limit_s())
         except UpstreamError as error:
             raise self._broken(error) from error
         if chunk is None:
@@ -336,9 +356,9 @@ class _CommittedStream:
         """Hand on what comes, judged. Raises StreamBroken when nothing came for too long."""
         if self._held or self._ended or self._error is not None:
             return
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         active_s = loop.time()
-        limit = until(self._idle_limit_s())
+        limit = until(self._idle_limit_s(), loop)
 
         def judge(chunks: list[Chunk]) -> bool:
             nonlocal active_s
@@ -380,31 +400,40 @@ class _CommittedStream:
                 self._idle_left_s = self._idle_s
         return chunks
 
-    async def _pull(self, limit_s: float) -> Chunk | None:
+    def _hold(self, chunk: Chunk, policy: StreamPolicy) -> None:
+        """Hold an event back. Raises HoldExceeded."""
+        self._held.append(chunk)
+        self._held_bytes += len(chunk.raw) if chunk.raw is not None else len(str(chunk.data))
+        if self._held_bytes > policy.max_bytes:
+            raise HoldExceeded(f"the stream was held back and grew beyond stream.max_bytes ({policy.max_bytes})")
+
+    def _pull_within(self, limit_s: float) -> Coroutine[None, None, Chunk | None]:
+        return _within(until(limit_s, self._loop), self._pull())
+
+    async def _pull(self) -> Chunk | None:
         """Return the next event, judged; None at the end of a whole stream."""
         if self._error is not None:
             raise self._error
-        loop = asyncio.get_running_loop()
-        asked_s = loop.time()
+        asked_s = self._loop.time()
         try:
-            chunk = await _within(until(limit_s), anext(self._source))
+            chunk = await anext(self._source)
         except StopAsyncIteration:
             if not self._judge.is_whole:
                 raise UpstreamError(Kind.BAD_RESPONSE, status=200) from None
             self._ended = True
             return None
         if chunk.data is None:
-            self._idle_left_s -= loop.time() - asked_s
+            self._idle_left_s -= self._loop.time() - asked_s
         else:
             self._idle_left_s = self._idle_s
             self._judge.see(chunk.data)
         return chunk
 
     def _idle_limit_s(self) -> float:
-        return min(asyncio.get_running_loop().time() + self._idle_left_s, self._end_s)
+        return min(self._loop.time() + self._idle_left_s, self._end_s)
 
     def _broken(self, error: UpstreamError) -> StreamBroken:
-        self._ticket.failed(error.kind, now_s=asyncio.get_running_loop().time())
+        self._ticket.failed(error.kind, now_s=self._loop.time())
         attempts = self._report.attempts
         attempts[-1] = replace(attempts[-1], kind=error.kind)
         return StreamBroken(f"the stream of {attempts[-1].target} broke off: {error.kind}", attempts=attempts)

@@ -309,7 +309,7 @@ async def _no_flow(push: Push) -> None:
     """Everything has to be asked for."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class ChunkStream:
     """An upstream's stream, open: its response headers have arrived. Whoever holds it closes `chunks`."""
 

@@ -111,7 +111,7 @@ class RelayAdapter:
             await _refuse_plain(response)
         events = _Events(response, end_grace_s=self._end_grace_s)
         headers = _passed_back(response.headers)
-        return ChunkStream(chunks=events, headers=headers, take=events.take, ended=events.ended, flow=events.flow)
+        return ChunkStream(events, headers, events.take, events.ended, events.flow)
 
     async def close(self) -> None:
         """Close all connections."""
