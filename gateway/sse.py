@@ -85,7 +85,7 @@ class Splitter:
         """Return the next whole event; None until more is taken in. Raises EventTooLarge."""
         data, start = self._data, self._place
         if start < len(data):
-            end = self._end(data, start, start)
+            end = (_end_of_any_event if self._saw_cr else _end_of_lf_event)(data, start, start)
             if end > 0:
                 self._check(end - start)
                 self._place = end
@@ -93,7 +93,8 @@ class Splitter:
             self._rest += data[start:]
             self._searched = _searched(self._rest)
             self._data, self._place = b"", 0
-        self._check(len(self._rest))
+        if self._rest:
+            self._check(len(self._rest))
         return None
 
     def cut_run(self, measure: Callable[[bytes, int], int]) -> bytes:

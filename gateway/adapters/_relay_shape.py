@@ -64,9 +64,9 @@ def shape_of(event: bytes, data: JsonObject) -> Shape | None:
         return None
     # An escaped quote would not be spelled so: what is found is a key and its whole value, and there is but one.
     for key in _KEYS:
-        if event.count(key + text + b'"') == 1:
-            start, end = event.split(key + text + b'"')
-            return Shape(start + key, b'"' + end)
+        around = event.split(key + text + b'"')
+        if len(around) == 2:
+            return Shape(around[0] + key, b'"' + around[1])
     return None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
 from functools import partial
 from typing import Final
 
@@ -154,7 +153,7 @@ class Endpoints:
         answer = exchange.stream_answer(request, headers, client_s=self._client_s)
         last = b""
         try:
-            async with aclosing(stream.chunks):
+            try:
                 while chunks := stream.take() or await _next(stream):
                     if stream.ended():
                         last = _encode(chunks)
@@ -162,6 +161,9 @@ class Endpoints:
                     await answer.send(_encode(chunks))
                     await stream.flow(lambda chunks: answer.push(_encode(chunks)))
                     await answer.catch_up()
+            finally:
+                if not stream.ended():
+                    await stream.chunks.aclose()
         except ClientGone:
             raise
         except asyncio.CancelledError:
