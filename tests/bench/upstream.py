@@ -1,8 +1,10 @@
 """`python -m tests.bench.upstream PORT SLOW_EVERY_S`: the upstream of the benchmark, with bytes made beforehand.
 
 A question that wants no stream is answered at once, at the length it has itself. One that does gets EVENTS events:
-each in a write of its own, without a pause, or, when the path begins with `/slow`, one every SLOW_EVERY_S seconds with
-the time it was sent in it. (`/plain` is answered by an nginx where there is one: see `peers.py`.)
+BURST to a write, without a pause, or, when the path begins with `/slow`, one every SLOW_EVERY_S seconds with the time
+it was sent in it. With a write for each of the events this upstream, on its half of the machine, gives no more streams
+than some of the peers can pass on, and would be what is measured. (`/plain` is answered by an nginx where there is one:
+see `peers.py`.)
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import uvloop
 
 from tests.bench.messages import EVENTS, LAST, SIZES, answer, event
 
+BURST: Final = 10
+"""Events in one write, where nothing is waited for."""
 STAMP: Final = "sent at {:.6f}"
 """In the content of a slow stream's events: seconds on the machine's monotonic clock."""
 
@@ -81,13 +85,14 @@ class Upstream(asyncio.Protocol):
             self._transport.write(_HEAD)
             self._send_slowly(EVENTS)
         else:
-            self._transport.write(_HEAD + _WORD)
-            self._timer = self._loop.call_soon(self._send_on, EVENTS - 1)
+            self._transport.write(_HEAD)
+            self._send_on(EVENTS)
 
     def _send_on(self, left: int) -> None:
-        self._transport.write(_WORD if left else _END)
+        burst = min(left, BURST)
+        self._transport.write(_WORD * burst if left else _END)
         if left:
-            self._timer = self._loop.call_soon(self._send_on, left - 1)
+            self._timer = self._loop.call_soon(self._send_on, left - burst)
 
     def _send_slowly(self, left: int) -> None:
         stamp = STAMP.format(time.monotonic())
