@@ -106,7 +106,7 @@ class Response:
         if self._decoder is not None or self._parts or self.ended or self._error is not None:
             return
         self._listener = listener
-        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        waiter = self._waiter = self._loop.create_future()
         try:
             await waiter
         finally:
