@@ -47,7 +47,7 @@ class Splitter:
     byte after it, because that might be an LF.
     """
 
-    __slots__ = ("_data", "_limit", "_place", "_rest", "_saw_cr", "_searched")
+    __slots__ = ("_data", "_find_end", "_limit", "_place", "_rest", "_searched")
 
     def __init__(self, *, limit: int = MAX_EVENT_BYTES) -> None:
         self._limit = limit
@@ -57,7 +57,8 @@ class Splitter:
         self._rest = bytearray()
         """An event that is not whole yet; `_data` is empty then."""
         self._searched = 0
-        self._saw_cr = False
+        self._find_end = _end_of_lf_event
+        """Another one from the first CR on."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take in `data`; return the events that are whole. Raises EventTooLarge; the splitter is of no use then."""
@@ -69,11 +70,12 @@ class Splitter:
 
     def take_in(self, data: bytes) -> None:
         """Take in `data`, to be cut."""
-        self._saw_cr = self._saw_cr or b"\r" in data
+        if b"\r" in data:
+            self._find_end = _end_of_any_event
         if self._rest:
             # In one place, so that a long event that comes in small pieces is not copied with each of them.
             self._rest += data
-            if self._end(self._rest, 0, self._searched) < 0:
+            if self._find_end(self._rest, 0, self._searched) < 0:
                 self._searched = _searched(self._rest)
                 return
             data = bytes(self._rest)
@@ -85,7 +87,7 @@ class Splitter:
         """Return the next whole event; None until more is taken in. Raises EventTooLarge."""
         data, start = self._data, self._place
         if start < len(data):
-            end = (_end_of_any_event if self._saw_cr else _end_of_lf_event)(data, start, start)
+            end = self._find_end(data, start, start)
             if end > 0:
                 self._check(end - start)
                 self._place = end
@@ -102,9 +104,6 @@ class Splitter:
         data, start = self._data, self._place
         self._place = end = start + measure(data, start)
         return data[start:end]
-
-    def _end(self, buffer: bytes | bytearray, start: int, searched: int) -> int:
-        return (_end_of_any_event if self._saw_cr else _end_of_lf_event)(buffer, start, searched)
 
     def _check(self, size: int) -> None:
         if size > self._limit:

@@ -119,10 +119,7 @@ class Response:
         """Return the whole body if it is there, as it is when it came with the headers, and no longer than `limit`."""
         if not self.ended or self._decoder is not None or self._error is not None or self.waiting_bytes > limit:
             return None
-        parts = self._parts
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
-        parts.clear()
-        return body
+        return self._take()
 
     async def read(self, limit: int) -> bytes:
         """Return the whole body. Raises BodyTooLarge, and closes, when it is longer than `limit`."""
@@ -189,9 +186,7 @@ class Response:
         self.waiting_bytes = len(body)
         self._parts.append(body)
         self._connection = None
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        self.wake()
 
     def take_in(self, pieces: list[bytes]) -> None:
         """Keep pieces of the body; the list is left empty."""
