@@ -11,6 +11,7 @@ from typing import Final, TypeAlias, cast
 
 from gateway.findings import Fault, Report, did_you_mean
 from gateway.limits import Environment, merge_timeouts
+from gateway.pacing import paced
 from gateway.specs import AliasSpec, DefaultsSpec, StepSpec
 from gateway.table import Route, RoutingTable, Step
 from gateway.types import EMPTY, FALLBACK_ON, RETRY_ON, Json, Target
@@ -163,30 +164,35 @@ class Chains:
         self._names: RoutingTable | None = None
         self.parts: dict[str, Parts] = {}
         """Of every alias, what has a problem left out."""
-        self._referring: set[str] = set()
+        self._referring: dict[str, None] = {}
+        """The aliases whose chains go on with another alias', in file order."""
         self._broken: set[str] = set()
 
     def flatten(self) -> dict[str, tuple[Step, ...]]:
-        """Return the steps of every alias that has no problem, in file order."""
-        all_hold = self._targets.all_hold()
-        for name, alias in self._aliases.items():
-            made = self._earlier.get(name)
-            if made is not None and made.alias is alias and (all_hold or self._hold(made.parts)):
-                self.parts[name] = made.parts if made.parts is made.route.steps else self._follow(name, made)
-            else:
-                check_params(alias.spec.limits.params, ("models", name, "params"), self._report)
-                found = [self._part(name, alias, link) for link in alias.links]
-                self.parts[name] = tuple([part for part in found if part is not None])
-                for link in alias.replaced:
-                    self._part(name, alias, link)
+        """Return the steps of every alias that has no problem."""
         steps: dict[str, tuple[Step, ...]] = {}
-        for name in self._ordered():
-            whole = self._expand(name, steps)
-            if whole is None:
-                self._broken.add(name)
+        all_hold = self._targets.all_hold()
+        for name, alias in paced(self._aliases.items()):
+            made = self._earlier.get(name)
+            if made is None or made.alias is not alias or not (all_hold or self._hold(made.parts)):
+                self.parts[name] = self._parts(name, alias)
+            elif made.parts is made.route.steps:
+                self.parts[name] = steps[name] = made.route.steps
+                continue
             else:
-                steps[name] = whole
-        return {name: steps[name] for name in self._aliases if name in steps and name not in self._broken}
+                self.parts[name] = self._follow(name, made)
+            if name not in self._referring:
+                self._expand(name, steps)
+        for name in paced(self._ordered()):
+            self._expand(name, steps)
+        return steps
+
+    def _parts(self, name: str, alias: Alias) -> Parts:
+        check_params(alias.spec.limits.params, ("models", name, "params"), self._report)
+        found = [self._part(name, alias, link) for link in alias.links]
+        for link in alias.replaced:
+            self._part(name, alias, link)
+        return tuple([part for part in found if part is not None])
 
     def _hold(self, parts: Parts) -> bool:
         return all(isinstance(part, Reference) or self._targets.holds(part.target) for part in parts)
@@ -208,7 +214,7 @@ class Chains:
         if part is None:
             self._broken.add(name)
         elif isinstance(part, Reference):
-            self._referring.add(name)
+            self._referring[name] = None
         return part
 
     def _target_step(self, name: str, alias: Alias, link: Link) -> Step | None:
@@ -270,16 +276,12 @@ class Chains:
         return Reference(route.alias, name[len(route.alias) - 1 :], place)
 
     def _ordered(self) -> list[str]:
-        """Return the aliases so that each comes after those it refers to; reports the cycles on the way."""
+        """Return the referring aliases so that each comes after those it refers to; reports the cycles on the way."""
         ordered: list[str] = []
         done: set[str] = set()
         reported: set[Where] = set()
-        for root in self._aliases:
+        for root in paced(self._referring):
             if root in done:
-                continue
-            if root not in self._referring:
-                done.add(root)
-                ordered.append(root)
                 continue
             path = [root]
             depth = {root: 0}
@@ -297,7 +299,7 @@ class Chains:
                 elif reference.alias in depth:
                     start = depth[reference.alias]
                     self._report_cycle(path[start:], [*taken[start:], reference], reported)
-                elif reference.alias not in done:
+                elif reference.alias in self._referring and reference.alias not in done:
                     depth[reference.alias] = len(path)
                     path.append(reference.alias)
                     taken.append(reference)
@@ -322,22 +324,21 @@ class Chains:
                 place, "alias-cycle", f"the chain comes back to where it began: {' -> '.join([*shown, names[0]])}"
             )
 
-    def _expand(self, name: str, steps: Mapping[str, tuple[Step, ...]]) -> tuple[Step, ...] | None:
-        """Return the steps of an alias whose references are expanded already; None when that cannot be done."""
+    def _expand(self, name: str, steps: dict[str, tuple[Step, ...]]) -> None:
+        """Add the steps of an alias whose references are expanded already, if it has no problem."""
         if name in self._broken:
-            return None
+            return
         parts = self.parts[name]
         whole = self._joined(parts, steps) if name in self._referring else cast("tuple[Step, ...]", parts)
         if whole is None:
-            return None
+            return
         if len(whole) > MAX_STEPS:
             message = f"the chain comes to {len(whole)} targets, other aliases' included; {MAX_STEPS} are the most"
             self._report(self._aliases[name].place, "chain-too-long", message)
-            return None
+            return
         made = self._earlier.get(name)
-        if made is not None and len(whole) == len(made.route.steps) and all(map(operator.is_, whole, made.route.steps)):
-            return made.route.steps
-        return whole
+        before = made.route.steps if made is not None else ()
+        steps[name] = before if len(whole) == len(before) and all(map(operator.is_, whole, before)) else whole
 
     def _joined(self, parts: Parts, steps: Mapping[str, tuple[Step, ...]]) -> tuple[Step, ...] | None:
         """Return the chain with others' chains in place of their names; None when one of them has no steps."""
@@ -364,7 +365,9 @@ def split_wildcards(
     routes: Mapping[str, Route],
 ) -> tuple[Mapping[str, Route], Mapping[str, Route], tuple[int, ...]]:
     """Return the exact routes, the wildcards by the text before their star, and the lengths of those, longest first."""
-    exact = {name: route for name, route in routes.items() if not name.endswith("*")}
-    wildcards = {name[:-1]: route for name, route in routes.items() if name.endswith("*")}
+    wildcards = {name[:-1]: route for name, route in paced(routes.items()) if name.endswith("*")}
+    exact = dict(routes)
+    for prefix in wildcards:
+        del exact[f"{prefix}*"]
     lengths = tuple(sorted({len(prefix) for prefix in wildcards}, reverse=True))
     return MappingProxyType(exact), MappingProxyType(wildcards), lengths

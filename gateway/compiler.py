@@ -12,11 +12,12 @@ from typing import Final
 
 from gateway import config as config_module
 from gateway import wellknown
-from gateway.chains import Alias, Chains, Link, Made, Parts, Targets, look_up, split_wildcards
+from gateway.chains import Alias, Chains, Link, Made, Targets, look_up, split_wildcards
 from gateway.entries import Entries
 from gateway.findings import Fault
 from gateway.hooks import HookLoader, misshapen
 from gateway.limits import DEADLINE_S, MAX_ATTEMPTS, merge_streams, read_environment
+from gateway.pacing import paced
 from gateway.pruning import prune
 from gateway.source import Document, in_file_order, parse, written
 from gateway.specs import AliasSpec, Config, HookSpec, StepSpec
@@ -157,7 +158,12 @@ class Compiler:
         )
         if any(problem.severity == "error" for problem in compiled.problems):
             return compiled
-        made = {name: _made(memory.made.get(name), aliases[name], chains.parts[name], routes[name]) for name in routes}
+        made = {
+            name: before
+            if (before := memory.made.get(name)) is not None and before.route is route
+            else Made(aliases[name], chains.parts[name], route)
+            for name, route in paced(routes.items())
+        }
         self._memory = _Memory(defaults, upstreams.endpoints, made, run.hooks)
         exact, wildcards, lengths = split_wildcards(routes)
         table = RoutingTable(
@@ -232,12 +238,13 @@ class _Run:
         """Return the file's aliases with the overlay's targets in them, then those that only the overlay has."""
         overlay = self._overlay
         aliases: dict[str, Alias] = {}
-        for name, spec in self._config.models.items():
-            self._check_name(name, ("models", name))
-            made = self._memory.made.get(name)
+        earlier = self._memory.made
+        for name, spec in paced(self._config.models.items()):
+            made = earlier.get(name)
             if made is not None and made.alias.spec is spec and made.alias.is_as_written:
                 aliases[name] = made.alias
                 continue
+            self._check_name(name, ("models", name))
             place = ("models", name, "chain")
             links = tuple(Link(step, (*place, number)) for number, step in enumerate(spec.chain))
             aliases[name] = Alias(spec, links, place, is_as_written=True)
@@ -304,7 +311,7 @@ class _Run:
         defaults = self._config.defaults
         pre, post = self.hooks
         routes: dict[str, Route] = {}
-        for name, alias in aliases.items():
+        for name, alias in paced(aliases.items()):
             spec = alias.spec
             made = self._memory.made.get(name)
             if made is not None and made.alias is alias and not (spec.hooks.pre or spec.hooks.post):
@@ -374,14 +381,10 @@ class _Run:
         return MappingProxyType(made)
 
 
-def _made(earlier: Made | None, alias: Alias, parts: Parts, route: Route) -> Made:
-    return earlier if earlier is not None and earlier.route is route else Made(alias, parts, route)
-
-
 def _longest_s(steps: tuple[Step, ...]) -> float:
     """Return the default deadline: long enough for the slowest step to use its whole time."""
     return max(DEADLINE_S, *(max(step.limits.total_s, step.limits.stream_total_s or 0.0) for step in steps))
 
 
 def _distinct_targets(routes: Mapping[str, Route]) -> tuple[Target, ...]:
-    return tuple({step.target.name: step.target for route in routes.values() for step in route.steps}.values())
+    return tuple({step.target.name: step.target for route in paced(routes.values()) for step in route.steps}.values())

@@ -15,6 +15,7 @@ import orjson
 
 from gateway.fitting import Fits, fitting
 from gateway.masking import is_made_of_variables
+from gateway.pacing import paced
 from gateway.shapes import SHAPE_CODES, Misfit, inline, misfits, misnamed
 from gateway.source import Document, in_file_order, mask_values
 from gateway.specs import (
@@ -119,7 +120,7 @@ def _validators() -> tuple[Draft202012Validator, Draft202012Validator]:
     return Draft202012Validator(rules.file), Draft202012Validator(rules.alias)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Judged:
     """One entry of `models`, expanded."""
 
@@ -128,15 +129,16 @@ class _Judged:
     seen: bytes
     """What tells two values apart, variables and what they expand to included."""
     faults: tuple[Misfit, ...]
+    spec: AliasSpec | None
+    """Made once it is asked for."""
 
 
 class Judge:
-    """Judges documents. Remembers the aliases of the last one, so that an unchanged alias is not judged again."""
+    """Judges documents. An alias that is as it was in the last good one is not judged again."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[Misfit, ...]] = {}
         self._judged: Mapping[str, _Judged] = {}
-        self._specs: dict[str, tuple[bytes, AliasSpec]] = {}
 
     def read(
         self, document: Document, *, environ: Mapping[str, str], strict_env: bool
@@ -160,7 +162,8 @@ class Judge:
         problems = in_file_order(problems)
         if any(problem.severity == "error" for problem in problems):
             return None, problems
-        return _config(values, self._models(aliases), document, expander.unset_keys), problems
+        self._judged = aliases
+        return _config(values, _models(aliases), document, expander.unset_keys), problems
 
     def _judge_file(
         self, document: Document, expander: Expander
@@ -185,23 +188,19 @@ class Judge:
         return values, aliases, found
 
     def _judge_aliases(self, nodes: Mapping[str, Node], expander: Expander, found: list[Misfit]) -> dict[str, _Judged]:
-        rules = _rules()
         known: dict[bytes, tuple[Misfit, ...]] = {}
         judged: dict[str, _Judged] = {}
-        for name, node in nodes.items():
-            if not rules.alias_name.search(name):
-                found.append(misnamed(("models", name), "aliasName"))
+        for name, node in paced(nodes.items()):
             before = self._judged.get(name)
             if before is None or before.node is not node or node.variables:
                 before = self._judge_alias(name, node, expander, known)
-            known[before.seen] = before.faults
-            found += [replace(fault, where=("models", name, *fault.where)) for fault in before.faults]
+                found += before.faults
             judged[name] = before
-        self._known, self._judged = known, judged
+        self._known = known
         return judged
 
     def _judge_alias(
-        self, name: str, node: Node, expander: Expander, known: Mapping[bytes, tuple[Misfit, ...]]
+        self, name: str, node: Node, expander: Expander, known: dict[bytes, tuple[Misfit, ...]]
     ) -> _Judged:
         rules = _rules()
         value = node.value
@@ -215,18 +214,24 @@ class Judge:
         if faults is None:
             fits = rules.alias_fits(value)
             faults = () if fits else misfits(_validators()[1], value, node.value, at=("models",))
-        return _Judged(node, value, seen, faults)
+        known[seen] = faults
+        placed = [replace(fault, where=("models", name, *fault.where)) for fault in faults]
+        if not rules.alias_name.search(name):
+            placed.append(misnamed(("models", name), "aliasName"))
+        before = self._judged.get(name)
+        spec = before.spec if before is not None and before.seen == seen else None
+        return _Judged(node, value, seen, tuple(placed), spec)
 
-    def _models(self, aliases: Mapping[str, _Judged]) -> Mapping[str, AliasSpec]:
-        """Return the aliases' specs; the very same objects for those that did not change."""
-        specs: dict[str, tuple[bytes, AliasSpec]] = {}
-        for name, judged in aliases.items():
-            old = self._specs.get(name)
-            specs[name] = (
-                old if old is not None and old[0] == judged.seen else (judged.seen, _alias(name, judged.value))
-            )
-        self._specs = specs
-        return MappingProxyType({name: spec for name, (_, spec) in specs.items()})
+
+def _models(aliases: Mapping[str, _Judged]) -> Mapping[str, AliasSpec]:
+    """Return the aliases' specs; the very same objects for those that did not change."""
+    specs: dict[str, AliasSpec] = {}
+    for name, judged in paced(aliases.items()):
+        spec = judged.spec
+        if spec is None:
+            spec = judged.spec = _alias(name, judged.value)
+        specs[name] = spec
+    return MappingProxyType(specs)
 
 
 def _config(values: JsonObject, models: Mapping[str, AliasSpec], document: Document, unset: set[Where]) -> Config:

@@ -10,16 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Final
 
+from gateway.pacing import paced
 from gateway.types import EMPTY
 from gateway.yamltree import Fault, Node, TreeReader
 
 _BLOCK: Final = re.compile(r"^models:[ \t]*(?:#.*)?\n", re.MULTILINE)
-_BEHIND: Final = re.compile(r"^[^\s#]", re.MULTILINE)
+_BEHIND: Final = re.compile(r"\n[^\s#]")
 """What ends a block: text that is not indented."""
-_FIRST: Final = re.compile(r"^( +)[^\s#]", re.MULTILINE)
+_FIRST: Final = re.compile(r"\n( +)[^\s#]")
 _RARE_BREAK: Final = re.compile("[\x85\u2028\u2029]")
 """Ends of lines that are not counted here; a text that has them is read as a whole."""
 
@@ -41,7 +42,7 @@ class _Layout:
     head: str
     """What stands before the first entry."""
     chunks: list[str]
-    """Each entry with what follows it, up to the next one."""
+    """Each entry with what follows it, up to the end of line before the next one."""
     tail: str
     block_line: int
     """Of `models` itself, from 1."""
@@ -69,8 +70,7 @@ class Entries:
                 entries = _joined(root, layout, known)
                 if _put(entries, root, layout):
                     self._remember(layout, entries)
-                    moves = ((entry, line - entry.line) for entry, line in zip(entries, layout.lines, strict=True))
-                    return root, [], {entry.name: lines for entry, lines in moves if lines}
+                    return root, [], _moved(entries, layout)
         reader = TreeReader()
         root = reader.read(text)
         if root is not None and layout is not None and _is_sound(root, reader, layout, layout.lines):
@@ -86,21 +86,20 @@ def _cut(text: str) -> _Layout | None:
     block = _BLOCK.search(text)
     if block is None or "\r" in text or not (text.isascii() or _RARE_BREAK.search(text) is None):
         return None
-    behind = _BEHIND.search(text, block.end())
-    end = behind.start() if behind else len(text)
-    first = _FIRST.search(text, block.end(), end)
+    behind = _BEHIND.search(text, block.end() - 1)
+    end = behind.start() + 1 if behind else len(text)
+    first = _FIRST.search(text, block.end() - 1, end)
     if first is None:
         return None
-    begins = re.compile(rf"^{first[1]}(?=[^\s#])", re.MULTILINE)
-    starts = [match.start() for match in begins.finditer(text, first.start(), end)]
-    chunks = [text[start:stop] for start, stop in pairwise([*starts, end])]
+    start = first.start(1)
+    chunks = re.split(rf"\n(?={first[1]}[^\s#])", text[start:end])
     return _Layout(
-        head=text[: starts[0]],
+        head=text[:start],
         chunks=chunks,
         tail=text[end:],
         block_line=text.count("\n", 0, block.start()) + 1,
         lines=list(
-            accumulate((chunk.count("\n") for chunk in chunks[:-1]), initial=text.count("\n", 0, starts[0]) + 1)
+            accumulate([chunk.count("\n") + 1 for chunk in paced(chunks[:-1])], initial=text.count("\n", 0, start) + 1)
         ),
         indent=first[1],
     )
@@ -108,20 +107,20 @@ def _cut(text: str) -> _Layout | None:
 
 def _stand_in(layout: _Layout, known: list[_Entry | None]) -> tuple[str, list[int]]:
     """Return the text with a stand-in for each run of known entries, and the lines where the parser must meet keys."""
-    parts = [layout.head]
+    chunks: list[str] = []
     met: list[int] = []
     before: _Entry | None = None
-    for chunk, entry, line in zip(layout.chunks, known, layout.lines, strict=True):
+    for chunk, entry, line in paced(zip(layout.chunks, known, layout.lines, strict=True)):
         if entry is None:
-            parts.append(chunk)
+            chunks.append(chunk)
+            met.append(line)
+        elif before is None:
+            chunks.append(f"{layout.indent}~{line}: 0" + "\n" * chunk.count("\n"))
             met.append(line)
         else:
-            if before is None:
-                parts.append(f"{layout.indent}~{line}: 0")
-                met.append(line)
-            parts.append("\n" * chunk.count("\n"))
+            chunks.append("\n" * chunk.count("\n"))
         before = entry
-    return "".join([*parts, layout.tail]), met
+    return layout.head + "\n".join(chunks) + layout.tail, met
 
 
 def _is_sound(root: Node, reader: TreeReader, layout: _Layout, met: list[int]) -> bool:
@@ -140,7 +139,7 @@ def _joined(root: Node, layout: _Layout, known: list[_Entry | None]) -> list[_En
     read = iter(_inside(_inside(root)["models"]).items())
     entries: list[_Entry] = []
     before: _Entry | None = None
-    for entry, line in zip(known, layout.lines, strict=True):
+    for entry, line in paced(zip(known, layout.lines, strict=True)):
         if entry is None:
             entries.append(_Entry(*next(read), line))
         else:
@@ -154,15 +153,20 @@ def _joined(root: Node, layout: _Layout, known: list[_Entry | None]) -> list[_En
 def _put(entries: list[_Entry], root: Node, layout: _Layout) -> bool:
     """Make them the entries of `models`. False when a name stands there twice."""
     models = _inside(root)["models"]
-    models.children = {entry.name: entry.node for entry in entries}
+    models.children = {entry.name: entry.node for entry in paced(entries)}
     if len(models.children) < len(entries):
         return False
     column = len(layout.indent) + 1
-    models.keys = {entry.name: (line, column) for entry, line in zip(entries, layout.lines, strict=True)}
-    models.value = root.value["models"] = {entry.name: entry.node.value for entry in entries}
+    models.keys = {entry.name: (line, column) for entry, line in paced(zip(entries, layout.lines, strict=True))}
+    models.value = root.value["models"] = {entry.name: entry.node.value for entry in paced(entries)}
     models.variables = any(entry.node.variables for entry in entries)
     root.variables = any(child.variables for child in _inside(root).values())
     return True
+
+
+def _moved(entries: list[_Entry], layout: _Layout) -> Mapping[str, int]:
+    both = paced(zip(entries, layout.lines, strict=True))
+    return {entry.name: line - entry.line for entry, line in both if line != entry.line}
 
 
 def _inside(node: Node) -> dict[str, Node]:

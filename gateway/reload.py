@@ -89,7 +89,7 @@ class Reloader:
     ) -> None:
         """`on_swap` is called after each assignment, in the thread that compiled; what it raises is only logged.
 
-        It runs under the lock, so it must not call back. Whatever is compiled is compiled within `around()`.
+        It runs under the lock, so it must not call back. All compiles but that of `load` run within `around()`.
         """
         self._path = path
         self._file = path.absolute()
@@ -149,7 +149,8 @@ class Reloader:
             if self._data is None:
                 self._overlay = overlay
                 return
-            table, problems = self._compile(self._data, overlay)
+            with self._around():
+                table, problems = self._compile(self._data, overlay)
             if table is None:
                 raise ConfigError(problems)
             self._overlay = overlay
@@ -233,7 +234,8 @@ class Reloader:
             yield set()
 
     def _judge(self, data: bytes, *, dry_run: bool) -> ReloadReport:
-        table, problems = self._compile(data, self._overlay)
+        with self._around():
+            table, problems = self._compile(data, self._overlay)
         if table is None:
             return self._refuse(_digest(data), problems, dry_run=dry_run)
         if dry_run:
@@ -250,14 +252,13 @@ class Reloader:
 
     def _compile(self, data: bytes, overlay: Overlay) -> tuple[RoutingTable | None, tuple[Problem, ...]]:
         try:
-            with self._around():
-                compiled = self._compiler.compile(
-                    data,
-                    source=str(self._path),
-                    overlay=overlay,
-                    generation=self.current.generation + 1,
-                    now=self._clock(),
-                )
+            compiled = self._compiler.compile(
+                data,
+                source=str(self._path),
+                overlay=overlay,
+                generation=self.current.generation + 1,
+                now=self._clock(),
+            )
         except Exception as exc:
             log.exception("the compiler failed: please report this")
             message = f"the compiler failed with {type(exc).__name__}; the log has more"

@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 import yaml
 
+from gateway.pacing import paced
 from gateway.types import Json
 
 Where: TypeAlias = tuple[str | int, ...]
@@ -231,7 +232,7 @@ class TreeReader:
 
     def _run(self, text: str) -> None:
         documents = 0
-        for event in events(text):
+        for event in paced(events(text)):
             kind = type(event)
             if kind is yaml.ScalarEvent:
                 self._scalar(event)

@@ -35,7 +35,7 @@ from gateway.server.endpoints import Endpoints
 from gateway.server.exchange import Front, Lifecycle
 from gateway.server.fastpath import Connection, FastPath
 from gateway.server.guards import ClientKeys, Guards, check_exposure, is_loopback
-from gateway.server.pauses import short_pauses
+from gateway.server.pauses import no_full_collection, short_pauses
 from gateway.state import State
 from gateway.table import RoutingTable
 from gateway.telemetry import Metrics, configure_logging
@@ -295,7 +295,8 @@ class _CountedReloader(Reloader):
         self._good_at = 0.0
 
     def load(self) -> ReloadReport:
-        report = super().load()
+        with no_full_collection():
+            report = super().load()
         self._good_at = report.at
         return report
 

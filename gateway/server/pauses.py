@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-TURN_S: Final = 0.00001
-"""How long one thread may keep the interpreter while another wants it.
+from gateway.pacing import resting
 
-The event loop gives it up around each call of a transport and so waits as often, dozens of times in one turn: Python's
-own 5 ms add up over a request, and so does half a millisecond.
+TURN_S: Final = 0.001
+"""How long one thread may keep the interpreter while another wants it. Python's own 5 ms add up over a request.
+
+Longer than a compile works between two rests: the event loop gives the interpreter up around each call of a transport,
+and would wait for many short turns as often, dozens of times over a request.
 """
 
 _NEVER: Final = 1_000_000_000
@@ -22,16 +24,25 @@ _MANY: Final = 20
 
 @contextmanager
 def short_pauses() -> Iterator[None]:
-    """Keep the pauses of other threads short. For one thread at a time.
-
-    A full garbage collection looks at every object there is, a tenth of a second for a large table, and all threads
-    wait. None is run meanwhile, and what a large compile made is then left out of later ones: a table holds no cycles,
-    so nothing of it ever needs one.
-    """
+    """Keep the pauses of other threads short: this one rests between pieces of work. For one thread at a time."""
     turn_s = sys.getswitchinterval()
+    sys.setswitchinterval(min(turn_s, TURN_S))
+    try:
+        with resting(), no_full_collection():
+            yield
+    finally:
+        sys.setswitchinterval(turn_s)
+
+
+@contextmanager
+def no_full_collection() -> Iterator[None]:
+    """Run no full garbage collection meanwhile. For one thread at a time.
+
+    It looks at every object there is, a tenth of a second for a large table, and all threads wait. What a large compile
+    made is left out of later ones too: a table holds no cycles, so nothing of it ever needs one.
+    """
     young, middle, old = gc.get_threshold()
     before = gc.get_count()[2]
-    sys.setswitchinterval(min(turn_s, TURN_S))
     gc.set_threshold(young, middle, _NEVER)
     try:
         yield
@@ -39,4 +50,3 @@ def short_pauses() -> Iterator[None]:
         if gc.get_count()[2] - before > _MANY:
             gc.freeze()
         gc.set_threshold(young, middle, old)
-        sys.setswitchinterval(turn_s)

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE: Final = Path(__file__).parents[2] / "gateway"
 
-BOTTOM: Final = frozenset({"alarm", "types", "encoding", "errors", "telemetry", "sse"})
+BOTTOM: Final = frozenset({"alarm", "types", "encoding", "errors", "pacing", "telemetry", "sse"})
 """What every module above may import."""
 
 CONFIG_HALF: Final = {
@@ -174,6 +174,7 @@ ALLOWED: Final = {
     "errors": frozenset({"types"}),
     "sse": frozenset({"types", "errors"}),
     "alarm": frozenset[str](),
+    "pacing": frozenset[str](),
     "tallies": frozenset[str](),
     "telemetry": frozenset({"types", "errors", "tallies"}),
     "table": frozenset({"types", "errors"}),
