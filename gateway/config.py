@@ -19,6 +19,7 @@ from gateway.pacing import paced
 from gateway.shapes import SHAPE_CODES, Misfit, inline, misfits, misnamed
 from gateway.source import Document, in_file_order, mask_values
 from gateway.specs import (
+    NO_HOOKS,
     AliasSpec,
     Config,
     CooldownSpec,
@@ -126,7 +127,7 @@ class _Judged:
 
     node: Node
     value: Json
-    seen: bytes
+    seen: str
     """What tells two values apart, variables and what they expand to included."""
     faults: tuple[Misfit, ...]
     spec: AliasSpec | None
@@ -137,7 +138,7 @@ class Judge:
     """Judges documents. An alias that is as it was in the last good one is not judged again."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, tuple[Misfit, ...]] = {}
+        self._known: dict[str, tuple[Misfit, ...]] = {}
         self._judged: Mapping[str, _Judged] = {}
 
     def read(
@@ -188,7 +189,7 @@ class Judge:
         return values, aliases, found
 
     def _judge_aliases(self, nodes: Mapping[str, Node], expander: Expander, found: list[Misfit]) -> dict[str, _Judged]:
-        known: dict[bytes, tuple[Misfit, ...]] = {}
+        known: dict[str, tuple[Misfit, ...]] = {}
         judged: dict[str, _Judged] = {}
         for name, node in paced(nodes.items()):
             before = self._judged.get(name)
@@ -199,15 +200,14 @@ class Judge:
         self._known = known
         return judged
 
-    def _judge_alias(
-        self, name: str, node: Node, expander: Expander, known: dict[bytes, tuple[Misfit, ...]]
-    ) -> _Judged:
+    def _judge_alias(self, name: str, node: Node, expander: Expander, known: dict[str, tuple[Misfit, ...]]) -> _Judged:
         rules = _rules()
         value = node.value
-        seen = orjson.dumps(value)
+        # As text: it is as long as it needs to be, where orjson's bytes keep a kilobyte.
+        seen = orjson.dumps(value).decode()
         if node.variables:
             value = expander.value(node, ("models", name), rules.alias)
-            seen += orjson.dumps(value)
+            seen += orjson.dumps(value).decode()
         faults = known.get(seen)
         if faults is None:
             faults = self._known.get(seen)
@@ -352,7 +352,7 @@ def _stream(block: JsonObject | None) -> StreamSpec | None:
 
 def _hooks(block: JsonObject | None) -> HooksSpec:
     if not block:
-        return HooksSpec()
+        return NO_HOOKS
     pre, post = (tuple(_hook(entry) for entry in block.get(when, ())) for when in ("pre", "post"))
     return HooksSpec(pre=pre, post=post)
 

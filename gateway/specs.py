@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from gateway.types import EMPTY, AdapterName, Json, Kind, ScriptedOutcome, Secret
 
@@ -52,11 +52,15 @@ class LimitsSpec:
     fallback_on: frozenset[Kind] | None = None
 
 
+NO_LIMITS: Final = LimitsSpec()
+"""One for all that set none: large files have many."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefaultsSpec:
     """The `defaults` block."""
 
-    limits: LimitsSpec = field(default_factory=LimitsSpec)
+    limits: LimitsSpec = NO_LIMITS
     deadline_s: float | None = None
     max_attempts: int | None = None
     cooldown: CooldownSpec | None = None
@@ -93,7 +97,7 @@ class StepSpec:
 
     target: str | None = None
     alias: str | None = None
-    limits: LimitsSpec = field(default_factory=LimitsSpec)
+    limits: LimitsSpec = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +117,9 @@ class HooksSpec:
     post: tuple[HookSpec, ...] = ()
 
 
+NO_HOOKS: Final = HooksSpec()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AliasSpec:
     """One entry of `models`."""
@@ -120,8 +127,8 @@ class AliasSpec:
     name: str
     chain: tuple[StepSpec, ...]
     description: str | None = None
-    hooks: HooksSpec = field(default_factory=HooksSpec)
-    limits: LimitsSpec = field(default_factory=LimitsSpec)
+    hooks: HooksSpec = NO_HOOKS
+    limits: LimitsSpec = NO_LIMITS
     deadline_s: float | None = None
     max_attempts: int | None = None
     stream: StreamSpec | None = None
@@ -134,5 +141,5 @@ class Config:
     defaults: DefaultsSpec = field(default_factory=DefaultsSpec)
     providers: Mapping[str, ProviderSpec] = field(default_factory=lambda: EMPTY)
     models: Mapping[str, AliasSpec] = field(default_factory=lambda: EMPTY)
-    hooks: HooksSpec = field(default_factory=HooksSpec)
+    hooks: HooksSpec = NO_HOOKS
     capabilities: Mapping[str, str] = field(default_factory=lambda: EMPTY)

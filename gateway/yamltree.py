@@ -46,6 +46,10 @@ _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0
 _ENDLESS: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 
+_NO_KEYS: Final[dict[str, Position]] = {}
+"""One for all scalars."""
+
+
 class Node:
     """One value of the text and where it stands. Shared where an anchor is used more than once."""
 
@@ -61,7 +65,7 @@ class Node:
         self.variables = False
         """Whether a `$` stands in it or in anything below it."""
         self.children: dict[str, Node] | list[Node] | None = None
-        self.keys: dict[str, Position] = {}
+        self.keys = _NO_KEYS
         self.size = 1
         """Values in it, itself included, with every alias counted in full. 0 for what an unknown alias stands for."""
         self.height = 1
@@ -283,6 +287,7 @@ class TreeReader:
             self._note(position, "yaml-tag", _NO_TAGS)
         node = Node(line, column, {} if is_map else [])
         node.children = {} if is_map else []
+        node.keys = {}
         frame = self._stack[-1] if self._stack else None
         as_key = frame is not None and frame.is_map and frame.key is None
         if as_key:
