@@ -46,26 +46,30 @@ def aliases(lab: Lab) -> None:
         asked[label] = [f"{every[place * len(every) // ASKED]}{'model' if star else ''}" for place in range(ASKED)]
         more = [f'  "{name}{star}": "plain/{star or name}"' for name in every]
         made.append(peers.gateway(lab.folder, lab.up, name=label, routes=peers.routes_yaml(lab.up, more=more)))
-    with ExitStack() as stack:
-        runners: list[Runner] = []
-        for peer in made:
-            lab.say(f"aliases: starting with {peer.name}")
-            began_s = time.monotonic()
-            runners += stack.enter_context(lab.running([peer]))
-            lab.run.add("aliases", "ready after, s", peer.name, "s", [time.monotonic() - began_s])
-        lab.warm_up(runners, "plain")
-        rounds, seconds = _SHORT_ROUNDS * lab.settings.rounds, min(_SHORT_S, lab.settings.seconds)
-        lab.note(
-            f"aliases: {rounds} rounds of {seconds:g} s, as what is looked for is small beside the noise of a round"
-        )
-        lab.rotate(
-            runners,
-            lambda runner: _asked(lab, "aliases", runner, runner.name, "plain", asked[runner.name], seconds=seconds),
-            rounds=rounds,
-        )
-        for runner in runners:
-            if runner.child is not None:
-                lab.run.add("aliases", "memory, MB", runner.name, "MB", [runner.child.memory_mb()])
+    seconds = min(_SHORT_S, lab.settings.seconds)
+    lab.note(
+        f"aliases: {_SHORT_ROUNDS} rounds of {seconds:g} s with each of {lab.settings.rounds} starts, as what is looked"
+        " for is small beside what differs from round to round and from process to process"
+    )
+    for _ in range(lab.settings.rounds):
+        with ExitStack() as stack:
+            runners: list[Runner] = []
+            for peer in made:
+                lab.say(f"aliases: starting with {peer.name}")
+                began_s = time.monotonic()
+                runners += stack.enter_context(lab.running([peer]))
+                lab.run.add("aliases", "ready after, s", peer.name, "s", [time.monotonic() - began_s])
+            for runner in runners:
+                lab.load(runner.peer.request("plain", models=asked[runner.name]), USUAL, seconds=lab.settings.warm_up_s)
+            lab.say("aliases: 32 connections")
+            lab.rotate(runners, lambda runner: _many(lab, runner, asked[runner.name], seconds), rounds=_SHORT_ROUNDS)
+            for runner in runners:
+                if runner.child is not None:
+                    lab.run.add("aliases", "memory, MB", runner.name, "MB", [runner.child.memory_mb()])
+
+
+def _many(lab: Lab, runner: Runner, models: Sequence[str], seconds: float) -> None:
+    _asked(lab, "aliases", runner, runner.name, "plain", models, seconds=seconds)
 
 
 def alias_label(count: int) -> str:
