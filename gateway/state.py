@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
@@ -85,7 +85,7 @@ class State:
         return {
             "state": "ok" if left_s is None else "probing" if probing else "cooldown",
             "cooldown_ends_in_s": None if left_s is None else round(left_s, 3),
-            "attempts": dict(sum((Counter(health.attempts) for health in known), Counter())),
+            "attempts": dict(sum((health.counted() for health in known), Counter())),
             "in_flight": sum(health.in_flight for health in known),
         }
 
@@ -151,7 +151,9 @@ class Ticket:
         """The attempt is over, also when it was cancelled: then it says nothing about the target."""
         health = self._health
         health.in_flight -= 1
-        if self._kind is not None:
+        if self._kind == "ok":
+            health.answers += 1
+        elif self._kind is not None:
             health.attempts[self._kind] += 1
         if self._probe:
             self._end_probe()
@@ -177,6 +179,7 @@ class Ticket:
 
 class _Health:
     __slots__ = (
+        "answers",
         "attempts",
         "failures",
         "in_flight",
@@ -194,10 +197,16 @@ class _Health:
         self.open_until_s: float | None = None
         self.probing = False
         self.in_flight = 0
-        self.attempts: defaultdict[str, int] = defaultdict(int)
+        self.answers = 0
+        self.attempts: Counter[str] = Counter()
+        """By the kind of failure."""
         self.window_s = 0.0
         self.tries = 0
         self.retries = 0
+
+    def counted(self) -> Counter[str]:
+        """Return how many attempts ended how."""
+        return Counter({"ok": self.answers} if self.answers else {}) + self.attempts
 
     def take_retry(self, now_s: float) -> bool:
         if now_s - self.window_s >= BUDGET_WINDOW_S:

@@ -6,6 +6,7 @@ took longer than the routing of the request they counted.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 LATENCY_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _BUCKET_NAMES: Final = (*map(str, LATENCY_BUCKETS_S), "+Inf")
+_SUM: Final = len(_BUCKET_NAMES)
+_PROMPT: Final = _SUM + 1
+_COMPLETION: Final = _SUM + 2
+_NOTHING: Final = (0.0,) * (_SUM + 3)
+"""Of one sort of request: how many took how long, by buckets, their seconds, and their tokens."""
 
 
 class Counts:
@@ -59,11 +65,11 @@ class Times:
             spread = self._times[value] = _Spread()
         spread.add(seconds)
 
-    def add_all(self, value: str, times: _Spread) -> None:
-        """Take many times in."""
+    def add_all(self, value: str, counts: Sequence[int], sum_s: float) -> None:
+        """Take many times in: how many fell into each bucket, and their sum."""
         spread = self._times.setdefault(value, _Spread())
-        spread.counts = list(map(add, spread.counts, times.counts))
-        spread.sum_s += times.sum_s
+        spread.counts = list(map(add, spread.counts, counts))
+        spread.sum_s += sum_s
 
     def metric(self) -> Metric:
         """Return what the registry shows."""
@@ -97,45 +103,56 @@ class _Spread:
 
 
 class Requests:
-    """Gathers what is counted of each request, so that one look-up is enough for all of it. For one thread."""
+    """Gathers what is counted of each request, so that one look-up is enough for all of it. For one thread.
 
-    def __init__(self, requests: Counts, seconds: Times, tokens: Counts) -> None:
-        """Whom to hand it to, with the labels alias, operation and status; alias; alias and direction."""
+    It lies in arrays: a number in a place of its own is one more that the processor has to fetch where many aliases
+    are asked for in turn.
+    """
+
+    def __init__(self, requests: Counts, attempts: Counts, seconds: Times, tokens: Counts) -> None:
+        """Whom to hand it to, with the labels alias, operation, status; target, kind; alias; alias, direction."""
         self._requests = requests
+        self._attempts = attempts
         self._seconds = seconds
         self._tokens = tokens
-        self._alike: dict[tuple[str, str, int], _Alike] = {}
+        self._alike: dict[tuple[str, str, int, str], array[float]] = {}
 
-    def add(self, alias: str, operation: str, status: int, seconds: float, tokens: Mapping[str, int] | None) -> None:
-        """Take one request in; of one without an alias only the number is shown."""
-        alike = self._alike.get((alias, operation, status))
+    def add(
+        self,
+        alias: str,
+        operation: str,
+        status: int,
+        seconds: float,
+        tokens: Mapping[str, int] | None,
+        answered_by: str = "",
+    ) -> None:
+        """Take one request in; of one without an alias only the number is shown.
+
+        `answered_by` is the label of a target whose answer is to be counted too.
+        """
+        alike = self._alike.get((alias, operation, status, answered_by))
         if alike is None:
-            alike = self._alike[alias, operation, status] = _Alike()
-        alike.add(seconds)
+            alike = self._alike[alias, operation, status, answered_by] = array("d", _NOTHING)
+        alike[bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
+        alike[_SUM] += seconds
         if tokens is not None:
-            alike.prompt += tokens.get("prompt", 0)
-            alike.completion += tokens.get("completion", 0)
+            alike[_PROMPT] += tokens.get("prompt", 0)
+            alike[_COMPLETION] += tokens.get("completion", 0)
 
     def settle(self) -> None:
         """Hand on what has come since the last time."""
         gathered, self._alike = self._alike, {}
-        for (alias, operation, status), alike in gathered.items():
-            self._requests.counts[alias, operation, status] += sum(alike.counts)
+        for (alias, operation, status, answered_by), alike in gathered.items():
+            counts = list(map(int, alike[:_SUM]))
+            self._requests.counts[alias, operation, status] += sum(counts)
+            if answered_by:
+                self._attempts.counts[answered_by, "ok"] += sum(counts)
             if not alias:
                 continue
-            self._seconds.add_all(alias, alike)
-            for direction, count in (("prompt", alike.prompt), ("completion", alike.completion)):
-                if count:
-                    self._tokens.counts[alias, direction] += count
-
-
-class _Alike(_Spread):
-    __slots__ = ("completion", "prompt")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.prompt = self.completion = 0
-        """Tokens."""
+            self._seconds.add_all(alias, counts, alike[_SUM])
+            for direction, place in (("prompt", _PROMPT), ("completion", _COMPLETION)):
+                if alike[place]:
+                    self._tokens.counts[alias, direction] += int(alike[place])
 
 
 class Tallies:

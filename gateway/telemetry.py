@@ -198,7 +198,7 @@ class Metrics:
         tokens = Counts(
             "gateway_tokens_total", "Tokens as the answering targets reported them.", ["alias", "direction"]
         )
-        self._requests = Requests(requests, seconds, tokens)
+        self._requests = Requests(requests, self._attempts, seconds, tokens)
         registry.register(Tallies(requests, self._attempts, seconds, self._first_content, tokens))
         self.in_flight = Gauge("gateway_in_flight", "Model requests being answered now.", registry=registry)
         self._config_ok = Gauge(
@@ -233,9 +233,13 @@ class Metrics:
 
     def count_request(self, report: CallReport, *, operation: str, status: int, seconds: float) -> None:
         """Count a finished request with its attempts and tokens."""
-        self._requests.add(report.alias, operation, status, seconds, report.tokens)
-        for attempt in report.attempts:
-            self._attempts.counts[attempt.label, attempt.kind or "ok"] += 1
+        attempts = report.attempts
+        if len(attempts) == 1 and attempts[0].kind is None:
+            self._requests.add(report.alias, operation, status, seconds, report.tokens, attempts[0].label)
+        else:
+            self._requests.add(report.alias, operation, status, seconds, report.tokens)
+            for attempt in attempts:
+                self._attempts.counts[attempt.label, attempt.kind or "ok"] += 1
         if report.first_content_s is not None:
             self._first_content.add(report.alias, report.first_content_s)
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol, TypeAlias
+from urllib.parse import quote
 
 Json: TypeAlias = Any
 """Any value that JSON can hold."""
@@ -20,6 +21,8 @@ JsonObject: TypeAlias = dict[str, Any]
 Operation: TypeAlias = Literal["chat", "embeddings"]
 AdapterName: TypeAlias = Literal["relay", "litellm", "mock"]
 Severity: TypeAlias = Literal["error", "warning"]
+
+_HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 
 EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 """The one empty frozen mapping, for defaults."""
@@ -243,9 +246,13 @@ class Target:
     endpoint: Endpoint
     identity: tuple[str, str, str] = field(init=False, repr=False, compare=False)
     """What health is kept under: unchanged by a reload that does not touch this target."""
+    header: str = field(init=False, repr=False, compare=False)
+    """`name` as the value of a header field."""
 
     def __post_init__(self) -> None:
         endpoint = self.endpoint
+        quoted = quote(self.name, safe=_HEADER_SAFE)
+        object.__setattr__(self, "header", self.name if quoted == self.name else quoted)
         object.__setattr__(self, "identity", (self.name, endpoint.base_url or "", endpoint.api_key.name))
 
 

@@ -17,7 +17,7 @@ from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from gateway.errors import BadRequest, GatewayError, UpstreamRefused
 from gateway.server.fastpath import Answering, FastRequest
 from gateway.server.guards import Guards, is_preflight
-from gateway.server.laid import JSON_TYPE, ClientGone, PlainAnswer, StreamAnswer, target_value
+from gateway.server.laid import JSON_TYPE, ClientGone, PlainAnswer, StreamAnswer
 from gateway.table import Tables
 from gateway.telemetry import Metrics, log_request, request_id
 from gateway.types import EMPTY, CallReport, Json
@@ -111,7 +111,7 @@ class Exchange:
             headers["x-gateway-generation"] = str(report.generation)
             headers["x-gateway-attempts"] = str(report.calls)
         if report.target is not None:
-            headers["x-gateway-target"] = target_value(report.target.name)
+            headers["x-gateway-target"] = report.target.header
         return headers
 
     def reply(self, request: AnyRequest, body: bytes, more: Mapping[str, str]) -> PlainAnswer:

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Final, Protocol
-from urllib.parse import quote
 
 from aiohttp import HttpVersion, HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
@@ -24,7 +23,6 @@ from gateway.types import CallReport
 JSON_TYPE: Final = "application/json"
 EVENTS_TYPE: Final = "text/event-stream"
 
-_HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 _UNSAFE: Final = re.compile(r"[\r\n\0]")
 _END: Final = b"0\r\n\r\n"
 _AT_ONCE_BYTES: Final = 64 * 1024
@@ -200,8 +198,9 @@ def _head(request: Request, report: CallReport, content_type: str, more: Mapping
     """Return the head but for the framing and the blank line."""
     assert report.target is not None, "what was answered was answered by a target"
     lines = (
-        f"{_shared_lines(report.generation, report.target.name, content_type)}x-request-id: {report.request_id}\r\n"
-        f"x-gateway-attempts: {report.calls}\r\nDate: {_http_date(int(time.time()))}\r\n"
+        f"{_shared_lines(report.generation, content_type)}x-gateway-target: {report.target.header}\r\n"
+        f"x-request-id: {report.request_id}\r\nx-gateway-attempts: {report.calls}\r\n"
+        f"Date: {_http_date(int(time.time()))}\r\n"
     )
     for name, value in more.items():
         if _UNSAFE.search(value):
@@ -216,22 +215,12 @@ def _is_last(request: Request) -> bool:
     return not request.keep_alive or (request.version is not HttpVersion11 and request.version < HttpVersion11)
 
 
-@lru_cache(maxsize=1024)
-def _shared_lines(generation: int, target: str, content_type: str) -> str:
+@lru_cache(maxsize=8)
+def _shared_lines(generation: int, content_type: str) -> str:
     """Return the status line and the header fields that many answers have in common."""
     return (
-        "HTTP/1.1 200 OK\r\n"
-        "server: gateway\r\n"
-        f"content-type: {content_type}\r\n"
-        f"x-gateway-generation: {generation}\r\n"
-        f"x-gateway-target: {target_value(target)}\r\n"
+        f"HTTP/1.1 200 OK\r\nserver: gateway\r\ncontent-type: {content_type}\r\nx-gateway-generation: {generation}\r\n"
     )
-
-
-@lru_cache(maxsize=1024)
-def target_value(target: str) -> str:
-    """Return a target's name as a header's value."""
-    return quote(target, safe=_HEADER_SAFE)
 
 
 @lru_cache(maxsize=2)

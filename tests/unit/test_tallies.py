@@ -33,14 +33,16 @@ def test_they_show_what_the_librarys_own_show(seconds: float) -> None:
 
 def test_requests_are_shown_once_by_each_of_their_metrics() -> None:
     requests = Counts("requests_total", "Requests.", ["alias", "operation", "status"])
+    attempts = Counts("attempts_total", "Attempts.", ["target", "kind"])
     seconds, tokens = Times("seconds", "Seconds.", "alias"), Counts("tokens_total", "Tokens.", ["alias", "direction"])
     registry = CollectorRegistry()
-    registry.register(Tallies(requests, seconds, tokens))
-    gathered = Requests(requests, seconds, tokens)
-    gathered.add("a", "chat", 200, 0.02, {"prompt": 5})
+    registry.register(Tallies(requests, attempts, seconds, tokens))
+    gathered = Requests(requests, attempts, seconds, tokens)
+    gathered.add("a", "chat", 200, 0.02, {"prompt": 5}, "up/m")
     gathered.settle()
     gathered.settle()
-    gathered.add("a", "chat", 200, 0.3, {"prompt": 1, "completion": 2})
+    gathered.add("a", "chat", 200, 0.3, {"prompt": 1, "completion": 2}, "up/m")
+    attempts.counts["up/m", "ok"] += 1
     gathered.add("a", "chat", 502, 0.02, None)
     gathered.add("", "chat", 404, 0.02, None)
     gathered.settle()
@@ -49,6 +51,7 @@ def test_requests_are_shown_once_by_each_of_their_metrics() -> None:
         'requests_total{alias="a",operation="chat",status="200"} 2.0',
         'requests_total{alias="a",operation="chat",status="502"} 1.0',
         'requests_total{alias="",operation="chat",status="404"} 1.0',
+        'attempts_total{kind="ok",target="up/m"} 3.0',
         'seconds_count{alias="a"} 3.0',
         'seconds_sum{alias="a"} 0.34',
         'tokens_total{alias="a",direction="prompt"} 6.0',
