@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 LATENCY_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _BUCKET_NAMES: Final = (*map(str, LATENCY_BUCKETS_S), "+Inf")
-_SUM: Final = len(_BUCKET_NAMES)
-_PROMPT: Final = _SUM + 1
-_COMPLETION: Final = _SUM + 2
-_NOTHING: Final = (0.0,) * (_SUM + 3)
-"""Of one sort of request: how many took how long, by buckets, their seconds, and their tokens."""
+_SECONDS: Final = 0
+_PROMPT: Final = 1
+_COMPLETION: Final = 2
+_BUCKETS: Final = 3
+_NOTHING: Final = (0.0,) * (_BUCKETS + len(_BUCKET_NAMES))
+"""Of one sort of request: their seconds, their tokens, and how many took how long, by buckets."""
 
 
 class Counts:
@@ -133,8 +134,8 @@ class Requests:
         alike = self._alike.get((alias, operation, status, answered_by))
         if alike is None:
             alike = self._alike[alias, operation, status, answered_by] = array("d", _NOTHING)
-        alike[bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
-        alike[_SUM] += seconds
+        alike[_BUCKETS + bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
+        alike[_SECONDS] += seconds
         if tokens is not None:
             alike[_PROMPT] += tokens.get("prompt", 0)
             alike[_COMPLETION] += tokens.get("completion", 0)
@@ -143,13 +144,13 @@ class Requests:
         """Hand on what has come since the last time."""
         gathered, self._alike = self._alike, {}
         for (alias, operation, status, answered_by), alike in gathered.items():
-            counts = list(map(int, alike[:_SUM]))
+            counts = list(map(int, alike[_BUCKETS:]))
             self._requests.counts[alias, operation, status] += sum(counts)
             if answered_by:
                 self._attempts.counts[answered_by, "ok"] += sum(counts)
             if not alias:
                 continue
-            self._seconds.add_all(alias, counts, alike[_SUM])
+            self._seconds.add_all(alias, counts, alike[_SECONDS])
             for direction, place in (("prompt", _PROMPT), ("completion", _COMPLETION)):
                 if alike[place]:
                     self._tokens.counts[alias, direction] += int(alike[place])

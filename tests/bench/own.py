@@ -20,6 +20,8 @@ from tests.bench.processes import BenchError, fetch, pinned
 
 ASKED: Final = 64
 """Different names that are asked for in turn, spread over all."""
+ONE_OF_MANY: Final = "one of 100,000 aliases"
+"""The same table, asked for one name as the one with a single alias is."""
 _SHORT_ROUNDS: Final = 5
 _SHORT_S: Final = 1.0
 """Where a few percent are looked for: more rounds, so near to each other that what disturbs one disturbs the next."""
@@ -70,6 +72,8 @@ def aliases(lab: Lab) -> None:
 
 def _many(lab: Lab, runner: Runner, models: Sequence[str], seconds: float) -> None:
     _asked(lab, "aliases", runner, runner.name, "plain", models, seconds=seconds)
+    if runner.name == alias_label(100_000):
+        _asked(lab, "aliases", runner, ONE_OF_MANY, "plain", models[:1], seconds=seconds)
 
 
 def alias_label(count: int) -> str:
