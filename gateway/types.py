@@ -251,7 +251,7 @@ class Target:
 
     def __post_init__(self) -> None:
         endpoint = self.endpoint
-        quoted = quote(self.name, safe=_HEADER_SAFE)
+        quoted = quote(self.name, safe=_HEADER_SAFE, errors="replace")
         object.__setattr__(self, "header", self.name if quoted == self.name else quoted)
         object.__setattr__(self, "identity", (self.name, endpoint.base_url or "", endpoint.api_key.name))
 
