@@ -12,23 +12,19 @@ from typing import Final
 
 from yarl import URL
 
-from gateway import __version__, sse
+from gateway import __version__
 from gateway.adapters import http1
-from gateway.adapters._relay_shape import Shape, shape_of
-from gateway.alarm import until
-from gateway.encoding import decode_json, encode_json
+from gateway.adapters._relay_events import Events, json_in
+from gateway.encoding import encode_json
 from gateway.errors import UpstreamError, classify, error_code, error_object, retry_after_s
 from gateway.types import (
     EMPTY,
     Call,
-    Chunk,
     ChunkStream,
     Endpoint,
-    Json,
     JsonObject,
     Kind,
     Operation,
-    Push,
     Reply,
     Secret,
 )
@@ -66,7 +62,6 @@ _MAX_HEADS: Final = 256
 _NOT_STREAMS: Final = frozenset({"application/json", "application/problem+json", "text/html"})
 _PROXY_REFUSED: Final = 407
 _NO_BODY: Final = frozenset({204, 205})
-_END: Final = sse.encode(sse.DONE)
 
 
 class RelayAdapter:
@@ -93,7 +88,7 @@ class RelayAdapter:
         raw = response.whole(self._max_reply_bytes)
         if raw is None:
             raw = await _read(response, limit=self._max_reply_bytes)
-        data = _parse(raw)
+        data = json_in(raw)
         if not isinstance(data, dict):
             raise UpstreamError(Kind.BAD_RESPONSE, status=response.status)
         return Reply(data, raw, _passed_back(response.headers))
@@ -109,7 +104,7 @@ class RelayAdapter:
             raise await _refusal(response, key)
         if _content_type(response) in _NOT_STREAMS:
             await _refuse_plain(response)
-        events = _Events(response, end_grace_s=self._end_grace_s)
+        events = Events(response, end_grace_s=self._end_grace_s)
         headers = _passed_back(response.headers)
         return ChunkStream(events, headers, events.take, events.ended, events.flow)
 
@@ -273,7 +268,7 @@ async def _refusal(response: http1.Response, key: Secret | None) -> UpstreamErro
             raw = await _read(response, limit=MAX_ERROR_BYTES)
     if raw is not None and key is not None:
         raw = raw.replace(key.reveal().encode(), b"***")
-    body = _parse(raw)
+    body = json_in(raw)
     if isinstance(body, list) and len(body) == 1:
         # Google's OpenAI-wire endpoint wraps its errors in a list.
         body = body[0]
@@ -292,7 +287,7 @@ async def _refusal(response: http1.Response, key: Secret | None) -> UpstreamErro
 async def _refuse_plain(response: http1.Response) -> None:
     """Raise what a plain body means where a stream was asked for: the error it holds, or no answer at all."""
     raw = await _read(response, limit=MAX_ERROR_BYTES)
-    body = _parse(raw)
+    body = json_in(raw)
     error = error_object(body)
     if error is None:
         raise UpstreamError(Kind.BAD_RESPONSE, status=response.status)
@@ -320,14 +315,6 @@ def _content_type(response: http1.Response) -> str:
     return response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _parse(raw: bytes | None) -> Json:
-    """Return the JSON value; None for what is none."""
-    try:
-        return decode_json(raw) if raw else None
-    except ValueError:
-        return None
-
-
 def _passed_back(headers: Mapping[str, str]) -> Mapping[str, str]:
     """Return the response headers that may go back to the client."""
     names = _passing_back(tuple(headers))
@@ -337,166 +324,3 @@ def _passed_back(headers: Mapping[str, str]) -> Mapping[str, str]:
 @lru_cache(maxsize=128)
 def _passing_back(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if name == "retry-after" or name.startswith(("x-ratelimit-", "openai-")))
-
-
-class _Events:
-    """The chunks of one response. Closes the connection when left early; gives it back when the stream has ended."""
-
-    __slots__ = ("_end_grace_s", "_error", "_next", "_over", "_response", "_shape", "_splitter")
-
-    def __init__(self, response: http1.Response, *, end_grace_s: float) -> None:
-        self._response = response
-        self._end_grace_s = end_grace_s
-        self._splitter = sse.Splitter()
-        self._next: bytes | None = None
-        """The next event, where it has been looked at already."""
-        self._shape: Shape | None = None
-        self._error: sse.EventTooLarge | None = None
-        self._over = False
-
-    def __aiter__(self) -> _Events:
-        return self
-
-    async def __anext__(self) -> Chunk:
-        while (event := self._look()) is None:
-            if self._over:
-                raise StopAsyncIteration
-            await self._receive()
-        self._next = None
-        try:
-            data = sse.event_data(event)
-        except sse.StrayText as stray:
-            return self._outside_events(stray.text)
-        if not data:
-            return Chunk(None, event)
-        if data == sse.DONE:
-            await self._end()
-            raise StopAsyncIteration
-        chunk = _chunk(data, event)
-        if chunk is None:
-            self._close()
-            raise UpstreamError(Kind.BAD_RESPONSE, status=self._response.status)
-        if self._shape is None and chunk.data is not None:
-            self._shape = shape_of(event, chunk.data)
-        return chunk
-
-    def take(self) -> list[Chunk]:
-        """Return the events that have come, up to one that ends or breaks the stream.
-
-        Events that differ in their text only come as one chunk, whose data is empty.
-        """
-        chunks: list[Chunk] = []
-        if data := self._response.take():
-            self._splitter.take_in(data)
-        while True:
-            if self._shape is not None and self._next is None and (run := self._splitter.cut_run(self._shape.measure)):
-                chunks.append(Chunk({}, run))
-            event = self._look()
-            chunk = None if event is None else self._sound(event)
-            if chunk is None:
-                return chunks
-            chunks.append(chunk)
-            self._next = None
-
-    def ended(self) -> bool:
-        """Tell whether `[DONE]` is next and the response has ended; gives it up then."""
-        if self._next != _END or not self._response.is_whole:
-            return False
-        self._close()
-        return True
-
-    async def flow(self, push: Push) -> None:
-        """Hand on what comes, until `push` has enough, or an event ends or breaks the stream."""
-
-        def hear(data: bytes) -> bool:
-            self._splitter.take_in(data)
-            if data.endswith(_END):
-                return False  # what comes with the end is asked for with it
-            chunks = self.take()
-            return (not chunks or push(chunks)) and self._next is None and self._error is None
-
-        if not self._over and self._look() is None and self._error is None:
-            await self._response.listen(hear)
-
-    async def aclose(self) -> None:
-        """Close the response, read to its end or not."""
-        self._close()
-
-    def _look(self) -> bytes | None:
-        """Return the next event, if it has come whole."""
-        if self._next is None:
-            try:
-                self._next = self._splitter.cut()
-            except sse.EventTooLarge as error:
-                self._error = error
-        return self._next
-
-    def _sound(self, event: bytes) -> Chunk | None:
-        """Return an event as a chunk; None when it ends or breaks the stream."""
-        try:
-            data = sse.event_data(event)
-        except sse.StrayText:
-            return None
-        if not data:
-            return Chunk(None, event)
-        chunk = None if data == sse.DONE else _chunk(data, event)
-        if chunk is not None and chunk.data is not None:
-            self._shape = shape_of(event, chunk.data) or self._shape
-        return chunk
-
-    async def _receive(self) -> None:
-        """Take in what has come; at the end of the response the last event too, with a blank line if it had none."""
-        received = False
-        try:
-            if self._error is not None:
-                raise self._error
-            data = await self._response.readany()
-            if data:
-                self._splitter.take_in(data)
-            else:
-                self._over = True
-                rest = self._splitter.flush()
-                if rest is not None:
-                    self._next = rest + b"\n\n"
-            received = True
-        except (http1.Http1Error, sse.EventTooLarge) as error:
-            raise UpstreamError(Kind.BAD_RESPONSE, status=self._response.status) from error
-        finally:
-            if not received:
-                self._close()
-
-    async def _end(self) -> None:
-        """After `[DONE]`: the response's own end gives the connection back, if it comes soon."""
-        try:
-            with suppress(TimeoutError, http1.Http1Error):
-                if self._response.ended:
-                    await self._response.readany()
-                else:
-                    with until(asyncio.get_running_loop().time() + self._end_grace_s):
-                        while await self._response.readany():
-                            pass
-        finally:
-            self._close()
-
-    def _outside_events(self, text: bytes) -> Chunk:
-        """Return the error that a server wrote between its events; anything else there is a malformed event."""
-        value = _parse(text)
-        if error_object(value) is None:
-            self._close()
-            raise UpstreamError(Kind.BAD_RESPONSE, status=self._response.status)
-        return Chunk(value)
-
-    def _close(self) -> None:
-        self._over = True
-        self._next = None
-        self._splitter.flush()
-        self._response.close()
-
-
-def _chunk(data: bytes, event: bytes) -> Chunk | None:
-    """Return an event as a chunk, or None when its data is no JSON object."""
-    value = _parse(data)
-    if b"error" in event and sse.event_name(event) == b"error" and error_object(value) is None:
-        error = value if isinstance(value, dict) else {"message": data.decode(errors="replace")}
-        return Chunk({"error": error})
-    return Chunk(value, event) if isinstance(value, dict) else None
