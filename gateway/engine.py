@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
 import random
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol, TypeVar
 
-from gateway.alarm import Limit, until
-from gateway.answers import StreamJudge, counts_of, judge_reply, tokens_of
+from gateway.alarm import until
+from gateway.answers import judge_reply, tokens_of
+from gateway.commit import CommittedStream, HoldExceeded, close
 from gateway.decisions import FIRST, GiveUp, Outcome, Plan, Try, Wait, fits, next_step, targets_left
-from gateway.errors import GatewayError, StreamBroken, UpstreamError, UpstreamFailed, UpstreamRefused
+from gateway.errors import GatewayError, UpstreamError, UpstreamFailed, UpstreamRefused
 from gateway.state import NOBODY, State, Ticket
-from gateway.table import Route, Step, StreamPolicy
+from gateway.table import Route, Step
 from gateway.types import (
     Adapter,
     AdapterName,
@@ -24,22 +22,14 @@ from gateway.types import (
     Attempt,
     Call,
     CallReport,
-    Chunk,
-    Chunks,
     ChunkStream,
     Json,
     Kind,
     Operation,
-    Push,
     Reply,
     Target,
 )
 from gateway.usage import usage_wanted, with_usage_last
-
-log = logging.getLogger(__name__)
-
-CLOSE_S: Final = 1.0
-"""How long an upstream's stream may take to close."""
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -58,13 +48,6 @@ class Request:
     started_s: float
     """When it arrived, on the event loop's clock."""
     report: CallReport
-
-
-class HoldExceeded(GatewayError):
-    """A stream that is held back grew beyond the alias' `stream.max_bytes`."""
-
-    status = 502
-    code = "hold_exceeded"
 
 
 class Engine:
@@ -246,7 +229,7 @@ async def _stream(
     commit_s = deadline_s if end_s is None else min(deadline_s, end_s)
     first_s = min(commit_s, now_s + limits.first_token_s)
     policy = request.route.stream
-    stream: _CommittedStream | None = None
+    stream: CommittedStream | None = None
     limit = until(first_s, loop)
     try:
         try:
@@ -254,7 +237,7 @@ async def _stream(
                 opened = await adapter.stream(_call(request, step), deadline=first_s)
                 if usage_wanted(request.params, step.params):
                     opened = with_usage_last(opened)
-                stream = _CommittedStream(opened, step.target, request.report, ticket, loop, limits.idle_s, end_s)
+                stream = CommittedStream(opened, step.target, request.report, ticket, loop, limits.idle_s, end_s)
                 is_held = await stream.hold_until_content(policy)
         except TimeoutError as error:
             if not limit.expired:
@@ -264,199 +247,10 @@ async def _stream(
             await stream.hold_all(policy, commit_s=commit_s)
     except BaseException:
         if stream is not None:
-            await _close(opened.chunks, step.target)
+            await close(opened.chunks, step.target)
         raise
     ticket.answered()
     return ChunkStream(stream, opened.headers, stream.take, stream.ended, stream.flow)
-
-
-class _CommittedStream:
-    """A stream on its way to the client: what was held back until commit first, then the rest as it comes."""
-
-    def __init__(
-        self,
-        opened: ChunkStream,
-        target: Target,
-        report: CallReport,
-        ticket: Ticket,
-        loop: asyncio.AbstractEventLoop,
-        idle_s: float,
-        end_s: float | None,
-    ) -> None:
-        """`idle_s` is how long nothing may come, `end_s` a point on the loop's clock, None where there is none."""
-        self._loop = loop
-        self._source = opened.chunks
-        self._take_from_source = opened.take
-        self._source_ended = opened.ended
-        self._flow_from_source = opened.flow
-        self._target = target
-        self._report = report
-        self._ticket = ticket
-        self._idle_s = idle_s
-        self._idle_left_s = idle_s
-        self._end_s = math.inf if end_s is None else end_s
-        self._judge = StreamJudge()
-        self._held: deque[Chunk] = deque()
-        self._held_bytes = 0
-        self._error: UpstreamError | None = None
-        self._ended = False
-        self._closed = False
-
-    async def hold_until_content(self, policy: StreamPolicy) -> bool:
-        """Take in events until there is content; return whether more is to be held back.
-
-        Raises UpstreamError, as long as the stream can fall over.
-        """
-        judge = self._judge
-        while not judge.has_content:
-            chunk = await self._pull()
-            if chunk is None:
-                return False
-            self._hold(chunk, policy)
-            if policy.hold == "first_token" and judge.is_whole:
-                return False
-        return policy.hold != "first_token"
-
-    async def hold_all(self, policy: StreamPolicy, *, commit_s: float) -> None:
-        """Take in the events after the first content, to the end of the stream. Raises as above."""
-        while (chunk := await self._pull_within(min(self._idle_limit_s(), commit_s))) is not None:
-            self._hold(chunk, policy)
-
-    def __aiter__(self) -> Chunks:
-        return self
-
-    async def __anext__(self) -> Chunk:
-        if self._held:
-            return self._held.popleft()
-        try:
-            chunk = None if self._ended else await self._pull_within(self._idle_limit_s())
-        except UpstreamError as error:
-            raise self._broken(error) from error
-        if chunk is None:
-            await self.aclose()
-            raise StopAsyncIteration
-        return chunk
-
-    def take(self) -> list[Chunk]:
-        """Return what is there already, judged; a break among it is told by the next that is waited for."""
-        chunks = list(self._held)
-        self._held.clear()
-        if not self._ended and self._error is None:
-            chunks += self._sound(self._take_from_source())
-            if self._error is None and self._judge.is_whole and self._source_ended():
-                self._end()
-                self._ticket.done()
-        return chunks
-
-    def ended(self) -> bool:
-        """Tell whether all of a whole stream was taken."""
-        return self._closed and not self._held
-
-    async def flow(self, push: Push) -> None:
-        """Hand on what comes, judged. Raises StreamBroken when nothing came for too long."""
-        if self._held or self._ended or self._error is not None:
-            return
-        loop = self._loop
-        active_s = loop.time()
-        limit = until(self._idle_limit_s(), loop)
-
-        def judge(chunks: list[Chunk]) -> bool:
-            nonlocal active_s
-            sound = self._sound(chunks)
-            if any(chunk.data is not None for chunk in sound):
-                active_s = loop.time()
-                limit.extend(self._idle_limit_s())
-            return (not sound or push(sound)) and self._error is None
-
-        try:
-            await _within(limit, self._flow_from_source(judge))
-        except UpstreamError as error:
-            raise self._broken(error) from error
-        self._idle_left_s -= loop.time() - active_s
-
-    async def aclose(self) -> None:
-        """Close the upstream. The first call counts."""
-        if self._closed:
-            return
-        self._end()
-        try:
-            await _close(self._source, self._target)
-        finally:
-            self._ticket.done()
-
-    def _end(self) -> None:
-        self._closed = self._ended = True
-        self._report.tokens = counts_of(self._judge.usage) if self._judge.usage else None
-
-    def _sound(self, chunks: list[Chunk]) -> list[Chunk]:
-        """Judge `chunks`; return them up to a break, which is kept to be told."""
-        for position, chunk in enumerate(chunks):
-            if chunk.data is not None:
-                try:
-                    self._judge.see(chunk.data)
-                except UpstreamError as error:
-                    self._error = error
-                    return chunks[:position]
-                self._idle_left_s = self._idle_s
-        return chunks
-
-    def _hold(self, chunk: Chunk, policy: StreamPolicy) -> None:
-        """Hold an event back. Raises HoldExceeded."""
-        self._held.append(chunk)
-        self._held_bytes += len(chunk.raw) if chunk.raw is not None else len(str(chunk.data))
-        if self._held_bytes > policy.max_bytes:
-            raise HoldExceeded(f"the stream was held back and grew beyond stream.max_bytes ({policy.max_bytes})")
-
-    def _pull_within(self, limit_s: float) -> Coroutine[None, None, Chunk | None]:
-        return _within(until(limit_s, self._loop), self._pull())
-
-    async def _pull(self) -> Chunk | None:
-        """Return the next event, judged; None at the end of a whole stream."""
-        if self._error is not None:
-            raise self._error
-        asked_s = self._loop.time()
-        try:
-            chunk = await anext(self._source)
-        except StopAsyncIteration:
-            if not self._judge.is_whole:
-                raise UpstreamError(Kind.BAD_RESPONSE, status=200) from None
-            self._ended = True
-            return None
-        if chunk.data is None:
-            self._idle_left_s -= self._loop.time() - asked_s
-        else:
-            self._idle_left_s = self._idle_s
-            self._judge.see(chunk.data)
-        return chunk
-
-    def _idle_limit_s(self) -> float:
-        return min(self._loop.time() + self._idle_left_s, self._end_s)
-
-    def _broken(self, error: UpstreamError) -> StreamBroken:
-        self._ticket.failed(error.kind, now_s=self._loop.time())
-        attempts = self._report.attempts
-        attempts[-1] = replace(attempts[-1], kind=error.kind)
-        return StreamBroken(f"the stream of {attempts[-1].target} broke off: {error.kind}", attempts=attempts)
-
-
-async def _within(limit: Limit, awaitable: Awaitable[_T]) -> _T:
-    """Await while `limit` lasts; passing it is an UpstreamError of kind `timeout`."""
-    try:
-        with limit:
-            return await awaitable
-    except TimeoutError as error:
-        if not limit.expired:
-            raise
-        raise UpstreamError(Kind.TIMEOUT) from error
-
-
-async def _close(chunks: Chunks, target: Target) -> None:
-    """Close a stream. An upstream that will not close holds nothing up."""
-    try:
-        with until(asyncio.get_running_loop().time() + CLOSE_S):
-            await chunks.aclose()
-    except TimeoutError:
-        log.warning("a stream's upstream would not close", extra={"target": target.name})
 
 
 def _call(request: Request, step: Step) -> Call:

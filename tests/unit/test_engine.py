@@ -11,7 +11,8 @@ import pytest
 
 from gateway.adapters.mock import MockAdapter
 from gateway.adapters.relay import RelayAdapter
-from gateway.engine import Engine, HoldExceeded, Request
+from gateway.commit import HoldExceeded
+from gateway.engine import Engine, Request
 from gateway.errors import StreamBroken, UpstreamFailed, UpstreamRefused
 from gateway.state import State
 from gateway.table import Route, Step, StreamPolicy
