@@ -16,7 +16,7 @@ from gateway.errors import BadRequest, GatewayError, HookFailed
 from gateway.provider import Provider
 from gateway.server.exchange import AnyRequest, Draining, Endpoint, Exchange, Lifecycle, unexpected
 from gateway.server.fastpath import FastRequest
-from gateway.server.laid import ClientGone, StreamAnswer
+from gateway.server.laid import ClientGone, PlainAnswer, StreamAnswer
 from gateway.telemetry import Metrics, traceparent
 from gateway.types import Chunk, ChunkStream, JsonObject, Operation
 
@@ -106,7 +106,8 @@ class Endpoints:
                 return await self._stream(body, headers, request, exchange)
             reply = await self._provider.answer(operation, body, report=exchange.report, headers=headers)
             raw = reply.raw if reply.raw is not None else _encoded(reply.data)
-            return exchange.reply(request, raw, reply.headers)
+            answer = exchange.reply(request, raw, reply.headers, client_s=self._client_s)
+            return answer if answer.send() else await self._seen_off(answer, exchange)
         except asyncio.CancelledError:
             if self._lifecycle.cut_off:
                 raise Draining from None
@@ -144,13 +145,28 @@ class Endpoints:
         text, content_type = self._metrics.render(request.headers.get("Accept", ""))
         return web.Response(body=text, headers=exchange.headers(content_type=content_type))
 
+    async def _seen_off(self, answer: PlainAnswer, exchange: Exchange) -> PlainAnswer:
+        """Return a long answer once the client has taken nearly all of it. Raises ClientGone."""
+        try:
+            await answer.catch_up()
+        except asyncio.CancelledError:
+            if not self._lifecycle.cut_off:
+                raise
+            answer.hang_up(at_once=True)
+            exchange.status, exchange.error = Draining.status, Draining.code
+        return answer
+
     async def _stream(
         self, body: JsonObject, upstream_headers: Mapping[str, str], request: AnyRequest, exchange: Exchange
     ) -> web.StreamResponse:
         """Pass the chunks on and end with `[DONE]`, or with an error event and a connection that breaks off."""
         stream = await self._provider.open_stream(body, report=exchange.report, headers=upstream_headers)
         headers = {**stream.headers, **_STREAM_HEADERS}
-        answer = exchange.stream_answer(request, headers, client_s=self._client_s)
+        try:
+            answer = exchange.stream_answer(request, headers, client_s=self._client_s)
+        except BaseException:
+            await stream.chunks.aclose()
+            raise
         last = b""
         try:
             try:

@@ -114,13 +114,19 @@ class Exchange:
             headers["x-gateway-target"] = report.target.header
         return headers
 
-    def reply(self, request: AnyRequest, body: bytes, more: Mapping[str, str]) -> PlainAnswer:
-        """Return a model's plain answer as a response; `more` are the headers that came with it."""
-        return PlainAnswer(request, self.report, body, {**more, **self.cors} if self.cors else more)
+    def reply(self, request: AnyRequest, body: bytes, more: Mapping[str, str], *, client_s: float) -> PlainAnswer:
+        """Return a model's plain answer to be sent; `more` and `client_s` as below."""
+        return PlainAnswer(request, self.report, body, self._with_cors(more), client_s=client_s)
 
     def stream_answer(self, request: AnyRequest, more: Mapping[str, str], *, client_s: float) -> StreamAnswer:
-        """Return a model's answer as a stream to be sent; `client_s` is how long the client may be behind."""
-        return StreamAnswer(request, self.report, {**more, **self.cors}, client_s=client_s)
+        """Return a model's answer as a stream to be sent.
+
+        `more` are the headers that came with it; `client_s` is how long the client may be behind.
+        """
+        return StreamAnswer(request, self.report, self._with_cors(more), client_s=client_s)
+
+    def _with_cors(self, more: Mapping[str, str]) -> Mapping[str, str]:
+        return {**more, **self.cors} if self.cors else more
 
     def answer(self, value: Json, *, status: int = 200) -> web.Response:
         """Return `value` as a JSON response."""
@@ -202,7 +208,7 @@ class Front:
             except GatewayError as exc:
                 response = exchange.failure(exc)
             except ClientGone:
-                # Raised on, aiohttp would log it as a fault of ours. This is written to a closed connection.
+                # Raised on, aiohttp would log it as a fault of ours. Nobody gets to see this one.
                 response = web.Response(status=CLIENT_GONE)
             except RecursionError:
                 response = exchange.failure(BadRequest("the body is nested too deeply"))

@@ -90,12 +90,20 @@ class FastPath:
         self.connections: set[Connection] = set()
         self._keepalive_s = keepalive_s
         self._sweep_handle: asyncio.TimerHandle | None = None
+        self._emptied: asyncio.Future[None] | None = None
 
     def opened(self, connection: Connection) -> None:
         """Note a connection."""
         self.connections.add(connection)
         if self._sweep_handle is None:
-            self._sweep()
+            self.now_s = self.loop.time()  # nobody has looked at the clock while there were no connections
+            self._sweep_handle = self.loop.call_later(SWEEP_S, self._sweep)
+
+    def closed(self, connection: Connection) -> None:
+        """Note that a connection has ended, or is aiohttp's."""
+        self.connections.discard(connection)
+        if self._emptied is not None and not self.connections and not self._emptied.done():
+            self._emptied.set_result(None)
 
     def stop(self) -> None:
         """Close every connection once it has nothing more to answer."""
@@ -105,9 +113,9 @@ class FastPath:
     async def stopped(self, within_s: float) -> None:
         """Wait until all are answered and closed; cut off those that are not by then."""
         self.stop()
-        tasks = [connection.task for connection in self.connections if connection.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=within_s)
+        if self.connections:
+            self._emptied = self.loop.create_future()
+            await asyncio.wait([self._emptied], timeout=within_s)
         for connection in tuple(self.connections):
             connection.abort()
         if self._sweep_handle is not None:
@@ -150,7 +158,7 @@ class Connection(asyncio.Protocol):
         self._waiting = b""
         self._is_paused = False
         self._is_last = False
-        self._idle_since_s = path.now_s
+        self._idle_since_s = 0.0
         self._drained: asyncio.Future[None] | None = None
         """While the transport has enough to send."""
 
@@ -161,6 +169,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         tcp_keepalive(self._transport)
         self._path.opened(self)
+        self._idle_since_s = self._path.now_s
 
     def data_received(self, data: bytes) -> None:
         """Begin the next request, go on with the body of this one, or keep what comes too early."""
@@ -176,7 +185,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody is there to be answered."""
-        self._path.connections.discard(self)
+        self._path.closed(self)
         if self.task is not None:
             self.task.cancel()
         if self._drained is not None and not self._drained.done():
@@ -213,15 +222,15 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def abort(self) -> None:
-        """Close now."""
+        """Close now, whatever is still to be sent."""
         if self.task is not None:
             self.task.cancel()
-        self._transport.close()
+        self._transport.abort()
 
     def close_if_idle(self, now_s: float, *, keepalive_s: float) -> None:
-        """Close when no request came for too long."""
+        """Close when no request came for too long, and a second time at once: the client does not take its answer."""
         if self.task is None and now_s - self._idle_since_s > (LINGER_S if self._missing_bytes else keepalive_s):
-            self._transport.close()
+            self._transport.abort() if self._transport.is_closing() else self._transport.close()
 
     # What follows
 
@@ -247,7 +256,8 @@ class Connection(asyncio.Protocol):
 
     def _take_body(self, data: bytes) -> None:
         missing = self._missing_bytes - len(data)
-        self._parts.append(data if missing >= 0 else data[:missing])
+        if self._request is not None:  # else it is answered already, and nobody reads it
+            self._parts.append(data if missing >= 0 else data[:missing])
         if missing > 0:
             self._missing_bytes = missing
             return
@@ -264,24 +274,21 @@ class Connection(asyncio.Protocol):
         keep = False
         try:
             response = await answer(request)
-            keep = not self._is_last
-            if type(response) is PlainAnswer:
-                if not response.send():
-                    await self.drain()
-            elif type(response) is StreamAnswer:
-                keep = keep and response.keep_alive  # it is sent already
+            if type(response) is PlainAnswer or type(response) is StreamAnswer:
+                keep = not (self._is_last or response.is_broken)  # it is sent already
             else:
                 assert type(response) is web.Response, "the model endpoints have no other"
-                keep = keep and response.headers.get("connection") != "close"
-                self._transport.write(whole_answer(response, keep_alive=keep))
-        except ConnectionError:
-            keep = False
+                last = self._is_last or response.headers.get("connection") == "close"
+                if not self._transport.is_closing():
+                    self._transport.write(whole_answer(response, keep_alive=not last))
+                keep = not last
         finally:
             self.task = None
             self._is_last = not keep
             if self._missing_bytes:
                 # Closed at once, the client might lose the answer while it sends what nobody reads.
                 self._request = None
+                self._parts = []
                 self._idle_since_s = self._path.now_s
             else:
                 self._go_on()
@@ -302,7 +309,7 @@ class Connection(asyncio.Protocol):
             self._begin(data)
 
     def _hand_over(self, data: bytes) -> None:
-        self._path.connections.discard(self)
+        self._path.closed(self)
         connection = self._path.aiohttp_connection()
         self._transport.set_protocol(connection)
         connection.connection_made(self._transport)

@@ -62,12 +62,16 @@ class ClientGone(ConnectionError):
     """The client left, or stopped reading. Nobody is there to be answered."""
 
 
-class _Laid(web.StreamResponse):
-    """What aiohttp's server asks of a response of status 200."""
+class Laid(web.StreamResponse):
+    """A response of status 200 that is sent by the time aiohttp's server sees it."""
 
     # No super().__init__() here: what it sets up is what is saved.
 
     _asked: Request
+    _client_s: float
+    """How long the client may be behind."""
+    is_broken = False
+    """It was given up: nothing can follow on its connection."""
 
     @property
     def status(self) -> int:
@@ -75,29 +79,55 @@ class _Laid(web.StreamResponse):
 
     @property
     def keep_alive(self) -> bool:
-        return not _is_last(self._asked)
+        return not self.is_broken and not _is_last(self._asked)
+
+    async def prepare(self, request: Request) -> AbstractStreamWriter | None:
+        """There is nothing left to send."""
+        return None
 
     async def write_eof(self, data: bytes = b"") -> None:
         """There is nothing left to send."""
 
+    async def catch_up(self) -> None:
+        """Wait while the client is behind. Raises ClientGone when it is gone or stays behind."""
+        transport = self._asked.transport
+        if transport is None or transport.is_closing():
+            raise ClientGone
+        if transport.get_write_buffer_size() > _BEHIND_BYTES:
+            await self._wait()
 
-class PlainAnswer(_Laid):
+    def hang_up(self, *, at_once: bool = False) -> None:
+        """Close the connection without the body's end, so that nobody can take the body for a whole one."""
+        self.is_broken = True
+        transport = self._asked.transport
+        if transport is not None:
+            transport.abort() if at_once else transport.close()
+
+    async def _wait(self) -> None:
+        try:
+            with until(asyncio.get_running_loop().time() + self._client_s):
+                await self._asked.writer.drain()
+        except ConnectionError as exc:
+            raise ClientGone from exc
+        except TimeoutError as exc:
+            self.hang_up(at_once=True)
+            raise ClientGone from exc
+
+
+class PlainAnswer(Laid):
     """A whole answer."""
 
-    def __init__(self, request: Request, report: CallReport, body: bytes, more: Mapping[str, str]) -> None:
+    def __init__(
+        self, request: Request, report: CallReport, body: bytes, more: Mapping[str, str], *, client_s: float
+    ) -> None:
         """`more` are header fields. Raises ValueError for one that cannot go on the wire."""
         self._asked = request
+        self._client_s = client_s
         head = f"{_head(request, report, JSON_TYPE, more)}Content-Length: {len(body)}\r\n\r\n".encode()
         self._pieces = (head + body,) if len(body) <= _AT_ONCE_BYTES else (head, body)
 
-    async def prepare(self, request: Request) -> AbstractStreamWriter | None:
-        """Send all of it. Raises ConnectionError when the client is gone."""
-        if not self.send():
-            await request.writer.drain()
-        return None
-
     def send(self) -> bool:
-        """Hand all of it to the transport; return whether that is soon rid of it. Raises ConnectionError."""
+        """Hand all of it to the transport; return whether that is soon rid of it. Raises ClientGone."""
         transport = self._asked.transport
         if transport is None or transport.is_closing():
             raise ClientGone
@@ -106,17 +136,16 @@ class PlainAnswer(_Laid):
         return len(self._pieces) == 1
 
 
-class StreamAnswer(_Laid):
+class StreamAnswer(Laid):
     """A stream of events. It begins with the first of them, so that an error before that has its status."""
 
     def __init__(self, request: Request, report: CallReport, more: Mapping[str, str], *, client_s: float) -> None:
-        """`more` are header fields; `client_s` is how long the client may be behind."""
+        """`more` are header fields. Raises ValueError for one that cannot go on the wire."""
+        self._asked = request
+        self._client_s = client_s
         self._is_chunked = request.version >= HttpVersion11
         framing = "Transfer-Encoding: chunked\r\n" if self._is_chunked else ""
-        self._asked = request
         self._first = f"{_head(request, report, EVENTS_TYPE, more)}{framing}\r\n".encode()
-        self._client_s = client_s
-        self._is_broken = False
         self._is_whole = False
         self.begun = False
         """The head is on its way."""
@@ -145,39 +174,6 @@ class StreamAnswer(_Laid):
         """Write the last of the body and mark its end. Raises ClientGone."""
         self._is_whole = True
         await self.send(data)
-
-    async def catch_up(self) -> None:
-        """Wait while the client is behind. Raises ClientGone when it is gone or stays behind."""
-        transport = self._asked.transport
-        if transport is None or transport.is_closing():
-            raise ClientGone
-        if transport.get_write_buffer_size() > _BEHIND_BYTES:
-            await self._wait()
-
-    def hang_up(self, *, at_once: bool = False) -> None:
-        """Close the connection without the body's end mark, so that nobody can take the body for a whole one."""
-        self._is_broken = True
-        transport = self._asked.transport
-        if transport is not None:
-            transport.abort() if at_once else transport.close()
-
-    @property
-    def keep_alive(self) -> bool:
-        return super().keep_alive and not self._is_broken
-
-    async def prepare(self, request: Request) -> AbstractStreamWriter | None:
-        """All but the end is sent already."""
-        return None
-
-    async def _wait(self) -> None:
-        try:
-            with until(asyncio.get_running_loop().time() + self._client_s):
-                await self._asked.writer.drain()
-        except ConnectionError as exc:
-            raise ClientGone from exc
-        except TimeoutError as exc:
-            self.hang_up(at_once=True)
-            raise ClientGone from exc
 
 
 def whole_answer(response: web.Response, *, keep_alive: bool) -> bytes:

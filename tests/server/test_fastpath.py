@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,8 @@ async def connected(gateway: RunningGateway) -> AsyncIterator[Client]:
         writer.transport.abort()
 
 
-def request(model: str = "fast", *, head: str = "", **more: Any) -> bytes:
-    body = orjson.dumps({"model": model, "messages": HELLO, **more})
+def request(model: str = "fast", *, head: str = "", messages: Any = HELLO, **more: Any) -> bytes:
+    body = orjson.dumps({"model": model, "messages": messages, **more})
     lines = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{head}"
     return f"{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
@@ -124,6 +124,22 @@ async def test_a_client_that_leaves_within_its_body_is_counted(gateway: RunningG
     assert await until(lambda: gateway.metric(gone)) == 1
 
 
+LONG = "a" * 12_000_000
+"""More than the system keeps for a client that does not read."""
+
+
+@pytest.mark.parametrize("head", ["", "TE: trailers\r\n"], ids=["here", "by aiohttp"])
+async def test_a_client_that_does_not_take_its_answer_is_let_go(start: Start, head: str) -> None:
+    gateway = await start(client_s=0.05)
+    body = request("echo", head=head, messages=[{"role": "user", "content": LONG}])
+    async with connected(gateway) as (reader, writer):
+        writer.write(body)
+        gone = 'gateway_requests_total{alias="echo",operation="chat",status="499"}'
+        assert await until(lambda: gateway.metric(gone)) == 1
+        with suppress(ConnectionError):
+            assert len(await reader.read(-1)) < len(LONG)
+
+
 async def _in_flight(gateway: RunningGateway) -> bool:
     return await gateway.metric("gateway_in_flight") == 1
 
@@ -164,8 +180,8 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(**options: Any) -> AsyncIterator[Served]:
-    served = Served(**options)
+async def serving(kind: type[Served] = Served, **options: Any) -> AsyncIterator[Served]:
+    served = kind(**options)
     server = await asyncio.get_running_loop().create_server(lambda: Connection(served.path), "127.0.0.1", 0)
     served.port = server.sockets[0].getsockname()[1]
     try:
@@ -209,6 +225,60 @@ async def test_an_idle_connection_is_closed() -> None:
         writer.write(ASK)
         assert (await answer(reader))[0] == 200
         assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_connection_after_a_long_time_without_any_is_not_idle() -> None:
+    async with serving() as served:
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            await until(lambda: served.path.connections)
+            writer.write(ASK)
+            assert (await answer(reader))[0] == 200
+            writer.close()
+            await until(lambda: served.path._sweep_handle is None)
+            served.path.now_s -= 1000
+
+
+async def test_a_client_that_takes_no_answer_is_not_idle_for_ever() -> None:
+    async with serving(size=12_000_000) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1000)
+        writer.write(ASK)
+        (connection,) = await until(lambda: served.path.connections)
+        await until(lambda: served.requests and connection.task is None)
+        for _ in range(2):
+            connection.close_if_idle(served.path.loop.time() + 1000, keepalive_s=60)
+        await until(lambda: not served.path.connections)
+        with suppress(ConnectionError):
+            assert len(await reader.read()) < 12_000_000
+        writer.close()
+
+
+async def test_nothing_follows_an_answer_that_was_given_up() -> None:
+    class Closing(Served):
+        async def _answer(self, request: FastRequest) -> web.StreamResponse:
+            request.transport.write(b"x" * 12_000_000)
+            request.transport.close()
+            return await super()._answer(request)
+
+    async with serving(Closing) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(ASK)
+        assert await reader.read() == b"x" * 12_000_000
+        writer.close()
+
+
+async def test_a_body_that_nobody_waits_for_is_not_kept() -> None:
+    async with serving() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(ASK.replace(b"2\r\n\r\n{}", b"100\r\n\r\n{"))
+        assert (await answer(reader))[0] == 200
+        (connection,) = served.path.connections
+        writer.write(b"a" * 50)
+        await until(lambda: connection._missing_bytes == 49)
+        assert connection._parts == []
+        writer.write(b"a" * 49 + ASK)
+        assert (await answer(reader))[0] == 200
         writer.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import signal
 import socket
 import stat
@@ -17,6 +18,7 @@ import aiohttp
 import orjson
 import pytest
 
+from gateway.server.app import FLUSH_S
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import HELLO, ROUTES, save
 
@@ -211,6 +213,32 @@ async def test_what_does_not_end_is_cut_off_and_looks_like_it(
     assert "requests are cut off" in [line["event"] for line in server.log]
     (request,) = (line for line in server.log if line["event"] == "request" and line["operation"] == "chat")
     assert (request["status"], request["error"]) == (503, "shutting_down")
+
+
+@pytest.mark.parametrize("header", [{}, {"te": "trailers"}], ids=["fast path", "aiohttp"])
+@pytest.mark.parametrize("in_time", [True, False])
+async def test_an_answer_that_its_client_still_reads_is_waited_for(
+    config: Path, header: dict[str, str], *, in_time: bool
+) -> None:
+    body = io.BytesIO(orjson.dumps({"model": "echo", "messages": [{"role": "user", "content": "a" * 12_000_000}]}))
+    headers = {"content-type": "application/json", **header}
+    async with (
+        running(config, drain_s=60 if in_time else 0.2) as server,
+        server.session.post(server.url + "/v1/chat/completions", data=body, headers=headers) as response,
+    ):
+        server.process.send_signal(signal.SIGTERM)
+        if in_time:
+            while await server.get("/readyz") != 503:
+                pass
+            await asyncio.sleep(2 * FLUSH_S)  # as long as it would have taken to be cut off
+            assert len(await response.read()) > 12_000_000
+            assert await server.end(None) == 0
+        else:
+            assert await server.end(None) == 1
+            with pytest.raises(aiohttp.ClientError):
+                await response.read()
+    (request,) = (line for line in server.log if line["event"] == "request" and line["operation"] == "chat")
+    assert (request["status"], request.get("error")) == ((200, None) if in_time else (503, "shutting_down"))
 
 
 async def test_sighup_compiles_the_file_again(config: Path) -> None:
