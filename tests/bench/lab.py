@@ -32,7 +32,7 @@ class Settings:
     alias_counts: tuple[int, ...] = (1, 100, 10_000, 100_000)
     wildcards: int = 10_000
     reloaded_aliases: int = 10_000
-    library_calls: int = 200
+    library_calls: int = 400
     sizes: tuple[str, ...] = ("1 KB", "100 KB", "10 MB")
     beside: tuple[Path, ...] = ()
     """Other checkouts of this repository whose gateway is measured too."""
