@@ -42,7 +42,7 @@ _EPILOG: Final = f"""\
 measures: {", ".join(MEASURES)}
 peers: {", ".join(PEERS)} (the last two where `make bench-peers` has installed them)
 
-all of it, about ten minutes, on a machine that does nothing else:
+all of it, about twelve minutes, on a machine that does nothing else:
   make bench ARGS='--save out.json'
 while working on the relay:
   python -m tests.bench --quick --measure requests --peers nginx,relay,gateway
