@@ -203,7 +203,7 @@ async def _complete(
     limit = until(limit_s, loop)
     try:
         with limit:
-            reply = await adapter.complete(call, deadline=limit_s)
+            reply = await adapter.complete(call)
     except TimeoutError as error:
         if not limit.expired:
             raise
@@ -234,7 +234,7 @@ async def _stream(
     try:
         try:
             with limit:
-                opened = await adapter.stream(_call(request, step), deadline=first_s)
+                opened = await adapter.stream(_call(request, step))
                 if usage_wanted(request.params, step.params):
                     opened = with_usage_last(opened)
                 stream = CommittedStream(opened, step.target, request.report, ticket, loop, limits.idle_s, end_s)

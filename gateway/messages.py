@@ -31,9 +31,10 @@ def _normalise(message: JsonObject, position: int) -> JsonObject:
         raise BadRequest(f"message {position} is a {type(message).__name__}, not a dict", param=f"messages[{position}]")
     message = dict(message)
     content = message.get("content")
+    if isinstance(content, str):
+        return message
     keeps = (
-        isinstance(content, str)
-        or "content" not in message
+        "content" not in message
         or (content is None and any(message.get(key) for key in _SPEAKS_OTHERWISE))
         or (isinstance(content, list) and bool(content) and all(_is_part(part) for part in content))
     )

@@ -335,11 +335,17 @@ def _chat_params(
     kwargs: Mapping[str, Json],
 ) -> JsonObject:
     params: JsonObject = {"model": model, "messages": normalise(messages), **kwargs}
-    given = (("temperature", temperature, 1.0), ("top_p", top_p, 1.0), ("n", n, 1), ("max_tokens", max_tokens, None))
-    params.update({key: value for key, value, default in given if value != default})
+    if temperature != 1:
+        params["temperature"] = temperature
+    if top_p != 1:
+        params["top_p"] = top_p
+    if n != 1:
+        params["n"] = n
+    if max_tokens is not None:
+        params["max_tokens"] = max_tokens
     if user_id is not None:
         params["user"] = user_id
-    dropped = sorted(FORBIDDEN_PARAMS & kwargs.keys())
-    if dropped:
+    if not FORBIDDEN_PARAMS.isdisjoint(kwargs):
+        dropped = sorted(FORBIDDEN_PARAMS & kwargs.keys())
         log.warning("parameters that choose a host, a key or a retry policy are dropped", extra={"params": dropped})
     return params

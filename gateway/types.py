@@ -426,10 +426,10 @@ class Adapter(Protocol):
     async def prepare(self) -> None:
         """Make ready what a call needs, such as a slow import. Counts against no attempt's limits."""
 
-    async def complete(self, call: Call, *, deadline: float) -> Reply:
-        """Return the plain answer. `deadline` is a point on the event loop's clock, kept by the caller: it cancels."""
+    async def complete(self, call: Call) -> Reply:
+        """Return the plain answer. Whoever waits for it keeps the limits and cancels it when one has passed."""
 
-    async def stream(self, call: Call, *, deadline: float) -> ChunkStream:
+    async def stream(self, call: Call) -> ChunkStream:
         """Return the stream once its response headers are there. Cancelling closes the upstream."""
 
     async def close(self) -> None:

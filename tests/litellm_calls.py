@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -77,12 +76,8 @@ def patched(monkeypatch: pytest.MonkeyPatch, answer: Any, name: str = "acompleti
     return function
 
 
-def soon(seconds: float = 5.0) -> float:
-    return asyncio.get_running_loop().time() + seconds
-
-
 async def ask(adapter: LiteLLMAdapter, call: Call) -> JsonObject:
-    return (await adapter.complete(call, deadline=soon())).data
+    return (await adapter.complete(call)).data
 
 
 async def sent(adapter: LiteLLMAdapter, monkeypatch: pytest.MonkeyPatch, call: Call) -> dict[str, Any]:
@@ -93,7 +88,7 @@ async def sent(adapter: LiteLLMAdapter, monkeypatch: pytest.MonkeyPatch, call: C
 
 
 async def open_chunks(adapter: LiteLLMAdapter, call: Call) -> Chunks:
-    return (await adapter.stream(call, deadline=soon())).chunks
+    return (await adapter.stream(call)).chunks
 
 
 async def read(chunks: Chunks, into: list[JsonObject] | None = None) -> list[JsonObject]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from collections.abc import Mapping
@@ -79,16 +78,12 @@ def make_call(
     )
 
 
-def in_s(seconds: float = 10.0) -> float:
-    return asyncio.get_running_loop().time() + seconds
-
-
 async def complete(adapter: LiteLLMAdapter, call: Call) -> Reply:
-    return await adapter.complete(call, deadline=in_s())
+    return await adapter.complete(call)
 
 
 async def open_stream(adapter: LiteLLMAdapter, call: Call) -> ChunkStream:
-    return await adapter.stream(call, deadline=in_s())
+    return await adapter.stream(call)
 
 
 async def read(stream: ChunkStream) -> list[JsonObject]:

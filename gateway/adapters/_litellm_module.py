@@ -18,10 +18,10 @@ import sys
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
 from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any, Final
 
+from gateway.adapters._litellm_call import our_call
 from gateway.adapters._litellm_wire import watch
 
 _ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
@@ -45,38 +45,6 @@ _PRINTERS: Final = (
     "litellm.litellm_core_utils.get_llm_provider_logic",
 )
 """The modules that print banners on stdout unless the host set `litellm.suppress_debug_info`."""
-
-_connect_s: Final[ContextVar[float | None]] = ContextVar("gateway_litellm_connect_s", default=None)
-"""While one of our calls runs in this context: how many seconds its connection may take."""
-
-_unsent: Final[ContextVar[frozenset[str]]] = ContextVar("gateway_litellm_unsent", default=frozenset())
-"""Headers, lower case, that must not leave with our call."""
-
-
-def our_call(connect_s: float, *, unsent: frozenset[str] = frozenset()) -> _OurCall:
-    """Mark what LiteLLM does in this context as ours: no banners, and `connect_s` limits its connections.
-
-    The headers in `unsent` are kept back, in a process of our own.
-    """
-    return _OurCall(connect_s, unsent)
-
-
-class _OurCall:
-    """One `with` block. Each event of a stream goes through one, which a generator would take twice as long for."""
-
-    __slots__ = ("_connect_s", "_tokens", "_unsent")
-
-    def __init__(self, connect_s: float, unsent: frozenset[str]) -> None:
-        self._connect_s = connect_s
-        self._unsent = unsent
-
-    def __enter__(self) -> None:
-        self._tokens = _connect_s.set(self._connect_s), _unsent.set(self._unsent)
-
-    def __exit__(self, *_: object) -> None:
-        connect, unsent = self._tokens
-        _connect_s.reset(connect)
-        _unsent.reset(unsent)
 
 
 def load(*, own_process: bool) -> ModuleType:
@@ -139,9 +107,10 @@ def _limit_connections(module: Any) -> None:
     handle = transport.handle_async_request
 
     async def handle_within_limit(self: Any, request: Any) -> Any:
-        connect_s = _connect_s.get()
-        if connect_s is not None:
-            timeout = {**request.extensions.get("timeout", {}), "connect": connect_s, "pool": connect_s}
+        ours = our_call()
+        if ours is not None:
+            limit = {"connect": ours.connect_s, "pool": ours.connect_s}
+            timeout = {**request.extensions.get("timeout", {}), **limit}
             request.extensions = {**request.extensions, "timeout": timeout}
         return await handle(self, request)
 
@@ -159,11 +128,13 @@ def _keep_to_the_host(module: Any) -> None:
     handle = transport.handle_async_request
 
     async def handle_at_the_host(self: Any, request: Any) -> Any:
-        for name in _unsent.get():
+        ours = our_call()
+        if ours is None:
+            return await handle(self, request)
+        for name in ours.unsent:
             request.headers.pop(name, None)
         response = await handle(self, request)
-        if _connect_s.get() is not None:
-            response.headers.pop("location", None)
+        response.headers.pop("location", None)
         return response
 
     transport.handle_async_request = handle_at_the_host
@@ -181,7 +152,7 @@ def _refuse_resending(module: Any) -> None:
 
     async def refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
         error = sys.exception()
-        if error is None or _connect_s.get() is None:
+        if error is None or our_call() is None:
             return await send_again(self, *args, **kwargs)
         raise error
 
@@ -200,7 +171,7 @@ def _keep_no_accounts(module: Any) -> None:
     price, record = logging_.response_cost_calculator, logging_.async_success_handler
 
     def price_if_wanted(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if _connect_s.get() is not None and not _is_heard(self):
+        if our_call() is not None and not _is_heard(self):
             return None
         return price(self, *args, **kwargs)
 
@@ -243,7 +214,7 @@ def _mute() -> None:
 
 
 def _print(*args: Any, **kwargs: Any) -> None:
-    if _connect_s.get() is None:
+    if our_call() is None:
         builtins.print(*args, **kwargs)  # noqa: T201 - stands in for the builtin
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.types import Call, Endpoint, Json, JsonObject, Operation
+from gateway.types import EMPTY, Call, Endpoint, Json, JsonObject, Operation
 
 CHAT_PARAMS: Final = frozenset(
     {
@@ -38,11 +38,10 @@ _NULL_IN_CHUNK: Final = frozenset({"finish_reason"})
 
 _PLAIN: Final = frozenset({str, int, float, bool})
 
-_ACCOUNT_VARIABLES: Final = ("OPENAI_ORG_ID", "OPENAI_ORGANIZATION", "OPENAI_PROJECT_ID")
 _ACCOUNT_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {"openai-organization": "OpenAI-Organization", "openai-project": "OpenAI-Project"}
 )
-"""What OpenAI's SDK, which LiteLLM uses for many providers, takes from these variables; and how it writes the names."""
+"""What OpenAI's SDK, which LiteLLM uses for many providers, takes from the environment; and how it writes the names."""
 
 _RETRY_AFTER: Final = frozenset({"retry-after", "retry-after-ms"})
 _PASSED_BACK: Final = ("x-ratelimit-", "openai-")
@@ -76,8 +75,14 @@ def request_kwargs(call: Call, *, key: str | None, stream: bool, unsent: frozens
     """
     endpoint = call.target.endpoint
     allowed = _ALLOWED[call.operation]
-    chosen = {**{name: value for name, value in call.params.items() if name in allowed}, **call.overrides}
-    kwargs = {name: _copy(value) for name, value in chosen.items() if value is not None}
+    overrides = call.overrides
+    kwargs = {
+        name: _copy(value)
+        for name, value in call.params.items()
+        if name in allowed and value is not None and name not in overrides
+    }
+    if overrides:
+        kwargs |= {name: _copy(value) for name, value in overrides.items() if value is not None}
     if stream:
         kwargs["stream"] = True
     else:
@@ -85,21 +90,19 @@ def request_kwargs(call: Call, *, key: str | None, stream: bool, unsent: frozens
     if kwargs.get("tools"):
         # Else LiteLLM looks for its own proxy's tools, for which it imports packages that are not installed.
         kwargs["_skip_mcp_handler"] = True
-    kwargs |= {
-        "model": f"{endpoint.kind}/{call.target.model}" if endpoint.kind else call.target.model,
-        "max_retries": NoRetries() if call.operation == "embeddings" else 0,
-        "num_retries": 0,
-        "drop_params": True,
-    }
+    kwargs["model"] = f"{endpoint.kind}/{call.target.model}" if endpoint.kind else call.target.model
+    kwargs["max_retries"] = NoRetries() if call.operation == "embeddings" else 0
+    kwargs["num_retries"] = 0
+    kwargs["drop_params"] = True
     if endpoint.own_base_url:
         kwargs["api_base"] = _api_base(endpoint)
         kwargs["api_key"] = key or "none"
     elif key:
         kwargs["api_key"] = key
-    headers = {_ACCOUNT_HEADERS.get(name.lower(), name): value for name, value in endpoint.headers.items()}
-    headers |= call.headers
-    headers |= {_ACCOUNT_HEADERS[name]: left_out() for name in unsent}
-    if headers:
+    if endpoint.headers or call.headers or unsent:
+        headers = {_ACCOUNT_HEADERS.get(name.lower(), name): value for name, value in endpoint.headers.items()}
+        headers |= call.headers
+        headers |= {_ACCOUNT_HEADERS[name]: left_out() for name in unsent}
         kwargs["extra_headers"] = headers
     return kwargs
 
@@ -114,7 +117,10 @@ def left_out() -> Any:
 def unsent_headers(call: Call) -> frozenset[str]:
     """Return the headers, lower case, that the environment would add and that a host of the file is not to see."""
     endpoint = call.target.endpoint
-    if not endpoint.own_base_url or not any(name in os.environ for name in _ACCOUNT_VARIABLES):
+    environ = os.environ
+    if not endpoint.own_base_url or not (
+        "OPENAI_ORG_ID" in environ or "OPENAI_ORGANIZATION" in environ or "OPENAI_PROJECT_ID" in environ
+    ):
         return frozenset()
     named = {name.lower() for name in endpoint.headers}
     if call.overrides.get("organization"):
@@ -124,7 +130,9 @@ def unsent_headers(call: Call) -> frozenset[str]:
 
 def _copy(value: Json) -> Json:
     """Return plain dicts and lists of one's own: LiteLLM changes messages in place, and other targets come after it."""
-    if isinstance(value, Mapping):
+    if isinstance(value, str):
+        return value  # as nearly all are, and telling a Mapping is slow
+    if isinstance(value, (dict, Mapping)):
         return {name: _copy(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_copy(item) for item in value]
@@ -147,7 +155,7 @@ def answer_data(answer: Any) -> JsonObject:
         if isinstance(data.get("choices"), list):
             data["choices"] = [_with_finish_reason(choice) for choice in data["choices"]]
         return data
-    data = _without_nulls(_dumped(answer), keep=_NULL_IN_ANSWER)
+    data = _fields(answer, keep=_NULL_IN_ANSWER) or _without_nulls(_dumped(answer), keep=_NULL_IN_ANSWER)
     model = _upstream_model(answer)
     if model:
         data["model"] = model
@@ -161,7 +169,7 @@ def chunk_data(item: Any, *, model: str | None) -> JsonObject:
     """Return one event of a stream as a dict in OpenAI's shape. `model` is what the upstream named last, if it did."""
     if isinstance(item, dict):
         return dict(item)
-    data = _text_data(item) or _without_nulls(_dumped(item), keep=_NULL_IN_CHUNK)
+    data = _fields(item, keep=_NULL_IN_CHUNK) or _without_nulls(_dumped(item), keep=_NULL_IN_CHUNK)
     reported = _upstream_model(item) or model
     if isinstance(reported, str) and reported:
         data["model"] = reported
@@ -173,7 +181,7 @@ def chunk_data(item: Any, *, model: str | None) -> JsonObject:
 def passed_back(headers: Any) -> dict[str, str]:
     """Return the upstream's headers that may go back to the client; LiteLLM's own prefix is taken off."""
     kept: dict[str, str] = {}
-    for name, value in headers.items() if isinstance(headers, Mapping) else ():
+    for name, value in headers.items() if isinstance(headers, (dict, Mapping)) else ():
         plain = str(name).lower().removeprefix("llm_provider-")
         if (plain.startswith(_PASSED_BACK) or plain in _RETRY_AFTER) and value is not None:
             kept[plain] = str(value)
@@ -182,8 +190,7 @@ def passed_back(headers: Any) -> dict[str, str]:
 
 def headers_of(answer: Any) -> dict[str, str]:
     """Return the headers of LiteLLM's answer or stream that may go back to the client."""
-    hidden = getattr(answer, "_hidden_params", None)
-    hidden = hidden if isinstance(hidden, dict) else {}
+    hidden = _hidden(answer)
     return passed_back(
         hidden.get("headers") or getattr(answer, "_response_headers", None) or hidden.get("additional_headers")
     )
@@ -213,40 +220,37 @@ async def finished_dicts(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
         yield {**held, "choices": [_with_finish_reason(choice) for choice in held.get("choices", ())]}
 
 
-def _text_data(item: Any) -> JsonObject | None:
-    """Return a chunk of one choice whose fields are plain values, as nearly all are; None for any other.
+def _fields(model: Any, *, keep: frozenset[str]) -> JsonObject | None:
+    """Return a pydantic model whose values are plain, lists of such models or such models, as nearly all are.
 
-    It is what `model_dump` would give, without nulls, in a third of the time.
+    It is what `model_dump` would give, without nulls but `keep`, in half the time. None where something else is in it.
     """
-    data, choices = _plain_fields(item, apart="choices")
-    if data is None or not isinstance(choices, list) or len(choices) != 1:
-        return None
-    choice, inner = _plain_fields(choices[0], apart="delta")
-    delta, _ = _plain_fields(inner, apart="")
-    if choice is None or delta is None:
-        return None
-    return {**data, "choices": [{**choice, "delta": delta}]}
-
-
-def _plain_fields(model: Any, *, apart: str) -> tuple[JsonObject | None, Any]:
-    """Return a pydantic model's fields without nulls, and the field `apart`; None when another is no plain value."""
     extra = getattr(model, "__pydantic_extra__", None)
     if extra is None:
-        return None, None
+        return None
     plain: JsonObject = {}
-    found = None
-    for fields in (model.__dict__, extra):
+    given = model.__pydantic_fields_set__
+    for fields in (model.__dict__, extra) if extra else (model.__dict__,):
         for name, value in fields.items():
-            if type(value) in _PLAIN:
+            kind = type(value)
+            if name not in given or (value is None and name not in keep):
+                continue
+            if kind in _PLAIN or value is None:
                 plain[name] = value
-            elif value is None:
-                if name in _NULL_IN_CHUNK:
-                    plain[name] = None
-            elif name == apart:
-                found = value
-            else:
-                return None, None
-    return plain, found
+            elif kind is list:
+                items = plain[name] = []
+                for item in value:
+                    inner = _fields(item, keep=keep)
+                    if inner is None:
+                        return None
+                    items.append(inner)
+            elif kind is not dict:
+                inner = plain[name] = _fields(value, keep=keep)
+                if inner is None:
+                    return None
+            elif value or name != "provider_specific_fields":
+                return None
+    return plain
 
 
 def _dumped(item: Any) -> JsonObject:
@@ -271,11 +275,16 @@ def _without_nulls(value: JsonObject, *, keep: frozenset[str]) -> JsonObject:
 
 
 def _upstream_model(item: Any) -> str | None:
+    model = _hidden(item).get("provider_response_model")
+    return model if isinstance(model, str) and model else None
+
+
+def _hidden(item: Any) -> Mapping[str, Any]:
+    """Return what LiteLLM notes about an answer or a chunk."""
     # Asked for by its name, a private field takes as long as all the others together.
     private = getattr(item, "__pydantic_private__", None)
     hidden = private.get("_hidden_params") if private else getattr(item, "_hidden_params", None)
-    model = hidden.get("provider_response_model") if isinstance(hidden, dict) else None
-    return model if isinstance(model, str) and model else None
+    return hidden if isinstance(hidden, dict) else EMPTY
 
 
 def _says_something(choice: JsonObject) -> bool:

@@ -8,10 +8,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
+from gateway.adapters._litellm_call import OurCall
 from gateway.adapters._litellm_errors import error_inside, map_error
-from gateway.adapters._litellm_module import our_call
 from gateway.adapters._litellm_shape import chunk_data, finished_dicts
-from gateway.adapters._litellm_wire import Wire
 from gateway.errors import UpstreamError
 from gateway.types import Chunk, Chunks, Json, JsonObject, Kind
 
@@ -19,10 +18,9 @@ from gateway.types import Chunk, Chunks, Json, JsonObject, Kind
 class LiteLLMChunks:
     """The events of one open stream, as plain dicts. Whoever holds it closes it, also before the first event."""
 
-    def __init__(self, stream: Any, *, connect_s: float, wire: Wire, choices: int, usage_wanted: bool) -> None:
+    def __init__(self, stream: Any, *, call: OurCall, choices: int, usage_wanted: bool) -> None:
         self._stream = stream
-        self._connect_s = connect_s
-        self._wire = wire
+        self._call = call
         self._usage_wanted = usage_wanted
         self._raw = getattr(stream, "completion_stream", None)
         self._tap = _tapped(stream) if choices > 1 else None
@@ -100,7 +98,7 @@ class LiteLLMChunks:
             return
         with contextlib.suppress(Exception):
             await response.aread()
-        error = error_inside(response, key=self._wire.key)
+        error = error_inside(response, key=self._call.key)
         if error is not None:
             raise error
 
@@ -108,15 +106,15 @@ class LiteLLMChunks:
         """Return the next item, or None at the end. LiteLLM runs, and prints, only in here."""
         handled = sys.exception()
         try:
-            with our_call(self._connect_s):
+            with self._call:
                 item = await anext(self._source, None)
         except Exception as error:
-            mapped = map_error(error, opened=True, key=self._wire.key, handled=handled)
+            mapped = map_error(error, opened=True, key=self._call.key, handled=handled)
             if mapped is error:
                 raise
             raise mapped from (error if isinstance(mapped, UpstreamError) else None)
-        if item is None and (self._wire.broken is not None or self._wire.unfinished):
-            raise self._wire.broken or UpstreamError(Kind.BAD_RESPONSE, status=200)
+        if item is None and (self._call.broken is not None or self._call.unfinished):
+            raise self._call.broken or UpstreamError(Kind.BAD_RESPONSE, status=200)
         return item
 
     def _watch(self, data: JsonObject) -> None:
@@ -127,7 +125,7 @@ class LiteLLMChunks:
         received = getattr(self._stream, "received_finish_reason", "unknown")
         if finished and received is None and getattr(self._stream, "intermittent_finish_reason", None) is None:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
-        self._doubtful = bool(finished) and bool(self._wire.begun) and not self._wire.finished
+        self._doubtful = bool(finished) and bool(self._call.begun) and not self._call.finished
         if self._tap is not None and self._tap.reasons and not self._tap.reasons.keys() >= set(finished):
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
 

@@ -11,13 +11,13 @@ import contextlib
 import functools
 import importlib
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextvars import ContextVar
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import aiohttp
 
 from gateway import sse
+from gateway.adapters._litellm_call import OurCall, our_call
 from gateway.adapters._litellm_errors import error_of
 from gateway.adapters.http1_decoding import Decoder, Undecodable, decoder_for
 from gateway.adapters.http1_errors import ReadError
@@ -42,46 +42,6 @@ _STREAM_ASKED: Final = re.compile(rb'(?<!\\)"stream"\s*:\s*true')
 _BODY_HEADERS: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
-class Wire:
-    """One call's exchange with its upstream."""
-
-    __slots__ = ("begun", "broken", "done", "finished", "key", "reused", "streaming")
-
-    def __init__(self, *, streaming: bool, key: str | None) -> None:
-        self.streaming = streaming
-        """A stream was asked for."""
-        self.key = key
-        """Shows in no error."""
-        self.reused = False
-        """The connection had served before, and nothing has come back over it yet."""
-        self.broken: UpstreamError | None = None
-        """What was wrong with the response."""
-        self.begun: set[int] = set()
-        """The choices of a stream on OpenAI's wire."""
-        self.finished: set[int] = set()
-        """Those that have their finish reason. LiteLLM makes up what is missing."""
-        self.done = False
-        """`[DONE]` has come: whatever follows does not count."""
-
-    @property
-    def unfinished(self) -> bool:
-        """The stream was on OpenAI's wire and a choice, or the whole answer, lacks its finish reason so far."""
-        return not self.begun <= self.finished or (self.done and not self.finished)
-
-
-_wire: Final[ContextVar[Wire | None]] = ContextVar("gateway_litellm_wire", default=None)
-
-
-@contextlib.contextmanager
-def watching(wire: Wire) -> Iterator[None]:
-    """Note in `wire` what LiteLLM's transport does in this context."""
-    token = _wire.set(wire)
-    try:
-        yield
-    finally:
-        _wire.reset(token)
-
-
 def watch(module: Any) -> None:
     """Make LiteLLM's transport, in its module `aiohttp_transport`, tell what it sees of our calls."""
     transport: Any = getattr(module, "LiteLLMAiohttpTransport", None)
@@ -90,21 +50,21 @@ def watch(module: Any) -> None:
     handle = transport.handle_async_request
 
     async def handle_watched(self: Any, request: Any) -> Any:
-        wire = _wire.get()
-        if wire is None:
+        ours = our_call()
+        if ours is None:
             return await handle(self, request)
-        wire.reused = False
+        ours.reused = False
         session = self._get_valid_client_session()
         if _reuse_trace() not in session.trace_configs:
             session.trace_configs.append(_reuse_trace())
         try:
             response = await handle(self, request)
         except Exception as error:
-            if wire.reused:
-                wire.reused = not _began(error)
+            if ours.reused:
+                ours.reused = not _began(error)
                 _drop_idle(session, request.url)
             raise
-        wire.reused = False
+        ours.reused = False
         if not 200 <= response.status_code < _REFUSED:
             return await _with_its_body(response, request)
         coding = decoder_for(response.headers.get("content-encoding", ""))
@@ -116,11 +76,11 @@ def watch(module: Any) -> None:
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         before = b""
         # LiteLLM may have asked for a plain answer to make a stream of.
-        asked = wire.streaming and _STREAM_ASKED.search(request.content) is not None
-        events = wire.streaming and (kind == _EVENTS or (asked and not kind))
-        if kind == _JSON or (not wire.streaming and kind != _EVENTS):
-            before = await _judged(source, wire, stream=asked)
-        response.stream = _body_class()(source, response.stream, wire, before, events=events)
+        asked = ours.streaming and _STREAM_ASKED.search(request.content) is not None
+        events = ours.streaming and (kind == _EVENTS or (asked and not kind))
+        if kind == _JSON or (not ours.streaming and kind != _EVENTS):
+            before = await _judged(source, ours, stream=asked)
+        response.stream = _body_class()(source, response.stream, ours, before, events=events)
         return response
 
     transport.handle_async_request = handle_watched
@@ -129,9 +89,9 @@ def watch(module: Any) -> None:
 @functools.cache
 def _reuse_trace() -> aiohttp.TraceConfig:
     async def reused(session: object, context: object, params: object) -> None:
-        wire = _wire.get()
-        if wire is not None:
-            wire.reused = True
+        ours = our_call()
+        if ours is not None:
+            ours.reused = True
 
     trace = aiohttp.TraceConfig()
     trace.on_connection_reuseconn.append(reused)
@@ -196,7 +156,7 @@ async def _decoded(stream: Any, decoder: Decoder | Undecodable | None) -> AsyncI
         raise _broken() from error
 
 
-async def _judged(source: AsyncIterator[bytes], wire: Wire, *, stream: bool) -> bytes:
+async def _judged(source: AsyncIterator[bytes], ours: OurCall, *, stream: bool) -> bytes:
     """Return a plain JSON body, or its beginning. Raises what it is instead of an answer.
 
     `stream` says that a stream was asked for: then no plain body answers. Events that call themselves JSON are not
@@ -214,7 +174,7 @@ async def _judged(source: AsyncIterator[bytes], wire: Wire, *, stream: bool) -> 
     value = _json(raw)
     if stream:
         said = error_object(value)
-        raise _broken() if said is None else error_of(said, key=wire.key)
+        raise _broken() if said is None else error_of(said, key=ours.key)
     if isinstance(value, dict) and "choices" in value and error_object(value) is None:
         choices = value["choices"]
         finished = isinstance(choices, list) and any(
@@ -235,10 +195,12 @@ def _body_class() -> type[Any]:
 class _Body:
     """The body of a good response on its way to LiteLLM. Breaks where the relay would."""
 
-    def __init__(self, source: AsyncIterator[bytes], stream: Any, wire: Wire, before: bytes, *, events: bool) -> None:
+    def __init__(
+        self, source: AsyncIterator[bytes], stream: Any, ours: OurCall, before: bytes, *, events: bool
+    ) -> None:
         self._source = source
         self._stream = stream
-        self._wire = wire
+        self._call = ours
         self._before = before
         self._splitter = sse.Splitter() if events else None
 
@@ -256,9 +218,9 @@ class _Body:
                 first = first and not sound
             yield self._finish()
         except Exception as error:
-            if self._wire.done:
+            if self._call.done:
                 return
-            self._wire.broken = error if isinstance(error, UpstreamError) else _broken()
+            self._call.broken = error if isinstance(error, UpstreamError) else _broken()
             raise
 
     async def aclose(self) -> None:
@@ -269,12 +231,12 @@ class _Body:
 
         Events without data are left out: the SDKs under LiteLLM take the data of each for JSON.
         """
-        if self._splitter is None or self._wire.done:
+        if self._splitter is None or self._call.done:
             return part, None
         sound = bytearray()
         try:
             for event in self._splitter.feed(part):
-                if self._wire.done or self._judge(event):
+                if self._call.done or self._judge(event):
                     sound += event
         except UpstreamError as error:
             return bytes(sound), error
@@ -288,30 +250,30 @@ class _Body:
             data = sse.event_data(event)
         except sse.StrayText as stray:
             said = error_object(_json(stray.text))
-            raise (_broken() if said is None else error_of(said, key=self._wire.key)) from None
+            raise (_broken() if said is None else error_of(said, key=self._call.key)) from None
         if not data:
             return False
         if data == sse.DONE:
-            self._wire.done = True
+            self._call.done = True
             return True
         value = _json(data)
         if b"error" in event and sse.event_name(event) == b"error":
             said = error_object(value) or value
             words = data.decode(errors="replace")
-            raise error_of(said if isinstance(said, dict) else {"message": words}, key=self._wire.key)
+            raise error_of(said if isinstance(said, dict) else {"message": words}, key=self._call.key)
         if not isinstance(value, dict):
             raise _broken()
         for choice in value.get("choices") or ():
             if isinstance(choice, dict) and "delta" in choice:
                 index = choice.get("index") or 0
-                self._wire.begun.add(index)
+                self._call.begun.add(index)
                 if choice.get("finish_reason"):
-                    self._wire.finished.add(index)
+                    self._call.finished.add(index)
         return True
 
     def _finish(self) -> bytes:
         """Return a last event that had no blank line. Raises what only the end of the response tells."""
-        if self._wire.done:
+        if self._call.done:
             return b""
         rest = self._splitter.flush() if self._splitter is not None else None
         last = rest + b"\n\n" if rest and self._judge(rest) else b""

@@ -16,12 +16,11 @@ from typing import Any, Final
 
 import orjson
 
+from gateway.adapters._litellm_call import OurCall
 from gateway.adapters._litellm_errors import map_error
-from gateway.adapters._litellm_module import load, our_call
+from gateway.adapters._litellm_module import load
 from gateway.adapters._litellm_shape import answer_data, headers_of, is_fit, request_kwargs, unsent_headers
 from gateway.adapters._litellm_stream import LiteLLMChunks
-from gateway.adapters._litellm_wire import Wire, watching
-from gateway.alarm import until
 from gateway.errors import UpstreamError, error_object
 from gateway.types import Call, ChunkStream, Kind, Reply
 
@@ -53,15 +52,15 @@ class LiteLLMAdapter:
         """
         await self._litellm()
 
-    async def complete(self, call: Call, *, deadline: float) -> Reply:
+    async def complete(self, call: Call) -> Reply:
         """Return the plain answer. Raises UpstreamError for the upstream's failures; anything else is a bug."""
         litellm = await self._litellm()
         key = self._key(call)
         unsent = unsent_headers(call)
         kwargs = request_kwargs(call, key=key, stream=False, unsent=unsent)
         self._refuse_unsupported(litellm, call, kwargs)
-        wire = Wire(streaming=False, key=key)
-        answer = await self._ask(litellm, call, kwargs, wire, unsent=unsent, deadline=deadline)
+        ours = OurCall(call.limits.connect_s, key=key, unsent=unsent)
+        answer = await self._ask(litellm, call, kwargs, ours)
         if answer is None:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         data = answer_data(answer)
@@ -69,23 +68,22 @@ class LiteLLMAdapter:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         return Reply(data=data, headers=headers_of(answer))
 
-    async def stream(self, call: Call, *, deadline: float) -> ChunkStream:
+    async def stream(self, call: Call) -> ChunkStream:
         """Return the stream once LiteLLM has it open. Cancelling, and closing the chunks, closes the upstream."""
         litellm = await self._litellm()
         key = self._key(call)
         unsent = unsent_headers(call)
         kwargs = request_kwargs(call, key=key, stream=True, unsent=unsent)
         self._refuse_unsupported(litellm, call, kwargs)
-        wire = Wire(streaming=True, key=key)
-        stream = await self._ask(litellm, call, kwargs, wire, unsent=unsent, deadline=deadline)
+        ours = OurCall(call.limits.connect_s, key=key, streaming=True, unsent=unsent)
+        stream = await self._ask(litellm, call, kwargs, ours)
         if not hasattr(stream, "__aiter__"):
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         choices = kwargs.get("n")
         options = kwargs.get("stream_options")
         chunks = LiteLLMChunks(
             stream,
-            connect_s=call.limits.connect_s,
-            wire=wire,
+            call=ours,
             choices=choices if isinstance(choices, int) else 1,
             usage_wanted=isinstance(options, dict) and bool(options.get("include_usage")),
         )
@@ -156,30 +154,21 @@ class LiteLLMAdapter:
         if about not in self._supported:
             if len(self._supported) >= MAX_REMEMBERED:
                 self._supported.clear()
-            with our_call(call.limits.connect_s):
+            with OurCall(call.limits.connect_s):
                 names = litellm.get_supported_openai_params(model=about[1], custom_llm_provider=about[0] or None)
             self._supported[about] = None if names is None else frozenset(names)
         return self._supported[about]
 
-    async def _ask(
-        self,
-        litellm: Any,
-        call: Call,
-        kwargs: dict[str, Any],
-        wire: Wire,
-        *,
-        unsent: frozenset[str],
-        deadline: float,
-    ) -> Any:
+    async def _ask(self, litellm: Any, call: Call, kwargs: dict[str, Any], ours: OurCall) -> Any:
         """Call LiteLLM's function, looked up now: programs replace it in their tests."""
         kwargs["timeout"] = _timeout(call, stream=kwargs.get("stream") is True)
         name = "acompletion" if call.operation == "chat" else "aembedding"
         handled = sys.exception()
         try:
-            with until(deadline), our_call(call.limits.connect_s, unsent=unsent), watching(wire):
+            with ours:
                 return await getattr(litellm, name)(**kwargs)
         except Exception as error:
-            mapped = map_error(error, opened=False, key=wire.key, handled=handled, reused=wire.reused)
+            mapped = map_error(error, opened=False, key=ours.key, handled=handled, reused=ours.reused)
             if mapped is error:
                 raise
             raise mapped from (error if isinstance(mapped, UpstreamError) else None)
@@ -188,7 +177,7 @@ class LiteLLMAdapter:
 def _timeout(call: Call, *, stream: bool) -> Any:
     """Return LiteLLM's timeout: a constant of the step, and longer than the engine's limits.
 
-    Not what is left of the deadline, which the caller keeps: LiteLLM opens a client with a connection pool of its own
+    Not what is left of the request's time: LiteLLM opens a client with a connection pool of its own
     for every timeout it has not seen yet.
     """
     limits = call.limits

@@ -39,8 +39,8 @@ class MockAdapter:
     async def prepare(self) -> None:
         """There is nothing to make ready."""
 
-    async def complete(self, call: Call, *, deadline: float) -> Reply:
-        """Return the plain answer. Cancelling is the only end of a stall: `deadline` is the caller's to keep."""
+    async def complete(self, call: Call) -> Reply:
+        """Return the plain answer. Cancelling is the only end of a stall."""
         outcome, headers = await self._begin(call)
         if outcome.stall is not None:
             await asyncio.sleep(_FOREVER_S)
@@ -49,7 +49,7 @@ class MockAdapter:
         data = _embeddings(call) if call.operation == "embeddings" else self._completion(call, outcome.text)
         return Reply(data=data, headers=headers)
 
-    async def stream(self, call: Call, *, deadline: float) -> ChunkStream:
+    async def stream(self, call: Call) -> ChunkStream:
         """Return the answer word by word."""
         outcome, headers = await self._begin(call)
         return ChunkStream(chunks=self._chunks(call, outcome), headers=headers)

@@ -76,7 +76,7 @@ class RelayAdapter:
     async def prepare(self) -> None:
         """There is nothing to make ready."""
 
-    async def complete(self, call: Call, *, deadline: float) -> Reply:
+    async def complete(self, call: Call) -> Reply:
         """Return the plain answer: any JSON object that came with a good status, in its own bytes too."""
         sent, key = self._send(call, stream=False)
         try:
@@ -93,7 +93,7 @@ class RelayAdapter:
             raise UpstreamError(Kind.BAD_RESPONSE, status=response.status)
         return Reply(data, raw, _passed_back(response.headers))
 
-    async def stream(self, call: Call, *, deadline: float) -> ChunkStream:
+    async def stream(self, call: Call) -> ChunkStream:
         """Return the stream once its response headers are there."""
         sent, key = self._send(call, stream=True)
         try:

@@ -108,11 +108,11 @@ class ScriptedAdapter:
     async def prepare(self) -> None:
         """There is nothing to make ready."""
 
-    async def complete(self, call: Call, *, deadline: float) -> Reply:
+    async def complete(self, call: Call) -> Reply:
         """Return the plain answer that the script has next."""
         outcome = self._begin(call)
         if outcome is None:
-            return await self._mock.complete(call, deadline=deadline)
+            return await self._mock.complete(call)
         await _answer_or_fail(outcome)
         if outcome.stall is not None:
             await _silence()
@@ -120,11 +120,11 @@ class ScriptedAdapter:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         return Reply(data=_body(call, outcome), headers=_headers(outcome))
 
-    async def stream(self, call: Call, *, deadline: float) -> ChunkStream:
+    async def stream(self, call: Call) -> ChunkStream:
         """Return the stream that the script has next, word by word."""
         outcome = self._begin(call)
         if outcome is None:
-            return await self._mock.stream(call, deadline=deadline)
+            return await self._mock.stream(call)
         await _answer_or_fail(outcome)
         return ChunkStream(chunks=_chunks(call, outcome), headers=_headers(outcome))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -17,7 +18,7 @@ from gateway.adapters.litellm import LiteLLMAdapter
 from gateway.errors import UpstreamError
 from gateway.types import Kind, Limits, Operation
 from tests.litellm_calls import QUIET
-from tests.litellm_upstreams import KEY, OPENAI_WIRE, azure_embeddings, body_of, complete, failure, in_s, make_call
+from tests.litellm_upstreams import KEY, OPENAI_WIRE, azure_embeddings, body_of, complete, failure, make_call
 from tests.scripted_anthropic import ScriptedAnthropic
 from tests.scripted_openai import ScriptedOpenAI
 
@@ -213,17 +214,16 @@ def black_hole() -> Iterator[str]:
 async def test_the_connect_limit_holds_for_every_provider(adapter: LiteLLMAdapter, black_hole: str, kind: str) -> None:
     limits = Limits(connect_s=0.2, first_token_s=8, idle_s=8, total_s=8)
     for streaming in (False, True):
-        started_s = in_s(0)
+        started_s = time.monotonic()
         error = await failure(adapter, make_call(black_hole, kind, "m", limits=limits), stream=streaming)
         assert error.kind is Kind.TIMEOUT
-        assert 0.1 < in_s(0) - started_s < 2
+        assert 0.1 < time.monotonic() - started_s < 2
 
 
-async def test_the_deadline_is_a_timeout(adapter: LiteLLMAdapter, openai: ScriptedOpenAI) -> None:
+async def test_cancelling_a_call_closes_its_upstream(adapter: LiteLLMAdapter, openai: ScriptedOpenAI) -> None:
     openai.script("m", delay_s=30)
-    with pytest.raises(UpstreamError) as caught:
-        await adapter.complete(make_call(openai, "openai", "m"), deadline=in_s(0.2))
-    assert caught.value.kind is Kind.TIMEOUT
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(complete(adapter, make_call(openai, "openai", "m")), 0.2)
     await openai.wait_for_disconnect(1.0)
 
 

@@ -51,7 +51,7 @@ HOST: Final = """
             for kind in ("openai", "groq", "no_such_provider"):
                 for ask in (adapter.complete, adapter.stream):
                     try:
-                        await ask(call(upstream, kind), deadline=loop.time() + 5)
+                        await ask(call(upstream, kind))
                     except UpstreamError as error:
                         print(kind, error.kind)
             assert len(upstream.requests) == 4

@@ -28,10 +28,10 @@ class Counting:
         if self.prepared <= self._failures:
             raise RuntimeError("not installed")
 
-    async def complete(self, call: Call, *, deadline: float) -> Reply:
+    async def complete(self, call: Call) -> Reply:
         raise AssertionError
 
-    async def stream(self, call: Call, *, deadline: float) -> ChunkStream:
+    async def stream(self, call: Call) -> ChunkStream:
         raise AssertionError
 
     async def close(self) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import litellm
 import openai
 import pytest
 
-from gateway.adapters._litellm_shape import left_out
+from gateway.adapters._litellm_shape import answer_data, left_out
 from gateway.adapters.litellm import MAX_REMEMBERED, LiteLLMAdapter
 from gateway.types import Kind
 from tests.litellm_calls import ANSWER, MESSAGES, QUIET, TOOL, ask, failure, make_call, patched, sent
@@ -254,6 +254,40 @@ async def test_litellms_objects_become_dicts_without_noise(
             }
         ],
     }
+
+
+_CALL: Final = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+_TOKEN: Final = {"token": "a", "logprob": -1, "bytes": [97], "top_logprobs": [{"token": "a", "logprob": -1}]}
+_USAGE: Final = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+_DETAILS: Final = {"completion_tokens_details": {"reasoning_tokens": 1}, "prompt_tokens_details": {"cached_tokens": 0}}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"message": {"content": "", "reasoning_content": "hm", "thinking_blocks": [{"type": "thinking"}]}},
+        {"message": {"content": None, "tool_calls": [_CALL, {**_CALL, "id": "d"}]}},
+        {"message": {"content": "a", "annotations": [{"type": "url_citation"}], "audio": None, "x_own": [1, "a"]}},
+        {"message": {"content": "a", "provider_specific_fields": {"x": 1}, "": 1, "_x": 2}},
+        {"logprobs": {"content": [_TOKEN]}},
+        {"usage": litellm.Usage(**_USAGE, **_DETAILS), "service_tier": "flex", "x_flag": True, "_y": 1.5},
+        {"usage": litellm.Usage(**_USAGE), "choices": []},
+    ],
+)
+def test_answers_of_plain_values_lose_nothing_on_their_shorter_way(fields: dict[str, Any]) -> None:
+    class Dumped:
+        """Shows the same answer to the longer way: it is no pydantic model."""
+
+        def model_dump(self) -> object:
+            return item.model_dump()
+
+    of_choice = {name: value for name, value in fields.items() if name in {"message", "logprobs"}}
+    choice = {"index": 0, "finish_reason": "stop", "message": {"content": "a"}, **of_choice}
+    others = {name: value for name, value in fields.items() if name not in of_choice}
+    item = litellm.ModelResponse(**{"id": "x", "created": 1, "model": "m", "choices": [choice], **others})
+    item._response_ms = 1.5
+    assert answer_data(item) == answer_data(Dumped())
 
 
 @pytest.mark.parametrize("answer", [None, {"choices": []}, {}, litellm.ModelResponse(choices=[])])

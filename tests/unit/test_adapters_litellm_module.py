@@ -12,7 +12,8 @@ from typing import Any, Final, Union
 import pytest
 from litellm.litellm_core_utils import exception_mapping_utils
 
-from gateway.adapters._litellm_module import mend_annotations, our_call
+from gateway.adapters._litellm_call import OurCall, our_call
+from gateway.adapters._litellm_module import mend_annotations
 from gateway.adapters.litellm import LiteLLMAdapter, LiteLLMUnavailable
 from tests.litellm_calls import QUIET
 
@@ -150,10 +151,11 @@ def test_cancelling_a_caller_does_not_stop_the_load(fake_litellm: Path) -> None:
 
 def test_banners_are_silent_for_our_calls_only(fake_litellm: Path) -> None:
     program = """
-        from gateway.adapters._litellm_module import load, our_call
+        from gateway.adapters._litellm_call import OurCall
+        from gateway.adapters._litellm_module import load
         load(own_process=False)
         from litellm.litellm_core_utils import exception_mapping_utils
-        with our_call(1.0):
+        with OurCall(1.0):
             exception_mapping_utils.speak()
         print("then")
         exception_mapping_utils.speak()
@@ -239,7 +241,18 @@ async def test_litellm_that_cannot_be_imported_is_said_at_every_call(monkeypatch
 async def test_litellms_printers_are_silent_for_our_calls_only(capsys: pytest.CaptureFixture[str]) -> None:
     await LiteLLMAdapter(own_process=False).prepare()
     printer: Any = exception_mapping_utils
-    with our_call(1.0):
+    with OurCall(1.0):
         printer.print("ours")
     printer.print("the host's", "own", sep="-")
     assert capsys.readouterr().out == "the host's-own\n"
+
+
+def test_a_call_is_ours_within_its_block_only_and_can_be_entered_again() -> None:
+    outer, inner = OurCall(1.0), OurCall(2.0)
+    with outer:
+        with inner:
+            assert our_call() is inner
+        assert our_call() is outer
+    assert our_call() is None
+    with outer:
+        assert our_call() is outer

@@ -40,7 +40,7 @@ def asked(*contents: Any, **params: Any) -> dict[str, Any]:
 
 
 async def reply_to(adapter: MockAdapter, call: Call) -> dict[str, Any]:
-    return (await adapter.complete(call, deadline=0.0)).data
+    return (await adapter.complete(call)).data
 
 
 async def text_of_reply(adapter: MockAdapter, call: Call) -> str:
@@ -50,7 +50,7 @@ async def text_of_reply(adapter: MockAdapter, call: Call) -> str:
 
 
 async def drain(adapter: MockAdapter, call: Call, into: list[Chunk]) -> None:
-    opened = await adapter.stream(call, deadline=0.0)
+    opened = await adapter.stream(call)
     async with aclosing(opened.chunks) as chunks:
         async for chunk in chunks:
             into.append(chunk)  # noqa: PERF401 - what came before a break counts
@@ -75,7 +75,7 @@ async def adapter() -> MockAdapter:
 
 
 async def test_a_reply_has_openai_s_shape(adapter: MockAdapter) -> None:
-    reply = await adapter.complete(a_call("demo", params=asked("one two", "three")), deadline=0.0)
+    reply = await adapter.complete(a_call("demo", params=asked("one two", "three")))
     assert (reply.raw, reply.headers) == (None, {})
     created = reply.data.pop("created")
     assert isinstance(created, int)
@@ -164,7 +164,7 @@ async def test_a_status_model_answers_that_status(
     adapter: MockAdapter, model: str, status: int, kind: Kind, method: str
 ) -> None:
     with pytest.raises(UpstreamError) as caught:
-        await getattr(adapter, method)(a_call(model), deadline=0.0)
+        await getattr(adapter, method)(a_call(model))
     failure = caught.value
     assert (failure.kind, failure.status, failure.retry_after_s, failure.headers) == (kind, status, None, {})
     assert failure.body is not None
@@ -181,13 +181,13 @@ async def test_a_slow_model_waits_before_it_answers(adapter: MockAdapter, model:
     loop = asyncio.get_running_loop()
     for start in (adapter.complete, adapter.stream):
         began = loop.time()
-        await start(a_call(model), deadline=0.0)
+        await start(a_call(model))
         assert loop.time() - began >= 0.059
 
 
 async def test_a_wait_can_be_cancelled(adapter: MockAdapter) -> None:
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(adapter.complete(a_call("slow-60s"), deadline=0.0), 0.01)
+        await asyncio.wait_for(adapter.complete(a_call("slow-60s")), 0.01)
 
 
 async def test_the_cut_model_breaks_after_some_content(adapter: MockAdapter) -> None:
@@ -197,7 +197,7 @@ async def test_the_cut_model_breaks_after_some_content(adapter: MockAdapter) -> 
     assert (caught.value.kind, caught.value.status) == (Kind.BAD_RESPONSE, 200)
     assert contents(chunks) == ["Hello ", "from "]
     with pytest.raises(UpstreamError, match="bad_response"):
-        await adapter.complete(a_call("cut"), deadline=0.0)
+        await adapter.complete(a_call("cut"))
 
 
 async def test_the_stall_model_falls_silent_after_its_first_content(adapter: MockAdapter) -> None:
@@ -206,13 +206,13 @@ async def test_the_stall_model_falls_silent_after_its_first_content(adapter: Moc
         await asyncio.wait_for(drain(adapter, a_call("stall"), chunks), 0.01)
     assert contents(chunks) == ["Hello "]
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(adapter.complete(a_call("stall"), deadline=0.0), 0.01)
+        await asyncio.wait_for(adapter.complete(a_call("stall")), 0.01)
 
 
 async def test_a_script_plays_in_order_and_its_last_outcome_stays(adapter: MockAdapter) -> None:
     call = a_call("echo", ScriptedOutcome(status=503, retry_after_s=2.0), ScriptedOutcome(text="a"), ScriptedOutcome())
     with pytest.raises(UpstreamError) as caught:
-        await adapter.complete(call, deadline=0.0)
+        await adapter.complete(call)
     assert (caught.value.kind, caught.value.retry_after_s) == (Kind.OVERLOADED, 2.0)
     assert caught.value.headers == {"retry-after": "2"}
     texts = [await text_of_reply(adapter, call) for _ in range(3)]
@@ -251,8 +251,8 @@ async def test_a_scripted_cut_always_breaks_the_stream(
 
 async def test_a_scripted_retry_after_comes_with_an_answer_too(adapter: MockAdapter) -> None:
     call = a_call("m", ScriptedOutcome(retry_after_s=0.5))
-    assert (await adapter.complete(call, deadline=0.0)).headers == {"retry-after": "0.5"}
-    assert (await adapter.stream(call, deadline=0.0)).headers == {"retry-after": "0.5"}
+    assert (await adapter.complete(call)).headers == {"retry-after": "0.5"}
+    assert (await adapter.stream(call)).headers == {"retry-after": "0.5"}
 
 
 @pytest.mark.parametrize(

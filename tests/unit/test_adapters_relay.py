@@ -17,7 +17,7 @@ from gateway import __version__
 from gateway.adapters import relay
 from gateway.adapters.relay import RelayAdapter
 from gateway.types import Kind
-from tests.relay_calls import MESSAGES, a_call, failure_of, soon
+from tests.relay_calls import MESSAGES, a_call, failure_of
 from tests.scripted_openai import ScriptedOpenAI
 
 BASIC = "Basic bWU6cGFzcw=="
@@ -50,7 +50,7 @@ async def test_the_request_is_the_params_with_the_target_s_model(
         params={"messages": MESSAGES, "temperature": 1, "top_p": 1, "seed": None},
         overrides={"temperature": 0, "top_p": None, "user": None, "extra": MappingProxyType({"x": (1, math.inf)})},
     )
-    await adapter.complete(call, deadline=soon())
+    await adapter.complete(call)
     (request,) = upstream.requests
     assert (request.method, request.path) == ("POST", "/v1/chat/completions")
     assert request.raw == (
@@ -59,7 +59,7 @@ async def test_the_request_is_the_params_with_the_target_s_model(
 
 
 async def test_a_stream_is_asked_for_as_one(adapter: RelayAdapter, upstream: ScriptedOpenAI) -> None:
-    opened = await adapter.stream(a_call(upstream.base_url), deadline=soon())
+    opened = await adapter.stream(a_call(upstream.base_url))
     await opened.chunks.aclose()
     assert upstream.requests[0].body == {"model": "a", "messages": MESSAGES, "stream": True}
     assert upstream.requests[0].headers["accept"] == EVENT_STREAM
@@ -67,13 +67,13 @@ async def test_a_stream_is_asked_for_as_one(adapter: RelayAdapter, upstream: Scr
 
 async def test_embeddings_go_to_their_own_path(adapter: RelayAdapter, upstream: ScriptedOpenAI) -> None:
     call = a_call(upstream.base_url, operation="embeddings", params={"input": ["x", "y"]})
-    reply = await adapter.complete(call, deadline=soon())
+    reply = await adapter.complete(call)
     assert upstream.requests[0].path == "/v1/embeddings"
     assert [item["index"] for item in reply.data["data"]] == [0, 1]
 
 
 async def test_only_known_headers_go_upstream(adapter: RelayAdapter, upstream: ScriptedOpenAI) -> None:
-    await adapter.complete(a_call(upstream.base_url, headers={"x-request-id": "r1"}), deadline=soon())
+    await adapter.complete(a_call(upstream.base_url, headers={"x-request-id": "r1"}))
     headers = dict(upstream.requests[0].headers)
     assert headers.pop("host") == f"127.0.0.1:{upstream.port}"
     assert headers.pop("content-length") == str(len(upstream.requests[0].raw))
@@ -87,7 +87,7 @@ async def test_only_known_headers_go_upstream(adapter: RelayAdapter, upstream: S
 
 
 async def test_the_endpoint_s_key_goes_as_a_bearer_token(adapter: RelayAdapter, upstream: ScriptedOpenAI) -> None:
-    await adapter.complete(a_call(upstream.base_url, key="k1", key_required=True), deadline=soon())
+    await adapter.complete(a_call(upstream.base_url, key="k1", key_required=True))
     assert upstream.requests[0].headers["authorization"] == "Bearer k1"
 
 
@@ -95,7 +95,7 @@ async def test_the_file_s_headers_win_but_never_over_the_framing(
     adapter: RelayAdapter, upstream: ScriptedOpenAI
 ) -> None:
     own = {"Authorization": "Basic abc", "User-Agent": "mine", "X-Team": "t", "Content-Length": "1", "Host": "evil"}
-    await adapter.complete(a_call(upstream.base_url, key="k1", endpoint_headers=own), deadline=soon())
+    await adapter.complete(a_call(upstream.base_url, key="k1", endpoint_headers=own))
     headers = upstream.requests[0].headers
     assert (headers["authorization"], headers["user-agent"], headers["x-team"]) == ("Basic abc", "mine", "t")
     assert headers["host"] == f"127.0.0.1:{upstream.port}"
@@ -116,20 +116,20 @@ async def test_credentials_of_a_netrc_file_are_not_sent(
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login someone password something\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    await adapter.complete(a_call(upstream.base_url), deadline=soon())
+    await adapter.complete(a_call(upstream.base_url))
     assert "authorization" not in upstream.requests[0].headers
 
 
 async def test_cookies_are_not_kept(adapter: RelayAdapter, upstream: ScriptedOpenAI) -> None:
     upstream.script("a", headers={"set-cookie": "a=b; Path=/"})
     for _ in range(2):
-        await adapter.complete(a_call(upstream.base_url), deadline=soon())
+        await adapter.complete(a_call(upstream.base_url))
     assert "cookie" not in upstream.requests[1].headers
 
 
 async def test_a_large_request_is_sent_whole(adapter: RelayAdapter, upstream: ScriptedOpenAI) -> None:
     params = {"messages": [{"role": "user", "content": "x" * 3_000_000}]}
-    await adapter.complete(a_call(upstream.base_url, params=params), deadline=soon())
+    await adapter.complete(a_call(upstream.base_url, params=params))
     assert upstream.requests[0].body == {"model": "a", **params}
     assert "transfer-encoding" not in upstream.requests[0].headers
 
@@ -139,21 +139,21 @@ async def test_what_json_cannot_hold_is_the_caller_s_bug(
     adapter: RelayAdapter, upstream: ScriptedOpenAI, value: object
 ) -> None:
     with pytest.raises(TypeError):
-        await adapter.complete(a_call(upstream.base_url, params={"messages": [value]}), deadline=soon())
+        await adapter.complete(a_call(upstream.base_url, params={"messages": [value]}))
     assert upstream.calls == []
 
 
 async def test_an_endpoint_without_a_base_url_is_our_bug(adapter: RelayAdapter) -> None:
     with pytest.raises(TypeError, match="base URL"):
-        await adapter.complete(a_call(None), deadline=soon())
+        await adapter.complete(a_call(None))
 
 
 async def test_credentials_in_the_base_url_go_as_basic_unless_there_is_a_key(
     adapter: RelayAdapter, upstream: ScriptedOpenAI
 ) -> None:
     base_url = upstream.base_url.replace("127.", "me:pass@127.")
-    await adapter.complete(a_call(base_url), deadline=soon())
-    await adapter.complete(a_call(base_url, key="k1"), deadline=soon())
+    await adapter.complete(a_call(base_url))
+    await adapter.complete(a_call(base_url, key="k1"))
     assert [request.headers["authorization"] for request in upstream.requests] == [BASIC, "Bearer k1"]
     assert "me" not in upstream.requests[0].headers["host"]
 
@@ -213,7 +213,7 @@ async def test_a_plain_answer_comes_parsed_and_as_it_came(
 ) -> None:
     body = b'{"choices": [ {"message": {"content": "\xc3\xa9"}, "finish_reason": "stop"} ]}\n'
     upstream.script("a", body=body, **how)
-    reply = await adapter.complete(a_call(upstream.base_url), deadline=soon())
+    reply = await adapter.complete(a_call(upstream.base_url))
     assert (reply.raw, reply.data) == (body, json.loads(body))
 
 
@@ -227,9 +227,9 @@ async def test_only_known_headers_come_back(adapter: RelayAdapter, upstream: Scr
     }
     upstream.script("a", headers=sent)
     passed = {"x-ratelimit-remaining": "7", "openai-version": "1", "retry-after": "3"}
-    reply = await adapter.complete(a_call(upstream.base_url), deadline=soon())
+    reply = await adapter.complete(a_call(upstream.base_url))
     assert reply.headers == passed
-    opened = await adapter.stream(a_call(upstream.base_url), deadline=soon())
+    opened = await adapter.stream(a_call(upstream.base_url))
     await opened.chunks.aclose()
     assert opened.headers == passed
 
@@ -237,7 +237,7 @@ async def test_only_known_headers_come_back(adapter: RelayAdapter, upstream: Scr
 async def test_a_good_status_with_an_error_inside_is_handed_on(adapter: RelayAdapter, upstream: ScriptedOpenAI) -> None:
     """The engine judges answers; the adapter only decodes them."""
     upstream.script("a", body={"error": {"message": "no", "code": 429}})
-    reply = await adapter.complete(a_call(upstream.base_url), deadline=soon())
+    reply = await adapter.complete(a_call(upstream.base_url))
     assert reply.data["error"]["code"] == 429
 
 
@@ -354,7 +354,7 @@ async def test_an_error_in_a_list_of_one_is_unwrapped(adapter: RelayAdapter, ups
 async def test_the_connection_of_a_refusal_is_used_again(adapter: RelayAdapter, upstream: ScriptedOpenAI) -> None:
     upstream.script("a", status=500).script("a")
     await failure_of(adapter, a_call(upstream.base_url))
-    await adapter.complete(a_call(upstream.base_url), deadline=soon())
+    await adapter.complete(a_call(upstream.base_url))
     assert upstream.connections == 1
 
 
@@ -377,7 +377,7 @@ async def test_a_pooled_connection_that_dies_unanswered_is_told_apart(
     adapter: RelayAdapter, upstream: ScriptedOpenAI, outcome: dict[str, Any]
 ) -> None:
     upstream.script("a").script("a", **outcome)
-    await adapter.complete(a_call(upstream.base_url), deadline=soon())
+    await adapter.complete(a_call(upstream.base_url))
     failure = await failure_of(adapter, a_call(upstream.base_url))
     assert (failure.kind, failure.reused_connection, upstream.connections) == (Kind.CONNECTION, True, 1)
 
@@ -419,9 +419,7 @@ async def test_cancelling_closes_the_upstream(
     upstream.script("a", **outcome)
     call = a_call(upstream.base_url)
     async with asyncio.TaskGroup() as group:
-        running = group.create_task(
-            adapter.stream(call, deadline=soon()) if stream else adapter.complete(call, deadline=soon())
-        )
+        running = group.create_task(adapter.stream(call) if stream else adapter.complete(call))
         await upstream.wait_for_calls(1)
         running.cancel()
     assert running.cancelled()
@@ -434,7 +432,7 @@ def test_one_adapter_serves_one_event_loop_after_the_other() -> None:
     async def run(*, last: bool) -> None:
         async with ScriptedOpenAI() as upstream:
             upstream.script("a", close=True)
-            await adapter.complete(a_call(upstream.base_url), deadline=soon())
+            await adapter.complete(a_call(upstream.base_url))
         if last:
             await adapter.close()
 

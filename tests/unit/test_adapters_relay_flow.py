@@ -14,7 +14,7 @@ from gateway.errors import UpstreamError
 from gateway.sse import MAX_EVENT_BYTES
 from gateway.types import Chunk, ChunkStream, Kind
 from tests.raw_http import OK, Peer, Server, serving
-from tests.relay_calls import a_call, soon
+from tests.relay_calls import a_call
 
 HEAD = OK + b"content-type: text/event-stream\r\n"
 
@@ -75,7 +75,7 @@ async def flowing(
         await over.wait()
 
     async with serving(handle) as server:
-        stream = await adapter.stream(a_call(_url(server)), deadline=soon())
+        stream = await adapter.stream(a_call(_url(server)))
         try:
             await anext(stream.chunks)
             await test(Flowing(await arrived, stream, enough_at=enough_at))
@@ -211,7 +211,7 @@ async def test_an_encoded_body_is_asked_for_piece_by_piece(adapter: RelayAdapter
         await peer.send(HEAD + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
 
     async with serving(handle) as server:
-        stream = await adapter.stream(a_call(_url(server)), deadline=soon())
+        stream = await adapter.stream(a_call(_url(server)))
         await check(Flowing(server.peers[0], stream))
         assert [chunk.raw async for chunk in stream.chunks] == [event("first"), event("a", "stop")]
 
@@ -226,7 +226,7 @@ async def test_what_came_with_the_end_of_a_stream_is_taken_at_once(adapter: Rela
             await peer.send(HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
 
     async with serving(handle) as server:
-        stream = await adapter.stream(a_call(_url(server)), deadline=soon())
+        stream = await adapter.stream(a_call(_url(server)))
         assert (await anext(stream.chunks)).raw == event("first")
         assert not stream.ended()
         taken = stream.take()
@@ -234,7 +234,7 @@ async def test_what_came_with_the_end_of_a_stream_is_taken_at_once(adapter: Rela
         assert len(taken) < 3
         assert stream.ended()
         await stream.chunks.aclose()
-        await (await adapter.stream(a_call(_url(server)), deadline=soon())).chunks.aclose()
+        await (await adapter.stream(a_call(_url(server)))).chunks.aclose()
         assert len(server.peers) == 1, "the connection was given back"
 
 

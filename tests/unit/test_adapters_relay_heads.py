@@ -13,7 +13,7 @@ from gateway.adapters import relay
 from gateway.adapters.relay import RelayAdapter
 from gateway.errors import UpstreamError
 from gateway.types import Call, KeySource, Kind
-from tests.relay_calls import a_call, soon
+from tests.relay_calls import a_call
 from tests.scripted_openai import ScriptedOpenAI
 
 
@@ -41,7 +41,7 @@ async def test_a_changed_key_file_counts_from_the_next_call_on(
     call = with_key(a_call(upstream.base_url), KeySource(name="k", file=file))
     for key in ("k1", "k1", "k22", ""):
         file.write_text(key)
-        await adapter.complete(call, deadline=soon())
+        await adapter.complete(call)
     assert [request.headers.get("authorization") for request in upstream.requests] == [
         "Bearer k1", "Bearer k1", "Bearer k22", None
     ]  # fmt: skip
@@ -51,7 +51,7 @@ async def test_a_changed_key_file_counts_from_the_next_call_on(
 async def test_a_call_s_headers_are_its_own_and_win(adapter: RelayAdapter, upstream: ScriptedOpenAI) -> None:
     call = a_call(upstream.base_url, endpoint_headers={"x-request-id": "file", "X-Team": "t"})
     for headers in ({"x-request-id": "r1"}, {}, {"traceparent": "t1"}):
-        await adapter.complete(replace(call, headers=headers), deadline=soon())
+        await adapter.complete(replace(call, headers=headers))
     seen = [request.headers for request in upstream.requests]
     assert [headers["x-request-id"] for headers in seen] == ["r1", "file", "file"]
     assert [headers.get("traceparent") for headers in seen] == [None, None, "t1"]
@@ -63,7 +63,7 @@ async def test_what_is_prepared_is_bounded(
 ) -> None:
     monkeypatch.setattr(relay, "_MAX_HEADS", 3)
     for _ in range(5):
-        await adapter.complete(a_call(upstream.base_url), deadline=soon())
+        await adapter.complete(a_call(upstream.base_url))
     assert len(adapter._heads) <= 3
     assert upstream.connections == 1
 
@@ -72,7 +72,7 @@ async def test_what_is_prepared_is_bounded(
 async def test_the_file_s_headers_cannot_speak_of_the_connection(
     adapter: RelayAdapter, upstream: ScriptedOpenAI, name: str
 ) -> None:
-    await adapter.complete(a_call(upstream.base_url, endpoint_headers={name: "x"}), deadline=soon())
+    await adapter.complete(a_call(upstream.base_url, endpoint_headers={name: "x"}))
     assert name.lower() not in upstream.requests[0].headers
 
 
@@ -81,7 +81,7 @@ async def test_a_header_that_would_split_the_request_is_never_sent(
 ) -> None:
     call = a_call(upstream.base_url, endpoint_headers={"x": "a\r\nhost: evil"})
     with pytest.raises(ValueError, match="control characters"):
-        await adapter.complete(call, deadline=soon())
+        await adapter.complete(call)
     assert upstream.connections == 0
 
 
@@ -107,7 +107,7 @@ async def test_a_refusal_in_an_unknown_content_coding_keeps_its_status(
 ) -> None:
     upstream.script("a", status=status, body=b"??", headers={"content-encoding": "br"}, retry_after=7)
     with pytest.raises(UpstreamError) as caught:
-        await adapter.complete(a_call(upstream.base_url), deadline=soon())
+        await adapter.complete(a_call(upstream.base_url))
     assert caught.value.kind is {429: Kind.RATE_LIMIT, 503: Kind.OVERLOADED}[status]
     assert (caught.value.retry_after_s, caught.value.body) == (7, None)
 
@@ -116,7 +116,7 @@ async def test_a_stream_that_the_reader_leaves_alone_is_held_back(
     adapter: RelayAdapter, upstream: ScriptedOpenAI
 ) -> None:
     upstream.script("a", chunks=["x" * 100_000] * 200)
-    opened = await adapter.stream(a_call(upstream.base_url), deadline=soon())
+    opened = await adapter.stream(a_call(upstream.base_url))
     (client,) = adapter._clients.values()
     (connection,) = client._all
     while not connection._paused:  # noqa: ASYNC110 - nobody tells when it has had enough

@@ -13,7 +13,7 @@ import pytest
 from gateway.adapters.relay import RelayAdapter
 from gateway.errors import UpstreamError
 from gateway.types import Call, Chunk, Kind
-from tests.relay_calls import a_call, failure_of, soon
+from tests.relay_calls import a_call, failure_of
 from tests.scripted_openai import ScriptedOpenAI
 
 TOOL_CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -35,14 +35,14 @@ async def adapter() -> AsyncIterator[RelayAdapter]:
 
 
 async def chunks_of(adapter: RelayAdapter, call: Call) -> list[Chunk]:
-    opened = await adapter.stream(call, deadline=soon())
+    opened = await adapter.stream(call)
     async with aclosing(opened.chunks) as chunks:
         return [chunk async for chunk in chunks]
 
 
 async def broken_stream(adapter: RelayAdapter, call: Call) -> tuple[list[Chunk], UpstreamError]:
     """Return what came before the break, and the break."""
-    opened = await adapter.stream(call, deadline=soon())
+    opened = await adapter.stream(call)
     seen: list[Chunk] = []
 
     async def take_all() -> None:
@@ -117,7 +117,7 @@ async def test_tool_calls_come_as_they_were_sent(adapter: RelayAdapter, upstream
 async def test_each_chunk_is_there_before_the_next_is_sent(adapter: RelayAdapter, upstream: ScriptedOpenAI) -> None:
     gate = asyncio.Event()
     upstream.script("a", chunks=["one", "two"], stall_after=1, gate=gate)
-    opened = await adapter.stream(a_call(upstream.base_url), deadline=soon())
+    opened = await adapter.stream(a_call(upstream.base_url))
     async with aclosing(opened.chunks) as chunks:
         first = [await anext(chunks), await anext(chunks)]
         assert text_of(first) == "one"
@@ -272,7 +272,7 @@ async def test_a_stream_left_early_closes_its_connection(
     adapter: RelayAdapter, upstream: ScriptedOpenAI, taken: int
 ) -> None:
     upstream.script("a", stall_after=1)
-    opened = await adapter.stream(a_call(upstream.base_url), deadline=soon())
+    opened = await adapter.stream(a_call(upstream.base_url))
     for _ in range(taken):
         await anext(opened.chunks)
     await opened.chunks.aclose()
@@ -286,7 +286,7 @@ async def test_cancelling_a_wait_for_the_next_chunk_closes_the_upstream(
     adapter: RelayAdapter, upstream: ScriptedOpenAI
 ) -> None:
     upstream.script("a", stall_after=1)
-    opened = await adapter.stream(a_call(upstream.base_url), deadline=soon())
+    opened = await adapter.stream(a_call(upstream.base_url))
     await anext(opened.chunks)
     await anext(opened.chunks)
     with pytest.raises(TimeoutError):
@@ -297,7 +297,7 @@ async def test_cancelling_a_wait_for_the_next_chunk_closes_the_upstream(
 async def test_cancelling_the_wait_after_done_closes_the_upstream(upstream: ScriptedOpenAI) -> None:
     adapter = RelayAdapter(end_grace_s=60.0)
     upstream.script("a", body=b"data: [DONE]\n\n: and on\n\n", content_type=EVENT_STREAM, stall_after=14)
-    opened = await adapter.stream(a_call(upstream.base_url), deadline=soon())
+    opened = await adapter.stream(a_call(upstream.base_url))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(anext(opened.chunks), 0.05)
     await upstream.wait_for_disconnect()

@@ -350,7 +350,7 @@ async def test_a_stream_closed_before_it_was_read_closes_the_upstream(bench: Ben
 class Clinging(MockAdapter):
     """Its streams stall before their first content, and closing them hangs."""
 
-    async def stream(self, call: Call, *, deadline: float) -> ChunkStream:
+    async def stream(self, call: Call) -> ChunkStream:
         return ChunkStream(chunks=_Clinging())
 
 

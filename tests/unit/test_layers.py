@@ -84,12 +84,13 @@ ADAPTERS: Final = {
     "adapters.relay": "adapters._relay_events adapters.http1",
     "adapters._litellm_shape": "",
     "adapters._litellm_errors": "adapters._litellm_shape",
-    "adapters._litellm_wire": "adapters._litellm_errors adapters.http1_decoding adapters.http1_errors",
-    "adapters._litellm_module": "adapters._litellm_wire",
-    "adapters._litellm_stream": "adapters._litellm_errors adapters._litellm_module adapters._litellm_shape"
-    " adapters._litellm_wire",
-    "adapters.litellm": "adapters._litellm_errors adapters._litellm_module adapters._litellm_shape"
-    " adapters._litellm_stream adapters._litellm_wire",
+    "adapters._litellm_call": "",
+    "adapters._litellm_wire": "adapters._litellm_call adapters._litellm_errors adapters.http1_decoding"
+    " adapters.http1_errors",
+    "adapters._litellm_module": "adapters._litellm_call adapters._litellm_wire",
+    "adapters._litellm_stream": "adapters._litellm_call adapters._litellm_errors adapters._litellm_shape",
+    "adapters.litellm": "adapters._litellm_call adapters._litellm_errors adapters._litellm_module"
+    " adapters._litellm_shape adapters._litellm_stream",
 }
 """Each adapter may have private modules of its own; no adapter knows another."""
 
