@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from types import TracebackType
 from typing import Final
@@ -22,16 +23,25 @@ SLACK: Final = 64
 class Limit:
     """One block of code and when it must be done."""
 
-    __slots__ = ("_alarm", "_cancelling", "_deadline_s", "_task", "expired")
+    __slots__ = ("_alarm", "_cancelling", "_deadline_s", "_raises", "_task", "expired", "rings_at_s")
 
     _cancelling: int
 
-    def __init__(self, alarm: _Alarm, deadline_s: float) -> None:
+    def __init__(self, alarm: _Alarm, deadline_s: float, raises: Callable[[], Exception]) -> None:
         self._alarm = alarm
         self._deadline_s = deadline_s
+        self._raises = raises
         self._task: asyncio.Task[object] | None = None
+        self.rings_at_s = math.inf
+        """When the first of its entries in the alarm's heap comes up."""
         self.expired = False
         """The point in time has passed and the block was stopped."""
+
+    def again(self, deadline_s: float) -> Limit:
+        """Return itself, for one more block after the last: that takes less than another limit."""
+        self._deadline_s = deadline_s
+        self.expired = False
+        return self
 
     def __enter__(self) -> Limit:
         alarm = self._alarm
@@ -39,7 +49,8 @@ class Limit:
         assert task is not None, "only what runs in a task can be stopped"
         self._cancelling = task.cancelling()
         alarm.running += 1
-        alarm.push(self._deadline_s, self)
+        if self._deadline_s < self.rings_at_s:
+            alarm.push(self._deadline_s, self)
         return self
 
     def __exit__(
@@ -52,8 +63,8 @@ class Limit:
             alarm.tidy()
         if self.expired and task is not None:
             outer = task.uncancel() > self._cancelling
-            if not outer and kind is asyncio.CancelledError:
-                raise TimeoutError from error
+            if not outer and (kind is asyncio.CancelledError or kind is TimeoutError):
+                raise self._raises() from error
 
     @property
     def is_over(self) -> bool:
@@ -66,6 +77,7 @@ class Limit:
 
     def ring(self, now_s: float) -> float | None:
         """Cancel the block when its time has come; return when to ring again where it was given more."""
+        self.rings_at_s = math.inf
         if self.is_over:
             return None
         if self._deadline_s > now_s:
@@ -91,15 +103,22 @@ class _Alarm:
 
     def push(self, deadline_s: float, limit: Limit) -> None:
         """Ring for `limit` when the time has come."""
-        self._count += 1
-        heappush(self.heap, (deadline_s, self._count, limit))
+        self._add(deadline_s, limit)
         if deadline_s < self._rings_at_s:
             self._set(deadline_s)
 
     def tidy(self) -> None:
         """Drop the entries of limits that are over."""
+        for _, _, limit in self.heap:
+            if limit.is_over:
+                limit.rings_at_s = math.inf
         self.heap = [entry for entry in self.heap if not entry[2].is_over]
         heapify(self.heap)
+
+    def _add(self, at_s: float, limit: Limit) -> None:
+        self._count += 1
+        limit.rings_at_s = at_s
+        heappush(self.heap, (at_s, self._count, limit))
 
     def _set(self, at_s: float) -> None:
         if self._handle is not None:
@@ -117,8 +136,7 @@ class _Alarm:
             limit = heappop(heap)[2]
             again_s = limit.ring(now_s)
             if again_s is not None:
-                self._count += 1
-                heappush(heap, (again_s, self._count, limit))
+                self._add(again_s, limit)
         if heap:
             self._set(heap[0][0])
 
@@ -126,8 +144,12 @@ class _Alarm:
 _alarms: Final[dict[asyncio.AbstractEventLoop, _Alarm]] = {}
 
 
-def until(deadline_s: float, loop: asyncio.AbstractEventLoop | None = None) -> Limit:
-    """Return a context manager that stops its block at a point on the event loop's clock, with TimeoutError.
+def until(
+    deadline_s: float,
+    loop: asyncio.AbstractEventLoop | None = None,
+    raises: Callable[[], Exception] = TimeoutError,
+) -> Limit:
+    """Return a context manager that stops its block at a point on the event loop's clock, with what `raises` makes.
 
     `loop` is the running one, from those who have it at hand: asking for it is a system call before Python 3.12.
     """
@@ -138,4 +160,4 @@ def until(deadline_s: float, loop: asyncio.AbstractEventLoop | None = None) -> L
         for closed in [known for known in _alarms if known.is_closed()]:
             del _alarms[closed]
         alarm = _alarms[loop] = _Alarm(loop)
-    return Limit(alarm, deadline_s)
+    return Limit(alarm, deadline_s, raises)

@@ -6,11 +6,10 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Awaitable, Coroutine
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final
 
-from gateway.alarm import Limit, until
+from gateway.alarm import until
 from gateway.answers import StreamJudge, counts_of
 from gateway.errors import GatewayError, StreamBroken, UpstreamError
 from gateway.state import Ticket
@@ -21,8 +20,6 @@ log = logging.getLogger(__name__)
 
 CLOSE_S: Final = 1.0
 """How long an upstream's stream may take to close."""
-
-_T = TypeVar("_T")
 
 
 class HoldExceeded(GatewayError):
@@ -57,6 +54,7 @@ class CommittedStream:
         self._idle_s = idle_s
         self._idle_left_s = idle_s
         self._end_s = math.inf if end_s is None else end_s
+        self._limit = until(self._end_s, loop, timed_out)
         self._judge = StreamJudge()
         self._held: deque[Chunk] = deque()
         self._held_bytes = 0
@@ -81,7 +79,12 @@ class CommittedStream:
 
     async def hold_all(self, policy: StreamPolicy, *, commit_s: float) -> None:
         """Take in the events after the first content, to the end of the stream. Raises as above."""
-        while (chunk := await self._pull_within(min(self._idle_limit_s(), commit_s))) is not None:
+        chunk: Chunk | None
+        while True:
+            with self._limit.again(min(self._idle_limit_s(), commit_s)):
+                chunk = await self._pull()
+            if chunk is None:
+                return
             self._hold(chunk, policy)
 
     def __aiter__(self) -> Chunks:
@@ -90,10 +93,13 @@ class CommittedStream:
     async def __anext__(self) -> Chunk:
         if self._held:
             return self._held.popleft()
-        try:
-            chunk = None if self._ended else await self._pull_within(self._idle_limit_s())
-        except UpstreamError as error:
-            raise self._broken(error) from error
+        chunk = None
+        if not self._ended:
+            try:
+                with self._limit.again(self._idle_limit_s()):
+                    chunk = await self._pull()
+            except UpstreamError as error:
+                raise self._broken(error) from error
         if chunk is None:
             await self.aclose()
             raise StopAsyncIteration
@@ -120,7 +126,7 @@ class CommittedStream:
             return
         loop = self._loop
         active_s = loop.time()
-        limit = until(self._idle_limit_s(), loop)
+        limit = self._limit.again(self._idle_limit_s())
 
         def judge(chunks: list[Chunk]) -> bool:
             nonlocal active_s
@@ -131,7 +137,8 @@ class CommittedStream:
             return (not sound or push(sound)) and self._error is None
 
         try:
-            await _within(limit, self._flow_from_source(judge))
+            with limit:
+                await self._flow_from_source(judge)
         except UpstreamError as error:
             raise self._broken(error) from error
         self._idle_left_s -= loop.time() - active_s
@@ -168,9 +175,6 @@ class CommittedStream:
         self._held_bytes += len(chunk.raw) if chunk.raw is not None else len(str(chunk.data))
         if self._held_bytes > policy.max_bytes:
             raise HoldExceeded(f"the stream was held back and grew beyond stream.max_bytes ({policy.max_bytes})")
-
-    def _pull_within(self, limit_s: float) -> Coroutine[None, None, Chunk | None]:
-        return _within(until(limit_s, self._loop), self._pull())
 
     async def _pull(self) -> Chunk | None:
         """Return the next event, judged; None at the end of a whole stream."""
@@ -210,12 +214,6 @@ async def close(chunks: Chunks, target: Target) -> None:
         log.warning("a stream's upstream would not close", extra={"target": target.name})
 
 
-async def _within(limit: Limit, awaitable: Awaitable[_T]) -> _T:
-    """Await while `limit` lasts; passing it is an UpstreamError of kind `timeout`."""
-    try:
-        with limit:
-            return await awaitable
-    except TimeoutError as error:
-        if not limit.expired:
-            raise
-        raise UpstreamError(Kind.TIMEOUT) from error
+def timed_out() -> UpstreamError:
+    """Return the failure of an attempt whose time is up."""
+    return UpstreamError(Kind.TIMEOUT)

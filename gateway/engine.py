@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol, TypeVar
 
 from gateway.alarm import until
 from gateway.answers import judge_reply, tokens_of
-from gateway.commit import CommittedStream, HoldExceeded, close
+from gateway.commit import CommittedStream, HoldExceeded, close, timed_out
 from gateway.decisions import FIRST, GiveUp, Outcome, Plan, Try, Wait, fits, next_step, targets_left
 from gateway.errors import GatewayError, UpstreamError, UpstreamFailed, UpstreamRefused
 from gateway.state import NOBODY, State, Ticket
@@ -199,15 +199,8 @@ async def _complete(
     deadline_s: float,
 ) -> Reply:
     call = _call(request, step)
-    limit_s = min(now_s + call.limits.total_s, deadline_s)
-    limit = until(limit_s, loop)
-    try:
-        with limit:
-            reply = await adapter.complete(call)
-    except TimeoutError as error:
-        if not limit.expired:
-            raise
-        raise UpstreamError(Kind.TIMEOUT) from error
+    with until(min(now_s + call.limits.total_s, deadline_s), loop, timed_out):
+        reply = await adapter.complete(call)
     judge_reply(request.operation, reply.data)
     request.report.tokens = tokens_of(reply.data)
     ticket.answered()
@@ -230,19 +223,13 @@ async def _stream(
     first_s = min(commit_s, now_s + limits.first_token_s)
     policy = request.route.stream
     stream: CommittedStream | None = None
-    limit = until(first_s, loop)
     try:
-        try:
-            with limit:
-                opened = await adapter.stream(_call(request, step))
-                if usage_wanted(request.params, step.params):
-                    opened = with_usage_last(opened)
-                stream = CommittedStream(opened, step.target, request.report, ticket, loop, limits.idle_s, end_s)
-                is_held = await stream.hold_until_content(policy)
-        except TimeoutError as error:
-            if not limit.expired:
-                raise
-            raise UpstreamError(Kind.TIMEOUT) from error
+        with until(first_s, loop, timed_out):
+            opened = await adapter.stream(_call(request, step))
+            if usage_wanted(request.params, step.params):
+                opened = with_usage_last(opened)
+            stream = CommittedStream(opened, step.target, request.report, ticket, loop, limits.idle_s, end_s)
+            is_held = await stream.hold_until_content(policy)
         if is_held:
             await stream.hold_all(policy, commit_s=commit_s)
     except BaseException:

@@ -232,9 +232,9 @@ def _fields(model: Any, *, keep: frozenset[str]) -> JsonObject | None:
     given = model.__pydantic_fields_set__
     for fields in (model.__dict__, extra) if extra else (model.__dict__,):
         for name, value in fields.items():
-            kind = type(value)
-            if name not in given or (value is None and name not in keep):
+            if (value is None and name not in keep) or name not in given:
                 continue
+            kind = type(value)
             if kind in _PLAIN or value is None:
                 plain[name] = value
             elif kind is list:

@@ -39,14 +39,23 @@ class LiteLLMChunks:
     async def __anext__(self) -> Chunk:
         if self._closed:
             raise StopAsyncIteration
-        going_on = False
         try:
-            data = await self._next()
-            going_on = True
-        finally:
-            if not going_on:
-                await self.aclose()
-        return Chunk(data=data)
+            if not self._looked:
+                self._looked = True
+                await self._refuse_plain_error()
+            while not self._pending or self._doubtful:
+                item = await self._pull()
+                self._doubtful = False
+                if item is not None:
+                    self._take_in(chunk_data(item, model=getattr(self._stream, "_provider_response_model", None)))
+                    continue
+                self._pending.extend(self._unfinished())
+                if not self._pending:
+                    raise StopAsyncIteration  # noqa: TRY301 - the end closes as a failure does
+            return Chunk(self._pending.popleft())
+        except BaseException:
+            await self.aclose()
+            raise
 
     async def aclose(self) -> None:
         """Close the upstream's connection. The first call counts."""
@@ -64,28 +73,6 @@ class LiteLLMChunks:
     def _open(self) -> AsyncIterator[Any]:
         source = aiter(self._stream)
         return source if type(self._stream).__module__.startswith("litellm.") else finished_dicts(source)
-
-    async def _next(self) -> JsonObject:
-        if not self._looked:
-            self._looked = True
-            await self._refuse_plain_error()
-        while not self._pending or self._doubtful:
-            item = await self._pull()
-            self._doubtful = False
-            if item is None:
-                self._pending.extend(self._unfinished())
-                if not self._pending:
-                    raise StopAsyncIteration
-                break
-            data = chunk_data(item, model=getattr(self._stream, "_provider_response_model", None))
-            if data.get("usage") and data.get("choices") == []:
-                self._pending.extend(self._unfinished())
-                if self._usage_wanted:
-                    self._pending.append(data)
-                continue
-            self._watch(data)
-            self._pending.append(data)
-        return self._pending.popleft()
 
     async def _refuse_plain_error(self) -> None:
         """Raise the error that came as one JSON body. LiteLLM finds no event in it and takes the stream for empty.
@@ -107,7 +94,9 @@ class LiteLLMChunks:
         handled = sys.exception()
         try:
             with self._call:
-                item = await anext(self._source, None)
+                item = await anext(self._source)
+        except StopAsyncIteration:
+            item = None
         except Exception as error:
             mapped = map_error(error, opened=True, key=self._call.key, handled=handled)
             if mapped is error:
@@ -117,15 +106,24 @@ class LiteLLMChunks:
             raise self._call.broken or UpstreamError(Kind.BAD_RESPONSE, status=200)
         return item
 
-    def _watch(self, data: JsonObject) -> None:
+    def _take_in(self, data: JsonObject) -> None:
         """Note finish reasons. One that LiteLLM made up, because the upstream's stream ended without, is a cut."""
+        choices = data.get("choices")
+        if choices == [] and data.get("usage"):
+            self._pending.extend(self._unfinished())
+            if self._usage_wanted:
+                self._pending.append(data)
+            return
+        self._pending.append(data)
         self._last = data
         finished = [_index(choice.get("index")) for choice in _choices(data) if choice.get("finish_reason")]
+        if not finished:
+            return
         self._finished.update(finished)
         received = getattr(self._stream, "received_finish_reason", "unknown")
-        if finished and received is None and getattr(self._stream, "intermittent_finish_reason", None) is None:
+        if received is None and getattr(self._stream, "intermittent_finish_reason", None) is None:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
-        self._doubtful = bool(finished) and bool(self._call.begun) and not self._call.finished
+        self._doubtful = bool(self._call.begun) and not self._call.finished
         if self._tap is not None and self._tap.reasons and not self._tap.reasons.keys() >= set(finished):
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
 
