@@ -155,7 +155,7 @@ def answer_data(answer: Any) -> JsonObject:
         if isinstance(data.get("choices"), list):
             data["choices"] = [_with_finish_reason(choice) for choice in data["choices"]]
         return data
-    data = _fields(answer, keep=_NULL_IN_ANSWER) or _without_nulls(_dumped(answer), keep=_NULL_IN_ANSWER)
+    data = _fields(answer, _NULL_IN_ANSWER) or _without_nulls(_dumped(answer), keep=_NULL_IN_ANSWER)
     model = _upstream_model(answer)
     if model:
         data["model"] = model
@@ -169,7 +169,7 @@ def chunk_data(item: Any, *, model: str | None) -> JsonObject:
     """Return one event of a stream as a dict in OpenAI's shape. `model` is what the upstream named last, if it did."""
     if isinstance(item, dict):
         return dict(item)
-    data = _fields(item, keep=_NULL_IN_CHUNK) or _without_nulls(_dumped(item), keep=_NULL_IN_CHUNK)
+    data = _fields(item, _NULL_IN_CHUNK) or _without_nulls(_dumped(item), keep=_NULL_IN_CHUNK)
     reported = _upstream_model(item) or model
     if isinstance(reported, str) and reported:
         data["model"] = reported
@@ -220,7 +220,7 @@ async def finished_dicts(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
         yield {**held, "choices": [_with_finish_reason(choice) for choice in held.get("choices", ())]}
 
 
-def _fields(model: Any, *, keep: frozenset[str]) -> JsonObject | None:
+def _fields(model: Any, keep: frozenset[str]) -> JsonObject | None:
     """Return a pydantic model whose values are plain, lists of such models or such models, as nearly all are.
 
     It is what `model_dump` would give, without nulls but `keep`, in half the time. None where something else is in it.
@@ -230,22 +230,24 @@ def _fields(model: Any, *, keep: frozenset[str]) -> JsonObject | None:
         return None
     plain: JsonObject = {}
     given = model.__pydantic_fields_set__
-    for fields in (model.__dict__, extra) if extra else (model.__dict__,):
-        for name, value in fields.items():
-            if (value is None and name not in keep) or name not in given:
-                continue
+    fields = {**model.__dict__, **extra} if extra else model.__dict__
+    for name, value in fields.items():
+        if value is None:
+            if name in keep:
+                plain[name] = None
+        elif name in given:  # neither a default nor what LiteLLM notes on the object itself
             kind = type(value)
-            if kind in _PLAIN or value is None:
+            if kind in _PLAIN:
                 plain[name] = value
             elif kind is list:
                 items = plain[name] = []
                 for item in value:
-                    inner = _fields(item, keep=keep)
+                    inner = _fields(item, keep)
                     if inner is None:
                         return None
                     items.append(inner)
             elif kind is not dict:
-                inner = plain[name] = _fields(value, keep=keep)
+                inner = plain[name] = _fields(value, keep)
                 if inner is None:
                     return None
             elif value or name != "provider_specific_fields":

@@ -116,15 +116,18 @@ class LiteLLMChunks:
             return
         self._pending.append(data)
         self._last = data
-        finished = [_index(choice.get("index")) for choice in _choices(data) if choice.get("finish_reason")]
+        finished: set[int] = set()
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict) and choice.get("finish_reason"):
+                finished.add(_index(choice.get("index")))
         if not finished:
             return
-        self._finished.update(finished)
+        self._finished |= finished
         received = getattr(self._stream, "received_finish_reason", "unknown")
         if received is None and getattr(self._stream, "intermittent_finish_reason", None) is None:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         self._doubtful = bool(self._call.begun) and not self._call.finished
-        if self._tap is not None and self._tap.reasons and not self._tap.reasons.keys() >= set(finished):
+        if self._tap is not None and self._tap.reasons and not self._tap.reasons.keys() >= finished:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
 
     def _unfinished(self) -> Iterator[JsonObject]:
@@ -192,8 +195,3 @@ def _plain_response(raw: Any) -> Any:
 
 def _index(value: Json) -> int:
     return value if isinstance(value, int) else 0
-
-
-def _choices(data: JsonObject) -> list[JsonObject]:
-    choices = data.get("choices")
-    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
