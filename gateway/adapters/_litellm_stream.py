@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from gateway.adapters._litellm_call import OurCall
@@ -170,26 +171,32 @@ def _tapped(stream: Any) -> _FinishTap | None:
     return tap
 
 
-def _beneath(raw: Any) -> list[Any]:
-    """Return what LiteLLM's own closing forgets: the HTTP response under an iterator of its making.
+def _beneath(raw: Any) -> Iterator[Any]:
+    """Yield what LiteLLM's own closing forgets: the HTTP response under an iterator of its making.
 
     The iterator holds httpx's generator of lines. Closing that is not enough when it never ran, so the response is
     taken from it. Newer releases leave the response with the iterator.
     """
     lines = getattr(raw, "streaming_response", None)
-    frame = getattr(lines, "ag_frame", None)
-    response = frame.f_locals.get("self") if frame is not None else None
-    left = (getattr(raw, name, None) for name in ("http_response", "_response"))
-    return [part for part in (lines, response, *left) if part is not None]
+    if lines is not None:
+        yield lines
+        frame = getattr(lines, "ag_frame", None)
+        response = frame.f_locals.get("self") if frame is not None else None
+        if response is not None:
+            yield response
+    for name in ("http_response", "_response"):
+        response = getattr(raw, name, None)
+        if response is not None:
+            yield response
 
 
 def _plain_response(raw: Any) -> Any:
     """Return the HTTP response beneath a stream when it is one JSON body, still unread; else None."""
-    for response in (getattr(raw, "response", None), *_beneath(raw)):
+    for response in chain((getattr(raw, "response", None),), _beneath(raw)):
         headers = getattr(response, "headers", None)
         kind = headers.get("content-type") if isinstance(headers, Mapping) else None
-        if isinstance(kind, str) and kind.partition(";")[0].strip().lower() == "application/json":
-            return response
+        if isinstance(kind, str):
+            return response if kind.partition(";")[0].strip().lower() == "application/json" else None
     return None
 
 
