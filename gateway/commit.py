@@ -53,6 +53,7 @@ class CommittedStream:
         self._ticket = ticket
         self._idle_s = idle_s
         self._idle_left_s = idle_s
+        self._asked_s = loop.time()
         self._end_s = math.inf if end_s is None else end_s
         self._limit = until(self._end_s, loop, timed_out)
         self._judge = StreamJudge()
@@ -69,7 +70,7 @@ class CommittedStream:
         """
         judge = self._judge
         while not judge.has_content:
-            chunk = await self._pull()
+            chunk = self._judged(await anext(self._source, None))
             if chunk is None:
                 return False
             self._hold(chunk, policy)
@@ -79,10 +80,9 @@ class CommittedStream:
 
     async def hold_all(self, policy: StreamPolicy, *, commit_s: float) -> None:
         """Take in the events after the first content, to the end of the stream. Raises as above."""
-        chunk: Chunk | None
         while True:
             with self._limit.again(min(self._idle_limit_s(), commit_s)):
-                chunk = await self._pull()
+                chunk = self._judged(await anext(self._source, None))
             if chunk is None:
                 return
             self._hold(chunk, policy)
@@ -96,8 +96,10 @@ class CommittedStream:
         chunk = None
         if not self._ended:
             try:
+                if self._error is not None:
+                    raise self._error
                 with self._limit.again(self._idle_limit_s()):
-                    chunk = await self._pull()
+                    chunk = self._judged(await anext(self._source, None))
             except UpstreamError as error:
                 raise self._broken(error) from error
         if chunk is None:
@@ -176,27 +178,23 @@ class CommittedStream:
         if self._held_bytes > policy.max_bytes:
             raise HoldExceeded(f"the stream was held back and grew beyond stream.max_bytes ({policy.max_bytes})")
 
-    async def _pull(self) -> Chunk | None:
-        """Return the next event, judged; None at the end of a whole stream."""
-        if self._error is not None:
-            raise self._error
-        asked_s = self._loop.time()
-        try:
-            chunk = await anext(self._source)
-        except StopAsyncIteration:
+    def _judged(self, chunk: Chunk | None) -> Chunk | None:
+        """Take the next event, None at the end, into account and return it. Raises UpstreamError."""
+        if chunk is None:
             if not self._judge.is_whole:
-                raise UpstreamError(Kind.BAD_RESPONSE, status=200) from None
+                raise UpstreamError(Kind.BAD_RESPONSE, status=200)
             self._ended = True
-            return None
-        if chunk.data is None:
-            self._idle_left_s -= self._loop.time() - asked_s
+        elif chunk.data is None:
+            self._idle_left_s -= self._loop.time() - self._asked_s
         else:
             self._idle_left_s = self._idle_s
             self._judge.see(chunk.data)
         return chunk
 
     def _idle_limit_s(self) -> float:
-        return min(self._loop.time() + self._idle_left_s, self._end_s)
+        """Return until when the next event has to come, which is asked for now."""
+        self._asked_s = self._loop.time()
+        return min(self._asked_s + self._idle_left_s, self._end_s)
 
     def _broken(self, error: UpstreamError) -> StreamBroken:
         self._ticket.failed(error.kind, now_s=self._loop.time())

@@ -170,7 +170,7 @@ def chunk_data(item: Any, *, model: str | None) -> JsonObject:
     if isinstance(item, dict):
         return dict(item)
     data = _fields(item, _NULL_IN_CHUNK) or _without_nulls(_dumped(item), keep=_NULL_IN_CHUNK)
-    reported = _upstream_model(item) or model
+    reported = model or _upstream_model(item)
     if isinstance(reported, str) and reported:
         data["model"] = reported
     if data.get("usage") and not any(_says_something(choice) for choice in data.get("choices", ())):

@@ -40,19 +40,21 @@ class LiteLLMChunks:
     async def __anext__(self) -> Chunk:
         if self._closed:
             raise StopAsyncIteration
+        handled = sys.exception()
         try:
             if not self._looked:
                 self._looked = True
                 await self._refuse_plain_error()
             while not self._pending or self._doubtful:
-                item = await self._pull()
-                self._doubtful = False
-                if item is not None:
-                    self._take_in(chunk_data(item, model=getattr(self._stream, "_provider_response_model", None)))
-                    continue
-                self._pending.extend(self._unfinished())
-                if not self._pending:
-                    raise StopAsyncIteration  # noqa: TRY301 - the end closes as a failure does
+                try:
+                    with self._call:  # LiteLLM runs, and prints, only in here
+                        item = await anext(self._source, None)
+                except Exception as error:
+                    mapped = map_error(error, opened=True, key=self._call.key, handled=handled)
+                    if mapped is error:
+                        raise
+                    raise mapped from (error if isinstance(mapped, UpstreamError) else None)
+                self._take_in(item)
             return Chunk(self._pending.popleft())
         except BaseException:
             await self.aclose()
@@ -90,25 +92,20 @@ class LiteLLMChunks:
         if error is not None:
             raise error
 
-    async def _pull(self) -> Any:
-        """Return the next item, or None at the end. LiteLLM runs, and prints, only in here."""
-        handled = sys.exception()
-        try:
-            with self._call:
-                item = await anext(self._source)
-        except StopAsyncIteration:
-            item = None
-        except Exception as error:
-            mapped = map_error(error, opened=True, key=self._call.key, handled=handled)
-            if mapped is error:
-                raise
-            raise mapped from (error if isinstance(mapped, UpstreamError) else None)
-        if item is None and (self._call.broken is not None or self._call.unfinished):
-            raise self._call.broken or UpstreamError(Kind.BAD_RESPONSE, status=200)
-        return item
+    def _take_in(self, item: Any) -> None:
+        """Take the next item, None at the end, and note finish reasons.
 
-    def _take_in(self, data: JsonObject) -> None:
-        """Note finish reasons. One that LiteLLM made up, because the upstream's stream ended without, is a cut."""
+        One that LiteLLM made up, because the upstream's stream ended without, is a cut.
+        """
+        self._doubtful = False
+        if item is None:
+            if self._call.broken is not None or self._call.unfinished:
+                raise self._call.broken or UpstreamError(Kind.BAD_RESPONSE, status=200)
+            self._pending.extend(self._unfinished())
+            if not self._pending:
+                raise StopAsyncIteration
+            return
+        data = chunk_data(item, model=getattr(self._stream, "_provider_response_model", None))
         choices = data.get("choices")
         if choices == [] and data.get("usage"):
             self._pending.extend(self._unfinished())
