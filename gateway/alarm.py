@@ -103,7 +103,9 @@ class _Alarm:
 
     def push(self, deadline_s: float, limit: Limit) -> None:
         """Ring for `limit` when the time has come."""
-        self._add(deadline_s, limit)
+        self._count += 1
+        limit.rings_at_s = deadline_s
+        heappush(self.heap, (deadline_s, self._count, limit))
         if deadline_s < self._rings_at_s:
             self._set(deadline_s)
 
@@ -114,11 +116,6 @@ class _Alarm:
                 limit.rings_at_s = math.inf
         self.heap = [entry for entry in self.heap if not entry[2].is_over]
         heapify(self.heap)
-
-    def _add(self, at_s: float, limit: Limit) -> None:
-        self._count += 1
-        limit.rings_at_s = at_s
-        heappush(self.heap, (at_s, self._count, limit))
 
     def _set(self, at_s: float) -> None:
         if self._handle is not None:
@@ -136,8 +133,8 @@ class _Alarm:
             limit = heappop(heap)[2]
             again_s = limit.ring(now_s)
             if again_s is not None:
-                self._add(again_s, limit)
-        if heap:
+                self.push(again_s, limit)
+        if heap and heap[0][0] < self._rings_at_s:
             self._set(heap[0][0])
 
 

@@ -136,3 +136,57 @@ async def test_a_limit_that_is_over_rings_no_more() -> None:
     with until(now_s() + 30) as limit:
         pass
     assert limit.ring(now_s() + 60) is None
+
+
+async def test_one_limit_serves_many_blocks_from_one_entry() -> None:
+    limit = until(now_s() + 3600)
+    for _ in range(10):
+        with limit.again(now_s() + 3600):
+            await asyncio.sleep(0)
+    alarm = _alarms[asyncio.get_running_loop()]
+    assert [entry[2] for entry in alarm.heap].count(limit) == 1
+    for _ in range(2):
+        with pytest.raises(TimeoutError), limit.again(now_s() + 0.01):
+            await asyncio.sleep(30)
+        assert limit.expired
+    with limit.again(now_s() + 30):
+        await asyncio.sleep(0)
+    assert not limit.expired
+
+
+async def test_a_limit_rings_for_a_later_block_after_its_entry_came_up() -> None:
+    limit, other = until(now_s()), until(now_s() + 3600)
+    with limit.again(now_s() + 0.01):
+        pass
+    with pytest.raises(TimeoutError), other.again(now_s() + 0.02):
+        await asyncio.sleep(30)  # the first one's entry comes up meanwhile, and goes
+    started_s = now_s()
+    with pytest.raises(TimeoutError), limit.again(started_s + 0.03):
+        await asyncio.sleep(30)
+    assert now_s() >= started_s + 0.03
+
+
+async def test_a_limit_whose_entry_was_tidied_away_rings_all_the_same() -> None:
+    limit = until(now_s())
+    with limit.again(now_s() + 0.02):
+        pass
+    _alarms[asyncio.get_running_loop()].tidy()
+    with pytest.raises(TimeoutError), limit.again(now_s() + 0.02):
+        await asyncio.sleep(30)
+
+
+@pytest.mark.parametrize("inside", [None, TimeoutError])
+async def test_a_limit_raises_what_it_was_told_to(inside: type[Exception] | None) -> None:
+    async def wait() -> None:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            if inside is None:
+                raise
+            raise inside from None
+
+    with pytest.raises(KeyError) as caught, until(now_s() + 0.01, raises=lambda: KeyError("late")):
+        await wait()
+    assert caught.value.args == ("late",)
+    with pytest.raises(TimeoutError), until(now_s() + 30, raises=lambda: KeyError("late")):
+        raise TimeoutError
