@@ -33,12 +33,12 @@ class Limit:
         self._raises = raises
         self._task: asyncio.Task[object] | None = None
         self.rings_at_s = math.inf
-        """When the first of its entries in the alarm's heap comes up."""
+        """When an entry of it in the heap comes up, infinite without any. No other is pushed for later than that."""
         self.expired = False
         """The point in time has passed and the block was stopped."""
 
     def again(self, deadline_s: float) -> Limit:
-        """Return itself, for one more block after the last: that takes less than another limit."""
+        """Return itself, for one more block once the last was left: that takes less than another limit."""
         self._deadline_s = deadline_s
         self.expired = False
         return self
@@ -63,7 +63,9 @@ class Limit:
             alarm.tidy()
         if self.expired and task is not None:
             outer = task.uncancel() > self._cancelling
-            if not outer and (kind is asyncio.CancelledError or kind is TimeoutError):
+            if kind is None:
+                return
+            if issubclass(kind, TimeoutError) or (issubclass(kind, asyncio.CancelledError) and not outer):
                 raise self._raises() from error
 
     @property
@@ -111,11 +113,14 @@ class _Alarm:
 
     def tidy(self) -> None:
         """Drop the entries of limits that are over."""
-        for _, _, limit in self.heap:
-            if limit.is_over:
-                limit.rings_at_s = math.inf
-        self.heap = [entry for entry in self.heap if not entry[2].is_over]
-        heapify(self.heap)
+        kept = []
+        for entry in self.heap:
+            if entry[2].is_over:
+                entry[2].rings_at_s = math.inf
+            else:
+                kept.append(entry)
+        self.heap = kept
+        heapify(kept)
 
     def _set(self, at_s: float) -> None:
         if self._handle is not None:

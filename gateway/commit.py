@@ -53,7 +53,6 @@ class CommittedStream:
         self._ticket = ticket
         self._idle_s = idle_s
         self._idle_left_s = idle_s
-        self._asked_s = loop.time()
         self._end_s = math.inf if end_s is None else end_s
         self._limit = until(self._end_s, loop, timed_out)
         self._judge = StreamJudge()
@@ -70,7 +69,7 @@ class CommittedStream:
         """
         judge = self._judge
         while not judge.has_content:
-            chunk = self._judged(await anext(self._source, None))
+            chunk = self._judged(await anext(self._source, None), self._loop.time())
             if chunk is None:
                 return False
             self._hold(chunk, policy)
@@ -81,8 +80,9 @@ class CommittedStream:
     async def hold_all(self, policy: StreamPolicy, *, commit_s: float) -> None:
         """Take in the events after the first content, to the end of the stream. Raises as above."""
         while True:
-            with self._limit.again(min(self._idle_limit_s(), commit_s)):
-                chunk = self._judged(await anext(self._source, None))
+            asked_s = self._loop.time()
+            with self._limit.again(min(self._idle_limit_s(asked_s), commit_s)):
+                chunk = self._judged(await anext(self._source, None), asked_s)
             if chunk is None:
                 return
             self._hold(chunk, policy)
@@ -98,8 +98,9 @@ class CommittedStream:
             try:
                 if self._error is not None:
                     raise self._error
-                with self._limit.again(self._idle_limit_s()):
-                    chunk = self._judged(await anext(self._source, None))
+                asked_s = self._loop.time()
+                with self._limit.again(self._idle_limit_s(asked_s)):
+                    chunk = self._judged(await anext(self._source, None), asked_s)
             except UpstreamError as error:
                 raise self._broken(error) from error
         if chunk is None:
@@ -128,14 +129,14 @@ class CommittedStream:
             return
         loop = self._loop
         active_s = loop.time()
-        limit = self._limit.again(self._idle_limit_s())
+        limit = self._limit.again(self._idle_limit_s(active_s))
 
         def judge(chunks: list[Chunk]) -> bool:
             nonlocal active_s
             sound = self._sound(chunks)
             if any(chunk.data is not None for chunk in sound):
                 active_s = loop.time()
-                limit.extend(self._idle_limit_s())
+                limit.extend(self._idle_limit_s(active_s))
             return (not sound or push(sound)) and self._error is None
 
         try:
@@ -178,23 +179,21 @@ class CommittedStream:
         if self._held_bytes > policy.max_bytes:
             raise HoldExceeded(f"the stream was held back and grew beyond stream.max_bytes ({policy.max_bytes})")
 
-    def _judged(self, chunk: Chunk | None) -> Chunk | None:
+    def _judged(self, chunk: Chunk | None, asked_s: float) -> Chunk | None:
         """Take the next event, None at the end, into account and return it. Raises UpstreamError."""
         if chunk is None:
             if not self._judge.is_whole:
                 raise UpstreamError(Kind.BAD_RESPONSE, status=200)
             self._ended = True
         elif chunk.data is None:
-            self._idle_left_s -= self._loop.time() - self._asked_s
+            self._idle_left_s -= self._loop.time() - asked_s
         else:
             self._idle_left_s = self._idle_s
             self._judge.see(chunk.data)
         return chunk
 
-    def _idle_limit_s(self) -> float:
-        """Return until when the next event has to come, which is asked for now."""
-        self._asked_s = self._loop.time()
-        return min(self._asked_s + self._idle_left_s, self._end_s)
+    def _idle_limit_s(self, asked_s: float) -> float:
+        return min(asked_s + self._idle_left_s, self._end_s)
 
     def _broken(self, error: UpstreamError) -> StreamBroken:
         self._ticket.failed(error.kind, now_s=self._loop.time())

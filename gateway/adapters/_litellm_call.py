@@ -11,11 +11,23 @@ from gateway.errors import UpstreamError
 class OurCall:
     """What a call has to keep to, and what became of its exchange with the upstream.
 
-    Whatever runs within its `with` block is ours: no banners are printed, `connect_s` limits connections. The block can
-    be entered again: each event of a stream is read in one.
+    Whatever runs within its `with` block is ours: no banners are printed, `connect_s` limits connections. There is one
+    block at a time, and it can be entered again: each event of a stream is read in one.
     """
 
-    __slots__ = ("_token", "begun", "broken", "connect_s", "done", "finished", "key", "reused", "streaming", "unsent")
+    __slots__ = (
+        "_token",
+        "asking",
+        "begun",
+        "broken",
+        "connect_s",
+        "done",
+        "finished",
+        "key",
+        "reused",
+        "streaming",
+        "unsent",
+    )
 
     _token: Token[OurCall | None]
 
@@ -35,6 +47,8 @@ class OurCall:
         """A stream was asked for."""
         self.unsent = unsent
         """Headers, lower case, that must not leave, in a process of our own."""
+        self.asking = True
+        """No answer and no stream has been handed out yet. What LiteLLM's transport does later is not this exchange."""
         self.reused = False
         """The connection had served before, and nothing has come back over it yet."""
         self.broken: UpstreamError | None = None

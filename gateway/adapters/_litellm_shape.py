@@ -235,7 +235,7 @@ def _fields(model: Any, keep: frozenset[str]) -> JsonObject | None:
         if value is None:
             if name in keep:
                 plain[name] = None
-        elif name in given:  # neither a default nor what LiteLLM notes on the object itself
+        elif name in given or name in extra:  # neither a default nor what LiteLLM notes on the object itself
             kind = type(value)
             if kind in _PLAIN:
                 plain[name] = value

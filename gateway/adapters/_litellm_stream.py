@@ -55,6 +55,8 @@ class LiteLLMChunks:
                         raise
                     raise mapped from (error if isinstance(mapped, UpstreamError) else None)
                 self._take_in(item)
+                if item is None and not self._pending:
+                    raise StopAsyncIteration  # noqa: TRY301 - the end closes as a failure does
             return Chunk(self._pending.popleft())
         except BaseException:
             await self.aclose()
@@ -102,8 +104,6 @@ class LiteLLMChunks:
             if self._call.broken is not None or self._call.unfinished:
                 raise self._call.broken or UpstreamError(Kind.BAD_RESPONSE, status=200)
             self._pending.extend(self._unfinished())
-            if not self._pending:
-                raise StopAsyncIteration
             return
         data = chunk_data(item, model=getattr(self._stream, "_provider_response_model", None))
         choices = data.get("choices")

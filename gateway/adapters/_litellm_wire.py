@@ -51,7 +51,7 @@ def watch(module: Any) -> None:
 
     async def handle_watched(self: Any, request: Any) -> Any:
         ours = our_call()
-        if ours is None:
+        if ours is None or not ours.asking:
             return await handle(self, request)
         ours.reused = False
         session = self._get_valid_client_session()
@@ -90,7 +90,7 @@ def watch(module: Any) -> None:
 def _reuse_trace() -> aiohttp.TraceConfig:
     async def reused(session: object, context: object, params: object) -> None:
         ours = our_call()
-        if ours is not None:
+        if ours is not None and ours.asking:
             ours.reused = True
 
     trace = aiohttp.TraceConfig()

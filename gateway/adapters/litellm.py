@@ -172,6 +172,8 @@ class LiteLLMAdapter:
             if mapped is error:
                 raise
             raise mapped from (error if isinstance(mapped, UpstreamError) else None)
+        finally:
+            ours.asking = False
 
 
 def _timeout(call: Call, *, stream: bool) -> Any:

@@ -8,8 +8,11 @@ import json
 import time
 from typing import Any, Final
 
+import litellm
 import pytest
+from litellm.llms.custom_httpx import http_handler
 
+from gateway.adapters._litellm_call import OurCall, our_call
 from gateway.adapters.litellm import LiteLLMAdapter
 from gateway.errors import UpstreamError
 from gateway.types import JsonObject, Kind
@@ -273,3 +276,44 @@ async def test_a_plain_answer_is_no_stream(adapter: LiteLLMAdapter, openai: Scri
 async def test_a_byte_order_mark_costs_no_text(adapter: LiteLLMAdapter, openai: ScriptedOpenAI, kind: str) -> None:
     openai.script("m", body=b"\xef\xbb\xbf" + SAID.encode(), content_type="text/event-stream")
     assert text_of(await read(await open_stream(adapter, make_call(openai, kind, "m")))) == "hello"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_litellm_asks_of_others_once_it_has_the_answer_is_not_looked_at(
+    adapter: LiteLLMAdapter, stream: bool
+) -> None:
+    """A program's callback, say, that sends the request and its `"stream": true` to where logs are kept."""
+    kept = json.dumps({"kept": True}).encode()
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(kept)
+    ours = OurCall(5.0, streaming=stream)
+    async with serving(answering(head + kept)) as server:
+        ours.asking = False
+        with ours:
+            client = http_handler.AsyncHTTPHandler()
+            answer = await client.post(f"http://127.0.0.1:{server.port}/logs", json={"stream": True})
+            await client.client.aclose()
+    assert answer.json() == {"kept": True}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_exchange_is_over_with_its_answer(
+    adapter: LiteLLMAdapter, openai: ScriptedOpenAI, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    calls: list[OurCall] = []
+    acompletion = litellm.acompletion
+
+    async def noted(**kwargs: Any) -> Any:
+        ours = our_call()
+        assert ours is not None
+        calls.append(ours)
+        return await acompletion(**kwargs)
+
+    monkeypatch.setattr(litellm, "acompletion", noted)
+    openai.script("m")
+    call = make_call(openai, "openai", "m")
+    opened = await open_stream(adapter, call) if stream else None
+    if opened is None:
+        await complete(adapter, call)
+    assert [ours.asking for ours in calls] == [False]
+    if opened is not None:
+        await read(opened)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import aiohttp
 import pytest
 
 from gateway.alarm import SLACK, _alarms, until
@@ -175,7 +176,7 @@ async def test_a_limit_whose_entry_was_tidied_away_rings_all_the_same() -> None:
         await asyncio.sleep(30)
 
 
-@pytest.mark.parametrize("inside", [None, TimeoutError])
+@pytest.mark.parametrize("inside", [None, TimeoutError, aiohttp.ServerTimeoutError])
 async def test_a_limit_raises_what_it_was_told_to(inside: type[Exception] | None) -> None:
     async def wait() -> None:
         try:
