@@ -18,8 +18,8 @@ and would wait for many short turns as often, dozens of times over a request.
 """
 
 _NEVER: Final = 1_000_000_000
-_MANY: Final = 20
-"""Collections of the middle generation, about 8,000 new objects each, after which a full one would be due."""
+_MANY: Final = 150_000
+"""New objects after which a full collection is worth avoiding for good."""
 
 
 @contextmanager
@@ -47,6 +47,7 @@ def no_full_collection() -> Iterator[None]:
     try:
         yield
     finally:
-        if gc.get_count()[2] - before > _MANY:
+        # Each collection of the middle generation stands for so many new objects, which differs among Pythons.
+        if (gc.get_count()[2] - before) * young * middle > _MANY:
             gc.freeze()
         gc.set_threshold(young, middle, old)
