@@ -77,7 +77,7 @@ def patched(monkeypatch: pytest.MonkeyPatch, answer: Any, name: str = "acompleti
 
 
 def forget_extras(value: Any) -> None:
-    """Make a pydantic model, and those in it, what they were before pydantic 2.13: extras do not count as set."""
+    """Make a pydantic model, and those in it, what they are with pydantic 2.12: extras do not count as set."""
     if isinstance(value, list):
         for item in value:
             forget_extras(item)
