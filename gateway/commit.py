@@ -69,7 +69,8 @@ class CommittedStream:
         """
         judge = self._judge
         while not judge.has_content:
-            chunk = self._judged(await anext(self._source, None), self._loop.time())
+            asked_s = self._loop.time()
+            chunk = self._judged(await anext(self._source, None), asked_s)
             if chunk is None:
                 return False
             self._hold(chunk, policy)

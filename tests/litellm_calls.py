@@ -76,6 +76,16 @@ def patched(monkeypatch: pytest.MonkeyPatch, answer: Any, name: str = "acompleti
     return function
 
 
+class Dumped:
+    """Shows an object of LiteLLM's to the longer way of reading it: it is no pydantic model itself."""
+
+    def __init__(self, item: Any) -> None:
+        self._item = item
+
+    def model_dump(self) -> object:
+        return self._item.model_dump()
+
+
 def forget_extras(value: Any) -> None:
     """Make a pydantic model, and those in it, what they are with pydantic 2.12: extras do not count as set."""
     if isinstance(value, list):

@@ -38,10 +38,11 @@ _NULL_IN_CHUNK: Final = frozenset({"finish_reason"})
 
 _PLAIN: Final = frozenset({str, int, float, bool})
 
+_ACCOUNT_VARIABLES: Final = ("OPENAI_ORG_ID", "OPENAI_ORGANIZATION", "OPENAI_PROJECT_ID")
 _ACCOUNT_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {"openai-organization": "OpenAI-Organization", "openai-project": "OpenAI-Project"}
 )
-"""What OpenAI's SDK, which LiteLLM uses for many providers, takes from the environment; and how it writes the names."""
+"""What OpenAI's SDK, which LiteLLM uses for many providers, takes from these variables; and how it writes the names."""
 
 _RETRY_AFTER: Final = frozenset({"retry-after", "retry-after-ms"})
 _PASSED_BACK: Final = ("x-ratelimit-", "openai-")
@@ -81,8 +82,7 @@ def request_kwargs(call: Call, *, key: str | None, stream: bool, unsent: frozens
         for name, value in call.params.items()
         if name in allowed and value is not None and name not in overrides
     }
-    if overrides:
-        kwargs |= {name: _copy(value) for name, value in overrides.items() if value is not None}
+    kwargs |= {name: _copy(value) for name, value in overrides.items() if value is not None}
     if stream:
         kwargs["stream"] = True
     else:
@@ -117,10 +117,7 @@ def left_out() -> Any:
 def unsent_headers(call: Call) -> frozenset[str]:
     """Return the headers, lower case, that the environment would add and that a host of the file is not to see."""
     endpoint = call.target.endpoint
-    environ = os.environ
-    if not endpoint.own_base_url or not (
-        "OPENAI_ORG_ID" in environ or "OPENAI_ORGANIZATION" in environ or "OPENAI_PROJECT_ID" in environ
-    ):
+    if not endpoint.own_base_url or not any(name in os.environ for name in _ACCOUNT_VARIABLES):
         return frozenset()
     named = {name.lower() for name in endpoint.headers}
     if call.overrides.get("organization"):
@@ -131,8 +128,8 @@ def unsent_headers(call: Call) -> frozenset[str]:
 def _copy(value: Json) -> Json:
     """Return plain dicts and lists of one's own: LiteLLM changes messages in place, and other targets come after it."""
     if isinstance(value, str):
-        return value  # as nearly all are, and telling a Mapping is slow
-    if isinstance(value, (dict, Mapping)):
+        return value
+    if isinstance(value, (dict, Mapping)):  # a dict first, as telling a Mapping is slow
         return {name: _copy(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_copy(item) for item in value]
@@ -181,7 +178,7 @@ def chunk_data(item: Any, *, model: str | None) -> JsonObject:
 def passed_back(headers: Any) -> dict[str, str]:
     """Return the upstream's headers that may go back to the client; LiteLLM's own prefix is taken off."""
     kept: dict[str, str] = {}
-    for name, value in headers.items() if isinstance(headers, (dict, Mapping)) else ():
+    for name, value in headers.items() if isinstance(headers, Mapping) else ():
         plain = str(name).lower().removeprefix("llm_provider-")
         if (plain.startswith(_PASSED_BACK) or plain in _RETRY_AFTER) and value is not None:
             kept[plain] = str(value)

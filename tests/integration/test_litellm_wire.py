@@ -29,6 +29,12 @@ pytestmark = [
     *QUIET,
 ]
 
+
+def whole(body: bytes) -> bytes:
+    """Return a whole JSON response."""
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+
+
 KINDS: Final = ("openai", "hosted_vllm", "groq")
 ANSWER: Final = json.dumps(
     {
@@ -41,7 +47,7 @@ ANSWER: Final = json.dumps(
         "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
     }
 ).encode()
-WHOLE: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(ANSWER) + ANSWER
+WHOLE: Final = whole(ANSWER)
 STREAM_HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 DONE: Final = "data: [DONE]\n\n"
 SAID: Final = events((0, "hello", None), (0, "", "stop"))
@@ -283,10 +289,8 @@ async def test_what_litellm_asks_of_others_once_it_has_the_answer_is_not_looked_
     adapter: LiteLLMAdapter, stream: bool
 ) -> None:
     """A program's callback, say, that sends the request and its `"stream": true` to where logs are kept."""
-    kept = json.dumps({"kept": True}).encode()
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(kept)
     ours = OurCall(5.0, streaming=stream)
-    async with serving(answering(head + kept)) as server:
+    async with serving(answering(whole(b'{"kept": true}'))) as server:
         ours.asking = False
         with ours:
             client = http_handler.AsyncHTTPHandler()

@@ -12,7 +12,19 @@ import pytest
 from gateway.adapters._litellm_shape import answer_data, left_out
 from gateway.adapters.litellm import MAX_REMEMBERED, LiteLLMAdapter
 from gateway.types import Kind
-from tests.litellm_calls import ANSWER, MESSAGES, QUIET, TOOL, ask, failure, forget_extras, make_call, patched, sent
+from tests.litellm_calls import (
+    ANSWER,
+    MESSAGES,
+    QUIET,
+    TOOL,
+    Dumped,
+    ask,
+    failure,
+    forget_extras,
+    make_call,
+    patched,
+    sent,
+)
 
 pytestmark = [pytest.mark.timeout(30), *QUIET]
 
@@ -276,18 +288,12 @@ _DETAILS: Final = {"completion_tokens_details": {"reasoning_tokens": 1}, "prompt
     ],
 )
 def test_answers_of_plain_values_lose_nothing_on_their_shorter_way(fields: dict[str, Any]) -> None:
-    class Dumped:
-        """Shows the same answer to the longer way: it is no pydantic model."""
-
-        def model_dump(self) -> object:
-            return item.model_dump()
-
     of_choice = {name: value for name, value in fields.items() if name in {"message", "logprobs"}}
     choice = {"index": 0, "finish_reason": "stop", "message": {"content": "a"}, **of_choice}
     others = {name: value for name, value in fields.items() if name not in of_choice}
     item = litellm.ModelResponse(**{"id": "x", "created": 1, "model": "m", "choices": [choice], **others})
     item._response_ms = 1.5
-    wanted = answer_data(Dumped())
+    wanted = answer_data(Dumped(item))
     assert answer_data(item) == wanted
     forget_extras(item)
     assert answer_data(item) == wanted

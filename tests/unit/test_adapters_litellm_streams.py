@@ -16,7 +16,7 @@ from gateway.adapters._litellm_shape import chunk_data
 from gateway.adapters.litellm import LiteLLMAdapter
 from gateway.errors import UpstreamError
 from gateway.types import JsonObject, Kind
-from tests.litellm_calls import ANSWER, QUIET, forget_extras, make_call, open_chunks, patched, read
+from tests.litellm_calls import ANSWER, QUIET, Dumped, forget_extras, make_call, open_chunks, patched, read
 
 pytestmark = [pytest.mark.timeout(30), *QUIET]
 
@@ -168,14 +168,8 @@ CHUNKS: Final[tuple[dict[str, Any], ...]] = (
 async def test_chunks_of_plain_values_lose_nothing_on_their_shorter_way(
     adapter: LiteLLMAdapter, monkeypatch: pytest.MonkeyPatch, chunk: dict[str, Any]
 ) -> None:
-    class Dumped:
-        """Shows the same chunk to the longer way: it is no pydantic model."""
-
-        def model_dump(self) -> object:
-            return item.model_dump()
-
     item = litellm.ModelResponseStream(id="x", created=1, model="m", **chunk)
-    wanted = chunk_data(Dumped(), model=None)
+    wanted = chunk_data(Dumped(item), model=None)
     assert chunk_data(item, model=None) == wanted
     forget_extras(item)
     assert chunk_data(item, model=None) == wanted
