@@ -7,15 +7,15 @@ import time
 from pathlib import Path
 from typing import Final
 
-from gateway.adapters.litellm import LiteLLMAdapter
+from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.adapters.mock import MockAdapter
-from gateway.adapters.relay import RelayAdapter
-from gateway.compiler import Compiler
+from gateway.adapters.relay.adapter import RelayAdapter
+from gateway.config.compiler.compiler import Compiler
+from gateway.config.reload import Reloader, ReloadReport
+from gateway.engine.health import State
 from gateway.errors import ConfigError
-from gateway.provider import Provider as _Provider
-from gateway.reload import Reloader, ReloadReport
-from gateway.state import State
-from gateway.table import NO_OVERLAY, Overlay, Reloaded, RoutingTable, Tables
+from gateway.library.provider import Provider as _Provider
+from gateway.policy.table import NO_OVERLAY, Overlay, Reloaded, RoutingTable, Tables
 from gateway.types import Adapters
 
 BUILT_IN: Final = Overlay(

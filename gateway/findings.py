@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final, Protocol
 
+from gateway.config.document.yaml_tree import Where
 from gateway.types import Severity
-from gateway.yamltree import Where
 
 _MANY: Final = 1000
 _FAR: Final = 4

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.compiler import Compiled, Compiler
-from gateway.table import Overlay, Route, RoutingTable, Step
+from gateway.config.compiler.compiler import Compiled, Compiler
+from gateway.policy.table import Overlay, Route, RoutingTable, Step
 from gateway.types import AdapterName, Endpoint
 
 NO_ENVIRON: Final[Mapping[str, str]] = {}

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.cli.linting import untried
-from gateway.compiler import Compiled, Compiler
-from gateway.lint import Outside, lint
-from gateway.lint.modeldata import ModelData
+from gateway.config.compiler.compiler import Compiled, Compiler
+from gateway.config.lint import Outside, lint
+from gateway.config.lint.model_data import ModelData
 from gateway.types import Problem
 from tests.compiling import compiled
+from tests.paths import CASES
 
-CASES: Final = Path(__file__).parent / "cases" / "lint"
-MODELS: Final = ModelData(json.loads((CASES / "models.json").read_text(encoding="utf-8")))
+FOLDER = CASES / "lint"
+MODELS: Final = ModelData(json.loads((FOLDER / "models.json").read_text(encoding="utf-8")))
 OUTSIDE: Final = Outside(today=date(2026, 11, 25), untried=untried, models=lambda: MODELS)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import litellm
 import pytest
 
-from gateway.adapters.litellm import LiteLLMAdapter
+from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.errors import UpstreamError
 from gateway.types import EMPTY, Call, Chunks, Endpoint, JsonObject, KeySource, Limits, Operation, Secret, Target
 

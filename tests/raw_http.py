@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from gateway.adapters.http1 import Http1Client, Origin, Response, request_head
+from gateway.wire.http1.client import Http1Client, Origin, Response, request_head
 
 OK = b"HTTP/1.1 200 OK\r\n"
 

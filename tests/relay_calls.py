@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.adapters.relay import RelayAdapter
+from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.errors import UpstreamError
 from gateway.types import NO_KEY, Call, Endpoint, KeySource, Limits, Operation, Secret, Target
 

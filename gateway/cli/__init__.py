@@ -11,8 +11,21 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway import __version__
-from gateway.cli import completion, diff, explain, fmt, import_, render, schema, serve, test, validate
+from gateway.cli import (
+    completion,
+    diff,
+    explain,
+    fmt,
+    schema,
+    serve,
+    test,
+    validate,
+)
+from gateway.cli import (
+    import_litellm as import_,
+)
 from gateway.errors import UsageError
+from gateway.reports import problems as render
 
 USAGE: Final = 2
 INTERRUPTED: Final = 130

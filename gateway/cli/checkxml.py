@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
-from gateway.cli import junit
-from gateway.cli.checking import Checked
-from gateway.cli.pages import how_to_explain
-from gateway.cli.render import as_text, printable
+from gateway.cli.checked import Checked
+from gateway.reports import junit
+from gateway.reports.code_pages import how_to_explain
+from gateway.reports.problems import as_text, printable
 from gateway.types import Problem
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from gateway.cli.settings import config_path
-from gateway.codes import codes
+from gateway.config.document.yaml_tree import read_tree
+from gateway.config.problems import codes
 from gateway.errors import UsageError
-from gateway.yamltree import read_tree
 
 _TEXT = """\
 Print a script that completes commands, flags, their values, files and the names of aliases in a shell.

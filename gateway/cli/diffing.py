@@ -11,16 +11,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import Final
 
-from gateway.changes import compare
-from gateway.cli import cases, render
-from gateway.cli.diffjson import as_json
-from gateway.cli.difftext import Difference, code, markdown_lines, text_lines
-from gateway.cli.outcomes import CaseChanges, compare_cases
-from gateway.cli.render import Painter, as_text, tally
-from gateway.cli.revisions import Source, read_both
 from gateway.cli.settings import config_path
-from gateway.compiler import Compiled, Compiler
-from gateway.table import RoutingTable
+from gateway.config.compare.policies import compare
+from gateway.config.compare.revisions import Source, read_both
+from gateway.config.compiler.compiler import Compiled, Compiler
+from gateway.policy.table import RoutingTable
+from gateway.reports import problems as render
+from gateway.reports.diff_json import as_json
+from gateway.reports.diff_text import Difference, code, markdown_lines, text_lines
+from gateway.reports.problems import Painter, as_text, tally
+from gateway.simulation.cases import file as cases
+from gateway.simulation.cases.compare import CaseChanges, compare_cases
 from gateway.types import EMPTY, Problem
 
 _OF_HOOKS: Final = frozenset(

@@ -15,19 +15,21 @@ from typing import Final
 import orjson
 
 from gateway.adapters.mock import MockAdapter
-from gateway.cli import explaintext, render, virtual
-from gateway.cli.render import Painter
-from gateway.cli.scripted import Script, Scripted
 from gateway.cli.settings import config_path
-from gateway.cli.simulate import Observed, Simulator
-from gateway.compiler import Compiler
+from gateway.config.compiler.compiler import Compiler
+from gateway.config.document.document import parse
 from gateway.errors import UsageError
-from gateway.explaining import as_json, explain, look_up
-from gateway.fates import OF_KIND, fate_of, read_failure
 from gateway.findings import did_you_mean
-from gateway.forecast import Failing
-from gateway.source import parse
-from gateway.table import Route, RoutingTable
+from gateway.policy.table import Route, RoutingTable
+from gateway.reports import explanation as explaintext
+from gateway.reports import problems as render
+from gateway.reports.problems import Painter
+from gateway.simulation import clock as virtual
+from gateway.simulation.explain import as_json, explain, look_up
+from gateway.simulation.failures import OF_KIND, fate_of, read_failure
+from gateway.simulation.forecast import Failing
+from gateway.simulation.simulator import Observed, Simulator
+from gateway.simulation.upstreams import Script, Scripted
 from gateway.types import JsonObject
 
 STDIN: Final = "-"

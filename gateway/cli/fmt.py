@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from gateway.cli.render import Painter, as_text, complain, printable, report, tally
 from gateway.cli.settings import config_path
 from gateway.errors import UsageError
+from gateway.reports.problems import Painter, as_text, complain, printable, report, tally
 
 STDIN: Final = "-"
 
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _one(name: str, *, check: bool, diff: bool) -> int:
     # The schema and what reads the text come with it, and other commands start faster without.
-    from gateway.cli.formatting import FormattingError, format_bytes
+    from gateway.config.format.format import FormattingError, format_bytes
 
     piped = name == STDIN
     shown = "<stdin>" if piped else name

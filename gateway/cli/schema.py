@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Final
 
-from gateway.config import schema
+from gateway.config.model.read import schema
 
 _SCHEMAS: Final = {"routes": "routes", "test": "routes.test"}
 """By what they are asked for: the schemas' names."""

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from gateway import __version__, wellknown
-from gateway.cli import render
+from gateway import __version__
 from gateway.cli.settings import Settings, add_flag, config_path, duration_s, log_level, port, size
-from gateway.table import RoutingTable
+from gateway.config.compiler import known_providers as wellknown
+from gateway.policy.table import RoutingTable
+from gateway.reports import problems as render
 
 if TYPE_CHECKING:
-    from gateway.server.app import ServeOptions
+    from gateway.server.wiring import ServeOptions
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +81,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
     # aiohttp and LiteLLM's adapter come with it, and `validate` must do without.
-    from gateway.server.app import serve
-    from gateway.telemetry import configure_logging
+    from gateway.server.wiring import serve
+    from gateway.telemetry.logs import configure_logging
 
     settings = Settings(args, os.environ)
     configure_logging(settings.get("log-level", log_level, "info"))
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
 def read_options(args: argparse.Namespace) -> ServeOptions:
     """Return what flags and environment say. Raises UsageError."""
-    from gateway.server.app import ServeOptions
+    from gateway.server.wiring import ServeOptions
 
     environ = dict(os.environ)
     if environ.get("GATEWAY_PORT", "").startswith("tcp://"):

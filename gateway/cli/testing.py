@@ -12,16 +12,24 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Final
 
-from gateway.cli import cases, testxml
-from gateway.cli.cases import CaseFile
-from gateway.cli.coverage import Coverage, measure
-from gateway.cli.playing import Result, play
-from gateway.cli.render import Painter
+from gateway.cli import testxml
 from gateway.cli.settings import config_path
-from gateway.cli.testreport import FileResult, coverage_as_json, coverage_lines, file_as_json, file_lines, summary
-from gateway.compiler import Compiled, Compiler
+from gateway.config.compiler.compiler import Compiled, Compiler
 from gateway.errors import UsageError
-from gateway.table import RoutingTable
+from gateway.policy.table import RoutingTable
+from gateway.reports.problems import Painter
+from gateway.reports.test_report import (
+    FileResult,
+    coverage_as_json,
+    coverage_lines,
+    file_as_json,
+    file_lines,
+    summary,
+)
+from gateway.simulation.cases import file as cases
+from gateway.simulation.cases.coverage import Coverage, measure
+from gateway.simulation.cases.file import CaseFile
+from gateway.simulation.cases.play import Result, play
 from gateway.types import Problem
 
 _SUFFIXES: Final = (".test.yaml", ".test.yml")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
-from gateway.cli import junit
-from gateway.cli.testreport import FileResult, failure_text
+from gateway.reports import junit
+from gateway.reports.test_report import FileResult, failure_text
 
 
 def as_xml(files: Sequence[FileResult]) -> str:

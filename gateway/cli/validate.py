@@ -9,14 +9,15 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from gateway.cli import checkxml, github, sarif
-from gateway.cli.checking import Checked, check
+from gateway.cli import checkxml
+from gateway.cli.checked import Checked, check
 from gateway.cli.inputs import expand
 from gateway.cli.linting import ignored
-from gateway.cli.pages import ALL, explain
-from gateway.cli.render import Painter, as_text, count, printable, tally
 from gateway.cli.settings import config_path
 from gateway.errors import UsageError
+from gateway.reports import github, sarif
+from gateway.reports.code_pages import ALL, explain
+from gateway.reports.problems import Painter, as_text, count, printable, tally
 
 FORMATS: Final = ("text", "json", "github", "sarif", "junit")
 

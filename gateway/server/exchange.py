@@ -15,11 +15,11 @@ from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 from gateway.errors import BadRequest, GatewayError, UpstreamRefused
-from gateway.server.fastpath import Answering, FastRequest
-from gateway.server.guards import Guards, is_preflight
-from gateway.server.laid import JSON_TYPE, ClientGone, PlainAnswer, StreamAnswer
-from gateway.table import Tables
-from gateway.telemetry import Metrics, log_request, request_id
+from gateway.policy.table import Tables
+from gateway.server.access import Guards, is_preflight
+from gateway.server.connection import Answering, FastRequest
+from gateway.server.response import JSON_TYPE, ClientGone, PlainAnswer, StreamAnswer
+from gateway.telemetry.logs import Metrics, log_request, request_id
 from gateway.types import EMPTY, CallReport, Json
 
 log = logging.getLogger(__name__)

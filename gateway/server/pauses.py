@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from gateway.pacing import resting
+from gateway.concurrency.pacing import resting
 
 TURN_S: Final = 0.001
 """How long one thread may keep the interpreter while another wants it. Python's own 5 ms add up over a request.

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.figures import Machine
-from tests.bench.peers import ROOT
 from tests.bench.processes import TICKS_PER_S
+from tests.paths import ROOT
 
 _TOOLS: Final = {"nginx": "nginx-light", "wrk": "wrk", "taskset": "util-linux"}
 """Commands, and Debian's packages that have them."""

@@ -15,12 +15,12 @@ from typing import Final, Literal, TypeAlias
 from tests.bench.load import Request
 from tests.bench.messages import answer, question
 from tests.bench.processes import Child, Cores, free_ports
+from tests.paths import ROOT
 
 Kind: TypeAlias = Literal["plain", "sized", "stream", "slow"]
 """What is asked for: a small answer, one as long as the question, a stream, a slow stream."""
 KINDS: Final[tuple[Kind, ...]] = ("plain", "sized", "stream", "slow")
 
-ROOT: Final = Path(__file__).parents[2]
 INSTALLED: Final = ROOT / ".bench"
 """Where `make bench-peers` puts other gateways."""
 

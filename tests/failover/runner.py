@@ -17,13 +17,13 @@ from tests.failover.configs import gateway_config
 from tests.failover.judge import Verdict, judge
 from tests.failover.scenario import BOUND_S, CLOSE_S, Left, Scenario
 from tests.failover.upstream import FaultyUpstream
+from tests.paths import ROOT
 
 CONCURRENCY: Final = 12
 STAGGER_S: Final = 0.04
 """Between two scenarios' beginnings: a burst would try the machine's processors, not the endpoint."""
 STOP_S: Final = 10.0
 LOG: Final = "gateway.log"
-ROOT: Final = Path(__file__).parents[2]
 
 _KEPT: Final = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV")
 """What the gateway gets of the environment: no keys and no settings."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from gateway.adapters.litellm import LiteLLMAdapter
+from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from tests.scripted_anthropic import ScriptedAnthropic
 from tests.scripted_openai import ScriptedOpenAI
 

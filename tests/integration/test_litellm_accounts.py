@@ -8,7 +8,7 @@ from typing import Any
 import litellm
 import pytest
 
-from gateway.adapters.litellm import LiteLLMAdapter
+from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from tests.litellm_calls import QUIET
 from tests.litellm_upstreams import complete, events, make_call, open_stream, read
 from tests.scripted_openai import ScriptedOpenAI

@@ -14,7 +14,7 @@ import litellm
 import pytest
 from litellm.llms.custom_httpx import http_handler
 
-from gateway.adapters.litellm import LiteLLMAdapter
+from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.errors import UpstreamError
 from gateway.types import Kind, Limits, Operation
 from tests.litellm_calls import QUIET

@@ -6,16 +6,17 @@ import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 from typing import Final
 
 import pytest
+
+from tests.paths import ROOT
 
 pytestmark = pytest.mark.timeout(60)
 
 HOST: Final = """
     import asyncio, os, sys
-    from gateway.adapters.litellm import LiteLLMAdapter
+    from gateway.adapters.litellm.adapter import LiteLLMAdapter
     from gateway.errors import UpstreamError
     from gateway.types import Call, Endpoint, KeySource, Limits, Secret, Target
     from tests.scripted_openai import ScriptedOpenAI
@@ -74,7 +75,7 @@ def test_a_host_keeps_its_settings_and_its_stdout(how: str) -> None:
     """Our calls print no banner; the host's own call, with its own settings, prints as it always did."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(HOST), how],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         env={**os.environ, "OPENAI_ORG_ID": "org-of-the-host", "OPENAI_PROJECT_ID": "org-of-the-host"},
         capture_output=True,
         text=True,

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from gateway.adapters.litellm import LiteLLMAdapter
+from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.errors import UpstreamError
 from gateway.types import Kind
 from tests.litellm_calls import QUIET

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.adapters.litellm import LiteLLMAdapter
+from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.errors import UpstreamError
 from gateway.types import ChunkStream, JsonObject, Kind
 from tests.litellm_calls import QUIET

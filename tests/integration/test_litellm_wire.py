@@ -12,8 +12,8 @@ import litellm
 import pytest
 from litellm.llms.custom_httpx import http_handler
 
-from gateway.adapters._litellm_call import OurCall, our_call
-from gateway.adapters.litellm import LiteLLMAdapter
+from gateway.adapters.litellm.adapter import LiteLLMAdapter
+from gateway.adapters.litellm.call import OurCall, our_call
 from gateway.errors import UpstreamError
 from gateway.types import JsonObject, Kind
 from tests.litellm_calls import QUIET

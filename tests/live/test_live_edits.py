@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import aiohttp
 import pytest
 
-from gateway.server.app import Gateway, ServeOptions, listening
+from gateway.server.wiring import Gateway, ServeOptions, listening
 from tests.scripted_openai import ScriptedOpenAI
 
 HELLO = {"model": "fast", "messages": [{"role": "user", "content": "hello"}]}

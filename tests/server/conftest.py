@@ -15,7 +15,7 @@ import aiohttp
 import orjson
 import pytest
 
-from gateway.server.app import Gateway, ServeOptions, listening
+from gateway.server.wiring import Gateway, ServeOptions, listening
 from gateway.types import JsonObject
 from tests.scripted_openai import ScriptedOpenAI
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from gateway.explaining import masked_url
+from gateway.simulation.explain import masked_url
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import RunningGateway, Start
 

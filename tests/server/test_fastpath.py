@@ -12,7 +12,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from gateway.server.fastpath import MAX_WAITING_BYTES, Connection, FastPath, FastRequest
+from gateway.server.connection import MAX_WAITING_BYTES, Connection, FastPath, FastRequest
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import HELLO, RunningGateway, Start, until
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import UsageError
-from gateway.server.app import Gateway, ServeOptions
-from gateway.server.guards import ClientKeys, Guards, check_exposure, is_loopback, is_near
+from gateway.server.access import ClientKeys, Guards, check_exposure, is_loopback, is_near
+from gateway.server.wiring import Gateway, ServeOptions
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import RunningGateway, Start, save
 

@@ -11,7 +11,7 @@ from aiohttp.http_parser import HttpRequestParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.server.heads import MAX_BYTES, MAX_KEPT, Head, Heads, read_head
+from gateway.server.request_head import MAX_BYTES, MAX_KEPT, Head, Heads, read_head
 
 LINE = b"POST /v1/chat/completions HTTP/1.1"
 HOST = b"Host: localhost"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.cli.litellm_config.convert import convert
+from gateway.importers.litellm.convert import convert
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import Start
 

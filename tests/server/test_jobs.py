@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.compiler import Compiler
-from gateway.reload import Reloader
-from gateway.server.app import Jobs
+from gateway.config.compiler.compiler import Compiler
+from gateway.config.reload import Reloader
+from gateway.server.wiring import Jobs
 from gateway.types import AdapterName, Adapters, Call, ChunkStream, Reply
 from tests.server.conftest import save, until
 

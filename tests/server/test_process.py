@@ -18,7 +18,7 @@ import aiohttp
 import orjson
 import pytest
 
-from gateway.server.app import FLUSH_S
+from gateway.server.wiring import FLUSH_S
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import HELLO, ROUTES, save
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from tests.paths import ROOT
+
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
@@ -26,5 +28,5 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [*os.environ]:
         if name.startswith(("GATEWAY_", "LITELLM_")) or name.endswith("_API_KEY"):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)

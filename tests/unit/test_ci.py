@@ -16,7 +16,8 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
+
 PACKAGED = ("gateway", "schemas", "deploy", "pyproject.toml", "README.md", "LICENSE", ".pre-commit-hooks.yaml")
 GOOD = """\
 version: 1

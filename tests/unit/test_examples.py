@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from examples.hooks import SYSTEM_MESSAGE, CachedEmbedding, add_metadata, add_system_message, embed_locally, redact
-from gateway.compiler import Compiler
-from gateway.lint import lint, modeldata
+from gateway.config.compiler.compiler import Compiler
+from gateway.config.lint import lint
+from gateway.config.lint import model_data as modeldata
 from tests.linting import OUTSIDE
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 FILES = [
     ROOT / "routes.yaml",
     *sorted(ROOT.glob("examples/*.yaml")),

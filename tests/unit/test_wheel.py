@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.codes import codes
-from gateway.config import schema
-
-ROOT = Path(__file__).parents[2]
+from gateway.config.model.read import schema
+from gateway.config.problems import codes
+from tests.paths import ROOT
 
 
 @pytest.mark.timeout(60)

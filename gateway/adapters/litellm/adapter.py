@@ -1,0 +1,207 @@
+"""The adapter that reaches every provider LiteLLM knows. LiteLLM's own retries and fallbacks are always off.
+
+What it takes from LiteLLM is the translation between providers and the connections. Everything LiteLLM decides by
+itself (retrying, dropping tools, inventing finish reasons, sending the environment's keys along) is kept from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import importlib
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final
+
+import orjson
+
+from gateway.adapters.litellm.call import OurCall
+from gateway.adapters.litellm.errors import map_error
+from gateway.adapters.litellm.loading import load
+from gateway.adapters.litellm.stream import LiteLLMChunks
+from gateway.adapters.litellm.translate import (
+    answer_data,
+    headers_of,
+    is_fit,
+    request_kwargs,
+    unsent_headers,
+)
+from gateway.errors import UpstreamError, error_object
+from gateway.types import Call, ChunkStream, Kind, Reply
+
+MAX_REMEMBERED: Final = 1024
+"""Of how many models it is remembered what LiteLLM supports."""
+
+GRACE_S: Final = 5.0
+"""How much later than the engine's own limits LiteLLM's would strike, so that they never do."""
+
+
+class LiteLLMUnavailable(Exception):
+    """LiteLLM cannot be imported. Not an upstream's failure, so nothing falls over because of it."""
+
+
+class LiteLLMAdapter:
+    """Calls upstreams through LiteLLM, which is loaded when it is first needed."""
+
+    def __init__(self, own_process: bool) -> None:
+        """Make an adapter. `own_process` lets it settle LiteLLM for good; in a host's process it changes no setting."""
+        self._own_process = own_process
+        self._loading: Future[Any] | None = None
+        self._loaded: Any = None
+        self._supported: dict[tuple[str, str], frozenset[str] | None] = {}
+
+    async def prepare(self) -> None:
+        """Load LiteLLM in a thread of its own. Callers share one load, and cancelling one of them does not stop it.
+
+        Raises LiteLLMUnavailable, now and on every later call, when it cannot be imported.
+        """
+        await self._litellm()
+
+    async def complete(self, call: Call) -> Reply:
+        """Return the plain answer. Raises UpstreamError for the upstream's failures; anything else is a bug."""
+        litellm = await self._litellm()
+        key = self._key(call)
+        unsent = unsent_headers(call)
+        kwargs = request_kwargs(call, key=key, stream=False, unsent=unsent)
+        self._refuse_unsupported(litellm, call, kwargs)
+        ours = OurCall(call.limits.connect_s, key=key, unsent=unsent)
+        answer = await self._ask(litellm, call, kwargs, ours)
+        if answer is None:
+            raise UpstreamError(Kind.BAD_RESPONSE, status=200)
+        data = answer_data(answer)
+        if call.operation == "chat" and not data.get("choices") and error_object(data) is None:
+            raise UpstreamError(Kind.BAD_RESPONSE, status=200)
+        return Reply(data=data, headers=headers_of(answer))
+
+    async def stream(self, call: Call) -> ChunkStream:
+        """Return the stream once LiteLLM has it open. Cancelling, and closing the chunks, closes the upstream."""
+        litellm = await self._litellm()
+        key = self._key(call)
+        unsent = unsent_headers(call)
+        kwargs = request_kwargs(call, key=key, stream=True, unsent=unsent)
+        self._refuse_unsupported(litellm, call, kwargs)
+        ours = OurCall(call.limits.connect_s, key=key, streaming=True, unsent=unsent)
+        stream = await self._ask(litellm, call, kwargs, ours)
+        if not hasattr(stream, "__aiter__"):
+            raise UpstreamError(Kind.BAD_RESPONSE, status=200)
+        choices = kwargs.get("n")
+        options = kwargs.get("stream_options")
+        chunks = LiteLLMChunks(
+            stream,
+            call=ours,
+            choices=choices if isinstance(choices, int) else 1,
+            usage_wanted=isinstance(options, dict) and bool(options.get("include_usage")),
+        )
+        return ChunkStream(chunks=chunks, headers=headers_of(stream))
+
+    async def close(self) -> None:
+        """Close LiteLLM's connections, if this process is ours."""
+        loading, self._loading, self._loaded = self._loading, None, None
+        if loading is None or not loading.done() or loading.exception() is not None or not self._own_process:
+            return
+        litellm = loading.result()
+        await litellm.close_litellm_async_clients()
+        client = vars(litellm).get("module_level_aclient")
+        if client is not None:
+            await client.close()
+
+    async def _litellm(self) -> Any:
+        if self._loaded is not None:
+            return self._loaded
+        loading = self._loading
+        if loading is None:
+            executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="litellm-load")
+            loading = self._loading = executor.submit(load, own_process=self._own_process)
+            executor.shutdown(wait=False)
+        if not loading.done():
+            with contextlib.suppress(Exception):
+                await asyncio.shield(asyncio.wrap_future(loading))
+        error = loading.exception()
+        if error is not None:
+            raise LiteLLMUnavailable(f"LiteLLM cannot be imported: {error}") from error
+        self._loaded = loading.result()
+        return self._loaded
+
+    def _key(self, call: Call) -> str | None:
+        """Return the endpoint's key. Raises UpstreamError for a call that must not be made."""
+        target = call.target
+        if not is_fit(target.model):
+            raise UpstreamError(Kind.NOT_FOUND, body=_envelope(f"no model named {target.model!r}"))
+        secret = target.endpoint.api_key.read()
+        if secret is None and target.endpoint.key_required:
+            raise UpstreamError(Kind.AUTH)
+        return secret.reveal() if secret is not None else None
+
+    def _refuse_unsupported(self, litellm: Any, call: Call, kwargs: dict[str, Any]) -> None:
+        """Raise UpstreamError where LiteLLM would drop `tools` or `response_format` without a word.
+
+        The kind is `bad_response`: what came back would be no answer to what was asked, so the next target is due and
+        a retry is pointless. `not_found` would pass through to the client as a 404, and `bad_request` would end the
+        chain although another target may well support it.
+        """
+        wanted = [name for name in ("tools", "response_format") if kwargs.get(name)]
+        format_ = kwargs.get("response_format")
+        if isinstance(format_, dict) and format_.get("type") == "text":
+            wanted.remove("response_format")
+        if not wanted or call.operation != "chat":
+            return
+        supported = self._supported_params(litellm, call)
+        if supported is None:
+            return
+        missing = [name for name in wanted if name not in {*supported, *kwargs.get("allowed_openai_params", ())}]
+        if missing:
+            message = f"{call.target.name} does not support {' and '.join(missing)}"
+            raise UpstreamError(Kind.BAD_RESPONSE, code="unsupported_params", body=_envelope(message), counts=False)
+
+    def _supported_params(self, litellm: Any, call: Call) -> frozenset[str] | None:
+        """Return which parameters LiteLLM supports for a model; None where it does not know."""
+        about = (call.target.endpoint.kind, call.target.model)
+        if about not in self._supported:
+            if len(self._supported) >= MAX_REMEMBERED:
+                self._supported.clear()
+            with OurCall(call.limits.connect_s):
+                names = litellm.get_supported_openai_params(model=about[1], custom_llm_provider=about[0] or None)
+            self._supported[about] = None if names is None else frozenset(names)
+        return self._supported[about]
+
+    async def _ask(self, litellm: Any, call: Call, kwargs: dict[str, Any], ours: OurCall) -> Any:
+        """Call LiteLLM's function, looked up now: programs replace it in their tests."""
+        kwargs["timeout"] = _timeout(call, stream=kwargs.get("stream") is True)
+        name = "acompletion" if call.operation == "chat" else "aembedding"
+        handled = sys.exception()
+        try:
+            with ours:
+                return await getattr(litellm, name)(**kwargs)
+        except Exception as error:
+            mapped = map_error(error, opened=False, key=ours.key, handled=handled, reused=ours.reused)
+            if mapped is error:
+                raise
+            raise mapped from (error if isinstance(mapped, UpstreamError) else None)
+        finally:
+            ours.asking = False
+
+
+def _timeout(call: Call, *, stream: bool) -> Any:
+    """Return LiteLLM's timeout: a constant of the step, and longer than the engine's limits.
+
+    Not what is left of the request's time: LiteLLM opens a client with a connection pool of its own
+    for every timeout it has not seen yet.
+    """
+    limits = call.limits
+    read_s = (max(limits.first_token_s, limits.idle_s) if stream else limits.total_s) + GRACE_S
+    if call.operation == "embeddings" and call.target.endpoint.kind not in {"openai", "azure"}:
+        return read_s
+    return _httpx_timeout(read_s, limits.connect_s)
+
+
+@functools.lru_cache(maxsize=MAX_REMEMBERED)
+def _httpx_timeout(read_s: float, connect_s: float) -> Any:
+    return importlib.import_module("httpx").Timeout(read_s, connect=connect_s, pool=connect_s)
+
+
+def _envelope(message: str) -> bytes:
+    # A model's name may hold half a surrogate pair, which has no place in UTF-8.
+    plain = message.encode("utf-8", "replace").decode()
+    error = {"message": plain, "type": "invalid_request_error", "param": None, "code": None}
+    return orjson.dumps({"error": error})

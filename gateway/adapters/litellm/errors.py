@@ -1,0 +1,380 @@
+"""From what LiteLLM raises to what an upstream did: by the wire's own evidence first, by message text last.
+
+LiteLLM wraps an upstream's failure two or three times, names it by looking for words in its text, and gives it made-up
+statuses. But each wrapper is raised while the one beneath is handled, so the chain of contexts ends at the truth: the
+HTTP response, or what the socket said. Exceptions are told apart by name, so that LiteLLM need not be loaded for it.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from types import FrameType, MappingProxyType
+from typing import Any, Final
+
+import aiohttp
+import orjson
+
+from gateway.adapters.litellm.translate import passed_back
+from gateway.errors import UpstreamError, by_text, classify, error_code, error_object, retry_after_s
+from gateway.types import Json, JsonObject, Kind
+
+MAX_MESSAGE_CHARS: Final = 16_384
+MAX_TEXT_BODY_CHARS: Final = 500
+"""A body that is no JSON is repeated up to here; beyond it is a web page."""
+
+_KIND_OF_TYPE: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        "Timeout": Kind.TIMEOUT,
+        "APITimeoutError": Kind.TIMEOUT,
+        "ContextWindowExceededError": Kind.CONTEXT_WINDOW,
+        "ContentPolicyViolationError": Kind.CONTENT_FILTER,
+        "PaymentRequiredError": Kind.BILLING,
+        "BudgetExceededError": Kind.BILLING,
+        "UnsupportedParamsError": Kind.BAD_RESPONSE,
+        "LiteLLMUnknownProvider": Kind.NOT_FOUND,
+        "AuthenticationError": Kind.AUTH,
+        "PermissionDeniedError": Kind.AUTH,
+        "RateLimitError": Kind.RATE_LIMIT,
+        "NotFoundError": Kind.NOT_FOUND,
+        "ServiceUnavailableError": Kind.OVERLOADED,
+        "BadGatewayError": Kind.SERVER_ERROR,
+        "APIResponseValidationError": Kind.BAD_RESPONSE,
+        "BadRequestError": Kind.BAD_REQUEST,
+        "UnprocessableEntityError": Kind.BAD_REQUEST,
+    }
+)
+"""LiteLLM's and OpenAI's exceptions that mean one thing. The others are their wrappers for whatever went wrong."""
+
+_TYPE_REFINES: Final[Mapping[Kind, frozenset[Kind]]] = MappingProxyType(
+    {
+        Kind.BAD_REQUEST: frozenset({Kind.CONTEXT_WINDOW, Kind.CONTENT_FILTER, Kind.BILLING, Kind.NOT_FOUND}),
+        Kind.SERVER_ERROR: frozenset({Kind.CONTEXT_WINDOW}),
+    }
+)
+"""What LiteLLM's reading of the text may turn a status' kind into. It reads prompts that were echoed, so not more."""
+
+_NO_PROVIDER: Final = "LLM Provider NOT provided"
+"""How LiteLLM says that it knows no such model."""
+
+_READING: Final = frozenset(
+    {
+        "__anext__", "__stream__", "_parse", "_process_response", "chunk_creator", "chunk_parser",
+        "convert_to_model_response_object", "make_openai_chat_completion_request", "parse",
+        "transform_embedding_response", "transform_response",
+    }
+)  # fmt: skip
+"""Functions of LiteLLM and of OpenAI's SDK that read a response: what they fail on, the upstream sent."""
+
+_WHAT_THEY_READ: Final = ("chunk", "raw_response", "response_object")
+"""How these functions call a body, an event or a response that they were given."""
+
+_UNFIT_REQUEST: Final = (ValueError, TypeError, KeyError, IndexError)
+_LIBRARIES: Final = frozenset({"botocore", "httpx", "httpx2", "litellm", "openai", "pydantic"})
+_STANDARD: Final = frozenset({"ast", "asyncio", "concurrent", "contextlib", "functools", "json", "re", "typing"})
+"""Packages of the standard library that fail on behalf of who called them."""
+
+_SECRET: Final = re.compile(r"\b(sk|gsk|xai|pplx|key)-[\w-]{6,}|\bAIza[\w-]{20,}|(?<=[Bb]earer )\S{6,}")
+_PREFIX: Final = re.compile(r"^(litellm\.)?\w*(Exception|Error|Timeout)( \w*(Error|Timeout))?\s*(:|-)\s+")
+_SUFFIX: Final = re.compile(r"\. Handle with `litellm\.\w+`\.$")
+
+
+def map_error(
+    error: Exception,
+    *,
+    opened: bool,
+    key: str | None = None,
+    handled: BaseException | None = None,
+    reused: bool = False,
+) -> Exception:
+    """Return the UpstreamError for what LiteLLM raised, or the exception that is to surface: not an upstream's fault.
+
+    `opened` says that the response's headers were there already. `handled` is what the caller was handling before the
+    call: it stands at the end of the chain and has nothing to do with it. `key` never shows in a body. `reused` says
+    that a connection from the pool was used and that nothing had come back over it.
+    """
+    chain = list(_chain(error, handled))
+    seen = next((link for link in chain if isinstance(link, UpstreamError)), None)
+    if seen is not None:
+        return seen
+    mask = _Mask(key)
+    typed = next((kind for link in chain if (kind := _typed(link)) is not None), None)
+    response = next((found for link in reversed(chain) if (found := _wire_response(link)) is not None), None)
+    if response is not None:
+        return _from_response(response, typed, mask)
+    embedded = next((found for link in chain if (found := _embedded(link)) is not None), None)
+    if embedded is not None:
+        return _from_good_response(embedded, mask)
+    transport = _transport_kind(chain, opened=opened)
+    if transport is not None:
+        return UpstreamError(transport, reused_connection=reused and transport is Kind.CONNECTION)
+    cause = next((link for link in chain if isinstance(link, Exception) and not _is_wrapper(link)), None)
+    judged = _from_cause(cause, opened=opened) if cause is not None else None
+    if typed is not None:
+        if isinstance(judged, UpstreamError) and judged.kind is Kind.BAD_RESPONSE:
+            return judged
+        return _from_message(typed, _status(chain[0]), _message(chain), mask)
+    if cause is error and not opened:
+        return error
+    said = _error_said(chain)
+    if said is None and opened and cause is None:
+        said = {"message": _message(chain)}
+    if said is not None and (opened or cause is None):
+        return _from_good_response(said, mask)
+    return judged or _from_wrapper(chain, mask)
+
+
+def error_of(said: JsonObject, *, key: str | None) -> UpstreamError:
+    """Return the failure that an error object means which came inside a good response."""
+    return _from_good_response(said, _Mask(key))
+
+
+def error_inside(response: Any, *, key: str | None) -> UpstreamError | None:
+    """Return the failure that the body of a response with a good status is; None where it is something else."""
+    said = error_object(_json(_text_of(response)))
+    return None if said is None else error_of(said, key=key)
+
+
+def _chain(error: BaseException, handled: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and what it was raised from, outermost first. A MidStreamFallbackError names its own cause."""
+    seen: set[int] = set()
+    queue: list[BaseException | None] = [error]
+    while queue:
+        link = queue.pop(0)
+        if link is None or link is handled or id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        queue.append(getattr(link, "original_exception", None))
+        queue.append(link.__cause__ or link.__context__)
+
+
+def _root_module(error: BaseException) -> str:
+    return type(error).__module__.partition(".")[0]
+
+
+def _names(error: BaseException) -> Iterator[str]:
+    """Yield the names of an exception's classes that are LiteLLM's, OpenAI's or httpx's own, most special first."""
+    for kind in type(error).__mro__:
+        if kind.__module__.partition(".")[0] in {"litellm", "openai", "httpx", "httpx2"}:
+            yield kind.__name__
+
+
+def _typed(error: BaseException) -> Kind | None:
+    """Return what the exception's type means, or None where it is a wrapper that may mean anything."""
+    names = list(_names(error)) if _root_module(error) in {"litellm", "openai"} else []
+    if "MidStreamFallbackError" in names:
+        return None
+    return next((_KIND_OF_TYPE[name] for name in names if name in _KIND_OF_TYPE), None)
+
+
+def _is_wrapper(error: BaseException) -> bool:
+    """Tell LiteLLM's and OpenAI's exceptions, and the bare ones that LiteLLM hangs a status on, from ordinary ones."""
+    bare = type(error) is Exception and hasattr(error, "status_code")
+    return bare or _root_module(error) in {"litellm", "openai"}
+
+
+def _is_providers(error: BaseException) -> bool:
+    """Tell whether one of LiteLLM's provider modules raised this: it had begun to talk, or to listen."""
+    return type(error).__module__.startswith("litellm.llms.")
+
+
+def _wire_response(error: BaseException) -> Any:
+    """Return the HTTP response that came over the wire. LiteLLM's made-up ones have neither headers nor a body."""
+    response: Any = getattr(error, "response", None)
+    try:
+        real = isinstance(response.status_code, int) and bool(response.headers or response.content)
+    except Exception:  # noqa: BLE001 - any odd object may stand there; a body that was not read raises too
+        return None
+    return response if real else None
+
+
+def _from_response(response: Any, typed: Kind | None, mask: _Mask) -> UpstreamError:
+    status: int = response.status_code
+    text = _text_of(response)
+    body = _json(text)
+    headers = {str(name).lower(): str(value) for name, value in response.headers.items()}
+    error = error_object(body) or _loose_error(body, text, status)
+    if status < 400:
+        return UpstreamError(Kind.BAD_RESPONSE, status=status)
+    kind = classify(status, body if error_object(body) else {"error": error})
+    if typed is not None and typed in _TYPE_REFINES.get(kind, ()):
+        kind = typed
+    return UpstreamError(
+        kind,
+        status=status,
+        code=error_code(error),
+        retry_after_s=retry_after_s(headers, now=time.time()),
+        body=mask.envelope(error),
+        headers=passed_back(headers),
+    )
+
+
+def _from_good_response(said: JsonObject, mask: _Mask) -> UpstreamError:
+    return UpstreamError(classify(None, {"error": said}), status=200, code=error_code(said), body=mask.envelope(said))
+
+
+def _embedded(error: BaseException) -> JsonObject | None:
+    """Return the error object that LiteLLM was reading when it raised: the upstream sent it with a good status.
+
+    Taken from the frames, because what LiteLLM raises has lost the error's `type` and has a made-up status.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name not in _READING or not _is_in_libraries(frame):
+            continue
+        for name in _WHAT_THEY_READ:
+            body = frame.f_locals.get(name)
+            status = getattr(body, "status_code", None)
+            good = isinstance(status, int) and status < 400
+            said = error_object(_json(_text_of(body)) if good else body)
+            if said is not None:
+                return said
+    return None
+
+
+def _is_in_libraries(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _LIBRARIES
+
+
+def _from_message(kind: Kind, status: int | None, message: str, mask: _Mask) -> UpstreamError:
+    """Make an error of LiteLLM's own words: nothing came over the wire."""
+    error = _parsed(message) or {"message": message}
+    kind = Kind.NOT_FOUND if kind is Kind.BAD_REQUEST and _NO_PROVIDER in message else by_text(kind, message)
+    return UpstreamError(kind, status=status, code=error_code(error), body=mask.envelope(error))
+
+
+def _transport_kind(chain: list[BaseException], *, opened: bool) -> Kind | None:
+    """Return what the socket said, if it was the socket: did the connection stand, and how far came the response."""
+    names = {name for link in chain for name in _names(link)}
+    if "TimeoutException" in names or any(isinstance(link, TimeoutError) for link in chain):
+        return Kind.TIMEOUT
+    broken = next((link for link in chain if isinstance(link, aiohttp.ClientError | ConnectionError)), None)
+    if broken is None and names.isdisjoint({"RequestError", "InvalidURL"}):
+        return None
+    never_stood = isinstance(broken, aiohttp.ClientConnectorError)
+    malformed = isinstance(broken, aiohttp.ClientResponseError) and not isinstance(broken, aiohttp.ClientHttpProxyError)
+    in_body = opened or malformed or isinstance(broken, aiohttp.ClientPayloadError) or "DecodingError" in names
+    return Kind.BAD_RESPONSE if in_body and not never_stood else Kind.CONNECTION
+
+
+def _error_said(chain: list[BaseException]) -> JsonObject | None:
+    """Return the error object that came inside a response with a good status, as far as LiteLLM kept it."""
+    for link in chain:
+        body = getattr(link, "body", None)
+        if isinstance(body, dict) and body:
+            return error_object(body) or body
+        code = getattr(link, "status_code", None)
+        message = str(getattr(link, "message", "") or link)
+        said = _parsed(message) if _is_providers(link) else None
+        if said is not None or isinstance(code, str):
+            return {"code": code, **(said or {"message": _without_prefix(message)})}
+    return None
+
+
+def _from_wrapper(chain: list[BaseException], mask: _Mask) -> UpstreamError:
+    """Judge LiteLLM's own complaint: nothing came over the wire that says more."""
+    if any(_is_providers(link) for link in chain):
+        return UpstreamError(Kind.BAD_RESPONSE, status=200)
+    if "APIConnectionError" in _names(chain[0]):
+        return UpstreamError(Kind.CONNECTION)
+    status, message = _status(chain[0]), _message(chain)
+    return _from_message(classify(status or 500), status, message, mask)
+
+
+def _from_cause(cause: Exception, *, opened: bool) -> Exception:
+    """Judge an ordinary exception inside LiteLLM by where it was raised: reading a response, or building a request."""
+    frames = [frame for frame, _ in traceback.walk_tb(cause.__traceback__)]
+    packages = [str(frame.f_globals.get("__name__", "")).partition(".")[0] for frame in frames]
+    culprit = next((name for name in reversed(packages) if name not in _STANDARD), None)
+    if culprit not in _LIBRARIES:
+        return cause
+    if opened or not _READING.isdisjoint(frame.f_code.co_name for frame in frames):
+        return UpstreamError(Kind.BAD_RESPONSE, status=200)
+    if isinstance(cause, _UNFIT_REQUEST) or type(cause) is Exception:
+        message = f"the request cannot be put into this provider's words ({type(cause).__name__})"
+        return UpstreamError(Kind.BAD_REQUEST, body=_Mask(None).envelope({"message": message}))
+    return cause
+
+
+def _status(error: BaseException) -> int | None:
+    status = getattr(error, "status_code", None)
+    return status if isinstance(status, int) and not isinstance(status, bool) else None
+
+
+def _message(chain: list[BaseException]) -> str:
+    """Return the upstream's words as LiteLLM passes them on."""
+    return _without_prefix(str(getattr(chain[0], "message", None) or chain[0]))
+
+
+def _without_prefix(message: str) -> str:
+    while (shorter := _PREFIX.sub("", message)) != message:
+        message = shorter
+    return _SUFFIX.sub("", message)
+
+
+def _parsed(message: str) -> JsonObject | None:
+    """Return the error object that a message is the text of, as JSON or as Python prints a dict or bytes."""
+    text = message.strip()
+    if not text.startswith(("{", "b'", 'b"')):
+        return None
+    value = _json(text)
+    if value is None:
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+        value = _json(value.decode("utf-8", "replace")) if isinstance(value, bytes) else value
+    return error_object(value) or (value if isinstance(value, dict) and value.get("message") else None)
+
+
+def _text_of(response: Any) -> str:
+    try:
+        text = response.text
+    except Exception:  # noqa: BLE001 - a body that was never read, or in no known encoding
+        return ""
+    return text if isinstance(text, str) else ""
+
+
+def _json(text: str) -> Json:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _loose_error(body: Json, text: str, status: int) -> JsonObject:
+    """Return an error object for a body that is none: `{"message": …}`, `{"detail": …}`, plain text, a web page."""
+    for name in ("message", "detail"):
+        words = body.get(name) if isinstance(body, dict) else None
+        if words:
+            return {"message": words if isinstance(words, str) else json.dumps(words)}
+    plain = text.strip()
+    fit = 0 < len(plain) <= MAX_TEXT_BODY_CHARS and "<" not in plain
+    return {"message": plain if fit else f"the upstream answered with status {status}"}
+
+
+class _Mask:
+    """Writes error envelopes in which neither the endpoint's key nor anything that looks like one shows."""
+
+    def __init__(self, key: str | None) -> None:
+        self._key = key
+
+    def envelope(self, error: JsonObject) -> bytes:
+        """Return OpenAI's envelope around an upstream's error object."""
+        message = error.get("message")
+        words = message if isinstance(message, str) else json.dumps(message if message is not None else error)
+        fields = {name: self._plain(error.get(name)) for name in ("type", "param", "code")}
+        return orjson.dumps({"error": {"message": self._masked(words)[:MAX_MESSAGE_CHARS], **fields}})
+
+    def _plain(self, value: Json) -> str | None:
+        return self._masked(value)[:256] if isinstance(value, str) else None
+
+    def _masked(self, text: str) -> str:
+        if self._key:
+            text = text.replace(self._key, "***")
+        # Half a surrogate pair, which JSON's escapes can spell, has no place in UTF-8.
+        return _SECRET.sub("***", text).encode("utf-8", "replace").decode()

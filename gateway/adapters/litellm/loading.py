@@ -1,0 +1,254 @@
+"""Loading LiteLLM: late, quiet, and mended where it is broken. The only file that imports it.
+
+LiteLLM takes two seconds and 160 MB to import, fetches a price list over HTTPS, loads `.env` and prints banners. In a
+process of our own all of that is settled here. A host process keeps its settings: nothing of LiteLLM's public state is
+changed there, and its banners stay off stdout for our calls alone (see `_mute`).
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import gc
+import importlib
+import inspect
+import logging
+import os
+import sys
+import typing
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType, ModuleType, SimpleNamespace
+from typing import Any, Final
+
+from gateway.adapters.litellm.call import our_call
+from gateway.adapters.litellm.wire import watch
+
+_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
+    {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"}
+)
+"""Read by LiteLLM while it is imported: no price list over HTTPS, no `.env`."""
+
+_SETTINGS: Final[Mapping[str, object]] = MappingProxyType(
+    {
+        "telemetry": False,
+        "suppress_debug_info": True,
+        "REPEATED_STREAMING_CHUNK_LIMIT": sys.maxsize,
+        # Some of its embeddings do not hear of `max_retries` and take this.
+        "DEFAULT_MAX_RETRIES": 0,
+    }
+)
+"""Set in a process of our own, where the installed release has them."""
+
+_PRINTERS: Final = (
+    "litellm.litellm_core_utils.exception_mapping_utils",
+    "litellm.litellm_core_utils.get_llm_provider_logic",
+)
+"""The modules that print banners on stdout unless the host set `litellm.suppress_debug_info`."""
+
+
+def load(*, own_process: bool) -> ModuleType:
+    """Import LiteLLM, or take it as the host imported it, and make it ready. Blocks for seconds; run it in a thread."""
+    with _environment(restore=not own_process):
+        litellm = importlib.import_module("litellm")
+    mend_annotations(importlib.import_module("litellm.litellm_core_utils.model_param_helper"))
+    if own_process:
+        _settle(litellm)
+        # Hundreds of thousands of objects that live for ever: each full collection would walk them again, which took
+        # 7 % of the throughput.
+        gc.collect()
+        gc.freeze()
+    else:
+        _mute()
+    return litellm
+
+
+@contextlib.contextmanager
+def _environment(*, restore: bool) -> Iterator[None]:
+    """Set what LiteLLM reads during import, where the user did not; a loaded LiteLLM no longer reads it."""
+    missing = [] if "litellm" in sys.modules else [name for name in _ENVIRONMENT if name not in os.environ]
+    os.environ.update({name: _ENVIRONMENT[name] for name in missing})
+    try:
+        yield
+    finally:
+        for name in missing if restore else ():
+            os.environ.pop(name, None)
+
+
+def _settle(litellm: Any) -> None:
+    """Set LiteLLM up in a process of our own.
+
+    The global `drop_params` stays off on purpose: every call passes its own, and with the global one LiteLLM sends a
+    request that was answered 422 a second time and then loses the error.
+    """
+    for name, value in _SETTINGS.items():
+        if hasattr(litellm, name):
+            setattr(litellm, name, value)
+    warnings.filterwarnings("ignore", message=".*`ReadOnly` qualifier", category=UserWarning)
+    if "LITELLM_LOG" not in os.environ:
+        # Its log lines carry upstream text, and go to stderr in a format of their own.
+        logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
+    for patch, name in (
+        (_limit_connections, "llms.custom_httpx.aiohttp_transport"),
+        (_keep_to_the_host, "llms.custom_httpx.aiohttp_transport"),
+        (watch, "llms.custom_httpx.aiohttp_transport"),
+        (_refuse_resending, "llms.custom_httpx.http_handler"),
+        (_keep_no_accounts, "litellm_core_utils.litellm_logging"),
+    ):
+        with contextlib.suppress(ImportError):
+            patch(importlib.import_module(f"litellm.{name}"))
+
+
+def _limit_connections(module: Any) -> None:
+    """Make every connection of our calls keep its limit: most of LiteLLM's providers know one timeout only."""
+    transport: Any = getattr(module, "LiteLLMAiohttpTransport", None)
+    if transport is None:
+        return
+    handle = transport.handle_async_request
+
+    async def handle_within_limit(self: Any, request: Any) -> Any:
+        ours = our_call()
+        if ours is not None:
+            limit = {"connect": ours.connect_s, "pool": ours.connect_s}
+            timeout = {**request.extensions.get("timeout", {}), **limit}
+            request.extensions = {**request.extensions, "timeout": timeout}
+        return await handle(self, request)
+
+    transport.handle_async_request = handle_within_limit
+
+
+def _keep_to_the_host(module: Any) -> None:
+    """Keep our calls from following redirects to hosts that the file does not name, and hold back what is `unsent`.
+
+    Not all of LiteLLM's embeddings hand extra headers on, so that leaving headers out by them is not enough.
+    """
+    transport: Any = getattr(module, "LiteLLMAiohttpTransport", None)
+    if transport is None:
+        return
+    handle = transport.handle_async_request
+
+    async def handle_at_the_host(self: Any, request: Any) -> Any:
+        ours = our_call()
+        if ours is None:
+            return await handle(self, request)
+        for name in ours.unsent:
+            request.headers.pop(name, None)
+        response = await handle(self, request)
+        response.headers.pop("location", None)
+        return response
+
+    transport.handle_async_request = handle_at_the_host
+
+
+def _refuse_resending(module: Any) -> None:
+    """Keep LiteLLM from sending a request again after its connection was reset: retries are the engine's."""
+    handler: Any = getattr(module, "AsyncHTTPHandler", None)
+    # The second is its name since 1.110, where it is left for refused connections only.
+    names = ("single_connection_post_request", "single_connection_request")
+    name = next((name for name in names if hasattr(handler, name)), None)
+    if name is None:
+        return
+    send_again = getattr(handler, name)
+
+    async def refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
+        error = sys.exception()
+        if error is None or our_call() is None:
+            return await send_again(self, *args, **kwargs)
+        raise error
+
+    setattr(handler, name, refuse)
+
+
+def _keep_no_accounts(module: Any) -> None:
+    """Keep LiteLLM from pricing answers, and from making log records of them, that nobody gets to see.
+
+    Together that is a quarter of what a call costs. There is no setting for it. Who registers callbacks, a budget or a
+    cache with LiteLLM (a hook's module may) has both again from then on.
+    """
+    logging_: Any = getattr(module, "Logging", None)
+    if not all(hasattr(logging_, name) for name in ("response_cost_calculator", "async_success_handler")):
+        return
+    price, record = logging_.response_cost_calculator, logging_.async_success_handler
+
+    def price_if_wanted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if our_call() is not None and not _is_heard(self):
+            return None
+        return price(self, *args, **kwargs)
+
+    async def record_if_wanted(self: Any, *args: Any, **kwargs: Any) -> None:
+        if _is_heard(self):
+            await record(self, *args, **kwargs)
+
+    logging_.response_cost_calculator = price_if_wanted
+    logging_.async_success_handler = record_if_wanted
+
+
+_LISTENERS: Final = (
+    "callbacks",
+    "success_callback",
+    "_async_success_callback",
+    "cache",
+    "max_budget",
+    "request_correlation_in_logs",
+)
+_OWN_LISTENERS: Final = ("dynamic_success_callbacks", "dynamic_async_success_callbacks")
+
+
+def _is_heard(call: Any) -> bool:
+    """Tell whether anybody wants to know what became of a call of LiteLLM's, given its logging object."""
+    litellm = sys.modules["litellm"]
+    return any(getattr(litellm, name, None) for name in _LISTENERS) or any(
+        getattr(call, name, None) for name in _OWN_LISTENERS
+    )
+
+
+def _mute() -> None:
+    """Keep LiteLLM's banners off a host's stdout without touching a setting.
+
+    The modules that print get a `print` of their own, which is silent while a call of ours runs and the builtin
+    otherwise: the host's calls print as before.
+    """
+    for name in _PRINTERS:
+        module: Any = importlib.import_module(name)
+        module.print = _print
+
+
+def _print(*args: Any, **kwargs: Any) -> None:
+    if our_call() is None:
+        builtins.print(*args, **kwargs)  # noqa: T201 - stands in for the builtin
+
+
+def mend_annotations(module: Any) -> None:
+    """Repair LiteLLM's `model_param_helper` where it fails on `__annotations__`; a sound one stays as it is.
+
+    Some releases read `__annotations__` of objects that have none on newer Pythons (a `Union` on 3.14), and then every
+    call fails. What is unreadable is replaced, in that module only, by a stand-in that holds the same field names.
+    """
+    helper = module.ModelParamHelper
+    if not _fails_on_annotations(getattr(helper, "_get_all_llm_api_params", None)):
+        return
+    for name, value in list(vars(module).items()):
+        if (isinstance(value, type) or typing.get_args(value)) and not hasattr(value, "__annotations__"):
+            setattr(module, name, SimpleNamespace(__annotations__=_annotations(value)))
+    for name in list(vars(helper)):
+        if name.startswith("_get_litellm_supported_") and _fails_on_annotations(getattr(helper, name)):
+            setattr(helper, name, staticmethod(set))
+
+
+def _fails_on_annotations(function: Callable[[], object] | None) -> bool:
+    try:
+        if function is not None:
+            function()
+    except AttributeError as error:
+        return "__annotations__" in str(error)
+    return False
+
+
+def _annotations(value: Any) -> dict[str, object]:
+    members = typing.get_args(value)
+    if members:
+        return {name: hint for member in members for name, hint in _annotations(member).items()}
+    try:
+        return dict(inspect.get_annotations(value))
+    except (TypeError, NameError, AttributeError):
+        return {}

@@ -1,0 +1,201 @@
+"""A stream of LiteLLM's, watched: cut streams come to light, finish reasons come for every choice, closing closes."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+from gateway.adapters.litellm.call import OurCall
+from gateway.adapters.litellm.errors import error_inside, map_error
+from gateway.adapters.litellm.translate import chunk_data, finished_dicts
+from gateway.errors import UpstreamError
+from gateway.types import Chunk, Chunks, Json, JsonObject, Kind
+
+
+class LiteLLMChunks:
+    """The events of one open stream, as plain dicts. Whoever holds it closes it, also before the first event."""
+
+    def __init__(self, stream: Any, *, call: OurCall, choices: int, usage_wanted: bool) -> None:
+        self._stream = stream
+        self._call = call
+        self._usage_wanted = usage_wanted
+        self._raw = getattr(stream, "completion_stream", None)
+        self._tap = _tapped(stream) if choices > 1 else None
+        self._source = self._open()
+        self._looked = False
+        self._last: JsonObject = {}
+        self._finished: set[int] = set()
+        self._pending: deque[JsonObject] = deque()
+        self._doubtful = False
+        """The last one has a finish reason that has not come over the wire: not before it has, or there is an end."""
+        self._closed = False
+
+    def __aiter__(self) -> Chunks:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        if self._closed:
+            raise StopAsyncIteration
+        handled = sys.exception()
+        try:
+            if not self._looked:
+                self._looked = True
+                await self._refuse_plain_error()
+            while not self._pending or self._doubtful:
+                try:
+                    with self._call:  # LiteLLM runs, and prints, only in here
+                        item = await anext(self._source, None)
+                except Exception as error:
+                    mapped = map_error(error, opened=True, key=self._call.key, handled=handled)
+                    if mapped is error:
+                        raise
+                    raise mapped from (error if isinstance(mapped, UpstreamError) else None)
+                self._take_in(item)
+                if item is None and not self._pending:
+                    raise StopAsyncIteration  # noqa: TRY301 - the end closes as a failure does
+            return Chunk(self._pending.popleft())
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Close the upstream's connection. The first call counts."""
+        if self._closed:
+            return
+        self._closed = True
+        raw = getattr(self._stream, "completion_stream", None)
+        for part in (self._stream, *_beneath(raw)):
+            close = getattr(part, "aclose", None)
+            if close is not None:
+                # What LiteLLM and its generators raise while they are torn down says nothing any more.
+                with contextlib.suppress(Exception):
+                    await close()
+
+    def _open(self) -> AsyncIterator[Any]:
+        source = aiter(self._stream)
+        return source if type(self._stream).__module__.startswith("litellm.") else finished_dicts(source)
+
+    async def _refuse_plain_error(self) -> None:
+        """Raise the error that came as one JSON body. LiteLLM finds no event in it and takes the stream for empty.
+
+        What is no error stays readable for LiteLLM, and what cannot be read LiteLLM will fail on. In a process of our
+        own the wire has told it before.
+        """
+        response = _plain_response(self._raw)
+        if response is None:
+            return
+        with contextlib.suppress(Exception):
+            await response.aread()
+        error = error_inside(response, key=self._call.key)
+        if error is not None:
+            raise error
+
+    def _take_in(self, item: Any) -> None:
+        """Take the next item, None at the end, and note finish reasons.
+
+        One that LiteLLM made up, because the upstream's stream ended without, is a cut.
+        """
+        self._doubtful = False
+        if item is None:
+            if self._call.broken is not None or self._call.unfinished:
+                raise self._call.broken or UpstreamError(Kind.BAD_RESPONSE, status=200)
+            self._pending.extend(self._unfinished())
+            return
+        data = chunk_data(item, model=getattr(self._stream, "_provider_response_model", None))
+        choices = data.get("choices")
+        if choices == [] and data.get("usage"):
+            self._pending.extend(self._unfinished())
+            if self._usage_wanted:
+                self._pending.append(data)
+            return
+        self._pending.append(data)
+        self._last = data
+        finished: set[int] = set()
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict) and choice.get("finish_reason"):
+                finished.add(_index(choice.get("index")))
+        if not finished:
+            return
+        self._finished |= finished
+        received = getattr(self._stream, "received_finish_reason", "unknown")
+        if received is None and getattr(self._stream, "intermittent_finish_reason", None) is None:
+            raise UpstreamError(Kind.BAD_RESPONSE, status=200)
+        self._doubtful = bool(self._call.begun) and not self._call.finished
+        if self._tap is not None and self._tap.reasons and not self._tap.reasons.keys() >= finished:
+            raise UpstreamError(Kind.BAD_RESPONSE, status=200)
+
+    def _unfinished(self) -> Iterator[JsonObject]:
+        """Yield what LiteLLM leaves out: the finish reasons of the second and further choices."""
+        for index, reason in sorted(self._tap.reasons.items()) if self._tap else ():
+            if index not in self._finished:
+                self._finished.add(index)
+                yield {**self._last, "choices": [{"index": index, "delta": {}, "finish_reason": reason}]}
+
+
+class _FinishTap:
+    """Stands between LiteLLM and the stream beneath it, and notes each choice's finish reason."""
+
+    def __init__(self, source: Any) -> None:
+        self.reasons: dict[int, str] = {}
+        self._source = source
+        self._iterator = aiter(source)
+
+    def __aiter__(self) -> _FinishTap:
+        return self
+
+    async def __anext__(self) -> Any:
+        item = await anext(self._iterator)
+        for choice in getattr(item, "choices", None) or ():
+            reason = getattr(choice, "finish_reason", None)
+            if isinstance(reason, str):
+                self.reasons[_index(getattr(choice, "index", 0))] = reason
+        return item
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+
+def _tapped(stream: Any) -> _FinishTap | None:
+    source = getattr(stream, "completion_stream", None)
+    if not hasattr(source, "__aiter__"):
+        return None
+    tap = _FinishTap(source)
+    stream.completion_stream = tap
+    return tap
+
+
+def _beneath(raw: Any) -> Iterator[Any]:
+    """Yield what LiteLLM's own closing forgets: the HTTP response under an iterator of its making.
+
+    The iterator holds httpx's generator of lines. Closing that is not enough when it never ran, so the response is
+    taken from it. Newer releases leave the response with the iterator.
+    """
+    lines = getattr(raw, "streaming_response", None)
+    if lines is not None:
+        yield lines
+        frame = getattr(lines, "ag_frame", None)
+        response = frame.f_locals.get("self") if frame is not None else None
+        if response is not None:
+            yield response
+    for name in ("http_response", "_response"):
+        response = getattr(raw, name, None)
+        if response is not None:
+            yield response
+
+
+def _plain_response(raw: Any) -> Any:
+    """Return the HTTP response beneath a stream when it is one JSON body, still unread; else None."""
+    for response in chain((getattr(raw, "response", None),), _beneath(raw)):
+        headers = getattr(response, "headers", None)
+        kind = headers.get("content-type") if isinstance(headers, Mapping) else None
+        if isinstance(kind, str):
+            return response if kind.partition(";")[0].strip().lower() == "application/json" else None
+    return None
+
+
+def _index(value: Json) -> int:
+    return value if isinstance(value, int) else 0

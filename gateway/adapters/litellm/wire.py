@@ -1,0 +1,296 @@
+"""What comes over the wire beneath LiteLLM: looked at where its transport gets it, before LiteLLM can lose it.
+
+LiteLLM and the SDKs under it skip what they do not understand in a stream, take a torn response for a whole one, and
+forget the status of an error whose body breaks. Only in a process of our own, because it changes LiteLLM's transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import importlib
+import re
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import aiohttp
+
+from gateway.adapters.litellm.call import OurCall, our_call
+from gateway.adapters.litellm.errors import error_of
+from gateway.errors import UpstreamError, classify, error_object
+from gateway.types import Json, Kind
+from gateway.wire import sse
+from gateway.wire.http1.decoding import Decoder, Undecodable, decoder_for
+from gateway.wire.http1.errors import ReadError
+from gateway.wire.json import decode_json
+
+MAX_ERROR_BYTES: Final = 64 * 1024
+"""A longer error body is not read: the status alone says what went wrong."""
+ERROR_BODY_S: Final = 1.0
+"""How long the body of an error may take: the status tells the kind without it."""
+
+MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
+"""A plain answer that is longer is a `bad_response`."""
+
+_REFUSED: Final = 300
+_NO_STATUS: Final = 600
+_JSON: Final = "application/json"
+_EVENTS: Final = "text/event-stream"
+_BOM: Final = b"\xef\xbb\xbf"
+_STREAM_ASKED: Final = re.compile(rb'(?<!\\)"stream"\s*:\s*true')
+_BODY_HEADERS: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+
+
+def watch(module: Any) -> None:
+    """Make LiteLLM's transport, in its module `aiohttp_transport`, tell what it sees of our calls."""
+    transport: Any = getattr(module, "LiteLLMAiohttpTransport", None)
+    if not hasattr(transport, "_get_valid_client_session"):
+        return
+    handle = transport.handle_async_request
+
+    async def handle_watched(self: Any, request: Any) -> Any:
+        ours = our_call()
+        if ours is None or not ours.asking:
+            return await handle(self, request)
+        ours.reused = False
+        session = self._get_valid_client_session()
+        if _reuse_trace() not in session.trace_configs:
+            session.trace_configs.append(_reuse_trace())
+        try:
+            response = await handle(self, request)
+        except Exception as error:
+            if ours.reused:
+                ours.reused = not _began(error)
+                _drop_idle(session, request.url)
+            raise
+        ours.reused = False
+        if not 200 <= response.status_code < _REFUSED:
+            return await _with_its_body(response, request)
+        coding = decoder_for(response.headers.get("content-encoding", ""))
+        if isinstance(coding, Undecodable):
+            return response
+        for name in _BODY_HEADERS:
+            response.headers.pop(name, None)
+        source = _decoded(response.stream, coding)
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        before = b""
+        # LiteLLM may have asked for a plain answer to make a stream of.
+        asked = ours.streaming and _STREAM_ASKED.search(request.content) is not None
+        events = ours.streaming and (kind == _EVENTS or (asked and not kind))
+        if kind == _JSON or (not ours.streaming and kind != _EVENTS):
+            before = await _judged(source, ours, stream=asked)
+        response.stream = _body_class()(source, response.stream, ours, before, events=events)
+        return response
+
+    transport.handle_async_request = handle_watched
+
+
+@functools.cache
+def _reuse_trace() -> aiohttp.TraceConfig:
+    async def reused(session: object, context: object, params: object) -> None:
+        ours = our_call()
+        if ours is not None and ours.asking:
+            ours.reused = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(reused)
+    trace.freeze()
+    return trace
+
+
+def _drop_idle(session: Any, url: Any) -> None:
+    """Close the unused connections to a host: where one had gone stale, so have the others."""
+    idle = getattr(session.connector, "_conns", {})
+    port = url.port or (443 if url.scheme == "https" else 80)
+    for place in [key for key in idle if (key.host, key.port) == (url.host, port)]:
+        for connection, _ in idle.pop(place):
+            connection.close()
+
+
+def _began(error: Exception) -> bool:
+    """Tell whether the head of a response had begun to come when the connection broke, as far as aiohttp says."""
+    cause = error.__cause__
+    return isinstance(cause, aiohttp.ServerDisconnectedError) and not isinstance(cause.message, str)
+
+
+async def _with_its_body(response: Any, request: Any) -> Any:
+    """Return a refusal with its body read, or without one where that is broken, too slow or too long."""
+    status: int = response.status_code
+    if not 400 <= status < _NO_STATUS:  # a redirect without an error body would surface as a fault of ours
+        await response.stream.aclose()
+        raise UpstreamError(classify(status) if status >= 400 else Kind.BAD_RESPONSE, status=status)
+    httpx = importlib.import_module("httpx")
+    raw = b""
+    source = _decoded(response.stream, decoder_for(response.headers.get("content-encoding", "")))
+    try:
+        async with asyncio.timeout(ERROR_BODY_S):
+            async for part in source:
+                raw += part
+                if len(raw) > MAX_ERROR_BYTES:
+                    raw = b""
+                    break
+    except (TimeoutError, UpstreamError, httpx.RequestError, aiohttp.ClientError):
+        raw = b""
+    with contextlib.suppress(Exception):
+        await response.stream.aclose()
+    headers = [(name, value) for name, value in response.headers.multi_items() if name not in _BODY_HEADERS]
+    return httpx.Response(status, headers=headers, stream=httpx.ByteStream(raw), request=request)
+
+
+async def _decoded(stream: Any, decoder: Decoder | Undecodable | None) -> AsyncIterator[bytes]:
+    """Yield a body, its content coding undone. Raises UpstreamError where the coding is broken or ends too early."""
+    try:
+        async for part in stream:
+            if decoder is None:
+                yield part
+                continue
+            yield decoder.decode(part)
+            while decoder.pending:
+                # What a few bytes decode to can be long, and nothing else would run meanwhile.
+                await asyncio.sleep(0)
+                yield decoder.decode(b"")
+        if decoder is not None:
+            decoder.finish()
+    except ReadError as error:
+        raise _broken() from error
+
+
+async def _judged(source: AsyncIterator[bytes], ours: OurCall, *, stream: bool) -> bytes:
+    """Return a plain JSON body, or its beginning. Raises what it is instead of an answer.
+
+    `stream` says that a stream was asked for: then no plain body answers. Events that call themselves JSON are not
+    waited for. LiteLLM would give a choice without a finish reason one of its own.
+    """
+    limit = MAX_ERROR_BYTES if stream else MAX_REPLY_BYTES
+    buffer = bytearray()
+    async for part in source:
+        buffer += part
+        if stream and not buffer.lstrip().startswith(b"{") and buffer.strip():
+            return bytes(buffer)
+        if len(buffer) > limit:
+            raise _broken()
+    raw = bytes(buffer)
+    value = _json(raw)
+    if stream:
+        said = error_object(value)
+        raise _broken() if said is None else error_of(said, key=ours.key)
+    if isinstance(value, dict) and "choices" in value and error_object(value) is None:
+        choices = value["choices"]
+        finished = isinstance(choices, list) and any(
+            isinstance(one, dict) and one.get("finish_reason") for one in choices
+        )
+        if not finished:
+            raise _broken()
+    return raw
+
+
+@functools.cache
+def _body_class() -> type[Any]:
+    """Return the class of watched bodies; httpx takes only what is derived from its own."""
+    httpx = importlib.import_module("httpx")
+    return type("_WatchedBody", (_Body, httpx.AsyncByteStream), {})
+
+
+class _Body:
+    """The body of a good response on its way to LiteLLM. Breaks where the relay would."""
+
+    def __init__(
+        self, source: AsyncIterator[bytes], stream: Any, ours: OurCall, before: bytes, *, events: bool
+    ) -> None:
+        self._source = source
+        self._stream = stream
+        self._call = ours
+        self._before = before
+        self._splitter = sse.Splitter() if events else None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._before:
+            yield self._before
+        try:
+            first = self._splitter is not None
+            async for part in self._source:
+                sound, error = self._look(part)
+                # LiteLLM loses the event behind a byte order mark.
+                yield sound.removeprefix(_BOM) if first else sound
+                if error is not None:
+                    raise error  # noqa: TRY301 - so that it is noted as what else goes wrong is
+                first = first and not sound
+            yield self._finish()
+        except Exception as error:
+            if self._call.done:
+                return
+            self._call.broken = error if isinstance(error, UpstreamError) else _broken()
+            raise
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def _look(self, part: bytes) -> tuple[bytes, UpstreamError | None]:
+        """Return the events that `part` completes, as far as they are sound, and what is wrong with the next.
+
+        Events without data are left out: the SDKs under LiteLLM take the data of each for JSON.
+        """
+        if self._splitter is None or self._call.done:
+            return part, None
+        sound = bytearray()
+        try:
+            for event in self._splitter.feed(part):
+                if self._call.done or self._judge(event):
+                    sound += event
+        except UpstreamError as error:
+            return bytes(sound), error
+        except sse.EventTooLarge:
+            return b"", _broken()
+        return bytes(sound), None
+
+    def _judge(self, event: bytes) -> bool:
+        """Return whether an event has data. Raises what LiteLLM would not see: errors by name or outside of events."""
+        try:
+            data = sse.event_data(event)
+        except sse.StrayText as stray:
+            said = error_object(_json(stray.text))
+            raise (_broken() if said is None else error_of(said, key=self._call.key)) from None
+        if not data:
+            return False
+        if data == sse.DONE:
+            self._call.done = True
+            return True
+        value = _json(data)
+        if b"error" in event and sse.event_name(event) == b"error":
+            said = error_object(value) or value
+            words = data.decode(errors="replace")
+            raise error_of(said if isinstance(said, dict) else {"message": words}, key=self._call.key)
+        if not isinstance(value, dict):
+            raise _broken()
+        for choice in value.get("choices") or ():
+            if isinstance(choice, dict) and "delta" in choice:
+                index = choice.get("index") or 0
+                self._call.begun.add(index)
+                if choice.get("finish_reason"):
+                    self._call.finished.add(index)
+        return True
+
+    def _finish(self) -> bytes:
+        """Return a last event that had no blank line. Raises what only the end of the response tells."""
+        if self._call.done:
+            return b""
+        rest = self._splitter.flush() if self._splitter is not None else None
+        last = rest + b"\n\n" if rest and self._judge(rest) else b""
+        # Releases before 1.110 end a torn body as if it were whole.
+        content = getattr(getattr(self._stream, "_aiohttp_response", None), "content", None)
+        torn = content.exception() if content is not None else None
+        if isinstance(torn, aiohttp.ClientPayloadError | aiohttp.http_exceptions.TransferEncodingError):
+            raise _broken() from torn
+        return last
+
+
+def _broken() -> UpstreamError:
+    return UpstreamError(Kind.BAD_RESPONSE, status=200)
+
+
+def _json(text: bytes) -> Json:
+    try:
+        return decode_json(text)
+    except (ValueError, RecursionError):
+        return None

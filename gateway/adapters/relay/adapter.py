@@ -1,0 +1,326 @@
+"""Calls upstreams that speak the OpenAI wire, over HTTP, and hands on the bytes they sent."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from yarl import URL
+
+from gateway import __version__
+from gateway.adapters.relay.events import Events, json_in
+from gateway.errors import UpstreamError, classify, error_code, error_object, retry_after_s
+from gateway.types import (
+    EMPTY,
+    Call,
+    ChunkStream,
+    Endpoint,
+    JsonObject,
+    Kind,
+    Operation,
+    Reply,
+    Secret,
+)
+from gateway.wire.http1 import client as http1
+from gateway.wire.json import encode_json
+
+MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
+"""A plain answer that is longer is a `bad_response`."""
+MAX_ERROR_BYTES: Final = 64 * 1024
+"""A longer error body is not read: the status alone says what went wrong."""
+ERROR_BODY_S: Final = 1.0
+"""How long the body of an error may take: the status tells the kind without it."""
+END_GRACE_S: Final = 0.1
+"""How long after `[DONE]` the response may take to end; one that takes longer costs its connection."""
+
+_PATHS: Final[Mapping[Operation, str]] = {"chat": "/chat/completions", "embeddings": "/embeddings"}
+_USER_AGENT: Final = f"routes-gateway/{__version__}"
+_FRAMING_HEADERS: Final = frozenset(
+    {
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""What the file's `headers` cannot set: they say how this very body is sent."""
+_MAX_HEADS: Final = 256
+_NOT_STREAMS: Final = frozenset({"application/json", "application/problem+json", "text/html"})
+_PROXY_REFUSED: Final = 407
+_NO_BODY: Final = frozenset({204, 205})
+
+
+class RelayAdapter:
+    """Reaches OpenAI-wire upstreams. Redirects, cookies and the environment's credentials have no part in it."""
+
+    def __init__(self, *, max_reply_bytes: int = MAX_REPLY_BYTES, end_grace_s: float = END_GRACE_S) -> None:
+        self._max_reply_bytes = max_reply_bytes
+        self._end_grace_s = end_grace_s
+        self._clients: dict[asyncio.AbstractEventLoop, http1.Http1Client] = {}
+        self._heads: dict[tuple[int, bool, Operation], _Head] = {}
+
+    async def prepare(self) -> None:
+        """There is nothing to make ready."""
+
+    async def complete(self, call: Call) -> Reply:
+        """Return the plain answer: any JSON object that came with a good status, in its own bytes too."""
+        sent, key = self._send(call, stream=False)
+        try:
+            response = await sent
+        except http1.Http1Error as error:
+            raise _no_response(error) from error
+        if not _is_good(response.status):
+            raise await _refusal(response, key)
+        raw = response.whole(self._max_reply_bytes)
+        if raw is None:
+            raw = await _read(response, limit=self._max_reply_bytes)
+        data = json_in(raw)
+        if not isinstance(data, dict):
+            raise UpstreamError(Kind.BAD_RESPONSE, status=response.status)
+        return Reply(data, raw, _passed_back(response.headers))
+
+    async def stream(self, call: Call) -> ChunkStream:
+        """Return the stream once its response headers are there."""
+        sent, key = self._send(call, stream=True)
+        try:
+            response = await sent
+        except http1.Http1Error as error:
+            raise _no_response(error) from error
+        if not _is_good(response.status):
+            raise await _refusal(response, key)
+        if _content_type(response) in _NOT_STREAMS:
+            await _refuse_plain(response)
+        events = Events(response, end_grace_s=self._end_grace_s)
+        headers = _passed_back(response.headers)
+        return ChunkStream(events, headers, events.take, events.ended, events.flow)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        while self._clients:
+            loop, client = self._clients.popitem()
+            if not loop.is_closed():
+                await client.close()
+
+    def _send(self, call: Call, *, stream: bool) -> tuple[Awaitable[http1.Response], Secret | None]:
+        """Send the request; return what gives its response, body unread, and the key that went with it."""
+        body = _request_body(call, stream=stream)
+        head = self._head(call, stream=stream)
+        lines = head.with_headers(call.headers)
+        return self._client().request(head.origin, lines, body, connect_s=call.limits.connect_s), head.key
+
+    def _client(self) -> http1.Http1Client:
+        """Return the running loop's client. A program may run one loop after the other."""
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            for dead in [known for known in self._clients if known.is_closed()]:
+                del self._clients[dead]
+            client = self._clients[loop] = http1.Http1Client()
+        return client
+
+    def _head(self, call: Call, *, stream: bool) -> _Head:
+        """Return what is the same in each request to an endpoint; made anew when its key has changed."""
+        endpoint = call.target.endpoint
+        key = endpoint.api_key.read()
+        if key is None and endpoint.key_required:
+            raise UpstreamError(Kind.AUTH)
+        name = (id(endpoint), stream, call.operation)
+        head = self._heads.get(name)
+        if head is None or head.endpoint is not endpoint or head.key is not key:
+            if len(self._heads) >= _MAX_HEADS:
+                self._heads.clear()
+            try:
+                head = self._heads[name] = _Head(endpoint, key, call.operation, stream=stream)
+            except http1.Http1Error as error:
+                raise _no_response(error) from error
+        return head
+
+
+class _Head:
+    """The request line and the headers that an endpoint gets with each request of one sort."""
+
+    __slots__ = ("_fields", "_line", "_wire", "endpoint", "key", "origin")
+
+    def __init__(self, endpoint: Endpoint, key: Secret | None, operation: Operation, *, stream: bool) -> None:
+        if endpoint.base_url is None:
+            raise TypeError(f"{endpoint!r} is relayed and has no base URL")
+        route = _route(endpoint.base_url)
+        self.endpoint = endpoint
+        self.key = key
+        self.origin = route.origin
+        self._line = route.target(_PATHS[operation])
+        self._fields = {**route.headers, **_request_headers(endpoint, key, stream=stream)}
+        self._wire = http1.request_head("POST", self._line, self._fields)
+
+    def with_headers(self, headers: Mapping[str, str]) -> bytes:
+        """Return the head of one request, its own headers included; they win over the endpoint's."""
+        if not headers:
+            return self._wire
+        if self._fields.keys().isdisjoint(headers):
+            return self._wire + http1.header_lines(headers)
+        return http1.request_head("POST", self._line, {**self._fields, **headers})
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """How to get to a base URL."""
+
+    url: URL
+    """Without user information."""
+    origin: http1.Origin
+    headers: Mapping[str, str]
+    """The host; credentials, from the URL's user information and, in plain HTTP, for the proxy."""
+
+    @property
+    def proxy(self) -> http1.Proxy | None:
+        """The environment's, for this URL."""
+        return self.origin.proxy
+
+    def target(self, path: str) -> str:
+        """Return the request target of an operation: with the whole URL where a proxy has to read it."""
+        url = URL(f"{self.url}{path}")
+        return str(url) if self.proxy is not None and url.scheme == "http" else url.raw_path_qs
+
+
+@lru_cache(maxsize=1024)
+def _route(base_url: str) -> _Route:
+    """Read the environment's proxies for a URL, once. Nothing on the loopback goes through a proxy."""
+    url = URL(base_url)
+    origin = http1.origin_of(url)
+    headers = {"host": url.host_port_subcomponent or ""}
+    if (credentials := http1.basic_credentials(url)) is not None:
+        headers["authorization"] = credentials
+    if url.scheme == "http" and origin.proxy is not None and origin.proxy.authorization is not None:
+        headers["proxy-authorization"] = origin.proxy.authorization
+    return _Route(url.with_user(None).with_fragment(None), origin, headers)
+
+
+def _request_headers(endpoint: Endpoint, key: Secret | None, *, stream: bool) -> dict[str, str]:
+    """Return the headers, lower case. The file's own win over ours, the key's included, except for the framing."""
+    headers = {
+        "accept": "text/event-stream" if stream else "application/json",
+        "user-agent": _USER_AGENT,
+        "accept-encoding": "gzip, deflate",
+        "content-type": "application/json",
+    }
+    if key is not None:
+        headers["authorization"] = f"Bearer {key.reveal()}"
+    for name, value in endpoint.headers.items():
+        if (lower := name.lower()) not in _FRAMING_HEADERS:
+            headers[lower] = value
+    return headers
+
+
+def _request_body(call: Call, *, stream: bool) -> bytes:
+    """Encode the request. Raises TypeError for what JSON cannot hold; a number that is not finite becomes null."""
+    body: JsonObject = {"model": call.target.model, **call.params}
+    if call.overrides:
+        body.update(call.overrides)
+        for name, value in call.overrides.items():
+            if value is None:
+                del body[name]
+        body["model"] = call.target.model
+    if stream:
+        body["stream"] = True
+    return encode_json(body)
+
+
+def _no_response(error: http1.Http1Error) -> UpstreamError:
+    """Name the failure of a call that got no response headers."""
+    match error:
+        case http1.ConnectTimeout():
+            return UpstreamError(Kind.TIMEOUT)
+        case http1.ProtocolError():
+            return UpstreamError(Kind.BAD_RESPONSE)
+        case http1.Disconnected():
+            return UpstreamError(Kind.CONNECTION, reused_connection=error.reused)
+        case _:
+            return UpstreamError(Kind.CONNECTION)
+
+
+def _is_good(status: int) -> bool:
+    return 200 <= status < 300 and status not in _NO_BODY
+
+
+async def _refusal(response: http1.Response, key: Secret | None) -> UpstreamError:
+    """Close a response of no good status; return the failure that it stands for. Its body shows no `key`."""
+    status = response.status
+    if status < 400:
+        response.close()
+        return UpstreamError(Kind.BAD_RESPONSE, status=status)
+    raw: bytes | None = None
+    with suppress(UpstreamError, TimeoutError):
+        async with asyncio.timeout(ERROR_BODY_S):
+            raw = await _read(response, limit=MAX_ERROR_BYTES)
+    if raw is not None and key is not None:
+        raw = raw.replace(key.reveal().encode(), b"***")
+    body = json_in(raw)
+    if isinstance(body, list) and len(body) == 1:
+        # Google's OpenAI-wire endpoint wraps its errors in a list.
+        body = body[0]
+        raw = encode_json(body)
+    error = error_object(body)
+    return UpstreamError(
+        Kind.CONNECTION if status == _PROXY_REFUSED else classify(status, body),
+        status=status,
+        code=error_code(error),
+        retry_after_s=retry_after_s(response.headers, now=time.time()),
+        body=raw if error is not None else None,
+        headers=_passed_back(response.headers),
+    )
+
+
+async def _refuse_plain(response: http1.Response) -> None:
+    """Raise what a plain body means where a stream was asked for: the error it holds, or no answer at all."""
+    raw = await _read(response, limit=MAX_ERROR_BYTES)
+    body = json_in(raw)
+    error = error_object(body)
+    if error is None:
+        raise UpstreamError(Kind.BAD_RESPONSE, status=response.status)
+    raise UpstreamError(
+        classify(None, body),
+        status=response.status,
+        code=error_code(error),
+        retry_after_s=retry_after_s(response.headers, now=time.time()),
+        body=raw,
+        headers=_passed_back(response.headers),
+    )
+
+
+async def _read(response: http1.Response, *, limit: int) -> bytes:
+    """Return a whole body. Raises UpstreamError when it breaks off or is longer than `limit`."""
+    try:
+        return await response.read(limit)
+    except http1.Http1Error as error:
+        raise UpstreamError(Kind.BAD_RESPONSE, status=response.status) from error
+    finally:
+        response.close()
+
+
+def _content_type(response: http1.Response) -> str:
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _passed_back(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the response headers that may go back to the client."""
+    names = _passing_back(tuple(headers))
+    return {name: headers[name] for name in names} if names else EMPTY
+
+
+@lru_cache(maxsize=128)
+def _passing_back(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if name == "retry-after" or name.startswith(("x-ratelimit-", "openai-")))

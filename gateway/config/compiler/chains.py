@@ -1,0 +1,373 @@
+"""Chains: strings made into targets, aliases' chains put in place of their names, cycles and overlong chains found."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, TypeAlias, cast
+
+from gateway.concurrency.pacing import paced
+from gateway.config.compiler.inherit import Environment, merge_timeouts
+from gateway.config.compiler.providers import Upstreams, check_params
+from gateway.config.document.yaml_tree import Where
+from gateway.config.model.specs import AliasSpec, DefaultsSpec, StepSpec
+from gateway.findings import Fault, Report, did_you_mean
+from gateway.policy.table import Route, RoutingTable, Step
+from gateway.types import EMPTY, FALLBACK_ON, RETRY_ON, Json, Target
+
+MAX_STEPS: Final = 100
+"""The most targets that one alias may come to, other aliases' chains included."""
+
+_MAX_CYCLES: Final = 100
+_MAX_SHOWN: Final = 8
+
+_STEERS: Final = re.compile(r"\.\.|[ ?#\\%]")
+"""What could make a model's name lead a request to another path of the upstream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One entry of a chain and where it stands."""
+
+    spec: StepSpec
+    place: Where
+    from_code: bool = False
+    """A program added it: the target need not name a provider when bare names are allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """One alias, with what a program added in code on top of the file's entry."""
+
+    spec: AliasSpec
+    links: tuple[Link, ...]
+    place: Where
+    """Where its chain stands."""
+    replaced: tuple[Link, ...] = ()
+    """What the file's entry says and the program replaced: checked all the same."""
+    is_as_written: bool = False
+    """Nothing was added in code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A step that goes on with another alias' chain."""
+
+    alias: str
+    """The exact name, or the pattern of a wildcard."""
+    matched: str | None
+    """What the wildcard carries over."""
+    place: Where
+
+
+Parts: TypeAlias = tuple[Step | Reference, ...]
+"""A chain whose own targets are made, and whose references are not yet followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What became of an alias in an earlier compile, under the same defaults."""
+
+    alias: Alias
+    parts: Parts
+    route: Route
+
+
+class Targets:
+    """Every target of one compile, by the text that names it."""
+
+    def __init__(self, upstreams: Upstreams, *, bare_names: bool) -> None:
+        self._upstreams = upstreams
+        self._bare_names = bare_names
+        self._bare = upstreams.bare()
+        self._found: dict[str, Target | Fault | None] = {}
+
+    def find(self, text: str, *, from_code: bool = False) -> Target | Fault | None:
+        """Return the target; None when its provider's entry has problems, which are reported already."""
+        if text not in self._found:
+            self._found[text] = self._make(text)
+        found = self._found[text]
+        if from_code and self._bare_names and isinstance(found, Fault) and found.code in _UNKNOWN:
+            return self.bare(text)
+        return found
+
+    def all_hold(self) -> bool:
+        """Tell whether every target of an earlier compile would be made the same again."""
+        return self._upstreams.is_unchanged
+
+    def holds(self, target: Target) -> bool:
+        """Tell whether a target of an earlier compile would be made the same again."""
+        return self._upstreams.find(target.endpoint.provider) is target.endpoint
+
+    def bare(self, text: str) -> Target:
+        """Return the target of a name that goes to LiteLLM as it is."""
+        return Target(name=text, model=text, label=text, endpoint=self._bare)
+
+    def _make(self, text: str) -> Target | Fault | None:
+        fault = target_fault(text)
+        if fault is not None:
+            return fault
+        provider, _, model = text.partition("/")
+        endpoint = self._upstreams.find(provider)
+        if endpoint is None or isinstance(endpoint, Fault):
+            return endpoint
+        return Target(name=text, model=model, label=text, endpoint=endpoint)
+
+
+_UNKNOWN: Final = frozenset({"no-provider", "unknown-provider", "missing-base-url"})
+"""What stands in no way of a name that LiteLLM gets as it is."""
+
+
+def target_fault(text: str) -> Fault | None:
+    """Return what is wrong with a target's text by itself, whatever providers there are."""
+    if not text or _STEERS.search(text) or not text.isprintable():
+        return Fault("bad-target", "a target holds no spaces, no control characters and none of `..`, ?, #, %, \\")
+    provider, slash, model = text.partition("/")
+    if not slash:
+        return Fault("no-provider", f"{text!r} names no provider; write `provider/{text}`")
+    if not provider or not model:
+        return Fault("bad-target", f"{text!r} is not whole; write `provider/model`")
+    if text.count("*") > 1 or text.find("*") not in (-1, len(text) - 1) or "*" in provider:
+        return Fault("misplaced-star", f"{text!r} may have one `*`, at its end")
+    return None
+
+
+class Chains:
+    """The chains of all aliases, flattened into steps."""
+
+    def __init__(
+        self,
+        aliases: Mapping[str, Alias],
+        *,
+        targets: Targets,
+        defaults: DefaultsSpec,
+        environment: Environment,
+        report: Report,
+        left_out: Collection[str] = (),
+        earlier: Mapping[str, Made] = EMPTY,
+    ) -> None:
+        """`left_out` are aliases that the file has and that have problems already.
+
+        An alias that is the very object that it was `earlier` gets the very steps that it had, where they still hold.
+        """
+        self._aliases = aliases
+        self._earlier = earlier
+        self._left_out = left_out
+        self._targets = targets
+        self._defaults = defaults.limits
+        self._environment = environment
+        self._report = report
+        self._base_params: dict[str, Mapping[str, Json]] = {}
+        self._names: RoutingTable | None = None
+        self.parts: dict[str, Parts] = {}
+        """Of every alias, what has a problem left out."""
+        self._referring: dict[str, None] = {}
+        """The aliases whose chains go on with another alias', in file order."""
+        self._broken: set[str] = set()
+
+    def flatten(self) -> dict[str, tuple[Step, ...]]:
+        """Return the steps of every alias that has no problem."""
+        steps: dict[str, tuple[Step, ...]] = {}
+        all_hold = self._targets.all_hold()
+        for name, alias in paced(self._aliases.items()):
+            made = self._earlier.get(name)
+            if made is None or made.alias is not alias or not (all_hold or self._hold(made.parts)):
+                self.parts[name] = self._parts(name, alias)
+            elif made.parts is made.route.steps:
+                self.parts[name] = steps[name] = made.route.steps
+                continue
+            else:
+                self.parts[name] = self._follow(name, made)
+            if name not in self._referring:
+                self._expand(name, steps)
+        for name in paced(self._ordered()):
+            self._expand(name, steps)
+        return steps
+
+    def _parts(self, name: str, alias: Alias) -> Parts:
+        check_params(alias.spec.limits.params, ("models", name, "params"), self._report)
+        found = [self._part(name, alias, link) for link in alias.links]
+        for link in alias.replaced:
+            self._part(name, alias, link)
+        return tuple([part for part in found if part is not None])
+
+    def _hold(self, parts: Parts) -> bool:
+        return all(isinstance(part, Reference) or self._targets.holds(part.target) for part in parts)
+
+    def _follow(self, name: str, made: Made) -> Parts:
+        """Return an earlier compile's parts with their references looked up anew: other aliases may have changed."""
+        alias = made.alias
+        links = zip(made.parts, alias.links, strict=True)
+        found = [part if isinstance(part, Step) else self._part(name, alias, link) for part, link in links]
+        return tuple([part for part in found if part is not None])
+
+    def _part(self, name: str, alias: Alias, link: Link) -> Step | Reference | None:
+        """Make one entry of a chain. None, and the alias broken, when it has a problem."""
+        part = (
+            self._target_step(name, alias, link)
+            if link.spec.alias is None
+            else self._reference(link.spec.alias, link.place)
+        )
+        if part is None:
+            self._broken.add(name)
+        elif isinstance(part, Reference):
+            self._referring[name] = None
+        return part
+
+    def _target_step(self, name: str, alias: Alias, link: Link) -> Step | None:
+        text = link.spec.target or ""
+        target = self._targets.find(text, from_code=link.from_code)
+        if isinstance(target, Target) and "*" in target.name and not name.endswith("*"):
+            target = Fault("misplaced-star", f"{text!r} has a `*`, but {name!r} has none to carry over")
+        place = link.place if link.from_code else (*link.place, "target")
+        if isinstance(target, Fault):
+            message = target.message
+            if target.code == "no-provider" and (text in self._aliases or text in self._left_out):
+                message = f"{text!r} names no provider; for the alias of that name write `{{alias: {text}}}`"
+            self._report(place, target.code, message)
+        check_params(link.spec.limits.params, (*link.place, "params"), self._report)
+        return self.step(target, alias.spec, link.spec) if isinstance(target, Target) else None
+
+    def step(self, target: Target, alias: AliasSpec, step: StepSpec) -> Step:
+        """Return the step for a target with everything that its alias, the defaults and the environment say."""
+        layers = (step.limits, alias.limits, self._defaults)
+        retries = [layer.retries for layer in layers if layer.retries is not None]
+        retry_on = [layer.retry_on for layer in layers if layer.retry_on is not None]
+        fallback_on = [layer.fallback_on for layer in layers if layer.fallback_on is not None]
+        timeouts = (step.limits.timeout, alias.limits.timeout, self._defaults.timeout)
+        return Step(
+            target=target,
+            limits=merge_timeouts(timeouts, self._environment.timeout_s),
+            retries=retries[0] if retries else self._environment.retries,
+            params=self._params(target, alias.limits.params, step.limits.params),
+            retry_on=retry_on[0] if retry_on else RETRY_ON,
+            fallback_on=fallback_on[0] if fallback_on else FALLBACK_ON,
+        )
+
+    def _params(self, target: Target, of_alias: Mapping[str, Json], of_step: Mapping[str, Json]) -> Mapping[str, Json]:
+        provider = target.endpoint.provider
+        base = self._base_params.get(provider)
+        if base is None:
+            merged = {**self._defaults.params, **target.endpoint.params}
+            base = self._base_params[provider] = MappingProxyType(merged) if merged else EMPTY
+        if not of_alias and not of_step:
+            return base
+        return MappingProxyType({**base, **of_alias, **of_step})
+
+    def _reference(self, name: str, place: Where) -> Reference | None:
+        place = (*place, "alias")
+        if "*" in name:
+            self._report(place, "misplaced-star", f"{name!r} must name one alias; a `*` is not carried into it")
+            return None
+        if name in self._aliases:
+            return Reference(name, None, place)
+        if name in self._left_out:
+            return None
+        if self._names is None:
+            self._names = look_up(self._aliases)
+        route = self._names.find(name)
+        if route is None:
+            hint = did_you_mean(name, self._aliases)
+            self._report(place, "unknown-alias", f"no alias named {name!r}{hint}")
+            return None
+        return Reference(route.alias, name[len(route.alias) - 1 :], place)
+
+    def _ordered(self) -> list[str]:
+        """Return the referring aliases so that each comes after those it refers to; reports the cycles on the way."""
+        ordered: list[str] = []
+        done: set[str] = set()
+        reported: set[Where] = set()
+        for root in paced(self._referring):
+            if root in done:
+                continue
+            path = [root]
+            depth = {root: 0}
+            taken: list[Reference] = []
+            pending = [self._references(root)]
+            while path:
+                reference = next(pending[-1], None)
+                if reference is None:
+                    pending.pop()
+                    taken[-1:] = []
+                    name = path.pop()
+                    del depth[name]
+                    done.add(name)
+                    ordered.append(name)
+                elif reference.alias in depth:
+                    start = depth[reference.alias]
+                    self._report_cycle(path[start:], [*taken[start:], reference], reported)
+                elif reference.alias in self._referring and reference.alias not in done:
+                    depth[reference.alias] = len(path)
+                    path.append(reference.alias)
+                    taken.append(reference)
+                    pending.append(self._references(reference.alias))
+        return ordered
+
+    def _references(self, name: str) -> Iterator[Reference]:
+        return (part for part in self.parts[name] if isinstance(part, Reference))
+
+    def _report_cycle(self, names: list[str], taken: list[Reference], reported: set[Where]) -> None:
+        self._broken.update(names)
+        if len(reported) >= _MAX_CYCLES:
+            return
+        order = {name: number for number, name in enumerate(self._aliases)}
+        first = min(range(len(names)), key=lambda index: order[names[index]])
+        place = taken[first].place
+        if place not in reported:
+            reported.add(place)
+            names = names[first:] + names[:first]
+            shown = names if len(names) <= _MAX_SHOWN else [*names[: _MAX_SHOWN - 1], "…"]
+            self._report(
+                place, "alias-cycle", f"the chain comes back to where it began: {' -> '.join([*shown, names[0]])}"
+            )
+
+    def _expand(self, name: str, steps: dict[str, tuple[Step, ...]]) -> None:
+        """Add the steps of an alias whose references are expanded already, if it has no problem."""
+        if name in self._broken:
+            return
+        parts = self.parts[name]
+        whole = self._joined(parts, steps) if name in self._referring else cast("tuple[Step, ...]", parts)
+        if whole is None:
+            return
+        if len(whole) > MAX_STEPS:
+            message = f"the chain comes to {len(whole)} targets, other aliases' included; {MAX_STEPS} are the most"
+            self._report(self._aliases[name].place, "chain-too-long", message)
+            return
+        made = self._earlier.get(name)
+        before = made.route.steps if made is not None else ()
+        steps[name] = before if len(whole) == len(before) and all(map(operator.is_, whole, before)) else whole
+
+    def _joined(self, parts: Parts, steps: Mapping[str, tuple[Step, ...]]) -> tuple[Step, ...] | None:
+        """Return the chain with others' chains in place of their names; None when one of them has no steps."""
+        whole: list[Step] = []
+        for part in parts:
+            if isinstance(part, Step):
+                whole.append(part)
+            elif part.alias not in steps:
+                return None
+            elif part.matched is None:
+                whole.extend(steps[part.alias])
+            else:
+                whole.extend(Route(alias=part.alias, steps=steps[part.alias]).fill(part.matched).steps)
+        return tuple(whole)
+
+
+def look_up(aliases: Mapping[str, Alias]) -> RoutingTable:
+    """Return a table without steps, to look names up in exactly as a client's are."""
+    routes, wildcards, lengths = split_wildcards({name: Route(alias=name, steps=()) for name in aliases})
+    return RoutingTable(generation=0, routes=routes, wildcards=wildcards, wildcard_lengths=lengths)
+
+
+def split_wildcards(
+    routes: Mapping[str, Route],
+) -> tuple[Mapping[str, Route], Mapping[str, Route], tuple[int, ...]]:
+    """Return the exact routes, the wildcards by the text before their star, and the lengths of those, longest first."""
+    wildcards = {name[:-1]: route for name, route in paced(routes.items()) if name.endswith("*")}
+    exact = dict(routes)
+    for prefix in wildcards:
+        del exact[f"{prefix}*"]
+    lengths = tuple(sorted({len(prefix) for prefix in wildcards}, reverse=True))
+    return MappingProxyType(exact), MappingProxyType(wildcards), lengths

@@ -1,0 +1,257 @@
+"""From dotted paths to hooks and capabilities: imports the user's code and says plainly what is wrong with it."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import os
+import sys
+import sysconfig
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from gateway.config.model.specs import HookSpec
+from gateway.findings import Fault, did_you_mean
+from gateway.policy.table import Hook
+
+_IMPORTING: Final = threading.RLock()
+"""Imports and what is undone after a failed one concern the whole process, so one loader at a time."""
+
+_LIBRARIES: Final = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")})
+
+
+class HookLoader:
+    """Finds hooks and capabilities by path and remembers every one that it found.
+
+    A path that failed is remembered only until `begin`, so that a mended file is seen by the next compile.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        """`folder` is the config file's own; it goes last on the import path when something is imported."""
+        self._folder = folder
+        self._found: dict[str, object] = {}
+        self._faults: dict[str, Fault] = {}
+        self._capabilities: dict[str, object] = {}
+
+    def begin(self) -> None:
+        """Forget what failed before. Called at the start of each compile."""
+        self._faults.clear()
+
+    def load_hook(self, spec: HookSpec) -> Hook | Fault:
+        """Return the hook that `spec` names, its module imported if need be."""
+        found = self._resolve(spec.path)
+        if isinstance(found, Fault):
+            return found
+        fault = _unfit(found)
+        if fault is not None or not callable(found):
+            return fault or Fault("hook-not-callable", f"is {_article(type(found).__name__)}, not a function")
+        is_async = _runs_as(inspect.iscoroutinefunction, found)
+        if spec.timeout_s is not None and not is_async:
+            return Fault("hook-timeout-sync", "only an `async def` hook can have a timeout, and this one is not async")
+        return Hook(path=spec.path, call=found, is_async=is_async, timeout_s=spec.timeout_s, on_error=spec.on_error)
+
+    def load_capability(self, path: str) -> object:
+        """Return the object that `path` names; a class is called once, without arguments. A Fault says why not."""
+        if path in self._capabilities:
+            return self._capabilities[path]
+        found = self._faults.get(path) or self._resolve(path)
+        if isinstance(found, Fault):
+            return found
+        if inspect.isclass(found):
+            with _IMPORTING:
+                try:
+                    found = found()
+                except (Exception, SystemExit) as exc:  # noqa: BLE001 - it is the user's code, and it is reported
+                    fault = Fault(
+                        "capability-failed",
+                        f"cannot be made: {self._where(exc, found)}; a class is called once, without arguments",
+                    )
+                    self._faults[path] = fault
+                    return fault
+        self._capabilities[path] = found
+        return found
+
+    def _resolve(self, path: str) -> object:
+        if path in self._found:
+            return self._found[path]
+        if path not in self._faults:
+            found = misshapen(path) or self._import(path)
+            if not isinstance(found, Fault):
+                self._found[path] = found
+                return found
+            self._faults[path] = found
+        return self._faults[path]
+
+    def _import(self, path: str) -> object:
+        with _IMPORTING:
+            self._extend_import_path()
+            importlib.invalidate_caches()
+            before = set(sys.modules)
+            try:
+                return self._walk(path)
+            except (Exception, SystemExit) as exc:  # noqa: BLE001 - it is the user's code, and it is reported
+                self._undo(before, path.partition(".")[0])
+                return Fault("hook-import", f"cannot be imported: {self._where(exc)}")
+
+    def _walk(self, path: str) -> object:
+        """Follow the path from its first module on: an attribute where there is one, else a submodule."""
+        reached, *rest = path.split(".")
+        try:
+            found: object = importlib.import_module(reached)
+        except ModuleNotFoundError as exc:
+            if exc.name != reached:
+                raise
+            where = "beside the config file or " if self._folder else ""
+            return Fault("hook-import", f"there is no module {reached!r} {where}on the import path")
+        for name in rest:
+            whole = f"{reached}.{name}"
+            if not hasattr(found, name) and isinstance(found, ModuleType) and hasattr(found, "__path__"):
+                try:
+                    importlib.import_module(whole)
+                except ModuleNotFoundError as exc:
+                    if exc.name != whole:
+                        raise
+            if not hasattr(found, name):
+                return self._missing(found, reached, name)
+            found = getattr(found, name)
+            reached = whole
+        return found
+
+    def _missing(self, owner: object, reached: str, name: str) -> Fault:
+        file = getattr(owner, "__file__", None)
+        # A library of the same name goes before the user's own module, since the config file's folder is last.
+        where = f" (it is {file})" if file is not None and not self._is_own(file) else ""
+        hint = did_you_mean(name, [known for known in dir(owner) if not known.startswith("_")])
+        return Fault("hook-missing", f"{reached!r}{where} has no {name!r}{hint}")
+
+    def _extend_import_path(self) -> None:
+        if self._folder is None:
+            return
+        folder = os.path.abspath(self._folder)
+        if all(os.path.abspath(entry) != folder for entry in sys.path):
+            sys.path.append(folder)
+
+    def _undo(self, before: set[str], first: str) -> None:
+        """Take out of `sys.modules` what a failed import left of the user's own modules, so that a retry is whole."""
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if name.partition(".")[0] == first or (file is not None and self._is_own(file)):
+                sys.modules.pop(name, None)
+
+    def _is_own(self, file: str) -> bool:
+        return self._folder is not None and _is_below(self._folder, file)
+
+    def _where(self, exc: BaseException, made: Any = None) -> str:
+        """Name an exception and the last line of the user's own code that it went through, never its text.
+
+        One that went through none is placed at the class that was to be `made`.
+        """
+        kind = type(exc).__name__
+        if isinstance(exc, ModuleNotFoundError) and exc.name:
+            kind = f"{kind} for {exc.name!r}"
+        if isinstance(exc, SyntaxError) and exc.filename:
+            return f"{kind} at {self._shown(exc.filename)}:{exc.lineno}"
+        frames = [
+            frame
+            for frame in traceback.extract_tb(exc.__traceback__)
+            if not frame.filename.startswith("<frozen") and frame.filename not in (__file__, importlib.__file__)
+        ]
+        own = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)] or frames
+        if own:
+            return f"{kind} at {self._shown(own[-1].filename)}:{own[-1].lineno}"
+        try:
+            file, line = inspect.getfile(made), inspect.getsourcelines(made)[1]
+        except (OSError, SyntaxError, TypeError):
+            return kind
+        return f"{kind} at {self._shown(file)}:{line}"
+
+    def _shown(self, filename: str) -> str:
+        return os.path.relpath(filename, self._folder) if self._is_own(filename) and self._folder else filename
+
+
+@contextmanager
+def imports_taken_back(folder: Path) -> Iterator[None]:
+    """Take back afterwards what hooks of `folder` left in the process, so that another folder's hooks of the same names
+    are found.
+
+    For a command that compiles files of several folders: Python knows one module of a name.
+    """
+    path, before = sys.path[:], set(sys.modules)
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        for name in set(sys.modules) - before:
+            if name.partition(".")[0] != "gateway" and _is_below(folder, *_files(sys.modules[name])):
+                del sys.modules[name]
+
+
+def _files(module: ModuleType) -> list[str]:
+    """Return the file of a module; the folders of a package that has none."""
+    file = getattr(module, "__file__", None)
+    return [file] if file is not None else list(getattr(module, "__path__", ()))
+
+
+def _is_below(folder: Path, *files: str) -> bool:
+    top = os.path.abspath(folder)
+    return any(Path(file).is_relative_to(top) and not file.startswith(_LIBRARIES) for file in files)
+
+
+def misshapen(path: str) -> Fault | None:
+    """Tell why `path` cannot be a dotted path at all, or None. Imports nothing."""
+    dotted = path.replace(":", ".")
+    if path.startswith("."):
+        return Fault("hook-path", "is relative; write the path from its first package on")
+    if dotted != path and all(part.isidentifier() for part in dotted.split(".")):
+        return Fault("hook-path", f"has a colon; write {dotted!r}")
+    if not all(part.isidentifier() for part in path.split(".")):
+        return Fault("hook-path", "is no dotted path; write it as `package.module.name`")
+    if "." not in path:
+        return Fault("hook-path", "has no dot; write it as `module.name`")
+    return None
+
+
+def _unfit(found: object) -> Fault | None:
+    """Tell why an object cannot serve as a hook, or None."""
+    if inspect.isclass(found):
+        return Fault("hook-not-callable", "is a class; a hook is a function, or an instance that can be called")
+    if inspect.ismodule(found):
+        return Fault("hook-not-callable", "is a module; name a function in it")
+    if not callable(found):
+        return Fault("hook-not-callable", f"is {_article(type(found).__name__)}, not a function")
+    if _runs_as(inspect.isgeneratorfunction, found) or _runs_as(inspect.isasyncgenfunction, found):
+        return Fault("hook-not-callable", "is a generator function; a hook returns one dict")
+    try:
+        signature = inspect.signature(found)
+    except (ValueError, TypeError):
+        return None
+    try:
+        signature.bind(None)
+    except TypeError:
+        names = ", ".join(_shown_parameter(parameter) for parameter in signature.parameters.values())
+        return Fault("hook-arity", f"takes ({names}); a hook is called with exactly one argument, a dict")
+    return None
+
+
+def _runs_as(test: Callable[[object], bool], found: object) -> bool:
+    """Apply one of inspect's tests of functions, also to what a partial or a callable object runs."""
+    while isinstance(found, functools.partial):
+        found = found.func
+    method: Any = getattr(type(found), "__call__", None)  # noqa: B004 - the function behind it is wanted
+    return test(found) or test(method)
+
+
+def _shown_parameter(parameter: inspect.Parameter) -> str:
+    if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+        return f"**{parameter.name}"
+    return parameter.name
+
+
+def _article(word: str) -> str:
+    return f"{'an' if word[:1].lower() in 'aeiou' else 'a'} {word}"

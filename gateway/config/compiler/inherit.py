@@ -1,0 +1,106 @@
+"""What a step, its alias, the defaults and the environment say, merged into what holds for one target."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.config.model.specs import CooldownSpec, StreamSpec, TimeoutSpec
+from gateway.errors import UsageError
+from gateway.policy.table import StreamPolicy
+from gateway.types import Cooldown, Limits
+
+TIMEOUT_VARIABLE: Final = "LITELLM_TIMEOUT"
+RETRIES_VARIABLE: Final = "LITELLM_MAX_RETRIES"
+MAX_RETRIES: Final = 100
+"""The most extra attempts that the environment may ask for."""
+
+DEADLINE_S: Final = 120.0
+"""From a request's arrival to commit, unless the file says otherwise or a target may take longer than that."""
+
+MAX_ATTEMPTS: Final = 8
+
+_MAX_CONNECT_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What the environment says where the file says nothing."""
+
+    timeout_s: float
+    retries: int
+
+
+def read_environment(environ: Mapping[str, str]) -> Environment:
+    """Read LITELLM_TIMEOUT (seconds) and LITELLM_MAX_RETRIES. Raises UsageError when one is malformed.
+
+    An empty variable counts as unset.
+    """
+    text = environ.get(TIMEOUT_VARIABLE, "").strip() or "30"
+    try:
+        timeout_s = float(text)
+    except ValueError:
+        timeout_s = math.nan
+    if not (math.isfinite(timeout_s) and timeout_s > 0):
+        raise UsageError(f"{TIMEOUT_VARIABLE} is {text!r}; it must be a number of seconds above zero")
+    text = environ.get(RETRIES_VARIABLE, "").strip() or "3"
+    digits = text.lstrip("0") or "0"
+    if not (digits.isascii() and digits.isdigit() and int(digits[:4]) <= MAX_RETRIES):
+        raise UsageError(f"{RETRIES_VARIABLE} is {text!r}; it must be a whole number from 0 to {MAX_RETRIES}")
+    return Environment(timeout_s, int(digits))
+
+
+@functools.lru_cache(maxsize=4096)
+def merge_timeouts(layers: tuple[TimeoutSpec | None, ...], environment_s: float) -> Limits:
+    """Merge timeouts key by key: the most particular layer comes first, the environment's bare duration is the last.
+
+    A bare duration sets no total for streams: they have one only where a layer writes `total`.
+    """
+    connect_s = min(_MAX_CONNECT_S, environment_s)
+    first_token_s = idle_s = total_s = environment_s
+    stream_total_s: float | None = None
+    for spec in reversed(layers):
+        if spec is None:
+            continue
+        if spec.bare_s is not None:
+            connect_s = min(_MAX_CONNECT_S, spec.bare_s)
+            first_token_s = idle_s = total_s = spec.bare_s
+        connect_s = spec.connect_s or connect_s
+        first_token_s = spec.first_token_s or first_token_s
+        idle_s = spec.idle_s or idle_s
+        total_s = spec.total_s or total_s
+        stream_total_s = spec.total_s or stream_total_s
+    return Limits(
+        connect_s=connect_s,
+        first_token_s=first_token_s,
+        idle_s=idle_s,
+        total_s=total_s,
+        stream_total_s=stream_total_s,
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def merge_cooldowns(*layers: CooldownSpec | None) -> Cooldown:
+    """Merge cooldowns key by key, the most particular layer first."""
+    merged = Cooldown()
+    for spec in reversed(layers):
+        if spec is not None:
+            merged = Cooldown(
+                failures=merged.failures if spec.failures is None else spec.failures,
+                within_s=merged.within_s if spec.within_s is None else spec.within_s,
+                for_s=merged.for_s if spec.for_s is None else spec.for_s,
+            )
+    return merged
+
+
+@functools.lru_cache(maxsize=256)
+def merge_streams(*layers: StreamSpec | None) -> StreamPolicy:
+    """Merge `stream` blocks key by key, the most particular layer first."""
+    merged = StreamPolicy()
+    for spec in reversed(layers):
+        if spec is not None:
+            merged = StreamPolicy(hold=spec.hold or merged.hold, max_bytes=spec.max_bytes or merged.max_bytes)
+    return merged

@@ -1,0 +1,365 @@
+"""The `providers` block and the well-known providers, made into endpoints: addresses, keys, headers, parameters."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import urlsplit
+
+from gateway.config.compiler import known_providers as wellknown
+from gateway.config.compiler.inherit import merge_cooldowns
+from gateway.config.compiler.known_providers import WELL_KNOWN, WellKnown
+from gateway.config.document.yaml_tree import Where
+from gateway.config.model.specs import Config, ProviderSpec
+from gateway.findings import Fault, Report, did_you_mean
+from gateway.types import (
+    EMPTY,
+    FORBIDDEN_PARAMS,
+    NO_KEY,
+    AdapterName,
+    Endpoint,
+    Json,
+    KeySource,
+    Secret,
+    Severity,
+)
+
+OWN_FIELDS: Final = frozenset({"model", "stream", "messages", "input"})
+"""Fields of a request that are the request: no `params` may set them."""
+
+CONNECTION_PARAMS: Final = frozenset(
+    {
+        "api_type", "api_version", "aws_region_name", "client_id", "deployment_id", "extra_body", "extra_query",
+        "input_cost_per_token", "organization", "output_cost_per_token", "region_name", "ssl_verify", "tenant_id",
+        "vertex_location", "vertex_project",
+    }
+)  # fmt: skip
+"""LiteLLM's settings of a connection: forbidden in a request, at home in a provider's `params`."""
+
+_OTHER_CREDENTIALS: Final = frozenset({"sagemaker_chat", "sagemaker_nova", "vertex_ai_beta"})
+"""Kinds that only LiteLLM knows and that are reached without a key, as their well-known relatives are."""
+
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+_A_KEY: Final = "a key is one word of visible ASCII characters"
+_FRAMING: Final = frozenset(
+    {
+        "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host",
+        "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
+    }
+)  # fmt: skip
+
+
+class Upstreams:
+    """Every endpoint of one compile. Entries of the file are judged at once, well-known providers when asked for."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        report: Report,
+        environ: Mapping[str, str],
+        folder: Path,
+        openai_adapter: AdapterName,
+        strict_env: bool,
+        left_out: Collection[str] = (),
+        earlier: Mapping[str, Endpoint] = EMPTY,
+    ) -> None:
+        """`left_out` are entries that the file has and that have problems already.
+
+        An endpoint that is as it was `earlier` is that very object.
+        """
+        self._config = config
+        self._earlier = earlier
+        self._report = report
+        self._environ = environ
+        self._folder = folder
+        self._openai_adapter = openai_adapter
+        self._strict_env = strict_env
+        self._found: dict[str, Endpoint | Fault | None] = dict.fromkeys(left_out)
+        for spec in config.providers.values():
+            self._found[spec.name] = self._from_entry(spec)
+
+    def find(self, name: str) -> Endpoint | Fault | None:
+        """Return the endpoint that `name` stands for; None when its entry has problems, which are reported already."""
+        if name not in self._found:
+            self._found[name] = self._from_name(name)
+        return self._found[name]
+
+    @property
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        """Every endpoint found so far, by its provider's name."""
+        return {name: found for name, found in self._found.items() if isinstance(found, Endpoint)}
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether every endpoint that there was earlier is the same now."""
+        return all(self.find(name) is endpoint for name, endpoint in self._earlier.items())
+
+    def bare(self) -> Endpoint:
+        """Return the endpoint of names that go to LiteLLM as they are."""
+        return Endpoint(
+            provider="", kind="", adapter="litellm", cooldown=merge_cooldowns(self._config.defaults.cooldown)
+        )
+
+    def _from_name(self, name: str) -> Endpoint | Fault:
+        known = wellknown.find(name)
+        if known is None:
+            names = [*self._config.providers, *WELL_KNOWN]
+            hint = did_you_mean(name, names) or did_you_mean(name, wellknown.KINDS)
+            return Fault("unknown-provider", f"no provider named {name!r}{hint}")
+        if known.wire == "openai" and known.base_url is None:
+            return Fault(
+                "missing-base-url",
+                f"{name!r} has no address of its own: say where it is with providers.{name}.base_url",
+            )
+        return self._endpoint(ProviderSpec(name=name), known, headers=EMPTY)
+
+    def _from_entry(self, spec: ProviderSpec) -> Endpoint | None:
+        place = ("providers", spec.name)
+        kind = spec.kind or spec.name
+        known = wellknown.find(kind)
+        if known is None:
+            hint = did_you_mean(kind, WELL_KNOWN) or did_you_mean(kind, wellknown.KINDS)
+            if spec.kind:
+                self._report((*place, "kind"), "unknown-kind", f"no kind named {kind!r}{hint}")
+            else:
+                message = (
+                    f"a kind is needed, since {kind!r} is none; write `kind: openai` for an OpenAI-wire server{hint}"
+                )
+                self._report(place, "unknown-kind", message, at_key=True)
+            return None
+        headers = self._headers(spec, known)
+        faults = [
+            *self._adapter_faults(spec, kind, known),
+            *self._address_faults(spec, kind, known),
+            *self._key_faults(spec),
+        ]
+        if spec.script and known.wire != "mock":
+            faults.append(("script", Fault("script-not-mock", f"only `kind: mock` plays a script, not {kind!r}")))
+        for key, fault in faults:
+            self._report((*place, key) if key else place, fault.code, fault.message, at_key=not key)
+        self._check_params(spec, known)
+        if faults or headers is None:
+            return None
+        return self._endpoint(spec, known, headers=headers)
+
+    def _endpoint(self, spec: ProviderSpec, known: WellKnown, *, headers: Mapping[str, str]) -> Endpoint:
+        adapter = self._adapter(spec, known)
+        base_url = spec.base_url.rstrip("/") if spec.base_url else None
+        own_base_url = base_url is not None
+        if base_url is None and known.name == "openai" and spec.name != "openai":
+            # Another vendor spoken to as `kind: openai`: LiteLLM would take it for OpenAI and send OpenAI's key.
+            base_url, own_base_url = WELL_KNOWN[spec.name].base_url, True
+        authorized = "authorization" in headers
+        own_entry = not own_base_url and not authorized and spec.kind in (None, spec.name)
+        api_key = self._key(spec, known, vendors=own_entry)
+        if base_url is None and adapter == "relay":
+            base_url = known.base_url
+        elif base_url is None and known.wire == "openai" and not known.key_required:
+            # A local server: LiteLLM has no address for it and would turn to OpenAI's.
+            base_url, own_base_url = known.base_url, True
+        made = Endpoint(
+            provider=spec.name,
+            kind=known.kind,
+            adapter=adapter,
+            base_url=base_url,
+            own_base_url=own_base_url,
+            api_key=api_key,
+            key_required=_names_key(spec)
+            or (not (own_base_url or authorized) and self._needs_key(spec, known, adapter, api_key)),
+            headers=headers,
+            params=self._params(spec, adapter),
+            script=spec.script,
+            cooldown=merge_cooldowns(spec.cooldown, self._config.defaults.cooldown),
+        )
+        before = self._earlier.get(spec.name)
+        # Python takes 1 for True, and an upstream may not.
+        return before if before == made and repr(before.params) == repr(made.params) else made
+
+    def _needs_key(self, spec: ProviderSpec, known: WellKnown, adapter: AdapterName, api_key: KeySource) -> bool:
+        """Tell whether an entry that names no key must not be called without one.
+
+        LiteLLM, left without a key, would take the vendor's from the environment against the file.
+        """
+        if known.name not in WELL_KNOWN:
+            borrows = spec.name != known.name or spec.api_key is not None
+            return borrows and known.name not in _OTHER_CREDENTIALS
+        if not known.key_required or adapter == "relay":
+            return known.key_required
+        return api_key.read() is None and self._vendors_variable(known) is not None
+
+    def _adapter(self, spec: ProviderSpec, known: WellKnown) -> AdapterName:
+        if known.wire == "mock":
+            return "mock"
+        if known.wire == "litellm":
+            return "litellm"
+        return spec.adapter or self._openai_adapter
+
+    def _adapter_faults(self, spec: ProviderSpec, kind: str, known: WellKnown) -> list[tuple[str, Fault]]:
+        if spec.adapter is not None and known.wire == "mock":
+            return [("adapter", Fault("bad-adapter", "a mock has no adapter but its own; leave `adapter` out"))]
+        if spec.adapter == "relay" and known.wire != "openai":
+            message = f"only OpenAI-wire servers can be relayed, and {kind!r} is none; leave `adapter` out"
+            return [("adapter", Fault("bad-adapter", message))]
+        return []
+
+    def _address_faults(self, spec: ProviderSpec, kind: str, known: WellKnown) -> list[tuple[str, Fault]]:
+        if spec.base_url is not None:
+            message = bad_address(spec.base_url, known)
+            return [("base_url", Fault("bad-base-url", message))] if message else []
+        if known.wire != "openai":
+            return []
+        named = WELL_KNOWN.get(spec.name) if kind == "openai" else known
+        if named is not None and named.wire == "openai" and named.base_url is not None:
+            return []
+        return [
+            ("", Fault("missing-base-url", f"an entry of kind {kind!r} needs a `base_url`: say where the server is"))
+        ]
+
+    def _key_faults(self, spec: ProviderSpec) -> list[tuple[str, Fault]]:
+        if spec.api_key_file is None:
+            return []
+        if spec.api_key is not None or spec.api_key_unset:
+            return [("api_key_file", Fault("api-key-conflict", "there is an `api_key` as well; keep one of the two"))]
+        if self._key_source(spec.api_key_file).read() is None:
+            file = self._folder / spec.api_key_file
+            what = "is empty or cannot be read" if file.exists() else "does not exist"
+            hint = " (`~` is not expanded)" if spec.api_key_file.startswith("~") else ""
+            fault = Fault("missing-key-file", f"the key file {spec.api_key_file!r} {what}{hint}")
+            if _holds_text(file):
+                message = f"what the key file {spec.api_key_file!r} holds is no key; {_A_KEY}"
+                fault = Fault("bad-api-key", message)
+            severity: Severity = "error" if self._strict_env else "warning"
+            place = ("providers", spec.name, "api_key_file")
+            self._report(place, fault.code, fault.message, severity=severity)
+        return []
+
+    def _key(self, spec: ProviderSpec, known: WellKnown, *, vendors: bool) -> KeySource:
+        if spec.api_key_file is not None:
+            return self._key_source(spec.api_key_file)
+        if spec.api_key is not None or spec.api_key_unset:
+            text = spec.api_key.reveal().strip() if spec.api_key else ""
+            value = Secret(text) if text else None
+            if spec.api_key_written is not None:
+                return KeySource(name=spec.api_key_written, value=value)
+            return KeySource(name=_digest(text), value=value) if value else NO_KEY
+        if not vendors or not known.key_variables:
+            return NO_KEY
+        variable = self._vendors_variable(known) or known.key_variables[0]
+        text = self._environ.get(variable, "").strip()
+        return KeySource(name=f"env:{variable}", value=Secret(text) if text else None)
+
+    def _key_source(self, file: str) -> KeySource:
+        return KeySource(name=f"file:{file}", file=self._folder / file)
+
+    def _vendors_variable(self, known: WellKnown) -> str | None:
+        """Return the first of the vendor's variables that holds a key."""
+        return next((name for name in known.key_variables if self._environ.get(name, "").strip()), None)
+
+    def _headers(self, spec: ProviderSpec, known: WellKnown) -> Mapping[str, str] | None:
+        """Return the entry's headers with lower-case names; None when one of them is a problem."""
+        headers: dict[str, str] = {}
+        good = True
+        has_key = spec.api_key is not None or spec.api_key_unset or spec.api_key_file is not None
+        for name, value in spec.headers.items():
+            lower = name.lower()
+            message = bad_header(lower, value, has_key=has_key)
+            if message is None and not value.isascii() and self._adapter(spec, known) == "litellm":
+                message = (
+                    f"the value of {lower!r} is not ASCII, and to this provider, behind LiteLLM, nothing else goes"
+                )
+            if message is None and lower in headers:
+                message = f"{name!r} is there twice; case does not tell headers apart"
+            if message is not None:
+                good = False
+                self._report(("providers", spec.name, "headers", name), "bad-header", message, at_key=True)
+            headers[lower] = value
+        return (MappingProxyType(headers) if headers else EMPTY) if good else None
+
+    def _check_params(self, spec: ProviderSpec, known: WellKnown) -> None:
+        place = ("providers", spec.name, "params")
+        check_params(spec.params, place, self._report, allowed=CONNECTION_PARAMS)
+        if self._adapter(spec, known) == "relay":
+            for key in spec.params.keys() & CONNECTION_PARAMS:
+                message = f"{key!r} is a setting of LiteLLM, and this provider is relayed: it has no effect"
+                self._report((*place, key), "unused-param", message, severity="warning", at_key=True)
+
+    def _params(self, spec: ProviderSpec, adapter: AdapterName) -> Mapping[str, Json]:
+        if adapter != "relay" or not spec.params.keys() & CONNECTION_PARAMS:
+            return spec.params
+        return MappingProxyType({key: value for key, value in spec.params.items() if key not in CONNECTION_PARAMS})
+
+
+def _names_key(spec: ProviderSpec) -> bool:
+    """Tell whether an entry says where its key comes from; an empty `api_key` says that there is none."""
+    written = spec.api_key is not None and bool(spec.api_key.reveal().strip())
+    return written or spec.api_key_unset or spec.api_key_file is not None
+
+
+def _holds_text(file: Path) -> bool:
+    try:
+        return bool(file.read_bytes().strip())
+    except OSError:
+        return False
+
+
+_VENDOR_ROUTING: Final = frozenset({"models", "provider", "route"})
+"""OpenRouter's own routing: not a client's to choose, but the file's."""
+
+
+def check_params(
+    params: Mapping[str, Json], place: Where, report: Report, *, allowed: frozenset[str] = frozenset()
+) -> None:
+    """Report the keys that no `params` block of the file may set."""
+    for key in params:
+        if key in OWN_FIELDS:
+            report((*place, key), "forbidden-param", f"{key!r} is the request's own; params cannot set it", at_key=True)
+        elif key in FORBIDDEN_PARAMS and key not in allowed and key not in _VENDOR_ROUTING:
+            where = "; it belongs in a provider's params" if key in CONNECTION_PARAMS else ""
+            message = f"{key!r} would choose a host, a key or a retry policy; params cannot set it{where}"
+            report((*place, key), "forbidden-param", message, at_key=True)
+
+
+def bad_address(text: str, known: WellKnown) -> str | None:
+    """Tell what is wrong with a base URL, or None. The text itself is never repeated: it may hold a password."""
+    if any(character <= " " or character == "\x7f" for character in text):
+        return "an address holds no spaces and no control characters"
+    try:
+        parts = urlsplit(text)
+        port_is_bad = parts.port == 0
+    except ValueError:
+        return "this is no address: its host or its port is malformed"
+    if parts.scheme not in ("http", "https"):
+        return "an address begins with `http://` or `https://`"
+    if not parts.hostname or port_is_bad:
+        return "this is no address: its host or its port is malformed"
+    if parts.username is not None or parts.password is not None:
+        return "an address holds no user and no password; use `api_key`, or an `authorization` header"
+    if parts.query or parts.fragment or text.endswith(("?", "#")):
+        return "an address has no query and no fragment"
+    if known.wire == "openai" and parts.path.rstrip("/").endswith(("/chat/completions", "/embeddings")):
+        return "leave the last part of the path out: `/chat/completions` and the like are added to a base URL"
+    return None
+
+
+def bad_header(lower: str, value: str, *, has_key: bool) -> str | None:
+    if not _HEADER_NAME.fullmatch(lower):
+        return "a header's name is made of letters, digits and dashes"
+    if lower in _FRAMING:
+        return f"{lower!r} is set by whoever sends the request, not by the file"
+    if lower == "authorization" and has_key:
+        return "the entry has a key as well, which goes into this very header; keep one of the two"
+    if any(character > "\xff" for character in value):
+        return f"the value of {lower!r} holds characters beyond Latin-1, which no header can carry"
+    if not _HEADER_VALUE.fullmatch(value) or value != value.strip():
+        return f"the value of {lower!r} holds line breaks, control characters or spaces around it"
+    return None
+
+
+def _digest(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:12]}"

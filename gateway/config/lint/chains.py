@@ -1,0 +1,150 @@
+"""Chains that cannot keep what they promise: entries out of reach, repeats, one provider, too short a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import urlsplit
+
+from gateway.config.lint.subject import Chain, Finding, Policy
+from gateway.config.model.specs import AliasSpec, DefaultsSpec, StepSpec
+from gateway.policy.table import Route, Step
+from gateway.types import Endpoint
+
+_REGIONS: Final = ("aws_region_name", "region_name", "vertex_location")
+
+
+def unreachable_steps(policy: Policy) -> Iterator[Finding]:
+    """Find the entries that no failure leads to. Being in cooldown is another way past a target."""
+    for chain in policy.chains:
+        steps = chain.route.steps
+        for number, step in enumerate(steps[:-1]):
+            barred = _bars(chain, step)
+            entry = chain.entry_of(number + 1)
+            if barred is not None and entry.first == number + 1:
+                yield Finding(code="unreachable-step", place=entry.value_place, message=barred)
+            if barred is not None:
+                break
+
+
+def _bars(chain: Chain, step: Step) -> str | None:
+    """Tell why nothing behind a step is reached by its failures, or None."""
+    name = step.target.name
+    if _always_answers(step.target.endpoint, step.target.model) and chain.route.stream.hold != "full":
+        return f"nothing from here on is ever tried: {name}, just before, always answers"
+    if not step.fallback_on:
+        return (
+            f"no failure of {name} leads here, since its fallback_on is empty: what follows is tried only while "
+            "that target is in cooldown"
+        )
+    return None
+
+
+def _always_answers(endpoint: Endpoint, model: str) -> bool:
+    if endpoint.kind != "mock":
+        return False
+    if endpoint.script:
+        return all(
+            outcome.status < 400 and outcome.cut is None and outcome.stall is None and not outcome.delay_s
+            for outcome in endpoint.script
+        )
+    return "*" not in model and model not in ("cut", "stall") and not model.startswith(("status-", "slow-"))
+
+
+def repeated_targets(policy: Policy) -> Iterator[Finding]:
+    """Find targets that a chain comes to a second time with the same limits and parameters."""
+    for chain in policy.chains:
+        steps = chain.route.steps
+        for entry in chain.entries:
+            # A chain that repeats itself is told of where it stands, not in those that go on with it.
+            before = list(enumerate(steps[: entry.first], start=1))
+            again = {
+                step.target.name: next((number for number, other in before if _same_call(step, other)), None)
+                for step in entry.steps
+            }
+            named = [f"{name} (step {number})" for name, number in again.items() if number is not None]
+            if named:
+                message = f"the chain has {', '.join(named)} already: what failed there will most likely fail here"
+                yield Finding(code="repeated-target", place=entry.value_place, message=message)
+
+
+def _same_call(one: Step, other: Step) -> bool:
+    return one.target.name == other.target.name and one.limits == other.limits and one.params == other.params
+
+
+def single_providers(policy: Policy) -> Iterator[Finding]:
+    """Find chains whose targets would all be gone with one provider."""
+    for chain in policy.chains:
+        steps = chain.route.steps
+        endpoints = [step.target.endpoint for step in steps]
+        if len({step.target.name for step in steps}) < 2 or any(endpoint.kind == "mock" for endpoint in endpoints):
+            continue
+        if len({_service(step) for step in steps}) == 1:
+            names = list(dict.fromkeys(endpoint.provider for endpoint in endpoints))
+            alike = f", all at {_host(endpoints[0]) or endpoints[0].kind}" if len(names) > 1 else ""
+            count = "both" if len(steps) == 2 else f"all {len(steps)}"
+            message = f"{count} targets are at {' and '.join(names)}{alike}: when it is down, so is this alias"
+            yield Finding(code="single-provider", place=chain.place, message=message, at_key=True)
+
+
+def _service(step: Step) -> tuple[object, ...]:
+    """Return what tells two services apart."""
+    endpoint = step.target.endpoint
+    host = _host(endpoint)
+    return (host,) if host else (endpoint.kind, *(step.params.get(name) for name in _REGIONS))
+
+
+def _host(endpoint: Endpoint) -> str | None:
+    parts = urlsplit(endpoint.base_url or "")
+    port = {"http": 80, "https": 443}.get(parts.scheme) if parts.port is None else parts.port
+    return f"{parts.hostname}:{port}" if parts.hostname else None
+
+
+def short_deadlines(policy: Policy) -> Iterator[Finding]:
+    """Find chains whose earlier targets may use up the deadline, so that a later one is never tried."""
+    defaults = policy.config.defaults
+    for chain in policy.chains:
+        route, spec = chain.route, chain.spec
+        if len(route.steps) < 2 or _longest_s(route) <= route.deadline_s:
+            continue
+        step = policy.outside.untried(route)
+        if step is None or not _says_limits(defaults, spec, len([one for one in chain.entries if one.first < step])):
+            continue
+        calls = " + ".join(f"{count} × {_shown(limit_s)}" for limit_s, count in _calls(route, step))
+        who = route.steps[0].target.name if step == 1 else f"the {step} targets before it"
+        message = (
+            f"{route.steps[step].target.name} may never be tried: {who} can take {calls}, and the deadline is "
+            f"{_shown(route.deadline_s)}"
+        )
+        own = spec.deadline_s is not None
+        place = (*chain.place, "deadline") if own else chain.place
+        yield Finding(code="short-deadline", place=place, message=message, at_key=True)
+
+
+def _says_limits(defaults: DefaultsSpec, spec: AliasSpec, entries: int) -> bool:
+    """Tell whether the file sets any limit of the first `entries`: what is built in is not the file's to mend."""
+    blocks: list[DefaultsSpec | AliasSpec | StepSpec] = [defaults, spec, *spec.chain[:entries]]
+    if defaults.deadline_s or spec.deadline_s:
+        return True
+    return any(block.limits.timeout is not None or block.limits.retries is not None for block in blocks)
+
+
+def _calls(route: Route, steps: int) -> list[tuple[float, int]]:
+    """Return the limits of the first `steps` and the most calls of each; `max_attempts` keeps one for every step."""
+    left = route.max_attempts - len(route.steps)
+    calls: list[tuple[float, int]] = []
+    for step in route.steps[:steps]:
+        retries = min(step.retries if step.retry_on else 0, left)
+        left -= retries
+        same = calls.pop()[1] if calls and calls[-1][0] == step.limits.total_s else 0
+        calls.append((step.limits.total_s, same + 1 + retries))
+    return calls
+
+
+def _shown(duration_s: float) -> str:
+    return f"{duration_s / 60:g}m" if duration_s >= 60 and duration_s % 60 == 0 else f"{duration_s:g}s"
+
+
+def _longest_s(route: Route) -> float:
+    """Return more than all calls but the last target's can take, pauses included."""
+    return sum((1 + step.retries) * (step.limits.total_s + 4.0) for step in route.steps[:-1])

@@ -1,0 +1,129 @@
+"""Secrets that stand in the file, and addresses that would carry one unencrypted through the internet."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+from gateway.config.document.document import Document
+from gateway.config.document.secrets import is_secret_key
+from gateway.config.document.yaml_tree import Node, Where
+from gateway.config.lint.subject import Finding
+from gateway.config.model.specs import Config
+
+_VARIABLE: Final = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::-([^}]*))?\}")
+_SCHEME: Final = re.compile(r"^\s*(?:bearer|basic|token|key|api-?key)\b\s*", re.IGNORECASE)
+_STAND_IN: Final = re.compile(
+    r"(?:sk-)?(?:no|not|none|null|nil|empty|dummy|fake|test|unused|ignored|local|example|placeholder|changeme|your|todo"
+    r"|secret|key|token|anything|any|ollama|vllm|lm-studio|lmstudio|llamafile|x+|\*+|\.+)(?![a-z0-9])[^0-9]*",
+    re.IGNORECASE,
+)
+"""What people write where a server wants a key and does not look at it."""
+
+_SECRET_HEADER: Final = re.compile(r"authorization|api-?key|secret|passw|credential|cookie|access-?key|(?:^|-)token$")
+_SHORTEST: Final = 8
+"""Characters of text beside a variable, or in a parameter, that are no secret yet."""
+
+_NOT_SECRET: Final = frozenset({"functions", "metadata", "response_format", "tools"})
+"""Parameters whose keys are the user's own words."""
+
+_PRIVATE_SUFFIXES: Final = (
+    ".local", ".localhost", ".internal", ".intranet", ".private", ".corp", ".home", ".lan", ".home.arpa", ".svc",
+    ".test", ".ts.net",
+)  # fmt: skip
+
+
+def plain_secrets(document: Document) -> Iterator[Finding]:
+    """Find keys, passwords and tokens that are written out. The text itself is never repeated."""
+    for name, entry in _children(document.node(("providers",))):
+        place: Where = ("providers", name)
+        if document.node((*place, "kind")) is None and name == "mock":
+            continue
+        parts = dict(_children(entry))
+        kind = parts.get("kind")
+        key = parts.get("api_key")
+        if key is not None and not (kind is not None and kind.value == "mock") and _is_written_out(key.value):
+            message = "a key is written out here; write `${NAME}` and set the variable, or use `api_key_file`"
+            yield Finding(code="plain-secret", place=(*place, "api_key"), message=message)
+        for header, value in _children(parts.get("headers")):
+            if _SECRET_HEADER.search(header.lower()) and _is_written_out(value.value):
+                message = "a secret is written out in this header; write `${NAME}` and set the variable"
+                yield Finding(code="plain-secret", place=(*place, "headers", header), message=message)
+        yield from _in_params(parts.get("params"), (*place, "params"))
+    yield from _in_params(document.node(("defaults", "params")), ("defaults", "params"))
+    for name, alias in _children(document.node(("models",))):
+        place = ("models", name)
+        parts = dict(_children(alias))
+        yield from _in_params(parts.get("params"), (*place, "params"))
+        chain, where = (parts["chain"], (*place, "chain")) if "chain" in parts else (alias, place)
+        for number, step in enumerate(chain.children if isinstance(chain.children, list) else ()):
+            params = dict(_children(step)).get("params")
+            yield from _in_params(params, (*where, number, "params"))
+
+
+def _children(node: Node | None) -> Iterator[tuple[str, Node]]:
+    children = node.children if node is not None else None
+    return iter(children.items() if isinstance(children, dict) else ())
+
+
+def _in_params(node: Node | None, place: Where) -> Iterator[Finding]:
+    if node is not None and isinstance(node.children, list):
+        for number, child in enumerate(node.children):
+            yield from _in_params(child, (*place, number))
+    for key, child in _children(node):
+        where = (*place, key)
+        if key in _NOT_SECRET:
+            continue
+        text = child.value
+        if key != "key" and is_secret_key(key) and isinstance(text, str) and " " not in text.strip():
+            if len(text) >= _SHORTEST and _is_written_out(text):
+                message = "this looks like a secret that is written out; write `${NAME}` and set the variable"
+                yield Finding(code="plain-secret", place=where, message=message)
+        else:
+            yield from _in_params(child, where)
+
+
+def _is_written_out(text: object) -> bool:
+    if not isinstance(text, str):
+        return False
+    defaults = [default for default in _VARIABLE.findall(text) if default]
+    rest = _SCHEME.sub("", _VARIABLE.sub("", text)).strip()
+    if "${" in text and len(rest) < _SHORTEST:
+        rest = ""
+    return any(part and not _STAND_IN.fullmatch(part) for part in (_SCHEME.sub("", part) for part in (rest, *defaults)))
+
+
+def public_http(config: Config) -> Iterator[Finding]:
+    """Find addresses without TLS that lead out of one's own network."""
+    for name, spec in config.providers.items():
+        parts = urlsplit(spec.base_url or "")
+        if parts.scheme == "http" and parts.hostname and is_public(parts.hostname):
+            message = (
+                f"{parts.hostname} is a public host: over http:// everybody on the way reads prompts, answers and keys"
+            )
+            yield Finding(code="plain-http", place=("providers", name, "base_url"), message=message)
+
+
+def is_public(host: str) -> bool:
+    """Tell whether a host is out in the internet, going by its name alone: nothing is looked up."""
+    host = host.lower().rstrip(".").partition("%")[0]
+    address = _address(host)
+    if address is not None:
+        return address.is_global
+    labels = host.split(".")
+    return len(labels) > 1 and not host.endswith(_PRIVATE_SUFFIXES) and labels[2:3] != ["svc"]
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        pass
+    try:
+        return IPv4Address(socket.inet_aton(host)) if host[:1].isdigit() else None  # 127.1 and the like
+    except OSError:
+        return None

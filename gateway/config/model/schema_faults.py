@@ -1,0 +1,274 @@
+"""What the JSON schema finds wrong with a value, in our codes and words. jsonschema's own text is never shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.config.document.secrets import is_secret_key, mask_key
+from gateway.config.document.yaml_tree import Where
+from gateway.types import Json, JsonObject
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator, ValidationError
+
+SHAPE_CODES: Final = frozenset(
+    {
+        "bad-duration",
+        "bad-api-key",
+        "bad-key",
+        "bad-name",
+        "bad-step",
+        "bad-target",
+        "bad-value",
+        "bad-version",
+        "duplicate-item",
+        "empty-chain",
+        "hook-path",
+        "missing-key",
+        "unknown-key",
+        "wrong-type",
+    }
+)
+"""The codes of what the schema itself refuses."""
+
+NAME: Final = "x-name"
+"""Where `inline` notes which definition of the schema a part came from."""
+
+_ANNOTATIONS: Final = frozenset({"$defs", "$id", "$schema", "default", "description", "examples", "title"})
+_TYPES: Final = {
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "array": "a list",
+    "object": "a mapping",
+    "boolean": "true or false",
+    "null": "null",
+}
+_DURATION: Final = "a duration such as 250ms, 10s, 2m or 1h, or a number of seconds"
+_TARGET: Final = ("bad-target", "is no target; write provider/model, without spaces and control characters")
+_PATH: Final = ("hook-path", "is no dotted path; write package.module.name, without spaces")
+_LENGTH: Final = ("bad-duration", "is no duration above zero; write 250ms, 10s, 2m, 1h, or a number of seconds")
+_FORMS: Final = {
+    "alias": _TARGET,
+    "aliasName": ("bad-name", "is no name for an alias; it holds no spaces and no control characters"),
+    "apiKey": ("bad-api-key", "is no key; a key is one word of visible ASCII characters"),
+    "capabilityName": ("bad-name", "is no name for a capability; it is made of letters, digits and _, no digit first"),
+    "dottedPath": _PATH,
+    "duration": _LENGTH,
+    "hook": _PATH,
+    "pause": ("bad-duration", "is no duration; write 0, 250ms, 10s, 2m, 1h, or a number of seconds"),
+    "providerName": ("bad-name", "is no name for a provider; it holds no slash, no spaces and no control characters"),
+    "span": ("bad-duration", "is no duration; write 0, 250ms, 10s, 2m, 1h, or a number of seconds"),
+    "step": _TARGET,
+    "target": _TARGET,
+    "timeout": _LENGTH,
+}
+"""Code and wording for text that does not have its definition's form."""
+
+_WANTED: Final = {
+    "alias": "a target, a list of steps, or a mapping",
+    "duration": _DURATION,
+    "expectedAttempt": "a target, or a mapping",
+    "hook": "a dotted path, or a mapping",
+    "outcomes": "a kind of failure, a status, a mapping, or a list of these",
+    "pause": _DURATION,
+    "scripted": "a kind of failure, a status, or a mapping",
+    "span": f"{_DURATION}, or a mapping",
+    "step": "a target, or a mapping",
+    "timeout": f"{_DURATION}, or a mapping",
+}
+"""What a definition takes, where naming its types would not say it."""
+
+_ELSEWHERE: Final = {
+    "api_base": "base_url",
+    "endpoint": "base_url",
+    "fallback": "chain",
+    "fallbacks": "chain",
+    "max_retries": "retries",
+    "model": "target",
+    "models": "chain",
+    "num_retries": "retries",
+    "provider": "kind",
+    "targets": "chain",
+    "type": "kind",
+    "url": "base_url",
+}
+"""What other tools call our keys."""
+
+_SHOWN: Final = 60
+"""Characters of a value that a message repeats at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """One thing the schema refuses."""
+
+    where: Where
+    """From the value that was judged."""
+    code: str
+    message: str
+    at_key: bool = False
+
+
+def inline(part: Json, root: JsonObject, name: str = "") -> Json:
+    """Return a part of the schema with its references filled in and without what only people read."""
+    if isinstance(part, list):
+        return [inline(item, root) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if "$ref" in part:
+        name = part["$ref"].removeprefix("#/$defs/")
+        return inline(root["$defs"][name], root, name)
+    plain: JsonObject = {NAME: name} if name else {}
+    for key, value in part.items():
+        if key == "properties":
+            plain[key] = {inner: inline(schema, root) for inner, schema in value.items()}
+        elif key not in _ANNOTATIONS:
+            plain[key] = inline(value, root)
+    return plain
+
+
+def misfits(validator: Draft202012Validator, value: Json, written: Json, at: Where = ()) -> tuple[Misfit, ...]:
+    """Return all that the schema refuses in a value.
+
+    `written` is the value before its variables were expanded: messages show that. `at` is where the value stands in
+    the file; it only tells what is secret.
+    """
+    found: dict[tuple[Where, str, bool], Misfit] = {}
+    for error in validator.iter_errors(value):
+        for misfit in _translate(error, written, at):
+            found.setdefault((misfit.where, misfit.code, misfit.at_key), misfit)
+    return tuple(found.values())
+
+
+def misnamed(where: Where, form: str) -> Misfit:
+    """Return the misfit of a key that is no name of the given definition's form."""
+    code, message = _FORMS[form]
+    return Misfit(where, code, f"{_quoted(mask_key(str(where[-1])))} {message}", at_key=True)
+
+
+def _translate(error: ValidationError, written: Json, at: Where) -> Iterator[Misfit]:
+    where: Where = tuple(error.absolute_path)
+    rule: JsonObject = error.schema if isinstance(error.schema, dict) else {}
+    form = rule.get(NAME, "")
+    keyword = str(error.validator)
+    value: Json = error.instance
+    if "propertyNames" in error.absolute_schema_path:
+        yield misnamed((*where, str(value)), form)
+    elif keyword == "additionalProperties":
+        known = rule.get("properties", {})
+        for key in value:
+            if key not in known and not any(re.search(pattern, key) for pattern in rule.get("patternProperties", ())):
+                yield Misfit((*where, key), "unknown-key", _unknown_key(key, known), at_key=True)
+    elif keyword == "required":
+        missing = [key for key in rule["required"] if key not in value]
+        if "else" in error.absolute_schema_path:
+            yield Misfit(where, "missing-key", "a step needs 'target' or 'alias'")
+        else:
+            for key in missing:
+                hint = "; write 'version: 1'" if key == "version" else ""
+                yield Misfit(where, "missing-key", f"the key {key!r} is missing{hint}")
+    elif where == ("version",) and len(at) == 0:
+        yield Misfit(where, "bad-version", "the version must be the number 1")
+    elif keyword == "maxProperties":
+        yield Misfit(where, "bad-step", "an alias brings its own steps; nothing may stand beside 'alias'")
+    elif keyword == "minItems":
+        yield Misfit(where, "empty-chain", "a chain needs at least one step")
+    elif keyword == "uniqueItems":
+        for index, item in enumerate(value):
+            if item in value[:index]:
+                yield Misfit((*where, index), "duplicate-item", f"{_shown(written, where, index)} stands here twice")
+    elif keyword == "type":
+        yield Misfit(where, "wrong-type", f"expected {_expected(rule)}, found {_found(value, rule)}")
+    else:
+        yield _bad_value(keyword, rule, where, _shown(written, where, secret=_is_secret((*at, *where))))
+
+
+def _bad_value(keyword: str, rule: JsonObject, where: Where, shown: str) -> Misfit:
+    form = rule.get(NAME, "")
+    found = f", found {shown}" if shown else ""
+    if keyword == "enum":
+        names: list[str] = rule["enum"]
+        close = get_close_matches(shown.strip("'\""), names, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        return Misfit(where, "bad-value", f"expected one of {', '.join(names)}{found}{hint}")
+    if form in _FORMS:
+        code, message = _FORMS[form]
+        if keyword == "maximum":
+            message = f"is too long; at most {rule['maximum']} seconds are possible"
+        return Misfit(where, code, f"{shown or 'this'} {message}")
+    if keyword == "pattern" and "integer" in rule.get("type", ()):
+        quotes = "; leave the quotes out" if re.fullmatch(r"'[0-9]+'", shown) else ""
+        return Misfit(where, "wrong-type", f"expected {_expected(rule)}{found}{quotes}")
+    bounds = {"minimum": "at least", "maximum": "at most"}
+    if keyword in bounds:
+        return Misfit(where, "bad-value", f"expected {_expected(rule)} of {bounds[keyword]} {rule[keyword]}{found}")
+    return Misfit(where, "bad-value", f"spaces and control characters cannot stand here{found}")
+
+
+def _unknown_key(key: str, known: Iterable[str]) -> str:
+    names = list(known)
+    other = _ELSEWHERE.get(key.lower().replace("-", "_"))
+    close = [other] if other in names else get_close_matches(key[:_SHOWN], names, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"the keys here are {', '.join(names)}"
+    return f"unknown key {_quoted(mask_key(key))}; {hint}"
+
+
+def _expected(rule: JsonObject) -> str:
+    types = rules_types(rule)
+    if rule.get(NAME) in _WANTED:
+        return _WANTED[rule[NAME]]
+    if choices := _choices(rule):
+        return f"one of {', '.join(choices)}"
+    if "integer" in types:
+        return _TYPES["integer"]
+    return " or ".join(_TYPES[name] for name in sorted(types))
+
+
+def _choices(rule: JsonObject) -> list[str]:
+    choices: list[str] = rule.get("then", {}).get("enum", [])
+    return choices
+
+
+def _found(value: Json, rule: JsonObject) -> str:
+    """Name the type of a value that has the wrong one. The value itself may be a secret in the wrong place."""
+    types = rules_types(rule)
+    if value is None:
+        return "nothing" + ("; write {} for an empty one" if types == {"object"} else "")
+    if isinstance(value, (bool, int, float)):
+        name = "a boolean" if isinstance(value, bool) else "a number"
+        wants_text = "string" in types and not types & {"integer", "number"} and not _choices(rule)
+        return f"{name}; put quotes around it if it is text" if wants_text else name
+    if isinstance(value, str):
+        return "text" + ("; put it in brackets" if types == {"array"} else "")
+    return "a list" if isinstance(value, list) else "a mapping"
+
+
+def _is_secret(where: Where) -> bool:
+    return any(isinstance(part, str) and is_secret_key(part) for part in where)
+
+
+def _shown(written: Json, where: Where, index: int | None = None, *, secret: bool = False) -> str:
+    """Return the value at a place as the file writes it, quoted and cut, or nothing when it is secret or large."""
+    value = written
+    for part in where if index is None else (*where, index):
+        value = value[part]
+    if secret or isinstance(value, (dict, list)):
+        return ""
+    if isinstance(value, str):
+        return _quoted(mask_key(value))
+    return str(value)[:_SHOWN]
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
+
+
+def rules_types(rule: Any) -> frozenset[str]:
+    """Return the types that a part of the inlined schema takes; empty when it takes any."""
+    types = rule.get("type", ()) if isinstance(rule, dict) else ()
+    return frozenset({types} if isinstance(types, str) else types)

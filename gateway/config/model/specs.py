@@ -1,0 +1,145 @@
+"""What a config file says, as frozen values: durations in seconds, kinds as kinds, nothing resolved yet.
+
+Every field that the file may leave out is None (or empty) where it was left out, so that the compiler can tell
+"not said" from any value. The compiled forms are in `gateway.policy.table`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from gateway.types import EMPTY, AdapterName, Json, Kind, ScriptedOutcome, Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeoutSpec:
+    """A `timeout`: a bare duration sets `bare_s` alone, a mapping sets any of the other four. In seconds."""
+
+    bare_s: float | None = None
+    connect_s: float | None = None
+    first_token_s: float | None = None
+    idle_s: float | None = None
+    total_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CooldownSpec:
+    """A `cooldown`, durations in seconds."""
+
+    failures: int | None = None
+    within_s: float | None = None
+    for_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSpec:
+    """A `stream` block."""
+
+    hold: Literal["first_token", "full"] | None = None
+    max_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsSpec:
+    """What defaults, an alias and a step share."""
+
+    timeout: TimeoutSpec | None = None
+    retries: int | None = None
+    params: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
+    retry_on: frozenset[Kind] | None = None
+    fallback_on: frozenset[Kind] | None = None
+
+
+NO_LIMITS: Final = LimitsSpec()
+"""One for all that set none: large files have many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefaultsSpec:
+    """The `defaults` block."""
+
+    limits: LimitsSpec = NO_LIMITS
+    deadline_s: float | None = None
+    max_attempts: int | None = None
+    cooldown: CooldownSpec | None = None
+    stream: StreamSpec | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSpec:
+    """One entry of `providers`."""
+
+    name: str
+    kind: str | None = None
+    base_url: str | None = None
+    api_key: Secret | None = None
+    """The expanded text; a Secret of "" says that there is none."""
+    api_key_written: str | None = None
+    """`api_key` as written when it is made of variables, such as `${VLLM_KEY}`; None for a literal key."""
+    api_key_unset: bool = False
+    """`api_key` names a variable that is not set; `api_key` is None then."""
+    api_key_file: str | None = None
+    adapter: AdapterName | None = None
+    headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    params: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
+    cooldown: CooldownSpec | None = None
+    script: tuple[ScriptedOutcome, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"ProviderSpec({self.name!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSpec:
+    """One entry of a chain: exactly one of `target` and `alias` is set."""
+
+    target: str | None = None
+    alias: str | None = None
+    limits: LimitsSpec = NO_LIMITS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookSpec:
+    """One entry of a `pre` or `post` list."""
+
+    path: str
+    timeout_s: float | None = None
+    on_error: Literal["fail", "skip"] = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HooksSpec:
+    """A `hooks` block."""
+
+    pre: tuple[HookSpec, ...] = ()
+    post: tuple[HookSpec, ...] = ()
+
+
+NO_HOOKS: Final = HooksSpec()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AliasSpec:
+    """One entry of `models`."""
+
+    name: str
+    chain: tuple[StepSpec, ...]
+    description: str | None = None
+    hooks: HooksSpec = NO_HOOKS
+    limits: LimitsSpec = NO_LIMITS
+    deadline_s: float | None = None
+    max_attempts: int | None = None
+    stream: StreamSpec | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A whole file. Mappings keep the file's order."""
+
+    defaults: DefaultsSpec = field(default_factory=DefaultsSpec)
+    providers: Mapping[str, ProviderSpec] = field(default_factory=lambda: EMPTY)
+    models: Mapping[str, AliasSpec] = field(default_factory=lambda: EMPTY)
+    hooks: HooksSpec = NO_HOOKS
+    capabilities: Mapping[str, str] = field(default_factory=lambda: EMPTY)

@@ -1,0 +1,409 @@
+"""Watch, read, compile, swap: the live routing table follows its file, and stays while the file is bad."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import re
+import stat
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, aclosing, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Final, Protocol
+
+from gateway.config.compiler.compiler import Compiled
+from gateway.errors import ConfigError, UsageError
+from gateway.policy.table import NO_OVERLAY, Overlay, RoutingTable
+from gateway.types import EMPTY, Problem
+
+log = logging.getLogger(__name__)
+
+STEP_MS: Final = 25
+"""How often the watcher's thread looks for events. An event is told one quiet step after it came."""
+DEBOUNCE_MS: Final = 75
+"""The longest that a folder that never falls quiet holds events back."""
+TICK_S: Final = 0.05
+"""A file counts as saved once it has not changed for this long."""
+SETTLE_TICKS: Final = 20
+"""A file that changes all the time is judged after so many ticks anyway."""
+EMPTY_TICKS: Final = 3
+"""An empty or missing file is judged after so many ticks: most editors pass through one of the two."""
+POLL_S: Final = 1.0
+"""How often the file's stat is compared, events or not."""
+HASH_EVERY: Final = 10
+"""The content is compared at each poll of this number, whatever stat says."""
+BLIND_POLLS: Final = 60
+"""Where the system gives no events, polls before it is asked again."""
+LOGGED_PROBLEMS: Final = 20
+MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+
+_OCTAL: Final = re.compile(r"\\([0-7]{3})")
+
+
+class Compile(Protocol):
+    """What is needed of a compiler. Called by one thread at a time."""
+
+    def compile(
+        self, data: bytes, *, source: str, overlay: Overlay = ..., generation: int = ..., now: float = ...
+    ) -> Compiled:
+        """Return the table of the file's bytes, or every reason why there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadReport:
+    """How one look at the file ended."""
+
+    ok: bool
+    """The file as it was read is what runs."""
+    at: float
+    """Seconds since the epoch."""
+    digest: str | None
+    """SHA-256 of what was read, in hex; None when nothing could be read."""
+    problems: tuple[Problem, ...] = ()
+    """In file order; only warnings when `ok`."""
+    generation: int
+    """Of the table that is live afterwards."""
+    changed: bool = False
+    """A new table was swapped in."""
+
+
+class Reloader:
+    """Owns the live table of one file. Every method may be called from any thread."""
+
+    def __init__(
+        self,
+        path: Path,
+        compiler: Compile,
+        *,
+        on_swap: Callable[[RoutingTable], None] = lambda table: None,
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
+        clock: Callable[[], float] = time.time,
+        mounts: Path = Path("/proc/self/mountinfo"),
+    ) -> None:
+        """`on_swap` is called after each assignment, in the thread that compiled; what it raises is only logged.
+
+        It runs under the lock, so it must not call back. All compiles but that of `load` run within `around()`.
+        """
+        self._path = path
+        self._file = path.absolute()
+        self._compiler = compiler
+        self._on_swap = on_swap
+        self._around = around
+        self._clock = clock
+        self._mounts = mounts
+        self._lock = threading.Lock()
+        self._overlay = NO_OVERLAY
+        self._data: bytes | None = None
+        self._running = ReloadReport(ok=False, at=0.0, digest=None, generation=0)
+        self._refused: str | None = None
+        self._blind = False
+        self.current = RoutingTable(generation=0, routes=EMPTY)
+        """The live table; an empty one of generation 0 before `load`. Changed by one assignment."""
+        self.last = self._running
+        """The latest look at the file that said anything new."""
+
+    def load(self) -> ReloadReport:
+        """Compile the file for the first time. Raises UsageError when it cannot be read, ConfigError when it is bad."""
+        if self._is_mount_point():
+            log.warning(
+                "the config file is a mount of its own: a version that replaces it is never seen; mount its folder",
+                extra={"source": str(self._path)},
+            )
+        with self._lock:
+            try:
+                data = _read(self._file)
+            except OSError as exc:
+                raise UsageError(f"cannot read {self._path}: {_why(exc)}") from exc
+            table, problems = self._compile(data, self._overlay)
+            if table is None:
+                raise ConfigError(problems)
+            return self._accept(table, problems, data)
+
+    def reload(self, *, force: bool = True, dry_run: bool = False) -> ReloadReport:
+        """Read the file and swap its table in, if it is good. Blocks; never raises for a bad file.
+
+        Without `force` a text that runs already, or that was the last refused, is not compiled again: that is for
+        file events. With `dry_run` nothing is swapped, remembered or logged; the report is all there is.
+        """
+        with self._lock:
+            try:
+                data = _read(self._file)
+            except OSError as exc:
+                return self._unreadable(exc, force=force, dry_run=dry_run)
+            if not force and data == self._data:
+                return self._back_to_running()
+            if not force and _digest(data) == self._refused:
+                return self.last
+            return self._judge(data, dry_run=dry_run)
+
+    def set_overlay(self, overlay: Overlay) -> None:
+        """Compile the running text under `overlay` and swap. Raises ConfigError, and keeps the old, if it is bad."""
+        with self._lock:
+            if self._data is None:
+                self._overlay = overlay
+                return
+            with self._around():
+                table, problems = self._compile(self._data, overlay)
+            if table is None:
+                raise ConfigError(problems)
+            self._overlay = overlay
+            self._swap(table, self._data)
+
+    def disk(self) -> str | None:
+        """Return the digest of the file as it is on disk now, or None when it cannot be read."""
+        try:
+            return _digest(_read(self._file))
+        except OSError:
+            return None
+
+    async def watch(self) -> None:
+        """Reload after each change of the file, until cancelled. Survives whatever happens to file and folder.
+
+        The folders of the file and of each symlink on the way to it are watched, never the file's inode, so that
+        renames and symlink swaps are seen. The stat of the file is compared at each poll as well.
+        """
+        loop = asyncio.get_running_loop()
+        pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gateway-reload")
+        try:
+            polls, sight = 0, await loop.run_in_executor(pool, _look, self._file)
+            sight = await self._settle(pool, sight)
+            await loop.run_in_executor(pool, partial(self.reload, force=False))
+            while True:
+                async with aclosing(self._batches(sight.folders)) as batches:
+                    async for touched in batches:
+                        polls += 1
+                        before, sight = sight, await loop.run_in_executor(pool, _look, self._file)
+                        changed = sight.file != before.file or not touched.isdisjoint({*before.entries, *sight.entries})
+                        if changed or polls % HASH_EVERY == 0:
+                            if changed:
+                                sight = await self._settle(pool, sight)
+                            await loop.run_in_executor(pool, partial(self.reload, force=False))
+                        # A folder made anew may have the old one's inode number, but the old one's end was told.
+                        if sight.folders != before.folders or any(name in touched for name, *_ in before.folders):
+                            break
+        finally:
+            pool.shutdown(wait=False)
+
+    async def _settle(self, pool: ThreadPoolExecutor, sight: _Sight) -> _Sight:
+        """Wait until the file has been written out: a save in place truncates first and writes then."""
+        loop = asyncio.get_running_loop()
+        for tick in range(1, SETTLE_TICKS + 1):
+            await asyncio.sleep(TICK_S)
+            before, sight = sight, await loop.run_in_executor(pool, _look, self._file)
+            if sight.file == before.file and (sight.has_content or tick >= EMPTY_TICKS):
+                break
+        return sight
+
+    async def _batches(self, folders: tuple[tuple[str, int, int], ...]) -> AsyncGenerator[set[str], None]:
+        """Yield the paths touched in `folders`, and about once a second an empty set.
+
+        Where the system gives no events, only the empty sets come, and it ends after a while so that they are asked for
+        again.
+        """
+        try:
+            # Slow to import, and only servers watch.
+            from watchfiles import awatch
+
+            watched = awatch(
+                *(folder for folder, *_ in folders),
+                watch_filter=None,
+                debounce=DEBOUNCE_MS,
+                step=STEP_MS,
+                rust_timeout=int(POLL_S * 1000),
+                yield_on_timeout=True,
+                recursive=False,
+                ignore_permission_denied=True,
+            )
+            async with aclosing(watched) as batches:
+                async for batch in batches:
+                    self._blind = False
+                    yield {path for _, path in batch}
+        except Exception as exc:
+            if not self._blind:
+                log.warning("no file events: the config file is polled", extra={"error": str(exc)}, exc_info=True)
+            self._blind = True
+        for _ in range(BLIND_POLLS):
+            await asyncio.sleep(POLL_S)
+            yield set()
+
+    def _judge(self, data: bytes, *, dry_run: bool) -> ReloadReport:
+        with self._around():
+            table, problems = self._compile(data, self._overlay)
+        if table is None:
+            return self._refuse(_digest(data), problems, dry_run=dry_run)
+        if dry_run:
+            return replace(self._report(table.digest, problems), ok=True)
+        return self._accept(table, problems, data)
+
+    def _accept(self, table: RoutingTable, problems: tuple[Problem, ...], data: bytes) -> ReloadReport:
+        self._refused = None
+        self._running = self.last = replace(
+            self._report(table.digest, problems), ok=True, generation=table.generation, changed=True
+        )
+        self._swap(table, data)
+        return self._running
+
+    def _compile(self, data: bytes, overlay: Overlay) -> tuple[RoutingTable | None, tuple[Problem, ...]]:
+        try:
+            compiled = self._compiler.compile(
+                data,
+                source=str(self._path),
+                overlay=overlay,
+                generation=self.current.generation + 1,
+                now=self._clock(),
+            )
+        except Exception as exc:
+            log.exception("the compiler failed: please report this")
+            message = f"the compiler failed with {type(exc).__name__}; the log has more"
+            return None, (self._fault("internal-error", message),)
+        return compiled.table, compiled.problems
+
+    def _swap(self, table: RoutingTable, data: bytes) -> None:
+        self._data = data
+        self.current = table
+        aliases = len(table.routes) + len(table.wildcards)
+        log.info("routes loaded", extra={"generation": table.generation, "digest": table.digest, "aliases": aliases})
+        try:
+            self._on_swap(table)
+        except Exception:
+            log.exception("a listener failed after routes were loaded")
+
+    def _refuse(self, digest: str | None, problems: tuple[Problem, ...], *, dry_run: bool) -> ReloadReport:
+        report = self._report(digest, problems)
+        if not dry_run:
+            extra = {"generation": report.generation, "digest": digest, "problems": _as_text(problems)}
+            log.warning("routes refused", extra=extra)
+            self._refused, self.last = digest or _as_text(problems), report
+        return report
+
+    def _unreadable(self, exc: OSError, *, force: bool, dry_run: bool) -> ReloadReport:
+        problems = (self._fault("unreadable-file", f"cannot read the file: {_why(exc)}"),)
+        if not force and self._refused == _as_text(problems):
+            return self.last
+        return self._refuse(None, problems, dry_run=dry_run)
+
+    def _back_to_running(self) -> ReloadReport:
+        """The file holds the text that runs: whatever was refused in between is over."""
+        if self._refused is not None:
+            self._refused = None
+            generation = self.current.generation
+            self.last = replace(self._running, at=self._clock(), generation=generation, changed=False)
+            log.info("routes are again as they run", extra={"generation": generation, "digest": self.last.digest})
+        return self.last
+
+    def _report(self, digest: str | None, problems: tuple[Problem, ...]) -> ReloadReport:
+        return ReloadReport(
+            ok=False, at=self._clock(), digest=digest, problems=problems, generation=self.current.generation
+        )
+
+    def _is_mount_point(self) -> bool:
+        """Tell whether the file itself is mounted, as Kubernetes' `subPath` and Docker's `-v file:file` do."""
+        try:
+            table = self._mounts.read_text(encoding="utf-8", errors="surrogateescape")
+        except OSError:
+            return False
+        return os.path.realpath(self._file) in mount_points(table)
+
+    def _fault(self, code: str, message: str) -> Problem:
+        return Problem(line=0, column=0, code=code, path="", message=message, source=str(self._path))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What can be told of a file without reading it."""
+
+    entries: tuple[str, ...]
+    """The directory entries that decide what is read: each symlink on the way, then the file itself."""
+    folders: tuple[tuple[str, int, int], ...]
+    """The real folders of the entries with device and inode; of a missing one the closest that exists."""
+    file: tuple[int, int, int, int, int] | None
+    """Device, inode, size, and times of change; None while there is no file."""
+
+    @property
+    def has_content(self) -> bool:
+        return self.file is not None and self.file[2] > 0
+
+
+def _look(path: Path) -> _Sight:
+    entries = _entries(path)
+    folders = dict.fromkeys(_folder(Path(entry).parent) for entry in entries)
+    try:
+        found = os.stat(entries[-1])
+    except OSError:
+        return _Sight(entries, tuple(folders), None)
+    file = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return _Sight(entries, tuple(folders), file)
+
+
+def _entries(path: Path) -> tuple[str, ...]:
+    """Walk an absolute path as the system does; return each symlink on the way and, last, where the file really is."""
+    here, *rest = map(Path, path.parts)
+    pending, found = rest[::-1], list[str]()
+    while pending and len(found) < 40:
+        part = pending.pop()
+        entry = here.parent if str(part) == ".." else here / part
+        try:
+            link = entry.readlink()
+        except OSError:
+            here = entry
+            continue
+        found.append(str(entry))
+        if link.is_absolute():
+            here = Path(link.anchor)
+        pending += map(Path, reversed(link.parts[1:] if link.is_absolute() else link.parts))
+    return (*found, str(here))
+
+
+def _folder(folder: Path) -> tuple[str, int, int]:
+    for candidate in (folder, *folder.parents):
+        try:
+            found = candidate.stat()
+        except OSError:
+            continue
+        return str(candidate), found.st_dev, found.st_ino
+    return str(folder), 0, 0
+
+
+def _read(path: Path) -> bytes:
+    """Return the file's bytes, all of one version. Raises OSError, also for what is no plain file or is huge."""
+    for _ in range(3):
+        # Without O_NONBLOCK opening a named pipe would wait for a writer, perhaps for ever.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+            before = os.fstat(file.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                raise OSError(None, "not a regular file")
+            if before.st_size > MAX_FILE_BYTES:
+                raise OSError(None, f"larger than {MAX_FILE_BYTES} bytes")
+            data = file.read(MAX_FILE_BYTES)
+            after = os.fstat(file.fileno())
+        if (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size):
+            break
+    return data
+
+
+def _why(exc: OSError) -> str:
+    return (exc.strerror or str(exc)).lower()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _as_text(problems: tuple[Problem, ...]) -> str:
+    lines = [str(problem) for problem in problems[:LOGGED_PROBLEMS]]
+    if len(problems) > LOGGED_PROBLEMS:
+        lines.append(f"and {len(problems) - LOGGED_PROBLEMS} more")
+    return "\n".join(lines)
+
+
+def mount_points(table: str) -> set[str]:
+    """Return the mount points of a mountinfo table: the fifth field, blanks written in octal (proc(5))."""
+    fields = (line.split(" ") for line in table.splitlines())
+    return {_OCTAL.sub(lambda match: chr(int(match[1], 8)), field[4]) for field in fields if len(field) > 4}

@@ -1,0 +1,293 @@
+"""Running a call: retries, fallbacks, limits, deadline and commit, for every adapter. Decisions are in `decisions`."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Protocol, TypeVar
+
+from gateway.concurrency.deadlines import until
+from gateway.engine.health import NOBODY, State, Ticket
+from gateway.engine.next_step import FIRST, GiveUp, Outcome, Plan, Try, Wait, fits, next_step, targets_left
+from gateway.engine.stream import CommittedStream, HoldExceeded, close, timed_out
+from gateway.errors import GatewayError, UpstreamError, UpstreamFailed, UpstreamRefused
+from gateway.operations.chat import judge_reply, tokens_of
+from gateway.policy.table import Route, Step
+from gateway.types import (
+    Adapter,
+    AdapterName,
+    Adapters,
+    Attempt,
+    Call,
+    CallReport,
+    ChunkStream,
+    Json,
+    Kind,
+    Operation,
+    Reply,
+    Target,
+)
+from gateway.usage import usage_wanted, with_usage_last
+
+_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
+
+
+@dataclass(slots=True)
+class Request:
+    """One request, to be tried on targets. Nothing but pre hooks changes it."""
+
+    operation: Operation
+    model: str
+    """The name asked for."""
+    route: Route
+    params: Mapping[str, Json]
+    headers: Mapping[str, str]
+    started_s: float
+    """When it arrived, on the event loop's clock."""
+    report: CallReport
+
+
+class Engine:
+    """Tries a route's targets until one answers. What outlives a call is in `state`."""
+
+    def __init__(self, *, adapters: Adapters, state: State, jitter: Callable[[], float] = random.random) -> None:
+        """`jitter` draws a number from 0 to 1 for each failed attempt: it spreads the retries."""
+        self._adapters = adapters
+        self._state = state
+        self._jitter = jitter
+        self._prepared: set[AdapterName] = set()
+
+    def complete(self, request: Request) -> Coroutine[None, None, Reply]:
+        """Return the first plain answer. Raises GatewayError when there is none."""
+        return self._run(request, _complete)
+
+    async def open_stream(self, request: Request) -> ChunkStream:
+        """Return the first stream that commits. Raises GatewayError when none does.
+
+        What is returned raises StreamBroken when the stream breaks afterwards, and ends only when it is whole.
+        """
+        stream = await self._run(request, _stream)
+        request.report.first_content_s = asyncio.get_running_loop().time() - request.started_s
+        return stream
+
+    async def _run(self, request: Request, attempt: _Attempt[_T]) -> _T:
+        """Obey `next_step` until an attempt succeeds. A successful `attempt` sees to its ticket itself."""
+        loop = asyncio.get_running_loop()
+        state, report, route = self._state, request.report, request.route
+        steps = route.steps
+        deadline_s = request.started_s + route.deadline_s
+        plan: Plan | None = None
+        outcomes: list[Outcome] = []
+        errors: list[UpstreamError] = []
+        while True:
+            now_s = loop.time()
+            resting = state.resting([step.target for step in steps], now_s=now_s) if state.at_rest else NOBODY
+            if plan is None and not resting and now_s < deadline_s:
+                decision = FIRST  # as `next_step` would say
+            else:
+                plan = plan or Plan(steps, deadline_s, route.max_attempts)
+                following = next_step(plan, outcomes, now_s=now_s, resting=resting)
+                if isinstance(following, Wait):
+                    await asyncio.sleep(following.until_s - now_s)
+                    continue
+                if isinstance(following, GiveUp):
+                    error = failure(following, outcomes, errors, request)
+                    if isinstance(error, UpstreamRefused):
+                        report.target = steps[outcomes[-1].step].target
+                    raise error from (errors[-1] if errors else None)
+                decision = following
+                if resting and not decision.last_resort:
+                    for passed in range(outcomes[-1].step + 1 if outcomes else 0, decision.step):
+                        if passed in resting:
+                            _note(report, steps[passed].target, "cooldown", None, 0.0)
+            step = steps[decision.step]
+            target = step.target
+            name = target.endpoint.adapter
+            adapter = self._adapters[name]
+            ticket = state.begin(target, now_s=now_s, retry=decision.retry)
+            report.calling = target
+            try:
+                if name not in self._prepared:
+                    await adapter.prepare()
+                    self._prepared.add(name)
+                    now_s = loop.time()
+                result = await attempt(request, adapter, step, ticket, loop, now_s, deadline_s)
+            except UpstreamError as error:
+                _note(report, target, error.kind, error.status, loop.time() - now_s)
+                plan = plan or Plan(steps, deadline_s, route.max_attempts)
+                outcomes.append(self.failed(plan, outcomes, decision, ticket, error, now_s=loop.time()))
+                errors.append(error)
+                ticket.done()
+            except HoldExceeded as error:
+                _note(report, target, Kind.BAD_RESPONSE, 200, loop.time() - now_s)
+                error.attempts = tuple(report.attempts)
+                ticket.done()
+                raise
+            except BaseException:
+                ticket.done()
+                raise
+            else:
+                _note(report, target, None, 200, loop.time() - now_s)
+                report.target = target
+                report.calling = None
+                return result
+            report.calling = None
+
+    def failed(
+        self,
+        plan: Plan,
+        outcomes: Sequence[Outcome],
+        decision: Try,
+        ticket: Ticket,
+        error: UpstreamError,
+        *,
+        now_s: float,
+    ) -> Outcome:
+        """Record a failed attempt with its target's health and return it as an outcome."""
+        outcome = Outcome(
+            step=decision.step,
+            kind=error.kind,
+            ended_s=now_s,
+            retry_after_s=error.retry_after_s,
+            jitter=self._jitter(),
+            stale_connection=error.reused_connection,
+            last_resort=decision.last_resort,
+        )
+        too_long = not fits(plan, outcome, targets_left=targets_left(plan, [*outcomes, outcome]))
+        # A target that was stopped by the request's own deadline may have been within its limits.
+        out_of_time = error.kind is Kind.TIMEOUT and now_s >= plan.deadline_s
+        opened = ticket.failed(
+            error.kind,
+            now_s=now_s,
+            rest_s=error.retry_after_s if too_long else None,
+            counts=error.counts and not out_of_time,
+        )
+        if opened:
+            return replace(outcome, may_retry=False)
+        then = next_step(plan, [*outcomes, outcome], now_s=now_s, resting={})
+        retries = isinstance(then, Wait) or (isinstance(then, Try) and then.retry)
+        if retries and not ticket.take_retry(now_s=now_s):
+            return replace(outcome, may_retry=False)
+        return outcome
+
+
+class _Attempt(Protocol[_T_co]):
+    """One attempt, begun at `now_s`. When it succeeds, it sees to its ticket itself."""
+
+    async def __call__(
+        self,
+        request: Request,
+        adapter: Adapter,
+        step: Step,
+        ticket: Ticket,
+        loop: asyncio.AbstractEventLoop,
+        now_s: float,
+        deadline_s: float,
+    ) -> _T_co: ...
+
+
+async def _complete(
+    request: Request,
+    adapter: Adapter,
+    step: Step,
+    ticket: Ticket,
+    loop: asyncio.AbstractEventLoop,
+    now_s: float,
+    deadline_s: float,
+) -> Reply:
+    call = _call(request, step)
+    with until(min(now_s + call.limits.total_s, deadline_s), loop, timed_out):
+        reply = await adapter.complete(call)
+    judge_reply(request.operation, reply.data)
+    request.report.tokens = tokens_of(reply.data)
+    ticket.answered()
+    ticket.done()
+    return reply
+
+
+async def _stream(
+    request: Request,
+    adapter: Adapter,
+    step: Step,
+    ticket: Ticket,
+    loop: asyncio.AbstractEventLoop,
+    now_s: float,
+    deadline_s: float,
+) -> ChunkStream:
+    limits = step.limits
+    end_s = None if limits.stream_total_s is None else now_s + limits.stream_total_s
+    commit_s = deadline_s if end_s is None else min(deadline_s, end_s)
+    first_s = min(commit_s, now_s + limits.first_token_s)
+    policy = request.route.stream
+    stream: CommittedStream | None = None
+    try:
+        with until(first_s, loop, timed_out):
+            opened = await adapter.stream(_call(request, step))
+            if usage_wanted(request.params, step.params):
+                opened = with_usage_last(opened)
+            stream = CommittedStream(opened, step.target, request.report, ticket, loop, limits.idle_s, end_s)
+            is_held = await stream.hold_until_content(policy)
+        if is_held:
+            await stream.hold_all(policy, commit_s=commit_s)
+    except BaseException:
+        if stream is not None:
+            await close(opened.chunks, step.target)
+        raise
+    ticket.answered()
+    return ChunkStream(stream, opened.headers, stream.take, stream.ended, stream.flow)
+
+
+def _call(request: Request, step: Step) -> Call:
+    return Call(request.operation, step.target, request.params, step.limits, step.params, request.headers)
+
+
+def _note(
+    report: CallReport, target: Target, kind: Kind | Literal["cooldown"] | None, status: int | None, elapsed_s: float
+) -> None:
+    report.attempts.append(Attempt(target.name, target.label, kind, status, elapsed_s * 1000))
+    if kind != "cooldown":
+        report.calls += 1
+
+
+def failure(
+    decision: GiveUp, outcomes: Sequence[Outcome], errors: Sequence[UpstreamError], request: Request
+) -> GatewayError:
+    """Return what the client gets when nothing answered (DESIGN section 4, last paragraph)."""
+    attempts = request.report.attempts
+    if errors:
+        last = errors[-1]
+        final = decision.reason == "stopped" or (
+            decision.reason == "exhausted" and last.kind in {Kind.CONTEXT_WINDOW, Kind.NOT_FOUND}
+        )
+        status = last.status if last.status and last.status >= 400 else _STATUS_OF_KIND.get(last.kind)
+        if final and status and last.kind not in {Kind.AUTH, Kind.BILLING}:
+            return UpstreamRefused(
+                status=status, kind=last.kind, body=last.body, attempts=attempts, headers=last.headers
+            )
+    kinds = {error.kind for error in errors}
+    retry_after_s = None
+    if kinds == {Kind.RATE_LIMIT}:
+        status = 429
+        retry_after_s = min((e.retry_after_s for e in errors if e.retry_after_s is not None), default=None)
+    elif decision.reason == "deadline":
+        status = 504
+    elif all(outcome.kind is Kind.OVERLOADED or outcome.last_resort for outcome in outcomes):
+        status = 503
+    else:
+        status = 502
+    tried = ", ".join(f"{attempt.target} {attempt.kind}" for attempt in attempts) or "no attempt was made"
+    passed = " before the deadline" if decision.reason == "deadline" else ""
+    message = f"no target of {request.model!r} answered{passed}: {tried}"
+    return UpstreamFailed(message, status=status, attempts=attempts, retry_after_s=retry_after_s)
+
+
+_STATUS_OF_KIND: Final[Mapping[Kind, int]] = {
+    Kind.BAD_REQUEST: 400,
+    Kind.CONTENT_FILTER: 400,
+    Kind.CONTEXT_WINDOW: 400,
+    Kind.NOT_FOUND: 404,
+}
+"""The status of a refusal that came inside a response with a good one."""

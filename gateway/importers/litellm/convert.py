@@ -1,0 +1,178 @@
+"""The whole way: a LiteLLM config's bytes to the text of a routes.yaml that compiles, and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.config.compiler.compiler import Compiler
+from gateway.config.document.document import MAX_BYTES, Document, parse
+from gateway.importers.litellm.deployments import Deployments, references
+from gateway.importers.litellm.draft import Draft, Step, alias_value, name_upstreams, provider_entry
+from gateway.importers.litellm.fallbacks import EVERY_KIND, ChainMaker
+from gateway.importers.litellm.providers import Secrets
+from gateway.importers.litellm.reasons import SECTIONS
+from gateway.importers.litellm.report import Item, Report, plain_value, summary
+from gateway.importers.litellm.settings import SettingsReader, credentials
+from gateway.importers.litellm.writing import comment_lines, entry
+from gateway.reports.problems import printable
+from gateway.types import JsonObject, Problem
+
+_MAX_ATTEMPTS: Final = 8
+_OURS: Final = frozenset({"version", "models"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What came of one config."""
+
+    routes: str | None
+    """The text of the routes.yaml; None when the config could not be read at all."""
+    items: tuple[Item, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    """Why there are no routes."""
+    variables: tuple[tuple[str, int], ...] = ()
+    """Variables to be set, each with the line of the key that was written out."""
+
+
+def convert(data: bytes, *, source: str) -> Imported:
+    """Convert one config. Never raises for what the config has wrong."""
+    document = parse(data, name=source, last_key_wins=True)
+    if document.root is None:
+        return Imported(routes=None, problems=tuple(map(_in_litellms_words, document.problems)))
+    config = plain_value(document.root)
+    if not SECTIONS & config.keys():
+        return Imported(routes=None, problems=(_not_litellms(document, config),))
+    report = Report(document)
+    for problem in document.problems:
+        report.of_text(problem)
+    draft = _draft(config, report)
+    report.sweep()
+    routes = validated(draft, report, source)
+    if len(routes) > MAX_BYTES:
+        message = f"its fallbacks come to a file of {len(routes)} bytes; at most {MAX_BYTES} are read"
+        return Imported(routes=None, problems=(document.problem("file-too-large", (), message),))
+    return Imported(routes=routes, items=report.items, variables=tuple(draft.variables.items()))
+
+
+def _in_litellms_words(problem: Problem) -> Problem:
+    if problem.code != "empty-file":
+        return problem
+    return Problem(
+        line=1,
+        column=1,
+        code="empty-file",
+        path="",
+        message="the file is empty; a config of the LiteLLM proxy has at least a model_list",
+        source=problem.source,
+    )
+
+
+def _not_litellms(document: Document, config: JsonObject) -> Problem:
+    message = "this is no config of the LiteLLM proxy: it has neither model_list nor any of its settings"
+    if config.keys() >= _OURS:
+        message = "this is a routes.yaml already; `gateway validate` checks it"
+    return document.problem("not-litellm", (), message)
+
+
+def _draft(config: JsonObject, report: Report) -> Draft:
+    secrets = Secrets(references(config))
+    deployments = Deployments(report, secrets, credentials(config, report))
+    deployments.read(config.get("model_list"))
+    if not deployments.groups:
+        report.left_out((), "no model could be carried over; LiteLLM may have them from included files or a database")
+    groups = {name: alias for name, alias in deployments.names.items() if alias in deployments.groups}
+    settings = SettingsReader(config, report, groups=groups).read()
+    maker = ChainMaker(deployments, settings, report)
+    aliases = maker.make()
+    defaults = settings.defaults
+    if maker.falls_over_refusals:
+        defaults["fallback_on"] = list(EVERY_KIND)
+        settings.comments["fallback_on"] = "LiteLLM's fallbacks follow a content filter's refusal too"
+    most = max([settings.retries, *(step.retries or 0 for alias in aliases.values() for step in _targets(alias.chain))])
+    if most >= _MAX_ATTEMPTS:
+        defaults["max_attempts"] = most + 1
+    return Draft(
+        upstreams=deployments.upstreams,
+        defaults=defaults,
+        default_comments=settings.comments,
+        aliases=aliases,
+        variables=secrets.lines,
+        addresses=secrets.addresses,
+    )
+
+
+def _targets(chain: Sequence[object]) -> list[Step]:
+    return [step for step in chain if isinstance(step, Step)]
+
+
+def validated(draft: Draft, report: Report, source: str) -> str:
+    """Return the file's text, without what the compiler refuses: that is noted as left out."""
+    while True:
+        text, places = _write(draft, report, source)
+        compiled = Compiler(environ={}, skip_hooks=True).compile(text.encode(), source="routes.yaml")
+        faults = [problem for problem in compiled.problems if problem.severity == "error"]
+        if not faults or faults[0].code == "file-too-large":
+            return text
+        dropped = False
+        for fault in faults:
+            block, name = next((place for first, last, place in places if first <= fault.line <= last), ("", ""))
+            if block == "models" and name in draft.aliases:
+                del draft.aliases[name]
+            elif block == "defaults" and name in draft.defaults:
+                del draft.defaults[name]
+            elif block == "providers" and name in draft.upstreams:
+                for alias in draft.aliases.values():
+                    alias.chain = [
+                        step for step in alias.chain if not (isinstance(step, Step) and step.upstream == name)
+                    ]
+                draft.aliases = {key: alias for key, alias in draft.aliases.items() if alias.chain}
+                del draft.upstreams[name]
+            else:
+                continue
+            dropped = True
+            report.left_out((), f"{fault.path}: {fault.message}")
+        assert dropped, [str(fault) for fault in faults]
+
+
+def _write(draft: Draft, report: Report, source: str) -> tuple[str, list[tuple[int, int, tuple[str, str]]]]:
+    """Return the file's text, and which lines are whose."""
+    used = [step.upstream for alias in draft.aliases.values() for step in _targets(alias.chain)]
+    names = name_upstreams(draft.upstreams, used)
+    lines = _head(draft, report, source)
+    places: list[tuple[int, int, tuple[str, str]]] = []
+
+    def add(block: str, key: str, new: list[str]) -> None:
+        places.append((len(lines) + 1, len(lines) + len(new), (block, key)))
+        lines.extend(new)
+
+    if draft.defaults:
+        lines.append("defaults:")
+        for key, value in draft.defaults.items():
+            add("defaults", key, entry(key, value, indent=2, comment=draft.default_comments.get(key, "")))
+        lines.append("")
+    entries = {identity: provider_entry(name, draft.upstreams[identity]) for identity, name in names.items()}
+    if any(entries.values()):
+        lines.append("providers:")
+        for identity, value in entries.items():
+            if value:
+                add("providers", identity, entry(names[identity], value, indent=2))
+        lines.append("")
+    lines.append("models:" if draft.aliases else "models: {}")
+    for name, alias in draft.aliases.items():
+        for comment in filter(None, alias.comments):
+            lines += comment_lines(comment, indent=2)
+        add("models", name, entry(name, alias_value(alias, names), indent=2))
+    return "\n".join(lines) + "\n", places
+
+
+def _head(draft: Draft, report: Report, source: str) -> list[str]:
+    lines = comment_lines(f"Imported from {printable(source)}, a config of the LiteLLM proxy.", indent=0)
+    lines += comment_lines(f"{summary(report.items)}. The report of the import tells each of them.", indent=0)
+    lines.append("# Check it: gateway validate routes.yaml")
+    for name, line in draft.variables.items():
+        lines += comment_lines(f"Set {name} to what stands in line {line} there.", indent=0)
+    for name, line in draft.addresses.items():
+        lines += comment_lines(f"Set {name} (line {line} there): without it that address leads nowhere.", indent=0)
+    return [*lines, "version: 1", ""]

@@ -1,0 +1,459 @@
+"""`model_list`: each deployment made into a step of its group, with every key of it accounted for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
+
+from gateway.config.compiler.chains import target_fault
+from gateway.config.compiler.known_providers import WELL_KNOWN
+from gateway.config.compiler.providers import OWN_FIELDS
+from gateway.config.document.yaml_tree import Where
+from gateway.importers.litellm.draft import Step, Upstream
+from gateway.importers.litellm.providers import PROVIDER_KEYS, Connection, Secrets, split_model
+from gateway.importers.litellm.report import Report
+from gateway.importers.litellm.values import (
+    MAX_RETRIES,
+    duration,
+    expandable,
+    label,
+    number,
+    reference,
+    shown,
+    whole,
+)
+from gateway.types import FORBIDDEN_PARAMS, Json, JsonObject
+
+_UNFIT: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
+_LONGEST_NAME: Final = 300
+_SERVED_MODES: Final = frozenset({"chat", "completion", "embedding", "responses"})
+
+REQUEST_PARAMS: Final = frozenset(
+    {
+        "audio", "dimensions", "encoding_format", "frequency_penalty", "function_call", "functions", "logit_bias",
+        "logprobs", "max_completion_tokens", "max_tokens", "min_p", "modalities", "n", "num_ctx",
+        "parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key", "reasoning_effort",
+        "repetition_penalty", "response_format", "safety_identifier", "safety_settings", "seed", "service_tier",
+        "stop", "store", "stream_options", "temperature", "thinking", "tool_choice", "tools", "top_k",
+        "top_logprobs", "top_p", "user", "verbosity", "web_search_options",
+    }
+)  # fmt: skip
+"""What a deployment may say that goes into the request itself."""
+
+_NO_LIMIT: Final = "calls and tokens are not limited here; the upstream's 429 moves a request on"
+_NO_BUDGET: Final = "there are no budgets here"
+_NO_PRICE: Final = "prices are not kept here"
+_NO_TAGS: Final = "requests are not routed by tags here; make an alias for each tag"
+_FROM_ENVIRONMENT: Final = "the file cannot hold this credential; LiteLLM's library reads it from the environment"
+_NO_ROUTER: Final = "requests are routed by name alone here, not by what they say"
+
+_LEFT_OUT: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **dict.fromkeys(("max_parallel_requests", "rpd", "tpd", "itpm", "otpm", "daily_reset_time"), _NO_LIMIT),
+        **dict.fromkeys(("default_api_key_tpm_limit", "default_api_key_rpm_limit"), _NO_LIMIT),
+        **dict.fromkeys(("max_budget", "budget_duration"), _NO_BUDGET),
+        **dict.fromkeys(("tags", "tag_regex"), _NO_TAGS),
+        **dict.fromkeys(
+            (
+                "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_profile_name",
+                "aws_role_name", "aws_session_name", "aws_sts_endpoint", "aws_web_identity_token",
+                "aws_bedrock_runtime_endpoint", "vertex_credentials", "azure_ad_token", "client_secret",
+                "azure_username", "azure_password",
+            ),
+            _FROM_ENVIRONMENT,
+        ),
+        "configurable_clientside_auth_params": "a client cannot choose a host or a key here",
+        "use_in_pass_through": "there are no pass-through routes here",
+        "merge_reasoning_content_in_choices": "answers are passed on as they come",
+        "allowed_openai_params": "name the parameter in the step's params to send it",
+        "model_info": "model_info stands beside litellm_params, not in it",
+    }
+)  # fmt: skip
+"""Keys of `litellm_params` that nothing here corresponds to, and why."""
+
+_INFO_LEFT_OUT: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "id": "a target is told by its name",
+        "base_model": "LiteLLM looks prices and sizes up by it; neither is kept here",
+        **dict.fromkeys(
+            ("team_id", "team_public_model_name", "access_groups"), "there are no teams here: every client may use it"
+        ),
+        "blocked": "there is no pause; take the alias out of the file",
+    }
+)
+
+_ERRORS: Final[Mapping[str, JsonObject]] = MappingProxyType(
+    {
+        "litellm.RateLimitError": {"status": 429},
+        "litellm.InternalServerError": {"status": 500},
+        "litellm.ContextWindowExceededError": {"status": 400},
+    }
+)
+"""Texts of `mock_response` that LiteLLM answers with an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One entry of `model_list` that could be carried over."""
+
+    where: Where
+    step: Step
+    shown: str
+    """`provider/model` as LiteLLM has it, for messages."""
+    keys: tuple[str, ...] = ()
+    """What of it is carried over exactly."""
+    order: float | None = None
+    weight: float | None = None
+    rpm: float | None = None
+    tpm: float | None = None
+    description: str | None = None
+
+    def same_as(self, other: Deployment) -> bool:
+        """Tell whether two deployments make the same step and stand at the same place."""
+        return replace(self.step, where=()) == replace(other.step, where=()) and self.order == other.order
+
+
+class Deployments:
+    """Reads `model_list` into groups of deployments."""
+
+    def __init__(self, report: Report, secrets: Secrets, credentials: Mapping[str, JsonObject]) -> None:
+        """`credentials` are the values of `credential_list` by name."""
+        self._report = report
+        self._secrets = secrets
+        self._credentials = credentials
+        self.upstreams: dict[str, Upstream] = {}
+        self.groups: dict[str, list[Deployment]] = {}
+        """By alias, in the order that they are to be tried."""
+        self.names: dict[str, str] = {}
+        """The alias for each `model_name`: the same, or one that can stand in the file."""
+        self._written: set[str] = set()
+        self._any_model: Where | None = None
+        """Where `*` is said to be whatever the client asks for."""
+
+    def read(self, model_list: Json) -> None:
+        """Read the whole list."""
+        where: Where = ("model_list",)
+        if not isinstance(model_list, list):
+            if model_list is not None:
+                self._report.left_out(where, "it must be a list of deployments")
+            return
+        named = (entry.get("model_name") for entry in model_list if isinstance(entry, dict))
+        self._written = {name for each in named if (name := label(each)) is not None}
+        for index, entry in enumerate(model_list):
+            place = (*where, index)
+            message = self._read_entry(entry, place)
+            if message is not None:
+                self._report.left_out(place, message)
+        if self._any_model is not None:
+            self._serve_any_model(self._any_model)
+        for name, group in self.groups.items():
+            self._sort(name, group)
+
+    def alias_name(self, name: str) -> str | None:
+        """Return the alias for a name that clients ask for; None when none can be made of it."""
+        if name not in self.names:
+            fit = "".join(char if char.isprintable() else "-" for char in _UNFIT.sub("-", name.strip()))
+            if "*" in fit[:-1] or "${" in fit or not fit.strip("-") or len(fit) > _LONGEST_NAME:
+                return None
+            if fit != name and (fit in self._written or fit in self.names.values()):
+                return None
+            self.names[name] = fit
+        return self.names[name]
+
+    def _read_entry(self, entry: Json, where: Where) -> str | None:
+        """Read one deployment; return why it is left out when it is."""
+        if not isinstance(entry, dict):
+            return "a deployment is a mapping with model_name and litellm_params"
+        name = label(entry.get("model_name"))
+        if name is None:
+            return "it has no model_name"
+        alias = self.alias_name(name)
+        if alias is None:
+            return f"{shown(name)!r} cannot be an alias: one word, and one `*` at its end at most"
+        params = entry.get("litellm_params")
+        if not isinstance(params, dict):
+            return f"{shown(name)}: it has no litellm_params"
+        params = self._with_credentials(params, where)
+        mode = entry["model_info"].get("mode") if isinstance(entry.get("model_info"), dict) else None
+        if isinstance(mode, str) and mode not in _SERVED_MODES:
+            return f"{shown(name)}: chat and embeddings are all that is served here, not {shown(mode)}"
+        if alias == "*" and {key: value for key, value in params.items() if value is not None} == {"model": "*"}:
+            self._any_model = where
+            return None
+        deployment = self._deployment(alias, entry, params, where)
+        if isinstance(deployment, str):
+            return f"{shown(name)}: {deployment}"
+        group = self.groups.setdefault(alias, [])
+        twin = next((other for other in group if other.same_as(deployment)), None)
+        if twin is not None:
+            line = self._report.line(twin.where)
+            self._report.approximate(where, f"the same deployment as in line {line}; a chain has it once")
+            return None
+        group.append(deployment)
+        self._report.cover((*where, "model_name"))
+        with_keys = f", with {', '.join(deployment.keys)}" if deployment.keys else ""
+        self._report.exact(where, f"{shown(name)} is {deployment.shown}{with_keys}")
+        if alias != name:
+            self._report.approximate((*where, "model_name"), f"clients must ask for {alias}: a name is one word here")
+        return None
+
+    def _serve_any_model(self, where: Where) -> None:
+        """Make a wildcard for each provider whose key says that it may be meant, where the config has none."""
+        wildcards = {f"{known.name}/*": known.name for known in WELL_KNOWN.values() if known.key_required}
+        wildcards |= {"gpt-*": "openai", "claude-*": "anthropic"}
+        for name, kind in wildcards.items():
+            if name in self.groups:
+                continue
+            upstream = Upstream(kind=kind, entry={})
+            self.upstreams.setdefault(upstream.identity, upstream)
+            model = "*" if name.endswith("/*") else name
+            step = Step(upstream=upstream.identity, model=model, where=where)
+            self.names[name] = name
+            self.groups[name] = [Deployment(where=where, step=step, shown=f"{kind}/{model}")]
+        message = "a wildcard for each provider that has its key in the environment, and for gpt-* and claude-*"
+        self._report.approximate(where, message)
+
+    def _with_credentials(self, params: JsonObject, where: Where) -> JsonObject:
+        place = (*where, "litellm_params", "litellm_credential_name")
+        name = params.get("litellm_credential_name")
+        if name is None:
+            return params
+        values = self._credentials.get(name) if isinstance(name, str) else None
+        if values is None:
+            self._report.left_out(place, "credential_list has no credential of this name")
+            return params
+        self._report.exact(place, "its values are the deployment's own")
+        return {**values, **params}
+
+    def _deployment(self, alias: str, entry: JsonObject, params: JsonObject, where: Where) -> Deployment | str:
+        place = (*where, "litellm_params")
+        text = params.get("model")
+        if not isinstance(text, str) or not text.strip():
+            return "it names no model"
+        found = split_model(text.strip(), params.get("custom_llm_provider"))
+        if isinstance(found, str):
+            return found
+        kind, model = found
+        if kind == "auto_router":
+            return _NO_ROUTER
+        if "${" in model:
+            return "a model's name cannot hold `${`, which begins a variable here"
+        if fault := target_fault(f"{kind}/{model}"):
+            return fault.message
+        if "*" in model and not alias.endswith("*"):
+            return f"its model has a `*`, but {alias!r} has none to carry over"
+        keys: list[str] = []
+        step_params: JsonObject = {}
+        upstream = self._mock(alias, params, place)
+        if upstream is None:
+            connection = Connection(kind, params, place, self._report, self._secrets)
+            made = connection.read()
+            if isinstance(made, str):
+                return made
+            upstream, step_params = made, connection.step_params
+            keys += connection.exact
+        self.upstreams.setdefault(upstream.identity, upstream)
+        removed = params.get("additional_drop_params")
+        for key in ("model", "custom_llm_provider"):
+            self._report.cover((*place, key))
+        keys += self._request_params(params, place, step_params)
+        if isinstance(removed, list) and all(isinstance(name, str) and _may_be_removed(name) for name in removed):
+            step_params |= dict.fromkeys(removed)
+            keys.append("additional_drop_params")
+            self._report.cover((*place, "additional_drop_params"))
+        timeouts = {key: self._timeout(params, key, place) for key in ("timeout", "stream_timeout")}
+        step = Step(
+            upstream=upstream.identity,
+            model=model,
+            where=where,
+            timeout=timeouts["timeout"],
+            stream_timeout=timeouts["stream_timeout"],
+            retries=self._retries(params, place),
+            params=MappingProxyType(self._secrets.hide(expandable(step_params), kind, self._report.line(place))),
+        )
+        self._leave_out(params, place)
+        description = self._model_info(entry, where)
+        for key in keys:
+            self._report.cover((*place, key))
+        return Deployment(
+            where=where,
+            step=step,
+            shown=shown(f"{kind}/{model}"),
+            keys=tuple(keys),
+            order=number(params.get("order")),
+            weight=number(params.get("weight")),
+            rpm=number(params.get("rpm", entry.get("rpm"))),
+            tpm=number(params.get("tpm", entry.get("tpm"))),
+            description=description,
+        )
+
+    def _mock(self, alias: str, params: JsonObject, place: Where) -> Upstream | None:
+        answer = params.get("mock_response")
+        if answer is None:
+            return None
+        where = (*place, "mock_response")
+        outcome: JsonObject = {"text": str(answer)}
+        if isinstance(answer, dict | list):
+            outcome = {}
+            self._report.approximate(where, "a mock provider that gives a plain answer; its text is not carried over")
+        elif outcome["text"] in _ERRORS or outcome["text"].startswith("Exception:"):
+            outcome = _ERRORS.get(outcome["text"], {"status": 400 if "content_filter" in outcome["text"] else 500})
+            self._report.approximate(where, f"a mock provider that answers status {outcome['status']}")
+        else:
+            outcome = {"text": outcome["text"].replace("$", "$$")}
+            self._report.exact(where, "a mock provider that gives this answer")
+        for key in filter(PROVIDER_KEYS.__contains__, params):
+            self._report.left_out((*place, key), "a mock calls nobody")
+        return Upstream(kind="mock", entry={"script": [outcome]}, hint=alias.rstrip("*"))
+
+    def _request_params(self, params: JsonObject, place: Where, step_params: JsonObject) -> list[str]:
+        for key in filter(REQUEST_PARAMS.__contains__, params):
+            if params[key] is None:
+                self._report.cover((*place, key))
+                continue
+            step_params[key] = params[key]
+            self._report.approximate((*place, key), "as a parameter of the step; here it wins over the request's own")
+        dropped = params.get("drop_params")
+        if dropped is None:
+            return []
+        if dropped is True:
+            return ["drop_params"]
+        self._report.approximate((*place, "drop_params"), "what a model does not take is always dropped")
+        return []
+
+    def _timeout(self, params: JsonObject, key: str, place: Where) -> str | None:
+        value = params.get(key)
+        if value is None:
+            return None
+        where = (*place, key)
+        limit = duration(value)
+        if limit is None:
+            self._report.left_out(where, "this is no number of seconds above zero")
+        elif key == "timeout":
+            self._report.approximate(where, TIMEOUT_NOTE)
+        else:
+            self._report.approximate(where, "as the limit until a stream's first content and between two events")
+        return limit
+
+    def _retries(self, params: JsonObject, place: Where) -> int | None:
+        chosen: int | None = None
+        for key in ("num_retries", "max_retries"):
+            value = params.get(key)
+            if value is None:
+                continue
+            where = (*place, key)
+            retries = whole(value, at_most=MAX_RETRIES)
+            if retries is None:
+                self._report.left_out(where, "this is no whole number of retries")
+            elif chosen is not None:
+                self._report.left_out(where, "num_retries stands beside it and is the one that counts")
+            else:
+                chosen = retries
+                if key == "num_retries":
+                    self._report.exact(where, "as the step's retries")
+                else:
+                    self._report.approximate(where, "as the step's retries; LiteLLM's router adds its own to them")
+        return chosen
+
+    def _leave_out(self, params: JsonObject, place: Where) -> None:
+        """Note the keys that nothing corresponds to; the limits that order a group are noted with the group."""
+        for key, value in params.items():
+            where = (*place, key)
+            if value is None:
+                self._report.cover(where)
+            elif key in _LEFT_OUT:
+                self._report.left_out(where, _LEFT_OUT[key])
+            elif "cost" in key:
+                self._report.left_out(where, _NO_PRICE)
+            elif key.startswith(("auto_router_", "complexity_router_", "adaptive_router_", "quality_router_")):
+                self._report.left_out(where, _NO_ROUTER)
+
+    def _model_info(self, entry: JsonObject, where: Where) -> str | None:
+        place = (*where, "model_info")
+        info = entry.get("model_info")
+        if not isinstance(info, dict):
+            return None
+        described: str | None = None
+        for key, value in info.items():
+            inside = (*place, key)
+            if value is None:
+                self._report.cover(inside)
+            elif key == "mode" and isinstance(value, str):
+                self._report.exact(inside, "chat and embeddings are both served by every alias")
+            elif key == "description" and isinstance(value, str):
+                described = value
+                self._report.exact(inside, "as the alias' description")
+            elif key in _INFO_LEFT_OUT:
+                self._report.left_out(inside, _INFO_LEFT_OUT[key])
+            elif "cost" in key:
+                self._report.left_out(inside, _NO_PRICE)
+            else:
+                self._report.left_out(inside, "what a model can do is not asked before it is called")
+        return described
+
+    def _sort(self, name: str, group: list[Deployment]) -> None:
+        """Put a group into the order that its chain has, and say how exact that is."""
+        known = [deployment.order for deployment in group if deployment.order is not None]
+        for deployment in group:
+            self._note_limits(deployment, alone=len(group) == 1)
+        if len(group) == 1:
+            return
+        group.sort(key=_rank)
+        if len(known) == len(group) == len(set(known)):
+            return
+        best = group[0]
+        by = next((key for key in ("order", "weight", "rpm", "tpm") if getattr(best, key) is not None), "")
+        how = f"highest {by} first" if by in ("weight", "rpm", "tpm") else "by order" if by else "in the file's order"
+        message = (
+            f"{shown(name)}: LiteLLM shares the load between {len(group)} deployments; here they are a chain, {how}"
+        )
+        self._report.approximate(min(deployment.where for deployment in group), message, below=False)
+
+    def _note_limits(self, deployment: Deployment, *, alone: bool) -> None:
+        place = (*deployment.where, "litellm_params")
+        for key in ("order", "weight"):
+            if getattr(deployment, key) is not None:
+                note = "there is no other deployment" if alone else "as the place in the chain"
+                if key == "weight" and not alone:
+                    self._report.approximate((*place, key), f"{note}: the highest weight is asked first")
+                else:
+                    self._report.exact((*place, key), note)
+        for key in ("rpm", "tpm"):
+            for where in ((*place, key), (*deployment.where, key)):
+                if getattr(deployment, key) is None or not self._report.has(where):
+                    continue
+                if alone:
+                    self._report.left_out(where, _NO_LIMIT)
+                else:
+                    self._report.approximate(where, f"as the place in the chain; {_NO_LIMIT}")
+
+
+def _may_be_removed(name: str) -> bool:
+    return name.isidentifier() and name not in OWN_FIELDS and name not in FORBIDDEN_PARAMS
+
+
+TIMEOUT_NOTE: Final = (
+    "as the limit of one attempt: 5s to connect, then this until a stream's first content, between two events, and for "
+    "a whole plain answer"
+)
+
+
+def _rank(deployment: Deployment) -> tuple[float, float, float, float]:
+    order = float("inf") if deployment.order is None else deployment.order
+    return order, -(deployment.weight or 0), -(deployment.rpm or 0), -(deployment.tpm or 0)
+
+
+def references(value: Json) -> Iterable[str]:
+    """Yield every variable that a config reads, however deep."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
+        elif name := reference(item):
+            yield name

@@ -1,0 +1,341 @@
+"""Groups, aliases and every sort of fallback made into chains: one alias per name, no cycles, no repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
+
+from gateway.config.compiler.chains import MAX_STEPS
+from gateway.config.document.yaml_tree import Where
+from gateway.importers.litellm.deployments import Deployment, Deployments
+from gateway.importers.litellm.draft import Alias, Reference, Step, keeps_stream_open
+from gateway.importers.litellm.report import Report
+from gateway.importers.litellm.settings import Retries, Rule, Settings
+from gateway.importers.litellm.values import shown
+from gateway.policy.table import is_model_name
+from gateway.types import EMPTY, FALLBACK_ON, Kind
+
+EVERY_KIND: Final = tuple(kind.value for kind in Kind if kind != Kind.BAD_REQUEST)
+"""After what LiteLLM's plain fallbacks go on."""
+
+_NO_RULES: Final[Mapping[str, Rule]] = EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """One name that clients may ask for."""
+
+    deployments: tuple[Deployment, ...]
+    stands_for: str | None = None
+    """The other name that a `model_group_alias` stands for."""
+
+
+class ChainMaker:
+    """Makes the chain of every name."""
+
+    def __init__(self, deployments: Deployments, settings: Settings, report: Report) -> None:
+        self._deployments = deployments
+        self._settings = settings
+        self._report = report
+        self._groups = {name: _Group(tuple(group)) for name, group in deployments.groups.items()}
+        self._general: Mapping[str, Rule] = _NO_RULES
+        self._window: Mapping[str, Rule] = _NO_RULES
+        self._policy: Mapping[str, Rule] = _NO_RULES
+        self._everywhere: tuple[str, ...] = ()
+        self._reach: dict[str, tuple[str, ...]] = {}
+        self._stripped: dict[str, list[str]] = {}
+
+    def make(self) -> dict[str, Alias]:
+        """Return every alias with its chain."""
+        self._read_aliases()
+        for name in self._groups:
+            if (model := name.partition("/")[2]) and "*" not in name:
+                self._stripped.setdefault(model, []).append(name)
+        self._general = self._rules(self._settings.general)
+        self._window = self._rules(self._settings.context_window)
+        self._policy = self._rules(self._settings.content_policy)
+        self._everywhere = self._read_everywhere()
+        self._note_strategy()
+        aliases = {name: self._alias(name) for name in self._groups}
+        return {name: alias for name, alias in aliases.items() if alias.chain}
+
+    @property
+    def falls_over_refusals(self) -> bool:
+        """Whether plain fallbacks also follow what a content filter refused, as they do where it has no list."""
+        return self._settings.content_policy is None and bool(self._general or self._everywhere)
+
+    def _read_aliases(self) -> None:
+        left = dict(self._settings.aliases)
+        while ready := [name for name, (group, _) in left.items() if self._can_stand_for(group)]:
+            for name in ready:
+                group, where = left.pop(name)
+                self._read_alias(name, group, where)
+        for group, where in left.values():
+            self._report.left_out(where, f"there is no model {shown(group)!r} that could be carried over")
+
+    def _can_stand_for(self, group: str) -> bool:
+        target = self._deployments.names.get(group, group)
+        return "*" not in target and self._resolve(target) is not None
+
+    def _read_alias(self, name: str, group: str, where: Where) -> None:
+        alias = self._deployments.alias_name(name)
+        target = self._deployments.names.get(group, group)
+        if alias is None or "*" in alias:
+            self._report.left_out(where, f"{shown(name)!r} cannot be such an alias: one word without a `*`")
+        elif alias == target or self._stands_for(target, alias):
+            self._report.left_out(where, "it stands for itself")
+        else:
+            if alias in self._groups:
+                message = f"{shown(alias)} stands for {shown(group)}; its own deployments are never asked"
+                self._report.approximate(where, message, below=False)
+            else:
+                self._report.exact(where, f"{shown(alias)} goes on with {shown(group)}'s chain")
+            self._groups[alias] = _Group((), target)
+
+    def _stands_for(self, name: str | None, alias: str) -> bool:
+        """Tell whether a name is an alias that stands, in the end, for another one."""
+        while name is not None and name != alias:
+            group = self._groups.get(name)
+            name = group.stands_for if group is not None else None
+        return name == alias
+
+    def _resolve(self, name: str) -> str | None:
+        """Return the group or wildcard that a name leads to, as a client's name would."""
+        if name in self._groups:
+            return name
+        found = [pattern for pattern in self._groups if pattern.endswith("*") and name.startswith(pattern[:-1])]
+        longest = max((pattern for pattern in found if len(name) >= len(pattern)), key=len, default=None)
+        return longest if longest is not None and is_model_name(name[len(longest) - 1 :]) else None
+
+    def _rules(self, rules: Sequence[Rule] | None) -> dict[str, Rule]:
+        """Return the rules by alias; a rule for a name that a wildcard takes makes an alias of that name."""
+        by_name: dict[str, Rule] = {}
+        for rule in rules or ():
+            group = self._deployments.names.get(rule.group, rule.group)
+            targets = []
+            for target in rule.targets:
+                name = self._deployments.names.get(target, target)
+                if "*" in name or self._resolve(name) is None:
+                    message = f"there is no model {shown(target)!r} that could be carried over"
+                    self._report.left_out(rule.where, message)
+                else:
+                    targets.append(name)
+            if group == "*":
+                self._settings.everywhere = (*targets, *self._settings.everywhere)
+                self._settings.everywhere_where = self._settings.everywhere_where or rule.where
+                continue
+            names = self._named(group)
+            if not names:
+                self._report.left_out(rule.where, f"there is no model {shown(rule.group)!r} that could be carried over")
+                continue
+            if not targets:
+                continue
+            for name in names:
+                if name not in by_name:
+                    by_name[name] = replace(rule, targets=tuple(dict.fromkeys(targets)))
+                elif by_name[name].where != rule.where:
+                    self._report.left_out(rule.where, "an earlier entry for the same model is the one that counts")
+        return by_name
+
+    def _named(self, group: str) -> list[str]:
+        """Return the aliases that a rule is for."""
+        if group in self._groups:
+            return [group]
+        stripped = self._stripped.get(group, [])
+        pattern = self._resolve(group)
+        if pattern is not None and "*" not in group:
+            alias = self._deployments.alias_name(group)
+            if alias == group:
+                filled = (_filled(each, pattern, group) for each in self._groups[pattern].deployments)
+                self._groups[group] = _Group(tuple(filled), self._groups[pattern].stands_for)
+                return [group, *stripped]
+        return stripped
+
+    def _read_everywhere(self) -> tuple[str, ...]:
+        found = []
+        where = self._settings.everywhere_where
+        for target in dict.fromkeys(self._settings.everywhere):
+            name = self._deployments.names.get(target, target)
+            if "*" in name or self._resolve(name) is None:
+                self._report.left_out(where, f"there is no model {shown(target)!r} that could be carried over")
+            else:
+                found.append(name)
+        if found:
+            message = f"{', '.join(map(shown, found))} at the end of each chain that has no fallbacks of its own"
+            self._report.exact(where, message)
+        return tuple(found)
+
+    def _plain(self, name: str) -> tuple[str, ...]:
+        """Return the names that plain fallbacks lead to."""
+        rule = self._general.get(name)
+        return rule.targets if rule is not None else tuple(other for other in self._everywhere if other != name)
+
+    def _next(self, name: str) -> Iterator[str]:
+        """Yield the names that come after a group, in the order of its chain."""
+        group = self._groups.get(name)
+        if group is None:
+            group = self._groups[self._resolve(name) or name]
+        if group.stands_for is not None:
+            yield group.stands_for
+        pattern = name if name in self._groups else self._resolve(name) or name
+        yield from self._plain(pattern)
+        for rules in (self._window, self._policy):
+            if pattern in rules:
+                yield from rules[pattern].targets
+
+    def _walk(self, name: str) -> tuple[str, ...]:
+        """Return the names that a chain comes to, each once, in the order that LiteLLM would ask them.
+
+        One more than a chain may have targets is enough: what comes after it is cut off anyway.
+        """
+        if name not in self._reach:
+            seen: dict[str, None] = {}
+            pending = [name]
+            while pending and len(seen) <= MAX_STEPS:
+                each = pending.pop()
+                if each not in seen:
+                    seen[each] = None
+                    pending.extend(reversed(tuple(self._next(each))))
+            self._reach[name] = tuple(seen)
+        return self._reach[name]
+
+    def _alias(self, name: str) -> Alias:
+        group = self._groups[name]
+        comments: list[str] = []
+        own = self._own_steps(name, group, comments)
+        chain: list[Step | Reference] = [*own]
+        seen = {name}
+        flat = False
+        for follower in self._next(name):
+            if follower in seen or len(chain) > MAX_STEPS:
+                continue
+            reached = self._walk(follower)
+            whole = len(reached) <= MAX_STEPS
+            if whole and seen.isdisjoint(reached) and not self._leads_back(name, reached):
+                chain.append(Reference(follower))
+                seen.update(reached)
+                continue
+            flat = True
+            for each in reached:
+                if each not in seen:
+                    chain += self._steps_of(each)
+                    seen.add(each)
+        if flat:
+            comments.append("written out without repeats: these models share fallbacks")
+        chain = self._cut(chain, name, comments)
+        self._note_rules(name, own, group, comments)
+        descriptions = [each.description for each in group.deployments if each.description is not None]
+        if not keeps_stream_open([step for step in chain if isinstance(step, Step)]):
+            comments.append("`total` holds for streams too; LiteLLM's timeout does not")
+        return Alias(chain=chain, description=descriptions[0] if descriptions else None, comments=comments)
+
+    def _leads_back(self, name: str, reached: Sequence[str]) -> bool:
+        """Tell whether a chain would come back to the alias: by its name, or through a wildcard that takes a name."""
+        return any(self._resolve(each) == name for each in reached)
+
+    def _steps_of(self, name: str) -> list[Step]:
+        """Return a group's own steps, with a wildcard's star filled in."""
+        if name in self._groups:
+            return self._own_steps(name, self._groups[name], [])
+        pattern = self._resolve(name) or name
+        steps = self._own_steps(pattern, self._groups[pattern], [])
+        return [replace(step, model=step.filled(name[len(pattern) - 1 :])) for step in steps]
+
+    def _own_steps(self, name: str, group: _Group, comments: list[str]) -> list[Step]:
+        steps = [deployment.step for deployment in group.deployments]
+        if not steps:
+            return []
+        policy = self._settings.group_retries.get(name, Retries())
+        retries = self._settings.retries if policy.count is None else policy.count
+        spread = -(-(retries + 1) // len(steps)) - 1
+        common = spread if spread != self._settings.retries else None
+        if len(steps) > 1:
+            comments.append(self._load_comment(group.deployments, retries))
+        made = []
+        for position, step in enumerate(steps):
+            made.append(
+                replace(
+                    step,
+                    retries=common if step.retries is None else step.retries,
+                    retry_on=policy.retry_on,
+                    fallback_on=self._fallback_on(name, last=position == len(steps) - 1),
+                )
+            )
+        return made
+
+    @staticmethod
+    def _load_comment(deployments: Sequence[Deployment], retries: int) -> str:
+        count = len(deployments)
+        if len({each.order for each in deployments}) == count and None not in {each.order for each in deployments}:
+            return ""
+        return f"LiteLLM shares the load between these {count}, and its {retries} retries go round them"
+
+    def _fallback_on(self, name: str, *, last: bool) -> tuple[str, ...] | None:
+        """Return after what a step of a group goes on; None for what the defaults say."""
+        window, policy = name in self._window, name in self._policy
+        if not window and not policy:
+            return None
+        extra = ({Kind.CONTEXT_WINDOW} if window else set[Kind]()) | ({Kind.CONTENT_FILTER} if policy else set[Kind]())
+        kinds = extra if last and not self._plain(name) else extra | FALLBACK_ON
+        return None if kinds == FALLBACK_ON else tuple(kind.value for kind in Kind if kind in kinds)
+
+    def _cut(self, chain: list[Step | Reference], name: str, comments: list[str]) -> list[Step | Reference]:
+        """Keep a chain within the number of targets that one may have."""
+        room = MAX_STEPS
+        kept: list[Step | Reference] = []
+        for step in chain:
+            names = self._walk(step.alias) if isinstance(step, Reference) else ()
+            size = sum(map(self._size, names)) if isinstance(step, Reference) else 1
+            if size > room:
+                break
+            room -= size
+            kept.append(step)
+        if len(kept) < len(chain):
+            comments.append(f"cut off: a chain comes to {MAX_STEPS} targets at most")
+            places = [each.where for each in self._groups[name].deployments]
+            rule = self._general.get(name)
+            where = rule.where if rule is not None else places[0] if places else ()
+            self._report.approximate(where, f"{shown(name)}: a chain comes to {MAX_STEPS} targets at most", below=False)
+        return kept
+
+    def _size(self, name: str) -> int:
+        pattern = self._resolve(name)
+        return len(self._groups[pattern].deployments) if pattern is not None else 0
+
+    def _note_rules(self, name: str, own: Sequence[Step], group: _Group, comments: list[str]) -> None:
+        general, window, policy = self._general.get(name), self._window.get(name), self._policy.get(name)
+        plain = self._plain(name)
+        if general is not None:
+            self._report.exact(general.where, f"then {', '.join(map(shown, general.targets))}")
+        for rule, kind in ((window, Kind.CONTEXT_WINDOW), (policy, Kind.CONTENT_FILTER)):
+            if rule is None:
+                continue
+            targets = ", ".join(map(shown, rule.targets))
+            if set(rule.targets) <= set(plain[: len(rule.targets)]):
+                self._report.exact(rule.where, f"then {targets}, as after any failure")
+            elif not plain and len(own) <= 1 and not (window and policy):
+                self._report.exact(rule.where, f"then {targets}, after {kind} alone")
+            else:
+                others = "the other fallbacks" if plain or (window and policy) else "the other deployments"
+                message = f"then {targets}, after {others}: a chain has one order for every kind of failure"
+                self._report.approximate(rule.where, message, below=False)
+                comments.append(f"LiteLLM goes straight to {targets} after {kind}")
+        if group.stands_for is not None and (general or window or policy):
+            comments.append(f"{shown(group.stands_for)} goes on with its own fallbacks first")
+
+    def _note_strategy(self) -> None:
+        where = self._settings.strategy
+        if where is None:
+            return
+        if any(len(group.deployments) > 1 for group in self._groups.values()):
+            self._report.approximate(where, "each chain has one fixed order; the load is not shared")
+        else:
+            self._report.exact(where, "no model has two deployments to choose between")
+
+
+def _filled(deployment: Deployment, pattern: str, name: str) -> Deployment:
+    model = deployment.step.filled(name[len(pattern) - 1 :])
+    step = replace(deployment.step, model=model, params=MappingProxyType(dict(deployment.step.params)))
+    return replace(deployment, step=step)

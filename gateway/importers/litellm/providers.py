@@ -1,0 +1,342 @@
+"""Whose model a deployment is, and what of its settings makes a provider entry: address, key, headers, parameters."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from itertools import count
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+import orjson
+
+from gateway.config.compiler import known_providers as wellknown
+from gateway.config.compiler.providers import CONNECTION_PARAMS, bad_address, bad_header, check_params
+from gateway.config.document.secrets import is_secret_key
+from gateway.config.document.yaml_tree import Where
+from gateway.importers.litellm.draft import Upstream, dollars
+from gateway.importers.litellm.report import Report
+from gateway.importers.litellm.values import duration, expandable, is_reference, reference
+from gateway.types import Json, JsonObject
+
+_MODEL_DATA: Final = "model_prices_and_context_window_backup.json"
+_VENDORS: Final = (
+    (re.compile(r"gpt-|chatgpt-|o[1-9](-|$)|text-embedding-|ft:gpt-|omni-|davinci|babbage"), "openai"),
+    (re.compile(r"claude-"), "anthropic"),
+)
+"""What names without a provider LiteLLM takes for whose, for models that are newer than its data."""
+
+_UNPRICED: Final = CONNECTION_PARAMS - {"input_cost_per_token", "output_cost_per_token", "organization"}
+_ADDRESS_VARIABLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "hosted_vllm": ("HOSTED_VLLM_API_BASE", "http://127.0.0.1:8000/v1"),
+        "vllm": ("VLLM_API_BASE", "http://127.0.0.1:8000/v1"),
+    }
+)
+"""Where LiteLLM looks for the address of servers that have none of their own, and where they listen by default."""
+
+_SECRET_HEADER: Final = re.compile(r"auth|token|key|secret|cookie|passw|credential", re.IGNORECASE)
+_NOT_IN_A_VARIABLE: Final = re.compile(r"[^A-Z0-9]+")
+_WORD: Final = re.compile(r"[a-z0-9]+")
+_DULL_WORDS: Final = frozenset({"api", "key", "base", "url", "www", "com", "token", "endpoint", "http", "https"})
+
+PROVIDER_KEYS: Final = _UNPRICED | {
+    "api_base", "api_key", "base_url", "cooldown_time", "default_headers", "extra_headers", "headers", "organization",
+}  # fmt: skip
+"""The keys of `litellm_params` that this module takes care of."""
+
+
+@cache
+def _model_data() -> Mapping[str, Json]:
+    """Return LiteLLM's list of models, read as JSON: importing LiteLLM would take seconds."""
+    spec = importlib.util.find_spec("litellm")
+    folder = Path(spec.origin).parent if spec is not None and spec.origin else None
+    try:
+        data = orjson.loads((folder / _MODEL_DATA).read_bytes()) if folder is not None else {}
+    except (OSError, orjson.JSONDecodeError):
+        data = {}
+    return data if isinstance(data, dict) else {}
+
+
+def split_model(text: str, custom: Json) -> tuple[str, str] | str:
+    """Return the provider's kind and the model, or why that cannot be told."""
+    first, slash, rest = text.partition("/")
+    if isinstance(custom, str) and custom:
+        if custom not in wellknown.KINDS:
+            return f"{custom!r} is no provider that LiteLLM knows"
+        return custom, (rest if slash and first == custom and rest else text)
+    if slash and first in wellknown.KINDS and first != "mock":
+        return (first, rest) if rest else "the model's name is missing after the provider"
+    if text == "*":
+        return (
+            "the provider is in what the client asks for; write a wildcard for each provider, such as "
+            '`"openai/*": "openai/*"`'
+        )
+    vendor = _vendor(text)
+    if vendor is None:
+        return "its provider cannot be told from its name; write it before the model, as in `openai/gpt-4o`"
+    return vendor, text
+
+
+def _vendor(model: str) -> str | None:
+    known = _model_data().get(model)
+    named = known.get("litellm_provider") if isinstance(known, dict) else None
+    if isinstance(named, str):
+        for kind in ("vertex_ai", "bedrock", "fireworks_ai"):
+            if named.startswith(kind):
+                return kind
+        if named in wellknown.KINDS:
+            return named
+    return next((vendor for pattern, vendor in _VENDORS if pattern.match(model)), None)
+
+
+class Secrets:
+    """The variables that stand for what was written out in the file and is not copied."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        """`taken` are the variables that the file reads already."""
+        self._taken = set(taken)
+        self._names: dict[str, str] = {}
+        self.lines: dict[str, int] = {}
+        """By variable, the line of what it stands for."""
+        self.addresses: dict[str, int] = {}
+        """The variables that hold addresses, by the line of their first use."""
+
+    def variable(self, secret: str, stem: str, line: int) -> str:
+        """Return the variable for a text, the same one each time; its name begins with `stem`."""
+        if secret not in self._names:
+            stem = _NOT_IN_A_VARIABLE.sub("_", stem.upper()).strip("_")
+            stem = stem if not stem[:1].isdigit() else f"KEY_{stem}"
+            names = (stem if number == 1 else f"{stem}_{number}" for number in count(1))
+            name = next(name for name in names if name not in self._taken)
+            self._taken.add(name)
+            self._names[secret] = name
+            self.lines[name] = line
+        return self._names[secret]
+
+    def hide(self, value: Json, stem: str, line: int, *, key: str = "") -> Json:
+        """Return a value of the file with a variable for each text whose key says that it is a secret."""
+        if isinstance(value, dict):
+            return {name: self.hide(item, stem, line, key=name) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self.hide(item, stem, line, key=key) for item in value]
+        if not isinstance(value, str) or not value or value.startswith("${") or not is_secret_key(key):
+            return value
+        return f"${{{self.variable(value, f'{stem}_{key}', line)}:-}}"
+
+
+class Connection:
+    """Reads the settings of one deployment that say where it is and how it is spoken to."""
+
+    def __init__(self, kind: str, params: JsonObject, where: Where, report: Report, secrets: Secrets) -> None:
+        """`where` is the place of `litellm_params`."""
+        self._kind = kind
+        self._params = params
+        self._where = where
+        self._report = report
+        self._secrets = secrets
+        self._known = wellknown.find(kind)
+        self.entry: JsonObject = {}
+        self.step_params: JsonObject = {}
+        self.exact: list[str] = []
+        """Keys that are carried over exactly."""
+        self.secret = ""
+        """The key that is written out."""
+        self._hints: list[str] = []
+
+    def read(self) -> Upstream | str:
+        """Return the provider entry, or why there can be none."""
+        fault = self._address()
+        if fault is not None:
+            return fault
+        self._key()
+        self._headers()
+        self._settings()
+        self._cooldown()
+        hint = next(filter(None, self._hints), "")
+        return Upstream(kind=self._kind, entry=self.entry, hint=hint, secret=self.secret)
+
+    @property
+    def _relayed(self) -> bool:
+        return self._known is not None and self._known.wire == "openai"
+
+    def _address(self) -> str | None:
+        key = "api_base" if self._params.get("api_base") is not None else "base_url"
+        value = self._params.get(key)
+        if value is None or value == "":
+            if self._kind in _ADDRESS_VARIABLES:
+                variable, default = _ADDRESS_VARIABLES[self._kind]
+                self.entry["base_url"] = f"${{{variable}:-{default}}}"
+                message = f"{self._kind} is a server of your own, at {default} unless {variable} says otherwise"
+                self._report.approximate((*self._where, "model"), message)
+            return None
+        where = (*self._where, key)
+        if name := reference(value):
+            host = name.lower().replace("_", "-")
+            self.entry["base_url"] = f"${{{name}:-https://{host}.invalid}}"
+            self._secrets.addresses.setdefault(name, self._report.line(where))
+            self._hints.append(_hint_of_variable(name, self._kind))
+            message = f"{name} is read from the environment; without it the address is one that leads nowhere"
+            self._report.approximate(where, message)
+            return None
+        if not isinstance(value, str) or is_reference(value):
+            return f"its {key} is no address"
+        address = value.strip()
+        notes = []
+        parts = _split(address)
+        if parts is not None and (parts.query or parts.fragment):
+            address = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
+            notes.append("an address has no query here")
+        address = address.rstrip("/")
+        for tail in ("/chat/completions", "/embeddings"):
+            if self._relayed and address.endswith(tail):
+                address = address.removesuffix(tail)
+                notes.append(f"`{tail}` is added by the gateway")
+        fault = bad_address(address, self._known) if self._known is not None else None
+        if fault is not None:
+            return f"its {key} cannot be used: {fault}"
+        self.entry["base_url"] = dollars(address)
+        parts = _split(address)
+        self._hints.append(_hint_of_host(parts.hostname or "", parts.port) if parts is not None else "")
+        if notes:
+            self._report.approximate(where, "; ".join(notes))
+        else:
+            self.exact.append(key)
+        return None
+
+    def _key(self) -> None:
+        value = self._params.get("api_key")
+        where = (*self._where, "api_key")
+        variables = self._known.key_variables if self._known is not None else ()
+        if value is None or value == "":
+            if "base_url" in self.entry and variables and self._known is not None and self._known.key_required:
+                message = f"{variables[0]} is not sent to an address of the file's own; name it in api_key if it should"
+                self._report.approximate((*self._where, "api_base"), message)
+            return
+        if name := reference(value):
+            self.exact.append("api_key")
+            if (name,) != variables or "base_url" in self.entry:
+                self.entry["api_key"] = f"${{{name}}}"
+                self._hints.append(_hint_of_variable(name, self._kind))
+            return
+        self.secret = str(value)
+        hint = next(filter(None, self._hints), "")
+        variable = self._secrets.variable(self.secret, f"{self._kind}_{hint}_KEY", self._report.line(where))
+        self.entry["api_key"] = f"${{{variable}}}"
+        self._report.approximate(where, f"a key that is written out is not copied; set {variable} to it")
+
+    def _headers(self) -> None:
+        headers: JsonObject = {}
+        for key in ("extra_headers", "default_headers", "headers"):
+            given = self._params.get(key)
+            if not isinstance(given, dict):
+                if given is not None:
+                    self._report.left_out((*self._where, key), "headers are a mapping of names to values")
+                continue
+            for name, value in given.items():
+                where = (*self._where, key, name)
+                self._header(name, value, where, headers)
+        organization = self._params.get("organization")
+        if organization is not None and self._relayed:
+            self._header("openai-organization", organization, (*self._where, "organization"), headers)
+        if headers:
+            self.entry["headers"] = headers
+
+    def _header(self, name: str, value: Json, where: Where, headers: JsonObject) -> None:
+        lower = name.lower()
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            self._report.left_out(where, "a header's value is text")
+            return
+        text = str(value)
+        message = bad_header(lower, "" if is_reference(text) else text, has_key=True)
+        if message is None and lower in {other.lower() for other in headers}:
+            message = "the header is there twice"
+        if message is not None:
+            self._report.left_out(where, message)
+        elif variable := reference(text):
+            headers[name] = f"${{{variable}:-}}"
+            self._report.exact(where, f"as a header of the provider, from {variable}")
+        elif _SECRET_HEADER.search(name):
+            variable = self._secrets.variable(text, f"{self._kind}_{name}", self._report.line(where))
+            headers[name] = f"${{{variable}:-}}"
+            message = f"what may be a secret is not copied; set {variable} to the header's value"
+            self._report.approximate(where, message)
+        else:
+            headers[name] = dollars(text)
+            self._report.exact(where, "as a header of the provider")
+
+    def _settings(self) -> None:
+        params: JsonObject = {}
+        keys = sorted(_UNPRICED | {"organization"}) if not self._relayed else sorted(_UNPRICED)
+        for key in keys:
+            value = self._params.get(key)
+            where = (*self._where, key)
+            if value is None:
+                continue
+            if not self._relayed:
+                params[key] = self._secrets.hide(expandable(value), self._kind, self._report.line(where))
+                self.exact.append(key)
+                self._report.cover(where)
+            elif key == "extra_body" and isinstance(value, dict):
+                self._body(value, where)
+            else:
+                self._report.left_out(where, f"it means nothing to {self._kind}, which speaks OpenAI's wire")
+        if params:
+            self.entry["params"] = params
+            for key in ("aws_region_name", "vertex_location", "vertex_project", "region_name", "api_version"):
+                self._hints.append(str(params.get(key, "")) if "$" not in str(params.get(key, "$")) else "")
+
+    def _body(self, body: JsonObject, where: Where) -> None:
+        """Make what LiteLLM would put into a relayed request's body parameters of the step."""
+        for name, value in body.items():
+            faults: list[str] = []
+
+            def note(place: Where, code: str, message: str, **_: object) -> None:
+                faults.append(message)  # noqa: B023  # called at once
+
+            check_params({name: value}, where, note)
+            if faults:
+                self._report.left_out((*where, name), faults[0])
+            else:
+                self.step_params[name] = value
+                self._report.exact((*where, name), "as a parameter of the step")
+                self._report.cover((*where, name))
+
+    def _cooldown(self) -> None:
+        value = self._params.get("cooldown_time")
+        if value is None:
+            return
+        where = (*self._where, "cooldown_time")
+        if (pause := duration(value)) is None:
+            self._report.left_out(where, "this is no number of seconds above zero")
+            return
+        self.entry["cooldown"] = {"for": pause}
+        self._report.exact(where, "as the provider's cooldown")
+
+
+def _split(address: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
+def _hint_of_variable(name: str, kind: str) -> str:
+    words = [word for word in _WORD.findall(name.lower()) if word not in _DULL_WORDS]
+    own = set(_WORD.findall(kind))
+    return "-".join(word for word in words if word not in own)
+
+
+def _hint_of_host(host: str, port: int | None) -> str:
+    if host in ("localhost", "127.0.0.1", "::1", "0.0.0.0"):  # noqa: S104  # a name to recognise, not to listen on
+        return f"local-{port}" if port else "local"
+    if re.fullmatch(r"[0-9.]+|[0-9a-f:]+", host):
+        return host.replace(".", "-").replace(":", "-")
+    labels = [label for label in host.split(".") if label not in ("api", "www")]
+    return labels[0] if labels else host

@@ -1,0 +1,159 @@
+"""What became of each item of a LiteLLM config: carried over exactly, approximately, or left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from gateway.config.document.document import Document, written
+from gateway.config.document.secrets import mask_text
+from gateway.config.document.yaml_tree import Node, Where
+from gateway.reports.problems import count, printable
+from gateway.types import Json, JsonObject, Problem
+
+_UNDERSCORED: Final = re.compile(r"[-+]?[0-9]+(?:_+[0-9]*)+")
+_YES: Final = frozenset({"yes", "Yes", "YES", "on", "On", "ON"})
+_NO: Final = frozenset({"no", "No", "NO", "off", "Off", "OFF"})
+
+
+_TEXT_NOTES: Final = {
+    "duplicate-key": "this key stands there twice; the last one counts, as it does for LiteLLM",
+    "yaml-tag": "the tag is dropped and the value read without it",
+}
+
+
+class Verdict(StrEnum):
+    """What became of one item."""
+
+    EXACT = "exactly"
+    APPROXIMATE = "approximately"
+    LEFT_OUT = "left out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One item of the config and what became of it."""
+
+    line: int
+    path: str
+    """The place as `model_list[0].litellm_params.model`; empty for the whole file."""
+    verdict: Verdict
+    message: str
+
+    def as_json(self) -> JsonObject:
+        """Return the item for programs."""
+        return {"line": self.line, "path": self.path, "verdict": self.verdict.value, "message": self.message}
+
+
+class Report:
+    """Takes the items as they are found, and knows in the end which places nobody spoke of."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._items: list[tuple[int, int, Item]] = []
+        self._covered: set[Where] = set()
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """All items in the order of the file."""
+        return tuple(item for *_, item in sorted(self._items, key=lambda entry: entry[:2]))
+
+    def exact(self, where: Where, message: str) -> None:
+        """Note what is carried over exactly. What stands below the place has to be spoken of by itself."""
+        self._note(where, Verdict.EXACT, message)
+        if not isinstance(self._at(where), dict | list):
+            self.cover(where)
+
+    def approximate(self, where: Where, message: str, *, below: bool = True) -> None:
+        """Note what is carried over approximately; with `below`, all that stands below the place too."""
+        self._note(where, Verdict.APPROXIMATE, message)
+        if below:
+            self.cover(where)
+
+    def left_out(self, where: Where, message: str) -> None:
+        """Note what is left out, with all that stands below it."""
+        self._note(where, Verdict.LEFT_OUT, message)
+        if where:
+            self.cover(where)
+
+    def of_text(self, problem: Problem) -> None:
+        """Note what is wrong with the text itself, which LiteLLM may read all the same."""
+        wording = _TEXT_NOTES.get(problem.code, problem.message)
+        verdict = Verdict.EXACT if problem.code == "duplicate-key" else Verdict.LEFT_OUT
+        item = Item(line=problem.line, path=problem.path, verdict=verdict, message=wording)
+        self._items.append((problem.line, problem.column, item))
+
+    def cover(self, where: Where) -> None:
+        """Say that another item speaks of a place and of what stands below it."""
+        self._covered.add(where)
+
+    def sweep(self) -> None:
+        """Note every place that nobody spoke of as left out."""
+        pending: list[Where] = [()]
+        while pending:
+            where = pending.pop()
+            if where in self._covered:
+                continue
+            value = self._at(where)
+            if isinstance(value, dict) and value:
+                pending.extend((*where, key) for key in value)
+            elif isinstance(value, list) and value:
+                pending.extend((*where, index) for index in range(len(value)))
+            elif value is None or value in ({}, []):
+                self.exact(where, "says nothing")
+            else:
+                self.left_out(where, "this key is not known here")
+
+    def has(self, where: Where) -> bool:
+        """Tell whether the config has a place."""
+        return self._document.node(where) is not None
+
+    def line(self, where: Where) -> int:
+        """Return the line of a place: of its key where it has one."""
+        return self._document.key_position(where)[0]
+
+    def _at(self, where: Where) -> Json:
+        node = self._document.node(where)
+        return None if node is None else node.value
+
+    def _note(self, where: Where, verdict: Verdict, message: str) -> None:
+        line, column = self._document.key_position(where)
+        item = Item(line=line, path=written(where), verdict=verdict, message=mask_text(message))
+        self._items.append((line, column, item))
+
+
+def plain_value(node: Node | None) -> Json:
+    """Return a node's value as PyYAML would read it for LiteLLM: `yes` and `off` are booleans, `20_000` a number."""
+    if node is None:
+        return None
+    if isinstance(node.children, dict):
+        return {key: plain_value(child) for key, child in node.children.items()}
+    if isinstance(node.children, list):
+        return [plain_value(child) for child in node.children]
+    text = node.value
+    if not node.plain or not isinstance(text, str):
+        return text
+    if text in _YES or text in _NO:
+        return text in _YES
+    if _UNDERSCORED.fullmatch(text) and len(text) < 20:
+        return int(text.replace("_", ""))
+    return text
+
+
+def as_text(items: Sequence[Item], *, source: str) -> str:
+    """Return one line for each item and one that counts them."""
+    lines = []
+    for item in items:
+        where = f"{source}:{item.line}" if item.line else source
+        path = f"{item.path}: " if item.path else ""
+        lines.append(printable(f"{where}: {item.verdict}: {path}{item.message}") + "\n")
+    return "".join(lines) + summary(items) + "\n"
+
+
+def summary(items: Sequence[Item]) -> str:
+    """Return how many items there are of each verdict."""
+    counts = (f"{sum(item.verdict is verdict for item in items)} {verdict}" for verdict in Verdict)
+    return f"{count(len(items), 'item')}: {', '.join(counts)}"

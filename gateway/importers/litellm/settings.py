@@ -1,0 +1,401 @@
+"""The settings beside `model_list`: those of the router, the library and the server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from gateway.config.document.yaml_tree import Where
+from gateway.importers.litellm.deployments import TIMEOUT_NOTE
+from gateway.importers.litellm.reasons import ALWAYS, BLOCKS, LIBRARY, ROUTER, SERVER, TOP
+from gateway.importers.litellm.report import Report
+from gateway.importers.litellm.values import MAX_RETRIES, duration, label, number, shown, whole
+from gateway.types import RETRY_ON, Json, JsonObject, Kind
+
+DEFAULT_RETRIES: Final = 2
+"""LiteLLM's own `num_retries`."""
+
+_FALLBACK_KEYS: Final = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks")
+_EXCEPTIONS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        "BadRequestError": Kind.BAD_REQUEST,
+        "AuthenticationError": Kind.AUTH,
+        "TimeoutError": Kind.TIMEOUT,
+        "RateLimitError": Kind.RATE_LIMIT,
+        "ContentPolicyViolationError": Kind.CONTENT_FILTER,
+        "InternalServerError": Kind.SERVER_ERROR,
+        "ServiceUnavailableError": Kind.OVERLOADED,
+        "NotFoundError": Kind.NOT_FOUND,
+    }
+)
+_NEVER: Final = 1_000_000
+"""Failures that never come together: this many within a minute."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One entry of a list of fallbacks."""
+
+    group: str
+    """The name that clients ask for."""
+    targets: tuple[str, ...]
+    where: Where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """A retry policy: how many, and after what."""
+
+    count: int | None = None
+    retry_on: tuple[str, ...] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Settings:
+    """What the settings say that has a place in a routes.yaml."""
+
+    defaults: JsonObject = field(default_factory=dict)
+    comments: dict[str, str] = field(default_factory=dict)
+    retries: int = DEFAULT_RETRIES
+    group_retries: dict[str, Retries] = field(default_factory=dict)
+    general: list[Rule] | None = None
+    """None where the config has no such list."""
+    context_window: list[Rule] | None = None
+    content_policy: list[Rule] | None = None
+    everywhere: tuple[str, ...] = ()
+    """`default_fallbacks`."""
+    everywhere_where: Where = ()
+    aliases: dict[str, tuple[str, Where]] = field(default_factory=dict)
+    """`model_group_alias`: the group that each name stands for."""
+    strategy: Where | None = None
+    """Where the routing strategy stands; what it comes to depends on the groups."""
+
+
+class SettingsReader:
+    """Reads every block beside `model_list`, and accounts for each key of it."""
+
+    def __init__(self, config: JsonObject, report: Report, *, groups: Mapping[str, str]) -> None:
+        """`groups` are the aliases of the models that could be carried over, by `model_name`."""
+        self._report = report
+        self._groups = groups
+        self._config = config
+        self._blocks: dict[str, JsonObject] = {
+            name: block if isinstance(block := config.get(name), dict) else {} for name in BLOCKS
+        }
+        self.settings = Settings()
+
+    def read(self) -> Settings:
+        """Read all blocks."""
+        for name in filter(BLOCKS.__contains__, self._config):
+            value = self._config[name]
+            if value is not None and not isinstance(value, dict):
+                self._report.left_out((name,), "it must be a mapping of settings")
+        self._top()
+        self._limits()
+        self._retry_policy()
+        self._cooldown()
+        self._fallbacks()
+        self._group_aliases()
+        self._switches()
+        self._leave_out()
+        return self.settings
+
+    def _first(self, *places: tuple[str, str]) -> tuple[Json, Where]:
+        """Return the first of several settings that is there; the others are left out in its favour."""
+        found: tuple[Json, Where] = (None, ())
+        for block, key in places:
+            value = self._blocks[block].get(key)
+            if value is None:
+                continue
+            if found[1]:
+                self._report.left_out((block, key), f"{'.'.join(map(str, found[1]))} is the one that counts")
+            else:
+                found = (value, (block, key))
+        return found
+
+    def _top(self) -> None:
+        for key, value in self._config.items():
+            if key in TOP and value:
+                self._report.left_out((key,), TOP[key])
+        names = self._blocks["environment_variables"]
+        for name in names:
+            self._report.left_out(
+                ("environment_variables", name), "the file sets no variables; set it where `gateway serve` is started"
+            )
+        included = self._config.get("include")
+        if included:
+            message = "other files are not read; put what they hold into this file and import it again"
+            self._report.left_out(("include",), message)
+
+    def _limits(self) -> None:
+        timeout, where = self._first(("router_settings", "timeout"), ("litellm_settings", "request_timeout"))
+        limit = self._limit(timeout, where, TIMEOUT_NOTE)
+        stream, where = self._first(("router_settings", "stream_timeout"), ("litellm_settings", "stream_timeout"))
+        note = "as the limit until a stream's first content and between two events"
+        stream_limit = self._limit(stream, where, f"{note}; `timeout` holds for a stream as a whole then")
+        self.settings.defaults["timeout"] = limit or "10m"
+        if limit is None:
+            self.settings.comments["timeout"] = "LiteLLM waits 100 minutes where nothing is said; shorten it"
+        if stream_limit is not None:
+            total = self.settings.defaults["timeout"]
+            self.settings.defaults["timeout"] = {"first_token": stream_limit, "idle": stream_limit, "total": total}
+        value, where = self._first(("router_settings", "num_retries"), ("litellm_settings", "num_retries"))
+        retries = whole(value, at_most=MAX_RETRIES)
+        if where and retries is None:
+            self._report.left_out(where, "this is no whole number of retries")
+        elif where:
+            message = "as retries of the same target; LiteLLM's may go to another deployment of the model"
+            self._report.approximate(where, message)
+        else:
+            self.settings.comments["retries"] = "LiteLLM's own number"
+        self.settings.retries = DEFAULT_RETRIES if retries is None else retries
+        self.settings.defaults["retries"] = self.settings.retries
+
+    def _limit(self, value: Json, where: Where, note: str) -> str | None:
+        if not where:
+            return None
+        limit = duration(value)
+        if limit is None:
+            self._report.left_out(where, "this is no number of seconds above zero")
+        else:
+            self._report.approximate(where, note)
+        return limit
+
+    def _retry_policy(self) -> None:
+        where: Where = ("router_settings", "retry_policy")
+        policy = self._blocks["router_settings"].get("retry_policy")
+        rest = self.settings.retries
+        retries = self._policy(policy, where, rest=rest)
+        if retries is not None:
+            if retries.count is not None:
+                self.settings.retries = self.settings.defaults["retries"] = retries.count
+                self.settings.comments.pop("retries", None)
+            if retries.retry_on is not None:
+                self.settings.defaults["retry_on"] = list(retries.retry_on)
+        where = ("router_settings", "model_group_retry_policy")
+        policies = self._blocks["router_settings"].get("model_group_retry_policy")
+        if policies is not None and not isinstance(policies, dict):
+            self._report.left_out(where, "it must be a mapping of models to policies")
+            return
+        for group, given in (policies or {}).items():
+            if group not in self._groups:
+                self._report.left_out((*where, group), "there is no such model")
+            elif (found := self._policy(given, (*where, group), rest=rest)) is not None:
+                self.settings.group_retries[self._groups[group]] = found
+
+    def _policy(self, policy: Json, where: Where, *, rest: int) -> Retries | None:
+        """Read one policy. `rest`: the retries of the kinds that it does not name."""
+        if policy is None:
+            return None
+        if not isinstance(policy, dict):
+            self._report.left_out(where, "a retry policy is a mapping of errors to numbers")
+            return None
+        counts: dict[Kind, int] = {}
+        default: int | None = None
+        for key, value in policy.items():
+            kind = _EXCEPTIONS.get(key.removesuffix("Retries")) if key.endswith("Retries") else None
+            retries = whole(value, at_most=MAX_RETRIES)
+            if value is None:
+                self._report.cover((*where, key))
+            elif retries is None:
+                self._report.left_out((*where, key), "this is no whole number of retries")
+            elif key == "DefaultRetries":
+                default = retries
+                self._report.approximate((*where, key), "one number of retries holds for every kind of failure")
+            elif kind is None:
+                self._report.left_out((*where, key), "no kind of failure corresponds to it")
+            else:
+                counts[kind] = retries
+                listed = f"{kind} {'is' if retries else 'is not'} in retry_on"
+                self._report.approximate((*where, key), f"{listed}; one number of retries holds for every kind")
+        if not counts and default is None:
+            return None
+        kinds = {kind for kind in Kind if counts.get(kind, 1 if kind in RETRY_ON and default != 0 else 0) > 0}
+        highest = max((count for count in counts.values() if count), default=None)
+        if highest is not None and default is None and RETRY_ON - counts.keys():
+            default = rest
+        if default:
+            highest = max(default, highest or 0)
+        retry_on = None if kinds == RETRY_ON else tuple(kind.value for kind in Kind if kind in kinds)
+        return Retries(count=highest, retry_on=retry_on)
+
+    def _cooldown(self) -> None:
+        fails, fails_where = self._first(("router_settings", "allowed_fails"), ("litellm_settings", "allowed_fails"))
+        pause, pause_where = self._first(("router_settings", "cooldown_time"), ("litellm_settings", "cooldown_time"))
+        cooldown: JsonObject = {}
+        if fails_where:
+            allowed = whole(fails, at_most=_NEVER)
+            if allowed is None:
+                self._report.left_out(fails_where, "this is no whole number of failures")
+            else:
+                cooldown |= {"failures": allowed + 1, "within": "1m"}
+                message = "LiteLLM counts by the clock's minute; here it is any minute"
+                self._report.approximate(fails_where, f"one failure more opens a cooldown; {message}")
+        if pause_where:
+            limit = duration(pause)
+            if limit is not None:
+                cooldown["for"] = limit
+                self._report.exact(pause_where, "as the cooldown's `for`")
+            elif number(pause) == 0:
+                cooldown |= {"for": "1ms"}
+                self._report.approximate(pause_where, "the shortest cooldown there is, 1ms")
+            else:
+                self._report.left_out(pause_where, "this is no number of seconds")
+        off = self._blocks["router_settings"].get("disable_cooldowns")
+        if off is True:
+            cooldown = {"failures": _NEVER, "within": "1m"}
+            message = f"cooldowns cannot be switched off; they need {_NEVER} failures in a minute"
+            self._report.approximate(("router_settings", "disable_cooldowns"), message)
+        elif off is False:
+            self._report.exact(("router_settings", "disable_cooldowns"), ALWAYS)
+        if cooldown:
+            self.settings.defaults["cooldown"] = cooldown
+
+    def _fallbacks(self) -> None:
+        lists: dict[str, list[Rule] | None] = {}
+        for key in _FALLBACK_KEYS:
+            value, where = self._first(("router_settings", key), ("litellm_settings", key))
+            lists[key] = self._rules(value, where) if where else None
+        self.settings.general = lists["fallbacks"]
+        self.settings.context_window = lists["context_window_fallbacks"]
+        self.settings.content_policy = lists["content_policy_fallbacks"]
+        value, where = self._first(("router_settings", "default_fallbacks"), ("litellm_settings", "default_fallbacks"))
+        if where:
+            names = [value] if isinstance(value, str) else value
+            if isinstance(names, list):
+                found = tuple(name for item in names if (name := label(item)) is not None)
+                self.settings.everywhere = (*self.settings.everywhere, *found)
+                self.settings.everywhere_where = where
+                for index in range(len(names) - 1, -1, -1):
+                    self._report.cover((*where, index))
+                    if label(names[index]) is None and names[index] is not None:
+                        self._report.left_out((*where, index), "a fallback is a model's name")
+            else:
+                self._report.left_out(where, "it must be a list of models' names")
+
+    def _rules(self, value: Json, where: Where) -> list[Rule]:
+        """Read a list such as `[{group: [fallback, …]}, …]`."""
+        rules: list[Rule] = []
+        entries = [value] if isinstance(value, dict) else value
+        if not isinstance(entries, list):
+            self._report.left_out(where, "it must be a list such as [{model: [fallback]}]")
+            return rules
+        for index, entry in enumerate(entries):
+            place = where if isinstance(value, dict) else (*where, index)
+            if isinstance(entry, str) and entry and where[-1] == "fallbacks":
+                self.settings.everywhere = (*self.settings.everywhere, entry)
+                self.settings.everywhere_where = place
+                self._report.cover(place)
+            elif not isinstance(entry, dict):
+                self._report.left_out(place, "an entry is a mapping such as {model: [fallback]}")
+            else:
+                rules += self._entry(entry, place, many=isinstance(value, dict))
+        return rules
+
+    def _entry(self, entry: JsonObject, place: Where, *, many: bool) -> list[Rule]:
+        rules: list[Rule] = []
+        for position, (group, targets) in enumerate(entry.items()):
+            inside = (*place, group)
+            if position and not many:
+                self._report.left_out(inside, "LiteLLM reads the first key of an entry only; write an entry of its own")
+                continue
+            names: list[str] = []
+            for index, target in enumerate(targets if isinstance(targets, list) else [targets]):
+                at = (*inside, index) if isinstance(targets, list) else inside
+                name = label(target.get("model") if isinstance(target, dict) else target)
+                if name is None:
+                    self._report.left_out(at, "a fallback is a model's name")
+                    continue
+                names.append(name)
+                if isinstance(target, dict) and len(target) > 1:
+                    self._report.approximate(at, "the model alone; a fallback does not change the request otherwise")
+                else:
+                    self._report.cover(at)
+            rules.append(Rule(group=group, targets=tuple(names), where=inside))
+        return rules
+
+    def _group_aliases(self) -> None:
+        value, where = self._first(("router_settings", "model_group_alias"), ("litellm_settings", "model_group_alias"))
+        if where and not isinstance(value, dict):
+            self._report.left_out(where, "it must be a mapping of aliases to models")
+            return
+        for name, given in (value or {}).items():
+            place = (*where, name)
+            group = label(given.get("model") if isinstance(given, dict) else given)
+            if group is None:
+                self._report.left_out(place, "it names no model")
+                continue
+            self.settings.aliases[name] = (group, place)
+            if isinstance(given, dict) and given.get("hidden"):
+                self._report.approximate((*place, "hidden"), "every alias is listed in /v1/models")
+            if isinstance(given, dict):
+                self._report.cover((*place, "model"))
+
+    def _switches(self) -> None:
+        """Note settings that are always so here, or that mean nothing by themselves."""
+        router = self._blocks["router_settings"]
+        if router.get("routing_strategy") is not None:
+            self.settings.strategy = ("router_settings", "routing_strategy")
+        if router.get("enable_pre_call_checks") is not None:
+            where: Where = ("router_settings", "enable_pre_call_checks")
+            if router["enable_pre_call_checks"] is True:
+                message = "the upstream says that a prompt is too long (context_window), and the next target is asked"
+                self._report.approximate(where, message)
+            else:
+                self._report.exact(where, ALWAYS)
+        for key, wanted, otherwise in (
+            ("drop_params", True, "what a model does not take is always dropped"),
+            ("json_logs", True, "logs are always JSON"),
+            ("turn_off_message_logging", True, "prompts and answers are never logged"),
+            ("telemetry", False, "nothing is ever reported to anyone"),
+        ):
+            for block in ("litellm_settings", "router_settings"):
+                value = self._blocks[block].get(key)
+                if value is None:
+                    continue
+                if value is wanted:
+                    self._report.exact((block, key), ALWAYS)
+                else:
+                    self._report.approximate((block, key), otherwise)
+        master = self._blocks["general_settings"].get("master_key")
+        if master is not None:
+            message = (
+                "clients' keys do not stand in the file: write a line `NAME KEY` for each client into a file and start "
+                "`gateway serve --client-keys-file FILE`"
+            )
+            self._report.left_out(("general_settings", "master_key"), message)
+
+    def _leave_out(self) -> None:
+        for block, reasons in (
+            ("router_settings", ROUTER),
+            ("litellm_settings", LIBRARY),
+            ("general_settings", SERVER),
+        ):
+            for key, value in self._blocks[block].items():
+                if value is None:
+                    self._report.cover((block, key))
+                elif key in reasons:
+                    self._report.left_out((block, key), reasons[key])
+
+
+def credentials(config: JsonObject, report: Report) -> dict[str, JsonObject]:
+    """Return the values of `credential_list` by name."""
+    found: dict[str, JsonObject] = {}
+    given = config.get("credential_list")
+    if not isinstance(given, list):
+        if given is not None:
+            report.left_out(("credential_list",), "it must be a list of credentials")
+        return found
+    for index, entry in enumerate(given):
+        where: Where = ("credential_list", index)
+        name = entry.get("credential_name") if isinstance(entry, dict) else None
+        values = entry.get("credential_values") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or not isinstance(values, dict):
+            report.left_out(where, "a credential has a credential_name and credential_values")
+            continue
+        found[name] = values
+        report.cover(where)
+        report.exact(where, f"the deployments that name {shown(name)} have its values")
+    return found

@@ -1,0 +1,273 @@
+"""An explanation of an alias as aligned text."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from gateway.cli.durations import shown
+from gateway.policy.table import Hook, Route, Step
+from gateway.reports.problems import Painter, count, printable
+from gateway.simulation.explain import Explanation, has_key, verdicts
+from gateway.simulation.forecast import Event, Forecast
+from gateway.simulation.simulator import Observed
+from gateway.simulation.upstreams import merged
+from gateway.types import Json, JsonObject, Kind, Limits
+
+LONGEST: Final = 96
+"""Characters of one value that are shown."""
+
+_CONNECT_S: Final = 5.0
+"""What a bare `timeout` leaves for connecting, at most."""
+
+
+def lines(
+    explanation: Explanation, *, place: str, failing: Sequence[str], sent: Observed | None, painter: Painter
+) -> Iterator[str]:
+    """Yield the whole text. `failing` are the `--fail` arguments, `sent` is what became of `--request`."""
+    route = explanation.route
+    alias = "" if route.alias == explanation.name else f"  by {printable(route.alias)}"
+    yield f"{painter.place(printable(explanation.name))}{alias}  {printable(place)}"
+    if route.description:
+        yield f"  {printable(route.description)}"
+    yield ""
+    yield painter.place("chain")
+    yield from table(_chain(route))
+    yield painter.place("limits")
+    yield from table(_limits(route))
+    if sent is None:
+        yield from _parameters("params", [dict(step.params) for step in route.steps], painter)
+    if route.pre or route.post:
+        yield painter.place("hooks")
+        rows = [("pre", *_hook(hook)) for hook in route.pre] + [("post", *_hook(hook)) for hook in route.post]
+        yield from table([_without_repeats(rows, index) for index in range(len(rows))])
+    if sent is not None:
+        yield from _as_sent(route, sent, painter)
+    yield painter.place("a call" + (f" when {printable(' and '.join(failing))}" if failing else ""))
+    yield from _walk(route, explanation.walk, sent, painter)
+    yield painter.place("worst case")
+    yield from table(_worst(explanation))
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield rows with their columns aligned, two spaces between them, and an empty line at the end."""
+    widths: dict[int, int] = {}
+    for row in rows:
+        for column, cell in enumerate(row[:-1]):
+            widths[column] = max(widths.get(column, 0), len(cell))
+    for row in rows:
+        cells = [cell.ljust(widths[column]) for column, cell in enumerate(row[:-1])]
+        yield "  " + printable("  ".join([*cells, row[-1]])).rstrip()
+    yield ""
+
+
+def _chain(route: Route) -> list[Sequence[str]]:
+    rows: list[Sequence[str]] = []
+    for number, step in enumerate(route.steps, start=1):
+        retries = {0: "no retry", 1: "1 retry"}.get(step.retries, f"{step.retries} retries")
+        note = "no key here" if has_key(step) is False else ""
+        rows.append((str(number), step.target.name, step.target.endpoint.adapter, retries, note))
+    return rows
+
+
+def timeout(limits: Limits) -> str:
+    """Return a step's limits as short as the file could write them: `10s`, or each by its name."""
+    total_s = limits.total_s
+    bare = limits.first_token_s == limits.idle_s == total_s and limits.connect_s == min(_CONNECT_S, total_s)
+    if bare:
+        return f"{shown(total_s)}" + (", of a whole stream too" if limits.stream_total_s else "")
+    parts = {"connect": limits.connect_s, "first token": limits.first_token_s, "idle": limits.idle_s, "total": total_s}
+    text = ", ".join(f"{name} {shown(value_s)}" for name, value_s in parts.items())
+    return text + (" (streams: none)" if limits.stream_total_s is None else "")
+
+
+def _limits(route: Route) -> list[Sequence[str]]:
+    steps = route.steps
+    hold = {"first_token": "sent from the first content on", "full": "held back until the whole answer is there"}
+    rows: list[Sequence[str]] = [
+        ("deadline", f"{shown(route.deadline_s)} until the first content, over all calls"),
+        ("calls", f"at most {route.max_attempts}"),
+    ]
+    rows += _by_step("timeout", [timeout(step.limits) for step in steps])
+    rows += _by_step("tried again on", [_kinds(step.retry_on) for step in steps])
+    rows += _by_step("goes on after", [_kinds(step.fallback_on) for step in steps])
+    rows += _by_step("cooldown", [_cooldown(step) for step in steps])
+    rows.append(("stream", hold[route.stream.hold]))
+    return rows
+
+
+def _by_step(name: str, values: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield one row where all steps agree, else one for each value with the steps that have it."""
+    if len(set(values)) == 1:
+        yield (name, values[0])
+        return
+    for value in dict.fromkeys(values):
+        steps = ", ".join(str(number) for number, other in enumerate(values, start=1) if other == value)
+        yield (name, f"step {steps}: {value}")
+        name = ""
+
+
+def _kinds(kinds: frozenset[Kind]) -> str:
+    missing = [kind.value for kind in Kind if kind not in kinds]
+    if not kinds:
+        return "nothing"
+    if not missing:
+        return "every failure"
+    if len(missing) < len(kinds):
+        return f"every failure but {', '.join(missing)}"
+    return ", ".join(kind.value for kind in Kind if kind in kinds)
+
+
+def _cooldown(step: Step) -> str:
+    cooldown = step.target.endpoint.cooldown
+    failures = count(cooldown.failures, "failure")
+    return f"after {failures} within {shown(cooldown.within_s)}, for {shown(cooldown.for_s)}"
+
+
+def _hook(hook: Hook) -> tuple[str, str]:
+    notes = ["async"] if hook.is_async else []
+    if hook.timeout_s is not None:
+        notes.append(f"at most {shown(hook.timeout_s)}")
+    if hook.on_error == "skip":
+        notes.append("skipped when it fails")
+    return hook.path, ", ".join(notes)
+
+
+def _parameters(title: str, by_step: Sequence[Mapping[str, Json]], painter: Painter) -> Iterator[str]:
+    """Yield parameters with the steps that have them, those of all steps first. Null is shown as what it means."""
+    steps_of: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for number, params in enumerate(by_step, start=1):
+        for name, value in params.items():
+            steps_of.setdefault((name, tuple(_value(value))), []).append(number)
+    everywhere = list(range(1, len(by_step) + 1))
+    found = sorted(steps_of.items(), key=lambda one: (one[1] != everywhere, one[1]))
+    rows: list[tuple[str, str, str]] = []
+    for (name, said), steps in found:
+        whose = ", ".join(map(str, steps)) if steps != everywhere else "all" if len(by_step) > 1 else ""
+        rows += [(whose, name, line) for line in said]
+    if rows:
+        yield painter.place(title)
+        yield from table([_without_repeats(rows, index) for index in range(len(rows))])
+
+
+def _without_repeats(rows: Sequence[tuple[str, str, str]], index: int) -> Sequence[str]:
+    """Blank out the cells that say what the row before says."""
+    who, name, value = rows[index]
+    before = rows[index - 1] if index else ("", "", "")
+    if (who, name) == before[:2]:
+        return "", "", value
+    return ("" if who == before[0] else who), name, value
+
+
+def _value(value: Json) -> Iterator[str]:
+    if isinstance(value, list) and value and all(isinstance(item, dict) and "role" in item for item in value):
+        for message in value:
+            said = message.get("content")
+            yield _cut(f"{message['role']}: {said if isinstance(said, str) else json.dumps(said, default=repr)}")
+    else:
+        yield "removed" if value is None else _cut(json.dumps(value, ensure_ascii=False, default=repr))
+
+
+def _as_sent(route: Route, sent: Observed, painter: Painter) -> Iterator[str]:
+    """Yield the request as each target would get it, after its hooks; or why none does."""
+    if not sent.attempts:
+        yield painter.place("as sent")
+        yield f"  {painter.error('nothing is sent')}: {printable(ended_by(sent))}"
+        yield ""
+        return
+    told = [{name: value for name, value in one.items() if name != "model"} for one in sent_to_each(route, sent)]
+    yield from _parameters("as sent", told, painter)
+
+
+def ended_by(sent: Observed) -> str:
+    """Return what ended a request, or its answer: a hook's fault with its place, or the error that the client gets."""
+    if sent.fault is not None or sent.error is None:
+        return sent.fault or "the request is refused"
+    body = sent.body if isinstance(sent.body, dict) else {}
+    return f"{sent.error}: {body['error']['message']}" if "error" in body else sent.error
+
+
+def sent_to_each(route: Route, sent: Observed) -> list[JsonObject]:
+    """Return the parameters that each target of the chain would get."""
+    params = sent.attempts[0].params
+    return [merged(params, step.params, step.target) for step in route.steps]
+
+
+def _walk(route: Route, walk: Forecast, sent: Observed | None, painter: Painter) -> Iterator[str]:
+    if sent is not None and not sent.attempts:
+        given = f"; the client gets {painter.error(f'{sent.status} {sent.error}')}" if sent.error else ""
+        yield f"  nothing is called{given}"
+        yield ""
+        return
+    rows: list[Sequence[str]] = []
+    unreached = verdicts(route, walk)
+    events = list(walk.events)
+    for step, target in enumerate(route.steps):
+        while events and events[0].step <= step:
+            rows.append(_event(route, events.pop(0)))
+        if step in unreached:
+            rows.append(("", str(step + 1), target.target.name, unreached[step]))
+    rows += [_event(route, event) for event in events]
+    end = shown(walk.ended_s)
+    stamps = max(len(end), *(len(row[0]) for row in rows))
+    yield from list(table([(row[0].rjust(stamps), *row[1:]) for row in rows]))[:-1]
+    error = walk.error
+    given = painter.good("200") if error is None else painter.error(f"{error.status} {error.code}")
+    reason = _reason(walk)
+    if sent is not None and sent.error and error is None:
+        given = "200, and a stream that breaks off" if sent.broken else f"{sent.status} {sent.error}"
+        given, reason = painter.error(given), f": {printable(ended_by(sent))}"
+    yield f"  {end:>{stamps}}  the client gets {given}{reason}"
+    yield ""
+
+
+def _event(route: Route, event: Event) -> Sequence[str]:
+    status = f" {event.status}" if event.status and event.kind else ""
+    took_s = event.ended_s - event.started_s
+    lasted = f" after {shown(took_s)}" if took_s else ""
+    resort = " (in cooldown, the last resort)" if event.last_resort else ""
+    outcome = f"{event.kind or 'answers'}{status}{lasted}{resort}"
+    decided = {
+        "answers": "",
+        "retry": f"tried again in {shown(event.wait_s)}" if event.wait_s else "tried again at once",
+        "next": f"next target: {event.why}",
+        "stop": f"stops: {event.why}",
+        "give up": f"gives up: {event.why}",
+    }[event.then]
+    row = (shown(event.started_s), str(event.step + 1), route.steps[event.step].target.name, outcome)
+    return (*row, decided) if decided else row
+
+
+def _reason(walk: Forecast) -> str:
+    if walk.reason == "answered" or not walk.events:
+        return ""
+    body = ", with the upstream's own body" if walk.error is not None and walk.error.code == "upstream_refused" else ""
+    return (
+        body
+        or {"stopped": "", "exhausted": ": no target is left", "deadline": ": the deadline has passed"}[walk.reason]
+    )
+
+
+def _worst(explanation: Explanation) -> list[Sequence[str]]:
+    route, bad = explanation.route, explanation.worst
+    by_step = Counter(event.step for event in bad.busiest.events)
+    calls = " + ".join(str(by_step[step]) for step in sorted(by_step))
+    rows: list[Sequence[str]] = [
+        ("calls", f"{calls} = {bad.calls}" if len(by_step) > 1 else calls),
+        ("plain answer", f"fails after {shown(bad.plain_s)}{_cause(bad.plain)}"),
+        ("stream", f"fails to begin after {shown(bad.stream_s)}{_cause(bad.stream)}"),
+    ]
+    if bad.untried:
+        names = ", ".join(route.steps[step].target.name for step in bad.untried)
+        rows.append(("never tried", f"{names}, once slow failures before have used up the deadline"))
+    return rows
+
+
+def _cause(walk: Forecast) -> str:
+    return ", the deadline" if walk.reason == "deadline" else ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

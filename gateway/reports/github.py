@@ -1,0 +1,43 @@
+"""Problems as GitHub's workflow commands: Actions shows each at its line of the pull request.
+
+https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from gateway.cli.checked import STDIN, Checked, in_repository
+from gateway.reports.code_pages import how_to_explain
+from gateway.reports.problems import count, printable, tally
+from gateway.types import Problem
+
+_DATA: Final = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
+_PROPERTY: Final = _DATA | str.maketrans({":": "%3A", ",": "%2C"})
+"""What the toolkit that GitHub publishes for this escapes in the text and in the properties of a command."""
+
+
+def as_commands(files: Sequence[Checked]) -> Iterator[str]:
+    """Yield one command for each problem, and how many there are.
+
+    The last line names no file: whatever follows `::` at the beginning of a line would be a command too.
+    """
+    for file in files:
+        for problem in file.problems:
+            yield _command(file, problem)
+    tallied = tally(problem for file in files for problem in file.problems)
+    yield f"{tallied} in {count(len(files), 'file')}" if tallied else f"{count(len(files), 'file')} ok"
+
+
+def _command(file: Checked, problem: Problem) -> str:
+    places: dict[str, str | int] = {}
+    if file.file != STDIN:
+        places["file"] = printable(in_repository(file.file))
+        if problem.line:
+            places.update(line=problem.line, col=problem.column)
+    places["title"] = problem.code
+    properties = ",".join(f"{key}={str(value).translate(_PROPERTY)}" for key, value in places.items())
+    path = f"{problem.path}: " if problem.path else ""
+    text = f"{printable(f'{path}{problem.message}')}\nMore: {how_to_explain(problem.code)}"
+    return f"::{problem.severity} {properties}::{text.translate(_DATA)}"

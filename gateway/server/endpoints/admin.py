@@ -1,0 +1,206 @@
+"""The operator's part of the HTTP surface: what runs, how the targets do, and reload. For this machine only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Protocol, TypeAlias
+
+from aiohttp import web
+
+from gateway.engine.health import State
+from gateway.errors import BadRequest, UsageError
+from gateway.library.provider import unknown_model
+from gateway.policy.table import Route, RoutingTable
+from gateway.server.access import Forbidden, is_neighbour
+from gateway.server.exchange import Endpoint, Exchange
+from gateway.simulation.explain import as_json, explain, look_up, masked_url
+from gateway.simulation.failures import Mocks, fate_of, read_failure
+from gateway.telemetry.logs import timestamp
+from gateway.types import JsonObject, Problems
+
+_FLAGS: Final[Mapping[str, bool]] = {"": False, "0": False, "false": False, "1": True, "true": True}
+
+_PROBED_S: Final = 0.001
+
+_Answer: TypeAlias = Callable[[web.BaseRequest, Exchange], Awaitable[web.Response]]
+
+
+class Report(Protocol):
+    """How one look at the config file ended."""
+
+    @property
+    def ok(self) -> bool:
+        """The file as it was read is what runs, or would run."""
+
+    @property
+    def at(self) -> float:
+        """Seconds since the epoch."""
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 of what was read, in hex; None when nothing could be read."""
+
+    @property
+    def problems(self) -> Problems:
+        """In file order."""
+
+    @property
+    def generation(self) -> int:
+        """Of the table that is live afterwards."""
+
+    @property
+    def changed(self) -> bool:
+        """A new table was swapped in."""
+
+
+class Reloads(Protocol):
+    """Whoever keeps the live table in step with its file."""
+
+    @property
+    def current(self) -> RoutingTable:
+        """The live table."""
+
+    @property
+    def last(self) -> Report:
+        """The latest look at the file that said anything new."""
+
+    def reload(self, *, force: bool, dry_run: bool) -> Report:
+        """Read and compile the file; swap unless `dry_run` or it is bad. Blocks."""
+
+    def disk(self) -> str | None:
+        """Return the digest of the file as it is on disk now. Blocks."""
+
+
+class Admin:
+    """Answers under `/-/`."""
+
+    def __init__(self, *, reloads: Reloads, state: State, mocks: Mocks) -> None:
+        self._reloads = reloads
+        self._state = state
+        self._mocks = mocks
+
+    def paths(self) -> dict[str, Endpoint]:
+        """Return what answers where."""
+        return {
+            "/-/config": Endpoint("admin", {"GET": _for_neighbours(self.config)}),
+            "/-/targets": Endpoint("admin", {"GET": _for_neighbours(self.targets)}),
+            "/-/explain": Endpoint("admin", {"GET": _for_neighbours(self.explain)}),
+            "/-/reload": Endpoint("admin", {"POST": _for_neighbours(self.reload)}),
+        }
+
+    async def config(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
+        """`GET /-/config`: what runs, and whether the file on disk agrees."""
+        on_disk = await asyncio.to_thread(self._reloads.disk)
+        table, last = self._reloads.current, self._reloads.last
+        config = await asyncio.to_thread(dict, table.config)
+        return exchange.answer(
+            {
+                "generation": table.generation,
+                "digest": table.digest,
+                "source": table.source,
+                "loaded_at": timestamp(table.loaded_at),
+                "disk": {"digest": on_disk, "in_sync": on_disk == table.digest},
+                "last_reload": {
+                    "ok": last.ok,
+                    "at": timestamp(last.at),
+                    "digest": last.digest,
+                    "problems": [problem.as_json() for problem in last.problems],
+                },
+                "config": config,
+            }
+        )
+
+    async def targets(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
+        """`GET /-/targets`: every target with its health and counters."""
+        table = self._reloads.current
+        now_s = asyncio.get_running_loop().time()
+        aliases = _aliases(table)
+        targets: list[JsonObject] = [
+            {
+                "target": target.name,
+                "adapter": target.endpoint.adapter,
+                "base_url": None if target.endpoint.base_url is None else masked_url(target.endpoint.base_url),
+                "aliases": aliases.get(target.identity, []),
+                **self._state.snapshot(target, now_s),
+            }
+            for target in table.targets
+        ]
+        return exchange.answer({"generation": table.generation, "targets": targets})
+
+    async def explain(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
+        """`GET /-/explain?model=…`: what a request of this name would do now; `fail` and `stream` suppose things."""
+        query = request.query
+        name = query.get("model", "")
+        if not name:
+            raise BadRequest("say what to explain: /-/explain?model=ALIAS", param="model")
+        table = self._reloads.current
+        route = look_up(table, name)
+        if route is None:
+            raise unknown_model(name, table)
+        stream = _flag(query, "stream")
+        try:
+            fails = dict(read_failure(text, route, option="fail") for text in query.getall("fail", ()))
+        except UsageError as exc:
+            raise BadRequest(str(exc), param="fail") from None
+        now_s = asyncio.get_running_loop().time()
+        targets = [step.target for step in route.steps]
+        rests = self._state.resting(targets, now_s=now_s)
+        # While another request probes a target its rest has ended, and it is left alone all the same.
+        left_s = {step: max(until_s - now_s, _PROBED_S) for step, until_s in rests.items()}
+        fate = fate_of(route, fails, stream=stream, mocks=self._mocks)
+        explanation = await asyncio.to_thread(explain, name, route, fate, resting=left_s)
+        cooldowns = [
+            {"step": step + 1, "target": targets[step].name, "ends_in_s": round(seconds, 3)}
+            for step, seconds in left_s.items()
+        ]
+        shown = {"generation": table.generation, **as_json(explanation), "cooldowns": cooldowns}
+        return exchange.answer(shown)
+
+    async def reload(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
+        """`POST /-/reload`: compile and swap now, with `?dry_run=1` only compile; 422 when the file is bad."""
+        dry_run = _flag(request.query, "dry_run")
+        report = await asyncio.to_thread(self._reloads.reload, force=True, dry_run=dry_run)
+        answer: JsonObject = {
+            "ok": report.ok,
+            "changed": report.changed,
+            "dry_run": dry_run,
+            "generation": report.generation,
+            "digest": report.digest,
+            "problems": [problem.as_json() for problem in report.problems],
+        }
+        if report.ok:
+            return exchange.answer(answer)
+        exchange.error = "config_error"
+        count = sum(problem.severity == "error" for problem in report.problems)
+        message = f"the config file has {count} problem{'' if count == 1 else 's'}; the live table stays"
+        error = {"message": message, "type": "invalid_request_error", "param": None, "code": "config_error"}
+        return exchange.answer({"error": error, **answer}, status=422)
+
+
+def _flag(query: Mapping[str, str], name: str) -> bool:
+    asked = query.get(name, "").lower()
+    if asked not in _FLAGS:
+        raise BadRequest(f"{name} must be 1 or 0", param=name)
+    return _FLAGS[asked]
+
+
+def _for_neighbours(handler: _Answer) -> _Answer:
+    """Return `handler` with a guard before it: peers from elsewhere are refused."""
+
+    async def guarded(request: web.BaseRequest, exchange: Exchange) -> web.Response:
+        if not is_neighbour(request):
+            raise Forbidden("this path answers only on the machine that the gateway runs on")
+        return await handler(request, exchange)
+
+    return guarded
+
+
+def _aliases(table: RoutingTable) -> dict[tuple[str, str, str], list[str]]:
+    """Name the aliases that each target answers for, in file order."""
+    routes: list[Route] = [*table.routes.values(), *table.wildcards.values()]
+    named: dict[tuple[str, str, str], list[str]] = {}
+    for route in routes:
+        for identity in dict.fromkeys(step.target.identity for step in route.steps):
+            named.setdefault(identity, []).append(route.alias)
+    return named

@@ -1,0 +1,235 @@
+"""Comparing what came of a request with what a case expects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.cli.durations import shown
+from gateway.config.document.yaml_tree import Position
+from gateway.config.model.read import seconds
+from gateway.simulation.cases.file import Expect
+from gateway.simulation.simulator import Observed, Seen
+from gateway.types import Json, JsonObject
+
+TOLERANCE_S: Final = 0.001
+"""Durations are equal to the millisecond."""
+
+NOT_THERE: Final = "(not there)"
+
+HOOKS_CHANGE: Final = frozenset({"sent", "text", "body"})
+"""What a hook may have a hand in: not compared where hooks are skipped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mismatch:
+    """One thing that is not as expected. Values are texts to show, one or more lines each."""
+
+    check: str
+    """What was compared, such as `attempts` or `sent.messages[0].content`."""
+    position: Position
+    expected: tuple[str, ...] = ()
+    actual: tuple[str, ...] = ()
+    message: str | None = None
+    """Said in place of a comparison."""
+
+
+def compare(expect: Expect, observed: Observed, *, without_hooks: bool = False) -> list[Mismatch]:
+    """Return everything that is not as expected, in the file's order."""
+    found: list[Mismatch] = []
+    for key, wanted in expect.values.items():
+        if without_hooks and key in HOOKS_CHANGE:
+            continue
+        position = expect.positions.get(key, expect.position)
+        for check, expected, actual in _CHECKS[key](wanted, observed, without_hooks):
+            found.append(
+                Mismatch(check=f"{key}{check}", position=position, expected=tuple(expected), actual=tuple(actual))
+            )
+    return found
+
+
+Difference = tuple[str, list[str], list[str]]
+"""Where below the key, what was expected, what was found."""
+
+_Check = Callable[[Json, Observed, bool], Iterator[Difference]]
+
+
+def _name(value: Json) -> str:
+    return "(none)" if value is None else str(value)
+
+
+def _shown(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False, default=repr)
+
+
+def _same(read: Callable[[Observed], Json], *, show: Callable[[Json], str] = _shown) -> _Check:
+    def check(wanted: Json, observed: Observed, _: bool) -> Iterator[Difference]:
+        actual = read(observed)
+        if not _equal(wanted, actual):
+            yield "", [show(wanted)], [show(actual)]
+
+    return check
+
+
+def _attempts(wanted: Json, observed: Observed, without_hooks: bool) -> Iterator[Difference]:
+    items = [{"target": item} if isinstance(item, str) else item for item in wanted]
+    made = observed.attempts
+    expected = [_attempt_as_wanted(item) for item in items]
+    pairs = zip(items, made, strict=False)
+    actual = [
+        _attempt_as_seen(seen, item.keys()) if _fits(item, seen) else _attempt_as_seen(seen, None)
+        for item, seen in pairs
+    ]
+    actual = [expected[index] if _fits(items[index], made[index]) else line for index, line in enumerate(actual)]
+    actual += [_attempt_as_seen(seen, None) for seen in made[len(items) :]]
+    if expected != actual:
+        yield "", expected, actual
+    for index, (item, seen) in enumerate(zip(items, made, strict=False)):
+        if "sent" in item and item["target"] == seen.target and not without_hooks:
+            for path, one, other in holds(item["sent"], seen.sent):
+                yield f"[{index}].sent{path}", one, other
+
+
+def _fits(item: JsonObject, seen: Seen) -> bool:
+    return (
+        item["target"] == seen.target
+        and ("kind" not in item or item["kind"] == seen.kind)
+        and ("status" not in item or item["status"] == seen.status)
+        and ("at" not in item or _near(seconds(item["at"]), seen.started_s))
+        and ("took" not in item or within(item["took"], seen.ended_s - seen.started_s))
+    )
+
+
+def _attempt_as_wanted(item: JsonObject) -> str:
+    words = [item["target"]]
+    if "kind" in item:
+        words.append(item["kind"] or "answered")
+    if "status" in item:
+        words.append(str(item["status"]))
+    if "at" in item:
+        words.append(f"at {shown(seconds(item['at']))}")
+    if "took" in item:
+        words.append(f"took {_span(item['took'])}")
+    return "  ".join(words)
+
+
+def _attempt_as_seen(seen: Seen, keys: object) -> str:
+    """Say all that is known of an attempt that is not as expected."""
+    status = f" {seen.status}" if seen.status else ""
+    took = seen.ended_s - seen.started_s
+    lasted = f"  took {shown(took)}" if took >= TOLERANCE_S else ""
+    return f"{seen.target}  {seen.kind or 'answered'}{status}  at {shown(seen.started_s)}{lasted}"
+
+
+def _skipped(wanted: Json, observed: Observed, _: bool) -> Iterator[Difference]:
+    if list(wanted) != list(observed.skipped):
+        yield "", list(wanted) or ["(none)"], list(observed.skipped) or ["(none)"]
+
+
+def _waits(wanted: Json, observed: Observed, _: bool) -> Iterator[Difference]:
+    expected_s = [seconds(item) for item in wanted]
+    actual_s = observed.waits_s
+    near = (_near(one, other) for one, other in zip(expected_s, actual_s, strict=False))
+    if len(expected_s) != len(actual_s) or not all(near):
+        yield "", [", ".join(map(shown, expected_s)) or "(none)"], [", ".join(map(shown, actual_s)) or "(none)"]
+
+
+def _sent(wanted: Json, observed: Observed, _: bool) -> Iterator[Difference]:
+    if not observed.attempts:
+        yield "", [_shown(wanted)], ["(no target was called)"]
+    else:
+        yield from holds(wanted, observed.attempts[-1].sent)
+
+
+def _headers(wanted: Json, observed: Observed, _: bool) -> Iterator[Difference]:
+    for name, value in wanted.items():
+        actual = observed.headers.get(name.lower())
+        expected = None if value is None else str(value)
+        if actual != expected:
+            yield f".{name}", [expected or NOT_THERE], [actual or NOT_THERE]
+
+
+def _body(wanted: Json, observed: Observed, _: bool) -> Iterator[Difference]:
+    if observed.body is None:
+        yield "", [_shown(wanted)], ["(a stream has no body; expect `text` or `broken`)"]
+    else:
+        yield from holds(wanted, observed.body)
+
+
+def _duration(read: Callable[[Observed], float | None]) -> _Check:
+    def check(wanted: Json, observed: Observed, _: bool) -> Iterator[Difference]:
+        actual_s = read(observed)
+        if actual_s is None:
+            yield "", [_span(wanted)], ["(it was no stream)"]
+        elif not within(wanted, actual_s):
+            yield "", [_span(wanted)], [shown(actual_s)]
+
+    return check
+
+
+_CHECKS: Final[Mapping[str, _Check]] = {
+    "target": _same(lambda observed: observed.target, show=_name),
+    "alias": _same(lambda observed: observed.alias, show=_name),
+    "attempts": _attempts,
+    "skipped": _skipped,
+    "waits": _waits,
+    "sent": _sent,
+    "status": _same(lambda observed: observed.status),
+    "headers": _headers,
+    "error": _same(lambda observed: observed.error, show=_name),
+    "kind": _same(lambda observed: observed.kind, show=_name),
+    "text": _same(lambda observed: observed.text),
+    "body": _body,
+    "broken": _same(lambda observed: observed.broken),
+    "elapsed": _duration(lambda observed: observed.elapsed_s),
+    "first_content": _duration(lambda observed: observed.first_content_s),
+}
+"""By key of an expectation; the schema lets no other through."""
+
+
+def within(wanted: Json, actual_s: float) -> bool:
+    """Tell whether a duration is the one wanted, or keeps its bounds."""
+    if not isinstance(wanted, dict):
+        return _near(seconds(wanted), actual_s)
+    least_s = seconds(wanted.get("at_least", 0))
+    most_s = seconds(wanted["at_most"]) if "at_most" in wanted else actual_s
+    return least_s - TOLERANCE_S <= actual_s <= most_s + TOLERANCE_S
+
+
+def holds(wanted: Json, actual: Json, path: str = "") -> Iterator[Difference]:
+    """Yield where `actual` does not hold what is wanted.
+
+    Keys of a mapping that are not named are not compared; null stands for a key that is not there. Lists have the same
+    length.
+    """
+    if isinstance(wanted, dict) and isinstance(actual, dict):
+        for key, value in wanted.items():
+            if key in actual and actual[key] is not None:
+                yield from holds(value, actual[key], f"{path}.{key}")
+            elif value is not None:
+                yield f"{path}.{key}", [_shown(value)], [NOT_THERE]
+    elif isinstance(wanted, list) and isinstance(actual, list) and len(wanted) == len(actual):
+        for index, (one, other) in enumerate(zip(wanted, actual, strict=True)):
+            yield from holds(one, other, f"{path}[{index}]")
+    elif not _equal(wanted, actual):
+        if isinstance(wanted, list) and isinstance(actual, list):
+            yield path, [*map(_shown, wanted)] or ["[]"], [*map(_shown, actual)] or ["[]"]
+        else:
+            yield path, [NOT_THERE if wanted is None else _shown(wanted)], [_shown(actual)]
+
+
+def _equal(one: Json, other: Json) -> bool:
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+
+
+def _near(one_s: float, other_s: float) -> bool:
+    return abs(one_s - other_s) <= TOLERANCE_S
+
+
+def _span(wanted: Json) -> str:
+    if not isinstance(wanted, dict):
+        return shown(seconds(wanted))
+    words = {"at_least": "at least", "at_most": "at most"}
+    return " and ".join(f"{words[key]} {shown(seconds(value))}" for key, value in wanted.items()) or "any"

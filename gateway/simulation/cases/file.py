@@ -1,0 +1,185 @@
+"""Files of test cases: YAML text to frozen cases, or to everything that is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from gateway.config.document.document import Document, in_file_order, parse
+from gateway.config.document.yaml_tree import Position, Where
+from gateway.config.model.read import schema, seconds
+from gateway.config.model.schema_faults import inline, misfits
+from gateway.simulation.upstreams import Scripted, named
+from gateway.types import EMPTY, Json, JsonObject, Kind, Problem
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+
+HELLO: Final = ({"role": "user", "content": "hello"},)
+"""The conversation of a request that brings none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expect:
+    """What has to come of one request: the keys that the file has, as it writes them."""
+
+    values: Mapping[str, Json]
+    position: Position
+    positions: Mapping[str, Position]
+    """Where each key stands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One request of a case."""
+
+    request: JsonObject
+    upstream: Mapping[str, tuple[Scripted, ...]] | None
+    """None: the upstreams go on with what they do."""
+    upstream_positions: Mapping[str, Position] = field(default_factory=lambda: EMPTY)
+    expect: Expect
+    after_s: float = 0.0
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One case: its requests share health, cooldowns and a clock."""
+
+    name: str
+    position: Position
+    turns: tuple[Turn, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseFile:
+    """A whole file of cases."""
+
+    name: str
+    """As it was given."""
+    config: str | None
+    """The config file, from this file's folder; None leaves it to this file's name."""
+    env: Mapping[str, str]
+    cases: tuple[Case, ...]
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    from jsonschema import Draft202012Validator
+
+    whole = schema("routes.test")
+    return Draft202012Validator(inline(whole, whole))
+
+
+def read(data: bytes, *, name: str) -> tuple[CaseFile | None, tuple[Problem, ...]]:
+    """Return a file's cases and all its problems, in file order; no cases when there are problems."""
+    document = parse(data, name=name)
+    problems = list(document.problems)
+    value = document.value
+    if value is None:
+        wanted = "the file is empty; it wants at least `cases:` with one case"
+        told = [replace(one, message=wanted) if one.code == "empty-file" else one for one in problems]
+        return None, tuple(told)
+    unread = {(problem.line, problem.column) for problem in problems}
+    problems += [
+        document.problem(misfit.code, misfit.where, misfit.message, key=misfit.at_key)
+        for misfit in misfits(_validator(), value, value)
+        if misfit.at_key or document.position(misfit.where) not in unread
+    ]
+    if not problems:
+        problems += _semantic_problems(document, value)
+    if problems:
+        return None, tuple(in_file_order(problems))
+    cases = tuple(_case(document, value["cases"][index], index) for index in range(len(value["cases"])))
+    env = MappingProxyType(dict(value.get("env", {})))
+    return CaseFile(name=name, config=value.get("config"), env=env, cases=cases), ()
+
+
+def _semantic_problems(document: Document, value: JsonObject) -> list[Problem]:
+    """Return what the schema cannot say."""
+    problems: list[Problem] = []
+    first: dict[str, int] = {}
+    if not value["cases"]:
+        problems.append(document.problem("no-cases", ("cases",), "there is no case here; write at least one"))
+    for index, case in enumerate(value["cases"]):
+        where: Where = ("cases", index)
+        before = first.setdefault(case["name"], index)
+        if before != index:
+            line = document.position(("cases", before, "name"))[0]
+            message = f"a case of this name stands in line {line} already"
+            problems.append(document.problem("duplicate-case", (*where, "name"), message))
+        for place, turn in [(where, case), *(((*where, "then", n), t) for n, t in enumerate(case.get("then", ())))]:
+            if not turn["expect"]:
+                message = "nothing is expected here, so nothing could fail; name a target, a status, attempts, …"
+                problems.append(document.problem("empty-expect", (*place, "expect"), message))
+            for target, outcomes in turn.get("upstream", {}).items():
+                at = (*place, "upstream", target)
+                if outcomes == []:
+                    problems.append(document.problem("no-outcome", at, "the list is empty; `{}` is a plain answer"))
+                if "*" in target[:-1]:
+                    message = f"{target!r} may have one `*`, at its end"
+                    problems.append(document.problem("misplaced-star", at, message, key=True))
+    return problems
+
+
+def _case(document: Document, value: JsonObject, index: int) -> Case:
+    where: Where = ("cases", index)
+    turns = [_turn(document, value, where, previous={})]
+    for number, following in enumerate(value.get("then", ())):
+        turns.append(_turn(document, following, (*where, "then", number), previous=turns[-1].request))
+    return Case(name=value["name"], position=document.position(where), turns=tuple(turns))
+
+
+def _turn(document: Document, value: JsonObject, where: Where, *, previous: JsonObject) -> Turn:
+    upstream = value.get("upstream", {} if "name" in value else None)
+    node = document.node((*where, "upstream"))
+    return Turn(
+        request=_request(value["request"]) if "request" in value else previous,
+        upstream=None if upstream is None else {target: _outcomes(told) for target, told in upstream.items()},
+        upstream_positions=dict(node.keys) if node is not None else EMPTY,
+        expect=_expect(document, value["expect"], (*where, "expect")),
+        after_s=seconds(value.get("after", 0)),
+        times=int(value.get("times", 1)),
+    )
+
+
+def _request(value: Json) -> JsonObject:
+    body = {"model": value} if isinstance(value, str) else value
+    return body if "messages" in body or "input" in body else {**body, "messages": list(HELLO)}
+
+
+def _expect(document: Document, values: JsonObject, where: Where) -> Expect:
+    node = document.node(where)
+    keys = dict(node.keys) if node is not None else {}
+    return Expect(values=values, position=document.key_position(where), positions=keys)
+
+
+def _outcomes(value: Json) -> tuple[Scripted, ...]:
+    return tuple(scripted(item) for item in (value if isinstance(value, list) else [value]))
+
+
+def scripted(value: Json) -> Scripted:
+    """Return what one outcome of a file means: a kind, a status, or a mapping."""
+    if isinstance(value, str):
+        return named(Kind(value))
+    if not isinstance(value, dict):
+        return Scripted(status=int(value))
+    by_kind = named(Kind(value["kind"])) if "kind" in value else Scripted()
+    status = value.get("status", by_kind.status)
+    after = value.get("retry_after")
+    return Scripted(
+        kind=by_kind.kind,
+        status=None if status is None else int(status),
+        text=value.get("text"),
+        code=value.get("code", by_kind.code),
+        body=value.get("body"),
+        headers={name.lower(): str(told) for name, told in value.get("headers", {}).items()},
+        retry_after_s=None if after is None else seconds(after),
+        delay_s=seconds(value.get("delay", 0)),
+        pace_s=seconds(value.get("pace", 0)),
+        cut=value.get("cut"),
+        stall=value.get("stall", by_kind.stall),
+    )

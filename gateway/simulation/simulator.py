@@ -1,0 +1,246 @@
+"""Asks a routing table as a client would: the real provider and engine on a virtual clock, upstreams scripted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import traceback
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import quote
+
+import orjson
+
+from gateway.engine.attempts import Engine
+from gateway.engine.health import State
+from gateway.errors import GatewayError, HookFailed, UpstreamRefused
+from gateway.library.provider import Provider
+from gateway.policy.table import Overlay, RoutingTable
+from gateway.simulation.upstreams import Script, ScriptedAdapter
+from gateway.types import EMPTY, CallReport, ChunkStream, Json, JsonObject, Kind, Operation, Problems
+
+JITTER: Final = 1.0
+"""Every backoff is as long as it can be, so that waits are the same each time."""
+
+REQUEST_ID: Final = "simulated"
+
+_HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One attempt, with its times from the request's arrival."""
+
+    target: str
+    label: str
+    """`target` as the file writes it, star and all."""
+    kind: Kind | None
+    """None when the target answered."""
+    status: int | None
+    started_s: float
+    ended_s: float
+    params: Mapping[str, Json]
+    """The request after its hooks."""
+    sent: JsonObject
+    """The same with the file's parameters, as the target got it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Observed:
+    """What became of one request, as its client and the upstreams saw it."""
+
+    alias: str | None = None
+    target: str | None = None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    """The response's, with lower-case names."""
+    attempts: tuple[Seen, ...] = ()
+    skipped: tuple[str, ...] = ()
+    """Targets passed over because they were in cooldown."""
+    error: str | None = None
+    """The code of the error that was answered, or that broke the stream."""
+    text: str | None = None
+    """What the assistant said, as far as it came; None when there was no answer."""
+    body: Json = None
+    """The plain answer's body, or the error's; None for a stream."""
+    broken: bool = False
+    """The stream broke off after its first content had gone out."""
+    elapsed_s: float = 0.0
+    first_content_s: float | None = None
+    fault: str | None = None
+    """What in the policy's own code went wrong, with its place: a hook's exception."""
+    crashed: bool = False
+    """The fault is none that the gateway knows how to answer."""
+
+    @property
+    def kind(self) -> Kind | None:
+        """How the last attempt failed; None when it answered."""
+        return self.attempts[-1].kind if self.attempts else None
+
+    @property
+    def waits_s(self) -> tuple[float, ...]:
+        """The pauses between the attempts."""
+        pairs = zip(self.attempts, self.attempts[1:], strict=False)
+        return tuple(later.started_s - earlier.ended_s for earlier, later in pairs)
+
+
+class _FixedTable:
+    """Holds one table for good."""
+
+    def __init__(self, table: RoutingTable) -> None:
+        self.current = table
+        self.problems: Problems = ()
+
+    def set_overlay(self, overlay: Overlay) -> None:
+        """Nothing is added to a table under test."""
+
+    def reload(self) -> _FixedTable:
+        """There is nothing to read again, and nothing wrong with it."""
+        return self
+
+
+class _SteadyProvider(Provider):
+    """The provider with backoffs that are not left to chance."""
+
+    def __init__(self, table: RoutingTable, adapter: ScriptedAdapter, state: State) -> None:
+        adapters = adapter.for_all()
+        super().__init__(tables=_FixedTable(table), adapters=adapters, state=state)
+        self._engine = Engine(adapters=adapters, state=state, jitter=lambda: JITTER)
+
+
+class Simulator:
+    """A gateway with one table, its health and counters at zero. Made and used within one virtual loop."""
+
+    def __init__(self, table: RoutingTable, script: Script) -> None:
+        self._adapter = ScriptedAdapter(script)
+        self._provider = _SteadyProvider(table, self._adapter, State())
+
+    def play(self, script: Script) -> None:
+        """Let the upstreams play another script from now on."""
+        self._adapter.script = script
+
+    async def ask(self, body: JsonObject) -> Observed:
+        """Send one request and follow its answer to the end. Raises nothing for what the policy does wrong."""
+        loop = asyncio.get_running_loop()
+        started_s = loop.time()
+        report = CallReport(request_id=REQUEST_ID)
+        observed = Observed()
+        first_call = len(self._adapter.calls)
+        try:
+            if body.get("stream") and "input" not in body:
+                await self._stream(body, report, observed)
+            else:
+                await self._plain(body, report, observed)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the server answers it with an envelope too
+            _note_failure(observed, exc, report)
+        observed.elapsed_s = loop.time() - started_s
+        observed.alias = report.alias or None
+        observed.target = report.target.name if report.target else None
+        observed.first_content_s = report.first_content_s
+        calls = self._adapter.calls[first_call:]
+        made = [attempt for attempt in report.attempts if attempt.kind != "cooldown"]
+        observed.attempts = tuple(
+            Seen(
+                target=attempt.target,
+                label=attempt.label,
+                kind=None if attempt.kind is None else Kind(attempt.kind),
+                status=attempt.status,
+                started_s=called.started_s - started_s,
+                ended_s=called.started_s - started_s + attempt.ms / 1000,
+                params=called.params,
+                sent=called.sent,
+            )
+            for attempt, called in zip(made, calls, strict=False)
+        )
+        observed.skipped = tuple(attempt.target for attempt in report.attempts if attempt.kind == "cooldown")
+        return observed
+
+    async def _plain(self, body: JsonObject, report: CallReport, observed: Observed) -> None:
+        operation: Operation = "embeddings" if "input" in body and "messages" not in body else "chat"
+        reply = await self._provider.answer(operation, body, report=report)
+        observed.body = reply.data
+        observed.text = _text(reply.data) if operation == "chat" else None
+        observed.headers = response_headers(report, reply.headers)
+
+    async def _stream(self, body: JsonObject, report: CallReport, observed: Observed) -> None:
+        stream = await self._provider.open_stream(body, report=report)
+        observed.headers = response_headers(report, stream.headers, content_type="text/event-stream")
+        observed.text = ""
+        try:
+            await _read(stream, observed)
+        except Exception as exc:  # noqa: BLE001 - status and headers have gone out; the stream breaks off
+            observed.broken = True
+            observed.error = exc.code if isinstance(exc, GatewayError) else GatewayError.code
+            _note_fault(observed, exc)
+
+
+async def _read(stream: ChunkStream, observed: Observed) -> None:
+    async with aclosing(stream.chunks) as chunks:
+        async for chunk in chunks:
+            observed.text = (observed.text or "") + _delta(chunk.data or {})
+
+
+def response_headers(
+    report: CallReport, more: Mapping[str, str] = EMPTY, *, content_type: str | None = "application/json"
+) -> dict[str, str]:
+    """Return the response headers as the server's `Exchange.headers` makes them, which needs aiohttp."""
+    headers = {**more, "server": "gateway", "x-request-id": report.request_id}
+    if content_type is not None:
+        headers["content-type"] = content_type
+    if content_type == "text/event-stream":
+        headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
+    headers["x-gateway-generation"] = str(report.generation)
+    headers["x-gateway-attempts"] = str(report.calls)
+    if report.target is not None:
+        headers["x-gateway-target"] = quote(report.target.name, safe=_HEADER_SAFE)
+    return headers
+
+
+def _note_failure(observed: Observed, exc: Exception, report: CallReport) -> None:
+    """Note what the client gets instead of an answer: `Exchange.failure`'s rule."""
+    error = exc if isinstance(exc, GatewayError) else GatewayError("the gateway failed", attempts=report.attempts)
+    observed.status, observed.error = error.status, error.code
+    if isinstance(error, UpstreamRefused) and error.body:
+        content_type = None if "content-type" in error.headers else "application/json"
+        observed.body = orjson.loads(error.body)
+        observed.headers = response_headers(report, error.headers, content_type=content_type)
+    else:
+        observed.body = error.envelope()
+        observed.headers = response_headers(report, error.headers)
+    _note_fault(observed, exc)
+
+
+def _note_fault(observed: Observed, exc: Exception) -> None:
+    """Say where a hook, or the gateway itself, failed. In a test the exception's text is nobody's secret."""
+    if isinstance(exc, HookFailed):
+        observed.fault = str(exc) if exc.__cause__ is None else f"{exc}{_where(exc.__cause__)}"
+    elif not isinstance(exc, GatewayError):
+        observed.crashed = True
+        observed.fault = f"the gateway itself failed: {type(exc).__name__}{_where(exc)}"
+
+
+def _where(exc: BaseException) -> str:
+    """Return what an exception says and where it was raised, to be put after its name."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    said = f": {exc}" if str(exc) else ""
+    return f"{said}, at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else said
+
+
+def _text(data: JsonObject) -> str | None:
+    message = _first(data).get("message")
+    content = message.get("content") if isinstance(message, dict) else None
+    return content if isinstance(content, str) else None
+
+
+def _delta(data: JsonObject) -> str:
+    delta = _first(data).get("delta")
+    content = delta.get("content") if isinstance(delta, dict) else None
+    return content if isinstance(content, str) else ""
+
+
+def _first(data: JsonObject) -> JsonObject:
+    choices = data.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    return choice if isinstance(choice, dict) else {}

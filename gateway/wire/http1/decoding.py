@@ -1,0 +1,86 @@
+"""Undoes a body's content coding piece by piece, never putting out more than a step's worth at once."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final
+
+from gateway.wire.http1.errors import ReadError
+
+MAX_STEP_BYTES: Final = 256 * 1024
+"""What one step puts out at most, so that a few bytes cannot become a gigabyte."""
+
+_MAX_MEMBERS: Final = 64
+_GZIP: Final = zlib.MAX_WBITS | 16
+_ZLIB: Final = zlib.MAX_WBITS
+_RAW: Final = -zlib.MAX_WBITS
+_DEFLATE_METHOD: Final = 8
+
+
+def decoder_for(coding: str) -> Decoder | Undecodable | None:
+    """Return what undoes a `content-encoding`; None where there is nothing to undo."""
+    match coding.lower():
+        case "" | "identity":
+            return None
+        case "gzip" | "x-gzip":
+            return Decoder(gzip=True)
+        case "deflate":
+            return Decoder(gzip=False)
+        case _:
+            return Undecodable()
+
+
+class Undecodable:
+    """Stands for a content coding that we do not know."""
+
+    __slots__ = ()
+    pending: Final = False
+
+    def decode(self, data: bytes) -> bytes:
+        """Raise ReadError."""
+        raise ReadError("the body has a content coding that was not asked for")
+
+    def finish(self) -> None:
+        """An empty body is whole."""
+
+
+class Decoder:
+    """Undoes gzip (several members too) or deflate (with or without zlib's frame, RFC 9110 section 8.4.1.2)."""
+
+    __slots__ = ("_gzip", "_inflate", "_members", "_rest", "pending")
+
+    def __init__(self, *, gzip: bool) -> None:
+        self._gzip = gzip
+        self._inflate: zlib._Decompress | None = None
+        self._members = 0
+        self._rest = b""
+        self.pending = False
+        """There may be more to put out before anything more is taken in."""
+
+    def decode(self, data: bytes) -> bytes:
+        """Take in `data`, put out what has become readable; empty when more is needed. Raises ReadError."""
+        data = self._rest + data if self._rest else data
+        if self._inflate is None or (self._inflate.eof and data):
+            if not data:
+                return b""
+            self._inflate = self._start(data)
+        try:
+            out = self._inflate.decompress(data, MAX_STEP_BYTES)
+        except zlib.error as error:
+            raise ReadError("the body's content coding is broken") from error
+        self._rest = self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
+        self.pending = bool(self._rest) or len(out) == MAX_STEP_BYTES
+        return out
+
+    def finish(self) -> None:
+        """The body has ended. Raises ReadError when its coding has not; an empty body is whole."""
+        if self._inflate is not None and not self._inflate.eof:
+            raise ReadError("the body ends before its content coding does")
+
+    def _start(self, data: bytes) -> zlib._Decompress:
+        self._members += 1
+        if self._gzip and self._members <= _MAX_MEMBERS:
+            return zlib.decompressobj(_GZIP)
+        if self._members > 1:
+            raise ReadError("there is more behind the end of the body's content coding")
+        return zlib.decompressobj(_ZLIB if data[0] & 0x0F == _DEFLATE_METHOD else _RAW)

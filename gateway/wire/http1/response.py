@@ -1,0 +1,279 @@
+"""The response of the HTTP/1.1 client: what has come of it, and the one reader that waits for more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+from gateway.types import EMPTY
+from gateway.wire.http1.decoding import Decoder, Undecodable, decoder_for
+from gateway.wire.http1.errors import BodyTooLarge, Http1Error, ProtocolError, ReadError
+
+_REFUSED: Final = 400
+
+
+class Source(Protocol):
+    """The connection as its response sees it."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+    def go_on_reading(self) -> None:
+        """The reader has taken what was there."""
+
+    def give_back(self, headers: Mapping[str, str]) -> None:
+        """The reader found the response whole."""
+
+
+class Response:
+    """A response whose headers are there. Whoever holds it reads it to its end or closes it; there is one reader.
+
+    Once its last byte is in, the connection is given back, read or not; where the body has a content coding, once that
+    has proved sound. A cancelled read closes the connection. Once closed, it cannot be read.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_decoder",
+        "_error",
+        "_fault",
+        "_listener",
+        "_loop",
+        "_parts",
+        "_waiter",
+        "ended",
+        "headers",
+        "status",
+        "waiting_bytes",
+    )
+
+    def __init__(self, connection: Source, loop: asyncio.AbstractEventLoop) -> None:
+        self.status = 0
+        self.headers: Mapping[str, str] = EMPTY
+        """Lower-case names; fields that came more than once are joined by a comma."""
+        self.ended = False
+        """The last byte of the body has arrived, though maybe it was not read yet."""
+        self.waiting_bytes = 0
+        """What has come and was not read yet, content coding not undone."""
+        self._connection: Source | None = connection
+        self._loop = loop
+        self._decoder: Decoder | Undecodable | None = None
+        self._error: Http1Error | None = None
+        self._listener: Callable[[bytes], bool] | None = None
+        self._fault: Exception | None = None
+        self._parts: list[bytes] = []
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def readany(self) -> bytes:
+        """Return what has come, content coding undone, waiting if there is nothing; empty at the end of the body.
+
+        Raises ProtocolError or ReadError, once all that came before the break was returned.
+        """
+        while True:
+            decoder = self._decoder
+            if self._parts or (decoder is not None and decoder.pending):
+                if decoder is not None and decoder.pending:
+                    await self._let_others_run()
+                data = self._decoded(decoder) if decoder is not None else self._take()
+                if data:
+                    return data
+            elif self._error is not None:
+                raise self._error
+            elif self.ended:
+                if decoder is not None:
+                    self._finish(decoder)
+                return b""
+            else:
+                await self._wait()
+
+    def take(self) -> bytes:
+        """Return what has come, without waiting; empty where nothing has, or where a content coding is to be undone."""
+        return self._take() if self._parts and self._decoder is None else b""
+
+    @property
+    def is_whole(self) -> bool:
+        """All of it has come and was read; the connection has been given back."""
+        return self.ended and not self._parts and self._decoder is None
+
+    async def listen(self, listener: Callable[[bytes], bool]) -> None:
+        """Hand what comes to `listener` within the connection's own callback, for as long as that returns true.
+
+        Returns when it does not, and before the end or a break of the body, which are left to be read; at once where
+        the body has a content coding or something waits to be read. Cancelling leaves the response open. Raises what
+        the listener raised.
+        """
+        if self._decoder is not None or self._parts or self.ended or self._error is not None:
+            return
+        self._listener = listener
+        waiter = self._waiter = self._loop.create_future()
+        try:
+            await waiter
+        finally:
+            self._listener = self._waiter = None
+        fault, self._fault = self._fault, None
+        if fault is not None:
+            raise fault
+
+    def whole(self, limit: int) -> bytes | None:
+        """Return the whole body if it is there, as it is when it came with the headers, and no longer than `limit`."""
+        if not self.ended or self._decoder is not None or self._error is not None or self.waiting_bytes > limit:
+            return None
+        return self._take()
+
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body. Raises BodyTooLarge, and closes, when it is longer than `limit`."""
+        whole = self.whole(limit)
+        if whole is not None:
+            return whole
+        parts: list[bytes] = []
+        size = 0
+        while part := await self.readany():
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                self.close()
+                raise BodyTooLarge(f"the body is longer than {limit} bytes")
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        """Leave the response: unless it has ended, its connection is closed at once. Safe to call twice."""
+        self._parts.clear()
+        self._decoder = None
+        if self._error is None:
+            self._error = ReadError("the response was closed")
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.abort()
+        self.wake()
+
+    # What the client calls
+
+    async def begun(self) -> Response:
+        """Return the response once its status is there. Raises Disconnected or ProtocolError."""
+        while not self.status and self._error is None:
+            waiter = self._waiter = self._loop.create_future()
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                self.close()
+                raise
+        # A refusal's status says what went wrong, however broken its body may be.
+        if self._error is not None and (
+            not self.status or (isinstance(self._error, ProtocolError) and self.status < _REFUSED)
+        ):
+            self.close()
+            raise self._error
+        return self
+
+    # What the connection calls
+
+    def begin(self, status: int, headers: Mapping[str, str]) -> None:
+        """The headers are there."""
+        self.status = status
+        self.headers = headers
+        coding = headers.get("content-encoding")
+        if coding is not None:
+            self._decoder = decoder_for(coding)
+            if isinstance(self._decoder, Undecodable):
+                self.fail(ProtocolError("the response has a content coding that was not asked for"))
+
+    def be_whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """All of the response is there at once, and the connection has no more to do with it."""
+        self.status = status
+        self.headers = headers
+        self.ended = True
+        self.waiting_bytes = len(body)
+        self._parts.append(body)
+        self._connection = None
+        self.wake()
+
+    def take_in(self, pieces: list[bytes]) -> None:
+        """Keep pieces of the body; the list is left empty."""
+        self._parts += pieces
+        self.waiting_bytes += sum(map(len, pieces))
+        pieces.clear()
+
+    def fail(self, error: Http1Error, cause: Exception | None = None) -> None:
+        """The response has broken; the first reason counts."""
+        if self._error is None and not self.ended:
+            error.__cause__ = cause
+            self._error = error
+
+    def leave(self, *, ended: bool = False) -> None:
+        """The connection has no more to do with the response; say whether it is whole."""
+        self._connection = None
+        self.ended = self.ended or ended
+        self.wake()
+
+    def holds(self, connection: Source) -> bool:
+        """Return whether the response keeps its connection, though it has ended, until it has proved sound."""
+        if self._decoder is None:
+            return False
+        self._connection = connection
+        return True
+
+    def wake(self) -> None:
+        """Let the reader look again, or hand what has come to the listener."""
+        if self._listener is not None and not self.ended and self._error is None and self._is_heard(self._listener):
+            return
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # Private
+
+    def _is_heard(self, listener: Callable[[bytes], bool]) -> bool:
+        """Return whether the listener goes on."""
+        try:
+            going_on = not self._parts or listener(self._take())
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for, not in the transport's callback
+            self._fault = error
+            going_on = False
+        if not going_on:
+            self._listener = None
+        return going_on
+
+    async def _wait(self) -> None:
+        waiter = self._waiter = self._loop.create_future()
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            self.close()
+            raise
+
+    async def _let_others_run(self) -> None:
+        # What a few bytes decode to can be long, and nothing else would run meanwhile.
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.close()
+            raise
+
+    def _take(self) -> bytes:
+        parts = self._parts
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        self.waiting_bytes = 0
+        if self._connection is not None:
+            self._connection.go_on_reading()
+        return data
+
+    def _decoded(self, decoder: Decoder | Undecodable) -> bytes:
+        try:
+            return decoder.decode(b"" if decoder.pending else self._take())
+        except ReadError as error:
+            self._error = error
+            self.close()
+            raise
+
+    def _finish(self, decoder: Decoder | Undecodable) -> None:
+        try:
+            decoder.finish()
+        except ReadError as error:
+            self._error = error
+            self.close()
+            raise
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.give_back(self.headers)

@@ -1,0 +1,173 @@
+"""An event is taken for one like the last only where parsing it would have said the same."""
+
+from __future__ import annotations
+
+import json
+from itertools import accumulate
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gateway.adapters.relay.text_runs import Shape, shape_of
+
+
+def event(data: Any, **options: Any) -> bytes:
+    return b"data: " + json.dumps(data, **options).encode() + b"\n\n"
+
+
+def delta(content: Any, **more: Any) -> dict[str, Any]:
+    return {"id": "x", "choices": [{"index": 0, "delta": {"content": content}, "finish_reason": None}], **more}
+
+
+def compact(content: Any, **more: Any) -> bytes:
+    return b"data: " + orjson.dumps(delta(content, **more)) + b"\n\n"
+
+
+def shape(first: bytes) -> Shape:
+    found = shape_of(first, orjson.loads(first[6:]))
+    assert found is not None
+    return found
+
+
+def alike(known: Shape, events: list[bytes]) -> list[bytes]:
+    """Return those of `events`, from the first on, that are found to be alike."""
+    before = b"data: {}\n\n"
+    size = known.measure(before + b"".join(events), len(before))
+    sizes = [0, *accumulate(map(len, events))]
+    return events[: sizes.index(size)]
+
+
+def test_events_that_differ_in_their_text_are_alike() -> None:
+    events = [compact("a"), compact("two words"), compact("ünï"), compact("")]
+    assert alike(shape(compact("first")), events) == events
+
+
+def test_a_text_may_have_the_short_escapes() -> None:
+    events = [
+        compact('with "quotes"'),
+        compact("line\nbreak"),
+        compact("back\\slash\\"),
+        compact("\t\b\f\r/"),
+        compact('"'),
+    ]
+    assert alike(shape(compact("first")), events) == events
+
+
+def test_of_very_many_events_the_first_are_found() -> None:
+    events = [compact(f"word {number}") for number in range(1000)]
+    found = alike(shape(compact("first")), events)
+    assert 100 < len(found) < 1000
+
+
+def test_an_event_that_is_not_whole_is_left() -> None:
+    known, events = shape(compact("first")), [compact("a"), compact("b")]
+    data = b"".join(events)
+    found = {size: known.measure(data[:size], 0) for size in range(len(data) + 1)}
+    assert set(found.values()) == {0, len(events[0]), len(data)}
+    assert all(measured <= size for size, measured in found.items())
+
+
+def test_a_text_that_ends_in_half_an_escape_takes_in_no_other_event() -> None:
+    known = shape(compact("first"))
+    broken = compact("TEXT").replace(b"TEXT", b"\\")
+    assert alike(known, [broken, compact("b")]) == []
+    assert alike(known, [compact("a"), broken, compact("b")]) == [compact("a")]
+
+
+def test_blanks_after_the_colons_are_another_shape() -> None:
+    events = [event(delta("a")), event(delta("b"))]
+    assert alike(shape(events[0]), [*events, compact("c")]) == events
+
+
+def test_what_comes_before_the_first_that_differs_is_taken() -> None:
+    events = [compact("a"), compact("b"), compact("c", usage={"total_tokens": 1}), compact("d")]
+    assert alike(shape(compact("first")), events) == events[:2]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        compact("a").replace(b"a", b"\\u0041"),
+        compact("a").replace(b"a", b"\\x"),
+        compact("a").replace(b"a", b"\\"),
+        compact("a").replace(b"a", b"line\nbreak"),
+        compact("a").replace(b'"a"', b'"a","tool_calls":[{}]'),
+        compact("a").replace(b'"a"', b'"a'),
+        compact("a").replace(b"a", b"\xff"),
+        compact("a").replace(b"a", b"\xc3"),
+        compact("a").replace(b"a", b"\x01"),
+        compact("a")[:-2] + b"\n: comment\n\n",
+        b"data: [DONE]\n\n",
+        b": comment\n\n",
+        compact("a")[:20] + b"\n\n",
+    ],
+)
+def test_what_may_mean_something_else_is_not_alike(other: bytes) -> None:
+    assert alike(shape(compact("first")), [other]) == []
+
+
+def test_halves_of_a_character_in_two_events_do_not_make_one() -> None:
+    first, second = (compact("a").replace(b"a", half) for half in (b"\xc3", b"\xa4"))
+    assert alike(shape(compact("first")), [first, second]) == []
+
+
+def test_an_event_shorter_than_start_and_end_together_is_not_alike() -> None:
+    assert alike(Shape(b"data: ab", b"ba\n\n"), [b"data: aba\n\n"]) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"choices": []},
+        {"choices": "x"},
+        {"choices": ["x"]},
+        {"choices": [{"delta": None}]},
+        delta(None),
+        delta(""),
+        delta('say "it"'),
+        delta("a", usage={"total_tokens": 3}),
+        delta("a", error={"message": "x"}),
+        delta("a", system={"content": "a"}),
+        {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]},
+        {"choices": [{"delta": {"content": "a"}}, {"delta": {"content": "b"}}]},
+    ],
+)
+def test_an_event_that_holds_more_than_text_has_no_shape(data: Any) -> None:
+    assert shape_of(b"data: " + orjson.dumps(data) + b"\n\n", data) is None
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        event(delta("a"), indent=1),
+        event(delta("a"), separators=(",", " : ")),
+        compact("a").replace(b"\n\n", b"\r\n\r\n"),
+        b"event: x\n" + compact("a"),
+        compact("a").replace(b"\n\n", b"\n"),
+    ],
+)
+def test_an_event_that_is_written_otherwise_has_no_shape(written: bytes) -> None:
+    assert shape_of(written, delta("a")) is None
+
+
+@given(st.text(max_size=20), st.text(max_size=20), st.booleans())
+def test_whatever_is_alike_parses_to_the_same_object_with_other_text(first: str, text: str, as_ascii: bool) -> None:
+    one = b"data: " + json.dumps(delta(first), separators=(",", ":")).encode() + b"\n\n"
+    known = shape_of(one, delta(first))
+    other = json.dumps(delta(text), separators=(",", ":"), ensure_ascii=as_ascii).encode(errors="surrogatepass")
+    if known is not None and alike(known, [b"data: " + other + b"\n\n"]):
+        assert json.loads(other) == delta(text)
+
+
+@given(st.binary(max_size=12))
+@example(b"\\r")
+@example(b'\\"')
+@example(b'","x":"')
+def test_no_text_makes_an_event_alike_that_is_no_json(text: bytes) -> None:
+    other = compact("TEXT").replace(b"TEXT", text)
+    if alike(shape(compact("first")), [other]):
+        assert orjson.loads(other[6:]) == delta(orjson.loads(b'"%b"' % text))

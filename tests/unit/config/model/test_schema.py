@@ -1,0 +1,176 @@
+"""The shipped schema: valid, described to the last key, closed, and true to its own examples."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from gateway.config.model.read import schema
+from gateway.types import Kind
+from tests.paths import ROOT
+
+FILE = ROOT / "schemas" / "routes.schema.json"
+SCHEMA = schema()
+DEFINITIONS = SCHEMA["$defs"]
+
+
+def definition(name: str) -> Draft202012Validator:
+    return Draft202012Validator({"$defs": DEFINITIONS, "$ref": f"#/$defs/{name}"})
+
+
+def objects(part: Any, where: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(part, dict):
+        yield where, part
+        for key, value in part.items():
+            if key not in ("examples", "enum", "required"):
+                yield from objects(value, f"{where}/{key}")
+    elif isinstance(part, list):
+        for index, value in enumerate(part):
+            yield from objects(value, f"{where}/{index}")
+
+
+def test_the_file_is_what_is_loaded_and_is_neatly_written() -> None:
+    text = FILE.read_text(encoding="utf-8")
+    assert json.loads(text) == SCHEMA
+    assert text == json.dumps(SCHEMA, indent=2, ensure_ascii=False) + "\n"
+
+
+def test_the_schema_is_valid_draft_2020_12() -> None:
+    assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert SCHEMA["$id"]
+    assert SCHEMA["title"]
+    Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_every_key_has_a_description_for_the_editor() -> None:
+    for where, part in objects(SCHEMA):
+        for name, key in part.get("properties", {}).items():
+            assert key.get("description", "").endswith("."), f"{where}/{name}"
+        for pattern, key in part.get("patternProperties", {}).items():
+            assert key.get("description"), f"{where}/{pattern}"
+    for name, part in DEFINITIONS.items():
+        assert part["title"], name
+        assert part["description"].endswith("."), name
+        assert part["examples"], name
+
+
+def test_every_mapping_is_closed_but_params() -> None:
+    for where, part in objects(SCHEMA):
+        if "object" in part.get("type", ()) and not where.endswith("/if"):
+            closed = part.get("additionalProperties")
+            assert (closed is None) == where.endswith("$defs/params"), where
+            assert closed is False or isinstance(closed, dict) or closed is None, where
+        assert ("patternProperties" in part) == (where == "#"), where
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_the_examples_of_a_definition_are_valid(name: str) -> None:
+    for example in DEFINITIONS[name]["examples"]:
+        assert not list(definition(name).iter_errors(example))
+
+
+def test_the_examples_of_every_key_are_valid() -> None:
+    count = 0
+    for where, part in objects(SCHEMA):
+        for example in part.get("examples", ()):
+            alone = {key: value for key, value in part.items() if key not in ("$id", "$schema")}
+            validator = Draft202012Validator({**alone, "$defs": DEFINITIONS})
+            assert validator.is_valid(example), (where, example)
+            count += 1
+    assert count > 40
+
+
+def test_no_definition_is_left_unused() -> None:
+    used = set(re.findall(r'"#/\$defs/(\w+)"', json.dumps(SCHEMA)))
+    assert used == set(DEFINITIONS)
+
+
+@pytest.mark.parametrize(
+    ("part", "keys"),
+    [
+        (SCHEMA, "version defaults providers models hooks capabilities"),
+        (DEFINITIONS["defaults"], "timeout retries deadline max_attempts cooldown retry_on fallback_on params stream"),
+        (DEFINITIONS["provider"], "kind base_url api_key api_key_file adapter headers params cooldown script"),
+        (DEFINITIONS["alias"],
+         "description chain hooks timeout retries deadline max_attempts params retry_on fallback_on stream"),
+        (DEFINITIONS["step"], "target alias timeout retries params retry_on fallback_on"),
+        (DEFINITIONS["hook"], "path timeout on_error"),
+        (DEFINITIONS["hooks"], "pre post"),
+        (DEFINITIONS["stream"], "hold max_bytes"),
+        (DEFINITIONS["timeout"], "connect first_token idle total"),
+        (DEFINITIONS["cooldown"], "failures within for"),
+        (DEFINITIONS["outcome"], "text status retry_after delay cut stall"),
+    ],
+)  # fmt: skip
+def test_the_keys_are_exactly_these(part: dict[str, Any], keys: str) -> None:
+    assert set(part["properties"]) == set(keys.split())
+
+
+def test_the_kinds_are_those_of_the_engine() -> None:
+    assert DEFINITIONS["kind"]["then"]["enum"] == [str(kind) for kind in Kind]
+
+
+SCALARS = [
+    "version: V", "defaults.retries: V", "defaults.max_attempts: V", "defaults.timeout: V", "defaults.deadline: V",
+    "defaults.timeout.idle: V", "defaults.cooldown.failures: V", "defaults.cooldown.within: V",
+    "defaults.stream.hold: V", "defaults.stream.max_bytes: V", "defaults.retry_on: [V]",
+    "providers.a.kind: V", "providers.a.base_url: V",
+    "providers.a.api_key: V", "providers.a.api_key_file: V", "providers.a.adapter: V", "providers.a.headers.x: V",
+    "providers.a.script: [{status: V}]", "providers.a.script: [{retry_after: V}]", "providers.a.script: [{delay: V}]",
+    "providers.a.script: [{cut: V}]", "providers.a.script: [{stall: V}]", "providers.a.script: [{text: V}]",
+    "models.a: V", "models.a: [V]", "models.a: [{target: V}]", "models.a: [{alias: V}]", "models.a.chain: [V]",
+    "hooks.pre: [V]", "hooks.pre: [{path: V}]", "hooks.pre: [{path: a.b, timeout: V}]",
+    "hooks.pre: [{path: a.b, on_error: V}]", "capabilities.a: V",
+]  # fmt: skip
+
+
+def placed(place: str, value: str) -> dict[str, Any]:
+    path, _, written = place.partition(": ")
+    found: Any = json.loads(
+        re.sub(r"[\w.]+", lambda word: json.dumps(word[0]), written).replace('"V"', json.dumps(value))
+    )
+    for key in reversed(path.split(".")):
+        found = {key: found}
+    return {"version": 1, "models": {}, **found}
+
+
+@pytest.mark.parametrize("place", SCALARS)
+@pytest.mark.parametrize("variable", ["${NAME}", "${_n9:-}", "${NAME:-a-default}", "x${A}y"])
+def test_a_variable_may_stand_for_every_scalar(place: str, variable: str) -> None:
+    assert Draft202012Validator(SCHEMA).is_valid(placed(place, variable))
+
+
+@pytest.mark.parametrize(
+    "place", [place for place in SCALARS if "api_key" not in place and "text" not in place and "header" not in place]
+)
+def test_text_that_only_looks_like_a_variable_is_judged_as_text(place: str) -> None:
+    for text in ("${} ", "$NAME x", "${9} x", "${A-b} x"):
+        accepted = Draft202012Validator(SCHEMA).is_valid(placed(place, text))
+        assert accepted == ("base_url" in place or "api_key_file" in place)
+
+
+@pytest.mark.parametrize(
+    ("value", "good"),
+    [
+        ("openai/a", True), (["openai/a"], True), ([], False), ({}, False), ({"chain": []}, False),
+        ({"chain": "a/b"}, False), ([{"alias": "x"}], True), ([{"alias": "x", "retries": 1}], False),
+        ([{"target": "a/b", "alias": "x"}], False),
+        ([{}], False), ([{"retries": 1}], False), ("a b", False), ("a\n", False), ("", False), (None, False),
+        (1, False),
+    ],
+)  # fmt: skip
+def test_an_alias_is_a_target_a_list_of_steps_or_a_mapping_with_a_chain(value: Any, good: bool) -> None:
+    assert Draft202012Validator(SCHEMA).is_valid({"version": 1, "models": {"a": value}}) == good
+
+
+def test_patterns_are_plain_enough_for_other_languages() -> None:
+    for where, part in objects(SCHEMA):
+        pattern = part.get("pattern")
+        if isinstance(pattern, str):
+            re.compile(pattern)
+            assert not re.search(r"\(\?[P<#aiLmsux]|\\[AZ]", pattern), where

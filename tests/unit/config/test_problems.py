@@ -1,0 +1,162 @@
+"""Every problem code has its page, and what the pages show is true."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+from gateway.config.compiler.compiler import Compiler
+from gateway.config.lint import lint
+from gateway.config.problems import Example, Page, codes, page
+from gateway.simulation.cases import file as cases
+from gateway.types import Problem
+from tests.linting import OUTSIDE
+from tests.paths import PACKAGE
+from tests.unit.config.test_problem_files import FOLDER, LINE
+
+CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
+REPORTING = {
+    "Fault",
+    "Finding",
+    "Misfit",
+    "Problem",
+    "fault",
+    "note",
+    "problem",
+    "problem_at",
+    "refuse",
+    "report",
+    "warn",
+}
+"""What makes a problem; a leading underscore does not count."""
+
+SHOWN_ONLY = {"file-too-large", "unreadable-file"}
+"""Their bad example is a command."""
+NOT_SHOWN = {"internal-error", "not-litellm"}
+"""What no file of ours can bring about."""
+RUN = sorted(set(codes()) - SHOWN_ONLY - NOT_SHOWN)
+
+
+def raised() -> dict[str, str]:
+    """Return every code that some code of ours makes a problem of, with the place."""
+    found: dict[str, str] = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for value in parts(node):
+                if isinstance(value, ast.Constant) and isinstance(value.value, str) and CODE.fullmatch(value.value):
+                    found.setdefault(value.value, f"{path.name}:{value.lineno}")
+    return found
+
+
+def parts(node: ast.AST) -> list[ast.expr]:
+    """Return what may be a code: an argument of what reports, or what stands in a tuple beside a sentence."""
+    if isinstance(node, ast.Call):
+        name = ast.unparse(node.func).rpartition(".")[2].lstrip("_")
+        return [*node.args, *(keyword.value for keyword in node.keywords)] if name in REPORTING else []
+    if isinstance(node, ast.Tuple) and any(isinstance(part, ast.JoinedStr) or is_sentence(part) for part in node.elts):
+        return node.elts
+    return []
+
+
+def is_sentence(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
+
+
+def known(code: str) -> Page:
+    found = page(code)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give an empty folder to be in; modules imported from it are forgotten."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def problems(example: tuple[Example, ...], folder: Path) -> tuple[Problem, ...]:
+    """Put an example's files into a folder and return what is found in the first."""
+    environ: dict[str, str] = {}
+    for block in example:
+        if block.language == "sh":
+            words = shlex.split(block.text)
+            assert words[0] == "export"
+            environ.update((name, value) for name, _, value in (word.partition("=") for word in words[1:]))
+        else:
+            data = block.text.encode()
+            if block.language == "bytes":
+                data = re.sub(rb"\\x(..)", lambda match: bytes.fromhex(match[1].decode()), data)
+            (folder / block.name).write_bytes(data)
+    first = example[0]
+    data = (folder / first.name).read_bytes()
+    if first.name.endswith(".test.yaml"):
+        return cases.read(data, name=first.name)[1]
+    return lint(Compiler(environ=environ).compile(data, source=first.name), OUTSIDE)
+
+
+def test_every_code_that_can_be_raised_has_a_page_and_every_page_a_code() -> None:
+    places = raised()
+    in_cases = {
+        match[4]
+        for file in FOLDER.glob("*.problems")
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if (match := LINE.fullmatch(line))
+    }
+    assert not {code: place for code, place in places.items() if code not in codes()}, "write gateway/problems/CODE.md"
+    assert not set(codes()) - places.keys(), "no problem has these codes any more"
+    assert not in_cases - places.keys()
+
+
+@pytest.mark.parametrize("code", codes())
+def test_a_page_has_a_title_a_meaning_and_two_examples(code: str) -> None:
+    told = known(code)
+    assert CODE.fullmatch(code)
+    assert re.fullmatch(r"\S.{10,90}[^. ]", told.summary)
+    assert told.meaning.endswith(".")
+    assert bool(told.bad) == bool(told.good) == (code not in NOT_SHOWN)
+    assert all(len(line) <= 120 for line in told.markdown.splitlines())
+    assert told.markdown.count("```") == 2 * len(told.bad + told.good)
+
+
+@pytest.mark.parametrize("code", RUN)
+def test_a_bad_example_has_exactly_this_problem(code: str, folder: Path) -> None:
+    """A warning of another code may stand beside an error."""
+    found = problems(known(code).bad, folder)
+    assert code in {problem.code for problem in found}
+    assert {problem.code for problem in found if problem.severity == "error"} <= {code}, list(map(str, found))
+
+
+@pytest.mark.parametrize("code", RUN)
+def test_a_good_example_has_no_problem_and_no_warning(code: str, folder: Path) -> None:
+    assert [str(problem) for problem in problems(known(code).good, folder)] == []
+
+
+@pytest.mark.parametrize("code", sorted(SHOWN_ONLY))
+def test_a_command_that_is_shown_prints_what_is_shown(
+    code: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "routes.yaml").write_text("version: 1\nmodels:\n  fast: openai/gpt-4o-mini\n")
+    with (folder / "core.dump").open("wb") as file:
+        file.truncate(17 * 1024 * 1024)
+    for example in (*known(code).bad, *known(code).good):
+        command, _, output = example.text.partition("\n")
+        main(shlex.split(command.removeprefix("$ gateway ")))
+        assert capsys.readouterr().out == output
+
+
+def test_there_is_no_page_of_a_code_that_is_none() -> None:
+    assert page("no-such-code") is None
+    assert page("../routes") is None

@@ -1,0 +1,448 @@
+"""The engine with its real adapters against a scripted upstream: retries, fallbacks, limits, commit, broken streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from gateway.adapters.mock import MockAdapter
+from gateway.adapters.relay.adapter import RelayAdapter
+from gateway.engine.attempts import Engine, Request
+from gateway.engine.health import State
+from gateway.engine.stream import HoldExceeded
+from gateway.errors import StreamBroken, UpstreamFailed, UpstreamRefused
+from gateway.policy.table import Route, Step, StreamPolicy
+from gateway.types import (
+    Call,
+    CallReport,
+    Chunk,
+    Chunks,
+    ChunkStream,
+    Cooldown,
+    Endpoint,
+    JsonObject,
+    Kind,
+    Limits,
+    Reply,
+    Target,
+)
+from tests.scripted_openai import ScriptedOpenAI
+
+LIMITS = Limits(connect_s=2, first_token_s=2, idle_s=2, total_s=2)
+SHORT = Limits(connect_s=2, first_token_s=0.1, idle_s=0.1, total_s=0.1)
+CALM = Cooldown(failures=100)
+
+
+class Bench:
+    """An engine, a scripted upstream, and shorthand for calling the one through the other."""
+
+    def __init__(self, upstream: ScriptedOpenAI) -> None:
+        self.upstream = upstream
+        self.state = State()
+        self.relay = RelayAdapter()
+        self.engine = Engine(adapters={"relay": self.relay, "mock": MockAdapter()}, state=self.state)
+        self.report = CallReport()
+        self.targets: list[Target] = []
+
+    def step(self, model: str, *, cooldown: Cooldown = CALM, limits: Limits = LIMITS, **values: Any) -> Step:
+        endpoint = Endpoint(
+            provider="up", kind="openai", adapter="relay", base_url=self.upstream.base_url, cooldown=cooldown
+        )
+        target = Target(name=f"up/{model}", model=model, label=f"up/{model}", endpoint=endpoint)
+        self.targets.append(target)
+        return Step(target=target, limits=limits, **values)
+
+    def request(self, *steps: Step, params: JsonObject | None = None, **values: Any) -> Request:
+        self.report = CallReport()
+        return Request(
+            operation="chat",
+            model="smart",
+            route=Route(alias="smart", steps=steps, **values),
+            params=params or {"messages": [{"role": "user", "content": "hi"}]},
+            headers={},
+            started_s=asyncio.get_running_loop().time(),
+            report=self.report,
+        )
+
+    async def complete(self, *steps: Step, **values: Any) -> Reply:
+        return await self.engine.complete(self.request(*steps, **values))
+
+    async def stream(self, *steps: Step, **values: Any) -> str:
+        """Return the text of a whole stream."""
+        opened = await self.engine.open_stream(self.request(*steps, **values))
+        text = ""
+        async with aclosing(opened.chunks) as chunks:
+            async for chunk in chunks:
+                for choice in (chunk.data or {}).get("choices", []):
+                    text += choice["delta"].get("content") or ""
+        return text
+
+    @property
+    def kinds(self) -> list[str | None]:
+        """The kinds of the last call's attempts."""
+        return [attempt.kind for attempt in self.report.attempts]
+
+    def in_flight(self) -> int:
+        return sum(int(self.state.snapshot(target, 0.0)["in_flight"]) for target in self.targets)
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    async with ScriptedOpenAI() as upstream:
+        made = Bench(upstream)
+        yield made
+        await made.relay.close()
+        assert made.in_flight() == 0
+
+
+def text_of(reply: Reply) -> str:
+    return str(reply.data["choices"][0]["message"]["content"])
+
+
+async def test_the_second_target_answers_after_a_500(bench: Bench) -> None:
+    bench.upstream.script("a", status=500).script("b", reply="hello")
+    reply = await bench.complete(bench.step("a"), bench.step("b"))
+    assert (text_of(reply), bench.upstream.calls, bench.kinds) == ("hello", ["a", "b"], ["server_error", None])
+    assert bench.report.target is not None
+    assert bench.report.target.name == "up/b"
+
+
+async def test_the_same_target_is_retried_first(bench: Bench) -> None:
+    bench.upstream.script("a", status=500).script("a", reply="hello")
+    reply = await bench.complete(bench.step("a", retries=1), bench.step("b"))
+    assert (text_of(reply), bench.upstream.calls) == ("hello", ["a", "a"])
+
+
+async def test_a_retry_after_is_waited_for(bench: Bench) -> None:
+    bench.upstream.script("a", status=429, headers={"retry-after-ms": "150"}).script("a", reply="hello")
+    await bench.complete(bench.step("a", retries=1))
+    first, second = bench.upstream.requests
+    assert second.time - first.time >= 0.15
+
+
+async def test_a_retry_after_beyond_the_deadline_moves_on_and_rests_the_target(bench: Bench) -> None:
+    bench.upstream.script("a", status=429, retry_after=60).script("b", reply="hello")
+    steps = (bench.step("a", retries=5), bench.step("b"))
+    await bench.complete(*steps, deadline_s=5)
+    assert bench.upstream.calls == ["a", "b"]
+    await bench.complete(*steps, deadline_s=5)
+    assert bench.upstream.calls == ["a", "b", "b"]
+
+
+async def test_a_target_that_passes_its_limit_is_left_for_the_next(bench: Bench) -> None:
+    bench.upstream.script("a", delay_s=5).script("b", reply="hello")
+    reply = await bench.complete(bench.step("a", limits=SHORT, retries=3), bench.step("b"))
+    assert (text_of(reply), bench.kinds) == ("hello", ["timeout", None])
+    await bench.upstream.wait_for_disconnect()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"),
+    [
+        ({"html": True}, "bad_response"),
+        ({"body": b"{not json"}, "bad_response"),
+        ({"body": {"choices": []}}, "bad_response"),
+        ({"short_body": True}, "bad_response"),
+        ({"reset": True}, "connection"),
+        ({"body": {"error": {"code": "insufficient_quota"}}}, "billing"),
+        ({"status": 401}, "auth"),
+        ({"status": 404}, "not_found"),
+        ({"status": 529}, "overloaded"),
+    ],
+)
+async def test_whatever_is_no_answer_moves_on(bench: Bench, outcome: dict[str, Any], kind: str) -> None:
+    bench.upstream.script("a", **outcome).script("b", reply="hello")
+    reply = await bench.complete(bench.step("a"), bench.step("b"))
+    assert (text_of(reply), bench.kinds) == ("hello", [kind, None])
+
+
+async def test_a_bad_request_stops_and_its_status_and_body_pass_through(bench: Bench) -> None:
+    body = {"error": {"message": "temperature is too hot", "type": "invalid_request_error", "code": None}}
+    bench.upstream.script("a", status=422, body=body)
+    with pytest.raises(UpstreamRefused) as refused:
+        await bench.complete(bench.step("a", retries=3), bench.step("b"))
+    assert (refused.value.status, bench.upstream.calls) == (422, ["a"])
+    assert b"temperature is too hot" in (refused.value.body or b"")
+
+
+async def test_the_last_targets_context_window_passes_through(bench: Bench) -> None:
+    error = {"code": "context_length_exceeded", "message": "too long"}
+    bench.upstream.script("a", status=500).script("b", status=400, body={"error": error})
+    with pytest.raises(UpstreamRefused) as refused:
+        await bench.complete(bench.step("a"), bench.step("b"))
+    assert (refused.value.status, refused.value.kind) == (400, Kind.CONTEXT_WINDOW)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status"),
+    [
+        ([{"status": 429}, {"status": 429}], 429),
+        ([{"status": 503}, {"status": 529}], 503),
+        ([{"status": 401}, {"status": 402}], 502),
+        ([{"status": 429}, {"status": 500}], 502),
+        ([{"reset": True}, {"html": True}], 502),
+    ],
+)
+async def test_when_nothing_answered_the_status_says_why(
+    bench: Bench, outcomes: list[dict[str, Any]], status: int
+) -> None:
+    for model, outcome in zip("ab", outcomes, strict=True):
+        bench.upstream.script(model, **outcome)
+    with pytest.raises(UpstreamFailed) as failed:
+        await bench.complete(bench.step("a"), bench.step("b"))
+    assert failed.value.status == status
+    assert [attempt.target for attempt in failed.value.attempts] == ["up/a", "up/b"]
+
+
+async def test_a_429_carries_the_smallest_retry_after(bench: Bench) -> None:
+    bench.upstream.script("a", status=429, retry_after=40).script("b", status=429, retry_after=20)
+    with pytest.raises(UpstreamFailed) as failed:
+        await bench.complete(bench.step("a"), bench.step("b"), deadline_s=5)
+    assert failed.value.headers == {"retry-after": "20"}
+
+
+async def test_auth_never_passes_through_even_when_the_call_stops_there(bench: Bench) -> None:
+    bench.upstream.script("a", status=401, body={"error": {"message": "key sk-12345 is wrong"}})
+    with pytest.raises(UpstreamFailed) as failed:
+        await bench.complete(bench.step("a", fallback_on=frozenset()))
+    assert failed.value.status == 502
+    assert "sk-12345" not in str(failed.value.envelope())
+
+
+async def test_the_deadline_ends_a_call_with_504(bench: Bench) -> None:
+    bench.upstream.script("a", delay_s=5)
+    with pytest.raises(UpstreamFailed) as failed:
+        await bench.complete(bench.step("a"), bench.step("b"), deadline_s=0.1)
+    assert (failed.value.status, bench.upstream.calls) == (504, ["a"])
+
+
+async def test_a_bug_is_neither_retried_nor_passed_on_to_the_next_target(bench: Bench) -> None:
+    with pytest.raises(TypeError):
+        await bench.complete(bench.step("a", retries=3), bench.step("b"), params={"messages": object()})
+    assert bench.upstream.calls == []
+
+
+async def test_a_target_in_cooldown_is_passed_over_until_it_is_the_last_resort(bench: Bench) -> None:
+    bench.upstream.script("a", status=500).script("b", reply="hello")
+    a = bench.step("a", cooldown=Cooldown(failures=2))
+    for _ in range(3):
+        await bench.complete(a, bench.step("b"))
+    assert bench.upstream.calls == ["a", "b", "a", "b", "b"]
+    assert (bench.kinds, bench.report.calls) == (["cooldown", None], 1)
+    with pytest.raises(UpstreamFailed) as failed:
+        await bench.complete(a)
+    assert (failed.value.status, bench.upstream.calls[-1]) == (503, "a")
+
+
+async def test_a_cooldown_that_opens_ends_the_targets_retries(bench: Bench) -> None:
+    bench.upstream.script("a", status=500).script("b", reply="hello")
+    await bench.complete(bench.step("a", retries=5, cooldown=Cooldown(failures=1)), bench.step("b"))
+    assert bench.upstream.calls == ["a", "b"]
+
+
+async def test_a_client_that_leaves_while_waiting_closes_the_upstream_and_starts_nothing_more(bench: Bench) -> None:
+    bench.upstream.script("a", delay_s=9)
+    async with asyncio.TaskGroup() as tasks:
+        call = tasks.create_task(bench.complete(bench.step("a"), bench.step("b")))
+        await bench.upstream.wait_for_calls(1)
+        call.cancel()
+    await bench.upstream.wait_for_disconnect(1.0)
+    assert bench.upstream.calls == ["a"]
+
+
+async def test_a_whole_stream_arrives(bench: Bench) -> None:
+    bench.upstream.script("a", chunks=["one ", "two ", "three"])
+    assert await bench.stream(bench.step("a")) == "one two three"
+    assert bench.kinds == [None]
+    assert bench.report.first_content_s is not None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"),
+    [
+        ({"status": 500}, "server_error"),
+        ({"html": True}, "bad_response"),
+        ({"empty": True}, "bad_response"),
+        ({"chunks": 3, "cut_after": 0}, "bad_response"),
+        ({"chunks": 3, "stall_after": 0}, "timeout"),
+        ({"chunks": 3, "malformed_after": 0}, "bad_response"),
+        ({"chunks": 3, "error_event_after": 0, "error": {"type": "overloaded_error"}}, "overloaded"),
+        ({"delay_s": 5}, "timeout"),
+        ({"slow_headers": 5}, "timeout"),
+        ({"chunks": 0, "no_finish": True}, "bad_response"),
+    ],
+)
+async def test_a_stream_that_fails_before_its_first_content_moves_on(
+    bench: Bench, outcome: dict[str, Any], kind: str
+) -> None:
+    bench.upstream.script("a", **outcome).script("b", reply="hello")
+    assert await bench.stream(bench.step("a", limits=SHORT), bench.step("b")) == "hello"
+    assert bench.kinds == [kind, None]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"),
+    [
+        ({"cut_after": 2}, "bad_response"),
+        ({"cut_after": 2, "reset": True}, "bad_response"),
+        ({"stall_after": 2}, "timeout"),
+        ({"malformed_after": 2}, "bad_response"),
+        ({"error_event_after": 2, "error": {"type": "overloaded_error"}}, "overloaded"),
+        ({"no_finish": True}, "bad_response"),
+        ({"no_finish": True, "no_done": True}, "bad_response"),
+    ],
+)
+async def test_a_stream_that_breaks_after_commit_raises_and_tries_nothing_else(
+    bench: Bench, outcome: dict[str, Any], kind: str
+) -> None:
+    bench.upstream.script("a", chunks=4, **outcome)
+    with pytest.raises(StreamBroken):
+        await bench.stream(bench.step("a", limits=SHORT), bench.step("b"))
+    assert (bench.kinds, bench.upstream.calls) == ([kind], ["a"])
+
+
+@pytest.mark.parametrize(
+    "outcome", [{"cut_after": 2}, {"stall_after": 2}, {"malformed_after": 2}, {"error_event_after": 2}]
+)
+async def test_a_stream_held_in_full_fails_over_wherever_it_breaks(bench: Bench, outcome: dict[str, Any]) -> None:
+    bench.upstream.script("a", chunks=4, **outcome).script("b", reply="hello")
+    hold = StreamPolicy(hold="full")
+    assert await bench.stream(bench.step("a", limits=SHORT), bench.step("b"), stream=hold) == "hello"
+
+
+async def test_a_held_stream_beyond_its_bound_is_a_clear_error(bench: Bench) -> None:
+    bench.upstream.script("a", chunks=["x" * 2000])
+    with pytest.raises(HoldExceeded, match=r"stream\.max_bytes \(1000\)"):
+        await bench.stream(bench.step("a"), bench.step("b"), stream=StreamPolicy(hold="full", max_bytes=1000))
+
+
+async def test_a_stream_without_done_is_whole_when_it_has_its_finish_reason(bench: Bench) -> None:
+    bench.upstream.script("a", reply="hello", no_done=True)
+    assert await bench.stream(bench.step("a")) == "hello"
+
+
+async def test_a_whole_answer_without_any_text_is_an_answer(bench: Bench) -> None:
+    bench.upstream.script("a", chunks=0)
+    assert await bench.stream(bench.step("a"), bench.step("b")) == ""
+    assert bench.upstream.calls == ["a"]
+
+
+async def test_a_client_that_leaves_a_stream_closes_the_upstream(bench: Bench) -> None:
+    bench.upstream.script("a", chunks=4, stall_after=1)
+    opened = await bench.engine.open_stream(bench.request(bench.step("a"), bench.step("b")))
+    async with aclosing(opened.chunks) as chunks:
+        await anext(chunks)
+    await bench.upstream.wait_for_disconnect(1.0)
+    assert bench.upstream.calls == ["a"]
+
+
+async def test_a_stream_closed_before_it_was_read_closes_the_upstream(bench: Bench) -> None:
+    bench.upstream.script("a", chunks=4, stall_after=1)
+    opened = await bench.engine.open_stream(bench.request(bench.step("a")))
+    await opened.chunks.aclose()
+    await bench.upstream.wait_for_disconnect(1.0)
+
+
+class Clinging(MockAdapter):
+    """Its streams stall before their first content, and closing them hangs."""
+
+    async def stream(self, call: Call) -> ChunkStream:
+        return ChunkStream(chunks=_Clinging())
+
+
+class _Clinging:
+    def __aiter__(self) -> Chunks:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def aclose(self) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_losing_stream_that_will_not_close_does_not_hold_up_the_next_target(bench: Bench) -> None:
+    engine = Engine(adapters={"relay": bench.relay, "mock": Clinging()}, state=bench.state)
+    mock = Target(name="m/a", model="a", label="m/a", endpoint=Endpoint(provider="m", kind="mock", adapter="mock"))
+    bench.upstream.script("b", reply="hello")
+    opened = await engine.open_stream(bench.request(Step(target=mock, limits=SHORT), bench.step("b")))
+    await opened.chunks.aclose()
+    assert bench.kinds == ["timeout", None]
+
+
+async def test_usage_of_the_answering_target_is_reported(bench: Bench) -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+    bench.upstream.script("a", reply="hello", usage=usage)
+    await bench.complete(bench.step("a"))
+    assert bench.report.tokens == {"prompt": 3, "completion": 4}
+    params = {"messages": [{"role": "user", "content": "hi"}], "stream_options": {"include_usage": True}}
+    await bench.stream(bench.step("a"), params=params)
+    assert bench.report.tokens == {"prompt": 3, "completion": 4}
+
+
+async def test_a_refusal_inside_a_good_response_passes_through_with_the_status_of_its_kind(bench: Bench) -> None:
+    error = {"code": "content_filter", "message": "refused by policy"}
+    bench.upstream.script("a", status=200, body={"error": error})
+    with pytest.raises(UpstreamRefused) as refused:
+        await bench.complete(bench.step("a"), bench.step("b"))
+    assert (refused.value.status, refused.value.kind) == (400, Kind.CONTENT_FILTER)
+    assert b"refused by policy" in (refused.value.body or b"")
+
+
+async def test_a_resting_target_is_the_last_resort_once_the_others_failed(bench: Bench) -> None:
+    bench.upstream.script("a", status=500).script("b", status=400, body={"error": {"code": "context_length_exceeded"}})
+    a = bench.step("a", cooldown=Cooldown(failures=1))
+    with pytest.raises(UpstreamRefused):
+        await bench.complete(a, bench.step("b"))
+    with pytest.raises(UpstreamFailed):
+        await bench.complete(a, bench.step("b"))
+    assert bench.upstream.calls == ["a", "b", "b", "a"]
+
+
+async def test_the_requests_own_deadline_is_not_held_against_a_target(bench: Bench) -> None:
+    bench.upstream.script("a", delay_s=0.3)
+    a = bench.step("a", cooldown=Cooldown(failures=1))
+    with pytest.raises(UpstreamFailed) as failed:
+        await bench.complete(a, deadline_s=0.05)
+    assert failed.value.status == 504
+    await bench.complete(a, bench.step("b"))
+    assert bench.kinds == [None]
+
+
+async def test_who_is_being_waited_for_is_told_when_the_client_leaves(bench: Bench) -> None:
+    bench.upstream.script("a", delay_s=9)
+    async with asyncio.TaskGroup() as tasks:
+        call = tasks.create_task(bench.complete(bench.step("a")))
+        await bench.upstream.wait_for_calls(1)
+        call.cancel()
+    assert bench.report.calling is not None
+    assert bench.report.calling.name == "up/a"
+
+
+async def test_a_burst_of_failures_is_not_multiplied_by_its_retries(bench: Bench) -> None:
+    bench.upstream.script("a", status=503)
+    step = bench.step("a", retries=3)
+    calls = (bench.complete(step) for _ in range(60))
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(result, UpstreamFailed) for result in results)
+    assert len(bench.upstream.calls) <= 60 + 12
+
+
+async def test_an_error_status_keeps_its_kind_when_its_body_stalls(bench: Bench) -> None:
+    bench.upstream.script("a", status=429, retry_after=30, body={"error": {"message": "slow down"}}, stall_after=5)
+    with pytest.raises(UpstreamFailed) as failed:
+        await bench.complete(bench.step("a"), deadline_s=5)
+    assert (failed.value.status, failed.value.headers) == (429, {"retry-after": "30"})
+
+
+async def test_who_refused_is_told(bench: Bench) -> None:
+    bench.upstream.script("a", status=400)
+    with pytest.raises(UpstreamRefused):
+        await bench.complete(bench.step("a"))
+    assert bench.report.target is not None
+    assert bench.report.target.name == "up/a"

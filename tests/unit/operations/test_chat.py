@@ -1,0 +1,135 @@
+"""What counts as an answer, as content, and as a whole stream."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.errors import UpstreamError
+from gateway.operations.chat import StreamJudge, counts_of, judge_reply, tokens_of
+from gateway.types import JsonObject, Kind, Operation
+
+
+def event(index: int = 0, finish: str | None = None, **delta: object) -> JsonObject:
+    return {"choices": [{"index": index, "delta": delta, "finish_reason": finish}]}
+
+
+@pytest.mark.parametrize(
+    ("operation", "data"),
+    [
+        ("chat", {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}),
+        ("chat", {"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]}),
+        ("chat", {"choices": [{"message": {"content": None}, "finish_reason": "tool_calls"}], "error": None}),
+        ("embeddings", {"data": [{"embedding": [0.1]}]}),
+    ],
+)
+def test_an_answer_is_accepted(operation: Operation, data: JsonObject) -> None:
+    judge_reply(operation, data)
+
+
+@pytest.mark.parametrize(
+    ("operation", "data", "kind"),
+    [
+        ("chat", {}, Kind.BAD_RESPONSE),
+        ("chat", {"choices": []}, Kind.BAD_RESPONSE),
+        ("chat", {"choices": None}, Kind.BAD_RESPONSE),
+        ("chat", {"choices": ["text"]}, Kind.BAD_RESPONSE),
+        ("chat", {"choices": [{"message": {"content": "hi"}, "finish_reason": None}]}, Kind.BAD_RESPONSE),
+        ("chat", {"choices": [{"message": None, "finish_reason": "stop"}]}, Kind.BAD_RESPONSE),
+        ("chat", {"choices": [{"finish_reason": "stop"}]}, Kind.BAD_RESPONSE),
+        ("chat", {"error": {"code": "insufficient_quota"}}, Kind.BILLING),
+        ("chat", {"error": "something went wrong"}, Kind.SERVER_ERROR),
+        ("chat", {"error": {"code": 429}}, Kind.RATE_LIMIT),
+        ("embeddings", {"data": []}, Kind.BAD_RESPONSE),
+        ("embeddings", {"choices": [{"finish_reason": "stop"}]}, Kind.BAD_RESPONSE),
+    ],
+)
+def test_what_is_no_answer_has_a_kind(operation: Operation, data: JsonObject, kind: Kind) -> None:
+    with pytest.raises(UpstreamError) as refused:
+        judge_reply(operation, data)
+    assert refused.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"content": "hi"},
+        {"reasoning_content": "hm"},
+        {"tool_calls": [{"index": 0}]},
+        {"refusal": "no"},
+        {"audio": {"id": "a"}},
+    ],
+)
+def test_text_reasoning_tool_calls_refusals_and_audio_are_content(delta: JsonObject) -> None:
+    judge = StreamJudge()
+    judge.see(event(**delta))
+    assert judge.has_content
+
+
+@pytest.mark.parametrize("delta", [{}, {"role": "assistant"}, {"role": "assistant", "content": ""}, {"content": None}])
+def test_roles_and_empty_deltas_are_no_content(delta: JsonObject) -> None:
+    judge = StreamJudge()
+    judge.see(event(**delta))
+    assert not judge.has_content
+    assert not judge.is_whole
+
+
+def test_a_stream_is_whole_when_every_choice_has_its_finish_reason() -> None:
+    judge = StreamJudge()
+    judge.see(event(0, content="a"))
+    judge.see(event(1, content="b"))
+    judge.see(event(0, finish="stop"))
+    assert not judge.is_whole
+    judge.see(event(1, finish="stop"))
+    assert judge.is_whole
+
+
+@pytest.mark.parametrize("index", [None, [], {}, "0", 1.5, True])
+def test_an_index_that_is_no_number_is_the_first_choice(index: object) -> None:
+    judge = StreamJudge()
+    judge.see({"choices": [{"index": index, "delta": {"content": "a"}, "finish_reason": "stop"}]})
+    assert judge.is_whole
+
+
+def test_choices_that_are_no_list_are_no_answer() -> None:
+    with pytest.raises(UpstreamError) as broken:
+        StreamJudge().see({"choices": "what"})
+    assert broken.value.kind == Kind.BAD_RESPONSE
+
+
+def test_usage_is_taken_from_whichever_event_has_it() -> None:
+    judge = StreamJudge()
+    judge.see({"choices": [], "usage": {"total_tokens": 3}})
+    judge.see({"choices": [], "usage": None})
+    assert judge.usage == {"total_tokens": 3}
+
+
+def test_an_error_event_takes_its_own_kind_and_keeps_its_body() -> None:
+    with pytest.raises(UpstreamError) as broken:
+        StreamJudge().see({"error": {"type": "overloaded_error", "message": "busy"}})
+    assert (broken.value.kind, broken.value.code) == (Kind.OVERLOADED, "overloaded_error")
+    assert broken.value.body == b'{"error":{"type":"overloaded_error","message":"busy"}}'
+
+
+def test_a_choice_that_is_no_object_breaks_a_stream() -> None:
+    with pytest.raises(UpstreamError) as broken:
+        StreamJudge().see({"choices": [None]})
+    assert broken.value.kind is Kind.BAD_RESPONSE
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        ({"prompt_tokens": 1, "completion_tokens": 0}, {"prompt": 1, "completion": 0}),
+        ({}, {}),
+        ({"prompt_tokens": -1, "completion_tokens": True}, {}),
+        ({"prompt_tokens": "9", "completion_tokens": 2**60}, {}),
+    ],
+)
+def test_token_counts_of_an_upstream_are_checked(usage: JsonObject, counts: JsonObject) -> None:
+    assert counts_of(usage) == counts
+
+
+def test_an_answer_without_counts_reports_none() -> None:
+    without: list[JsonObject] = [{}, {"usage": None}, {"usage": {}}, {"usage": [1]}]
+    assert [tokens_of(data) for data in without] == [None] * 4
+    assert tokens_of({"usage": {"prompt_tokens": 1}}) == {"prompt": 1}

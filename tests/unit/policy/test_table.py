@@ -1,0 +1,163 @@
+"""Look-up in the routing table: exact names, wildcards, pass-through; and what a wildcard may carry over."""
+
+from __future__ import annotations
+
+import string
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.config.compiler.chains import split_wildcards
+from gateway.policy.table import MAX_FILLED, Route, RoutingTable, Step, is_model_name
+from gateway.types import Endpoint, KeySource, Limits, Target
+
+ENDPOINT = Endpoint(provider="openai", kind="openai", adapter="relay")
+LIMITS = Limits(connect_s=5, first_token_s=30, idle_s=30, total_s=30)
+
+
+def route(alias: str, *models: str) -> Route:
+    steps = (
+        Step(
+            target=Target(name=f"openai/{model}", model=model, label=f"openai/{model}", endpoint=ENDPOINT),
+            limits=LIMITS,
+        )
+        for model in models
+    )
+    return Route(alias=alias, steps=tuple(steps))
+
+
+def table(*routes: Route, passthrough: Route | None = None) -> RoutingTable:
+    exact, wildcards, lengths = split_wildcards({each.alias: each for each in routes})
+    return RoutingTable(
+        generation=1, routes=exact, wildcards=wildcards, wildcard_lengths=lengths, passthrough=passthrough
+    )
+
+
+def found(live: RoutingTable, name: str) -> tuple[str, list[str]] | None:
+    result = live.find(name)
+    return None if result is None else (result.alias, [step.target.name for step in result.steps])
+
+
+def test_an_exact_name_wins_over_every_wildcard() -> None:
+    live = table(route("team/*", "*"), route("team/fast", "gpt-4o"))
+    assert found(live, "team/fast") == ("team/fast", ["openai/gpt-4o"])
+
+
+def test_the_longest_text_before_the_star_wins() -> None:
+    live = table(route("*", "a/*"), route("team/eu-*", "c/*"), route("team/*", "b/*"))
+    assert found(live, "team/eu-x") == ("team/eu-*", ["openai/c/x"])
+    assert found(live, "team/us-x") == ("team/*", ["openai/b/us-x"])
+    assert found(live, "other") == ("*", ["openai/a/other"])
+
+
+def test_the_matched_part_is_carried_into_name_and_model_but_not_into_the_label() -> None:
+    result = table(route("team/*", "*", "gpt-4o")).find("team/o3-mini")
+    assert result is not None
+    carried, fixed = (step.target for step in result.steps)
+    assert (carried.name, carried.model, carried.label) == ("openai/o3-mini", "o3-mini", "openai/*")
+    assert (fixed.name, fixed.model, fixed.label) == ("openai/gpt-4o", "gpt-4o", "openai/gpt-4o")
+
+
+def test_a_name_that_a_wildcard_took_has_the_same_route_the_next_time() -> None:
+    live = table(route("team/*", "*"), passthrough=route("*", "*"))
+    assert live.find("team/a") is live.find("team/a")
+    assert live.find("other") is live.find("other")
+    assert found(live, "team/b") == ("team/*", ["openai/b"])
+
+
+def test_clients_cannot_make_a_table_remember_without_bound() -> None:
+    live = table(route("team/*", "*"))
+    for number in range(MAX_FILLED + 10):
+        assert found(live, f"team/{number}") == ("team/*", [f"openai/{number}"])
+        assert live.find(f"team/?{number}") is None
+    long = "team/" + "x" * MAX_FILLED
+    assert live.find(long) is not live.find(long)
+    assert len(live._filled) == 10
+
+
+def test_what_a_table_remembers_is_no_part_of_its_value() -> None:
+    live, same = table(route("team/*", "*")), table(route("team/*", "*"))
+    live.find("team/a")
+    assert live == same
+    assert "team/a" not in repr(live)
+    assert len(replace(live, generation=2)._filled) == 0
+
+
+def test_a_targets_identity_is_its_name_address_and_key_source() -> None:
+    endpoint = replace(ENDPOINT, base_url="http://x/v1", api_key=KeySource(name="env:K"))
+    target = Target(name="openai/a", model="a", label="openai/a", endpoint=endpoint)
+    assert target.identity == ("openai/a", "http://x/v1", "env:K")
+    assert replace(target, name="openai/b").identity == ("openai/b", "http://x/v1", "env:K")
+
+
+def test_a_wildcard_does_not_match_its_bare_prefix() -> None:
+    assert table(route("team/*", "*")).find("team/") is None
+
+
+def test_a_pattern_is_no_name_that_a_client_can_ask_for() -> None:
+    assert table(route("team/*", "*")).find("team/*") is None
+
+
+@pytest.mark.parametrize(
+    "matched", ["..", "../x", "a/../b", "a?b", "a#b", "a b", "a%2eb", "/a", "a/", "a//b", "a\n", "é", "a\\b"]
+)
+def test_a_wildcard_carries_nothing_that_could_steer_a_url(matched: str) -> None:
+    live = table(route("team/*", "*"), route("*", "*"))
+    assert live.find(f"team/{matched}") is None
+
+
+@pytest.mark.parametrize("matched", ["gpt-4o", "meta-llama/Llama-3.1-8B", "a:b@c", "v1.5_x", "ft:gpt-4o:org::id"])
+def test_a_wildcard_carries_what_looks_like_a_model(matched: str) -> None:
+    assert found(table(route("team/*", "*")), f"team/{matched}") == ("team/*", [f"openai/{matched}"])
+
+
+def test_without_a_match_there_is_no_route() -> None:
+    assert table(route("fast", "gpt-4o")).find("slow") is None
+    assert table().find("") is None
+
+
+def test_a_passthrough_takes_every_model_name_that_nothing_else_takes() -> None:
+    any_name = Route(
+        alias="*",
+        steps=(Step(target=Target(name="*", model="*", label="*", endpoint=ENDPOINT), limits=LIMITS),),
+    )
+    live = table(route("fast", "gpt-4o"), passthrough=any_name)
+    assert found(live, "fast") == ("fast", ["openai/gpt-4o"])
+    assert found(live, "groq/llama-3") == ("*", ["groq/llama-3"])
+    assert live.find("no model") is None
+
+
+def test_close_names_are_few_and_close() -> None:
+    live = table(*(route(name, "x") for name in ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4", "claude")))
+    assert live.close_names("gpt-4o-") == ["gpt-4o", "gpt-4", "gpt-4o-mini"]
+    assert live.close_names("x" * 100_000) == []
+
+
+_NAMES = st.text(string.ascii_lowercase + "/-.", min_size=1, max_size=6)
+
+
+@given(
+    exact=st.sets(_NAMES, max_size=4),
+    prefixes=st.sets(st.text(string.ascii_lowercase + "/-.", max_size=4), max_size=4),
+    name=_NAMES,
+    data=st.data(),
+)
+def test_exact_wins_then_the_longest_prefix_and_order_never_counts(
+    exact: set[str], prefixes: set[str], name: str, data: st.DataObject
+) -> None:
+    aliases = [*exact, *(f"{prefix}*" for prefix in prefixes)]
+    shuffled = data.draw(st.permutations(aliases))
+    live = table(*(route(alias, "*" if alias.endswith("*") else "x") for alias in shuffled))
+    result = live.find(name)
+    matching = [prefix for prefix in prefixes if name.startswith(prefix) and name != prefix]
+    if name in exact:
+        assert result is not None
+        assert result.alias == name
+    elif matching:
+        longest = max(matching, key=len)
+        matched = name[len(longest) :]
+        assert (result and result.alias) == (f"{longest}*" if is_model_name(matched) else None)
+    else:
+        assert result is None

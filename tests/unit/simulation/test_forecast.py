@@ -1,0 +1,221 @@
+"""Forecasts: the same attempts, waits and end as the engine itself comes to, and a reason for each decision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.policy.table import Route, RoutingTable, Step, StreamPolicy
+from gateway.simulation import clock as virtual
+from gateway.simulation.forecast import Failing, Fate, Forecast, forecast, longest_s, worst
+from gateway.simulation.simulator import Observed, Simulator
+from gateway.simulation.upstreams import Script, Scripted, named
+from gateway.types import Cooldown, Endpoint, Kind, Limits, Target
+
+LIMITS = Limits(connect_s=5, first_token_s=10, idle_s=20, total_s=30)
+KINDS = [kind for kind in Kind if kind is not Kind.TIMEOUT]
+"""Failures that take no time; a timeout takes its limit."""
+
+
+def step(name: str, *, cooldown: Cooldown | None = None, limits: Limits = LIMITS, **values: Any) -> Step:
+    provider, _, model = name.partition("/")
+    endpoint = Endpoint(provider=provider, kind="openai", adapter="relay", cooldown=cooldown or Cooldown())
+    return Step(target=Target(name=name, model=model, label=name, endpoint=endpoint), limits=limits, **values)
+
+
+def route(*steps: Step, **values: Any) -> Route:
+    return Route(alias="smart", steps=steps, **{"max_attempts": max(8, len(steps)), **values})
+
+
+def fails(*kinds: Kind | None, **values: Any) -> Fate:
+    """Let the calls of every target fail with these kinds in order, the last one for ever; None answers."""
+
+    def fate(_: int, step: Step, before: int) -> Failing | None:
+        kind = kinds[min(before, len(kinds) - 1)]
+        return None if kind is None else Failing(kind=kind, **values)
+
+    return fate
+
+
+def told(walk: Forecast) -> list[tuple[int, str, str]]:
+    return [(event.step, event.then, event.why) for event in walk.events]
+
+
+class TestReasons:
+    def test_the_first_target_answers(self) -> None:
+        walk = forecast(route(step("a/x"), step("b/x")), fails(None))
+        assert (told(walk), walk.reason, walk.error) == ([(0, "answers", "")], "answered", None)
+
+    @pytest.mark.parametrize(
+        ("chain", "kind", "expected"),
+        [
+            (
+                route(step("a/x", retries=1)),
+                Kind.OVERLOADED,
+                [(0, "retry", ""), (0, "give up", "its retry is used up")],
+            ),
+            (
+                route(step("a/x", retries=2, cooldown=Cooldown(failures=9))),
+                Kind.OVERLOADED,
+                [(0, "retry", ""), (0, "retry", ""), (0, "give up", "its retries are used up")],
+            ),
+            (route(step("a/x")), Kind.OVERLOADED, [(0, "give up", "retries: 0")]),
+            (
+                route(step("a/x", retries=1)),
+                Kind.AUTH,
+                [(0, "give up", "auth is not in retry_on")],
+            ),
+            (
+                route(step("a/x", retries=1), step("b/x")),
+                Kind.CONTENT_FILTER,
+                [(0, "stop", "content_filter is not in fallback_on")],
+            ),
+            (
+                route(step("a/x", retries=5, cooldown=Cooldown(failures=2)), step("b/x")),
+                Kind.OVERLOADED,
+                [(0, "retry", ""), (0, "next", "its cooldown has opened"), (1, "give up", "retries: 0")],
+            ),
+            (
+                route(step("a/x", retries=5), step("b/x"), max_attempts=2),
+                Kind.OVERLOADED,
+                [(0, "next", "the calls left are kept for the other targets"), (1, "give up", "retries: 0")],
+            ),
+            (
+                route(step("a/x", retries=5), max_attempts=1),
+                Kind.OVERLOADED,
+                [(0, "give up", "max_attempts is reached")],
+            ),
+            (
+                route(step("a/x", retries=1), deadline_s=0.25),
+                Kind.OVERLOADED,
+                [(0, "give up", "the deadline is too near")],
+            ),
+        ],
+    )
+    def test_each_end_of_a_targets_attempts_has_its_reason(
+        self, chain: Route, kind: Kind, expected: list[tuple[int, str, str]]
+    ) -> None:
+        assert told(forecast(chain, fails(kind))) == expected
+
+    def test_a_retry_after_that_is_too_long_rests_the_target(self) -> None:
+        walk = forecast(route(step("a/x", retries=1), step("b/x")), fails(Kind.RATE_LIMIT, retry_after_s=60.0))
+        assert told(walk) == [(0, "next", "its Retry-After is too long to wait for"), (1, "give up", "retries: 0")]
+
+    def test_a_short_retry_after_is_waited_for(self) -> None:
+        walk = forecast(route(step("a/x", retries=1), step("b/x")), fails(Kind.RATE_LIMIT, retry_after_s=6.0))
+        assert [(event.step, event.wait_s) for event in walk.events] == [(0, 6.0), (0, 0.0), (1, 0.0)]
+
+    def test_a_deadline_ends_a_call_in_the_midst_of_an_attempt(self) -> None:
+        walk = forecast(route(step("a/x"), step("b/x"), deadline_s=40), fails(Kind.OVERLOADED, took_s=30.0))
+        assert [(event.kind, event.then) for event in walk.events] == [
+            (Kind.OVERLOADED, "next"),
+            (Kind.TIMEOUT, "give up"),
+        ]
+        assert (walk.reason, walk.ended_s, walk.error and walk.error.status) == ("deadline", 40.0, 504)
+
+    def test_a_resting_target_is_passed_over(self) -> None:
+        walk = forecast(route(step("a/x"), step("b/x")), fails(None), resting={0: 20.0})
+        assert (set(walk.tried), dict(walk.passed_over)) == ({1}, {0: 20.0})
+
+    def test_a_resting_target_is_the_last_resort(self) -> None:
+        walk = forecast(
+            route(step("a/x", retries=3), step("b/x")), fails(Kind.SERVER_ERROR), resting={0: 20.0, 1: 10.0}
+        )
+        assert [(event.step, event.last_resort, event.why) for event in walk.events] == [
+            (1, True, "it was the last resort")
+        ]
+
+
+class TestWorst:
+    def test_fast_failures_make_the_most_calls(self) -> None:
+        chain = route(step("a/x", retries=1), step("b/x", retries=1))
+        assert [event.step for event in worst(chain, stream=False, slow=False).events] == [0, 0, 1, 1]
+
+    def test_slow_failures_take_the_most_time(self) -> None:
+        chain = route(step("a/x", retries=1), step("b/x"))
+        walk = worst(chain, stream=False, slow=True)
+        assert (len(walk.events), walk.ended_s) == (3, 90.25)
+
+    def test_a_target_that_is_retried_on_what_does_not_move_on_still_moves_on(self) -> None:
+        steps = (
+            step("a/x", retries=1, retry_on=frozenset({Kind.RATE_LIMIT}), fallback_on=frozenset({Kind.AUTH})),
+            step("b/x"),
+        )
+        walk = worst(route(*steps), stream=False, slow=False)
+        assert [(event.step, event.kind) for event in walk.events][:2] == [(0, Kind.RATE_LIMIT), (0, Kind.AUTH)]
+
+    def test_a_target_that_never_moves_on_ends_the_call(self) -> None:
+        steps = (step("a/x", retry_on=frozenset[Kind](), fallback_on=frozenset[Kind]()), step("b/x"))
+        walk = worst(route(*steps), stream=False, slow=False)
+        assert (len(walk.events), walk.reason) == (1, "stopped")
+
+    @pytest.mark.parametrize(
+        ("stream", "hold", "total_s", "expected_s"),
+        [
+            (False, "first_token", None, 30),
+            (True, "first_token", None, 10),
+            (True, "first_token", 7, 7),
+            (True, "full", None, 120),
+            (True, "full", 50, 50),
+        ],
+    )
+    def test_how_long_one_attempt_may_take(
+        self, stream: bool, hold: Any, total_s: float | None, expected_s: float
+    ) -> None:
+        limits = Limits(connect_s=5, first_token_s=10, idle_s=20, total_s=30, stream_total_s=total_s)
+        chain = route(step("a/x", limits=limits), stream=StreamPolicy(hold=hold))
+        assert longest_s(chain, chain.steps[0], stream=stream) == expected_s
+
+
+STEPS = st.builds(
+    step,
+    st.sampled_from(["a/x", "b/x", "c/x"]),
+    cooldown=st.builds(Cooldown, failures=st.integers(1, 4)),
+    retries=st.integers(0, 3),
+    retry_on=st.frozensets(st.sampled_from(list(Kind))),
+    fallback_on=st.frozensets(st.sampled_from(list(Kind))),
+)
+FATES = st.lists(st.one_of(st.none(), st.sampled_from(list(Kind))), min_size=1, max_size=4)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    steps=st.lists(STEPS, min_size=1, max_size=4, unique_by=lambda one: one.target.name),
+    by_target=st.fixed_dictionaries(dict.fromkeys(("a/x", "b/x", "c/x"), FATES)),
+    deadline_s=st.sampled_from([0.4, 20.0, 45.0, 120.0]),
+    spare=st.integers(0, 6),
+    stream=st.booleans(),
+)
+def test_it_comes_to_what_the_engine_comes_to(
+    steps: list[Step], by_target: dict[str, list[Kind | None]], deadline_s: float, spare: int, stream: bool
+) -> None:
+    chain = route(*steps, deadline_s=deadline_s, max_attempts=len(steps) + spare)
+
+    def fate(_: int, step: Step, before: int) -> Failing | None:
+        kinds = by_target[step.target.name]
+        kind = kinds[min(before, len(kinds) - 1)]
+        took_s = longest_s(chain, step, stream=stream) if kind is Kind.TIMEOUT else 0.0
+        return None if kind is None else Failing(kind=kind, status=named(kind).status, took_s=took_s)
+
+    async def ask() -> Observed:
+        outcomes = {
+            name: tuple(Scripted() if kind is None else named(kind) for kind in kinds)
+            for name, kinds in by_target.items()
+        }
+        table = RoutingTable(generation=1, routes={"smart": chain})
+        request = {"model": "smart", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+        return await Simulator(table, Script(outcomes)).ask(request)
+
+    seen = virtual.run(ask())
+    walk = forecast(chain, fate)
+    names = [chain.steps[event.step].target.name for event in walk.events]
+    assert names == [attempt.target for attempt in seen.attempts]
+    assert [event.kind for event in walk.events] == [attempt.kind for attempt in seen.attempts]
+    assert [event.started_s for event in walk.events] == pytest.approx(
+        [one.started_s for one in seen.attempts], abs=1e-6
+    )
+    assert walk.ended_s == pytest.approx(seen.elapsed_s, abs=1e-6)
+    assert (walk.error.status if walk.error else 200, walk.error and walk.error.code) == (seen.status, seen.error)

@@ -1,0 +1,331 @@
+"""Log lines hold fields and no foreign text; metrics hold labels of the table only; ids are checked before use."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+
+import orjson
+import pytest
+
+from gateway.telemetry.logs import (
+    JsonFormatter,
+    Metrics,
+    configure_logging,
+    log_request,
+    request_id,
+    timestamp,
+    traceparent,
+)
+from gateway.types import NO_KEY, Attempt, CallReport, Endpoint, JsonObject, Kind, Secret, Target
+
+TARGET = Target(
+    name="openai/gpt-4o",
+    model="gpt-4o",
+    label="openai/*",
+    endpoint=Endpoint(provider="openai", kind="openai", adapter="relay", api_key=NO_KEY),
+)
+
+
+@contextmanager
+def logging_to(stream: io.StringIO, level: str = "info") -> Iterator[None]:
+    root, ours = logging.getLogger(), logging.getLogger("gateway")
+    before = (root.handlers[:], root.level, ours.level)
+    gathered = (logging.logThreads, logging.logProcesses, logging.logMultiprocessing)
+    configure_logging(level, stream=stream)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(capture=False)
+        root.handlers[:], root.level, ours.level = before
+        logging.logThreads, logging.logProcesses, logging.logMultiprocessing = gathered
+
+
+def lines(stream: io.StringIO) -> list[JsonObject]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def format_record(message: str, *args: object, **extra: object) -> JsonObject:
+    record = logging.LogRecord("gateway.x", logging.WARNING, __file__, 1, message, args, None)
+    record.__dict__.update(extra)
+    line: JsonObject = orjson.loads(JsonFormatter().format(record))
+    return line
+
+
+def test_a_log_line_is_one_object_with_time_level_logger_event_and_fields() -> None:
+    line = format_record("routes loaded", generation=3, path=Path("/etc/routes.yaml"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("time"))
+    assert line == {
+        "level": "warning",
+        "logger": "gateway.x",
+        "event": "routes loaded",
+        "generation": 3,
+        "path": "/etc/routes.yaml",
+    }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (0.0, "1970-01-01T00:00:00.000Z"),
+        (1.0044, "1970-01-01T00:00:01.004Z"),
+        (1.9996, "1970-01-01T00:00:02.000Z"),
+        (1_764_000_000.05, "2025-11-24T16:00:00.050Z"),
+    ],
+)
+def test_a_point_in_time_is_written_to_the_millisecond(seconds: float, written: str) -> None:
+    assert timestamp(seconds) == written
+
+
+def test_line_breaks_in_values_do_not_break_the_line() -> None:
+    record = logging.LogRecord("gateway.x", logging.INFO, __file__, 1, "two\nlines", (), None)
+    assert "\n" not in JsonFormatter().format(record)
+
+
+def test_a_field_cannot_replace_what_every_line_has() -> None:
+    assert format_record("event", level="none", event="other")["event"] == "event"
+
+
+def test_secrets_are_masked_wherever_they_stand() -> None:
+    line = format_record("event", key=Secret("sk-1"), headers={"authorization": Secret("sk-2")}, all=[Secret("sk-3")])
+    assert (line["key"], line["headers"], line["all"]) == ("***", {"authorization": "***"}, ["***"])
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (Kind.TIMEOUT, "timeout"),
+        (ValueError("the prompt"), "ValueError"),
+        (frozenset({"b", "a"}), ["a", "b"]),
+        (MappingProxyType({"a": 1}), {"a": 1}),
+        ("half \ud800", "half \ud800"),
+        (2**70, 2**70),
+        ({1: "one"}, {"1": "one"}),
+    ],
+)
+def test_any_value_can_be_logged(value: object, shown: object) -> None:
+    record = logging.LogRecord("gateway.x", logging.INFO, __file__, 1, "event", (), None)
+    record.__dict__["value"] = value
+
+    assert json.loads(JsonFormatter().format(record))["value"] == shown
+
+
+def test_a_message_whose_arguments_do_not_fit_is_still_written() -> None:
+    assert format_record("%d items", "many")["event"] == "%d items"
+
+
+def test_of_an_exception_only_types_and_places_are_written() -> None:
+    def fail() -> None:
+        try:
+            {"a": 1}["the prompt"]
+        except KeyError as exc:
+            raise ValueError("the prompt again") from exc
+
+    stream = io.StringIO()
+    with logging_to(stream):
+        try:
+            fail()
+        except ValueError:
+            logging.getLogger("gateway.x").exception("request failed")
+    assert "prompt" not in stream.getvalue()
+    [line] = lines(stream)
+    assert line["exception"] == ["ValueError", "KeyError"]
+    assert line["traceback"][-1].endswith(" fail")
+    assert "test_logs.py:" in line["traceback"][-1]
+
+
+def test_an_exception_raised_from_none_hides_its_context() -> None:
+    stream = io.StringIO()
+    with logging_to(stream):
+        try:
+            try:
+                int("the prompt")
+            except ValueError:
+                raise KeyError from None
+        except KeyError:
+            logging.getLogger("gateway.x").exception("request failed")
+    assert lines(stream)[0]["exception"] == ["KeyError"]
+
+
+def test_libraries_that_log_bodies_are_silent_and_others_speak_from_warning_up() -> None:
+    stream = io.StringIO()
+    with logging_to(stream, "debug"):
+        logging.getLogger("LiteLLM").error("the prompt")
+        logging.getLogger("httpx").warning("https://host/?key=1")
+        logging.getLogger("aiohttp.server").info("hello")
+        logging.getLogger("aiohttp.server").warning("took long")
+        logging.getLogger("gateway.engine").debug("detail")
+    assert [line["event"] for line in lines(stream)] == ["took long", "detail"]
+
+
+def log_of(report: CallReport, *, operation: str = "chat", status: int = 200, level: str = "info") -> list[JsonObject]:
+    stream = io.StringIO()
+    with logging_to(stream, level):
+        log_request(
+            report, operation=operation, status=status, ended_at=0.0, ms=12.34, stream=False, client="ann", error=None
+        )
+    return lines(stream)
+
+
+def test_a_request_is_one_line_with_its_attempts_and_tokens() -> None:
+    report = CallReport(
+        request_id="req_1",
+        alias="fast",
+        generation=2,
+        target=TARGET,
+        attempts=[
+            Attempt(target="a/b", label="a/*", kind=Kind.OVERLOADED, status=503, ms=1.25),
+            Attempt(target="openai/gpt-4o", label="openai/*", kind=None, status=200, ms=10),
+        ],
+        tokens={"prompt": 3, "completion": 4},
+    )
+    [line] = log_of(report)
+    del line["time"]
+    assert line == {
+        "level": "info",
+        "logger": "gateway.access",
+        "event": "request",
+        "request_id": "req_1",
+        "operation": "chat",
+        "alias": "fast",
+        "target": "openai/gpt-4o",
+        "status": 200,
+        "ms": 12.3,
+        "stream": False,
+        "generation": 2,
+        "attempts": [
+            {"target": "a/b", "kind": "overloaded", "status": 503, "ms": 1.2},
+            {"target": "openai/gpt-4o", "kind": None, "status": 200, "ms": 10},
+        ],
+        "tokens": {"prompt": 3, "completion": 4},
+        "client": "ann",
+    }
+
+
+def test_half_a_character_in_a_request_s_line_does_not_lose_it() -> None:
+    assert log_of(CallReport(request_id="half \ud800"))[0]["request_id"] == "half \ud800"
+
+
+def test_probes_that_went_well_are_not_logged_at_info() -> None:
+    assert log_of(CallReport(), operation="probe") == []
+    assert len(log_of(CallReport(), operation="probe", level="debug")) == 1
+    assert len(log_of(CallReport(), operation="probe", status=503)) == 1
+
+
+def exposition(metrics: Metrics) -> str:
+    return metrics.render()[0].decode()
+
+
+def test_metrics_carry_the_table_s_labels() -> None:
+    metrics = Metrics()
+    report = CallReport(
+        alias="team/*",
+        attempts=[
+            Attempt(target="openai/x", label="openai/*", kind=Kind.TIMEOUT, status=None, ms=5),
+            Attempt(target="openai/x", label="openai/*", kind=None, status=200, ms=5),
+        ],
+        first_content_s=0.2,
+        tokens={"prompt": 5, "completion": 0},
+    )
+    metrics.count_request(report, operation="chat", status=200, seconds=0.3)
+    text = exposition(metrics)
+    for sample in (
+        'gateway_requests_total{alias="team/*",operation="chat",status="200"} 1.0',
+        'gateway_attempts_total{kind="timeout",target="openai/*"} 1.0',
+        'gateway_attempts_total{kind="ok",target="openai/*"} 1.0',
+        'gateway_request_seconds_count{alias="team/*"} 1.0',
+        'gateway_first_content_seconds_bucket{alias="team/*",le="0.25"} 1.0',
+        'gateway_tokens_total{alias="team/*",direction="prompt"} 5.0',
+        "process_resident_memory_bytes",
+    ):
+        assert sample in text
+    assert "openai/x" not in text
+    assert 'direction="completion"' not in text
+
+
+def test_a_request_without_an_alias_is_only_counted() -> None:
+    metrics = Metrics()
+    metrics.count_request(CallReport(), operation="chat", status=404, seconds=0.3)
+    text = exposition(metrics)
+    assert 'gateway_requests_total{alias="",operation="chat",status="404"} 1.0' in text
+    assert "gateway_request_seconds_count{" not in text
+
+
+def test_metrics_tell_the_state_of_the_config_file() -> None:
+    metrics = Metrics()
+    metrics.show_config(ok=True, good_at=1000.5, generation=1, digest="aa")
+    metrics.show_config(ok=False, good_at=1000.5, generation=2, digest="bb")
+    metrics.count_reload(ok=True)
+    metrics.count_reload(ok=False)
+    samples = exposition(metrics).splitlines()
+    for sample in (
+        "gateway_config_last_reload_successful 0.0",
+        "gateway_config_last_reload_success_timestamp_seconds 1000.5",
+        "gateway_config_generation 2.0",
+        'gateway_config_info{digest="bb"} 1.0',
+        'gateway_config_reloads_total{result="ok"} 1.0',
+        'gateway_config_reloads_total{result="refused"} 1.0',
+    ):
+        assert sample in samples
+    assert not any('digest="aa"' in sample for sample in samples)
+
+
+def test_two_gateways_in_one_process_keep_their_metrics_apart() -> None:
+    one, two = Metrics(), Metrics()
+    one.in_flight.inc()
+    assert "gateway_in_flight 1.0" in exposition(one)
+    assert "gateway_in_flight 0.0" in exposition(two)
+
+
+def test_the_exposition_format_follows_the_accept_header() -> None:
+    _, plain = Metrics().render("")
+    _, modern = Metrics().render("application/openmetrics-text; version=1.0.0")
+    assert plain.startswith("text/plain")
+    assert modern.startswith("application/openmetrics-text")
+
+
+@pytest.mark.parametrize("given", ["abc", "req-1/2:3", "x" * 128])
+def test_a_sane_request_id_of_the_client_is_kept(given: str) -> None:
+    assert request_id(given) == given
+
+
+@pytest.mark.parametrize("given", [None, "", "two words", "x" * 129, "é", "a\nb", "tab\t", "a\n"])
+def test_any_other_request_id_is_replaced(given: str | None) -> None:
+    first, second = request_id(given), request_id(given)
+    assert first != second
+    assert re.fullmatch(r"req_[0-9a-f]{32}", first)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", True),
+        ("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", True),
+        ("ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", False),
+        ("00-00000000000000000000000000000000-b7ad6b7169203331-01", False),
+        ("00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01", False),
+        ("00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", False),
+        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x", False),
+        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\n", False),
+        ("", False),
+    ],
+)
+def test_only_a_well_formed_traceparent_is_kept(given: str, *, kept: bool) -> None:
+    assert traceparent(given) == (given if kept else None)
+
+
+def test_no_traceparent_stays_none() -> None:
+    assert traceparent(None) is None
+
+
+def test_importing_telemetry_does_not_load_the_metrics_library() -> None:
+    code = "import sys, gateway.telemetry; sys.exit('prometheus_client' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
