@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.config.compiler.compiler import Compiled, Compiler
-from gateway.policy.table import Overlay, Route, RoutingTable, Step
-from gateway.types import AdapterName, Endpoint
+from gateway.policy.overlay import Overlay
+from gateway.policy.table import Route, RoutingTable, Step
+from gateway.policy.target import AdapterName, Endpoint
 
 NO_ENVIRON: Final[Mapping[str, str]] = {}
 

@@ -7,11 +7,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.cli.linting import untried
+from gateway.cli.checked import untried
 from gateway.config.compiler.compiler import Compiled, Compiler
 from gateway.config.lint import Outside, lint
 from gateway.config.lint.model_data import ModelData
-from gateway.types import Problem
+from gateway.policy.problem import Problem
 from tests.compiling import compiled
 from tests.paths import CASES
 

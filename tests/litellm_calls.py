@@ -8,9 +8,12 @@ from typing import Any, Final
 import litellm
 import pytest
 
+from gateway.adapters.base import Call, Chunks
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
-from gateway.errors import UpstreamError
-from gateway.types import EMPTY, Call, Chunks, Endpoint, JsonObject, KeySource, Limits, Operation, Secret, Target
+from gateway.policy.failures import UpstreamError
+from gateway.policy.keys import KeySource, Secret
+from gateway.policy.target import Endpoint, Limits, Operation, Target
+from gateway.wire.json import EMPTY, JsonObject
 
 QUIET: Final = (
     pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier:UserWarning"),

@@ -9,21 +9,12 @@ from typing import Any, Final
 
 import pytest
 
+from gateway.adapters.base import Call, ChunkStream, Reply
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
-from gateway.errors import UpstreamError
-from gateway.types import (
-    EMPTY,
-    Call,
-    ChunkStream,
-    Endpoint,
-    JsonObject,
-    KeySource,
-    Limits,
-    Operation,
-    Reply,
-    Secret,
-    Target,
-)
+from gateway.policy.failures import UpstreamError
+from gateway.policy.keys import KeySource, Secret
+from gateway.policy.target import Endpoint, Limits, Operation, Target
+from gateway.wire.json import EMPTY, JsonObject
 from tests.scripted_anthropic import ScriptedAnthropic
 from tests.scripted_openai import ScriptedOpenAI
 

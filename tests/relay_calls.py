@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from gateway.adapters.base import Call
 from gateway.adapters.relay.adapter import RelayAdapter
-from gateway.errors import UpstreamError
-from gateway.types import NO_KEY, Call, Endpoint, KeySource, Limits, Operation, Secret, Target
+from gateway.policy.failures import UpstreamError
+from gateway.policy.keys import NO_KEY, KeySource, Secret
+from gateway.policy.target import Endpoint, Limits, Operation, Target
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 

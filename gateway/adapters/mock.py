@@ -15,8 +15,10 @@ from typing import Final
 
 import orjson
 
-from gateway.errors import UpstreamError, classify
-from gateway.types import Call, Chunk, ChunkStream, Endpoint, Json, JsonObject, Kind, Reply, ScriptedOutcome, Target
+from gateway.adapters.base import Call, Chunk, ChunkStream, Reply
+from gateway.policy.failures import Kind, UpstreamError, classify
+from gateway.policy.target import Endpoint, ScriptedOutcome, Target
+from gateway.wire.json import Json, JsonObject
 
 EMBEDDING_LENGTH: Final = 8
 """How many numbers an embedding has when the request names no `dimensions`."""

@@ -10,20 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from gateway import __version__
-from gateway.cli import (
-    completion,
-    diff,
-    explain,
-    fmt,
-    schema,
-    serve,
-    test,
-    validate,
-)
-from gateway.cli import (
-    import_litellm as import_,
-)
+from gateway._version import __version__
+from gateway.cli import completion, diff, explain, fmt, import_litellm, schema, serve, test, validate
 from gateway.errors import UsageError
 from gateway.reports import problems as render
 
@@ -106,6 +94,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gateway {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, validate, explain, test, diff, fmt, schema, import_, completion):
+    for command in (serve, validate, explain, test, diff, fmt, schema, import_litellm, completion):
         command.add(commands)
     return parser

@@ -4,47 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from datetime import UTC, datetime
+from glob import glob, has_magic
 from pathlib import Path
 from typing import Final
 
-from gateway.cli.linting import linted
-from gateway.config.compiler.compiler import Compiler
+from gateway.config.compiler.compiler import Compiled, Compiler
 from gateway.config.compiler.hook_import import imports_taken_back
-from gateway.types import JsonObject, Problem
-
-STDIN: Final = "-"
-"""The name that stands for standard input."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """What came of one file."""
-
-    file: str
-    """As it was given."""
-    readable: bool = True
-    ok: bool = False
-    problems: tuple[Problem, ...] = ()
-    digest: str | None = None
-    aliases: int = 0
-    targets: int = 0
-    hooks_skipped: int = 0
-
-    def as_json(self) -> JsonObject:
-        """Return what `--format json` shows of the file."""
-        return {
-            "file": self.file,
-            "ok": self.ok,
-            "readable": self.readable,
-            "digest": self.digest,
-            "aliases": self.aliases,
-            "targets": self.targets,
-            "hooks_skipped": self.hooks_skipped,
-            "problems": [problem.as_json() for problem in self.problems],
-        }
+from gateway.errors import UsageError
+from gateway.policy.problem import Problem
+from gateway.policy.table import Route
+from gateway.reports.problems import STDIN, Checked
 
 
 def check(
@@ -86,11 +58,59 @@ def _why(name: str, exc: Exception) -> str:
     return f"cannot read the file: {reason}{hint}"
 
 
-def in_repository(name: str) -> str:
-    """Return a file's path from the top of the repository as a CI service counts it, with slashes.
+def linted(compiled: Compiled, *, ignore: Collection[str]) -> tuple[Problem, ...]:
+    """Return a compiled file's problems and warnings, but for the codes in `ignore`."""
+    from gateway.config.lint import Outside, lint
+    from gateway.config.lint import model_data as modeldata
 
-    GitHub says where it is with GITHUB_WORKSPACE; without it the current folder is the top. A file elsewhere keeps its
-    absolute path.
+    outside = Outside(today=datetime.now(UTC).date(), untried=untried, models=modeldata.load)
+    return lint(compiled, outside, ignore=ignore)
+
+
+def ignored(values: Sequence[str]) -> frozenset[str]:
+    """Return the codes of all `--ignore` flags, commas between. Raises UsageError for what is no warning's code."""
+    from gateway.config.lint import CODES
+    from gateway.config.lint.ignores import unfit
+
+    codes = [code for value in values for part in value.split(",") if (code := part.strip())]
+    for code in codes:
+        if code not in CODES:
+            raise UsageError(f"--ignore: {unfit(code, CODES)}")
+    return frozenset(codes)
+
+
+def untried(route: Route) -> int | None:
+    """Return the first step that a call never comes to when each attempt takes its whole limit and then fails."""
+    from gateway.simulation.forecast import worst
+
+    tried = worst(route, stream=False, slow=True).tried
+    return next((step for step in range(len(route.steps)) if step not in tried), None)
+
+
+_OF_CASES: Final = (".test.yaml", ".test.yml")
+"""Files of test cases, which lie beside the config files and are none."""
+
+
+def expand(given: Iterable[str]) -> list[str]:
+    """Return the files that names and patterns stand for. Raises UsageError for a pattern that stands for none.
+
+    `**` goes down any number of folders. A file whose own name looks like a pattern is that file.
     """
-    path, top = Path(os.path.abspath(name)), os.path.abspath(os.environ.get("GITHUB_WORKSPACE") or ".")
-    return (path.relative_to(top) if path.is_relative_to(top) else path).as_posix()
+    names: dict[str, str] = {}
+    for name in given:
+        if not name:
+            raise UsageError("the name of a file is empty")
+        for file in [name] if os.path.lexists(name) or not has_magic(name) else _matches(name):
+            names.setdefault(os.path.abspath(file) if file != "-" else file, file)
+    return list(names.values())
+
+
+def _matches(pattern: str) -> list[str]:
+    # A link to nowhere stays, to be reported; folders, pipes and devices go.
+    found = sorted(name for name in glob(pattern, recursive=True) if os.path.isfile(name) or not os.path.exists(name))
+    if not found:
+        raise UsageError(f"no file matches {pattern!r}")
+    files = [name for name in found if not name.endswith(_OF_CASES)]
+    if not files:
+        raise UsageError(f"{pattern!r} matches files of test cases alone; `gateway test` plays them")
+    return files

@@ -3,6 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from typing import Final
+
+from gateway.cli.settings import config_path
+from gateway.config.compare.policies import compare
+from gateway.config.compare.revisions import Source, read_both
+from gateway.config.compiler.compiler import Compiled, Compiler
+from gateway.policy.problem import Problem
+from gateway.policy.table import RoutingTable
+from gateway.reports.diff_json import as_json
+from gateway.reports.diff_text import Difference, code, markdown_lines, text_lines
+from gateway.reports.problems import Painter, as_text, tally
+from gateway.simulation.cases import file as cases
+from gateway.simulation.cases.compare import CaseChanges, compare_cases
+from gateway.wire.json import EMPTY
+from gateway.words import printable
 
 _TEXT = """\
 Tell what a change of the config file changes in behaviour, and for whose clients: chains, limits, parameters, hooks,
@@ -69,6 +90,104 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare two policies."""
     # The engine and asyncio come with it, and `validate` starts faster without.
-    from gateway.cli.diffing import run_diff
 
     return run_diff(args)
+
+
+_OF_HOOKS: Final = frozenset(
+    {"capability-failed", "hook-arity", "hook-import", "hook-missing", "hook-not-callable", "hook-timeout-sync"}
+)
+"""What may be wrong with a revision only because its hooks are the work tree's."""
+
+
+def run_diff(args: argparse.Namespace) -> int:
+    """Print what differs; return the exit code. Raises UsageError."""
+    sides = read_both(args.old, args.new, config=config_path(args, os.environ), explicit=args.config is not None)
+    logging.getLogger("gateway").addHandler(logging.NullHandler())  # a failing hook is told with its case
+    with redirect_stdout(sys.stderr):  # what hooks print is no part of the report
+        told = Comparing(os.environ, skip_hooks=args.skip_hooks).compare(*sides)
+    if not isinstance(told, Difference):
+        _print_problems(told, args.format)
+        return 1
+    if args.format == "json":
+        print(json.dumps(as_json(told), indent=2, default=repr))
+    elif args.format == "markdown":
+        print("\n".join(markdown_lines(told)))
+    else:
+        print("\n".join(text_lines(told, Painter.of(sys.stdout, os.environ), verbose=args.verbose)))
+    return 1 if args.exit_code and told else 0
+
+
+def _print_problems(problems: tuple[Problem, ...], form: str) -> None:
+    if form == "json":
+        whole = {"ok": False, "changed": None, "problems": [problem.as_json() for problem in problems]}
+        print(json.dumps(whole, indent=2))
+    elif form == "markdown":
+        print(f"### Routing policy: {tally(problems)}\n")
+        print("\n".join(f"- {code(str(problem))}" for problem in problems))
+    else:
+        painter = Painter.of(sys.stdout, os.environ)
+        print("\n".join(as_text(problem, painter) for problem in problems))
+        for name in dict.fromkeys(problem.source for problem in problems):
+            found = [problem for problem in problems if problem.source == name]
+            print(f"{painter.error(tally(found))} in {printable(name)}")
+
+
+class Comparing:
+    """Compiles both sides of a comparison as the same machine would, and plays test cases against them."""
+
+    def __init__(self, environ: Mapping[str, str], *, skip_hooks: bool) -> None:
+        self._environ = environ
+        self._skip_hooks = skip_hooks
+        self._notes: list[str] = []
+
+    def compare(self, old: Source, new: Source) -> Difference | tuple[Problem, ...]:
+        """Return what differs, or the problems of both sides when one has an error.
+
+        Raises UsageError when the environment is malformed.
+        """
+        compiled = self._compile((old, new), EMPTY)
+        before, after = (one.table for one in compiled)
+        if before is None or after is None:
+            found = [problem for one in compiled if one.table is None for problem in one.problems]
+            return tuple(dict.fromkeys(found))
+        cases = self._cases(old, new, (before, after))
+        return Difference(
+            old=old.name, new=new.name, changes=compare(before, after), cases=cases, notes=tuple(self._notes)
+        )
+
+    def _compile(self, sides: Sequence[Source], env: Mapping[str, str]) -> list[Compiled]:
+        """Compile both sides; without hooks when the work tree lacks those of a revision."""
+        compiler = Compiler(environ={**self._environ, **env}, skip_hooks=self._skip_hooks)
+        compiled = [compiler.compile(side.data, source=side.name, folder=side.folder) for side in sides]
+        failed = [(side, one) for side, one in zip(sides, compiled, strict=True) if one.table is None]
+        if not failed or not all(_lacks_hooks_alone(side, one) for side, one in failed):
+            return compiled
+        lacking = ", ".join(side.name for side, _ in failed)
+        self._skip_hooks = True
+        self._notes.append(f"hooks are left out: the work tree lacks some of {lacking}")
+        return self._compile(sides, env)
+
+    def _cases(self, old: Source, new: Source, tables: tuple[RoutingTable, RoutingTable]) -> CaseChanges | None:
+        """Play the cases beside the new side, or beside the old one; None where there are none to play."""
+        beside = new.beside() or old.beside()
+        if beside is None:
+            return None
+        name, data = beside
+        file, problems = cases.read(data, name=name)
+        if file is None:
+            self._notes.append(f"{name} has {tally(problems)}, so its cases are not played; gateway test tells more")
+            return None
+        if not file.env:
+            return compare_cases(*tables, file.cases, file=name)
+        before, after = (one.table for one in self._compile((old, new), file.env))
+        if before is None or after is None:
+            self._notes.append(f"with the `env` of {name} a side has problems, so its cases are not played")
+            return None
+        return compare_cases(before, after, file.cases, file=name)
+
+
+def _lacks_hooks_alone(side: Source, compiled: Compiled) -> bool:
+    """Tell whether a revision fails only because its hooks are not, or not so, in the work tree."""
+    errors = [problem.code for problem in compiled.problems if problem.severity == "error"]
+    return side.revision is not None and _OF_HOOKS.issuperset(errors)

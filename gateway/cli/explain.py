@@ -3,6 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import json
+import logging
+import os
+import sys
+from contextlib import redirect_stdout
+from operator import itemgetter
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from gateway.adapters.mock import MockAdapter
+from gateway.cli.settings import config_path
+from gateway.config.compiler.compiler import Compiler
+from gateway.config.document.document import parse
+from gateway.errors import UsageError
+from gateway.policy.table import Route, RoutingTable
+from gateway.reports import explanation as explaintext
+from gateway.reports import problems as render
+from gateway.reports.problems import Painter
+from gateway.simulation import clock as virtual
+from gateway.simulation.explain import as_json, explain, look_up
+from gateway.simulation.failures import OF_KIND, fate_of, read_failure
+from gateway.simulation.forecast import Failing
+from gateway.simulation.simulator import Observed, Simulator
+from gateway.simulation.upstreams import Script, Scripted
+from gateway.wire.json import JsonObject
+from gateway.words import count, did_you_mean
 
 _TEXT = """\
 Explain an alias: its chain with every limit and parameter merged, its hooks, what a call does when targets fail, and
@@ -51,6 +79,100 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Explain one alias."""
     # The engine and asyncio come with it, and `validate` starts faster without.
-    from gateway.cli.explanation import explain_alias
 
     return explain_alias(args)
+
+
+STDIN: Final = "-"
+
+
+def explain_alias(args: argparse.Namespace) -> int:
+    """Print what there is to say of one alias; return the exit code. Raises UsageError."""
+    logging.getLogger("gateway").addHandler(logging.NullHandler())  # a failing hook is told with its request
+    config = config_path(args, os.environ)
+    data = _read(str(config))
+    compiled = Compiler(environ=os.environ, skip_hooks=args.skip_hooks).compile(data, source=str(config))
+    if compiled.table is None:
+        render.report(compiled.problems)
+        return 1
+    route = look_up(compiled.table, args.alias)
+    if route is None:
+        names = [*compiled.table.routes, *(one.alias for one in compiled.table.wildcards.values())]
+        hint = did_you_mean(args.alias, names) or f"; there are {', '.join(names[:8])}{', …' if names[8:] else ''}"
+        render.complain(f"{config} has no alias {args.alias!r}{hint}")
+        return 1
+    fails = dict(read_failure(text, route, option="--fail") for text in args.fail)
+    body = None if args.request is None else _body(args.request, args.alias)
+    stream = bool(body and body.get("stream"))
+    explanation = explain(args.alias, route, fate_of(route, fails, stream=stream, mocks=MockAdapter().peek))
+    with redirect_stdout(sys.stderr):  # what hooks print is no part of the explanation
+        sent = None if body is None else send(compiled.table, body)
+    if args.format == "json":
+        told = as_json(explanation)
+        if sent is not None:
+            told |= {"walk": walk_as_sent(told["walk"], sent), "request": request_as_json(route, sent)}
+        print(json.dumps(told, indent=2, default=repr))
+        return 0
+    line = parse(data, name=str(config)).key_position(("models", route.alias))[0]
+    failing = [f"{target} fails with {_word(failure)}" for target, failure in fails.items()]
+    painter = Painter.of(sys.stdout, os.environ)
+    text = explaintext.lines(explanation, place=f"{config}:{line}", failing=failing, sent=sent, painter=painter)
+    print("\n".join(text).rstrip("\n"))
+    if compiled.skipped_hooks:
+        print(f"\n{count(compiled.skipped_hooks, 'hook')} skipped")
+    return 0
+
+
+def send(table: RoutingTable, body: JsonObject) -> Observed:
+    """Send a request through its hooks to the first target of its chain."""
+
+    async def ask() -> Observed:
+        return await Simulator(table, Script({"*": (Scripted(),)})).ask(body)
+
+    try:
+        return virtual.run(ask())
+    except virtual.Stuck as exc:
+        return Observed(fault=f"the request never ends: {exc}; does a hook wait without a limit?")
+
+
+def request_as_json(route: Route, sent: Observed) -> JsonObject:
+    """Return the request as each target would get it; `refused` says why none does."""
+    if not sent.attempts:
+        return {"refused": explaintext.ended_by(sent), "status": sent.status, "sent": []}
+    return {"refused": None, "status": sent.status, "sent": explaintext.sent_to_each(route, sent)}
+
+
+def walk_as_sent(walk: JsonObject, sent: Observed) -> JsonObject:
+    """Return the walk as it is for this request, which may be refused, or whose answer a hook may end."""
+    if not sent.attempts:
+        steps = sorted([*walk["calls"], *walk["not_called"]], key=itemgetter("step"))
+        targets = {call["step"]: call["target"] for call in steps}
+        told = [{"step": step, "target": target, "why": "nothing is sent"} for step, target in targets.items()]
+        outcome = {"status": sent.status if sent.error else None, "error": sent.error}
+        return walk | outcome | {"ended_s": 0.0, "answered": None, "calls": [], "not_called": told}
+    if sent.error and walk["error"] is None:
+        return walk | {"status": sent.status, "error": sent.error}
+    return walk
+
+
+def _word(failure: Failing) -> str:
+    return str(failure.kind) if failure.status == OF_KIND.get(failure.kind, (None, None))[0] else str(failure.status)
+
+
+def _body(name: str, alias: str) -> JsonObject:
+    data = sys.stdin.buffer.read() if name == STDIN else _read(name)
+    try:
+        body = orjson.loads(data)
+    except orjson.JSONDecodeError as exc:
+        raise UsageError(f"{name} is not JSON: {exc.msg} at line {exc.lineno}, column {exc.colno}") from None
+    if not isinstance(body, dict):
+        raise UsageError(f"{name} holds no JSON object")
+    return {**body, "model": alias}
+
+
+def _read(name: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except (OSError, ValueError) as exc:
+        reason = (getattr(exc, "strerror", None) or str(exc)).lower()
+        raise UsageError(f"cannot read {name}: {reason}") from None

@@ -15,7 +15,8 @@ from typing import Final
 
 from gateway.cli.settings import config_path
 from gateway.errors import UsageError
-from gateway.reports.problems import Painter, as_text, complain, printable, report, tally
+from gateway.reports.problems import Painter, as_text, complain, report, tally
+from gateway.words import printable
 
 STDIN: Final = "-"
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from gateway import __version__
+from gateway._version import __version__
 from gateway.cli.settings import Settings, add_flag, config_path, duration_s, log_level, port, size
 from gateway.config.compiler import known_providers as wellknown
 from gateway.policy.table import RoutingTable
 from gateway.reports import problems as render
+from gateway.words import printable
 
 if TYPE_CHECKING:
     from gateway.server.wiring import ServeOptions
@@ -81,7 +82,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
     # aiohttp and LiteLLM's adapter come with it, and `validate` must do without.
-    from gateway.server.wiring import serve
+    from gateway.server.process import serve
     from gateway.telemetry.logs import configure_logging
 
     settings = Settings(args, os.environ)
@@ -127,7 +128,7 @@ def announce(options: ServeOptions, url: str, table: RoutingTable) -> None:
     lines.append("try:")
     lines.append(f"  {curl(url, table, with_key=options.client_keys_file is not None)}")
     with suppress(OSError):
-        print("\n".join(map(render.printable, lines)), flush=True)
+        print("\n".join(map(printable, lines)), flush=True)
 
 
 def _aliases(table: RoutingTable) -> str:

@@ -3,6 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Final
+
+from gateway.cli.settings import config_path
+from gateway.config.compiler.compiler import Compiled, Compiler
+from gateway.errors import UsageError
+from gateway.policy.problem import Problem
+from gateway.policy.table import RoutingTable
+from gateway.reports import junit
+from gateway.reports.problems import Painter
+from gateway.reports.test_report import FileResult, coverage_as_json, coverage_lines, file_as_json, file_lines, summary
+from gateway.simulation.cases import file as cases
+from gateway.simulation.cases.coverage import Coverage, measure
+from gateway.simulation.cases.file import CaseFile
+from gateway.simulation.cases.play import Result, play
 
 _TEXT = """\
 Play test cases against a policy: the real routing table, engine and hooks, with scripted upstreams in virtual time.
@@ -60,7 +81,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Play every file's cases and print what came of them."""
     # The engine and asyncio come with it, and `validate` starts faster without.
-    from gateway.cli.testing import run_tests
 
     return run_tests(args)
 
@@ -69,3 +89,136 @@ def _percent(text: str) -> int:
     if not text.rstrip("%").isdigit() or int(text.rstrip("%")) > 100:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 100")
     return int(text.rstrip("%"))
+
+
+_SUFFIXES: Final = (".test.yaml", ".test.yml")
+
+
+def run_tests(args: argparse.Namespace) -> int:
+    """Play every file's cases and print what came of them; return the exit code. Raises UsageError."""
+    if args.only is not None and args.min_coverage is not None:
+        raise UsageError("-k plays only some cases, so --min-coverage has nothing to measure; leave one out")
+    session = Session(os.environ, config=args.config, only=args.only, skip_hooks=args.skip_hooks)
+    painter = Painter.of(sys.stdout, os.environ)
+    files: list[FileResult] = []
+    logging.getLogger("gateway").addHandler(logging.NullHandler())  # a failing hook is told with its case
+    for name in find_files(args.files, args, os.environ):
+        with redirect_stdout(sys.stderr):  # what hooks print is no part of the report
+            files.append(session.play(name))
+        if args.format == "text":
+            for line in file_lines(files[-1], painter, verbose=args.verbose):
+                print(line)
+    coverages = session.coverages() if args.only is None else {}
+    least: int | None = args.min_coverage
+    if args.format == "text":
+        for config, coverage in coverages.items():
+            for line in coverage_lines(config, coverage, least=least, painter=painter):
+                print(line)
+        print(summary(files))
+    elif args.format == "json":
+        print(json.dumps(_as_json(files, coverages, least), indent=2))
+    else:
+        print(junit.tests_as_xml(files))
+    return _exit_code(files, coverages, least, selected=args.only)
+
+
+def _as_json(files: list[FileResult], coverages: Mapping[str, Coverage], least: int | None) -> dict[str, object]:
+    return {
+        "ok": _exit_code(files, coverages, least, selected=None) == 0,
+        "summary": summary(files),
+        "files": [file_as_json(file) for file in files],
+        "coverage": [coverage_as_json(config, coverage) for config, coverage in coverages.items()],
+    }
+
+
+def _exit_code(
+    files: list[FileResult], coverages: Mapping[str, Coverage], least: int | None, *, selected: str | None
+) -> int:
+    if not all(file.readable for file in files):
+        return 2
+    if selected is not None and not any(file.results for file in files) and all(file.ok for file in files):
+        raise UsageError(f"no case's name holds {selected!r}")
+    enough = least is None or all(coverage.percent >= least for coverage in coverages.values())
+    return 0 if enough and all(file.ok for file in files) else 1
+
+
+def find_files(given: list[str], args: argparse.Namespace, environ: Mapping[str, str]) -> list[str]:
+    """Return the files of cases: those named, those below a folder that is named, else the one beside the config."""
+    if not given:
+        config = config_path(args, environ)
+        return [str(config.with_name(f"{config.stem}.test{config.suffix or '.yaml'}"))]
+    names: list[str] = []
+    for name in given:
+        if os.path.isdir(name):
+            found = sorted(str(path) for path in Path(name).rglob("*.test.y*ml") if path.name.endswith(_SUFFIXES))
+            if not found:
+                raise UsageError(f"there is no *.test.yaml below {name}")
+            names += found
+        else:
+            names.append(name)
+    return list(dict.fromkeys(names))
+
+
+class Session:
+    """Plays files of cases, and remembers what they reach of each config file."""
+
+    def __init__(self, environ: Mapping[str, str], *, config: str | None, only: str | None, skip_hooks: bool) -> None:
+        self._environ = environ
+        self._config = config
+        self._only = (only or "").casefold()
+        self._skip_hooks = skip_hooks
+        self._compilers: dict[tuple[tuple[str, str], ...], Compiler] = {}
+        self._reached: dict[str, tuple[RoutingTable, list[Result]]] = {}
+
+    def play(self, name: str) -> FileResult:
+        """Play one file. Raises UsageError when the environment is malformed."""
+        data = _read(name)
+        if isinstance(data, Problem):
+            return FileResult(file=name, readable=False, problems=(data,))
+        file, problems = cases.read(data, name=name)
+        if file is None:
+            return FileResult(file=name, problems=problems)
+        config = self._config or config_of(file)
+        text = _read(config)
+        if isinstance(text, Problem):
+            return FileResult(file=name, config=config, readable=False, problems=(text,), not_run=len(file.cases))
+        chosen = [case for case in file.cases if self._only in case.name.casefold()]
+        compiled = self._compile(text, config, file.env)
+        table = compiled.table
+        if table is None:
+            return FileResult(file=name, config=config, problems=compiled.problems, not_run=len(chosen))
+        results = tuple(play(table, case) for case in chosen)
+        self._reached.setdefault(config, (table, []))[1].extend(results)
+        return FileResult(file=name, config=config, results=results, hooks_skipped=compiled.skipped_hooks)
+
+    def coverages(self) -> dict[str, Coverage]:
+        """Return what was reached of each config file."""
+        return {config: measure(table, results) for config, (table, results) in self._reached.items()}
+
+    def _compile(self, text: bytes, config: str, env: Mapping[str, str]) -> Compiled:
+        key = tuple(sorted(env.items()))
+        if key not in self._compilers:
+            self._compilers[key] = Compiler(environ={**self._environ, **env}, skip_hooks=self._skip_hooks)
+        return self._compilers[key].compile(text, source=config)
+
+
+def config_of(file: CaseFile) -> str:
+    """Return the config file that cases are about: the one they name, else the one beside of the same name."""
+    folder, name = os.path.split(file.name)
+    if file.config is not None:
+        return os.path.normpath(os.path.join(folder, file.config))
+    for suffix in _SUFFIXES:
+        if name.endswith(suffix):
+            stem = name.removesuffix(suffix)
+            beside = [os.path.join(folder, stem + ending) for ending in (".yaml", ".yml")]
+            return next((path for path in beside if os.path.exists(path)), beside[0])
+    return os.path.join(folder, "routes.yaml")
+
+
+def _read(name: str) -> bytes | Problem:
+    try:
+        return Path(name).read_bytes()
+    except (OSError, ValueError) as exc:
+        reason = (getattr(exc, "strerror", None) or str(exc)).lower()
+        message = f"cannot read the file: {reason}"
+        return Problem(line=0, column=0, code="unreadable-file", path="", message=message, source=name)

@@ -9,15 +9,13 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from gateway.cli import checkxml
-from gateway.cli.checked import Checked, check
-from gateway.cli.inputs import expand
-from gateway.cli.linting import ignored
+from gateway.cli.checked import check, expand, ignored
 from gateway.cli.settings import config_path
 from gateway.errors import UsageError
-from gateway.reports import github, sarif
+from gateway.reports import github, junit, sarif
 from gateway.reports.code_pages import ALL, explain
-from gateway.reports.problems import Painter, as_text, count, printable, tally
+from gateway.reports.problems import Checked, Painter, as_text, tally
+from gateway.words import count, printable
 
 FORMATS: Final = ("text", "json", "github", "sarif", "junit")
 
@@ -122,7 +120,7 @@ def _whole(files: Sequence[Checked], form: str, *, strict: bool) -> str:
     if form == "sarif":
         return json.dumps(sarif.as_log(files), indent=2)
     if form == "junit":
-        return checkxml.as_xml(files, strict=strict)
+        return junit.checks_as_xml(files, strict=strict)
     ok = all(file.ok for file in files)
     return json.dumps({"ok": ok, "files": [file.as_json() for file in files]}, indent=2)
 

@@ -10,7 +10,10 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Final
+from typing import Final, Protocol
+
+from gateway.config.document.yaml_tree import Where
+from gateway.policy.problem import Severity
 
 CONFIG: Final = "routes.yaml"
 
@@ -77,3 +80,20 @@ def _examples(section: str) -> tuple[Example, ...]:
         Example(language, name or (CONFIG if language in ("yaml", "bytes") else ""), text)
         for language, name, text in _FENCE.findall(section)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a value, whatever place it stands at."""
+
+    code: str
+    message: str
+
+
+class Report(Protocol):
+    """Takes one problem. The place is written in full: short forms of the file are seen through."""
+
+    def __call__(
+        self, place: Where, code: str, message: str, *, severity: Severity = "error", at_key: bool = False
+    ) -> None:
+        """`at_key` points at the key of the place instead of its value."""

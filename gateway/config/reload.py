@@ -20,8 +20,10 @@ from typing import Final, Protocol
 
 from gateway.config.compiler.compiler import Compiled
 from gateway.errors import ConfigError, UsageError
-from gateway.policy.table import NO_OVERLAY, Overlay, RoutingTable
-from gateway.types import EMPTY, Problem
+from gateway.policy.overlay import NO_OVERLAY, Overlay
+from gateway.policy.problem import Problem
+from gateway.policy.table import RoutingTable
+from gateway.wire.json import EMPTY
 
 log = logging.getLogger(__name__)
 

@@ -8,28 +8,18 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol, TypeVar
 
+from gateway.adapters.base import Adapter, Adapters, Call, ChunkStream, Reply
 from gateway.concurrency.deadlines import until
 from gateway.engine.health import NOBODY, State, Ticket
 from gateway.engine.next_step import FIRST, GiveUp, Outcome, Plan, Try, Wait, fits, next_step, targets_left
 from gateway.engine.stream import CommittedStream, HoldExceeded, close, timed_out
-from gateway.errors import GatewayError, UpstreamError, UpstreamFailed, UpstreamRefused
-from gateway.operations.chat import judge_reply, tokens_of
+from gateway.errors import GatewayError, UpstreamFailed, UpstreamRefused
+from gateway.operations.chat import judge_reply, tokens_of, usage_wanted, with_usage_last
+from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.table import Route, Step
-from gateway.types import (
-    Adapter,
-    AdapterName,
-    Adapters,
-    Attempt,
-    Call,
-    CallReport,
-    ChunkStream,
-    Json,
-    Kind,
-    Operation,
-    Reply,
-    Target,
-)
-from gateway.usage import usage_wanted, with_usage_last
+from gateway.policy.target import AdapterName, Operation, Target
+from gateway.telemetry.report import Attempt, CallReport
+from gateway.wire.json import Json
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gateway.types import CLIENT_FAULTS, JsonObject, Kind, Target
+from gateway.policy.failures import CLIENT_FAULTS, Kind
+from gateway.policy.target import Target
+from gateway.wire.json import JsonObject
 
 MAX_TARGETS: Final = 10_000
 """How many targets are remembered; wildcards could name any number. The least recently used idle ones go first."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
+from gateway.policy.failures import Kind
 from gateway.policy.table import Step
-from gateway.types import Kind
 
 BASE_BACKOFF_S: Final = 0.25
 MAX_BACKOFF_S: Final = 4.0

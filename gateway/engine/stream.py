@@ -9,12 +9,15 @@ from collections import deque
 from dataclasses import replace
 from typing import Final
 
+from gateway.adapters.base import Chunk, Chunks, ChunkStream, Push
 from gateway.concurrency.deadlines import until
 from gateway.engine.health import Ticket
-from gateway.errors import GatewayError, StreamBroken, UpstreamError
+from gateway.errors import GatewayError, StreamBroken
 from gateway.operations.chat import StreamJudge, counts_of
+from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.table import StreamPolicy
-from gateway.types import CallReport, Chunk, Chunks, ChunkStream, Kind, Push, Target
+from gateway.policy.target import Target
+from gateway.telemetry.report import CallReport
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 
 from gateway.errors import BadRequest
-from gateway.types import Json, JsonObject
+from gateway.wire.json import Json, JsonObject
 
 _OTHER_PARTS = frozenset({"redacted_thinking"})
 """Content parts that do not carry a field of their own type's name."""

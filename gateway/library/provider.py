@@ -1,37 +1,28 @@
-"""The provider: look up the alias, run its hooks, let the engine find a target. For the server and for programs."""
+"""The provider that programs embed: chats, mappings, hooks and capabilities added in code."""
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import logging
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.concurrency.deadlines import until
-from gateway.engine.attempts import Engine, Request
+from gateway.adapters.base import Adapters
+from gateway.adapters.litellm.adapter import LiteLLMAdapter
+from gateway.adapters.mock import MockAdapter
+from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.engine.health import State
-from gateway.errors import BadRequest, GatewayError, HookFailed, UnknownModel
+from gateway.engine.hooks import hook_of
+from gateway.engine.pipeline import Pipeline
 from gateway.library.messages import normalise
-from gateway.policy.table import NO_OVERLAY, Hook, Overlay, Route, RoutingTable, Tables
-from gateway.types import (
-    EMPTY,
-    FORBIDDEN_PARAMS,
-    Adapters,
-    CallReport,
-    Chunk,
-    Chunks,
-    ChunkStream,
-    Json,
-    JsonObject,
-    Operation,
-    Problems,
-    Reply,
-)
-from gateway.wire import sse
-from gateway.wire.json import decode_json
+from gateway.library.tables import FileTables, FirstUse
+from gateway.policy.overlay import NO_OVERLAY, Overlay, Tables
+from gateway.policy.params import FORBIDDEN_PARAMS
+from gateway.policy.problem import Problems
+from gateway.telemetry.report import CallReport
+from gateway.wire.json import Json, JsonObject
 
 log = logging.getLogger(__name__)
 
@@ -39,76 +30,36 @@ _HookCallable = TypeVar("_HookCallable", bound=Callable[[JsonObject], Any])
 
 
 class Provider:
-    """Answers requests by the live routing table. One for a process is enough; use it on one event loop at a time."""
+    """A provider for programs: holds the built-in mapping, or the file that GATEWAY_CONFIG names.
 
-    def __init__(self, *, tables: Tables, adapters: Adapters, state: State) -> None:
+    The file is read at first use and again when it changed. Names that are not mapped go to LiteLLM as they are. One
+    for a process is enough; use it on one event loop at a time.
+    """
+
+    def __init__(self) -> None:
+        self._hold(FirstUse())
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Provider:
+        """Return a provider that serves only what the file declares. Raises ConfigError or UsageError at once."""
+        made = cls.__new__(cls)
+        made._hold(FileTables(Path(path), bare_names=False))
+        return made
+
+    def _hold(self, tables: Tables) -> None:
+        adapters: Adapters = {
+            "litellm": LiteLLMAdapter(own_process=False),
+            "relay": RelayAdapter(),
+            "mock": MockAdapter(),
+        }
         self._tables = tables
-        self._state = state
-        self._adapters = adapters
-        self._engine = Engine(adapters=adapters, state=state)
+        self._pipeline = Pipeline(tables=tables, adapters=adapters, health=State())
         self._overlay = NO_OVERLAY
 
     @property
     def tables(self) -> Tables:
-        """Whoever holds the live table."""
+        """The holder of the live table."""
         return self._tables
-
-    # What the server calls: OpenAI's request body in, a reply or an open stream out.
-
-    def answer(
-        self, operation: Operation, params: JsonObject, *, report: CallReport, headers: Mapping[str, str] = EMPTY
-    ) -> Coroutine[None, None, Reply]:
-        """Return the plain answer to an OpenAI request body; `params` itself is not changed.
-
-        `headers` go upstream. `report` is filled in as things happen. Raises GatewayError, be it at once.
-        """
-        request = self._request(operation, params, report, headers)
-        route = request.route
-        return self._hooked(request, params) if route.pre or route.post else self._engine.complete(request)
-
-    async def _hooked(self, request: Request, params: JsonObject) -> Reply:
-        """Return the plain answer, with the hooks before and after it."""
-        if request.route.pre:
-            await _run_pre_hooks(request, params)
-        reply = await self._engine.complete(request)
-        if request.route.post:
-            deadline_s = request.started_s + request.route.deadline_s
-            data = _own(reply.data, reply.raw)
-            reply.data = await _run_hooks(request.route.post, data, deadline_s=deadline_s)
-            reply.raw = None
-        return reply
-
-    async def open_stream(
-        self, params: JsonObject, *, report: CallReport, headers: Mapping[str, str] = EMPTY
-    ) -> ChunkStream:
-        """Return the stream that answers an OpenAI request body, once it is sure to begin. Raises GatewayError.
-
-        Close what is returned; iterating it raises GatewayError when the stream breaks off.
-        """
-        request = self._request("chat", params, report, headers)
-        if request.route.pre:
-            await _run_pre_hooks(request, params)
-        stream = await self._engine.open_stream(request)
-        if request.route.post:
-            return ChunkStream(chunks=_HookedChunks(stream.chunks, request.route), headers=stream.headers)
-        return stream
-
-    def _request(
-        self, operation: Operation, params: JsonObject, report: CallReport, headers: Mapping[str, str]
-    ) -> Request:
-        started_s = asyncio.get_running_loop().time()
-        table = self._tables.current
-        report.generation = table.generation
-        name = params.get("model")
-        if not isinstance(name, str) or not name:
-            raise BadRequest("the request names no model", param="model")
-        route = table.find(name)
-        if route is None:
-            raise unknown_model(name, table)
-        report.alias = route.alias
-        return Request(operation, name, route, _targets_params(params), headers, started_s, report)
-
-    # What programs call.
 
     async def complete_chat(
         self,
@@ -127,7 +78,7 @@ class Provider:
         Content that is neither text nor a list of content parts is sent as a JSON string. Raises GatewayError.
         """
         params = _chat_params(model, messages, temperature, top_p, n, max_tokens, user_id, kwargs)
-        return (await self.answer("chat", params, report=CallReport())).data
+        return (await self._pipeline.answer("chat", params, report=CallReport())).data
 
     async def stream_chat(
         self,
@@ -146,7 +97,7 @@ class Provider:
         closes the upstream.
         """
         params = _chat_params(model, messages, temperature, top_p, n, max_tokens, user_id, kwargs)
-        stream = await self.open_stream({**params, "stream": True}, report=CallReport())
+        stream = await self._pipeline.open_stream({**params, "stream": True}, report=CallReport())
         async with aclosing(stream.chunks) as chunks:
             async for chunk in chunks:
                 if chunk.data is not None:
@@ -154,11 +105,7 @@ class Provider:
 
     def map_model_name(self, name: str) -> str:
         """Return the first target of alias `name`, such as `openai/gpt-4o`. Raises UnknownModel."""
-        table = self._tables.current
-        route = table.find(name)
-        if route is None:
-            raise unknown_model(name, table)
-        return route.steps[0].target.name
+        return self._pipeline.route(name).steps[0].target.name
 
     def add_model_mapping(self, name: str, target: str) -> None:
         """Make `target` the first target of alias `name`. Survives reloads and wins over the file."""
@@ -172,12 +119,12 @@ class Provider:
 
     def add_pre_process_hook(self, hook: _HookCallable) -> _HookCallable:
         """Run `hook`, sync or async, on a copy of each request's parameters; it returns the dict to go on with."""
-        self._lay(replace(self._overlay, pre=(*self._overlay.pre, _hook(hook))))
+        self._lay(replace(self._overlay, pre=(*self._overlay.pre, hook_of(hook))))
         return hook
 
     def add_post_process_hook(self, hook: _HookCallable) -> _HookCallable:
         """Run `hook`, sync or async, on each response or stream chunk; it returns the dict to go on with."""
-        self._lay(replace(self._overlay, post=(*self._overlay.post, _hook(hook))))
+        self._lay(replace(self._overlay, post=(*self._overlay.post, hook_of(hook))))
         return hook
 
     def register_capability(self, name: str, capability: object) -> None:
@@ -201,127 +148,11 @@ class Provider:
 
     async def close(self) -> None:
         """Give back all connections. Nothing may be called afterwards."""
-        for adapter in self._adapters.values():
-            await adapter.close()
+        await self._pipeline.close()
 
     def _lay(self, overlay: Overlay) -> None:
         self._tables.set_overlay(overlay)
         self._overlay = overlay
-
-
-class _HookedChunks:
-    """A stream whose chunks go through post hooks. Each may take as long as the route's deadline, and no longer."""
-
-    def __init__(self, source: Chunks, route: Route) -> None:
-        self._source = source
-        self._route = route
-
-    def __aiter__(self) -> Chunks:
-        return self
-
-    async def __anext__(self) -> Chunk:
-        chunk = await anext(self._source)
-        if chunk.data is None:
-            return chunk
-        deadline_s = asyncio.get_running_loop().time() + self._route.deadline_s
-        data = _own(chunk.data, None if chunk.raw is None else sse.event_data(chunk.raw))
-        return Chunk(await _run_hooks(self._route.post, data, deadline_s=deadline_s))
-
-    async def aclose(self) -> None:
-        await self._source.aclose()
-
-
-def _own(data: JsonObject, raw: bytes | None) -> JsonObject:
-    """Return an answer that hooks may change: from the bytes it came in, if there are any, so no number is rounded."""
-    own: JsonObject = _copy(data) if raw is None else decode_json(raw, exact=True)
-    return own
-
-
-def _targets_params(params: JsonObject) -> JsonObject:
-    """Return what a target gets of a request's fields: all but those that are ours to decide."""
-    own = params.copy()
-    own.pop("model", None)
-    own.pop("stream", None)
-    if not FORBIDDEN_PARAMS.isdisjoint(own):
-        for name in FORBIDDEN_PARAMS & own.keys():
-            del own[name]
-    return own
-
-
-async def _run_pre_hooks(request: Request, params: JsonObject) -> None:
-    """Let the pre hooks change what the targets get; `params` itself is not changed."""
-    route = request.route
-    params = await _run_hooks(route.pre, _copy(params), deadline_s=request.started_s + route.deadline_s)
-    if params.get("model") != request.model:
-        raise HookFailed(f"a pre hook of {route.alias!r} changed the model; a hook may change anything but that")
-    request.params = _targets_params(params)
-
-
-async def _run_hooks(hooks: tuple[Hook, ...], value: JsonObject, *, deadline_s: float) -> JsonObject:
-    """Return what the hooks make of `value`, one after the other. They may change it in place."""
-    loop = asyncio.get_running_loop()
-    for hook in hooks:
-        before = _copy(value) if hook.on_error == "skip" else value
-        limit_s = deadline_s if hook.timeout_s is None else min(deadline_s, loop.time() + hook.timeout_s)
-        try:
-            result = hook.call(value)
-            if inspect.isawaitable(result):
-                with until(limit_s):
-                    result = await result
-            if not isinstance(result, dict):
-                raise _NotADict(f"it returned {type(result).__name__}, not a dict")  # noqa: TRY301
-            value = result
-        except GatewayError:
-            raise
-        except Exception as error:
-            log.warning(
-                "hook failed", extra={"hook": hook.path, "error": type(error).__name__, "on_error": hook.on_error}
-            )
-            if hook.on_error != "skip":
-                raise HookFailed(f"hook {hook.path} failed: {_reason(error)}") from error
-            value = before
-    return value
-
-
-class _NotADict(Exception):
-    """A hook gave back something else."""
-
-
-def _reason(error: Exception) -> str:
-    """Say what a hook did wrong without a foreign exception's text, which may hold a prompt."""
-    if isinstance(error, TimeoutError):
-        return "it took too long"
-    return str(error) if isinstance(error, _NotADict) else type(error).__name__
-
-
-def _copy(value: Json) -> Json:
-    """Return a copy whose dicts and lists are new; other values are shared."""
-    if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_copy(item) for item in value]
-    return value
-
-
-def _hook(call: Callable[[JsonObject], Any]) -> Hook:
-    if not callable(call):
-        raise TypeError(f"a hook is a callable, not a {type(call).__name__}")
-    name = getattr(call, "__qualname__", type(call).__qualname__)
-    try:
-        inspect.signature(call).bind(None)
-    except TypeError as error:
-        raise TypeError(f"{name} cannot be a hook: it must take exactly one argument, a dict") from error
-    except ValueError:
-        pass  # a builtin that does not tell its signature
-    is_async = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call, "__call__", None))  # noqa: B004
-    return Hook(path=f"{getattr(call, '__module__', None) or '?'}.{name}", call=call, is_async=is_async)
-
-
-def unknown_model(name: str, table: RoutingTable) -> UnknownModel:
-    """Return the error for a name that the table does not have."""
-    close = table.close_names(name)
-    hint = f"; did you mean {' or '.join(repr(alias) for alias in close)}?" if close else ""
-    return UnknownModel(f"the model {name[:128]!r} does not exist{hint}", param="model")
 
 
 def _chat_params(

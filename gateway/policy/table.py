@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
-from gateway.types import EMPTY, FALLBACK_ON, RETRY_ON, Json, JsonObject, Kind, Limits, Problems, Target
+from gateway.policy.failures import FALLBACK_ON, RETRY_ON, Kind
+from gateway.policy.target import Limits, Target
+from gateway.wire.json import EMPTY, Json, JsonObject
 
 _MATCHED: Final = re.compile(r"[A-Za-z0-9._:@-]+(?:/[A-Za-z0-9._:@-]+)*")
 """What a wildcard may match: a model's name, so that it cannot steer a URL."""
@@ -143,42 +145,3 @@ def _fill(step: Step, matched: str) -> Step:
         return step
     name = target.name.replace("*", matched)
     return replace(step, target=replace(target, name=name, model=target.model.replace("*", matched)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overlay:
-    """What a program added in code on top of the file: it survives reloads and wins over the file."""
-
-    mappings: Mapping[str, str] = field(default_factory=lambda: EMPTY)
-    """Alias to its first target."""
-    fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)
-    """Alias to the targets after the first; repeats are left out."""
-    pre: tuple[Hook, ...] = ()
-    """Run after the file's hooks for every request and before an alias' own."""
-    post: tuple[Hook, ...] = ()
-    capabilities: Mapping[str, object] = field(default_factory=lambda: EMPTY)
-
-
-NO_OVERLAY: Final = Overlay()
-
-
-class Reloaded(Protocol):
-    """How a look at the file ended."""
-
-    @property
-    def problems(self) -> Problems:
-        """Errors and warnings, in file order."""
-
-
-class Tables(Protocol):
-    """Whoever holds the live table: the file's reloader, or a program's own."""
-
-    @property
-    def current(self) -> RoutingTable:
-        """The live table. Read it once per request and pass it down."""
-
-    def set_overlay(self, overlay: Overlay) -> None:
-        """Compile with `overlay` and swap the table in. Raises ConfigError, and keeps the old, when it has problems."""
-
-    def reload(self) -> Reloaded:
-        """Read the file again and swap its table in. The live table stays when the file has an error."""

@@ -8,8 +8,8 @@ from typing import Final
 
 from gateway.config.problems import CONFIG, Example, Page, codes, page
 from gateway.errors import UsageError
-from gateway.findings import did_you_mean
 from gateway.reports.problems import Painter
+from gateway.words import did_you_mean
 
 ALL: Final = "all"
 """What asks for the list of all codes."""

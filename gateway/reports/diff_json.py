@@ -6,7 +6,7 @@ from gateway.config.compare.policies import Change, Presence, Service
 from gateway.reports.diff_text import Difference
 from gateway.reports.diff_words import say
 from gateway.simulation.cases.compare import CaseChange, CaseChanges, Outcome
-from gateway.types import JsonObject
+from gateway.wire.json import JsonObject
 
 
 def as_json(told: Difference) -> JsonObject:

@@ -9,8 +9,9 @@ from typing import Final
 
 from gateway.config.compare.policies import Changes
 from gateway.reports.diff_words import Row, differs, rows, verdicts
-from gateway.reports.problems import Painter, count, printable
+from gateway.reports.problems import Painter
 from gateway.simulation.cases.compare import CaseChange, CaseChanges
+from gateway.words import count, printable
 
 WIDE: Final = 110
 """Columns; what is said to an audience stands below it when the line would be longer."""

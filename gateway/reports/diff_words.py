@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, Literal, TypeAlias
 
-from gateway.cli.durations import shown
 from gateway.config.compare.policies import Change, Changes, Presence, Reach, Service
 from gateway.config.document.secrets import STARS
-from gateway.reports.problems import count
 from gateway.simulation.cases.compare import CaseChange, Outcome
-from gateway.types import Json
+from gateway.wire.json import Json
+from gateway.words import count, shown
 
 Mark: TypeAlias = Literal["+", "-", "~"]
 Quote: TypeAlias = Callable[[str], str]

@@ -7,14 +7,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from gateway.cli.durations import shown
+from gateway.policy.failures import Kind
 from gateway.policy.table import Hook, Route, Step
-from gateway.reports.problems import Painter, count, printable
+from gateway.policy.target import Limits
+from gateway.reports.problems import Painter
 from gateway.simulation.explain import Explanation, has_key, verdicts
 from gateway.simulation.forecast import Event, Forecast
 from gateway.simulation.simulator import Observed
 from gateway.simulation.upstreams import merged
-from gateway.types import Json, JsonObject, Kind, Limits
+from gateway.wire.json import Json, JsonObject
+from gateway.words import count, printable, shown
 
 LONGEST: Final = 96
 """Characters of one value that are shown."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from gateway.cli.checked import STDIN, Checked, in_repository
+from gateway.policy.problem import Problem
 from gateway.reports.code_pages import how_to_explain
-from gateway.reports.problems import count, printable, tally
-from gateway.types import Problem
+from gateway.reports.problems import STDIN, Checked, in_repository, tally
+from gateway.words import count, printable
 
 _DATA: Final = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
 _PROPERTY: Final = _DATA | str.maketrans({":": "%3A", ",": "%2C"})

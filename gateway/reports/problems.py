@@ -6,10 +6,14 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, TextIO
 
 from gateway.config.document.secrets import STARS
-from gateway.types import Problem
+from gateway.policy.problem import Problem
+from gateway.wire.json import JsonObject
+from gateway.words import count, printable
 
 EXCERPT_COLUMNS: Final = 120
 """A longer line is cut down to what stands around its caret."""
@@ -73,12 +77,6 @@ def as_text(problem: Problem, painter: Painter = PLAIN) -> str:
     return f"{head}\n  {number} | {line}\n  {' ' * len(number)} | {paint(caret)}"
 
 
-def count(number: int, noun: str) -> str:
-    """Return `1 problem`, `2 problems`; an `alias` becomes `aliases`."""
-    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{number} {noun if number == 1 else plural}"
-
-
 def tally(problems: Iterable[Problem]) -> str:
     """Return what kinds of problems there are: `2 problems, 1 warning`. Empty when there are none."""
     severities = [problem.severity for problem in problems]
@@ -87,13 +85,6 @@ def tally(problems: Iterable[Problem]) -> str:
     if warnings:
         parts.append(count(warnings, "warning"))
     return ", ".join(parts)
-
-
-def printable(text: str) -> str:
-    """Escape what a terminal or a log viewer would obey: control characters and those that turn the direction."""
-    return "".join(
-        char if char.isprintable() or char == " " else char.encode("unicode_escape").decode() for char in text
-    )
 
 
 def complain(message: str) -> None:
@@ -135,3 +126,45 @@ def _width(text: str) -> int:
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What came of one file."""
+
+    file: str
+    """As it was given."""
+    readable: bool = True
+    ok: bool = False
+    problems: tuple[Problem, ...] = ()
+    digest: str | None = None
+    aliases: int = 0
+    targets: int = 0
+    hooks_skipped: int = 0
+
+    def as_json(self) -> JsonObject:
+        """Return what `--format json` shows of the file."""
+        return {
+            "file": self.file,
+            "ok": self.ok,
+            "readable": self.readable,
+            "digest": self.digest,
+            "aliases": self.aliases,
+            "targets": self.targets,
+            "hooks_skipped": self.hooks_skipped,
+            "problems": [problem.as_json() for problem in self.problems],
+        }
+
+
+def in_repository(name: str) -> str:
+    """Return a file's path from the top of the repository as a CI service counts it, with slashes.
+
+    GitHub says where it is with GITHUB_WORKSPACE; without it the current folder is the top. A file elsewhere keeps its
+    absolute path.
+    """
+    path, top = Path(os.path.abspath(name)), os.path.abspath(os.environ.get("GITHUB_WORKSPACE") or ".")
+    return (path.relative_to(top) if path.is_relative_to(top) else path).as_posix()
+
+
+STDIN: Final = "-"
+"""The name that stands for standard input."""

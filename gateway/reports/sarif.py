@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from gateway import __version__
-from gateway.cli.checked import STDIN, Checked, in_repository
+from gateway._version import __version__
 from gateway.config.problems import page
+from gateway.policy.problem import Problem
 from gateway.reports.code_pages import explain, how_to_explain
-from gateway.reports.problems import PLAIN, printable
-from gateway.types import JsonObject, Problem
+from gateway.reports.problems import PLAIN, STDIN, Checked, in_repository
+from gateway.wire.json import JsonObject
+from gateway.words import printable
 
 _SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Final
 
-from gateway.cli.durations import shown
-from gateway.reports.problems import Painter, as_text, count, printable, tally
+from gateway.policy.problem import Problem
+from gateway.reports.problems import Painter, as_text, tally
 from gateway.simulation.cases.coverage import Coverage
 from gateway.simulation.cases.expectations import Mismatch
 from gateway.simulation.cases.play import Played, Result
 from gateway.simulation.simulator import Observed, Seen
-from gateway.types import JsonObject, Problem
+from gateway.wire.json import JsonObject
+from gateway.words import count, printable, shown
 
 WIDEST: Final = 70
 """Columns for the names of cases, and for what an assistant said."""

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from pathlib import Path
 from socket import AF_UNIX, socket
 from typing import Final, Protocol
 
 from aiohttp import web
 
 from gateway.errors import BadRequest, GatewayError, UsageError
-from gateway.types import EMPTY
+from gateway.server.client_keys import ClientKeys
+from gateway.wire.json import EMPTY
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +29,6 @@ _LOCAL_NAMES: Final = frozenset({"localhost", "host.docker.internal"})
 
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s@?#]+", re.IGNORECASE)
 _PORT: Final = re.compile(r":\d*$")
-_CLIENT_NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
-_KEY: Final = re.compile(r"[!-~]{1,512}")
-_SHA256: Final = re.compile(r"sha256:([0-9A-Fa-f]{64})")
 
 
 class Forbidden(GatewayError):
@@ -61,39 +56,6 @@ class UnsupportedMediaType(BadRequest):
 
     status = 415
     code = "unsupported_media_type"
-
-
-class ClientKeys:
-    """The keys of a file, each with its client's name. Read again whenever the file changes.
-
-    One client per line: `name key`, or `name sha256:<64 hex digits>` with the SHA-256 of the key. A name may stand on
-    several lines, so that keys can be exchanged one after the other. Blank lines and those that begin with `#` are
-    left out. A changed file that is missing or malformed is logged once, and the keys read last stay in force.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._stamp = _stamp(path)
-        self._names = _read_keys(path)
-
-    def name_of(self, key: str) -> str | None:
-        """Return the name of the client that `key` belongs to, or None.
-
-        Keys are found by their SHA-256: how long the look-up takes says nothing about any key.
-        """
-        stamp = _stamp(self._path)
-        if stamp != self._stamp:
-            self._stamp = stamp
-            self._read_again()
-        return self._names.get(hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest())
-
-    def _read_again(self) -> None:
-        try:
-            self._names = _read_keys(self._path)
-        except UsageError as exc:
-            log.warning("client keys not read again: the old ones stay", extra={"reason": str(exc)})
-        else:
-            log.info("client keys read again", extra={"keys": len(self._names)})
 
 
 class Request(Protocol):
@@ -232,52 +194,3 @@ def _is_local(host: str) -> bool:
         return _is_loopback_address(name[1:-1])
     name = name.removesuffix(".")
     return name in _LOCAL_NAMES or name.endswith(".localhost") or _is_loopback_address(name)
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _read_keys(path: Path) -> dict[bytes, str]:
-    """Return the clients' names by the SHA-256 of their keys. Raises UsageError, never with a key in its text."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        why = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
-        raise UsageError(f"cannot read the client keys file {path}: {why}") from exc
-    names: dict[bytes, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        fields = line.split()
-        if not fields or fields[0].startswith("#"):
-            continue
-        fault = _fault(fields, names)
-        if fault:
-            raise UsageError(f"{path}:{number}: {fault}")
-        names[_digest(fields[1])] = fields[0]
-    if not names:
-        raise UsageError(f"{path}: holds no key; write one client per line as `name key`")
-    return names
-
-
-def _fault(fields: list[str], names: Mapping[bytes, str]) -> str | None:
-    if len(fields) != 2:
-        return "a line is `name key` or `name sha256:<hex>`"
-    name, key = fields
-    if not _CLIENT_NAME.fullmatch(name):
-        return "a client's name is made of letters, digits and . _ @ -, at most 64"
-    if not _KEY.fullmatch(key):
-        return "a key is printable ASCII, at most 512 characters"
-    if key.startswith("sha256:") and not _SHA256.fullmatch(key):
-        return "after sha256: stand 64 hex digits"
-    if names.get(_digest(key), name) != name:
-        return f"the key is that of client {names[_digest(key)]!r} already"
-    return None
-
-
-def _digest(key: str) -> bytes:
-    hashed = _SHA256.fullmatch(key)
-    return bytes.fromhex(hashed[1]) if hashed else hashlib.sha256(key.encode()).digest()

@@ -18,7 +18,7 @@ from aiohttp import HttpVersion, HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 from gateway.concurrency.deadlines import until
-from gateway.types import CallReport
+from gateway.telemetry.report import CallReport
 
 JSON_TYPE: Final = "application/json"
 EVENTS_TYPE: Final = "text/event-stream"

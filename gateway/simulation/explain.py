@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from gateway.policy.failures import Kind
 from gateway.policy.table import Hook, Route, RoutingTable, Step
+from gateway.policy.target import Limits
 from gateway.simulation.forecast import Fate, Forecast, forecast, worst
-from gateway.types import Json, JsonObject, Kind, Limits
+from gateway.wire.json import Json, JsonObject
 
 _SECRET: Final = re.compile("authorization|credential|key|password|secret|token", re.IGNORECASE)
 

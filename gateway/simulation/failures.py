@@ -8,10 +8,11 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Final
 
-from gateway.errors import UsageError, classify
+from gateway.errors import UsageError
+from gateway.policy.failures import Kind, classify
 from gateway.policy.table import Route, Step
+from gateway.policy.target import ScriptedOutcome, Target
 from gateway.simulation.forecast import Failing, Fate, longest_s
-from gateway.types import Kind, ScriptedOutcome, Target
 
 OF_KIND: Final[Mapping[Kind, tuple[int, str | None]]] = {
     Kind.RATE_LIMIT: (429, "rate_limit_exceeded"),

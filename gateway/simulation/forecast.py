@@ -12,9 +12,12 @@ from typing import Final, Literal
 from gateway.engine.attempts import Engine, Request, failure
 from gateway.engine.health import State
 from gateway.engine.next_step import GiveUp, Outcome, Plan, Try, Wait, fits, next_step, targets_left
-from gateway.errors import GatewayError, UpstreamError
+from gateway.errors import GatewayError
+from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.table import Route, Step
-from gateway.types import EMPTY, Attempt, CallReport, Kind, Target
+from gateway.policy.target import Target
+from gateway.telemetry.report import Attempt, CallReport
+from gateway.wire.json import EMPTY
 
 JITTER: Final = 1.0
 """Every backoff is as long as it can be."""

@@ -13,13 +13,18 @@ from urllib.parse import quote
 
 import orjson
 
-from gateway.engine.attempts import Engine
+from gateway.adapters.base import ChunkStream
 from gateway.engine.health import State
+from gateway.engine.pipeline import Pipeline
 from gateway.errors import GatewayError, HookFailed, UpstreamRefused
-from gateway.library.provider import Provider
-from gateway.policy.table import Overlay, RoutingTable
+from gateway.policy.failures import Kind
+from gateway.policy.overlay import Overlay
+from gateway.policy.problem import Problems
+from gateway.policy.table import RoutingTable
+from gateway.policy.target import Operation
 from gateway.simulation.upstreams import Script, ScriptedAdapter
-from gateway.types import EMPTY, CallReport, ChunkStream, Json, JsonObject, Kind, Operation, Problems
+from gateway.telemetry.report import CallReport
+from gateway.wire.json import EMPTY, Json, JsonObject
 
 JITTER: Final = 1.0
 """Every backoff is as long as it can be, so that waits are the same each time."""
@@ -101,21 +106,14 @@ class _FixedTable:
         return self
 
 
-class _SteadyProvider(Provider):
-    """The provider with backoffs that are not left to chance."""
-
-    def __init__(self, table: RoutingTable, adapter: ScriptedAdapter, state: State) -> None:
-        adapters = adapter.for_all()
-        super().__init__(tables=_FixedTable(table), adapters=adapters, state=state)
-        self._engine = Engine(adapters=adapters, state=state, jitter=lambda: JITTER)
-
-
 class Simulator:
     """A gateway with one table, its health and counters at zero. Made and used within one virtual loop."""
 
     def __init__(self, table: RoutingTable, script: Script) -> None:
         self._adapter = ScriptedAdapter(script)
-        self._provider = _SteadyProvider(table, self._adapter, State())
+        self._pipeline = Pipeline(
+            tables=_FixedTable(table), adapters=self._adapter.for_all(), health=State(), jitter=lambda: JITTER
+        )
 
     def play(self, script: Script) -> None:
         """Let the upstreams play another script from now on."""
@@ -159,13 +157,13 @@ class Simulator:
 
     async def _plain(self, body: JsonObject, report: CallReport, observed: Observed) -> None:
         operation: Operation = "embeddings" if "input" in body and "messages" not in body else "chat"
-        reply = await self._provider.answer(operation, body, report=report)
+        reply = await self._pipeline.answer(operation, body, report=report)
         observed.body = reply.data
         observed.text = _text(reply.data) if operation == "chat" else None
         observed.headers = response_headers(report, reply.headers)
 
     async def _stream(self, body: JsonObject, report: CallReport, observed: Observed) -> None:
-        stream = await self._provider.open_stream(body, report=report)
+        stream = await self._pipeline.open_stream(body, report=report)
         observed.headers = response_headers(report, stream.headers, content_type="text/event-stream")
         observed.text = ""
         try:

@@ -10,10 +10,12 @@ from typing import Final
 
 import orjson
 
+from gateway.adapters.base import Adapters, Call, Chunk, ChunkStream, Reply
 from gateway.adapters.mock import MockAdapter
-from gateway.errors import UpstreamError, classify
+from gateway.policy.failures import Kind, UpstreamError, classify
+from gateway.policy.target import Target
 from gateway.simulation.failures import OF_KIND, best_match
-from gateway.types import EMPTY, Adapters, Call, Chunk, ChunkStream, Json, JsonObject, Kind, Reply, Target
+from gateway.wire.json import EMPTY, Json, JsonObject
 
 _WORD: Final = re.compile(r"\S+\s*|\s+")
 

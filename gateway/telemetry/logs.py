@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
-import re
 import sys
 import traceback
 from collections.abc import Mapping
@@ -17,8 +15,8 @@ from typing import Final, TextIO
 
 import orjson
 
-from gateway.telemetry.counters import Counts, Requests, Tallies, Times
-from gateway.types import Attempt, CallReport, Json, JsonObject
+from gateway.telemetry.report import Attempt, CallReport
+from gateway.wire.json import Json, JsonObject
 
 log = logging.getLogger("gateway.access")
 
@@ -28,21 +26,6 @@ FRAMES: Final = 20
 _OWN_ATTRIBUTES: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _TALKATIVE: Final = ("LiteLLM", "httpx", "openai", "py.warnings")
 """Loggers of libraries that write prompts, keys or URLs into their messages."""
-
-_REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
-_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-
-
-def request_id(given: str | None) -> str:
-    """Return the client's own id if it is printable ASCII without blanks, of at most 128 characters; else a new one."""
-    if given is not None and _REQUEST_ID.fullmatch(given):
-        return given
-    return f"req_{random.getrandbits(128):032x}"
-
-
-def traceparent(given: str | None) -> str | None:
-    """Return a well-formed `traceparent` as it is, else None (https://www.w3.org/TR/trace-context/#traceparent-header)."""
-    return given if given is not None and _TRACEPARENT.fullmatch(given) else None
 
 
 class JsonFormatter(logging.Formatter):
@@ -168,105 +151,6 @@ def log_request(
         line["error"] = error
     # Not through a logger: its record costs as much as the line itself.
     _lines.write(_encode_plain(line))
-
-
-class Metrics:
-    """One gateway's metrics, in a registry of their own. Labels come from the routing table, never from a client."""
-
-    def __init__(self) -> None:
-        from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector
-
-        self._registry = registry = CollectorRegistry()
-        requests = Counts(
-            "gateway_requests_total",
-            "Requests by alias, operation and HTTP status; 499 when the client left.",
-            ["alias", "operation", "status"],
-        )
-        self._attempts = Counts(
-            "gateway_attempts_total",
-            "Calls of targets by how they ended: ok, or the kind of the failure; `cooldown` when passed over.",
-            ["target", "kind"],
-        )
-        seconds = Times(
-            "gateway_request_seconds", "Seconds from a request's arrival to the end of its answer.", "alias"
-        )
-        self._first_content = Times(
-            "gateway_first_content_seconds",
-            "Seconds from a streaming request's arrival to the first content.",
-            "alias",
-        )
-        tokens = Counts(
-            "gateway_tokens_total", "Tokens as the answering targets reported them.", ["alias", "direction"]
-        )
-        self._requests = Requests(requests, self._attempts, seconds, tokens)
-        registry.register(Tallies(requests, self._attempts, seconds, self._first_content, tokens))
-        self.in_flight = Gauge("gateway_in_flight", "Model requests being answered now.", registry=registry)
-        self._config_ok = Gauge(
-            "gateway_config_last_reload_successful",
-            "1 if the config file as last read is what runs, else 0.",
-            registry=registry,
-        )
-        self._config_at = Gauge(
-            "gateway_config_last_reload_success_timestamp_seconds",
-            "When the config file was last read and found good.",
-            registry=registry,
-        )
-        self._cooldowns = Gauge(
-            "gateway_target_cooldown",
-            "1 while a target is left alone after failures, else 0; for a wildcard's, while any of its models is.",
-            ["target"],
-            registry=registry,
-        )
-        self._generation = Gauge(
-            "gateway_config_generation", "Generation of the live routing table.", registry=registry
-        )
-        self._config = Info("gateway_config", "SHA-256 of the config file that runs.", registry=registry)
-        self._reloads = Counter(
-            "gateway_config_reloads_total",
-            "Looks at a changed config file after the start, by result: ok or refused.",
-            ["result"],
-            registry=registry,
-        )
-        for result in ("ok", "refused"):
-            self._reloads.labels(result)
-        ProcessCollector(registry=registry)
-
-    def count_request(self, report: CallReport, *, operation: str, status: int, seconds: float) -> None:
-        """Count a finished request with its attempts and tokens."""
-        attempts = report.attempts
-        if len(attempts) == 1 and attempts[0].kind is None:
-            self._requests.add(report.alias, operation, status, seconds, report.tokens, attempts[0].label)
-        else:
-            self._requests.add(report.alias, operation, status, seconds, report.tokens)
-            for attempt in attempts:
-                self._attempts.counts[attempt.label, attempt.kind or "ok"] += 1
-        if report.first_content_s is not None:
-            self._first_content.add(report.alias, report.first_content_s)
-
-    def count_reload(self, *, ok: bool) -> None:
-        """Count one look at the config file that said something new. May be called from any thread."""
-        self._reloads.labels("ok" if ok else "refused").inc()
-
-    def show_config(self, *, ok: bool, good_at: float, generation: int, digest: str) -> None:
-        """Set what is known about the config file; `good_at` is in seconds since the epoch."""
-        self._config_ok.set(ok)
-        self._config_at.set(good_at)
-        self._generation.set(generation)
-        self._config.info({"digest": digest})
-
-    def show_cooldowns(self, cooldowns: Mapping[str, bool]) -> None:
-        """Set which targets, by label, are in cooldown. Any other target is forgotten."""
-        self._cooldowns.clear()
-        for target, cooling in cooldowns.items():
-            self._cooldowns.labels(target).set(cooling)
-
-    def render(self, accept: str = "") -> tuple[bytes, str]:
-        """Return all metrics in the exposition format that `accept` asks for, and its content type."""
-        from prometheus_client.exposition import choose_encoder
-
-        self._requests.settle()
-        encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
 
 
 def timestamp(seconds: float) -> str:

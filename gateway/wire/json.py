@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 import orjson
-
-from gateway.types import Json
 
 _LARGE_BYTES: Final = 64 * 1024
 """Data above this is mostly long texts, so that its values are looked at sooner than its bytes."""
@@ -82,3 +81,15 @@ def _plain(value: Json) -> Json:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+Json: TypeAlias = Any
+"""Any value that JSON can hold."""
+
+
+JsonObject: TypeAlias = dict[str, Any]
+"""A JSON object as a plain dict."""
+
+
+EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
+"""The one empty frozen mapping, for defaults."""

@@ -21,7 +21,7 @@ os.environ.update(LITELLM_LOCAL_MODEL_COST_MAP="True", LITELLM_MODE="PRODUCTION"
 import litellm
 import uvloop
 
-from gateway.embed import Provider
+from gateway.library.provider import Provider
 from tests.bench.messages import EVENTS, question
 from tests.bench.own import ALONE, OURS
 

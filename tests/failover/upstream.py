@@ -13,13 +13,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from tests.failover.faults import Fault
-from tests.scripted_openai import (
-    RecordedRequest,
-    _ClientLeft,
-    _Cut,
-    _read_request,
-    _Response,
-)
+from tests.scripted_openai import RecordedRequest, _ClientLeft, _Cut, _read_request, _Response
 
 DRIP_S: Final = 0.1
 """Between two bytes of a response that drips."""

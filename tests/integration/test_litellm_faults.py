@@ -15,8 +15,8 @@ import pytest
 from litellm.llms.custom_httpx import http_handler
 
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
-from gateway.errors import UpstreamError
-from gateway.types import Kind, Limits, Operation
+from gateway.policy.failures import Kind, UpstreamError
+from gateway.policy.target import Limits, Operation
 from tests.litellm_calls import QUIET
 from tests.litellm_upstreams import KEY, OPENAI_WIRE, azure_embeddings, body_of, complete, failure, make_call
 from tests.scripted_anthropic import ScriptedAnthropic

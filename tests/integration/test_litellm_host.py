@@ -17,8 +17,10 @@ pytestmark = pytest.mark.timeout(60)
 HOST: Final = """
     import asyncio, os, sys
     from gateway.adapters.litellm.adapter import LiteLLMAdapter
-    from gateway.errors import UpstreamError
-    from gateway.types import Call, Endpoint, KeySource, Limits, Secret, Target
+    from gateway.policy.failures import UpstreamError
+    from gateway.adapters.base import Call
+    from gateway.policy.keys import KeySource, Secret
+    from gateway.policy.target import Endpoint, Limits, Target
     from tests.scripted_openai import ScriptedOpenAI
 
     PLAIN = (bool, int, float, str, list, dict, set, type(None))

@@ -8,8 +8,7 @@ from typing import Any, Final
 import pytest
 
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
-from gateway.errors import UpstreamError
-from gateway.types import Kind
+from gateway.policy.failures import Kind, UpstreamError
 from tests.litellm_calls import QUIET
 from tests.litellm_upstreams import body_of, complete, events, failure, make_call, open_stream, read, text_of
 from tests.scripted_anthropic import ScriptedAnthropic

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from gateway.adapters.base import ChunkStream
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
-from gateway.errors import UpstreamError
-from gateway.types import ChunkStream, JsonObject, Kind
+from gateway.policy.failures import Kind, UpstreamError
+from gateway.wire.json import JsonObject
 from tests.litellm_calls import QUIET
 from tests.litellm_upstreams import (
     KEY,

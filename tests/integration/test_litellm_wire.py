@@ -14,8 +14,8 @@ from litellm.llms.custom_httpx import http_handler
 
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.adapters.litellm.call import OurCall, our_call
-from gateway.errors import UpstreamError
-from gateway.types import JsonObject, Kind
+from gateway.policy.failures import Kind, UpstreamError
+from gateway.wire.json import JsonObject
 from tests.litellm_calls import QUIET
 from tests.litellm_upstreams import body_of, complete, events, failure, make_call, open_stream, read, text_of
 from tests.raw_http import Peer, Server, answering, serving, until

@@ -18,7 +18,8 @@ from typing import Any, TypeAlias
 import aiohttp
 import pytest
 
-from gateway.server.wiring import Gateway, ServeOptions, listening
+from gateway.server.listen import listening
+from gateway.server.wiring import Gateway, ServeOptions
 from tests.scripted_openai import ScriptedOpenAI
 
 HELLO = {"model": "fast", "messages": [{"role": "user", "content": "hello"}]}

@@ -15,8 +15,9 @@ import aiohttp
 import orjson
 import pytest
 
-from gateway.server.wiring import Gateway, ServeOptions, listening
-from gateway.types import JsonObject
+from gateway.server.listen import listening
+from gateway.server.wiring import Gateway, ServeOptions
+from gateway.wire.json import JsonObject
 from tests.scripted_openai import ScriptedOpenAI
 
 _SERIAL = count()

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 
-from gateway.embed import Provider
 from gateway.errors import StreamBroken
+from gateway.library.provider import Provider
 from tests.raw_http import OK, Handler, Peer, serving
 from tests.server.conftest import RunningGateway, Start, until
 from tests.server.test_streams import raw_response, request_bytes

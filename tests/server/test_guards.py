@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import UsageError
-from gateway.server.access import ClientKeys, Guards, check_exposure, is_loopback, is_near
+from gateway.server.access import Guards, check_exposure, is_loopback, is_near
+from gateway.server.client_keys import ClientKeys
 from gateway.server.wiring import Gateway, ServeOptions
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import RunningGateway, Start, save

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.adapters.base import Adapters, Call, ChunkStream, Reply
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.reload import Reloader
-from gateway.server.wiring import Jobs
-from gateway.types import AdapterName, Adapters, Call, ChunkStream, Reply
+from gateway.policy.target import AdapterName
+from gateway.server.jobs import Jobs
 from tests.server.conftest import save, until
 
 

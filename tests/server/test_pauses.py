@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.server.pauses import TURN_S, short_pauses
+from gateway.concurrency.pacing import TURN_S, short_pauses
 
 
 @pytest.fixture(autouse=True)

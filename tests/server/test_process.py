@@ -18,14 +18,14 @@ import aiohttp
 import orjson
 import pytest
 
-from gateway.server.wiring import FLUSH_S
+from gateway.server.aiohttp_server import FLUSH_S
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import HELLO, ROUTES, save
 
 CODE = """\
 import sys
 from pathlib import Path, PosixPath
-from gateway.server.app import ServeOptions, serve
+from gateway.server.process import ServeOptions, serve
 options = ServeOptions(config=Path(sys.argv[1]), **eval(sys.argv[2]))
 code = serve(options, on_ready=lambda url, table: print(url, *table.routes, flush=True))
 print("litellm" in sys.modules)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
-from gateway.types import Json
+from gateway.wire.json import Json
 
 _PLAIN_KEYS: Final = ("retries", "timeout", "params", "description", "stream", "deadline", "fallback_on")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.config.model.read import schema
-from gateway.types import Json, Kind
+from gateway.policy.failures import Kind
+from gateway.wire.json import Json
 from tests.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

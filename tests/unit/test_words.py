@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.findings import did_you_mean
+from gateway.words import did_you_mean
 
 MANY = [f"alias-{number}" for number in range(5000)]
 

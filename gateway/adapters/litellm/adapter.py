@@ -16,19 +16,13 @@ from typing import Any, Final
 
 import orjson
 
+from gateway.adapters.base import Call, ChunkStream, Reply
 from gateway.adapters.litellm.call import OurCall
 from gateway.adapters.litellm.errors import map_error
 from gateway.adapters.litellm.loading import load
 from gateway.adapters.litellm.stream import LiteLLMChunks
-from gateway.adapters.litellm.translate import (
-    answer_data,
-    headers_of,
-    is_fit,
-    request_kwargs,
-    unsent_headers,
-)
-from gateway.errors import UpstreamError, error_object
-from gateway.types import Call, ChunkStream, Kind, Reply
+from gateway.adapters.litellm.translate import answer_data, headers_of, is_fit, request_kwargs, unsent_headers
+from gateway.policy.failures import Kind, UpstreamError, error_object
 
 MAX_REMEMBERED: Final = 1024
 """Of how many models it is remembered what LiteLLM supports."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar, Token
 from typing import Final
 
-from gateway.errors import UpstreamError
+from gateway.policy.failures import UpstreamError
 
 
 class OurCall:

@@ -20,8 +20,8 @@ import aiohttp
 import orjson
 
 from gateway.adapters.litellm.translate import passed_back
-from gateway.errors import UpstreamError, by_text, classify, error_code, error_object, retry_after_s
-from gateway.types import Json, JsonObject, Kind
+from gateway.policy.failures import Kind, UpstreamError, by_text, classify, error_code, error_object, retry_after_s
+from gateway.wire.json import Json, JsonObject
 
 MAX_MESSAGE_CHARS: Final = 16_384
 MAX_TEXT_BODY_CHARS: Final = 500

@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
+from gateway.adapters.base import Chunk, Chunks
 from gateway.adapters.litellm.call import OurCall
 from gateway.adapters.litellm.errors import error_inside, map_error
 from gateway.adapters.litellm.translate import chunk_data, finished_dicts
-from gateway.errors import UpstreamError
-from gateway.types import Chunk, Chunks, Json, JsonObject, Kind
+from gateway.policy.failures import Kind, UpstreamError
+from gateway.wire.json import Json, JsonObject
 
 
 class LiteLLMChunks:

@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.types import EMPTY, Call, Endpoint, Json, JsonObject, Operation
+from gateway.adapters.base import Call
+from gateway.policy.target import Endpoint, Operation
+from gateway.wire.json import EMPTY, Json, JsonObject
 
 CHAT_PARAMS: Final = frozenset(
     {

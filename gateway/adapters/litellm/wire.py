@@ -18,12 +18,11 @@ import aiohttp
 
 from gateway.adapters.litellm.call import OurCall, our_call
 from gateway.adapters.litellm.errors import error_of
-from gateway.errors import UpstreamError, classify, error_object
-from gateway.types import Json, Kind
+from gateway.policy.failures import Kind, UpstreamError, classify, error_object
 from gateway.wire import sse
 from gateway.wire.http1.decoding import Decoder, Undecodable, decoder_for
 from gateway.wire.http1.errors import ReadError
-from gateway.wire.json import decode_json
+from gateway.wire.json import Json, decode_json
 
 MAX_ERROR_BYTES: Final = 64 * 1024
 """A longer error body is not read: the status alone says what went wrong."""

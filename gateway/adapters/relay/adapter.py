@@ -12,22 +12,14 @@ from typing import Final
 
 from yarl import URL
 
-from gateway import __version__
+from gateway._version import __version__
+from gateway.adapters.base import Call, ChunkStream, Reply
 from gateway.adapters.relay.events import Events, json_in
-from gateway.errors import UpstreamError, classify, error_code, error_object, retry_after_s
-from gateway.types import (
-    EMPTY,
-    Call,
-    ChunkStream,
-    Endpoint,
-    JsonObject,
-    Kind,
-    Operation,
-    Reply,
-    Secret,
-)
+from gateway.policy.failures import Kind, UpstreamError, classify, error_code, error_object, retry_after_s
+from gateway.policy.keys import Secret
+from gateway.policy.target import Endpoint, Operation
 from gateway.wire.http1 import client as http1
-from gateway.wire.json import encode_json
+from gateway.wire.json import EMPTY, JsonObject, encode_json
 
 MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
 """A plain answer that is longer is a `bad_response`."""

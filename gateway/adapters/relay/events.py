@@ -6,13 +6,13 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
+from gateway.adapters.base import Chunk, Push
 from gateway.adapters.relay.text_runs import Shape, shape_of
 from gateway.concurrency.deadlines import until
-from gateway.errors import UpstreamError, error_object
-from gateway.types import Chunk, Json, Kind, Push
+from gateway.policy.failures import Kind, UpstreamError, error_object
 from gateway.wire import sse
 from gateway.wire.http1 import client as http1
-from gateway.wire.json import decode_json
+from gateway.wire.json import Json, decode_json
 
 _END: Final = sse.encode(sse.DONE)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from gateway.types import JsonObject
+from gateway.wire.json import JsonObject
 
 _PLAIN_TEXT: Final = re.compile(rb'[^"\\\x00-\x1f]*')
 _RUN: Final = re.compile(

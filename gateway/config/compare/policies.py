@@ -11,9 +11,12 @@ from typing import Final, Literal, TypeAlias
 from gateway.config.compare import lists as edits
 from gateway.config.compare.lists import EditKind
 from gateway.config.document.secrets import STARS, is_secret_key, mask_text
-from gateway.config.model.read import seconds
+from gateway.policy.failures import Kind
+from gateway.policy.keys import KeySource
 from gateway.policy.table import Route, RoutingTable, Step
-from gateway.types import Cooldown, Endpoint, Json, JsonObject, KeySource, Kind, Limits
+from gateway.policy.target import Cooldown, Endpoint, Limits
+from gateway.wire.json import Json, JsonObject
+from gateway.words import seconds
 
 ChangeKind: TypeAlias = EditKind | Literal["changed"]
 

@@ -14,9 +14,12 @@ from gateway.config.compiler.inherit import Environment, merge_timeouts
 from gateway.config.compiler.providers import Upstreams, check_params
 from gateway.config.document.yaml_tree import Where
 from gateway.config.model.specs import AliasSpec, DefaultsSpec, StepSpec
-from gateway.findings import Fault, Report, did_you_mean
+from gateway.config.problems import Fault, Report
+from gateway.policy.failures import FALLBACK_ON, RETRY_ON
 from gateway.policy.table import Route, RoutingTable, Step
-from gateway.types import EMPTY, FALLBACK_ON, RETRY_ON, Json, Target
+from gateway.policy.target import Target
+from gateway.wire.json import EMPTY, Json
+from gateway.words import did_you_mean
 
 MAX_STEPS: Final = 100
 """The most targets that one alias may come to, other aliases' chains included."""

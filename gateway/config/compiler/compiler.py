@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+import gateway
 from gateway.concurrency.pacing import paced
 from gateway.config.compiler import known_providers as wellknown
 from gateway.config.compiler.chains import Alias, Chains, Link, Made, Targets, look_up, split_wildcards
@@ -22,9 +23,12 @@ from gateway.config.document.yaml_tree import Where
 from gateway.config.model import read as config_module
 from gateway.config.model.partial import prune
 from gateway.config.model.specs import AliasSpec, Config, HookSpec, StepSpec
-from gateway.findings import Fault
-from gateway.policy.table import NO_OVERLAY, Hook, Overlay, Route, RoutingTable, Step
-from gateway.types import EMPTY, RESERVED_CAPABILITY_NAMES, AdapterName, Endpoint, Problem, Severity, Target
+from gateway.config.problems import Fault
+from gateway.policy.overlay import NO_OVERLAY, Overlay
+from gateway.policy.problem import Problem, Severity
+from gateway.policy.table import Hook, Route, RoutingTable, Step
+from gateway.policy.target import AdapterName, Endpoint, Target
+from gateway.wire.json import EMPTY
 
 _IN_CODE: Final = "overlay"
 """The first part of a place that a program added in code."""
@@ -363,9 +367,10 @@ class _Run:
 
     def capabilities(self) -> Mapping[str, object]:
         """Return the file's capabilities with the overlay's over them."""
+        # `gateway.Provider`, the public name, loads its class at first use: a file without capabilities never does.
         made: dict[str, object] = {}
         for name, path in self._config.capabilities.items():
-            if name.startswith("_") or name in RESERVED_CAPABILITY_NAMES:
+            if name.startswith("_") or hasattr(gateway.Provider, name):
                 message = f"{name!r} could never be reached: on a provider it means something else already"
                 self.report(("capabilities", name), "bad-name", message, at_key=True)
             if self._loader is None:

@@ -17,8 +17,9 @@ from types import ModuleType
 from typing import Any, Final
 
 from gateway.config.model.specs import HookSpec
-from gateway.findings import Fault, did_you_mean
+from gateway.config.problems import Fault
 from gateway.policy.table import Hook
+from gateway.words import did_you_mean
 
 _IMPORTING: Final = threading.RLock()
 """Imports and what is undone after a failed one concern the whole process, so one loader at a time."""

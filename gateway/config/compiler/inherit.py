@@ -11,7 +11,7 @@ from typing import Final
 from gateway.config.model.specs import CooldownSpec, StreamSpec, TimeoutSpec
 from gateway.errors import UsageError
 from gateway.policy.table import StreamPolicy
-from gateway.types import Cooldown, Limits
+from gateway.policy.target import Cooldown, Limits
 
 TIMEOUT_VARIABLE: Final = "LITELLM_TIMEOUT"
 RETRIES_VARIABLE: Final = "LITELLM_MAX_RETRIES"

@@ -15,18 +15,13 @@ from gateway.config.compiler.inherit import merge_cooldowns
 from gateway.config.compiler.known_providers import WELL_KNOWN, WellKnown
 from gateway.config.document.yaml_tree import Where
 from gateway.config.model.specs import Config, ProviderSpec
-from gateway.findings import Fault, Report, did_you_mean
-from gateway.types import (
-    EMPTY,
-    FORBIDDEN_PARAMS,
-    NO_KEY,
-    AdapterName,
-    Endpoint,
-    Json,
-    KeySource,
-    Secret,
-    Severity,
-)
+from gateway.config.problems import Fault, Report
+from gateway.policy.keys import NO_KEY, KeySource, Secret
+from gateway.policy.params import FORBIDDEN_PARAMS
+from gateway.policy.problem import Severity
+from gateway.policy.target import AdapterName, Endpoint
+from gateway.wire.json import EMPTY, Json
+from gateway.words import did_you_mean
 
 OWN_FIELDS: Final = frozenset({"model", "stream", "messages", "input"})
 """Fields of a request that are the request: no `params` may set them."""

@@ -27,7 +27,8 @@ from gateway.config.document.secrets import (
     wants_address,
 )
 from gateway.config.document.yaml_tree import LINE_BREAK, Fault, Node, Position, Where, read_tree
-from gateway.types import EMPTY, Json, JsonObject, Problem, Severity
+from gateway.policy.problem import Problem, Severity
+from gateway.wire.json import EMPTY, Json, JsonObject
 
 MAX_BYTES: Final = 16 * 1024 * 1024
 _CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")

@@ -15,7 +15,7 @@ from typing import Final
 
 from gateway.concurrency.pacing import paced
 from gateway.config.document.yaml_tree import Fault, Node, TreeReader
-from gateway.types import EMPTY
+from gateway.wire.json import EMPTY
 
 _BLOCK: Final = re.compile(r"^models:[ \t]*(?:#.*)?\n", re.MULTILINE)
 _BEHIND: Final = re.compile(r"\n[^\s#]")

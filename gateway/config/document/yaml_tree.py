@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 import yaml
 
 from gateway.concurrency.pacing import paced
-from gateway.types import Json
+from gateway.wire.json import Json
 
 Where: TypeAlias = tuple[str | int, ...]
 """A place in a document: keys and list indexes from the top, such as `("models", "fast", "chain", 1)`."""

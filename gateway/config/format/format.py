@@ -16,7 +16,8 @@ from gateway.config.format.text import Written
 from gateway.config.model.read import schema
 from gateway.config.model.schema_faults import inline
 from gateway.errors import UsageError
-from gateway.types import Json, JsonObject, Problem
+from gateway.policy.problem import Problem
+from gateway.wire.json import Json, JsonObject
 
 _ROUNDS: Final = 20
 _ODD_BREAKS: Final = re.compile("[\x85\u2028\u2029]")

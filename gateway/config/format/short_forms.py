@@ -12,7 +12,7 @@ import yaml
 from gateway.config.document.yaml_tree import resolve
 from gateway.config.format.text import Edit, Piece, Written
 from gateway.config.model.schema_faults import NAME
-from gateway.types import Json, JsonObject
+from gateway.wire.json import Json, JsonObject
 
 Place: TypeAlias = tuple[Piece | None, Piece, JsonObject]
 """A key, or None in a list; its value; the part of the inlined schema that the value is judged by."""

@@ -10,7 +10,7 @@ from gateway.config.document.document import in_file_order
 from gateway.config.lint import chains, hooks, models, providers
 from gateway.config.lint.ignores import Silences
 from gateway.config.lint.subject import Finding, Outside, Policy
-from gateway.types import Problem
+from gateway.policy.problem import Problem
 
 __all__ = ["CODES", "Outside", "lint"]
 

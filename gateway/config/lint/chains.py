@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from gateway.config.lint.subject import Chain, Finding, Policy
 from gateway.config.model.specs import AliasSpec, DefaultsSpec, StepSpec
 from gateway.policy.table import Route, Step
-from gateway.types import Endpoint
+from gateway.policy.target import Endpoint
 
 _REGIONS: Final = ("aws_region_name", "region_name", "vertex_location")
 

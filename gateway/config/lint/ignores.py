@@ -16,8 +16,8 @@ import yaml
 from gateway.config.document.document import Document
 from gateway.config.document.yaml_tree import Position, events
 from gateway.config.problems import codes
-from gateway.findings import did_you_mean
-from gateway.types import Problem
+from gateway.policy.problem import Problem
+from gateway.words import did_you_mean
 
 _MARK: Final = "gateway:"
 _COMMENT: Final = re.compile(r"(?:^|(?<=\s))#\s*gateway:\s*(ignore(?:-file)?)\s*(?:\[([^\]]*)\]|$)")

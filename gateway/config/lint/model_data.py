@@ -13,7 +13,8 @@ from typing import Final
 
 import orjson
 
-from gateway.types import Json, JsonObject, Target
+from gateway.policy.target import Target
+from gateway.wire.json import Json, JsonObject
 
 FILE: Final = "model_prices_and_context_window_backup.json"
 

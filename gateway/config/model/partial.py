@@ -8,7 +8,7 @@ from typing import Final
 
 from gateway.config.document.document import Document, written
 from gateway.config.document.yaml_tree import Node, Where
-from gateway.types import Problem
+from gateway.policy.problem import Problem
 
 _ENTRY_LISTS: Final = frozenset({"models", "providers", "capabilities"})
 

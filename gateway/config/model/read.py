@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.resources import files
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -34,14 +34,17 @@ from gateway.config.model.specs import (
     TimeoutSpec,
 )
 from gateway.config.model.variables import Expander
-from gateway.types import EMPTY, Json, JsonObject, Kind, Problem, ScriptedOutcome, Secret
+from gateway.policy.failures import Kind
+from gateway.policy.keys import Secret
+from gateway.policy.problem import Problem
+from gateway.policy.target import ScriptedOutcome
+from gateway.wire.json import EMPTY, Json, JsonObject
+from gateway.words import seconds
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
-__all__ = ["SHAPE_CODES", "Dump", "Judge", "schema", "seconds"]
-
-_UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+__all__ = ["SHAPE_CODES", "Dump", "Judge", "schema"]
 
 
 def schema(name: str = "routes") -> JsonObject:
@@ -74,16 +77,6 @@ class Dump(Mapping[str, Json]):
 
     def __len__(self) -> int:
         return len(self._values)
-
-
-def seconds(duration: str | float) -> float:
-    """Return a duration that the schema took in seconds."""
-    if isinstance(duration, str):
-        number, unit = duration[:-1], duration[-1:]
-        if duration.endswith("ms"):
-            number, unit = duration[:-2], "ms"
-        return float(number) * _UNIT_S[unit]
-    return float(duration)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from gateway.types import Json, JsonObject
+from gateway.wire.json import Json, JsonObject
 
 Fits: TypeAlias = Callable[[Json], bool]
 

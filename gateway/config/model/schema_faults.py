@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.config.document.secrets import is_secret_key, mask_key
 from gateway.config.document.yaml_tree import Where
-from gateway.types import Json, JsonObject
+from gateway.wire.json import Json, JsonObject
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError

@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from gateway.types import EMPTY, AdapterName, Json, Kind, ScriptedOutcome, Secret
+from gateway.policy.failures import Kind
+from gateway.policy.keys import Secret
+from gateway.policy.target import AdapterName, ScriptedOutcome
+from gateway.wire.json import EMPTY, Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

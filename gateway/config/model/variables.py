@@ -10,7 +10,8 @@ from typing import Final
 from gateway.config.document.document import Document
 from gateway.config.document.yaml_tree import Node, Where, resolve
 from gateway.config.model.schema_faults import rules_types
-from gateway.types import Json, JsonObject, Problem, Severity
+from gateway.policy.problem import Problem, Severity
+from gateway.wire.json import Json, JsonObject
 
 _NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*"
 _DEFAULT: Final = r"(?:[^}$]|\$(?!\{))*"

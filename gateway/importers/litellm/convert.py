@@ -16,8 +16,9 @@ from gateway.importers.litellm.reasons import SECTIONS
 from gateway.importers.litellm.report import Item, Report, plain_value, summary
 from gateway.importers.litellm.settings import SettingsReader, credentials
 from gateway.importers.litellm.writing import comment_lines, entry
-from gateway.reports.problems import printable
-from gateway.types import JsonObject, Problem
+from gateway.policy.problem import Problem
+from gateway.wire.json import JsonObject
+from gateway.words import printable
 
 _MAX_ATTEMPTS: Final = 8
 _OURS: Final = frozenset({"version", "models"})

@@ -15,17 +15,9 @@ from gateway.config.document.yaml_tree import Where
 from gateway.importers.litellm.draft import Step, Upstream
 from gateway.importers.litellm.providers import PROVIDER_KEYS, Connection, Secrets, split_model
 from gateway.importers.litellm.report import Report
-from gateway.importers.litellm.values import (
-    MAX_RETRIES,
-    duration,
-    expandable,
-    label,
-    number,
-    reference,
-    shown,
-    whole,
-)
-from gateway.types import FORBIDDEN_PARAMS, Json, JsonObject
+from gateway.importers.litellm.values import MAX_RETRIES, duration, expandable, label, number, reference, shown, whole
+from gateway.policy.params import FORBIDDEN_PARAMS
+from gateway.wire.json import Json, JsonObject
 
 _UNFIT: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _LONGEST_NAME: Final = 300

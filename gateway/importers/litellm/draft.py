@@ -10,7 +10,7 @@ from typing import Final
 
 from gateway.config.compiler import known_providers as wellknown
 from gateway.config.document.yaml_tree import Where
-from gateway.types import EMPTY, Json, JsonObject
+from gateway.wire.json import EMPTY, Json, JsonObject
 
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9._]+")
 _LONGEST_NAME: Final = 48

@@ -14,8 +14,9 @@ from gateway.importers.litellm.draft import Alias, Reference, Step, keeps_stream
 from gateway.importers.litellm.report import Report
 from gateway.importers.litellm.settings import Retries, Rule, Settings
 from gateway.importers.litellm.values import shown
+from gateway.policy.failures import FALLBACK_ON, Kind
 from gateway.policy.table import is_model_name
-from gateway.types import EMPTY, FALLBACK_ON, Kind
+from gateway.wire.json import EMPTY
 
 EVERY_KIND: Final = tuple(kind.value for kind in Kind if kind != Kind.BAD_REQUEST)
 """After what LiteLLM's plain fallbacks go on."""

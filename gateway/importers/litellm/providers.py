@@ -21,7 +21,7 @@ from gateway.config.document.yaml_tree import Where
 from gateway.importers.litellm.draft import Upstream, dollars
 from gateway.importers.litellm.report import Report
 from gateway.importers.litellm.values import duration, expandable, is_reference, reference
-from gateway.types import Json, JsonObject
+from gateway.wire.json import Json, JsonObject
 
 _MODEL_DATA: Final = "model_prices_and_context_window_backup.json"
 _VENDORS: Final = (

@@ -11,8 +11,9 @@ from typing import Final
 from gateway.config.document.document import Document, written
 from gateway.config.document.secrets import mask_text
 from gateway.config.document.yaml_tree import Node, Where
-from gateway.reports.problems import count, printable
-from gateway.types import Json, JsonObject, Problem
+from gateway.policy.problem import Problem
+from gateway.wire.json import Json, JsonObject
+from gateway.words import count, printable
 
 _UNDERSCORED: Final = re.compile(r"[-+]?[0-9]+(?:_+[0-9]*)+")
 _YES: Final = frozenset({"yes", "Yes", "YES", "on", "On", "ON"})

@@ -12,7 +12,8 @@ from gateway.importers.litellm.deployments import TIMEOUT_NOTE
 from gateway.importers.litellm.reasons import ALWAYS, BLOCKS, LIBRARY, ROUTER, SERVER, TOP
 from gateway.importers.litellm.report import Report
 from gateway.importers.litellm.values import MAX_RETRIES, duration, label, number, shown, whole
-from gateway.types import RETRY_ON, Json, JsonObject, Kind
+from gateway.policy.failures import RETRY_ON, Kind
+from gateway.wire.json import Json, JsonObject
 
 DEFAULT_RETRIES: Final = 2
 """LiteLLM's own `num_retries`."""

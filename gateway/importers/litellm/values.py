@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from gateway.importers.litellm.draft import dollars
-from gateway.types import Json
+from gateway.wire.json import Json
 
 MAX_RETRIES: Final = 100
 _REFERENCE: Final = "os.environ/"

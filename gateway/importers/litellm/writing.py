@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.config.document.yaml_tree import resolve
-from gateway.types import Json
+from gateway.wire.json import Json
 
 WIDTH: Final = 110
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./+@-]*(?::[A-Za-z0-9_./+@-]+)*")

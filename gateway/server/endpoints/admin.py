@@ -9,15 +9,17 @@ from typing import Final, Protocol, TypeAlias
 from aiohttp import web
 
 from gateway.engine.health import State
+from gateway.engine.pipeline import unknown_model
 from gateway.errors import BadRequest, UsageError
-from gateway.library.provider import unknown_model
+from gateway.policy.problem import Problems
 from gateway.policy.table import Route, RoutingTable
 from gateway.server.access import Forbidden, is_neighbour
-from gateway.server.exchange import Endpoint, Exchange
+from gateway.server.exchange import Exchange
+from gateway.server.front import Endpoint
 from gateway.simulation.explain import as_json, explain, look_up, masked_url
 from gateway.simulation.failures import Mocks, fate_of, read_failure
 from gateway.telemetry.logs import timestamp
-from gateway.types import JsonObject, Problems
+from gateway.wire.json import JsonObject
 
 _FLAGS: Final[Mapping[str, bool]] = {"": False, "0": False, "false": False, "1": True, "true": True}
 

@@ -8,45 +8,25 @@ from functools import partial
 from typing import Final
 
 import orjson
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 
-from gateway.concurrency.deadlines import until
+from gateway.adapters.base import Chunk, ChunkStream
+from gateway.engine.pipeline import Pipeline
 from gateway.errors import BadRequest, GatewayError, HookFailed
-from gateway.library.provider import Provider
+from gateway.policy.target import Operation
+from gateway.server.body import _object, _read
 from gateway.server.connection import FastRequest
-from gateway.server.exchange import AnyRequest, Draining, Endpoint, Exchange, Lifecycle, unexpected
+from gateway.server.exchange import AnyRequest, Exchange
+from gateway.server.front import Endpoint, unexpected
+from gateway.server.lifecycle import Draining, Lifecycle
 from gateway.server.response import ClientGone, PlainAnswer, StreamAnswer
-from gateway.telemetry.logs import Metrics, traceparent
-from gateway.types import Chunk, ChunkStream, JsonObject, Operation
-from gateway.wire.json import decode_json, encode_json
+from gateway.telemetry.ids import traceparent
+from gateway.telemetry.metrics import Metrics
+from gateway.wire.json import JsonObject, encode_json
 
 _STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _DONE: Final = b"data: [DONE]\n\n"
 _MODELS: Final = "/v1/models/"
-
-
-class SlowBody(BadRequest):
-    """The client did not send its body in time."""
-
-    status = 408
-    code = "body_timeout"
-
-
-class BodyTooLarge(BadRequest):
-    """The body is larger than the server's limit."""
-
-    status = 413
-    code = "body_too_large"
-
-    def __init__(self) -> None:
-        super().__init__("the body is larger than this gateway takes")
-
-
-class ExpectationFailed(BadRequest):
-    """The client wants something of the server that it does not know."""
-
-    status = 417
-    code = "expectation_failed"
 
 
 class Endpoints:
@@ -55,7 +35,7 @@ class Endpoints:
     def __init__(
         self,
         *,
-        provider: Provider,
+        pipeline: Pipeline,
         metrics: Metrics,
         lifecycle: Lifecycle,
         client_s: float,
@@ -65,7 +45,7 @@ class Endpoints:
 
         `before_scrape` brings the metrics about the config file up to date.
         """
-        self._provider = provider
+        self._pipeline = pipeline
         self._metrics = metrics
         self._lifecycle = lifecycle
         self._client_s = client_s
@@ -104,7 +84,7 @@ class Endpoints:
             if operation == "chat" and body.get("stream"):
                 exchange.stream = True
                 return await self._stream(body, headers, request, exchange)
-            reply = await self._provider.answer(operation, body, report=exchange.report, headers=headers)
+            reply = await self._pipeline.answer(operation, body, report=exchange.report, headers=headers)
             raw = reply.raw if reply.raw is not None else _encoded(reply.data)
             answer = exchange.reply(request, raw, reply.headers, client_s=self._client_s)
             return answer if answer.send() else await self._seen_off(answer, exchange)
@@ -117,15 +97,15 @@ class Endpoints:
 
     async def models(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
         """`GET /v1/models`: every alias but the wildcards."""
-        table = self._provider.tables.current
+        table = self._pipeline.tables.current
         entries = [_model(name, route.steps[0].target.name, table.loaded_at) for name, route in table.routes.items()]
         return exchange.answer({"object": "list", "data": entries})
 
     async def model(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
         """`GET /v1/models/{name}`: one alias, or a name that a wildcard takes."""
         name = request.path.removeprefix(_MODELS)
-        target = self._provider.map_model_name(name)
-        return exchange.answer(_model(name, target, self._provider.tables.current.loaded_at))
+        target = self._pipeline.route(name).steps[0].target.name
+        return exchange.answer(_model(name, target, self._pipeline.tables.current.loaded_at))
 
     async def healthz(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
         """`GET /healthz`: the process is alive, also while it drains."""
@@ -133,7 +113,7 @@ class Endpoints:
 
     async def readyz(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
         """`GET /readyz`: a table is loaded and the process is not draining."""
-        generation = self._provider.tables.current.generation
+        generation = self._pipeline.tables.current.generation
         if self._lifecycle.draining or not generation:
             word = "draining" if self._lifecycle.draining else "loading"
             return exchange.answer({"status": word}, status=503)
@@ -160,7 +140,7 @@ class Endpoints:
         self, body: JsonObject, upstream_headers: Mapping[str, str], request: AnyRequest, exchange: Exchange
     ) -> web.StreamResponse:
         """Pass the chunks on and end with `[DONE]`, or with an error event and a connection that breaks off."""
-        stream = await self._provider.open_stream(body, report=exchange.report, headers=upstream_headers)
+        stream = await self._pipeline.open_stream(body, report=exchange.report, headers=upstream_headers)
         headers = {**stream.headers, **_STREAM_HEADERS}
         try:
             answer = exchange.stream_answer(request, headers, client_s=self._client_s)
@@ -226,55 +206,6 @@ def check_body(operation: Operation, body: JsonObject) -> None:
         raise BadRequest("stream must be true or false", param="stream")
     if options is not None and not isinstance(options, dict):
         raise BadRequest("stream_options must be an object", param="stream_options")
-
-
-def _object(data: bytes) -> JsonObject:
-    """Return the JSON object that a body holds. Raises BadRequest."""
-    if not data:
-        raise BadRequest("the body is empty; it must be a JSON object")
-    try:
-        body = decode_json(data, finite=True, exact=True)
-    except orjson.JSONDecodeError as exc:
-        raise BadRequest(f"the body is not JSON: {exc.msg} at line {exc.lineno}, column {exc.colno}") from None
-    if not isinstance(body, dict):
-        raise BadRequest("the body must be a JSON object")
-    return body
-
-
-async def _read(request: AnyRequest, within_s: float) -> bytes:
-    """Return the body once it is whole. Raises BadRequest, and BodyTooLarge beyond the limit."""
-    try:
-        if isinstance(request, FastRequest):
-            with until(asyncio.get_running_loop().time() + within_s):
-                return await request.read()
-        content = request.content
-        if content.is_eof():
-            data = content.read_nowait()  # all of it is here
-            if len(data) > request.client_max_size:
-                raise BodyTooLarge
-            return data
-        if (request.content_length or 0) > request.client_max_size:
-            raise BodyTooLarge
-        _ask_for_body(request)
-        with until(asyncio.get_running_loop().time() + within_s):
-            return await request.read()
-    except web.HTTPRequestEntityTooLarge as exc:
-        raise BodyTooLarge from exc
-    except TimeoutError as exc:
-        raise SlowBody("the body did not arrive in time") from exc
-    except web.RequestPayloadError as exc:
-        raise BadRequest("the body does not arrive as its headers say") from exc
-
-
-def _ask_for_body(request: web.BaseRequest) -> None:
-    """Tell a client that waits for it to send its body (RFC 9110, 10.1.1). Raises ExpectationFailed."""
-    expects = request.headers.get("Expect")
-    if expects is None or request.version < HttpVersion11:
-        return
-    if expects.lower() != "100-continue":
-        raise ExpectationFailed(f"the expectation {expects[:40]!r} is not known; 100-continue is")
-    if request.transport is not None:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def _model(name: str, first_target: str, loaded_at: float) -> JsonObject:

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.cli.durations import shown
 from gateway.config.document.yaml_tree import Position
-from gateway.config.model.read import seconds
 from gateway.simulation.cases.file import Expect
 from gateway.simulation.simulator import Observed, Seen
-from gateway.types import Json, JsonObject
+from gateway.wire.json import Json, JsonObject
+from gateway.words import seconds, shown
 
 TOLERANCE_S: Final = 0.001
 """Durations are equal to the millisecond."""

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.config.document.document import Document, in_file_order, parse
 from gateway.config.document.yaml_tree import Position, Where
-from gateway.config.model.read import schema, seconds
+from gateway.config.model.read import schema
 from gateway.config.model.schema_faults import inline, misfits
+from gateway.policy.failures import Kind
+from gateway.policy.problem import Problem
 from gateway.simulation.upstreams import Scripted, named
-from gateway.types import EMPTY, Json, JsonObject, Kind, Problem
+from gateway.wire.json import EMPTY, Json, JsonObject
+from gateway.words import seconds
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from gateway.findings import did_you_mean
 from gateway.policy.table import RoutingTable
 from gateway.simulation import clock as virtual
 from gateway.simulation.cases.expectations import Mismatch, compare
@@ -14,7 +13,8 @@ from gateway.simulation.cases.file import Case, Turn
 from gateway.simulation.failures import best_match
 from gateway.simulation.simulator import Observed, Simulator
 from gateway.simulation.upstreams import Script
-from gateway.types import Json
+from gateway.wire.json import Json
+from gateway.words import did_you_mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from gateway.types import EMPTY
 from gateway.wire.http1.decoding import Decoder, Undecodable, decoder_for
 from gateway.wire.http1.errors import BodyTooLarge, Http1Error, ProtocolError, ReadError
+from gateway.wire.json import EMPTY
 
 _REFUSED: Final = 400
 

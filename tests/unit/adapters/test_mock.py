@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from gateway.adapters.base import Call, Chunk
 from gateway.adapters.mock import EMBEDDING_LENGTH, MockAdapter
-from gateway.errors import UpstreamError
-from gateway.types import Call, Chunk, Endpoint, Kind, Limits, Operation, ScriptedOutcome, Target
+from gateway.policy.failures import Kind, UpstreamError
+from gateway.policy.target import Endpoint, Limits, Operation, ScriptedOutcome, Target
 
 LIMITS = Limits(connect_s=1.0, first_token_s=1.0, idle_s=1.0, total_s=1.0)
 NO_PARAMS: Mapping[str, Any] = MappingProxyType({})

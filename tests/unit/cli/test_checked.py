@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.checked import check, in_repository
+from gateway.cli.checked import check
+from gateway.reports.problems import in_repository
 from tests.command_line import KEYLESS, write
 
 pytestmark = pytest.mark.usefixtures("clean_environment")

@@ -21,7 +21,7 @@ from gateway.cli import main
 from gateway.config.compare.policies import compare
 from gateway.reports.diff_text import Difference, code, text_lines
 from gateway.reports.problems import Painter
-from gateway.types import JsonObject
+from gateway.wire.json import JsonObject
 from tests.compiling import table
 from tests.paths import ROOT
 

@@ -14,11 +14,12 @@ import pytest
 
 from gateway.cli import main
 from gateway.config.compiler.compiler import Compiler
+from gateway.policy.failures import Kind
 from gateway.policy.table import Route, Step
+from gateway.policy.target import Limits
 from gateway.reports.explanation import table, timeout
 from gateway.simulation.explain import as_json, explain, look_up, verdicts
 from gateway.simulation.forecast import Failing, forecast
-from gateway.types import Kind, Limits
 from tests.paths import ROOT
 
 POLICY = ROOT / "examples" / "policy" / "routes.yaml"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.inputs import expand
+from gateway.cli.checked import expand
 from gateway.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("clean_environment")

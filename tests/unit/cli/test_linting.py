@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.cli import main
-from gateway.cli.linting import ignored, untried
+from gateway.cli.checked import ignored, untried
 from gateway.config.lint import CODES
 from gateway.errors import UsageError
 from tests.command_line import write

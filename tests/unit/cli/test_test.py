@@ -27,18 +27,20 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from gateway.cli import main
-from gateway.cli.durations import shown
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.model.read import schema as schema_of
 from gateway.policy.table import Hook, Route, RoutingTable, Step
-from gateway.server.wiring import Gateway, ServeOptions, listening
+from gateway.policy.target import Endpoint, Limits, Target
+from gateway.server.listen import listening
+from gateway.server.wiring import Gateway, ServeOptions
 from gateway.simulation import clock as virtual
 from gateway.simulation.cases.coverage import measure
 from gateway.simulation.cases.file import Case, read, scripted
 from gateway.simulation.cases.play import play
 from gateway.simulation.simulator import Observed, Simulator
 from gateway.simulation.upstreams import Script
-from gateway.types import Endpoint, Json, JsonObject, Limits, Target
+from gateway.wire.json import Json, JsonObject
+from gateway.words import shown
 from tests.paths import ROOT
 
 POLICY = ROOT / "examples" / "policy"

@@ -15,8 +15,8 @@ from gateway.cli import main
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.lint import lint
 from gateway.config.problems import Example, Page, codes, page
+from gateway.policy.problem import Problem
 from gateway.simulation.cases import file as cases
-from gateway.types import Problem
 from tests.linting import OUTSIDE
 from tests.paths import PACKAGE
 from tests.unit.config.test_problem_files import FOLDER, LINE

@@ -18,7 +18,8 @@ import watchfiles
 from gateway.config.compiler.compiler import Compiled, Compiler
 from gateway.config.reload import MAX_FILE_BYTES, Reloader, ReloadReport, mount_points
 from gateway.errors import ConfigError, UsageError
-from gateway.policy.table import NO_OVERLAY, Overlay, RoutingTable
+from gateway.policy.overlay import NO_OVERLAY, Overlay
+from gateway.policy.table import RoutingTable
 
 BROKEN = "version: 1\nmodels: {demo: ["
 BAD = "version: 1\nmodels: {demo: nowhere}\n"

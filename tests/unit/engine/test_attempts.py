@@ -9,27 +9,18 @@ from typing import Any
 
 import pytest
 
+from gateway.adapters.base import Call, Chunk, Chunks, ChunkStream, Reply
 from gateway.adapters.mock import MockAdapter
 from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.engine.attempts import Engine, Request
 from gateway.engine.health import State
 from gateway.engine.stream import HoldExceeded
 from gateway.errors import StreamBroken, UpstreamFailed, UpstreamRefused
+from gateway.policy.failures import Kind
 from gateway.policy.table import Route, Step, StreamPolicy
-from gateway.types import (
-    Call,
-    CallReport,
-    Chunk,
-    Chunks,
-    ChunkStream,
-    Cooldown,
-    Endpoint,
-    JsonObject,
-    Kind,
-    Limits,
-    Reply,
-    Target,
-)
+from gateway.policy.target import Cooldown, Endpoint, Limits, Target
+from gateway.telemetry.report import CallReport
+from gateway.wire.json import JsonObject
 from tests.scripted_openai import ScriptedOpenAI
 
 LIMITS = Limits(connect_s=2, first_token_s=2, idle_s=2, total_s=2)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.engine.health import BUDGET_FLOOR, BUDGET_WINDOW_S, MAX_REST_S, State
-from gateway.types import CLIENT_FAULTS, Cooldown, Endpoint, Kind, Target
+from gateway.policy.failures import CLIENT_FAULTS, Kind
+from gateway.policy.target import Cooldown, Endpoint, Target
 
 ENDPOINT = Endpoint(
     provider="mock", kind="mock", adapter="mock", cooldown=Cooldown(failures=2, within_s=10.0, for_s=5.0)

@@ -20,8 +20,9 @@ from gateway.engine.next_step import (
     backoff_s,
     next_step,
 )
+from gateway.policy.failures import FALLBACK_ON, RETRY_ON, Kind
 from gateway.policy.table import Step
-from gateway.types import FALLBACK_ON, RETRY_ON, Endpoint, Kind, Limits, Target
+from gateway.policy.target import Endpoint, Limits, Target
 
 LIMITS = Limits(connect_s=5, first_token_s=30, idle_s=30, total_s=30)
 MOCK = Endpoint(provider="mock", kind="mock", adapter="mock")

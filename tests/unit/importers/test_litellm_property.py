@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.config.compiler.compiler import Compiler
 from gateway.importers.litellm.convert import Imported, convert
-from gateway.types import Json
+from gateway.wire.json import Json
 
 SECRET = "sk-hidden-0123456789abcdef"
 

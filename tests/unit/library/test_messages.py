@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import BadRequest
 from gateway.library.messages import normalise
-from gateway.types import Json, JsonObject
+from gateway.wire.json import Json, JsonObject
 
 PARTS = [
     {"type": "text", "text": "what is this?", "cache_control": {"type": "ephemeral"}},

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway import ConfigError, Provider
-from gateway.types import JsonObject
+from gateway.wire.json import JsonObject
 from tests.litellm_calls import QUIET
 
 pytestmark = [pytest.mark.timeout(60), *QUIET]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.errors import UpstreamError
 from gateway.operations.chat import StreamJudge, counts_of, judge_reply, tokens_of
-from gateway.types import JsonObject, Kind, Operation
+from gateway.policy.failures import Kind, UpstreamError
+from gateway.policy.target import Operation
+from gateway.wire.json import JsonObject
 
 
 def event(index: int = 0, finish: str | None = None, **delta: object) -> JsonObject:

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import pytest
 
-from gateway.types import Chunk, ChunkStream, JsonObject
-from gateway.usage import usage_wanted, with_usage_last
+from gateway.adapters.base import Chunk, ChunkStream
+from gateway.operations.chat import usage_wanted, with_usage_last
+from gateway.wire.json import JsonObject
 
 HEAD: Final = {"id": "x", "model": "m"}
 COMMENT: Final = Chunk(None, b": hi\n\n")

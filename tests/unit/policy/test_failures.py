@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.errors import UpstreamError, UpstreamFailed, classify, retry_after_s
-from gateway.types import Attempt, Json, Kind
+from gateway.errors import UpstreamFailed
+from gateway.policy.failures import Kind, UpstreamError, classify, retry_after_s
+from gateway.telemetry.report import Attempt
+from gateway.wire.json import Json
 
 NOW = 1_700_000_000.0
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.compiler.chains import split_wildcards
+from gateway.policy.keys import KeySource
 from gateway.policy.table import MAX_FILLED, Route, RoutingTable, Step, is_model_name
-from gateway.types import Endpoint, KeySource, Limits, Target
+from gateway.policy.target import Endpoint, Limits, Target
 
 ENDPOINT = Endpoint(provider="openai", kind="openai", adapter="relay")
 LIMITS = Limits(connect_s=5, first_token_s=30, idle_s=30, total_s=30)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.cli.checked import Checked
+from gateway.policy.problem import Problem
 from gateway.reports.github import as_commands
-from gateway.types import Problem
+from gateway.reports.problems import Checked
 from tests.command_line import BAD, GOOD, KEYLESS, gateway, write
 
 pytestmark = pytest.mark.usefixtures("clean_environment")

@@ -7,9 +7,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from gateway.cli import main
-from gateway.cli.checked import Checked
-from gateway.cli.checkxml import as_xml
-from gateway.types import Problem
+from gateway.policy.problem import Problem
+from gateway.reports.junit import checks_as_xml
+from gateway.reports.problems import Checked
 from tests.command_line import BAD, GOOD, KEYLESS, write
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
@@ -56,7 +56,7 @@ def test_a_warning_is_a_failure_when_warnings_count(capsys: pytest.CaptureFixtur
 def test_what_xml_cannot_hold_is_escaped() -> None:
     hostile = 'a\x00\x1b\ud800\ufffe]]><x & "y"\x85'
     problem = Problem(line=1, column=1, code="bad-name", path=hostile, message=hostile, excerpt=hostile, source=hostile)
-    root = ET.fromstring(as_xml([Checked(file=hostile, problems=(problem,))], strict=False))  # noqa: S314 - our own
+    root = ET.fromstring(checks_as_xml([Checked(file=hostile, problems=(problem,))], strict=False))  # noqa: S314 - our own
     shown = 'a\\x00\\x1b\\ud800\\ufffe]]><x & "y"\\x85'
     assert root[0].get("name") == shown
     assert root[0][0].get("name") == f"bad-name: {shown}"

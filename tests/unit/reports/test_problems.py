@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from gateway.policy.problem import Problem
 from gateway.reports.problems import Painter, as_text, report
-from gateway.types import Problem
 
 
 def problem(**changes: Any) -> Problem:

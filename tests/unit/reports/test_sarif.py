@@ -10,10 +10,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from gateway.cli import main
-from gateway.cli.checked import Checked
 from gateway.config.problems import codes
+from gateway.policy.problem import Problem
+from gateway.reports.problems import Checked
 from gateway.reports.sarif import as_log
-from gateway.types import JsonObject, Problem
+from gateway.wire.json import JsonObject
 from tests.command_line import BAD, GOOD, KEYLESS, gateway, write
 from tests.paths import CASES
 

@@ -6,11 +6,11 @@ import pytest
 
 from gateway.adapters.mock import MockAdapter
 from gateway.errors import UsageError
+from gateway.policy.failures import Kind
 from gateway.policy.table import Route
 from gateway.simulation.explain import explain
 from gateway.simulation.failures import best_match, fate_of, read_failure
 from gateway.simulation.forecast import Failing
-from gateway.types import Kind
 from tests.compiling import route
 
 

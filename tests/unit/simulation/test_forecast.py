@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.policy.failures import Kind
 from gateway.policy.table import Route, RoutingTable, Step, StreamPolicy
+from gateway.policy.target import Cooldown, Endpoint, Limits, Target
 from gateway.simulation import clock as virtual
 from gateway.simulation.forecast import Failing, Fate, Forecast, forecast, longest_s, worst
 from gateway.simulation.simulator import Observed, Simulator
 from gateway.simulation.upstreams import Script, Scripted, named
-from gateway.types import Cooldown, Endpoint, Kind, Limits, Target
 
 LIMITS = Limits(connect_s=5, first_token_s=10, idle_s=20, total_s=30)
 KINDS = [kind for kind in Kind if kind is not Kind.TIMEOUT]

@@ -16,16 +16,14 @@ from types import MappingProxyType
 import orjson
 import pytest
 
-from gateway.telemetry.logs import (
-    JsonFormatter,
-    Metrics,
-    configure_logging,
-    log_request,
-    request_id,
-    timestamp,
-    traceparent,
-)
-from gateway.types import NO_KEY, Attempt, CallReport, Endpoint, JsonObject, Kind, Secret, Target
+from gateway.policy.failures import Kind
+from gateway.policy.keys import NO_KEY, Secret
+from gateway.policy.target import Endpoint, Target
+from gateway.telemetry.ids import request_id, traceparent
+from gateway.telemetry.logs import JsonFormatter, configure_logging, log_request, timestamp
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.report import Attempt, CallReport
+from gateway.wire.json import JsonObject
 
 TARGET = Target(
     name="openai/gpt-4o",

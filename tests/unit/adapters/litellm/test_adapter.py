@@ -11,7 +11,7 @@ import pytest
 
 from gateway.adapters.litellm.adapter import MAX_REMEMBERED, LiteLLMAdapter
 from gateway.adapters.litellm.translate import answer_data, left_out
-from gateway.types import Kind
+from gateway.policy.failures import Kind
 from tests.litellm_calls import (
     ANSWER,
     MESSAGES,

@@ -18,8 +18,7 @@ from yarl import URL
 
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.adapters.litellm.errors import map_error
-from gateway.errors import UpstreamError
-from gateway.types import Kind
+from gateway.policy.failures import Kind, UpstreamError
 from tests.litellm_calls import QUIET, ask, failure, make_call, patched
 
 pytestmark = [pytest.mark.timeout(30), *QUIET]

@@ -14,8 +14,8 @@ from litellm import exceptions
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.adapters.litellm.call import our_call
 from gateway.adapters.litellm.translate import chunk_data
-from gateway.errors import UpstreamError
-from gateway.types import JsonObject, Kind
+from gateway.policy.failures import Kind, UpstreamError
+from gateway.wire.json import JsonObject
 from tests.litellm_calls import ANSWER, QUIET, Dumped, forget_extras, make_call, open_chunks, patched, read
 
 pytestmark = [pytest.mark.timeout(30), *QUIET]

@@ -16,7 +16,7 @@ import pytest
 from gateway import __version__
 from gateway.adapters.relay import adapter as relay
 from gateway.adapters.relay.adapter import RelayAdapter
-from gateway.types import Kind
+from gateway.policy.failures import Kind
 from tests.relay_calls import MESSAGES, a_call, failure_of
 from tests.scripted_openai import ScriptedOpenAI
 

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import orjson
 import pytest
 
+from gateway.adapters.base import Chunk, ChunkStream
 from gateway.adapters.relay.adapter import RelayAdapter
-from gateway.errors import UpstreamError
-from gateway.types import Chunk, ChunkStream, Kind
+from gateway.policy.failures import Kind, UpstreamError
 from gateway.wire.sse import MAX_EVENT_BYTES
 from tests.raw_http import OK, Peer, Server, serving
 from tests.relay_calls import a_call

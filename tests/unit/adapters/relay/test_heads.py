@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.adapters.base import Call
 from gateway.adapters.relay import adapter as relay
 from gateway.adapters.relay.adapter import RelayAdapter
-from gateway.errors import UpstreamError
-from gateway.types import Call, KeySource, Kind
+from gateway.policy.failures import Kind, UpstreamError
+from gateway.policy.keys import KeySource
 from tests.relay_calls import a_call
 from tests.scripted_openai import ScriptedOpenAI
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from gateway.adapters.base import Call, Chunk
 from gateway.adapters.relay.adapter import RelayAdapter
-from gateway.errors import UpstreamError
-from gateway.types import Call, Chunk, Kind
+from gateway.policy.failures import Kind, UpstreamError
 from tests.relay_calls import a_call, failure_of
 from tests.scripted_openai import ScriptedOpenAI
 

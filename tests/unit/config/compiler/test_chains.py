@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from gateway.config.compiler.compiler import Compiler
 from gateway.errors import UsageError
+from gateway.policy.failures import FALLBACK_ON, RETRY_ON, Kind
 from gateway.policy.table import StreamPolicy
-from gateway.types import FALLBACK_ON, RETRY_ON, Kind, Limits
+from gateway.policy.target import Limits
 from tests.compiling import messages, names, problems, route, step, table
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from gateway.config.compiler.compiler import Compiled, Compiler
 from gateway.library.provider import Provider
-from gateway.policy.table import Hook, Overlay, RoutingTable
-from gateway.types import RESERVED_CAPABILITY_NAMES, Endpoint, Limits, Target
+from gateway.policy.overlay import Overlay
+from gateway.policy.table import Hook, RoutingTable
+from gateway.policy.target import Endpoint, Limits, Target
 from tests.compiling import compiled, key_of, messages, names, problems, route, table
 from tests.paths import CASES
 
@@ -380,9 +381,10 @@ def test_a_capability_of_a_name_that_could_never_be_reached_is_a_problem(hooked:
     assert "'reload' could never be reached" in messages(text, source=hooked)[0]
 
 
-def test_the_reserved_names_of_capabilities_are_what_a_provider_has() -> None:
-    public = {name for name in dir(Provider) if not name.startswith("_")}
-    assert public == RESERVED_CAPABILITY_NAMES
+@pytest.mark.parametrize("name", [name for name in dir(Provider) if not name.startswith("_")])
+def test_a_capability_cannot_take_the_name_of_what_a_provider_has(name: str) -> None:
+    text = f"models: {{a: mock/echo}}\ncapabilities: {{{name}: collections.Counter}}\n"
+    assert [problem.code for problem in compiled(text).problems] == ["bad-name"]
 
 
 def test_a_text_that_is_no_yaml_has_its_one_problem() -> None:

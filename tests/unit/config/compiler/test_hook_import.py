@@ -12,7 +12,7 @@ import pytest
 
 from gateway.config.compiler.hook_import import HookLoader, misshapen
 from gateway.config.model.specs import HookSpec
-from gateway.findings import Fault
+from gateway.config.problems import Fault
 from gateway.policy.table import Hook
 
 GOOD = """

@@ -14,7 +14,7 @@ from gateway.config.compiler.inherit import (
 from gateway.config.model.specs import CooldownSpec, StreamSpec, TimeoutSpec
 from gateway.errors import UsageError
 from gateway.policy.table import StreamPolicy
-from gateway.types import Cooldown, Limits
+from gateway.policy.target import Cooldown, Limits
 
 BARE = TimeoutSpec(bare_s=10)
 

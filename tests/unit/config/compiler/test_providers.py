@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.types import AdapterName, Cooldown, ScriptedOutcome
+from gateway.policy.target import AdapterName, Cooldown, ScriptedOutcome
 from tests.compiling import endpoint, key_of, messages, problems, route, step
 
 KEYS = {"OPENAI_API_KEY": "sk-env", "ANTHROPIC_API_KEY": "sk-ant", "GROQ_API_KEY": "gsk-env"}

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.compiler.compiler import Compiled, Compiler
-from gateway.policy.table import NO_OVERLAY, Overlay, RoutingTable
+from gateway.policy.overlay import NO_OVERLAY, Overlay
+from gateway.policy.table import RoutingTable
 
 ENVIRON: Final = {"MODEL": "m", "OPENAI_API_KEY": "k"}
 

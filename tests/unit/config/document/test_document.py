@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.config.document.document import MAX_BYTES, Document, in_file_order, mask_values, parse, written
 from gateway.config.document.yaml_tree import Where
 from gateway.config.model.read import Judge
-from gateway.types import Problem
+from gateway.policy.problem import Problem
 
 
 def document(text: str | bytes) -> Document:

@@ -8,7 +8,8 @@ import pytest
 
 from gateway.config.document.document import parse
 from gateway.config.model.partial import Pruned, prune
-from gateway.types import Json, Problem
+from gateway.policy.problem import Problem
+from gateway.wire.json import Json
 
 TEXT = b"""version: 1
 defaults: {retries: x}

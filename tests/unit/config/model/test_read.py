@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from gateway.config.document.document import parse
-from gateway.config.model.read import SHAPE_CODES, Dump, Judge, schema, seconds
+from gateway.config.model.read import SHAPE_CODES, Dump, Judge, schema
 from gateway.config.model.specs import (
     AliasSpec,
     Config,
@@ -29,7 +29,11 @@ from gateway.config.model.specs import (
     StreamSpec,
     TimeoutSpec,
 )
-from gateway.types import Kind, Problem, ScriptedOutcome, Secret
+from gateway.policy.failures import Kind
+from gateway.policy.keys import Secret
+from gateway.policy.problem import Problem
+from gateway.policy.target import ScriptedOutcome
+from gateway.words import seconds
 
 NO_ENVIRON: Mapping[str, str] = {}
 

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from gateway.config.model.read import schema
-from gateway.types import Kind
+from gateway.policy.failures import Kind
 from tests.paths import ROOT
 
 FILE = ROOT / "schemas" / "routes.schema.json"

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from gateway.config.model.read import schema
 from gateway.config.model.schema_check import fitting
 from gateway.config.model.schema_faults import inline
-from gateway.types import Json
+from gateway.wire.json import Json
 from tests.paths import CASES
 
 WHOLE: Final = schema()

@@ -11,14 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.wire.http1.client import (
-    ConnectError,
-    Disconnected,
-    Http1Client,
-    Origin,
-    ReadError,
-    request_head,
-)
+from gateway.wire.http1.client import ConnectError, Disconnected, Http1Client, Origin, ReadError, request_head
 from tests.raw_http import OK, Peer, answering, closing, post, serving, until, whole
 
 LIMIT = 2**30

@@ -1,4 +1,4 @@
-"""The composition root of the library: `Provider()` with its adapters and its file."""
+"""The library's tables: the built-in mapping, or a file that is read again when its stat changes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,11 @@ import time
 from pathlib import Path
 from typing import Final
 
-from gateway.adapters.litellm.adapter import LiteLLMAdapter
-from gateway.adapters.mock import MockAdapter
-from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.reload import Reloader, ReloadReport
-from gateway.engine.health import State
 from gateway.errors import ConfigError
-from gateway.library.provider import Provider as _Provider
-from gateway.policy.table import NO_OVERLAY, Overlay, Reloaded, RoutingTable, Tables
-from gateway.types import Adapters
+from gateway.policy.overlay import NO_OVERLAY, Overlay, Reloaded, Tables
+from gateway.policy.table import RoutingTable
 
 BUILT_IN: Final = Overlay(
     mappings={
@@ -32,38 +27,15 @@ BUILT_IN: Final = Overlay(
 )
 """The aliases of a `Provider()` without a file."""
 
+
 STAT_EVERY_S: Final = 1.0
 """How often, at most, a file's stat is looked at."""
+
 
 _NO_FILE: Final = b"version: 1\nmodels: {}\n"
 
 
-class Provider(_Provider):
-    """A provider for programs: holds the built-in mapping, or the file that GATEWAY_CONFIG names.
-
-    The file is read at first use and again when it changed. Names that are not mapped go to LiteLLM as they are.
-    """
-
-    def __init__(self) -> None:
-        self._hold(_FirstUse())
-
-    @classmethod
-    def from_file(cls, path: str | Path) -> Provider:
-        """Return a provider that serves only what the file declares. Raises ConfigError or UsageError at once."""
-        made = cls.__new__(cls)
-        made._hold(_FileTables(Path(path), bare_names=False))
-        return made
-
-    def _hold(self, tables: Tables) -> None:
-        adapters: Adapters = {
-            "litellm": LiteLLMAdapter(own_process=False),
-            "relay": RelayAdapter(),
-            "mock": MockAdapter(),
-        }
-        super().__init__(tables=tables, adapters=adapters, state=State())
-
-
-class _FirstUse:
+class FirstUse:
     """Decides at first use, not at import, what a `Provider()` holds."""
 
     def __init__(self) -> None:
@@ -82,11 +54,11 @@ class _FirstUse:
     def _chosen(self) -> Tables:
         if self._tables is None:
             path = os.environ.get("GATEWAY_CONFIG")
-            self._tables = _FileTables(Path(path), bare_names=True) if path else _BuiltIn()
+            self._tables = FileTables(Path(path), bare_names=True) if path else _BuiltIn()
         return self._tables
 
 
-class _FileTables:
+class FileTables:
     """The live table of a file whose stat is looked at when the table is asked for."""
 
     def __init__(self, path: Path, *, bare_names: bool) -> None:

@@ -1,0 +1,83 @@
+"""Running hooks: pre hooks on a request, post hooks on an answer or on the events of a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from gateway.concurrency.deadlines import until
+from gateway.errors import GatewayError, HookFailed
+from gateway.policy.table import Hook
+from gateway.wire.json import Json, JsonObject, decode_json
+
+
+def own_data(data: JsonObject, raw: bytes | None) -> JsonObject:
+    """Return an answer that hooks may change: from the bytes it came in, if there are any, so no number is rounded."""
+    own: JsonObject = copy_json(data) if raw is None else decode_json(raw, exact=True)
+    return own
+
+
+log = logging.getLogger(__name__)
+
+
+async def run_hooks(hooks: tuple[Hook, ...], value: JsonObject, *, deadline_s: float) -> JsonObject:
+    """Return what the hooks make of `value`, one after the other. They may change it in place."""
+    loop = asyncio.get_running_loop()
+    for hook in hooks:
+        before = copy_json(value) if hook.on_error == "skip" else value
+        limit_s = deadline_s if hook.timeout_s is None else min(deadline_s, loop.time() + hook.timeout_s)
+        try:
+            result = hook.call(value)
+            if inspect.isawaitable(result):
+                with until(limit_s):
+                    result = await result
+            if not isinstance(result, dict):
+                raise _NotADict(f"it returned {type(result).__name__}, not a dict")  # noqa: TRY301
+            value = result
+        except GatewayError:
+            raise
+        except Exception as error:
+            log.warning(
+                "hook failed", extra={"hook": hook.path, "error": type(error).__name__, "on_error": hook.on_error}
+            )
+            if hook.on_error != "skip":
+                raise HookFailed(f"hook {hook.path} failed: {_reason(error)}") from error
+            value = before
+    return value
+
+
+class _NotADict(Exception):
+    """A hook gave back something else."""
+
+
+def _reason(error: Exception) -> str:
+    """Say what a hook did wrong without a foreign exception's text, which may hold a prompt."""
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    return str(error) if isinstance(error, _NotADict) else type(error).__name__
+
+
+def copy_json(value: Json) -> Json:
+    """Return a copy whose dicts and lists are new; other values are shared."""
+    if isinstance(value, dict):
+        return {key: copy_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [copy_json(item) for item in value]
+    return value
+
+
+def hook_of(call: Callable[[JsonObject], Any]) -> Hook:
+    if not callable(call):
+        raise TypeError(f"a hook is a callable, not a {type(call).__name__}")
+    name = getattr(call, "__qualname__", type(call).__qualname__)
+    try:
+        inspect.signature(call).bind(None)
+    except TypeError as error:
+        raise TypeError(f"{name} cannot be a hook: it must take exactly one argument, a dict") from error
+    except ValueError:
+        pass  # a builtin that does not tell its signature
+    is_async = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call, "__call__", None))  # noqa: B004
+    return Hook(path=f"{getattr(call, '__module__', None) or '?'}.{name}", call=call, is_async=is_async)

@@ -1,0 +1,137 @@
+"""One request from its table to its answer: alias, pre hooks, attempts, post hooks."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Mapping
+
+from gateway.adapters.base import Adapters, Chunk, Chunks, ChunkStream, Reply
+from gateway.engine.attempts import Engine, Request
+from gateway.engine.health import State
+from gateway.engine.hooks import copy_json, own_data, run_hooks
+from gateway.errors import BadRequest, HookFailed, UnknownModel
+from gateway.policy.overlay import Tables
+from gateway.policy.params import upstream_params
+from gateway.policy.table import Route, RoutingTable
+from gateway.policy.target import Operation
+from gateway.telemetry.report import CallReport
+from gateway.wire import sse
+from gateway.wire.json import EMPTY, JsonObject
+
+
+class Pipeline:
+    """Answers requests by the live routing table. Use one on one event loop at a time."""
+
+    def __init__(
+        self, *, tables: Tables, adapters: Adapters, health: State, jitter: Callable[[], float] = random.random
+    ) -> None:
+        """`jitter` draws a number from 0 to 1 for each failed attempt: it spreads the retries."""
+        self.tables = tables
+        """The holder of the live table."""
+        self._adapters = adapters
+        self._engine = Engine(adapters=adapters, state=health, jitter=jitter)
+
+    def answer(
+        self, operation: Operation, params: JsonObject, *, report: CallReport, headers: Mapping[str, str] = EMPTY
+    ) -> Coroutine[None, None, Reply]:
+        """Return the plain answer to an OpenAI request body; `params` itself is not changed.
+
+        `headers` go upstream. `report` is filled in as things happen. Raises GatewayError, be it at once.
+        """
+        request = self._request(operation, params, report, headers)
+        route = request.route
+        return self._hooked(request, params) if route.pre or route.post else self._engine.complete(request)
+
+    async def _hooked(self, request: Request, params: JsonObject) -> Reply:
+        """Return the plain answer, with the hooks before and after it."""
+        if request.route.pre:
+            await _run_pre_hooks(request, params)
+        reply = await self._engine.complete(request)
+        if request.route.post:
+            deadline_s = request.started_s + request.route.deadline_s
+            data = own_data(reply.data, reply.raw)
+            reply.data = await run_hooks(request.route.post, data, deadline_s=deadline_s)
+            reply.raw = None
+        return reply
+
+    async def open_stream(
+        self, params: JsonObject, *, report: CallReport, headers: Mapping[str, str] = EMPTY
+    ) -> ChunkStream:
+        """Return the stream that answers an OpenAI request body, once it is sure to begin. Raises GatewayError.
+
+        Close what is returned; iterating it raises GatewayError when the stream breaks off.
+        """
+        request = self._request("chat", params, report, headers)
+        if request.route.pre:
+            await _run_pre_hooks(request, params)
+        stream = await self._engine.open_stream(request)
+        if request.route.post:
+            return ChunkStream(chunks=_HookedChunks(stream.chunks, request.route), headers=stream.headers)
+        return stream
+
+    def _request(
+        self, operation: Operation, params: JsonObject, report: CallReport, headers: Mapping[str, str]
+    ) -> Request:
+        started_s = asyncio.get_running_loop().time()
+        table = self.tables.current
+        report.generation = table.generation
+        name = params.get("model")
+        if not isinstance(name, str) or not name:
+            raise BadRequest("the request names no model", param="model")
+        route = table.find(name)
+        if route is None:
+            raise unknown_model(name, table)
+        report.alias = route.alias
+        return Request(operation, name, route, upstream_params(params), headers, started_s, report)
+
+    def route(self, name: str) -> Route:
+        """Return what the live table has for a client's `name`. Raises UnknownModel."""
+        table = self.tables.current
+        route = table.find(name)
+        if route is None:
+            raise unknown_model(name, table)
+        return route
+
+    async def close(self) -> None:
+        """Close all connections. Nothing may be called afterwards."""
+        for adapter in self._adapters.values():
+            await adapter.close()
+
+
+class _HookedChunks:
+    """A stream whose chunks go through post hooks. Each may take as long as the route's deadline, and no longer."""
+
+    def __init__(self, source: Chunks, route: Route) -> None:
+        self._source = source
+        self._route = route
+
+    def __aiter__(self) -> Chunks:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        chunk = await anext(self._source)
+        if chunk.data is None:
+            return chunk
+        deadline_s = asyncio.get_running_loop().time() + self._route.deadline_s
+        data = own_data(chunk.data, None if chunk.raw is None else sse.event_data(chunk.raw))
+        return Chunk(await run_hooks(self._route.post, data, deadline_s=deadline_s))
+
+    async def aclose(self) -> None:
+        await self._source.aclose()
+
+
+async def _run_pre_hooks(request: Request, params: JsonObject) -> None:
+    """Let the pre hooks change what the targets get; `params` itself is not changed."""
+    route = request.route
+    params = await run_hooks(route.pre, copy_json(params), deadline_s=request.started_s + route.deadline_s)
+    if params.get("model") != request.model:
+        raise HookFailed(f"a pre hook of {route.alias!r} changed the model; a hook may change anything but that")
+    request.params = upstream_params(params)
+
+
+def unknown_model(name: str, table: RoutingTable) -> UnknownModel:
+    """Return the error for a name that the table does not have."""
+    close = table.close_names(name)
+    hint = f"; did you mean {' or '.join(repr(alias) for alias in close)}?" if close else ""
+    return UnknownModel(f"the model {name[:128]!r} does not exist{hint}", param="model")

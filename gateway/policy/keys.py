@@ -1,0 +1,86 @@
+"""Upstreams' keys: a type that prints as `***`, and where each key comes from."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+_KEY: Final = re.compile(r"[!-~]+")
+
+
+class Secret:
+    """A value that prints as `***`. `reveal()` is called where it goes on the wire, nowhere else."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the secret itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+class KeySource:
+    """Where an upstream's key comes from: a value of the config file, a file of its own, or nowhere."""
+
+    __slots__ = ("_file", "_read", "_stamp", "name")
+
+    def __init__(self, *, name: str, value: Secret | None = None, file: Path | None = None) -> None:
+        self.name = name
+        """Tells two sources apart without showing either: the text as written, a path, or a digest."""
+        self._file = file
+        self._read = _usable(value.reveal()) if value is not None else None
+        self._stamp: tuple[int, int, int] | None = None
+
+    def read(self) -> Secret | None:
+        """Return the key in force now, or None when there is none.
+
+        A key file is read again whenever its stat changes; while it is missing or empty there is no key. Whatever
+        cannot stand in a header as a key, such as a line break within, is no key either.
+        """
+        if self._file is None:
+            return self._read
+        try:
+            stat = os.stat(self._file)
+            stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            if stamp != self._stamp:
+                self._read, self._stamp = _usable(self._file.read_text(encoding="utf-8")), stamp
+        except (OSError, UnicodeDecodeError):
+            self._read, self._stamp = None, None
+        return self._read
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same value, or the same file whatever it holds by now."""
+        if not isinstance(other, KeySource):
+            return NotImplemented
+        same = (self.name, self._file) == (other.name, other._file)
+        return same and (self._file is not None or self._read == other._read)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self._file))
+
+    def __repr__(self) -> str:
+        return f"KeySource({self.name!r})"
+
+
+def _usable(text: str) -> Secret | None:
+    """Return the key that a text holds, white space around it left out; None when it is no visible ASCII text."""
+    text = text.strip()
+    return Secret(text) if _KEY.fullmatch(text) else None
+
+
+NO_KEY: Final = KeySource(name="none")

@@ -1,0 +1,113 @@
+"""Targets: one upstream model, the endpoint it is reached at, and its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+from urllib.parse import quote
+
+from gateway.policy.keys import NO_KEY, KeySource
+from gateway.wire.json import EMPTY, Json
+
+Operation: TypeAlias = Literal["chat", "embeddings"]
+
+
+AdapterName: TypeAlias = Literal["relay", "litellm", "mock"]
+
+
+_HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long one attempt may take, in seconds; every value is above zero."""
+
+    connect_s: float
+    """Until the connection stands, TLS included."""
+    first_token_s: float
+    """Streams only: from the start of the attempt to the first content."""
+    idle_s: float
+    """Streams only: between two events after the first content."""
+    total_s: float
+    """Plain answers only: the whole attempt."""
+    stream_total_s: float | None = None
+    """Streams only: the whole attempt; None where the file writes no `total`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cooldown:
+    """After how many failures a target is left alone, and for how long."""
+
+    failures: int = 3
+    within_s: float = 30.0
+    for_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptedOutcome:
+    """What a mock provider does on one call. A status of 400 and above fails; else `text` is the answer."""
+
+    text: str = "Hello from the mock provider."
+    status: int = 200
+    retry_after_s: float | None = None
+    delay_s: float = 0.0
+    """Waited before anything is answered."""
+    cut: int | None = None
+    """Break off after so many content chunks (a plain answer breaks off at once)."""
+    stall: int | None = None
+    """Fall silent for ever after so many content chunks (a plain answer never comes)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One upstream service: a provider entry of the file, or a well-known provider without one."""
+
+    provider: str
+    """The entry's name: what stands before the first `/` of a target."""
+    kind: str
+    """`openai` for any OpenAI-wire server, `mock`, or LiteLLM's name of the provider.
+
+    Empty in embedded use, for a name that goes to LiteLLM as it is.
+    """
+    adapter: AdapterName
+    base_url: str | None = None
+    """Without a trailing slash, such as `https://api.openai.com/v1`; None leaves it to LiteLLM."""
+    own_base_url: bool = False
+    """The file names the base URL, so no key but the entry's own may go there."""
+    api_key: KeySource = NO_KEY
+    key_required: bool = False
+    """Calls without a key are `auth` failures: the file names one, or the vendor answers nothing without."""
+    headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    """Sent with every call. May hold secrets, so they are kept out of `repr`."""
+    params: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
+    """The provider entry's own `params`, for instance LiteLLM's `api_version`. Already merged into each step's."""
+    script: tuple[ScriptedOutcome, ...] = ()
+    """Mock only: played in order, the last one for ever; empty lets the model's name decide."""
+    cooldown: Cooldown = field(default_factory=Cooldown)
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.provider!r}, kind={self.kind!r}, adapter={self.adapter!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One upstream model that a chain may call."""
+
+    name: str
+    """`provider/model`, as it is called: a wildcard's star is filled in."""
+    model: str
+    """What the upstream knows the model as. A name LiteLLM gets as it is has no provider before it."""
+    label: str
+    """`name` as the file writes it, star and all: bounded in number, so fit for metrics."""
+    endpoint: Endpoint
+    identity: tuple[str, str, str] = field(init=False, repr=False, compare=False)
+    """What health is kept under: unchanged by a reload that does not touch this target."""
+    header: str = field(init=False, repr=False, compare=False)
+    """`name` as the value of a header field."""
+
+    def __post_init__(self) -> None:
+        endpoint = self.endpoint
+        quoted = quote(self.name, safe=_HEADER_SAFE, errors="replace")
+        object.__setattr__(self, "header", self.name if quoted == self.name else quoted)
+        object.__setattr__(self, "identity", (self.name, endpoint.base_url or "", endpoint.api_key.name))

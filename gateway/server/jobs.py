@@ -1,0 +1,108 @@
+"""Background jobs: watching the file, loading adapters, reloads that a signal asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from gateway.adapters.base import Adapters
+from gateway.concurrency.pacing import no_full_collection, short_pauses
+from gateway.config.compiler.compiler import Compiler
+from gateway.config.reload import Reloader, ReloadReport
+from gateway.policy.table import RoutingTable
+from gateway.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+AGAIN_S: Final = 1.0
+"""Waited before a background job that failed is begun again."""
+
+
+class Jobs:
+    """What goes on beside requests: watching the file, loading adapters, reloads that a signal asks for."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._swap_seen = asyncio.Event()
+        self._reload_asked = asyncio.Event()
+
+    def swapped(self, _: RoutingTable) -> None:
+        """Note that another table is live. May be called from any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._swap_seen.set)
+
+    def ask_reload(self) -> None:
+        """Have the file compiled and swapped in soon, whether it changed or not."""
+        self._reload_asked.set()
+
+    async def run(self, reloader: Reloader, adapters: Adapters) -> None:
+        """Do all of it until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_again_and_again(reloader.watch))
+                group.create_task(self._prepare(reloader, adapters))
+                group.create_task(self._reload_when_asked(reloader))
+        finally:
+            self._loop = None
+
+    async def _prepare(self, reloader: Reloader, adapters: Adapters) -> None:
+        """Load what the live table's targets need, so that the first request does not wait for it."""
+        while True:
+            self._swap_seen.clear()
+            for name in sorted({target.endpoint.adapter for target in reloader.current.targets}):
+                try:
+                    await adapters[name].prepare()
+                except Exception:
+                    log.exception("an adapter could not be made ready", extra={"adapter": name})
+            await self._swap_seen.wait()
+
+    async def _reload_when_asked(self, reloader: Reloader) -> None:
+        while True:
+            await self._reload_asked.wait()
+            self._reload_asked.clear()
+            report = await asyncio.to_thread(reloader.reload)
+            log.info("reloaded at a signal", extra={"ok": report.ok, "generation": report.generation})
+
+
+async def _again_and_again(job: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await job()
+        except Exception:
+            log.exception("a background job failed and begins again")
+        await asyncio.sleep(AGAIN_S)
+
+
+class _CountedReloader(Reloader):
+    """A reloader whose looks at the file are counted."""
+
+    def __init__(
+        self, path: Path, compiler: Compiler, *, metrics: Metrics, on_swap: Callable[[RoutingTable], None]
+    ) -> None:
+        super().__init__(path, compiler, on_swap=on_swap, around=short_pauses)
+        self._metrics = metrics
+        self._good_at = 0.0
+
+    def load(self) -> ReloadReport:
+        with no_full_collection():
+            report = super().load()
+        self._good_at = report.at
+        return report
+
+    def reload(self, *, force: bool = True, dry_run: bool = False) -> ReloadReport:
+        before = self.last
+        report = super().reload(force=force, dry_run=dry_run)
+        if not dry_run and report is not before:
+            self._metrics.count_reload(ok=report.ok)
+            if report.ok:
+                self._good_at = report.at
+        return report
+
+    def show(self) -> None:
+        """Bring the metrics about the file up to date."""
+        table, last = self.current, self.last
+        self._metrics.show_config(ok=last.ok, good_at=self._good_at, generation=table.generation, digest=table.digest)

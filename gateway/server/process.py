@@ -1,0 +1,131 @@
+"""The server process: start, signals, drain, exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Final
+
+from gateway.errors import ConfigError, UsageError
+from gateway.policy.problem import Problems
+from gateway.policy.table import RoutingTable
+from gateway.server.aiohttp_server import FLUSH_S
+from gateway.server.lifecycle import Lifecycle
+from gateway.server.listen import listening
+from gateway.server.wiring import Gateway, ServeOptions
+from gateway.telemetry.logs import configure_logging
+from gateway.wire.json import Json
+
+log = logging.getLogger(__name__)
+
+THREADS: Final = 32
+
+
+GC_THRESHOLD: Final = 20_000
+"""So many objects more than at the last look make Python look for cycles: a request leaves none behind."""
+
+
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def serve(
+    options: ServeOptions,
+    *,
+    on_ready: Callable[[str, RoutingTable], None] = lambda url, table: None,
+    report: Callable[[Problems], None] = lambda problems: _say("\n".join(map(str, problems))),
+    complain: Callable[[str], None] = lambda message: _say(f"gateway: {message}"),
+) -> int:
+    """Serve until SIGTERM or SIGINT and return the exit code.
+
+    0 after every request was answered, 1 for a config file with problems or requests that were cut off, 2 for
+    options that cannot be obeyed. `on_ready` gets the address and the table once requests are taken, `report` the
+    problems and warnings of the config file, `complain` what is wrong with the options.
+    """
+    configure_logging(options.log_level)
+    try:
+        gateway = Gateway(options)
+        if gateway.reloader.last.problems:
+            report(gateway.reloader.last.problems)
+        with asyncio.Runner(loop_factory=_loop_factory()) as loop:
+            return loop.run(_serve(gateway, options, on_ready))
+    except ConfigError as exc:
+        report(exc.problems)
+        return 1
+    except UsageError as exc:
+        complain(str(exc))
+        return 2
+
+
+async def _serve(gateway: Gateway, options: ServeOptions, on_ready: Callable[[str, RoutingTable], None]) -> int:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="gateway"))
+    loop.set_exception_handler(_log_fault)
+    runner = gateway.runner()
+    await runner.setup()
+    try:
+        async with listening(runner, options) as url:
+            stop = asyncio.Event()
+            for number in _STOP_SIGNALS:
+                loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(signal.SIGHUP, gateway.jobs.ask_reload)
+            gc.collect()
+            gc.set_threshold(GC_THRESHOLD)
+            gc.freeze()  # what was made at the start stays: collections need not look at it again and again
+            on_ready(url, gateway.reloader.current)
+            log.info("listening", extra={"url": url, "generation": gateway.reloader.current.generation})
+            await stop.wait()
+            whole = await _drain(gateway.lifecycle, options.drain_s)
+    finally:
+        await runner.cleanup()
+    log.info("stopped", extra={"whole": whole})
+    return 0 if whole else 1
+
+
+async def _drain(lifecycle: Lifecycle, drain_s: float) -> bool:
+    """Let requests come to their end and return whether all did; a second signal cuts the wait short.
+
+    Probes are answered meanwhile: alive, but not ready.
+    """
+    loop = asyncio.get_running_loop()
+    lifecycle.draining = True
+    log.info("draining", extra={"at_most_s": drain_s})
+    try:
+        async with asyncio.timeout(drain_s) as limit:
+            for number in _STOP_SIGNALS:
+                loop.add_signal_handler(number, lambda: limit.reschedule(loop.time()))
+            await lifecycle.drained()
+    except TimeoutError:
+        log.warning("requests are cut off")
+        lifecycle.cut()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_S):
+                await lifecycle.drained()
+        return False
+    finally:
+        for number in _STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+    return True
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # it does not exist for every platform
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def _log_fault(_: asyncio.AbstractEventLoop, context: Mapping[str, Json]) -> None:
+    """Log what the event loop complains of, by type only: asyncio's own handler writes the exception's text."""
+    log.error("event loop fault", extra={"what": context.get("message")}, exc_info=context.get("exception"))
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
