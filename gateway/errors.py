@@ -5,6 +5,7 @@ Exception
 └── GatewayError           what a client or an embedding program gets; owns an HTTP status
     ├── BadRequest         400, or the status given: the request itself is at fault
     ├── UnknownModel       404
+    ├── Unsupported        400: no target, or a hook, knows the operation
     ├── HookFailed         500
     ├── UpstreamFailed     no target answered: 429, 502, 503 or 504
     ├── UpstreamRefused    the upstream's own status and body are the answer
@@ -60,6 +61,14 @@ class UnknownModel(GatewayError):
 
     status = 404
     code = "model_not_found"
+    type = "invalid_request_error"
+
+
+class Unsupported(GatewayError):
+    """No target of the alias can be asked for this operation, or a hook of it does not know the operation."""
+
+    status = 400
+    code = "unsupported"
     type = "invalid_request_error"
 
 

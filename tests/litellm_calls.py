@@ -8,11 +8,13 @@ from typing import Any, Final
 import litellm
 import pytest
 
-from gateway.adapters.base import Call, Chunks
+from gateway.adapters.base import Call
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
+from gateway.adapters.litellm.translate import FUNCTIONS
+from gateway.operations import OPERATIONS
 from gateway.policy.failures import UpstreamError
 from gateway.policy.keys import KeySource, Secret
-from gateway.policy.target import Endpoint, Limits, Operation, Target
+from gateway.policy.target import Endpoint, Limits, Target
 from gateway.wire.json import EMPTY, JsonObject
 
 QUIET: Final = (
@@ -31,7 +33,7 @@ def make_call(
     *,
     kind: str = "openai",
     model: str = "gpt-4o",
-    operation: Operation = "chat",
+    operation: str = "chat",
     base_url: str | None = None,
     key: str | None = None,
     key_required: bool = False,
@@ -50,7 +52,7 @@ def make_call(
         headers=endpoint_headers,
     )
     return Call(
-        operation=operation,
+        operation=OPERATIONS[operation],
         target=Target(name=f"up/{model}", model=model, label=f"up/{model}", endpoint=endpoint),
         params={"messages": MESSAGES, **params} if operation == "chat" else params,
         overrides=overrides,
@@ -104,21 +106,10 @@ async def ask(adapter: LiteLLMAdapter, call: Call) -> JsonObject:
 
 
 async def sent(adapter: LiteLLMAdapter, monkeypatch: pytest.MonkeyPatch, call: Call) -> dict[str, Any]:
-    name = "acompletion" if call.operation == "chat" else "aembedding"
+    name = FUNCTIONS[call.operation.name].function
     function = patched(monkeypatch, ANSWER, name)
     await ask(adapter, call)
     return function.kwargs[0]
-
-
-async def open_chunks(adapter: LiteLLMAdapter, call: Call) -> Chunks:
-    return (await adapter.stream(call)).chunks
-
-
-async def read(chunks: Chunks, into: list[JsonObject] | None = None) -> list[JsonObject]:
-    into = [] if into is None else into
-    async for chunk in chunks:
-        into.append(chunk.data or {})
-    return into
 
 
 async def failure(adapter: LiteLLMAdapter, call: Call) -> UpstreamError:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 import pytest
 
-from gateway.adapters.base import Call, ChunkStream, Reply
+from gateway.adapters.base import Call, Reply, Stream
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
+from gateway.operations import OPERATIONS
 from gateway.policy.failures import UpstreamError
 from gateway.policy.keys import KeySource, Secret
-from gateway.policy.target import Endpoint, Limits, Operation, Target
+from gateway.policy.target import Endpoint, Limits, Target
 from gateway.wire.json import EMPTY, JsonObject
 from tests.scripted_anthropic import ScriptedAnthropic
 from tests.scripted_openai import ScriptedOpenAI
+from tests.streaming import data_of
 
 LIMITS: Final = Limits(connect_s=2, first_token_s=8, idle_s=8, total_s=8)
 KEY: Final = "key-of-the-file-1234567890"
@@ -36,7 +37,7 @@ def make_call(
     kind: str,
     model: str,
     *,
-    operation: Operation = "chat",
+    operation: str = "chat",
     key: str | None = KEY,
     limits: Limits = LIMITS,
     overrides: Mapping[str, Any] = EMPTY,
@@ -60,7 +61,7 @@ def make_call(
     if operation == "chat":
         params.setdefault("messages", [{"role": "user", "content": "hi"}])
     return Call(
-        operation=operation,
+        operation=OPERATIONS[operation],
         target=Target(name=f"up/{model}", model=model, label=f"up/{model}", endpoint=endpoint),
         params=params,
         overrides=overrides,
@@ -73,13 +74,8 @@ async def complete(adapter: LiteLLMAdapter, call: Call) -> Reply:
     return await adapter.complete(call)
 
 
-async def open_stream(adapter: LiteLLMAdapter, call: Call) -> ChunkStream:
+async def open_stream(adapter: LiteLLMAdapter, call: Call) -> Stream:
     return await adapter.stream(call)
-
-
-async def read(stream: ChunkStream) -> list[JsonObject]:
-    async with contextlib.aclosing(stream.chunks) as chunks:
-        return [chunk.data or {} async for chunk in chunks]
 
 
 async def failure(adapter: LiteLLMAdapter, call: Call, *, stream: bool = False) -> UpstreamError:
@@ -89,7 +85,7 @@ async def failure(adapter: LiteLLMAdapter, call: Call, *, stream: bool = False) 
 
 
 async def _read_all(adapter: LiteLLMAdapter, call: Call) -> list[JsonObject]:
-    return await read(await open_stream(adapter, call))
+    return await data_of(await open_stream(adapter, call))
 
 
 def events(*parts: tuple[int, str, str | None], usage: JsonObject | None = None) -> str:

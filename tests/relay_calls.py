@@ -10,9 +10,10 @@ import pytest
 
 from gateway.adapters.base import Call
 from gateway.adapters.relay.adapter import RelayAdapter
+from gateway.operations import OPERATIONS
 from gateway.policy.failures import UpstreamError
 from gateway.policy.keys import NO_KEY, KeySource, Secret
-from gateway.policy.target import Endpoint, Limits, Operation, Target
+from gateway.policy.target import Endpoint, Limits, Target
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
@@ -20,7 +21,7 @@ MESSAGES = [{"role": "user", "content": "hi"}]
 def a_call(
     base_url: str | None,
     *,
-    operation: Operation = "chat",
+    operation: str = "chat",
     params: Mapping[str, Any] = MappingProxyType({"messages": MESSAGES}),
     overrides: Mapping[str, Any] = MappingProxyType({}),
     headers: Mapping[str, str] = MappingProxyType({}),
@@ -35,7 +36,7 @@ def a_call(
         api_key=KeySource(name="k", value=Secret(key)) if key else NO_KEY, headers=endpoint_headers,
     )  # fmt: skip
     return Call(
-        operation=operation,
+        operation=OPERATIONS[operation],
         target=Target(name="up/a", model="a", label="up/a", endpoint=endpoint),
         params=params,
         overrides=overrides,

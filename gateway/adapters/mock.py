@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-import math
 import re
-import struct
 import time
 from collections.abc import AsyncGenerator
 from itertools import count
@@ -15,15 +11,11 @@ from typing import Final
 
 import orjson
 
-from gateway.adapters.base import Call, Chunk, ChunkStream, Reply
+from gateway.adapters.base import Call, Event, GeneratedStream, Reply, Stream, signed
 from gateway.policy.failures import Kind, UpstreamError, classify
 from gateway.policy.target import Endpoint, ScriptedOutcome, Target
-from gateway.wire.json import Json, JsonObject
+from gateway.wire.json import EMPTY, JsonObject
 
-EMBEDDING_LENGTH: Final = 8
-"""How many numbers an embedding has when the request names no `dimensions`."""
-
-_MAX_DIMENSIONS: Final = 4096
 _FOREVER_S: Final = 365 * 86400.0
 _STATUS_MODEL: Final = re.compile(r"status-([45]\d\d)")
 _SLOW_MODEL: Final = re.compile(r"slow-(\d{1,6}(?:\.\d{1,3})?)(ms|s|m)")
@@ -48,13 +40,12 @@ class MockAdapter:
             await asyncio.sleep(_FOREVER_S)
         if outcome.cut is not None:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
-        data = _embeddings(call) if call.operation == "embeddings" else self._completion(call, outcome.text)
-        return Reply(data=data, headers=headers)
+        return Reply(data=self._signed(call, call.operation.reply(outcome.text, _params(call))), headers=headers)
 
-    async def stream(self, call: Call) -> ChunkStream:
+    async def stream(self, call: Call) -> Stream:
         """Return the answer word by word."""
         outcome, headers = await self._begin(call)
-        return ChunkStream(chunks=self._chunks(call, outcome), headers=headers)
+        return GeneratedStream(self._events(call, outcome), headers)
 
     async def close(self) -> None:
         """There is nothing to give back."""
@@ -73,7 +64,7 @@ class MockAdapter:
         outcome = (
             self._next(endpoint)
             if endpoint.script
-            else _named_outcome(call.target, said=_last_user_text(_params(call)))
+            else _named_outcome(call.target, said=call.operation.prompt(_params(call)))
         )
         if outcome.delay_s > 0:
             await asyncio.sleep(outcome.delay_s)
@@ -99,37 +90,28 @@ class MockAdapter:
         self._plays[endpoint.provider] = (script, min(place + 1, len(script) - 1))
         return script[place]
 
-    def _envelope(self, call: Call, kind: str) -> JsonObject:
-        return {
-            "id": f"chatcmpl-mock-{next(self._serials)}",
-            "object": kind,
-            "created": int(time.time()),
-            "model": call.target.model,
-        }
+    def _signed(self, call: Call, data: JsonObject) -> JsonObject:
+        return signed(call, data, serial=f"mock-{next(self._serials)}", created=int(time.time()))
 
-    def _completion(self, call: Call, text: str) -> JsonObject:
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        return self._envelope(call, "chat.completion") | {"choices": [choice], "usage": _usage(call, text)}
+    async def _events(self, call: Call, outcome: ScriptedOutcome) -> AsyncGenerator[Event, None]:
+        operation, params = call.operation, _params(call)
+        about = self._signed(call, {})
 
-    async def _chunks(self, call: Call, outcome: ScriptedOutcome) -> AsyncGenerator[Chunk, None]:
-        envelope = self._envelope(call, "chat.completion.chunk")
-
-        def chunk(delta: JsonObject, finish_reason: str | None = None) -> Chunk:
-            return Chunk(envelope | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
+        def event(data: JsonObject) -> Event:
+            return Event({**about, **data})
 
         words = _WORD.findall(outcome.text)
         ends = [place for place in (outcome.stall, outcome.cut) if place is not None]
-        yield chunk({"role": "assistant", "content": ""})
+        yield event(operation.event("", first=True))
         for word in words[: min(ends, default=None)]:
-            yield chunk({"content": word})
+            yield event(operation.event(word))
         if ends and outcome.stall == min(ends):
             await asyncio.sleep(_FOREVER_S)
         if ends:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
-        yield chunk({}, "stop")
-        options = _params(call).get("stream_options")
-        if isinstance(options, dict) and options.get("include_usage"):
-            yield Chunk(envelope | {"choices": [], "usage": _usage(call, outcome.text)})
+        yield event(operation.event("", "stop"))
+        if operation.usage_wanted(params, EMPTY):
+            yield event({**operation.event(""), "choices": [], "usage": operation.usage(outcome.text, params)})
 
 
 def _named_outcome(target: Target, *, said: str) -> ScriptedOutcome:
@@ -152,56 +134,3 @@ def _params(call: Call) -> JsonObject:
     """Return the request as an upstream would get it."""
     merged = {**call.params, **call.overrides}
     return {name: value for name, value in merged.items() if value is not None}
-
-
-def _messages(params: JsonObject) -> list[JsonObject]:
-    messages = params.get("messages")
-    return [message for message in messages if isinstance(message, dict)] if isinstance(messages, list) else []
-
-
-def _text(content: Json) -> str:
-    """Return a message's text: the content itself, or its text parts joined."""
-    if isinstance(content, list):
-        texts = (part.get("text") for part in content if isinstance(part, dict))
-        return "".join(text for text in texts if isinstance(text, str))
-    return content if isinstance(content, str) else ""
-
-
-def _last_user_text(params: JsonObject) -> str:
-    said = [_text(message.get("content")) for message in _messages(params) if message.get("role") == "user"]
-    return said[-1] if said else ""
-
-
-def _usage(call: Call, text: str) -> JsonObject:
-    """Count tokens roughly: a word is one."""
-    prompt = sum(len(_text(message.get("content")).split()) for message in _messages(_params(call)))
-    completion = len(text.split())
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-
-
-def _embeddings(call: Call) -> JsonObject:
-    params = _params(call)
-    given = params.get("input")
-    tokens = isinstance(given, list) and all(isinstance(item, int) for item in given)
-    items = given if isinstance(given, list) and not tokens else [given]
-    asked = params.get("dimensions")
-    length = asked if isinstance(asked, int) and 0 < asked <= _MAX_DIMENSIONS else EMBEDDING_LENGTH
-    data: list[JsonObject] = []
-    for index, item in enumerate(items):
-        vector: Json = _unit_vector(orjson.dumps(item), length)
-        if params.get("encoding_format") == "base64":
-            vector = base64.b64encode(struct.pack(f"<{length}f", *vector)).decode()
-        data.append({"object": "embedding", "index": index, "embedding": vector})
-    words = sum(
-        len(item.split()) if isinstance(item, str) else len(item) for item in items if isinstance(item, str | list)
-    )
-    usage = {"prompt_tokens": words, "total_tokens": words}
-    return {"object": "list", "data": data, "model": call.target.model, "usage": usage}
-
-
-def _unit_vector(seed: bytes, length: int) -> list[float]:
-    """Return a vector of length 1 that depends on `seed` alone."""
-    digest = hashlib.shake_256(seed).digest(2 * length)
-    raw = [value / 32768 + 1e-6 for value in struct.unpack(f"<{length}h", digest)]
-    norm = math.hypot(*raw)
-    return [value / norm for value in raw]

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
-from gateway.adapters.base import Adapter, Adapters, Call, ChunkStream, Reply
+from gateway.adapters.base import Adapter, Adapters, Call, Operation, Reply, Stream
 from gateway.concurrency.deadlines import until
 from gateway.engine.health import NOBODY, State, Ticket
 from gateway.engine.next_step import FIRST, GiveUp, Outcome, Plan, Try, Wait, fits, next_step, targets_left
 from gateway.engine.stream import CommittedStream, HoldExceeded, close, timed_out
-from gateway.errors import GatewayError, UpstreamFailed, UpstreamRefused
-from gateway.operations.chat import judge_reply, tokens_of, usage_wanted, with_usage_last
+from gateway.errors import GatewayError, Unsupported, UpstreamFailed, UpstreamRefused
+from gateway.operations import params_for
+from gateway.operations.base import UsageLast
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.table import Route, Step
-from gateway.policy.target import AdapterName, Operation, Target
-from gateway.telemetry.report import Attempt, CallReport
-from gateway.wire.json import Json
+from gateway.policy.target import AdapterName, Target
+from gateway.telemetry.report import Attempt, CallReport, PassedOver
+from gateway.wire.json import EMPTY, Json
 
 _T = TypeVar("_T")
+
+NONE: Final[frozenset[int]] = frozenset()
 _T_co = TypeVar("_T_co", covariant=True)
 
 
@@ -54,7 +57,7 @@ class Engine:
         """Return the first plain answer. Raises GatewayError when there is none."""
         return self._run(request, _complete)
 
-    async def open_stream(self, request: Request) -> ChunkStream:
+    async def open_stream(self, request: Request) -> Stream:
         """Return the first stream that commits. Raises GatewayError when none does.
 
         What is returned raises StreamBroken when the stream breaks afterwards, and ends only when it is whole.
@@ -69,30 +72,33 @@ class Engine:
         state, report, route = self._state, request.report, request.route
         steps = route.steps
         deadline_s = request.started_s + route.deadline_s
+        unsupported = _unsupported(steps, request.operation)
         plan: Plan | None = None
         outcomes: list[Outcome] = []
         errors: list[UpstreamError] = []
         while True:
             now_s = loop.time()
             resting = state.resting([step.target for step in steps], now_s=now_s) if state.at_rest else NOBODY
-            if plan is None and not resting and now_s < deadline_s:
+            if plan is None and not resting and not unsupported and now_s < deadline_s:
                 decision = FIRST  # as `next_step` would say
             else:
-                plan = plan or Plan(steps, deadline_s, route.max_attempts)
+                plan = plan or Plan(steps, deadline_s, route.max_attempts, unsupported)
                 following = next_step(plan, outcomes, now_s=now_s, resting=resting)
                 if isinstance(following, Wait):
                     await asyncio.sleep(following.until_s - now_s)
                     continue
+                after = outcomes[-1].step + 1 if outcomes else 0
                 if isinstance(following, GiveUp):
+                    if following.reason == "exhausted":
+                        _note_passed(report, steps, range(after, len(steps)), unsupported, NOBODY)
                     error = failure(following, outcomes, errors, request)
                     if isinstance(error, UpstreamRefused):
                         report.target = steps[outcomes[-1].step].target
                     raise error from (errors[-1] if errors else None)
                 decision = following
-                if resting and not decision.last_resort:
-                    for passed in range(outcomes[-1].step + 1 if outcomes else 0, decision.step):
-                        if passed in resting:
-                            _note(report, steps[passed].target, "cooldown", None, 0.0)
+                if resting or unsupported:
+                    passed = range(after, decision.step)
+                    _note_passed(report, steps, passed, unsupported, NOBODY if decision.last_resort else resting)
             step = steps[decision.step]
             target = step.target
             name = target.endpoint.adapter
@@ -107,7 +113,7 @@ class Engine:
                 result = await attempt(request, adapter, step, ticket, loop, now_s, deadline_s)
             except UpstreamError as error:
                 _note(report, target, error.kind, error.status, loop.time() - now_s)
-                plan = plan or Plan(steps, deadline_s, route.max_attempts)
+                plan = plan or Plan(steps, deadline_s, route.max_attempts, unsupported)
                 outcomes.append(self.failed(plan, outcomes, decision, ticket, error, now_s=loop.time()))
                 errors.append(error)
                 ticket.done()
@@ -191,8 +197,9 @@ async def _complete(
     call = _call(request, step)
     with until(min(now_s + call.limits.total_s, deadline_s), loop, timed_out):
         reply = await adapter.complete(call)
-    judge_reply(request.operation, reply.data)
-    request.report.tokens = tokens_of(reply.data)
+    operation = request.operation
+    operation.check_reply(reply.data)
+    request.report.tokens = operation.tokens(reply.data)
     ticket.answered()
     ticket.done()
     return reply
@@ -206,7 +213,7 @@ async def _stream(
     loop: asyncio.AbstractEventLoop,
     now_s: float,
     deadline_s: float,
-) -> ChunkStream:
+) -> Stream:
     limits = step.limits
     end_s = None if limits.stream_total_s is None else now_s + limits.stream_total_s
     commit_s = deadline_s if end_s is None else min(deadline_s, end_s)
@@ -215,31 +222,61 @@ async def _stream(
     stream: CommittedStream | None = None
     try:
         with until(first_s, loop, timed_out):
-            opened = await adapter.stream(_call(request, step))
-            if usage_wanted(request.params, step.params):
-                opened = with_usage_last(opened)
-            stream = CommittedStream(opened, step.target, request.report, ticket, loop, limits.idle_s, end_s)
+            call = _call(request, step)
+            opened = await adapter.stream(call)
+            operation = request.operation
+            usage_last = UsageLast() if operation.usage_wanted(call.params, call.overrides) else None
+            stream = CommittedStream(
+                opened, operation.judge(), usage_last, step.target, request.report, ticket, loop, limits.idle_s, end_s
+            )
             is_held = await stream.hold_until_content(policy)
         if is_held:
             await stream.hold_all(policy, commit_s=commit_s)
     except BaseException:
         if stream is not None:
-            await close(opened.chunks, step.target)
+            await close(opened, step.target)
         raise
     ticket.answered()
-    return ChunkStream(stream, opened.headers, stream.take, stream.ended, stream.flow)
+    return stream
 
 
 def _call(request: Request, step: Step) -> Call:
-    return Call(request.operation, step.target, request.params, step.limits, step.params, request.headers)
+    operation = request.operation
+    overrides = params_for(operation, step.params) if step.params else EMPTY
+    return Call(operation, step.target, request.params, step.limits, overrides, request.headers)
 
 
-def _note(
-    report: CallReport, target: Target, kind: Kind | Literal["cooldown"] | None, status: int | None, elapsed_s: float
-) -> None:
+def _note(report: CallReport, target: Target, kind: Kind | None, status: int | None, elapsed_s: float) -> None:
     report.attempts.append(Attempt(target.name, target.label, kind, status, elapsed_s * 1000))
-    if kind != "cooldown":
-        report.calls += 1
+    report.calls += 1
+
+
+def _note_passed(
+    report: CallReport,
+    steps: Sequence[Step],
+    passed: range,
+    unsupported: Collection[int],
+    resting: Mapping[int, float],
+) -> None:
+    """Note the targets between two attempts that were not called."""
+    for position in passed:
+        kind: PassedOver | None = (
+            "unsupported" if position in unsupported else "cooldown" if position in resting else None
+        )
+        if kind is not None:
+            target = steps[position].target
+            report.attempts.append(Attempt(target.name, target.label, kind, None, 0.0))
+
+
+def _unsupported(steps: Sequence[Step], operation: Operation) -> frozenset[int]:
+    """Return the positions of the steps whose target cannot be asked for the operation."""
+    found: frozenset[int] = NONE
+    name = operation.name
+    for position, step in enumerate(steps):
+        operations = step.target.endpoint.operations
+        if operations is not None and name not in operations:
+            found |= {position}
+    return found
 
 
 def failure(
@@ -247,6 +284,10 @@ def failure(
 ) -> GatewayError:
     """Return what the client gets when nothing answered (DESIGN section 4, last paragraph)."""
     attempts = request.report.attempts
+    if not outcomes and decision.reason == "exhausted":
+        return Unsupported(
+            f"no target of {request.model!r} can be asked for {request.operation.name}", attempts=attempts
+        )
     if errors:
         last = errors[-1]
         final = decision.reason == "stopped" or (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
@@ -23,6 +23,8 @@ class Plan(NamedTuple):
     deadline_s: float
     """A point on the event loop's clock: nothing starts from then on."""
     max_attempts: int
+    unsupported: Collection[int] = ()
+    """Steps whose target cannot be asked for the operation: they are never tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,7 @@ def next_step(
     if now_s >= plan.deadline_s:
         return GiveUp("deadline")
     if not outcomes:
-        return _next_target(plan, outcomes, -1, resting) if resting else FIRST
+        return _next_target(plan, outcomes, -1, resting) if resting or plan.unsupported else FIRST
     last = outcomes[-1]
     step = plan.steps[last.step]
     if len(outcomes) < plan.max_attempts:
@@ -111,8 +113,8 @@ def backoff_s(retry: int, *, jitter: float) -> float:
 
 
 def targets_left(plan: Plan, outcomes: Sequence[Outcome]) -> int:
-    """Return how many steps of the plan have not been tried yet."""
-    return len(plan.steps) - len({outcome.step for outcome in outcomes})
+    """Return how many steps of the plan can still be tried for the first time."""
+    return len(plan.steps) - len({outcome.step for outcome in outcomes}.union(plan.unsupported))
 
 
 def _retry_at_s(plan: Plan, outcomes: Sequence[Outcome]) -> float | None:
@@ -138,7 +140,7 @@ def _retry_at_s(plan: Plan, outcomes: Sequence[Outcome]) -> float | None:
 def _next_target(plan: Plan, outcomes: Sequence[Outcome], position: int, resting: Mapping[int, float]) -> Try | GiveUp:
     if len(outcomes) >= plan.max_attempts:
         return GiveUp("exhausted")
-    tried = {outcome.step for outcome in outcomes}
+    tried = {outcome.step for outcome in outcomes}.union(plan.unsupported)
     # Those behind the last one first; then those that were passed over, and whose cooldown has ended meanwhile.
     for candidate in (*range(position + 1, len(plan.steps)), *range(position)):
         if candidate not in resting and candidate not in tried:

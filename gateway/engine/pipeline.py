@@ -6,15 +6,14 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Mapping
 
-from gateway.adapters.base import Adapters, Chunk, Chunks, ChunkStream, Reply
+from gateway.adapters.base import Adapters, Event, Operation, Reply, Stream
 from gateway.engine.attempts import Engine, Request
 from gateway.engine.health import State
 from gateway.engine.hooks import copy_json, own_data, run_hooks
-from gateway.errors import BadRequest, HookFailed, UnknownModel
+from gateway.errors import BadRequest, GatewayError, HookFailed, UnknownModel, Unsupported
 from gateway.policy.overlay import Tables
 from gateway.policy.params import upstream_params
 from gateway.policy.table import Route, RoutingTable
-from gateway.policy.target import Operation
 from gateway.telemetry.report import CallReport
 from gateway.wire import sse
 from gateway.wire.json import EMPTY, JsonObject
@@ -45,10 +44,9 @@ class Pipeline:
 
     async def _hooked(self, request: Request, params: JsonObject) -> Reply:
         """Return the plain answer, with the hooks before and after it."""
-        if request.route.pre:
-            await _run_pre_hooks(request, params)
+        await _run_pre_hooks(request, params)
         reply = await self._engine.complete(request)
-        if request.route.post:
+        if request.route.post and request.operation.takes_hooks:
             deadline_s = request.started_s + request.route.deadline_s
             data = own_data(reply.data, reply.raw)
             reply.data = await run_hooks(request.route.post, data, deadline_s=deadline_s)
@@ -56,18 +54,17 @@ class Pipeline:
         return reply
 
     async def open_stream(
-        self, params: JsonObject, *, report: CallReport, headers: Mapping[str, str] = EMPTY
-    ) -> ChunkStream:
+        self, operation: Operation, params: JsonObject, *, report: CallReport, headers: Mapping[str, str] = EMPTY
+    ) -> Stream:
         """Return the stream that answers an OpenAI request body, once it is sure to begin. Raises GatewayError.
 
-        Close what is returned; iterating it raises GatewayError when the stream breaks off.
+        Close what is returned; reading it raises GatewayError when the stream breaks off.
         """
-        request = self._request("chat", params, report, headers)
-        if request.route.pre:
-            await _run_pre_hooks(request, params)
+        request = self._request(operation, params, report, headers)
+        await _run_pre_hooks(request, params)
         stream = await self._engine.open_stream(request)
-        if request.route.post:
-            return ChunkStream(chunks=_HookedChunks(stream.chunks, request.route), headers=stream.headers)
+        if request.route.post and operation.takes_hooks:
+            return _HookedStream(stream, request.route)
         return stream
 
     def _request(
@@ -99,31 +96,53 @@ class Pipeline:
             await adapter.close()
 
 
-class _HookedChunks:
-    """A stream whose chunks go through post hooks. Each may take as long as the route's deadline, and no longer."""
+class _HookedStream:
+    """A stream whose events go through post hooks. Each may take as long as the route's deadline, and no longer."""
 
-    def __init__(self, source: Chunks, route: Route) -> None:
+    def __init__(self, source: Stream, route: Route) -> None:
+        self.headers = source.headers
         self._source = source
         self._route = route
+        self._error: GatewayError | None = None
+        """What a hook raised behind the events of the last `read`."""
 
-    def __aiter__(self) -> Chunks:
-        return self
-
-    async def __anext__(self) -> Chunk:
-        chunk = await anext(self._source)
-        if chunk.data is None:
-            return chunk
-        deadline_s = asyncio.get_running_loop().time() + self._route.deadline_s
-        data = own_data(chunk.data, None if chunk.raw is None else sse.event_data(chunk.raw))
-        return Chunk(await run_hooks(self._route.post, data, deadline_s=deadline_s))
+    async def read(self) -> list[Event]:
+        if self._error is not None:
+            raise self._error
+        passed: list[Event] = []
+        for arrived in await self._source.read():
+            for event in arrived.singly():
+                try:
+                    passed.append(event if event.data is None else await self._through_hooks(event.data, event))
+                except GatewayError as error:
+                    if not passed:
+                        raise
+                    self._error = error
+                    return passed
+        return passed
 
     async def aclose(self) -> None:
         await self._source.aclose()
 
+    async def _through_hooks(self, data: JsonObject, event: Event) -> Event:
+        deadline_s = asyncio.get_running_loop().time() + self._route.deadline_s
+        own = own_data(data, None if event.raw is None else sse.event_data(event.raw))
+        return Event(await run_hooks(self._route.post, own, deadline_s=deadline_s), name=event.name)
+
 
 async def _run_pre_hooks(request: Request, params: JsonObject) -> None:
-    """Let the pre hooks change what the targets get; `params` itself is not changed."""
-    route = request.route
+    """Let the pre hooks change what the targets get; `params` itself is not changed.
+
+    Raises Unsupported for an operation that they do not know: what a hook redacts, say, would go out as it is.
+    """
+    route, operation = request.route, request.operation
+    if not operation.takes_hooks:
+        unread = next((hook for hook in route.pre if hook.on_error != "skip"), None)
+        if unread is not None:
+            raise Unsupported(f"{route.alias!r} has the pre hook {unread.path}, which does not know {operation.name}")
+        return
+    if not route.pre:
+        return
     params = await run_hooks(route.pre, copy_json(params), deadline_s=request.started_s + route.deadline_s)
     if params.get("model") != request.model:
         raise HookFailed(f"a pre hook of {route.alias!r} changed the model; a hook may change anything but that")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import deque
 from dataclasses import replace
 from typing import Final
 
-from gateway.adapters.base import Chunk, Chunks, ChunkStream, Push
+from gateway.adapters.base import Event, Stream, StreamJudge
 from gateway.concurrency.deadlines import until
 from gateway.engine.health import Ticket
 from gateway.errors import GatewayError, StreamBroken
-from gateway.operations.chat import StreamJudge, counts_of
+from gateway.operations.base import UsageLast, token_counts
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.table import StreamPolicy
 from gateway.policy.target import Target
@@ -37,7 +36,9 @@ class CommittedStream:
 
     def __init__(
         self,
-        opened: ChunkStream,
+        source: Stream,
+        judge: StreamJudge,
+        usage_last: UsageLast | None,
         target: Target,
         report: CallReport,
         ticket: Ticket,
@@ -46,11 +47,11 @@ class CommittedStream:
         end_s: float | None,
     ) -> None:
         """`idle_s` is how long nothing may come, `end_s` a point on the loop's clock, None where there is none."""
+        self.headers = source.headers
         self._loop = loop
-        self._source = opened.chunks
-        self._take_from_source = opened.take
-        self._source_ended = opened.ended
-        self._flow_from_source = opened.flow
+        self._source = source
+        self._judge = judge
+        self._usage_last = usage_last
         self._target = target
         self._report = report
         self._ticket = ticket
@@ -58,159 +59,123 @@ class CommittedStream:
         self._idle_left_s = idle_s
         self._end_s = math.inf if end_s is None else end_s
         self._limit = until(self._end_s, loop, timed_out)
-        self._judge = StreamJudge()
-        self._held: deque[Chunk] = deque()
+        self._held: list[Event] = []
         self._held_bytes = 0
         self._error: UpstreamError | None = None
+        """The break that came behind the events of the last `read`."""
         self._ended = False
         self._closed = False
 
     async def hold_until_content(self, policy: StreamPolicy) -> bool:
-        """Take in events until there is content; return whether more is to be held back.
+        """Read events until there is content; return whether more is to be held back.
 
         Raises UpstreamError, as long as the stream can fall over.
         """
         judge = self._judge
         while not judge.has_content:
-            asked_s = self._loop.time()
-            chunk = self._judged(await anext(self._source, None), asked_s)
-            if chunk is None:
-                return False
-            self._hold(chunk, policy)
-            if policy.hold == "first_token" and judge.is_whole:
+            self._hold(await self._next(), policy)
+            if self._ended or (policy.hold == "first_token" and judge.is_whole):
                 return False
         return policy.hold != "first_token"
 
     async def hold_all(self, policy: StreamPolicy, *, commit_s: float) -> None:
-        """Take in the events after the first content, to the end of the stream. Raises as above."""
-        while True:
-            asked_s = self._loop.time()
-            with self._limit.again(min(self._idle_limit_s(asked_s), commit_s)):
-                chunk = self._judged(await anext(self._source, None), asked_s)
-            if chunk is None:
-                return
-            self._hold(chunk, policy)
+        """Read the events after the first content, to the end of the stream. Raises as above."""
+        while not self._ended:
+            with self._limit.again(min(self._idle_limit_s(self._loop.time()), commit_s)):
+                self._hold(await self._next(), policy)
 
-    def __aiter__(self) -> Chunks:
-        return self
-
-    async def __anext__(self) -> Chunk:
+    async def read(self) -> list[Event]:
+        """Return what was held back, then what comes; an empty list once the stream is whole. Raises StreamBroken."""
         if self._held:
-            return self._held.popleft()
-        chunk = None
-        if not self._ended:
-            try:
+            events, self._held = self._held, []
+            return events
+        try:
+            while not self._ended:
                 if self._error is not None:
                     raise self._error
                 asked_s = self._loop.time()
                 with self._limit.again(self._idle_limit_s(asked_s)):
-                    chunk = self._judged(await anext(self._source, None), asked_s)
-            except UpstreamError as error:
-                raise self._broken(error) from error
-        if chunk is None:
-            await self.aclose()
-            raise StopAsyncIteration
-        return chunk
-
-    def take(self) -> list[Chunk]:
-        """Return what is there already, judged; a break among it is told by the next that is waited for."""
-        chunks = list(self._held)
-        self._held.clear()
-        if not self._ended and self._error is None:
-            chunks += self._sound(self._take_from_source())
-            if self._error is None and self._judge.is_whole and self._source_ended():
-                self._end()
-                self._ticket.done()
-        return chunks
-
-    def ended(self) -> bool:
-        """Tell whether all of a whole stream was taken."""
-        return self._closed and not self._held
-
-    async def flow(self, push: Push) -> None:
-        """Hand on what comes, judged. Raises StreamBroken when nothing came for too long."""
-        if self._held or self._ended or self._error is not None:
-            return
-        loop = self._loop
-        active_s = loop.time()
-        limit = self._limit.again(self._idle_limit_s(active_s))
-
-        def judge(chunks: list[Chunk]) -> bool:
-            nonlocal active_s
-            sound = self._sound(chunks)
-            if any(chunk.data is not None for chunk in sound):
-                active_s = loop.time()
-                limit.extend(self._idle_limit_s(active_s))
-            return (not sound or push(sound)) and self._error is None
-
-        try:
-            with limit:
-                await self._flow_from_source(judge)
+                    events = await self._source.read()
+                if events := self._judged(events, asked_s):
+                    return events
         except UpstreamError as error:
             raise self._broken(error) from error
-        self._idle_left_s -= loop.time() - active_s
+        await self.aclose()
+        return []
 
     async def aclose(self) -> None:
         """Close the upstream. The first call counts."""
         if self._closed:
             return
-        self._end()
+        self._closed = self._ended = True
+        usage = self._judge.usage
+        self._report.tokens = token_counts(usage) if usage else None
         try:
             await close(self._source, self._target)
         finally:
             self._ticket.done()
 
-    def _end(self) -> None:
-        self._closed = self._ended = True
-        self._report.tokens = counts_of(self._judge.usage) if self._judge.usage else None
+    async def _next(self) -> list[Event]:
+        if self._error is not None:
+            raise self._error
+        asked_s = self._loop.time()
+        return self._judged(await self._source.read(), asked_s)
 
-    def _sound(self, chunks: list[Chunk]) -> list[Chunk]:
-        """Judge `chunks`; return them up to a break, which is kept to be told."""
-        for position, chunk in enumerate(chunks):
-            if chunk.data is not None:
-                try:
-                    self._judge.see(chunk.data)
-                except UpstreamError as error:
-                    self._error = error
-                    return chunks[:position]
-                self._idle_left_s = self._idle_s
-        return chunks
+    def _judged(self, events: list[Event], asked_s: float) -> list[Event]:
+        """Judge what came after `asked_s`, nothing at the end; return what goes on. Raises UpstreamError.
 
-    def _hold(self, chunk: Chunk, policy: StreamPolicy) -> None:
-        """Hold an event back. Raises HoldExceeded."""
-        self._held.append(chunk)
-        self._held_bytes += len(chunk.raw) if chunk.raw is not None else len(str(chunk.data))
-        if self._held_bytes > policy.max_bytes:
-            raise HoldExceeded(f"the stream was held back and grew beyond stream.max_bytes ({policy.max_bytes})")
-
-    def _judged(self, chunk: Chunk | None, asked_s: float) -> Chunk | None:
-        """Take the next event, None at the end, into account and return it. Raises UpstreamError."""
-        if chunk is None:
+        A break is told once what came before it has gone on: at the next call.
+        """
+        if not events:
             if not self._judge.is_whole:
                 raise UpstreamError(Kind.BAD_RESPONSE, status=200)
             self._ended = True
-        elif chunk.data is None:
-            self._idle_left_s -= self._loop.time() - asked_s
-        else:
+            return [] if self._usage_last is None else self._usage_last.last()
+        active = False
+        see = self._judge.see
+        for position, event in enumerate(events):
+            if event.data is not None:
+                try:
+                    see(event.data)
+                except UpstreamError as error:
+                    if not position:
+                        raise
+                    self._error = error
+                    events = events[:position]
+                    break
+                active = True
+            elif event.is_run:
+                active = True
+        if active:
             self._idle_left_s = self._idle_s
-            self._judge.see(chunk.data)
-        return chunk
+        else:
+            self._idle_left_s -= self._loop.time() - asked_s
+        return events if self._usage_last is None else self._usage_last.passing(events)
+
+    def _hold(self, events: list[Event], policy: StreamPolicy) -> None:
+        """Hold events back. Raises HoldExceeded."""
+        self._held += events
+        for event in events:
+            self._held_bytes += len(event.raw) if event.raw is not None else len(str(event.data))
+        if self._held_bytes > policy.max_bytes:
+            raise HoldExceeded(f"the stream was held back and grew beyond stream.max_bytes ({policy.max_bytes})")
 
     def _idle_limit_s(self, asked_s: float) -> float:
         return min(asked_s + self._idle_left_s, self._end_s)
 
     def _broken(self, error: UpstreamError) -> StreamBroken:
+        self._error = error
         self._ticket.failed(error.kind, now_s=self._loop.time())
         attempts = self._report.attempts
         attempts[-1] = replace(attempts[-1], kind=error.kind)
         return StreamBroken(f"the stream of {attempts[-1].target} broke off: {error.kind}", attempts=attempts)
 
 
-async def close(chunks: Chunks, target: Target) -> None:
+async def close(stream: Stream, target: Target) -> None:
     """Close a stream. An upstream that will not close holds nothing up."""
     try:
         with until(asyncio.get_running_loop().time() + CLOSE_S):
-            await chunks.aclose()
+            await stream.aclose()
     except TimeoutError:
         log.warning("a stream's upstream would not close", extra={"target": target.name})
 

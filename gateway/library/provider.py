@@ -18,6 +18,7 @@ from gateway.engine.hooks import hook_of
 from gateway.engine.pipeline import Pipeline
 from gateway.library.messages import normalise
 from gateway.library.tables import FileTables, FirstUse
+from gateway.operations import CHAT
 from gateway.policy.overlay import NO_OVERLAY, Overlay, Tables
 from gateway.policy.params import FORBIDDEN_PARAMS
 from gateway.policy.problem import Problems
@@ -78,7 +79,7 @@ class Provider:
         Content that is neither text nor a list of content parts is sent as a JSON string. Raises GatewayError.
         """
         params = _chat_params(model, messages, temperature, top_p, n, max_tokens, user_id, kwargs)
-        return (await self._pipeline.answer("chat", params, report=CallReport())).data
+        return (await self._pipeline.answer(CHAT, params, report=CallReport())).data
 
     async def stream_chat(
         self,
@@ -97,11 +98,13 @@ class Provider:
         closes the upstream.
         """
         params = _chat_params(model, messages, temperature, top_p, n, max_tokens, user_id, kwargs)
-        stream = await self._pipeline.open_stream({**params, "stream": True}, report=CallReport())
-        async with aclosing(stream.chunks) as chunks:
-            async for chunk in chunks:
-                if chunk.data is not None:
-                    yield chunk.data
+        stream = await self._pipeline.open_stream(CHAT, {**params, "stream": True}, report=CallReport())
+        async with aclosing(stream):
+            while events := await stream.read():
+                for arrived in events:
+                    for event in arrived.singly():
+                        if event.data is not None:
+                            yield event.data
 
     def map_model_name(self, name: str) -> str:
         """Return the first target of alias `name`, such as `openai/gpt-4o`. Raises UnknownModel."""

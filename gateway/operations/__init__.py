@@ -1,0 +1,39 @@
+"""The registry: every operation that the gateway speaks, by name.
+
+A new operation is a file beside this one and a line in `OPERATIONS`. It answers what `adapters.base.Operation` asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from gateway.adapters.base import Operation
+from gateway.operations.chat import Chat
+from gateway.operations.completions import Completions
+from gateway.operations.embeddings import Embeddings
+from gateway.wire.json import Json
+
+CHAT: Final = Chat()
+"""What programs ask with `complete_chat` and `stream_chat`."""
+
+OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
+    {operation.name: operation for operation in (CHAT, Completions(), Embeddings())}
+)
+
+_ALL_PARAMS: Final = frozenset().union(*(operation.params for operation in OPERATIONS.values()))
+_FOREIGN: Final = {name: _ALL_PARAMS - operation.params for name, operation in OPERATIONS.items()}
+
+
+def params_for(operation: Operation, params: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Return the file's `params` that apply to `operation`: all but those that other operations alone have."""
+    foreign = _FOREIGN[operation.name]
+    if foreign.isdisjoint(params):
+        return params
+    return {name: value for name, value in params.items() if name not in foreign}
+
+
+def operation_of(body: Mapping[str, Json]) -> Operation:
+    """Return the operation that a request body is meant for, told by its own field; chat where none is there."""
+    return next((operation for operation in OPERATIONS.values() if operation.field in body), CHAT)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 from urllib.parse import quote
 
 from gateway.policy.keys import NO_KEY, KeySource
 from gateway.wire.json import EMPTY, Json
 
-Operation: TypeAlias = Literal["chat", "embeddings"]
-
-
 AdapterName: TypeAlias = Literal["relay", "litellm", "mock"]
+
+CARRIED: Final[Mapping[AdapterName, frozenset[str] | None]] = MappingProxyType(
+    {"relay": None, "mock": None, "litellm": frozenset({"chat", "embeddings"})}
+)
+"""By adapter: the operations that it carries; None for all that the endpoint speaks."""
 
 
 _HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
@@ -85,6 +88,11 @@ class Endpoint:
     script: tuple[ScriptedOutcome, ...] = ()
     """Mock only: played in order, the last one for ever; empty lets the model's name decide."""
     cooldown: Cooldown = field(default_factory=Cooldown)
+    operations: frozenset[str] | None = field(init=False, repr=False, compare=False)
+    """The names of the operations that it can be asked for; None for all."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "operations", CARRIED[self.adapter])
 
     def __repr__(self) -> str:
         return f"Endpoint({self.provider!r}, kind={self.kind!r}, adapter={self.adapter!r})"

@@ -13,6 +13,7 @@ from gateway.engine.attempts import Engine, Request, failure
 from gateway.engine.health import State
 from gateway.engine.next_step import GiveUp, Outcome, Plan, Try, Wait, fits, next_step, targets_left
 from gateway.errors import GatewayError
+from gateway.operations import CHAT
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.table import Route, Step
 from gateway.policy.target import Target
@@ -229,7 +230,7 @@ class _Walk:
 
     def _request(self) -> Request:
         return Request(
-            operation="chat",
+            operation=CHAT,
             model=self._route.alias,
             route=self._route,
             params=EMPTY,

@@ -13,15 +13,15 @@ from urllib.parse import quote
 
 import orjson
 
-from gateway.adapters.base import ChunkStream
+from gateway.adapters.base import Operation, Stream
 from gateway.engine.health import State
 from gateway.engine.pipeline import Pipeline
 from gateway.errors import GatewayError, HookFailed, UpstreamRefused
+from gateway.operations import operation_of
 from gateway.policy.failures import Kind
 from gateway.policy.overlay import Overlay
 from gateway.policy.problem import Problems
 from gateway.policy.table import RoutingTable
-from gateway.policy.target import Operation
 from gateway.simulation.upstreams import Script, ScriptedAdapter
 from gateway.telemetry.report import CallReport
 from gateway.wire.json import EMPTY, Json, JsonObject
@@ -127,10 +127,11 @@ class Simulator:
         observed = Observed()
         first_call = len(self._adapter.calls)
         try:
-            if body.get("stream") and "input" not in body:
-                await self._stream(body, report, observed)
+            operation = operation_of(body)
+            if operation.wants_stream(body):
+                await self._stream(operation, body, report, observed)
             else:
-                await self._plain(body, report, observed)
+                await self._plain(operation, body, report, observed)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the server answers it with an envelope too
             _note_failure(observed, exc, report)
         observed.elapsed_s = loop.time() - started_s
@@ -138,7 +139,7 @@ class Simulator:
         observed.target = report.target.name if report.target else None
         observed.first_content_s = report.first_content_s
         calls = self._adapter.calls[first_call:]
-        made = [attempt for attempt in report.attempts if attempt.kind != "cooldown"]
+        made = [attempt for attempt in report.attempts if attempt.was_called]
         observed.attempts = tuple(
             Seen(
                 target=attempt.target,
@@ -152,32 +153,32 @@ class Simulator:
             )
             for attempt, called in zip(made, calls, strict=False)
         )
-        observed.skipped = tuple(attempt.target for attempt in report.attempts if attempt.kind == "cooldown")
+        observed.skipped = tuple(attempt.target for attempt in report.attempts if not attempt.was_called)
         return observed
 
-    async def _plain(self, body: JsonObject, report: CallReport, observed: Observed) -> None:
-        operation: Operation = "embeddings" if "input" in body and "messages" not in body else "chat"
+    async def _plain(self, operation: Operation, body: JsonObject, report: CallReport, observed: Observed) -> None:
         reply = await self._pipeline.answer(operation, body, report=report)
         observed.body = reply.data
-        observed.text = _text(reply.data) if operation == "chat" else None
+        observed.text = operation.text(reply.data)
         observed.headers = response_headers(report, reply.headers)
 
-    async def _stream(self, body: JsonObject, report: CallReport, observed: Observed) -> None:
-        stream = await self._pipeline.open_stream(body, report=report)
+    async def _stream(self, operation: Operation, body: JsonObject, report: CallReport, observed: Observed) -> None:
+        stream = await self._pipeline.open_stream(operation, body, report=report)
         observed.headers = response_headers(report, stream.headers, content_type="text/event-stream")
         observed.text = ""
         try:
-            await _read(stream, observed)
+            await _read(operation, stream, observed)
         except Exception as exc:  # noqa: BLE001 - status and headers have gone out; the stream breaks off
             observed.broken = True
             observed.error = exc.code if isinstance(exc, GatewayError) else GatewayError.code
             _note_fault(observed, exc)
 
 
-async def _read(stream: ChunkStream, observed: Observed) -> None:
-    async with aclosing(stream.chunks) as chunks:
-        async for chunk in chunks:
-            observed.text = (observed.text or "") + _delta(chunk.data or {})
+async def _read(operation: Operation, stream: Stream, observed: Observed) -> None:
+    async with aclosing(stream):
+        while events := await stream.read():
+            for event in events:
+                observed.text = (observed.text or "") + (operation.text(event.data or {}) or "")
 
 
 def response_headers(
@@ -224,21 +225,3 @@ def _where(exc: BaseException) -> str:
     frames = traceback.extract_tb(exc.__traceback__)
     said = f": {exc}" if str(exc) else ""
     return f"{said}, at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else said
-
-
-def _text(data: JsonObject) -> str | None:
-    message = _first(data).get("message")
-    content = message.get("content") if isinstance(message, dict) else None
-    return content if isinstance(content, str) else None
-
-
-def _delta(data: JsonObject) -> str:
-    delta = _first(data).get("delta")
-    content = delta.get("content") if isinstance(delta, dict) else None
-    return content if isinstance(content, str) else ""
-
-
-def _first(data: JsonObject) -> JsonObject:
-    choices = data.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    return choice if isinstance(choice, dict) else {}

@@ -10,7 +10,7 @@ from typing import Final
 
 import orjson
 
-from gateway.adapters.base import Adapters, Call, Chunk, ChunkStream, Reply
+from gateway.adapters.base import Adapters, Call, Event, GeneratedStream, Reply, Stream, signed
 from gateway.adapters.mock import MockAdapter
 from gateway.policy.failures import Kind, UpstreamError, classify
 from gateway.policy.target import Target
@@ -122,13 +122,13 @@ class ScriptedAdapter:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         return Reply(data=_body(call, outcome), headers=_headers(outcome))
 
-    async def stream(self, call: Call) -> ChunkStream:
+    async def stream(self, call: Call) -> Stream:
         """Return the stream that the script has next, word by word."""
         outcome = self._begin(call)
         if outcome is None:
             return await self._mock.stream(call)
         await _answer_or_fail(outcome)
-        return ChunkStream(chunks=_chunks(call, outcome), headers=_headers(outcome))
+        return GeneratedStream(_events(call, outcome), _headers(outcome))
 
     async def close(self) -> None:
         """There is nothing to give back."""
@@ -183,58 +183,49 @@ def _text(call: Call, outcome: Scripted) -> str:
     return f"hello from {call.target.name}" if outcome.text is None else outcome.text
 
 
+def _signed(call: Call, data: JsonObject) -> JsonObject:
+    return signed(call, data, serial="simulated", created=0)
+
+
 def _body(call: Call, outcome: Scripted) -> JsonObject:
     """Return the body of a plain answer, which may be an error all the same."""
     if outcome.body is not None:
         return outcome.body
     if outcome.code is not None:
         return _error(outcome)
-    if call.operation == "embeddings":
-        given = call.params.get("input")
-        count = len(given) if isinstance(given, list) else 1
-        data = [{"object": "embedding", "index": index, "embedding": [0.0, 1.0]} for index in range(count)]
-        return {"object": "list", "data": data, "model": call.target.model, "usage": _usage(1)}
-    text = _text(call, outcome)
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    return _envelope(call, "chat.completion") | {"choices": [choice], "usage": _usage(len(text.split()))}
+    return _signed(call, call.operation.reply(_text(call, outcome), call.params))
 
 
-def _usage(tokens: int) -> JsonObject:
-    return {"prompt_tokens": 1, "completion_tokens": tokens, "total_tokens": tokens + 1}
+async def _events(call: Call, outcome: Scripted) -> AsyncGenerator[Event, None]:
+    """Yield the events of a stream, each in the wire's shape, up to where the outcome ends it."""
+    operation = call.operation
 
-
-def _envelope(call: Call, kind: str) -> JsonObject:
-    return {"id": "chatcmpl-simulated", "object": kind, "created": 0, "model": call.target.model}
-
-
-async def _chunks(call: Call, outcome: Scripted) -> AsyncGenerator[Chunk, None]:
-    """Yield the events of a stream, each in OpenAI's shape, up to where the outcome ends it."""
-    envelope = _envelope(call, "chat.completion.chunk")
-
-    def chunk(delta: JsonObject, finish_reason: Json = None, index: Json = 0) -> Chunk:
-        return Chunk(envelope | {"choices": [{"index": index, "delta": delta, "finish_reason": finish_reason}]})
+    def event(data: JsonObject) -> Event:
+        return Event(_signed(call, data))
 
     if outcome.body is not None:
         choices = outcome.body.get("choices") or []
         for choice in choices:
-            yield chunk(choice.get("message") or {}, index=choice.get("index", 0))
+            said = {"index": choice.get("index", 0), "delta": choice.get("message") or {}, "finish_reason": None}
+            yield event({**operation.event(""), "choices": [said]})
         for choice in choices:
-            yield chunk({}, choice.get("finish_reason"), index=choice.get("index", 0))
+            end = {"index": choice.get("index", 0), "delta": {}, "finish_reason": choice.get("finish_reason")}
+            yield event({**operation.event(""), "choices": [end]})
         return
     words = _WORD.findall(_text(call, outcome))
     ends = [place for place in (outcome.stall, outcome.cut) if place is not None]
     if outcome.code is not None and not ends:
         ends = [0]
-    yield chunk({"role": "assistant", "content": ""})
+    yield event(operation.event("", first=True))
     for word in words[: min(ends, default=None)]:
         if outcome.pace_s:
             await asyncio.sleep(outcome.pace_s)
-        yield chunk({"content": word})
+        yield event(operation.event(word))
     if ends and outcome.stall == min(ends):
         await _silence()
     if ends and outcome.code is not None:
-        yield Chunk(_error(outcome))
+        yield Event(_error(outcome))
     elif ends:
         raise UpstreamError(Kind.BAD_RESPONSE, status=200)
     else:
-        yield chunk({}, "stop")
+        yield event(operation.event("", "stop"))

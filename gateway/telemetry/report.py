@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal, TypeAlias
 
 from gateway.policy.failures import Kind
 from gateway.policy.target import Target
 from gateway.wire.json import JsonObject
+
+PassedOver: TypeAlias = Literal["cooldown", "unsupported"]
+PASSED_OVER: Final[frozenset[Kind | PassedOver | None]] = frozenset({"cooldown", "unsupported"})
+"""Why a target is not called: it rests after failures, or it cannot be asked for the operation."""
 
 
 @dataclass(slots=True)
@@ -17,10 +21,15 @@ class Attempt:
 
     target: str
     label: str
-    kind: Kind | Literal["cooldown"] | None
-    """None when the target answered; `cooldown` when it was passed over and not called at all."""
+    kind: Kind | PassedOver | None
+    """None when the target answered; why it was passed over when it was not called at all."""
     status: int | None
     ms: float
+
+    @property
+    def was_called(self) -> bool:
+        """The target was called, not passed over."""
+        return self.kind not in PASSED_OVER
 
     def public(self) -> JsonObject:
         """Return what a client may see."""

@@ -60,16 +60,16 @@ class Splitter:
         self._find_end = _end_of_lf_event
         """Another one from the first CR on."""
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take in `data`; return the events that are whole. Raises EventTooLarge; the splitter is of no use then."""
-        self.take_in(data)
+    def split(self, data: bytes) -> list[bytes]:
+        """Add `data`; return the events that are whole. Raises EventTooLarge; the splitter is of no use then."""
+        self.feed(data)
         events: list[bytes] = []
         while (event := self.cut()) is not None:
             events.append(event)
         return events
 
-    def take_in(self, data: bytes) -> None:
-        """Take in `data`, to be cut."""
+    def feed(self, data: bytes) -> None:
+        """Add `data`, to be cut."""
         if b"\r" in data:
             self._find_end = _end_of_any_event
         if self._rest:
@@ -84,7 +84,7 @@ class Splitter:
         self._place = 0
 
     def cut(self) -> bytes | None:
-        """Return the next whole event; None until more is taken in. Raises EventTooLarge."""
+        """Return the next whole event; None until more is fed. Raises EventTooLarge."""
         data, start = self._data, self._place
         if start < len(data):
             end = self._find_end(data, start, start)
@@ -170,6 +170,6 @@ def event_name(event: bytes) -> bytes | None:
     return None
 
 
-def encode(data: bytes) -> bytes:
+def encode(data: bytes, *, name: bytes | None = None) -> bytes:
     """Return the event that carries `data`, which is one line (JSON as orjson writes it)."""
-    return b"data: " + data + b"\n\n"
+    return b"data: " + data + b"\n\n" if name is None else b"event: " + name + b"\ndata: " + data + b"\n\n"

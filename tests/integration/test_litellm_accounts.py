@@ -10,8 +10,9 @@ import pytest
 
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from tests.litellm_calls import QUIET
-from tests.litellm_upstreams import complete, events, make_call, open_stream, read
+from tests.litellm_upstreams import complete, events, make_call, open_stream
 from tests.scripted_openai import ScriptedOpenAI
+from tests.streaming import data_of
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -52,7 +53,7 @@ async def test_a_callback_hears_of_a_stream_and_its_price(
     body = events((0, "one", None), (0, "", "stop"), usage=usage)
     openai.script(PRICED, body=body, content_type="text/event-stream")
     stream = await open_stream(adapter, make_call(openai, "openai", PRICED, stream_options={"include_usage": True}))
-    await read(stream)
+    await data_of(stream)
     async with asyncio.timeout(5):
         assert await heard.get() > 0
 
@@ -64,6 +65,6 @@ async def test_without_a_listener_no_price_is_added_to_what_the_upstream_said(
     body = events((0, "one", None), (0, "", "stop"), usage=usage)
     openai.script(PRICED, body=body, content_type="text/event-stream")
     stream = await open_stream(adapter, make_call(openai, "openai", PRICED, stream_options={"include_usage": True}))
-    chunks = await read(stream)
+    chunks = await data_of(stream)
     assert {name: chunks[-1]["usage"][name] for name in usage} == usage
     assert "cost" not in chunks[-1]["usage"]

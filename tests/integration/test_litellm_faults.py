@@ -16,7 +16,7 @@ from litellm.llms.custom_httpx import http_handler
 
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.policy.failures import Kind, UpstreamError
-from gateway.policy.target import Limits, Operation
+from gateway.policy.target import Limits
 from tests.litellm_calls import QUIET
 from tests.litellm_upstreams import KEY, OPENAI_WIRE, azure_embeddings, body_of, complete, failure, make_call
 from tests.scripted_anthropic import ScriptedAnthropic
@@ -266,7 +266,7 @@ async def test_the_environments_key_never_goes_to_a_host_of_the_file(
     for name in (*(f"{vendor}_API_KEY" for vendor in names), "AZURE_AD_TOKEN", "ANTHROPIC_AUTH_TOKEN"):
         monkeypatch.setenv(name, LEAKED)
     upstream: ScriptedAnthropic | ScriptedOpenAI = anthropic if kind == "anthropic" else openai
-    operations: list[Operation] = ["chat", "embeddings"] if kind in {"openai", "azure", "mistral"} else ["chat"]
+    operations: list[str] = ["chat", "embeddings"] if kind in {"openai", "azure", "mistral"} else ["chat"]
     for operation in operations:
         params: dict[str, Any] = {"input": ["a"]} if operation == "embeddings" else {}
         with contextlib.suppress(UpstreamError):

@@ -10,9 +10,10 @@ import pytest
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.policy.failures import Kind, UpstreamError
 from tests.litellm_calls import QUIET
-from tests.litellm_upstreams import body_of, complete, events, failure, make_call, open_stream, read, text_of
+from tests.litellm_upstreams import body_of, complete, events, failure, make_call, open_stream, text_of
 from tests.scripted_anthropic import ScriptedAnthropic
 from tests.scripted_openai import ScriptedOpenAI
+from tests.streaming import data_of
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -69,7 +70,7 @@ async def test_a_plain_body_that_is_no_error_is_no_stream(adapter: LiteLLMAdapte
 async def test_events_that_call_themselves_json_are_still_read(adapter: LiteLLMAdapter, openai: ScriptedOpenAI) -> None:
     openai.script("m", body=events((0, "hello", None), (0, "", "stop")), content_type="application/json")
     for kind in ("openai", "hosted_vllm"):
-        chunks = await read(await open_stream(adapter, make_call(openai, kind, "m")))
+        chunks = await data_of(await open_stream(adapter, make_call(openai, kind, "m")))
         assert text_of(chunks) == "hello"
 
 
@@ -90,7 +91,7 @@ async def test_half_a_surrogate_pair_in_an_answer_is_handed_on(
     for kind in ("openai", "hosted_vllm"):
         if streaming:
             openai.script(kind, body=events((0, "a\ud83d", None), (0, "", "stop")), content_type="text/event-stream")
-            text = text_of(await read(await open_stream(adapter, make_call(openai, kind, kind))))
+            text = text_of(await data_of(await open_stream(adapter, make_call(openai, kind, kind))))
         else:
             openai.script(kind, body=json.dumps({**head, "choices": [choice]}).encode())
             answer = await complete(adapter, make_call(openai, kind, kind))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.adapters.base import Adapters, Call, ChunkStream, Reply
+from gateway.adapters.base import Adapters, Call, Reply, Stream
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.reload import Reloader
 from gateway.policy.target import AdapterName
@@ -32,7 +32,7 @@ class Counting:
     async def complete(self, call: Call) -> Reply:
         raise AssertionError
 
-    async def stream(self, call: Call) -> ChunkStream:
+    async def stream(self, call: Call) -> Stream:
         raise AssertionError
 
     async def close(self) -> None:

@@ -72,7 +72,7 @@ async def test_while_draining_the_gateway_is_alive_but_not_ready_and_begins_noth
     [
         ("GET", "/", 404, None),
         ("GET", "/v1", 404, None),
-        ("POST", "/v1/completions", 404, None),
+        ("POST", "/v1/responses", 404, None),
         ("POST", "/chat/completions", 404, None),
         ("GET", "/v1/chat/completions/", 404, None),
         ("GET", "/v1/chat/completions", 405, "POST"),

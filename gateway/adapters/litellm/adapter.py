@@ -16,13 +16,20 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.adapters.base import Call, ChunkStream, Reply
+from gateway.adapters.base import Call, Reply, Stream
 from gateway.adapters.litellm.call import OurCall
 from gateway.adapters.litellm.errors import map_error
 from gateway.adapters.litellm.loading import load
-from gateway.adapters.litellm.stream import LiteLLMChunks
-from gateway.adapters.litellm.translate import answer_data, headers_of, is_fit, request_kwargs, unsent_headers
-from gateway.policy.failures import Kind, UpstreamError, error_object
+from gateway.adapters.litellm.stream import LiteLLMStream
+from gateway.adapters.litellm.translate import (
+    FUNCTIONS,
+    answer_data,
+    headers_of,
+    is_fit,
+    request_kwargs,
+    unsent_headers,
+)
+from gateway.policy.failures import Kind, UpstreamError
 
 MAX_REMEMBERED: Final = 1024
 """Of how many models it is remembered what LiteLLM supports."""
@@ -63,13 +70,10 @@ class LiteLLMAdapter:
         answer = await self._ask(litellm, call, kwargs, ours)
         if answer is None:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
-        data = answer_data(answer)
-        if call.operation == "chat" and not data.get("choices") and error_object(data) is None:
-            raise UpstreamError(Kind.BAD_RESPONSE, status=200)
-        return Reply(data=data, headers=headers_of(answer))
+        return Reply(data=answer_data(answer), headers=headers_of(answer))
 
-    async def stream(self, call: Call) -> ChunkStream:
-        """Return the stream once LiteLLM has it open. Cancelling, and closing the chunks, closes the upstream."""
+    async def stream(self, call: Call) -> Stream:
+        """Return the stream once LiteLLM has it open. Cancelling, and closing the stream, closes the upstream."""
         litellm = await self._litellm()
         key = self._key(call)
         unsent = unsent_headers(call)
@@ -81,13 +85,13 @@ class LiteLLMAdapter:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         choices = kwargs.get("n")
         options = kwargs.get("stream_options")
-        chunks = LiteLLMChunks(
+        return LiteLLMStream(
             stream,
+            headers=headers_of(stream),
             call=ours,
             choices=choices if isinstance(choices, int) else 1,
             usage_wanted=isinstance(options, dict) and bool(options.get("include_usage")),
         )
-        return ChunkStream(chunks=chunks, headers=headers_of(stream))
 
     async def close(self) -> None:
         """Close LiteLLM's connections, if this process is ours."""
@@ -138,7 +142,7 @@ class LiteLLMAdapter:
         format_ = kwargs.get("response_format")
         if isinstance(format_, dict) and format_.get("type") == "text":
             wanted.remove("response_format")
-        if not wanted or call.operation != "chat":
+        if not wanted:
             return
         supported = self._supported_params(litellm, call)
         if supported is None:
@@ -160,13 +164,12 @@ class LiteLLMAdapter:
         return self._supported[about]
 
     async def _ask(self, litellm: Any, call: Call, kwargs: dict[str, Any], ours: OurCall) -> Any:
-        """Call LiteLLM's function, looked up now: programs replace it in their tests."""
+        """Call LiteLLM's function."""
         kwargs["timeout"] = _timeout(call, stream=kwargs.get("stream") is True)
-        name = "acompletion" if call.operation == "chat" else "aembedding"
         handled = sys.exception()
         try:
             with ours:
-                return await getattr(litellm, name)(**kwargs)
+                return await getattr(litellm, FUNCTIONS[call.operation.name].function)(**kwargs)
         except Exception as error:
             mapped = map_error(error, opened=False, key=ours.key, handled=handled, reused=ours.reused)
             if mapped is error:
@@ -184,7 +187,8 @@ def _timeout(call: Call, *, stream: bool) -> Any:
     """
     limits = call.limits
     read_s = (max(limits.first_token_s, limits.idle_s) if stream else limits.total_s) + GRACE_S
-    if call.operation == "embeddings" and call.target.endpoint.kind not in {"openai", "azure"}:
+    kinds = FUNCTIONS[call.operation.name].httpx_timeouts
+    if kinds is not None and call.target.endpoint.kind not in kinds:
         return read_s
     return _httpx_timeout(read_s, limits.connect_s)
 

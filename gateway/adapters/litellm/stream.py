@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from gateway.adapters.base import Chunk, Chunks
+from gateway.adapters.base import Event
 from gateway.adapters.litellm.call import OurCall
 from gateway.adapters.litellm.errors import error_inside, map_error
 from gateway.adapters.litellm.translate import chunk_data, finished_dicts
@@ -17,10 +17,13 @@ from gateway.policy.failures import Kind, UpstreamError
 from gateway.wire.json import Json, JsonObject
 
 
-class LiteLLMChunks:
+class LiteLLMStream:
     """The events of one open stream, as plain dicts. Whoever holds it closes it, also before the first event."""
 
-    def __init__(self, stream: Any, *, call: OurCall, choices: int, usage_wanted: bool) -> None:
+    def __init__(
+        self, stream: Any, *, headers: Mapping[str, str], call: OurCall, choices: int, usage_wanted: bool
+    ) -> None:
+        self.headers = headers
         self._stream = stream
         self._call = call
         self._usage_wanted = usage_wanted
@@ -35,12 +38,10 @@ class LiteLLMChunks:
         """The last one has a finish reason that has not come over the wire: not before it has, or there is an end."""
         self._closed = False
 
-    def __aiter__(self) -> Chunks:
-        return self
-
-    async def __anext__(self) -> Chunk:
+    async def read(self) -> list[Event]:
+        """Return the next event, or nothing at the end. Raises UpstreamError, and closes, on any break."""
         if self._closed:
-            raise StopAsyncIteration
+            return []
         handled = sys.exception()
         try:
             if not self._looked:
@@ -57,8 +58,9 @@ class LiteLLMChunks:
                     raise mapped from (error if isinstance(mapped, UpstreamError) else None)
                 self._take_in(item)
                 if item is None and not self._pending:
-                    raise StopAsyncIteration  # noqa: TRY301 - the end closes as a failure does
-            return Chunk(self._pending.popleft())
+                    await self.aclose()
+                    return []
+            return [Event(self._pending.popleft())]
         except BaseException:
             await self.aclose()
             raise

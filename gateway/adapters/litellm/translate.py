@@ -7,11 +7,12 @@ import importlib
 import os
 import re
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
 from gateway.adapters.base import Call
-from gateway.policy.target import Endpoint, Operation
+from gateway.policy.target import Endpoint
 from gateway.wire.json import EMPTY, Json, JsonObject
 
 CHAT_PARAMS: Final = frozenset(
@@ -29,10 +30,6 @@ Not among them is `metadata`: LiteLLM takes orders from it (`model_group` switch
 """
 
 EMBEDDING_PARAMS: Final = frozenset({"dimensions", "encoding_format", "input", "user"})
-
-_ALLOWED: Final[Mapping[Operation, frozenset[str]]] = MappingProxyType(
-    {"chat": CHAT_PARAMS, "embeddings": EMBEDDING_PARAMS}
-)
 
 _NULL_IN_ANSWER: Final = frozenset({"content", "finish_reason"})
 _NULL_IN_CHUNK: Final = frozenset({"finish_reason"})
@@ -65,6 +62,28 @@ class NoRetries(int):
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Function:
+    """How LiteLLM is asked for one operation."""
+
+    function: str
+    """Looked up in `litellm` at each call: programs replace it in their tests."""
+    params: frozenset[str]
+    """Fields of a request that are passed on. No other field is: LiteLLM takes orders from some."""
+    no_retries: int
+    httpx_timeouts: frozenset[str] | None = None
+    """The kinds of provider for which it takes an `httpx.Timeout`; None for all."""
+
+
+FUNCTIONS: Final[Mapping[str, Function]] = MappingProxyType(
+    {
+        "chat": Function("acompletion", CHAT_PARAMS, 0),
+        "embeddings": Function("aembedding", EMBEDDING_PARAMS, NoRetries(), frozenset({"openai", "azure"})),
+    }
+)
+"""By operation: what this adapter carries. `policy.target` tells the compiler and the engine."""
+
+
 def is_fit(model: str) -> bool:
     """Tell whether a model's name cannot steer a URL: no `..`, `?`, `#`, backslash, blank or control character."""
     return bool(model) and _UNFIT_MODEL.search(model) is None
@@ -77,12 +96,12 @@ def request_kwargs(call: Call, *, key: str | None, stream: bool, unsent: frozens
     `unsent` is what `unsent_headers` says of the call.
     """
     endpoint = call.target.endpoint
-    allowed = _ALLOWED[call.operation]
+    function = FUNCTIONS[call.operation.name]
     overrides = call.overrides
     kwargs = {
         name: _copy(value)
         for name, value in call.params.items()
-        if name in allowed and value is not None and name not in overrides
+        if name in function.params and value is not None and name not in overrides
     }
     kwargs |= {name: _copy(value) for name, value in overrides.items() if value is not None}
     if stream:
@@ -93,7 +112,7 @@ def request_kwargs(call: Call, *, key: str | None, stream: bool, unsent: frozens
         # Else LiteLLM looks for its own proxy's tools, for which it imports packages that are not installed.
         kwargs["_skip_mcp_handler"] = True
     kwargs["model"] = f"{endpoint.kind}/{call.target.model}" if endpoint.kind else call.target.model
-    kwargs["max_retries"] = NoRetries() if call.operation == "embeddings" else 0
+    kwargs["max_retries"] = function.no_retries
     kwargs["num_retries"] = 0
     kwargs["drop_params"] = True
     if endpoint.own_base_url:

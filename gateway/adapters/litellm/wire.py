@@ -234,7 +234,7 @@ class _Body:
             return part, None
         sound = bytearray()
         try:
-            for event in self._splitter.feed(part):
+            for event in self._splitter.split(part):
                 if self._call.done or self._judge(event):
                     sound += event
         except UpstreamError as error:

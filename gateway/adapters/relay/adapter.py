@@ -13,11 +13,11 @@ from typing import Final
 from yarl import URL
 
 from gateway._version import __version__
-from gateway.adapters.base import Call, ChunkStream, Reply
-from gateway.adapters.relay.events import Events, json_in
+from gateway.adapters.base import Call, Reply, Stream
+from gateway.adapters.relay.events import RelayedStream, json_in
 from gateway.policy.failures import Kind, UpstreamError, classify, error_code, error_object, retry_after_s
 from gateway.policy.keys import Secret
-from gateway.policy.target import Endpoint, Operation
+from gateway.policy.target import Endpoint
 from gateway.wire.http1 import client as http1
 from gateway.wire.json import EMPTY, JsonObject, encode_json
 
@@ -30,7 +30,6 @@ ERROR_BODY_S: Final = 1.0
 END_GRACE_S: Final = 0.1
 """How long after `[DONE]` the response may take to end; one that takes longer costs its connection."""
 
-_PATHS: Final[Mapping[Operation, str]] = {"chat": "/chat/completions", "embeddings": "/embeddings"}
 _USER_AGENT: Final = f"routes-gateway/{__version__}"
 _FRAMING_HEADERS: Final = frozenset(
     {
@@ -63,7 +62,7 @@ class RelayAdapter:
         self._max_reply_bytes = max_reply_bytes
         self._end_grace_s = end_grace_s
         self._clients: dict[asyncio.AbstractEventLoop, http1.Http1Client] = {}
-        self._heads: dict[tuple[int, bool, Operation], _Head] = {}
+        self._heads: dict[tuple[int, bool, str], _Head] = {}
 
     async def prepare(self) -> None:
         """There is nothing to make ready."""
@@ -85,7 +84,7 @@ class RelayAdapter:
             raise UpstreamError(Kind.BAD_RESPONSE, status=response.status)
         return Reply(data, raw, _passed_back(response.headers))
 
-    async def stream(self, call: Call) -> ChunkStream:
+    async def stream(self, call: Call) -> Stream:
         """Return the stream once its response headers are there."""
         sent, key = self._send(call, stream=True)
         try:
@@ -96,9 +95,9 @@ class RelayAdapter:
             raise await _refusal(response, key)
         if _content_type(response) in _NOT_STREAMS:
             await _refuse_plain(response)
-        events = Events(response, end_grace_s=self._end_grace_s)
-        headers = _passed_back(response.headers)
-        return ChunkStream(events, headers, events.take, events.ended, events.flow)
+        return RelayedStream(
+            response, _passed_back(response.headers), call.operation.lone_text, end_grace_s=self._end_grace_s
+        )
 
     async def close(self) -> None:
         """Close all connections."""
@@ -130,13 +129,14 @@ class RelayAdapter:
         key = endpoint.api_key.read()
         if key is None and endpoint.key_required:
             raise UpstreamError(Kind.AUTH)
-        name = (id(endpoint), stream, call.operation)
+        operation = call.operation
+        name = (id(endpoint), stream, operation.name)
         head = self._heads.get(name)
         if head is None or head.endpoint is not endpoint or head.key is not key:
             if len(self._heads) >= _MAX_HEADS:
                 self._heads.clear()
             try:
-                head = self._heads[name] = _Head(endpoint, key, call.operation, stream=stream)
+                head = self._heads[name] = _Head(endpoint, key, operation.path, stream=stream)
             except http1.Http1Error as error:
                 raise _no_response(error) from error
         return head
@@ -147,14 +147,14 @@ class _Head:
 
     __slots__ = ("_fields", "_line", "_wire", "endpoint", "key", "origin")
 
-    def __init__(self, endpoint: Endpoint, key: Secret | None, operation: Operation, *, stream: bool) -> None:
+    def __init__(self, endpoint: Endpoint, key: Secret | None, path: str, *, stream: bool) -> None:
         if endpoint.base_url is None:
             raise TypeError(f"{endpoint!r} is relayed and has no base URL")
         route = _route(endpoint.base_url)
         self.endpoint = endpoint
         self.key = key
         self.origin = route.origin
-        self._line = route.target(_PATHS[operation])
+        self._line = route.target(path)
         self._fields = {**route.headers, **_request_headers(endpoint, key, stream=stream)}
         self._wire = http1.request_head("POST", self._line, self._fields)
 

@@ -8,9 +8,10 @@ other text, and need not be parsed to know it.
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
-from gateway.wire.json import JsonObject
+from gateway.wire.json import Json, JsonObject
 
 _PLAIN_TEXT: Final = re.compile(rb'[^"\\\x00-\x1f]*')
 _RUN: Final = re.compile(
@@ -22,7 +23,8 @@ So one pattern is for all shapes: to make one takes longer than a stream does.
 """
 _WINDOW_BYTES: Final = 32 * 1024
 """So much is looked at at once, or else what follows a few events that are alike is copied again and again."""
-_KEYS: Final = (b'"content":"', b'"content": "')
+LoneText: TypeAlias = Callable[[JsonObject], tuple[str, Json]]
+"""Returns the field of an event's choice that carries its text, and the text."""
 
 
 class Shape:
@@ -45,7 +47,7 @@ class Shape:
         return len(run) if _is_utf8(run) else 0
 
 
-def shape_of(event: bytes, data: JsonObject) -> Shape | None:
+def shape_of(event: bytes, data: JsonObject, lone_text: LoneText) -> Shape | None:
     """Return the shape of an event, given the object that it holds; None where it holds more than text."""
     choices = data.get("choices")
     if not isinstance(choices, list) or len(choices) != 1 or data.get("usage") or "error" in data:
@@ -53,8 +55,7 @@ def shape_of(event: bytes, data: JsonObject) -> Shape | None:
     choice = choices[0]
     if not isinstance(choice, dict) or choice.get("finish_reason"):
         return None
-    delta = choice.get("delta")
-    content = delta.get("content") if isinstance(delta, dict) else None
+    field, content = lone_text(choice)
     if not isinstance(content, str) or not content:
         return None
     if not event.startswith(b"data:") or not event.endswith(b"\n\n") or event.count(b"\n") != 2 or b"\r" in event:
@@ -63,7 +64,8 @@ def shape_of(event: bytes, data: JsonObject) -> Shape | None:
     if not _PLAIN_TEXT.fullmatch(text):
         return None
     # An escaped quote would not be spelled so: what is found is a key and its whole value, and there is but one.
-    for key in _KEYS:
+    for separator in (b'":"', b'": "'):
+        key = b'"' + field.encode() + separator
         around = event.split(key + text + b'"')
         if len(around) == 2:
             return Shape(around[0] + key, b'"' + around[1])

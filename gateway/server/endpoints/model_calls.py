@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-import orjson
 from aiohttp import web
 
-from gateway.adapters.base import Chunk, ChunkStream
+from gateway.adapters.base import Event, Operation
 from gateway.engine.pipeline import Pipeline
 from gateway.errors import BadRequest, GatewayError, HookFailed
-from gateway.policy.target import Operation
+from gateway.operations import OPERATIONS
 from gateway.server.body import _object, _read
 from gateway.server.connection import FastRequest
 from gateway.server.exchange import AnyRequest, Exchange
@@ -25,7 +24,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.wire.json import JsonObject, encode_json
 
 _STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-_DONE: Final = b"data: [DONE]\n\n"
+_NOT_JSON: Final = "a post hook left something in the answer that JSON cannot hold"
 _MODELS: Final = "/v1/models/"
 
 
@@ -53,11 +52,12 @@ class Endpoints:
 
     def paths(self) -> dict[str, Endpoint]:
         """Return what answers where."""
-        chat = partial(self.model_request, operation="chat")
-        embeddings = partial(self.model_request, operation="embeddings")
+        models: dict[str, Endpoint] = {}
+        for operation in OPERATIONS.values():
+            answer = partial(self.model_request, operation=operation)
+            models[f"/v1{operation.path}"] = Endpoint(operation.name, {"POST": answer}, answer)
         return {
-            "/v1/chat/completions": Endpoint("chat", {"POST": chat}, chat),
-            "/v1/embeddings": Endpoint("embeddings", {"POST": embeddings}, embeddings),
+            **models,
             "/v1/models": Endpoint("models", {"GET": self.models}),
             "/healthz": Endpoint("probe", {"GET": self.healthz}),
             "/readyz": Endpoint("probe", {"GET": self.readyz}),
@@ -71,19 +71,21 @@ class Endpoints:
     async def model_request(
         self, request: AnyRequest, exchange: Exchange, *, operation: Operation
     ) -> web.StreamResponse:
-        """`POST /v1/chat/completions`, streaming when the body says so, and `POST /v1/embeddings`."""
+        """A POST of any operation, streaming when its body asks for that."""
         task = self._lifecycle.begin()
         try:
             data = request.body if isinstance(request, FastRequest) else None
             body = _object(await _read(request, self._client_s) if data is None else data)
-            check_body(operation, body)
+            if not isinstance(body.get("model"), str) or not body["model"]:
+                raise BadRequest("model must be a non-empty string", param="model")
+            operation.check(body)
             headers = {"x-request-id": exchange.report.request_id}
             trace = request.headers.get("traceparent")
             if trace is not None and traceparent(trace) is not None:
                 headers["traceparent"] = trace
-            if operation == "chat" and body.get("stream"):
+            if operation.wants_stream(body):
                 exchange.stream = True
-                return await self._stream(body, headers, request, exchange)
+                return await self._stream(operation, body, headers, request, exchange)
             reply = await self._pipeline.answer(operation, body, report=exchange.report, headers=headers)
             raw = reply.raw if reply.raw is not None else _encoded(reply.data)
             answer = exchange.reply(request, raw, reply.headers, client_s=self._client_s)
@@ -137,75 +139,53 @@ class Endpoints:
         return answer
 
     async def _stream(
-        self, body: JsonObject, upstream_headers: Mapping[str, str], request: AnyRequest, exchange: Exchange
+        self,
+        operation: Operation,
+        body: JsonObject,
+        upstream_headers: Mapping[str, str],
+        request: AnyRequest,
+        exchange: Exchange,
     ) -> web.StreamResponse:
-        """Pass the chunks on and end with `[DONE]`, or with an error event and a connection that breaks off."""
-        stream = await self._pipeline.open_stream(body, report=exchange.report, headers=upstream_headers)
+        """Pass the events on and end as the wire says, or with an error event and a connection that breaks off."""
+        stream = await self._pipeline.open_stream(operation, body, report=exchange.report, headers=upstream_headers)
         headers = {**stream.headers, **_STREAM_HEADERS}
         try:
             answer = exchange.stream_answer(request, headers, client_s=self._client_s)
         except BaseException:
-            await stream.chunks.aclose()
+            await stream.aclose()
             raise
-        last = b""
         try:
             try:
-                while chunks := stream.take() or await _next(stream):
-                    if stream.ended():
-                        last = _encode(chunks)
-                        break
-                    await answer.send(_encode(chunks))
-                    await stream.flow(lambda chunks: answer.push(_encode(chunks)))
-                    await answer.catch_up()
+                while events := await stream.read():
+                    if not answer.push(_encoded_events(events)):
+                        await answer.catch_up()
             finally:
-                if not stream.ended():
-                    await stream.chunks.aclose()
+                await stream.aclose()
         except ClientGone:
             raise
         except asyncio.CancelledError:
             if not (self._lifecycle.cut_off and answer.begun):
                 raise
-            await _break_off(answer, exchange, Draining())
+            await _break_off(operation, answer, exchange, Draining())
         except Exception as exc:
             if not answer.begun:
                 raise
-            await _break_off(answer, exchange, exc if isinstance(exc, GatewayError) else unexpected(exc, exchange))
+            error = exc if isinstance(exc, GatewayError) else unexpected(exc, exchange)
+            await _break_off(operation, answer, exchange, error)
         else:
-            await answer.finish(last + _DONE)
+            await answer.finish(operation.stream_end)
         return answer
 
 
-async def _break_off(answer: StreamAnswer, exchange: Exchange, exc: GatewayError) -> None:
+async def _break_off(operation: Operation, answer: StreamAnswer, exchange: Exchange, exc: GatewayError) -> None:
     """Tell the error within the stream, then close the connection before the body's end mark.
 
     So no client can take it for a whole answer, whether it looks at the events or at HTTP only.
     """
     exchange.status, exchange.error = exc.status, exc.code
     exc.attempts = exc.attempts or tuple(exchange.report.attempts)
-    await answer.send(b"data: " + orjson.dumps(exc.envelope()) + b"\n\n")
+    await answer.send(operation.break_event(exc.envelope()))
     answer.hang_up()
-
-
-def check_body(operation: Operation, body: JsonObject) -> None:
-    """Raise BadRequest for what no upstream could take; everything deeper is the upstream's to judge."""
-    if not isinstance(body.get("model"), str) or not body["model"]:
-        raise BadRequest("model must be a non-empty string", param="model")
-    if operation == "embeddings":
-        if not isinstance(body.get("input"), str | list):
-            raise BadRequest("input must be a string or a list", param="input")
-        return
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise BadRequest("messages must be a non-empty list", param="messages")
-    for message in messages:
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            position = messages.index(message)
-            raise BadRequest(f"messages[{position}] must be an object with a role", param="messages")
-    stream, options = body.get("stream"), body.get("stream_options")
-    if stream is not None and not isinstance(stream, bool):
-        raise BadRequest("stream must be true or false", param="stream")
-    if options is not None and not isinstance(options, dict):
-        raise BadRequest("stream_options must be an object", param="stream_options")
 
 
 def _model(name: str, first_target: str, loaded_at: float) -> JsonObject:
@@ -213,23 +193,15 @@ def _model(name: str, first_target: str, loaded_at: float) -> JsonObject:
     return {"id": name, "object": "model", "created": int(loaded_at), "owned_by": owner}
 
 
-async def _next(stream: ChunkStream) -> list[Chunk]:
-    """Wait for the next chunk; return it with those that came with it, or nothing at the end."""
-    async for chunk in stream.chunks:
-        return [chunk, *stream.take()]
-    return []
-
-
-def _encode(chunks: list[Chunk]) -> bytes:
-    return b"".join([chunk.raw if chunk.raw is not None else _event(chunk) for chunk in chunks])
-
-
-def _event(chunk: Chunk) -> bytes:
-    return b"data: " + _encoded(chunk.data) + b"\n\n" if chunk.data is not None else b""
+def _encoded_events(events: list[Event]) -> bytes:
+    try:
+        return b"".join([event.raw if event.raw is not None else event.encoded() for event in events])
+    except TypeError as exc:  # only a hook can have put such a thing there
+        raise HookFailed(_NOT_JSON) from exc
 
 
 def _encoded(data: JsonObject) -> bytes:
     try:
         return encode_json(data)
     except TypeError as exc:  # only a hook can have put such a thing there
-        raise HookFailed("a post hook left something in the answer that JSON cannot hold") from exc
+        raise HookFailed(_NOT_JSON) from exc

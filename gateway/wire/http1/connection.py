@@ -198,7 +198,7 @@ class Connection(asyncio.Protocol):
             self._paused = True
             self._transport.pause_reading()
         if response.status:
-            response.wake()
+            response.wake_now()
 
     def eof_received(self) -> None:
         """The peer has ended its side: so ends a body that has no other end."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, Protocol
 
+from gateway.concurrency.arrival import Arrival
 from gateway.wire.http1.decoding import Decoder, Undecodable, decoder_for
 from gateway.wire.http1.errors import BodyTooLarge, Http1Error, ProtocolError, ReadError
 from gateway.wire.json import EMPTY
@@ -34,11 +35,10 @@ class Response:
     """
 
     __slots__ = (
+        "_arrival",
         "_connection",
         "_decoder",
         "_error",
-        "_fault",
-        "_listener",
         "_loop",
         "_parts",
         "_waiter",
@@ -56,12 +56,11 @@ class Response:
         """The last byte of the body has arrived, though maybe it was not read yet."""
         self.waiting_bytes = 0
         """What has come and was not read yet, content coding not undone."""
+        self._arrival = Arrival(loop)
         self._connection: Source | None = connection
         self._loop = loop
         self._decoder: Decoder | Undecodable | None = None
         self._error: Http1Error | None = None
-        self._listener: Callable[[bytes], bool] | None = None
-        self._fault: Exception | None = None
         self._parts: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
 
@@ -91,29 +90,17 @@ class Response:
         """Return what has come, without waiting; empty where nothing has, or where a content coding is to be undone."""
         return self._take() if self._parts and self._decoder is None else b""
 
-    @property
-    def is_whole(self) -> bool:
-        """All of it has come and was read; the connection has been given back."""
-        return self.ended and not self._parts and self._decoder is None
+    def more(self) -> Arrival:
+        """Return what to await until more may have come; resumed in the connection's own callback.
 
-    async def listen(self, listener: Callable[[bytes], bool]) -> None:
-        """Hand what comes to `listener` within the connection's own callback, for as long as that returns true.
-
-        Returns when it does not, and before the end or a break of the body, which are left to be read; at once where
-        the body has a content coding or something waits to be read. Cancelling leaves the response open. Raises what
-        the listener raised.
+        Only where `take` gave nothing and nothing has ended or broken the body. A cancelled wait leaves it open.
         """
-        if self._decoder is not None or self._parts or self.ended or self._error is not None:
-            return
-        self._listener = listener
-        waiter = self._waiter = self._loop.create_future()
-        try:
-            await waiter
-        finally:
-            self._listener = self._waiter = None
-        fault, self._fault = self._fault, None
-        if fault is not None:
-            raise fault
+        return self._arrival
+
+    @property
+    def must_wait(self) -> bool:
+        """Nothing can be said of the body before more of it comes."""
+        return not (self._parts or self.ended or self._error is not None or self._decoder is not None)
 
     def whole(self, limit: int) -> bytes | None:
         """Return the whole body if it is there, as it is when it came with the headers, and no longer than `limit`."""
@@ -214,25 +201,20 @@ class Response:
         return True
 
     def wake(self) -> None:
-        """Let the reader look again, or hand what has come to the listener."""
-        if self._listener is not None and not self.ended and self._error is None and self._is_heard(self._listener):
-            return
+        """Let the reader look again."""
+        self._arrival.come_soon()
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    # Private
+    def wake_now(self) -> None:
+        """Let the reader look again, within this callback if it awaits `more`."""
+        if self._waiter is None:
+            self._arrival.come()
+        else:
+            self.wake()
 
-    def _is_heard(self, listener: Callable[[bytes], bool]) -> bool:
-        """Return whether the listener goes on."""
-        try:
-            going_on = not self._parts or listener(self._take())
-        except Exception as error:  # noqa: BLE001 - raised where it is waited for, not in the transport's callback
-            self._fault = error
-            going_on = False
-        if not going_on:
-            self._listener = None
-        return going_on
+    # Private
 
     async def _wait(self) -> None:
         waiter = self._waiter = self._loop.create_future()

@@ -8,16 +8,18 @@ import json
 import math
 import struct
 from collections.abc import Mapping
-from contextlib import aclosing
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from gateway.adapters.base import Call, Chunk
-from gateway.adapters.mock import EMBEDDING_LENGTH, MockAdapter
+from gateway.adapters.base import Call, Event
+from gateway.adapters.mock import MockAdapter
+from gateway.operations import OPERATIONS
+from gateway.operations.embeddings import MOCK_LENGTH
 from gateway.policy.failures import Kind, UpstreamError
-from gateway.policy.target import Endpoint, Limits, Operation, ScriptedOutcome, Target
+from gateway.policy.target import Endpoint, Limits, ScriptedOutcome, Target
+from tests.streaming import events_of
 
 LIMITS = Limits(connect_s=1.0, first_token_s=1.0, idle_s=1.0, total_s=1.0)
 NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
@@ -27,13 +29,13 @@ def a_call(
     model: str = "m",
     *script: ScriptedOutcome,
     provider: str = "mock",
-    operation: Operation = "chat",
+    operation: str = "chat",
     params: Mapping[str, Any] = NO_PARAMS,
     overrides: Mapping[str, Any] = NO_PARAMS,
 ) -> Call:
     endpoint = Endpoint(provider=provider, kind="mock", adapter="mock", script=script)
     target = Target(name=f"{provider}/{model}", model=model, label=f"{provider}/{model}", endpoint=endpoint)
-    return Call(operation=operation, target=target, params=params, overrides=overrides, limits=LIMITS)
+    return Call(operation=OPERATIONS[operation], target=target, params=params, overrides=overrides, limits=LIMITS)
 
 
 def asked(*contents: Any, **params: Any) -> dict[str, Any]:
@@ -50,20 +52,18 @@ async def text_of_reply(adapter: MockAdapter, call: Call) -> str:
     return text
 
 
-async def drain(adapter: MockAdapter, call: Call, into: list[Chunk]) -> None:
+async def drain(adapter: MockAdapter, call: Call, into: list[Event]) -> None:
     opened = await adapter.stream(call)
-    async with aclosing(opened.chunks) as chunks:
-        async for chunk in chunks:
-            into.append(chunk)  # noqa: PERF401 - what came before a break counts
+    await events_of(opened, into)
 
 
-async def stream_of(adapter: MockAdapter, call: Call) -> list[Chunk]:
-    chunks: list[Chunk] = []
+async def stream_of(adapter: MockAdapter, call: Call) -> list[Event]:
+    chunks: list[Event] = []
     await drain(adapter, call, chunks)
     return chunks
 
 
-def contents(chunks: list[Chunk]) -> list[str]:
+def contents(chunks: list[Event]) -> list[str]:
     deltas = [choice["delta"] for chunk in chunks for choice in (chunk.data or {})["choices"]]
     return [delta["content"] for delta in deltas if delta.get("content")]
 
@@ -192,7 +192,7 @@ async def test_a_wait_can_be_cancelled(adapter: MockAdapter) -> None:
 
 
 async def test_the_cut_model_breaks_after_some_content(adapter: MockAdapter) -> None:
-    chunks: list[Chunk] = []
+    chunks: list[Event] = []
     with pytest.raises(UpstreamError) as caught:
         await drain(adapter, a_call("cut"), chunks)
     assert (caught.value.kind, caught.value.status) == (Kind.BAD_RESPONSE, 200)
@@ -202,7 +202,7 @@ async def test_the_cut_model_breaks_after_some_content(adapter: MockAdapter) -> 
 
 
 async def test_the_stall_model_falls_silent_after_its_first_content(adapter: MockAdapter) -> None:
-    chunks: list[Chunk] = []
+    chunks: list[Event] = []
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(drain(adapter, a_call("stall"), chunks), 0.01)
     assert contents(chunks) == ["Hello "]
@@ -244,7 +244,7 @@ async def test_a_changed_script_starts_anew(adapter: MockAdapter) -> None:
 async def test_a_scripted_cut_always_breaks_the_stream(
     adapter: MockAdapter, outcome: ScriptedOutcome, seen: list[str]
 ) -> None:
-    chunks: list[Chunk] = []
+    chunks: list[Event] = []
     with pytest.raises(UpstreamError, match="bad_response"):
         await drain(adapter, a_call("m", outcome), chunks)
     assert contents(chunks) == seen
@@ -273,7 +273,7 @@ async def test_each_input_gets_its_own_embedding(adapter: MockAdapter, given: An
     assert data["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
     assert [item["index"] for item in data["data"]] == list(range(count))
     for item in data["data"]:
-        assert len(item["embedding"]) == EMBEDDING_LENGTH
+        assert len(item["embedding"]) == MOCK_LENGTH
         assert math.hypot(*item["embedding"]) == pytest.approx(1.0)
 
 
@@ -287,7 +287,7 @@ async def test_embeddings_depend_on_the_input_alone(adapter: MockAdapter) -> Non
     assert await vectors("one") == [one]
 
 
-@pytest.mark.parametrize(("asked_for", "length"), [(3, 3), (0, EMBEDDING_LENGTH), ("3", EMBEDDING_LENGTH)])
+@pytest.mark.parametrize(("asked_for", "length"), [(3, 3), (0, MOCK_LENGTH), ("3", MOCK_LENGTH)])
 async def test_embeddings_have_the_dimensions_and_the_encoding_asked_for(
     adapter: MockAdapter, asked_for: Any, length: int
 ) -> None:

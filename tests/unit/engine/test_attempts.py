@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 
-from gateway.adapters.base import Call, Chunk, Chunks, ChunkStream, Reply
+from gateway.adapters.base import Call, Event, Reply, Stream
 from gateway.adapters.mock import MockAdapter
 from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.engine.attempts import Engine, Request
 from gateway.engine.health import State
 from gateway.engine.stream import HoldExceeded
 from gateway.errors import StreamBroken, UpstreamFailed, UpstreamRefused
+from gateway.operations import CHAT
 from gateway.policy.failures import Kind
 from gateway.policy.table import Route, Step, StreamPolicy
 from gateway.policy.target import Cooldown, Endpoint, Limits, Target
 from gateway.telemetry.report import CallReport
-from gateway.wire.json import JsonObject
+from gateway.wire.json import EMPTY, JsonObject
 from tests.scripted_openai import ScriptedOpenAI
+from tests.streaming import data_of
 
 LIMITS = Limits(connect_s=2, first_token_s=2, idle_s=2, total_s=2)
 SHORT = Limits(connect_s=2, first_token_s=0.1, idle_s=0.1, total_s=0.1)
@@ -50,7 +52,7 @@ class Bench:
     def request(self, *steps: Step, params: JsonObject | None = None, **values: Any) -> Request:
         self.report = CallReport()
         return Request(
-            operation="chat",
+            operation=CHAT,
             model="smart",
             route=Route(alias="smart", steps=steps, **values),
             params=params or {"messages": [{"role": "user", "content": "hi"}]},
@@ -66,10 +68,9 @@ class Bench:
         """Return the text of a whole stream."""
         opened = await self.engine.open_stream(self.request(*steps, **values))
         text = ""
-        async with aclosing(opened.chunks) as chunks:
-            async for chunk in chunks:
-                for choice in (chunk.data or {}).get("choices", []):
-                    text += choice["delta"].get("content") or ""
+        for data in await data_of(opened):
+            for choice in data.get("choices", []):
+                text += choice["delta"].get("content") or ""
         return text
 
     @property
@@ -325,8 +326,8 @@ async def test_a_whole_answer_without_any_text_is_an_answer(bench: Bench) -> Non
 async def test_a_client_that_leaves_a_stream_closes_the_upstream(bench: Bench) -> None:
     bench.upstream.script("a", chunks=4, stall_after=1)
     opened = await bench.engine.open_stream(bench.request(bench.step("a"), bench.step("b")))
-    async with aclosing(opened.chunks) as chunks:
-        await anext(chunks)
+    async with aclosing(opened):
+        await opened.read()
     await bench.upstream.wait_for_disconnect(1.0)
     assert bench.upstream.calls == ["a"]
 
@@ -334,22 +335,21 @@ async def test_a_client_that_leaves_a_stream_closes_the_upstream(bench: Bench) -
 async def test_a_stream_closed_before_it_was_read_closes_the_upstream(bench: Bench) -> None:
     bench.upstream.script("a", chunks=4, stall_after=1)
     opened = await bench.engine.open_stream(bench.request(bench.step("a")))
-    await opened.chunks.aclose()
+    await opened.aclose()
     await bench.upstream.wait_for_disconnect(1.0)
 
 
 class Clinging(MockAdapter):
     """Its streams stall before their first content, and closing them hangs."""
 
-    async def stream(self, call: Call) -> ChunkStream:
-        return ChunkStream(chunks=_Clinging())
+    async def stream(self, call: Call) -> Stream:
+        return _Clinging()
 
 
 class _Clinging:
-    def __aiter__(self) -> Chunks:
-        return self
+    headers: Mapping[str, str] = EMPTY
 
-    async def __anext__(self) -> Chunk:
+    async def read(self) -> list[Event]:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -362,7 +362,7 @@ async def test_a_losing_stream_that_will_not_close_does_not_hold_up_the_next_tar
     mock = Target(name="m/a", model="a", label="m/a", endpoint=Endpoint(provider="m", kind="mock", adapter="mock"))
     bench.upstream.script("b", reply="hello")
     opened = await engine.open_stream(bench.request(Step(target=mock, limits=SHORT), bench.step("b")))
-    await opened.chunks.aclose()
+    await opened.aclose()
     assert bench.kinds == ["timeout", None]
 
 

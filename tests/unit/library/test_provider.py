@@ -23,6 +23,7 @@ from gateway import (
     UpstreamFailed,
     UsageError,
 )
+from gateway.operations import CHAT
 from gateway.telemetry.report import CallReport
 from gateway.wire.json import JsonObject
 
@@ -98,7 +99,7 @@ async def test_from_file_serves_only_what_the_file_declares(make: Callable[..., 
 
 async def test_a_request_without_a_model_is_refused(make: Callable[..., Provider]) -> None:
     with pytest.raises(BadRequest) as refused:
-        await make()._pipeline.answer("chat", {"messages": HELLO}, report=CallReport())
+        await make()._pipeline.answer(CHAT, {"messages": HELLO}, report=CallReport())
     assert refused.value.param == "model"
 
 
@@ -107,7 +108,7 @@ async def test_a_wildcard_carries_the_matched_part_over(make: Callable[..., Prov
     assert provider.map_model_name("team/echo") == "mock/echo"
     assert text_of(await provider.complete_chat("team/echo", HELLO)) == "hello"
     report = CallReport()
-    await provider._pipeline.answer("chat", {"model": "team/echo", "messages": HELLO}, report=report)
+    await provider._pipeline.answer(CHAT, {"model": "team/echo", "messages": HELLO}, report=report)
     assert (report.alias, report.attempts[0].target, report.attempts[0].label) == ("team/*", "mock/echo", "mock/*")
     for odd in ("team/../x", "team/a?b", "team/", "team/a//b", "team/a b"):
         with pytest.raises(UnknownModel):
@@ -132,7 +133,7 @@ async def test_a_mapping_followed_by_its_fallbacks_without_repeats_is_the_chain(
     provider.add_model_mapping("mine", "mock/status-503")
     provider.add_model_fallback("mine", ["mock/status-503", "mock/echo"])
     report = CallReport()
-    await provider._pipeline.answer("chat", {"model": "mine", "messages": HELLO}, report=report)
+    await provider._pipeline.answer(CHAT, {"model": "mine", "messages": HELLO}, report=report)
     assert [attempt.target for attempt in report.attempts] == ["mock/status-503", "mock/echo"]
 
 
@@ -152,7 +153,7 @@ async def test_each_half_of_a_chain_is_replaced_by_its_own_call(make: Callable[.
     provider = make()
     provider.add_model_fallback("demo", ["mock/other"])
     report = CallReport()
-    await provider._pipeline.answer("chat", {"model": "demo", "messages": HELLO}, report=report)
+    await provider._pipeline.answer(CHAT, {"model": "demo", "messages": HELLO}, report=report)
     assert [attempt.target for attempt in report.attempts] == ["mock/status-503", "mock/other"]
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.operations.chat import StreamJudge, counts_of, judge_reply, tokens_of
+from gateway.operations import CHAT, OPERATIONS
+from gateway.operations.base import token_counts
 from gateway.policy.failures import Kind, UpstreamError
-from gateway.policy.target import Operation
 from gateway.wire.json import JsonObject
 
 
@@ -23,8 +23,8 @@ def event(index: int = 0, finish: str | None = None, **delta: object) -> JsonObj
         ("embeddings", {"data": [{"embedding": [0.1]}]}),
     ],
 )
-def test_an_answer_is_accepted(operation: Operation, data: JsonObject) -> None:
-    judge_reply(operation, data)
+def test_an_answer_is_accepted(operation: str, data: JsonObject) -> None:
+    OPERATIONS[operation].check_reply(data)
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,9 @@ def test_an_answer_is_accepted(operation: Operation, data: JsonObject) -> None:
         ("embeddings", {"choices": [{"finish_reason": "stop"}]}, Kind.BAD_RESPONSE),
     ],
 )
-def test_what_is_no_answer_has_a_kind(operation: Operation, data: JsonObject, kind: Kind) -> None:
+def test_what_is_no_answer_has_a_kind(operation: str, data: JsonObject, kind: Kind) -> None:
     with pytest.raises(UpstreamError) as refused:
-        judge_reply(operation, data)
+        OPERATIONS[operation].check_reply(data)
     assert refused.value.kind == kind
 
 
@@ -61,21 +61,21 @@ def test_what_is_no_answer_has_a_kind(operation: Operation, data: JsonObject, ki
     ],
 )
 def test_text_reasoning_tool_calls_refusals_and_audio_are_content(delta: JsonObject) -> None:
-    judge = StreamJudge()
+    judge = CHAT.judge()
     judge.see(event(**delta))
     assert judge.has_content
 
 
 @pytest.mark.parametrize("delta", [{}, {"role": "assistant"}, {"role": "assistant", "content": ""}, {"content": None}])
 def test_roles_and_empty_deltas_are_no_content(delta: JsonObject) -> None:
-    judge = StreamJudge()
+    judge = CHAT.judge()
     judge.see(event(**delta))
     assert not judge.has_content
     assert not judge.is_whole
 
 
 def test_a_stream_is_whole_when_every_choice_has_its_finish_reason() -> None:
-    judge = StreamJudge()
+    judge = CHAT.judge()
     judge.see(event(0, content="a"))
     judge.see(event(1, content="b"))
     judge.see(event(0, finish="stop"))
@@ -86,19 +86,19 @@ def test_a_stream_is_whole_when_every_choice_has_its_finish_reason() -> None:
 
 @pytest.mark.parametrize("index", [None, [], {}, "0", 1.5, True])
 def test_an_index_that_is_no_number_is_the_first_choice(index: object) -> None:
-    judge = StreamJudge()
+    judge = CHAT.judge()
     judge.see({"choices": [{"index": index, "delta": {"content": "a"}, "finish_reason": "stop"}]})
     assert judge.is_whole
 
 
 def test_choices_that_are_no_list_are_no_answer() -> None:
     with pytest.raises(UpstreamError) as broken:
-        StreamJudge().see({"choices": "what"})
+        CHAT.judge().see({"choices": "what"})
     assert broken.value.kind == Kind.BAD_RESPONSE
 
 
 def test_usage_is_taken_from_whichever_event_has_it() -> None:
-    judge = StreamJudge()
+    judge = CHAT.judge()
     judge.see({"choices": [], "usage": {"total_tokens": 3}})
     judge.see({"choices": [], "usage": None})
     assert judge.usage == {"total_tokens": 3}
@@ -106,14 +106,14 @@ def test_usage_is_taken_from_whichever_event_has_it() -> None:
 
 def test_an_error_event_takes_its_own_kind_and_keeps_its_body() -> None:
     with pytest.raises(UpstreamError) as broken:
-        StreamJudge().see({"error": {"type": "overloaded_error", "message": "busy"}})
+        CHAT.judge().see({"error": {"type": "overloaded_error", "message": "busy"}})
     assert (broken.value.kind, broken.value.code) == (Kind.OVERLOADED, "overloaded_error")
     assert broken.value.body == b'{"error":{"type":"overloaded_error","message":"busy"}}'
 
 
 def test_a_choice_that_is_no_object_breaks_a_stream() -> None:
     with pytest.raises(UpstreamError) as broken:
-        StreamJudge().see({"choices": [None]})
+        CHAT.judge().see({"choices": [None]})
     assert broken.value.kind is Kind.BAD_RESPONSE
 
 
@@ -127,10 +127,10 @@ def test_a_choice_that_is_no_object_breaks_a_stream() -> None:
     ],
 )
 def test_token_counts_of_an_upstream_are_checked(usage: JsonObject, counts: JsonObject) -> None:
-    assert counts_of(usage) == counts
+    assert token_counts(usage) == counts
 
 
 def test_an_answer_without_counts_reports_none() -> None:
     without: list[JsonObject] = [{}, {"usage": None}, {"usage": {}}, {"usage": [1]}]
-    assert [tokens_of(data) for data in without] == [None] * 4
-    assert tokens_of({"usage": {"prompt_tokens": 1}}) == {"prompt": 1}
+    assert [CHAT.tokens(data) for data in without] == [None] * 4
+    assert CHAT.tokens({"usage": {"prompt_tokens": 1}}) == {"prompt": 1}

@@ -13,7 +13,7 @@ from gateway.wire import sse
 
 def split(*pieces: bytes) -> list[bytes]:
     splitter = sse.Splitter()
-    events = [event for piece in pieces for event in splitter.feed(piece)]
+    events = [event for piece in pieces for event in splitter.split(piece)]
     rest = splitter.flush()
     return events if rest is None else [*events, rest]
 
@@ -94,26 +94,26 @@ def test_a_stream_is_cut_after_each_blank_line(stream: bytes, events: list[bytes
 
 def test_an_event_is_there_as_soon_as_its_last_byte_is() -> None:
     splitter = sse.Splitter()
-    assert splitter.feed(b"data: a\r\n\r") == []
-    assert splitter.feed(b"\n") == [b"data: a\r\n\r\n"]
-    assert splitter.feed(b"data: b\n") == []
-    assert splitter.feed(b"\n") == [b"data: b\n\n"]
+    assert splitter.split(b"data: a\r\n\r") == []
+    assert splitter.split(b"\n") == [b"data: a\r\n\r\n"]
+    assert splitter.split(b"data: b\n") == []
+    assert splitter.split(b"\n") == [b"data: b\n\n"]
 
 
 def test_a_flush_leaves_the_splitter_empty() -> None:
     splitter = sse.Splitter()
-    splitter.feed(b"data: a")
+    splitter.split(b"data: a")
     assert splitter.flush() == b"data: a"
     assert splitter.flush() is None
-    assert splitter.feed(b"data: b\n\n") == [b"data: b\n\n"]
+    assert splitter.split(b"data: b\n\n") == [b"data: b\n\n"]
 
 
 def test_events_can_be_cut_one_by_one_and_in_runs() -> None:
     splitter = sse.Splitter()
-    splitter.take_in(b"data: a\n\ndata: b\n\ndata: c\n\nda")
+    splitter.feed(b"data: a\n\ndata: b\n\ndata: c\n\nda")
     assert splitter.cut() == b"data: a\n\n"
     assert splitter.cut_run(lambda data, place: len(b"data: b\n\n")) == b"data: b\n\n"
-    splitter.take_in(b"ta: d\n\nd")
+    splitter.feed(b"ta: d\n\nd")
     assert splitter.cut_run(lambda data, place: 0) == b""
     assert splitter.cut() == b"data: c\n\n"
     assert splitter.cut() == b"data: d\n\n"
@@ -126,14 +126,14 @@ def test_an_event_over_the_limit_is_refused(pieces: list[bytes]) -> None:
     splitter = sse.Splitter(limit=10)
     *before, last = pieces
     for piece in before:
-        splitter.feed(piece)
+        splitter.split(piece)
     with pytest.raises(sse.EventTooLarge, match="10 bytes"):
-        splitter.feed(last)
+        splitter.split(last)
 
 
 def test_the_limit_is_for_one_event_not_for_the_stream() -> None:
     splitter = sse.Splitter(limit=10)
-    assert splitter.feed(b"data: 12\n\n" * 50) == [b"data: 12\n\n"] * 50
+    assert splitter.split(b"data: 12\n\n" * 50) == [b"data: 12\n\n"] * 50
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 
 from gateway.adapters.litellm.adapter import MAX_REMEMBERED, LiteLLMAdapter
 from gateway.adapters.litellm.translate import answer_data, left_out
-from gateway.policy.failures import Kind
+from gateway.operations import CHAT
+from gateway.policy.failures import Kind, UpstreamError
 from tests.litellm_calls import (
     ANSWER,
     MESSAGES,
@@ -304,7 +305,9 @@ async def test_no_choices_are_a_bad_response(
     adapter: LiteLLMAdapter, monkeypatch: pytest.MonkeyPatch, answer: Any
 ) -> None:
     patched(monkeypatch, answer)
-    assert (await failure(adapter, make_call())).kind is Kind.BAD_RESPONSE
+    with pytest.raises(UpstreamError) as caught:
+        CHAT.check_reply(await ask(adapter, make_call()))  # as the engine does
+    assert caught.value.kind is Kind.BAD_RESPONSE
 
 
 async def test_an_error_inside_a_dict_is_left_to_the_engine(

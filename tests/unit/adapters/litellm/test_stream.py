@@ -16,7 +16,8 @@ from gateway.adapters.litellm.call import our_call
 from gateway.adapters.litellm.translate import chunk_data
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.wire.json import JsonObject
-from tests.litellm_calls import ANSWER, QUIET, Dumped, forget_extras, make_call, open_chunks, patched, read
+from tests.litellm_calls import ANSWER, QUIET, Dumped, forget_extras, make_call, patched
+from tests.streaming import data_of
 
 pytestmark = [pytest.mark.timeout(30), *QUIET]
 
@@ -56,7 +57,7 @@ async def test_a_stream_of_dicts_passes_unchanged(adapter: LiteLLMAdapter, monke
     items = [delta("a", finish_reason=None), delta("b", finish_reason=None), delta(finish_reason="stop")]
     stream = Stream(items)
     function = patched(monkeypatch, stream)
-    assert await read(await open_chunks(adapter, make_call({"stream_options": {"x": 1}}))) == items
+    assert await data_of(await adapter.stream(make_call({"stream_options": {"x": 1}}))) == items
     assert function.kwargs[0]["stream"] is True
     assert function.kwargs[0]["stream_options"] == {"x": 1}
     assert stream.closed == 1
@@ -68,7 +69,7 @@ async def test_an_odd_index_of_a_choice_does_no_harm(
 ) -> None:
     items = [delta("a", index=index), delta(index=index, finish_reason="stop")]
     patched(monkeypatch, Stream(items))
-    assert await read(await open_chunks(adapter, make_call({"n": 2}))) == items
+    assert await data_of(await adapter.stream(make_call({"n": 2}))) == items
 
 
 async def test_odd_indexes_beneath_litellm_do_no_harm(adapter: LiteLLMAdapter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +86,7 @@ async def test_odd_indexes_beneath_litellm_do_no_harm(adapter: LiteLLMAdapter, m
             return delta("a", finish_reason=None)
 
     patched(monkeypatch, Wrapper())
-    chunks = await read(await open_chunks(adapter, make_call({"n": 2})))
+    chunks = await data_of(await adapter.stream(make_call({"n": 2})))
     reasons = [(choice["index"], choice["finish_reason"]) for chunk in chunks for choice in chunk["choices"]]
     assert reasons == [(0, None), (0, "stop"), (1, "stop")]
 
@@ -94,7 +95,7 @@ async def test_dicts_that_know_no_finish_reason_end_with_one(
     adapter: LiteLLMAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patched(monkeypatch, Stream([delta("a"), delta("b")]))
-    chunks = await read(await open_chunks(adapter, make_call()))
+    chunks = await data_of(await adapter.stream(make_call()))
     assert chunks == [delta("a"), delta("b", finish_reason="stop")]
 
 
@@ -103,16 +104,16 @@ async def test_a_careful_stream_that_ends_early_is_not_finished_for_it(
 ) -> None:
     items = [delta("a"), delta("b", finish_reason=None), delta("c")]
     patched(monkeypatch, Stream(items))
-    assert await read(await open_chunks(adapter, make_call())) == items
+    assert await data_of(await adapter.stream(make_call())) == items
 
 
 async def test_what_came_before_a_break_is_handed_out(adapter: LiteLLMAdapter, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Stream([delta("a"), delta("b"), exceptions.InternalServerError("broken", "openai", "m")])
     patched(monkeypatch, stream)
     seen: list[JsonObject] = []
-    chunks = await open_chunks(adapter, make_call())
+    chunks = await adapter.stream(make_call())
     with pytest.raises(UpstreamError) as caught:
-        await read(chunks, seen)
+        await data_of(chunks, seen)
     assert caught.value.kind is Kind.SERVER_ERROR
     assert seen == [delta("a"), delta("b")]
     assert stream.closed == 1
@@ -120,9 +121,9 @@ async def test_what_came_before_a_break_is_handed_out(adapter: LiteLLMAdapter, m
 
 async def test_a_bug_inside_a_stream_surfaces(adapter: LiteLLMAdapter, monkeypatch: pytest.MonkeyPatch) -> None:
     patched(monkeypatch, Stream([delta("a"), TypeError("a bug")]))
-    chunks = await open_chunks(adapter, make_call())
+    chunks = await adapter.stream(make_call())
     with pytest.raises(TypeError, match="a bug"):
-        await read(chunks)
+        await data_of(chunks)
 
 
 async def test_litellms_chunks_become_dicts_and_usage_stands_alone(
@@ -142,9 +143,9 @@ async def test_litellms_chunks_become_dicts_and_usage_stands_alone(
         {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
     ]
     patched(monkeypatch, Stream(items))
-    assert await read(await open_chunks(adapter, make_call())) == expected
+    assert await data_of(await adapter.stream(make_call())) == expected
     patched(monkeypatch, Stream(items))
-    wanted = await read(await open_chunks(adapter, make_call({"stream_options": {"include_usage": True}})))
+    wanted = await data_of(await adapter.stream(make_call({"stream_options": {"include_usage": True}})))
     assert wanted[:2] == expected
     assert wanted[2]["choices"] == []
     assert wanted[2]["usage"]["total_tokens"] == 3
@@ -180,11 +181,11 @@ async def test_closing_before_the_first_event_and_twice_is_safe(
 ) -> None:
     stream = Stream([delta("a")])
     patched(monkeypatch, stream)
-    chunks = await open_chunks(adapter, make_call())
+    chunks = await adapter.stream(make_call())
     await chunks.aclose()
     await chunks.aclose()
     assert stream.closed == 1
-    assert await read(chunks) == []
+    assert await data_of(chunks) == []
 
 
 async def test_an_answer_where_a_stream_was_asked_for_is_a_bad_response(
@@ -192,7 +193,7 @@ async def test_an_answer_where_a_stream_was_asked_for_is_a_bad_response(
 ) -> None:
     patched(monkeypatch, ANSWER)
     with pytest.raises(UpstreamError) as caught:
-        await open_chunks(adapter, make_call())
+        await adapter.stream(make_call())
     assert caught.value.kind is Kind.BAD_RESPONSE
 
 
@@ -207,9 +208,9 @@ async def test_cancelling_passes_through_and_closes(adapter: LiteLLMAdapter, mon
             closed.set()
 
     patched(monkeypatch, endless())
-    chunks = await open_chunks(adapter, make_call())
+    chunks = await adapter.stream(make_call())
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(read(chunks), 0.05)
+        await asyncio.wait_for(data_of(chunks), 0.05)
     assert closed.is_set()
 
 
@@ -229,9 +230,9 @@ async def test_a_stream_that_breaks_at_once_hands_out_nothing(
     adapter: LiteLLMAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patched(monkeypatch, Stream([exceptions.RateLimitError("slow", "openai", "m")]))
-    chunks = await open_chunks(adapter, make_call({"n": 2}))
+    chunks = await adapter.stream(make_call({"n": 2}))
     with pytest.raises(UpstreamError) as caught:
-        await anext(chunks)
+        await chunks.read()
     assert caught.value.kind is Kind.RATE_LIMIT
 
 
@@ -252,4 +253,4 @@ async def test_an_iterator_that_cannot_be_closed_will_do(
             return delta("a", finish_reason=None)
 
     patched(monkeypatch, Bare())
-    assert len(await read(await open_chunks(adapter, make_call()))) == 2
+    assert len(await data_of(await adapter.stream(make_call()))) == 2

@@ -60,7 +60,7 @@ async def test_the_request_is_the_params_with_the_target_s_model(
 
 async def test_a_stream_is_asked_for_as_one(adapter: RelayAdapter, upstream: ScriptedOpenAI) -> None:
     opened = await adapter.stream(a_call(upstream.base_url))
-    await opened.chunks.aclose()
+    await opened.aclose()
     assert upstream.requests[0].body == {"model": "a", "messages": MESSAGES, "stream": True}
     assert upstream.requests[0].headers["accept"] == EVENT_STREAM
 
@@ -230,7 +230,7 @@ async def test_only_known_headers_come_back(adapter: RelayAdapter, upstream: Scr
     reply = await adapter.complete(a_call(upstream.base_url))
     assert reply.headers == passed
     opened = await adapter.stream(a_call(upstream.base_url))
-    await opened.chunks.aclose()
+    await opened.aclose()
     assert opened.headers == passed
 
 

@@ -126,5 +126,5 @@ async def test_a_stream_that_the_reader_leaves_alone_is_held_back(
         await asyncio.sleep(0)
     assert connection._response is not None
     assert connection._response.waiting_bytes < 1_000_000
-    await opened.chunks.aclose()
+    await opened.aclose()
     await upstream.wait_for_disconnect()

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from typing import Any
 
 import pytest
 
-from gateway.adapters.base import Call, Chunk
+from gateway.adapters.base import Call, Event
 from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.policy.failures import Kind, UpstreamError
 from tests.relay_calls import a_call, failure_of
 from tests.scripted_openai import ScriptedOpenAI
+from tests.streaming import events_of, read_at_least
 
 TOOL_CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 EVENT_STREAM = "text/event-stream"
@@ -34,30 +34,21 @@ async def adapter() -> AsyncIterator[RelayAdapter]:
     await adapter.close()
 
 
-async def chunks_of(adapter: RelayAdapter, call: Call) -> list[Chunk]:
-    opened = await adapter.stream(call)
-    async with aclosing(opened.chunks) as chunks:
-        return [chunk async for chunk in chunks]
+async def chunks_of(adapter: RelayAdapter, call: Call) -> list[Event]:
+    return await events_of(await adapter.stream(call))
 
 
-async def broken_stream(adapter: RelayAdapter, call: Call) -> tuple[list[Chunk], UpstreamError]:
+async def broken_stream(adapter: RelayAdapter, call: Call) -> tuple[list[Event], UpstreamError]:
     """Return what came before the break, and the break."""
     opened = await adapter.stream(call)
-    seen: list[Chunk] = []
-
-    async def take_all() -> None:
-        async with aclosing(opened.chunks) as chunks:
-            async for chunk in chunks:
-                seen.append(chunk)  # noqa: PERF401 - what came before the break counts
-
+    seen: list[Event] = []
     with pytest.raises(UpstreamError) as caught:
-        await take_all()
-    with pytest.raises(StopAsyncIteration):
-        await anext(opened.chunks)
+        await events_of(opened, seen)
+    assert await opened.read() == []
     return seen, caught.value
 
 
-def text_of(chunks: list[Chunk]) -> str:
+def text_of(chunks: list[Event]) -> str:
     deltas = [choice["delta"] for chunk in chunks for choice in (chunk.data or {}).get("choices", ())]
     return "".join(delta.get("content") or "" for delta in deltas)
 
@@ -118,11 +109,9 @@ async def test_each_chunk_is_there_before_the_next_is_sent(adapter: RelayAdapter
     gate = asyncio.Event()
     upstream.script("a", chunks=["one", "two"], stall_after=1, gate=gate)
     opened = await adapter.stream(a_call(upstream.base_url))
-    async with aclosing(opened.chunks) as chunks:
-        first = [await anext(chunks), await anext(chunks)]
-        assert text_of(first) == "one"
-        gate.set()
-        assert text_of([chunk async for chunk in chunks]) == "two"
+    assert text_of(await read_at_least(opened, 2)) == "one"
+    gate.set()
+    assert text_of(await events_of(opened)) == "two"
 
 
 @pytest.mark.parametrize("outcome", [{"empty": True}, {"no_finish": True, "no_done": True}])
@@ -139,7 +128,7 @@ async def test_a_last_event_without_its_blank_line_gets_one(
     adapter: RelayAdapter, upstream: ScriptedOpenAI, tail: bytes
 ) -> None:
     upstream.script("a", body=tail, content_type=EVENT_STREAM)
-    assert await chunks_of(adapter, a_call(upstream.base_url)) == [Chunk({"a": 1}, tail + b"\n\n")]
+    assert await chunks_of(adapter, a_call(upstream.base_url)) == [Event({"a": 1}, tail + b"\n\n")]
 
 
 async def test_a_done_without_its_blank_line_is_one(adapter: RelayAdapter, upstream: ScriptedOpenAI) -> None:
@@ -151,7 +140,7 @@ async def test_a_response_that_ends_with_its_connection_is_whole(
     adapter: RelayAdapter, upstream: ScriptedOpenAI
 ) -> None:
     upstream.script("a", wire=b'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {"a":1}\n\n')
-    assert await chunks_of(adapter, a_call(upstream.base_url)) == [Chunk({"a": 1}, b'data: {"a":1}\n\n')]
+    assert await chunks_of(adapter, a_call(upstream.base_url)) == [Event({"a": 1}, b'data: {"a":1}\n\n')]
 
 
 @pytest.mark.parametrize(
@@ -273,13 +262,11 @@ async def test_a_stream_left_early_closes_its_connection(
 ) -> None:
     upstream.script("a", stall_after=1)
     opened = await adapter.stream(a_call(upstream.base_url))
-    for _ in range(taken):
-        await anext(opened.chunks)
-    await opened.chunks.aclose()
-    await opened.chunks.aclose()
+    await read_at_least(opened, taken)
+    await opened.aclose()
+    await opened.aclose()
     await upstream.wait_for_disconnect()
-    with pytest.raises(StopAsyncIteration):
-        await anext(opened.chunks)
+    assert await opened.read() == []
 
 
 async def test_cancelling_a_wait_for_the_next_chunk_closes_the_upstream(
@@ -287,10 +274,9 @@ async def test_cancelling_a_wait_for_the_next_chunk_closes_the_upstream(
 ) -> None:
     upstream.script("a", stall_after=1)
     opened = await adapter.stream(a_call(upstream.base_url))
-    await anext(opened.chunks)
-    await anext(opened.chunks)
+    await read_at_least(opened, 2)
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(anext(opened.chunks), 0.05)
+        await asyncio.wait_for(opened.read(), 0.05)
     await upstream.wait_for_disconnect()
 
 
@@ -299,6 +285,6 @@ async def test_cancelling_the_wait_after_done_closes_the_upstream(upstream: Scri
     upstream.script("a", body=b"data: [DONE]\n\n: and on\n\n", content_type=EVENT_STREAM, stall_after=14)
     opened = await adapter.stream(a_call(upstream.base_url))
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(anext(opened.chunks), 0.05)
+        await asyncio.wait_for(opened.read(), 0.05)
     await upstream.wait_for_disconnect()
     await adapter.close()

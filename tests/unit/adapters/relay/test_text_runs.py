@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.adapters.relay.text_runs import Shape, shape_of
+from gateway.operations import CHAT
 
 
 def event(data: Any, **options: Any) -> bytes:
@@ -27,7 +28,7 @@ def compact(content: Any, **more: Any) -> bytes:
 
 
 def shape(first: bytes) -> Shape:
-    found = shape_of(first, orjson.loads(first[6:]))
+    found = shape_of(first, orjson.loads(first[6:]), CHAT.lone_text)
     assert found is not None
     return found
 
@@ -137,7 +138,7 @@ def test_an_event_shorter_than_start_and_end_together_is_not_alike() -> None:
     ],
 )
 def test_an_event_that_holds_more_than_text_has_no_shape(data: Any) -> None:
-    assert shape_of(b"data: " + orjson.dumps(data) + b"\n\n", data) is None
+    assert shape_of(b"data: " + orjson.dumps(data) + b"\n\n", data, CHAT.lone_text) is None
 
 
 @pytest.mark.parametrize(
@@ -151,13 +152,13 @@ def test_an_event_that_holds_more_than_text_has_no_shape(data: Any) -> None:
     ],
 )
 def test_an_event_that_is_written_otherwise_has_no_shape(written: bytes) -> None:
-    assert shape_of(written, delta("a")) is None
+    assert shape_of(written, delta("a"), CHAT.lone_text) is None
 
 
 @given(st.text(max_size=20), st.text(max_size=20), st.booleans())
 def test_whatever_is_alike_parses_to_the_same_object_with_other_text(first: str, text: str, as_ascii: bool) -> None:
     one = b"data: " + json.dumps(delta(first), separators=(",", ":")).encode() + b"\n\n"
-    known = shape_of(one, delta(first))
+    known = shape_of(one, delta(first), CHAT.lone_text)
     other = json.dumps(delta(text), separators=(",", ":"), ensure_ascii=as_ascii).encode(errors="surrogatepass")
     if known is not None and alike(known, [b"data: " + other + b"\n\n"]):
         assert json.loads(other) == delta(text)

@@ -1,0 +1,77 @@
+"""Waiting for data, and being resumed the moment it comes.
+
+A future resumes its task at the event loop's next turn. For an event of a stream that turn costs more than all that is
+done with the event, so this one resumes the task at once, inside the callback that brings the data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from contextvars import Context
+from typing import Any
+
+
+class Arrival:
+    """What one reader awaits, again and again: `await arrival` returns after the next `come()` or `come_soon()`.
+
+    It follows the protocol by which asyncio's tasks wait for futures (`_asyncio_future_blocking`, `add_done_callback`,
+    `cancel`, `result`), for one waiting task at a time.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._asyncio_future_blocking = False
+        self._callback: Callable[[Arrival], object] | None = None
+        self._context: Context | None = None
+        self._cancelled: asyncio.CancelledError | None = None
+
+    def __await__(self) -> Generator[Any, None, None]:
+        self._asyncio_future_blocking = True
+        yield self
+
+    def come(self) -> None:
+        """Resume the waiting task now. To be called by the event loop's own callbacks, not within a task."""
+        callback = self._callback
+        if callback is None:
+            return
+        if asyncio.current_task(self._loop) is not None:
+            self.come_soon()
+            return
+        self._callback = None
+        context = self._context
+        assert context is not None, "it comes with the callback"
+        context.run(callback, self)
+
+    def come_soon(self) -> None:
+        """Resume the waiting task at the event loop's next turn."""
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            self._loop.call_soon(callback, self, context=self._context)
+
+    # What the waiting task calls
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the event loop that this belongs to."""
+        return self._loop
+
+    def add_done_callback(self, callback: Callable[[Arrival], object], *, context: Context | None = None) -> None:
+        """Keep what resumes the task."""
+        self._callback = callback
+        self._context = context
+
+    def cancel(self, msg: object = None) -> bool:
+        """Resume the waiting task with a CancelledError, at the event loop's next turn."""
+        if self._callback is None:
+            return False
+        self._cancelled = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
+        self.come_soon()
+        return True
+
+    def result(self) -> None:
+        """Raise the CancelledError of a `cancel()`."""
+        cancelled, self._cancelled = self._cancelled, None
+        if cancelled is not None:
+            raise cancelled

@@ -1,0 +1,195 @@
+"""What the operations of OpenAI's wire have in common: JSON in, JSON or events out, errors, token counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Final
+
+from gateway.adapters.base import Event, StreamJudge
+from gateway.errors import BadRequest
+from gateway.policy.failures import Kind, UpstreamError, classify, error_code, error_object
+from gateway.wire import sse
+from gateway.wire.json import Json, JsonObject, encode_json
+
+MAX_TOKENS: Final = 2**53
+"""Larger token counts are ignored as invalid."""
+
+_ARRAYS: Final = (list, tuple)
+_OPTIONS: Final = "stream_options"
+
+
+class OpenAIOperation:
+    """The parts of `adapters.base.Operation` that are the same for every operation of OpenAI's wire."""
+
+    streams: ClassVar[bool] = False
+    """It can be asked for as a stream of events."""
+    takes_hooks: ClassVar[bool] = False
+    """Hooks that do not say which operations they are for see it."""
+    id_prefix: ClassVar[str] = ""
+    """What the ids of its replies begin with; empty if they have none."""
+    stream_end: ClassVar[bytes] = sse.encode(sse.DONE)
+
+    def wants_stream(self, body: Mapping[str, Json]) -> bool:
+        """Tell whether the request asks for a stream."""
+        return self.streams and bool(body.get("stream"))
+
+    # An operation that streams overrides these.
+
+    def judge(self) -> StreamJudge:
+        """Return what follows one stream."""
+        return ChoicesJudge(self.has_content)
+
+    def has_content(self, choice: JsonObject) -> bool:
+        """Tell whether a choice of an event carries content."""
+        return False
+
+    def lone_text(self, choice: JsonObject) -> tuple[str, Json]:
+        """Return the field of a choice of an event that carries its text, and the text."""
+        return "", None
+
+    def event(self, text: str, finish_reason: str | None = None, *, first: bool = False) -> JsonObject:
+        """Return an event of a mock's stream."""
+        return {}
+
+    # What is the same for all
+
+    def usage_wanted(self, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> bool:
+        """Tell whether a stream is asked for with `stream_options.include_usage`; the file's `overrides` win."""
+        options = overrides[_OPTIONS] if _OPTIONS in overrides else params.get(_OPTIONS)
+        return isinstance(options, dict) and bool(options.get("include_usage"))
+
+    def tokens(self, data: JsonObject) -> dict[str, int] | None:
+        """Return the token counts that a plain reply or an event carries; None if it has none."""
+        usage = data.get("usage")
+        return token_counts(usage) if isinstance(usage, dict) and usage else None
+
+    def break_event(self, envelope: JsonObject) -> bytes:
+        """Return the event that tells a client, within a stream, that it broke off."""
+        return sse.encode(encode_json(envelope))
+
+
+class ChoicesJudge:
+    """Follows a stream whose events have `choices`: what holds content, and is every choice finished?"""
+
+    __slots__ = ("_finished", "_has_content", "_seen", "has_content", "usage")
+
+    def __init__(self, has_content: Callable[[JsonObject], bool]) -> None:
+        """`has_content` tells whether a choice carries content."""
+        self._has_content = has_content
+        self._seen: set[int] = set()
+        self._finished: set[int] = set()
+        self.has_content = False
+        """Content has come."""
+        self.usage: JsonObject | None = None
+        """The newest usage."""
+
+    def see(self, data: JsonObject) -> None:
+        """Take the next event into account. Raises UpstreamError when it is an error or no event of this wire."""
+        if "error" in data:
+            raise_error(data)
+        for choice in choices_of(data):
+            index = choice.get("index")
+            if type(index) is not int:
+                index = 0
+            self._seen.add(index)
+            if choice.get("finish_reason"):
+                self._finished.add(index)
+            if not self.has_content:
+                self.has_content = self._has_content(choice)
+        usage = data.get("usage")
+        if isinstance(usage, dict):
+            self.usage = usage
+
+    @property
+    def is_whole(self) -> bool:
+        """Every choice that was begun has its finish reason, and there is at least one."""
+        return bool(self._seen) and self._seen <= self._finished
+
+
+class UsageLast:
+    """A stage that ends a stream with its newest usage, wherever the upstream puts that.
+
+    Some report it in the event of the finish reason, some in every event, some in an event of its own before others.
+    A stream without any usage stays as it is.
+    """
+
+    __slots__ = ("_newest",)
+
+    def __init__(self) -> None:
+        self._newest: Event | None = None
+        """The last event that had a usage. Held back when it had nothing else."""
+
+    def passing(self, events: list[Event]) -> list[Event]:
+        """Return the events that go on; those that carry nothing but a usage do not."""
+        return [event for event in events if self._passes(event)]
+
+    def last(self) -> list[Event]:
+        """Return what the stream ends with: the newest usage without choices, or nothing."""
+        newest, self._newest = self._newest, None
+        if newest is None or newest.data is None:
+            return []
+        return [newest if newest.data.get("choices") == [] else Event({**newest.data, "choices": []})]
+
+    def _passes(self, event: Event) -> bool:
+        data = event.data
+        if data is None or not isinstance(data.get("usage"), dict):
+            return True
+        self._newest = event
+        return bool(data.get("choices") or data.get("error"))
+
+
+def check_stream_fields(body: Mapping[str, Json]) -> None:
+    """Raise BadRequest for a `stream` or `stream_options` of the wrong type."""
+    stream, options = body.get("stream"), body.get(_OPTIONS)
+    if stream is not None and not isinstance(stream, bool):
+        raise BadRequest("stream must be true or false", param="stream")
+    if options is not None and not isinstance(options, dict):
+        raise BadRequest("stream_options must be an object", param=_OPTIONS)
+
+
+def raise_error(data: JsonObject) -> None:
+    """Raise UpstreamError of its own kind when a body or event that came with a good status is an error."""
+    error = error_object(data)
+    if error is not None:
+        raise UpstreamError(
+            classify(None, data), status=200, code=error_code(error), body=encode_json({"error": error})
+        )
+
+
+def no_answer() -> UpstreamError:
+    """Return the failure of an upstream whose good status came with something that is no answer."""
+    return UpstreamError(Kind.BAD_RESPONSE, status=200)
+
+
+def choices_of(data: JsonObject) -> Sequence[JsonObject]:
+    """Return the choices of a reply or an event. Raises UpstreamError when they are no list of objects."""
+    choices = data.get("choices") or ()
+    if not isinstance(choices, _ARRAYS):
+        raise no_answer()
+    for choice in choices:
+        if not isinstance(choice, dict):
+            raise no_answer()
+    return choices
+
+
+def token_counts(usage: JsonObject) -> dict[str, int]:
+    """Return the `prompt` and `completion` counts of an upstream's usage; what is no sane count is left out."""
+    counts: dict[str, int] = {}
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if type(prompt) is int and 0 <= prompt < MAX_TOKENS:
+        counts["prompt"] = prompt
+    if type(completion) is int and 0 <= completion < MAX_TOKENS:
+        counts["completion"] = completion
+    return counts
+
+
+def usage_of(prompt: int, completion: int) -> JsonObject:
+    """Return token counts as a reply carries them."""
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def words_in(text: Json) -> int:
+    """Count tokens roughly: a word is one, and so is each number of a list of tokens."""
+    if isinstance(text, list):
+        return sum(words_in(item) if isinstance(item, str | list) else 1 for item in text)
+    return len(text.split()) if isinstance(text, str) else 0

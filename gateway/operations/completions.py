@@ -1,0 +1,90 @@
+"""Legacy completions: `POST /v1/completions`, plain and as a stream.
+
+Source: https://platform.openai.com/docs/api-reference/completions
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.errors import BadRequest
+from gateway.operations.base import (
+    OpenAIOperation,
+    check_stream_fields,
+    choices_of,
+    no_answer,
+    raise_error,
+    usage_of,
+    words_in,
+)
+from gateway.wire.json import Json, JsonObject
+
+
+class Completions(OpenAIOperation):
+    """Legacy completions: a prompt in, its continuation out."""
+
+    name: Final = "completions"
+    path: Final = "/completions"
+    field: Final = "prompt"
+    params: Final = frozenset(
+        {
+            "best_of", "echo", "frequency_penalty", "logit_bias", "logprobs", "max_tokens", "n", "presence_penalty",
+            "prompt", "seed", "stop", "stream_options", "suffix", "temperature", "top_k", "top_p", "user",
+        }
+    )  # fmt: skip
+    id_prefix = "cmpl-"
+    streams = True
+
+    def check(self, body: JsonObject) -> None:
+        """Raise BadRequest for what no upstream could take; everything deeper is the upstream's to judge."""
+        prompt = body.get("prompt")
+        if not isinstance(prompt, str | list) or prompt == []:
+            raise BadRequest("prompt must be a string or a non-empty list", param="prompt")
+        check_stream_fields(body)
+
+    def check_reply(self, data: JsonObject) -> None:
+        """Raise UpstreamError unless a choice has a text and a finish reason, even with empty text."""
+        if "error" in data:
+            raise_error(data)
+        for choice in choices_of(data):
+            if choice.get("finish_reason") and isinstance(choice.get("text"), str):
+                return
+        raise no_answer()
+
+    def has_content(self, choice: JsonObject) -> bool:
+        """Tell whether a choice of an event carries content."""
+        return bool(choice.get("text"))
+
+    def lone_text(self, choice: JsonObject) -> tuple[str, Json]:
+        """Return the field that carries an event's text, and the text."""
+        return "text", choice.get("text")
+
+    # What the mock and the simulation ask
+
+    def prompt(self, params: Mapping[str, Json]) -> str:
+        """Return the last prompt if it is text."""
+        prompt = params.get("prompt")
+        last = prompt[-1] if isinstance(prompt, list) and prompt else prompt
+        return last if isinstance(last, str) else ""
+
+    def reply(self, text: str, params: Mapping[str, Json]) -> JsonObject:
+        """Return a reply that says `text`."""
+        choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": "stop"}
+        return {"object": "text_completion", "choices": [choice], "usage": self.usage(text, params)}
+
+    def event(self, text: str, finish_reason: str | None = None, *, first: bool = False) -> JsonObject:
+        """Return an event that carries `text` or the finish reason."""
+        choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
+        return {"object": "text_completion", "choices": [choice]}
+
+    def usage(self, text: str, params: Mapping[str, Json]) -> JsonObject:
+        """Return rough token counts."""
+        return usage_of(words_in(params.get("prompt")), words_in(text))
+
+    def text(self, data: JsonObject) -> str | None:
+        """Return the text of a reply's or an event's first choice; None if it has none."""
+        choices = data.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+        text = choice.get("text")
+        return text if isinstance(text, str) else None

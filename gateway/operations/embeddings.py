@@ -1,0 +1,85 @@
+"""Embeddings: `POST /v1/embeddings`.
+
+Source: https://platform.openai.com/docs/api-reference/embeddings
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import struct
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.errors import BadRequest
+from gateway.operations.base import OpenAIOperation, no_answer, raise_error, words_in
+from gateway.wire.json import Json, JsonObject, encode_json
+
+MOCK_LENGTH: Final = 8
+"""How many numbers a mock's embedding has when the request names no `dimensions`."""
+
+_MAX_DIMENSIONS: Final = 4096
+
+
+class Embeddings(OpenAIOperation):
+    """Embeddings."""
+
+    name: Final = "embeddings"
+    path: Final = "/embeddings"
+    field: Final = "input"
+    params: Final = frozenset({"dimensions", "encoding_format", "input", "user"})
+    takes_hooks = True
+
+    def check(self, body: JsonObject) -> None:
+        """Raise BadRequest for what no upstream could take; everything deeper is the upstream's to judge."""
+        if not isinstance(body.get("input"), str | list):
+            raise BadRequest("input must be a string or a list", param="input")
+
+    def check_reply(self, data: JsonObject) -> None:
+        """Raise UpstreamError unless there is an embedding."""
+        if "error" in data:
+            raise_error(data)
+        if not isinstance(data.get("data"), list) or not data["data"]:
+            raise no_answer()
+
+    # What the mock and the simulation ask
+
+    def prompt(self, params: Mapping[str, Json]) -> str:
+        """Return nothing: no text answers an embeddings request."""
+        return ""
+
+    def reply(self, text: str, params: Mapping[str, Json]) -> JsonObject:
+        """Return an embedding of length 1 for each input, which depends on the input alone."""
+        items = _items(params.get("input"))
+        asked = params.get("dimensions")
+        length = asked if isinstance(asked, int) and 0 < asked <= _MAX_DIMENSIONS else MOCK_LENGTH
+        data: list[JsonObject] = []
+        for index, item in enumerate(items):
+            vector: Json = _unit_vector(encode_json(item), length)
+            if params.get("encoding_format") == "base64":
+                vector = base64.b64encode(struct.pack(f"<{length}f", *vector)).decode()
+            data.append({"object": "embedding", "index": index, "embedding": vector})
+        return {"object": "list", "data": data, "usage": self.usage(text, params)}
+
+    def usage(self, text: str, params: Mapping[str, Json]) -> JsonObject:
+        """Return rough token counts."""
+        words = sum(map(words_in, _items(params.get("input"))))
+        return {"prompt_tokens": words, "total_tokens": words}
+
+    def text(self, data: JsonObject) -> str | None:
+        """Return None: an embedding is no text."""
+        return None
+
+
+def _items(given: Json) -> list[Json]:
+    """Return the inputs one by one: a list of numbers is a single input, given as tokens."""
+    is_list = isinstance(given, list) and not all(isinstance(item, int) for item in given)
+    return given if is_list else [given]
+
+
+def _unit_vector(seed: bytes, length: int) -> list[float]:
+    digest = hashlib.shake_256(seed).digest(2 * length)
+    raw = [value / 32768 + 1e-6 for value in struct.unpack(f"<{length}h", digest)]
+    norm = math.hypot(*raw)
+    return [value / norm for value in raw]
