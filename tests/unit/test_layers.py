@@ -20,7 +20,7 @@ ALLOWED: Final = {
     "importers": "reports config policy wire errors words",
     "config": "policy concurrency wire errors words",
     "engine": "operations adapters policy telemetry wire concurrency errors words",
-    "operations": "adapters policy wire",
+    "operations": "adapters policy wire errors",
     "adapters": "policy wire concurrency",
     "errors": "telemetry policy wire",
     "telemetry": "policy wire",
