@@ -1,4 +1,4 @@
-"""The command line, one module per command. Only this package prints."""
+"""The command line, one module per command; only that of the command asked for is loaded. Only this package prints."""
 
 from __future__ import annotations
 
@@ -7,17 +7,27 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from types import MappingProxyType
 from typing import Final
 
 from gateway._version import __version__
-from gateway.cli import completion, diff, explain, fmt, import_litellm, schema, serve, test, validate
 from gateway.errors import UsageError
-from gateway.reports import problems as render
+from gateway.reports.problems import complain, silence
 
 USAGE: Final = 2
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
+
+COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **{name: name for name in ("serve", "validate", "explain", "test", "diff", "fmt", "schema")},
+        "import": "import_litellm",
+        "completion": "completion",
+    }
+)
+"""The module of each command, in the order of the help."""
 
 _TEXT = """\
 A declarative LLM routing gateway: one YAML file is the whole routing policy; edit it and it is live.
@@ -32,7 +42,7 @@ examples:
   gateway explain smart --fail openai/gpt-4o=rate_limit
   gateway test                           play ./routes.test.yaml in virtual time
   gateway diff origin/main               what a change changes, and for whom
-  gateway import litellm config.yaml     write a LiteLLM proxy's config anew as a routes.yaml
+  gateway import litellm config.yaml     convert a LiteLLM proxy's config to a routes.yaml
   gateway fmt --check                    is ./routes.yaml in its normal form?
   source <(gateway completion bash)      let TAB complete all of this
 
@@ -55,21 +65,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    args = build_parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    # The others' modules take longer to load than many a command takes to run.
+    args = build_parser([argv[0]] if argv and argv[0] in COMMANDS else COMMANDS).parse_args(argv)
     try:
         code: int = args.run(args)
         sys.stdout.flush()
     except UsageError as exc:
-        render.complain(str(exc))
+        complain(str(exc))
         return USAGE
     except BrokenPipeError:
-        render.silence(sys.stdout)
+        silence(sys.stdout)
         return BROKEN_PIPE
     except OSError as exc:
         if exc.errno != errno.ENOSPC:
             raise
-        render.silence(sys.stdout)
-        render.complain("cannot write the output: no space left on device")
+        silence(sys.stdout)
+        complain("cannot write the output: no space left on device")
         return USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -83,8 +95,8 @@ def _reopen_closed() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as the process lives
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the whole command line; each command leaves its function in `run`."""
+def build_parser(names: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Return the command line with these commands; each leaves its function in `run`."""
     parser = argparse.ArgumentParser(
         prog="gateway",
         description=_TEXT,
@@ -94,6 +106,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gateway {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, validate, explain, test, diff, fmt, schema, import_litellm, completion):
-        command.add(commands)
+    for name in names:
+        import_module(f"{__name__}.{COMMANDS[name]}").add(commands)
     return parser

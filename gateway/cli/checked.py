@@ -9,8 +9,8 @@ from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from glob import glob, has_magic
 from pathlib import Path
-from typing import Final
 
+from gateway.cli.files import CASE_SUFFIXES, why_unreadable
 from gateway.config.compiler.compiler import Compiled, Compiler
 from gateway.config.compiler.hook_import import imports_taken_back
 from gateway.errors import UsageError
@@ -53,17 +53,15 @@ def _why(name: str, exc: Exception) -> str:
     if isinstance(exc, IsADirectoryError):
         pattern = os.path.join(name, "*.yaml")
         return f"this is a folder; name a file in it, or all of them with {pattern!r}"
-    reason = (getattr(exc, "strerror", None) or str(exc)).lower()
-    hint = "; name a file, or set GATEWAY_CONFIG" if name == "routes.yaml" else ""
-    return f"cannot read the file: {reason}{hint}"
+    return f"cannot read the file: {why_unreadable(name, exc)}"
 
 
 def linted(compiled: Compiled, *, ignore: Collection[str]) -> tuple[Problem, ...]:
     """Return a compiled file's problems and warnings, but for the codes in `ignore`."""
     from gateway.config.lint import Outside, lint
-    from gateway.config.lint import model_data as modeldata
+    from gateway.config.lint.model_data import load
 
-    outside = Outside(today=datetime.now(UTC).date(), untried=untried, models=modeldata.load)
+    outside = Outside(today=datetime.now(UTC).date(), untried=untried, models=load)
     return lint(compiled, outside, ignore=ignore)
 
 
@@ -87,10 +85,6 @@ def untried(route: Route) -> int | None:
     return next((step for step in range(len(route.steps)) if step not in tried), None)
 
 
-_OF_CASES: Final = (".test.yaml", ".test.yml")
-"""Files of test cases, which lie beside the config files and are none."""
-
-
 def expand(given: Iterable[str]) -> list[str]:
     """Return the files that names and patterns stand for. Raises UsageError for a pattern that stands for none.
 
@@ -110,7 +104,7 @@ def _matches(pattern: str) -> list[str]:
     found = sorted(name for name in glob(pattern, recursive=True) if os.path.isfile(name) or not os.path.exists(name))
     if not found:
         raise UsageError(f"no file matches {pattern!r}")
-    files = [name for name in found if not name.endswith(_OF_CASES)]
+    files = [name for name in found if not name.endswith(CASE_SUFFIXES)]
     if not files:
         raise UsageError(f"{pattern!r} matches files of test cases alone; `gateway test` plays them")
     return files

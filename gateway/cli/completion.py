@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gateway.cli.settings import config_path
+from gateway.cli.files import reading
+from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.document.yaml_tree import read_tree
 from gateway.config.problems import codes
-from gateway.errors import UsageError
 
 _TEXT = """\
 Print a script that completes commands, flags, their values, files and the names of aliases in a shell.
@@ -71,19 +71,14 @@ class Command:
     arguments: tuple[Value, ...]
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser(
-        "completion",
-        help="print a script that completes the command line in a shell",
-        description=_TEXT,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = add_command(
+        commands, "completion", "print a script that completes the command line in a shell", _TEXT, _EPILOG
     )
     parser.add_argument("shell", choices=("bash", "zsh", "fish", ALIASES), help="what to print")
     parser.add_argument("--config", metavar="FILE", help="the config file for `aliases` [GATEWAY_CONFIG]")
-    parser.set_defaults(run=run, file=None, commands=commands)
+    parser.set_defaults(run=run, file=None)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,24 +86,25 @@ def run(args: argparse.Namespace) -> int:
     if args.shell == ALIASES:
         print(*alias_names(config_path(args, os.environ)), sep="\n")
         return 0
+    from gateway.cli import build_parser
+
     script = {"bash": bash, "zsh": zsh, "fish": fish}[args.shell]
-    print(script(describe(args.commands)))
+    print(script(describe(build_parser())))
     return 0
 
 
 def alias_names(config: Path) -> list[str]:
     """Return the names under `models` that a shell can complete, as far as the file can be read. Raises UsageError."""
-    try:
+    with reading(str(config)):
         root, _ = read_tree(config.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as exc:
-        raise UsageError(f"cannot read {config}: {(getattr(exc, 'strerror', None) or str(exc)).lower()}") from None
     models = root.value.get("models") if root is not None else None
     names = models if isinstance(models, dict) else ()
     return [name for name in names if name.isprintable() and not any(map(str.isspace, name))]
 
 
-def describe(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> list[Command]:
+def describe(parser: argparse.ArgumentParser) -> list[Command]:
     """Return the commands as their parsers know them."""
+    commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     texts = {action.dest: action.help or "" for action in commands._choices_actions}
     return [_command(name, texts[name], parser) for name, parser in commands.choices.items()]
 

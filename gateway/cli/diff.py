@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import Final
 
-from gateway.cli.settings import config_path
+from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.compare.policies import compare
 from gateway.config.compare.revisions import Source, read_both
 from gateway.config.compiler.compiler import Compiled, Compiler
@@ -20,8 +20,8 @@ from gateway.policy.table import RoutingTable
 from gateway.reports.diff_json import as_json
 from gateway.reports.diff_text import Difference, code, markdown_lines, text_lines
 from gateway.reports.problems import Painter, as_text, tally
-from gateway.simulation.cases import file as cases
 from gateway.simulation.cases.compare import CaseChanges, compare_cases
+from gateway.simulation.cases.file import read
 from gateway.wire.json import EMPTY
 from gateway.words import printable
 
@@ -67,16 +67,9 @@ exit codes:
 """
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser(
-        "diff",
-        help="show what a change of a policy changes, and for whom",
-        description=_TEXT,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = add_command(commands, "diff", "show what a change of a policy changes, and for whom", _TEXT, _EPILOG)
     parser.add_argument("old", metavar="OLD", nargs="?", help="a file or a git revision (default: HEAD)")
     parser.add_argument("new", metavar="NEW", nargs="?", help="the same (default: the config file)")
     parser.add_argument("--config", metavar="FILE", help="the config file [GATEWAY_CONFIG] (default: ./routes.yaml)")
@@ -88,20 +81,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare two policies."""
-    # The engine and asyncio come with it, and `validate` starts faster without.
-
-    return run_diff(args)
-
-
-_OF_HOOKS: Final = frozenset(
-    {"capability-failed", "hook-arity", "hook-import", "hook-missing", "hook-not-callable", "hook-timeout-sync"}
-)
-"""What may be wrong with a revision only because its hooks are the work tree's."""
-
-
-def run_diff(args: argparse.Namespace) -> int:
-    """Print what differs; return the exit code. Raises UsageError."""
+    """Print what differs between two policies; return the exit code. Raises UsageError."""
     sides = read_both(args.old, args.new, config=config_path(args, os.environ), explicit=args.config is not None)
     logging.getLogger("gateway").addHandler(logging.NullHandler())  # a failing hook is told with its case
     with redirect_stdout(sys.stderr):  # what hooks print is no part of the report
@@ -174,7 +154,7 @@ class Comparing:
         if beside is None:
             return None
         name, data = beside
-        file, problems = cases.read(data, name=name)
+        file, problems = read(data, name=name)
         if file is None:
             self._notes.append(f"{name} has {tally(problems)}, so its cases are not played; gateway test tells more")
             return None
@@ -185,6 +165,12 @@ class Comparing:
             self._notes.append(f"with the `env` of {name} a side has problems, so its cases are not played")
             return None
         return compare_cases(before, after, file.cases, file=name)
+
+
+_OF_HOOKS: Final = frozenset(
+    {"capability-failed", "hook-arity", "hook-import", "hook-missing", "hook-not-callable", "hook-timeout-sync"}
+)
+"""Codes of the problems that a revision may have only because its hooks are imported from the work tree."""
 
 
 def _lacks_hooks_alone(side: Source, compiled: Compiled) -> bool:

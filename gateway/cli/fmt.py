@@ -5,20 +5,15 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
-import stat
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
-from gateway.cli.settings import config_path
+from gateway.cli import files
+from gateway.cli.settings import Commands, add_command, config_path
 from gateway.errors import UsageError
-from gateway.reports.problems import Painter, as_text, complain, report, tally
+from gateway.reports.problems import STDIN, Painter, as_text, complain, report, tally
 from gateway.words import printable
-
-STDIN: Final = "-"
 
 _TEXT = """\
 Put config files in their normal form:
@@ -44,16 +39,9 @@ exit codes:
 """
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser(
-        "fmt",
-        help="put config files in their normal form, comments untouched",
-        description=_TEXT,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = add_command(commands, "fmt", "put config files in their normal form, comments untouched", _TEXT, _EPILOG)
     parser.add_argument("files", metavar="FILE", nargs="*", help="config or test files; - is standard input")
     parser.add_argument("--config", metavar="FILE", help="the config file when none is named [GATEWAY_CONFIG]")
     parser.add_argument("--check", action="store_true", help="change nothing; name the files that would change")
@@ -80,7 +68,7 @@ def _one(name: str, *, check: bool, diff: bool) -> int:
 
     piped = name == STDIN
     shown = "<stdin>" if piped else name
-    data = _read(name)
+    data = files.read(name)
     try:
         formatted = format_bytes(data, name=shown)
     except FormattingError as exc:
@@ -107,47 +95,9 @@ def _one(name: str, *, check: bool, diff: bool) -> int:
         sys.stdout.buffer.write(formatted.data)
         return 0
     if changes:
-        _write(Path(name), formatted.data)
+        files.write(Path(name), formatted.data)
     print(f"{printable(name)}: {'formatted' if changes else 'unchanged'}", flush=True)
     return 0
-
-
-def _read(name: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
-    except (OSError, ValueError) as exc:
-        hint = "; name a file, or set GATEWAY_CONFIG" if name == "routes.yaml" else ""
-        raise UsageError(f"cannot read {name}: {_reason(exc)}{hint}") from None
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace a file in one step, through symbolic links, with its mode and owner. Raises UsageError."""
-    temporary: str | None = None
-    try:
-        target = path.resolve(strict=True)
-        before = target.stat()
-        if not stat.S_ISREG(before.st_mode):
-            raise UsageError(f"cannot write {path}: it is no regular file; use - for standard input")
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(PermissionError):
-            os.chown(temporary, before.st_uid, before.st_gid)
-        os.chmod(temporary, stat.S_IMODE(before.st_mode))
-        os.replace(temporary, target)
-        temporary = None
-    except OSError as exc:
-        raise UsageError(f"cannot write {path}: {_reason(exc)}") from None
-    finally:
-        if temporary is not None:
-            with suppress(OSError):
-                os.unlink(temporary)
-
-
-def _reason(exc: Exception) -> str:
-    return (getattr(exc, "strerror", None) or str(exc)).lower()
 
 
 def _diff(before: bytes, after: bytes, name: str) -> Iterator[str]:

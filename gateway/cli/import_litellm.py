@@ -1,4 +1,4 @@
-"""`gateway import litellm`: a config of the LiteLLM proxy written anew as a routes.yaml."""
+"""`gateway import litellm`: convert a config of the LiteLLM proxy to a routes.yaml."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
+from gateway.cli import files
+from gateway.cli.settings import Commands, add_command
 from gateway.errors import UsageError
-from gateway.reports.problems import as_text as problem_text
-
-if TYPE_CHECKING:
-    from gateway.importers.litellm.convert import Imported
-
-STDIN: Final = "-"
+from gateway.importers.litellm.convert import convert
+from gateway.reports.problems import STDIN
 
 _TEXT = """\
-Write a config.yaml of the LiteLLM proxy anew as a routes.yaml, on standard output, and say on standard error what
-became of each item of it: carried over exactly, approximately (how), or left out (why). Nothing is called. Keys that
-are written out in the config are not copied: variables stand for them, and the report says which to set.
+Convert a config.yaml of the LiteLLM proxy to a routes.yaml on standard output, and report each item of it on standard
+error: carried over exactly, approximately (how), or left out (why). Nothing is called. Keys that are written out in the
+config are not copied: the routes.yaml names a variable instead, and the report says which ones to set.
 """
 
 _EPILOG = """\
@@ -36,20 +33,13 @@ exit codes:
 --format json prints one object:
   {"source", "ok", "counts": {"exactly", "approximately", "left out"}, "variables": [{"name", "line"}],
    "items": [{"line", "path", "verdict", "message"}], "problems": [...as in validate...]}
-  "variables" are those to be set to what was written out in the line. Fields may be added; these stay.
+  "variables" are those to set, to the value in that line of the config. Fields may be added; these stay.
 """
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser(
-        "import",
-        help="write a LiteLLM proxy's config anew as a routes.yaml",
-        description=_TEXT,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = add_command(commands, "import", "convert a LiteLLM proxy's config to a routes.yaml", _TEXT, _EPILOG)
     parser.add_argument("gateway", choices=("litellm",), help="whose config it is")
     parser.add_argument("source", metavar="FILE", help="the config; - is standard input")
     parser.add_argument("--report", metavar="FILE", help="where the report goes (default: standard error); - is stdout")
@@ -60,55 +50,19 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert one file. Raises UsageError when it cannot be read, or the report not be written."""
-    # The compiler comes with it, and other commands start faster without.
-    from gateway.importers.litellm.convert import convert
-    from gateway.importers.litellm.report import Verdict
-
-    try:
-        data = sys.stdin.buffer.read() if args.source == STDIN else Path(args.source).read_bytes()
-    except (OSError, ValueError) as exc:
-        reason = (getattr(exc, "strerror", None) or str(exc)).lower()
-        raise UsageError(f"cannot read {args.source}: {reason}") from None
-    imported = convert(data, source="<stdin>" if args.source == STDIN else args.source)
-    report = _as_json(imported, args.source) if args.format == "json" else as_text(imported, args.source)
+    source = "<stdin>" if args.source == STDIN else args.source
+    imported = convert(files.read(args.source), source=source)
+    if args.format == "json":
+        report = json.dumps(imported.as_json(args.source), indent=2, ensure_ascii=False) + "\n"
+    else:
+        report = imported.as_text(source)
     if imported.routes is not None and args.report != STDIN:
         print(imported.routes, end="", flush=True)
-    _write(report, args.report)
-    exact = all(item.verdict is Verdict.EXACT for item in imported.items)
-    return 1 if imported.routes is None or (args.strict and not exact) else 0
-
-
-def _write(report: str, where: str | None) -> None:
-    if where is None or where == STDIN:
-        print(report, end="", file=sys.stderr if where is None else sys.stdout, flush=True)
-        return
-    try:
-        Path(where).write_text(report, encoding="utf-8")
-    except (OSError, ValueError) as exc:
-        reason = (getattr(exc, "strerror", None) or str(exc)).lower()
-        raise UsageError(f"cannot write {where}: {reason}") from None
-
-
-def as_text(imported: Imported, source: str) -> str:
-    """Return the report as a person reads it."""
-    from gateway.importers.litellm.report import as_text as items_text
-
-    if imported.routes is None:
-        return "".join(f"{problem_text(problem)}\n" for problem in imported.problems)
-    text = items_text(imported.items, source="<stdin>" if source == STDIN else source)
-    return text + "".join(f"set {name} to what stands in line {line}\n" for name, line in imported.variables)
-
-
-def _as_json(imported: Imported, source: str) -> str:
-    from gateway.importers.litellm.report import Verdict
-
-    verdicts = [item.verdict for item in imported.items]
-    found = {
-        "source": source,
-        "ok": imported.routes is not None,
-        "counts": {verdict.value: verdicts.count(verdict) for verdict in Verdict},
-        "variables": [{"name": name, "line": line} for name, line in imported.variables],
-        "items": [item.as_json() for item in imported.items],
-        "problems": [problem.as_json() for problem in imported.problems],
-    }
-    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    if args.report is None or args.report == STDIN:
+        print(report, end="", file=sys.stderr if args.report is None else sys.stdout, flush=True)
+    else:
+        try:
+            Path(args.report).write_text(report, encoding="utf-8")
+        except (OSError, ValueError) as exc:
+            raise UsageError(f"cannot write {args.report}: {files.reason(exc)}") from None
+    return 1 if imported.routes is None or (args.strict and not imported.is_exact) else 0

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Final
 
+from gateway.cli.settings import Commands, add_command
 from gateway.config.model.read import schema
 
 _SCHEMAS: Final = {"routes": "routes", "test": "routes.test"}
@@ -30,15 +31,10 @@ exit codes:
 """
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser(
-        "schema",
-        help="print the JSON schema of the config file or of test cases",
-        description=_TEXT,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = add_command(
+        commands, "schema", "print the JSON schema of the config file or of test cases", _TEXT, _EPILOG
     )
     parser.add_argument(
         "name", choices=tuple(_SCHEMAS), nargs="?", default="routes", help="whose schema (default: routes)"

@@ -14,10 +14,21 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from gateway._version import __version__
-from gateway.cli.settings import Settings, add_flag, config_path, duration_s, log_level, port, size
-from gateway.config.compiler import known_providers as wellknown
+from gateway.cli.files import reading
+from gateway.cli.settings import (
+    Commands,
+    Settings,
+    add_command,
+    add_flag,
+    config_path,
+    duration_s,
+    log_level,
+    port,
+    size,
+)
+from gateway.config.compiler import known_providers
 from gateway.policy.table import RoutingTable
-from gateway.reports import problems as render
+from gateway.reports.problems import complain, report
 from gateway.words import printable
 
 if TYPE_CHECKING:
@@ -50,16 +61,9 @@ exit codes:
 _MIB: Final = 1024 * 1024
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser(
-        "serve",
-        help="serve a config file, reloading it at each save",
-        description=_TEXT,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = add_command(commands, "serve", "serve a config file, reloading it at each save", _TEXT, _EPILOG)
     parser.add_argument("file", metavar="CONFIG", nargs="?", help="the config file (default: ./routes.yaml)")
     add_flag(parser, "config", "FILE", "the same as CONFIG")
     listening = parser.add_argument_group("where to listen")
@@ -88,7 +92,9 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings(args, os.environ)
     configure_logging(settings.get("log-level", log_level, "info"))
     options = read_options(args)
-    return serve(options, on_ready=partial(announce, options), report=render.report, complain=render.complain)
+    with reading(str(options.config)):
+        options.config.stat()
+    return serve(options, on_ready=partial(announce, options), report=report, complain=complain)
 
 
 def read_options(args: argparse.Namespace) -> ServeOptions:
@@ -140,7 +146,7 @@ def _aliases(table: RoutingTable) -> str:
 def without_key(table: RoutingTable) -> list[str]:
     """Name the well-known providers in use that have no key, with the variable that would hold it."""
     endpoints = {target.endpoint.provider: target.endpoint for target in table.targets}
-    known = {name: wellknown.find(name) for name, endpoint in endpoints.items() if not endpoint.own_base_url}
+    known = {name: known_providers.find(name) for name, endpoint in endpoints.items() if not endpoint.own_base_url}
     return [
         f"{name} ({provider.key_variables[0]})"
         for name, provider in known.items()

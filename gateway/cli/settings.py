@@ -1,4 +1,4 @@
-"""What a command is told: flags first, then environment variables, then what is built in."""
+"""A command's parser and the settings it is given: flags first, then environment variables, then what is built in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from gateway.errors import UsageError
 
@@ -21,6 +21,22 @@ _SIZE: Final = re.compile(r"(\d+)\s*(?:([kmg])(i?b)?|b)?", re.IGNORECASE)
 _UNITS: Final = {1000: {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}, 1024: {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}}
 _YES: Final = frozenset({"1", "true", "yes", "on"})
 _NO: Final = frozenset({"0", "false", "no", "off"})
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What a command's `add` is given."""
+
+
+def add_command(commands: Commands, name: str, text: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """Add a command and return its parser. `text` is its line in `gateway --help`; the other two are its own help."""
+    return commands.add_parser(
+        name,
+        help=text,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
 
 
 def config_path(args: argparse.Namespace, environ: Mapping[str, str]) -> Path:

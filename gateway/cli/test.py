@@ -10,9 +10,9 @@ import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Final
 
-from gateway.cli.settings import config_path
+from gateway.cli.files import CASE_SUFFIXES, why_unreadable
+from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.compiler.compiler import Compiled, Compiler
 from gateway.errors import UsageError
 from gateway.policy.problem import Problem
@@ -20,9 +20,8 @@ from gateway.policy.table import RoutingTable
 from gateway.reports import junit
 from gateway.reports.problems import Painter
 from gateway.reports.test_report import FileResult, coverage_as_json, coverage_lines, file_as_json, file_lines, summary
-from gateway.simulation.cases import file as cases
 from gateway.simulation.cases.coverage import Coverage, measure
-from gateway.simulation.cases.file import CaseFile
+from gateway.simulation.cases.file import CaseFile, read
 from gateway.simulation.cases.play import Result, play
 
 _TEXT = """\
@@ -56,16 +55,9 @@ exit codes:
 """
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser(
-        "test",
-        help="play a policy's test cases in virtual time",
-        description=_TEXT,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = add_command(commands, "test", "play a policy's test cases in virtual time", _TEXT, _EPILOG)
     parser.add_argument("files", metavar="FILE", nargs="*", help="files of cases, or folders that hold them")
     parser.add_argument("--config", metavar="FILE", help="the config file under test, in place of the one beside")
     parser.add_argument("--format", choices=("text", "json", "junit"), default="text", help="default: text")
@@ -79,23 +71,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Play every file's cases and print what came of them."""
-    # The engine and asyncio come with it, and `validate` starts faster without.
-
-    return run_tests(args)
-
-
-def _percent(text: str) -> int:
-    if not text.rstrip("%").isdigit() or int(text.rstrip("%")) > 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 100")
-    return int(text.rstrip("%"))
-
-
-_SUFFIXES: Final = (".test.yaml", ".test.yml")
-
-
-def run_tests(args: argparse.Namespace) -> int:
-    """Play every file's cases and print what came of them; return the exit code. Raises UsageError."""
+    """Play every file's cases and print the results; return the exit code. Raises UsageError."""
     if args.only is not None and args.min_coverage is not None:
         raise UsageError("-k plays only some cases, so --min-coverage has nothing to measure; leave one out")
     session = Session(os.environ, config=args.config, only=args.only, skip_hooks=args.skip_hooks)
@@ -120,6 +96,12 @@ def run_tests(args: argparse.Namespace) -> int:
     else:
         print(junit.tests_as_xml(files))
     return _exit_code(files, coverages, least, selected=args.only)
+
+
+def _percent(text: str) -> int:
+    if not text.rstrip("%").isdigit() or int(text.rstrip("%")) > 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 100")
+    return int(text.rstrip("%"))
 
 
 def _as_json(files: list[FileResult], coverages: Mapping[str, Coverage], least: int | None) -> dict[str, object]:
@@ -150,7 +132,7 @@ def find_files(given: list[str], args: argparse.Namespace, environ: Mapping[str,
     names: list[str] = []
     for name in given:
         if os.path.isdir(name):
-            found = sorted(str(path) for path in Path(name).rglob("*.test.y*ml") if path.name.endswith(_SUFFIXES))
+            found = sorted(str(path) for path in Path(name).rglob("*.test.y*ml") if path.name.endswith(CASE_SUFFIXES))
             if not found:
                 raise UsageError(f"there is no *.test.yaml below {name}")
             names += found
@@ -175,7 +157,7 @@ class Session:
         data = _read(name)
         if isinstance(data, Problem):
             return FileResult(file=name, readable=False, problems=(data,))
-        file, problems = cases.read(data, name=name)
+        file, problems = read(data, name=name)
         if file is None:
             return FileResult(file=name, problems=problems)
         config = self._config or config_of(file)
@@ -207,7 +189,7 @@ def config_of(file: CaseFile) -> str:
     folder, name = os.path.split(file.name)
     if file.config is not None:
         return os.path.normpath(os.path.join(folder, file.config))
-    for suffix in _SUFFIXES:
+    for suffix in CASE_SUFFIXES:
         if name.endswith(suffix):
             stem = name.removesuffix(suffix)
             beside = [os.path.join(folder, stem + ending) for ending in (".yaml", ".yml")]
@@ -219,6 +201,5 @@ def _read(name: str) -> bytes | Problem:
     try:
         return Path(name).read_bytes()
     except (OSError, ValueError) as exc:
-        reason = (getattr(exc, "strerror", None) or str(exc)).lower()
-        message = f"cannot read the file: {reason}"
+        message = f"cannot read the file: {why_unreadable(name, exc)}"
         return Problem(line=0, column=0, code="unreadable-file", path="", message=message, source=name)

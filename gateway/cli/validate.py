@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.cli.checked import check, expand, ignored
-from gateway.cli.settings import config_path
+from gateway.cli.settings import Commands, add_command, config_path
 from gateway.errors import UsageError
 from gateway.reports import github, junit, sarif
 from gateway.reports.code_pages import ALL, explain
@@ -49,15 +49,10 @@ exit codes:
 """
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser(
-        "validate",
-        help="check config files: all problems at once, with positions",
-        description=_TEXT,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = add_command(
+        commands, "validate", "check config files: all problems at once, with positions", _TEXT, _EPILOG
     )
     parser.add_argument(
         "files",

@@ -13,10 +13,11 @@ from gateway.importers.litellm.draft import Draft, Step, alias_value, name_upstr
 from gateway.importers.litellm.fallbacks import EVERY_KIND, ChainMaker
 from gateway.importers.litellm.providers import Secrets
 from gateway.importers.litellm.reasons import SECTIONS
-from gateway.importers.litellm.report import Item, Report, plain_value, summary
+from gateway.importers.litellm.report import Item, Report, Verdict, as_text, plain_value, summary
 from gateway.importers.litellm.settings import SettingsReader, credentials
 from gateway.importers.litellm.writing import comment_lines, entry
 from gateway.policy.problem import Problem
+from gateway.reports import problems
 from gateway.wire.json import JsonObject
 from gateway.words import printable
 
@@ -26,7 +27,7 @@ _OURS: Final = frozenset({"version", "models"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """What came of one config."""
+    """The result of one import."""
 
     routes: str | None
     """The text of the routes.yaml; None when the config could not be read at all."""
@@ -34,7 +35,31 @@ class Imported:
     problems: tuple[Problem, ...] = ()
     """Why there are no routes."""
     variables: tuple[tuple[str, int], ...] = ()
-    """Variables to be set, each with the line of the key that was written out."""
+    """Variables to set, each with the config's line that holds its value."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every item is carried over exactly."""
+        return all(item.verdict is Verdict.EXACT for item in self.items)
+
+    def as_text(self, source: str) -> str:
+        """Return the report for a person; `source` is the config's name in it."""
+        if self.routes is None:
+            return "".join(f"{problems.as_text(problem)}\n" for problem in self.problems)
+        text = as_text(self.items, source=source)
+        return text + "".join(f"set {name} to the value in line {line}\n" for name, line in self.variables)
+
+    def as_json(self, source: str) -> JsonObject:
+        """Return the report for a program."""
+        verdicts = [item.verdict for item in self.items]
+        return {
+            "source": source,
+            "ok": self.routes is not None,
+            "counts": {verdict.value: verdicts.count(verdict) for verdict in Verdict},
+            "variables": [{"name": name, "line": line} for name, line in self.variables],
+            "items": [item.as_json() for item in self.items],
+            "problems": [problem.as_json() for problem in self.problems],
+        }
 
 
 def convert(data: bytes, *, source: str) -> Imported:
@@ -173,7 +198,7 @@ def _head(draft: Draft, report: Report, source: str) -> list[str]:
     lines += comment_lines(f"{summary(report.items)}. The report of the import tells each of them.", indent=0)
     lines.append("# Check it: gateway validate routes.yaml")
     for name, line in draft.variables.items():
-        lines += comment_lines(f"Set {name} to what stands in line {line} there.", indent=0)
+        lines += comment_lines(f"Set {name} to the value in line {line} there.", indent=0)
     for name, line in draft.addresses.items():
         lines += comment_lines(f"Set {name} (line {line} there): without it that address leads nowhere.", indent=0)
     return [*lines, "version: 1", ""]

@@ -1,6 +1,6 @@
 """`gateway import litellm`: configs beside what is made of them, odd ones, and what the command does with them.
 
-`python -m tests.unit.test_cli_import` writes the results anew; read every line of the difference afterwards.
+`python -m tests.unit.cli.test_import_litellm` writes the results anew; read every line of the difference afterwards.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.cli.import_litellm import as_text
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.document.document import parse
 from gateway.importers.litellm.convert import Imported, convert, validated
@@ -65,7 +64,7 @@ class TestCases:
     def test_a_config_becomes_what_stands_beside_it(self, file: Path) -> None:
         found = convert(file.read_bytes(), source=file.name)
         assert found.routes == file.with_suffix(".routes.yaml").read_text(encoding="utf-8")
-        assert as_text(found, file.name) == file.with_suffix(".report").read_text(encoding="utf-8")
+        assert found.as_text(file.name) == file.with_suffix(".report").read_text(encoding="utf-8")
 
     @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
     def test_the_result_is_valid_and_every_line_of_the_report_stands_in_the_config(self, file: Path) -> None:
@@ -77,7 +76,7 @@ class TestCases:
     @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
     def test_nothing_that_was_written_out_is_shown(self, file: Path) -> None:
         found = convert(file.read_bytes(), source=file.name)
-        assert "hidden-" not in f"{found.routes}{found}{as_text(found, file.name)}"
+        assert "hidden-" not in f"{found.routes}{found}{found.as_text(file.name)}"
 
     def test_every_result_has_its_config(self) -> None:
         results = {file.name.removesuffix(".routes.yaml") for file in FOLDER.glob("*.routes.yaml")}
@@ -510,7 +509,7 @@ def _write_anew() -> None:
     for file in CONFIGS:
         found = convert(file.read_bytes(), source=file.name)
         file.with_suffix(".routes.yaml").write_text(found.routes or "", encoding="utf-8")
-        file.with_suffix(".report").write_text(as_text(found, file.name), encoding="utf-8")
+        file.with_suffix(".report").write_text(found.as_text(file.name), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from gateway.cli import build_parser, main
 from gateway.config.model.read import schema
+from tests.command_line import gateway
 
 COMMANDS = next(action.choices for action in build_parser()._actions if isinstance(action.choices, dict))
 
@@ -24,6 +27,23 @@ class TestSchema:
 
 
 class TestCommandLine:
+    def test_a_command_loads_no_other_command(self) -> None:
+        code = (
+            "import sys; from gateway.cli import main; main(['schema'])\n"
+            "print(sorted(name for name in sys.modules if name.startswith('gateway.cli.')))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=9, check=True)
+        assert done.stdout.splitlines()[-1] == "['gateway.cli.schema', 'gateway.cli.settings']"
+
+    @pytest.mark.parametrize("argv", [["--version"], ["schema", "test"], ["unknown"], []])
+    def test_the_package_can_be_run_as_a_module(self, argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        done = gateway(*argv)
+        try:
+            code = main(argv)
+        except SystemExit as exc:
+            code = int(exc.code or 0)
+        assert (done.returncode, done.stdout, done.stderr) == (code, *capsys.readouterr())
+
     @pytest.mark.parametrize("command", COMMANDS)
     def test_each_command_shows_examples_and_exit_codes(self, command: str, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):

@@ -1,0 +1,82 @@
+"""Files that a command line names: read and written whole; what goes wrong is a UsageError that says why."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from gateway.cli.settings import DEFAULT_CONFIG
+from gateway.errors import UsageError
+from gateway.reports.problems import STDIN
+
+CASE_SUFFIXES: Final = (".test.yaml", ".test.yml")
+"""How the names of files of test cases end; they lie beside the config files."""
+
+
+def read(name: str) -> bytes:
+    """Return a file's bytes; `-` is standard input. Raises UsageError."""
+    with reading(name):
+        return sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn what goes wrong within, where the file is read, into a UsageError that names it."""
+    try:
+        yield
+    except (OSError, ValueError) as exc:
+        raise UsageError(f"cannot read {name}: {why_unreadable(name, exc)}") from None
+
+
+def why_unreadable(name: str, exc: Exception) -> str:
+    """Return the reason in lower case, and what to do where nobody named a file and there is none."""
+    lost = isinstance(exc, FileNotFoundError) and name == str(DEFAULT_CONFIG)
+    hint = "; name a file, or set GATEWAY_CONFIG" if lost else ""
+    return reason(exc) + hint
+
+
+def reason(exc: Exception) -> str:
+    """Return what the system says of a failed read or write, in lower case."""
+    return (getattr(exc, "strerror", None) or str(exc)).lower()
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write or replace a file in one step, through symbolic links; what was there keeps its mode and owner.
+
+    Raises UsageError.
+    """
+    temporary: Path | None = None
+    try:
+        target = path.resolve()
+        before = target.stat() if target.exists() else None
+        if before is not None and not stat.S_ISREG(before.st_mode):
+            kind = "a folder" if stat.S_ISDIR(before.st_mode) else "no regular file"
+            raise UsageError(f"cannot write {path}: it is {kind}; `-` stands for standard input and output")
+        if not target.parent.is_dir():
+            raise UsageError(f"cannot write {path}: there is no folder {target.parent}")
+        mode = 0o666 if before is None else 0o600  # of a new file less the umask; an old one's is set below
+        new = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        with open(new, "xb", opener=partial(os.open, mode=mode)) as file:
+            temporary = new
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if before is not None:
+            with suppress(PermissionError):
+                os.chown(temporary, before.st_uid, before.st_gid)
+            os.chmod(temporary, stat.S_IMODE(before.st_mode))
+        os.replace(temporary, target)
+        temporary = None
+    except (OSError, RuntimeError, ValueError) as exc:  # RuntimeError: a circle of symbolic links before Python 3.13
+        raise UsageError(f"cannot write {path}: {reason(exc)}") from None
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                os.unlink(temporary)
