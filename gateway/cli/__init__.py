@@ -22,7 +22,7 @@ BROKEN_PIPE: Final = 141
 
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        **{name: name for name in ("serve", "validate", "explain", "test", "diff", "fmt", "schema")},
+        **{name: name for name in ("init", "serve", "validate", "explain", "test", "diff", "fmt", "schema")},
         "import": "import_litellm",
         "completion": "completion",
     }
@@ -35,7 +35,8 @@ A declarative LLM routing gateway: one YAML file is the whole routing policy; ed
 
 _EPILOG = """\
 examples:
-  gateway validate                       check ./routes.yaml
+  gateway init                           write a ./routes.yaml to start from
+  gateway validate                       check it
   gateway serve                          serve it on http://127.0.0.1:8080, reloading it at each save
   gateway serve routes.yaml --port 9000
   gateway validate --format json a.yaml b.yaml

@@ -38,7 +38,7 @@ def reading(name: str) -> Iterator[None]:
 def why_unreadable(name: str, exc: Exception) -> str:
     """Return the reason in lower case, and what to do where nobody named a file and there is none."""
     lost = isinstance(exc, FileNotFoundError) and name == str(DEFAULT_CONFIG)
-    hint = "; name a file, or set GATEWAY_CONFIG" if lost else ""
+    hint = "; name a file, set GATEWAY_CONFIG, or run `gateway init` to write one" if lost else ""
     return reason(exc) + hint
 
 
