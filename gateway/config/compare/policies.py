@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from gateway.config.compare import lists as edits
+from gateway.config.compare import lists
 from gateway.config.compare.lists import EditKind
 from gateway.config.document.secrets import STARS, is_secret_key, mask_text
 from gateway.policy.failures import Kind
@@ -209,7 +209,7 @@ def _differences(
     old: Route, new: Route, old_hooks: _HookLists, new_hooks: _HookLists
 ) -> Iterator[tuple[_Found, tuple[str, ...]]]:
     """Yield what differs for the clients of one alias, each with the targets that it concerns, none meaning all."""
-    chain = edits.compare(_labels(old), _labels(new))
+    chain = lists.compare(_labels(old), _labels(new))
     for found in _listed("chain", chain.edits):
         yield found, ()
     steps: dict[str, tuple[_Found, list[str]]] = {}
@@ -233,7 +233,7 @@ def _differences(
             yield found, ()
 
 
-def _listed(field: str, changes: Sequence[edits.Edit]) -> Iterator[_Found]:
+def _listed(field: str, changes: Sequence[lists.Edit]) -> Iterator[_Found]:
     for edit in changes:
         yield _Found(
             field=field, kind=edit.kind, old=list(edit.old) or None, new=list(edit.new) or None, place=edit.place
@@ -391,7 +391,7 @@ def _hook(written: Json) -> JsonObject:
 
 
 def _hook_changes(field: str, old: Sequence[JsonObject], new: Sequence[JsonObject]) -> Iterator[_Found]:
-    listed = edits.compare([hook["path"] for hook in old], [hook["path"] for hook in new])
+    listed = lists.compare([hook["path"] for hook in old], [hook["path"] for hook in new])
     yield from _listed(field, listed.edits)
     for before, after in listed.pairs:
         path = new[after]["path"]

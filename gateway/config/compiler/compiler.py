@@ -12,7 +12,7 @@ from typing import Final
 
 import gateway
 from gateway.concurrency.pacing import paced
-from gateway.config.compiler import known_providers as wellknown
+from gateway.config.compiler import known_providers
 from gateway.config.compiler.chains import Alias, Chains, Link, Made, Targets, look_up, split_wildcards
 from gateway.config.compiler.hook_import import HookLoader, misshapen
 from gateway.config.compiler.inherit import DEADLINE_S, MAX_ATTEMPTS, merge_streams, read_environment
@@ -20,8 +20,8 @@ from gateway.config.compiler.providers import Upstreams, check_params
 from gateway.config.document.document import Document, in_file_order, parse, written
 from gateway.config.document.reparse import Entries
 from gateway.config.document.yaml_tree import Where
-from gateway.config.model import read as config_module
 from gateway.config.model.partial import prune
+from gateway.config.model.read import Dump, Judge
 from gateway.config.model.specs import AliasSpec, Config, HookSpec, StepSpec
 from gateway.config.problems import Fault
 from gateway.policy.overlay import NO_OVERLAY, Overlay
@@ -90,7 +90,7 @@ class Compiler:
         self._strict_env = strict_env
         self._skip_hooks = skip_hooks
         self._bare_names = bare_names
-        self._judge = config_module.Judge()
+        self._judge = Judge()
         self._entries = Entries()
         self._memory = _Memory()
         self._loaders: dict[str, HookLoader] = {}
@@ -180,7 +180,7 @@ class Compiler:
             digest=document.digest,
             source=source,
             loaded_at=now,
-            config=config_module.Dump(document),
+            config=Dump(document),
             targets=_distinct_targets(routes),
         )
         return replace(compiled, table=table)
@@ -302,7 +302,7 @@ class _Run:
 
     def _has_provider(self, name: str) -> bool:
         provider, slash, _ = name.partition("/")
-        return bool(slash) and (provider in self._config.providers or wellknown.find(provider) is not None)
+        return bool(slash) and (provider in self._config.providers or known_providers.find(provider) is not None)
 
     def _check_name(self, name: str, place: Where) -> None:
         if "*" in name[:-1]:

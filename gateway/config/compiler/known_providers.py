@@ -1,7 +1,7 @@
 """The providers we know by name: how each is spoken to, where it lives, and which variable holds its key.
 
-Written down here so that a config file is checked without importing LiteLLM; `tests/unit/test_wellknown.py` compares
-both lists with the LiteLLM that is installed.
+Written down here so that a config file is checked without importing LiteLLM. A test compares both lists with the
+LiteLLM that is installed.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
-from gateway.config.compiler import known_providers as wellknown
+from gateway.config.compiler import known_providers
 from gateway.config.compiler.inherit import merge_cooldowns
 from gateway.config.compiler.known_providers import WELL_KNOWN, WellKnown
 from gateway.config.document.yaml_tree import Where
@@ -102,10 +102,10 @@ class Upstreams:
         )
 
     def _from_name(self, name: str) -> Endpoint | Fault:
-        known = wellknown.find(name)
+        known = known_providers.find(name)
         if known is None:
             names = [*self._config.providers, *WELL_KNOWN]
-            hint = did_you_mean(name, names) or did_you_mean(name, wellknown.KINDS)
+            hint = did_you_mean(name, names) or did_you_mean(name, known_providers.KINDS)
             return Fault("unknown-provider", f"no provider named {name!r}{hint}")
         if known.wire == "openai" and known.base_url is None:
             return Fault(
@@ -117,9 +117,9 @@ class Upstreams:
     def _from_entry(self, spec: ProviderSpec) -> Endpoint | None:
         place = ("providers", spec.name)
         kind = spec.kind or spec.name
-        known = wellknown.find(kind)
+        known = known_providers.find(kind)
         if known is None:
-            hint = did_you_mean(kind, WELL_KNOWN) or did_you_mean(kind, wellknown.KINDS)
+            hint = did_you_mean(kind, WELL_KNOWN) or did_you_mean(kind, known_providers.KINDS)
             if spec.kind:
                 self._report((*place, "kind"), "unknown-kind", f"no kind named {kind!r}{hint}")
             else:

@@ -10,8 +10,7 @@ from functools import cache
 from typing import Final
 
 from gateway.config.document.document import parse
-from gateway.config.format import layout
-from gateway.config.format import short_forms as shortening
+from gateway.config.format import layout, short_forms
 from gateway.config.format.text import Written
 from gateway.config.model.read import schema
 from gateway.config.model.schema_faults import inline
@@ -72,9 +71,9 @@ def _settled(text: str, rules: JsonObject) -> str:
     steps: list[Callable[[Written], str]] = [layout.tidy, layout.space]
     if rules:
         steps += [
-            lambda written: shortening.short_forms(written, rules),
-            lambda written: shortening.in_order(written, rules),
-            shortening.bare_names,
+            lambda written: short_forms.short_forms(written, rules),
+            lambda written: short_forms.in_order(written, rules),
+            short_forms.bare_names,
         ]
     steps.append(layout.indent)
     written = Written(text)
@@ -98,7 +97,7 @@ def _compare(before: str, after: str, rules: JsonObject) -> None:
 
 def _said(text: str, rules: JsonObject) -> str:
     value: Json = parse(text.encode(), name="").value
-    return repr(shortening.meaning(value, rules))
+    return repr(short_forms.meaning(value, rules))
 
 
 def _comments(text: str) -> list[str]:

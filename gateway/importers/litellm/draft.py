@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.config.compiler import known_providers as wellknown
+from gateway.config.compiler.known_providers import KINDS, WELL_KNOWN
 from gateway.config.document.yaml_tree import Where
 from gateway.wire.json import EMPTY, Json, JsonObject
 
@@ -114,7 +114,7 @@ def _distance(upstream: Upstream) -> int:
 
 
 def _free_name(upstream: Upstream, taken: set[str], *, alone: bool) -> str:
-    known = wellknown.WELL_KNOWN.get(upstream.kind)
+    known = WELL_KNOWN.get(upstream.kind)
     has_home = known is not None and known.base_url is not None
     hint = _NOT_IN_A_NAME.sub("-", upstream.hint.lower()).strip("-._")[:_LONGEST_NAME]
     hint = hint.removeprefix(f"{upstream.kind}-")
@@ -122,7 +122,7 @@ def _free_name(upstream: Upstream, taken: set[str], *, alone: bool) -> str:
     plain = [] if upstream.kind == "mock" else plain
     stem = f"{upstream.kind}-{hint}" if hint and hint != upstream.kind else f"{upstream.kind}-2"
     for name in [*plain, stem]:
-        if name not in taken and (name == upstream.kind or name not in wellknown.KINDS):
+        if name not in taken and (name == upstream.kind or name not in KINDS):
             return name
     stem = stem.removesuffix("-2")
     return next(name for number in range(2, len(taken) + 3) if (name := f"{stem}-{number}") not in taken)
@@ -138,12 +138,12 @@ def provider_entry(name: str, upstream: Upstream) -> JsonObject:
         entry["api_key"] = f"${{{variable}}}"
     if upstream.kind == "openai" and "base_url" not in entry:
         # `kind: openai` is any server of that wire, so an entry of another name says which.
-        entry["base_url"] = wellknown.WELL_KNOWN["openai"].base_url
+        entry["base_url"] = WELL_KNOWN["openai"].base_url
     return entry
 
 
 def _vendors_variable(kind: str) -> str:
-    known = wellknown.WELL_KNOWN.get(kind)
+    known = WELL_KNOWN.get(kind)
     if known is None:
         return re.sub(r"[^A-Z0-9]+", "_", f"{kind}_API_KEY".upper())
     return known.key_variables[0] if known.key_variables and known.key_required else ""

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import orjson
 
-from gateway.config.compiler import known_providers as wellknown
+from gateway.config.compiler.known_providers import KINDS, find
 from gateway.config.compiler.providers import CONNECTION_PARAMS, bad_address, bad_header, check_params
 from gateway.config.document.secrets import is_secret_key
 from gateway.config.document.yaml_tree import Where
@@ -66,10 +66,10 @@ def split_model(text: str, custom: Json) -> tuple[str, str] | str:
     """Return the provider's kind and the model, or why that cannot be told."""
     first, slash, rest = text.partition("/")
     if isinstance(custom, str) and custom:
-        if custom not in wellknown.KINDS:
+        if custom not in KINDS:
             return f"{custom!r} is no provider that LiteLLM knows"
         return custom, (rest if slash and first == custom and rest else text)
-    if slash and first in wellknown.KINDS and first != "mock":
+    if slash and first in KINDS and first != "mock":
         return (first, rest) if rest else "the model's name is missing after the provider"
     if text == "*":
         return (
@@ -89,7 +89,7 @@ def _vendor(model: str) -> str | None:
         for kind in ("vertex_ai", "bedrock", "fireworks_ai"):
             if named.startswith(kind):
                 return kind
-        if named in wellknown.KINDS:
+        if named in KINDS:
             return named
     return next((vendor for pattern, vendor in _VENDORS if pattern.match(model)), None)
 
@@ -139,7 +139,7 @@ class Connection:
         self._where = where
         self._report = report
         self._secrets = secrets
-        self._known = wellknown.find(kind)
+        self._known = find(kind)
         self.entry: JsonObject = {}
         self.step_params: JsonObject = {}
         self.exact: list[str] = []
