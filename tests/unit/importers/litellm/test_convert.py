@@ -1,0 +1,428 @@
+"""The conversion of LiteLLM's configs: files beside their results, chains, upstreams, settings, and odd configs.
+
+`python -m tests.unit.importers.litellm.test_convert` rewrites the results; read each line of the difference.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway.config.compiler.compiler import Compiler
+from gateway.config.document.document import parse
+from gateway.importers.litellm.convert import Imported, convert, validated
+from gateway.importers.litellm.draft import Alias, Draft, Reference, Step, Upstream
+from gateway.importers.litellm.report import Report, Verdict
+from gateway.policy.table import RoutingTable
+from tests.compiling import names
+from tests.paths import CASES
+
+FOLDER = CASES / "import"
+CONFIGS = sorted(file for file in FOLDER.glob("*.yaml") if not file.name.endswith(".routes.yaml"))
+
+
+def imported(text: str) -> Imported:
+    return convert(text.encode(), source="config.yaml")
+
+
+def table_of(text: str | None) -> RoutingTable:
+    """Compile without any variable set: missing keys are warnings, and nothing else is wrong."""
+    assert text is not None
+    compiled = Compiler(environ={}).compile(text.encode(), source="routes.yaml")
+    assert compiled.table is not None, [str(problem) for problem in compiled.problems]
+    assert {problem.code for problem in compiled.problems} <= {"unset-variable"}
+    return compiled.table
+
+
+def table(text: str) -> RoutingTable:
+    return table_of(imported(text).routes)
+
+
+def said(text: str, verdict: Verdict | None = None) -> list[str]:
+    """Return the report's lines, or those of one verdict."""
+    items = imported(text).items
+    return [f"{item.line}: {item.path}: {item.message}" for item in items if verdict in (None, item.verdict)]
+
+
+def deployments(*lines: str) -> str:
+    """Return a model_list of `name: params` in flow style."""
+    entries = (line.partition(": ") for line in lines)
+    return "model_list:\n" + "".join(
+        f"  - {{model_name: {name}, litellm_params: {params}}}\n" for name, _, params in entries
+    )
+
+
+class TestCases:
+    @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+    def test_a_config_becomes_what_stands_beside_it(self, file: Path) -> None:
+        found = convert(file.read_bytes(), source=file.name)
+        assert found.routes == file.with_suffix(".routes.yaml").read_text(encoding="utf-8")
+        assert found.as_text(file.name) == file.with_suffix(".report").read_text(encoding="utf-8")
+
+    @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+    def test_the_result_is_valid_and_every_line_of_the_report_stands_in_the_config(self, file: Path) -> None:
+        found = convert(file.read_bytes(), source=file.name)
+        table_of(found.routes)
+        length = len(file.read_text(encoding="utf-8").splitlines())
+        assert all(1 <= item.line <= length for item in found.items)
+
+    @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+    def test_nothing_that_was_written_out_is_shown(self, file: Path) -> None:
+        found = convert(file.read_bytes(), source=file.name)
+        assert "hidden-" not in f"{found.routes}{found}{found.as_text(file.name)}"
+
+    def test_every_result_has_its_config(self) -> None:
+        results = {file.name.removesuffix(".routes.yaml") for file in FOLDER.glob("*.routes.yaml")}
+        assert results == {file.stem for file in FOLDER.glob("*.report")} == {file.stem for file in CONFIGS}
+
+
+class TestChains:
+    def test_order_says_who_is_asked_first(self) -> None:
+        text = deployments("a: {model: openai/one, order: 2}", "a: {model: openai/two, order: 1}")
+        assert names(table(text).find("a")) == ["openai/two", "openai/one"]
+        assert not [line for line in said(text, Verdict.APPROXIMATE) if "LiteLLM shares" in line]
+
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [("weight: 1", "weight: 3"), ("rpm: 5", "rpm: 50"), ("tpm: 5", "tpm: 50"), ("rpm: '5'", "rpm: '50'")],
+    )
+    def test_the_largest_share_is_asked_first(self, first: str, second: str) -> None:
+        text = deployments(f"a: {{model: openai/one, {first}}}", f"a: {{model: openai/two, {second}}}")
+        assert names(table(text).find("a")) == ["openai/two", "openai/one"]
+        assert f"highest {first.partition(':')[0]} first" in "".join(said(text, Verdict.APPROXIMATE))
+
+    @pytest.mark.parametrize(
+        ("count", "retries", "each"), [(1, 2, 2), (2, 2, 1), (3, 2, 0), (4, 2, 0), (2, 0, 0), (2, 5, 2)]
+    )
+    def test_the_retries_of_a_group_go_round_its_deployments(self, count: int, retries: int, each: int) -> None:
+        group = deployments(*(f"a: {{model: openai/m{number}}}" for number in range(count)))
+        route = table(f"{group}router_settings: {{num_retries: {retries}}}\n").find("a")
+        assert route is not None
+        assert [step.retries for step in route.steps] == [each] * count
+
+    def test_fallbacks_that_lead_in_a_circle_are_written_out_once_each(self) -> None:
+        three = deployments(*(f"{name}: {{model: openai/{name}}}" for name in "abc"))
+        found = table(f"{three}litellm_settings: {{fallbacks: [{{a: [b]}}, {{b: [c]}}, {{c: [a]}}]}}\n")
+        assert [names(found.find(name)) for name in "abc"] == [
+            ["openai/a", "openai/b", "openai/c"],
+            ["openai/b", "openai/c", "openai/a"],
+            ["openai/c", "openai/a", "openai/b"],
+        ]
+
+    def test_a_wildcard_that_falls_back_on_a_name_it_takes_itself_is_no_circle(self) -> None:
+        text = deployments("'openai/*': {model: 'openai/*'}")
+        found = table(f"{text}litellm_settings: {{fallbacks: [{{'openai/*': [openai/gpt-4o]}}]}}\n")
+        assert names(found.find("openai/x")) == ["openai/x", "openai/gpt-4o"]
+
+    def test_default_fallbacks_are_for_those_without_their_own(self) -> None:
+        text = deployments(*(f"{name}: {{model: openai/{name}}}" for name in "abcd"))
+        found = table(f"{text}litellm_settings: {{fallbacks: [{{a: [b]}}], default_fallbacks: [c, d]}}\n")
+        assert names(found.find("b")) == ["openai/b", "openai/c", "openai/d"]
+        assert names(found.find("c")) == ["openai/c", "openai/d"]
+        assert names(found.find("a")) == ["openai/a", "openai/b", "openai/c", "openai/d"]
+
+    def test_a_fallback_list_for_long_prompts_is_followed_after_them_alone(self) -> None:
+        text = deployments("a: {model: openai/a}", "b: {model: openai/b}")
+        route = table(f"{text}router_settings: {{context_window_fallbacks: [{{a: [b]}}]}}\n").find("a")
+        assert route is not None
+        assert route.steps[0].fallback_on == {"context_window"}
+        assert names(route) == ["openai/a", "openai/b"]
+
+    def test_plain_fallbacks_follow_a_refusal_unless_it_has_a_list_of_its_own(self) -> None:
+        text = deployments("a: {model: openai/a}", "b: {model: openai/b}")
+        plain = f"{text}litellm_settings: {{fallbacks: [{{a: [b]}}]"
+        for settings, follows in (("}", True), (", content_policy_fallbacks: [{b: [a]}]}", False)):
+            route = table(f"{plain}{settings}\n").find("a")
+            assert route is not None
+            assert ("content_filter" in route.steps[0].fallback_on) is follows
+
+    def test_a_rule_without_the_provider_is_for_the_name_with_it(self) -> None:
+        text = deployments("openai/a: {model: openai/a}", "b: {model: openai/b}")
+        assert names(table(f"{text}litellm_settings: {{fallbacks: [{{a: [b]}}]}}\n").find("openai/a")) == [
+            "openai/a",
+            "openai/b",
+        ]
+
+    def test_aliases_that_stand_for_each_other_are_left_out(self) -> None:
+        text = deployments("c: {model: openai/c}")
+        aliases = "router_settings: {model_group_alias: {a: b, b: a, d: e, e: c, c: e}}\n"
+        found = table(text + aliases)
+        assert names(found.find("d")) == ["openai/c"]
+        assert found.find("a") is None
+        assert len(said(text + aliases, Verdict.LEFT_OUT)) == 3
+
+    def test_the_same_deployment_twice_is_one_step(self) -> None:
+        text = deployments(*(f"a: {{model: openai/{model}, rpm: 5}}" for model in ("m", "n", "m")))
+        assert names(table(text).find("a")) == ["openai/m", "openai/n"]
+        assert "the same deployment as in line 2" in "".join(said(text, Verdict.APPROXIMATE))
+
+    def test_a_ladder_of_fallbacks_ends_at_a_hundred_targets(self) -> None:
+        text = deployments(*(f"m{number}: {{model: openai/m{number}}}" for number in range(130)))
+        rules = ", ".join(f"{{m{number}: [m{number + 1}, m{number + 2}]}}" for number in range(128))
+        found = table(f"{text}litellm_settings: {{fallbacks: [{rules}]}}\n")
+        assert names(found.find("m0")) == [f"openai/m{number}" for number in range(100)]
+        assert names(found.find("m120")) == [f"openai/m{number}" for number in range(120, 130)]
+
+    def test_a_chain_has_a_hundred_targets_at_most(self) -> None:
+        text = deployments(*(f"a: {{model: openai/m{number}}}" for number in range(150)))
+        assert len(names(table(text).find("a"))) == 100
+        assert "100 targets at most" in "".join(said(text, Verdict.APPROXIMATE))
+
+
+class TestUpstreams:
+    def test_the_same_upstream_is_one_entry(self) -> None:
+        text = deployments(
+            "a: {model: azure/a, api_base: 'https://eu.example.com', api_key: os.environ/EU}",
+            "b: {model: azure/b, api_base: 'https://eu.example.com/', api_key: os.environ/EU}",
+            "c: {model: azure/c, api_base: 'https://us.example.com', api_key: os.environ/EU}",
+        )
+        found = table(text)
+        assert [target.endpoint.provider for target in found.targets] == ["azure-eu", "azure-eu", "azure-us"]
+
+    def test_a_well_known_provider_needs_no_entry(self) -> None:
+        routes = imported(deployments("a: {model: openai/a, api_key: os.environ/OPENAI_API_KEY}")).routes
+        assert routes is not None
+        assert "providers:" not in routes
+
+    def test_another_account_of_openai_says_where_it_is(self) -> None:
+        text = deployments("a: {model: openai/a}", "b: {model: openai/b, api_key: os.environ/TEAM_KEY}")
+        found = table(text)
+        urls = [target.endpoint.base_url for target in found.targets]
+        assert urls == ["https://api.openai.com/v1"] * 2
+        assert [target.name for target in found.targets] == ["openai/a", "openai-team/b"]
+
+    @pytest.mark.parametrize(
+        ("params", "target"),
+        [
+            ("{model: gpt-4o}", "openai/gpt-4o"),
+            ("{model: claude-99-new}", "anthropic/claude-99-new"),
+            ("{model: gpt-99-new}", "openai/gpt-99-new"),
+            ("{model: text-embedding-3-large}", "openai/text-embedding-3-large"),
+            ("{model: m, custom_llm_provider: groq}", "groq/m"),
+            ("{model: groq/m, custom_llm_provider: groq}", "groq/m"),
+            ("{model: openrouter/openai/gpt-4o}", "openrouter/openai/gpt-4o"),
+        ],
+    )
+    def test_whose_a_model_is(self, params: str, target: str) -> None:
+        assert names(table(deployments(f"a: {params}")).find("a")) == [target]
+
+    def test_any_model_becomes_a_wildcard_for_each_provider(self) -> None:
+        text = deployments("'*': {model: '*'}", "'groq/*': {model: 'groq/*', api_key: os.environ/TEAM}")
+        found = table(text)
+        for name in ("openai/gpt-4o", "anthropic/claude-x", "groq/llama"):
+            assert names(found.find(name)) == [name]
+        assert names(found.find("gpt-4o")) == ["openai/gpt-4o"]
+        assert found.find("mock/echo") is None
+        assert len(said(text, Verdict.APPROXIMATE)) == 1
+
+    def test_a_body_of_its_own_is_parameters_of_the_step(self) -> None:
+        text = deployments("a: {model: openai/a, extra_body: {top_k: 3, api_key: sk-hidden, model: b}}")
+        route = table(text).find("a")
+        assert route is not None
+        assert route.steps[0].params == {"top_k": 3}
+        assert len(said(text, Verdict.LEFT_OUT)) == 2
+
+    def test_a_parameter_to_be_dropped_cannot_be_the_model(self) -> None:
+        text = deployments("a: {model: openai/a, additional_drop_params: [model]}")
+        assert names(table(text).find("a")) == ["openai/a"]
+
+    def test_names_that_would_become_one_are_kept_apart(self) -> None:
+        text = deployments("'a b': {model: openai/x}", "a-b: {model: openai/y}", "'a  b': {model: openai/z}")
+        assert names(table(text).find("a-b")) == ["openai/y"]
+        assert len(said(text, Verdict.LEFT_OUT)) == 2
+
+    @pytest.mark.parametrize(
+        ("params", "why"),
+        [
+            ("{model: nothing-known}", "its provider cannot be told"),
+            ("{model: m, custom_llm_provider: nobody}", "no provider that LiteLLM knows"),
+            ("{model: openai/}", "the model's name is missing"),
+            ("{model: 5}", "it names no model"),
+            ("{}", "it names no model"),
+            ("{model: auto_router/x}", "routed by name alone"),
+            ("{model: 'openai/a b'}", "no spaces"),
+            ("{model: openai/a, api_base: 'ftp://x'}", "api_base cannot be used"),
+            ("{model: openai/a, api_base: 5}", "api_base is no address"),
+            ("{model: openai/a, api_base: 'http://[::1'}", "api_base cannot be used"),
+            ("{model: openai/a, api_base: 'os.environ/NOT A NAME'}", "api_base is no address"),
+        ],
+    )
+    def test_a_deployment_that_cannot_be_carried_over_says_why(self, params: str, why: str) -> None:
+        text = deployments(f"a: {params}", "b: {model: openai/b}")
+        assert list(table(text).routes) == ["b"]
+        assert why in said(text, Verdict.LEFT_OUT)[0]
+
+    def test_a_key_that_is_written_out_gets_a_variable_that_nothing_else_has(self) -> None:
+        found = imported(
+            deployments("a: {model: groq/a, api_key: gsk-hidden}", "b: {model: groq/b, api_key: os.environ/GROQ_KEY}")
+        )
+        assert found.variables == (("GROQ_KEY_2", 2),)
+        assert "hidden" not in repr(found)
+
+    def test_a_parameter_that_may_be_a_secret_is_not_copied(self) -> None:
+        body = "{metadata: {session_token: sk-hidden, team: x}}"
+        text = deployments(f"a: {{model: openai/a, extra_body: {body}}}", f"b: {{model: azure/b, extra_body: {body}}}")
+        found = imported(text)
+        assert "hidden" not in f"{found}"
+        assert found.variables == (("OPENAI_SESSION_TOKEN", 2),)
+        assert found.routes is not None
+        assert "team: x" in found.routes
+
+    def test_what_the_compiler_refuses_is_taken_out_and_told(self) -> None:
+        bad = Upstream(kind="openai", entry={"base_url": "ftp://x"})
+        good = Upstream(kind="mock", entry={"script": [{"text": "hi"}]})
+        draft = Draft(
+            upstreams={each.identity: each for each in (bad, good)},
+            defaults={"retries": -1, "timeout": "5s"},
+            aliases={
+                "a": Alias(chain=[Step(upstream=bad.identity, model="m", where=())]),
+                "b": Alias(chain=[Step(upstream=good.identity, model="m", where=())]),
+                "c": Alias(chain=[Reference("a")]),
+            },
+        )
+        report = Report(parse(b"model_list: []", name="config.yaml"))
+        found = table_of(validated(draft, report, "config.yaml"))
+        assert list(found.routes) == ["b"]
+        assert all(item.verdict is Verdict.LEFT_OUT for item in report.items)
+        assert {item.message.partition(".")[0] for item in report.items} == {"defaults", "providers", "models"}
+
+
+class TestSettings:
+    def test_the_routers_settings_win_over_the_librarys(self) -> None:
+        text = deployments("a: {model: openai/a}")
+        text += (
+            "router_settings: {timeout: 7, num_retries: 1}\nlitellm_settings: {request_timeout: 9, num_retries: 5}\n"
+        )
+        route = table(text).find("a")
+        assert route is not None
+        assert (route.steps[0].limits.total_s, route.steps[0].retries) == (7, 1)
+
+    def test_limits_of_plain_answers_and_streams_are_kept_apart(self) -> None:
+        route = table(deployments("a: {model: openai/a, timeout: 60, stream_timeout: 5}")).find("a")
+        assert route is not None
+        limits = route.steps[0].limits
+        assert (limits.total_s, limits.first_token_s, limits.idle_s, limits.stream_total_s) == (60, 5, 5, None)
+
+    def test_a_retry_policy_becomes_kinds_and_one_number(self) -> None:
+        text = deployments("a: {model: openai/a}")
+        policy = "{TimeoutErrorRetries: 3, RateLimitErrorRetries: 0, DefaultRetries: 1}"
+        route = table(f"{text}router_settings: {{retry_policy: {policy}}}\n").find("a")
+        assert route is not None
+        assert route.steps[0].retries == 3
+        assert route.steps[0].retry_on == {"timeout", "connection", "overloaded", "server_error"}
+
+    @pytest.mark.parametrize(
+        ("policy", "retries"),
+        [
+            ("{TimeoutErrorRetries: 1}", 4),
+            ("{TimeoutErrorRetries: 6}", 6),
+            ("{TimeoutErrorRetries: 1, DefaultRetries: 2}", 2),
+            ("{RateLimitErrorRetries: 0}", 4),
+        ],
+    )
+    def test_what_a_retry_policy_does_not_name_keeps_its_retries(self, policy: str, retries: int) -> None:
+        text = deployments("a: {model: openai/a}", "b: {model: openai/b}")
+        for key, given in (("retry_policy", policy), ("model_group_retry_policy", f"{{a: {policy}}}")):
+            route = table(f"{text}router_settings: {{num_retries: 4, {key}: {given}}}\n").find("a")
+            assert route is not None
+            assert route.steps[0].retries == retries
+
+    def test_many_retries_have_room(self) -> None:
+        route = table(f"{deployments('a: {model: openai/a}')}router_settings: {{num_retries: 20}}\n").find("a")
+        assert route is not None
+        assert route.max_attempts == 21
+
+    def test_cooldowns(self) -> None:
+        text = deployments("a: {model: openai/a}", "b: {model: openai/b, cooldown_time: 90}")
+        text += "router_settings: {allowed_fails: 0, cooldown_time: 60}\n"
+        found = {target.model: target.endpoint.cooldown for target in table(text).targets}
+        assert (found["a"].failures, found["a"].within_s, found["a"].for_s) == (1, 60, 60)
+        assert found["b"].for_s == 90
+
+    def test_an_unknown_key_is_told_wherever_it_stands(self) -> None:
+        text = "model_list:\n- {model_name: a, litellm_params: {model: openai/a, zzz: 1}, yyy: 2}\nxxx: [1, {www: 3}]\n"
+        assert [line.split(": ")[1] for line in said(text, Verdict.LEFT_OUT)] == [
+            "model_list[0].litellm_params.zzz",
+            "model_list[0].yyy",
+            "xxx[0]",
+            "xxx[1].www",
+        ]
+
+    @pytest.mark.parametrize(
+        "block",
+        [
+            "router_settings: {fallbacks: 5}",
+            "router_settings: {fallbacks: [5, a, {}, {a: 5}, {a: {}}, {a: [{model: b, messages: []}, null, {}]}]}",
+            "router_settings: {fallbacks: {a: b}}",
+            "router_settings: {fallbacks: [{a: [b], b: [a]}]}",
+            "router_settings: {fallbacks: [{a: [b]}, {a: [b]}, {a: [a]}, {'*': [b]}, {'a b': [c]}, {b: ['*']}]}",
+            "router_settings: {model_group_alias: {x: a, 'y y': b, 'z*': a, '*': a, a: a, b: {}, w: {model: a}}}",
+            "router_settings: {retry_policy: 5, model_group_retry_policy: 6, allowed_fails: many, cooldown_time: -1}",
+            "router_settings: {retry_policy: {TimeoutErrorRetries: x, FooRetries: 1, RateLimitErrorRetries: null}}",
+            "router_settings: {model_group_retry_policy: {a: 5, b: {RateLimitErrorRetries: 2}}}",
+            "router_settings: {disable_cooldowns: true, timeout: 0, stream_timeout: x, num_retries: 1.5}",
+            "router_settings: {disable_cooldowns: false, timeout: os.environ/T, num_retries: 1000}",
+            "litellm_settings: {default_fallbacks: a, drop_params: false, telemetry: true}",
+            "litellm_settings: {default_fallbacks: [a, 5, null, {}, nobody], content_policy_fallbacks: []}",
+            "litellm_settings: {default_fallbacks: {a: b}}",
+            "litellm_settings: []\nrouter_settings: 5\ngeneral_settings: x\nenvironment_variables: [1]",
+            "credential_list: 5",
+            "credential_list: [5, {credential_name: c}, {credential_values: {}}]",
+        ],
+    )
+    def test_odd_settings_are_told_and_the_rest_is_carried_over(self, block: str) -> None:
+        text = f"{deployments('a: {model: openai/a}', 'b: {model: openai/b}')}{block}\n"
+        assert {"a", "b"} <= table(text).routes.keys()
+        assert len(said(text)) > 2
+
+
+class TestFiles:
+    @pytest.mark.parametrize(
+        ("text", "code", "message"),
+        [
+            ("", "empty-file", "at least a model_list"),
+            ("# nothing\n", "empty-file", "at least a model_list"),
+            ("[1, 2]\n", "wrong-type", "must be a mapping"),
+            ("a: [\n", "yaml-syntax", "a value is missing here"),
+            ("version: 1\nmodels: {}\n", "not-litellm", "this is a routes.yaml already"),
+            ("services: {}\n", "not-litellm", "no config of the LiteLLM proxy"),
+            ("model_list: &a [*a]\n", "alias-bomb", "holds itself"),
+        ],
+    )
+    def test_what_is_no_config_of_litellm(self, text: str, code: str, message: str) -> None:
+        found = imported(text)
+        assert found.routes is None
+        assert [problem.code for problem in found.problems] == [code]
+        assert message in found.problems[0].message
+
+    @pytest.mark.parametrize(
+        "text",
+        ["model_list:\n", "model_list: []\n", "model_list: 5\n", "model_list: {a: 1}\n", "general_settings: {}\n"],
+    )
+    def test_a_config_without_models_is_valid_all_the_same(self, text: str) -> None:
+        assert not table(text).routes
+        assert "no model could be carried over" in "".join(said(text, Verdict.LEFT_OUT))
+
+    def test_anchors_and_merge_keys_work(self) -> None:
+        text = "x: &p {model: openai/a, timeout: 5}\n" + deployments("a: {<<: *p, timeout: 7}")
+        route = table(text).find("a")
+        assert route is not None
+        assert route.steps[0].limits.total_s == 7
+
+    def test_a_large_config_is_read_in_good_time(self) -> None:
+        many = deployments(*(f"m{number}: {{model: openai/m{number}}}" for number in range(1000)))
+        assert len(table(f"{many}litellm_settings: {{default_fallbacks: [m1, m2, m3]}}\n").routes) == 1000
+
+
+def _write_anew() -> None:
+    os.chdir(FOLDER)
+    for file in CONFIGS:
+        found = convert(file.read_bytes(), source=file.name)
+        file.with_suffix(".routes.yaml").write_text(found.routes or "", encoding="utf-8")
+        file.with_suffix(".report").write_text(found.as_text(file.name), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _write_anew()
