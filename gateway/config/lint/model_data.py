@@ -107,6 +107,13 @@ def is_listed(target: Target) -> bool:
 @cache
 def load() -> ModelData | None:
     """Return the data of the LiteLLM that is installed; None without LiteLLM, or when its file is not what it was."""
+    entries = read_entries()
+    return ModelData(entries) if entries is not None else None
+
+
+@cache
+def read_entries() -> JsonObject | None:
+    """Return the entries of the data file by model name, as `load` finds them."""
     spec = find_spec("litellm")  # of a top-level name: this imports nothing
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
         try:
@@ -114,7 +121,7 @@ def load() -> ModelData | None:
         except (OSError, ValueError):
             continue
         if isinstance(entries, dict):
-            return ModelData(entries)
+            return entries
     return None
 
 

@@ -14,6 +14,7 @@ from gateway.config.compiler.providers import OWN_FIELDS
 from gateway.config.document.yaml_tree import Where
 from gateway.importers.litellm.draft import Step, Upstream
 from gateway.importers.litellm.providers import PROVIDER_KEYS, Connection, Secrets, split_model
+from gateway.importers.litellm.reasons import DEPLOYMENT, MODEL_INFO, NO_LIMIT, NO_PRICE, NO_ROUTER
 from gateway.importers.litellm.report import Report
 from gateway.importers.litellm.values import MAX_RETRIES, duration, expandable, label, number, reference, shown, whole
 from gateway.policy.params import FORBIDDEN_PARAMS
@@ -34,48 +35,6 @@ REQUEST_PARAMS: Final = frozenset(
     }
 )  # fmt: skip
 """What a deployment may say that goes into the request itself."""
-
-_NO_LIMIT: Final = "calls and tokens are not limited here; the upstream's 429 moves a request on"
-_NO_BUDGET: Final = "there are no budgets here"
-_NO_PRICE: Final = "prices are not kept here"
-_NO_TAGS: Final = "requests are not routed by tags here; make an alias for each tag"
-_FROM_ENVIRONMENT: Final = "the file cannot hold this credential; LiteLLM's library reads it from the environment"
-_NO_ROUTER: Final = "requests are routed by name alone here, not by what they say"
-
-_LEFT_OUT: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        **dict.fromkeys(("max_parallel_requests", "rpd", "tpd", "itpm", "otpm", "daily_reset_time"), _NO_LIMIT),
-        **dict.fromkeys(("default_api_key_tpm_limit", "default_api_key_rpm_limit"), _NO_LIMIT),
-        **dict.fromkeys(("max_budget", "budget_duration"), _NO_BUDGET),
-        **dict.fromkeys(("tags", "tag_regex"), _NO_TAGS),
-        **dict.fromkeys(
-            (
-                "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_profile_name",
-                "aws_role_name", "aws_session_name", "aws_sts_endpoint", "aws_web_identity_token",
-                "aws_bedrock_runtime_endpoint", "vertex_credentials", "azure_ad_token", "client_secret",
-                "azure_username", "azure_password",
-            ),
-            _FROM_ENVIRONMENT,
-        ),
-        "configurable_clientside_auth_params": "a client cannot choose a host or a key here",
-        "use_in_pass_through": "there are no pass-through routes here",
-        "merge_reasoning_content_in_choices": "answers are passed on as they come",
-        "allowed_openai_params": "name the parameter in the step's params to send it",
-        "model_info": "model_info stands beside litellm_params, not in it",
-    }
-)  # fmt: skip
-"""Keys of `litellm_params` that nothing here corresponds to, and why."""
-
-_INFO_LEFT_OUT: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "id": "a target is told by its name",
-        "base_model": "LiteLLM looks prices and sizes up by it; neither is kept here",
-        **dict.fromkeys(
-            ("team_id", "team_public_model_name", "access_groups"), "there are no teams here: every client may use it"
-        ),
-        "blocked": "there is no pause; take the alias out of the file",
-    }
-)
 
 _ERRORS: Final[Mapping[str, JsonObject]] = MappingProxyType(
     {
@@ -230,7 +189,7 @@ class Deployments:
             return found
         kind, model = found
         if kind == "auto_router":
-            return _NO_ROUTER
+            return NO_ROUTER
         if "${" in model:
             return "a model's name cannot hold `${`, which begins a variable here"
         if fault := target_fault(f"{kind}/{model}"):
@@ -356,12 +315,12 @@ class Deployments:
             where = (*place, key)
             if value is None:
                 self._report.cover(where)
-            elif key in _LEFT_OUT:
-                self._report.left_out(where, _LEFT_OUT[key])
+            elif key in DEPLOYMENT:
+                self._report.left_out(where, DEPLOYMENT[key])
             elif "cost" in key:
-                self._report.left_out(where, _NO_PRICE)
+                self._report.left_out(where, NO_PRICE)
             elif key.startswith(("auto_router_", "complexity_router_", "adaptive_router_", "quality_router_")):
-                self._report.left_out(where, _NO_ROUTER)
+                self._report.left_out(where, NO_ROUTER)
 
     def _model_info(self, entry: JsonObject, where: Where) -> str | None:
         place = (*where, "model_info")
@@ -378,10 +337,10 @@ class Deployments:
             elif key == "description" and isinstance(value, str):
                 described = value
                 self._report.exact(inside, "as the alias' description")
-            elif key in _INFO_LEFT_OUT:
-                self._report.left_out(inside, _INFO_LEFT_OUT[key])
+            elif key in MODEL_INFO:
+                self._report.left_out(inside, MODEL_INFO[key])
             elif "cost" in key:
-                self._report.left_out(inside, _NO_PRICE)
+                self._report.left_out(inside, NO_PRICE)
             else:
                 self._report.left_out(inside, "what a model can do is not asked before it is called")
         return described
@@ -418,9 +377,9 @@ class Deployments:
                 if getattr(deployment, key) is None or not self._report.has(where):
                     continue
                 if alone:
-                    self._report.left_out(where, _NO_LIMIT)
+                    self._report.left_out(where, NO_LIMIT)
                 else:
-                    self._report.approximate(where, f"as the place in the chain; {_NO_LIMIT}")
+                    self._report.approximate(where, f"as the place in the chain; {NO_LIMIT}")
 
 
 def _may_be_removed(name: str) -> bool:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Iterable, Mapping
-from functools import cache
 from itertools import count
-from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
-
-import orjson
 
 from gateway.config.compiler.known_providers import KINDS, find
 from gateway.config.compiler.providers import CONNECTION_PARAMS, bad_address, bad_header, check_params
 from gateway.config.document.secrets import is_secret_key
 from gateway.config.document.yaml_tree import Where
+from gateway.config.lint.model_data import read_entries
 from gateway.importers.litellm.draft import Upstream, dollars
 from gateway.importers.litellm.report import Report
 from gateway.importers.litellm.values import duration, expandable, is_reference, reference
 from gateway.wire.json import Json, JsonObject
 
-_MODEL_DATA: Final = "model_prices_and_context_window_backup.json"
 _VENDORS: Final = (
     (re.compile(r"gpt-|chatgpt-|o[1-9](-|$)|text-embedding-|ft:gpt-|omni-|davinci|babbage"), "openai"),
     (re.compile(r"claude-"), "anthropic"),
@@ -50,18 +45,6 @@ PROVIDER_KEYS: Final = _UNPRICED | {
 """The keys of `litellm_params` that this module takes care of."""
 
 
-@cache
-def _model_data() -> Mapping[str, Json]:
-    """Return LiteLLM's list of models, read as JSON: importing LiteLLM would take seconds."""
-    spec = importlib.util.find_spec("litellm")
-    folder = Path(spec.origin).parent if spec is not None and spec.origin else None
-    try:
-        data = orjson.loads((folder / _MODEL_DATA).read_bytes()) if folder is not None else {}
-    except (OSError, orjson.JSONDecodeError):
-        data = {}
-    return data if isinstance(data, dict) else {}
-
-
 def split_model(text: str, custom: Json) -> tuple[str, str] | str:
     """Return the provider's kind and the model, or why that cannot be told."""
     first, slash, rest = text.partition("/")
@@ -83,7 +66,7 @@ def split_model(text: str, custom: Json) -> tuple[str, str] | str:
 
 
 def _vendor(model: str) -> str | None:
-    known = _model_data().get(model)
+    known = (read_entries() or {}).get(model)
     named = known.get("litellm_provider") if isinstance(known, dict) else None
     if isinstance(named, str):
         for kind in ("vertex_ai", "bedrock", "fireworks_ai"):

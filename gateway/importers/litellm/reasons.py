@@ -1,4 +1,4 @@
-"""What of a LiteLLM config nothing here corresponds to, by block and key, and why."""
+"""Why keys of a LiteLLM config are left out: a table for each block of the config."""
 
 from __future__ import annotations
 
@@ -12,138 +12,150 @@ SECTIONS: Final = BLOCKS | {
     "finetune_settings", "files_settings", "vector_store_registry", "search_tools", "prompts", "policies",
     "policy_attachments", "assistant_settings", "default_vertex_config", "redis_settings", "agents", "worker_config",
 }  # fmt: skip
-"""What a config of LiteLLM may have at its top."""
+"""Keys that a config of LiteLLM may have at its top."""
 
 ALWAYS: Final = "this is always so here"
 
 _NO_HOOK: Final = "nothing is sent to other services from here; write a hook (hooks.post), or read /metrics and the log"
-_NO_CACHE: Final = "answers are not kept here"
+_NO_CACHE: Final = "answers are not cached"
 _NO_STORE: Final = "each process keeps its own cooldowns and counters; there is no shared store"
 _NO_DATABASE: Final = "there is no database, and so no keys, users, teams, budgets or spending"
 _NO_BUDGET: Final = "there are no budgets here"
-_NO_LIMIT: Final = "calls and tokens are not limited here"
-_NO_CHECKS: Final = "upstreams are not called to see how they are; cooldowns learn it from requests"
-_NO_ALERTS: Final = "no alerts are sent; make them of /metrics"
+NO_LIMIT: Final = "calls and tokens are not limited here; the upstream's 429 moves a request on"
+NO_PRICE: Final = "prices are not kept here"
+_NO_TAGS: Final = "requests are not routed by tags here; make an alias for each tag"
+NO_ROUTER: Final = "requests are routed by name alone, not by content"
 _NO_MCP: Final = "chat and embeddings are all that is served here"
 
-TOP: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "guardrails": "write them as hooks: hooks.pre sees each request, hooks.post each answer",
-        "callback_settings": _NO_HOOK,
-        **dict.fromkeys(("policies", "policy_attachments"), "write them as hooks"),
-        **dict.fromkeys(
-            (
-                "mcp_servers", "mcp_tools", "finetune_settings", "files_settings", "vector_store_registry",
-                "search_tools", "prompts", "assistant_settings", "agents",
-            ),
-            _NO_MCP,
-        ),
-        "redis_settings": _NO_STORE,
-        "default_vertex_config": "there are no pass-through routes here",
-        "worker_config": "how the server runs is said by the flags of `gateway serve`",
-    }
-)  # fmt: skip
 
-ROUTER: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        **dict.fromkeys(
-            (
-                "redis_host", "redis_password", "redis_port", "redis_url", "redis_db", "cache_kwargs",
-                "client_ttl",
-            ),
-            _NO_STORE,
-        ),
-        **dict.fromkeys(("cache_responses", "caching_groups"), _NO_CACHE),
-        "routing_strategy_args": "the order of a chain is fixed",
-        "allowed_fails_policy": "every kind of failure counts the same towards a cooldown, the client's own not at all",
-        "retry_after": "a retry waits up to 0.25, 0.5, 1, 2, 4 s at random, or what the upstream asks for",
-        **dict.fromkeys(
-            ("enable_tag_filtering", "tag_filtering_match_any", "tag_routing_prefix"),
-            "requests are not routed by tags here; make an alias for each tag",
-        ),
-        **dict.fromkeys(("provider_budget_config", "alerting_config"), _NO_BUDGET),
-        "optional_pre_call_checks": "nothing is checked before a call",
-        **dict.fromkeys(("default_priority", "polling_interval"), "requests do not queue here"),
-        "default_max_parallel_requests": _NO_LIMIT,
-        "max_fallbacks": "a chain is followed to its end",
-        "set_verbose": "the log's level is a flag: gateway serve --log-level debug",
-        "debug_level": "the log's level is a flag: gateway serve --log-level debug",
-        "assistants_config": _NO_MCP,
-    }
-)  # fmt: skip
+def _by_key(reasons: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the reason of each key. `reasons` has all keys of a reason in one text."""
+    return MappingProxyType({key: reason for reason, keys in reasons.items() for key in keys.split()})
 
-LIBRARY: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        **dict.fromkeys(
-            (
-                "success_callback", "failure_callback", "callbacks", "service_callbacks", "audit_log_callbacks",
-                "langfuse_default_tags", "default_team_settings", "s3_callback_params", "datadog_params",
-                "redact_user_api_key_info", "callback_settings", "prometheus_metrics_config",
-                "custom_prometheus_metadata_labels", "require_auth_for_metrics_endpoint",
-            ),
-            _NO_HOOK,
-        ),
-        **dict.fromkeys(("cache", "cache_params", "caching", "enable_redis_auth_cache"), _NO_CACHE),
-        **dict.fromkeys(
-            (
-                "max_budget", "budget_duration", "max_internal_user_budget", "internal_user_budget_duration",
-                "max_end_user_budget", "default_internal_user_params", "default_key_generate_params",
-                "default_team_params", "upperbound_key_generate_params", "key_generation_settings",
-                "disable_end_user_cost_tracking", "disable_end_user_cost_tracking_prometheus_only",
-                "include_cost_in_streaming_usage",
-            ),
-            _NO_DATABASE,
-        ),
-        "set_verbose": "the log's level is a flag: gateway serve --log-level debug",
-        "modify_params": "a request is not mended; LiteLLM's library only drops what a model does not take",
-        "force_ipv4": "both are tried, IPv6 first",
-        "ssl_verify": "certificates are always verified; SSL_CERT_FILE names other authorities",
-        "default_in_memory_ttl": _NO_CACHE,
-        "mcp_aliases": _NO_MCP,
-        "mcp_semantic_tool_filter": _NO_MCP,
-        "model_alias_map": "write the alias into models",
-        "enable_json_schema_validation": "answers are not checked against a schema",
-        "max_fallbacks": "a chain is followed to its end",
-    }
-)  # fmt: skip
 
-SERVER: Final[Mapping[str, str]] = MappingProxyType(
+TOP: Final = _by_key(
     {
-        **dict.fromkeys(
-            (
-                "database_url", "database_connection_pool_limit", "database_connection_timeout",
-                "database_type", "database_args", "store_model_in_db", "store_prompts_in_spend_logs",
-                "disable_spend_logs", "disable_spend_updates", "disable_reset_budget", "disable_master_key_return",
-                "disable_adding_master_key_hash_to_db", "allow_requests_on_db_unavailable",
-                "proxy_batch_write_at", "proxy_budget_rescheduler_max_time", "proxy_budget_rescheduler_min_time",
-                "maximum_spend_logs_retention_period", "maximum_spend_logs_retention_interval",
-                "proxy_batch_polling_interval", "use_redis_transaction_buffer", "use_shared_health_check",
-                "ui_access_mode", "proxy_admin_email", "enforce_user_param", "litellm_license",
-                "reject_clientside_metadata_tags", "allow_user_auth", "user_mcp_management_mode",
-            ),
-            _NO_DATABASE,
-        ),
-        **dict.fromkeys(
-            (
-                "custom_auth", "enable_jwt_auth", "litellm_jwtauth", "enable_oauth2_auth", "allowed_routes",
-                "admin_only_routes", "public_routes", "key_management_system", "key_management_settings",
-                "custom_key_generate", "custom_sso", "use_client_credentials_pass_through_routes", "allowed_ips",
-                "use_x_forwarded_for",
-            ),
-            "clients are told apart by the keys of `gateway serve --client-keys-file` alone",
-        ),
-        **dict.fromkeys(("alerting", "alerting_threshold", "alert_types", "alert_to_webhook_url", "alerting_args",
-                         "spend_report_frequency"), _NO_ALERTS),
-        **dict.fromkeys(("max_parallel_requests", "global_max_parallel_requests"), _NO_LIMIT),
-        **dict.fromkeys(
-            ("background_health_checks", "health_check_interval", "health_check_details", "health_check_concurrency"),
-            _NO_CHECKS,
-        ),
-        "pass_through_endpoints": "there are no pass-through routes here",
-        "completion_model": "a request must name its model",
-        "infer_model_from_keys": "models are those of the file",
-        "forward_client_headers_to_llm_api": "of a client's headers only x-request-id and traceparent go upstream",
-        "max_request_size_mb": "this is a flag: gateway serve --max-body",
-        "max_response_size_mb": "answers are not measured",
+        "write them as hooks: hooks.pre sees each request, hooks.post each answer": "guardrails",
+        _NO_HOOK: "callback_settings",
+        "write them as hooks": "policies policy_attachments",
+        _NO_MCP: """
+            mcp_servers mcp_tools finetune_settings files_settings vector_store_registry search_tools prompts
+            assistant_settings agents
+        """,
+        _NO_STORE: "redis_settings",
+        "there are no pass-through routes here": "default_vertex_config",
+        "the flags of `gateway serve` say how the server runs": "worker_config",
     }
-)  # fmt: skip
+)
+"""Keys at the top of the config."""
+
+ROUTER: Final = _by_key(
+    {
+        _NO_STORE: "redis_host redis_password redis_port redis_url redis_db cache_kwargs client_ttl",
+        _NO_CACHE: "cache_responses caching_groups",
+        "the order of a chain is fixed": "routing_strategy_args",
+        "every kind of failure counts the same towards a cooldown, the client's own not at all": "allowed_fails_policy",
+        "a retry waits up to 0.25, 0.5, 1, 2, 4 s at random, or what the upstream asks for": "retry_after",
+        _NO_TAGS: "enable_tag_filtering tag_filtering_match_any tag_routing_prefix",
+        _NO_BUDGET: "provider_budget_config alerting_config",
+        "nothing is checked before a call": "optional_pre_call_checks",
+        "requests do not queue here": "default_priority polling_interval",
+        NO_LIMIT: "default_max_parallel_requests",
+        "a chain is followed to its end": "max_fallbacks",
+        "the log's level is a flag: gateway serve --log-level debug": "set_verbose debug_level",
+        _NO_MCP: "assistants_config",
+    }
+)
+"""Keys of `router_settings`."""
+
+LIBRARY: Final = _by_key(
+    {
+        _NO_HOOK: """
+            success_callback failure_callback callbacks service_callbacks audit_log_callbacks langfuse_default_tags
+            default_team_settings s3_callback_params datadog_params redact_user_api_key_info callback_settings
+            prometheus_metrics_config custom_prometheus_metadata_labels require_auth_for_metrics_endpoint
+        """,
+        _NO_CACHE: "cache cache_params caching enable_redis_auth_cache default_in_memory_ttl",
+        _NO_DATABASE: """
+            max_budget budget_duration max_internal_user_budget internal_user_budget_duration max_end_user_budget
+            default_internal_user_params default_key_generate_params default_team_params
+            upperbound_key_generate_params key_generation_settings disable_end_user_cost_tracking
+            disable_end_user_cost_tracking_prometheus_only include_cost_in_streaming_usage
+        """,
+        "the log's level is a flag: gateway serve --log-level debug": "set_verbose",
+        "requests are not modified; only what a model does not take is dropped": "modify_params",
+        "both are tried, IPv6 first": "force_ipv4",
+        "certificates are always verified; SSL_CERT_FILE names other authorities": "ssl_verify",
+        _NO_MCP: "mcp_aliases mcp_semantic_tool_filter",
+        "write the alias into models": "model_alias_map",
+        "answers are not checked against a schema": "enable_json_schema_validation",
+        "a chain is followed to its end": "max_fallbacks",
+    }
+)
+"""Keys of `litellm_settings`."""
+
+SERVER: Final = _by_key(
+    {
+        _NO_DATABASE: """
+            database_url database_connection_pool_limit database_connection_timeout database_type database_args
+            store_model_in_db store_prompts_in_spend_logs disable_spend_logs disable_spend_updates
+            disable_reset_budget disable_master_key_return disable_adding_master_key_hash_to_db
+            allow_requests_on_db_unavailable proxy_batch_write_at proxy_budget_rescheduler_max_time
+            proxy_budget_rescheduler_min_time maximum_spend_logs_retention_period
+            maximum_spend_logs_retention_interval proxy_batch_polling_interval use_redis_transaction_buffer
+            use_shared_health_check ui_access_mode proxy_admin_email enforce_user_param litellm_license
+            reject_clientside_metadata_tags allow_user_auth user_mcp_management_mode
+        """,
+        "clients are told apart by the keys of `gateway serve --client-keys-file` alone": """
+            custom_auth enable_jwt_auth litellm_jwtauth enable_oauth2_auth allowed_routes admin_only_routes
+            public_routes key_management_system key_management_settings custom_key_generate custom_sso
+            use_client_credentials_pass_through_routes allowed_ips use_x_forwarded_for
+        """,
+        "no alerts are sent; build them on /metrics": """
+            alerting alerting_threshold alert_types alert_to_webhook_url alerting_args spend_report_frequency
+        """,
+        NO_LIMIT: "max_parallel_requests global_max_parallel_requests",
+        "there are no health checks; cooldowns follow the failures of requests": """
+            background_health_checks health_check_interval health_check_details health_check_concurrency
+        """,
+        "there are no pass-through routes here": "pass_through_endpoints",
+        "a request must name its model": "completion_model",
+        "the models are those that the file names": "infer_model_from_keys",
+        "of a client's headers only x-request-id and traceparent go upstream": "forward_client_headers_to_llm_api",
+        "this is a flag: gateway serve --max-body": "max_request_size_mb",
+        "answers are not measured": "max_response_size_mb",
+    }
+)
+"""Keys of `general_settings`."""
+
+DEPLOYMENT: Final = _by_key(
+    {
+        NO_LIMIT: """
+            max_parallel_requests rpd tpd itpm otpm daily_reset_time default_api_key_tpm_limit
+            default_api_key_rpm_limit
+        """,
+        _NO_BUDGET: "max_budget budget_duration",
+        _NO_TAGS: "tags tag_regex",
+        "the file cannot hold this credential; LiteLLM's library reads it from the environment": """
+            aws_access_key_id aws_secret_access_key aws_session_token aws_profile_name aws_role_name
+            aws_session_name aws_sts_endpoint aws_web_identity_token aws_bedrock_runtime_endpoint vertex_credentials
+            azure_ad_token client_secret azure_username azure_password
+        """,
+        "a client cannot choose a host or a key here": "configurable_clientside_auth_params",
+        "there are no pass-through routes here": "use_in_pass_through",
+        "answers are passed on as they come": "merge_reasoning_content_in_choices",
+        "name the parameter in the step's params to send it": "allowed_openai_params",
+        "model_info stands beside litellm_params, not in it": "model_info",
+    }
+)
+"""Keys of a deployment's `litellm_params`."""
+
+MODEL_INFO: Final = _by_key(
+    {
+        "a target is identified by its name": "id",
+        "LiteLLM looks prices and sizes up by it; neither is kept here": "base_model",
+        "there are no teams here: every client may use it": "team_id team_public_model_name access_groups",
+        "a model cannot be blocked; take the alias out of the file": "blocked",
+    }
+)
+"""Keys of a deployment's `model_info`."""
