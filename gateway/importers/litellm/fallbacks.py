@@ -1,4 +1,4 @@
-"""Groups, aliases and every sort of fallback made into chains: one alias per name, no cycles, no repeats."""
+"""Make chains of LiteLLM's groups, aliases and fallbacks: one alias per name, no cycles, no repeats."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from gateway.policy.table import is_model_name
 from gateway.wire.json import EMPTY
 
 EVERY_KIND: Final = tuple(kind.value for kind in Kind if kind != Kind.BAD_REQUEST)
-"""After what LiteLLM's plain fallbacks go on."""
-
-_NO_RULES: Final[Mapping[str, Rule]] = EMPTY
+"""The kinds of failure after which LiteLLM's plain fallbacks are used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +39,9 @@ class ChainMaker:
         self._settings = settings
         self._report = report
         self._groups = {name: _Group(tuple(group)) for name, group in deployments.groups.items()}
-        self._general: Mapping[str, Rule] = _NO_RULES
-        self._window: Mapping[str, Rule] = _NO_RULES
-        self._policy: Mapping[str, Rule] = _NO_RULES
+        self._general: Mapping[str, Rule] = EMPTY
+        self._window: Mapping[str, Rule] = EMPTY
+        self._policy: Mapping[str, Rule] = EMPTY
         self._everywhere: tuple[str, ...] = ()
         self._reach: dict[str, tuple[str, ...]] = {}
         self._stripped: dict[str, list[str]] = {}
@@ -69,16 +67,24 @@ class ChainMaker:
 
     def _read_aliases(self) -> None:
         left = dict(self._settings.aliases)
-        while ready := [name for name, (group, _) in left.items() if self._can_stand_for(group)]:
+        while ready := [name for name, (group, _) in left.items() if self._is_carried_over(group)]:
             for name in ready:
                 group, where = left.pop(name)
                 self._read_alias(name, group, where)
         for group, where in left.values():
-            self._report.left_out(where, f"there is no model {shown(group)!r} that could be carried over")
+            self._report.left_out(where, _no_model(group))
 
-    def _can_stand_for(self, group: str) -> bool:
-        target = self._deployments.names.get(group, group)
-        return "*" not in target and self._resolve(target) is not None
+    def _carried_over(self, models: Sequence[str], where: Where) -> list[str]:
+        """Return the aliases of those models that have one; the others are reported at `where`."""
+        for model in models:
+            if not self._is_carried_over(model):
+                self._report.left_out(where, _no_model(model))
+        return [self._deployments.names.get(model, model) for model in models if self._is_carried_over(model)]
+
+    def _is_carried_over(self, model: str) -> bool:
+        """Tell whether a model has an alias, or a wildcard that takes its name."""
+        name = self._deployments.names.get(model, model)
+        return "*" not in name and self._resolve(name) is not None
 
     def _read_alias(self, name: str, group: str, where: Where) -> None:
         alias = self._deployments.alias_name(name)
@@ -115,25 +121,15 @@ class ChainMaker:
         by_name: dict[str, Rule] = {}
         for rule in rules or ():
             group = self._deployments.names.get(rule.group, rule.group)
-            targets = []
-            for target in rule.targets:
-                name = self._deployments.names.get(target, target)
-                if "*" in name or self._resolve(name) is None:
-                    message = f"there is no model {shown(target)!r} that could be carried over"
-                    self._report.left_out(rule.where, message)
-                else:
-                    targets.append(name)
+            targets = self._carried_over(rule.targets, rule.where)
             if group == "*":
                 self._settings.everywhere = (*targets, *self._settings.everywhere)
                 self._settings.everywhere_where = self._settings.everywhere_where or rule.where
                 continue
             names = self._named(group)
             if not names:
-                self._report.left_out(rule.where, f"there is no model {shown(rule.group)!r} that could be carried over")
-                continue
-            if not targets:
-                continue
-            for name in names:
+                self._report.left_out(rule.where, _no_model(rule.group))
+            for name in names if targets else ():
                 if name not in by_name:
                     by_name[name] = replace(rule, targets=tuple(dict.fromkeys(targets)))
                 elif by_name[name].where != rule.where:
@@ -155,14 +151,8 @@ class ChainMaker:
         return stripped
 
     def _read_everywhere(self) -> tuple[str, ...]:
-        found = []
         where = self._settings.everywhere_where
-        for target in dict.fromkeys(self._settings.everywhere):
-            name = self._deployments.names.get(target, target)
-            if "*" in name or self._resolve(name) is None:
-                self._report.left_out(where, f"there is no model {shown(target)!r} that could be carried over")
-            else:
-                found.append(name)
+        found = self._carried_over(tuple(dict.fromkeys(self._settings.everywhere)), where)
         if found:
             message = f"{', '.join(map(shown, found))} at the end of each chain that has no fallbacks of its own"
             self._report.exact(where, message)
@@ -334,6 +324,10 @@ class ChainMaker:
             self._report.approximate(where, "each chain has one fixed order; the load is not shared")
         else:
             self._report.exact(where, "no model has two deployments to choose between")
+
+
+def _no_model(name: str) -> str:
+    return f"there is no model {shown(name)!r} that could be carried over"
 
 
 def _filled(deployment: Deployment, pattern: str, name: str) -> Deployment:

@@ -103,17 +103,20 @@ class SettingsReader:
         self._leave_out()
         return self.settings
 
-    def _first(self, *places: tuple[str, str]) -> tuple[Json, Where]:
-        """Return the first of several settings that is there; the others are left out in its favour."""
+    def _either(self, key: str, library_key: str = "") -> tuple[Json, Where]:
+        """Return a setting of the router, else the library's, and its place; `()` where it is in neither.
+
+        A second one is left out in favour of the first.
+        """
         found: tuple[Json, Where] = (None, ())
-        for block, key in places:
-            value = self._blocks[block].get(key)
+        for block, name in (("router_settings", key), ("litellm_settings", library_key or key)):
+            value = self._blocks[block].get(name)
             if value is None:
                 continue
             if found[1]:
-                self._report.left_out((block, key), f"{'.'.join(map(str, found[1]))} is the one that counts")
+                self._report.left_out((block, name), f"{'.'.join(map(str, found[1]))} is the one that counts")
             else:
-                found = (value, (block, key))
+                found = (value, (block, name))
         return found
 
     def _top(self) -> None:
@@ -131,9 +134,9 @@ class SettingsReader:
             self._report.left_out(("include",), message)
 
     def _limits(self) -> None:
-        timeout, where = self._first(("router_settings", "timeout"), ("litellm_settings", "request_timeout"))
+        timeout, where = self._either("timeout", "request_timeout")
         limit = self._limit(timeout, where, TIMEOUT_NOTE)
-        stream, where = self._first(("router_settings", "stream_timeout"), ("litellm_settings", "stream_timeout"))
+        stream, where = self._either("stream_timeout")
         note = "as the limit until a stream's first content and between two events"
         stream_limit = self._limit(stream, where, f"{note}; `timeout` holds for a stream as a whole then")
         self.settings.defaults["timeout"] = limit or "10m"
@@ -142,7 +145,7 @@ class SettingsReader:
         if stream_limit is not None:
             total = self.settings.defaults["timeout"]
             self.settings.defaults["timeout"] = {"first_token": stream_limit, "idle": stream_limit, "total": total}
-        value, where = self._first(("router_settings", "num_retries"), ("litellm_settings", "num_retries"))
+        value, where = self._either("num_retries")
         retries = whole(value, at_most=MAX_RETRIES)
         if where and retries is None:
             self._report.left_out(where, "this is no whole number of retries")
@@ -223,8 +226,8 @@ class SettingsReader:
         return Retries(count=highest, retry_on=retry_on)
 
     def _cooldown(self) -> None:
-        fails, fails_where = self._first(("router_settings", "allowed_fails"), ("litellm_settings", "allowed_fails"))
-        pause, pause_where = self._first(("router_settings", "cooldown_time"), ("litellm_settings", "cooldown_time"))
+        fails, fails_where = self._either("allowed_fails")
+        pause, pause_where = self._either("cooldown_time")
         cooldown: JsonObject = {}
         if fails_where:
             allowed = whole(fails, at_most=_NEVER)
@@ -257,12 +260,12 @@ class SettingsReader:
     def _fallbacks(self) -> None:
         lists: dict[str, list[Rule] | None] = {}
         for key in _FALLBACK_KEYS:
-            value, where = self._first(("router_settings", key), ("litellm_settings", key))
+            value, where = self._either(key)
             lists[key] = self._rules(value, where) if where else None
         self.settings.general = lists["fallbacks"]
         self.settings.context_window = lists["context_window_fallbacks"]
         self.settings.content_policy = lists["content_policy_fallbacks"]
-        value, where = self._first(("router_settings", "default_fallbacks"), ("litellm_settings", "default_fallbacks"))
+        value, where = self._either("default_fallbacks")
         if where:
             names = [value] if isinstance(value, str) else value
             if isinstance(names, list):
@@ -318,7 +321,7 @@ class SettingsReader:
         return rules
 
     def _group_aliases(self) -> None:
-        value, where = self._first(("router_settings", "model_group_alias"), ("litellm_settings", "model_group_alias"))
+        value, where = self._either("model_group_alias")
         if where and not isinstance(value, dict):
             self._report.left_out(where, "it must be a mapping of aliases to models")
             return
