@@ -1,1 +1,1 @@
-"""A config of the LiteLLM proxy, read and written anew as a routes.yaml. Nothing here imports LiteLLM."""
+"""Convert a config of the LiteLLM proxy to a routes.yaml. Nothing here imports LiteLLM."""

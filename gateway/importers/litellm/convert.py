@@ -1,4 +1,4 @@
-"""The whole way: a LiteLLM config's bytes to the text of a routes.yaml that compiles, and the report."""
+"""Convert the bytes of a LiteLLM config to the text of a routes.yaml that compiles, and a report."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Imported:
 
 
 def convert(data: bytes, *, source: str) -> Imported:
-    """Convert one config. Never raises for what the config has wrong."""
+    """Convert one config. A fault of the config raises nothing; it is in the result."""
     document = parse(data, name=source, last_key_wins=True)
     if document.root is None:
         return Imported(routes=None, problems=tuple(map(_in_litellms_words, document.problems)))
@@ -134,7 +134,7 @@ def _targets(chain: Sequence[object]) -> list[Step]:
 
 
 def validated(draft: Draft, report: Report, source: str) -> str:
-    """Return the file's text, without what the compiler refuses: that is noted as left out."""
+    """Return the file's text. Entries that the compiler refuses are removed and reported as left out."""
     while True:
         text, places = _write(draft, report, source)
         compiled = Compiler(environ={}, skip_hooks=True).compile(text.encode(), source="routes.yaml")
@@ -163,7 +163,7 @@ def validated(draft: Draft, report: Report, source: str) -> str:
 
 
 def _write(draft: Draft, report: Report, source: str) -> tuple[str, list[tuple[int, int, tuple[str, str]]]]:
-    """Return the file's text, and which lines are whose."""
+    """Return the file's text and the lines of each entry: (first, last, (block, key))."""
     used = [step.upstream for alias in draft.aliases.values() for step in _targets(alias.chain)]
     names = name_upstreams(draft.upstreams, used)
     lines = _head(draft, report, source)

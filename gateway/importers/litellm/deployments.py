@@ -1,4 +1,4 @@
-"""`model_list`: each deployment made into a step of its group, with every key of it accounted for."""
+"""Read `model_list`: make a step of each deployment, group the steps by name, and report every key."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REQUEST_PARAMS: Final = frozenset(
         "top_logprobs", "top_p", "user", "verbosity", "web_search_options",
     }
 )  # fmt: skip
-"""What a deployment may say that goes into the request itself."""
+"""Keys of a deployment that are parameters of the request."""
 
 _ERRORS: Final[Mapping[str, JsonObject]] = MappingProxyType(
     {
@@ -55,7 +55,7 @@ class Deployment:
     shown: str
     """`provider/model` as LiteLLM has it, for messages."""
     keys: tuple[str, ...] = ()
-    """What of it is carried over exactly."""
+    """Its keys that are carried over exactly."""
     order: float | None = None
     weight: float | None = None
     rpm: float | None = None
@@ -63,7 +63,7 @@ class Deployment:
     description: str | None = None
 
     def same_as(self, other: Deployment) -> bool:
-        """Tell whether two deployments make the same step and stand at the same place."""
+        """Tell whether two deployments make the same step with the same `order`."""
         return replace(self.step, where=()) == replace(other.step, where=()) and self.order == other.order
 
 
@@ -77,12 +77,12 @@ class Deployments:
         self._credentials = credentials
         self.upstreams: dict[str, Upstream] = {}
         self.groups: dict[str, list[Deployment]] = {}
-        """By alias, in the order that they are to be tried."""
+        """Deployments by alias, in the order of the chain."""
         self.names: dict[str, str] = {}
-        """The alias for each `model_name`: the same, or one that can stand in the file."""
+        """The alias of each `model_name`: the same name, or one that is valid in the file."""
         self._written: set[str] = set()
         self._any_model: Where | None = None
-        """Where `*` is said to be whatever the client asks for."""
+        """Place of the deployment that sends any name, `*`, to the model of that name."""
 
     def read(self, model_list: Json) -> None:
         """Read the whole list."""
@@ -104,7 +104,7 @@ class Deployments:
             self._sort(name, group)
 
     def alias_name(self, name: str) -> str | None:
-        """Return the alias for a name that clients ask for; None when none can be made of it."""
+        """Return the alias for a `model_name`; None when no valid one can be made of it."""
         if name not in self.names:
             fit = "".join(char if char.isprintable() else "-" for char in _UNFIT.sub("-", name.strip()))
             if "*" in fit[:-1] or "${" in fit or not fit.strip("-") or len(fit) > _LONGEST_NAME:
@@ -115,7 +115,7 @@ class Deployments:
         return self.names[name]
 
     def _read_entry(self, entry: Json, where: Where) -> str | None:
-        """Read one deployment; return why it is left out when it is."""
+        """Read one deployment. Return why it is left out, or None."""
         if not isinstance(entry, dict):
             return "a deployment is a mapping with model_name and litellm_params"
         name = label(entry.get("model_name"))
@@ -152,7 +152,7 @@ class Deployments:
         return None
 
     def _serve_any_model(self, where: Where) -> None:
-        """Make a wildcard for each provider whose key says that it may be meant, where the config has none."""
+        """Add a wildcard for each provider that needs a key, where the config has none."""
         wildcards = {f"{known.name}/*": known.name for known in WELL_KNOWN.values() if known.key_required}
         wildcards |= {"gpt-*": "openai", "claude-*": "anthropic"}
         for name, kind in wildcards.items():
@@ -282,7 +282,7 @@ class Deployments:
         where = (*place, key)
         limit = duration(value)
         if limit is None:
-            self._report.left_out(where, "this is no number of seconds above zero")
+            self._report.left_out(where, "it must be a number of seconds above zero")
         elif key == "timeout":
             self._report.approximate(where, TIMEOUT_NOTE)
         else:
@@ -298,7 +298,7 @@ class Deployments:
             where = (*place, key)
             retries = whole(value, at_most=MAX_RETRIES)
             if retries is None:
-                self._report.left_out(where, "this is no whole number of retries")
+                self._report.left_out(where, "it must be a whole number of retries")
             elif chosen is not None:
                 self._report.left_out(where, "num_retries stands beside it and is the one that counts")
             else:
@@ -310,7 +310,7 @@ class Deployments:
         return chosen
 
     def _leave_out(self, params: JsonObject, place: Where) -> None:
-        """Note the keys that nothing corresponds to; the limits that order a group are noted with the group."""
+        """Report the keys without a counterpart. Limits that order a group are reported with the group."""
         for key, value in params.items():
             where = (*place, key)
             if value is None:
@@ -346,7 +346,7 @@ class Deployments:
         return described
 
     def _sort(self, name: str, group: list[Deployment]) -> None:
-        """Put a group into the order that its chain has, and say how exact that is."""
+        """Sort a group into the order of its chain, and report how exact that is."""
         known = [deployment.order for deployment in group if deployment.order is not None]
         for deployment in group:
             self._note_limits(deployment, alone=len(group) == 1)

@@ -1,4 +1,4 @@
-"""The parts of a routes.yaml that is being made: upstreams, steps and aliases, before they have their final names."""
+"""The new routes.yaml before it is text: upstreams, steps and aliases, and how they are named and written."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _LONGEST_NAME: Final = 48
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
-    """One provider entry; two deployments share it when nothing tells them apart."""
+    """One entry of `providers`, shared by the deployments that differ in none of these fields."""
 
     kind: str
     entry: Mapping[str, Json]
-    """The entry as it will stand in the file, without its `kind`."""
+    """The entry of the file, without its `kind`."""
     hint: str = ""
-    """What tells it from others of its kind, for its name."""
+    """A word for its name, which differs from others of its kind."""
     secret: str = field(default="", repr=False)
-    """The key that was written out in the file: two of them are two upstreams."""
+    """The key that the config holds in plain text: another key is another upstream."""
 
     @property
     def identity(self) -> str:
-        """Text that is the same for the same upstream."""
+        """Text that is equal for equal upstreams."""
         return json.dumps([self.kind, self.entry, self.secret], sort_keys=True, default=str)
 
 
@@ -41,7 +41,7 @@ class Step:
     upstream: str
     """The identity of its Upstream."""
     model: str
-    """As the file says it, `$` not yet doubled."""
+    """The model's name, `$` not yet doubled."""
     where: Where
     timeout: str | None = None
     stream_timeout: str | None = None
@@ -51,7 +51,7 @@ class Step:
     params: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
 
     def filled(self, matched: str) -> str:
-        """Return the model with what a wildcard matched put in the place of its star."""
+        """Return the model with its star replaced by the text that a wildcard matched."""
         return self.model.replace("*", matched)
 
 
@@ -64,7 +64,7 @@ class Reference:
 
 @dataclass(slots=True, kw_only=True)
 class Alias:
-    """One alias: its chain and what is said about it."""
+    """One alias: its chain, description and comments."""
 
     chain: list[Step | Reference]
     description: str | None = None
@@ -79,12 +79,12 @@ class Draft:
     """By identity, in the order of their first use."""
     defaults: JsonObject = field(default_factory=dict)
     default_comments: dict[str, str] = field(default_factory=dict)
-    """By key of `defaults`, what is said beside it."""
+    """Comments by key of `defaults`."""
     aliases: dict[str, Alias] = field(default_factory=dict)
     variables: dict[str, int] = field(default_factory=dict)
-    """Variables that stand for keys which were written out, with the line where each stood."""
+    """Variables that replace plain-text secrets, each with the line of the secret."""
     addresses: dict[str, int] = field(default_factory=dict)
-    """Variables that hold addresses, with the line where each is named first."""
+    """Variables that hold addresses, each with the line of its first use."""
 
 
 def is_bare(upstream: Upstream) -> bool:
@@ -95,7 +95,7 @@ def is_bare(upstream: Upstream) -> bool:
 def name_upstreams(upstreams: Mapping[str, Upstream], used: Iterable[str]) -> dict[str, str]:
     """Return a readable name for each upstream in use, by identity.
 
-    A well-known name stays with the upstream that differs least from what it stands for.
+    A well-known name goes to the upstream that differs least from the well-known provider.
     """
     wanted = [identity for identity in dict.fromkeys(used) if identity in upstreams]
     names: dict[str, str] = {}
@@ -129,7 +129,7 @@ def _free_name(upstream: Upstream, taken: set[str], *, alone: bool) -> str:
 
 
 def provider_entry(name: str, upstream: Upstream) -> JsonObject:
-    """Return an entry of `providers` as it stands in the file."""
+    """Return an entry of `providers` as the file has it."""
     if name == upstream.kind:
         return dict(upstream.entry)
     entry: JsonObject = {"kind": upstream.kind, **upstream.entry}
@@ -150,9 +150,9 @@ def _vendors_variable(kind: str) -> str:
 
 
 def alias_value(alias: Alias, names: Mapping[str, str]) -> Json:
-    """Return an alias as it stands in the file, in its shortest form.
+    """Return an alias as the file has it, in its shortest form.
 
-    What all steps with a target agree on is said once, for the alias; `{alias: …}` steps keep their own.
+    A field that is equal in all steps with a target moves to the alias; `{alias: …}` steps keep their own.
     """
     steps = [step for step in alias.chain if isinstance(step, Step)]
     shared: JsonObject = {}
@@ -169,7 +169,7 @@ def alias_value(alias: Alias, names: Mapping[str, str]) -> Json:
 
 
 def keeps_stream_open(steps: Sequence[Step]) -> bool:
-    """Tell whether a chain's plain and stream limits can both be said without a total for streams."""
+    """Tell whether a chain's limits for plain answers and for streams can be written without a total for streams."""
     both = any(step.timeout and step.stream_timeout for step in steps)
     return not both or len({step.timeout for step in steps}) == 1
 

@@ -28,7 +28,7 @@ class _Group:
 
     deployments: tuple[Deployment, ...]
     stands_for: str | None = None
-    """The other name that a `model_group_alias` stands for."""
+    """The name behind a `model_group_alias`."""
 
 
 class ChainMaker:
@@ -62,7 +62,7 @@ class ChainMaker:
 
     @property
     def falls_over_refusals(self) -> bool:
-        """Whether plain fallbacks also follow what a content filter refused, as they do where it has no list."""
+        """Whether plain fallbacks are also used after a content filter: they are where it has no list of its own."""
         return self._settings.content_policy is None and bool(self._general or self._everywhere)
 
     def _read_aliases(self) -> None:
@@ -102,7 +102,7 @@ class ChainMaker:
             self._groups[alias] = _Group((), target)
 
     def _stands_for(self, name: str | None, alias: str) -> bool:
-        """Tell whether a name is an alias that stands, in the end, for another one."""
+        """Tell whether a name leads to an alias, directly or through others."""
         while name is not None and name != alias:
             group = self._groups.get(name)
             name = group.stands_for if group is not None else None
@@ -117,7 +117,7 @@ class ChainMaker:
         return longest if longest is not None and is_model_name(name[len(longest) - 1 :]) else None
 
     def _rules(self, rules: Sequence[Rule] | None) -> dict[str, Rule]:
-        """Return the rules by alias; a rule for a name that a wildcard takes makes an alias of that name."""
+        """Return the rules by alias. A rule for a name that a wildcard takes adds an alias of that name."""
         by_name: dict[str, Rule] = {}
         for rule in rules or ():
             group = self._deployments.names.get(rule.group, rule.group)
@@ -177,7 +177,7 @@ class ChainMaker:
                 yield from rules[pattern].targets
 
     def _walk(self, name: str) -> tuple[str, ...]:
-        """Return the names that a chain comes to, each once, in the order that LiteLLM would ask them.
+        """Return the names that a chain reaches, each once, in the order in which LiteLLM would call them.
 
         One more than a chain may have targets is enough: what comes after it is cut off anyway.
         """
@@ -223,7 +223,7 @@ class ChainMaker:
         return Alias(chain=chain, description=descriptions[0] if descriptions else None, comments=comments)
 
     def _leads_back(self, name: str, reached: Sequence[str]) -> bool:
-        """Tell whether a chain would come back to the alias: by its name, or through a wildcard that takes a name."""
+        """Tell whether a chain would lead back to the alias, by its name or through a wildcard."""
         return any(self._resolve(each) == name for each in reached)
 
     def _steps_of(self, name: str) -> list[Step]:
@@ -264,7 +264,7 @@ class ChainMaker:
         return f"LiteLLM shares the load between these {count}, and its {retries} retries go round them"
 
     def _fallback_on(self, name: str, *, last: bool) -> tuple[str, ...] | None:
-        """Return after what a step of a group goes on; None for what the defaults say."""
+        """Return the `fallback_on` of a step of a group; None for the default."""
         window, policy = name in self._window, name in self._policy
         if not window and not policy:
             return None
@@ -273,7 +273,7 @@ class ChainMaker:
         return None if kinds == FALLBACK_ON else tuple(kind.value for kind in Kind if kind in kinds)
 
     def _cut(self, chain: list[Step | Reference], name: str, comments: list[str]) -> list[Step | Reference]:
-        """Keep a chain within the number of targets that one may have."""
+        """Cut a chain to MAX_STEPS targets."""
         room = MAX_STEPS
         kept: list[Step | Reference] = []
         for step in chain:

@@ -1,4 +1,4 @@
-"""Whose model a deployment is, and what of its settings makes a provider entry: address, key, headers, parameters."""
+"""Find a deployment's provider and make its entry of `providers`: address, key, headers, parameters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VENDORS: Final = (
     (re.compile(r"gpt-|chatgpt-|o[1-9](-|$)|text-embedding-|ft:gpt-|omni-|davinci|babbage"), "openai"),
     (re.compile(r"claude-"), "anthropic"),
 )
-"""What names without a provider LiteLLM takes for whose, for models that are newer than its data."""
+"""LiteLLM's providers for models without one in their name, where its data does not have the model."""
 
 _UNPRICED: Final = CONNECTION_PARAMS - {"input_cost_per_token", "output_cost_per_token", "organization"}
 _ADDRESS_VARIABLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
@@ -32,7 +32,7 @@ _ADDRESS_VARIABLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "vllm": ("VLLM_API_BASE", "http://127.0.0.1:8000/v1"),
     }
 )
-"""Where LiteLLM looks for the address of servers that have none of their own, and where they listen by default."""
+"""By kind without an address of its own: the variable that LiteLLM reads it from, and the server's default."""
 
 _SECRET_HEADER: Final = re.compile(r"auth|token|key|secret|cookie|passw|credential", re.IGNORECASE)
 _NOT_IN_A_VARIABLE: Final = re.compile(r"[^A-Z0-9]+")
@@ -42,11 +42,11 @@ _DULL_WORDS: Final = frozenset({"api", "key", "base", "url", "www", "com", "toke
 PROVIDER_KEYS: Final = _UNPRICED | {
     "api_base", "api_key", "base_url", "cooldown_time", "default_headers", "extra_headers", "headers", "organization",
 }  # fmt: skip
-"""The keys of `litellm_params` that this module takes care of."""
+"""The keys of `litellm_params` that this module reads."""
 
 
 def split_model(text: str, custom: Json) -> tuple[str, str] | str:
-    """Return the provider's kind and the model, or why that cannot be told."""
+    """Return the provider's kind and the model, or why they are not known."""
     first, slash, rest = text.partition("/")
     if isinstance(custom, str) and custom:
         if custom not in KINDS:
@@ -78,16 +78,16 @@ def _vendor(model: str) -> str | None:
 
 
 class Secrets:
-    """The variables that stand for what was written out in the file and is not copied."""
+    """The variables that replace plain-text secrets of the config."""
 
     def __init__(self, taken: Iterable[str]) -> None:
-        """`taken` are the variables that the file reads already."""
+        """`taken` are the variables that the config reads."""
         self._taken = set(taken)
         self._names: dict[str, str] = {}
         self.lines: dict[str, int] = {}
-        """By variable, the line of what it stands for."""
+        """Line of the secret, by variable."""
         self.addresses: dict[str, int] = {}
-        """The variables that hold addresses, by the line of their first use."""
+        """Line of the first use, by variable that holds an address."""
 
     def variable(self, secret: str, stem: str, line: int) -> str:
         """Return the variable for a text, the same one each time; its name begins with `stem`."""
@@ -102,7 +102,7 @@ class Secrets:
         return self._names[secret]
 
     def hide(self, value: Json, stem: str, line: int, *, key: str = "") -> Json:
-        """Return a value of the file with a variable for each text whose key says that it is a secret."""
+        """Return a value with a variable in place of each text whose key is a secret's."""
         if isinstance(value, dict):
             return {name: self.hide(item, stem, line, key=name) for name, item in value.items()}
         if isinstance(value, list):
@@ -113,7 +113,7 @@ class Secrets:
 
 
 class Connection:
-    """Reads the settings of one deployment that say where it is and how it is spoken to."""
+    """Reads the settings of one deployment's connection."""
 
     def __init__(self, kind: str, params: JsonObject, where: Where, report: Report, secrets: Secrets) -> None:
         """`where` is the place of `litellm_params`."""
@@ -128,7 +128,7 @@ class Connection:
         self.exact: list[str] = []
         """Keys that are carried over exactly."""
         self.secret = ""
-        """The key that is written out."""
+        """The key that the config holds in plain text."""
         self._hints: list[str] = []
 
     def read(self) -> Upstream | str:
@@ -274,7 +274,7 @@ class Connection:
                 self._hints.append(str(params.get(key, "")) if "$" not in str(params.get(key, "$")) else "")
 
     def _body(self, body: JsonObject, where: Where) -> None:
-        """Make what LiteLLM would put into a relayed request's body parameters of the step."""
+        """Turn `extra_body`, which LiteLLM puts into the request, into parameters of the step."""
         for name, value in body.items():
             faults: list[str] = []
 
@@ -295,7 +295,7 @@ class Connection:
             return
         where = (*self._where, "cooldown_time")
         if (pause := duration(value)) is None:
-            self._report.left_out(where, "this is no number of seconds above zero")
+            self._report.left_out(where, "it must be a number of seconds above zero")
             return
         self.entry["cooldown"] = {"for": pause}
         self._report.exact(where, "as the provider's cooldown")

@@ -1,4 +1,4 @@
-"""What became of each item of a LiteLLM config: carried over exactly, approximately, or left out."""
+"""The report of an import: each item of the config, carried over exactly, approximately, or left out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TEXT_NOTES: Final = {
 
 
 class Verdict(StrEnum):
-    """What became of one item."""
+    """How well one item is carried over."""
 
     EXACT = "exactly"
     APPROXIMATE = "approximately"
@@ -36,7 +36,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One item of the config and what became of it."""
+    """One item of the config and its verdict."""
 
     line: int
     path: str
@@ -50,7 +50,7 @@ class Item:
 
 
 class Report:
-    """Takes the items as they are found, and knows in the end which places nobody spoke of."""
+    """Collects the items, and in the end reports the places of the config that have none."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -63,36 +63,36 @@ class Report:
         return tuple(item for *_, item in sorted(self._items, key=lambda entry: entry[:2]))
 
     def exact(self, where: Where, message: str) -> None:
-        """Note what is carried over exactly. What stands below the place has to be spoken of by itself."""
+        """Report a place as carried over exactly. What is below a mapping or a list needs items of its own."""
         self._note(where, Verdict.EXACT, message)
         if not isinstance(self._at(where), dict | list):
             self.cover(where)
 
     def approximate(self, where: Where, message: str, *, below: bool = True) -> None:
-        """Note what is carried over approximately; with `below`, all that stands below the place too."""
+        """Report a place as carried over approximately; with `below`, all that is below it too."""
         self._note(where, Verdict.APPROXIMATE, message)
         if below:
             self.cover(where)
 
     def left_out(self, where: Where, message: str) -> None:
-        """Note what is left out, with all that stands below it."""
+        """Report a place as left out, with all that is below it."""
         self._note(where, Verdict.LEFT_OUT, message)
         if where:
             self.cover(where)
 
     def of_text(self, problem: Problem) -> None:
-        """Note what is wrong with the text itself, which LiteLLM may read all the same."""
+        """Report a problem of the YAML text. LiteLLM may accept it."""
         wording = _TEXT_NOTES.get(problem.code, problem.message)
         verdict = Verdict.EXACT if problem.code == "duplicate-key" else Verdict.LEFT_OUT
         item = Item(line=problem.line, path=problem.path, verdict=verdict, message=wording)
         self._items.append((problem.line, problem.column, item))
 
     def cover(self, where: Where) -> None:
-        """Say that another item speaks of a place and of what stands below it."""
+        """Mark a place, and all below it, as reported by another item."""
         self._covered.add(where)
 
     def sweep(self) -> None:
-        """Note every place that nobody spoke of as left out."""
+        """Report every place without an item as left out."""
         pending: list[Where] = [()]
         while pending:
             where = pending.pop()
@@ -104,9 +104,9 @@ class Report:
             elif isinstance(value, list) and value:
                 pending.extend((*where, index) for index in range(len(value)))
             elif value is None or value in ({}, []):
-                self.exact(where, "says nothing")
+                self.exact(where, "has no value")
             else:
-                self.left_out(where, "this key is not known here")
+                self.left_out(where, "unknown key")
 
     def has(self, where: Where) -> bool:
         """Tell whether the config has a place."""

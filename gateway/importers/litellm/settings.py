@@ -1,4 +1,4 @@
-"""The settings beside `model_list`: those of the router, the library and the server."""
+"""Read the settings beside `model_list`: the router's, the library's and the server's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _EXCEPTIONS: Final[Mapping[str, Kind]] = MappingProxyType(
     }
 )
 _NEVER: Final = 1_000_000
-"""Failures that never come together: this many within a minute."""
+"""Failures within a minute that never happen: cooldowns cannot be switched off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
-    """A retry policy: how many, and after what."""
+    """A retry policy: the number of retries and the kinds of failure."""
 
     count: int | None = None
     retry_on: tuple[str, ...] | None = None
@@ -55,7 +55,7 @@ class Retries:
 
 @dataclass(slots=True, kw_only=True)
 class Settings:
-    """What the settings say that has a place in a routes.yaml."""
+    """The settings that have a counterpart in a routes.yaml."""
 
     defaults: JsonObject = field(default_factory=dict)
     comments: dict[str, str] = field(default_factory=dict)
@@ -71,11 +71,11 @@ class Settings:
     aliases: dict[str, tuple[str, Where]] = field(default_factory=dict)
     """`model_group_alias`: the group that each name stands for."""
     strategy: Where | None = None
-    """Where the routing strategy stands; what it comes to depends on the groups."""
+    """Place of the routing strategy, whose verdict depends on the groups."""
 
 
 class SettingsReader:
-    """Reads every block beside `model_list`, and accounts for each key of it."""
+    """Reads every block beside `model_list`, and reports each of its keys."""
 
     def __init__(self, config: JsonObject, report: Report, *, groups: Mapping[str, str]) -> None:
         """`groups` are the aliases of the models that could be carried over, by `model_name`."""
@@ -148,7 +148,7 @@ class SettingsReader:
         value, where = self._either("num_retries")
         retries = whole(value, at_most=MAX_RETRIES)
         if where and retries is None:
-            self._report.left_out(where, "this is no whole number of retries")
+            self._report.left_out(where, "it must be a whole number of retries")
         elif where:
             message = "as retries of the same target; LiteLLM's may go to another deployment of the model"
             self._report.approximate(where, message)
@@ -162,7 +162,7 @@ class SettingsReader:
             return None
         limit = duration(value)
         if limit is None:
-            self._report.left_out(where, "this is no number of seconds above zero")
+            self._report.left_out(where, "it must be a number of seconds above zero")
         else:
             self._report.approximate(where, note)
         return limit
@@ -204,7 +204,7 @@ class SettingsReader:
             if value is None:
                 self._report.cover((*where, key))
             elif retries is None:
-                self._report.left_out((*where, key), "this is no whole number of retries")
+                self._report.left_out((*where, key), "it must be a whole number of retries")
             elif key == "DefaultRetries":
                 default = retries
                 self._report.approximate((*where, key), "one number of retries holds for every kind of failure")
@@ -232,7 +232,7 @@ class SettingsReader:
         if fails_where:
             allowed = whole(fails, at_most=_NEVER)
             if allowed is None:
-                self._report.left_out(fails_where, "this is no whole number of failures")
+                self._report.left_out(fails_where, "it must be a whole number of failures")
             else:
                 cooldown |= {"failures": allowed + 1, "within": "1m"}
                 message = "LiteLLM counts by the clock's minute; here it is any minute"
@@ -246,7 +246,7 @@ class SettingsReader:
                 cooldown |= {"for": "1ms"}
                 self._report.approximate(pause_where, "the shortest cooldown there is, 1ms")
             else:
-                self._report.left_out(pause_where, "this is no number of seconds")
+                self._report.left_out(pause_where, "it must be a number of seconds")
         off = self._blocks["router_settings"].get("disable_cooldowns")
         if off is True:
             cooldown = {"failures": _NEVER, "within": "1m"}
@@ -338,7 +338,7 @@ class SettingsReader:
                 self._report.cover((*place, "model"))
 
     def _switches(self) -> None:
-        """Note settings that are always so here, or that mean nothing by themselves."""
+        """Report settings that always hold here, or that have no effect of their own."""
         router = self._blocks["router_settings"]
         if router.get("routing_strategy") is not None:
             self.settings.strategy = ("router_settings", "routing_strategy")

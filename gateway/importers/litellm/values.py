@@ -1,4 +1,4 @@
-"""Single values of a LiteLLM config: variables, durations, counts, names."""
+"""Read single values of a LiteLLM config: variables, durations, counts, names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def reference(value: Json) -> str | None:
 
 
 def is_reference(value: Json) -> bool:
-    """Tell whether a value means to name a variable, well or badly."""
+    """Tell whether a value names a variable, valid or not."""
     return isinstance(value, str) and value.strip().startswith(_REFERENCE)
 
 

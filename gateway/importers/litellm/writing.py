@@ -1,4 +1,4 @@
-"""Values to YAML text in the style of the README: short things on one line, text quoted where it must be."""
+"""Write values as YAML: short ones on one line, text quoted where it must be."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WIDTH: Final = 110
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./+@-]*(?::[A-Za-z0-9_./+@-]+)*")
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _UNSAFE_WORDS: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "~"})
-"""What one YAML or another takes for something other than text."""
+"""Words that some YAML reader takes for a boolean or null."""
 
 
 def scalar(value: Json) -> str:
@@ -30,7 +30,7 @@ def scalar(value: Json) -> str:
 
 
 def text_scalar(text: str) -> str:
-    """Return a text, quoted unless every YAML reads it as that text."""
+    """Return a text, quoted unless every YAML reader takes it for that text."""
     plain = _PLAIN.fullmatch(text) is not None and text.lower() not in _UNSAFE_WORDS
     if plain and resolve(text) == text and not re.fullmatch(r"[-+]?[0-9][0-9_.:eEx+-]*", text):
         return text
@@ -102,7 +102,7 @@ def _wrapped(head: str, items: list[Json]) -> list[str]:
 
 
 def comment_lines(text: str, *, indent: int) -> list[str]:
-    """Return a comment in lines of a bearable length."""
+    """Return a comment in lines of at most WIDTH characters, longer words apart."""
     pad = " " * indent + "# "
     lines: list[str] = []
     words = "".join(char if char.isprintable() else "?" for char in text).split(" ")
