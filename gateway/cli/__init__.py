@@ -42,9 +42,9 @@ examples:
   gateway validate --format json a.yaml b.yaml
   gateway explain smart --fail openai/gpt-4o=rate_limit
   gateway test                           play ./routes.test.yaml in virtual time
-  gateway diff origin/main               what a change changes, and for whom
+  gateway diff origin/main               show what a change changes, and for whom
   gateway import litellm config.yaml     convert a LiteLLM proxy's config to a routes.yaml
-  gateway fmt --check                    is ./routes.yaml in its normal form?
+  gateway fmt --check                    check that ./routes.yaml is in its normal form
   source <(gateway completion bash)      let TAB complete all of this
 
 The config file is the argument, else --config, else GATEWAY_CONFIG, else ./routes.yaml.
@@ -52,8 +52,8 @@ The config file is the argument, else --config, else GATEWAY_CONFIG, else ./rout
 environment variables:
   GATEWAY_CONFIG        the config file
   GATEWAY_PORT, ...     each flag of serve has one; see gateway serve --help
-  LITELLM_TIMEOUT       seconds per attempt where the file says nothing (30)
-  LITELLM_MAX_RETRIES   retries per target where the file says nothing (3)
+  LITELLM_TIMEOUT       seconds per attempt, unless the file sets a limit (30)
+  LITELLM_MAX_RETRIES   retries per target, unless the file sets them (3)
   NO_COLOR              no colours on a terminal
 
 exit codes: 0 good, 1 problems in the config file or a failed test case, 2 wrong usage or an unreadable file

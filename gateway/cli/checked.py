@@ -1,4 +1,4 @@
-"""What `gateway validate` finds out about one file: it is compiled as the server would, and the table dropped."""
+"""Check config files: compile each as the server does, lint it, and expand the names and patterns of files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from glob import glob, has_magic
 from pathlib import Path
 
-from gateway.cli.files import CASE_SUFFIXES, why_unreadable
+from gateway.cli.files import CASE_SUFFIXES, unreadable
 from gateway.config.compiler.compiler import Compiled, Compiler
 from gateway.config.compiler.hook_import import imports_taken_back
 from gateway.errors import UsageError
@@ -22,7 +22,7 @@ from gateway.reports.problems import STDIN, Checked
 def check(
     name: str, *, skip_hooks: bool, strict_env: bool, strict: bool = False, ignore: Collection[str] = ()
 ) -> Checked:
-    """Compile one file and lint it. With `strict` it is good only without warnings; those in `ignore` do not count.
+    """Compile one file and lint it. With `strict` a warning makes it bad; warnings in `ignore` are left out.
 
     Raises UsageError when the environment is malformed.
     """
@@ -30,8 +30,7 @@ def check(
     try:
         data = sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
     except (OSError, ValueError) as exc:
-        problem = Problem(line=0, column=0, code="unreadable-file", path="", message=_why(name, exc), source=name)
-        return Checked(file=name, readable=False, problems=(problem,))
+        return Checked(file=name, readable=False, problems=(unreadable(name, exc),))
     source = "<stdin>" if name == STDIN else name
     with redirect_stdout(sys.stderr), imports_taken_back(Path(os.path.abspath(source)).parent):
         # What hooks print is no part of the report.
@@ -49,13 +48,6 @@ def check(
     )
 
 
-def _why(name: str, exc: Exception) -> str:
-    if isinstance(exc, IsADirectoryError):
-        pattern = os.path.join(name, "*.yaml")
-        return f"this is a folder; name a file in it, or all of them with {pattern!r}"
-    return f"cannot read the file: {why_unreadable(name, exc)}"
-
-
 def linted(compiled: Compiled, *, ignore: Collection[str]) -> tuple[Problem, ...]:
     """Return a compiled file's problems and warnings, but for the codes in `ignore`."""
     from gateway.config.lint import Outside, lint
@@ -66,7 +58,7 @@ def linted(compiled: Compiled, *, ignore: Collection[str]) -> tuple[Problem, ...
 
 
 def ignored(values: Sequence[str]) -> frozenset[str]:
-    """Return the codes of all `--ignore` flags, commas between. Raises UsageError for what is no warning's code."""
+    """Return the codes of all `--ignore` flags, each with commas between. Raises UsageError for an unknown code."""
     from gateway.config.lint import CODES
     from gateway.config.lint.ignores import unfit
 
@@ -86,7 +78,7 @@ def untried(route: Route) -> int | None:
 
 
 def expand(given: Iterable[str]) -> list[str]:
-    """Return the files that names and patterns stand for. Raises UsageError for a pattern that stands for none.
+    """Return the files that names and patterns match. Raises UsageError for a pattern without a match.
 
     `**` goes down any number of folders. A file whose own name looks like a pattern is that file.
     """
@@ -100,7 +92,7 @@ def expand(given: Iterable[str]) -> list[str]:
 
 
 def _matches(pattern: str) -> list[str]:
-    # A link to nowhere stays, to be reported; folders, pipes and devices go.
+    # A dangling link stays, to be reported; folders, pipes and devices are dropped.
     found = sorted(name for name in glob(pattern, recursive=True) if os.path.isfile(name) or not os.path.exists(name))
     if not found:
         raise UsageError(f"no file matches {pattern!r}")

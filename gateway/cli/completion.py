@@ -1,4 +1,4 @@
-"""`gateway completion`: a script for bash, zsh or fish, made from the command line's own parsers."""
+"""`gateway completion`: a script for bash, zsh or fish, generated from the command line's parsers."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.document.yaml_tree import read_tree
 from gateway.config.problems import codes
 
+# shtab was tried (1.13): its bash script runs `$(…)` in an offered alias, and no shell's follows `--config`.
+
 _TEXT = """\
 Print a script that completes commands, flags, their values, files and the names of aliases in a shell.
 """
@@ -27,7 +29,7 @@ examples:
 
 For one session: source <(gateway completion bash)
 
-`aliases` prints the names that the config file declares, one a line: the scripts ask for them.
+`aliases` prints the aliases of the config file, one per line; the scripts call it.
 
 exit codes:
   0  printed
@@ -37,17 +39,17 @@ exit codes:
 ALIASES: Final = "aliases"
 FILES: Final = "files"
 _FILE_WORDS: Final = frozenset({"FILE", "CONFIG", "PATH", "OLD", "NEW"})
-"""What a flag's or an argument's value is called in the help when it may be a file."""
+"""Metavars of the values that are files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What may stand in a place of the command line."""
+    """The possible values of a flag or an argument."""
 
     name: str
     words: tuple[str, ...] = ()
     source: str | None = None
-    """FILES or ALIASES, where the shell has to look."""
+    """FILES or ALIASES, where the shell looks the values up."""
     many: bool = False
 
 
@@ -94,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def alias_names(config: Path) -> list[str]:
-    """Return the names under `models` that a shell can complete, as far as the file can be read. Raises UsageError."""
+    """Return the names under `models` that a shell can complete, also of a file with problems. Raises UsageError."""
     with reading(str(config)):
         root, _ = read_tree(config.read_text(encoding="utf-8-sig"))
     models = root.value.get("models") if root is not None else None
@@ -103,7 +105,7 @@ def alias_names(config: Path) -> list[str]:
 
 
 def describe(parser: argparse.ArgumentParser) -> list[Command]:
-    """Return the commands as their parsers know them."""
+    """Return the commands, from their parsers."""
     commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     texts = {action.dest: action.help or "" for action in commands._choices_actions}
     return [_command(name, texts[name], parser) for name, parser in commands.choices.items()]

@@ -1,4 +1,4 @@
-"""`gateway diff`: what a change of a policy changes in behaviour, and for whom."""
+"""`gateway diff`: show what a change of a policy changes in behaviour, and for whom."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from gateway.wire.json import EMPTY
 from gateway.words import printable
 
 _TEXT = """\
-Tell what a change of the config file changes in behaviour, and for whose clients: chains, limits, parameters, hooks,
-providers, and the test cases beside the file that end otherwise. What only looks different is no difference.
+Show what a change of the config file changes in behaviour, and for whose clients: chains, limits, parameters, hooks,
+providers, and the test cases beside the file whose results differ. A different spelling is not a difference.
 Nothing is called and no key is needed. Secrets are never shown.
 """
 

@@ -1,4 +1,4 @@
-"""Files that a command line names: read and written whole; what goes wrong is a UsageError that says why."""
+"""Read and write the files that a command line names. A failure is a UsageError, or a problem, with its reason."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Final
 
 from gateway.cli.settings import DEFAULT_CONFIG
 from gateway.errors import UsageError
+from gateway.policy.problem import Problem
 from gateway.reports.problems import STDIN
 
 CASE_SUFFIXES: Final = (".test.yaml", ".test.yml")
@@ -28,27 +29,36 @@ def read(name: str) -> bytes:
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Turn what goes wrong within, where the file is read, into a UsageError that names it."""
+    """Turn an error of the code within, which reads the file, into a UsageError that names the file."""
     try:
         yield
     except (OSError, ValueError) as exc:
-        raise UsageError(f"cannot read {name}: {why_unreadable(name, exc)}") from None
+        raise UsageError(f"cannot read {name}: {_why(name, exc)}") from None
 
 
-def why_unreadable(name: str, exc: Exception) -> str:
-    """Return the reason in lower case, and what to do where nobody named a file and there is none."""
+def unreadable(name: str, exc: Exception) -> Problem:
+    """Return the problem of a file that cannot be read."""
+    message = f"cannot read the file: {_why(name, exc)}"
+    if isinstance(exc, IsADirectoryError):
+        pattern = os.path.join(name, "*.yaml")
+        message = f"this is a folder; name a file in it, or all of them with {pattern!r}"
+    return Problem(line=0, column=0, code="unreadable-file", path="", message=message, source=name)
+
+
+def _why(name: str, exc: Exception) -> str:
+    """Return the reason, and what to do where no file was named and the default one is missing."""
     lost = isinstance(exc, FileNotFoundError) and name == str(DEFAULT_CONFIG)
     hint = "; name a file, set GATEWAY_CONFIG, or run `gateway init` to write one" if lost else ""
     return reason(exc) + hint
 
 
 def reason(exc: Exception) -> str:
-    """Return what the system says of a failed read or write, in lower case."""
+    """Return the system's reason for a failed read or write, in lower case."""
     return (getattr(exc, "strerror", None) or str(exc)).lower()
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write or replace a file in one step, through symbolic links; what was there keeps its mode and owner.
+    """Write or replace a file in one step, through symbolic links. A replaced file keeps its mode and owner.
 
     Raises UsageError.
     """

@@ -1,4 +1,4 @@
-"""`gateway fmt`: config files in their normal form, comments and meaning untouched."""
+"""`gateway fmt`: put config files in their normal form, with comments and meaning unchanged."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from gateway.words import printable
 
 _TEXT = """\
 Put config files in their normal form:
-  - what a short form says as well is written in it: {chain: [a/b]} becomes a/b, {target: a/b} and {path: p} become
-    a/b and p, where no comment is in the way
+  - short forms where they say the same: {chain: [a/b]} becomes a/b, {target: a/b} and {path: p} become a/b and p,
+    unless a comment is in the way
   - the keys of aliases, steps, providers and hooks come in the documented order; yours stays at the top of the file
   - two columns of indentation, no blanks at the ends of lines, at most one empty line, no quotes around plain names
 Comments stay, with their columns; so do anchors, ${NAME}s, block texts, long lines and the file's line breaks.
-Of test files only the layout is put right. Nothing is written when the meaning would change.
+In test files only the layout changes. Nothing is written if the meaning would change.
 """
 
 _EPILOG = """\

@@ -10,7 +10,7 @@ from gateway.cli.settings import Commands, add_command
 from gateway.config.model.read import schema
 
 _SCHEMAS: Final = {"routes": "routes", "test": "routes.test"}
-"""By what they are asked for: the schemas' names."""
+"""Names of the schemas, by argument."""
 
 _TEXT = """\
 Print the JSON schema (draft 2020-12) of the config file, or of a file of test cases. Editors complete and explain

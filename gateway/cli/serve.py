@@ -1,4 +1,4 @@
-"""`gateway serve`: from flags and environment variables to a running server."""
+"""`gateway serve`: read flags and environment variables, and run the server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHOWN_ALIASES: Final = 20
-"""More are counted, not named."""
+"""The banner counts further aliases without naming them."""
 
 _TEXT = """\
 Serve the aliases of a config file over OpenAI's HTTP interface.
@@ -85,7 +85,7 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop."""
-    # aiohttp and LiteLLM's adapter come with it, and `validate` must do without.
+    # Not at the top: `gateway --help` loads this module, and aiohttp takes longer than all the rest.
     from gateway.server.process import serve
     from gateway.telemetry.logs import configure_logging
 
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_options(args: argparse.Namespace) -> ServeOptions:
-    """Return what flags and environment say. Raises UsageError."""
+    """Return the options that flags and environment set. Raises UsageError."""
     from gateway.server.wiring import ServeOptions
 
     environ = dict(os.environ)

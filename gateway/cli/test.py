@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from gateway.cli.files import CASE_SUFFIXES, why_unreadable
+from gateway.cli.files import CASE_SUFFIXES, unreadable
 from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.compiler.compiler import Compiled, Compiler
 from gateway.errors import UsageError
@@ -39,17 +39,17 @@ a case:
         anthropic/claude-sonnet-4-5: [{text: hello}]
       expect: {target: anthropic/claude-sonnet-4-5, status: 200}
 
-  Targets that `upstream` does not name are well and answer `hello from <target>`. The last outcome of a list goes
-  on for ever. `gateway schema test` prints every key with its meaning.
+  Targets that `upstream` does not name answer `hello from <target>`. The last outcome of a list repeats.
+  `gateway schema test` prints every key with its meaning.
 
 examples:
   gateway test                            play ./routes.test.yaml
   gateway test examples/ -v               every *.test.yaml below a folder, each case with its path
-  gateway test -k 'rate limited'          only cases whose name holds this
+  gateway test -k 'rate limited'          only cases whose name contains this
   gateway test --min-coverage 90 --format junit > report.xml
 
 exit codes:
-  0  every case passed, and the coverage is as wanted
+  0  every case passed, and the coverage is high enough
   1  a case failed, a file has problems, or the coverage is too low
   2  wrong usage, or a file cannot be read
 """
@@ -58,12 +58,12 @@ exit codes:
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = add_command(commands, "test", "play a policy's test cases in virtual time", _TEXT, _EPILOG)
-    parser.add_argument("files", metavar="FILE", nargs="*", help="files of cases, or folders that hold them")
+    parser.add_argument("files", metavar="FILE", nargs="*", help="files of cases, or folders that contain them")
     parser.add_argument("--config", metavar="FILE", help="the config file under test, in place of the one beside")
     parser.add_argument("--format", choices=("text", "json", "junit"), default="text", help="default: text")
-    parser.add_argument("-k", metavar="TEXT", dest="only", help="play only cases whose name holds TEXT")
+    parser.add_argument("-k", metavar="TEXT", dest="only", help="play only cases whose name contains TEXT")
     parser.add_argument("-v", "--verbose", action="store_true", help="name the cases that passed as well")
-    parser.add_argument("--min-coverage", metavar="PERCENT", type=_percent, help="fail when less is reached")
+    parser.add_argument("--min-coverage", metavar="PERCENT", type=_percent, help="fail when the coverage is lower")
     parser.add_argument(
         "--skip-hooks", action="store_true", help="do not import hooks; what they change goes unchecked"
     )
@@ -98,51 +98,8 @@ def run(args: argparse.Namespace) -> int:
     return _exit_code(files, coverages, least, selected=args.only)
 
 
-def _percent(text: str) -> int:
-    if not text.rstrip("%").isdigit() or int(text.rstrip("%")) > 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 100")
-    return int(text.rstrip("%"))
-
-
-def _as_json(files: list[FileResult], coverages: Mapping[str, Coverage], least: int | None) -> dict[str, object]:
-    return {
-        "ok": _exit_code(files, coverages, least, selected=None) == 0,
-        "summary": summary(files),
-        "files": [file_as_json(file) for file in files],
-        "coverage": [coverage_as_json(config, coverage) for config, coverage in coverages.items()],
-    }
-
-
-def _exit_code(
-    files: list[FileResult], coverages: Mapping[str, Coverage], least: int | None, *, selected: str | None
-) -> int:
-    if not all(file.readable for file in files):
-        return 2
-    if selected is not None and not any(file.results for file in files) and all(file.ok for file in files):
-        raise UsageError(f"no case's name holds {selected!r}")
-    enough = least is None or all(coverage.percent >= least for coverage in coverages.values())
-    return 0 if enough and all(file.ok for file in files) else 1
-
-
-def find_files(given: list[str], args: argparse.Namespace, environ: Mapping[str, str]) -> list[str]:
-    """Return the files of cases: those named, those below a folder that is named, else the one beside the config."""
-    if not given:
-        config = config_path(args, environ)
-        return [str(config.with_name(f"{config.stem}.test{config.suffix or '.yaml'}"))]
-    names: list[str] = []
-    for name in given:
-        if os.path.isdir(name):
-            found = sorted(str(path) for path in Path(name).rglob("*.test.y*ml") if path.name.endswith(CASE_SUFFIXES))
-            if not found:
-                raise UsageError(f"there is no *.test.yaml below {name}")
-            names += found
-        else:
-            names.append(name)
-    return list(dict.fromkeys(names))
-
-
 class Session:
-    """Plays files of cases, and remembers what they reach of each config file."""
+    """Plays test files, and collects the results of each config file for its coverage."""
 
     def __init__(self, environ: Mapping[str, str], *, config: str | None, only: str | None, skip_hooks: bool) -> None:
         self._environ = environ
@@ -174,7 +131,7 @@ class Session:
         return FileResult(file=name, config=config, results=results, hooks_skipped=compiled.skipped_hooks)
 
     def coverages(self) -> dict[str, Coverage]:
-        """Return what was reached of each config file."""
+        """Return the coverage of each config file."""
         return {config: measure(table, results) for config, (table, results) in self._reached.items()}
 
     def _compile(self, text: bytes, config: str, env: Mapping[str, str]) -> Compiled:
@@ -184,8 +141,25 @@ class Session:
         return self._compilers[key].compile(text, source=config)
 
 
+def find_files(given: list[str], args: argparse.Namespace, environ: Mapping[str, str]) -> list[str]:
+    """Return the test files: the named ones, those below named folders, or without names the one beside the config."""
+    if not given:
+        config = config_path(args, environ)
+        return [str(config.with_name(f"{config.stem}.test{config.suffix or '.yaml'}"))]
+    names: list[str] = []
+    for name in given:
+        if os.path.isdir(name):
+            found = sorted(str(path) for path in Path(name).rglob("*.test.y*ml") if path.name.endswith(CASE_SUFFIXES))
+            if not found:
+                raise UsageError(f"there is no *.test.yaml below {name}")
+            names += found
+        else:
+            names.append(name)
+    return list(dict.fromkeys(names))
+
+
 def config_of(file: CaseFile) -> str:
-    """Return the config file that cases are about: the one they name, else the one beside of the same name."""
+    """Return the config file under test: the one that the test file names, else the one beside it of the same name."""
     folder, name = os.path.split(file.name)
     if file.config is not None:
         return os.path.normpath(os.path.join(folder, file.config))
@@ -197,9 +171,34 @@ def config_of(file: CaseFile) -> str:
     return os.path.join(folder, "routes.yaml")
 
 
+def _percent(text: str) -> int:
+    if not text.rstrip("%").isdigit() or int(text.rstrip("%")) > 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 100")
+    return int(text.rstrip("%"))
+
+
+def _as_json(files: list[FileResult], coverages: Mapping[str, Coverage], least: int | None) -> dict[str, object]:
+    return {
+        "ok": _exit_code(files, coverages, least, selected=None) == 0,
+        "summary": summary(files),
+        "files": [file_as_json(file) for file in files],
+        "coverage": [coverage_as_json(config, coverage) for config, coverage in coverages.items()],
+    }
+
+
+def _exit_code(
+    files: list[FileResult], coverages: Mapping[str, Coverage], least: int | None, *, selected: str | None
+) -> int:
+    if not all(file.readable for file in files):
+        return 2
+    if selected is not None and not any(file.results for file in files) and all(file.ok for file in files):
+        raise UsageError(f"no case's name holds {selected!r}")
+    enough = least is None or all(coverage.percent >= least for coverage in coverages.values())
+    return 0 if enough and all(file.ok for file in files) else 1
+
+
 def _read(name: str) -> bytes | Problem:
     try:
         return Path(name).read_bytes()
     except (OSError, ValueError) as exc:
-        message = f"cannot read the file: {why_unreadable(name, exc)}"
-        return Problem(line=0, column=0, code="unreadable-file", path="", message=message, source=name)
+        return unreadable(name, exc)

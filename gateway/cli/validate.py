@@ -23,7 +23,7 @@ _TEXT = """\
 Check config files as the server would load them: every problem of every file, with line and column.
 Nothing is called and no key is needed: an unset variable in an api_key is a warning unless --strict-env is given.
 Hooks are imported, which runs their modules' code; --skip-hooks leaves that out.
-What is valid and likely wrong is a warning. A comment silences it, for a line or for the entry below:
+What is valid but probably a mistake is a warning. A comment silences it, for a line or for the entry below:
   # gateway: ignore[CODE]        and at the top, for the whole file: # gateway: ignore-file[CODE]
 """
 
@@ -62,7 +62,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--config", metavar="FILE", help="the config file when none is named [GATEWAY_CONFIG]")
     parser.add_argument("--format", choices=FORMATS, default="text", help="how to print (default: text)")
-    parser.add_argument("--strict", action="store_true", help="a file with warnings is not good")
+    parser.add_argument("--strict", action="store_true", help="a file with warnings fails")
     parser.add_argument("--skip-hooks", action="store_true", help="do not import hooks and capabilities")
     parser.add_argument("--strict-env", action="store_true", help="missing keys are problems, as they are in serve")
     parser.add_argument(
@@ -77,7 +77,7 @@ def add(commands: Commands) -> None:
         metavar="CODE",
         nargs="?",
         const=ALL,
-        help="check no file: tell what a problem code means, with examples; without CODE list all codes",
+        help="explain a problem code, with examples, and check no file; without CODE list all codes",
     )
     parser.set_defaults(run=run, file=None)
 

@@ -15,7 +15,7 @@ import pytest
 from examples.hooks import SYSTEM_MESSAGE, CachedEmbedding, add_metadata, add_system_message, embed_locally, redact
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.lint import lint
-from gateway.config.lint import model_data as modeldata
+from gateway.config.lint.model_data import load
 from tests.linting import OUTSIDE
 from tests.paths import ROOT
 
@@ -31,7 +31,7 @@ def test_a_shipped_config_file_has_not_even_a_warning(path: Path, monkeypatch: p
     monkeypatch.setattr(sys, "path", sys.path[:])
     compiled = Compiler(environ={}, strict_env=True).compile(path.read_bytes(), source=str(path))
     assert compiled.table is not None
-    assert lint(compiled, replace(OUTSIDE, models=modeldata.load)) == ()
+    assert lint(compiled, replace(OUTSIDE, models=load)) == ()
 
 
 def test_the_schema_that_editors_are_pointed_at_is_there() -> None:
