@@ -9,12 +9,11 @@ import os
 import sys
 from contextlib import redirect_stdout
 from operator import itemgetter
-from pathlib import Path
-from typing import Final
 
 import orjson
 
 from gateway.adapters.mock import MockAdapter
+from gateway.cli import files
 from gateway.cli.settings import config_path
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.document.document import parse
@@ -83,14 +82,11 @@ def run(args: argparse.Namespace) -> int:
     return explain_alias(args)
 
 
-STDIN: Final = "-"
-
-
 def explain_alias(args: argparse.Namespace) -> int:
     """Print what there is to say of one alias; return the exit code. Raises UsageError."""
     logging.getLogger("gateway").addHandler(logging.NullHandler())  # a failing hook is told with its request
     config = config_path(args, os.environ)
-    data = _read(str(config))
+    data = files.read(str(config))
     compiled = Compiler(environ=os.environ, skip_hooks=args.skip_hooks).compile(data, source=str(config))
     if compiled.table is None:
         render.report(compiled.problems)
@@ -160,7 +156,7 @@ def _word(failure: Failing) -> str:
 
 
 def _body(name: str, alias: str) -> JsonObject:
-    data = sys.stdin.buffer.read() if name == STDIN else _read(name)
+    data = files.read(name)
     try:
         body = orjson.loads(data)
     except orjson.JSONDecodeError as exc:
@@ -168,11 +164,3 @@ def _body(name: str, alias: str) -> JsonObject:
     if not isinstance(body, dict):
         raise UsageError(f"{name} holds no JSON object")
     return {**body, "model": alias}
-
-
-def _read(name: str) -> bytes:
-    try:
-        return Path(name).read_bytes()
-    except (OSError, ValueError) as exc:
-        reason = (getattr(exc, "strerror", None) or str(exc)).lower()
-        raise UsageError(f"cannot read {name}: {reason}") from None

@@ -212,7 +212,7 @@ class TestCommand:
 
 @pytest.mark.parametrize(
     "argv",
-    [["validate"], ["fmt"], ["test", "routes.test.yaml"], ["completion", "aliases"]],
+    [["validate"], ["explain", "a"], ["fmt"], ["test", "routes.test.yaml"], ["completion", "aliases"]],
 )
 def test_a_command_without_its_config_file_points_to_init(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     Path("routes.test.yaml").write_text(
