@@ -22,7 +22,7 @@ class Metrics:
         )
         self._attempts = Counts(
             "gateway_attempts_total",
-            "Calls of targets by how they ended: ok, or the kind of the failure; `cooldown` or `unsupported` when passed over.",
+            "Calls of targets by how they ended: ok, a kind of failure, or `cooldown` or `unsupported` if passed over.",
             ["target", "kind"],
         )
         seconds = Times(
