@@ -282,7 +282,7 @@ def _unsupported(steps: Sequence[Step], operation: Operation) -> frozenset[int]:
 def failure(
     decision: GiveUp, outcomes: Sequence[Outcome], errors: Sequence[UpstreamError], request: Request
 ) -> GatewayError:
-    """Return what the client gets when nothing answered (DESIGN section 4, last paragraph)."""
+    """Return what the client gets when nothing answered (docs/failover.md, "What the client gets")."""
     attempts = request.report.attempts
     if not outcomes and decision.reason == "exhausted":
         return Unsupported(

@@ -166,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
         help="measure that checkout's gateway too",
     )
     parser.add_argument("--save", metavar="FILE", type=Path, help="write everything as JSON, for --table")
-    parser.add_argument("--table", metavar="FILE", type=Path, help="print a saved run as the README shows it")
+    parser.add_argument("--table", metavar="FILE", type=Path, help="print a saved run as docs/speed.md shows it")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The hooks and the capability that the example of the design names."""
+"""The hooks and the capability that `design-example.yaml` names."""
 
 from __future__ import annotations
 

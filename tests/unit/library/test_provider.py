@@ -1,4 +1,4 @@
-"""The Python API: what section 6 of the design promises, on real files and the mock provider."""
+"""The Python API: what docs/python.md promises, on real files and the mock provider."""
 
 from __future__ import annotations
 
