@@ -185,7 +185,7 @@ def test_functions_and_classes_named_in_the_architecture_exist() -> None:
 
 def test_nothing_in_the_tree_cites_a_document_that_is_not_in_it() -> None:
     cited = re.compile(r"\b(DESIGN|REFERENCE|STYLE)(\.md| section| \d)|the design\b")
-    trees = ("gateway", "tests", "deploy", "examples", "docs")
+    trees = ("gateway", "tests", "deploy", "examples", "docs", "schemas")
     files = [
         path for tree in trees for path in (ROOT / tree).rglob("*") if path.suffix in {".py", ".md", ".yaml", ".yml"}
     ]
