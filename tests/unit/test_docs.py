@@ -31,6 +31,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.wire.json import Json
 from tests.docs import PAGES, Block, Folder, blocks, differences, prose
 from tests.paths import PACKAGE, ROOT
+from tests.unit.test_layers import ALLOWED
 
 BLOCKS: Final = [block for page in PAGES for block in blocks(page)]
 PROGRAMS: Final = {
@@ -181,6 +182,11 @@ def test_functions_and_classes_named_in_the_architecture_exist() -> None:
         name for dotted in re.findall(r"`((?:[A-Z]\w*[a-z]\w*)(?:\.\w+)?)`", text) for name in dotted.split(".")[:1]
     }
     assert named - defined - {"Makefile", "Spec"} == set()
+
+
+def test_the_architecture_shows_who_may_import_whom() -> None:
+    shown = re.findall(r"^(\w+) +→ (.*)$", page("docs/architecture.md"), re.MULTILINE)
+    assert shown == [(folder, names or "–") for folder, names in ALLOWED.items()]
 
 
 def test_nothing_in_the_tree_cites_a_document_that_is_not_in_it() -> None:
