@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 _REASONS: Final = {200: "OK", 204: "No Content", 302: "Found", 429: "Too Many Requests", 500: "Internal Server Error"}
-_PATHS: Final = ("/v1/chat/completions", "/v1/embeddings")
+_PATHS: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 _BODILESS: Final = (101, 204, 304)
 _HTML: Final = b"<!doctype html><html><body>a proxy's page</body></html>"
 
@@ -303,7 +303,7 @@ class _Response:
             content = b""
         elif outcome.status >= 300:
             content = {"error": self._error()}
-        elif self._stream and path == "/v1/chat/completions":
+        elif self._stream and path != "/v1/embeddings":
             return None
         elif outcome.empty:
             content = b""
@@ -345,6 +345,14 @@ class _Response:
         return {"id": self._id, "object": kind, "created": 1_700_000_000, "model": self._model}
 
     def _completion(self) -> dict[str, Any]:
+        if self._request.path == "/v1/completions":
+            choice: dict[str, Any] = {
+                "text": "".join(self._texts()),
+                "logprobs": None,
+                "finish_reason": self._finish_reason(),
+            }
+            choices = [{"index": index, **choice} for index in range(self._outcome.choices)]
+            return self._envelope("text_completion") | {"choices": choices, "usage": self._usage()}
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts())}
         if self._outcome.tool_calls:
             message |= {"content": message["content"] or None, "tool_calls": list(self._outcome.tool_calls)}
@@ -425,13 +433,22 @@ class _Response:
             raise _Cut
 
     async def _choice(self, delta: dict[str, Any], finish_reason: str | None = None, **fields: Any) -> None:
+        if self._request.path == "/v1/completions":
+            if "role" in delta:
+                return  # a text has no role
+            carried: dict[str, Any] = {"text": delta.get("content", ""), "logprobs": None}
+        else:
+            carried = {"delta": delta}
         count, finishes = self._outcome.choices, self._outcome.finishes
         for index in range(count if finish_reason is None or finishes is None else finishes):
-            choice = {"index": index, "delta": delta, "finish_reason": finish_reason}
+            choice = {"index": index, **carried, "finish_reason": finish_reason}
             await self._chunk({"choices": [choice], **fields})
 
     async def _chunk(self, fields: dict[str, Any]) -> None:
-        await self._event(json.dumps(self._envelope("chat.completion.chunk") | fields))
+        is_text = self._request.path == "/v1/completions"
+        await self._event(
+            json.dumps(self._envelope("text_completion" if is_text else "chat.completion.chunk") | fields)
+        )
 
     async def _event(self, data: str, *, error: bool = False) -> None:
         text = ": keep-alive\n\n" if self._outcome.comments else ""

@@ -1,0 +1,66 @@
+"""The registry of operations, and which of the file's parameters each of them gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.adapters.base import Operation
+from gateway.adapters.litellm.translate import FUNCTIONS
+from gateway.operations import CHAT, OPERATIONS, operation_of, params_for
+from gateway.policy.failures import UpstreamError
+from gateway.policy.target import CARRIED
+
+ALL = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=str)
+
+
+def test_the_policy_says_of_litellm_what_its_adapter_carries() -> None:
+    assert CARRIED["litellm"] == frozenset(FUNCTIONS)
+    assert FUNCTIONS.keys() <= OPERATIONS.keys()
+
+
+@ALL
+def test_an_operation_tells_its_requests_from_others(operation: Operation) -> None:
+    assert operation_of({"model": "m", operation.field: "x"}) is operation
+    assert operation_of({"model": "m"}) is CHAT
+
+
+@ALL
+def test_its_own_reply_is_an_answer_and_every_other_s_is_none(operation: Operation) -> None:
+    params = {"messages": [{"role": "user", "content": "hi"}], "prompt": "hi", "input": "hi"}
+    for other in OPERATIONS.values():
+        reply = {"model": "m", **other.reply("hello there", params)}
+        if other is operation:
+            operation.check_reply(reply)
+            assert operation.text(reply) in ("hello there", None)
+        else:
+            with pytest.raises(UpstreamError):
+                operation.check_reply(reply)
+
+
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS.values() if each.wants_stream({"stream": True})])
+def test_its_own_events_make_a_whole_stream(operation: Operation) -> None:
+    judge = operation.judge()
+    judge.see(operation.event("", first=True))
+    assert not judge.has_content
+    judge.see(operation.event("hello "))
+    assert judge.has_content
+    assert not judge.is_whole
+    judge.see(operation.event("", "stop"))
+    assert judge.is_whole
+    assert operation.text(operation.event("hello ")) == "hello "
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "own"),
+    [
+        ("embeddings", {"temperature": 0.2, "stop": None}, {}),
+        ("embeddings", {"user": "u", "dimensions": 3}, {"user": "u", "dimensions": 3}),
+        ("embeddings", {"temperature": 0, "x_vendor": 1}, {"x_vendor": 1}),
+        ("completions", {"temperature": 0, "tools": [], "suffix": "s"}, {"temperature": 0, "suffix": "s"}),
+        ("chat", {"temperature": 0, "best_of": 3, "dimensions": 3}, {"temperature": 0}),
+    ],
+)
+def test_parameters_apply_to_the_operations_that_have_them(name: str, params: Any, own: Any) -> None:
+    assert params_for(OPERATIONS[name], params) == own
