@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from socket import AF_UNIX, socket
-from typing import Final, Protocol
-
-from aiohttp import web
+from typing import Final
 
 from gateway.errors import BadRequest, GatewayError, UsageError
 from gateway.server.client_keys import ClientKeys
+from gateway.server.request import Request
 from gateway.wire.json import EMPTY
 
 log = logging.getLogger(__name__)
@@ -58,32 +57,8 @@ class UnsupportedMediaType(BadRequest):
     code = "unsupported_media_type"
 
 
-class Request(Protocol):
-    """What decides over a request, whoever read it."""
-
-    @property
-    def method(self) -> str:
-        """In capitals."""
-
-    @property
-    def path(self) -> str:
-        """Without the query."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Found by names in lower case."""
-
-    @property
-    def content_type(self) -> str:
-        """The media type, without parameters."""
-
-    @property
-    def body_exists(self) -> bool:
-        """There is a body."""
-
-
 class Guards:
-    """Decides over a request before anything of its body is read. Raises GatewayError to refuse it."""
+    """Admits or refuses a request before its body is read. Raises GatewayError to refuse it."""
 
     def __init__(self, *, loopback: bool, allow_origins: tuple[str, ...], keys: ClientKeys | None) -> None:
         """`loopback` says that only this machine is listened to, so that a foreign `Host` is a web page's doing.
@@ -127,7 +102,7 @@ class Guards:
                 raise Forbidden("this host name is not the gateway's: it listens to this machine only")
         name = self._client(headers.get("authorization"), request.path) if self._keys is not None else None
         declared = headers.get("content-type") == _JSON or request.content_type == _JSON
-        if not declared and request.body_exists and request.method == "POST":
+        if not declared and request.has_body and request.method == "POST":
             raise UnsupportedMediaType("the body must be application/json; set the content-type header")
         return name
 
@@ -153,12 +128,11 @@ def is_loopback(host: str) -> bool:
     return host.lower() == "localhost" or _is_loopback_address(host)
 
 
-def is_neighbour(request: web.BaseRequest) -> bool:
+def is_neighbour(request: Request) -> bool:
     """Tell whether the peer is a process of this machine: over loopback or a Unix socket, and through no proxy."""
-    transport = request.transport
-    if transport is None or "X-Forwarded-For" in request.headers or "Forwarded" in request.headers:
+    if "x-forwarded-for" in request.headers or "forwarded" in request.headers:
         return False
-    return is_near(transport.get_extra_info("peername"), transport.get_extra_info("socket"))
+    return is_near(request.transport.get_extra_info("peername"), request.transport.get_extra_info("socket"))
 
 
 def is_near(peer: object, listener: socket | None) -> bool:

@@ -1,4 +1,4 @@
-"""aiohttp's server, for every request that is not of the common form."""
+"""aiohttp's server, for every request that is not of the common form: its requests as ours, its bodies, its runner."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Final
 
-from aiohttp import StreamReader, web
+from aiohttp import HttpVersion11, StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_exceptions import BadHttpMessage
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 
-from gateway.server.connection import Connection, FastPath
+from gateway.errors import BadRequest
+from gateway.server.body import BodyTooLarge, ExpectationFailed
+from gateway.server.connection import ClientConnection, ClientConnections
 from gateway.server.front import Front
+from gateway.server.request import Request
 
 KEEPALIVE_S: Final = 75.0
-
-
 FLUSH_S: Final = 0.5
 """Given to answers that are complete but not yet written when the process stops."""
 
 
-class _Runner(web.BaseRunner):
+class Runner(web.BaseRunner):
     """aiohttp's server without its application: there are a handful of paths, and one look finds each."""
 
     def __init__(
         self, front: Front, jobs: Callable[[], AbstractAsyncContextManager[None]], *, max_body_bytes: int
     ) -> None:
+        """`jobs` run as long as the server does."""
         super().__init__(shutdown_timeout=FLUSH_S)
         self._front = front
         self._jobs = jobs
@@ -35,14 +37,42 @@ class _Runner(web.BaseRunner):
         self._running = AsyncExitStack()
 
     async def shutdown(self) -> None:
-        """There is nobody to tell."""
+        """Do nothing: there is no application to tell."""
 
     async def _make_server(self) -> web.Server:
         await self._running.enter_async_context(self._jobs())
-        return _Server(self._front, request_factory=self._make_request, max_body_bytes=self._max_body_bytes)
+        return _Server(self._front, max_body_bytes=self._max_body_bytes)
 
     async def _cleanup_server(self) -> None:
         await self._running.aclose()
+
+
+class _Server(web.Server):
+    """Every connection starts as one of ours, which hands it to aiohttp at the first request of another form."""
+
+    def __init__(self, front: Front, *, max_body_bytes: int) -> None:
+        super().__init__(self._handle, request_factory=self._make_request, handler_cancellation=True)
+        self._front = front
+        self._max_body_bytes = max_body_bytes
+        self._own_connections = ClientConnections(
+            front.answers(),
+            lambda: _AiohttpConnection(self, front),
+            max_body_bytes=max_body_bytes,
+            keepalive_s=KEEPALIVE_S,
+        )
+
+    def __call__(self) -> Any:  # aiohttp's server promises connections of its own
+        return ClientConnection(self._own_connections)
+
+    def pre_shutdown(self) -> None:
+        self._own_connections.stop()
+        super().pre_shutdown()
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        await asyncio.gather(self._own_connections.stopped(FLUSH_S), super().shutdown(timeout))
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        return _Answered(request, keep_alive=await self._front.answer(_convert(request)))
 
     def _make_request(
         self,
@@ -56,32 +86,8 @@ class _Runner(web.BaseRunner):
         return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=self._max_body_bytes)
 
 
-class _Server(web.Server):
-    """aiohttp's server, for what does not take the fast path."""
-
-    def __init__(self, front: Front, *, request_factory: Callable[..., web.BaseRequest], max_body_bytes: int) -> None:
-        super().__init__(front.handle, request_factory=request_factory, handler_cancellation=True)
-        self._front = front
-        self._fast = FastPath(
-            front.fast(),
-            lambda: _Connection(self, front),
-            max_body_bytes=max_body_bytes,
-            keepalive_s=KEEPALIVE_S,
-        )
-
-    def __call__(self) -> Any:  # aiohttp's server promises connections of its own
-        return Connection(self._fast)
-
-    def pre_shutdown(self) -> None:
-        self._fast.stop()
-        super().pre_shutdown()
-
-    async def shutdown(self, timeout: float | None = None) -> None:
-        await asyncio.gather(self._fast.stopped(FLUSH_S), super().shutdown(timeout))
-
-
-class _Connection(web.RequestHandler):
-    """One client's connection. What is no HTTP is answered as everything else is."""
+class _AiohttpConnection(web.RequestHandler):
+    """A connection that aiohttp reads. What is no HTTP is answered as everything else is."""
 
     __slots__ = ("_front",)
 
@@ -99,5 +105,82 @@ class _Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         if isinstance(exc, BadHttpMessage):
-            return self._front.refuse_malformed(request, exc)
+            self._front.refuse_malformed(_convert(request), too_long=isinstance(exc, LineTooLong))
+            return _Answered(request, keep_alive=False)
         return super().handle_error(request, status, exc, message)
+
+
+class _Answered(web.StreamResponse):
+    """Tells aiohttp that a request is answered: our writer has written the response to the transport."""
+
+    def __init__(self, request: web.BaseRequest, *, keep_alive: bool) -> None:
+        super().__init__()
+        self._writer = request.writer
+        self._can_keep_alive = keep_alive
+
+    @property
+    def keep_alive(self) -> bool:
+        return self._can_keep_alive
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Send no head: it is sent."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send nothing; wait while the client is behind, before the next request is read."""
+        await self._writer.drain()
+
+
+class _AiohttpChannel:
+    """The body and the pace of a request that aiohttp reads."""
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+
+    async def read_body(self) -> bytes:
+        """Return the body once it is whole. Raises BadRequest, BodyTooLarge beyond the limit."""
+        request = self._request
+        if not request.content.is_eof():  # else all of it is here
+            if (request.content_length or 0) > request.client_max_size:
+                raise BodyTooLarge
+            self._ask_for_body()
+        try:
+            return await request.read()
+        except web.HTTPRequestEntityTooLarge as exc:
+            raise BodyTooLarge from exc
+        except web.RequestPayloadError as exc:
+            raise BadRequest("the body does not arrive as its headers say") from exc
+
+    async def drain(self) -> None:
+        """Wait while the client is behind. Raises ConnectionError when it is gone."""
+        await self._request.writer.drain()
+
+    def _ask_for_body(self) -> None:
+        """Tell a client that waits for it to send its body (RFC 9110, 10.1.1). Raises ExpectationFailed."""
+        request = self._request
+        expects = request.headers.get("Expect")
+        if expects is None or request.version < HttpVersion11:
+            return
+        if expects.lower() != "100-continue":
+            raise ExpectationFailed(f"the expectation {expects[:40]!r} is not known; 100-continue is")
+        if request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def _convert(request: web.BaseRequest) -> Request:
+    """Return aiohttp's request as one of ours."""
+    assert request.transport is not None, "aiohttp starts no request of a connection that is lost"
+    headers: dict[str, str] = {}
+    for name, value in request.headers.items():
+        headers.setdefault(name.lower(), value)
+    is_http11 = request.version >= HttpVersion11
+    return Request(
+        _AiohttpChannel(request),
+        request.transport,
+        request.method,
+        request.path,
+        {name: request.query.getall(name) for name in request.query},
+        headers,
+        has_body=request.body_exists,
+        is_http11=is_http11,
+        keep_alive=is_http11 and request.keep_alive,
+    )

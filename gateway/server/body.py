@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import orjson
-from aiohttp import HttpVersion11, web
 
 from gateway.concurrency.deadlines import until
 from gateway.errors import BadRequest
-from gateway.server.connection import FastRequest
-from gateway.server.exchange import AnyRequest
+from gateway.server.request import Request
 from gateway.wire.json import JsonObject, decode_json
 
 
@@ -38,7 +36,16 @@ class ExpectationFailed(BadRequest):
     code = "expectation_failed"
 
 
-def _object(data: bytes) -> JsonObject:
+async def read_body(request: Request, within_s: float) -> bytes:
+    """Return the body once it is whole. Raises BadRequest, SlowBody after `within_s`."""
+    try:
+        with until(asyncio.get_running_loop().time() + within_s):
+            return await request.channel.read_body()
+    except TimeoutError as exc:
+        raise SlowBody("the body did not arrive in time") from exc
+
+
+def json_object(data: bytes) -> JsonObject:
     """Return the JSON object that a body holds. Raises BadRequest."""
     if not data:
         raise BadRequest("the body is empty; it must be a JSON object")
@@ -49,39 +56,3 @@ def _object(data: bytes) -> JsonObject:
     if not isinstance(body, dict):
         raise BadRequest("the body must be a JSON object")
     return body
-
-
-async def _read(request: AnyRequest, within_s: float) -> bytes:
-    """Return the body once it is whole. Raises BadRequest, and BodyTooLarge beyond the limit."""
-    try:
-        if isinstance(request, FastRequest):
-            with until(asyncio.get_running_loop().time() + within_s):
-                return await request.read()
-        content = request.content
-        if content.is_eof():
-            data = content.read_nowait()  # all of it is here
-            if len(data) > request.client_max_size:
-                raise BodyTooLarge
-            return data
-        if (request.content_length or 0) > request.client_max_size:
-            raise BodyTooLarge
-        _ask_for_body(request)
-        with until(asyncio.get_running_loop().time() + within_s):
-            return await request.read()
-    except web.HTTPRequestEntityTooLarge as exc:
-        raise BodyTooLarge from exc
-    except TimeoutError as exc:
-        raise SlowBody("the body did not arrive in time") from exc
-    except web.RequestPayloadError as exc:
-        raise BadRequest("the body does not arrive as its headers say") from exc
-
-
-def _ask_for_body(request: web.BaseRequest) -> None:
-    """Tell a client that waits for it to send its body (RFC 9110, 10.1.1). Raises ExpectationFailed."""
-    expects = request.headers.get("Expect")
-    if expects is None or request.version < HttpVersion11:
-        return
-    if expects.lower() != "100-continue":
-        raise ExpectationFailed(f"the expectation {expects[:40]!r} is not known; 100-continue is")
-    if request.transport is not None:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

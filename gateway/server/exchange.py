@@ -1,92 +1,118 @@
-"""What every request goes through: its id, the guards, errors in OpenAI's envelope, one log line, the counters."""
+"""One request on its way through the server: its report, its response, errors in OpenAI's envelope."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Mapping
-from typing import Final, TypeAlias
+from typing import Final
 
 import orjson
-from aiohttp import web
 
 from gateway.errors import GatewayError, UpstreamRefused
-from gateway.server.connection import FastRequest
-from gateway.server.response import JSON_TYPE, PlainAnswer, StreamAnswer
+from gateway.server.lifecycle import Draining
+from gateway.server.request import Request
+from gateway.server.response import JSON_TYPE, ResponseWriter
 from gateway.telemetry.ids import request_id
 from gateway.telemetry.report import CallReport
 from gateway.wire.json import EMPTY, Json
 
 log = logging.getLogger(__name__)
 
-AnyRequest: TypeAlias = web.BaseRequest | FastRequest
-
 CLIENT_GONE: Final = 499
 """In log and metrics only: the client left before its answer was whole."""
 
 
 class Exchange:
-    """One request and what is to be told about its answer."""
+    """A request, its response, and what log and metrics tell of them."""
 
-    __slots__ = ("client", "cors", "error", "operation", "report", "started_s", "status", "stream")
+    __slots__ = (
+        "client",
+        "client_s",
+        "cors",
+        "error",
+        "operation",
+        "report",
+        "request",
+        "response",
+        "started_s",
+        "status",
+        "stream",
+    )
 
-    def __init__(self, request: AnyRequest, operation: str) -> None:
+    def __init__(self, request: Request, operation: str, *, generation: int, client_s: float) -> None:
+        """`client_s` is how long the client may take to send its body, or to read what waits for it."""
         self.started_s = time.perf_counter()
-        self.report = CallReport(request_id=request_id(request.headers.get("x-request-id")))
+        self.request = request
         self.operation = operation
+        self.client_s = client_s
+        self.report = CallReport(request_id=request_id(request.headers.get("x-request-id")), generation=generation)
+        self.response = ResponseWriter(request, self.report, client_s=client_s)
         self.client: str | None = None
         """The name of the client whose key it was."""
         self.cors: Mapping[str, str] = EMPTY
-        self.status: int | None = None
-        """For the log and the metrics, where it is not the response's."""
+        """Response headers for the web page that asks."""
+        self.status = CLIENT_GONE
+        """For log and metrics: of the response, or of the error that ended it."""
         self.error: str | None = None
         """The code of the error that was answered."""
         self.stream = False
 
-    def headers(self, more: Mapping[str, str] = EMPTY, *, content_type: str | None = JSON_TYPE) -> dict[str, str]:
-        """Return the response headers: `more` first, so that ours win; a content type of None keeps that of `more`."""
-        report = self.report
-        headers = {**more, **self.cors, "server": "gateway", "x-request-id": report.request_id}
-        if content_type is not None:
-            headers["content-type"] = content_type
-        if report.generation:
-            headers["x-gateway-generation"] = str(report.generation)
-            headers["x-gateway-attempts"] = str(report.calls)
-        if report.target is not None:
-            headers["x-gateway-target"] = report.target.header
-        return headers
+    def send(
+        self,
+        body: bytes,
+        more: Mapping[str, str] = EMPTY,
+        *,
+        status: int = 200,
+        content_type: str | None = JSON_TYPE,
+    ) -> bool:
+        """Send a whole response with the header fields `more`; return False when `response.catch_up` has to wait."""
+        sent = self.response.send_whole(status, content_type, {**more, **self.cors} if self.cors else more, body)
+        self.status = status
+        return sent
 
-    def reply(self, request: AnyRequest, body: bytes, more: Mapping[str, str], *, client_s: float) -> PlainAnswer:
-        """Return a model's plain answer to be sent; `more` and `client_s` as below."""
-        return PlainAnswer(request, self.report, body, self._with_cors(more), client_s=client_s)
+    def send_json(self, value: Json, more: Mapping[str, str] = EMPTY, *, status: int = 200) -> None:
+        """Send `value` as JSON."""
+        self.send(orjson.dumps(value, default=dict), more, status=status)
 
-    def stream_answer(self, request: AnyRequest, more: Mapping[str, str], *, client_s: float) -> StreamAnswer:
-        """Return a model's answer as a stream to be sent.
+    def begin_stream(self, more: Mapping[str, str]) -> ResponseWriter:
+        """Return what sends an event stream with the header fields `more`."""
+        self.response.prepare_stream({**more, **self.cors} if self.cors else more)
+        self.status = 200
+        return self.response
 
-        `more` are the headers that came with it; `client_s` is how long the client may be behind.
+    def send_error(self, exc: GatewayError) -> None:
+        """Answer with an error: the upstream's own body where it passes through, else the envelope.
+
+        Where a response has begun already, its connection breaks off instead.
         """
-        return StreamAnswer(request, self.report, self._with_cors(more), client_s=client_s)
-
-    def _with_cors(self, more: Mapping[str, str]) -> Mapping[str, str]:
-        return {**more, **self.cors} if self.cors else more
-
-    def answer(self, value: Json, *, status: int = 200) -> web.Response:
-        """Return `value` as a JSON response."""
-        return web.Response(status=status, body=orjson.dumps(value, default=dict), headers=self.headers())
-
-    def failure(self, exc: GatewayError) -> web.Response:
-        """Return the response to an error: the upstream's own body where it passes through, else the envelope."""
         self.error = exc.code
-        exc.attempts = exc.attempts or tuple(self.report.attempts)
+        if self.response.begun:
+            self.status = exc.status
+            self.response.close(at_once=True)
+            return
+        if isinstance(exc, Draining):
+            self.request.keep_alive = False
+        more = dict(exc.headers)
+        content_type = more.pop("content-type", JSON_TYPE)
         if isinstance(exc, UpstreamRefused) and exc.body:
-            content_type = None if "content-type" in exc.headers else JSON_TYPE
-            headers = self.headers(exc.headers, content_type=content_type)
-            return web.Response(status=exc.status, body=exc.body, headers=headers)
-        body = orjson.dumps(exc.envelope())
-        return web.Response(status=exc.status, body=body, headers=self.headers(exc.headers))
+            self.send(exc.body, more, status=exc.status, content_type=content_type)
+        else:
+            self.send_json(self.envelope(exc), more, status=exc.status)
 
-    def refuse(self, status: int, code: str, message: str, more: Mapping[str, str] = EMPTY) -> web.Response:
-        """Return the envelope for what is asked of the server itself: a path, a method, a size."""
+    def refuse(self, status: int, code: str, message: str, more: Mapping[str, str] = EMPTY) -> None:
+        """Send the envelope for what is asked of the server itself: a path, a method, a size."""
         self.error = code
         error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
-        return web.Response(status=status, body=orjson.dumps({"error": error}), headers=self.headers(more))
+        self.send_json({"error": error}, more, status=status)
+
+    def envelope(self, exc: GatewayError) -> Json:
+        """Return OpenAI's error envelope with the attempts of this request."""
+        exc.attempts = exc.attempts or tuple(self.report.attempts)
+        return exc.envelope()
+
+    def unexpected(self, exc: Exception) -> GatewayError:
+        """Log a fault of ours and return what the client may know of it."""
+        log.error("request failed unexpectedly", extra={"request_id": self.report.request_id}, exc_info=exc)
+        message = "the gateway failed; its log has more under this request id"
+        return GatewayError(message, attempts=self.report.attempts)

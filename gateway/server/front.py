@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-
-from aiohttp import web
-from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from typing import TypeAlias
 
 from gateway.errors import BadRequest, GatewayError
 from gateway.policy.overlay import Tables
 from gateway.server.access import Guards, is_preflight
-from gateway.server.connection import Answering, FastRequest
-from gateway.server.exchange import CLIENT_GONE, AnyRequest, Exchange
+from gateway.server.connection import Answer
+from gateway.server.exchange import CLIENT_GONE, Exchange
+from gateway.server.request import Request
 from gateway.server.response import ClientGone
 from gateway.telemetry.logs import log_request
 from gateway.telemetry.metrics import Metrics
 
-log = logging.getLogger(__name__)
+Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
+"""Sends the response to a request, or raises GatewayError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +29,12 @@ class Endpoint:
 
     operation: str
     """For log and metrics."""
-    methods: Mapping[str, Callable[[web.BaseRequest, Exchange], Awaitable[web.StreamResponse]]]
+    methods: Mapping[str, Handler]
     """By name; HEAD goes where GET goes."""
-    fast: Callable[[AnyRequest, Exchange], Awaitable[web.StreamResponse]] | None = None
-    """What answers a POST that takes the fast path; None where that is not for this path."""
 
 
 class Front:
-    """What every request meets first."""
+    """Guards, answers, logs and counts every request."""
 
     def __init__(
         self,
@@ -47,100 +44,101 @@ class Front:
         tables: Tables,
         paths: Mapping[str, Endpoint],
         below: Mapping[str, Endpoint],
+        client_s: float,
     ) -> None:
-        """`paths` are whole paths; `below` takes a path's rest that is not empty, and begins and ends with a slash."""
+        """`paths` are whole paths; `below` takes a path's rest that is not empty, and begins and ends with a slash.
+
+        `client_s` is how long a client may take to send its body, or to read what waits for it.
+        """
         self._guards = guards
         self._metrics = metrics
         self._tables = tables
         self._paths = paths
         self._below = below
-        self._ended: list[tuple[Exchange, int, float, float]] = []
-        """With the status, the seconds it took, and when that was."""
+        self._client_s = client_s
+        self._ended: list[tuple[Exchange, float, float]] = []
+        """Finished exchanges waiting to be logged: (exchange, seconds, ended_at)."""
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Guard, answer, log and count a request that aiohttp has read."""
-        return await self._answer(request, self._find(request.path))
+    def answers(self) -> dict[str, Answer]:
+        """Return what answers a POST, by path."""
+        return {path: partial(self._answer, at) for path, at in self._paths.items() if "POST" in at.methods}
 
-    def fast(self) -> dict[str, Answering]:
-        """Return what does the same with a POST that takes the fast path, by path."""
-        return {path: partial(self._answer, endpoint=at) for path, at in self._paths.items() if at.fast is not None}
+    async def answer(self, request: Request) -> bool:
+        """Answer, log and count a request; return whether its connection can take another one."""
+        endpoint = self._paths.get(request.path)
+        if endpoint is None:
+            path = request.path
+            endpoint = next((at for start, at in self._below.items() if path.startswith(start) and path != start), None)
+        return await self._answer(endpoint, request)
 
-    async def _answer(self, request: AnyRequest, endpoint: Endpoint | None) -> web.StreamResponse:
-        exchange = Exchange(request, "other" if endpoint is None else endpoint.operation)
-        exchange.report.generation = self._tables.current.generation
-        status = CLIENT_GONE  # whatever leaves without a response is a cancellation or a lost connection
+    async def _answer(self, endpoint: Endpoint | None, request: Request) -> bool:
+        exchange = self._exchange(request, "other" if endpoint is None else endpoint.operation)
         try:
-            try:
-                if type(request) is FastRequest:
-                    assert endpoint is not None, "else aiohttp has it"
-                    assert endpoint.fast is not None, "else aiohttp has it"
-                    exchange.client = self._guards.check(request)
-                    response = await endpoint.fast(request, exchange)
-                else:
-                    assert not isinstance(request, FastRequest), "that is exact"
-                    response = await self._guarded(request, endpoint, exchange)
-            except GatewayError as exc:
-                response = exchange.failure(exc)
-            except ClientGone:
-                # Raised on, aiohttp would log it as a fault of ours. Nobody gets to see this one.
-                response = web.Response(status=CLIENT_GONE)
-            except RecursionError:
-                response = exchange.failure(BadRequest("the body is nested too deeply"))
-            except Exception as exc:  # noqa: BLE001 - whatever it is, the client gets an envelope
-                response = exchange.failure(unexpected(exc, exchange))
-            status = exchange.status or response.status
-            return response
+            handler = self._admit(endpoint, exchange)
+            if handler is not None:
+                await handler(exchange)
+        except GatewayError as exc:
+            exchange.send_error(exc)
+        except ClientGone:
+            request.keep_alive = False
+            if exchange.error is None:  # else an error has ended it before
+                exchange.status = CLIENT_GONE
+        except RecursionError:
+            exchange.send_error(BadRequest("the body is nested too deeply"))
+        except asyncio.CancelledError:
+            exchange.status = CLIENT_GONE
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the client gets an envelope
+            exchange.send_error(exchange.unexpected(exc))
         finally:
-            self._end(exchange, status)
+            self._end(exchange)
+        return request.keep_alive
 
-    def refuse_malformed(self, request: web.BaseRequest, error: BadHttpMessage) -> web.Response:
-        """Answer, log and count what could not be read as a request; `request` is a stand-in. The connection ends.
+    def refuse_malformed(self, request: Request, *, too_long: bool) -> None:
+        """Answer, log and count what could not be read as a request; `request` is made up. The connection ends.
 
         What came is not repeated: it may hold a key.
         """
-        exchange = Exchange(request, "other")
-        exchange.report.generation = self._tables.current.generation
-        what = "a line or a header of it is too long" if isinstance(error, LineTooLong) else "it is malformed"
-        response = exchange.refuse(400, "malformed_request", f"this is no HTTP request that can be read: {what}")
-        response.force_close()
-        self._end(exchange, response.status)
-        return response
+        exchange = self._exchange(request, "other")
+        request.keep_alive = False
+        what = "a line or a header of it is too long" if too_long else "it is malformed"
+        exchange.refuse(400, "malformed_request", f"this is no HTTP request that can be read: {what}")
+        self._end(exchange)
 
-    def _find(self, path: str) -> Endpoint | None:
-        found = self._paths.get(path)
-        if found is not None:
-            return found
-        return next((at for start, at in self._below.items() if path.startswith(start) and path != start), None)
+    def _exchange(self, request: Request, operation: str) -> Exchange:
+        return Exchange(request, operation, generation=self._tables.current.generation, client_s=self._client_s)
 
-    async def _guarded(
-        self, request: web.BaseRequest, endpoint: Endpoint | None, exchange: Exchange
-    ) -> web.StreamResponse:
+    def _admit(self, endpoint: Endpoint | None, exchange: Exchange) -> Handler | None:
+        """Return what answers a request; None when it is answered already. Raises GatewayError to refuse it."""
+        request = exchange.request
         if "origin" in request.headers:
             exchange.cors = self._guards.cors(request)
             if is_preflight(request):
-                return web.Response(status=204, headers=exchange.headers(content_type=None))
+                exchange.send(b"", status=204, content_type=None)
+                return None
         if endpoint is None:
-            return exchange.refuse(404, "not_found", "there is nothing at this path")
-        method = "GET" if request.method == "HEAD" else request.method
-        handler = endpoint.methods.get(method)
+            exchange.refuse(404, "not_found", "there is nothing at this path")
+            return None
+        handler = endpoint.methods.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
             allowed = sorted({*endpoint.methods, *(("HEAD",) if "GET" in endpoint.methods else ())})
             message = "this path does not take this method"
-            return exchange.refuse(405, "method_not_allowed", message, {"allow": ",".join(allowed)})
+            exchange.refuse(405, "method_not_allowed", message, {"allow": ",".join(allowed)})
+            return None
         exchange.client = self._guards.check(request)
-        return await handler(request, exchange)
+        return handler
 
-    def _end(self, exchange: Exchange, status: int) -> None:
-        """Have a finished request told at the end of this turn of the event loop."""
-        self._ended.append((exchange, status, time.perf_counter() - exchange.started_s, time.time()))
+    def _end(self, exchange: Exchange) -> None:
+        """Have a finished exchange logged at the end of this turn of the event loop."""
+        self._ended.append((exchange, time.perf_counter() - exchange.started_s, time.time()))
         if len(self._ended) == 1:
-            asyncio.get_running_loop().call_soon(self._tell)
+            asyncio.get_running_loop().call_soon(self._log_ended)
 
-    def _tell(self) -> None:
+    def _log_ended(self) -> None:
         """Count and log what has ended in this turn of the event loop: one after the other it takes half the time."""
         ended, self._ended = self._ended, []
-        for exchange, status, seconds, ended_at in ended:
-            report = exchange.report
+        for exchange, seconds, ended_at in ended:
+            report, status = exchange.report, exchange.status
             self._metrics.count_request(report, operation=exchange.operation, status=status, seconds=seconds)
             log_request(
                 report,
@@ -152,10 +150,3 @@ class Front:
                 client=exchange.client,
                 error=exchange.error,
             )
-
-
-def unexpected(exc: Exception, exchange: Exchange) -> GatewayError:
-    """Log a fault of ours and return what the client may know of it."""
-    log.error("request failed unexpectedly", extra={"request_id": exchange.report.request_id}, exc_info=exc)
-    message = "the gateway failed; its log has more under this request id"
-    return GatewayError(message, attempts=exchange.report.attempts)

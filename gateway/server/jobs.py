@@ -77,7 +77,7 @@ async def _again_and_again(job: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(AGAIN_S)
 
 
-class _CountedReloader(Reloader):
+class CountedReloader(Reloader):
     """A reloader whose looks at the file are counted."""
 
     def __init__(

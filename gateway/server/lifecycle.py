@@ -9,14 +9,14 @@ from gateway.telemetry.metrics import Metrics
 
 
 class Draining(GatewayError):
-    """The gateway is shutting down and begins nothing new."""
+    """The gateway is shutting down and begins nothing new. The connection ends with this answer."""
 
     status = 503
     code = "shutting_down"
 
     def __init__(self) -> None:
         super().__init__("the gateway is shutting down")
-        self.headers = {"retry-after": "1", "connection": "close"}
+        self.headers = {"retry-after": "1"}
 
 
 class Lifecycle:

@@ -20,12 +20,14 @@ from gateway.config.compiler.compiler import Compiler
 from gateway.engine.health import State
 from gateway.engine.pipeline import Pipeline
 from gateway.server.access import Guards, check_exposure, is_loopback
-from gateway.server.aiohttp_server import _Runner
+from gateway.server.aiohttp_server import Runner
 from gateway.server.client_keys import ClientKeys
 from gateway.server.endpoints.admin import Admin
-from gateway.server.endpoints.model_calls import Endpoints
+from gateway.server.endpoints.model_calls import ModelCalls
+from gateway.server.endpoints.models import Models
+from gateway.server.endpoints.probes import Probes
 from gateway.server.front import Front
-from gateway.server.jobs import Jobs, _CountedReloader
+from gateway.server.jobs import CountedReloader, Jobs
 from gateway.server.lifecycle import Lifecycle
 from gateway.telemetry.metrics import Metrics
 
@@ -73,7 +75,7 @@ class Gateway:
         self.lifecycle = Lifecycle(metrics)
         self.jobs = Jobs()
         compiler = Compiler(environ=environ, openai_adapter="relay", strict_env=True)
-        self.reloader = _CountedReloader(options.config, compiler, metrics=metrics, on_swap=self.jobs.swapped)
+        self.reloader = CountedReloader(options.config, compiler, metrics=metrics, on_swap=self.jobs.swapped)
         self.reloader.load()
         self._state = state = State()
         self._metrics = metrics
@@ -84,26 +86,26 @@ class Gateway:
             "mock": mock,
         }
         self._pipeline = Pipeline(tables=self.reloader, adapters=self._adapters, health=state)
-        endpoints = Endpoints(
-            pipeline=self._pipeline,
-            metrics=metrics,
-            lifecycle=self.lifecycle,
-            client_s=options.client_s,
-            before_scrape=self._before_scrape,
+        models = Models(pipeline=self._pipeline)
+        served = (
+            ModelCalls(pipeline=self._pipeline, lifecycle=self.lifecycle),
+            models,
+            Probes(tables=self.reloader, lifecycle=self.lifecycle, metrics=metrics, before_scrape=self._before_scrape),
+            Admin(reloads=self.reloader, state=state, mocks=mock.peek),
         )
-        admin = Admin(reloads=self.reloader, state=state, mocks=mock.peek)
         self._front = Front(
             guards=guards,
             metrics=metrics,
             tables=self.reloader,
-            paths={**endpoints.paths(), **admin.paths()},
-            below=endpoints.below(),
+            paths={path: endpoint for part in served for path, endpoint in part.paths().items()},
+            below=models.below(),
+            client_s=options.client_s,
         )
         self._max_body_bytes = options.max_body_bytes
 
     def runner(self) -> web.BaseRunner:
         """Return what runs the server. A gateway lives once, so it has one."""
-        return _Runner(self._front, self._run_jobs, max_body_bytes=self._max_body_bytes)
+        return Runner(self._front, self._run_jobs, max_body_bytes=self._max_body_bytes)
 
     def _before_scrape(self) -> None:
         self.reloader.show()

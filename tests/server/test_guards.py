@@ -101,7 +101,7 @@ async def test_on_loopback_a_foreign_host_name_is_refused(gateway: RunningGatewa
 async def test_without_a_host_header_a_request_is_no_page_s(gateway: RunningGateway) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(b"GET /v1/models HTTP/1.0\r\n\r\n")
-    assert (await reader.read()).startswith(b"HTTP/1.0 200 ")
+    assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
     writer.close()
     await writer.wait_closed()
 

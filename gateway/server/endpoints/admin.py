@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Protocol, TypeAlias
-
-from aiohttp import web
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
 
 from gateway.engine.health import State
 from gateway.engine.pipeline import unknown_model
@@ -15,7 +13,7 @@ from gateway.policy.problem import Problems
 from gateway.policy.table import Route, RoutingTable
 from gateway.server.access import Forbidden, is_neighbour
 from gateway.server.exchange import Exchange
-from gateway.server.front import Endpoint
+from gateway.server.front import Endpoint, Handler
 from gateway.simulation.explain import as_json, explain, look_up, masked_url
 from gateway.simulation.failures import Mocks, fate_of, read_failure
 from gateway.telemetry.logs import timestamp
@@ -24,8 +22,6 @@ from gateway.wire.json import JsonObject
 _FLAGS: Final[Mapping[str, bool]] = {"": False, "0": False, "false": False, "1": True, "true": True}
 
 _PROBED_S: Final = 0.001
-
-_Answer: TypeAlias = Callable[[web.BaseRequest, Exchange], Awaitable[web.Response]]
 
 
 class Report(Protocol):
@@ -91,12 +87,12 @@ class Admin:
             "/-/reload": Endpoint("admin", {"POST": _for_neighbours(self.reload)}),
         }
 
-    async def config(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
+    async def config(self, exchange: Exchange) -> None:
         """`GET /-/config`: what runs, and whether the file on disk agrees."""
         on_disk = await asyncio.to_thread(self._reloads.disk)
         table, last = self._reloads.current, self._reloads.last
         config = await asyncio.to_thread(dict, table.config)
-        return exchange.answer(
+        exchange.send_json(
             {
                 "generation": table.generation,
                 "digest": table.digest,
@@ -113,7 +109,7 @@ class Admin:
             }
         )
 
-    async def targets(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
+    async def targets(self, exchange: Exchange) -> None:
         """`GET /-/targets`: every target with its health and counters."""
         table = self._reloads.current
         now_s = asyncio.get_running_loop().time()
@@ -128,12 +124,12 @@ class Admin:
             }
             for target in table.targets
         ]
-        return exchange.answer({"generation": table.generation, "targets": targets})
+        exchange.send_json({"generation": table.generation, "targets": targets})
 
-    async def explain(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
+    async def explain(self, exchange: Exchange) -> None:
         """`GET /-/explain?model=…`: what a request of this name would do now; `fail` and `stream` suppose things."""
-        query = request.query
-        name = query.get("model", "")
+        query = exchange.request.query
+        name = _first(query, "model")
         if not name:
             raise BadRequest("say what to explain: /-/explain?model=ALIAS", param="model")
         table = self._reloads.current
@@ -142,7 +138,7 @@ class Admin:
             raise unknown_model(name, table)
         stream = _flag(query, "stream")
         try:
-            fails = dict(read_failure(text, route, option="fail") for text in query.getall("fail", ()))
+            fails = dict(read_failure(text, route, option="fail") for text in query.get("fail", ()))
         except UsageError as exc:
             raise BadRequest(str(exc), param="fail") from None
         now_s = asyncio.get_running_loop().time()
@@ -157,11 +153,11 @@ class Admin:
             for step, seconds in left_s.items()
         ]
         shown = {"generation": table.generation, **as_json(explanation), "cooldowns": cooldowns}
-        return exchange.answer(shown)
+        exchange.send_json(shown)
 
-    async def reload(self, request: web.BaseRequest, exchange: Exchange) -> web.Response:
+    async def reload(self, exchange: Exchange) -> None:
         """`POST /-/reload`: compile and swap now, with `?dry_run=1` only compile; 422 when the file is bad."""
-        dry_run = _flag(request.query, "dry_run")
+        dry_run = _flag(exchange.request.query, "dry_run")
         report = await asyncio.to_thread(self._reloads.reload, force=True, dry_run=dry_run)
         answer: JsonObject = {
             "ok": report.ok,
@@ -172,28 +168,33 @@ class Admin:
             "problems": [problem.as_json() for problem in report.problems],
         }
         if report.ok:
-            return exchange.answer(answer)
+            exchange.send_json(answer)
+            return
         exchange.error = "config_error"
         count = sum(problem.severity == "error" for problem in report.problems)
         message = f"the config file has {count} problem{'' if count == 1 else 's'}; the live table stays"
         error = {"message": message, "type": "invalid_request_error", "param": None, "code": "config_error"}
-        return exchange.answer({"error": error, **answer}, status=422)
+        exchange.send_json({"error": error, **answer}, status=422)
 
 
-def _flag(query: Mapping[str, str], name: str) -> bool:
-    asked = query.get(name, "").lower()
+def _first(query: Mapping[str, Sequence[str]], name: str) -> str:
+    return query.get(name, ("",))[0]
+
+
+def _flag(query: Mapping[str, Sequence[str]], name: str) -> bool:
+    asked = _first(query, name).lower()
     if asked not in _FLAGS:
         raise BadRequest(f"{name} must be 1 or 0", param=name)
     return _FLAGS[asked]
 
 
-def _for_neighbours(handler: _Answer) -> _Answer:
+def _for_neighbours(handler: Handler) -> Handler:
     """Return `handler` with a guard before it: peers from elsewhere are refused."""
 
-    async def guarded(request: web.BaseRequest, exchange: Exchange) -> web.Response:
-        if not is_neighbour(request):
+    async def guarded(exchange: Exchange) -> None:
+        if not is_neighbour(exchange.request):
             raise Forbidden("this path answers only on the machine that the gateway runs on")
-        return await handler(request, exchange)
+        await handler(exchange)
 
     return guarded
 

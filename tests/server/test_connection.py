@@ -1,4 +1,4 @@
-"""The fast path on the wire: whatever arrives in whichever pieces, the answers are those aiohttp would have given."""
+"""Our own connections on the wire: requests in any pieces, any order and any number are answered as aiohttp would."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 
 import orjson
 import pytest
-from aiohttp import web
 
-from gateway.server.connection import MAX_WAITING_BYTES, Connection, FastPath, FastRequest
+from gateway.server.connection import MAX_WAITING_BYTES, ClientConnection, ClientConnections
+from gateway.server.request import Request
+from gateway.server.response import ResponseWriter
+from gateway.telemetry.report import CallReport
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import HELLO, RunningGateway, Start, until
 
@@ -130,7 +132,7 @@ LONG = "a" * 12_000_000
 
 @pytest.mark.parametrize("head", ["", "TE: trailers\r\n"], ids=["here", "by aiohttp"])
 async def test_a_client_that_does_not_take_its_answer_is_let_go(start: Start, head: str) -> None:
-    gateway = await start(client_s=0.05)
+    gateway = await start(client_s=0.5)
     body = request("echo", head=head, messages=[{"role": "user", "content": LONG}])
     async with connected(gateway) as (reader, writer):
         writer.write(body)
@@ -162,10 +164,12 @@ class Served:
 
     def __init__(self, *, keepalive_s: float = 60.0, size: int = 2) -> None:
         self.successors: list[Successor] = []
-        self.requests: list[FastRequest] = []
+        self.requests: list[Request] = []
         self.gate = asyncio.Event()
         self.gate.set()
-        self.path = FastPath({"/v1": self._answer}, self._succeed, max_body_bytes=100, keepalive_s=keepalive_s)
+        self.connections = ClientConnections(
+            {"/v1": self._answer}, self._succeed, max_body_bytes=100, keepalive_s=keepalive_s
+        )
         self._size = size
         self.port = 0
 
@@ -173,22 +177,25 @@ class Served:
         self.successors.append(Successor())
         return self.successors[-1]
 
-    async def _answer(self, request: FastRequest) -> web.StreamResponse:
+    async def _answer(self, request: Request) -> bool:
         self.requests.append(request)
         await self.gate.wait()
-        return web.Response(body=b"x" * self._size)
+        ResponseWriter(request, CallReport(), client_s=1.0).send_whole(200, None, {}, b"x" * self._size)
+        return request.keep_alive
 
 
 @asynccontextmanager
 async def serving(kind: type[Served] = Served, **options: Any) -> AsyncIterator[Served]:
     served = kind(**options)
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(served.path), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: ClientConnection(served.connections), "127.0.0.1", 0
+    )
     served.port = server.sockets[0].getsockname()[1]
     try:
         yield served
     finally:
         server.close()
-        await served.path.stopped(1.0)
+        await served.connections.stopped(1.0)
 
 
 ASK = b"POST /v1 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
@@ -203,7 +210,7 @@ async def test_only_what_is_of_the_common_form_is_answered_here() -> None:
         writer.write(ASK + other)
         assert (await answer(reader))[0] == 200
         await until(lambda: served.successors and served.successors[0].data == other)
-        assert served.path.connections == set()
+        assert served.connections.open == set()
         writer.write(ASK)
         await until(lambda: served.successors[0].data == other + ASK)
         writer.close()
@@ -232,23 +239,23 @@ async def test_a_connection_after_a_long_time_without_any_is_not_idle() -> None:
     async with serving() as served:
         for _ in range(2):
             reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-            await until(lambda: served.path.connections)
+            await until(lambda: served.connections.open)
             writer.write(ASK)
             assert (await answer(reader))[0] == 200
             writer.close()
-            await until(lambda: served.path._sweep_handle is None)
-            served.path.now_s -= 1000
+            await until(lambda: served.connections._sweep_handle is None)
+            served.connections.now_s -= 1000
 
 
 async def test_a_client_that_takes_no_answer_is_not_idle_for_ever() -> None:
     async with serving(size=12_000_000) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1000)
         writer.write(ASK)
-        (connection,) = await until(lambda: served.path.connections)
+        (connection,) = await until(lambda: served.connections.open)
         await until(lambda: served.requests and connection.task is None)
         for _ in range(2):
-            connection.close_if_idle(served.path.loop.time() + 1000, keepalive_s=60)
-        await until(lambda: not served.path.connections)
+            connection.close_if_idle(served.connections.loop.time() + 1000, keepalive_s=60)
+        await until(lambda: not served.connections.open)
         with suppress(ConnectionError):
             assert len(await reader.read()) < 12_000_000
         writer.close()
@@ -256,7 +263,7 @@ async def test_a_client_that_takes_no_answer_is_not_idle_for_ever() -> None:
 
 async def test_nothing_follows_an_answer_that_was_given_up() -> None:
     class Closing(Served):
-        async def _answer(self, request: FastRequest) -> web.StreamResponse:
+        async def _answer(self, request: Request) -> bool:
             request.transport.write(b"x" * 12_000_000)
             request.transport.close()
             return await super()._answer(request)
@@ -273,7 +280,7 @@ async def test_a_body_that_nobody_waits_for_is_not_kept() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(ASK.replace(b"2\r\n\r\n{}", b"100\r\n\r\n{"))
         assert (await answer(reader))[0] == 200
-        (connection,) = served.path.connections
+        (connection,) = served.connections.open
         writer.write(b"a" * 50)
         await until(lambda: connection._missing_bytes == 49)
         assert connection._parts == []
@@ -288,8 +295,8 @@ async def test_a_busy_connection_is_not_idle() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(ASK)
         await until(lambda: served.requests)
-        (connection,) = served.path.connections
-        connection.close_if_idle(served.path.loop.time() + 1000, keepalive_s=0.01)
+        (connection,) = served.connections.open
+        connection.close_if_idle(served.connections.loop.time() + 1000, keepalive_s=0.01)
         served.gate.set()
         assert (await answer(reader))[0] == 200
         writer.close()
@@ -301,7 +308,7 @@ async def test_a_client_that_asks_and_asks_without_waiting_is_read_no_further() 
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         count = 4 * MAX_WAITING_BYTES // len(ASK)
         writer.write(ASK * count)
-        (connection,) = await until(lambda: served.path.connections)
+        (connection,) = await until(lambda: served.connections.open)
         await until(lambda: connection._is_paused)
         served.gate.set()
         for _ in range(count):
@@ -316,7 +323,7 @@ async def test_a_client_that_takes_no_answers_gets_no_more_of_them() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1000)
         writer.write(ASK * count)
         await until(lambda: served.requests)
-        (connection,) = served.path.connections
+        (connection,) = served.connections.open
         await until(lambda: connection._drained is not None and connection.task is None)
         assert len(served.requests) < count
         for _ in range(count):
@@ -330,11 +337,11 @@ async def test_stopping_closes_what_is_idle_and_waits_for_the_rest() -> None:
         idle, idle_writer = await asyncio.open_connection("127.0.0.1", served.port)
         busy, busy_writer = await asyncio.open_connection("127.0.0.1", served.port)
         busy_writer.write(ASK)
-        await until(lambda: served.requests and len(served.path.connections) == 2)
-        served.path.stop()
+        await until(lambda: served.requests and len(served.connections.open) == 2)
+        served.connections.stop()
         assert await idle.read() == b""
         asyncio.get_running_loop().call_later(0.01, served.gate.set)
-        await served.path.stopped(5.0)
+        await served.connections.stopped(5.0)
         status, headers, _ = await answer(busy)
         assert (status, headers["connection"]) == (200, "close")
         assert await busy.read() == b""
@@ -348,6 +355,6 @@ async def test_what_takes_too_long_to_stop_is_cut_off() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(ASK)
         await until(lambda: served.requests)
-        await served.path.stopped(0.01)
+        await served.connections.stopped(0.01)
         assert await reader.read() == b""
         writer.close()
