@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import orjson
 import pytest
@@ -22,7 +22,7 @@ providers:
   up: {kind: openai, adapter: relay, base_url: "http://127.0.0.1:PORT/v1", api_key: sk-upstream}
 models:
   fast: up/a
-  held: {chain: [up/a], stream: {hold: full}}
+  held: {chain: [up/a], stream: {hold: full, max_bytes: 20000000}}
 """
 HEAD = OK + b"content-type: text/event-stream\r\n\r\n"
 DONE = b"data: [DONE]\n\n"
@@ -199,6 +199,26 @@ async def test_a_drain_that_takes_too_long_cuts_a_flowing_stream_off_visibly(sta
     assert b"shutting_down" in data
     assert b"[DONE]" not in data
     assert not data.endswith(b"0\r\n\r\n")
+
+
+async def test_a_drain_that_takes_too_long_sends_no_second_response_after_a_stream_that_is_behind(start: Start) -> None:
+    pieces = [event("x" * 50_000)] * 300
+    async with gateway_before(start, sending(b"".join(pieces) + END)) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, limit=4096)
+        writer.write(request_bytes("held"))
+        data = await reader.readuntil(b'"xxx')
+        gateway.parts.lifecycle.draining = True
+        gateway.parts.lifecycle.cut()
+        with suppress(ConnectionError):
+            while more := await reader.read(1_000_000):
+                data += more
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+    assert data.count(b"HTTP/1.1 ") == 1
+    assert not data.endswith(b"0\r\n\r\n")
+    sample = 'gateway_requests_total{alias="held",operation="chat",status="503"}'
+    assert await gateway.metric(sample) == 1
 
 
 @pytest.mark.parametrize("whole", [True, False])
