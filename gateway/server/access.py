@@ -1,4 +1,4 @@
-"""Who may talk to the gateway: web pages' origins, host names, body types, and clients' keys."""
+"""Access rules: origins of web pages, host names, media types of bodies, and clients' keys."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PORT: Final = re.compile(r":\d*$")
 
 
 class Forbidden(GatewayError):
-    """The request comes from where it may not."""
+    """The request comes from a place that may not use the path."""
 
     status = 403
     code = "forbidden"
@@ -61,7 +61,7 @@ class Guards:
     """Admits or refuses a request before its body is read. Raises GatewayError to refuse it."""
 
     def __init__(self, *, loopback: bool, allow_origins: tuple[str, ...], keys: ClientKeys | None) -> None:
-        """`loopback` says that only this machine is listened to, so that a foreign `Host` is a web page's doing.
+        """`loopback`: the server listens on this machine only, so that a foreign `Host` is a web page's DNS rebinding.
 
         Raises UsageError for an origin that is none.
         """
@@ -73,12 +73,12 @@ class Guards:
         self._keys = keys
 
     def cors(self, request: Request) -> Mapping[str, str]:
-        """Return the response headers for the web page that asks; none without an `Origin`. Raises Forbidden."""
+        """Return the CORS response headers; none without an `Origin`. Raises Forbidden for a page not allowed."""
         headers = request.headers
         origin = headers.get("origin")
         if origin is None:
             return EMPTY
-        # An allowed page may spend keys; the routes are for operators.
+        # An allowed page may spend keys, but not read or change what operators see.
         allowed = not self._origins.isdisjoint({origin.lower(), "*"}) and not request.path.startswith(_ADMIN)
         if not allowed:
             raise Forbidden("web pages of this origin may not use the gateway; --allow-origin allows one")
@@ -94,7 +94,7 @@ class Guards:
         }
 
     def check(self, request: Request) -> str | None:
-        """Return the client's name, or None where no keys are asked for. Raises GatewayError to refuse."""
+        """Return the client's name, or None where no key is needed. Raises GatewayError to refuse the request."""
         headers = request.headers
         if self._loopback or request.path.startswith(_ADMIN):
             host = headers.get("host")
@@ -119,12 +119,12 @@ class Guards:
 
 
 def is_preflight(request: Request) -> bool:
-    """Tell whether a browser asks for leave to send another request (https://fetch.spec.whatwg.org/#cors-preflight-fetch)."""
+    """Tell whether it is a CORS preflight request (https://fetch.spec.whatwg.org/#cors-preflight-fetch)."""
     return request.method == "OPTIONS" and "access-control-request-method" in request.headers
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether listening on `host` reaches this machine only. A name other than `localhost` does not count."""
+    """Tell whether a listener on `host` is reached from this machine only. Of names only `localhost` counts."""
     return host.lower() == "localhost" or _is_loopback_address(host)
 
 
@@ -143,7 +143,7 @@ def is_near(peer: object, listener: socket | None) -> bool:
 
 
 def check_exposure(*, private: bool, has_keys: bool, insecure: bool) -> None:
-    """Raise UsageError when anybody on the network could spend the upstreams' keys without the operator saying so."""
+    """Raise UsageError when anybody on the network could use the gateway and the operator has not allowed it."""
     if not (private or has_keys or insecure):
         raise UsageError(
             "listening beyond this machine needs --client-keys-file, or --insecure to let anybody in who can connect"

@@ -15,20 +15,16 @@ from gateway.errors import UsageError
 log = logging.getLogger(__name__)
 
 _CLIENT_NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
-
-
 _KEY: Final = re.compile(r"[!-~]{1,512}")
-
-
 _SHA256: Final = re.compile(r"sha256:([0-9A-Fa-f]{64})")
 
 
 class ClientKeys:
     """The keys of a file, each with its client's name. Read again whenever the file changes.
 
-    One client per line: `name key`, or `name sha256:<64 hex digits>` with the SHA-256 of the key. A name may stand on
-    several lines, so that keys can be exchanged one after the other. Blank lines and those that begin with `#` are
-    left out. A changed file that is missing or malformed is logged once, and the keys read last stay in force.
+    One client per line: `name key`, or `name sha256:<64 hex digits>` with the SHA-256 of the key. Several lines may
+    have one name, so that keys can be rotated. Blank lines and comments (`#`) are skipped. A changed file that is
+    missing or malformed is logged once, and the keys read last stay valid.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +35,7 @@ class ClientKeys:
     def name_of(self, key: str) -> str | None:
         """Return the name of the client that `key` belongs to, or None.
 
-        Keys are found by their SHA-256: how long the look-up takes says nothing about any key.
+        Keys are looked up by their SHA-256, so that the time it takes tells nothing about any key.
         """
         stamp = _stamp(self._path)
         if stamp != self._stamp:

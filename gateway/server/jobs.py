@@ -18,11 +18,11 @@ from gateway.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 AGAIN_S: Final = 1.0
-"""Waited before a background job that failed is begun again."""
+"""Wait before a background job that failed starts again."""
 
 
 class Jobs:
-    """What goes on beside requests: watching the file, loading adapters, reloads that a signal asks for."""
+    """Runs the background jobs: watching the file, loading adapters, reloads that a signal asks for."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -35,11 +35,11 @@ class Jobs:
             self._loop.call_soon_threadsafe(self._swap_seen.set)
 
     def ask_reload(self) -> None:
-        """Have the file compiled and swapped in soon, whether it changed or not."""
+        """Reload the file soon, whether it changed or not."""
         self._reload_asked.set()
 
     async def run(self, reloader: Reloader, adapters: Adapters) -> None:
-        """Do all of it until cancelled."""
+        """Run all jobs until cancelled."""
         self._loop = asyncio.get_running_loop()
         try:
             async with asyncio.TaskGroup() as group:
@@ -78,7 +78,7 @@ async def _again_and_again(job: Callable[[], Awaitable[None]]) -> None:
 
 
 class CountedReloader(Reloader):
-    """A reloader whose looks at the file are counted."""
+    """A reloader that counts its reloads in the metrics."""
 
     def __init__(
         self, path: Path, compiler: Compiler, *, metrics: Metrics, on_swap: Callable[[RoutingTable], None]

@@ -20,7 +20,7 @@ class Draining(GatewayError):
 
 
 class Lifecycle:
-    """How many model requests are being answered, and whether new ones may begin."""
+    """The model requests in flight, and whether new ones may begin."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._calls: set[asyncio.Task[object]] = set()
@@ -28,12 +28,12 @@ class Lifecycle:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._emptied: asyncio.Future[None] | None = None
         self.draining = False
-        """Set once, when the process was asked to stop."""
+        """True from the first stop signal on."""
         self.cut_off = False
-        """Set once, when the drain has taken too long."""
+        """True once the drain has taken too long."""
 
     def begin(self) -> asyncio.Task[object]:
-        """Hold the process up until this task's model request has its `end`. Raises Draining when none may begin."""
+        """Count this task's model request as in flight until `end`. Raises Draining when none may begin."""
         if self.draining:
             raise Draining
         loop = self._loop = self._loop or asyncio.get_running_loop()
@@ -43,19 +43,19 @@ class Lifecycle:
         return task
 
     def end(self, task: asyncio.Task[object]) -> None:
-        """The request is answered, or nobody waits for its answer."""
+        """Count the task's request as answered or given up."""
         self._calls.discard(task)
         if self._emptied is not None and not self._calls and not self._emptied.done():
             self._emptied.set_result(None)
 
     def cut(self) -> None:
-        """End every model request now. Each client is told that it was the gateway that ended it."""
+        """Cancel every model request now. Each client is told that the gateway shuts down."""
         self.cut_off = True
         for task in tuple(self._calls):
             task.cancel()
 
     async def drained(self) -> None:
-        """Return once no model request is being answered."""
+        """Return once no model request is in flight."""
         while self._calls:
             self._emptied = asyncio.get_running_loop().create_future()
             await self._emptied

@@ -21,7 +21,7 @@ BACKLOG: Final = 1024
 
 @asynccontextmanager
 async def listening(runner: web.BaseRunner, options: ServeOptions) -> AsyncGenerator[str, None]:
-    """Listen as `options` say and give the address: `http://host:port` or `unix:path`. Raises UsageError."""
+    """Listen while the block runs and yield the address: `http://host:port` or `unix:path`. Raises UsageError."""
     if options.unix_socket is not None:
         site: web.BaseSite = web.SockSite(runner, _unix_socket(options.unix_socket), backlog=BACKLOG)
         url = f"unix:{options.unix_socket}"
@@ -41,7 +41,7 @@ async def listening(runner: web.BaseRunner, options: ServeOptions) -> AsyncGener
 
 
 def _unix_socket(path: Path) -> socket.socket:
-    """Return a bound socket that only this user can connect to. A stale one that nobody listens on gives way."""
+    """Return a bound socket that only this user can connect to. A stale one that nobody listens on is replaced."""
     try:
         if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
             raise UsageError(f"cannot listen on {path}: it exists and is no socket")

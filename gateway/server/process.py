@@ -25,12 +25,8 @@ from gateway.wire.json import Json
 log = logging.getLogger(__name__)
 
 THREADS: Final = 32
-
-
 GC_THRESHOLD: Final = 20_000
-"""So many objects more than at the last look make Python look for cycles: a request leaves none behind."""
-
-
+"""Objects made between two collections of the young generation. High, because requests leave no cycles behind."""
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -43,9 +39,9 @@ def serve(
 ) -> int:
     """Serve until SIGTERM or SIGINT and return the exit code.
 
-    0 after every request was answered, 1 for a config file with problems or requests that were cut off, 2 for
-    options that cannot be obeyed. `on_ready` gets the address and the table once requests are taken, `report` the
-    problems and warnings of the config file, `complain` what is wrong with the options.
+    0 after every request was answered, 1 for a config file with problems or requests that were cut off, 2 for wrong
+    options. `on_ready` gets the address and the table once the server listens, `report` the problems and warnings of
+    the config file, `complain` what is wrong with the options.
     """
     configure_logging(options.log_level)
     try:
@@ -76,7 +72,7 @@ async def _serve(gateway: Gateway, options: ServeOptions, on_ready: Callable[[st
             loop.add_signal_handler(signal.SIGHUP, gateway.jobs.ask_reload)
             gc.collect()
             gc.set_threshold(GC_THRESHOLD)
-            gc.freeze()  # what was made at the start stays: collections need not look at it again and again
+            gc.freeze()  # collections need not look at what was made at the start
             on_ready(url, gateway.reloader.current)
             log.info("listening", extra={"url": url, "generation": gateway.reloader.current.generation})
             await stop.wait()
@@ -88,7 +84,7 @@ async def _serve(gateway: Gateway, options: ServeOptions, on_ready: Callable[[st
 
 
 async def _drain(lifecycle: Lifecycle, drain_s: float) -> bool:
-    """Let requests come to their end and return whether all did; a second signal cuts the wait short.
+    """Wait until all requests are answered and return whether they were; a second signal ends the wait.
 
     Probes are answered meanwhile: alive, but not ready.
     """
@@ -123,7 +119,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _log_fault(_: asyncio.AbstractEventLoop, context: Mapping[str, Json]) -> None:
-    """Log what the event loop complains of, by type only: asyncio's own handler writes the exception's text."""
+    """Log a fault in a callback or task, by type only: asyncio's own handler writes the exception's text."""
     log.error("event loop fault", extra={"what": context.get("message")}, exc_info=context.get("exception"))
 
 

@@ -1,7 +1,7 @@
-"""The heads of model requests as SDKs send them. They are kept: a client sends the same one each time.
+"""The heads of requests of the common form, cached: a client's SDK sends the same head each time.
 
-Only what can be read in one way is taken: a POST of HTTP/1.1 whose body has one length and no coding, and that no web
-page has sent. For anything else there is aiohttp.
+The common form is a POST of HTTP/1.1 with one `content-length`, no coding, no field twice and no `Origin`, so that no
+two readers can understand it differently. aiohttp reads everything else.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from types import MappingProxyType
 from typing import Final
 
 MAX_BYTES: Final = 8 * 1024
-"""A longer head is aiohttp's: it knows what is too long."""
+"""aiohttp reads longer heads, and refuses what is too long."""
 MAX_KEPT: Final = 256
-"""So many heads are kept. They may hold client keys, as the connections they came from do."""
+"""Size of the cache. The heads in it may hold client keys, as the connections they came from do."""
 
 _END: Final = b"\r\n\r\n"
 _HEAD: Final = re.compile(rb"POST /[!-~]* HTTP/1\.1(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*)+")
-"""A request line and fields as RFC 9112 has them, with nothing that one reader might take otherwise than another."""
+"""A request line and fields as in RFC 9112, sections 3 and 5, without line folding and control characters."""
 _LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,15})(?=\r\n)")
 _LEFT_TO_AIOHTTP: Final = frozenset(
     {"content-encoding", "content-length", "expect", "origin", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -36,20 +36,20 @@ class Head:
 
 
 class Heads:
-    """Finds the head that a request begins with."""
+    """Finds the head at the start of a request, in the cache or by reading it."""
 
     def __init__(self) -> None:
         self._kept: dict[bytes, Head] = {}
 
     def find(self, data: bytes) -> tuple[Head, int, int] | None:
-        """Return the head at the start of `data`, its size and the body's in bytes; None for what is aiohttp's."""
+        """Return the head, its size and the body's in bytes; None if it is not whole or not of the common form."""
         end = data.find(_END, 0, MAX_BYTES)
         if end < 0:
             return None
         length = _LENGTH.search(data, 0, end + 2)
         if length is None:
             return None
-        # Two requests with bodies of other sizes have one head.
+        # The key is the head without its length, so that requests of all sizes share an entry.
         start, stop = length.span()
         text = data[:start] + data[stop:end]
         head = self._kept.get(text)
@@ -64,7 +64,7 @@ class Heads:
 
 
 def read_head(text: bytes) -> Head | None:
-    """Read a head without its `content-length` and its last line's end; return None for one that is aiohttp's."""
+    """Read a head without `content-length` field and last line end; return None if it is not of the common form."""
     if not _HEAD.fullmatch(text):
         return None
     first, *lines = text.decode("utf-8", "surrogateescape").split("\r\n")

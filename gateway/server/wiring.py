@@ -1,4 +1,4 @@
-"""The server's composition root: wires every part, listens, obeys signals, drains."""
+"""The server's composition root: its options, and every part wired to the others."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ServeOptions:
 
 
 class Gateway:
-    """One gateway: every part, wired to the others, and the application to listen with."""
+    """One gateway: every part, wired to the others, and the runner of its server."""
 
     def __init__(self, options: ServeOptions, *, environ: Mapping[str, str] = os.environ) -> None:
         """Read the config file and the client keys. Raises ConfigError and UsageError."""
@@ -104,7 +104,7 @@ class Gateway:
         self._max_body_bytes = options.max_body_bytes
 
     def runner(self) -> web.BaseRunner:
-        """Return what runs the server. A gateway lives once, so it has one."""
+        """Return what runs the server, once in a gateway's life."""
         return Runner(self._front, self._run_jobs, max_body_bytes=self._max_body_bytes)
 
     def _before_scrape(self) -> None:
@@ -117,7 +117,7 @@ class Gateway:
 
     @asynccontextmanager
     async def _run_jobs(self) -> AsyncGenerator[None, None]:
-        """Have the background jobs run; at the end give back the upstreams' connections."""
+        """Run the background jobs; at the end close the upstreams' connections."""
         work = asyncio.get_running_loop().create_task(self.jobs.run(self.reloader, self._adapters))
         yield
         work.cancel()

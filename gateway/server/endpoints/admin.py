@@ -1,4 +1,4 @@
-"""The operator's part of the HTTP surface: what runs, how the targets do, and reload. For this machine only."""
+"""The operators' endpoints under `/-/`, for this machine only: the live config, targets' health, explain, reload."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ from gateway.wire.json import JsonObject
 _FLAGS: Final[Mapping[str, bool]] = {"": False, "0": False, "false": False, "1": True, "true": True}
 
 _PROBED_S: Final = 0.001
+"""Shown as the rest of a cooldown that has ended while another request probes the target."""
 
 
 class Report(Protocol):
-    """How one look at the config file ended."""
+    """The result of reading the config file once."""
 
     @property
     def ok(self) -> bool:
-        """The file as it was read is what runs, or would run."""
+        """The file has no problems: its table is live, or would be."""
 
     @property
     def at(self) -> float:
@@ -53,7 +54,7 @@ class Report(Protocol):
 
 
 class Reloads(Protocol):
-    """Whoever keeps the live table in step with its file."""
+    """The reloader, as far as this module calls it."""
 
     @property
     def current(self) -> RoutingTable:
@@ -61,7 +62,7 @@ class Reloads(Protocol):
 
     @property
     def last(self) -> Report:
-        """The latest look at the file that said anything new."""
+        """The latest result that differed from the one before."""
 
     def reload(self, *, force: bool, dry_run: bool) -> Report:
         """Read and compile the file; swap unless `dry_run` or it is bad. Blocks."""
@@ -79,7 +80,7 @@ class Admin:
         self._mocks = mocks
 
     def paths(self) -> dict[str, Endpoint]:
-        """Return what answers where."""
+        """Return the endpoints by path."""
         return {
             "/-/config": Endpoint("admin", {"GET": _for_neighbours(self.config)}),
             "/-/targets": Endpoint("admin", {"GET": _for_neighbours(self.targets)}),
@@ -88,7 +89,7 @@ class Admin:
         }
 
     async def config(self, exchange: Exchange) -> None:
-        """`GET /-/config`: what runs, and whether the file on disk agrees."""
+        """`GET /-/config`: the live config, and whether the file on disk is the same."""
         on_disk = await asyncio.to_thread(self._reloads.disk)
         table, last = self._reloads.current, self._reloads.last
         config = await asyncio.to_thread(dict, table.config)
@@ -127,7 +128,7 @@ class Admin:
         exchange.send_json({"generation": table.generation, "targets": targets})
 
     async def explain(self, exchange: Exchange) -> None:
-        """`GET /-/explain?model=…`: what a request of this name would do now; `fail` and `stream` suppose things."""
+        """`GET /-/explain?model=…`: what a request for this name would do now, with the failures supposed by `fail`."""
         query = exchange.request.query
         name = _first(query, "model")
         if not name:
@@ -144,7 +145,7 @@ class Admin:
         now_s = asyncio.get_running_loop().time()
         targets = [step.target for step in route.steps]
         rests = self._state.resting(targets, now_s=now_s)
-        # While another request probes a target its rest has ended, and it is left alone all the same.
+        # A target that another request probes is passed over too, although its cooldown has ended.
         left_s = {step: max(until_s - now_s, _PROBED_S) for step, until_s in rests.items()}
         fate = fate_of(route, fails, stream=stream, mocks=self._mocks)
         explanation = await asyncio.to_thread(explain, name, route, fate, resting=left_s)
@@ -189,7 +190,7 @@ def _flag(query: Mapping[str, Sequence[str]], name: str) -> bool:
 
 
 def _for_neighbours(handler: Handler) -> Handler:
-    """Return `handler` with a guard before it: peers from elsewhere are refused."""
+    """Return `handler` with a guard before it that refuses peers of other machines."""
 
     async def guarded(exchange: Exchange) -> None:
         if not is_neighbour(exchange.request):
