@@ -130,7 +130,7 @@ LONG = "a" * 12_000_000
 """More than the system keeps for a client that does not read."""
 
 
-@pytest.mark.parametrize("head", ["", "TE: trailers\r\n"], ids=["here", "by aiohttp"])
+@pytest.mark.parametrize("head", ["", "TE: trailers\r\n"], ids=["ours", "aiohttp"])
 async def test_a_client_that_does_not_take_its_answer_is_let_go(start: Start, head: str) -> None:
     gateway = await start(client_s=0.5)
     body = request("echo", head=head, messages=[{"role": "user", "content": LONG}])
@@ -272,6 +272,21 @@ async def test_nothing_follows_an_answer_that_was_given_up() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(ASK)
         assert await reader.read() == b"x" * 12_000_000
+        writer.close()
+
+
+async def test_a_header_field_cannot_bring_another_one_with_it() -> None:
+    class Unsafe(Served):
+        async def _answer(self, request: Request) -> bool:
+            with pytest.raises(ValueError, match="'x-a' has control characters"):
+                ResponseWriter(request, CallReport(), client_s=1.0).send_whole(200, None, {"x-a": "1\r\nx-b: 2"}, b"")
+            return await super()._answer(request)
+
+    async with serving(Unsafe) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(ASK)
+        _, headers, _ = await answer(reader)
+        assert not {"x-a", "x-b"} & headers.keys()
         writer.close()
 
 

@@ -215,7 +215,7 @@ async def test_what_does_not_end_is_cut_off_and_looks_like_it(
     assert (request["status"], request["error"]) == (503, "shutting_down")
 
 
-@pytest.mark.parametrize("header", [{}, {"te": "trailers"}], ids=["fast path", "aiohttp"])
+@pytest.mark.parametrize("header", [{}, {"te": "trailers"}], ids=["ours", "aiohttp"])
 @pytest.mark.parametrize("in_time", [True, False])
 async def test_an_answer_that_its_client_still_reads_is_waited_for(
     config: Path, header: dict[str, str], *, in_time: bool

@@ -1,4 +1,4 @@
-"""Heads that take the fast path, and those that are aiohttp's."""
+"""Which heads are of the common form, and that they mean what aiohttp reads in them."""
 
 from __future__ import annotations
 
