@@ -89,13 +89,20 @@ class CommittedStream:
         if self._held:
             events, self._held = self._held, []
             return events
+        limit = self._limit
         try:
             while not self._ended:
                 if self._error is not None:
                     raise self._error
                 asked_s = self._loop.time()
-                with self._limit.again(self._idle_limit_s(asked_s)):
+                limit_s = asked_s + self._idle_left_s
+                limit.resume(limit_s if limit_s < self._end_s else self._end_s)
+                try:
                     events = await self._source.read()
+                except BaseException as error:
+                    limit.leave(error)
+                    raise
+                limit.pause()
                 if events := self._judged(events, asked_s):
                     return events
         except UpstreamError as error:
@@ -108,6 +115,7 @@ class CommittedStream:
         if self._closed:
             return
         self._closed = self._ended = True
+        self._limit.leave()
         usage = self._judge.usage
         self._report.tokens = token_counts(usage) if usage else None
         try:
@@ -131,6 +139,9 @@ class CommittedStream:
                 raise UpstreamError(Kind.BAD_RESPONSE, status=200)
             self._ended = True
             return [] if self._usage_last is None else self._usage_last.last()
+        if len(events) == 1 and events[0].is_run and self._usage_last is None:
+            self._idle_left_s = self._idle_s
+            return events
         active = False
         see = self._judge.see
         for position, event in enumerate(events):

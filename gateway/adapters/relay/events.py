@@ -21,6 +21,7 @@ class RelayedStream:
     __slots__ = (
         "_end_grace_s",
         "_error",
+        "_is_fed",
         "_lone_text",
         "_next",
         "_over",
@@ -46,28 +47,33 @@ class RelayedStream:
         self._error: sse.EventTooLarge | None = None
         self._tail: bytes | None = None
         """The last event, once the response has ended without a blank line behind it."""
+        self._is_fed = False
+        """Something came that was not cut into events yet."""
         self._over = False
 
     async def read(self) -> list[Event]:
         """Return the events that have come, up to one that ends or breaks the stream; wait if there are none."""
         response = self._response
         while True:
-            if data := response.take():
-                self._splitter.feed(data)
-            if events := self._sound_events():
-                return events
-            if self._next is not None:
-                return await self._last(self._next)
+            if self._is_fed:
+                if events := self._sound_events():
+                    return events
+                if self._next is not None:
+                    return await self._last(self._next)
+                self._is_fed = False
             if self._over:
                 return []
             if response.must_wait and self._error is None:
                 try:
-                    await response.more()
+                    await response.arrival
                 except asyncio.CancelledError:
                     self._close()
                     raise
+            if data := response.take():
+                self._splitter.feed(data)
             else:
                 await self._receive()
+            self._is_fed = True
 
     async def aclose(self) -> None:
         """Close the response, read to its end or not."""
@@ -76,7 +82,7 @@ class RelayedStream:
     def _sound_events(self) -> list[Event]:
         """Return what has come. Events that differ in their text only come as one run."""
         events: list[Event] = []
-        while self._next is None:
+        while self._next is None and self._error is None:
             if self._shape is not None and (run := self._splitter.cut_run(self._shape.measure)):
                 events.append(Event(None, run, is_run=True))
             try:
@@ -85,9 +91,9 @@ class RelayedStream:
                 self._error = error
                 break
             if raw is None:
+                if self._tail is None:
+                    break
                 raw, self._tail = self._tail, None
-            if raw is None:
-                break
             event = self._sound(raw)
             if event is None:
                 self._next = raw

@@ -35,13 +35,13 @@ class Response:
     """
 
     __slots__ = (
-        "_arrival",
         "_connection",
         "_decoder",
         "_error",
         "_loop",
         "_parts",
         "_waiter",
+        "arrival",
         "ended",
         "headers",
         "status",
@@ -56,7 +56,8 @@ class Response:
         """The last byte of the body has arrived, though maybe it was not read yet."""
         self.waiting_bytes = 0
         """What has come and was not read yet, content coding not undone."""
-        self._arrival = Arrival(loop)
+        self.arrival = Arrival(loop)
+        """What to await while `must_wait`; the connection resumes it. Cancelling leaves the body open."""
         self._connection: Source | None = connection
         self._loop = loop
         self._decoder: Decoder | Undecodable | None = None
@@ -89,13 +90,6 @@ class Response:
     def take(self) -> bytes:
         """Return what has come, without waiting; empty where nothing has, or where a content coding is to be undone."""
         return self._take() if self._parts and self._decoder is None else b""
-
-    def more(self) -> Arrival:
-        """Return what to await until more may have come; resumed in the connection's own callback.
-
-        Only where `take` gave nothing and nothing has ended or broken the body. A cancelled wait leaves it open.
-        """
-        return self._arrival
 
     @property
     def must_wait(self) -> bool:
@@ -202,7 +196,7 @@ class Response:
 
     def wake(self) -> None:
         """Let the reader look again."""
-        self._arrival.come_soon()
+        self.arrival.come_soon()
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -210,7 +204,7 @@ class Response:
     def wake_now(self) -> None:
         """Let the reader look again, within this callback if it awaits `more`."""
         if self._waiter is None:
-            self._arrival.come()
+            self.arrival.come()
         else:
             self.wake()
 
