@@ -113,7 +113,14 @@ async def response(gateway: RunningGateway, sent: bytes, *, is_last: bool = Fals
     data = await reader.read()
     writer.close()
     await writer.wait_closed()
-    for varying in (rb"(Date: )[^\r]*", rb"(chatcmpl-)\w+", rb'("created": ?)\d+', rb'("ms":)[\d.]+', rb"(req_)\w+"):
+    for varying in (
+        rb"(Content-Length: )\d+",
+        rb"(Date: )[^\r]*",
+        rb"(chatcmpl-)\w+",
+        rb'("created": ?)\d+',
+        rb'("ms":)[\d.]+',
+        rb"(req_)\w+",
+    ):
         data = re.sub(varying, rb"\1#", data)
     return re.sub(rb'(x-gateway-generation: |"generation":)\d+', rb"\1#", data)
 
