@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Final, Literal, TypeAlias
 
 from gateway.config.compare.policies import Change, Changes, Presence, Reach, Service
-from gateway.config.document.secrets import STARS
+from gateway.policy.secrets import STARS
 from gateway.simulation.cases.compare import CaseChange, Outcome
 from gateway.wire.json import Json
 from gateway.words import count, shown

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
 
-from gateway.config.document.secrets import STARS
 from gateway.policy.problem import Problem
+from gateway.policy.secrets import STARS
 from gateway.wire.json import JsonObject
 from gateway.words import count, printable
 

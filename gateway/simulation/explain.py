@@ -5,19 +5,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
-from urllib.parse import urlsplit
 
 from gateway.policy.failures import Kind
+from gateway.policy.secrets import mask_url, shown
 from gateway.policy.table import Hook, Route, RoutingTable, Step
 from gateway.policy.target import Limits
 from gateway.simulation.forecast import Fate, Forecast, forecast, worst
-from gateway.wire.json import Json, JsonObject
-
-_SECRET: Final = re.compile("authorization|credential|key|password|secret|token", re.IGNORECASE)
+from gateway.wire.json import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,32 +122,15 @@ def _step(number: int, step: Step) -> JsonObject:
         "provider": endpoint.provider,
         "model": step.target.model,
         "adapter": endpoint.adapter,
-        "base_url": None if endpoint.base_url is None else masked_url(endpoint.base_url),
+        "base_url": None if endpoint.base_url is None else mask_url(endpoint.base_url),
         "has_key": has_key(step),
         "limits": _limits(step.limits),
         "retries": step.retries,
         "retry_on": _kinds(step.retry_on),
         "fallback_on": _kinds(step.fallback_on),
-        "params": _masked(step.params),
+        "params": shown(step.params),
         "cooldown": {"failures": cooldown.failures, "within_s": cooldown.within_s, "for_s": cooldown.for_s},
     }
-
-
-def masked_url(url: str) -> str:
-    """Return `url` without what may be secret: its user-info and its query."""
-    parts = urlsplit(url)
-    _, at, host = parts.netloc.rpartition("@")
-    netloc = f"***@{host}" if at else host
-    return parts._replace(netloc=netloc, query="***" if parts.query else "").geturl()
-
-
-def _masked(value: Json, key: str = "") -> Json:
-    """Return parameters without the text of those that are called like a secret."""
-    if isinstance(value, Mapping):
-        return {name: _masked(inner, name) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_masked(item, key) for item in value]
-    return "***" if isinstance(value, str) and _SECRET.search(key) else value
 
 
 def has_key(step: Step) -> bool | None:

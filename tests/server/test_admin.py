@@ -7,7 +7,6 @@ import re
 
 import pytest
 
-from gateway.simulation.explain import masked_url
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import RunningGateway, Start
 
@@ -114,18 +113,6 @@ async def test_what_comes_through_a_proxy_is_not_of_this_machine(
 ) -> None:
     answer = await gateway.request("POST" if path == "/-/reload" else "GET", path, headers=header)
     assert (answer.status, answer.error["code"]) == (403, "forbidden")
-
-
-@pytest.mark.parametrize(
-    ("url", "masked"),
-    [
-        ("http://127.0.0.1:1/v1", "http://127.0.0.1:1/v1"),
-        ("https://ann:secret@host/v1", "https://***@host/v1"),
-        ("https://host/v1?key=secret", "https://host/v1?***"),
-    ],
-)
-def test_urls_are_shown_without_secrets(url: str, masked: str) -> None:
-    assert masked_url(url) == masked
 
 
 async def test_explain_tells_the_plan_of_the_running_table(gateway: RunningGateway) -> None:

@@ -21,6 +21,7 @@ import orjson
 
 from gateway.adapters.litellm.translate import passed_back
 from gateway.policy.failures import Kind, UpstreamError, by_text, classify, error_code, error_object, retry_after_s
+from gateway.policy.secrets import STARS, mask_upstream_text
 from gateway.wire.json import Json, JsonObject
 
 MAX_MESSAGE_CHARS: Final = 16_384
@@ -78,7 +79,6 @@ _LIBRARIES: Final = frozenset({"botocore", "httpx", "httpx2", "litellm", "openai
 _STANDARD: Final = frozenset({"ast", "asyncio", "concurrent", "contextlib", "functools", "json", "re", "typing"})
 """Packages of the standard library that fail on behalf of who called them."""
 
-_SECRET: Final = re.compile(r"\b(sk|gsk|xai|pplx|key)-[\w-]{6,}|\bAIza[\w-]{20,}|(?<=[Bb]earer )\S{6,}")
 _PREFIX: Final = re.compile(r"^(litellm\.)?\w*(Exception|Error|Timeout)( \w*(Error|Timeout))?\s*(:|-)\s+")
 _SUFFIX: Final = re.compile(r"\. Handle with `litellm\.\w+`\.$")
 
@@ -375,6 +375,6 @@ class _Mask:
 
     def _masked(self, text: str) -> str:
         if self._key:
-            text = text.replace(self._key, "***")
+            text = text.replace(self._key, STARS)
         # Half a surrogate pair, which JSON's escapes can spell, has no place in UTF-8.
-        return _SECRET.sub("***", text).encode("utf-8", "replace").decode()
+        return mask_upstream_text(text).encode("utf-8", "replace").decode()

@@ -10,9 +10,9 @@ from typing import Final, Literal, TypeAlias
 
 from gateway.config.compare import lists
 from gateway.config.compare.lists import EditKind
-from gateway.config.document.secrets import STARS, is_secret_key, mask_text
 from gateway.policy.failures import Kind
 from gateway.policy.keys import KeySource
+from gateway.policy.secrets import STARS, shown
 from gateway.policy.table import Route, RoutingTable, Step
 from gateway.policy.target import Cooldown, Endpoint, Limits
 from gateway.wire.json import Json, JsonObject
@@ -291,11 +291,11 @@ def _params(old: Mapping[str, Json], new: Mapping[str, Json]) -> Iterator[_Found
     for name in dict.fromkeys((*old, *new)):
         field = f"params.{name}"
         if name not in old:
-            yield _Found(field=field, kind="added", old=None, new=_shown(name, new[name]))
+            yield _Found(field=field, kind="added", old=None, new=shown(new[name], name))
         elif name not in new:
-            yield _Found(field=field, kind="removed", old=_shown(name, old[name]), new=None)
+            yield _Found(field=field, kind="removed", old=shown(old[name], name), new=None)
         elif not _same(old[name], new[name]):
-            yield _Found(field=field, kind="changed", old=_shown(name, old[name]), new=_shown(name, new[name]))
+            yield _Found(field=field, kind="changed", old=shown(old[name], name), new=shown(new[name], name))
 
 
 def _same(old: Json, new: Json) -> bool:
@@ -309,17 +309,6 @@ def _plain(value: Json) -> Json:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _shown(name: str, value: Json) -> Json:
-    """Return a parameter's value without what looks like a secret."""
-    if is_secret_key(name) and value is not None:
-        return STARS
-    if isinstance(value, Mapping):
-        return {key: _shown(key, item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_shown("", item) for item in value]
-    return mask_text(value) if isinstance(value, str) else value
 
 
 def _endpoint(old: Endpoint, new: Endpoint) -> Iterator[_Found]:

@@ -13,21 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.config.document.excerpt import ENTRY_LISTS, Mask, hides
 from gateway.config.document.reparse import Entries
-from gateway.config.document.secrets import (
-    STARS,
-    Mask,
-    hides,
-    is_made_of_variables,
-    mask_address,
-    mask_key,
-    mask_text,
-    mask_written,
-    shows_key,
-    wants_address,
-)
 from gateway.config.document.yaml_tree import LINE_BREAK, Fault, Node, Position, Where, read_tree
 from gateway.policy.problem import Problem, Severity
+from gateway.policy.secrets import STARS, is_made_of_variables, mask_key, mask_text, shown, shows_key
 from gateway.wire.json import EMPTY, Json, JsonObject
 
 MAX_BYTES: Final = 16 * 1024 * 1024
@@ -176,53 +166,35 @@ def written(where: Where) -> str:
 
 
 def _quoted(text: str) -> str:
-    shown = json.dumps(text, ensure_ascii=False)
-    return shown if shown.isprintable() else json.dumps(text)
+    quoted = json.dumps(text, ensure_ascii=False)
+    return quoted if quoted.isprintable() else json.dumps(text)
 
 
 def mask_values(document: Document) -> JsonObject:
     """Return the document's values with `${NAME}` as written and secrets replaced by stars. `x-` keys are left out."""
-    if document.root is None or not isinstance(document.root.children, dict):
-        return {}
-    secrets: set[str] = set()
-    _collect_secrets(document.root, "", secrets, hidden=False)
-    children = document.root.children
+    values = document.value or {}
+    found: set[str] = set()
+    _collect_secrets(values, "", found, hidden=False)
+    secrets = frozenset(found)
     return {
-        key: _masked(node, key, secrets, hidden=False) for key, node in children.items() if not key.startswith("x-")
+        key: {mask_key(name): shown(entry, hidden=hides(key, name), secrets=secrets) for name, entry in value.items()}
+        if key in ENTRY_LISTS and isinstance(value, dict)
+        else shown(value, key, secrets=secrets)
+        for key, value in values.items()
+        if not key.startswith("x-")
     }
 
 
-def _collect_secrets(node: Node, key: str, secrets: set[str], *, hidden: bool) -> None:
+def _collect_secrets(value: Json, key: str, secrets: set[str], *, hidden: bool) -> None:
     """Note every secret text: an anchor may have brought it to a place that does not look secret."""
-    if isinstance(node.children, dict):
-        for name, child in node.children.items():
-            _collect_secrets(child, name, secrets, hidden=hidden or hides(key, name))
-    elif isinstance(node.children, list):
-        for child in node.children:
-            _collect_secrets(child, key, secrets, hidden=hidden)
-    elif hidden and isinstance(node.value, str) and not is_made_of_variables(node.value):
-        secrets.add(node.value)
-
-
-def _masked(node: Node, key: str, secrets: set[str], *, hidden: bool, address: bool = False) -> Json:
-    if isinstance(node.children, dict):
-        return {
-            (STARS if hidden and not shows_key(key, name) else mask_key(name)): _masked(
-                child,
-                name,
-                secrets,
-                hidden=hidden or hides(key, name),
-                address=address or wants_address(key, name),
-            )
-            for name, child in node.children.items()
-        }
-    if isinstance(node.children, list):
-        return [_masked(child, key, secrets, hidden=hidden, address=address) for child in node.children]
-    if not isinstance(node.value, str):
-        return STARS if hidden else node.value
-    if hidden or (node.value and node.value in secrets):
-        return mask_written(node.value)
-    return mask_address(node.value) if address else mask_text(node.value)
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _collect_secrets(item, name, secrets, hidden=hidden or hides(key, name))
+    elif isinstance(value, list):
+        for item in value:
+            _collect_secrets(item, key, secrets, hidden=hidden)
+    elif hidden and isinstance(value, str) and not is_made_of_variables(value):
+        secrets.add(value)
 
 
 def _problem(
@@ -235,7 +207,7 @@ def _problem(
     severity: Severity = "error",
 ) -> Problem:
     line, column = position
-    shown = mask.excerpt(line, column)
+    excerpt = mask.excerpt(line, column)
     return Problem(
         line=line,
         column=column,
@@ -244,8 +216,8 @@ def _problem(
         message=mask_text(message),
         severity=severity,
         source=name,
-        excerpt=None if shown is None else shown[0],
-        caret=None if shown is None else shown[1],
+        excerpt=None if excerpt is None else excerpt[0],
+        caret=None if excerpt is None else excerpt[1],
     )
 
 

@@ -10,10 +10,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.config.document.document import Document
-from gateway.config.document.secrets import is_secret_key
 from gateway.config.document.yaml_tree import Node, Where
 from gateway.config.lint.subject import Finding
 from gateway.config.model.specs import Config
+from gateway.policy.secrets import is_secret_name
 
 _VARIABLE: Final = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::-([^}]*))?\}")
 _SCHEME: Final = re.compile(r"^\s*(?:bearer|basic|token|key|api-?key)\b\s*", re.IGNORECASE)
@@ -24,7 +24,6 @@ _STAND_IN: Final = re.compile(
 )
 """What people write where a server wants a key and does not look at it."""
 
-_SECRET_HEADER: Final = re.compile(r"authorization|api-?key|secret|passw|credential|cookie|access-?key|(?:^|-)token$")
 _SHORTEST: Final = 8
 """Characters of text beside a variable, or in a parameter, that are no secret yet."""
 
@@ -50,7 +49,7 @@ def plain_secrets(document: Document) -> Iterator[Finding]:
             message = "a key is written out here; write `${NAME}` and set the variable, or use `api_key_file`"
             yield Finding(code="plain-secret", place=(*place, "api_key"), message=message)
         for header, value in _children(parts.get("headers")):
-            if _SECRET_HEADER.search(header.lower()) and _is_written_out(value.value):
+            if is_secret_name(header) and _is_written_out(value.value):
                 message = "a secret is written out in this header; write `${NAME}` and set the variable"
                 yield Finding(code="plain-secret", place=(*place, "headers", header), message=message)
         yield from _in_params(parts.get("params"), (*place, "params"))
@@ -79,7 +78,7 @@ def _in_params(node: Node | None, place: Where) -> Iterator[Finding]:
         if key in _NOT_SECRET:
             continue
         text = child.value
-        if key != "key" and is_secret_key(key) and isinstance(text, str) and " " not in text.strip():
+        if key != "key" and is_secret_name(key) and isinstance(text, str) and " " not in text.strip():
             if len(text) >= _SHORTEST and _is_written_out(text):
                 message = "this looks like a secret that is written out; write `${NAME}` and set the variable"
                 yield Finding(code="plain-secret", place=where, message=message)

@@ -15,7 +15,6 @@ import orjson
 
 from gateway.concurrency.pacing import paced
 from gateway.config.document.document import Document, in_file_order, mask_values
-from gateway.config.document.secrets import is_made_of_variables
 from gateway.config.document.yaml_tree import Node, Where
 from gateway.config.model.schema_check import Fits, fitting
 from gateway.config.model.schema_faults import SHAPE_CODES, Misfit, inline, misfits, misnamed
@@ -37,6 +36,7 @@ from gateway.config.model.variables import Expander
 from gateway.policy.failures import Kind
 from gateway.policy.keys import Secret
 from gateway.policy.problem import Problem
+from gateway.policy.secrets import is_made_of_variables
 from gateway.policy.target import ScriptedOutcome
 from gateway.wire.json import EMPTY, Json, JsonObject
 from gateway.words import seconds

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.config.document.secrets import is_secret_key, mask_key
 from gateway.config.document.yaml_tree import Where
+from gateway.policy.secrets import is_secret_name, mask_key
 from gateway.wire.json import Json, JsonObject
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def _found(value: Json, rule: JsonObject) -> str:
 
 
 def _is_secret(where: Where) -> bool:
-    return any(isinstance(part, str) and is_secret_key(part) for part in where)
+    return any(isinstance(part, str) and is_secret_name(part) for part in where)
 
 
 def _shown(written: Json, where: Where, index: int | None = None, *, secret: bool = False) -> str:

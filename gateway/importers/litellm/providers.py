@@ -11,12 +11,12 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from gateway.config.compiler.known_providers import KINDS, find
 from gateway.config.compiler.providers import CONNECTION_PARAMS, bad_address, bad_header, check_params
-from gateway.config.document.secrets import is_secret_key
 from gateway.config.document.yaml_tree import Where
 from gateway.config.lint.model_data import read_entries
 from gateway.importers.litellm.draft import Upstream, dollars
 from gateway.importers.litellm.report import Report
 from gateway.importers.litellm.values import duration, expandable, is_reference, reference
+from gateway.policy.secrets import is_secret_name
 from gateway.wire.json import Json, JsonObject
 
 _VENDORS: Final = (
@@ -34,7 +34,6 @@ _ADDRESS_VARIABLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 )
 """By kind without an address of its own: the variable that LiteLLM reads it from, and the server's default."""
 
-_SECRET_HEADER: Final = re.compile(r"auth|token|key|secret|cookie|passw|credential", re.IGNORECASE)
 _NOT_IN_A_VARIABLE: Final = re.compile(r"[^A-Z0-9]+")
 _WORD: Final = re.compile(r"[a-z0-9]+")
 _DULL_WORDS: Final = frozenset({"api", "key", "base", "url", "www", "com", "token", "endpoint", "http", "https"})
@@ -107,7 +106,7 @@ class Secrets:
             return {name: self.hide(item, stem, line, key=name) for name, item in value.items()}
         if isinstance(value, list):
             return [self.hide(item, stem, line, key=key) for item in value]
-        if not isinstance(value, str) or not value or value.startswith("${") or not is_secret_key(key):
+        if not isinstance(value, str) or not value or value.startswith("${") or not is_secret_name(key):
             return value
         return f"${{{self.variable(value, f'{stem}_{key}', line)}:-}}"
 
@@ -243,7 +242,7 @@ class Connection:
         elif variable := reference(text):
             headers[name] = f"${{{variable}:-}}"
             self._report.exact(where, f"as a header of the provider, from {variable}")
-        elif _SECRET_HEADER.search(name):
+        elif is_secret_name(name):
             variable = self._secrets.variable(text, f"{self._kind}_{name}", self._report.line(where))
             headers[name] = f"${{{variable}:-}}"
             message = f"what may be a secret is not copied; set {variable} to the header's value"

@@ -9,9 +9,9 @@ from enum import StrEnum
 from typing import Final
 
 from gateway.config.document.document import Document, written
-from gateway.config.document.secrets import mask_text
 from gateway.config.document.yaml_tree import Node, Where
 from gateway.policy.problem import Problem
+from gateway.policy.secrets import mask_text
 from gateway.wire.json import Json, JsonObject
 from gateway.words import count, printable
 

@@ -10,11 +10,12 @@ from gateway.engine.health import State
 from gateway.engine.pipeline import unknown_model
 from gateway.errors import BadRequest, UsageError
 from gateway.policy.problem import Problems
+from gateway.policy.secrets import mask_url
 from gateway.policy.table import Route, RoutingTable
 from gateway.server.access import Forbidden, is_neighbour
 from gateway.server.exchange import Exchange
 from gateway.server.front import Endpoint, Handler
-from gateway.simulation.explain import as_json, explain, look_up, masked_url
+from gateway.simulation.explain import as_json, explain, look_up
 from gateway.simulation.failures import Mocks, fate_of, read_failure
 from gateway.telemetry.logs import timestamp
 from gateway.wire.json import JsonObject
@@ -119,7 +120,7 @@ class Admin:
             {
                 "target": target.name,
                 "adapter": target.endpoint.adapter,
-                "base_url": None if target.endpoint.base_url is None else masked_url(target.endpoint.base_url),
+                "base_url": None if target.endpoint.base_url is None else mask_url(target.endpoint.base_url),
                 "aliases": aliases.get(target.identity, []),
                 **self._state.snapshot(target, now_s),
             }

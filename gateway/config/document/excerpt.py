@@ -1,53 +1,47 @@
-"""Which parts of a config file's text are secrets, so that excerpts and messages never show one.
+"""Lines of a config file as they may be shown: secrets hidden, in a file that does not parse too.
 
-Works on the text, not on the parsed values: a file that does not parse may hold keys too. In doubt it hides more.
+Works on the text, not on the parsed values. In doubt it hides more.
 """
 
 from __future__ import annotations
 
 import re
-from difflib import SequenceMatcher
-from functools import lru_cache
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import yaml
 
 from gateway.config.document.yaml_tree import LINE_BREAK, events
+from gateway.policy.secrets import (
+    GLUED,
+    KEY_SHAPED,
+    ONLY_VARIABLES,
+    SECRET_TEXT,
+    STARS,
+    is_address_name,
+    is_secret_name,
+    mask_key,
+    shows_key,
+    start_of_host,
+    user_info,
+)
 
-STARS: Final = "***"
 EXCERPT_LENGTH: Final = 200
 """Characters of a line that an excerpt shows at most, around the fault."""
 
-_NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*"
-_ONLY_VARIABLES: Final = re.compile(rf"(?:\$\{{{_NAME}(?::-)?\}})+")
-_ONLY_VARIABLES_QUOTED: Final = re.compile(rf"""["']?{_ONLY_VARIABLES.pattern}["']?""")
-_VARIABLE: Final = re.compile(rf"\$\{{({_NAME})(:-(?:[^}}$]|\$(?!\{{))*)?\}}")
-_KEY_SHAPED: Final = re.compile(r"\bsk-[A-Za-z0-9_-]{16,}|\b(?:gsk|xai|pplx|hf|AIza)[-_]?[A-Za-z0-9]{20,}")
-_ENTRY_LISTS: Final = frozenset({"models", "providers", "capabilities"})
+_ONLY_VARIABLES_QUOTED: Final = re.compile(rf"""["']?{ONLY_VARIABLES.pattern}["']?""")
+ENTRY_LISTS: Final = frozenset({"models", "providers", "capabilities"})
 """Blocks whose keys are names that the user chose."""
-
 _ALWAYS_SECRET: Final = frozenset({"apikey", "headers"})
-_SECRET_WORD: Final = re.compile(
-    r"apikey(?!file)|(?:access|private)key(?:id)?$|^key$|secret|passw|authorization|credential|headers|header$"
-    r"|(?:^|auth|access|session|bearer|api|ad|refresh)token$"
-)
-_SECRET_TEXT: Final = re.compile(
-    r"(?:api|access|private)[-_ ]?key(?![-_ ]?file)|api[-_]?k\w{0,2}y\b|headers?|haeders|authorization|secret"
-    r"|passw(?:or)?d|credential|(?:auth|access|session|bearer|api)[-_]?token|(?<![\w.-])(?:key|token)[\"']?\s*:",
-    re.IGNORECASE,
-)
-_ADDRESS_WORD: Final = re.compile(r"ur[il]|endpoint|apibase|address|^host|host$|proxy")
+"""Keys that are secret even where the user's names are expected: more likely a slip of the indentation."""
+
+_NAMED: Final = re.compile(r"""([\w.-]+)["']?\s*[:=]""")
 _ADDRESS_TEXT: Final = re.compile(
     r"(?:ur[il]|ulr|endpoint|api[-_]?base|address|host|proxy)[\w-]*[\"']?\s*:", re.IGNORECASE
 )
-_SCHEME: Final = re.compile(r"://|https?[:/]+", re.IGNORECASE)
-_HTTP: Final = re.compile("https?://", re.IGNORECASE)
-_GLUED: Final = re.compile(
-    r"((?:api[-_]?key|password|secret|token|authorization)\w*[\"']?[:=])(?=\S)\S+", re.IGNORECASE
-)
 _COMMENT: Final = re.compile(r"(?:^|\s)#")
 _KEY_LINE: Final = re.compile(r"""(\s*)(?:"[^"]+"|'[^']+'|[\w./@-]*\w[\w./*@-]*)\s*:(?:\s|$)""")
-_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 _ALIAS: Final = re.compile(r"\*([^\s,\[\]{}]+)")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -55,97 +49,16 @@ _Point = tuple[int, int]
 _Span = tuple[_Point, _Point]
 
 
-@lru_cache(maxsize=4096)
-def is_secret_key(key: str) -> bool:
-    """Say whether the value of a key of this name is hidden: `api_key`, `headers`, and what looks like them."""
-    squashed = re.sub(r"[^a-z0-9]", "", key.lower())
-    if _SECRET_WORD.search(squashed):
-        return True
-    return 4 <= len(squashed) <= 9 and any(
-        SequenceMatcher(None, squashed, word).ratio() >= 0.8 for word in _ALWAYS_SECRET
-    )
-
-
-@lru_cache(maxsize=4096)
-def is_address_key(key: str) -> bool:
-    """Say whether a key of this name wants an address: whatever stands before an `@` in its value is hidden."""
-    squashed = re.sub(r"[^a-z0-9]", "", key.lower())
-    if _ADDRESS_WORD.search(squashed):
-        return True
-    return 4 <= len(squashed) <= 9 and SequenceMatcher(None, squashed, "baseurl").ratio() >= 0.8
-
-
 def hides(parent: str, key: str) -> bool:
     """Say whether the value of a key is hidden, given the key around it: an alias may be called `secret-model`."""
-    if parent in _ENTRY_LISTS:
+    if parent in ENTRY_LISTS:
         return re.sub(r"[^a-z0-9]", "", key.lower()) in _ALWAYS_SECRET
-    return is_secret_key(key)
+    return is_secret_name(key)
 
 
 def wants_address(parent: str, key: str) -> bool:
     """Say whether a value is an address, given the key around its own: an alias may be called `curl-model`."""
-    return parent not in _ENTRY_LISTS and is_address_key(key)
-
-
-def mask_text(text: str) -> str:
-    """Return a message or a value with URL user-info and what is shaped like a key replaced by stars."""
-    for start, end in reversed(_user_info(text)):
-        text = text[:start] + STARS + text[end:]
-    return _KEY_SHAPED.sub(STARS, _GLUED.sub(rf"\1{STARS}", text))
-
-
-def mask_address(text: str) -> str:
-    """Return the value of an address key without its user-info, however malformed the address is."""
-    at = text.rfind("@")
-    return mask_text(text) if at < 0 else text[: _start_of(text, 0)] + STARS + text[at:]
-
-
-def shows_key(parent: str, key: str) -> bool:
-    """Say whether a key below a secret one may be shown: the names of headers may."""
-    return parent == "headers" and _HEADER_NAME.fullmatch(key) is not None
-
-
-def mask_key(key: str) -> str:
-    """Return a key as it may be shown: `api_key:sk-1`, or the same over two lines, is one long key to YAML."""
-    told = _SECRET_TEXT.search(key)
-    if told and re.match(r"[^\w.-]", key[told.end() :]):
-        key = key[: told.end()] + STARS
-    return mask_text(key)
-
-
-def mask_written(text: str) -> str:
-    """Return a secret as written: its `${NAME}` stay, literal parts and literal defaults become stars."""
-    parts: list[str] = []
-    end = 0
-    for match in _VARIABLE.finditer(text):
-        if match.start() > end:
-            parts.append(STARS)
-        default = match[2] or ""
-        parts.append("${" + match[1] + (f":-{STARS}" if len(default) > 2 else default) + "}")
-        end = match.end()
-    if end < len(text):
-        parts.append(STARS)
-    return "".join(parts)
-
-
-def _user_info(text: str) -> list[tuple[int, int]]:
-    """Return where user-info stands: in a word, from the first `://` to the last `@`, whatever is between them.
-
-    `http:/` and `http//` are as good as `http://`: who mistypes an address shows no password for it.
-    """
-    if "@" not in text:
-        return []
-    spans = []
-    for word in re.finditer(r"\S+", text):
-        scheme, at = _SCHEME.search(text, *word.span()), text.rfind("@", *word.span())
-        if scheme and scheme.end() <= at:
-            spans.append((scheme.end(), at))
-    return spans
-
-
-def is_made_of_variables(text: str) -> bool:
-    """Say whether nothing but `${NAME}` stands in a text, so that showing it gives nothing away."""
-    return _ONLY_VARIABLES.fullmatch(text) is not None
+    return parent not in ENTRY_LISTS and is_address_name(key)
 
 
 class Mask:
@@ -191,12 +104,12 @@ def _cover(line: str, spans: list[tuple[int, int]], caret: int) -> tuple[str, in
         if behind:
             spans.append((behind.end(), len(line)))
     comment = _COMMENT.search(line)
-    told = comment and _SECRET_TEXT.search(line, comment.end())
-    if told:
-        spans.append((told.end(), len(line)))
-    spans += _user_info(line)
-    spans += [match.span() for match in _KEY_SHAPED.finditer(line)]
-    spans += [(match.end(1), match.end()) for match in _GLUED.finditer(line)]
+    told = _secret_told(line, comment.end()) if comment else None
+    if told is not None:
+        spans.append((told, len(line)))
+    spans += user_info(line)
+    spans += [match.span() for match in KEY_SHAPED.finditer(line)]
+    spans += [(match.end(1), match.end()) for match in GLUED.finditer(line)]
     shown, moved, done = "", caret, 0
     for start, end in _merged(spans):
         if not _ONLY_VARIABLES_QUOTED.fullmatch(line, start, end):
@@ -223,7 +136,7 @@ def _find_spans(text: str, lines: tuple[str, ...]) -> dict[int, list[tuple[int, 
     found, addresses, whole = _parsed_spans(text)
     if not whole:
         found += _raw_spans(lines)
-        addresses += _joined(_spans_after(lines, _ADDRESS_TEXT))
+        addresses += _joined(_spans_after(lines, partial(_end_of, _ADDRESS_TEXT)))
     found += [part for span in addresses for part in _up_to_at(lines, span)]
     spans: dict[int, list[tuple[int, int]]] = {}
     for (first, start), (last, end) in found:
@@ -236,17 +149,10 @@ def _find_spans(text: str, lines: tuple[str, ...]) -> dict[int, list[tuple[int, 
     return spans
 
 
-def _start_of(line: str, start: int) -> int:
-    """Return where the part of an address begins that may be user-info: behind a quotation mark and `http://`."""
-    start += line.startswith(("'", '"'), start)
-    begins = _HTTP.match(line, start)
-    return begins.end() if begins else start
-
-
 def _up_to_at(lines: tuple[str, ...], span: _Span) -> list[_Span]:
     """Return the part of an address up to its last `@`; nothing when it has none."""
     (first, start), (last, end) = span
-    start = _start_of(lines[first], start)
+    start = start_of_host(lines[first], start)
     for number in range(min(last, len(lines) - 1), first - 1, -1):
         at = lines[number].rfind("@", start if number == first else 0, end if number == last else None)
         if at >= 0:
@@ -352,15 +258,29 @@ def _without_anchor(event: Any, span: _Span) -> _Span:
 
 def _raw_spans(lines: tuple[str, ...]) -> list[_Span]:
     """Return what may be secret going by the look of the lines alone."""
-    spans = _spans_after(lines, _SECRET_TEXT)
+    spans = _spans_after(lines, _secret_told)
     anchors = {name for (number, start), _ in spans for name in _ALIAS.findall(lines[number], start)}
     if anchors:
         names = "|".join(map(re.escape, anchors))
-        spans += _spans_after(lines, re.compile(rf"&(?:{names})(?=\s|$)"))
+        spans += _spans_after(lines, partial(_end_of, re.compile(rf"&(?:{names})(?=\s|$)")))
     return spans
 
 
-def _spans_after(lines: tuple[str, ...], tell: re.Pattern[str]) -> list[_Span]:
+def _secret_told(line: str, start: int = 0) -> int | None:
+    """Return where the first word of a line ends that tells of a secret; None when there is none."""
+    named = next((match for match in _NAMED.finditer(line, start) if is_secret_name(match[1])), None)
+    told = SECRET_TEXT.search(line, start)
+    if named is not None and (told is None or named.start() <= told.start()):
+        return named.end(1)
+    return told.end() if told is not None else None
+
+
+def _end_of(pattern: re.Pattern[str], line: str) -> int | None:
+    match = pattern.search(line)
+    return match.end() if match else None
+
+
+def _spans_after(lines: tuple[str, ...], tell: Callable[[str], int | None]) -> list[_Span]:
     """Return what follows a telling word, up to a line that clearly starts another key, no deeper than the word's."""
     spans: list[_Span] = []
     hiding, depth, quote = False, 0, ""
@@ -372,13 +292,13 @@ def _spans_after(lines: tuple[str, ...], tell: re.Pattern[str]) -> list[_Span]:
                 quote = _open_quote(line, quote)
                 continue
             hiding = False
-        match = tell.search(line)
-        if match:
+        told = tell(line)
+        if told is not None:
             hiding, depth = True, len(line) - len(line.lstrip())
-            start = match.end()
+            start = told
             while start < len(line) and line[start] in "\"': \t":
                 start += 1
-            if line[start - 1] in "\"'" and ":" in line[match.end() : start]:
+            if line[start - 1] in "\"'" and ":" in line[told:start]:
                 start -= 1
             spans.append(((number, start), (number, len(line))))
             quote = _open_quote(line[start:], "")

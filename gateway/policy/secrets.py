@@ -1,0 +1,183 @@
+"""What is secret, going by its name or its shape, and how a value is shown without it: the one home of both questions.
+
+Every output goes through here: excerpts, messages, `explain`, `diff`, `test`, the admin paths, the importer's report.
+In doubt it hides more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from difflib import SequenceMatcher
+from functools import lru_cache
+from typing import Final
+from urllib.parse import urlsplit
+
+from gateway.wire.json import Json
+
+STARS: Final = "***"
+
+_NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*"
+ONLY_VARIABLES: Final = re.compile(rf"(?:\$\{{{_NAME}(?::-)?\}})+")
+"""Text that gives nothing away: `${NAME}` or `${NAME:-}`, one or several."""
+_VARIABLE: Final = re.compile(rf"\$\{{({_NAME})(:-(?:[^}}$]|\$(?!\{{))*)?\}}")
+
+_WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_LAST_WORDS: Final = frozenset({"key", "token", "auth", "pwd", "bearer"})
+_SECRET: Final = re.compile(
+    r"apikey(?!file)|(?:access|private)key(?:id)?$|secret|passw|passphrase|authorization|credential|cookie"
+    r"|headers|header$|(?:^|auth|access|session|bearer|api|ad|refresh)token$"
+)
+_PUBLIC: Final = frozenset({"promptcachekey", "eostoken", "bostoken", "padtoken", "stoptoken", "firsttoken"})
+"""Parameters and keys of the file that end in a telling word and hold no secret."""
+_MISSPELT: Final = ("apikey", "headers")
+_ADDRESS: Final = re.compile(r"ur[il]|endpoint|apibase|address|^host|host$|proxy")
+
+SECRET_TEXT: Final = re.compile(
+    r"(?:api|access|private)[-_ ]?key(?![-_ ]?file)|api[-_]?k\w{0,2}y\b|headers?|haeders|authorization|secret"
+    r"|passw(?:or)?d|credential|(?:auth|access|session|bearer|api)[-_]?token|(?<![\w.-])(?:key|token)[\"']?\s*:",
+    re.IGNORECASE,
+)
+"""What tells of a secret in text that is no mapping of names: a line of a broken file, a comment, a mangled key."""
+KEY_SHAPED: Final = re.compile(r"\bsk-[A-Za-z0-9_-]{16,}|\b(?:gsk|xai|pplx|hf|AIza)[-_]?[A-Za-z0-9]{20,}")
+GLUED: Final = re.compile(r"((?:api[-_]?key|password|secret|token|authorization)\w*[\"']?[:=])(?=\S)\S+", re.IGNORECASE)
+_UPSTREAM_KEY: Final = re.compile(r"\b(sk|gsk|xai|pplx|key)-[\w-]{6,}|\bAIza[\w-]{20,}|(?<=[Bb]earer )\S{6,}")
+_SCHEME: Final = re.compile(r"://|https?[:/]+", re.IGNORECASE)
+_HTTP: Final = re.compile("https?://", re.IGNORECASE)
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@lru_cache(maxsize=4096)
+def is_secret_name(name: str) -> bool:
+    """Say whether a value of this name is hidden: `api_key`, `headers`, `passwd`, `x-auth`, `HF_TOKEN` and their like.
+
+    The same for parameters, for headers and for keys of the config file.
+    """
+    squashed = _squashed(name)
+    if squashed in _PUBLIC:
+        return False
+    words = _WORDS.findall(name)
+    if _SECRET.search(squashed) or (words and words[-1].lower() in _LAST_WORDS):
+        return True
+    return _looks_like(squashed, _MISSPELT)
+
+
+@lru_cache(maxsize=4096)
+def is_address_name(name: str) -> bool:
+    """Say whether a value of this name is an address: whatever stands before an `@` in it is hidden."""
+    squashed = _squashed(name)
+    return _ADDRESS.search(squashed) is not None or _looks_like(squashed, ("baseurl",))
+
+
+def _squashed(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _looks_like(squashed: str, words: tuple[str, ...]) -> bool:
+    return 4 <= len(squashed) <= 9 and any(SequenceMatcher(None, squashed, word).ratio() >= 0.8 for word in words)
+
+
+def shown(
+    value: Json, name: str = "", *, hidden: bool = False, address: bool = False, secrets: frozenset[str] = frozenset()
+) -> Json:
+    """Return a value, variables as written, as an output may show it: without secrets, whatever it is nested in.
+
+    `name` is its key. `hidden` and `address` say that it is a secret, or an address, whatever its name. `secrets` are
+    texts that are hidden wherever they stand.
+    """
+    hidden, address = hidden or is_secret_name(name), address or is_address_name(name)
+    if isinstance(value, Mapping):
+        return {
+            (STARS if hidden and not shows_key(name, key) else mask_key(key)): shown(
+                item, key, hidden=hidden, address=address, secrets=secrets
+            )
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [shown(item, hidden=hidden, address=address, secrets=secrets) for item in value]
+    if not isinstance(value, str):
+        return STARS if hidden and value is not None else value
+    if hidden or (value and value in secrets):
+        return mask_written(value)
+    return mask_address(value) if address else mask_text(value)
+
+
+def shows_key(parent: str, key: str) -> bool:
+    """Say whether a key below a secret one may be shown: the names of headers may."""
+    return parent == "headers" and _HEADER_NAME.fullmatch(key) is not None
+
+
+def is_made_of_variables(text: str) -> bool:
+    """Say whether nothing but `${NAME}` stands in a text, so that showing it gives nothing away."""
+    return ONLY_VARIABLES.fullmatch(text) is not None
+
+
+def mask_written(text: str) -> str:
+    """Return a secret as written: its `${NAME}` stay, literal parts and literal defaults become stars."""
+    parts: list[str] = []
+    end = 0
+    for match in _VARIABLE.finditer(text):
+        if match.start() > end:
+            parts.append(STARS)
+        default = match[2] or ""
+        parts.append("${" + match[1] + (f":-{STARS}" if len(default) > 2 else default) + "}")
+        end = match.end()
+    if end < len(text):
+        parts.append(STARS)
+    return "".join(parts)
+
+
+def mask_text(text: str) -> str:
+    """Return a message or a value with URL user-info and what is shaped like a key replaced by stars."""
+    for start, end in reversed(user_info(text)):
+        text = text[:start] + STARS + text[end:]
+    return KEY_SHAPED.sub(STARS, GLUED.sub(rf"\1{STARS}", text))
+
+
+def mask_upstream_text(text: str) -> str:
+    """Return an upstream's words without what may be a key, be it a short one: no policy is lost with it."""
+    return _UPSTREAM_KEY.sub(STARS, text)
+
+
+def mask_key(key: str) -> str:
+    """Return a key as it may be shown: `api_key:sk-1`, or the same over two lines, is one long key to YAML."""
+    told = SECRET_TEXT.search(key)
+    if told and re.match(r"[^\w.-]", key[told.end() :]):
+        key = key[: told.end()] + STARS
+    return mask_text(key)
+
+
+def mask_address(text: str) -> str:
+    """Return the value of an address key without its user-info, however malformed the address is."""
+    at = text.rfind("@")
+    return mask_text(text) if at < 0 else text[: start_of_host(text, 0)] + STARS + text[at:]
+
+
+def mask_url(url: str) -> str:
+    """Return a well-formed URL without what may be secret: its user-info and its query."""
+    parts = urlsplit(url)
+    _, at, host = parts.netloc.rpartition("@")
+    netloc = f"{STARS}@{host}" if at else host
+    return parts._replace(netloc=netloc, query=STARS if parts.query else "").geturl()
+
+
+def user_info(text: str) -> list[tuple[int, int]]:
+    """Return where user-info stands: in a word, from the first `://` to the last `@`, whatever is between them.
+
+    `http:/` and `http//` are as good as `http://`: who mistypes an address shows no password for it.
+    """
+    if "@" not in text:
+        return []
+    spans = []
+    for word in re.finditer(r"\S+", text):
+        scheme, at = _SCHEME.search(text, *word.span()), text.rfind("@", *word.span())
+        if scheme and scheme.end() <= at:
+            spans.append((scheme.end(), at))
+    return spans
+
+
+def start_of_host(line: str, start: int) -> int:
+    """Return where the part of an address begins that may be user-info: behind a quotation mark and `http://`."""
+    start += line.startswith(("'", '"'), start)
+    begins = _HTTP.match(line, start)
+    return begins.end() if begins else start
