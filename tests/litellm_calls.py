@@ -14,6 +14,7 @@ from gateway.adapters.litellm.translate import FUNCTIONS
 from gateway.operations import OPERATIONS
 from gateway.policy.failures import UpstreamError
 from gateway.policy.keys import KeySource, Secret
+from gateway.policy.params import Params
 from gateway.policy.target import Endpoint, Limits, Target
 from gateway.wire.json import EMPTY, JsonObject
 
@@ -55,7 +56,7 @@ def make_call(
         operation=OPERATIONS[operation],
         target=Target(name=f"up/{model}", model=model, label=f"up/{model}", endpoint=endpoint),
         params={"messages": MESSAGES, **params} if operation == "chat" else params,
-        overrides=overrides,
+        overrides=Params(overrides),
         limits=Limits(connect_s=1, first_token_s=15, idle_s=30, total_s=60),
         headers=headers,
     )

@@ -13,6 +13,7 @@ from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.operations import OPERATIONS
 from gateway.policy.failures import UpstreamError
 from gateway.policy.keys import KeySource, Secret
+from gateway.policy.params import Params
 from gateway.policy.target import Endpoint, Limits, Target
 from gateway.wire.json import EMPTY, JsonObject
 from tests.scripted_anthropic import ScriptedAnthropic
@@ -64,7 +65,7 @@ def make_call(
         operation=OPERATIONS[operation],
         target=Target(name=f"up/{model}", model=model, label=f"up/{model}", endpoint=endpoint),
         params=params,
-        overrides=overrides,
+        overrides=Params(overrides),
         limits=limits,
         headers=headers,
     )

@@ -13,6 +13,7 @@ from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.operations import OPERATIONS
 from gateway.policy.failures import UpstreamError
 from gateway.policy.keys import NO_KEY, KeySource, Secret
+from gateway.policy.params import Params
 from gateway.policy.target import Endpoint, Limits, Target
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -39,7 +40,7 @@ def a_call(
         operation=OPERATIONS[operation],
         target=Target(name="up/a", model="a", label="up/a", endpoint=endpoint),
         params=params,
-        overrides=overrides,
+        overrides=Params(overrides),
         limits=Limits(connect_s=connect_s, first_token_s=5.0, idle_s=5.0, total_s=5.0),
         headers=headers,
     )

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.target import AdapterName, Limits, Target
 from gateway.wire import sse
 from gateway.wire.json import EMPTY, Json, JsonObject, decode_json, encode_json
@@ -22,8 +23,8 @@ class Call:
     params: Mapping[str, Json]
     """The request after its hooks. Holds neither `model` nor `stream` nor anything of FORBIDDEN_PARAMS."""
     limits: Limits
-    overrides: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
-    """The file's `params` for this target: they win over `params`, and None removes one. Trusted."""
+    overrides: Params = NO_PARAMS
+    """The file's `params` for this target: they win over `params`. Trusted."""
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     """What goes upstream of the request's own headers: `x-request-id` and `traceparent`."""
 

@@ -13,6 +13,7 @@ import orjson
 
 from gateway.adapters.base import Call, Event, GeneratedStream, Reply, Stream, signed
 from gateway.policy.failures import Kind, UpstreamError, classify
+from gateway.policy.params import merged
 from gateway.policy.target import Endpoint, ScriptedOutcome, Target
 from gateway.wire.json import EMPTY, JsonObject
 
@@ -132,5 +133,4 @@ def _named_outcome(target: Target, *, said: str) -> ScriptedOutcome:
 
 def _params(call: Call) -> JsonObject:
     """Return the request as an upstream would get it."""
-    merged = {**call.params, **call.overrides}
-    return {name: value for name, value in merged.items() if value is not None}
+    return merged(call.params, call.overrides.sent, call.target.model)

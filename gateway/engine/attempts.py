@@ -20,7 +20,7 @@ from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.table import Route, Step
 from gateway.policy.target import AdapterName, Target
 from gateway.telemetry.report import Attempt, CallReport, PassedOver
-from gateway.wire.json import EMPTY, Json
+from gateway.wire.json import Json
 
 _T = TypeVar("_T")
 
@@ -225,7 +225,7 @@ async def _stream(
             call = _call(request, step)
             opened = await adapter.stream(call)
             operation = request.operation
-            usage_last = UsageLast() if operation.usage_wanted(call.params, call.overrides) else None
+            usage_last = UsageLast() if operation.usage_wanted(call.params, call.overrides.sent) else None
             stream = CommittedStream(
                 opened, operation.judge(), usage_last, step.target, request.report, ticket, loop, limits.idle_s, end_s
             )
@@ -242,7 +242,7 @@ async def _stream(
 
 def _call(request: Request, step: Step) -> Call:
     operation = request.operation
-    overrides = params_for(operation, step.params) if step.params else EMPTY
+    overrides = params_for(operation, step.params)
     return Call(operation, step.target, request.params, step.limits, overrides, request.headers)
 
 

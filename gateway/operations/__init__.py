@@ -13,6 +13,7 @@ from gateway.adapters.base import Operation
 from gateway.operations.chat import Chat
 from gateway.operations.completions import Completions
 from gateway.operations.embeddings import Embeddings
+from gateway.policy.params import Params
 from gateway.wire.json import Json
 
 CHAT: Final = Chat()
@@ -26,12 +27,9 @@ _ALL_PARAMS: Final = frozenset().union(*(operation.params for operation in OPERA
 _FOREIGN: Final = {name: _ALL_PARAMS - operation.params for name, operation in OPERATIONS.items()}
 
 
-def params_for(operation: Operation, params: Mapping[str, Json]) -> Mapping[str, Json]:
+def params_for(operation: Operation, params: Params) -> Params:
     """Return the file's `params` that apply to `operation`: all but those that other operations alone have."""
-    foreign = _FOREIGN[operation.name]
-    if foreign.isdisjoint(params):
-        return params
-    return {name: value for name, value in params.items() if name not in foreign}
+    return params.without(_FOREIGN[operation.name])
 
 
 def operation_of(body: Mapping[str, Json]) -> Operation:

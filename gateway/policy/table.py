@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any, Final, Literal
 
 from gateway.policy.failures import FALLBACK_ON, RETRY_ON, Kind
+from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.target import Limits, Target
 from gateway.wire.json import EMPTY, Json, JsonObject
 
@@ -41,8 +42,8 @@ class Step:
     limits: Limits
     retries: int = 0
     """Extra attempts on this target after the first."""
-    params: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
-    """Override the request's; a value of None removes one. Provider, defaults, alias and step, merged."""
+    params: Params = NO_PARAMS
+    """Override the request's. Provider, defaults, alias and step, merged."""
     retry_on: frozenset[Kind] = RETRY_ON
     fallback_on: frozenset[Kind] = FALLBACK_ON
 

@@ -9,6 +9,8 @@ from typing import Final, Literal, TypeAlias
 from urllib.parse import quote
 
 from gateway.policy.keys import NO_KEY, KeySource
+from gateway.policy.params import NO_PARAMS, Params
+from gateway.policy.secrets import mask_url
 from gateway.wire.json import EMPTY, Json
 
 AdapterName: TypeAlias = Literal["relay", "litellm", "mock"]
@@ -83,16 +85,24 @@ class Endpoint:
     """Calls without a key are `auth` failures: the file names one, or the vendor answers nothing without."""
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     """Sent with every call. May hold secrets, so they are kept out of `repr`."""
-    params: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
+    params: Params = NO_PARAMS
     """The provider entry's own `params`, for instance LiteLLM's `api_version`. Already merged into each step's."""
     script: tuple[ScriptedOutcome, ...] = ()
     """Mock only: played in order, the last one for ever; empty lets the model's name decide."""
     cooldown: Cooldown = field(default_factory=Cooldown)
+    written: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
+    """The entry as an output may show it: variables as written, secrets as stars; empty without variables."""
     operations: frozenset[str] | None = field(init=False, repr=False, compare=False)
     """The names of the operations that it can be asked for; None for all."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "operations", CARRIED[self.adapter])
+
+    @property
+    def shown_url(self) -> str | None:
+        """The base URL as an output may show it."""
+        written: str = self.written.get("base_url", "")
+        return written if "${" in written else self.base_url and mask_url(self.base_url)
 
     def __repr__(self) -> str:
         return f"Endpoint({self.provider!r}, kind={self.kind!r}, adapter={self.adapter!r})"

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from gateway.policy.failures import Kind
+from gateway.policy.params import merged_for_output
 from gateway.policy.table import Hook, Route, Step
 from gateway.policy.target import Limits
 from gateway.reports.problems import Painter
 from gateway.simulation.explain import Explanation, has_key, verdicts
 from gateway.simulation.forecast import Event, Forecast
 from gateway.simulation.simulator import Observed
-from gateway.simulation.upstreams import merged
 from gateway.wire.json import Json, JsonObject
 from gateway.words import count, printable, shown
 
@@ -40,7 +40,7 @@ def lines(
     yield painter.place("limits")
     yield from table(_limits(route))
     if sent is None:
-        yield from _parameters("params", [dict(step.params) for step in route.steps], painter)
+        yield from _parameters("params", [step.params.shown for step in route.steps], painter)
     if route.pre or route.post:
         yield painter.place("hooks")
         rows = [("pre", *_hook(hook)) for hook in route.pre] + [("post", *_hook(hook)) for hook in route.post]
@@ -137,12 +137,14 @@ def _hook(hook: Hook) -> tuple[str, str]:
     return hook.path, ", ".join(notes)
 
 
-def _parameters(title: str, by_step: Sequence[Mapping[str, Json]], painter: Painter) -> Iterator[str]:
-    """Yield parameters with the steps that have them, those of all steps first. Null is shown as what it means."""
+def _parameters(
+    title: str, by_step: Sequence[Mapping[str, Json]], painter: Painter, *, null: str = "removed"
+) -> Iterator[str]:
+    """Yield parameters with the steps that have them, those of all steps first. `null` is what null means."""
     steps_of: dict[tuple[str, tuple[str, ...]], list[int]] = {}
     for number, params in enumerate(by_step, start=1):
         for name, value in params.items():
-            steps_of.setdefault((name, tuple(_value(value))), []).append(number)
+            steps_of.setdefault((name, tuple(_value(value, null))), []).append(number)
     everywhere = list(range(1, len(by_step) + 1))
     found = sorted(steps_of.items(), key=lambda one: (one[1] != everywhere, one[1]))
     rows: list[tuple[str, str, str]] = []
@@ -163,13 +165,13 @@ def _without_repeats(rows: Sequence[tuple[str, str, str]], index: int) -> Sequen
     return ("" if who == before[0] else who), name, value
 
 
-def _value(value: Json) -> Iterator[str]:
+def _value(value: Json, null: str) -> Iterator[str]:
     if isinstance(value, list) and value and all(isinstance(item, dict) and "role" in item for item in value):
         for message in value:
             said = message.get("content")
             yield _cut(f"{message['role']}: {said if isinstance(said, str) else json.dumps(said, default=repr)}")
     else:
-        yield "removed" if value is None else _cut(json.dumps(value, ensure_ascii=False, default=repr))
+        yield null if value is None else _cut(json.dumps(value, ensure_ascii=False, default=repr))
 
 
 def _as_sent(route: Route, sent: Observed, painter: Painter) -> Iterator[str]:
@@ -180,7 +182,7 @@ def _as_sent(route: Route, sent: Observed, painter: Painter) -> Iterator[str]:
         yield ""
         return
     told = [{name: value for name, value in one.items() if name != "model"} for one in sent_to_each(route, sent)]
-    yield from _parameters("as sent", told, painter)
+    yield from _parameters("as sent", told, painter, null="null")
 
 
 def ended_by(sent: Observed) -> str:
@@ -194,7 +196,7 @@ def ended_by(sent: Observed) -> str:
 def sent_to_each(route: Route, sent: Observed) -> list[JsonObject]:
     """Return the parameters that each target of the chain would get."""
     params = sent.attempts[0].params
-    return [merged(params, step.params, step.target) for step in route.steps]
+    return [merged_for_output(params, step.params, step.target.model) for step in route.steps]
 
 
 def _walk(route: Route, walk: Forecast, sent: Observed | None, painter: Painter) -> Iterator[str]:

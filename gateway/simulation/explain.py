@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.policy.failures import Kind
-from gateway.policy.secrets import mask_url, shown
 from gateway.policy.table import Hook, Route, RoutingTable, Step
 from gateway.policy.target import Limits
 from gateway.simulation.forecast import Fate, Forecast, forecast, worst
@@ -122,13 +121,13 @@ def _step(number: int, step: Step) -> JsonObject:
         "provider": endpoint.provider,
         "model": step.target.model,
         "adapter": endpoint.adapter,
-        "base_url": None if endpoint.base_url is None else mask_url(endpoint.base_url),
+        "base_url": endpoint.shown_url,
         "has_key": has_key(step),
         "limits": _limits(step.limits),
         "retries": step.retries,
         "retry_on": _kinds(step.retry_on),
         "fallback_on": _kinds(step.fallback_on),
-        "params": shown(step.params),
+        "params": step.params.shown,
         "cooldown": {"failures": cooldown.failures, "within_s": cooldown.within_s, "for_s": cooldown.for_s},
     }
 

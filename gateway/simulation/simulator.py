@@ -50,6 +50,8 @@ class Seen:
     """The request after its hooks."""
     sent: JsonObject
     """The same with the file's parameters, as the target got it."""
+    shown: JsonObject
+    """`sent` as an output may show it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -150,6 +152,7 @@ class Simulator:
                 ended_s=called.started_s - started_s + attempt.ms / 1000,
                 params=called.params,
                 sent=called.sent,
+                shown=called.shown,
             )
             for attempt, called in zip(made, calls, strict=False)
         )

@@ -13,6 +13,7 @@ import orjson
 from gateway.adapters.base import Adapters, Call, Event, GeneratedStream, Reply, Stream, signed
 from gateway.adapters.mock import MockAdapter
 from gateway.policy.failures import Kind, UpstreamError, classify
+from gateway.policy.params import merged, merged_for_output
 from gateway.policy.target import Target
 from gateway.simulation.failures import OF_KIND, best_match
 from gateway.wire.json import EMPTY, Json, JsonObject
@@ -87,12 +88,8 @@ class Called:
     """The request after its hooks."""
     sent: JsonObject
     """The parameters as the target got them, merged with the file's, `model` included."""
-
-
-def merged(params: Mapping[str, Json], overrides: Mapping[str, Json], target: Target) -> JsonObject:
-    """Return what a target gets: the file's parameters win, and null removes one."""
-    chosen = {**params, **overrides, "model": target.model}
-    return {name: value for name, value in chosen.items() if value is not None}
+    shown: JsonObject
+    """The same as an output may show it."""
 
 
 class ScriptedAdapter:
@@ -135,8 +132,9 @@ class ScriptedAdapter:
 
     def _begin(self, call: Call) -> Scripted | None:
         """Note the call; return what it comes to, None where the mock adapter is to say."""
-        sent = merged(call.params, call.overrides, call.target)
-        self.calls.append(Called(call.target, asyncio.get_running_loop().time(), call.params, sent))
+        sent = merged(call.params, call.overrides.sent, call.target.model)
+        shown = merged_for_output(call.params, call.overrides, call.target.model)
+        self.calls.append(Called(call.target, asyncio.get_running_loop().time(), call.params, sent, shown))
         outcome = self.script.next(call.target.name)
         if outcome is None and call.target.endpoint.adapter == "mock":
             return None

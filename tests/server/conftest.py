@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import count
@@ -17,7 +17,7 @@ import pytest
 
 from gateway.server.listen import listening
 from gateway.server.wiring import Gateway, ServeOptions
-from gateway.wire.json import JsonObject
+from gateway.wire.json import EMPTY, JsonObject
 from tests.scripted_openai import ScriptedOpenAI
 
 _SERIAL = count()
@@ -121,12 +121,14 @@ async def start(tmp_path: Path, upstream: ScriptedOpenAI, monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "path", sys.path[:])
     async with AsyncExitStack() as stack:
 
-        async def start_one(routes: str = ROUTES, *, hooks: str = "", **options: Any) -> RunningGateway:
+        async def start_one(
+            routes: str = ROUTES, *, hooks: str = "", environ: Mapping[str, str] = EMPTY, **options: Any
+        ) -> RunningGateway:
             config, module = tmp_path / "routes.yaml", f"hooks_{next(_SERIAL)}"
             (tmp_path / f"{module}.py").write_text(hooks)
             config.write_text(routes.replace("BASE_URL", upstream.base_url).replace("HOOKS", module))
             chosen = ServeOptions(**{"config": config, "port": 0, **options})
-            parts = Gateway(chosen, environ={})
+            parts = Gateway(chosen, environ=environ)
             runner = parts.runner()
             await runner.setup()
             stack.push_async_callback(runner.cleanup)

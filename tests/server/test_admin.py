@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from tests import written
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import RunningGateway, Start
 
@@ -204,3 +205,21 @@ models:
     assert await calls() == [("drill/x", 500), ("drill/x", 200)]
     assert (await gateway.chat("fast")).status == 200
     assert await calls() == [("drill/x", 404), ("mock/echo", 200)]
+
+
+@pytest.mark.parametrize(
+    ("path", "shows"),
+    [
+        ("/-/config", '"passwd":"${S}"'),
+        ("/-/targets", '"base_url":"http://${HOST}:1/v1"'),
+        ("/-/explain?model=fast", '"client_secret_x":"${S}"'),
+        ("/-/explain?model=w/x", '"user":"${S}"'),
+        ("/v1/models", '"fast"'),
+    ],
+)
+async def test_no_path_shows_an_expanded_variable_or_a_literal_secret(start: Start, path: str, shows: str) -> None:
+    gateway = await start(written.ROUTES, environ=written.VARIABLES)
+    told = (await gateway.get(path)).body.decode()
+    assert shows in told
+    assert written.VALUE not in told
+    assert written.LITERAL not in told

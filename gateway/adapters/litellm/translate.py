@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from gateway.adapters.base import Call
+from gateway.policy.params import merged
 from gateway.policy.target import Endpoint
 from gateway.wire.json import EMPTY, Json, JsonObject
 
@@ -97,13 +98,10 @@ def request_kwargs(call: Call, *, key: str | None, stream: bool, unsent: frozens
     """
     endpoint = call.target.endpoint
     function = FUNCTIONS[call.operation.name]
-    overrides = call.overrides
-    kwargs = {
-        name: _copy(value)
-        for name, value in call.params.items()
-        if name in function.params and value is not None and name not in overrides
-    }
-    kwargs |= {name: _copy(value) for name, value in overrides.items() if value is not None}
+    params = {name: value for name, value in call.params.items() if name in function.params}
+    body = merged(params, call.overrides.sent, call.target.model)
+    # To LiteLLM an argument of None is one that is not given.
+    kwargs = {name: _copy(value) for name, value in body.items() if value is not None}
     if stream:
         kwargs["stream"] = True
     else:
@@ -141,7 +139,7 @@ def unsent_headers(call: Call) -> frozenset[str]:
     if not endpoint.own_base_url or not any(name in os.environ for name in _ACCOUNT_VARIABLES):
         return frozenset()
     named = {name.lower() for name in endpoint.headers}
-    if call.overrides.get("organization"):
+    if call.overrides.sent.get("organization"):
         named.add("openai-organization")
     return frozenset(_ACCOUNT_HEADERS) - named
 

@@ -17,9 +17,10 @@ from gateway.adapters.base import Call, Reply, Stream
 from gateway.adapters.relay.events import RelayedStream, json_in
 from gateway.policy.failures import Kind, UpstreamError, classify, error_code, error_object, retry_after_s
 from gateway.policy.keys import Secret
+from gateway.policy.params import merged
 from gateway.policy.target import Endpoint
 from gateway.wire.http1 import client as http1
-from gateway.wire.json import EMPTY, JsonObject, encode_json
+from gateway.wire.json import EMPTY, encode_json
 
 MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
 """A plain answer that is longer is a `bad_response`."""
@@ -219,13 +220,7 @@ def _request_headers(endpoint: Endpoint, key: Secret | None, *, stream: bool) ->
 
 def _request_body(call: Call, *, stream: bool) -> bytes:
     """Encode the request. Raises TypeError for what JSON cannot hold; a number that is not finite becomes null."""
-    body: JsonObject = {"model": call.target.model, **call.params}
-    if call.overrides:
-        body.update(call.overrides)
-        for name, value in call.overrides.items():
-            if value is None:
-                del body[name]
-        body["model"] = call.target.model
+    body = merged(call.params, call.overrides.sent, call.target.model)
     if stream:
         body["stream"] = True
     return encode_json(body)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final, Literal, TypeAlias
 
 from gateway.config.compare import lists
 from gateway.config.compare.lists import EditKind
 from gateway.policy.failures import Kind
 from gateway.policy.keys import KeySource
-from gateway.policy.secrets import STARS, shown
+from gateway.policy.params import Params
+from gateway.policy.secrets import STARS
 from gateway.policy.table import Route, RoutingTable, Step
 from gateway.policy.target import Cooldown, Endpoint, Limits
 from gateway.wire.json import Json, JsonObject
@@ -287,15 +288,13 @@ def _kinds(kinds: frozenset[Kind]) -> list[str]:
     return [kind.value for kind in Kind if kind in kinds]
 
 
-def _params(old: Mapping[str, Json], new: Mapping[str, Json]) -> Iterator[_Found]:
+def _params(before: Params, after: Params) -> Iterator[_Found]:
+    old, new = before.sent, after.sent
     for name in dict.fromkeys((*old, *new)):
-        field = f"params.{name}"
-        if name not in old:
-            yield _Found(field=field, kind="added", old=None, new=shown(new[name], name))
-        elif name not in new:
-            yield _Found(field=field, kind="removed", old=shown(old[name], name), new=None)
-        elif not _same(old[name], new[name]):
-            yield _Found(field=field, kind="changed", old=shown(old[name], name), new=shown(new[name], name))
+        kind: ChangeKind = "added" if name not in old else "removed" if name not in new else "changed"
+        if kind != "changed" or not _same(old[name], new[name]):
+            one, other = before.shown.get(name), after.shown.get(name)
+            yield _Found(field=f"params.{name}", kind=kind, old=one, new=other)
 
 
 def _same(old: Json, new: Json) -> bool:
@@ -314,14 +313,14 @@ def _plain(value: Json) -> Json:
 def _endpoint(old: Endpoint, new: Endpoint) -> Iterator[_Found]:
     provider = old.provider
     yield from _parts("cooldown", _cooldown(old.cooldown), _cooldown(new.cooldown), provider)
-    for field, one, other in (
-        ("kind", old.kind, new.kind),
-        ("adapter", old.adapter, new.adapter),
-        ("base_url", old.base_url, new.base_url),
-        ("script", _script(old), _script(new)),
+    for field, one, other, before, after in (
+        ("kind", old.kind, new.kind, old.kind, new.kind),
+        ("adapter", old.adapter, new.adapter, old.adapter, new.adapter),
+        ("base_url", old.base_url, new.base_url, old.shown_url, new.shown_url),
+        ("script", old.script, new.script, _script(old), _script(new)),
     ):
         if one != other:
-            yield _Found(field=f"providers.{field}", kind="changed", old=one, new=other, provider=provider)
+            yield _Found(field=f"providers.{field}", kind="changed", old=before, new=after, provider=provider)
     if _key(old.api_key) != _key(new.api_key) or (_is_literal(old.api_key) and old.api_key.name != new.api_key.name):
         keys = _key(old.api_key), _key(new.api_key)
         yield _Found(field="providers.api_key", kind="changed", old=keys[0], new=keys[1], provider=provider)
@@ -329,15 +328,22 @@ def _endpoint(old: Endpoint, new: Endpoint) -> Iterator[_Found]:
         had, has = old.headers.get(name), new.headers.get(name)
         if had != has:
             kind: ChangeKind = "added" if had is None else "removed" if has is None else "changed"
-            one, other = (None if value is None else STARS for value in (had, has))
+            one, other = _header(old, name), _header(new, name)
             yield _Found(field=f"providers.headers.{name}", kind=kind, old=one, new=other, provider=provider)
 
 
+def _header(endpoint: Endpoint, name: str) -> str | None:
+    """Return a header's value as written, all but its variables hidden; None when there is none."""
+    written: Mapping[str, str] = endpoint.written.get("headers", {})
+    found = {header.lower(): text for header, text in written.items()}
+    return found.get(name, STARS) if name in endpoint.headers else None
+
+
 def _script(endpoint: Endpoint) -> list[JsonObject]:
-    return [
-        {name: getattr(outcome, name) for name in outcome.__dataclass_fields__ if getattr(outcome, name) is not None}
-        for outcome in endpoint.script
-    ]
+    outcomes = [asdict(outcome) for outcome in endpoint.script]
+    for outcome, written in zip(outcomes, endpoint.written.get("script", ()), strict=False):
+        outcome["text"] = written.get("text", outcome["text"])
+    return [{name: value for name, value in outcome.items() if value is not None} for outcome in outcomes]
 
 
 def _is_literal(source: KeySource) -> bool:
@@ -407,7 +413,7 @@ def _service(endpoint: Endpoint) -> Service:
         provider=endpoint.provider,
         kind=endpoint.kind,
         adapter=endpoint.adapter,
-        base_url=endpoint.base_url,
+        base_url=endpoint.shown_url,
         api_key=_key(endpoint.api_key),
         headers=tuple(endpoint.headers),
     )

@@ -16,9 +16,10 @@ from gateway.config.document.yaml_tree import Where
 from gateway.config.model.specs import AliasSpec, DefaultsSpec, StepSpec
 from gateway.config.problems import Fault, Report
 from gateway.policy.failures import FALLBACK_ON, RETRY_ON
+from gateway.policy.params import Params
 from gateway.policy.table import Route, RoutingTable, Step
 from gateway.policy.target import Target
-from gateway.wire.json import EMPTY, Json
+from gateway.wire.json import EMPTY
 from gateway.words import did_you_mean
 
 MAX_STEPS: Final = 100
@@ -163,7 +164,7 @@ class Chains:
         self._defaults = defaults.limits
         self._environment = environment
         self._report = report
-        self._base_params: dict[str, Mapping[str, Json]] = {}
+        self._base_params: dict[str, Params] = {}
         self._names: RoutingTable | None = None
         self.parts: dict[str, Parts] = {}
         """Of every alias, what has a problem left out."""
@@ -191,7 +192,7 @@ class Chains:
         return steps
 
     def _parts(self, name: str, alias: Alias) -> Parts:
-        check_params(alias.spec.limits.params, ("models", name, "params"), self._report)
+        check_params(alias.spec.limits.params.sent, ("models", name, "params"), self._report)
         found = [self._part(name, alias, link) for link in alias.links]
         for link in alias.replaced:
             self._part(name, alias, link)
@@ -231,7 +232,7 @@ class Chains:
             if target.code == "no-provider" and (text in self._aliases or text in self._left_out):
                 message = f"{text!r} names no provider; for the alias of that name write `{{alias: {text}}}`"
             self._report(place, target.code, message)
-        check_params(link.spec.limits.params, (*link.place, "params"), self._report)
+        check_params(link.spec.limits.params.sent, (*link.place, "params"), self._report)
         return self.step(target, alias.spec, link.spec) if isinstance(target, Target) else None
 
     def step(self, target: Target, alias: AliasSpec, step: StepSpec) -> Step:
@@ -250,15 +251,12 @@ class Chains:
             fallback_on=fallback_on[0] if fallback_on else FALLBACK_ON,
         )
 
-    def _params(self, target: Target, of_alias: Mapping[str, Json], of_step: Mapping[str, Json]) -> Mapping[str, Json]:
+    def _params(self, target: Target, of_alias: Params, of_step: Params) -> Params:
         provider = target.endpoint.provider
         base = self._base_params.get(provider)
         if base is None:
-            merged = {**self._defaults.params, **target.endpoint.params}
-            base = self._base_params[provider] = MappingProxyType(merged) if merged else EMPTY
-        if not of_alias and not of_step:
-            return base
-        return MappingProxyType({**base, **of_alias, **of_step})
+            base = self._base_params[provider] = self._defaults.params.under(target.endpoint.params)
+        return base.under(of_alias).under(of_step)
 
     def _reference(self, name: str, place: Where) -> Reference | None:
         place = (*place, "alias")

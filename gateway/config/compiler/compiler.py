@@ -22,7 +22,7 @@ from gateway.config.document.reparse import Entries
 from gateway.config.document.yaml_tree import Where
 from gateway.config.model.partial import prune
 from gateway.config.model.read import Dump, Judge
-from gateway.config.model.specs import AliasSpec, Config, HookSpec, StepSpec
+from gateway.config.model.specs import AliasSpec, Config, DefaultsSpec, HookSpec, StepSpec
 from gateway.config.problems import Fault
 from gateway.policy.overlay import NO_OVERLAY, Overlay
 from gateway.policy.problem import Problem, Severity
@@ -59,7 +59,7 @@ class Compiled:
 class _Memory:
     """What a compile may take over from the last good one, so that it costs what was changed and little more."""
 
-    defaults: str = ""
+    defaults: DefaultsSpec | None = None
     """All else holds under the same defaults only."""
     endpoints: Mapping[str, Endpoint] = field(default_factory=lambda: EMPTY)
     made: Mapping[str, Made] = field(default_factory=lambda: EMPTY)
@@ -117,8 +117,7 @@ class Compiler:
         folder = os.path.dirname(os.path.abspath(source)) if folder is None else os.path.abspath(folder)
         loader = self._loaders.setdefault(folder, HookLoader(Path(folder)))
         loader.begin()
-        defaults = repr(config.defaults)
-        memory = self._memory if self._memory.defaults == defaults else _Memory()
+        memory = self._memory if self._memory.defaults == config.defaults else _Memory()
         run = _Run(
             document,
             config,
@@ -139,7 +138,7 @@ class Compiler:
             earlier=memory.endpoints,
         )
         targets = Targets(upstreams, bare_names=self._bare_names)
-        check_params(config.defaults.limits.params, ("defaults", "params"), run.report)
+        check_params(config.defaults.limits.params.sent, ("defaults", "params"), run.report)
         aliases = run.aliases()
         chains = Chains(
             aliases,
@@ -168,7 +167,7 @@ class Compiler:
             else Made(aliases[name], chains.parts[name], route)
             for name, route in paced(routes.items())
         }
-        self._memory = _Memory(defaults, upstreams.endpoints, made, run.hooks)
+        self._memory = _Memory(config.defaults, upstreams.endpoints, made, run.hooks)
         exact, wildcards, lengths = split_wildcards(routes)
         table = RoutingTable(
             generation=generation,

@@ -168,13 +168,13 @@ class Upstreams:
             key_required=_names_key(spec)
             or (not (own_base_url or authorized) and self._needs_key(spec, known, adapter, api_key)),
             headers=headers,
-            params=self._params(spec, adapter),
+            params=spec.params.without(CONNECTION_PARAMS) if adapter == "relay" else spec.params,
             script=spec.script,
             cooldown=merge_cooldowns(spec.cooldown, self._config.defaults.cooldown),
+            written=spec.written,
         )
         before = self._earlier.get(spec.name)
-        # Python takes 1 for True, and an upstream may not.
-        return before if before == made and repr(before.params) == repr(made.params) else made
+        return before if before == made else made
 
     def _needs_key(self, spec: ProviderSpec, known: WellKnown, adapter: AdapterName, api_key: KeySource) -> bool:
         """Tell whether an entry that names no key must not be called without one.
@@ -278,16 +278,11 @@ class Upstreams:
 
     def _check_params(self, spec: ProviderSpec, known: WellKnown) -> None:
         place = ("providers", spec.name, "params")
-        check_params(spec.params, place, self._report, allowed=CONNECTION_PARAMS)
+        check_params(spec.params.sent, place, self._report, allowed=CONNECTION_PARAMS)
         if self._adapter(spec, known) == "relay":
-            for key in spec.params.keys() & CONNECTION_PARAMS:
+            for key in spec.params.sent.keys() & CONNECTION_PARAMS:
                 message = f"{key!r} is a setting of LiteLLM, and this provider is relayed: it has no effect"
                 self._report((*place, key), "unused-param", message, severity="warning", at_key=True)
-
-    def _params(self, spec: ProviderSpec, adapter: AdapterName) -> Mapping[str, Json]:
-        if adapter != "relay" or not spec.params.keys() & CONNECTION_PARAMS:
-            return spec.params
-        return MappingProxyType({key: value for key, value in spec.params.items() if key not in CONNECTION_PARAMS})
 
 
 def _names_key(spec: ProviderSpec) -> bool:

@@ -91,7 +91,7 @@ def _service(step: Step) -> tuple[object, ...]:
     """Return what tells two services apart."""
     endpoint = step.target.endpoint
     host = _host(endpoint)
-    return (host,) if host else (endpoint.kind, *(step.params.get(name) for name in _REGIONS))
+    return (host,) if host else (endpoint.kind, *(step.params.sent.get(name) for name in _REGIONS))
 
 
 def _host(endpoint: Endpoint) -> str | None:

@@ -35,8 +35,9 @@ from gateway.config.model.specs import (
 from gateway.config.model.variables import Expander
 from gateway.policy.failures import Kind
 from gateway.policy.keys import Secret
+from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.problem import Problem
-from gateway.policy.secrets import is_made_of_variables
+from gateway.policy.secrets import is_made_of_variables, shown
 from gateway.policy.target import ScriptedOutcome
 from gateway.wire.json import EMPTY, Json, JsonObject
 from gateway.words import seconds
@@ -222,18 +223,19 @@ def _models(aliases: Mapping[str, _Judged]) -> Mapping[str, AliasSpec]:
     for name, judged in paced(aliases.items()):
         spec = judged.spec
         if spec is None:
-            spec = judged.spec = _alias(name, judged.value)
+            spec = judged.spec = _alias(name, judged.value, judged.node.value)
         specs[name] = spec
     return MappingProxyType(specs)
 
 
 def _config(values: JsonObject, models: Mapping[str, AliasSpec], document: Document, unset: set[Where]) -> Config:
+    written = document.value or {}
     providers = {
         name: _provider(name, entry, document, unset=("providers", name, "api_key") in unset)
         for name, entry in values.get("providers", {}).items()
     }
     return Config(
-        defaults=_defaults(values.get("defaults", {})),
+        defaults=_defaults(values.get("defaults", {}), written.get("defaults", {})),
         providers=MappingProxyType(providers),
         models=models,
         hooks=_hooks(values.get("hooks")),
@@ -241,9 +243,9 @@ def _config(values: JsonObject, models: Mapping[str, AliasSpec], document: Docum
     )
 
 
-def _defaults(block: JsonObject) -> DefaultsSpec:
+def _defaults(block: JsonObject, written: JsonObject) -> DefaultsSpec:
     return DefaultsSpec(
-        limits=_limits(block),
+        limits=_limits(block, written),
         deadline_s=_seconds(block.get("deadline")),
         max_attempts=_whole(block.get("max_attempts")),
         cooldown=_cooldown(block.get("cooldown")),
@@ -253,6 +255,7 @@ def _defaults(block: JsonObject) -> DefaultsSpec:
 
 def _provider(name: str, entry: JsonObject, document: Document, *, unset: bool) -> ProviderSpec:
     key = entry.get("api_key")
+    written = (document.value or {})["providers"][name]
     node = document.node(("providers", name, "api_key"))
     made = node is not None and isinstance(node.value, str) and is_made_of_variables(node.value)
     return ProviderSpec(
@@ -265,9 +268,10 @@ def _provider(name: str, entry: JsonObject, document: Document, *, unset: bool) 
         api_key_file=entry.get("api_key_file"),
         adapter=entry.get("adapter"),
         headers=_frozen(entry.get("headers")),
-        params=_frozen(entry.get("params")),
+        params=_params(entry, written),
         cooldown=_cooldown(entry.get("cooldown")),
         script=tuple(_outcome(outcome) for outcome in entry.get("script", ())),
+        written=EMPTY if entry is written else _frozen(shown(written)),
     )
 
 
@@ -283,39 +287,50 @@ def _outcome(entry: JsonObject) -> ScriptedOutcome:
     )
 
 
-def _alias(name: str, value: Json) -> AliasSpec:
+def _alias(name: str, value: Json, written: Json) -> AliasSpec:
+    """Return the spec of an alias, its value with variables expanded and as written."""
+    if isinstance(value, str):
+        return AliasSpec(name=name, chain=(StepSpec(target=value),))
     if not isinstance(value, dict):
-        return AliasSpec(name=name, chain=_chain([value] if isinstance(value, str) else value))
+        return AliasSpec(name=name, chain=_chain(value, written))
     return AliasSpec(
         name=name,
-        chain=_chain(value["chain"]),
-        description=value.get("description"),
+        chain=_chain(value["chain"], written["chain"]),
+        description=written.get("description"),
         hooks=_hooks(value.get("hooks")),
-        limits=_limits(value),
+        limits=_limits(value, written),
         deadline_s=_seconds(value.get("deadline")),
         max_attempts=_whole(value.get("max_attempts")),
         stream=_stream(value.get("stream")),
     )
 
 
-def _chain(steps: list[Json]) -> tuple[StepSpec, ...]:
+def _chain(steps: list[Json], written: list[Json]) -> tuple[StepSpec, ...]:
     return tuple(
         StepSpec(target=step)
         if isinstance(step, str)
-        else StepSpec(target=step.get("target"), alias=step.get("alias"), limits=_limits(step))
-        for step in steps
+        else StepSpec(target=step.get("target"), alias=step.get("alias"), limits=_limits(step, text))
+        for step, text in zip(steps, written, strict=True)
     )
 
 
-def _limits(block: JsonObject) -> LimitsSpec:
+def _limits(block: JsonObject, written: JsonObject) -> LimitsSpec:
     timeout = block.get("timeout")
     return LimitsSpec(
         timeout=None if timeout is None else _timeout(timeout),
         retries=_whole(block.get("retries")),
-        params=_frozen(block.get("params")),
+        params=_params(block, written),
         retry_on=_kinds(block.get("retry_on")),
         fallback_on=_kinds(block.get("fallback_on")),
     )
+
+
+def _params(block: JsonObject, written: JsonObject) -> Params:
+    sent = block.get("params")
+    if not sent:
+        return NO_PARAMS
+    texts = {name: text for name, text in written["params"].items() if text is not sent[name]}
+    return Params(_frozen(sent), _frozen(texts))
 
 
 def _timeout(value: Json) -> TimeoutSpec:

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from gateway.policy.failures import Kind
 from gateway.policy.keys import Secret
+from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.target import AdapterName, ScriptedOutcome
 from gateway.wire.json import EMPTY, Json
 
@@ -50,7 +51,7 @@ class LimitsSpec:
 
     timeout: TimeoutSpec | None = None
     retries: int | None = None
-    params: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
+    params: Params = NO_PARAMS
     retry_on: frozenset[Kind] | None = None
     fallback_on: frozenset[Kind] | None = None
 
@@ -86,9 +87,11 @@ class ProviderSpec:
     api_key_file: str | None = None
     adapter: AdapterName | None = None
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
-    params: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
+    params: Params = NO_PARAMS
     cooldown: CooldownSpec | None = None
     script: tuple[ScriptedOutcome, ...] = ()
+    written: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
+    """The entry as an output may show it: variables as written, secrets as stars; empty without variables."""
 
     def __repr__(self) -> str:
         return f"ProviderSpec({self.name!r})"

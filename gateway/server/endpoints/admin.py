@@ -10,7 +10,6 @@ from gateway.engine.health import State
 from gateway.engine.pipeline import unknown_model
 from gateway.errors import BadRequest, UsageError
 from gateway.policy.problem import Problems
-from gateway.policy.secrets import mask_url
 from gateway.policy.table import Route, RoutingTable
 from gateway.server.access import Forbidden, is_neighbour
 from gateway.server.exchange import Exchange
@@ -120,7 +119,7 @@ class Admin:
             {
                 "target": target.name,
                 "adapter": target.endpoint.adapter,
-                "base_url": None if target.endpoint.base_url is None else mask_url(target.endpoint.base_url),
+                "base_url": target.endpoint.shown_url,
                 "aliases": aliases.get(target.identity, []),
                 **self._state.snapshot(target, now_s),
             }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.config.document.yaml_tree import Position
+from gateway.policy.secrets import STARS
 from gateway.simulation.cases.file import Expect
 from gateway.simulation.simulator import Observed, Seen
 from gateway.wire.json import Json, JsonObject
@@ -87,7 +88,7 @@ def _attempts(wanted: Json, observed: Observed, without_hooks: bool) -> Iterator
         yield "", expected, actual
     for index, (item, seen) in enumerate(zip(items, made, strict=False)):
         if "sent" in item and item["target"] == seen.target and not without_hooks:
-            for path, one, other in holds(item["sent"], seen.sent):
+            for path, one, other in holds(item["sent"], seen.sent, told=seen.shown):
                 yield f"[{index}].sent{path}", one, other
 
 
@@ -139,7 +140,8 @@ def _sent(wanted: Json, observed: Observed, _: bool) -> Iterator[Difference]:
     if not observed.attempts:
         yield "", [_shown(wanted)], ["(no target was called)"]
     else:
-        yield from holds(wanted, observed.attempts[-1].sent)
+        last = observed.attempts[-1]
+        yield from holds(wanted, last.sent, told=last.shown)
 
 
 def _headers(wanted: Json, observed: Observed, _: bool) -> Iterator[Difference]:
@@ -154,7 +156,7 @@ def _body(wanted: Json, observed: Observed, _: bool) -> Iterator[Difference]:
     if observed.body is None:
         yield "", [_shown(wanted)], ["(a stream has no body; expect `text` or `broken`)"]
     else:
-        yield from holds(wanted, observed.body)
+        yield from holds(wanted, observed.body, told=observed.body)
 
 
 def _duration(read: Callable[[Observed], float | None]) -> _Check:
@@ -197,8 +199,8 @@ def within(wanted: Json, actual_s: float) -> bool:
     return least_s - TOLERANCE_S <= actual_s <= most_s + TOLERANCE_S
 
 
-def holds(wanted: Json, actual: Json, path: str = "") -> Iterator[Difference]:
-    """Yield where `actual` does not hold what is wanted.
+def holds(wanted: Json, actual: Json, path: str = "", *, told: Json) -> Iterator[Difference]:
+    """Yield where `actual` does not hold what is wanted. `told` is how `actual` is shown.
 
     Keys of a mapping that are not named are not compared; null stands for a key that is not there. Lists have the same
     length.
@@ -206,17 +208,19 @@ def holds(wanted: Json, actual: Json, path: str = "") -> Iterator[Difference]:
     if isinstance(wanted, dict) and isinstance(actual, dict):
         for key, value in wanted.items():
             if key in actual and actual[key] is not None:
-                yield from holds(value, actual[key], f"{path}.{key}")
+                part = told.get(key, STARS) if isinstance(told, dict) else told
+                yield from holds(value, actual[key], f"{path}.{key}", told=part)
             elif value is not None:
-                yield f"{path}.{key}", [_shown(value)], [NOT_THERE]
+                yield f"{path}.{key}", [_shown(value)], [_shown(None) if key in actual else NOT_THERE]
     elif isinstance(wanted, list) and isinstance(actual, list) and len(wanted) == len(actual):
         for index, (one, other) in enumerate(zip(wanted, actual, strict=True)):
-            yield from holds(one, other, f"{path}[{index}]")
+            part = told[index] if isinstance(told, list) else told
+            yield from holds(one, other, f"{path}[{index}]", told=part)
     elif not _equal(wanted, actual):
-        if isinstance(wanted, list) and isinstance(actual, list):
-            yield path, [*map(_shown, wanted)] or ["[]"], [*map(_shown, actual)] or ["[]"]
+        if isinstance(wanted, list) and isinstance(told, list):
+            yield path, [*map(_shown, wanted)] or ["[]"], [*map(_shown, told)] or ["[]"]
         else:
-            yield path, [NOT_THERE if wanted is None else _shown(wanted)], [_shown(actual)]
+            yield path, [NOT_THERE if wanted is None else _shown(wanted)], [_shown(told)]
 
 
 def _equal(one: Json, other: Json) -> bool:

@@ -18,6 +18,7 @@ from gateway.adapters.mock import MockAdapter
 from gateway.operations import OPERATIONS
 from gateway.operations.embeddings import MOCK_LENGTH
 from gateway.policy.failures import Kind, UpstreamError
+from gateway.policy.params import Params
 from gateway.policy.target import Endpoint, Limits, ScriptedOutcome, Target
 from tests.streaming import events_of
 
@@ -35,7 +36,7 @@ def a_call(
 ) -> Call:
     endpoint = Endpoint(provider=provider, kind="mock", adapter="mock", script=script)
     target = Target(name=f"{provider}/{model}", model=model, label=f"{provider}/{model}", endpoint=endpoint)
-    return Call(operation=OPERATIONS[operation], target=target, params=params, overrides=overrides, limits=LIMITS)
+    return Call(OPERATIONS[operation], target, params, LIMITS, Params(overrides))
 
 
 def asked(*contents: Any, **params: Any) -> dict[str, Any]:

@@ -54,8 +54,8 @@ models:
     chain: [groq/llama, {alias: smart}]
 """
     own, brought = route(text).steps
-    assert (own.limits.total_s, own.retries, dict(own.params)) == (9, 5, {"top_p": 1})
-    assert (brought.limits.total_s, brought.retries, dict(brought.params)) == (7, 1, {"temperature": 0})
+    assert (own.limits.total_s, own.retries, dict(own.params.sent)) == (9, 5, {"top_p": 1})
+    assert (brought.limits.total_s, brought.retries, dict(brought.params.sent)) == (7, 1, {"temperature": 0})
     assert own.retry_on == RETRY_ON
     assert brought.retry_on == {Kind.TIMEOUT}
 
@@ -228,9 +228,9 @@ models:
   other: openai/gpt-4o
 """
     own, groq = route(text).steps
-    assert dict(own.params) == {"a": "defaults", "b": "provider", "c": "alias", "d": None}
-    assert dict(groq.params) == {"a": "defaults", "b": "defaults", "c": "alias", "d": "alias"}
-    assert dict(step(text, "other").params) == {"a": "defaults", "b": "provider", "c": "provider", "d": "provider"}
+    assert dict(own.params.sent) == {"a": "defaults", "b": "provider", "c": "alias", "d": None}
+    assert dict(groq.params.sent) == {"a": "defaults", "b": "defaults", "c": "alias", "d": "alias"}
+    assert dict(step(text, "other").params.sent) == {"a": "defaults", "b": "provider", "c": "provider", "d": "provider"}
 
 
 def test_an_alias_stream_is_laid_over_the_defaults() -> None:

@@ -82,7 +82,7 @@ def test_the_designs_example_keeps_the_limits_of_each_step(example: RoutingTable
     assert first.limits == Limits(connect_s=5, first_token_s=30, idle_s=30, total_s=30)
     assert second.limits == Limits(connect_s=5, first_token_s=10, idle_s=10, total_s=10)
     assert (first.retries, second.retries) == (2, 0)
-    assert (dict(first.params), dict(second.params)) == ({}, {"temperature": 0})
+    assert (dict(first.params.sent), dict(second.params.sent)) == ({}, {"temperature": 0})
 
 
 def test_the_designs_example_runs_global_hooks_before_an_alias_own(example: RoutingTable) -> None:

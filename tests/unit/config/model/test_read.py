@@ -31,6 +31,7 @@ from gateway.config.model.specs import (
 )
 from gateway.policy.failures import Kind
 from gateway.policy.keys import Secret
+from gateway.policy.params import Params
 from gateway.policy.problem import Problem
 from gateway.policy.target import ScriptedOutcome
 from gateway.words import seconds
@@ -108,7 +109,7 @@ def test_every_key_of_a_file_becomes_its_spec() -> None:
     mine = LimitsSpec(
         timeout=TimeoutSpec(bare_s=1.5),
         retries=0,
-        params={"a": None},
+        params=Params({"a": None}),
         retry_on=frozenset({Kind.TIMEOUT}),
         fallback_on=frozenset({Kind.AUTH}),
     )
@@ -117,7 +118,7 @@ def test_every_key_of_a_file_becomes_its_spec() -> None:
             limits=LimitsSpec(
                 timeout=TimeoutSpec(connect_s=5.0, first_token_s=15.0, idle_s=30.0, total_s=600.0),
                 retries=2,
-                params={"temperature": 0},
+                params=Params({"temperature": 0}),
                 retry_on=frozenset({Kind.CONNECTION, Kind.OVERLOADED}),
                 fallback_on=frozenset(),
             ),
@@ -134,7 +135,7 @@ def test_every_key_of_a_file_becomes_its_spec() -> None:
                 api_key=Secret("sk-literal"),
                 adapter="relay",
                 headers={"x-team": "search"},
-                params={"api_version": "1"},
+                params=Params({"api_version": "1"}),
                 cooldown=CooldownSpec(failures=1),
             ),
             "filed": ProviderSpec(name="filed", api_key_file="/run/key", api_key=Secret("")),
@@ -159,7 +160,7 @@ def test_every_key_of_a_file_becomes_its_spec() -> None:
                 limits=LimitsSpec(
                     timeout=TimeoutSpec(bare_s=10.0),
                     retries=1,
-                    params={"b": [1]},
+                    params=Params({"b": [1]}),
                     retry_on=frozenset({Kind.RATE_LIMIT}),
                     fallback_on=frozenset({Kind.SERVER_ERROR}),
                 ),
@@ -185,7 +186,7 @@ def test_the_files_order_is_kept() -> None:
 
 def test_mappings_of_a_config_are_frozen() -> None:
     found = config("models: {a: {chain: [b/c], params: {x: 1}}}\nproviders: {p: {headers: {h: v}}}")
-    for mapping in (found.models, found.providers, found.models["a"].limits.params, found.providers["p"].headers):
+    for mapping in (found.models, found.providers, found.models["a"].limits.params.sent, found.providers["p"].headers):
         assert isinstance(mapping, MappingProxyType)
 
 

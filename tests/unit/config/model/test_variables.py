@@ -138,7 +138,9 @@ def test_where_text_is_wanted_the_expanded_text_stays_text() -> None:
     found = config('providers: {a: {api_key: "${K}", headers: {x: "${K}"}}}\nmodels: {}', {"K": "12345"})
     assert found.providers["a"].api_key == Secret("12345")
     assert found.providers["a"].headers == {"x": "12345"}
-    assert config("models: {a: {chain: [b/c], description: '${D}'}}", {"D": "true"}).models["a"].description == "true"
+    text = "providers: {a: {headers: {x: '${D}'}}}\nmodels: {a: {chain: [b/c], description: '${D}'}}"
+    assert config(text, {"D": "true"}).providers["a"].headers == {"x": "true"}
+    assert config(text, {"D": "true"}).models["a"].description == "${D}"  # which is only ever shown
 
 
 def test_where_anything_is_taken_quotes_decide_unless_the_value_is_one_variable() -> None:
@@ -156,7 +158,7 @@ models:
       m: ${N}${N}
 """
     found = config(text, {"V": "0.5", "YES": "true", "N": "1"})
-    assert found.models["m"].limits.params == {
+    assert found.models["m"].limits.params.sent == {
         "a": 0.5,
         "b": 0.5,
         "c": ["x", "x0.5"],
@@ -185,7 +187,8 @@ def test_a_problem_shows_the_variable_and_not_its_value() -> None:
 
 def test_a_value_cannot_inject_yaml() -> None:
     evil = "x]\nproviders: {a: {base_url: http://evil}}"
-    assert config("models: {a: {chain: [b/c], description: '${E}'}}", {"E": evil}).models["a"].description == evil
+    found = config("providers: {a: {headers: {x: '${E}'}}}\nmodels: {}", {"E": evil})
+    assert (found.providers["a"].headers, found.providers["a"].base_url) == ({"x": evil}, None)
     assert faults("models: {a: ['b/${E}']}", {"E": evil}) == [("bad-target", "models.a[0]")]
 
 

@@ -221,7 +221,7 @@ class TestUpstreams:
         text = deployments("a: {model: openai/a, extra_body: {top_k: 3, api_key: sk-hidden, model: b}}")
         route = table(text).find("a")
         assert route is not None
-        assert route.steps[0].params == {"top_k": 3}
+        assert route.steps[0].params.sent == {"top_k": 3}
         assert len(said(text, Verdict.LEFT_OUT)) == 2
 
     def test_a_parameter_to_be_dropped_cannot_be_the_model(self) -> None:
