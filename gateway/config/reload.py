@@ -22,6 +22,7 @@ from gateway.config.compiler.compiler import Compiled
 from gateway.errors import ConfigError, UsageError
 from gateway.policy.overlay import NO_OVERLAY, Overlay
 from gateway.policy.problem import Problem
+from gateway.policy.stamp import Stamp, stamp, stamp_of
 from gateway.policy.table import RoutingTable
 from gateway.wire.json import EMPTY
 
@@ -325,8 +326,8 @@ class _Sight:
     """The directory entries that decide what is read: each symlink on the way, then the file itself."""
     folders: tuple[tuple[str, int, int], ...]
     """The real folders of the entries with device and inode; of a missing one the closest that exists."""
-    file: tuple[int, int, int, int, int] | None
-    """Device, inode, size, and times of change; None while there is no file."""
+    file: Stamp | None
+    """None while there is no file."""
 
     @property
     def has_content(self) -> bool:
@@ -336,12 +337,7 @@ class _Sight:
 def _look(path: Path) -> _Sight:
     entries = _entries(path)
     folders = dict.fromkeys(_folder(Path(entry).parent) for entry in entries)
-    try:
-        found = os.stat(entries[-1])
-    except OSError:
-        return _Sight(entries, tuple(folders), None)
-    file = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    return _Sight(entries, tuple(folders), file)
+    return _Sight(entries, tuple(folders), stamp(entries[-1]))
 
 
 def _entries(path: Path) -> tuple[str, ...]:
@@ -385,7 +381,7 @@ def _read(path: Path) -> bytes:
                 raise OSError(None, f"larger than {MAX_FILE_BYTES} bytes")
             data = file.read(MAX_FILE_BYTES)
             after = os.fstat(file.fileno())
-        if (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size):
+        if stamp_of(before) == stamp_of(after):
             break
     return data
 

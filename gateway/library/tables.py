@@ -11,6 +11,7 @@ from gateway.config.compiler.compiler import Compiler
 from gateway.config.reload import Reloader, ReloadReport
 from gateway.errors import ConfigError
 from gateway.policy.overlay import NO_OVERLAY, Overlay, Reloaded, Tables
+from gateway.policy.stamp import stamp
 from gateway.policy.table import RoutingTable
 
 BUILT_IN: Final = Overlay(
@@ -63,7 +64,7 @@ class FileTables:
 
     def __init__(self, path: Path, *, bare_names: bool) -> None:
         self._path = path
-        self._stamp = _stamp(path)
+        self._stamp = stamp(path)
         self._looked_s = time.monotonic()
         self._reloader = Reloader(path, _compiler(bare_names=bare_names))
         self._reloader.load()
@@ -73,9 +74,9 @@ class FileTables:
         now_s = time.monotonic()
         if now_s - self._looked_s >= STAT_EVERY_S:
             self._looked_s = now_s
-            stamp = _stamp(self._path)
-            if stamp != self._stamp:
-                self._stamp = stamp
+            found = stamp(self._path)
+            if found != self._stamp:
+                self._stamp = found
                 self._reloader.reload(force=False)
         return self._reloader.current
 
@@ -116,11 +117,3 @@ class _BuiltIn:
 
 def _compiler(*, bare_names: bool) -> Compiler:
     return Compiler(environ=os.environ, openai_adapter="litellm", strict_env=True, bare_names=bare_names)
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return (stat.st_mtime_ns, stat.st_size, stat.st_ino)

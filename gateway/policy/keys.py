@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Final
+
+from gateway.policy.stamp import Stamp, stamp
 
 _KEY: Final = re.compile(r"[!-~]+")
 
@@ -44,7 +45,7 @@ class KeySource:
         """Tells two sources apart without showing either: the text as written, a path, or a digest."""
         self._file = file
         self._read = _usable(value.reveal()) if value is not None else None
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: Stamp | None = None
 
     def read(self) -> Secret | None:
         """Return the key in force now, or None when there is none.
@@ -54,13 +55,12 @@ class KeySource:
         """
         if self._file is None:
             return self._read
-        try:
-            stat = os.stat(self._file)
-            stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            if stamp != self._stamp:
-                self._read, self._stamp = _usable(self._file.read_text(encoding="utf-8")), stamp
-        except (OSError, UnicodeDecodeError):
-            self._read, self._stamp = None, None
+        found = stamp(self._file)
+        if found is None or found != self._stamp:
+            try:
+                self._read, self._stamp = _usable(self._file.read_text(encoding="utf-8")), found
+            except (OSError, UnicodeDecodeError):
+                self._read, self._stamp = None, None
         return self._read
 
     def __eq__(self, other: object) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from gateway.errors import UsageError
+from gateway.policy.stamp import stamp
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class ClientKeys:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stamp = _stamp(path)
+        self._stamp = stamp(path)
         self._names = _read_keys(path)
 
     def name_of(self, key: str) -> str | None:
@@ -37,9 +37,9 @@ class ClientKeys:
 
         Keys are looked up by their SHA-256, so that the time it takes tells nothing about any key.
         """
-        stamp = _stamp(self._path)
-        if stamp != self._stamp:
-            self._stamp = stamp
+        found = stamp(self._path)
+        if found != self._stamp:
+            self._stamp = found
             self._read_again()
         return self._names.get(hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest())
 
@@ -50,14 +50,6 @@ class ClientKeys:
             log.warning("client keys not read again: the old ones stay", extra={"reason": str(exc)})
         else:
             log.info("client keys read again", extra={"keys": len(self._names)})
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _read_keys(path: Path) -> dict[bytes, str]:
