@@ -23,6 +23,14 @@ CARRIED: Final[Mapping[AdapterName, frozenset[str] | None]] = MappingProxyType(
 
 _HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 
+FRAMING_HEADERS: Final = frozenset(
+    {
+        "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host",
+        "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+    }
+)  # fmt: skip
+"""What the file's `headers` cannot set, in lower case: they say how one request is sent, and the sender sets them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:

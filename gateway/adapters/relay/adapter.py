@@ -18,7 +18,7 @@ from gateway.adapters.relay.events import RelayedStream, json_in
 from gateway.policy.failures import Kind, UpstreamError, classify, error_code, error_object, retry_after_s
 from gateway.policy.keys import Secret
 from gateway.policy.params import merged
-from gateway.policy.target import Endpoint
+from gateway.policy.target import FRAMING_HEADERS, Endpoint
 from gateway.wire.http1 import client as http1
 from gateway.wire.json import EMPTY, encode_json
 
@@ -32,24 +32,6 @@ END_GRACE_S: Final = 0.1
 """How long after `[DONE]` the response may take to end; one that takes longer costs its connection."""
 
 _USER_AGENT: Final = f"routes-gateway/{__version__}"
-_FRAMING_HEADERS: Final = frozenset(
-    {
-        "accept-encoding",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-"""What the file's `headers` cannot set: they say how this very body is sent."""
 _MAX_HEADS: Final = 256
 _NOT_STREAMS: Final = frozenset({"application/json", "application/problem+json", "text/html"})
 _PROXY_REFUSED: Final = 407
@@ -213,7 +195,7 @@ def _request_headers(endpoint: Endpoint, key: Secret | None, *, stream: bool) ->
     if key is not None:
         headers["authorization"] = f"Bearer {key.reveal()}"
     for name, value in endpoint.headers.items():
-        if (lower := name.lower()) not in _FRAMING_HEADERS:
+        if (lower := name.lower()) not in FRAMING_HEADERS:
             headers[lower] = value
     return headers
 

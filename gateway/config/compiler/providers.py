@@ -19,7 +19,7 @@ from gateway.config.problems import Fault, Report
 from gateway.policy.keys import NO_KEY, KeySource, Secret
 from gateway.policy.params import FORBIDDEN_PARAMS
 from gateway.policy.problem import Severity
-from gateway.policy.target import AdapterName, Endpoint
+from gateway.policy.target import FRAMING_HEADERS, AdapterName, Endpoint
 from gateway.wire.json import EMPTY, Json
 from gateway.words import did_you_mean
 
@@ -41,12 +41,6 @@ _OTHER_CREDENTIALS: Final = frozenset({"sagemaker_chat", "sagemaker_nova", "vert
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 _A_KEY: Final = "a key is one word of visible ASCII characters"
-_FRAMING: Final = frozenset(
-    {
-        "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host",
-        "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
-    }
-)  # fmt: skip
 
 
 class Upstreams:
@@ -340,7 +334,7 @@ def bad_address(text: str, known: WellKnown) -> str | None:
 def bad_header(lower: str, value: str, *, has_key: bool) -> str | None:
     if not _HEADER_NAME.fullmatch(lower):
         return "a header's name is made of letters, digits and dashes"
-    if lower in _FRAMING:
+    if lower in FRAMING_HEADERS:
         return f"{lower!r} is set by whoever sends the request, not by the file"
     if lower == "authorization" and has_key:
         return "the entry has a key as well, which goes into this very header; keep one of the two"

@@ -17,6 +17,7 @@ from gateway import __version__
 from gateway.adapters.relay import adapter as relay
 from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.policy.failures import Kind
+from gateway.policy.target import FRAMING_HEADERS
 from tests.relay_calls import MESSAGES, a_call, failure_of
 from tests.scripted_openai import ScriptedOpenAI
 
@@ -94,11 +95,12 @@ async def test_the_endpoint_s_key_goes_as_a_bearer_token(adapter: RelayAdapter, 
 async def test_the_file_s_headers_win_but_never_over_the_framing(
     adapter: RelayAdapter, upstream: ScriptedOpenAI
 ) -> None:
-    own = {"Authorization": "Basic abc", "User-Agent": "mine", "X-Team": "t", "Content-Length": "1", "Host": "evil"}
+    own = {"Authorization": "Basic abc", "User-Agent": "mine", "X-Team": "t", **dict.fromkeys(FRAMING_HEADERS, "x")}
     await adapter.complete(a_call(upstream.base_url, key="k1", endpoint_headers=own))
     headers = upstream.requests[0].headers
     assert (headers["authorization"], headers["user-agent"], headers["x-team"]) == ("Basic abc", "mine", "t")
     assert headers["host"] == f"127.0.0.1:{upstream.port}"
+    assert "x" not in headers.values()
     assert upstream.requests[0].body["model"] == "a"
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.policy.target import AdapterName, Cooldown, ScriptedOutcome
+from gateway.config.compiler.providers import bad_header
+from gateway.policy.target import FRAMING_HEADERS, AdapterName, Cooldown, ScriptedOutcome
 from tests.compiling import endpoint, key_of, messages, problems, route, step
 
 KEYS = {"OPENAI_API_KEY": "sk-env", "ANTHROPIC_API_KEY": "sk-ant", "GROQ_API_KEY": "gsk-env"}
@@ -205,6 +206,11 @@ def test_a_mock_provider_carries_its_script() -> None:
 
 def test_headers_have_lower_case_names() -> None:
     assert dict(endpoint("openai: {headers: {X-Team: red}}", "openai/x").headers) == {"x-team": "red"}
+
+
+@pytest.mark.parametrize("name", sorted(FRAMING_HEADERS))
+def test_a_header_that_the_sender_sets_is_a_problem_of_the_file(name: str) -> None:
+    assert "is set by whoever sends the request" in (bad_header(name, "x", has_key=False) or "")
 
 
 def test_connection_settings_are_for_litellm_and_a_relay_leaves_them_out() -> None:
