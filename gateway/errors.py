@@ -16,11 +16,10 @@ Exception
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from gateway.policy.failures import Kind
+from gateway.policy.failures import Kind, retry_after
 from gateway.policy.problem import Problem
 from gateway.telemetry.report import Attempt
 from gateway.wire.json import EMPTY, JsonObject
@@ -92,7 +91,7 @@ class UpstreamFailed(GatewayError):
         super().__init__(message, attempts=attempts)
         self.status = status
         if retry_after_s is not None:
-            self.headers = {"retry-after": str(max(1, math.ceil(retry_after_s)))}
+            self.headers = {"retry-after": retry_after(retry_after_s)}
 
 
 class UpstreamRefused(GatewayError):

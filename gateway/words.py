@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Final
@@ -10,16 +12,27 @@ from typing import Final
 def shown(duration_s: float) -> str:
     """Return `0s`, `250ms`, `1.5s`, `2m`, `1m30s`, `1h`: to the millisecond."""
     milliseconds = round(duration_s * 1000)
-    if 0 < milliseconds < 1000:
-        return f"{milliseconds}ms"
     if milliseconds < 60_000:
-        return f"{milliseconds / 1000:.3f}".rstrip("0").rstrip(".") + "s"
+        return _in_seconds(milliseconds)
     whole, rest = divmod(milliseconds, 1000)
     minutes, left = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
     parts = [(hours, "h"), (minutes, "m")]
     text = "".join(f"{number}{unit}" for number, unit in parts if number)
     return f"{text}{left + rest / 1000:g}s" if left or rest else text
+
+
+def as_duration(duration_s: float) -> str:
+    """Return a duration as a config file writes it, with one unit: `250ms`, `90s`, `2m`. To the millisecond."""
+    milliseconds = round(duration_s * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes}m" if minutes and not rest else _in_seconds(milliseconds)
+
+
+def _in_seconds(milliseconds: int) -> str:
+    if 0 < milliseconds < 1000:
+        return f"{milliseconds}ms"
+    return f"{milliseconds / 1000:.3f}".rstrip("0").rstrip(".") + "s"
 
 
 def count(number: int, noun: str) -> str:
@@ -36,29 +49,38 @@ def printable(text: str) -> str:
 
 
 _MANY: Final = 1000
-
-
 _FAR: Final = 4
-"""Among very many names only those that begin alike and are about as long are compared: it is slow work."""
+"""Of very many names only a thousand are compared that begin alike and are about as long: it is slow work."""
+_LONGEST: Final = 128
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean '…'?` when one of `known` looks like `name`, else nothing."""
+def did_you_mean(name: str, known: Iterable[str], *, most: int = 1) -> str:
+    """Return `; did you mean '…'?` when one of `known`, or up to `most`, look like `name`, else nothing.
+
+    Bounded work, also for a hostile name among very many.
+    """
     names = list(known)
     if len(names) > _MANY:
-        names = [other for other in names if other[:1] == name[:1] and abs(len(other) - len(name)) < _FAR]
-    close = get_close_matches(name[:128], names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+        near = [(abs(len(other) - len(name)), other) for other in names if other[:1] == name[:1]]
+        names = [other for far, other in sorted(near) if far < _FAR][:_MANY]
+    return meant(*get_close_matches(name[:_LONGEST], names, n=most))
 
 
-_UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+def meant(*names: str) -> str:
+    """Return `; did you mean 'a' or 'b'?` for the names that may have been meant, nothing for none."""
+    return f"; did you mean {' or '.join(map(repr, names))}?" if names else ""
+
+
+_UNIT_S: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h|)")
 
 
 def seconds(duration: str | float) -> float:
-    """Return a duration that the schema took in seconds."""
-    if isinstance(duration, str):
-        number, unit = duration[:-1], duration[-1:]
-        if duration.endswith("ms"):
-            number, unit = duration[:-2], "ms"
-        return float(number) * _UNIT_S[unit]
-    return float(duration)
+    """Return a duration, such as `250ms`, `10s`, `2m`, `1h` or a number of seconds, in seconds. Raises ValueError."""
+    if not isinstance(duration, str):
+        return float(duration)
+    match = _DURATION.fullmatch(duration)
+    found_s = float(match[1]) * _UNIT_S[match[2]] if match else math.inf
+    if not math.isfinite(found_s):
+        raise ValueError(f"{duration!r} is no duration, such as 30s")
+    return found_s

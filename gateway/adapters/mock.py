@@ -12,15 +12,15 @@ from typing import Final
 import orjson
 
 from gateway.adapters.base import Call, Event, GeneratedStream, Reply, Stream, signed
-from gateway.policy.failures import Kind, UpstreamError, classify
+from gateway.policy.failures import Kind, UpstreamError, classify, retry_after
 from gateway.policy.params import merged
 from gateway.policy.target import Endpoint, ScriptedOutcome, Target
 from gateway.wire.json import EMPTY, JsonObject
+from gateway.words import seconds
 
 _FOREVER_S: Final = 365 * 86400.0
 _STATUS_MODEL: Final = re.compile(r"status-([45]\d\d)")
-_SLOW_MODEL: Final = re.compile(r"slow-(\d{1,6}(?:\.\d{1,3})?)(ms|s|m)")
-_UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
+_SLOW_MODEL: Final = re.compile(r"slow-(\d{1,6}(?:\.\d{1,3})?(?:ms|s|m))")
 _WORD: Final = re.compile(r"\S+\s*|\s+")
 
 
@@ -71,7 +71,7 @@ class MockAdapter:
             await asyncio.sleep(outcome.delay_s)
         headers: dict[str, str] = {}
         if outcome.retry_after_s is not None:
-            headers["retry-after"] = f"{outcome.retry_after_s:g}"
+            headers["retry-after"] = retry_after(outcome.retry_after_s)
         if outcome.status < 400:
             return outcome, headers
         error = {"message": f"mock status {outcome.status}", "type": "mock_error", "param": None, "code": None}
@@ -128,7 +128,7 @@ def _named_outcome(target: Target, *, said: str) -> ScriptedOutcome:
     if status := _STATUS_MODEL.fullmatch(model):
         return ScriptedOutcome(status=int(status[1]))
     slow = _SLOW_MODEL.fullmatch(model)
-    return ScriptedOutcome(text=greeting, delay_s=float(slow[1]) * _UNITS_S[slow[2]] if slow else 0.0)
+    return ScriptedOutcome(text=greeting, delay_s=seconds(slow[1]) if slow else 0.0)
 
 
 def _params(call: Call) -> JsonObject:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
 from gateway.errors import UsageError
+from gateway.words import seconds
 
 T = TypeVar("T")
 
 DEFAULT_CONFIG: Final = Path("routes.yaml")
 
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h)?")
-_SECONDS: Final = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
 _SIZE: Final = re.compile(r"(\d+)\s*(?:([kmg])(i?b)?|b)?", re.IGNORECASE)
 _UNITS: Final = {1000: {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}, 1024: {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}}
 _YES: Final = frozenset({"1", "true", "yes", "on"})
@@ -113,11 +111,10 @@ def size(text: str) -> int:
 
 def duration_s(text: str) -> float:
     """Read a duration in seconds, written as in the config file: `250ms`, `10s`, `2m`, `1h` or a number of seconds."""
-    match = _DURATION.fullmatch(text)
-    seconds = float(match[1]) * _SECONDS[match[2]] if match else math.inf
-    if not math.isfinite(seconds):
-        raise ValueError("a duration, such as 30s")
-    return seconds
+    try:
+        return seconds(text)
+    except ValueError:
+        raise ValueError("a duration, such as 30s") from None
 
 
 def boolean(text: str) -> bool:

@@ -17,6 +17,7 @@ from gateway.policy.table import Route, RoutingTable
 from gateway.telemetry.report import CallReport
 from gateway.wire import sse
 from gateway.wire.json import EMPTY, JsonObject
+from gateway.words import did_you_mean
 
 
 class Pipeline:
@@ -151,6 +152,5 @@ async def _run_pre_hooks(request: Request, params: JsonObject) -> None:
 
 def unknown_model(name: str, table: RoutingTable) -> UnknownModel:
     """Return the error for a name that the table does not have."""
-    close = table.close_names(name)
-    hint = f"; did you mean {' or '.join(repr(alias) for alias in close)}?" if close else ""
+    hint = did_you_mean(name, table.routes, most=3)
     return UnknownModel(f"the model {name[:128]!r} does not exist{hint}", param="model")

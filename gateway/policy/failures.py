@@ -222,6 +222,11 @@ def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
         return None
 
 
+def retry_after(wait_s: float) -> str:
+    """Return the value of a `retry-after` header: whole seconds, rounded up, one at the least."""
+    return str(max(1, math.ceil(wait_s)))
+
+
 def _number(text: str | None) -> float | None:
     try:
         value = float(text) if text is not None else math.nan

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import Any, Final, Literal
 
 from gateway.policy.failures import FALLBACK_ON, RETRY_ON, Kind
@@ -129,10 +128,6 @@ class RoutingTable:
         if self.passthrough is not None and is_model_name(name):
             return self.passthrough.fill(name)
         return None
-
-    def close_names(self, name: str) -> list[str]:
-        """Return up to three aliases that look like `name`, best first. Bounded work for hostile names."""
-        return get_close_matches(name[:128], [alias for alias in self.routes if abs(len(alias) - len(name)) < 8], n=3)
 
 
 def is_model_name(text: str) -> bool:

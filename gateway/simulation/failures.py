@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Final
 
 from gateway.errors import UsageError
@@ -13,6 +12,7 @@ from gateway.policy.failures import Kind, classify
 from gateway.policy.table import Route, Step
 from gateway.policy.target import ScriptedOutcome, Target
 from gateway.simulation.forecast import Failing, Fate, longest_s
+from gateway.words import did_you_mean
 
 OF_KIND: Final[Mapping[Kind, tuple[int, str | None]]] = {
     Kind.RATE_LIMIT: (429, "rate_limit_exceeded"),
@@ -46,14 +46,14 @@ def read_failure(text: str, route: Route, *, option: str) -> tuple[str, Failing]
     if not equals or not target:
         raise UsageError(f"{option} is {text[:128]!r}; write TARGET=KIND, such as {names[0]}=rate_limit")
     if not any(best_match(name, (target,)) for name in names):
-        hint = _close(target, names) or f"; it has {', '.join(names)}"
+        hint = did_you_mean(target, names) or f"; it has {', '.join(names)}"
         raise UsageError(f"{option} names {target[:128]!r}, which is not in the chain of {route.alias!r}{hint}")
     if failure.isascii() and failure.isdigit() and 400 <= int(failure[:4]) <= 599:
         status = int(failure)
         return target, Failing(kind=classify(status), status=status)
     kinds = [kind.value for kind in Kind]
     if failure not in kinds:
-        hint = _close(failure, kinds) or f"; write a status, or one of {', '.join(kinds)}"
+        hint = did_you_mean(failure, kinds) or f"; write a status, or one of {', '.join(kinds)}"
         raise UsageError(f"{option} has no kind {failure[:128]!r}{hint}")
     return target, Failing(kind=Kind(failure), status=OF_KIND.get(Kind(failure), (None, None))[0])
 
@@ -97,8 +97,3 @@ def _mocked(outcome: ScriptedOutcome, route: Route, step: Step, *, stream: bool)
     if outcome.stall is not None and (not stream or outcome.stall == min(ends)):
         return Failing(kind=Kind.TIMEOUT, took_s=longest)
     return Failing(kind=Kind.BAD_RESPONSE, status=200, took_s=outcome.delay_s)
-
-
-def _close(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name[:128], list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

@@ -12,7 +12,7 @@ import orjson
 
 from gateway.adapters.base import Adapters, Call, Event, GeneratedStream, Reply, Stream, signed
 from gateway.adapters.mock import MockAdapter
-from gateway.policy.failures import Kind, UpstreamError, classify
+from gateway.policy.failures import Kind, UpstreamError, classify, retry_after
 from gateway.policy.params import merged, merged_for_output
 from gateway.policy.target import Target
 from gateway.simulation.failures import OF_KIND, best_match
@@ -173,7 +173,7 @@ def _error(outcome: Scripted) -> JsonObject:
 def _headers(outcome: Scripted) -> dict[str, str]:
     headers = dict(outcome.headers)
     if outcome.retry_after_s is not None:
-        headers.setdefault("retry-after", f"{outcome.retry_after_s:g}")
+        headers.setdefault("retry-after", retry_after(outcome.retry_after_s))
     return headers
 
 

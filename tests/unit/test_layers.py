@@ -21,7 +21,7 @@ ALLOWED: Final = {
     "config": "policy concurrency wire errors words",
     "engine": "operations adapters policy telemetry wire concurrency errors words",
     "operations": "adapters policy wire errors",
-    "adapters": "policy wire concurrency",
+    "adapters": "policy wire concurrency words",
     "errors": "telemetry policy wire",
     "telemetry": "policy wire",
     "policy": "wire words",

@@ -1,10 +1,16 @@
-"""The closest name: what a message suggests."""
+"""Suggestions, durations and counts in words: each has one form, whoever says it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from gateway.words import did_you_mean
+from gateway.adapters.mock import MockAdapter
+from gateway.cli.settings import duration_s
+from gateway.importers.litellm.values import duration
+from gateway.policy.target import Endpoint, Target
+from gateway.words import as_duration, did_you_mean, seconds, shown
 
 MANY = [f"alias-{number}" for number in range(5000)]
 
@@ -23,3 +29,48 @@ MANY = [f"alias-{number}" for number in range(5000)]
 )
 def test_the_closest_name_is_suggested_when_there_is_one(name: str, known: list[str], expected: str) -> None:
     assert did_you_mean(name, known) == expected
+
+
+def test_several_names_are_suggested_where_asked_for_the_best_first() -> None:
+    known = ["gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4", "claude"]
+    assert did_you_mean("gpt-4o-", known, most=3) == "; did you mean 'gpt-4o' or 'gpt-4' or 'gpt-4o-mini'?"
+    assert did_you_mean("x" * 100_000, known, most=3) == ""
+
+
+DURATIONS = [
+    (0.0, "0s", "0s"),
+    (0.25, "250ms", "250ms"),
+    (1.5, "1.5s", "1.5s"),
+    (60, "1m", "1m"),
+    (90, "1m30s", "90s"),
+    (90.5, "1m30.5s", "90.5s"),
+    (3600, "1h", "60m"),
+    (5400, "1h30m", "90m"),
+]
+"""Seconds, as people read them, and as a file writes them."""
+
+
+@pytest.mark.parametrize(("value_s", "words", "written"), DURATIONS)
+def test_a_duration_is_read_as_it_is_written(value_s: float, words: str, written: str) -> None:
+    assert (shown(value_s), as_duration(value_s)) == (words, written)
+    assert seconds(written) == value_s
+    assert duration(value_s) == (written if value_s else None)
+
+
+def _slow(text: str) -> float:
+    mock = Endpoint(provider="mock", kind="mock", adapter="mock")
+    target = Target(name=f"mock/slow-{text}", model=f"slow-{text}", label="mock/slow", endpoint=mock)
+    return MockAdapter().peek(target, 0).delay_s
+
+
+@pytest.mark.parametrize("read", [seconds, duration_s, _slow])
+@pytest.mark.parametrize(("text", "value_s"), [("250ms", 0.25), ("1.5s", 1.5), ("2m", 120.0)])
+def test_the_file_flags_and_mocks_read_durations_alike(read: Callable[[str], float], text: str, value_s: float) -> None:
+    assert read(text) == value_s
+
+
+@pytest.mark.parametrize("text", ["", "s", "1d", "-1s", "1m30s", "1e5", "inf", "nan", "9" * 400])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    for read in (seconds, duration_s):
+        with pytest.raises(ValueError, match="duration, such as 30s"):
+            read(text)

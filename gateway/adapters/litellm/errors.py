@@ -201,7 +201,7 @@ def _from_response(response: Any, typed: Kind | None, mask: _Mask) -> UpstreamEr
     error = error_object(body) or _loose_error(body, text, status)
     if status < 400:
         return UpstreamError(Kind.BAD_RESPONSE, status=status)
-    kind = classify(status, body if error_object(body) else {"error": error})
+    kind = classify(status, {"error": error})
     if typed is not None and typed in _TYPE_REFINES.get(kind, ()):
         kind = typed
     return UpstreamError(

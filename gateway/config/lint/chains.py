@@ -10,6 +10,7 @@ from gateway.config.lint.subject import Chain, Finding, Policy
 from gateway.config.model.specs import AliasSpec, DefaultsSpec, StepSpec
 from gateway.policy.table import Route, Step
 from gateway.policy.target import Endpoint
+from gateway.words import shown
 
 _REGIONS: Final = ("aws_region_name", "region_name", "vertex_location")
 
@@ -110,11 +111,11 @@ def short_deadlines(policy: Policy) -> Iterator[Finding]:
         step = policy.outside.untried(route)
         if step is None or not _says_limits(defaults, spec, len([one for one in chain.entries if one.first < step])):
             continue
-        calls = " + ".join(f"{count} × {_shown(limit_s)}" for limit_s, count in _calls(route, step))
+        calls = " + ".join(f"{count} × {shown(limit_s)}" for limit_s, count in _calls(route, step))
         who = route.steps[0].target.name if step == 1 else f"the {step} targets before it"
         message = (
             f"{route.steps[step].target.name} may never be tried: {who} can take {calls}, and the deadline is "
-            f"{_shown(route.deadline_s)}"
+            f"{shown(route.deadline_s)}"
         )
         own = spec.deadline_s is not None
         place = (*chain.place, "deadline") if own else chain.place
@@ -139,10 +140,6 @@ def _calls(route: Route, steps: int) -> list[tuple[float, int]]:
         same = calls.pop()[1] if calls and calls[-1][0] == step.limits.total_s else 0
         calls.append((step.limits.total_s, same + 1 + retries))
     return calls
-
-
-def _shown(duration_s: float) -> str:
-    return f"{duration_s / 60:g}m" if duration_s >= 60 and duration_s % 60 == 0 else f"{duration_s:g}s"
 
 
 def _longest_s(route: Route) -> float:

@@ -7,6 +7,7 @@ from typing import Final
 
 from gateway.config.lint.model_data import Model
 from gateway.config.lint.subject import Finding, Policy
+from gateway.words import meant
 
 _MUCH_LESS: Final = 0.5
 """A fallback that takes a smaller part than this of the first target's prompt."""
@@ -19,10 +20,10 @@ def misspelt_models(policy: Policy) -> Iterator[Finding]:
         return
     for chain in policy.chains:
         for entry, step in chain.targets:
-            meant = data.meant(step.target)
-            if meant is not None:
+            other = data.meant(step.target)
+            if other is not None:
                 kind, name = step.target.endpoint.kind, step.target.model
-                message = f"{kind} has no model {name!r} that LiteLLM knows of; did you mean {meant!r}?"
+                message = f"{kind} has no model {name!r} that LiteLLM knows of{meant(other)}"
                 yield Finding(code="unknown-model", place=entry.value_place, message=message)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.config.document.yaml_tree import Where
 from gateway.policy.secrets import is_secret_name, mask_key
 from gateway.wire.json import Json, JsonObject
+from gateway.words import did_you_mean, meant
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError
@@ -193,8 +193,7 @@ def _bad_value(keyword: str, rule: JsonObject, where: Where, shown: str) -> Misf
     found = f", found {shown}" if shown else ""
     if keyword == "enum":
         names: list[str] = rule["enum"]
-        close = get_close_matches(shown.strip("'\""), names, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(shown.strip("'\""), names)
         return Misfit(where, "bad-value", f"expected one of {', '.join(names)}{found}{hint}")
     if form in _FORMS:
         code, message = _FORMS[form]
@@ -213,9 +212,8 @@ def _bad_value(keyword: str, rule: JsonObject, where: Where, shown: str) -> Misf
 def _unknown_key(key: str, known: Iterable[str]) -> str:
     names = list(known)
     other = _ELSEWHERE.get(key.lower().replace("-", "_"))
-    close = [other] if other in names else get_close_matches(key[:_SHOWN], names, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"the keys here are {', '.join(names)}"
-    return f"unknown key {_quoted(mask_key(key))}; {hint}"
+    hint = meant(other) if other in names else did_you_mean(key, names) or f"; the keys here are {', '.join(names)}"
+    return f"unknown key {_quoted(mask_key(key))}{hint}"
 
 
 def _expected(rule: JsonObject) -> str:

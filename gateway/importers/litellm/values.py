@@ -8,6 +8,7 @@ from typing import Final
 
 from gateway.importers.litellm.draft import dollars
 from gateway.wire.json import Json
+from gateway.words import as_duration
 
 MAX_RETRIES: Final = 100
 _REFERENCE: Final = "os.environ/"
@@ -54,14 +55,7 @@ def duration(value: Json) -> str | None:
         return None
     if not 0 < value <= _MAX_SECONDS or not math.isfinite(value):
         return None
-    milliseconds = round(value * 1000)
-    if milliseconds == 0:
-        return None
-    if milliseconds % 60_000 == 0:
-        return f"{milliseconds // 60_000}m"
-    if milliseconds < 1000:
-        return f"{milliseconds}ms"
-    return f"{milliseconds / 1000:.3f}".rstrip("0").rstrip(".") + "s"
+    return as_duration(value) if value * 1000 >= 0.5 else None
 
 
 def number(value: Json) -> float | None:

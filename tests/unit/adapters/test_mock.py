@@ -251,10 +251,10 @@ async def test_a_scripted_cut_always_breaks_the_stream(
     assert contents(chunks) == seen
 
 
-async def test_a_scripted_retry_after_comes_with_an_answer_too(adapter: MockAdapter) -> None:
+async def test_a_scripted_retry_after_comes_with_an_answer_too_in_whole_seconds(adapter: MockAdapter) -> None:
     call = a_call("m", ScriptedOutcome(retry_after_s=0.5))
-    assert (await adapter.complete(call)).headers == {"retry-after": "0.5"}
-    assert (await adapter.stream(call)).headers == {"retry-after": "0.5"}
+    assert (await adapter.complete(call)).headers == {"retry-after": "1"}
+    assert (await adapter.stream(call)).headers == {"retry-after": "1"}
 
 
 @pytest.mark.parametrize(

@@ -130,12 +130,6 @@ def test_a_passthrough_takes_every_model_name_that_nothing_else_takes() -> None:
     assert live.find("no model") is None
 
 
-def test_close_names_are_few_and_close() -> None:
-    live = table(*(route(name, "x") for name in ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4", "claude")))
-    assert live.close_names("gpt-4o-") == ["gpt-4o", "gpt-4", "gpt-4o-mini"]
-    assert live.close_names("x" * 100_000) == []
-
-
 _NAMES = st.text(string.ascii_lowercase + "/-.", min_size=1, max_size=6)
 
 
