@@ -41,6 +41,11 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun if number == 1 else plural}"
 
 
+def cut(text: str, longest: int) -> str:
+    """Return a text of `longest` characters at the most, an ellipsis in place of what is too much."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
 def printable(text: str) -> str:
     """Escape what a terminal or a log viewer would obey: control characters and those that turn the direction."""
     return "".join(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final
@@ -35,6 +35,11 @@ RETRY_ON: Final = frozenset({Kind.CONNECTION, Kind.RATE_LIMIT, Kind.OVERLOADED, 
 
 FALLBACK_ON: Final = frozenset(Kind) - {Kind.CONTENT_FILTER, Kind.BAD_REQUEST}
 """The kinds after which the next target is tried unless the file says otherwise."""
+
+
+def names_of(kinds: Collection[Kind]) -> list[str]:
+    """Return the kinds' names in the order of the vocabulary."""
+    return [kind.value for kind in Kind if kind in kinds]
 
 
 CLIENT_FAULTS: Final = frozenset({Kind.BAD_REQUEST, Kind.CONTENT_FILTER, Kind.CONTEXT_WINDOW})

@@ -13,14 +13,10 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
+from gateway.policy.variables import VARIABLE
 from gateway.wire.json import Json
 
 STARS: Final = "***"
-
-_NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*"
-ONLY_VARIABLES: Final = re.compile(rf"(?:\$\{{{_NAME}(?::-)?\}})+")
-"""Text that gives nothing away: `${NAME}` or `${NAME:-}`, one or several."""
-_VARIABLE: Final = re.compile(rf"\$\{{({_NAME})(:-(?:[^}}$]|\$(?!\{{))*)?\}}")
 
 _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _LAST_WORDS: Final = frozenset({"key", "token", "auth", "pwd", "bearer"})
@@ -107,20 +103,15 @@ def shows_key(parent: str, key: str) -> bool:
     return parent == "headers" and _HEADER_NAME.fullmatch(key) is not None
 
 
-def is_made_of_variables(text: str) -> bool:
-    """Say whether nothing but `${NAME}` stands in a text, so that showing it gives nothing away."""
-    return ONLY_VARIABLES.fullmatch(text) is not None
-
-
 def mask_written(text: str) -> str:
     """Return a secret as written: its `${NAME}` stay, literal parts and literal defaults become stars."""
     parts: list[str] = []
     end = 0
-    for match in _VARIABLE.finditer(text):
+    for match in VARIABLE.finditer(text):
         if match.start() > end:
             parts.append(STARS)
-        default = match[2] or ""
-        parts.append("${" + match[1] + (f":-{STARS}" if len(default) > 2 else default) + "}")
+        default = "" if match[2] is None else f":-{STARS}" if match[2] else ":-"
+        parts.append(f"${{{match[1]}{default}}}")
         end = match.end()
     if end < len(text):
         parts.append(STARS)

@@ -11,7 +11,7 @@ from gateway.config.compare.policies import Changes
 from gateway.reports.diff_words import Row, differs, rows, verdicts
 from gateway.reports.problems import Painter
 from gateway.simulation.cases.compare import CaseChange, CaseChanges
-from gateway.words import count, printable
+from gateway.words import count, cut, printable
 
 WIDE: Final = 110
 """Columns; what is said to an audience stands below it when the line would be longer."""
@@ -76,7 +76,7 @@ def _lot(words: str, lot: Sequence[CaseChange], played: int, painter: Painter, *
     mark = painter.error("!") if failing else painter.good("+") if "newly" in words else painter.warning("~")
     who = f"{len(lot)} of {count(played, 'test case')} {words}"
     if not verbose:
-        names = [printable(_cut(case.name)) for case in lot[:CASES]]
+        names = [printable(cut(case.name, NAME)) for case in lot[:CASES]]
         more = f"; and {len(lot) - CASES} more" if len(lot) > CASES else ""
         yield f"{mark} {who}: {'; '.join(names)}{more}"
         return
@@ -84,10 +84,6 @@ def _lot(words: str, lot: Sequence[CaseChange], played: int, painter: Painter, *
     for case in lot:
         before, after = differs(case, printable)
         yield f"    {printable(case.name)}" + (f": {before} → {after}" if before else "")
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
 
 
 def markdown_lines(told: Difference) -> Iterator[str]:

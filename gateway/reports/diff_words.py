@@ -12,7 +12,7 @@ from gateway.config.compare.policies import Change, Changes, Presence, Reach, Se
 from gateway.policy.secrets import STARS
 from gateway.simulation.cases.compare import CaseChange, Outcome
 from gateway.wire.json import Json
-from gateway.words import count, shown
+from gateway.words import count, cut, shown
 
 Mark: TypeAlias = Literal["+", "-", "~"]
 Quote: TypeAlias = Callable[[str], str]
@@ -225,7 +225,7 @@ def _value(value: Json, quote: Quote) -> str:
     if value is None:
         return "removed from requests"
     text = STARS if value == STARS else json.dumps(value, ensure_ascii=False, default=repr)
-    return quote(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…")
+    return quote(cut(text, LONGEST))
 
 
 def _nth(place: int) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from gateway.policy.failures import Kind
+from gateway.policy.failures import Kind, names_of
 from gateway.policy.params import merged_for_output
 from gateway.policy.table import Hook, Route, Step
 from gateway.policy.target import Limits
@@ -16,7 +16,7 @@ from gateway.simulation.explain import Explanation, has_key, verdicts
 from gateway.simulation.forecast import Event, Forecast
 from gateway.simulation.simulator import Observed
 from gateway.wire.json import Json, JsonObject
-from gateway.words import count, printable, shown
+from gateway.words import count, cut, printable, shown
 
 LONGEST: Final = 96
 """Characters of one value that are shown."""
@@ -112,14 +112,14 @@ def _by_step(name: str, values: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _kinds(kinds: frozenset[Kind]) -> str:
-    missing = [kind.value for kind in Kind if kind not in kinds]
+    missing = names_of(frozenset(Kind) - kinds)
     if not kinds:
         return "nothing"
     if not missing:
         return "every failure"
     if len(missing) < len(kinds):
         return f"every failure but {', '.join(missing)}"
-    return ", ".join(kind.value for kind in Kind if kind in kinds)
+    return ", ".join(names_of(kinds))
 
 
 def _cooldown(step: Step) -> str:
@@ -169,9 +169,11 @@ def _value(value: Json, null: str) -> Iterator[str]:
     if isinstance(value, list) and value and all(isinstance(item, dict) and "role" in item for item in value):
         for message in value:
             said = message.get("content")
-            yield _cut(f"{message['role']}: {said if isinstance(said, str) else json.dumps(said, default=repr)}")
+            yield cut(
+                f"{message['role']}: {said if isinstance(said, str) else json.dumps(said, default=repr)}", LONGEST
+            )
     else:
-        yield null if value is None else _cut(json.dumps(value, ensure_ascii=False, default=repr))
+        yield null if value is None else cut(json.dumps(value, ensure_ascii=False, default=repr), LONGEST)
 
 
 def _as_sent(route: Route, sent: Observed, painter: Painter) -> Iterator[str]:
@@ -271,7 +273,3 @@ def _worst(explanation: Explanation) -> list[Sequence[str]]:
 
 def _cause(walk: Forecast) -> str:
     return ", the deadline" if walk.reason == "deadline" else ""
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -16,7 +16,7 @@ from gateway.simulation.cases.expectations import Mismatch
 from gateway.simulation.cases.play import Played, Result
 from gateway.simulation.simulator import Observed, Seen
 from gateway.wire.json import JsonObject
-from gateway.words import count, printable, shown
+from gateway.words import count, cut, printable, shown
 
 WIDEST: Final = 70
 """Columns for the names of cases, and for what an assistant said."""
@@ -136,7 +136,7 @@ def _mismatch(mismatch: Mismatch, painter: Painter) -> Iterator[str]:
         return
     yield head
     for mark, text in _diff(mismatch.expected, mismatch.actual):
-        words = f"    {mark} {printable(_cut(text))}"
+        words = f"    {mark} {printable(cut(text, LONGEST))}"
         yield painter.error(words) if mark == "-" else painter.good(words) if mark == "+" else words
 
 
@@ -156,7 +156,7 @@ def story(observed: Observed) -> list[str]:
     rows = [(shown(one.started_s), f"{one.target:<{width}}  {_outcome(one)}") for one in observed.attempts]
     rows.append((shown(observed.elapsed_s), _answer(observed)))
     stamps = max(len(stamp) for stamp, _ in rows)
-    lines = [f"{stamp:>{stamps}}  {printable(_cut(text))}" for stamp, text in rows]
+    lines = [f"{stamp:>{stamps}}  {printable(cut(text, LONGEST))}" for stamp, text in rows]
     if observed.skipped:
         lines.insert(0, f"{'':>{stamps}}  passed over, in cooldown: {printable(', '.join(observed.skipped))}")
     if observed.fault and not observed.crashed:
@@ -194,11 +194,7 @@ def _path(result: Result) -> str:
 
 
 def _quoted(text: str | None) -> str:
-    return json.dumps(_cut(text or "", WIDEST), ensure_ascii=False)
-
-
-def _cut(text: str, longest: int = LONGEST) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return json.dumps(cut(text or "", WIDEST), ensure_ascii=False)
 
 
 def file_as_json(result: FileResult) -> JsonObject:

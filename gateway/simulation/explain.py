@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.policy.failures import Kind
+from gateway.policy.failures import names_of
 from gateway.policy.table import Hook, Route, RoutingTable, Step
 from gateway.policy.target import Limits
 from gateway.simulation.forecast import Fate, Forecast, forecast, worst
@@ -125,8 +125,8 @@ def _step(number: int, step: Step) -> JsonObject:
         "has_key": has_key(step),
         "limits": _limits(step.limits),
         "retries": step.retries,
-        "retry_on": _kinds(step.retry_on),
-        "fallback_on": _kinds(step.fallback_on),
+        "retry_on": names_of(step.retry_on),
+        "fallback_on": names_of(step.fallback_on),
         "params": step.params.shown,
         "cooldown": {"failures": cooldown.failures, "within_s": cooldown.within_s, "for_s": cooldown.for_s},
     }
@@ -180,10 +180,6 @@ def _walk(route: Route, walk: Forecast) -> JsonObject:
             {"step": step + 1, "target": route.steps[step].target.name, "why": why} for step, why in unreached.items()
         ],
     }
-
-
-def _kinds(kinds: frozenset[Kind]) -> Sequence[str]:
-    return [kind.value for kind in Kind if kind in kinds]
 
 
 def _seconds(value: float) -> float:

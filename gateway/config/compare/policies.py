@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final, Literal, TypeAlias
 
 from gateway.config.compare import lists
 from gateway.config.compare.lists import EditKind
-from gateway.policy.failures import Kind
+from gateway.policy.failures import names_of
 from gateway.policy.keys import KeySource
 from gateway.policy.params import Params
 from gateway.policy.secrets import STARS
 from gateway.policy.table import Route, RoutingTable, Step
 from gateway.policy.target import Cooldown, Endpoint, Limits
+from gateway.policy.variables import VARIABLE
 from gateway.wire.json import Json, JsonObject
 from gateway.words import seconds
 
 ChangeKind: TypeAlias = EditKind | Literal["changed"]
-
-_VARIABLES: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-)?\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +249,7 @@ def _step(old: Step, new: Step) -> Iterator[_Found]:
         ("fallback_on", old.fallback_on, new.fallback_on),
     ):
         if one != other:
-            yield _Found(field=field, kind="changed", old=_kinds(one), new=_kinds(other))
+            yield _Found(field=field, kind="changed", old=names_of(one), new=names_of(other))
     yield from _params(old.params, new.params)
     if old.target.endpoint.provider == new.target.endpoint.provider:
         yield from _endpoint(old.target.endpoint, new.target.endpoint)
@@ -282,10 +280,6 @@ def _limits(limits: Limits) -> JsonObject:
 
 def _cooldown(cooldown: Cooldown) -> JsonObject:
     return {"failures": cooldown.failures, "within": cooldown.within_s, "for": cooldown.for_s}
-
-
-def _kinds(kinds: frozenset[Kind]) -> list[str]:
-    return [kind.value for kind in Kind if kind in kinds]
 
 
 def _params(before: Params, after: Params) -> Iterator[_Found]:
@@ -360,7 +354,7 @@ def _key(source: KeySource) -> str:
     if name.startswith("env:"):
         # What `${NAME:-}` in the vendor's own entry comes to.
         return f"${name.removeprefix('env:')} or none"
-    return _VARIABLES.sub(lambda match: f"${match[1]}" + (" or none" if match[2] else ""), name)
+    return VARIABLE.sub(lambda match: f"${match[1]}" + ("" if match[2] is None else " or none"), name)
 
 
 _HookLists: TypeAlias = Mapping[str, Sequence[JsonObject]]

@@ -17,7 +17,8 @@ from gateway.config.document.excerpt import ENTRY_LISTS, Mask, hides
 from gateway.config.document.reparse import Entries
 from gateway.config.document.yaml_tree import LINE_BREAK, Fault, Node, Position, Where, read_tree
 from gateway.policy.problem import Problem, Severity
-from gateway.policy.secrets import STARS, is_made_of_variables, mask_key, mask_text, shown, shows_key
+from gateway.policy.secrets import STARS, mask_key, mask_text, shown, shows_key
+from gateway.policy.variables import is_made_of_variables
 from gateway.wire.json import EMPTY, Json, JsonObject
 
 MAX_BYTES: Final = 16 * 1024 * 1024

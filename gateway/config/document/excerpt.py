@@ -16,7 +16,6 @@ from gateway.config.document.yaml_tree import LINE_BREAK, events
 from gateway.policy.secrets import (
     GLUED,
     KEY_SHAPED,
-    ONLY_VARIABLES,
     SECRET_TEXT,
     STARS,
     is_address_name,
@@ -26,6 +25,7 @@ from gateway.policy.secrets import (
     start_of_host,
     user_info,
 )
+from gateway.policy.variables import ONLY_VARIABLES
 
 EXCERPT_LENGTH: Final = 200
 """Characters of a line that an excerpt shows at most, around the fault."""

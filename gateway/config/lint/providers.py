@@ -14,8 +14,8 @@ from gateway.config.document.yaml_tree import Node, Where
 from gateway.config.lint.subject import Finding
 from gateway.config.model.specs import Config
 from gateway.policy.secrets import is_secret_name
+from gateway.policy.variables import VARIABLE
 
-_VARIABLE: Final = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::-([^}]*))?\}")
 _SCHEME: Final = re.compile(r"^\s*(?:bearer|basic|token|key|api-?key)\b\s*", re.IGNORECASE)
 _STAND_IN: Final = re.compile(
     r"(?:sk-)?(?:no|not|none|null|nil|empty|dummy|fake|test|unused|ignored|local|example|placeholder|changeme|your|todo"
@@ -89,8 +89,8 @@ def _in_params(node: Node | None, place: Where) -> Iterator[Finding]:
 def _is_written_out(text: object) -> bool:
     if not isinstance(text, str):
         return False
-    defaults = [default for default in _VARIABLE.findall(text) if default]
-    rest = _SCHEME.sub("", _VARIABLE.sub("", text)).strip()
+    defaults = [default for _, default in VARIABLE.findall(text) if default]
+    rest = _SCHEME.sub("", VARIABLE.sub("", text)).strip()
     if "${" in text and len(rest) < _SHORTEST:
         rest = ""
     return any(part and not _STAND_IN.fullmatch(part) for part in (_SCHEME.sub("", part) for part in (rest, *defaults)))

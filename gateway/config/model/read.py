@@ -37,8 +37,9 @@ from gateway.policy.failures import Kind
 from gateway.policy.keys import Secret
 from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.problem import Problem
-from gateway.policy.secrets import is_made_of_variables, shown
+from gateway.policy.secrets import shown
 from gateway.policy.target import ScriptedOutcome
+from gateway.policy.variables import is_made_of_variables
 from gateway.wire.json import EMPTY, Json, JsonObject
 from gateway.words import seconds
 
@@ -158,7 +159,7 @@ class Judge:
         if any(problem.severity == "error" for problem in problems):
             return None, problems
         self._judged = aliases
-        return _config(values, _models(aliases), document, expander.unset_keys), problems
+        return _config(values, _models(aliases), document.value or {}, expander.unset_keys), problems
 
     def _judge_file(
         self, document: Document, expander: Expander
@@ -228,10 +229,9 @@ def _models(aliases: Mapping[str, _Judged]) -> Mapping[str, AliasSpec]:
     return MappingProxyType(specs)
 
 
-def _config(values: JsonObject, models: Mapping[str, AliasSpec], document: Document, unset: set[Where]) -> Config:
-    written = document.value or {}
+def _config(values: JsonObject, models: Mapping[str, AliasSpec], written: JsonObject, unset: set[Where]) -> Config:
     providers = {
-        name: _provider(name, entry, document, unset=("providers", name, "api_key") in unset)
+        name: _provider(name, entry, written["providers"][name], unset=("providers", name, "api_key") in unset)
         for name, entry in values.get("providers", {}).items()
     }
     return Config(
@@ -253,17 +253,14 @@ def _defaults(block: JsonObject, written: JsonObject) -> DefaultsSpec:
     )
 
 
-def _provider(name: str, entry: JsonObject, document: Document, *, unset: bool) -> ProviderSpec:
-    key = entry.get("api_key")
-    written = (document.value or {})["providers"][name]
-    node = document.node(("providers", name, "api_key"))
-    made = node is not None and isinstance(node.value, str) and is_made_of_variables(node.value)
+def _provider(name: str, entry: JsonObject, written: JsonObject, *, unset: bool) -> ProviderSpec:
+    key, text = entry.get("api_key"), written.get("api_key")
     return ProviderSpec(
         name=name,
         kind=entry.get("kind"),
         base_url=entry.get("base_url"),
         api_key=None if key is None or unset else Secret(key),
-        api_key_written=node.value if node is not None and made else None,
+        api_key_written=text if isinstance(text, str) and is_made_of_variables(text) else None,
         api_key_unset=unset,
         api_key_file=entry.get("api_key_file"),
         adapter=entry.get("adapter"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.config.document.yaml_tree import Where
 from gateway.policy.secrets import is_secret_name, mask_key
 from gateway.wire.json import Json, JsonObject
-from gateway.words import did_you_mean, meant
+from gateway.words import cut, did_you_mean, meant
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError
@@ -263,7 +263,7 @@ def _shown(written: Json, where: Where, index: int | None = None, *, secret: boo
 
 
 def _quoted(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
+    return repr(cut(text, _SHOWN))
 
 
 def rules_types(rule: Any) -> frozenset[str]:

@@ -11,12 +11,10 @@ from gateway.config.document.document import Document
 from gateway.config.document.yaml_tree import Node, Where, resolve
 from gateway.config.model.schema_faults import rules_types
 from gateway.policy.problem import Problem, Severity
+from gateway.policy.variables import DEFAULT, NAME, VARIABLE
 from gateway.wire.json import Json, JsonObject
 
-_NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*"
-_DEFAULT: Final = r"(?:[^}$]|\$(?!\{))*"
-_PART: Final = re.compile(rf"\$(?:(\$)|\{{(?:({_NAME})(?::-({_DEFAULT}))?\}})?)")
-_VARIABLE: Final = re.compile(rf"\$\{{{_NAME}(?::-{_DEFAULT})?\}}")
+_PART: Final = re.compile(rf"\$(?:(\$)|\{{(?:({NAME})(?::-({DEFAULT}))?\}})?)")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -106,7 +104,7 @@ class Expander:
             message = "the variable's value is a number that does not fit into 64 bits"
             self.problems.append(self._document.problem("bad-number", where, message))
             return self._stand_in()
-        if isinstance(value, str) and ("pattern" in rule or "if" in rule) and _VARIABLE.search(value):
+        if isinstance(value, str) and ("pattern" in rule or "if" in rule) and VARIABLE.search(value):
             message = "the expanded text holds '${' again, and nothing is expanded twice"
             self.problems.append(self._document.problem("bad-variable", where, message))
             return self._stand_in()
@@ -135,7 +133,7 @@ def _typed(text: str, node: Node, types: frozenset[str]) -> Json:
         return text
     value = resolve(text)
     if not types:
-        return value if node.plain or _VARIABLE.fullmatch(node.value) else text
+        return value if node.plain or VARIABLE.fullmatch(node.value) else text
     if isinstance(value, (int, float)) and not isinstance(value, bool) and types & {"integer", "number"}:
         return value
     return text

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from gateway.policy.secrets import (
-    is_made_of_variables,
     is_secret_name,
     mask_address,
     mask_key,
@@ -17,6 +16,7 @@ from gateway.policy.secrets import (
     mask_written,
     shown,
 )
+from gateway.policy.variables import is_made_of_variables
 
 
 @pytest.mark.parametrize(
