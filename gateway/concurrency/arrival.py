@@ -34,16 +34,9 @@ class Arrival:
 
     def come(self) -> None:
         """Resume the waiting task now. To be called by the event loop's own callbacks, not within a task."""
-        callback = self._callback
-        if callback is None:
-            return
-        if asyncio.current_task(self._loop) is not None:
-            self.come_soon()
-            return
-        self._callback = None
-        context = self._context
-        assert context is not None, "it comes with the callback"
-        context.run(callback, self)
+        callback, self._callback = self._callback, None
+        if callback is not None and self._context is not None:
+            self._context.run(callback, self)
 
     def come_soon(self) -> None:
         """Resume the waiting task at the event loop's next turn."""

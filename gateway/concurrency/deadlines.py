@@ -23,13 +23,13 @@ SLACK: Final = 64
 class Limit:
     """One block of code and when it must be done."""
 
-    __slots__ = ("_alarm", "_cancelling", "_deadline_s", "_raises", "_task", "expired", "rings_at_s")
+    __slots__ = ("_alarm", "_cancelling", "_raises", "_task", "deadline_s", "expired", "rings_at_s")
 
     _cancelling: int
 
     def __init__(self, alarm: _Alarm, deadline_s: float, raises: Callable[[], Exception]) -> None:
         self._alarm = alarm
-        self._deadline_s = deadline_s
+        self.deadline_s = deadline_s
         self._raises = raises
         self._task: asyncio.Task[object] | None = None
         self.rings_at_s = math.inf
@@ -39,16 +39,16 @@ class Limit:
 
     def again(self, deadline_s: float) -> Limit:
         """Return itself, for one more block once the last was left: that takes less than another limit."""
-        self._deadline_s = deadline_s
+        self.deadline_s = deadline_s
         self.expired = False
         return self
 
     def resume(self, deadline_s: float) -> None:
-        """Limit what this task awaits next, until `pause`. Cheaper than a block for each of many waits.
+        """Limit what this task awaits next: cheaper than a block for each wait. Between waits `deadline_s` is inf.
 
         `leave` ends it, with the error if the wait raised one.
         """
-        self._deadline_s = deadline_s
+        self.deadline_s = deadline_s
         task = self._task
         if task is None or task is not asyncio.current_task(self._alarm.loop):
             self.leave()
@@ -56,10 +56,6 @@ class Limit:
             self.__enter__()
         elif deadline_s < self.rings_at_s:
             self._alarm.push(deadline_s, self)
-
-    def pause(self) -> None:
-        """Stop limiting until the next `resume`."""
-        self._deadline_s = math.inf
 
     def leave(self, error: BaseException | None = None) -> None:
         """End the limit. Raises what it raises in place of the `error` that stopped a wait whose time has passed."""
@@ -72,8 +68,8 @@ class Limit:
         assert task is not None, "only what runs in a task can be stopped"
         self._cancelling = task.cancelling()
         alarm.running += 1
-        if self._deadline_s < self.rings_at_s:
-            alarm.push(self._deadline_s, self)
+        if self.deadline_s < self.rings_at_s:
+            alarm.push(self.deadline_s, self)
         return self
 
     def __exit__(
@@ -98,15 +94,15 @@ class Limit:
 
     def extend(self, deadline_s: float) -> None:
         """Give the block time until then. Not for less time than it had."""
-        self._deadline_s = deadline_s
+        self.deadline_s = deadline_s
 
     def ring(self, now_s: float) -> float | None:
         """Cancel the block when its time has come; return when to ring again where it was given more."""
         self.rings_at_s = math.inf
         if self.is_over:
             return None
-        if self._deadline_s > now_s:
-            return self._deadline_s if self._deadline_s < math.inf else None
+        if self.deadline_s > now_s:
+            return self.deadline_s if self.deadline_s < math.inf else None
         self.expired = True
         assert self._task is not None, "it is not over"
         self._task.cancel()

@@ -102,7 +102,10 @@ class CommittedStream:
                 except BaseException as error:
                     limit.leave(error)
                     raise
-                limit.pause()
+                limit.deadline_s = math.inf
+                if len(events) == 1 and events[0].is_run and self._usage_last is None:
+                    self._idle_left_s = self._idle_s
+                    return events
                 if events := self._judged(events, asked_s):
                     return events
         except UpstreamError as error:
@@ -139,9 +142,6 @@ class CommittedStream:
                 raise UpstreamError(Kind.BAD_RESPONSE, status=200)
             self._ended = True
             return [] if self._usage_last is None else self._usage_last.last()
-        if len(events) == 1 and events[0].is_run and self._usage_last is None:
-            self._idle_left_s = self._idle_s
-            return events
         active = False
         see = self._judge.see
         for position, event in enumerate(events):

@@ -60,7 +60,6 @@ class RelayedStream:
                     return events
                 if self._next is not None:
                     return await self._last(self._next)
-                self._is_fed = False
             if self._over:
                 return []
             if response.must_wait and self._error is None:
@@ -82,16 +81,18 @@ class RelayedStream:
     def _sound_events(self) -> list[Event]:
         """Return what has come. Events that differ in their text only come as one run."""
         events: list[Event] = []
-        while self._next is None and self._error is None:
+        while self._next is None:
             if self._shape is not None and (run := self._splitter.cut_run(self._shape.measure)):
                 events.append(Event(None, run, is_run=True))
             try:
                 raw = self._splitter.cut()
             except sse.EventTooLarge as error:
                 self._error = error
+                self._is_fed = False
                 break
             if raw is None:
                 if self._tail is None:
+                    self._is_fed = False
                     break
                 raw, self._tail = self._tail, None
             event = self._sound(raw)

@@ -14,15 +14,11 @@ from typing import Final, TypeAlias
 from gateway.wire.json import Json, JsonObject
 
 _PLAIN_TEXT: Final = re.compile(rb'[^"\\\x00-\x1f]*')
-_RUN: Final = re.compile(
-    rb'([^\x00]*)\x00([^\x00]*)\x00((?:\1[^"\\\x00-\x1f]*+(?:\\["\\/bfnrt][^"\\\x00-\x1f]*+)*\2)*)'
-)
-"""How events begin and how they end, each with a NUL behind it, then such events. Their texts have short escapes only.
-
-So one pattern is for all shapes: to make one takes longer than a stream does.
-"""
+_ODD_BYTE: Final = re.compile(rb"[\\\x00-\x1f]")
+_ESCAPED_TEXT: Final = re.compile(rb'[^"\\\x00-\x1f]*+(?:\\["\\/bfnrt][^"\\\x00-\x1f]*+)*')
+"""A text with short escapes only: what has others is parsed."""
 _WINDOW_BYTES: Final = 32 * 1024
-"""So much is looked at at once, or else what follows a few events that are alike is copied again and again."""
+"""Events up to this size are looked at in one go, or else other work would wait."""
 LoneText: TypeAlias = Callable[[JsonObject], tuple[str, Json]]
 """Returns the field of an event's choice that carries its text, and the text."""
 
@@ -30,21 +26,29 @@ LoneText: TypeAlias = Callable[[JsonObject], tuple[str, Json]]
 class Shape:
     """The bytes around the text of an event that carries text and nothing else that matters."""
 
-    __slots__ = ("_begin", "_start")
+    __slots__ = ("_end", "_start")
 
     def __init__(self, start: bytes, end: bytes) -> None:
-        """`start` ends with the quote before the text, `end` begins with the one behind it. Neither has a NUL."""
+        """`start` ends with the quote before the text, `end` begins with the one behind it."""
         self._start = start
-        self._begin = start + b"\0" + end + b"\0"
+        self._end = end
 
     def measure(self, data: bytes, place: int) -> int:
         """Return how many bytes of `data`, from `place` on, are events like this one; not always all of them."""
-        if not data.startswith(self._start, place):
-            return 0
-        found = _RUN.match(self._begin + data[place : place + _WINDOW_BYTES])
-        assert found is not None, "it may find nothing, but it matches"
-        run = found[3]
-        return len(run) if _is_utf8(run) else 0
+        start, end = self._start, self._end
+        at = place
+        limit = place + _WINDOW_BYTES
+        while at < limit and data.startswith(start, at):
+            text_at = at + len(start)
+            quote_at = data.find(b'"', text_at)
+            if _ODD_BYTE.search(data, text_at, quote_at):
+                found = _ESCAPED_TEXT.match(data, text_at)
+                assert found is not None, "it matches nothing at least"
+                quote_at = found.end()
+            if quote_at < 0 or not data.startswith(end, quote_at):
+                break
+            at = quote_at + len(end)
+        return at - place if at == place or _is_utf8(data[place:at]) else 0
 
 
 def shape_of(event: bytes, data: JsonObject, lone_text: LoneText) -> Shape | None:

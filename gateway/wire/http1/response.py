@@ -89,7 +89,13 @@ class Response:
 
     def take(self) -> bytes:
         """Return what has come, without waiting; empty where nothing has, or where a content coding is to be undone."""
-        return self._take() if self._parts and self._decoder is None else b""
+        parts = self._parts
+        if len(parts) != 1 or self._decoder is not None:
+            return self._take() if parts and self._decoder is None else b""
+        self.waiting_bytes = 0
+        if self._connection is not None:
+            self._connection.go_on_reading()
+        return parts.pop()
 
     @property
     def must_wait(self) -> bool:
