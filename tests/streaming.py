@@ -9,11 +9,11 @@ from gateway.wire.json import JsonObject
 
 
 async def events_of(stream: Stream, into: list[Event] | None = None) -> list[Event]:
-    """Return all events one by one, runs parsed; `into` keeps those that came before a break. Closes the stream."""
+    """Return all events but the wire's end one by one, runs parsed; `into` keeps those that came before a break. Closes the stream."""
     into = [] if into is None else into
     async with aclosing(stream):
         while events := await stream.read():
-            into += [event for arrived in events for event in arrived.singly()]
+            into += [event for arrived in events for event in arrived.singly() if not event.is_end]
     return into
 
 

@@ -43,7 +43,7 @@ class Reply:
 
 @dataclass(slots=True)
 class Event:
-    """One event of a stream. `[DONE]` is never one: a stream that is whole just ends."""
+    """One event of a stream."""
 
     data: JsonObject | None
     """The event in the wire's shape; None for a comment, an event without data, and a run."""
@@ -53,6 +53,8 @@ class Event:
     """The event's `event` field."""
     is_run: bool = False
     """`raw` is one or more events that carry text and nothing else. They were not parsed: see `singly`."""
+    is_end: bool = False
+    """`raw` is what the wire ends a stream with, and nothing follows. A stream may as well end without."""
 
     def singly(self) -> list[Event]:
         """Return the events of a run, parsed; any other event alone."""

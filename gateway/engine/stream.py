@@ -138,30 +138,39 @@ class CommittedStream:
         A break is told once what came before it has gone on: at the next call.
         """
         if not events:
-            if not self._judge.is_whole:
-                raise UpstreamError(Kind.BAD_RESPONSE, status=200)
-            self._ended = True
-            return [] if self._usage_last is None else self._usage_last.last()
+            return self._ending()
         active = False
         see = self._judge.see
         for position, event in enumerate(events):
-            if event.data is not None:
-                try:
+            try:
+                if event.data is not None:
                     see(event.data)
-                except UpstreamError as error:
-                    if not position:
-                        raise
-                    self._error = error
-                    events = events[:position]
-                    break
-                active = True
-            elif event.is_run:
-                active = True
+                    active = True
+                elif event.is_run:
+                    active = True
+                elif event.is_end:
+                    return [*self._passing(events[:position]), *self._ending(), event]
+            except UpstreamError as error:
+                if not position:
+                    raise
+                self._error = error
+                events = events[:position]
+                break
         if active:
             self._idle_left_s = self._idle_s
         else:
             self._idle_left_s -= self._loop.time() - asked_s
+        return self._passing(events)
+
+    def _passing(self, events: list[Event]) -> list[Event]:
         return events if self._usage_last is None else self._usage_last.passing(events)
+
+    def _ending(self) -> list[Event]:
+        """Return what the stream ends with, now that the source has ended. Raises UpstreamError if it is not whole."""
+        if not self._judge.is_whole:
+            raise UpstreamError(Kind.BAD_RESPONSE, status=200)
+        self._ended = True
+        return [] if self._usage_last is None else self._usage_last.last()
 
     def _hold(self, events: list[Event], policy: StreamPolicy) -> None:
         """Hold events back. Raises HoldExceeded."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Final
 
 from gateway.adapters.base import Event
 from gateway.adapters.relay.text_runs import LoneText, Shape, shape_of
@@ -13,6 +14,8 @@ from gateway.policy.failures import Kind, UpstreamError, error_object
 from gateway.wire import sse
 from gateway.wire.http1 import client as http1
 from gateway.wire.json import Json, decode_json
+
+_DONE: Final = sse.encode(sse.DONE)
 
 
 class RelayedStream:
@@ -96,10 +99,14 @@ class RelayedStream:
                     break
                 raw, self._tail = self._tail, None
             event = self._sound(raw)
-            if event is None:
-                self._next = raw
-            else:
+            if event is not None:
                 events.append(event)
+            elif raw == _DONE and self._response.is_whole:
+                events.append(Event(None, raw, is_end=True))
+                self._close()
+                break
+            else:
+                self._next = raw
         return events
 
     def _sound(self, raw: bytes) -> Event | None:
@@ -165,6 +172,7 @@ class RelayedStream:
 
     def _close(self) -> None:
         self._over = True
+        self._is_fed = False
         self._next = self._tail = None
         self._splitter.flush()
         self._response.close()

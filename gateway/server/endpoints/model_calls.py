@@ -75,10 +75,13 @@ class ModelCalls:
         except BaseException:
             await stream.aclose()
             raise
+        last = operation.stream_end
         try:
             try:
                 while events := await stream.read():
-                    if not response.push(_encoded_events(events)):
+                    if events[-1].is_end:
+                        last = _encoded_events(events)
+                    elif not response.push(_encoded_events(events)):
                         await response.catch_up()
             finally:
                 await stream.aclose()
@@ -93,7 +96,7 @@ class ModelCalls:
                 raise
             await _break_off(operation, exchange, exc if isinstance(exc, GatewayError) else exchange.unexpected(exc))
         else:
-            await response.finish(operation.stream_end)
+            await response.finish(last)
 
 
 async def _break_off(operation: Operation, exchange: Exchange, exc: GatewayError) -> None:

@@ -98,6 +98,11 @@ class Response:
         return parts.pop()
 
     @property
+    def is_whole(self) -> bool:
+        """All of it has come and was read; the connection has been given back."""
+        return self.ended and not self._parts and self._decoder is None
+
+    @property
     def must_wait(self) -> bool:
         """Nothing can be said of the body before more of it comes."""
         return not (self._parts or self.ended or self._error is not None or self._decoder is not None)

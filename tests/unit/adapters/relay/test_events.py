@@ -195,3 +195,19 @@ async def test_a_stream_ends_with_done_though_its_response_goes_on(adapter: Rela
         await peer.send(event("a", "stop") + DONE)
         assert _raw(await stream.read()) == event("a", "stop")
         assert await stream.read() == []
+
+
+async def test_an_end_that_has_come_whole_is_the_last_event(adapter: RelayAdapter) -> None:
+    async def handle(peer: Peer) -> None:
+        body = event("first", "stop") + DONE
+        for _ in range(2):
+            await peer.request()
+            await peer.send(HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
+
+    async with serving(handle) as server:
+        stream = await adapter.stream(a_call(_url(server)))
+        *_, last = await stream.read()
+        assert last == Event(None, DONE, is_end=True)
+        assert await stream.read() == []
+        await (await adapter.stream(a_call(_url(server)))).aclose()
+        assert len(server.peers) == 1, "the connection was given back"
