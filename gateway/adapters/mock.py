@@ -1,13 +1,15 @@
-"""Answers without any network: for demos, tests and drills. A script, or else the model's name, says what it does."""
+"""Answers without any network: for demos, tests, drills and simulations. A script or the model's name says what."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from itertools import count
-from typing import Final
+from typing import Final, TypeAlias
 
 import orjson
 
@@ -24,12 +26,32 @@ _SLOW_MODEL: Final = re.compile(r"slow-(\d{1,6}(?:\.\d{1,3})?(?:ms|s|m))")
 _WORD: Final = re.compile(r"\S+\s*|\s+")
 
 
-class MockAdapter:
-    """Plays each provider entry's script, one outcome a call; its place outlives a reload that keeps the script."""
+OutcomeOf: TypeAlias = Callable[[Call], ScriptedOutcome | None]
+"""What a call comes to, asked once for each call; None leaves it to the provider's script or the model's name."""
 
-    def __init__(self) -> None:
+
+def _unscripted(call: Call) -> None:
+    return None
+
+
+class MockAdapter:
+    """Plays each provider entry's script, one outcome a call; its place outlives a reload that keeps the script.
+
+    A simulation scripts the calls of every provider with `outcome_of`.
+    """
+
+    def __init__(self, outcome_of: OutcomeOf = _unscripted, *, clock: Callable[[], float] = time.time) -> None:
+        """`clock` gives the answers' `created`, in seconds since the epoch."""
+        self._outcome_of = outcome_of
+        self._clock = clock
         self._plays: dict[str, tuple[tuple[ScriptedOutcome, ...], int]] = {}
         self._serials = count(1)
+
+    def twin(self, outcome_of: OutcomeOf) -> MockAdapter:
+        """Return a mock that goes on where this one is in its scripts, and leaves this one where it is."""
+        twin = MockAdapter(outcome_of, clock=self._clock)
+        twin._plays = dict(self._plays)
+        return twin
 
     async def prepare(self) -> None:
         """There is nothing to make ready."""
@@ -41,7 +63,10 @@ class MockAdapter:
             await asyncio.sleep(_FOREVER_S)
         if outcome.cut is not None:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
-        return Reply(data=self._signed(call, call.operation.reply(outcome.text, _params(call))), headers=headers)
+        if outcome.body is not None or outcome.code is not None:
+            return Reply(data=_error(outcome) if outcome.body is None else outcome.body, headers=headers)
+        reply = call.operation.reply(_said(call, outcome), _params(call))
+        return Reply(data=self._signed(call, reply), headers=headers)
 
     async def stream(self, call: Call) -> Stream:
         """Return the answer word by word."""
@@ -51,38 +76,35 @@ class MockAdapter:
     async def close(self) -> None:
         """There is nothing to give back."""
 
-    def peek(self, target: Target, ahead: int) -> ScriptedOutcome:
-        """Return what a call comes to after so many others of the target's provider. Plays nothing."""
-        script = target.endpoint.script
-        if not script:
-            return _named_outcome(target, said="")
-        known, place = self._plays.get(target.endpoint.provider, (script, 0))
-        return script[min((place if known == script else 0) + ahead, len(script) - 1)]
-
     async def _begin(self, call: Call) -> tuple[ScriptedOutcome, dict[str, str]]:
-        """Wait as the outcome says; return it with its response headers. Raises UpstreamError for an error status."""
-        endpoint = call.target.endpoint
-        outcome = (
-            self._next(endpoint)
-            if endpoint.script
-            else _named_outcome(call.target, said=call.operation.prompt(_params(call)))
-        )
-        if outcome.delay_s > 0:
+        """Wait as the outcome says; return it with its response headers. Raises UpstreamError when it fails at once."""
+        outcome = self._outcome_of(call) or self._own_outcome(call)
+        if outcome.delay_s == math.inf:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(_FOREVER_S)
+        elif outcome.delay_s > 0:
             await asyncio.sleep(outcome.delay_s)
-        headers: dict[str, str] = {}
+        headers = dict(outcome.headers)
         if outcome.retry_after_s is not None:
-            headers["retry-after"] = retry_after(outcome.retry_after_s)
-        if outcome.status < 400:
-            return outcome, headers
-        error = {"message": f"mock status {outcome.status}", "type": "mock_error", "param": None, "code": None}
-        raise UpstreamError(
-            classify(outcome.status, {"error": error}),
-            status=outcome.status,
-            code="mock_error",
-            retry_after_s=outcome.retry_after_s,
-            body=orjson.dumps({"error": error}),
-            headers=headers,
-        )
+            headers.setdefault("retry-after", retry_after(outcome.retry_after_s))
+        if outcome.status >= 400:
+            body = _error(outcome) if outcome.body is None else outcome.body
+            raise UpstreamError(
+                outcome.kind or classify(outcome.status, body),
+                status=outcome.status,
+                code=outcome.code or "mock_error",
+                retry_after_s=outcome.retry_after_s,
+                body=orjson.dumps(body),
+                headers=headers,
+            )
+        if outcome.kind is not None:
+            raise UpstreamError(outcome.kind, status=200 if outcome.kind is Kind.BAD_RESPONSE else None)
+        return outcome, headers
+
+    def _own_outcome(self, call: Call) -> ScriptedOutcome:
+        if call.target.endpoint.script:
+            return self._next(call.target.endpoint)
+        return _named_outcome(call.target, said=call.operation.prompt(_params(call)))
 
     def _next(self, endpoint: Endpoint) -> ScriptedOutcome:
         script, place = self._plays.get(endpoint.provider, ((), 0))
@@ -92,7 +114,7 @@ class MockAdapter:
         return script[place]
 
     def _signed(self, call: Call, data: JsonObject) -> JsonObject:
-        return signed(call, data, serial=f"mock-{next(self._serials)}", created=int(time.time()))
+        return signed(call, data, serial=f"mock-{next(self._serials)}", created=int(self._clock()))
 
     async def _events(self, call: Call, outcome: ScriptedOutcome) -> AsyncGenerator[Event, None]:
         operation, params = call.operation, _params(call)
@@ -101,18 +123,34 @@ class MockAdapter:
         def event(data: JsonObject) -> Event:
             return Event({**about, **data})
 
-        words = _WORD.findall(outcome.text)
+        if outcome.body is not None:
+            choices = outcome.body.get("choices") or []
+            for choice in choices:
+                said = {"index": choice.get("index", 0), "delta": choice.get("message") or {}, "finish_reason": None}
+                yield event({**operation.event(""), "choices": [said]})
+            for choice in choices:
+                end = {"index": choice.get("index", 0), "delta": {}, "finish_reason": choice.get("finish_reason")}
+                yield event({**operation.event(""), "choices": [end]})
+            return
+        text = _said(call, outcome)
         ends = [place for place in (outcome.stall, outcome.cut) if place is not None]
+        if outcome.code is not None and not ends:
+            ends = [0]
         yield event(operation.event("", first=True))
-        for word in words[: min(ends, default=None)]:
+        for word in _WORD.findall(text)[: min(ends, default=None)]:
+            if outcome.pace_s:
+                await asyncio.sleep(outcome.pace_s)
             yield event(operation.event(word))
         if ends and outcome.stall == min(ends):
             await asyncio.sleep(_FOREVER_S)
-        if ends:
+        if ends and outcome.code is not None:
+            yield Event(_error(outcome))
+        elif ends:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
-        yield event(operation.event("", "stop"))
-        if operation.usage_wanted(params, EMPTY):
-            yield event({**operation.event(""), "choices": [], "usage": operation.usage(outcome.text, params)})
+        else:
+            yield event(operation.event("", "stop"))
+        if not ends and operation.usage_wanted(params, EMPTY):
+            yield event({**operation.event(""), "choices": [], "usage": operation.usage(text, params)})
 
 
 def _named_outcome(target: Target, *, said: str) -> ScriptedOutcome:
@@ -129,6 +167,15 @@ def _named_outcome(target: Target, *, said: str) -> ScriptedOutcome:
         return ScriptedOutcome(status=int(status[1]))
     slow = _SLOW_MODEL.fullmatch(model)
     return ScriptedOutcome(text=greeting, delay_s=seconds(slow[1]) if slow else 0.0)
+
+
+def _said(call: Call, outcome: ScriptedOutcome) -> str:
+    return f"hello from {call.target.name}" if outcome.text is None else outcome.text
+
+
+def _error(outcome: ScriptedOutcome) -> JsonObject:
+    message = f"mock status {outcome.status}" if outcome.status >= 400 else "mock error"
+    return {"error": {"message": message, "type": "mock_error", "param": None, "code": outcome.code}}
 
 
 def _params(call: Call) -> JsonObject:

@@ -6,7 +6,9 @@ import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -71,10 +73,35 @@ def ignored(values: Sequence[str]) -> frozenset[str]:
 
 def untried(route: Route) -> int | None:
     """Return the first step that a call never comes to when each attempt takes its whole limit and then fails."""
-    from gateway.simulation.forecast import worst
+    targets = [step.target.identity for step in route.steps]
+    steps = tuple(
+        (
+            targets.index(step.target.identity),
+            step.target.endpoint.cooldown,
+            step.limits.total_s,
+            step.retries,
+            step.retry_on,
+            step.fallback_on,
+        )
+        for step in route.steps
+    )
+    return _untried(_Shape((route.deadline_s, route.max_attempts, steps), route))
 
-    tried = worst(route, stream=False, slow=True).tried
-    return next((step for step in range(len(route.steps)) if step not in tried), None)
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What of a route decides which steps are tried. Thousands of aliases have the same."""
+
+    key: tuple[object, ...]
+    route: Route = field(compare=False)
+
+
+@cache
+def _untried(shape: _Shape) -> int | None:
+    from gateway.simulation.walk import worst
+
+    tried = worst(shape.route, stream=False, slow=True).tried
+    return next((step for step in range(len(shape.route.steps)) if step not in tried), None)
 
 
 def expand(given: Iterable[str]) -> list[str]:

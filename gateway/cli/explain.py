@@ -18,16 +18,16 @@ from gateway.cli.settings import config_path
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.document.document import parse
 from gateway.errors import UsageError
+from gateway.policy.failures import Kind
 from gateway.policy.table import Route, RoutingTable
+from gateway.policy.target import ScriptedOutcome
 from gateway.reports import explanation as explaintext
 from gateway.reports import problems as render
 from gateway.reports.problems import Painter
 from gateway.simulation import clock as virtual
-from gateway.simulation.explain import as_json, explain, look_up
-from gateway.simulation.failures import OF_KIND, fate_of, read_failure
-from gateway.simulation.forecast import Failing
+from gateway.simulation.explain import as_json, explain, look_up, sent_to_each
 from gateway.simulation.simulator import Observed, Simulator
-from gateway.simulation.upstreams import Script, Scripted
+from gateway.simulation.upstreams import ANSWERED, Script, named, read_failure
 from gateway.wire.json import JsonObject
 from gateway.words import count, did_you_mean
 
@@ -77,8 +77,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Explain one alias."""
-    # The engine and asyncio come with it, and `validate` starts faster without.
-
     return explain_alias(args)
 
 
@@ -99,8 +97,7 @@ def explain_alias(args: argparse.Namespace) -> int:
         return 1
     fails = dict(read_failure(text, route, option="--fail") for text in args.fail)
     body = None if args.request is None else _body(args.request, args.alias)
-    stream = bool(body and body.get("stream"))
-    explanation = explain(args.alias, route, fate_of(route, fails, stream=stream, mocks=MockAdapter().peek))
+    explanation = explain(args.alias, route, fails, request=body or {}, mock=MockAdapter())
     with redirect_stdout(sys.stderr):  # what hooks print is no part of the explanation
         sent = None if body is None else send(compiled.table, body)
     if args.format == "json":
@@ -123,7 +120,7 @@ def send(table: RoutingTable, body: JsonObject) -> Observed:
     """Send a request through its hooks to the first target of its chain."""
 
     async def ask() -> Observed:
-        return await Simulator(table, Script({"*": (Scripted(),)})).ask(body)
+        return await Simulator(table, Script({"*": (ANSWERED,)})).ask(body)
 
     try:
         return virtual.run(ask())
@@ -135,7 +132,7 @@ def request_as_json(route: Route, sent: Observed) -> JsonObject:
     """Return the request as each target would get it; `refused` says why none does."""
     if not sent.attempts:
         return {"refused": explaintext.ended_by(sent), "status": sent.status, "sent": []}
-    return {"refused": None, "status": sent.status, "sent": explaintext.sent_to_each(route, sent)}
+    return {"refused": None, "status": sent.status, "sent": sent_to_each(route, sent)}
 
 
 def walk_as_sent(walk: JsonObject, sent: Observed) -> JsonObject:
@@ -151,8 +148,10 @@ def walk_as_sent(walk: JsonObject, sent: Observed) -> JsonObject:
     return walk
 
 
-def _word(failure: Failing) -> str:
-    return str(failure.kind) if failure.status == OF_KIND.get(failure.kind, (None, None))[0] else str(failure.status)
+def _word(failure: ScriptedOutcome) -> str:
+    """Return a supposed failure's kind; its status where that is not the one that the kind stands for."""
+    kind = failure.kind or Kind.TIMEOUT
+    return kind.value if failure.status == named(kind).status else str(failure.status)
 
 
 def _body(name: str, alias: str) -> JsonObject:

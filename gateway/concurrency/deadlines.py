@@ -178,7 +178,8 @@ def until(
         loop = asyncio.get_running_loop()
     alarm = _alarms.get(loop)
     if alarm is None:
-        for closed in [known for known in _alarms if known.is_closed()]:
-            del _alarms[closed]
+        for known in list(_alarms):  # simulations run loops in other threads
+            if known.is_closed():
+                _alarms.pop(known, None)
         alarm = _alarms[loop] = _Alarm(loop)
     return Limit(alarm, deadline_s, raises)

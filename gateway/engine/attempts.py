@@ -1,4 +1,4 @@
-"""Running a call: retries, fallbacks, limits, deadline and commit, for every adapter. Decisions are in `decisions`."""
+"""Running a call: retries, fallbacks, limits, deadline and commit, for every adapter. `next_step` decides."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from gateway.adapters.base import Adapter, Adapters, Call, Operation, Reply, Stream
 from gateway.concurrency.deadlines import until
@@ -43,14 +43,26 @@ class Request:
     report: CallReport
 
 
+Observer: TypeAlias = Callable[[Try | Wait | GiveUp, Mapping[int, float]], None]
+"""Hears each decision of `next_step`, and which steps rest until when. Not asked for: the usual first attempt."""
+
+
 class Engine:
     """Tries a route's targets until one answers. What outlives a call is in `state`."""
 
-    def __init__(self, *, adapters: Adapters, state: State, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        *,
+        adapters: Adapters,
+        state: State,
+        jitter: Callable[[], float] = random.random,
+        observer: Observer | None = None,
+    ) -> None:
         """`jitter` draws a number from 0 to 1 for each failed attempt: it spreads the retries."""
         self._adapters = adapters
         self._state = state
         self._jitter = jitter
+        self._observer = observer
         self._prepared: set[AdapterName] = set()
 
     def complete(self, request: Request) -> Coroutine[None, None, Reply]:
@@ -72,7 +84,7 @@ class Engine:
         state, report, route = self._state, request.report, request.route
         steps = route.steps
         deadline_s = request.started_s + route.deadline_s
-        unsupported = _unsupported(steps, request.operation)
+        unsupported = unsupported_steps(steps, request.operation)
         plan: Plan | None = None
         outcomes: list[Outcome] = []
         errors: list[UpstreamError] = []
@@ -84,6 +96,8 @@ class Engine:
             else:
                 plan = plan or Plan(steps, deadline_s, route.max_attempts, unsupported)
                 following = next_step(plan, outcomes, now_s=now_s, resting=resting)
+                if self._observer is not None:
+                    self._observer(following, resting)
                 if isinstance(following, Wait):
                     await asyncio.sleep(following.until_s - now_s)
                     continue
@@ -97,13 +111,14 @@ class Engine:
                     raise error from (errors[-1] if errors else None)
                 decision = following
                 if resting or unsupported:
+                    last_resort = decision.reason == "last_resort"
                     passed = range(after, decision.step)
-                    _note_passed(report, steps, passed, unsupported, NOBODY if decision.last_resort else resting)
+                    _note_passed(report, steps, passed, unsupported, NOBODY if last_resort else resting)
             step = steps[decision.step]
             target = step.target
             name = target.endpoint.adapter
             adapter = self._adapters[name]
-            ticket = state.begin(target, now_s=now_s, retry=decision.retry)
+            ticket = state.begin(target, now_s=now_s, retry=decision.reason == "retry")
             report.calling = target
             try:
                 if name not in self._prepared:
@@ -150,7 +165,7 @@ class Engine:
             retry_after_s=error.retry_after_s,
             jitter=self._jitter(),
             stale_connection=error.reused_connection,
-            last_resort=decision.last_resort,
+            last_resort=decision.reason == "last_resort",
         )
         too_long = not fits(plan, outcome, targets_left=targets_left(plan, [*outcomes, outcome]))
         # A target that was stopped by the request's own deadline may have been within its limits.
@@ -162,11 +177,11 @@ class Engine:
             counts=error.counts and not out_of_time,
         )
         if opened:
-            return replace(outcome, may_retry=False)
+            return replace(outcome, no_retry="cooldown")
         then = next_step(plan, [*outcomes, outcome], now_s=now_s, resting={})
-        retries = isinstance(then, Wait) or (isinstance(then, Try) and then.retry)
+        retries = isinstance(then, Wait) or (isinstance(then, Try) and then.reason == "retry")
         if retries and not ticket.take_retry(now_s=now_s):
-            return replace(outcome, may_retry=False)
+            return replace(outcome, no_retry="retry_budget")
         return outcome
 
 
@@ -268,7 +283,7 @@ def _note_passed(
             report.attempts.append(Attempt(target.name, target.label, kind, None, 0.0))
 
 
-def _unsupported(steps: Sequence[Step], operation: Operation) -> frozenset[int]:
+def unsupported_steps(steps: Sequence[Step], operation: Operation) -> frozenset[int]:
     """Return the positions of the steps whose target cannot be asked for the operation."""
     found: frozenset[int] = NONE
     name = operation.name

@@ -22,6 +22,9 @@ BUDGET_SHARE: Final = 0.2
 BUDGET_FLOOR: Final = 10
 """Retries of one target within a window: a share of its attempts, and at least so many."""
 
+_PROBED_S: Final = 0.001
+"""How long a target that is being probed is taken to rest in a copy."""
+
 NOBODY: Final[Mapping[int, float]] = MappingProxyType({})
 """When no target rests."""
 
@@ -90,6 +93,25 @@ class State:
             "attempts": dict(sum((health.counted() for health in known), Counter())),
             "in_flight": sum(health.in_flight for health in known),
         }
+
+    def copied(self, targets: Iterable[Target], *, now_s: float) -> State:
+        """Return what is known of `targets`, for a clock that reads 0 when this one reads `now_s`.
+
+        Nothing is in flight there. A target that another request probes now rests a moment more.
+        """
+        copy = State()
+        for target in targets:
+            health = self._targets.get(target.identity)
+            if health is None:
+                continue
+            twin = copy._targets[target.identity] = _Health(health.label)
+            twin.failures.extend(failed_s - now_s for failed_s in health.failures)
+            twin.window_s, twin.tries, twin.retries = health.window_s - now_s, health.tries, health.retries
+            if health.open_until_s is not None:
+                left_s = health.open_until_s - now_s
+                twin.open_until_s = max(left_s, _PROBED_S) if health.probing else left_s
+                copy.at_rest.add(target.identity)
+        return copy
 
     def _forget_idle(self) -> None:
         for identity, health in list(self._targets.items()):

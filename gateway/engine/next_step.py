@@ -1,10 +1,10 @@
-"""What to do next in a call: a pure function of the plan, what happened so far, and the time."""
+"""What to do next in a call, and why: a pure function of the plan, what happened so far, and the time."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from gateway.policy.failures import Kind
 from gateway.policy.table import Step
@@ -14,6 +14,21 @@ MAX_BACKOFF_S: Final = 4.0
 
 MAX_PATIENCE_S: Final = 10.0
 """The longest Retry-After that is waited for while another target is left to try."""
+
+
+NoRetry: TypeAlias = Literal[
+    "last_resort",  # a target in cooldown is called once
+    "no_retries",  # its step has `retries: 0`
+    "kind",  # not in its step's `retry_on`
+    "retries_used_up",
+    "retry_after",  # the upstream asks for a longer wait than `fits` allows
+    "cooldown",  # it opened with this failure, or meanwhile
+    "retry_budget",
+    "calls_kept",  # what `max_attempts` leaves is kept for targets not yet tried
+    "max_attempts",
+    "deadline",  # it passes before the retry could start
+]
+"""Why a target that failed is not called again, in the order in which it is asked."""
 
 
 class Plan(NamedTuple):
@@ -38,8 +53,8 @@ class Outcome:
     retry_after_s: float | None = None
     jitter: float = 1.0
     """A random number from 0 to 1, drawn when the attempt ended: it scales the backoff."""
-    may_retry: bool = True
-    """False when the target's cooldown opened with this failure or its retry budget was used up."""
+    no_retry: Literal["cooldown", "retry_budget"] | None = None
+    """Set when the target's cooldown opened with this failure or its retry budget was used up."""
     stale_connection: bool = False
     """A pooled connection died before a byte came back."""
     last_resort: bool = False
@@ -48,11 +63,12 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """Call the target of this step now."""
+    """Call the target of this step now. `last_resort`: it is in cooldown, and no other is left."""
 
     step: int
-    retry: bool = False
-    last_resort: bool = False
+    reason: Literal["first", "retry", "fallback", "last_resort"] = "first"
+    no_retry: NoRetry | None = None
+    """Why not the target that failed last; None before the first attempt and for a retry."""
 
 
 FIRST: Final = Try(0)
@@ -64,6 +80,7 @@ class Wait:
     """Do nothing until this point on the event loop's clock, then ask again."""
 
     until_s: float
+    reason: Literal["backoff", "retry_after"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +88,8 @@ class GiveUp:
     """No further attempt. `stopped`: the last failure's kind does not move on."""
 
     reason: Literal["stopped", "exhausted", "deadline"]
+    no_retry: NoRetry | None = None
+    """As in Try; None as well when the deadline has passed."""
 
 
 def next_step(
@@ -84,18 +103,16 @@ def next_step(
     if now_s >= plan.deadline_s:
         return GiveUp("deadline")
     if not outcomes:
-        return _next_target(plan, outcomes, -1, resting) if resting or plan.unsupported else FIRST
+        return _next_target(plan, outcomes, resting, None) if resting or plan.unsupported else FIRST
     last = outcomes[-1]
-    step = plan.steps[last.step]
-    if len(outcomes) < plan.max_attempts:
-        retry_s = None if last.step in resting else _retry_at_s(plan, outcomes)
-        if retry_s is not None:
-            return Try(last.step, retry=True) if now_s >= retry_s else Wait(retry_s)
-    if last.kind not in step.fallback_on:
-        return GiveUp("stopped")
+    retry = _retry(plan, outcomes, resting)
+    if isinstance(retry, Wait):
+        return Try(last.step, "retry") if now_s >= retry.until_s else retry
+    if last.kind not in plan.steps[last.step].fallback_on:
+        return GiveUp("stopped", retry)
     if last.last_resort:
-        return GiveUp("exhausted")
-    return _next_target(plan, outcomes, last.step, resting)
+        return GiveUp("exhausted", retry)
+    return _next_target(plan, outcomes, resting, retry)
 
 
 def fits(plan: Plan, outcome: Outcome, *, targets_left: int) -> bool:
@@ -117,35 +134,53 @@ def targets_left(plan: Plan, outcomes: Sequence[Outcome]) -> int:
     return len(plan.steps) - len({outcome.step for outcome in outcomes}.union(plan.unsupported))
 
 
-def _retry_at_s(plan: Plan, outcomes: Sequence[Outcome]) -> float | None:
-    """Return when the last step may be tried again, or None when it may not."""
+def _retry(plan: Plan, outcomes: Sequence[Outcome], resting: Mapping[int, float]) -> Wait | NoRetry:
+    """Return until when a retry of the last step waits, or why there is none."""
     last = outcomes[-1]
     step = plan.steps[last.step]
-    tries = sum(outcome.step == last.step for outcome in outcomes)
+    if last.last_resort:
+        return "last_resort"
     left = targets_left(plan, outcomes)
-    if last.last_resort or len(outcomes) + 1 + left > plan.max_attempts:
-        return None
+    calls_left = plan.max_attempts - len(outcomes) - left
+    tries = sum(outcome.step == last.step for outcome in outcomes)
     stale = sum(outcome.step == last.step and outcome.stale_connection for outcome in outcomes)
-    if last.stale_connection and stale == 1:
-        return last.ended_s
+    if last.stale_connection and stale == 1 and calls_left > 0 and last.step not in resting:
+        return Wait(last.ended_s, "backoff")
     retries = tries - 1 - min(stale, 1)
-    if last.kind not in step.retry_on or retries >= step.retries or not last.may_retry:
-        return None
+    if not step.retries:
+        return "no_retries"
+    if last.kind not in step.retry_on:
+        return "kind"
+    if retries >= step.retries:
+        return "retries_used_up"
     if not fits(plan, last, targets_left=left):
-        return None
-    retry_s = last.ended_s + max(last.retry_after_s or 0.0, backoff_s(retries + 1, jitter=last.jitter))
-    return retry_s if retry_s < plan.deadline_s else None
+        return "retry_after"
+    if last.no_retry is not None:
+        return last.no_retry
+    if last.step in resting:
+        return "cooldown"
+    if calls_left <= 0:
+        return "calls_kept" if left else "max_attempts"
+    pause_s = backoff_s(retries + 1, jitter=last.jitter)
+    asked_s = last.retry_after_s or 0.0
+    retry_s = last.ended_s + max(asked_s, pause_s)
+    if retry_s >= plan.deadline_s:
+        return "deadline"
+    return Wait(retry_s, "retry_after" if asked_s > pause_s else "backoff")
 
 
-def _next_target(plan: Plan, outcomes: Sequence[Outcome], position: int, resting: Mapping[int, float]) -> Try | GiveUp:
+def _next_target(
+    plan: Plan, outcomes: Sequence[Outcome], resting: Mapping[int, float], no_retry: NoRetry | None
+) -> Try | GiveUp:
     if len(outcomes) >= plan.max_attempts:
-        return GiveUp("exhausted")
+        return GiveUp("exhausted", no_retry)
+    position = outcomes[-1].step if outcomes else -1
     tried = {outcome.step for outcome in outcomes}.union(plan.unsupported)
     # Those behind the last one first; then those that were passed over, and whose cooldown has ended meanwhile.
     for candidate in (*range(position + 1, len(plan.steps)), *range(position)):
         if candidate not in resting and candidate not in tried:
-            return Try(candidate)
+            return Try(candidate, "fallback" if outcomes else "first", no_retry)
     untried = [step for step in resting if step not in tried]
     if not untried:
-        return GiveUp("exhausted")
-    return Try(min(untried, key=lambda step: (resting[step], step)), last_resort=True)
+        return GiveUp("exhausted", no_retry)
+    return Try(min(untried, key=lambda step: (resting[step], step)), "last_resort", no_retry)

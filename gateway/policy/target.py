@@ -8,10 +8,11 @@ from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 from urllib.parse import quote
 
+from gateway.policy.failures import Kind
 from gateway.policy.keys import NO_KEY, KeySource
 from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.secrets import mask_url
-from gateway.wire.json import EMPTY, Json
+from gateway.wire.json import EMPTY, Json, JsonObject
 
 AdapterName: TypeAlias = Literal["relay", "litellm", "mock"]
 
@@ -59,13 +60,27 @@ class Cooldown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptedOutcome:
-    """What a mock provider does on one call. A status of 400 and above fails; else `text` is the answer."""
+    """What a scripted call does. A status of 400 and above, a `kind` or a `code` fails; else `text` is the answer.
 
-    text: str = "Hello from the mock provider."
+    A mock provider's `script` says no more than `text, status, retry_after_s, delay_s, cut, stall`; test cases say all.
+    """
+
+    text: str | None = "Hello from the mock provider."
+    """None says hello and names the target."""
     status: int = 200
+    kind: Kind | None = None
+    """None lets the status and the body decide."""
+    code: str | None = None
+    """The error body's code. With a good status the error comes inside the answer."""
+    body: JsonObject | None = None
+    """The whole body in place of `text` or the error that `code` makes."""
+    headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    """What may go back to the client, with lower-case names."""
     retry_after_s: float | None = None
     delay_s: float = 0.0
-    """Waited before anything is answered."""
+    """Waited before anything is answered. Infinite, which no file can say: until a limit stops the attempt."""
+    pace_s: float = 0.0
+    """Streams only: waited before each content chunk."""
     cut: int | None = None
     """Break off after so many content chunks (a plain answer breaks off at once)."""
     stall: int | None = None

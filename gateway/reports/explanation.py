@@ -8,14 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from gateway.policy.failures import Kind, names_of
-from gateway.policy.params import merged_for_output
 from gateway.policy.table import Hook, Route, Step
 from gateway.policy.target import Limits
 from gateway.reports.problems import Painter
-from gateway.simulation.explain import Explanation, has_key, verdicts
-from gateway.simulation.forecast import Event, Forecast
+from gateway.simulation.explain import Explanation, has_key, sent_to_each, verdicts
 from gateway.simulation.simulator import Observed
-from gateway.wire.json import Json, JsonObject
+from gateway.simulation.walk import Event, Walk
+from gateway.wire.json import Json
 from gateway.words import count, cut, printable, shown
 
 LONGEST: Final = 96
@@ -195,13 +194,7 @@ def ended_by(sent: Observed) -> str:
     return f"{sent.error}: {body['error']['message']}" if "error" in body else sent.error
 
 
-def sent_to_each(route: Route, sent: Observed) -> list[JsonObject]:
-    """Return the parameters that each target of the chain would get."""
-    params = sent.attempts[0].params
-    return [merged_for_output(params, step.params, step.target.model) for step in route.steps]
-
-
-def _walk(route: Route, walk: Forecast, sent: Observed | None, painter: Painter) -> Iterator[str]:
+def _walk(route: Route, walk: Walk, sent: Observed | None, painter: Painter) -> Iterator[str]:
     if sent is not None and not sent.attempts:
         given = f"; the client gets {painter.error(f'{sent.status} {sent.error}')}" if sent.error else ""
         yield f"  nothing is called{given}"
@@ -246,7 +239,7 @@ def _event(route: Route, event: Event) -> Sequence[str]:
     return (*row, decided) if decided else row
 
 
-def _reason(walk: Forecast) -> str:
+def _reason(walk: Walk) -> str:
     if walk.reason == "answered" or not walk.events:
         return ""
     body = ", with the upstream's own body" if walk.error is not None and walk.error.code == "upstream_refused" else ""
@@ -271,5 +264,5 @@ def _worst(explanation: Explanation) -> list[Sequence[str]]:
     return rows
 
 
-def _cause(walk: Forecast) -> str:
+def _cause(walk: Walk) -> str:
     return ", the deadline" if walk.reason == "deadline" else ""

@@ -91,7 +91,7 @@ class Gateway:
             ModelCalls(pipeline=self._pipeline, lifecycle=self.lifecycle),
             models,
             Probes(tables=self.reloader, lifecycle=self.lifecycle, metrics=metrics, before_scrape=self._before_scrape),
-            Admin(reloads=self.reloader, state=state, mocks=mock.peek),
+            Admin(reloads=self.reloader, state=state, mock=mock),
         )
         self._front = Front(
             guards=guards,

@@ -7,12 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
+from gateway.adapters.base import Call
+from gateway.adapters.mock import MockAdapter
+from gateway.engine.health import State
+from gateway.operations import operation_of, params_for
 from gateway.policy.failures import names_of
+from gateway.policy.params import merged_for_output
 from gateway.policy.table import Hook, Route, RoutingTable, Step
-from gateway.policy.target import Limits
-from gateway.simulation.forecast import Fate, Forecast, forecast, worst
-from gateway.wire.json import JsonObject
+from gateway.policy.target import Limits, ScriptedOutcome
+from gateway.simulation.simulator import Observed
+from gateway.simulation.upstreams import ANSWERED, best_match
+from gateway.simulation.walk import Walk, walk, worst
+from gateway.telemetry.report import PassedOver
+from gateway.wire.json import EMPTY, Json, JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +34,10 @@ class Worst:
     """Until the stream begins; how long it goes on is for its limits alone."""
     untried: tuple[int, ...]
     """Steps that slow failures of a plain answer leave no time for."""
-    busiest: Forecast
+    busiest: Walk
     """The one with the most calls."""
-    plain: Forecast
-    stream: Forecast
+    plain: Walk
+    stream: Walk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +47,7 @@ class Explanation:
     name: str
     """As a client asks."""
     route: Route
-    walk: Forecast
+    walk: Walk
     worst: Worst
 
 
@@ -47,32 +56,60 @@ def look_up(table: RoutingTable, name: str) -> Route | None:
     return table.find(name) or (table.wildcards.get(name[:-1]) if name.endswith("*") else None)
 
 
-def explain(name: str, route: Route, fate: Fate, *, resting: Mapping[int, float] | None = None) -> Explanation:
-    """Explain a route for calls that fare as `fate` says.
+def explain(
+    name: str,
+    route: Route,
+    fails: Mapping[str, ScriptedOutcome],
+    *,
+    request: Mapping[str, Json] = EMPTY,
+    mock: MockAdapter,
+    health: State | None = None,
+) -> Explanation:
+    """Explain a route for a request whose targets fail as `fails` says, by name or pattern.
 
-    `resting`: the steps that are in cooldown by now, with the seconds until it ends.
+    `request` is a body; it says no more than which operation it asks for, and whether as a stream.
+    A target that it does not name answers; one of `mock` does what it would do next. `health` is as for `walk`, and
+    this runs event loops as that does.
     """
-    fast = worst(route, stream=False, slow=False)
-    plain = worst(route, stream=False, slow=True)
-    stream = worst(route, stream=True, slow=True)
-    busiest = max((fast, plain, stream), key=lambda one: len(one.events))
+
+    operation = operation_of(request)
+    stream = operation.wants_stream(request)
+
+    def suppose(call: Call, *_: int) -> ScriptedOutcome | None:
+        named = fails.get(best_match(call.target.name, fails) or "")
+        return named or (None if call.target.endpoint.adapter == "mock" else ANSWERED)
+
+    fast = worst(route, operation=operation, stream=False, slow=False)
+    plain = worst(route, operation=operation, stream=False, slow=True)
+    streamed = worst(route, operation=operation, stream=True, slow=True)
+    busiest = max((fast, plain, streamed), key=lambda one: len(one.events))
     return Explanation(
         name=name,
         route=route,
-        walk=forecast(route, fate, resting=resting),
+        walk=walk(route, suppose, operation=operation, stream=stream, mock=mock, health=health),
         worst=Worst(
             calls=len(busiest.events),
             plain_s=plain.ended_s,
-            stream_s=stream.ended_s,
-            untried=tuple(step for step in range(len(route.steps)) if step not in plain.tried),
+            stream_s=streamed.ended_s,
+            untried=tuple(
+                step
+                for step in range(len(route.steps))
+                if step not in plain.tried and plain.passed_over.get(step) != "unsupported"
+            ),
             busiest=busiest,
             plain=plain,
-            stream=stream,
+            stream=streamed,
         ),
     )
 
 
-def verdicts(route: Route, walk: Forecast) -> dict[int, str]:
+def sent_to_each(route: Route, sent: Observed) -> list[JsonObject]:
+    """Return what each target of the chain would get of a request, as an output may show it. Some target got it."""
+    operation, params = sent.attempts[0].operation, sent.attempts[0].params
+    return [merged_for_output(params, params_for(operation, step.params), step.target.model) for step in route.steps]
+
+
+def verdicts(route: Route, walk: Walk) -> dict[int, str]:
     """Return, for every step that is not called, why it is not."""
     last = walk.events[-1] if walk.events else None
     told: dict[int, str] = {}
@@ -80,7 +117,7 @@ def verdicts(route: Route, walk: Forecast) -> dict[int, str]:
         if step in walk.tried:
             continue
         if step in walk.passed_over:
-            told[step] = "passed over: in cooldown"
+            told[step] = f"passed over: {_PASSED_OVER[walk.passed_over[step]]}"
         elif last is None or walk.reason == "deadline":
             told[step] = "not reached: the deadline passes first"
         elif walk.reason == "stopped":
@@ -88,6 +125,12 @@ def verdicts(route: Route, walk: Forecast) -> dict[int, str]:
         else:
             told[step] = "kept in reserve" if len(walk.events) == 1 else "not reached"
     return told
+
+
+_PASSED_OVER: Final[Mapping[PassedOver, str]] = {
+    "cooldown": "in cooldown",
+    "unsupported": "its adapter cannot carry this operation",
+}
 
 
 def as_json(explanation: Explanation) -> JsonObject:
@@ -154,7 +197,7 @@ def _hook(hook: Hook) -> JsonObject:
     return {"path": hook.path, "async": hook.is_async, "timeout_s": hook.timeout_s, "on_error": hook.on_error}
 
 
-def _walk(route: Route, walk: Forecast) -> JsonObject:
+def _walk(route: Route, walk: Walk) -> JsonObject:
     unreached = verdicts(route, walk)
     return {
         "status": walk.error.status if walk.error else 200,

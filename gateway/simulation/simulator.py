@@ -14,6 +14,7 @@ from urllib.parse import quote
 import orjson
 
 from gateway.adapters.base import Operation, Stream
+from gateway.adapters.mock import OutcomeOf
 from gateway.engine.health import State
 from gateway.engine.pipeline import Pipeline
 from gateway.errors import GatewayError, HookFailed, UpstreamRefused
@@ -22,12 +23,10 @@ from gateway.policy.failures import Kind
 from gateway.policy.overlay import Overlay
 from gateway.policy.problem import Problems
 from gateway.policy.table import RoutingTable
-from gateway.simulation.upstreams import Script, ScriptedAdapter
+from gateway.simulation.upstreams import Upstreams
+from gateway.simulation.walk import JITTER
 from gateway.telemetry.report import CallReport
 from gateway.wire.json import EMPTY, Json, JsonObject
-
-JITTER: Final = 1.0
-"""Every backoff is as long as it can be, so that waits are the same each time."""
 
 REQUEST_ID: Final = "simulated"
 
@@ -46,6 +45,7 @@ class Seen:
     status: int | None
     started_s: float
     ended_s: float
+    operation: Operation
     params: Mapping[str, Json]
     """The request after its hooks."""
     sent: JsonObject
@@ -111,15 +111,15 @@ class _FixedTable:
 class Simulator:
     """A gateway with one table, its health and counters at zero. Made and used within one virtual loop."""
 
-    def __init__(self, table: RoutingTable, script: Script) -> None:
-        self._adapter = ScriptedAdapter(script)
+    def __init__(self, table: RoutingTable, script: OutcomeOf) -> None:
+        self._upstreams = Upstreams(script)
         self._pipeline = Pipeline(
-            tables=_FixedTable(table), adapters=self._adapter.for_all(), health=State(), jitter=lambda: JITTER
+            tables=_FixedTable(table), adapters=self._upstreams.adapters, health=State(), jitter=lambda: JITTER
         )
 
-    def play(self, script: Script) -> None:
+    def play(self, script: OutcomeOf) -> None:
         """Let the upstreams play another script from now on."""
-        self._adapter.script = script
+        self._upstreams.script = script
 
     async def ask(self, body: JsonObject) -> Observed:
         """Send one request and follow its answer to the end. Raises nothing for what the policy does wrong."""
@@ -127,7 +127,7 @@ class Simulator:
         started_s = loop.time()
         report = CallReport(request_id=REQUEST_ID)
         observed = Observed()
-        first_call = len(self._adapter.calls)
+        first_call = len(self._upstreams.calls)
         try:
             operation = operation_of(body)
             if operation.wants_stream(body):
@@ -140,7 +140,7 @@ class Simulator:
         observed.alias = report.alias or None
         observed.target = report.target.name if report.target else None
         observed.first_content_s = report.first_content_s
-        calls = self._adapter.calls[first_call:]
+        calls = self._upstreams.calls[first_call:]
         made = [attempt for attempt in report.attempts if attempt.was_called]
         observed.attempts = tuple(
             Seen(
@@ -150,6 +150,7 @@ class Simulator:
                 status=attempt.status,
                 started_s=called.started_s - started_s,
                 ended_s=called.started_s - started_s + attempt.ms / 1000,
+                operation=called.operation,
                 params=called.params,
                 sent=called.sent,
                 shown=called.shown,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 
@@ -136,6 +137,36 @@ async def test_explain_knows_the_cooldowns_of_the_moment(gateway: RunningGateway
     assert 0 < resting["ends_in_s"] <= 15
     assert shown["walk"]["answered"] == "up/b"
     assert shown["walk"]["not_called"] == [{"step": 1, "target": "up/a", "why": "passed over: in cooldown"}]
+
+
+async def test_explain_counts_the_failures_of_the_moment(start: Start, upstream: ScriptedOpenAI) -> None:
+    """The failures that have happened open the cooldown one failure earlier, and then there is no retry."""
+    routes = """\
+version: 1
+providers:
+  up: {kind: openai, base_url: "%s", cooldown: {failures: 3}}
+models:
+  once: {chain: [up/a], retries: 0}
+  twice: {chain: [up/a, up/b], retries: 1}
+"""
+    gateway = await start(routes % upstream.base_url)
+
+    async def calls() -> list[tuple[str, str | None]]:
+        walk = (await gateway.get("/-/explain?model=twice&fail=up/a=503")).json["walk"]
+        return [(call["then"], call["why"]) for call in walk["calls"]]
+
+    assert await calls() == [("retry", None), ("next", "its retry is used up"), ("answers", None)]
+    upstream.script("a", status=503)
+    for _ in range(2):
+        await gateway.chat("once")
+    assert await calls() == [("next", "its cooldown has opened"), ("answers", None)]
+    assert await calls() == [("next", "its cooldown has opened"), ("answers", None)]
+
+
+async def test_explain_of_several_at_once_holds_up_no_request(gateway: RunningGateway) -> None:
+    asked = [gateway.get("/-/explain?model=pair&stream=1") for _ in range(8)]
+    answers = await asyncio.gather(*asked, gateway.get("/healthz"))
+    assert [answer.status for answer in answers] == [200] * 9
 
 
 async def test_explain_lets_targets_fail_on_request(gateway: RunningGateway) -> None:

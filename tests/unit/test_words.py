@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.adapters.mock import MockAdapter
 from gateway.cli.settings import duration_s
 from gateway.importers.litellm.values import duration
-from gateway.policy.target import Endpoint, Target
+from gateway.simulation.walk import walk
 from gateway.words import as_duration, did_you_mean, seconds, shown
+from tests.compiling import route
 
 MANY = [f"alias-{number}" for number in range(5000)]
 
@@ -58,9 +58,12 @@ def test_a_duration_is_read_as_it_is_written(value_s: float, words: str, written
 
 
 def _slow(text: str) -> float:
-    mock = Endpoint(provider="mock", kind="mock", adapter="mock")
-    target = Target(name=f"mock/slow-{text}", model=f"slow-{text}", label="mock/slow", endpoint=mock)
-    return MockAdapter().peek(target, 0).delay_s
+    """Return the seconds that a mock model of this name takes."""
+
+    def suppose(*_: object) -> None:
+        return None
+
+    return walk(route(f"models: {{fast: [{{target: mock/slow-{text}, timeout: 5m}}]}}"), suppose).ended_s
 
 
 @pytest.mark.parametrize("read", [seconds, duration_s, _slow])

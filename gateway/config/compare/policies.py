@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from gateway.config.compare import lists
@@ -333,8 +333,12 @@ def _header(endpoint: Endpoint, name: str) -> str | None:
     return found.get(name, STARS) if name in endpoint.headers else None
 
 
+_SCRIPT_KEYS: Final = ("text", "status", "retry_after_s", "delay_s", "cut", "stall")
+"""What a file's script can say of an outcome."""
+
+
 def _script(endpoint: Endpoint) -> list[JsonObject]:
-    outcomes = [asdict(outcome) for outcome in endpoint.script]
+    outcomes: list[JsonObject] = [{key: getattr(outcome, key) for key in _SCRIPT_KEYS} for outcome in endpoint.script]
     for outcome, written in zip(outcomes, endpoint.written.get("script", ()), strict=False):
         outcome["text"] = written.get("text", outcome["text"])
     return [{name: value for name, value in outcome.items() if value is not None} for outcome in outcomes]

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
+from gateway.adapters.mock import MockAdapter
 from gateway.engine.health import State
 from gateway.engine.pipeline import unknown_model
 from gateway.errors import BadRequest, UsageError
@@ -15,14 +16,11 @@ from gateway.server.access import Forbidden, is_neighbour
 from gateway.server.exchange import Exchange
 from gateway.server.front import Endpoint, Handler
 from gateway.simulation.explain import as_json, explain, look_up
-from gateway.simulation.failures import Mocks, fate_of, read_failure
+from gateway.simulation.upstreams import read_failure
 from gateway.telemetry.logs import timestamp
 from gateway.wire.json import JsonObject
 
 _FLAGS: Final[Mapping[str, bool]] = {"": False, "0": False, "false": False, "1": True, "true": True}
-
-_PROBED_S: Final = 0.001
-"""Shown as the rest of a cooldown that has ended while another request probes the target."""
 
 
 class Report(Protocol):
@@ -74,10 +72,10 @@ class Reloads(Protocol):
 class Admin:
     """Answers under `/-/`."""
 
-    def __init__(self, *, reloads: Reloads, state: State, mocks: Mocks) -> None:
+    def __init__(self, *, reloads: Reloads, state: State, mock: MockAdapter) -> None:
         self._reloads = reloads
         self._state = state
-        self._mocks = mocks
+        self._mock = mock
 
     def paths(self) -> dict[str, Endpoint]:
         """Return the endpoints by path."""
@@ -144,15 +142,14 @@ class Admin:
             raise BadRequest(str(exc), param="fail") from None
         now_s = asyncio.get_running_loop().time()
         targets = [step.target for step in route.steps]
-        rests = self._state.resting(targets, now_s=now_s)
-        # A target that another request probes is passed over too, although its cooldown has ended.
-        left_s = {step: max(until_s - now_s, _PROBED_S) for step, until_s in rests.items()}
-        fate = fate_of(route, fails, stream=stream, mocks=self._mocks)
-        explanation = await asyncio.to_thread(explain, name, route, fate, resting=left_s)
+        health = self._state.copied(targets, now_s=now_s)
         cooldowns = [
             {"step": step + 1, "target": targets[step].name, "ends_in_s": round(seconds, 3)}
-            for step, seconds in left_s.items()
+            for step, seconds in health.resting(targets, now_s=0.0).items()
         ]
+        explanation = await asyncio.to_thread(
+            explain, name, route, fails, request={"stream": stream}, mock=self._mock, health=health
+        )
         shown = {"generation": table.generation, **as_json(explanation), "cooldowns": cooldowns}
         exchange.send_json(shown)
 

@@ -14,7 +14,8 @@ from gateway.config.model.read import schema
 from gateway.config.model.schema_faults import inline, misfits
 from gateway.policy.failures import Kind
 from gateway.policy.problem import Problem
-from gateway.simulation.upstreams import Scripted, named
+from gateway.policy.target import ScriptedOutcome
+from gateway.simulation.upstreams import ANSWERED, named
 from gateway.wire.json import EMPTY, Json, JsonObject
 from gateway.words import seconds
 
@@ -40,7 +41,7 @@ class Turn:
     """One request of a case."""
 
     request: JsonObject
-    upstream: Mapping[str, tuple[Scripted, ...]] | None
+    upstream: Mapping[str, tuple[ScriptedOutcome, ...]] | None
     """None: the upstreams go on with what they do."""
     upstream_positions: Mapping[str, Position] = field(default_factory=lambda: EMPTY)
     expect: Expect
@@ -160,22 +161,22 @@ def _expect(document: Document, values: JsonObject, where: Where) -> Expect:
     return Expect(values=values, position=document.key_position(where), positions=keys)
 
 
-def _outcomes(value: Json) -> tuple[Scripted, ...]:
+def _outcomes(value: Json) -> tuple[ScriptedOutcome, ...]:
     return tuple(scripted(item) for item in (value if isinstance(value, list) else [value]))
 
 
-def scripted(value: Json) -> Scripted:
+def scripted(value: Json) -> ScriptedOutcome:
     """Return what one outcome of a file means: a kind, a status, or a mapping."""
     if isinstance(value, str):
         return named(Kind(value))
     if not isinstance(value, dict):
-        return Scripted(status=int(value))
-    by_kind = named(Kind(value["kind"])) if "kind" in value else Scripted()
+        return ScriptedOutcome(text=None, status=int(value))
+    by_kind = named(Kind(value["kind"])) if "kind" in value else ANSWERED
     status = value.get("status", by_kind.status)
     after = value.get("retry_after")
-    return Scripted(
+    return ScriptedOutcome(
         kind=by_kind.kind,
-        status=None if status is None else int(status),
+        status=int(status),
         text=value.get("text"),
         code=value.get("code", by_kind.code),
         body=value.get("body"),

@@ -10,9 +10,8 @@ from gateway.policy.table import RoutingTable
 from gateway.simulation import clock as virtual
 from gateway.simulation.cases.expectations import Mismatch, compare
 from gateway.simulation.cases.file import Case, Turn
-from gateway.simulation.failures import best_match
 from gateway.simulation.simulator import Observed, Simulator
-from gateway.simulation.upstreams import Script
+from gateway.simulation.upstreams import Script, best_match
 from gateway.wire.json import Json
 from gateway.words import did_you_mean
 

@@ -12,15 +12,18 @@ from typing import Any
 
 import pytest
 
+from gateway.adapters.mock import MockAdapter
 from gateway.cli import main
 from gateway.config.compiler.compiler import Compiler
 from gateway.policy.failures import Kind
-from gateway.policy.table import Route, Step
+from gateway.policy.table import Route
 from gateway.policy.target import Limits
 from gateway.reports.explanation import table, timeout
 from gateway.simulation.explain import as_json, explain, look_up, verdicts
-from gateway.simulation.forecast import Failing, forecast
+from gateway.simulation.upstreams import named
+from gateway.simulation.walk import walk
 from tests.paths import ROOT
+from tests.supposing import fails, resting
 
 POLICY = ROOT / "examples" / "policy" / "routes.yaml"
 
@@ -267,6 +270,25 @@ as sent
         out = told(capsys, "plain", "--request", "body.json", "--fail", "openai/gpt-4o=timeout")
         assert "timeout after 10s" in out
 
+    def test_a_target_that_cannot_be_asked_for_its_operation_is_passed_over(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Path("body.json").write_text('{"prompt": "hi"}')
+        out = told(capsys, "smart", "--request", "body.json", "--fail", "o*=rate_limit")
+        assert "      3  mistral/mistral-large-latest  passed over: its adapter cannot carry this operation\n" in out
+        assert "calls         1 + 2 = 3\n" in out
+        assert "never tried" not in out
+        assert "the client gets 429 upstream_failed: no target is left" in out
+
+    def test_the_files_parameters_of_other_operations_are_not_sent(self, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("body.json").write_text('{"input": "hi"}')
+        assert as_data(capsys, "smart", "--request", "body.json")["request"]["sent"] == [
+            {"input": "hi", "model": model} for model in ("llama", "gpt-4o", "mistral-large-latest")
+        ]
+        out = told(capsys, "smart", "--request", "body.json")
+        assert out[out.index("as sent\n") : out.index("\n\na call")] == 'as sent\n  all  input  "hi"'
+        assert "temperature" not in out
+
     def test_it_may_come_from_standard_input(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -475,31 +497,25 @@ class TestExplaining:
 
     def test_live_cooldowns_are_told(self) -> None:
         route = routes_of(self.PAIR)["pair"]
-        explanation = explain("pair", route, lambda *_: None, resting={0: 12.0})
-        walk = as_json(explanation)["walk"]
-        assert walk["answered"] == "mock/b"
-        assert walk["not_called"] == [
+        explanation = explain("pair", route, {}, mock=MockAdapter(), health=resting(route, {0: 12.0}))
+        told = as_json(explanation)["walk"]
+        assert told["answered"] == "mock/b"
+        assert told["not_called"] == [
             {"step": 1, "target": "mock/a", "why": "passed over: in cooldown"},
             {"step": 3, "target": "mock/c", "why": "kept in reserve"},
         ]
 
     def test_a_last_resort_is_told(self) -> None:
         route = routes_of(self.PAIR)["pair"]
-
-        def fate(*_: Any) -> Failing:
-            return Failing(kind=Kind.OVERLOADED)
-
-        walk = forecast(route, fate, resting={0: 12.0, 1: 11.0, 2: 10.0})
-        assert [event.last_resort for event in walk.events] == [True]
-        assert verdicts(route, walk) == {0: "passed over: in cooldown", 1: "passed over: in cooldown"}
+        told = walk(route, fails(Kind.OVERLOADED), health=resting(route, {0: 12.0, 1: 11.0, 2: 10.0}))
+        assert [event.last_resort for event in told.events] == [True]
+        assert verdicts(route, told) == {0: "passed over: in cooldown", 1: "passed over: in cooldown"}
 
     def test_a_step_after_a_fallback_is_simply_not_reached(self) -> None:
         route = routes_of(self.PAIR)["pair"]
-
-        def fate(position: int, _: Step, __: int) -> Failing | None:
-            return Failing(kind=Kind.OVERLOADED) if position == 0 else None
-
-        assert verdicts(route, forecast(route, fate)) == {2: "not reached"}
+        supposed = {"mock/a": named(Kind.OVERLOADED)}
+        explanation = explain("pair", route, supposed, mock=MockAdapter())
+        assert verdicts(route, explanation.walk) == {2: "not reached"}
 
     def test_patterns_stand_for_themselves(self) -> None:
         compiled = Compiler(environ={}).compile(b"version: 1\nmodels: {'a/*': 'mock/*'}\n", source="r.yaml").table

@@ -1,4 +1,4 @@
-"""`--ignore`, and what the engine's planner says is never tried."""
+"""`--ignore`, and what is never tried when the engine is run on slow failures."""
 
 from __future__ import annotations
 
@@ -19,6 +19,33 @@ LIMITED = "models: {fast: {chain: [openai/gpt-5.5, anthropic/claude-opus-5], tim
 def test_a_target_is_never_tried_when_the_calls_before_it_use_up_the_deadline() -> None:
     assert untried(route(LIMITED % "1m")) == 1
     assert untried(route(LIMITED % "2m")) is None
+
+
+@pytest.mark.parametrize(
+    ("differs", "expected"),
+    [
+        ("", 1),
+        ("deadline: 2m", None),
+        ("timeout: 10s", None),
+        ("retries: 0", None),
+        ("retry_on: []", None),
+        ("fallback_on: []", 1),
+        ("max_attempts: 2", None),
+        ("cooldown: {failures: 1}", None),
+        ("chain: [a/x, a/y, b/x]; timeout: 16s; retries: 1; cooldown: {failures: 3, within: 1m}", 2),
+        ("chain: [a/x, a/x, b/x]; timeout: 16s; retries: 1; cooldown: {failures: 3, within: 1m}", None),
+    ],
+)
+def test_each_thing_that_decides_what_is_tried_tells_shapes_of_chains_apart(differs: str, expected: int | None) -> None:
+    """The answer for a shape is kept; one that two shapes shared by mistake would be the first one's."""
+    alias = {"chain": "[a/x, b/x]", "timeout": "30s", "retries": "2", "deadline": "1m", "cooldown": "{failures: 9}"}
+    alias |= dict(text.split(": ", 1) for text in differs.split("; ") if text)
+    cooldown = alias.pop("cooldown")
+    providers = ", ".join(
+        f'{name}: {{kind: openai, base_url: "http://127.0.0.1:1/v1", cooldown: {cooldown}}}' for name in ("a", "b")
+    )
+    chain = ", ".join(f"{name}: {text}" for name, text in alias.items())
+    assert untried(route(f"providers: {{{providers}}}\nmodels: {{fast: {{{chain}}}}}")) == expected
 
 
 def test_codes_come_in_any_number() -> None:

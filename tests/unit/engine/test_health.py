@@ -209,3 +209,43 @@ def test_idle_targets_are_forgotten_when_there_are_too_many() -> None:
     assert state.snapshot(target("busy"), 0.0)["attempts"] == {"ok": 1}
     assert state.snapshot(target("0"), 0.0)["attempts"] == {}
     assert state.snapshot(target("9"), 0.0)["attempts"] == {"server_error": 1}
+
+
+def test_a_copy_knows_what_its_original_knew_on_a_clock_of_its_own() -> None:
+    state = State()
+    fail(state, at=101.0)
+    fail(state, at=100.0, name="b")
+    fail(state, at=102.0, name="b")
+    copy = state.copied([target(), target("b"), target("c")], now_s=104.0)
+    assert copy.resting([target(), target("b"), target("c")], now_s=0.0) == {1: 3.0}
+    assert fail(copy, at=1.0), "the failure before counts"
+    assert state.resting([target(), target("b")], now_s=104.0) == {1: 107.0}
+
+
+def test_in_a_copy_a_target_whose_rest_has_ended_is_still_to_be_probed() -> None:
+    state = State()
+    fail(state, at=0.0)
+    fail(state, at=0.0)
+    copy = state.copied([target()], now_s=6.0)
+    assert copy.resting([target()], now_s=0.0) == {}
+    assert fail(copy, at=0.0), "a failed probe opens the cooldown again"
+
+
+def test_in_a_copy_a_target_that_is_being_probed_rests_a_moment_more() -> None:
+    state = State()
+    fail(state, at=0.0)
+    fail(state, at=0.0)
+    state.begin(target(), now_s=6.0)
+    copy = state.copied([target()], now_s=6.0)
+    assert copy.resting([target()], now_s=0.0) == {0: 0.001}
+    assert copy.resting([target()], now_s=0.001) == {}
+
+
+def test_a_copy_has_what_is_left_of_the_retry_budget() -> None:
+    state = State()
+    ticket = state.begin(target(), now_s=100.0)
+    for _ in range(BUDGET_FLOOR - 1):
+        assert ticket.take_retry(now_s=100.0)
+    copy = state.copied([target()], now_s=101.0).begin(target(), now_s=0.0)
+    assert [copy.take_retry(now_s=0.0) for _ in range(2)] == [True, False]
+    assert ticket.take_retry(now_s=101.0), "the copy took nothing from its original"

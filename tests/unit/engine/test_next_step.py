@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +13,7 @@ from gateway.engine.next_step import (
     MAX_BACKOFF_S,
     MAX_PATIENCE_S,
     GiveUp,
+    NoRetry,
     Outcome,
     Plan,
     Try,
@@ -49,13 +50,13 @@ def test_the_first_target_is_tried_first() -> None:
 @pytest.mark.parametrize("kind", sorted(RETRY_ON))
 def test_a_retryable_kind_is_tried_again_on_the_same_target_after_a_backoff(kind: Kind) -> None:
     outcomes = [failed(0, kind, ended_s=1.0, jitter=0.5)]
-    assert next_step(plan(), outcomes, now_s=1.0, resting=NOTHING) == Wait(1.0 + 0.125)
-    assert next_step(plan(), outcomes, now_s=1.2, resting=NOTHING) == Try(0, retry=True)
+    assert next_step(plan(), outcomes, now_s=1.0, resting=NOTHING) == Wait(1.0 + 0.125, "backoff")
+    assert next_step(plan(), outcomes, now_s=1.2, resting=NOTHING) == Try(0, "retry")
 
 
 @pytest.mark.parametrize("kind", sorted(FALLBACK_ON - RETRY_ON))
 def test_a_kind_that_is_not_retried_moves_on_at_once(kind: Kind) -> None:
-    assert next_step(plan(), [failed(0, kind)], now_s=0.0, resting=NOTHING) == Try(1)
+    assert next_step(plan(), [failed(0, kind)], now_s=0.0, resting=NOTHING) == Try(1, "fallback", "kind")
 
 
 @pytest.mark.parametrize("kind", sorted(frozenset(Kind) - FALLBACK_ON))
@@ -63,13 +64,13 @@ def test_a_kind_that_is_not_retried_moves_on_at_once(kind: Kind) -> None:
 def test_a_kind_that_does_not_move_on_stops_the_call(kind: Kind, position: int) -> None:
     earlier = [failed(0, Kind.TIMEOUT)] * position
     outcomes = [*earlier, failed(position, kind)]
-    assert next_step(plan(), outcomes, now_s=0.0, resting=NOTHING) == GiveUp("stopped")
+    assert next_step(plan(), outcomes, now_s=0.0, resting=NOTHING) == GiveUp("stopped", "kind")
 
 
 @pytest.mark.parametrize("kind", sorted(FALLBACK_ON))
 def test_after_the_last_target_the_call_is_exhausted(kind: Kind) -> None:
     only = plan(step(retries=0))
-    assert next_step(only, [failed(0, kind)], now_s=0.0, resting=NOTHING) == GiveUp("exhausted")
+    assert next_step(only, [failed(0, kind)], now_s=0.0, resting=NOTHING) == GiveUp("exhausted", "no_retries")
 
 
 @pytest.mark.parametrize("kind", sorted(Kind))
@@ -93,51 +94,64 @@ def test_every_kind_at_every_place_of_a_chain_at_every_state_of_the_deadline(
     if deadline == "passed":
         expected = GiveUp("deadline")
     elif kind in {"connection", "rate_limit", "overloaded", "server_error"} and deadline == "far":
-        expected = Wait(10.25)
+        expected = Wait(10.25, "backoff")
     elif kind in {"content_filter", "bad_request"}:
-        expected = GiveUp("stopped")
+        expected = GiveUp("stopped", "kind")
     else:
-        expected = GiveUp("exhausted") if position == 2 else Try(position + 1)
+        why: NoRetry = "deadline" if kind in RETRY_ON else "kind"
+        expected = GiveUp("exhausted", why) if position == 2 else Try(position + 1, "fallback", why)
     assert decision == expected
 
 
 def test_retries_end_when_they_are_used_up() -> None:
     outcomes = [failed(0, Kind.SERVER_ERROR)] * 3
-    assert next_step(plan(), outcomes, now_s=50.0, resting=NOTHING) == Try(1)
+    assert next_step(plan(), outcomes, now_s=50.0, resting=NOTHING) == Try(1, "fallback", "retries_used_up")
 
 
 def test_a_retry_after_that_fits_is_waited_for() -> None:
     outcomes = [failed(0, Kind.RATE_LIMIT, ended_s=1.0, retry_after_s=3.0)]
-    assert next_step(plan(), outcomes, now_s=1.0, resting=NOTHING) == Wait(4.0)
-    assert next_step(plan(), outcomes, now_s=4.0, resting=NOTHING) == Try(0, retry=True)
+    assert next_step(plan(), outcomes, now_s=1.0, resting=NOTHING) == Wait(4.0, "retry_after")
+    assert next_step(plan(), outcomes, now_s=4.0, resting=NOTHING) == Try(0, "retry")
 
 
 def test_a_retry_after_beyond_the_deadline_moves_on_at_once() -> None:
     outcomes = [failed(0, Kind.RATE_LIMIT, retry_after_s=3.0)]
-    assert next_step(plan(deadline_s=2.0), outcomes, now_s=0.0, resting=NOTHING) == Try(1)
+    decision = next_step(plan(deadline_s=2.0), outcomes, now_s=0.0, resting=NOTHING)
+    assert decision == Try(1, "fallback", "retry_after")
 
 
 def test_a_long_retry_after_is_waited_for_only_when_no_other_target_is_left() -> None:
     long = [failed(0, Kind.RATE_LIMIT, retry_after_s=MAX_PATIENCE_S + 1)]
-    assert next_step(plan(), long, now_s=0.0, resting=NOTHING) == Try(1)
-    assert next_step(plan(step(retries=1)), long, now_s=0.0, resting=NOTHING) == Wait(MAX_PATIENCE_S + 1)
+    assert next_step(plan(), long, now_s=0.0, resting=NOTHING) == Try(1, "fallback", "retry_after")
+    alone = next_step(plan(step(retries=1)), long, now_s=0.0, resting=NOTHING)
+    assert alone == Wait(MAX_PATIENCE_S + 1, "retry_after")
 
 
 def test_a_retry_never_takes_the_place_of_an_untried_target() -> None:
     three = plan(step(retries=5), step("mock/b"), step("mock/c"), max_attempts=3)
-    assert next_step(three, [failed(0, Kind.OVERLOADED)], now_s=9.0, resting=NOTHING) == Try(1)
+    decision = next_step(three, [failed(0, Kind.OVERLOADED)], now_s=9.0, resting=NOTHING)
+    assert decision == Try(1, "fallback", "calls_kept")
 
 
-def test_a_failure_that_opened_the_cooldown_ends_the_targets_retries() -> None:
-    outcomes = [failed(0, Kind.SERVER_ERROR, may_retry=False)]
-    assert next_step(plan(), outcomes, now_s=9.0, resting=NOTHING) == Try(1)
+def test_the_last_call_that_the_cap_allows_is_the_last() -> None:
+    one = plan(step(retries=5), max_attempts=1)
+    decision = next_step(one, [failed(0, Kind.OVERLOADED)], now_s=9.0, resting=NOTHING)
+    assert decision == GiveUp("exhausted", "max_attempts")
+
+
+@pytest.mark.parametrize("why", ["cooldown", "retry_budget"])
+def test_an_opened_cooldown_and_a_used_up_budget_end_the_targets_retries(
+    why: Literal["cooldown", "retry_budget"],
+) -> None:
+    outcomes = [failed(0, Kind.SERVER_ERROR, no_retry=why)]
+    assert next_step(plan(), outcomes, now_s=9.0, resting=NOTHING) == Try(1, "fallback", why)
 
 
 def test_a_stale_pooled_connection_is_retried_once_at_once_even_without_retries() -> None:
     two = plan(step(retries=0), step("mock/b"))
     stale = failed(0, Kind.CONNECTION, stale_connection=True)
-    assert next_step(two, [stale], now_s=0.0, resting=NOTHING) == Try(0, retry=True)
-    assert next_step(two, [stale, stale], now_s=0.0, resting=NOTHING) == Try(1)
+    assert next_step(two, [stale], now_s=0.0, resting=NOTHING) == Try(0, "retry")
+    assert next_step(two, [stale, stale], now_s=0.0, resting=NOTHING) == Try(1, "fallback", "no_retries")
 
 
 def test_resting_targets_are_passed_over() -> None:
@@ -146,44 +160,46 @@ def test_resting_targets_are_passed_over() -> None:
 
 def test_when_all_rest_the_one_that_ends_first_is_tried_once() -> None:
     resting = {0: 9.0, 1: 5.0}
-    assert next_step(plan(), [], now_s=0.0, resting=resting) == Try(1, last_resort=True)
+    assert next_step(plan(), [], now_s=0.0, resting=resting) == Try(1, "last_resort")
     outcomes = [failed(1, Kind.SERVER_ERROR, last_resort=True)]
-    assert next_step(plan(), outcomes, now_s=0.0, resting=resting) == GiveUp("exhausted")
+    assert next_step(plan(), outcomes, now_s=0.0, resting=resting) == GiveUp("exhausted", "last_resort")
 
 
 def test_a_resting_target_is_the_last_resort_after_the_others_failed() -> None:
     outcomes = [failed(1, Kind.TIMEOUT)]
-    assert next_step(plan(), outcomes, now_s=0.0, resting={0: 9.0}) == Try(0, last_resort=True)
+    assert next_step(plan(), outcomes, now_s=0.0, resting={0: 9.0}) == Try(0, "last_resort", "kind")
 
 
 def test_a_target_that_recovered_meanwhile_is_tried_before_the_call_gives_up() -> None:
     """It was passed over while it was in cooldown; the attempt on the other target took longer than that."""
-    assert next_step(plan(), [failed(1, Kind.TIMEOUT)], now_s=9.0, resting=NOTHING) == Try(0)
+    decision = next_step(plan(), [failed(1, Kind.TIMEOUT)], now_s=9.0, resting=NOTHING)
+    assert decision == Try(0, "fallback", "kind")
 
 
 def test_after_one_that_recovered_no_target_is_tried_a_second_time() -> None:
     """The second was tried while the first and the third rested; then the first, which leaves the third alone."""
     three = plan(*(step(name) for name in ("mock/a", "mock/b", "mock/c")))
     outcomes = [failed(1, Kind.SERVER_ERROR), failed(0, Kind.SERVER_ERROR)]
-    assert next_step(three, outcomes, now_s=0.0, resting=NOTHING) == Try(2)
-    assert next_step(three, [*outcomes, failed(2, Kind.TIMEOUT)], now_s=0.0, resting=NOTHING) == GiveUp("exhausted")
+    assert next_step(three, outcomes, now_s=0.0, resting=NOTHING) == Try(2, "fallback", "no_retries")
+    last = next_step(three, [*outcomes, failed(2, Kind.TIMEOUT)], now_s=0.0, resting=NOTHING)
+    assert last == GiveUp("exhausted", "no_retries")
 
 
 def test_a_target_that_went_into_cooldown_meanwhile_is_not_retried() -> None:
     outcomes = [failed(0, Kind.RATE_LIMIT, retry_after_s=1.0)]
-    assert next_step(plan(), outcomes, now_s=1.0, resting={0: 20.0}) == Try(1)
+    assert next_step(plan(), outcomes, now_s=1.0, resting={0: 20.0}) == Try(1, "fallback", "cooldown")
 
 
 @pytest.mark.parametrize("asked_s", [0.0, 0.1])
 def test_a_short_retry_after_is_no_shorter_than_the_backoff(asked_s: float) -> None:
     outcomes = [failed(0, Kind.RATE_LIMIT, retry_after_s=asked_s)]
-    assert next_step(plan(), outcomes, now_s=0.0, resting=NOTHING) == Wait(0.25)
+    assert next_step(plan(), outcomes, now_s=0.0, resting=NOTHING) == Wait(0.25, "backoff")
 
 
 def test_the_steps_own_kinds_win_over_the_table() -> None:
     own = plan(step(retries=1, retry_on=frozenset({Kind.TIMEOUT}), fallback_on=frozenset()), step("mock/b"))
-    assert next_step(own, [failed(0, Kind.TIMEOUT)], now_s=9.0, resting=NOTHING) == Try(0, retry=True)
-    assert next_step(own, [failed(0, Kind.SERVER_ERROR)], now_s=9.0, resting=NOTHING) == GiveUp("stopped")
+    assert next_step(own, [failed(0, Kind.TIMEOUT)], now_s=9.0, resting=NOTHING) == Try(0, "retry")
+    assert next_step(own, [failed(0, Kind.SERVER_ERROR)], now_s=9.0, resting=NOTHING) == GiveUp("stopped", "kind")
 
 
 def test_backoff_grows_and_is_capped() -> None:
@@ -254,12 +270,14 @@ def test_no_call_breaks_the_rules(
         last = outcomes[-1] if outcomes else None
         if last is not None and decision.step == last.step:
             assert last.stale_connection or last.kind in steps[last.step].retry_on
-            assert last.stale_connection or last.may_retry
+            assert last.stale_connection or last.no_retry is None
+            assert decision.reason == "retry"
             untried = set(range(len(steps))) - {outcome.step for outcome in outcomes}
             assert len(outcomes) + 1 + len(untried) <= max_attempts
         elif last is not None:
             assert last.kind in steps[last.step].fallback_on
             assert decision.step not in {outcome.step for outcome in outcomes}
+            assert decision.no_retry is not None
         now_s += took_s
         outcomes.append(
             Outcome(
@@ -268,8 +286,8 @@ def test_no_call_breaks_the_rules(
                 ended_s=now_s,
                 retry_after_s=retry_after_s,
                 stale_connection=stale,
-                may_retry=may_retry,
-                last_resort=decision.last_resort,
+                no_retry=None if may_retry else "cooldown",
+                last_resort=decision.reason == "last_resort",
             )
         )
     else:

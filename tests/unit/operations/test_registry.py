@@ -10,6 +10,7 @@ from gateway.adapters.base import Operation
 from gateway.adapters.litellm.translate import FUNCTIONS
 from gateway.operations import CHAT, OPERATIONS, operation_of, params_for
 from gateway.policy.failures import UpstreamError
+from gateway.policy.params import Params
 from gateway.policy.target import CARRIED
 
 ALL = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=str)
@@ -63,4 +64,4 @@ def test_its_own_events_make_a_whole_stream(operation: Operation) -> None:
     ],
 )
 def test_parameters_apply_to_the_operations_that_have_them(name: str, params: Any, own: Any) -> None:
-    assert params_for(OPERATIONS[name], params) == own
+    assert params_for(OPERATIONS[name], Params(params)) == Params(own)

@@ -11,7 +11,7 @@ from gateway.adapters.litellm.translate import request_kwargs
 from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.policy.params import NO_PARAMS, Params, merged, merged_for_output
 from gateway.simulation.simulator import Simulator
-from gateway.simulation.upstreams import Script, Scripted
+from gateway.simulation.upstreams import ANSWERED, Script
 from tests.compiling import table
 from tests.litellm_calls import make_call
 from tests.relay_calls import a_call
@@ -43,7 +43,7 @@ async def test_the_relay_litellm_and_the_simulation_send_the_same(
     assert upstream.requests[0].body == whole
 
     policy = table(f"models: {{fast: [{{target: openai/a, params: {json.dumps(files)}}}]}}")
-    observed = await Simulator(policy, Script({"*": (Scripted(),)})).ask({"model": "fast", "messages": MESSAGES, **own})
+    observed = await Simulator(policy, Script({"*": (ANSWERED,)})).ask({"model": "fast", "messages": MESSAGES, **own})
     assert observed.attempts[0].sent == observed.attempts[0].shown == whole
 
     kwargs = request_kwargs(make_call(own, overrides=files), key=None, stream=False, unsent=frozenset())

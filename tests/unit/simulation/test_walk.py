@@ -1,4 +1,4 @@
-"""Forecasts: the same attempts, waits and end as the engine itself comes to, and a reason for each decision."""
+"""Supposed calls: what the engine does after each failure and why, and the worst that can come."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from gateway.policy.failures import Kind
 from gateway.policy.table import Route, RoutingTable, Step, StreamPolicy
 from gateway.policy.target import Cooldown, Endpoint, Limits, Target
 from gateway.simulation import clock as virtual
-from gateway.simulation.forecast import Failing, Fate, Forecast, forecast, longest_s, worst
 from gateway.simulation.simulator import Observed, Simulator
-from gateway.simulation.upstreams import Script, Scripted, named
+from gateway.simulation.upstreams import ANSWERED, Script, named
+from gateway.simulation.walk import Walk, walk, worst
+from tests.supposing import fails, resting
 
 LIMITS = Limits(connect_s=5, first_token_s=10, idle_s=20, total_s=30)
-KINDS = [kind for kind in Kind if kind is not Kind.TIMEOUT]
-"""Failures that take no time; a timeout takes its limit."""
 
 
 def step(name: str, *, cooldown: Cooldown | None = None, limits: Limits = LIMITS, **values: Any) -> Step:
@@ -31,24 +30,14 @@ def route(*steps: Step, **values: Any) -> Route:
     return Route(alias="smart", steps=steps, **{"max_attempts": max(8, len(steps)), **values})
 
 
-def fails(*kinds: Kind | None, **values: Any) -> Fate:
-    """Let the calls of every target fail with these kinds in order, the last one for ever; None answers."""
-
-    def fate(_: int, step: Step, before: int) -> Failing | None:
-        kind = kinds[min(before, len(kinds) - 1)]
-        return None if kind is None else Failing(kind=kind, **values)
-
-    return fate
-
-
-def told(walk: Forecast) -> list[tuple[int, str, str]]:
-    return [(event.step, event.then, event.why) for event in walk.events]
+def told(call: Walk) -> list[tuple[int, str, str]]:
+    return [(event.step, event.then, event.why) for event in call.events]
 
 
 class TestReasons:
     def test_the_first_target_answers(self) -> None:
-        walk = forecast(route(step("a/x"), step("b/x")), fails(None))
-        assert (told(walk), walk.reason, walk.error) == ([(0, "answers", "")], "answered", None)
+        call = walk(route(step("a/x"), step("b/x")), fails(None))
+        assert (told(call), call.reason, call.error) == ([(0, "answers", "")], "answered", None)
 
     @pytest.mark.parametrize(
         ("chain", "kind", "expected"),
@@ -99,33 +88,38 @@ class TestReasons:
     def test_each_end_of_a_targets_attempts_has_its_reason(
         self, chain: Route, kind: Kind, expected: list[tuple[int, str, str]]
     ) -> None:
-        assert told(forecast(chain, fails(kind))) == expected
+        assert told(walk(chain, fails(kind))) == expected
 
     def test_a_retry_after_that_is_too_long_rests_the_target(self) -> None:
-        walk = forecast(route(step("a/x", retries=1), step("b/x")), fails(Kind.RATE_LIMIT, retry_after_s=60.0))
-        assert told(walk) == [(0, "next", "its Retry-After is too long to wait for"), (1, "give up", "retries: 0")]
+        call = walk(route(step("a/x", retries=1), step("b/x")), fails(Kind.RATE_LIMIT, retry_after_s=60.0))
+        assert told(call) == [(0, "next", "its Retry-After is too long to wait for"), (1, "give up", "retries: 0")]
 
     def test_a_short_retry_after_is_waited_for(self) -> None:
-        walk = forecast(route(step("a/x", retries=1), step("b/x")), fails(Kind.RATE_LIMIT, retry_after_s=6.0))
-        assert [(event.step, event.wait_s) for event in walk.events] == [(0, 6.0), (0, 0.0), (1, 0.0)]
+        call = walk(route(step("a/x", retries=1), step("b/x")), fails(Kind.RATE_LIMIT, retry_after_s=6.0))
+        assert [(event.step, event.wait_s) for event in call.events] == [(0, 6.0), (0, 0.0), (1, 0.0)]
 
     def test_a_deadline_ends_a_call_in_the_midst_of_an_attempt(self) -> None:
-        walk = forecast(route(step("a/x"), step("b/x"), deadline_s=40), fails(Kind.OVERLOADED, took_s=30.0))
-        assert [(event.kind, event.then) for event in walk.events] == [
+        call = walk(route(step("a/x"), step("b/x"), deadline_s=40), fails(Kind.OVERLOADED, delay_s=25.0))
+        assert [(event.kind, event.then) for event in call.events] == [
             (Kind.OVERLOADED, "next"),
             (Kind.TIMEOUT, "give up"),
         ]
-        assert (walk.reason, walk.ended_s, walk.error and walk.error.status) == ("deadline", 40.0, 504)
+        assert (call.reason, call.ended_s, call.error and call.error.status) == ("deadline", 40.0, 504)
 
     def test_a_resting_target_is_passed_over(self) -> None:
-        walk = forecast(route(step("a/x"), step("b/x")), fails(None), resting={0: 20.0})
-        assert (set(walk.tried), dict(walk.passed_over)) == ({1}, {0: 20.0})
+        chain = route(step("a/x"), step("b/x"))
+        call = walk(chain, fails(None), health=resting(chain, {0: 20.0}))
+        assert (set(call.tried), dict(call.passed_over)) == ({1}, {0: "cooldown"})
+
+    def test_a_target_that_rests_no_more_is_tried_once_the_others_failed(self) -> None:
+        chain = route(step("a/x"), step("b/x"))
+        call = walk(chain, fails(Kind.OVERLOADED, delay_s=25.0), health=resting(chain, {0: 20.0}))
+        assert told(call) == [(1, "next", "retries: 0"), (0, "give up", "retries: 0")]
 
     def test_a_resting_target_is_the_last_resort(self) -> None:
-        walk = forecast(
-            route(step("a/x", retries=3), step("b/x")), fails(Kind.SERVER_ERROR), resting={0: 20.0, 1: 10.0}
-        )
-        assert [(event.step, event.last_resort, event.why) for event in walk.events] == [
+        chain = route(step("a/x", retries=3), step("b/x"))
+        call = walk(chain, fails(Kind.SERVER_ERROR), health=resting(chain, {0: 20.0, 1: 10.0}))
+        assert [(event.step, event.last_resort, event.why) for event in call.events] == [
             (1, True, "it was the last resort")
         ]
 
@@ -137,21 +131,21 @@ class TestWorst:
 
     def test_slow_failures_take_the_most_time(self) -> None:
         chain = route(step("a/x", retries=1), step("b/x"))
-        walk = worst(chain, stream=False, slow=True)
-        assert (len(walk.events), walk.ended_s) == (3, 90.25)
+        call = worst(chain, stream=False, slow=True)
+        assert (len(call.events), call.ended_s) == (3, 90.25)
 
     def test_a_target_that_is_retried_on_what_does_not_move_on_still_moves_on(self) -> None:
         steps = (
             step("a/x", retries=1, retry_on=frozenset({Kind.RATE_LIMIT}), fallback_on=frozenset({Kind.AUTH})),
             step("b/x"),
         )
-        walk = worst(route(*steps), stream=False, slow=False)
-        assert [(event.step, event.kind) for event in walk.events][:2] == [(0, Kind.RATE_LIMIT), (0, Kind.AUTH)]
+        call = worst(route(*steps), stream=False, slow=False)
+        assert [(event.step, event.kind) for event in call.events][:2] == [(0, Kind.RATE_LIMIT), (0, Kind.AUTH)]
 
     def test_a_target_that_never_moves_on_ends_the_call(self) -> None:
         steps = (step("a/x", retry_on=frozenset[Kind](), fallback_on=frozenset[Kind]()), step("b/x"))
-        walk = worst(route(*steps), stream=False, slow=False)
-        assert (len(walk.events), walk.reason) == (1, "stopped")
+        call = worst(route(*steps), stream=False, slow=False)
+        assert (len(call.events), call.reason) == (1, "stopped")
 
     @pytest.mark.parametrize(
         ("stream", "hold", "total_s", "expected_s"),
@@ -168,7 +162,28 @@ class TestWorst:
     ) -> None:
         limits = Limits(connect_s=5, first_token_s=10, idle_s=20, total_s=30, stream_total_s=total_s)
         chain = route(step("a/x", limits=limits), stream=StreamPolicy(hold=hold))
-        assert longest_s(chain, chain.steps[0], stream=stream) == expected_s
+        assert worst(chain, stream=stream, slow=True).ended_s == expected_s
+
+    def test_a_step_without_any_kind_fails_all_the_same(self) -> None:
+        chain = route(step("a/x", retries=2, retry_on=frozenset[Kind](), fallback_on=frozenset[Kind]()))
+        assert [event.kind for event in worst(chain, stream=False, slow=True).events] == [Kind.TIMEOUT]
+
+
+class TestStreams:
+    def test_a_stream_is_followed_until_it_begins(self) -> None:
+        call = walk(route(step("a/x"), step("b/x")), fails(None, delay_s=2.0), stream=True)
+        assert (told(call), call.ended_s, call.reason) == ([(0, "answers", "")], 2.0, "answered")
+
+    def test_a_stream_that_is_held_back_and_too_large_ends_the_call(self) -> None:
+        chain = route(step("a/x"), step("b/x"), stream=StreamPolicy(hold="full", max_bytes=8))
+        call = walk(chain, fails(None), stream=True)
+        assert told(call) == [(0, "stop", "the stream was held back and grew beyond stream.max_bytes (8)")]
+        assert (call.reason, call.error and call.error.status) == ("stopped", 502)
+
+    def test_a_silent_upstream_of_a_held_back_stream_is_left_after_the_limit_of_its_first_token(self) -> None:
+        chain = route(step("a/x"), step("b/x"), stream=StreamPolicy(hold="full"))
+        call = walk(chain, lambda *_: named(Kind.TIMEOUT), stream=True)
+        assert [(event.kind, event.ended_s) for event in call.events] == [(Kind.TIMEOUT, 10.0), (Kind.TIMEOUT, 20.0)]
 
 
 STEPS = st.builds(
@@ -190,33 +205,25 @@ FATES = st.lists(st.one_of(st.none(), st.sampled_from(list(Kind))), min_size=1, 
     spare=st.integers(0, 6),
     stream=st.booleans(),
 )
-def test_it_comes_to_what_the_engine_comes_to(
+def test_a_call_is_told_as_a_whole_gateway_runs_it(
     steps: list[Step], by_target: dict[str, list[Kind | None]], deadline_s: float, spare: int, stream: bool
 ) -> None:
     chain = route(*steps, deadline_s=deadline_s, max_attempts=len(steps) + spare)
-
-    def fate(_: int, step: Step, before: int) -> Failing | None:
-        kinds = by_target[step.target.name]
-        kind = kinds[min(before, len(kinds) - 1)]
-        took_s = longest_s(chain, step, stream=stream) if kind is Kind.TIMEOUT else 0.0
-        return None if kind is None else Failing(kind=kind, status=named(kind).status, took_s=took_s)
+    outcomes = {
+        name: tuple(ANSWERED if kind is None else named(kind) for kind in kinds) for name, kinds in by_target.items()
+    }
 
     async def ask() -> Observed:
-        outcomes = {
-            name: tuple(Scripted() if kind is None else named(kind) for kind in kinds)
-            for name, kinds in by_target.items()
-        }
         table = RoutingTable(generation=1, routes={"smart": chain})
         request = {"model": "smart", "messages": [{"role": "user", "content": "hi"}], "stream": stream}
         return await Simulator(table, Script(outcomes)).ask(request)
 
     seen = virtual.run(ask())
-    walk = forecast(chain, fate)
-    names = [chain.steps[event.step].target.name for event in walk.events]
+    script = Script(outcomes)
+    call = walk(chain, lambda called, *_: script(called), stream=stream)
+    names = [chain.steps[event.step].target.name for event in call.events]
     assert names == [attempt.target for attempt in seen.attempts]
-    assert [event.kind for event in walk.events] == [attempt.kind for attempt in seen.attempts]
-    assert [event.started_s for event in walk.events] == pytest.approx(
-        [one.started_s for one in seen.attempts], abs=1e-6
-    )
-    assert walk.ended_s == pytest.approx(seen.elapsed_s, abs=1e-6)
-    assert (walk.error.status if walk.error else 200, walk.error and walk.error.code) == (seen.status, seen.error)
+    assert [event.kind for event in call.events] == [attempt.kind for attempt in seen.attempts]
+    assert [event.started_s for event in call.events] == [one.started_s for one in seen.attempts]
+    assert call.ended_s == seen.elapsed_s
+    assert (call.error.status if call.error else 200, call.error and call.error.code) == (seen.status, seen.error)

@@ -1,0 +1,232 @@
+"""One call of a route, supposed: the real engine on a clock of its own, and what it decided after each attempt."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Literal, TypeAlias
+
+from gateway.adapters.base import Call, Operation, Stream
+from gateway.adapters.mock import MockAdapter
+from gateway.engine.attempts import Engine, Request, unsupported_steps
+from gateway.engine.health import State
+from gateway.engine.next_step import FIRST, GiveUp, NoRetry, Try, Wait
+from gateway.errors import GatewayError
+from gateway.operations import CHAT
+from gateway.policy.failures import Kind
+from gateway.policy.table import Route, Step
+from gateway.policy.target import ScriptedOutcome
+from gateway.simulation import clock as virtual
+from gateway.simulation.upstreams import every_adapter
+from gateway.telemetry.report import CallReport, PassedOver
+from gateway.wire.json import EMPTY, Json
+
+JITTER: Final = 1.0
+"""Every backoff is as long as it can be, so that waits are the same each time."""
+
+_PARAMS: Final[Mapping[str, Json]] = {"messages": [{"role": "user", "content": "hello"}]}
+
+Suppose: TypeAlias = Callable[[Call, int, int], ScriptedOutcome | None]
+"""What a call comes to, given the position of its step and how often that step was tried before.
+
+None lets a mock do what it would.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One attempt and what was decided after it."""
+
+    step: int
+    """The position in the chain, from 0."""
+    started_s: float
+    ended_s: float
+    kind: Kind | None
+    """None when the target answers."""
+    status: int | None
+    last_resort: bool
+    """It is in cooldown, and tried because nothing else is left."""
+    then: Literal["answers", "retry", "next", "stop", "give up"]
+    wait_s: float = 0.0
+    """Before the retry."""
+    why: str = ""
+    """Why it is not tried again, or why nothing else is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """What became of the whole call. Seconds count from its arrival."""
+
+    events: tuple[Event, ...]
+    ended_s: float
+    error: GatewayError | None
+    """What the client gets when nobody answers."""
+    reason: Literal["answered", "stopped", "exhausted", "deadline"]
+    passed_over: Mapping[int, PassedOver]
+    """Steps that were left out, and why."""
+
+    @property
+    def tried(self) -> frozenset[int]:
+        """The steps whose target is called."""
+        return frozenset(event.step for event in self.events)
+
+
+def walk(
+    route: Route,
+    suppose: Suppose,
+    *,
+    operation: Operation = CHAT,
+    stream: bool = False,
+    mock: MockAdapter | None = None,
+    health: State | None = None,
+) -> Walk:
+    """Return what a call does until it is answered, or its stream begins, or it has failed. Hooks are left out.
+
+    `mock` says where the scripts of mocks are, `health` what is known of the targets, when the call arrives: at second
+    0 of its clock. Runs an event loop of its own, so never call it on one.
+    """
+    call = _Call(route, suppose, mock or MockAdapter(), health or State())
+    return virtual.run(call.run(operation, stream=stream))
+
+
+class _Call:
+    """One call: supposes what becomes of each attempt, and hears each decision."""
+
+    def __init__(self, route: Route, suppose: Suppose, mock: MockAdapter, health: State) -> None:
+        self._route = route
+        self._suppose = suppose
+        self._engine = Engine(
+            adapters=every_adapter(mock.twin(self._begin)),
+            state=health,
+            jitter=lambda: JITTER,
+            observer=self._decided,
+        )
+        self._decision: Try | GiveUp = FIRST
+        self._tries: list[tuple[Try, float]] = []
+        """The decision to make each attempt, and when it began."""
+        self._resting: set[int] = set()
+        """Steps that were left out because their target is in cooldown."""
+
+    async def run(self, operation: Operation, *, stream: bool) -> Walk:
+        loop, steps = asyncio.get_running_loop(), self._route.steps
+        report = CallReport()
+        request = Request(operation, self._route.alias, self._route, _PARAMS, EMPTY, loop.time(), report)
+        error: GatewayError | None = None
+        opened: Stream | None = None
+        try:
+            if stream:
+                opened = await self._engine.open_stream(request)
+            else:
+                await self._engine.complete(request)
+        except GatewayError as exc:
+            error = exc
+        ended_s = loop.time()
+        if opened is not None:
+            await opened.aclose()
+        made = [attempt for attempt in report.attempts if attempt.was_called]
+        events = [
+            Event(
+                step=decision.step,
+                started_s=started_s,
+                ended_s=started_s + attempt.ms / 1000,
+                kind=None if attempt.kind is None else Kind(attempt.kind),
+                status=attempt.status,
+                last_resort=decision.reason == "last_resort",
+                then="answers",
+            )
+            for attempt, (decision, started_s) in zip(made, self._tries, strict=True)
+        ]
+        for number, (following, began_s) in enumerate(self._tries[1:]):
+            events[number] = self._followed(events[number], following, began_s)
+        if error is not None and events:
+            events[-1] = self._ended(events[-1], error)
+        gave_up = self._decision.reason if isinstance(self._decision, GiveUp) else "stopped"
+        return Walk(
+            events=tuple(events),
+            ended_s=ended_s,
+            error=error,
+            reason=gave_up if error else "answered",
+            passed_over={
+                **dict.fromkeys(self._resting, "cooldown"),
+                **dict.fromkeys(unsupported_steps(steps, operation), "unsupported"),
+            },
+        )
+
+    def _decided(self, decision: Try | Wait | GiveUp, resting: Mapping[int, float]) -> None:
+        if isinstance(decision, Wait):
+            return
+        self._decision = decision
+        if isinstance(decision, Try):
+            last_resort = decision.reason == "last_resort"
+            behind = self._tries[-1][0].step + 1 if self._tries else 0
+            left_out = range(len(self._route.steps)) if last_resort else range(behind, decision.step)
+            self._resting |= resting.keys() & set(left_out) - {decision.step}
+
+    def _followed(self, event: Event, following: Try, began_s: float) -> Event:
+        if following.reason == "retry":
+            return replace(event, then="retry", wait_s=began_s - event.ended_s)
+        return replace(event, then="next", why=self._no_retry(event, following.no_retry))
+
+    def _ended(self, event: Event, error: GatewayError) -> Event:
+        match self._decision:
+            case GiveUp("deadline"):
+                return replace(event, then="give up", why="the deadline has passed")
+            case GiveUp("stopped"):
+                return replace(event, then="stop", why=f"{event.kind} is not in fallback_on")
+            case GiveUp("exhausted", no_retry):
+                return replace(event, then="give up", why=self._no_retry(event, no_retry))
+        return replace(event, then="stop", why=str(error))
+
+    def _no_retry(self, event: Event, reason: NoRetry | None) -> str:
+        """Say why the target of `event` is not called again."""
+        several = self._route.steps[event.step].retries > 1
+        texts: Mapping[NoRetry | None, str] = {
+            "last_resort": "it was the last resort",
+            "no_retries": "retries: 0",
+            "kind": f"{event.kind} is not in retry_on",
+            "retries_used_up": "its retries are used up" if several else "its retry is used up",
+            "retry_after": "its Retry-After is too long to wait for",
+            "cooldown": "its cooldown has opened",
+            "retry_budget": "its retry budget is used up",
+            "calls_kept": "the calls left are kept for the other targets",
+            "max_attempts": "max_attempts is reached",
+            "deadline": "the deadline is too near",
+        }
+        return texts.get(reason, "")
+
+    def _begin(self, call: Call) -> ScriptedOutcome | None:
+        assert isinstance(self._decision, Try), "nothing is called after the engine gave up"
+        step = self._decision.step
+        before = sum(decision.step == step for decision, _ in self._tries)
+        self._tries.append((self._decision, asyncio.get_running_loop().time()))
+        return self._suppose(call, step, before)
+
+
+def worst(route: Route, *, operation: Operation = CHAT, stream: bool, slow: bool) -> Walk:
+    """Return the call that makes the most attempts: each fails so that it is tried again, then so that it moves on.
+
+    `slow` lets each attempt take as long as the engine lets it; else all fail at once.
+    """
+    delay_s = math.inf if slow else 0.0
+
+    def suppose(_: Call, position: int, before: int) -> ScriptedOutcome:
+        return ScriptedOutcome(kind=_worst_kind(route.steps[position], before), delay_s=delay_s)
+
+    if slow and route.stream.hold == "full":  # what sends a little now and then goes beyond no limit but the last
+        deadline_s = route.deadline_s
+        limits = [replace(step.limits, first_token_s=deadline_s, idle_s=deadline_s) for step in route.steps]
+        steps = [replace(step, limits=its) for step, its in zip(route.steps, limits, strict=True)]
+        route = replace(route, steps=tuple(steps))
+    return walk(route, suppose, operation=operation, stream=stream)
+
+
+def _worst_kind(step: Step, before: int) -> Kind:
+    again = step.retry_on & step.fallback_on or step.retry_on
+    onward = step.fallback_on & again or step.fallback_on or again
+    kinds = again if before < step.retries and again else onward
+    return min(kinds, key=_ORDER.index) if kinds else Kind.TIMEOUT
+
+
+_ORDER: Final = tuple(Kind)

@@ -1,0 +1,35 @@
+"""Short ways to suppose what targets do, and which of them rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from gateway.adapters.base import Call
+from gateway.engine.health import State
+from gateway.policy.failures import Kind
+from gateway.policy.table import Route
+from gateway.policy.target import ScriptedOutcome
+from gateway.simulation.upstreams import ANSWERED
+from gateway.simulation.walk import Suppose
+
+
+def fails(*kinds: Kind | None, **values: Any) -> Suppose:
+    """Let the calls of every step fail with these kinds in order, the last one for ever; None answers."""
+
+    def suppose(_: Call, __: int, before: int) -> ScriptedOutcome:
+        kind = kinds[min(before, len(kinds) - 1)]
+        return replace(ANSWERED, **values) if kind is None else ScriptedOutcome(kind=kind, status=503, **values)
+
+    return suppose
+
+
+def resting(route: Route, rests: Mapping[int, float]) -> State:
+    """Return the health in which these steps' targets are in cooldown for so many seconds from second 0 on."""
+    state = State()
+    for step, seconds in rests.items():
+        ticket = state.begin(route.steps[step].target, now_s=0.0)
+        ticket.failed(Kind.OVERLOADED, now_s=0.0, rest_s=seconds)
+        ticket.done()
+    return state
