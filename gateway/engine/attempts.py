@@ -11,7 +11,8 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 from gateway.adapters.base import Adapter, Adapters, Call, Operation, Reply, Stream
 from gateway.concurrency.deadlines import until
 from gateway.engine.health import NOBODY, State, Ticket
-from gateway.engine.next_step import FIRST, GiveUp, Outcome, Plan, Try, Wait, fits, next_step, targets_left
+from gateway.engine.next_step import FIRST, GiveUp, Outcome, Plan, Try, Wait, fits, next_step
+from gateway.engine.selection import targets_left
 from gateway.engine.stream import CommittedStream, HoldExceeded, close, timed_out
 from gateway.errors import GatewayError, Unsupported, UpstreamFailed, UpstreamRefused
 from gateway.operations import params_for
@@ -167,7 +168,9 @@ class Engine:
             stale_connection=error.reused_connection,
             last_resort=decision.reason == "last_resort",
         )
-        too_long = not fits(plan, outcome, targets_left=targets_left(plan, [*outcomes, outcome]))
+        tried = [*(earlier.step for earlier in outcomes), outcome.step]
+        left = targets_left(len(plan.steps), tried, unsupported=plan.unsupported)
+        too_long = not fits(plan, outcome, targets_left=left)
         # A target that was stopped by the request's own deadline may have been within its limits.
         out_of_time = error.kind is Kind.TIMEOUT and now_s >= plan.deadline_s
         opened = ticket.failed(

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from gateway.engine.selection import next_target, targets_left
 from gateway.policy.failures import Kind
 from gateway.policy.table import Step
 
@@ -103,7 +104,7 @@ def next_step(
     if now_s >= plan.deadline_s:
         return GiveUp("deadline")
     if not outcomes:
-        return _next_target(plan, outcomes, resting, None) if resting or plan.unsupported else FIRST
+        return _move_on(plan, outcomes, resting, None) if resting or plan.unsupported else FIRST
     last = outcomes[-1]
     retry = _retry(plan, outcomes, resting)
     if isinstance(retry, Wait):
@@ -112,7 +113,7 @@ def next_step(
         return GiveUp("stopped", retry)
     if last.last_resort:
         return GiveUp("exhausted", retry)
-    return _next_target(plan, outcomes, resting, retry)
+    return _move_on(plan, outcomes, resting, retry)
 
 
 def fits(plan: Plan, outcome: Outcome, *, targets_left: int) -> bool:
@@ -129,18 +130,13 @@ def backoff_s(retry: int, *, jitter: float) -> float:
     return jitter * min(MAX_BACKOFF_S, BASE_BACKOFF_S * 2.0 ** (retry - 1))
 
 
-def targets_left(plan: Plan, outcomes: Sequence[Outcome]) -> int:
-    """Return how many steps of the plan can still be tried for the first time."""
-    return len(plan.steps) - len({outcome.step for outcome in outcomes}.union(plan.unsupported))
-
-
 def _retry(plan: Plan, outcomes: Sequence[Outcome], resting: Mapping[int, float]) -> Wait | NoRetry:
     """Return until when a retry of the last step waits, or why there is none."""
     last = outcomes[-1]
     step = plan.steps[last.step]
     if last.last_resort:
         return "last_resort"
-    left = targets_left(plan, outcomes)
+    left = targets_left(len(plan.steps), [outcome.step for outcome in outcomes], unsupported=plan.unsupported)
     calls_left = plan.max_attempts - len(outcomes) - left
     tries = sum(outcome.step == last.step for outcome in outcomes)
     stale = sum(outcome.step == last.step and outcome.stale_connection for outcome in outcomes)
@@ -169,18 +165,13 @@ def _retry(plan: Plan, outcomes: Sequence[Outcome], resting: Mapping[int, float]
     return Wait(retry_s, "retry_after" if asked_s > pause_s else "backoff")
 
 
-def _next_target(
+def _move_on(
     plan: Plan, outcomes: Sequence[Outcome], resting: Mapping[int, float], no_retry: NoRetry | None
 ) -> Try | GiveUp:
     if len(outcomes) >= plan.max_attempts:
         return GiveUp("exhausted", no_retry)
-    position = outcomes[-1].step if outcomes else -1
-    tried = {outcome.step for outcome in outcomes}.union(plan.unsupported)
-    # Those behind the last one first; then those that were passed over, and whose cooldown has ended meanwhile.
-    for candidate in (*range(position + 1, len(plan.steps)), *range(position)):
-        if candidate not in resting and candidate not in tried:
-            return Try(candidate, "fallback" if outcomes else "first", no_retry)
-    untried = [step for step in resting if step not in tried]
-    if not untried:
+    tried = [outcome.step for outcome in outcomes]
+    choice = next_target(len(plan.steps), tried, resting=resting, unsupported=plan.unsupported)
+    if choice is None:
         return GiveUp("exhausted", no_retry)
-    return Try(min(untried, key=lambda step: (resting[step], step)), "last_resort", no_retry)
+    return Try(choice.step, "last_resort" if choice.last_resort else "fallback" if tried else "first", no_retry)

@@ -1,0 +1,43 @@
+"""In which order the targets of a chain are tried: each once in turn, and one in cooldown only when no other is left.
+
+Steps are positions in the chain, from 0. Retries of the same target are `next_step`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+
+class Choice(NamedTuple):
+    """The step whose target is tried next."""
+
+    step: int
+    last_resort: bool = False
+    """Its target is in cooldown, and no other is left."""
+
+
+def next_target(
+    steps: int, tried: Sequence[int], *, resting: Mapping[int, float], unsupported: Collection[int] = ()
+) -> Choice | None:
+    """Return which of a chain's `steps` is tried next; None when none is left.
+
+    `tried` are the steps of the attempts so far, in order; `resting` tells when the cooldown of a step's target ends;
+    targets of `unsupported` cannot be asked for the operation. In this order:
+
+    1. the first step behind the last one tried that is untried and not resting;
+    2. the first such step before it: it was passed over, and its cooldown has ended meanwhile;
+    3. of the untried steps that rest, the one whose cooldown ends first, as a last resort.
+    """
+    last = tried[-1] if tried else -1
+    closed = {*tried, *unsupported}
+    for step in (*range(last + 1, steps), *range(last)):
+        if step not in resting and step not in closed:
+            return Choice(step)
+    untried = [step for step in resting if step not in closed]
+    return Choice(min(untried, key=lambda step: (resting[step], step)), last_resort=True) if untried else None
+
+
+def targets_left(steps: int, tried: Sequence[int], *, unsupported: Collection[int] = ()) -> int:
+    """Return how many of a chain's `steps` can still be tried for the first time, resting ones included."""
+    return steps - len({*tried, *unsupported})
