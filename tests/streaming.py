@@ -9,7 +9,10 @@ from gateway.wire.json import JsonObject
 
 
 async def events_of(stream: Stream, into: list[Event] | None = None) -> list[Event]:
-    """Return all events but the wire's end one by one, runs parsed; `into` keeps those that came before a break. Closes the stream."""
+    """Return all events but the wire's end, one by one, and close the stream.
+
+    `into` keeps those that came before a break.
+    """
     into = [] if into is None else into
     async with aclosing(stream):
         while events := await stream.read():

@@ -260,7 +260,7 @@ async def _stream(
 
 def _call(request: Request, step: Step) -> Call:
     operation = request.operation
-    overrides = params_for(operation, step.params)
+    overrides = params_for(operation, step.params) if step.params.sent else step.params
     return Call(operation, step.target, request.params, step.limits, overrides, request.headers)
 
 

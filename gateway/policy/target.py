@@ -99,6 +99,8 @@ class Endpoint:
     Empty in embedded use, for a name that goes to LiteLLM as it is.
     """
     adapter: AdapterName
+    library_adapter: AdapterName | None = None
+    """What the Python library uses where that is another one: it relays only if the file says `adapter: relay`."""
     base_url: str | None = None
     """Without a trailing slash, such as `https://api.openai.com/v1`; None leaves it to LiteLLM."""
     own_base_url: bool = False

@@ -69,7 +69,13 @@ def _chain(route: Route) -> list[Sequence[str]]:
     for number, step in enumerate(route.steps, start=1):
         retries = {0: "no retry", 1: "1 retry"}.get(step.retries, f"{step.retries} retries")
         note = "no key here" if has_key(step) is False else ""
-        rows.append((str(number), step.target.name, step.target.endpoint.adapter, retries, note))
+        endpoint = step.target.endpoint
+        adapter = (
+            f"{endpoint.adapter}, {endpoint.library_adapter} in Python"
+            if endpoint.library_adapter
+            else endpoint.adapter
+        )
+        rows.append((str(number), step.target.name, adapter, retries, note))
     return rows
 
 

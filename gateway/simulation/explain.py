@@ -164,6 +164,7 @@ def _step(number: int, step: Step) -> JsonObject:
         "provider": endpoint.provider,
         "model": step.target.model,
         "adapter": endpoint.adapter,
+        "library_adapter": endpoint.library_adapter or endpoint.adapter,
         "base_url": endpoint.shown_url,
         "has_key": has_key(step),
         "limits": _limits(step.limits),

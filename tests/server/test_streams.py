@@ -266,3 +266,51 @@ async def test_a_client_that_stops_reading_is_given_up(
     writer.close()
     with suppress(ConnectionError):
         await writer.wait_closed()
+
+
+NAMED = """\
+version: 1
+providers:
+  up: {kind: openai, base_url: "BASE_URL"}
+models:
+  hooked: {chain: [up/a], hooks: {post: [HOOKS.stamp]}}
+"""
+STAMP = """\
+def stamp(event):
+    if event["choices"][0]["delta"].get("content") == "bad":
+        raise ValueError("bad")
+    return {**event, "stamped": True}
+"""
+
+
+def _named(*texts: str, finish: str = "stop") -> bytes:
+    said = [({"content": text}, None) for text in texts]
+    choices = [{"index": 0, "delta": delta, "finish_reason": reason} for delta, reason in [*said, ({}, finish)]]
+    events = [b"event: word\ndata: " + orjson.dumps({"choices": [choice]}) + b"\n\n" for choice in choices]
+    return b"".join(events) + b"data: [DONE]\n\n"
+
+
+async def test_event_names_survive_post_hooks(start: Start, upstream: ScriptedOpenAI) -> None:
+    gateway = await start(NAMED, hooks=STAMP)
+    upstream.script("a", body=_named("one ", "two"), content_type="text/event-stream")
+    body = (await gateway.chat("hooked", stream=True)).body
+    *events, end = body.removesuffix(b"\n\n").split(b"\n\n")
+    assert end == b"data: [DONE]"
+    assert len(events) == 3
+    assert all(event.startswith(b"event: word\ndata: {") and b'"stamped":true' in event for event in events)
+
+
+async def test_events_before_one_that_a_hook_fails_on_are_sent(start: Start, upstream: ScriptedOpenAI) -> None:
+    gateway = await start(NAMED, hooks=STAMP)
+    upstream.script("a", body=_named("one ", "bad", "never"), content_type="text/event-stream")
+    async with gateway.session.post(
+        f"{gateway.url}/v1/chat/completions", json={"model": "hooked", "messages": HELLO, "stream": True}
+    ) as response:
+        body = b""
+        with suppress(aiohttp.ClientPayloadError):
+            async for part in response.content.iter_any():
+                body += part
+    assert b"one " in body
+    assert b'"code":"hook_failed"' in body
+    assert b"never" not in body
+    assert b"[DONE]" not in body

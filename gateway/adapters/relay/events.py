@@ -22,6 +22,7 @@ class RelayedStream:
     """The events of one response. Closes the connection when left early; gives it back when the stream has ended."""
 
     __slots__ = (
+        "_arrival",
         "_end_grace_s",
         "_error",
         "_is_fed",
@@ -41,6 +42,7 @@ class RelayedStream:
         """`lone_text` is the operation's; `end_grace_s` is how long the response may take to end after `[DONE]`."""
         self.headers = headers
         self._response = response
+        self._arrival = response.arrival
         self._lone_text = lone_text
         self._end_grace_s = end_grace_s
         self._splitter = sse.Splitter()
@@ -67,7 +69,7 @@ class RelayedStream:
                 return []
             if response.must_wait and self._error is None:
                 try:
-                    await response.arrival
+                    await self._arrival
                 except asyncio.CancelledError:
                     self._close()
                     raise

@@ -156,6 +156,7 @@ class Upstreams:
             provider=spec.name,
             kind=known.kind,
             adapter=adapter,
+            library_adapter="litellm" if adapter == "relay" and spec.adapter is None else None,
             base_url=base_url,
             own_base_url=own_base_url,
             api_key=api_key,

@@ -35,13 +35,13 @@ class Response:
     """
 
     __slots__ = (
+        "_arrival",
         "_connection",
         "_decoder",
         "_error",
         "_loop",
         "_parts",
         "_waiter",
-        "arrival",
         "ended",
         "headers",
         "status",
@@ -56,8 +56,7 @@ class Response:
         """The last byte of the body has arrived, though maybe it was not read yet."""
         self.waiting_bytes = 0
         """What has come and was not read yet, content coding not undone."""
-        self.arrival = Arrival(loop)
-        """What to await while `must_wait`; the connection resumes it. Cancelling leaves the body open."""
+        self._arrival: Arrival | None = None
         self._connection: Source | None = connection
         self._loop = loop
         self._decoder: Decoder | Undecodable | None = None
@@ -96,6 +95,13 @@ class Response:
         if self._connection is not None:
             self._connection.go_on_reading()
         return parts.pop()
+
+    @property
+    def arrival(self) -> Arrival:
+        """What to await while `must_wait`: the connection resumes it. Cancelling leaves the body open."""
+        if self._arrival is None:
+            self._arrival = Arrival(self._loop)
+        return self._arrival
 
     @property
     def is_whole(self) -> bool:
@@ -207,15 +213,16 @@ class Response:
 
     def wake(self) -> None:
         """Let the reader look again."""
-        self.arrival.come_soon()
+        if self._arrival is not None:
+            self._arrival.come_soon()
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
     def wake_now(self) -> None:
         """Let the reader look again, within this callback if it awaits `more`."""
-        if self._waiter is None:
-            self.arrival.come()
+        if self._waiter is None and self._arrival is not None:
+            self._arrival.come()
         else:
             self.wake()
 

@@ -107,9 +107,9 @@ smart  routes.yaml:6
   the one to ask
 
 chain
-  1  own/llama                     relay    no retry   no key here
-  2  openai/gpt-4o                 relay    1 retry    no key here
-  3  mistral/mistral-large-latest  litellm  2 retries
+  1  own/llama                     relay, litellm in Python  no retry   no key here
+  2  openai/gpt-4o                 relay, litellm in Python  1 retry    no key here
+  3  mistral/mistral-large-latest  litellm                   2 retries
 
 limits
   deadline        45s until the first content, over all calls
@@ -210,10 +210,13 @@ a call when own/* fails with timeout and openai/gpt-4o fails with rate_limit
     def test_a_name_that_a_wildcard_takes(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = told(capsys, "team/llama-70b")
         assert out.startswith(
-            "team/llama-70b  by team/*  routes.yaml:24\n\nchain\n  1  own/llama-70b  relay  1 retry  no key here\n"
+            "team/llama-70b  by team/*  routes.yaml:24\n\nchain\n"
+            "  1  own/llama-70b  relay, litellm in Python  1 retry  no key here\n"
         )
         out = told(capsys, "team/*")
-        assert out.startswith("team/*  routes.yaml:24\n\nchain\n  1  own/*  relay  1 retry  no key here\n")
+        assert out.startswith(
+            "team/*  routes.yaml:24\n\nchain\n  1  own/*  relay, litellm in Python  1 retry  no key here\n"
+        )
 
     def test_hooks_in_their_order(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = told(capsys, "hooked")
@@ -414,6 +417,7 @@ class TestJson:
                 "provider": "mock",
                 "model": "echo",
                 "adapter": "mock",
+                "library_adapter": "mock",
                 "base_url": None,
                 "has_key": None,
                 "limits": {

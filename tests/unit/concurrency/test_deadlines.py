@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import aiohttp
 import pytest
 
-from gateway.concurrency.deadlines import SLACK, _alarms, until
+from gateway.concurrency.deadlines import SLACK, Limit, _alarms, until
 
 
 def now_s() -> float:
@@ -139,6 +140,14 @@ async def test_a_limit_that_is_over_rings_no_more() -> None:
     assert limit.ring(now_s() + 60) is None
 
 
+async def _sleep_under(limit: Limit) -> None:
+    try:
+        await asyncio.sleep(30)
+    except BaseException as error:
+        limit.leave(error)
+        raise
+
+
 async def test_one_limit_serves_many_blocks_from_one_entry() -> None:
     limit = until(now_s() + 3600)
     for _ in range(10):
@@ -191,3 +200,47 @@ async def test_a_limit_raises_what_it_was_told_to(inside: type[Exception] | None
     assert caught.value.args == ("late",)
     with pytest.raises(TimeoutError), until(now_s() + 30, raises=lambda: KeyError("late")):
         raise TimeoutError
+
+
+async def _sleep_under(limit: Limit) -> None:
+    try:
+        await asyncio.sleep(30)
+    except BaseException as error:
+        limit.leave(error)
+        raise
+
+
+async def test_one_limit_serves_wait_after_wait_of_a_task() -> None:
+    limit = until(math.inf)
+    for _ in range(3):
+        limit.resume(now_s() + 30)
+        await asyncio.sleep(0)
+        limit.deadline_s = math.inf
+    limit.resume(now_s() + 0.01)
+    with pytest.raises(TimeoutError):
+        await _sleep_under(limit)
+    await asyncio.sleep(0)  # nothing of the cancellation is left
+
+
+async def test_between_waits_a_limit_stops_nothing() -> None:
+    limit = until(math.inf)
+    limit.resume(now_s() + 0.01)
+    limit.deadline_s = math.inf
+    await asyncio.sleep(0.03)
+    limit.resume(now_s() + 30)
+    await asyncio.sleep(0)
+    assert not limit.expired
+    limit.leave()
+
+
+async def test_a_wait_of_another_task_is_what_is_stopped() -> None:
+    limit = until(math.inf)
+    limit.resume(now_s() + 30)
+
+    async def wait() -> None:
+        limit.resume(now_s() + 0.01)
+        await _sleep_under(limit)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(wait(), 20)
+    await asyncio.sleep(0.03)  # this task goes on
