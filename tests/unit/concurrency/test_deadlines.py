@@ -202,7 +202,7 @@ async def test_a_limit_raises_what_it_was_told_to(inside: type[Exception] | None
         raise TimeoutError
 
 
-async def _sleep_under(limit: Limit) -> None:
+async def _sleep_limited(limit: Limit) -> None:
     try:
         await asyncio.sleep(30)
     except BaseException as error:
@@ -218,7 +218,7 @@ async def test_one_limit_serves_wait_after_wait_of_a_task() -> None:
         limit.deadline_s = math.inf
     limit.resume(now_s() + 0.01)
     with pytest.raises(TimeoutError):
-        await _sleep_under(limit)
+        await _sleep_limited(limit)
     await asyncio.sleep(0)  # nothing of the cancellation is left
 
 
@@ -239,7 +239,7 @@ async def test_a_wait_of_another_task_is_what_is_stopped() -> None:
 
     async def wait() -> None:
         limit.resume(now_s() + 0.01)
-        await _sleep_under(limit)
+        await _sleep_limited(limit)
 
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(wait(), 20)
