@@ -78,7 +78,7 @@ class Stream(Protocol):
         """What may go back to the client. Lower-case names."""
 
     async def read(self) -> list[Event]:
-        """Wait for the next events and return all that have come, in order; an empty list at the end.
+        """Wait for the next events and return all that have come, in order; an empty list at the end, closed then.
 
         Raises UpstreamError on any break, once what came before it was returned. Adapters do not judge wholeness.
         """

@@ -117,12 +117,13 @@ class CommittedStream:
         """Close the upstream. The first call counts."""
         if self._closed:
             return
-        self._closed = self._ended = True
+        has_ended, self._closed, self._ended = self._ended, True, True
         self._limit.leave()
         usage = self._judge.usage
         self._report.tokens = token_counts(usage) if usage else None
         try:
-            await close(self._source, self._target)
+            if not has_ended:
+                await close(self._source, self._target)
         finally:
             self._ticket.done()
 

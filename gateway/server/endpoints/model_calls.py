@@ -114,7 +114,7 @@ def _encoded_events(events: list[Event]) -> bytes:
     if len(events) == 1 and first.raw is not None:
         return first.raw
     try:
-        return b"".join([event.encoded() for event in events])
+        return b"".join([event.raw if event.raw is not None else event.encoded() for event in events])
     except TypeError as exc:  # only a hook can have put such a thing there
         raise HookFailed(_NOT_JSON) from exc
 
