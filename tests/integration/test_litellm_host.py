@@ -19,6 +19,7 @@ HOST: Final = """
     from gateway.adapters.litellm.adapter import LiteLLMAdapter
     from gateway.policy.failures import UpstreamError
     from gateway.adapters.base import Call
+    from gateway.operations import CHAT
     from gateway.policy.keys import KeySource, Secret
     from gateway.policy.target import Endpoint, Limits, Target
     from tests.scripted_openai import ScriptedOpenAI
@@ -34,7 +35,7 @@ HOST: Final = """
         endpoint = Endpoint(provider="up", kind=kind, adapter="litellm", base_url=upstream.base_url, own_base_url=True,
                             api_key=KeySource(name="t", value=Secret("k")))
         limits = Limits(connect_s=2, first_token_s=5, idle_s=5, total_s=5)
-        return Call(operation="chat", target=Target(name="up/m", model="m", label="up/m", endpoint=endpoint),
+        return Call(operation=CHAT, target=Target(name="up/m", model="m", label="up/m", endpoint=endpoint),
                     params={"messages": MESSAGES}, limits=limits)
 
     async def main(preloaded):
