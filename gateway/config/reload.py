@@ -256,11 +256,7 @@ class Reloader:
     def _compile(self, data: bytes, overlay: Overlay) -> tuple[RoutingTable | None, tuple[Problem, ...]]:
         try:
             compiled = self._compiler.compile(
-                data,
-                source=str(self._path),
-                overlay=overlay,
-                generation=self.current.generation + 1,
-                now=self._clock(),
+                data, source=str(self._path), overlay=overlay, generation=self.current.generation + 1, now=self._clock()
             )
         except Exception as exc:
             log.exception("the compiler failed: please report this")

@@ -362,9 +362,7 @@ def look_up(aliases: Mapping[str, Alias]) -> RoutingTable:
     return RoutingTable(generation=0, routes=routes, wildcards=wildcards, wildcard_lengths=lengths)
 
 
-def split_wildcards(
-    routes: Mapping[str, Route],
-) -> tuple[Mapping[str, Route], Mapping[str, Route], tuple[int, ...]]:
+def split_wildcards(routes: Mapping[str, Route]) -> tuple[Mapping[str, Route], Mapping[str, Route], tuple[int, ...]]:
     """Return the exact routes, the wildcards by the text before their star, and the lengths of those, longest first."""
     wildcards = {name[:-1]: route for name, route in paced(routes.items()) if name.endswith("*")}
     exact = dict(routes)

@@ -74,11 +74,7 @@ def merge_timeouts(layers: tuple[TimeoutSpec | None, ...], environment_s: float)
         total_s = spec.total_s or total_s
         stream_total_s = spec.total_s or stream_total_s
     return Limits(
-        connect_s=connect_s,
-        first_token_s=first_token_s,
-        idle_s=idle_s,
-        total_s=total_s,
-        stream_total_s=stream_total_s,
+        connect_s=connect_s, first_token_s=first_token_s, idle_s=idle_s, total_s=total_s, stream_total_s=stream_total_s
     )
 
 

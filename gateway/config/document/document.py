@@ -1,6 +1,6 @@
-"""YAML text to plain values, each with its line and column.
+"""Read a YAML file into plain values, each with its line and column, and report its faults as Problems.
 
-The tree itself is `yaml_tree`'s; here bytes become text, faults become Problems, and places get names.
+`yaml_tree` builds the tree; this module decodes the bytes, makes the Problems and writes places as text.
 """
 
 from __future__ import annotations
@@ -30,18 +30,17 @@ _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A config file as text understood: plain values with places, and what is wrong with the text itself."""
+    """A parsed config file: plain values with their places, and the problems of the text itself."""
 
     name: str
-    """The file's name as it was given."""
     digest: str
     """SHA-256 of the bytes, in hex."""
     root: Node | None
-    """None when the text holds no mapping that could be judged further; `problems` then says why."""
+    """None when the text holds no mapping; `problems` then says why."""
     problems: tuple[Problem, ...]
     mask: Mask = field(repr=False, compare=False)
     moved: Mapping[str, int] = field(default_factory=lambda: EMPTY)
-    """By how many lines aliases stand below where their nodes say: they were read with an earlier text."""
+    """Lines to add to the positions of an alias' nodes when they were parsed from an earlier text, by alias."""
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -50,7 +49,7 @@ class Document:
 
     @property
     def value(self) -> JsonObject | None:
-        """The whole file as plain values, variables not expanded; None when there is nothing to judge. Read only."""
+        """The whole file as plain values, variables not expanded; None without a root. Read only."""
         return None if self.root is None else self.root.value
 
     def node(self, where: Where) -> Node | None:
@@ -69,9 +68,9 @@ class Document:
         return node
 
     def position(self, where: Where) -> Position:
-        """Return where a value starts; for a place the file does not have, where the nearest one around it does.
+        """Return where a value starts, or where its closest parent does when the file does not have the place.
 
-        What an anchor brought in stands where the anchor's text is, except the alias itself.
+        Values below a YAML alias have the position of the anchor's text; the YAML alias itself has its own.
         """
         found: Position = (1, 1)
         node = self.root
@@ -98,13 +97,13 @@ class Document:
         self, code: str, where: Where, message: str, *, key: bool = False, severity: Severity = "error"
     ) -> Problem:
         """Make a Problem at a value, or with `key` at its key, with a masked excerpt of that line."""
-        position = self.key_position(where) if key else self.position(where)
-        return self.problem_at(position, code, message, where=where, severity=severity)
+        at = self.key_position(where) if key else self.position(where)
+        return self.problem_at(at, code, message, where=where, severity=severity)
 
     def problem_in_full(
         self, code: str, place: Where, message: str, *, key: bool = False, severity: Severity = "error"
     ) -> Problem:
-        """Make a Problem at a place that is written in full: a short form of the file has fewer keys on the way."""
+        """Make a Problem at a place written in full; keys that the file's short forms leave out are skipped."""
         where: Where = ()
         for part in place:
             if self.node((*where, part)) is not None:
@@ -119,27 +118,28 @@ class Document:
 
 
 def parse(data: bytes, *, name: str, last_key_wins: bool = False, entries: Entries | None = None) -> Document:
-    """Read YAML. Never raises for bad input: `problems` of the result holds what is wrong with the text.
+    """Parse YAML. Never raises for bad input: the faults of the text are in `problems` of the result.
 
-    Of a key that is there twice the first one is kept, or with `last_key_wins` the last one, as most readers do.
-    With `entries` the aliases that an earlier text had as well are not parsed again: their nodes are the same objects.
+    A repeated key keeps its first value, or its last with `last_key_wins`, as most YAML readers do.
+    With `entries`, aliases whose text is the same as in the text before keep their Node objects and are not parsed.
     """
-    digest = hashlib.sha256(data).hexdigest()
     text, fault = _decode(data)
     mask = Mask(text)
     root: Node | None = None
-    faults: list[Fault] = [fault] if fault is not None else []
     moved: Mapping[str, int] = EMPTY
-    if fault is None and entries is None:
+    if fault is not None:
+        faults = [fault]
+    elif entries is None:
         root, faults = read_tree(text, last_key_wins=last_key_wins)
-    elif fault is None and entries is not None:
+    else:
         root, faults, moved = entries.read(text)
     problems = tuple(_problem(name, mask, *fault) for fault in faults)
+    digest = hashlib.sha256(data).hexdigest()
     return Document(name=name, digest=digest, root=root, problems=problems, mask=mask, moved=moved)
 
 
 def in_file_order(problems: list[Problem]) -> list[Problem]:
-    """Return the problems by line and column, each fault of the text once however often an anchor repeats it."""
+    """Return the problems by line and column; a fault below an anchor is listed once, not once per YAML alias."""
     first: dict[tuple[int, int, str, str, str], Problem] = {}
     for problem in problems:
         path = "" if problem.line else problem.path
@@ -148,7 +148,7 @@ def in_file_order(problems: list[Problem]) -> list[Problem]:
 
 
 def written(where: Where) -> str:
-    """Return a place as problems print it, such as `models["team-a/*"].chain[1]`."""
+    """Return a place as text, such as `models["team-a/*"].chain[1]`; secrets are masked."""
     text = ""
     secret = ""
     for key in where[:_DEEPEST]:
@@ -172,7 +172,7 @@ def _quoted(text: str) -> str:
 
 
 def mask_values(document: Document) -> JsonObject:
-    """Return the document's values with `${NAME}` as written and secrets replaced by stars. `x-` keys are left out."""
+    """Return the document's values without `x-` keys: `${NAME}` as written, secrets as stars."""
     values = document.value or {}
     found: set[str] = set()
     _collect_secrets(values, "", found, hidden=False)
@@ -187,7 +187,7 @@ def mask_values(document: Document) -> JsonObject:
 
 
 def _collect_secrets(value: Json, key: str, secrets: set[str], *, hidden: bool) -> None:
-    """Note every secret text: an anchor may have brought it to a place that does not look secret."""
+    """Add every secret text to `secrets`: an anchor may repeat it at a place that does not look secret."""
     if isinstance(value, dict):
         for name, item in value.items():
             _collect_secrets(item, name, secrets, hidden=hidden or hides(key, name))
@@ -199,31 +199,24 @@ def _collect_secrets(value: Json, key: str, secrets: set[str], *, hidden: bool) 
 
 
 def _problem(
-    name: str,
-    mask: Mask,
-    position: Position,
-    code: str,
-    where: Where,
-    message: str,
-    severity: Severity = "error",
+    name: str, mask: Mask, position: Position, code: str, where: Where, message: str, severity: Severity = "error"
 ) -> Problem:
-    line, column = position
-    excerpt = mask.excerpt(line, column)
+    excerpt, caret = mask.excerpt(*position) or (None, None)
     return Problem(
-        line=line,
-        column=column,
+        line=position[0],
+        column=position[1],
         code=code,
         path=written(where),
         message=mask_text(message),
         severity=severity,
         source=name,
-        excerpt=None if excerpt is None else excerpt[0],
-        caret=None if excerpt is None else excerpt[1],
+        excerpt=excerpt,
+        caret=caret,
     )
 
 
 def _decode(data: bytes) -> tuple[str, Fault | None]:
-    """Return the text, and what keeps it from being YAML at all."""
+    """Return the text, and the fault of bytes that cannot be YAML: too many, not UTF-8, control characters."""
     if len(data) > MAX_BYTES:
         return "", ((1, 1), "file-too-large", (), f"the file has {len(data)} bytes; at most {MAX_BYTES} are read")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -233,8 +226,8 @@ def _decode(data: bytes) -> tuple[str, Fault | None]:
         text = data.decode()
     except UnicodeDecodeError as exc:
         text = data.decode(errors="replace")
-        before = data[: exc.start].decode()
-        return text, (_position_after(before), "not-utf8", (), f"byte 0x{data[exc.start]:02x} is not UTF-8")
+        position = _position_after(data[: exc.start].decode())
+        return text, (position, "not-utf8", (), f"byte 0x{data[exc.start]:02x} is not UTF-8")
     if match := _CONTROL.search(text):
         position = _position_after(text[: match.start()])
         if match[0] == "\0":

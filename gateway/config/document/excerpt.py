@@ -1,6 +1,6 @@
-"""Lines of a config file as they may be shown: secrets hidden, in a file that does not parse too.
+"""Show lines of a config file with their secrets hidden, even when the file does not parse.
 
-Works on the text, not on the parsed values. In doubt it hides more.
+Works on the text, not on the parsed values. In doubt it hides too much.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ONLY_VARIABLES_QUOTED: Final = re.compile(rf"""["']?{ONLY_VARIABLES.pattern}["'
 ENTRY_LISTS: Final = frozenset({"models", "providers", "capabilities"})
 """Blocks whose keys are names that the user chose."""
 _ALWAYS_SECRET: Final = frozenset({"apikey", "headers"})
-"""Keys that are secret even where the user's names are expected: more likely a slip of the indentation."""
+"""Keys that are secret even among the user's names: there they are most likely a slip of the indentation."""
 
 _NAMED: Final = re.compile(r"""([\w.-]+)["']?\s*[:=]""")
 _ADDRESS_TEXT: Final = re.compile(
@@ -62,7 +62,7 @@ def wants_address(parent: str, key: str) -> bool:
 
 
 class Mask:
-    """Shows lines of one text with their secrets hidden. Looks for secrets when the first line is asked for."""
+    """Shows lines of one text with their secrets hidden. Searches the text for secrets at the first excerpt."""
 
     __slots__ = ("_lines", "_spans", "_text")
 
@@ -79,7 +79,7 @@ class Mask:
         return self._lines
 
     def excerpt(self, line: int, column: int) -> tuple[str, int] | None:
-        """Return the line as it may be shown and the column in it where `column` now stands; None past the end."""
+        """Return the masked line and the position of `column` in it, from 1; None when there is no such line."""
         lines = self.lines
         if not 1 <= line <= len(lines):
             return None
@@ -100,13 +100,12 @@ def _cover(line: str, spans: list[tuple[int, int]], caret: int) -> tuple[str, in
     spans = list(spans)
     if spans:
         last = max(end for _, end in spans)
-        behind = _COMMENT.search(line, max(0, last - 1))
-        if behind:
-            spans.append((behind.end(), len(line)))
+        if comment := _COMMENT.search(line, max(0, last - 1)):
+            spans.append((comment.end(), len(line)))
     comment = _COMMENT.search(line)
-    told = _secret_told(line, comment.end()) if comment else None
-    if told is not None:
-        spans.append((told, len(line)))
+    start = _end_of_secret_word(line, comment.end()) if comment else None
+    if start is not None:
+        spans.append((start, len(line)))
     spans += user_info(line)
     spans += [match.span() for match in KEY_SHAPED.finditer(line)]
     spans += [(match.end(1), match.end()) for match in GLUED.finditer(line)]
@@ -133,24 +132,21 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _find_spans(text: str, lines: tuple[str, ...]) -> dict[int, list[tuple[int, int]]]:
-    found, addresses, whole = _parsed_spans(text)
-    if not whole:
+    found, addresses, complete = _parsed_spans(text)
+    if not complete:
         found += _raw_spans(lines)
         addresses += _joined(_spans_after(lines, partial(_end_of, _ADDRESS_TEXT)))
-    found += [part for span in addresses for part in _up_to_at(lines, span)]
+    found += [part for span in addresses for part in _user_info_of(lines, span)]
     spans: dict[int, list[tuple[int, int]]] = {}
     for (first, start), (last, end) in found:
-        for number in range(first, min(last, len(lines) - 1) + 1):
-            here = spans.setdefault(number, [])
-            line = lines[number]
-            here.append(
-                (start if number == first else len(line) - len(line.lstrip()), end if number == last else len(line))
-            )
+        for number, line in enumerate(lines[first : last + 1], start=first):
+            begin = start if number == first else len(line) - len(line.lstrip())
+            spans.setdefault(number, []).append((begin, end if number == last else len(line)))
     return spans
 
 
-def _up_to_at(lines: tuple[str, ...], span: _Span) -> list[_Span]:
-    """Return the part of an address up to its last `@`; nothing when it has none."""
+def _user_info_of(lines: tuple[str, ...], span: _Span) -> list[_Span]:
+    """Return the part of an address up to its last `@`; an empty list when it has none."""
     (first, start), (last, end) = span
     start = start_of_host(lines[first], start)
     for number in range(min(last, len(lines) - 1), first - 1, -1):
@@ -170,7 +166,7 @@ class _Frame:
     ) -> None:
         self.is_map = is_map
         self.name = name
-        """The key it stands under."""
+        """Key of the collection in its parent."""
         self.hidden = hidden
         self.address = address
         self.begin = begin
@@ -179,7 +175,7 @@ class _Frame:
 
 
 def _parsed_spans(text: str) -> tuple[list[_Span], list[_Span], bool]:
-    """Return the secret scalars that the YAML parser sees, the addresses, and whether it saw the whole text."""
+    """Return the spans of secret scalars and of addresses, and whether the YAML parser reached the end of the text."""
     spans: list[_Span] = []
     addresses: list[_Span] = []
     anchors: dict[str, _Span] = {}
@@ -191,9 +187,8 @@ def _parsed_spans(text: str) -> tuple[list[_Span], list[_Span], bool]:
                 if len(stack) > 200:
                     return spans, addresses, False
                 hidden, address, name = _next_value(stack)
-                point = (event.start_mark.line, event.start_mark.column)
                 is_map = kind is yaml.MappingStartEvent
-                begin = (event.anchor, point)
+                begin = (event.anchor, (event.start_mark.line, event.start_mark.column))
                 stack.append(_Frame(is_map=is_map, name=name, hidden=hidden, address=address, begin=begin))
             elif kind in (yaml.MappingEndEvent, yaml.SequenceEndEvent):
                 anchor, point = stack.pop().begin
@@ -201,22 +196,19 @@ def _parsed_spans(text: str) -> tuple[list[_Span], list[_Span], bool]:
                     anchors[anchor] = (point, (event.end_mark.line, event.end_mark.column))
                 _value_done(stack, "")
             elif kind in (yaml.ScalarEvent, yaml.AliasEvent):
-                span = (
-                    (event.start_mark.line, event.start_mark.column),
-                    (event.end_mark.line, event.end_mark.column),
-                )
+                span = ((event.start_mark.line, event.start_mark.column), (event.end_mark.line, event.end_mark.column))
                 value = event.value if kind is yaml.ScalarEvent else ""
                 is_key = bool(stack) and stack[-1].is_map and stack[-1].key is None
                 hidden, address, _ = _next_value(stack)
                 if kind is yaml.AliasEvent:
-                    meant = [anchors[event.anchor]] if event.anchor in anchors else []
-                    spans += [span, *meant] if hidden else []
-                    addresses += [span, *meant] if address else []
+                    both = [span, anchors[event.anchor]] if event.anchor in anchors else [span]
+                    spans += both if hidden else []
+                    addresses += both if address else []
                 else:
                     if event.anchor is not None:
                         anchors[event.anchor] = span
-                    tells = mask_key(value) != value if is_key else _hard_to_mask(text, event)
-                    if tells or (hidden and not (is_key and shows_key(stack[-1].name, value))):
+                    is_secret = mask_key(value) != value if is_key else _hard_to_mask(text, event)
+                    if is_secret or (hidden and not (is_key and shows_key(stack[-1].name, value))):
                         spans.append(_without_anchor(event, span))
                     elif address:
                         addresses.append(_without_anchor(event, span))
@@ -227,7 +219,7 @@ def _parsed_spans(text: str) -> tuple[list[_Span], list[_Span], bool]:
 
 
 def _next_value(stack: list[_Frame]) -> tuple[bool, bool, str]:
-    """Say whether the node that comes next is secret, whether it is an address, and the key it stands under."""
+    """Return whether the next node is secret, whether it is an address, and the key that holds it."""
     if not stack:
         return False, False, ""
     frame = stack[-1]
@@ -244,7 +236,7 @@ def _value_done(stack: list[_Frame], scalar: str) -> None:
 
 
 def _hard_to_mask(text: str, event: Any) -> bool:
-    """Say whether a scalar holds a secret that its lines, looked at one by one, would not show as one."""
+    """Tell whether a scalar holds a secret that a search of its single lines would miss: it is folded or escaped."""
     written = text[event.start_mark.index : event.end_mark.index]
     return ("\n" in written or "\r" in written or "\\" in written) and mask_key(event.value) != event.value
 
@@ -257,8 +249,8 @@ def _without_anchor(event: Any, span: _Span) -> _Span:
 
 
 def _raw_spans(lines: tuple[str, ...]) -> list[_Span]:
-    """Return what may be secret going by the look of the lines alone."""
-    spans = _spans_after(lines, _secret_told)
+    """Return the spans that look secret, judged by the lines alone: for a text that does not parse."""
+    spans = _spans_after(lines, _end_of_secret_word)
     anchors = {name for (number, start), _ in spans for name in _ALIAS.findall(lines[number], start)}
     if anchors:
         names = "|".join(map(re.escape, anchors))
@@ -266,13 +258,13 @@ def _raw_spans(lines: tuple[str, ...]) -> list[_Span]:
     return spans
 
 
-def _secret_told(line: str, start: int = 0) -> int | None:
-    """Return where the first word of a line ends that tells of a secret; None when there is none."""
+def _end_of_secret_word(line: str, start: int = 0) -> int | None:
+    """Return where the line's first word that announces a secret ends; None when there is none."""
     named = next((match for match in _NAMED.finditer(line, start) if is_secret_name(match[1])), None)
-    told = SECRET_TEXT.search(line, start)
-    if named is not None and (told is None or named.start() <= told.start()):
+    word = SECRET_TEXT.search(line, start)
+    if named is not None and (word is None or named.start() <= word.start()):
         return named.end(1)
-    return told.end() if told is not None else None
+    return word.end() if word is not None else None
 
 
 def _end_of(pattern: re.Pattern[str], line: str) -> int | None:
@@ -280,8 +272,8 @@ def _end_of(pattern: re.Pattern[str], line: str) -> int | None:
     return match.end() if match else None
 
 
-def _spans_after(lines: tuple[str, ...], tell: Callable[[str], int | None]) -> list[_Span]:
-    """Return what follows a telling word, up to a line that clearly starts another key, no deeper than the word's."""
+def _spans_after(lines: tuple[str, ...], end_of_word: Callable[[str], int | None]) -> list[_Span]:
+    """Return the spans after each found word, up to a line that starts another key at the word's depth or above."""
     spans: list[_Span] = []
     hiding, depth, quote = False, 0, ""
     for number, line in enumerate(lines):
@@ -292,13 +284,11 @@ def _spans_after(lines: tuple[str, ...], tell: Callable[[str], int | None]) -> l
                 quote = _open_quote(line, quote)
                 continue
             hiding = False
-        told = tell(line)
-        if told is not None:
+        word_end = end_of_word(line)
+        if word_end is not None:
             hiding, depth = True, len(line) - len(line.lstrip())
-            start = told
-            while start < len(line) and line[start] in "\"': \t":
-                start += 1
-            if line[start - 1] in "\"'" and ":" in line[told:start]:
+            start = len(line) - len(line[word_end:].lstrip("\"': \t"))
+            if line[start - 1] in "\"'" and ":" in line[word_end:start]:
                 start -= 1
             spans.append(((number, start), (number, len(line))))
             quote = _open_quote(line[start:], "")
@@ -306,7 +296,7 @@ def _spans_after(lines: tuple[str, ...], tell: Callable[[str], int | None]) -> l
 
 
 def _joined(spans: list[_Span]) -> list[_Span]:
-    """Put the lines that follow a telling word together again."""
+    """Return the spans with those of adjacent lines joined into one."""
     joined: list[_Span] = []
     for begin, end in spans:
         follows = joined and begin[1] == 0
@@ -315,7 +305,7 @@ def _joined(spans: list[_Span]) -> list[_Span]:
 
 
 def _open_quote(text: str, quote: str) -> str:
-    """Return the quotation mark that is still open after the text, given the one that was open before it."""
+    """Return the quotation mark that is open after the text; `quote` is the one open before it, or empty."""
     for character in text:
         if quote:
             quote = "" if character == quote else quote

@@ -1,8 +1,11 @@
-"""The entries of `models` that a text shares with the one before it: known by their text, not parsed again.
+"""Parse only the entries of `models` that an edit changed, and keep the nodes of all others.
 
-Parsing is most of what reading a large file costs, and an edit changes a few entries of thousands. So entries that were
-read before give way to a stand-in of one line, which the parser must meet exactly where they began. Then it would have
-met them there too, and what they were before is what they are now.
+Parsing is most of the cost of reading a large file, and an edit changes a few entries of thousands:
+
+1. Cut the text at the entries of `models`. An entry is known when the text before had the very same one.
+2. Replace each run of known entries with a stand-in, a key on one line, and parse this shorter text.
+3. Check that the parser met every key and stand-in at its line and column: then it would have met the known entries
+   there too, so their earlier nodes are right. If not, parse the whole text.
 """
 
 from __future__ import annotations
@@ -19,20 +22,20 @@ from gateway.wire.json import EMPTY
 
 _BLOCK: Final = re.compile(r"^models:[ \t]*(?:#.*)?\n", re.MULTILINE)
 _BEHIND: Final = re.compile(r"\n[^\s#]")
-"""What ends a block: text that is not indented."""
+"""End of a block: text that is not indented."""
 _FIRST: Final = re.compile(r"\n( +)[^\s#]")
 _RARE_BREAK: Final = re.compile("[\x85\u2028\u2029]")
-"""Ends of lines that are not counted here; a text that has them is read as a whole."""
+"""Line breaks that are not counted here; a text with one of them is parsed as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One entry of `models`, as it was read."""
+    """One entry of `models` as parsed."""
 
     name: str
     node: Node
     line: int
-    """Where it stood, from 1."""
+    """Its line in the text that it was parsed from, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,35 +43,35 @@ class _Layout:
     """A text cut at the entries of `models`."""
 
     head: str
-    """What stands before the first entry."""
+    """The text before the first entry."""
     chunks: list[str]
-    """Each entry with what follows it, up to the end of line before the next one."""
+    """Each entry up to the line break before the next one."""
     tail: str
     block_line: int
-    """Of `models` itself, from 1."""
+    """Line of the key `models`, from 1."""
     lines: list[int]
-    """Where each chunk begins."""
+    """First line of each chunk, from 1."""
     indent: str
 
 
 class Entries:
-    """Reads texts one after the other. Remembers the entries of the last one that was sound."""
+    """Parses the successive texts of one file. Remembers the entries of the last text without faults."""
 
     def __init__(self) -> None:
         self._known: dict[str, _Entry] = {}
 
     def read(self, text: str) -> tuple[Node | None, list[Fault], Mapping[str, int]]:
-        """Return what `read_tree` does, and by how many lines entries stand below where their nodes say."""
+        """Return the root and the faults as `read_tree` does, and the lines to add to the nodes of kept entries."""
         layout = _cut(text)
         if layout is not None and self._known:
-            # Nothing says where the last one ends but what comes behind it, so it is always read.
+            # The end of the last entry depends on the text after it, so it is always parsed.
             known = [*map(self._known.get, layout.chunks[:-1]), None]
             shortened, met = _stand_in(layout, known)
             reader = TreeReader()
             root = reader.read(shortened)
             if root is not None and _is_sound(root, reader, layout, met):
                 entries = _joined(root, layout, known)
-                if _put(entries, root, layout):
+                if _insert(entries, root, layout):
                     self._remember(layout, entries)
                     return root, [], _moved(entries, layout)
         reader = TreeReader()
@@ -93,20 +96,13 @@ def _cut(text: str) -> _Layout | None:
         return None
     start = first.start(1)
     chunks = re.split(rf"\n(?={first[1]}[^\s#])", text[start:end])
-    return _Layout(
-        head=text[:start],
-        chunks=chunks,
-        tail=text[end:],
-        block_line=text.count("\n", 0, block.start()) + 1,
-        lines=list(
-            accumulate([chunk.count("\n") + 1 for chunk in paced(chunks[:-1])], initial=text.count("\n", 0, start) + 1)
-        ),
-        indent=first[1],
-    )
+    line_counts = [chunk.count("\n") + 1 for chunk in paced(chunks[:-1])]
+    lines = list(accumulate(line_counts, initial=text.count("\n", 0, start) + 1))
+    return _Layout(text[:start], chunks, text[end:], text.count("\n", 0, block.start()) + 1, lines, first[1])
 
 
 def _stand_in(layout: _Layout, known: list[_Entry | None]) -> tuple[str, list[int]]:
-    """Return the text with a stand-in for each run of known entries, and the lines where the parser must meet keys."""
+    """Return the text with a stand-in for each run of known entries, and the lines where keys must be parsed."""
     chunks: list[str] = []
     met: list[int] = []
     before: _Entry | None = None
@@ -124,18 +120,16 @@ def _stand_in(layout: _Layout, known: list[_Entry | None]) -> tuple[str, list[in
 
 
 def _is_sound(root: Node, reader: TreeReader, layout: _Layout, met: list[int]) -> bool:
-    """Tell whether the parser saw the text as it was cut: keys where they should be, each entry on its own."""
+    """Tell whether the parser found the keys where the text was cut, and no fault or anchor."""
     models = _inside(root).get("models")
     if models is None or not isinstance(models.children, dict) or reader.faults or reader.has_anchors:
         return False
-    column = len(layout.indent) + 1
-    return root.keys["models"] == (layout.block_line, 1) and list(models.keys.values()) == [
-        (line, column) for line in met
-    ]
+    places = [(line, len(layout.indent) + 1) for line in met]
+    return root.keys["models"] == (layout.block_line, 1) and list(models.keys.values()) == places
 
 
 def _joined(root: Node, layout: _Layout, known: list[_Entry | None]) -> list[_Entry]:
-    """Return all entries in file order: those that were read, and those that others stood in for."""
+    """Return all entries in file order: the parsed ones, and the known ones that were replaced by stand-ins."""
     read = iter(_inside(_inside(root)["models"]).items())
     entries: list[_Entry] = []
     before: _Entry | None = None
@@ -150,8 +144,8 @@ def _joined(root: Node, layout: _Layout, known: list[_Entry | None]) -> list[_En
     return entries
 
 
-def _put(entries: list[_Entry], root: Node, layout: _Layout) -> bool:
-    """Make them the entries of `models`. False when a name stands there twice."""
+def _insert(entries: list[_Entry], root: Node, layout: _Layout) -> bool:
+    """Make `entries` the children of `models`. False when two of them have the same name."""
     models = _inside(root)["models"]
     models.children = {entry.name: entry.node for entry in paced(entries)}
     if len(models.children) < len(entries):

@@ -1,7 +1,6 @@
-"""YAML text to a tree of plain values with their places: the YAML 1.2 core schema over libyaml's events.
+"""Build a tree of plain values with their positions from YAML text: the YAML 1.2 core schema over libyaml's events.
 
-No alias is expanded before it is known how large that makes the file, and nothing recurses, so a hostile file costs
-no more than its size.
+A hostile file costs no more than its size: nothing recurses, and the size of a YAML alias is known before it is used.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ Position: TypeAlias = tuple[int, int]
 """Line and column, both from 1; the column counts characters."""
 
 Fault: TypeAlias = tuple[Position, str, Where, str]
-"""What is wrong with a text: position, code, place, message."""
+"""One fault of a text: position, code, place, message."""
 
 MAX_DEPTH: Final = 100
 LINE_BREAK: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-"""What libyaml counts as the end of a line."""
+"""The line breaks that libyaml counts."""
 
 _SPARE_REPEATS: Final = 10_000
 _REPEATS_PER_VALUE: Final = 100
 _MAX_REPEATS: Final = 2_000_000
-"""How many values aliases may add to a file: so many at any rate, more in a large file, but never more than this."""
+"""Values that YAML aliases may add to a file: at least _SPARE_REPEATS, more in a large file, at most _MAX_REPEATS."""
 
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's parser, where PyYAML was built with it; only its events are used."""
@@ -47,11 +46,11 @@ _ENDLESS: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 
 _NO_KEYS: Final[dict[str, Position]] = {}
-"""One for all scalars."""
+"""Shared by all scalars."""
 
 
 class Node:
-    """One value of the text and where it stands. Shared where an anchor is used more than once."""
+    """One value of the text with its position, from 1. Nodes below an anchor are shared by its YAML aliases."""
 
     __slots__ = ("children", "column", "height", "keys", "line", "plain", "size", "value", "variables")
 
@@ -59,20 +58,20 @@ class Node:
         self.line = line
         self.column = column
         self.value = value
-        """Variables not expanded."""
+        """Variables are not expanded."""
         self.plain = plain
-        """A scalar without quotes."""
+        """Whether it is a scalar without quotes."""
         self.variables = False
-        """Whether a `$` stands in it or in anything below it."""
+        """Whether it or a value below it contains a `$`."""
         self.children: dict[str, Node] | list[Node] | None = None
         self.keys = _NO_KEYS
         self.size = 1
-        """Values in it, itself included, with every alias counted in full. 0 for what an unknown alias stands for."""
+        """Number of values in it, itself and expanded YAML aliases included; 0 for an unknown YAML alias."""
         self.height = 1
 
 
 def events(text: str) -> Iterator[Any]:
-    """Yield PyYAML's events of a text. Raises yaml.YAMLError where it is no YAML."""
+    """Yield PyYAML's events of a text. Raises yaml.YAMLError at the first syntax error."""
     loader = _LOADER(text)
     try:
         while (event := loader.get_event()) is not None:
@@ -82,13 +81,13 @@ def events(text: str) -> Iterator[Any]:
 
 
 def read_tree(text: str, *, last_key_wins: bool = False) -> tuple[Node | None, list[Fault]]:
-    """Return the tree of a text's top mapping, None when there is none to judge, and what is wrong with the text."""
+    """Return the tree of the top mapping, or None without one, and the faults of the text in the order found."""
     reader = TreeReader(last_key_wins=last_key_wins)
     return reader.read(text), reader.faults
 
 
 def resolve(text: str) -> Json:
-    """Return the value of an unquoted scalar by YAML's core schema. Numbers beyond 64 bits become infinite."""
+    """Return the value of an unquoted scalar (YAML 1.2.2, section 10.3). Numbers beyond 64 bits become infinite."""
     if text and text[0] not in _MAYBE_TYPED:
         return text
     if text in _NULLS:
@@ -137,7 +136,7 @@ _WORDING: Final = (
 
 
 def _syntax_fault(text: str, error: yaml.YAMLError) -> tuple[Position, str, str]:
-    """Say in our words where and why the YAML parser stopped."""
+    """Return position, code and message of a parser error, in our own words."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     position = (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
     said = str(getattr(error, "problem", None) or "")
@@ -168,13 +167,13 @@ def _syntax_fault(text: str, error: yaml.YAMLError) -> tuple[Position, str, str]
 
 
 class _Refused(Exception):
-    """The text cannot be judged any further; the problem is already noted."""
+    """The rest of the text is not read; the fault is already noted."""
 
 
 _DROPPED: Final = object()
-"""Stands for a key whose value is read but not kept."""
+"""As a key: read its value and drop it."""
 _MERGE: Final = object()
-"""Stands for the key `<<`."""
+"""As a key: `<<`."""
 
 
 class _Frame:
@@ -187,18 +186,18 @@ class _Frame:
         self.anchor = anchor
         self.is_map = is_map
         self.as_key = as_key
-        """The collection stands where a key should."""
+        """Whether the collection is in the place of a key, which is a fault."""
         self.key: object = None
         """The key whose value comes next; None while a key comes next."""
         self.merges: list[Node] = []
 
 
 class TreeReader:
-    """Builds the tree of one text out of the YAML parser's events."""
+    """Builds the tree of one text from the YAML parser's events."""
 
     def __init__(self, *, last_key_wins: bool = False) -> None:
         self.faults: list[Fault] = []
-        """What is wrong with the text, in the order found."""
+        """In the order found."""
         self._last_key_wins = last_key_wins
         self._stack: list[_Frame] = []
         self._anchors: dict[str, Node | None] = {}
@@ -208,11 +207,11 @@ class TreeReader:
 
     @property
     def has_anchors(self) -> bool:
-        """Whether the text has anchors: parts of it then mean something only together."""
+        """Whether the text has anchors: then its entries depend on each other."""
         return bool(self._anchors)
 
     def read(self, text: str) -> Node | None:
-        """Return the top mapping, or None when there is none to judge."""
+        """Return the top mapping; None, with a fault noted, when the text has none."""
         try:
             self._run(text)
         except yaml.YAMLError as exc:
@@ -260,17 +259,15 @@ class TreeReader:
         plain = not event.style
         if event.tag is not None:
             self._note(position, "yaml-tag", _NO_TAGS)
-        frame = self._stack[-1] if self._stack else None
-        if frame is not None and frame.is_map and frame.key is None:
+        if (frame := self._frame_for_key()) is not None:
             if event.anchor is not None:
                 self._anchors[event.anchor] = Node(line, column, text)
             self._key(frame, text, position, merge=plain and text == "<<")
             return
         value = resolve(text) if plain else text
         if isinstance(value, float) and not math.isfinite(value):
-            self._note(
-                position, "bad-number", "this number does not fit into 64 bits; put quotes around it if it is text"
-            )
+            message = "this number does not fit into 64 bits; put quotes around it if it is text"
+            self._note(position, "bad-number", message)
             value = 1
         node = Node(line, column, value, plain=plain)
         node.variables = isinstance(value, str) and "$" in value
@@ -288,8 +285,7 @@ class TreeReader:
         node = Node(line, column, {} if is_map else [])
         node.children = {} if is_map else []
         node.keys = {}
-        frame = self._stack[-1] if self._stack else None
-        as_key = frame is not None and frame.is_map and frame.key is None
+        as_key = self._frame_for_key() is not None
         if as_key:
             self._note(position, "bad-key", "a key must be text; put quotes around it if the braces belong to it")
         if event.anchor is not None:
@@ -317,32 +313,35 @@ class TreeReader:
     def _alias(self, event: Any) -> None:
         self._nodes += 1
         line, column = position = _start(event)
-        frame = self._stack[-1] if self._stack else None
         if event.anchor not in self._anchors:
-            # The name may be a key that someone wrote without quotes, so it is not repeated.
+            # The name may be a secret key written without quotes, so the message does not repeat it.
             self._note(position, "unknown-anchor", "no anchor of this name stands before this alias")
-            meant = Node(line, column, None)
-            meant.size = 0
+            source = Node(line, column, None)
+            source.size = 0
         else:
-            meant = self._anchors[event.anchor] or self._refuse(
-                position, "alias-bomb", f"the anchor '{event.anchor}' holds itself"
-            )
-        self._repeated += meant.size
+            message = f"the anchor '{event.anchor}' holds itself"
+            source = self._anchors[event.anchor] or self._refuse(position, "alias-bomb", message)
+        self._repeated += source.size
         if self._repeated > min(_SPARE_REPEATS + _REPEATS_PER_VALUE * self._nodes, _MAX_REPEATS):
             self._refuse(position, "alias-bomb", "the aliases up to here would grow the file out of all proportion")
-        if len(self._stack) + meant.height > MAX_DEPTH:
+        if len(self._stack) + source.height > MAX_DEPTH:
             self._refuse(position, "too-deep", _TOO_DEEP)
-        if frame is not None and frame.is_map and frame.key is None:
-            if isinstance(meant.value, str):
-                self._key(frame, meant.value, position, merge=False)
+        if (frame := self._frame_for_key()) is not None:
+            if isinstance(source.value, str):
+                self._key(frame, source.value, position, merge=False)
             else:
                 self._note(position, "bad-key", "a key must be text, and this alias does not stand for text")
                 frame.key = _DROPPED
             return
-        node = Node(line, column, meant.value, plain=meant.plain)
-        node.children, node.keys = meant.children, meant.keys
-        node.size, node.height, node.variables = meant.size, meant.height, meant.variables
+        node = Node(line, column, source.value, plain=source.plain)
+        node.children, node.keys = source.children, source.keys
+        node.size, node.height, node.variables = source.size, source.height, source.variables
         self._attach(node)
+
+    def _frame_for_key(self) -> _Frame | None:
+        """Return the open mapping whose next node is a key; None when the next node is a value."""
+        frame = self._stack[-1] if self._stack else None
+        return frame if frame is not None and frame.is_map and frame.key is None else None
 
     def _key(self, frame: _Frame, text: str, position: Position, *, merge: bool) -> None:
         keys = frame.node.keys
@@ -381,7 +380,7 @@ class TreeReader:
                 self._note((source.line, source.column), "bad-merge", "'<<' wants a mapping, or a list of mappings")
 
     def _merge(self, frame: _Frame) -> None:
-        """Fill in what `<<` brings: the mapping's own keys win, then the earlier of several sources."""
+        """Add the keys of the `<<` sources: the mapping's own keys win, then the earlier source."""
         node = frame.node
         children, keys = dict[str, Node](), dict[str, Position]()
         for source in (node, *frame.merges):
@@ -407,8 +406,7 @@ class TreeReader:
         self, position: Position, code: str, message: str, *, where: Where | None = None, last: str | None = None
     ) -> None:
         place = self._where() if where is None else where
-        place = place if last is None else (*place, last)
-        self.faults.append((position, code, place, message))
+        self.faults.append((position, code, place if last is None else (*place, last), message))
 
     def _refuse(self, position: Position, code: str, message: str) -> NoReturn:
         self._note(position, code, message)

@@ -345,9 +345,7 @@ def _cooldown(block: JsonObject | None) -> CooldownSpec | None:
     if block is None:
         return None
     return CooldownSpec(
-        failures=_whole(block.get("failures")),
-        within_s=_seconds(block.get("within")),
-        for_s=_seconds(block.get("for")),
+        failures=_whole(block.get("failures")), within_s=_seconds(block.get("within")), for_s=_seconds(block.get("for"))
     )
 
 
