@@ -1,7 +1,7 @@
-"""What each problem code means: a Markdown page per code in `config/problems/`, read here.
+"""Read the Markdown page that explains each problem code, from `config/problems/`.
 
-A page is a title, paragraphs, and two lists of fenced blocks under `## Bad` and `## Good`. What follows a fence's
-language is the file's name; `yaml` without one is `routes.yaml`. The tests compile every example.
+A page has a title, paragraphs, and fenced blocks under `## Bad` and `## Good`. The word after a block's language is its
+file name, for `yaml` `routes.yaml` by default. The tests compile every example.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ class Example:
     """One block of an example."""
 
     language: str
-    """`sh` sets the environment, `console` shows a command, `bytes` is YAML in which `\\xNN` stands for one byte; what
-    is in any other language is a file."""
+    """`sh` sets the environment, `console` shows a command, `bytes` is YAML with `\\xNN` for one byte; any other
+    language is that of a file."""
     name: str
-    """The file's name; empty where it is no file."""
+    """The file's name; empty if the block is no file."""
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What there is to say about one code."""
+    """The page of one code."""
 
     code: str
     summary: str
@@ -43,10 +43,10 @@ class Page:
     meaning: str
     """Paragraphs, each on a line of its own."""
     bad: tuple[Example, ...]
-    """The first block is the one with the problem. Empty where no file can show it."""
+    """The first block has the problem. Empty when no file can show it."""
     good: tuple[Example, ...]
     markdown: str
-    """All of it but the title."""
+    """The whole page without its title."""
 
 
 @cache
@@ -84,14 +84,14 @@ def _examples(section: str) -> tuple[Example, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a value, whatever place it stands at."""
+    """A problem of a value, without its place."""
 
     code: str
     message: str
 
 
 class Report(Protocol):
-    """Takes one problem. The place is written in full: short forms of the file are seen through."""
+    """Receives one problem. The place is written in full, even if the file has a short form."""
 
     def __call__(
         self, place: Where, code: str, message: str, *, severity: Severity = "error", at_key: bool = False

@@ -1,4 +1,4 @@
-"""Watch, read, compile, swap: the live routing table follows its file, and stays while the file is bad."""
+"""Watch the config file, compile each change and swap the new table in; a bad file leaves the old table live."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from gateway.wire.json import EMPTY
 log = logging.getLogger(__name__)
 
 STEP_MS: Final = 25
-"""How often the watcher's thread looks for events. An event is told one quiet step after it came."""
+"""Interval at which watchfiles collects events; it reports them after one interval without a new event."""
 DEBOUNCE_MS: Final = 75
-"""The longest that a folder that never falls quiet holds events back."""
+"""Longest time that watchfiles holds events back while new ones keep coming."""
 TICK_S: Final = 0.05
 """A file counts as saved once it has not changed for this long."""
 SETTLE_TICKS: Final = 20
-"""A file that changes all the time is judged after so many ticks anyway."""
+"""Ticks after which a file that keeps changing is read anyway."""
 EMPTY_TICKS: Final = 3
-"""An empty or missing file is judged after so many ticks: most editors pass through one of the two."""
+"""Ticks before an empty or missing file is read: most editors truncate or remove the file during a save."""
 POLL_S: Final = 1.0
-"""How often the file's stat is compared, events or not."""
+"""Interval at which the file's stat is compared, with or without events."""
 HASH_EVERY: Final = 10
-"""The content is compared at each poll of this number, whatever stat says."""
+"""Every this many polls the content is compared, even if stat has not changed."""
 BLIND_POLLS: Final = 60
-"""Where the system gives no events, polls before it is asked again."""
+"""Polls before file events are tried again on a system that refused them."""
 LOGGED_PROBLEMS: Final = 20
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 
@@ -51,34 +51,34 @@ _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
 
 class Compile(Protocol):
-    """What is needed of a compiler. Called by one thread at a time."""
+    """The part of `Compiler` that a Reloader calls, one thread at a time."""
 
     def compile(
         self, data: bytes, *, source: str, overlay: Overlay = ..., generation: int = ..., now: float = ...
     ) -> Compiled:
-        """Return the table of the file's bytes, or every reason why there is none."""
+        """Return the table of the file's bytes, or all problems when they give none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadReport:
-    """How one look at the file ended."""
+    """Result of one reading of the file."""
 
     ok: bool
-    """The file as it was read is what runs."""
+    """Whether the live table is that of the file as read, or would be without `dry_run`."""
     at: float
     """Seconds since the epoch."""
     digest: str | None
-    """SHA-256 of what was read, in hex; None when nothing could be read."""
+    """SHA-256 of the bytes, in hex; None when the file could not be read."""
     problems: tuple[Problem, ...] = ()
     """In file order; only warnings when `ok`."""
     generation: int
-    """Of the table that is live afterwards."""
+    """Generation of the live table afterwards."""
     changed: bool = False
-    """A new table was swapped in."""
+    """Whether a new table was swapped in."""
 
 
 class Reloader:
-    """Owns the live table of one file. Every method may be called from any thread."""
+    """Owns the live table of one file. Its methods may be called from any thread."""
 
     def __init__(
         self,
@@ -90,9 +90,9 @@ class Reloader:
         clock: Callable[[], float] = time.time,
         mounts: Path = Path("/proc/self/mountinfo"),
     ) -> None:
-        """`on_swap` is called after each assignment, in the thread that compiled; what it raises is only logged.
+        """`on_swap` is called after each swap, in the thread that compiled; its exceptions are only logged.
 
-        It runs under the lock, so it must not call back. All compiles but that of `load` run within `around()`.
+        It runs under the lock, so it must not call the Reloader. All compiles except that of `load` run in `around()`.
         """
         self._path = path
         self._file = path.absolute()
@@ -106,11 +106,12 @@ class Reloader:
         self._data: bytes | None = None
         self._running = ReloadReport(ok=False, at=0.0, digest=None, generation=0)
         self._refused: str | None = None
+        """Digest of the bytes refused last, or the problem's text if they could not be read."""
         self._blind = False
         self.current = RoutingTable(generation=0, routes=EMPTY)
-        """The live table; an empty one of generation 0 before `load`. Changed by one assignment."""
+        """The live table; an empty one of generation 0 before `load`. Replaced by one assignment."""
         self.last = self._running
-        """The latest look at the file that said anything new."""
+        """Report of the latest reading that found a new result."""
 
     def load(self) -> ReloadReport:
         """Compile the file for the first time. Raises UsageError when it cannot be read, ConfigError when it is bad."""
@@ -130,24 +131,33 @@ class Reloader:
             return self._accept(table, problems, data)
 
     def reload(self, *, force: bool = True, dry_run: bool = False) -> ReloadReport:
-        """Read the file and swap its table in, if it is good. Blocks; never raises for a bad file.
+        """Read the file and, if it is good, swap its table in. Blocks; never raises for a bad file.
 
-        Without `force` a text that runs already, or that was the last refused, is not compiled again: that is for
-        file events. With `dry_run` nothing is swapped, remembered or logged; the report is all there is.
+        Without `force`, for file events, the bytes of the live table and those refused last are not compiled again.
+        With `dry_run` nothing is swapped, remembered or logged.
         """
         with self._lock:
             try:
                 data = _read(self._file)
             except OSError as exc:
-                return self._unreadable(exc, force=force, dry_run=dry_run)
+                unreadable = (self._fault("unreadable-file", f"cannot read the file: {_why(exc)}"),)
+                if not force and self._refused == _as_text(unreadable):
+                    return self.last
+                return self._refuse(None, unreadable, dry_run=dry_run)
             if not force and data == self._data:
                 return self._back_to_running()
             if not force and _digest(data) == self._refused:
                 return self.last
-            return self._judge(data, dry_run=dry_run)
+            with self._around():
+                table, problems = self._compile(data, self._overlay)
+            if table is None:
+                return self._refuse(_digest(data), problems, dry_run=dry_run)
+            if dry_run:
+                return replace(self._report(table.digest, problems), ok=True)
+            return self._accept(table, problems, data)
 
     def set_overlay(self, overlay: Overlay) -> None:
-        """Compile the running text under `overlay` and swap. Raises ConfigError, and keeps the old, if it is bad."""
+        """Compile the live table's bytes with `overlay` and swap. On a problem raises ConfigError, changing nothing."""
         with self._lock:
             if self._data is None:
                 self._overlay = overlay
@@ -160,17 +170,17 @@ class Reloader:
             self._swap(table, self._data)
 
     def disk(self) -> str | None:
-        """Return the digest of the file as it is on disk now, or None when it cannot be read."""
+        """Return the SHA-256 of the file on disk now, in hex, or None when it cannot be read."""
         try:
             return _digest(_read(self._file))
         except OSError:
             return None
 
     async def watch(self) -> None:
-        """Reload after each change of the file, until cancelled. Survives whatever happens to file and folder.
+        """Reload after each change of the file, until cancelled. File and folder may vanish and come back.
 
-        The folders of the file and of each symlink on the way to it are watched, never the file's inode, so that
-        renames and symlink swaps are seen. The stat of the file is compared at each poll as well.
+        Watches the folders of the file and of each symlink on its path, not the file's inode, so that it sees renames
+        and symlink swaps. At each poll it also compares the file's stat.
         """
         loop = asyncio.get_running_loop()
         pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gateway-reload")
@@ -188,30 +198,30 @@ class Reloader:
                             if changed:
                                 sight = await self._settle(pool, sight)
                             await loop.run_in_executor(pool, partial(self.reload, force=False))
-                        # A folder made anew may have the old one's inode number, but the old one's end was told.
+                        # A new folder may reuse the old one's inode number, but the removal was an event.
                         if sight.folders != before.folders or any(name in touched for name, *_ in before.folders):
                             break
         finally:
             pool.shutdown(wait=False)
 
     async def _settle(self, pool: ThreadPoolExecutor, sight: _Sight) -> _Sight:
-        """Wait until the file has been written out: a save in place truncates first and writes then."""
+        """Wait until a save is complete: a save in place truncates the file before it writes."""
         loop = asyncio.get_running_loop()
         for tick in range(1, SETTLE_TICKS + 1):
             await asyncio.sleep(TICK_S)
             before, sight = sight, await loop.run_in_executor(pool, _look, self._file)
-            if sight.file == before.file and (sight.has_content or tick >= EMPTY_TICKS):
+            has_content = sight.file is not None and sight.file[2] > 0
+            if sight.file == before.file and (has_content or tick >= EMPTY_TICKS):
                 break
         return sight
 
     async def _batches(self, folders: tuple[tuple[str, int, int], ...]) -> AsyncGenerator[set[str], None]:
-        """Yield the paths touched in `folders`, and about once a second an empty set.
+        """Yield the paths touched in `folders`, and an empty set about once a second.
 
-        Where the system gives no events, only the empty sets come, and it ends after a while so that they are asked for
-        again.
+        On a system without file events it yields empty sets only and ends after BLIND_POLLS, to try events again.
         """
         try:
-            # Slow to import, and only servers watch.
+            # Slow to import, and only a server needs it.
             from watchfiles import awatch
 
             watched = awatch(
@@ -235,15 +245,6 @@ class Reloader:
         for _ in range(BLIND_POLLS):
             await asyncio.sleep(POLL_S)
             yield set()
-
-    def _judge(self, data: bytes, *, dry_run: bool) -> ReloadReport:
-        with self._around():
-            table, problems = self._compile(data, self._overlay)
-        if table is None:
-            return self._refuse(_digest(data), problems, dry_run=dry_run)
-        if dry_run:
-            return replace(self._report(table.digest, problems), ok=True)
-        return self._accept(table, problems, data)
 
     def _accept(self, table: RoutingTable, problems: tuple[Problem, ...], data: bytes) -> ReloadReport:
         self._refused = None
@@ -282,14 +283,8 @@ class Reloader:
             self._refused, self.last = digest or _as_text(problems), report
         return report
 
-    def _unreadable(self, exc: OSError, *, force: bool, dry_run: bool) -> ReloadReport:
-        problems = (self._fault("unreadable-file", f"cannot read the file: {_why(exc)}"),)
-        if not force and self._refused == _as_text(problems):
-            return self.last
-        return self._refuse(None, problems, dry_run=dry_run)
-
     def _back_to_running(self) -> ReloadReport:
-        """The file holds the text that runs: whatever was refused in between is over."""
+        """Forget the refused text: the file holds the live table's bytes again."""
         if self._refused is not None:
             self._refused = None
             generation = self.current.generation
@@ -303,7 +298,7 @@ class Reloader:
         )
 
     def _is_mount_point(self) -> bool:
-        """Tell whether the file itself is mounted, as Kubernetes' `subPath` and Docker's `-v file:file` do."""
+        """Tell whether the file is a mount point, as with Kubernetes' `subPath` and Docker's `-v file:file`."""
         try:
             table = self._mounts.read_text(encoding="utf-8", errors="surrogateescape")
         except OSError:
@@ -316,18 +311,14 @@ class Reloader:
 
 @dataclass(frozen=True, slots=True)
 class _Sight:
-    """What can be told of a file without reading it."""
+    """State of the file's path and stat at one moment."""
 
     entries: tuple[str, ...]
-    """The directory entries that decide what is read: each symlink on the way, then the file itself."""
+    """Each symlink on the path to the file, then the file itself."""
     folders: tuple[tuple[str, int, int], ...]
-    """The real folders of the entries with device and inode; of a missing one the closest that exists."""
+    """Real folder of each entry with device and inode, or its closest existing parent."""
     file: Stamp | None
     """None while there is no file."""
-
-    @property
-    def has_content(self) -> bool:
-        return self.file is not None and self.file[2] > 0
 
 
 def _look(path: Path) -> _Sight:
@@ -337,7 +328,7 @@ def _look(path: Path) -> _Sight:
 
 
 def _entries(path: Path) -> tuple[str, ...]:
-    """Walk an absolute path as the system does; return each symlink on the way and, last, where the file really is."""
+    """Resolve an absolute path; return each symlink on it and, last, the real path of the file."""
     here, *rest = map(Path, path.parts)
     pending, found = rest[::-1], list[str]()
     while pending and len(found) < 40:
@@ -366,9 +357,9 @@ def _folder(folder: Path) -> tuple[str, int, int]:
 
 
 def _read(path: Path) -> bytes:
-    """Return the file's bytes, all of one version. Raises OSError, also for what is no plain file or is huge."""
+    """Return the bytes of one version of the file. Raises OSError, also if it is not a regular file or too large."""
     for _ in range(3):
-        # Without O_NONBLOCK opening a named pipe would wait for a writer, perhaps for ever.
+        # Without O_NONBLOCK, opening a named pipe would block until a writer opens it.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
             before = os.fstat(file.fileno())
             if not stat.S_ISREG(before.st_mode):
@@ -398,6 +389,6 @@ def _as_text(problems: tuple[Problem, ...]) -> str:
 
 
 def mount_points(table: str) -> set[str]:
-    """Return the mount points of a mountinfo table: the fifth field, blanks written in octal (proc(5))."""
+    """Return the mount points of a mountinfo table: the fifth field, spaces as octal escapes (proc(5))."""
     fields = (line.split(" ") for line in table.splitlines())
     return {_OCTAL.sub(lambda match: chr(int(match[1], 8)), field[4]) for field in fields if len(field) > 4}

@@ -121,7 +121,7 @@ def _stand_in(layout: _Layout, known: list[_Entry | None]) -> tuple[str, list[in
 
 def _is_sound(root: Node, reader: TreeReader, layout: _Layout, met: list[int]) -> bool:
     """Tell whether the parser found the keys where the text was cut, and no fault or anchor."""
-    models = _inside(root).get("models")
+    models = root.members.get("models")
     if models is None or not isinstance(models.children, dict) or reader.faults or reader.has_anchors:
         return False
     places = [(line, len(layout.indent) + 1) for line in met]
@@ -130,7 +130,7 @@ def _is_sound(root: Node, reader: TreeReader, layout: _Layout, met: list[int]) -
 
 def _joined(root: Node, layout: _Layout, known: list[_Entry | None]) -> list[_Entry]:
     """Return all entries in file order: the parsed ones, and the known ones that were replaced by stand-ins."""
-    read = iter(_inside(_inside(root)["models"]).items())
+    read = iter(root.members["models"].members.items())
     entries: list[_Entry] = []
     before: _Entry | None = None
     for entry, line in paced(zip(known, layout.lines, strict=True)):
@@ -146,7 +146,7 @@ def _joined(root: Node, layout: _Layout, known: list[_Entry | None]) -> list[_En
 
 def _insert(entries: list[_Entry], root: Node, layout: _Layout) -> bool:
     """Make `entries` the children of `models`. False when two of them have the same name."""
-    models = _inside(root)["models"]
+    models = root.members["models"]
     models.children = {entry.name: entry.node for entry in paced(entries)}
     if len(models.children) < len(entries):
         return False
@@ -154,14 +154,10 @@ def _insert(entries: list[_Entry], root: Node, layout: _Layout) -> bool:
     models.keys = {entry.name: (line, column) for entry, line in paced(zip(entries, layout.lines, strict=True))}
     models.value = root.value["models"] = {entry.name: entry.node.value for entry in paced(entries)}
     models.variables = any(entry.node.variables for entry in entries)
-    root.variables = any(child.variables for child in _inside(root).values())
+    root.variables = any(child.variables for child in root.members.values())
     return True
 
 
 def _moved(entries: list[_Entry], layout: _Layout) -> Mapping[str, int]:
     both = paced(zip(entries, layout.lines, strict=True))
     return {entry.name: line - entry.line for entry, line in both if line != entry.line}
-
-
-def _inside(node: Node) -> dict[str, Node]:
-    return node.children if isinstance(node.children, dict) else {}

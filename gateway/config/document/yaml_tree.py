@@ -69,6 +69,11 @@ class Node:
         """Number of values in it, itself and expanded YAML aliases included; 0 for an unknown YAML alias."""
         self.height = 1
 
+    @property
+    def members(self) -> dict[str, Node]:
+        """The children of a mapping by key; empty for any other value. Not a copy."""
+        return self.children if isinstance(self.children, dict) else {}
+
 
 def events(text: str) -> Iterator[Any]:
     """Yield PyYAML's events of a text. Raises yaml.YAMLError at the first syntax error."""
@@ -297,8 +302,7 @@ class TreeReader:
         node = frame.node
         if frame.merges:
             self._merge(frame)
-        children = node.children.values() if isinstance(node.children, dict) else node.children or ()
-        for child in children:
+        for child in node.children if isinstance(node.children, list) else node.members.values():
             node.size += child.size
             node.variables = node.variables or child.variables
             if child.height >= node.height:
@@ -384,8 +388,7 @@ class TreeReader:
         node = frame.node
         children, keys = dict[str, Node](), dict[str, Position]()
         for source in (node, *frame.merges):
-            given = source.children
-            for key, child in given.items() if isinstance(given, dict) else ():
+            for key, child in source.members.items():
                 if key not in children:
                     children[key], keys[key] = child, source.keys[key]
         node.children, node.keys = children, keys

@@ -1,4 +1,4 @@
-"""A document to its config: judged by the JSON schema, variables expanded, then frozen specs."""
+"""Turn a document into its Config: expand variables, validate against the JSON schema, build frozen specs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.concurrency.pacing import paced
 from gateway.config.document.document import Document, in_file_order, mask_values
 from gateway.config.document.yaml_tree import Node, Where
 from gateway.config.model.schema_check import Fits, fitting
-from gateway.config.model.schema_faults import SHAPE_CODES, Misfit, inline, misfits, misnamed
+from gateway.config.model.schema_faults import Misfit, inline, misfits, misnamed
 from gateway.config.model.specs import (
     NO_HOOKS,
     AliasSpec,
@@ -46,22 +46,21 @@ from gateway.words import seconds
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
-__all__ = ["SHAPE_CODES", "Dump", "Judge", "schema"]
-
 
 def schema(name: str = "routes") -> JsonObject:
     """Return a JSON schema, `routes` or `routes.test`: package data in a wheel, `schemas/` in a checkout."""
-    package, file = files("gateway"), f"{name}.schema.json"
-    inside = package / "schemas" / file
-    found = inside if inside.is_file() else package / ".." / "schemas" / file
-    loaded: JsonObject = json.loads(found.read_text(encoding="utf-8"))
+    package, file_name = files("gateway"), f"{name}.schema.json"
+    file = package / "schemas" / file_name
+    if not file.is_file():
+        file = package / ".." / "schemas" / file_name
+    loaded: JsonObject = json.loads(file.read_text(encoding="utf-8"))
     return loaded
 
 
 class Dump(Mapping[str, Json]):
-    """The file's values as written, variables unexpanded and secrets masked. `x-` keys are left out.
+    """The file's values without `x-` keys: variables as written, secrets masked.
 
-    Made when first looked at: of a large file it takes a while, and few ever ask.
+    Built at first access, because it takes a while for a large file and is rarely needed.
     """
 
     def __init__(self, document: Document) -> None:
@@ -83,7 +82,7 @@ class Dump(Mapping[str, Json]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rules:
-    """The schema, made ready. References are filled in: following them takes jsonschema most of its time."""
+    """The schema prepared for use, with its references resolved: following them is most of jsonschema's time."""
 
     file: JsonObject
     alias: JsonObject
@@ -109,7 +108,7 @@ def _rules() -> _Rules:
 @cache
 def _validators() -> tuple[Draft202012Validator, Draft202012Validator]:
     """Return jsonschema's validators of a file and of an alias."""
-    # Importing jsonschema takes longer than reading most files, and it is only asked what is wrong with a bad one.
+    # Importing jsonschema takes longer than reading most files, and only invalid files need it.
     from jsonschema import Draft202012Validator
 
     rules = _rules()
@@ -118,42 +117,45 @@ def _validators() -> tuple[Draft202012Validator, Draft202012Validator]:
 
 @dataclass(slots=True)
 class _Judged:
-    """One entry of `models`, expanded."""
+    """One validated entry of `models`."""
 
     node: Node
     value: Json
-    seen: str
-    """What tells two values apart, variables and what they expand to included."""
+    """Variables expanded."""
+    fingerprint: str
+    """The value as JSON, before and after expansion: equal for equal entries."""
     faults: tuple[Misfit, ...]
     spec: AliasSpec | None
-    """Made once it is asked for."""
+    """None until `_models` builds it."""
 
 
 class Judge:
-    """Judges documents. An alias that is as it was in the last good one is not judged again."""
+    """Validates the successive documents of one file. An alias unchanged since the last valid one is not validated."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Misfit, ...]] = {}
+        self._faults: dict[str, tuple[Misfit, ...]] = {}
+        """Faults of the aliases in the latest document, by fingerprint."""
         self._judged: Mapping[str, _Judged] = {}
+        """The aliases of the last valid document."""
 
     def read(
         self, document: Document, *, environ: Mapping[str, str], strict_env: bool
     ) -> tuple[Config | None, list[Problem]]:
-        """Return what the file says and all its problems, the document's own included, in file order.
+        """Return the config and all problems, including the document's own, in file order.
 
-        There is no config when any problem is an error. With `strict_env` an unset variable in an `api_key` is one.
+        The config is None when a problem is an error. With `strict_env` an unset variable in an `api_key` is an error.
         """
         if document.root is None:
             return None, in_file_order(list(document.problems))
         expander = Expander(document, environ, strict_env=strict_env)
         values, aliases, found = self._judge_file(document, expander)
         problems = [*document.problems, *expander.problems]
-        # What could not be read as it stands has its problem already.
-        unread = {(problem.line, problem.column) for problem in document.problems}
+        # A value with a fault of the text is not reported a second time.
+        reported = {(problem.line, problem.column) for problem in document.problems}
         problems += [
             document.problem(misfit.code, misfit.where, misfit.message, key=misfit.at_key)
             for misfit in found
-            if misfit.at_key or document.position(misfit.where) not in unread
+            if misfit.at_key or document.position(misfit.where) not in reported
         ]
         problems = in_file_order(problems)
         if any(problem.severity == "error" for problem in problems):
@@ -164,21 +166,17 @@ class Judge:
     def _judge_file(
         self, document: Document, expander: Expander
     ) -> tuple[JsonObject, dict[str, _Judged], list[Misfit]]:
-        """Return the expanded values, without and with `models`, and what the schema refuses in them."""
+        """Return the expanded values with an empty `models`, the aliases, and the faults that the schema finds."""
         rules = _rules()
-        known = rules.file["properties"]
         values: JsonObject = {}
         aliases: dict[str, _Judged] = {}
         found: list[Misfit] = []
-        nodes = document.root.children if document.root is not None else None
-        for key, node in nodes.items() if isinstance(nodes, dict) else ():
-            if key.startswith("x-"):
-                continue
+        for key, node in document.root.members.items() if document.root is not None else ():
             if key == "models" and isinstance(node.children, dict):
                 values[key] = {}
                 aliases = self._judge_aliases(node.children, expander, found)
-            else:
-                values[key] = expander.value(node, (key,), known.get(key))
+            elif not key.startswith("x-"):
+                values[key] = expander.value(node, (key,), rules.file["properties"].get(key))
         if not rules.file_fits(values):
             found += misfits(_validators()[0], values, document.value)
         return values, aliases, found
@@ -187,45 +185,40 @@ class Judge:
         known: dict[str, tuple[Misfit, ...]] = {}
         judged: dict[str, _Judged] = {}
         for name, node in paced(nodes.items()):
-            before = self._judged.get(name)
-            if before is None or before.node is not node or node.variables:
-                before = self._judge_alias(name, node, expander, known)
-                found += before.faults
-            judged[name] = before
-        self._known = known
+            alias = self._judged.get(name)
+            if alias is None or alias.node is not node or node.variables:
+                alias = self._judge_alias(name, node, expander, known)
+                found += alias.faults
+            judged[name] = alias
+        self._faults = known
         return judged
 
     def _judge_alias(self, name: str, node: Node, expander: Expander, known: dict[str, tuple[Misfit, ...]]) -> _Judged:
         rules = _rules()
         value = node.value
-        # As text: it is as long as it needs to be, where orjson's bytes keep a kilobyte.
-        seen = orjson.dumps(value).decode()
+        # Decoded, because orjson's bytes objects occupy a kilobyte each, however short.
+        fingerprint = orjson.dumps(value).decode()
         if node.variables:
             value = expander.value(node, ("models", name), rules.alias)
-            seen += orjson.dumps(value).decode()
-        faults = known.get(seen)
-        if faults is None:
-            faults = self._known.get(seen)
+            fingerprint += orjson.dumps(value).decode()
+        faults = known.get(fingerprint, self._faults.get(fingerprint))
         if faults is None:
             fits = rules.alias_fits(value)
             faults = () if fits else misfits(_validators()[1], value, node.value, at=("models",))
-        known[seen] = faults
+        known[fingerprint] = faults
         placed = [replace(fault, where=("models", name, *fault.where)) for fault in faults]
         if not rules.alias_name.search(name):
             placed.append(misnamed(("models", name), "aliasName"))
         before = self._judged.get(name)
-        spec = before.spec if before is not None and before.seen == seen else None
-        return _Judged(node, value, seen, tuple(placed), spec)
+        spec = before.spec if before is not None and before.fingerprint == fingerprint else None
+        return _Judged(node, value, fingerprint, tuple(placed), spec)
 
 
 def _models(aliases: Mapping[str, _Judged]) -> Mapping[str, AliasSpec]:
-    """Return the aliases' specs; the very same objects for those that did not change."""
+    """Return the aliases' specs; the same objects as before for unchanged aliases."""
     specs: dict[str, AliasSpec] = {}
     for name, judged in paced(aliases.items()):
-        spec = judged.spec
-        if spec is None:
-            spec = judged.spec = _alias(name, judged.value, judged.node.value)
-        specs[name] = spec
+        specs[name] = judged.spec = judged.spec or _alias(name, judged.value, judged.node.value)
     return MappingProxyType(specs)
 
 
@@ -234,22 +227,19 @@ def _config(values: JsonObject, models: Mapping[str, AliasSpec], written: JsonOb
         name: _provider(name, entry, written["providers"][name], unset=("providers", name, "api_key") in unset)
         for name, entry in values.get("providers", {}).items()
     }
+    defaults = values.get("defaults", {})
     return Config(
-        defaults=_defaults(values.get("defaults", {}), written.get("defaults", {})),
+        defaults=DefaultsSpec(
+            limits=_limits(defaults, written.get("defaults", {})),
+            deadline_s=_seconds(defaults.get("deadline")),
+            max_attempts=_whole(defaults.get("max_attempts")),
+            cooldown=_cooldown(defaults.get("cooldown")),
+            stream=_stream(defaults.get("stream")),
+        ),
         providers=MappingProxyType(providers),
         models=models,
         hooks=_hooks(values.get("hooks")),
         capabilities=_frozen(values.get("capabilities")),
-    )
-
-
-def _defaults(block: JsonObject, written: JsonObject) -> DefaultsSpec:
-    return DefaultsSpec(
-        limits=_limits(block, written),
-        deadline_s=_seconds(block.get("deadline")),
-        max_attempts=_whole(block.get("max_attempts")),
-        cooldown=_cooldown(block.get("cooldown")),
-        stream=_stream(block.get("stream")),
     )
 
 
@@ -285,7 +275,7 @@ def _outcome(entry: JsonObject) -> ScriptedOutcome:
 
 
 def _alias(name: str, value: Json, written: Json) -> AliasSpec:
-    """Return the spec of an alias, its value with variables expanded and as written."""
+    """Return the spec of an alias. `value` has its variables expanded, `written` has not."""
     if isinstance(value, str):
         return AliasSpec(name=name, chain=(StepSpec(target=value),))
     if not isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""Whether a value fits its part of the schema, and fast. What is wrong with one that does not is jsonschema's to say.
+"""Test fast whether a value is valid under its part of the schema. jsonschema is used only to explain invalid ones.
 
-Nearly every value fits. jsonschema takes longer to be imported than most files take to be compiled, and a second for
-ten thousand aliases; so it is asked only about the others.
+Nearly every value is valid, importing jsonschema takes longer than compiling most files, and validating ten thousand
+aliases with it takes a second.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TYPES: Final[Mapping[str, Fits]] = {
 
 
 def fitting(rule: Json) -> Fits:
-    """Return the test of one part of the inlined schema. Raises ValueError for a keyword that it does not know."""
+    """Return a validity test for one part of the inlined schema. Raises ValueError for an unsupported keyword."""
     if isinstance(rule, bool):
         return lambda _: rule
     checks: list[Fits] = []
@@ -46,9 +46,7 @@ def fitting(rule: Json) -> Fits:
             raise ValueError(f"the keyword {keyword!r} is not known here")
     if rule.keys() & _MEMBERS:
         checks.append(_members(rule))
-    if len(checks) == 1:
-        return checks[0]
-    return lambda value: all(check(value) for check in checks)
+    return checks[0] if len(checks) == 1 else lambda value: all(check(value) for check in checks)
 
 
 def _type(names: str | list[str]) -> Fits:
@@ -81,14 +79,12 @@ def _items(rule: Json) -> Fits:
 
 
 def _unique(wanted: bool) -> Fits:
-    """Only lists of texts are compared: any other is left to jsonschema."""
-
-    def unique(value: Json) -> bool:
-        if not wanted or not isinstance(value, list):
-            return True
-        return all(isinstance(item, str) for item in value) and len({*value}) == len(value)
-
-    return unique
+    """Return a test that also refuses a list with an item that is not text: jsonschema then decides."""
+    return lambda value: (
+        not wanted
+        or not isinstance(value, list)
+        or (all(isinstance(item, str) for item in value) and len({*value}) == len(value))
+    )
 
 
 def _names(rule: Json) -> Fits:
@@ -126,7 +122,7 @@ _MAKERS: Final[Mapping[str, Callable[[Any], Fits]]] = {
 }
 
 _MEMBERS: Final = frozenset({"additionalProperties", "patternProperties", "properties"})
-"""The keywords that say together what a mapping may hold."""
+"""Keywords that together describe the members of a mapping."""
 
 
 def _members(rule: JsonObject) -> Fits:

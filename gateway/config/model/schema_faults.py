@@ -1,4 +1,4 @@
-"""What the JSON schema finds wrong with a value, in our codes and words. jsonschema's own text is never shown."""
+"""Translate jsonschema's errors into our codes and messages. jsonschema's own text is never shown."""
 
 from __future__ import annotations
 
@@ -15,28 +15,9 @@ from gateway.words import cut, did_you_mean, meant
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError
 
-SHAPE_CODES: Final = frozenset(
-    {
-        "bad-duration",
-        "bad-api-key",
-        "bad-key",
-        "bad-name",
-        "bad-step",
-        "bad-target",
-        "bad-value",
-        "bad-version",
-        "duplicate-item",
-        "empty-chain",
-        "hook-path",
-        "missing-key",
-        "unknown-key",
-        "wrong-type",
-    }
-)
-"""The codes of what the schema itself refuses."""
 
 NAME: Final = "x-name"
-"""Where `inline` notes which definition of the schema a part came from."""
+"""Key under which `inline` notes the definition that a part of the schema came from."""
 
 _ANNOTATIONS: Final = frozenset({"$defs", "$id", "$schema", "default", "description", "examples", "title"})
 _TYPES: Final = {
@@ -67,7 +48,7 @@ _FORMS: Final = {
     "target": _TARGET,
     "timeout": _LENGTH,
 }
-"""Code and wording for text that does not have its definition's form."""
+"""Code and message by definition, for text that does not match the definition's pattern."""
 
 _WANTED: Final = {
     "alias": "a target, a list of steps, or a mapping",
@@ -81,7 +62,7 @@ _WANTED: Final = {
     "step": "a target, or a mapping",
     "timeout": f"{_DURATION}, or a mapping",
 }
-"""What a definition takes, where naming its types would not say it."""
+"""Accepted values by definition, where the names of its types would say too little."""
 
 _ELSEWHERE: Final = {
     "api_base": "base_url",
@@ -97,25 +78,25 @@ _ELSEWHERE: Final = {
     "type": "kind",
     "url": "base_url",
 }
-"""What other tools call our keys."""
+"""Our keys by the names that other tools give them."""
 
 _SHOWN: Final = 60
-"""Characters of a value that a message repeats at most."""
+"""Maximum characters of a value in a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """One thing the schema refuses."""
+    """One fault found by the schema."""
 
     where: Where
-    """From the value that was judged."""
+    """Relative to the validated value."""
     code: str
     message: str
     at_key: bool = False
 
 
 def inline(part: Json, root: JsonObject, name: str = "") -> Json:
-    """Return a part of the schema with its references filled in and without what only people read."""
+    """Return a part of the schema with its references resolved and without annotations such as descriptions."""
     if isinstance(part, list):
         return [inline(item, root) for item in part]
     if not isinstance(part, dict):
@@ -133,10 +114,10 @@ def inline(part: Json, root: JsonObject, name: str = "") -> Json:
 
 
 def misfits(validator: Draft202012Validator, value: Json, written: Json, at: Where = ()) -> tuple[Misfit, ...]:
-    """Return all that the schema refuses in a value.
+    """Return all faults that the schema finds in a value.
 
-    `written` is the value before its variables were expanded: messages show that. `at` is where the value stands in
-    the file; it only tells what is secret.
+    `written` is the value before variable expansion, for messages. `at` is the value's place in the file; it decides
+    only what is secret.
     """
     found: dict[tuple[Where, str, bool], Misfit] = {}
     for error in validator.iter_errors(value):
@@ -146,7 +127,7 @@ def misfits(validator: Draft202012Validator, value: Json, written: Json, at: Whe
 
 
 def misnamed(where: Where, form: str) -> Misfit:
-    """Return the misfit of a key that is no name of the given definition's form."""
+    """Return the fault of a key that does not match the pattern of definition `form`."""
     code, message = _FORMS[form]
     return Misfit(where, code, f"{_quoted(mask_key(str(where[-1])))} {message}", at_key=True)
 
@@ -165,11 +146,11 @@ def _translate(error: ValidationError, written: Json, at: Where) -> Iterator[Mis
             if key not in known and not any(re.search(pattern, key) for pattern in rule.get("patternProperties", ())):
                 yield Misfit((*where, key), "unknown-key", _unknown_key(key, known), at_key=True)
     elif keyword == "required":
-        missing = [key for key in rule["required"] if key not in value]
         if "else" in error.absolute_schema_path:
             yield Misfit(where, "missing-key", "a step needs 'target' or 'alias'")
-        else:
-            for key in missing:
+            return
+        for key in rule["required"]:
+            if key not in value:
                 hint = "; write 'version: 1'" if key == "version" else ""
                 yield Misfit(where, "missing-key", f"the key {key!r} is missing{hint}")
     elif where == ("version",) and len(at) == 0:
@@ -185,7 +166,8 @@ def _translate(error: ValidationError, written: Json, at: Where) -> Iterator[Mis
     elif keyword == "type":
         yield Misfit(where, "wrong-type", f"expected {_expected(rule)}, found {_found(value, rule)}")
     else:
-        yield _bad_value(keyword, rule, where, _shown(written, where, secret=_is_secret((*at, *where))))
+        secret = any(isinstance(part, str) and is_secret_name(part) for part in (*at, *where))
+        yield _bad_value(keyword, rule, where, _shown(written, where, secret=secret))
 
 
 def _bad_value(keyword: str, rule: JsonObject, where: Where, shown: str) -> Misfit:
@@ -233,7 +215,7 @@ def _choices(rule: JsonObject) -> list[str]:
 
 
 def _found(value: Json, rule: JsonObject) -> str:
-    """Name the type of a value that has the wrong one. The value itself may be a secret in the wrong place."""
+    """Return the name of a wrong type. Never the value: it may be a secret in the wrong place."""
     types = rules_types(rule)
     if value is None:
         return "nothing" + ("; write {} for an empty one" if types == {"object"} else "")
@@ -246,20 +228,14 @@ def _found(value: Json, rule: JsonObject) -> str:
     return "a list" if isinstance(value, list) else "a mapping"
 
 
-def _is_secret(where: Where) -> bool:
-    return any(isinstance(part, str) and is_secret_name(part) for part in where)
-
-
 def _shown(written: Json, where: Where, index: int | None = None, *, secret: bool = False) -> str:
-    """Return the value at a place as the file writes it, quoted and cut, or nothing when it is secret or large."""
+    """Return the value at a place as the file writes it, quoted and cut; empty for a secret, a mapping or a list."""
     value = written
     for part in where if index is None else (*where, index):
         value = value[part]
     if secret or isinstance(value, (dict, list)):
         return ""
-    if isinstance(value, str):
-        return _quoted(mask_key(value))
-    return str(value)[:_SHOWN]
+    return _quoted(mask_key(value)) if isinstance(value, str) else str(value)[:_SHOWN]
 
 
 def _quoted(text: str) -> str:
@@ -267,6 +243,6 @@ def _quoted(text: str) -> str:
 
 
 def rules_types(rule: Any) -> frozenset[str]:
-    """Return the types that a part of the inlined schema takes; empty when it takes any."""
+    """Return the types that a part of the inlined schema accepts; empty when it accepts any."""
     types = rule.get("type", ()) if isinstance(rule, dict) else ()
     return frozenset({types} if isinstance(types, str) else types)

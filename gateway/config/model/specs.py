@@ -1,7 +1,7 @@
-"""What a config file says, as frozen values: durations in seconds, kinds as kinds, nothing resolved yet.
+"""The contents of a config file as frozen values: durations in seconds, failure kinds as `Kind`, no default applied.
 
-Every field that the file may leave out is None (or empty) where it was left out, so that the compiler can tell
-"not said" from any value. The compiled forms are in `gateway.policy.table`.
+A field that the file leaves out is None (or empty), which differs from every value that it may write.
+The compiled forms are in `gateway.policy.table`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gateway.wire.json import EMPTY, Json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeoutSpec:
-    """A `timeout`: a bare duration sets `bare_s` alone, a mapping sets any of the other four. In seconds."""
+    """A `timeout`, in seconds: a bare duration sets only `bare_s`, a mapping any of the other four."""
 
     bare_s: float | None = None
     connect_s: float | None = None
@@ -47,7 +47,7 @@ class StreamSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsSpec:
-    """What defaults, an alias and a step share."""
+    """The keys that `defaults`, an alias and a step share."""
 
     timeout: TimeoutSpec | None = None
     retries: int | None = None
@@ -57,7 +57,7 @@ class LimitsSpec:
 
 
 NO_LIMITS: Final = LimitsSpec()
-"""One for all that set none: large files have many."""
+"""Shared by all that set no limit, to save memory in large files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +79,11 @@ class ProviderSpec:
     kind: str | None = None
     base_url: str | None = None
     api_key: Secret | None = None
-    """The expanded text; a Secret of "" says that there is none."""
+    """The expanded text; a Secret of "" means no key."""
     api_key_written: str | None = None
     """`api_key` as written when it is made of variables, such as `${VLLM_KEY}`; None for a literal key."""
     api_key_unset: bool = False
-    """`api_key` names a variable that is not set; `api_key` is None then."""
+    """Whether `api_key` names a variable that is not set; `api_key` is then None."""
     api_key_file: str | None = None
     adapter: AdapterName | None = None
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
@@ -91,7 +91,7 @@ class ProviderSpec:
     cooldown: CooldownSpec | None = None
     script: tuple[ScriptedOutcome, ...] = ()
     written: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
-    """The entry as an output may show it: variables as written, secrets as stars; empty without variables."""
+    """The entry with variables as written and secrets as stars, for outputs; empty without variables."""
 
     def __repr__(self) -> str:
         return f"ProviderSpec({self.name!r})"

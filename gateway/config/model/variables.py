@@ -1,4 +1,4 @@
-"""`${NAME}` and `${NAME:-default}` in the values of a document: found, looked up, and turned into the type wanted."""
+"""Expand `${NAME}` and `${NAME:-default}` in the values of a document, into the types that the schema wants."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _NO_VARIABLE: Final = (
 
 
 class BadVariable(Exception):
-    """The text has a `${` that begins no variable. Its message is a problem's."""
+    """The text has a malformed `${`, or the variable's value is not UTF-8. `str(exc)` is the problem's message."""
 
 
 class UnsetVariable(Exception):
-    """The text names a variable that is not set and has no default."""
+    """The text names a variable that is not set and has no default. `str(exc)` is the problem's message."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:
-    """Return a text with its variables replaced, once. Raises BadVariable or UnsetVariable.
+    """Return the text with each variable replaced; values are not expanded again. Raises BadVariable or UnsetVariable.
 
-    As in a shell, `:-` gives the default for an empty variable too, and an empty variable without it is empty.
+    As in a shell, the default after `:-` also replaces an empty value. Without a default an empty value stays empty.
     """
 
     def replaced(match: re.Match[str]) -> str:
@@ -59,21 +59,20 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
 
 
 class Expander:
-    """Expands the values of one document, and notes what is wrong with their variables."""
+    """Expands the values of one document and collects the problems of their variables."""
 
     def __init__(self, document: Document, environ: Mapping[str, str], *, strict_env: bool) -> None:
         self.problems: list[Problem] = []
         self.unset_keys: set[Where] = set()
-        """The places of `api_key` values that name a variable which is not set."""
+        """Places of `api_key` values whose variable is not set."""
         self._document = document
         self._environ = environ
         self._strict_env = strict_env
-        self._stand_ins = 0
 
     def value(self, node: Node, where: Where, rule: JsonObject | None) -> Json:
-        """Return a node's value with every variable expanded; the very same object where it holds none.
+        """Return a node's value with every variable expanded; the same object when it has no variable.
 
-        `rule` is the inlined part of the schema for the node; None where anything is taken.
+        `rule` is the inlined part of the schema for the node; None where the schema takes any value.
         """
         if not node.variables:
             return node.value
@@ -94,40 +93,36 @@ class Expander:
         try:
             text = expand(node.value, self._environ)
         except BadVariable as exc:
-            self.problems.append(self._document.problem("bad-variable", where, str(exc)))
-            return self._stand_in()
+            return self._refuse("bad-variable", where, str(exc))
         except UnsetVariable as exc:
-            self._unset(where, str(exc))
-            return self._stand_in()
+            is_key = len(where) == 3 and where[0] == "providers" and where[2] == "api_key"
+            if is_key:
+                self.unset_keys.add(where)
+            is_warning = is_key and not self._strict_env
+            return self._refuse("unset-variable", where, str(exc), severity="warning" if is_warning else "error")
         value = _typed(text, node, rules_types(rule))
         if isinstance(value, float) and not math.isfinite(value):
-            message = "the variable's value is a number that does not fit into 64 bits"
-            self.problems.append(self._document.problem("bad-number", where, message))
-            return self._stand_in()
+            return self._refuse("bad-number", where, "the variable's value is a number that does not fit into 64 bits")
         if isinstance(value, str) and ("pattern" in rule or "if" in rule) and VARIABLE.search(value):
-            message = "the expanded text holds '${' again, and nothing is expanded twice"
-            self.problems.append(self._document.problem("bad-variable", where, message))
-            return self._stand_in()
+            return self._refuse(
+                "bad-variable", where, "the expanded text holds '${' again, and nothing is expanded twice"
+            )
         return value
 
-    def _stand_in(self) -> str:
-        """Return what the schema takes everywhere, so that one fault stays one problem. No two are the same."""
-        self._stand_ins += 1
-        return f"${{_{self._stand_ins}}}"
+    def _refuse(self, code: str, where: Where, message: str, *, severity: Severity = "error") -> str:
+        """Note a problem and return a value that the schema takes everywhere, so that one fault stays one problem.
 
-    def _unset(self, where: Where, message: str) -> None:
-        is_key = len(where) == 3 and where[0] == "providers" and where[2] == "api_key"
-        severity: Severity = "warning" if is_key and not self._strict_env else "error"
-        if is_key:
-            self.unset_keys.add(where)
-        self.problems.append(self._document.problem("unset-variable", where, message, severity=severity))
+        No two of these values are equal, because lists of unique items take no repeats.
+        """
+        self.problems.append(self._document.problem(code, where, message, severity=severity))
+        return f"${{_{len(self.problems)}}}"
 
 
 def _typed(text: str, node: Node, types: frozenset[str]) -> Json:
-    """Return expanded text as the type wanted there.
+    """Return expanded text as one of the schema's types.
 
-    Where any is taken, text without quotes is read as YAML is, and so is a single variable: between braces it needs
-    quotes, so they say nothing about its type.
+    Where the schema takes any type, an unquoted text becomes the type that YAML gives it. So does a quoted text that is
+    one variable: inside braces a variable needs quotes, so they do not mean "text".
     """
     if types == {"string"}:
         return text

@@ -1,4 +1,4 @@
-"""The judge: shape problems in our words, specs out of good files, and what it remembers between reads."""
+"""Judge: problems of a file's shape, specs of valid files, and reuse of unchanged aliases."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from gateway.config.document.document import parse
-from gateway.config.model.read import SHAPE_CODES, Dump, Judge, schema
+from gateway.config.model.read import Dump, Judge, schema
 from gateway.config.model.specs import (
     AliasSpec,
     Config,
@@ -37,6 +37,13 @@ from gateway.policy.target import ScriptedOutcome
 from gateway.words import seconds
 
 NO_ENVIRON: Mapping[str, str] = {}
+SHAPE_CODES = frozenset(
+    {
+        "bad-duration", "bad-api-key", "bad-key", "bad-name", "bad-step", "bad-target", "bad-value", "bad-version",
+        "duplicate-item", "empty-chain", "hook-path", "missing-key", "unknown-key", "wrong-type",
+    }
+)  # fmt: skip
+"""The codes of faults that the schema finds."""
 
 
 def read(text: str, judge: Judge | None = None) -> tuple[Config | None, list[Problem]]:
