@@ -1,4 +1,4 @@
-"""Chains: strings made into targets, aliases' chains put in place of their names, cycles and overlong chains found."""
+"""Make steps of the chains: find targets, insert the chains of other aliases, report cycles and overlong chains."""
 
 from __future__ import annotations
 
@@ -23,57 +23,57 @@ from gateway.wire.json import EMPTY
 from gateway.words import did_you_mean
 
 MAX_STEPS: Final = 100
-"""The most targets that one alias may come to, other aliases' chains included."""
+"""Maximum targets of one alias, those of inserted chains included."""
 
 _MAX_CYCLES: Final = 100
 _MAX_SHOWN: Final = 8
 
 _STEERS: Final = re.compile(r"\.\.|[ ?#\\%]")
-"""What could make a model's name lead a request to another path of the upstream."""
+"""Characters of a model's name that could steer a request to another path of the upstream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One entry of a chain and where it stands."""
+    """One entry of a chain and its place."""
 
     spec: StepSpec
     place: Where
     from_code: bool = False
-    """A program added it: the target need not name a provider when bare names are allowed."""
+    """Whether a program added it: then its target may be a bare name, if those are allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """One alias, with what a program added in code on top of the file's entry."""
+    """One alias: the file's entry with the overlay's additions."""
 
     spec: AliasSpec
     links: tuple[Link, ...]
     place: Where
-    """Where its chain stands."""
+    """Place of its chain."""
     replaced: tuple[Link, ...] = ()
-    """What the file's entry says and the program replaced: checked all the same."""
+    """Entries of the file that the overlay replaces; they are checked too."""
     is_as_written: bool = False
-    """Nothing was added in code."""
+    """Whether the overlay adds nothing to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A step that goes on with another alias' chain."""
+    """A step that inserts another alias' chain."""
 
     alias: str
     """The exact name, or the pattern of a wildcard."""
     matched: str | None
-    """What the wildcard carries over."""
+    """The text that replaces the wildcard's `*`; None for an exact name."""
     place: Where
 
 
 Parts: TypeAlias = tuple[Step | Reference, ...]
-"""A chain whose own targets are made, and whose references are not yet followed."""
+"""A chain with its own targets as steps, before the chains of other aliases are inserted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What became of an alias in an earlier compile, under the same defaults."""
+class CompiledAlias:
+    """Result for one alias of an earlier compile with the same defaults."""
 
     alias: Alias
     parts: Parts
@@ -81,7 +81,7 @@ class Made:
 
 
 class Targets:
-    """Every target of one compile, by the text that names it."""
+    """The targets of one compile, by their text."""
 
     def __init__(self, upstreams: Upstreams, *, bare_names: bool) -> None:
         self._upstreams = upstreams
@@ -90,7 +90,7 @@ class Targets:
         self._found: dict[str, Target | Fault | None] = {}
 
     def find(self, text: str, *, from_code: bool = False) -> Target | Fault | None:
-        """Return the target; None when its provider's entry has problems, which are reported already."""
+        """Return the target, or None when its provider's entry has problems, which are already reported."""
         if text not in self._found:
             self._found[text] = self._make(text)
         found = self._found[text]
@@ -98,16 +98,16 @@ class Targets:
             return self.bare(text)
         return found
 
-    def all_hold(self) -> bool:
-        """Tell whether every target of an earlier compile would be made the same again."""
+    def are_unchanged(self) -> bool:
+        """Tell whether every target of the earlier compile is still valid."""
         return self._upstreams.is_unchanged
 
-    def holds(self, target: Target) -> bool:
-        """Tell whether a target of an earlier compile would be made the same again."""
+    def is_unchanged(self, target: Target) -> bool:
+        """Tell whether a target of the earlier compile is still valid."""
         return self._upstreams.find(target.endpoint.provider) is target.endpoint
 
     def bare(self, text: str) -> Target:
-        """Return the target of a name that goes to LiteLLM as it is."""
+        """Return the target of a name that is passed to LiteLLM unchanged."""
         return Target(name=text, model=text, label=text, endpoint=self._bare)
 
     def _make(self, text: str) -> Target | Fault | None:
@@ -122,11 +122,11 @@ class Targets:
 
 
 _UNKNOWN: Final = frozenset({"no-provider", "unknown-provider", "missing-base-url"})
-"""What stands in no way of a name that LiteLLM gets as it is."""
+"""Faults that are none for a name that is passed to LiteLLM unchanged."""
 
 
 def target_fault(text: str) -> Fault | None:
-    """Return what is wrong with a target's text by itself, whatever providers there are."""
+    """Return the fault of a target's text, or None. Does not look up the provider."""
     if not text or _STEERS.search(text) or not text.isprintable():
         return Fault("bad-target", "a target holds no spaces, no control characters and none of `..`, ?, #, %, \\")
     provider, slash, model = text.partition("/")
@@ -140,7 +140,7 @@ def target_fault(text: str) -> Fault | None:
 
 
 class Chains:
-    """The chains of all aliases, flattened into steps."""
+    """Flattens the chains of all aliases into steps."""
 
     def __init__(
         self,
@@ -151,11 +151,11 @@ class Chains:
         environment: Environment,
         report: Report,
         left_out: Collection[str] = (),
-        earlier: Mapping[str, Made] = EMPTY,
+        earlier: Mapping[str, CompiledAlias] = EMPTY,
     ) -> None:
-        """`left_out` are aliases that the file has and that have problems already.
+        """`left_out` are aliases of the file that already have problems.
 
-        An alias that is the very object that it was `earlier` gets the very steps that it had, where they still hold.
+        An alias that is the same object as in `earlier` keeps its step objects, if they are still valid.
         """
         self._aliases = aliases
         self._earlier = earlier
@@ -167,24 +167,28 @@ class Chains:
         self._base_params: dict[str, Params] = {}
         self._names: RoutingTable | None = None
         self.parts: dict[str, Parts] = {}
-        """Of every alias, what has a problem left out."""
+        """Chain parts by alias; parts with a problem are omitted."""
         self._referring: dict[str, None] = {}
-        """The aliases whose chains go on with another alias', in file order."""
+        """Aliases with a reference in their chains, in file order."""
         self._broken: set[str] = set()
+        """Aliases with a problem in their chains."""
 
     def flatten(self) -> dict[str, tuple[Step, ...]]:
-        """Return the steps of every alias that has no problem."""
+        """Return the steps by alias, without the aliases that have a problem."""
         steps: dict[str, tuple[Step, ...]] = {}
-        all_hold = self._targets.all_hold()
+        are_unchanged = self._targets.are_unchanged()
         for name, alias in paced(self._aliases.items()):
-            made = self._earlier.get(name)
-            if made is None or made.alias is not alias or not (all_hold or self._hold(made.parts)):
+            before = self._earlier.get(name)
+            if before is None or before.alias is not alias or not (are_unchanged or self._are_valid(before.parts)):
                 self.parts[name] = self._parts(name, alias)
-            elif made.parts is made.route.steps:
-                self.parts[name] = steps[name] = made.route.steps
+            elif before.parts is before.route.steps:
+                self.parts[name] = steps[name] = before.route.steps
                 continue
             else:
-                self.parts[name] = self._follow(name, made)
+                # Only the references are looked up anew: other aliases may have changed.
+                links = zip(before.parts, alias.links, strict=True)
+                found = [part if isinstance(part, Step) else self._part(name, alias, link) for part, link in links]
+                self.parts[name] = tuple([part for part in found if part is not None])
             if name not in self._referring:
                 self._expand(name, steps)
         for name in paced(self._ordered()):
@@ -198,23 +202,15 @@ class Chains:
             self._part(name, alias, link)
         return tuple([part for part in found if part is not None])
 
-    def _hold(self, parts: Parts) -> bool:
-        return all(isinstance(part, Reference) or self._targets.holds(part.target) for part in parts)
-
-    def _follow(self, name: str, made: Made) -> Parts:
-        """Return an earlier compile's parts with their references looked up anew: other aliases may have changed."""
-        alias = made.alias
-        links = zip(made.parts, alias.links, strict=True)
-        found = [part if isinstance(part, Step) else self._part(name, alias, link) for part, link in links]
-        return tuple([part for part in found if part is not None])
+    def _are_valid(self, parts: Parts) -> bool:
+        return all(isinstance(part, Reference) or self._targets.is_unchanged(part.target) for part in parts)
 
     def _part(self, name: str, alias: Alias, link: Link) -> Step | Reference | None:
-        """Make one entry of a chain. None, and the alias broken, when it has a problem."""
-        part = (
-            self._target_step(name, alias, link)
-            if link.spec.alias is None
-            else self._reference(link.spec.alias, link.place)
-        )
+        """Compile one entry of a chain. On a problem mark the alias as broken and return None."""
+        if link.spec.alias is None:
+            part: Step | Reference | None = self._target_step(name, alias, link)
+        else:
+            part = self._reference(link.spec.alias, link.place)
         if part is None:
             self._broken.add(name)
         elif isinstance(part, Reference):
@@ -236,7 +232,7 @@ class Chains:
         return self.step(target, alias.spec, link.spec) if isinstance(target, Target) else None
 
     def step(self, target: Target, alias: AliasSpec, step: StepSpec) -> Step:
-        """Return the step for a target with everything that its alias, the defaults and the environment say."""
+        """Return a target's step: its own limits merged with those of its alias, the defaults and the environment."""
         layers = (step.limits, alias.limits, self._defaults)
         retries = [layer.retries for layer in layers if layer.retries is not None]
         retry_on = [layer.retry_on for layer in layers if layer.retry_on is not None]
@@ -271,13 +267,12 @@ class Chains:
             self._names = look_up(self._aliases)
         route = self._names.find(name)
         if route is None:
-            hint = did_you_mean(name, self._aliases)
-            self._report(place, "unknown-alias", f"no alias named {name!r}{hint}")
+            self._report(place, "unknown-alias", f"no alias named {name!r}{did_you_mean(name, self._aliases)}")
             return None
         return Reference(route.alias, name[len(route.alias) - 1 :], place)
 
     def _ordered(self) -> list[str]:
-        """Return the referring aliases so that each comes after those it refers to; reports the cycles on the way."""
+        """Return the aliases with references, each after those that it refers to. Reports cycles."""
         ordered: list[str] = []
         done: set[str] = set()
         reported: set[Where] = set()
@@ -286,47 +281,46 @@ class Chains:
                 continue
             path = [root]
             depth = {root: 0}
-            taken: list[Reference] = []
+            followed: list[Reference] = []
             pending = [self._references(root)]
             while path:
                 reference = next(pending[-1], None)
                 if reference is None:
                     pending.pop()
-                    taken[-1:] = []
+                    followed[-1:] = []
                     name = path.pop()
                     del depth[name]
                     done.add(name)
                     ordered.append(name)
                 elif reference.alias in depth:
                     start = depth[reference.alias]
-                    self._report_cycle(path[start:], [*taken[start:], reference], reported)
+                    self._report_cycle(path[start:], [*followed[start:], reference], reported)
                 elif reference.alias in self._referring and reference.alias not in done:
                     depth[reference.alias] = len(path)
                     path.append(reference.alias)
-                    taken.append(reference)
+                    followed.append(reference)
                     pending.append(self._references(reference.alias))
         return ordered
 
     def _references(self, name: str) -> Iterator[Reference]:
         return (part for part in self.parts[name] if isinstance(part, Reference))
 
-    def _report_cycle(self, names: list[str], taken: list[Reference], reported: set[Where]) -> None:
+    def _report_cycle(self, names: list[str], followed: list[Reference], reported: set[Where]) -> None:
         self._broken.update(names)
         if len(reported) >= _MAX_CYCLES:
             return
         order = {name: number for number, name in enumerate(self._aliases)}
         first = min(range(len(names)), key=lambda index: order[names[index]])
-        place = taken[first].place
+        place = followed[first].place
         if place not in reported:
             reported.add(place)
             names = names[first:] + names[:first]
             shown = names if len(names) <= _MAX_SHOWN else [*names[: _MAX_SHOWN - 1], "…"]
-            self._report(
-                place, "alias-cycle", f"the chain comes back to where it began: {' -> '.join([*shown, names[0]])}"
-            )
+            message = f"the chain comes back to where it began: {' -> '.join([*shown, names[0]])}"
+            self._report(place, "alias-cycle", message)
 
     def _expand(self, name: str, steps: dict[str, tuple[Step, ...]]) -> None:
-        """Add the steps of an alias whose references are expanded already, if it has no problem."""
+        """Add the steps of an alias to `steps`, unless it has a problem. Those that it refers to are there already."""
         if name in self._broken:
             return
         parts = self.parts[name]
@@ -337,12 +331,12 @@ class Chains:
             message = f"the chain comes to {len(whole)} targets, other aliases' included; {MAX_STEPS} are the most"
             self._report(self._aliases[name].place, "chain-too-long", message)
             return
-        made = self._earlier.get(name)
-        before = made.route.steps if made is not None else ()
+        earlier = self._earlier.get(name)
+        before = earlier.route.steps if earlier is not None else ()
         steps[name] = before if len(whole) == len(before) and all(map(operator.is_, whole, before)) else whole
 
     def _joined(self, parts: Parts, steps: Mapping[str, tuple[Step, ...]]) -> tuple[Step, ...] | None:
-        """Return the chain with others' chains in place of their names; None when one of them has no steps."""
+        """Return the chain with the chains of its references inserted; None when one of them has no steps."""
         whole: list[Step] = []
         for part in parts:
             if isinstance(part, Step):
@@ -357,13 +351,13 @@ class Chains:
 
 
 def look_up(aliases: Mapping[str, Alias]) -> RoutingTable:
-    """Return a table without steps, to look names up in exactly as a client's are."""
+    """Return a table without steps, which finds an alias by the rules for a client's name."""
     routes, wildcards, lengths = split_wildcards({name: Route(alias=name, steps=()) for name in aliases})
     return RoutingTable(generation=0, routes=routes, wildcards=wildcards, wildcard_lengths=lengths)
 
 
 def split_wildcards(routes: Mapping[str, Route]) -> tuple[Mapping[str, Route], Mapping[str, Route], tuple[int, ...]]:
-    """Return the exact routes, the wildcards by the text before their star, and the lengths of those, longest first."""
+    """Return the exact routes, the wildcards by their text before `*`, and the lengths of these, longest first."""
     wildcards = {name[:-1]: route for name, route in paced(routes.items()) if name.endswith("*")}
     exact = dict(routes)
     for prefix in wildcards:

@@ -1,4 +1,4 @@
-"""A config file's bytes into a routing table, or into everything that is wrong with them."""
+"""Compile a config file's bytes into a routing table, or into all of its problems."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 import gateway
 from gateway.concurrency.pacing import paced
 from gateway.config.compiler import known_providers
-from gateway.config.compiler.chains import Alias, Chains, Link, Made, Targets, look_up, split_wildcards
+from gateway.config.compiler.chains import Alias, Chains, CompiledAlias, Link, Targets, look_up, split_wildcards
 from gateway.config.compiler.hook_import import HookLoader, misshapen
 from gateway.config.compiler.inherit import DEADLINE_S, MAX_ATTEMPTS, merge_streams, read_environment
 from gateway.config.compiler.providers import Upstreams, check_params
@@ -27,48 +27,47 @@ from gateway.config.problems import Fault
 from gateway.policy.overlay import NO_OVERLAY, Overlay
 from gateway.policy.problem import Problem, Severity
 from gateway.policy.table import Hook, Route, RoutingTable, Step
-from gateway.policy.target import AdapterName, Endpoint, Target
+from gateway.policy.target import AdapterName, Endpoint
 from gateway.wire.json import EMPTY
 
 _IN_CODE: Final = "overlay"
-"""The first part of a place that a program added in code."""
+"""First part of the place of an alias that a program added in code."""
 
 _ANY: Final = AliasSpec(name="*", chain=())
-"""Stands for every name that the file does not have."""
+"""Alias of the passthrough, which takes every name that the file does not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
-    """What became of one text."""
+    """Result of one compile."""
 
     table: RoutingTable | None
-    """None when any problem has the severity "error"."""
+    """None when a problem has the severity "error"."""
     problems: tuple[Problem, ...]
     """Errors and warnings, in file order; those of the overlay come first, with line 0."""
     skipped_hooks: int = 0
-    """Hooks and capabilities that were left out because of `skip_hooks`."""
+    """Number of hooks and capabilities that were left out because of `skip_hooks`."""
     digest: str = ""
     """SHA-256 of the bytes, in hex."""
     document: Document | None = field(default=None, repr=False)
-    """The text as it was understood."""
     config: Config | None = field(default=None, repr=False)
-    """What the file says; what is sound of it when there is no table. None when nothing is."""
+    """The file's contents; without a table only their valid parts, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """What a compile may take over from the last good one, so that it costs what was changed and little more."""
+    """Results of the last good compile. The next one reuses the unchanged ones."""
 
     defaults: DefaultsSpec | None = None
-    """All else holds under the same defaults only."""
+    """The other fields are valid only with the same defaults."""
     endpoints: Mapping[str, Endpoint] = field(default_factory=lambda: EMPTY)
-    made: Mapping[str, Made] = field(default_factory=lambda: EMPTY)
+    aliases: Mapping[str, CompiledAlias] = field(default_factory=lambda: EMPTY)
     hooks: tuple[tuple[Hook, ...], tuple[Hook, ...]] = ((), ())
-    """Those for every request, before and after."""
+    """Pre and post hooks of every request."""
 
 
 class Compiler:
-    """Remembers between compiles what did not change, and imported hooks. One caller at a time, of whatever thread."""
+    """Compiles the successive texts of config files, reusing what did not change. Any thread, one call at a time."""
 
     def __init__(
         self,
@@ -81,8 +80,8 @@ class Compiler:
     ) -> None:
         """Raises UsageError when LITELLM_TIMEOUT or LITELLM_MAX_RETRIES is malformed.
 
-        `bare_names` is for embedded use: an overlay's target may be any name that LiteLLM takes, and the table has a
-        passthrough.
+        `bare_names` is for embedded use: targets of an overlay may be any name that LiteLLM accepts, and the table has
+        a passthrough.
         """
         self._environ = environ
         self._environment = read_environment(environ)
@@ -105,10 +104,10 @@ class Compiler:
         generation: int = 1,
         now: float = 0.0,
     ) -> Compiled:
-        """Compile a text. Never raises for what the text, its hooks or the overlay have wrong.
+        """Compile a text. Never raises for a problem of the text, its hooks or the overlay.
 
-        `source` is the file's path as it was given. `folder`, the file's own unless said, is where key files lie, and
-        it is put last on the import path when there are hooks. `now` is in seconds since the epoch.
+        `source` is the file's path as given. Key files are relative to `folder`, by default the file's own; for hooks
+        it is appended to the import path. `now` is in seconds since the epoch.
         """
         document = parse(data, name=source, entries=self._entries)
         config, judged, left_out = self._read(document)
@@ -119,13 +118,13 @@ class Compiler:
         loader.begin()
         memory = self._memory if self._memory.defaults == config.defaults else _Memory()
         run = _Run(
-            document,
-            config,
-            overlay,
+            document=document,
+            config=config,
+            overlay=overlay,
             memory=memory,
             loader=None if self._skip_hooks else loader,
             bare_names=self._bare_names,
-            problems=list(judged),
+            problems=[*judged],
         )
         upstreams = Upstreams(
             config,
@@ -147,7 +146,7 @@ class Compiler:
             environment=self._environment,
             report=run.report,
             left_out={name for block, name in left_out if block == "models"},
-            earlier=memory.made,
+            earlier=memory.aliases,
         )
         routes = run.routes(aliases, chains.flatten())
         capabilities = run.capabilities()
@@ -161,13 +160,14 @@ class Compiler:
         )
         if any(problem.severity == "error" for problem in compiled.problems):
             return compiled
-        made = {
+        results = {
             name: before
-            if (before := memory.made.get(name)) is not None and before.route is route
-            else Made(aliases[name], chains.parts[name], route)
+            if (before := memory.aliases.get(name)) is not None and before.route is route
+            else CompiledAlias(aliases[name], chains.parts[name], route)
             for name, route in paced(routes.items())
         }
-        self._memory = _Memory(config.defaults, upstreams.endpoints, made, run.hooks)
+        self._memory = _Memory(config.defaults, upstreams.endpoints, results, run.hooks)
+        found = {step.target.name: step.target for route in paced(routes.values()) for step in route.steps}
         exact, wildcards, lengths = split_wildcards(routes)
         table = RoutingTable(
             generation=generation,
@@ -180,12 +180,12 @@ class Compiler:
             source=source,
             loaded_at=now,
             config=Dump(document),
-            targets=_distinct_targets(routes),
+            targets=tuple(found.values()),
         )
         return replace(compiled, table=table)
 
     def _read(self, document: Document) -> tuple[Config | None, list[Problem], frozenset[tuple[str, str]]]:
-        """Return what the file says, or what is sound of it; all that the judge finds; the entries that are missing."""
+        """Return the config, or its valid parts; the problems; and the entries left out as (block, name)."""
         config, judged = self._judge.read(document, environ=self._environ, strict_env=self._strict_env)
         pruned = prune(document, judged) if config is None else None
         if pruned is None:
@@ -194,35 +194,25 @@ class Compiler:
         return config, judged, pruned.left_out
 
 
+@dataclass(kw_only=True)
 class _Run:
-    """One compile: the file's and the overlay's parts brought together, and the problems found so far."""
+    """One compile: merges the file with the overlay and collects the problems."""
 
-    def __init__(
-        self,
-        document: Document,
-        config: Config,
-        overlay: Overlay,
-        *,
-        memory: _Memory,
-        loader: HookLoader | None,
-        bare_names: bool,
-        problems: list[Problem],
-    ) -> None:
-        """Without a `loader` hooks and capabilities are counted and left out."""
-        self.problems = problems
-        self.skipped_hooks = 0
-        self._document = document
-        self._config = config
-        self._overlay = overlay
-        self._memory = memory
-        self._loader = loader
-        self._bare_names = bare_names
-        self._found_hooks: dict[HookSpec, Hook | Fault | None] = {}
+    document: Document
+    config: Config
+    overlay: Overlay
+    memory: _Memory
+    loader: HookLoader | None
+    """None: count hooks and capabilities, and leave them out."""
+    bare_names: bool
+    problems: list[Problem]
+    skipped_hooks: int = 0
+    found_hooks: dict[HookSpec, Hook | Fault | None] = field(default_factory=dict)
 
     def report(
         self, place: Where, code: str, message: str, *, severity: Severity = "error", at_key: bool = False
     ) -> None:
-        """Note one problem at a place that is written in full."""
+        """Note one problem at a place written in full."""
         if place[0] == _IN_CODE:
             problem = Problem(
                 line=0,
@@ -231,30 +221,30 @@ class _Run:
                 path=written(place),
                 message=message,
                 severity=severity,
-                source=self._document.name,
+                source=self.document.name,
             )
         else:
-            problem = self._document.problem_in_full(code, place, message, key=at_key, severity=severity)
+            problem = self.document.problem_in_full(code, place, message, key=at_key, severity=severity)
         self.problems.append(problem)
 
     def aliases(self) -> dict[str, Alias]:
-        """Return the file's aliases with the overlay's targets in them, then those that only the overlay has."""
-        overlay = self._overlay
+        """Return the file's aliases with the overlay's targets, then the aliases that only the overlay has."""
         aliases: dict[str, Alias] = {}
-        earlier = self._memory.made
-        for name, spec in paced(self._config.models.items()):
-            made = earlier.get(name)
-            if made is not None and made.alias.spec is spec and made.alias.is_as_written:
-                aliases[name] = made.alias
+        for name, spec in paced(self.config.models.items()):
+            before = self.memory.aliases.get(name)
+            if before is not None and before.alias.spec is spec and before.alias.is_as_written:
+                aliases[name] = before.alias
                 continue
             self._check_name(name, ("models", name))
             place = ("models", name, "chain")
             links = tuple(Link(step, (*place, number)) for number, step in enumerate(spec.chain))
             aliases[name] = Alias(spec, links, place, is_as_written=True)
-        added = {**overlay.fallbacks, **overlay.mappings}
-        names = look_up(aliases) if added else None
+        added = {**self.overlay.fallbacks, **self.overlay.mappings}
+        if not added:
+            return aliases
+        names = look_up(aliases)
         for name in added:
-            place = (_IN_CODE, "mappings" if name in overlay.mappings else "fallbacks", name)
+            place = (_IN_CODE, "mappings" if name in self.overlay.mappings else "fallbacks", name)
             if name not in aliases:
                 self._check_name(name, place)
             alias = aliases.get(name) or self._by_wildcard(name, aliases, names, place)
@@ -264,9 +254,9 @@ class _Run:
                 aliases[name] = Alias(alias.spec, links, alias.place, replaced)
         return aliases
 
-    def _by_wildcard(self, name: str, aliases: Mapping[str, Alias], names: RoutingTable | None, place: Where) -> Alias:
-        """Return what the file's wildcards make of a name that it does not have; an alias without links if nothing."""
-        route = names.find(name) if names is not None else None
+    def _by_wildcard(self, name: str, aliases: Mapping[str, Alias], names: RoutingTable, place: Where) -> Alias:
+        """Return the alias that a wildcard of the file gives for a name; one without links if no wildcard matches."""
+        route = names.find(name)
         if route is None:
             return Alias(AliasSpec(name=name, chain=()), (), place)
         wildcard = aliases[route.alias]
@@ -278,11 +268,13 @@ class _Run:
         return Alias(replace(wildcard.spec, name=name), links, wildcard.place)
 
     def _overlaid(self, name: str, links: tuple[Link, ...]) -> tuple[Link, ...]:
-        """Return an alias' chain with the overlay's targets in it, repeats of a target left out."""
-        mapping = self._overlay.mappings.get(name)
-        fallbacks = self._overlay.fallbacks.get(name)
-        if mapping is None and not links and self._bare_names and self._has_provider(name):
-            mapping = name
+        """Return an alias' chain with the overlay's targets and without repeated targets."""
+        mapping = self.overlay.mappings.get(name)
+        fallbacks = self.overlay.fallbacks.get(name)
+        if mapping is None and not links and self.bare_names and "/" in name:
+            provider = name.partition("/")[0]
+            if provider in self.config.providers or known_providers.find(provider) is not None:
+                mapping = name
         first, rest = links[:1], links[1:]
         if mapping is not None:
             first = (Link(StepSpec(target=mapping), (_IN_CODE, "mappings", name), from_code=True),)
@@ -299,10 +291,6 @@ class _Run:
             if text is None or text not in texts[:number]
         )
 
-    def _has_provider(self, name: str) -> bool:
-        provider, slash, _ = name.partition("/")
-        return bool(slash) and (provider in self._config.providers or known_providers.find(provider) is not None)
-
     def _check_name(self, name: str, place: Where) -> None:
         if "*" in name[:-1]:
             self.report(place, "misplaced-star", f"{name!r} may have one `*`, at its end", at_key=True)
@@ -310,15 +298,15 @@ class _Run:
             self.report(place, "bad-name", "a name holds no spaces and no control characters", at_key=True)
 
     def routes(self, aliases: Mapping[str, Alias], steps: Mapping[str, tuple[Step, ...]]) -> dict[str, Route]:
-        """Return the route of every alias that has steps; every alias' hooks are checked."""
-        defaults = self._config.defaults
+        """Return the route of every alias that has steps. Checks the hooks of all aliases."""
+        defaults = self.config.defaults
         pre, post = self.hooks
         routes: dict[str, Route] = {}
         for name, alias in paced(aliases.items()):
             spec = alias.spec
-            made = self._memory.made.get(name)
-            if made is not None and made.alias is alias and not (spec.hooks.pre or spec.hooks.post):
-                route = made.route
+            before = self.memory.aliases.get(name)
+            if before is not None and before.alias is alias and not (spec.hooks.pre or spec.hooks.post):
+                route = before.route
                 if route.steps is steps.get(name) and route.pre is pre and route.post is post:
                     routes[name] = route
                     continue
@@ -339,24 +327,24 @@ class _Run:
         return routes
 
     def passthrough(self, step: Step) -> Route:
-        """Return the route of names that go to LiteLLM as they are."""
+        """Return the route of names that are passed to LiteLLM unchanged."""
         return self.routes({_ANY.name: Alias(_ANY, (), (_IN_CODE,))}, {_ANY.name: (step,)})[_ANY.name]
 
     @cached_property
     def hooks(self) -> tuple[tuple[Hook, ...], tuple[Hook, ...]]:
-        """Those for every request, before and after; the very objects of an earlier compile where they are the same."""
-        pre = (*self._hooks(self._config.hooks.pre, ("hooks", "pre")), *self._overlay.pre)
-        post = (*self._hooks(self._config.hooks.post, ("hooks", "post")), *self._overlay.post)
-        return self._memory.hooks if (pre, post) == self._memory.hooks else (pre, post)
+        """Pre and post hooks of every request; the earlier compile's objects if they are equal."""
+        pre = (*self._hooks(self.config.hooks.pre, ("hooks", "pre")), *self.overlay.pre)
+        post = (*self._hooks(self.config.hooks.post, ("hooks", "post")), *self.overlay.post)
+        return self.memory.hooks if (pre, post) == self.memory.hooks else (pre, post)
 
     def _hooks(self, specs: tuple[HookSpec, ...], place: Where) -> tuple[Hook, ...]:
         hooks: list[Hook] = []
         for number, spec in enumerate(specs):
-            if self._loader is None:
+            if self.loader is None:
                 self.skipped_hooks += 1
-            if spec not in self._found_hooks:
-                self._found_hooks[spec] = misshapen(spec.path) if self._loader is None else self._loader.load_hook(spec)
-            found = self._found_hooks[spec]
+            if spec not in self.found_hooks:
+                self.found_hooks[spec] = misshapen(spec.path) if self.loader is None else self.loader.load_hook(spec)
+            found = self.found_hooks[spec]
             if isinstance(found, Fault):
                 key = "timeout" if found.code == "hook-timeout-sync" else "path"
                 self.report((*place, number, key), found.code, f"{spec.path}: {found.message}")
@@ -365,30 +353,26 @@ class _Run:
         return tuple(hooks)
 
     def capabilities(self) -> Mapping[str, object]:
-        """Return the file's capabilities with the overlay's over them."""
-        # `gateway.Provider`, the public name, loads its class at first use: a file without capabilities never does.
+        """Return the capabilities of file and overlay; the overlay wins."""
+        # The first use of `gateway.Provider` imports it: a file without capabilities must not.
         made: dict[str, object] = {}
-        for name, path in self._config.capabilities.items():
+        for name, path in self.config.capabilities.items():
             if name.startswith("_") or hasattr(gateway.Provider, name):
                 message = f"{name!r} could never be reached: on a provider it means something else already"
                 self.report(("capabilities", name), "bad-name", message, at_key=True)
-            if self._loader is None:
+            if self.loader is None:
                 self.skipped_hooks += 1
                 found: object = misshapen(path)
             else:
-                found = self._loader.load_capability(path)
+                found = self.loader.load_capability(path)
             if isinstance(found, Fault):
                 self.report(("capabilities", name), found.code, f"{path}: {found.message}")
-            elif self._loader is not None:
+            elif self.loader is not None:
                 made[name] = found
-        made.update(self._overlay.capabilities)
+        made.update(self.overlay.capabilities)
         return MappingProxyType(made)
 
 
 def _longest_s(steps: tuple[Step, ...]) -> float:
-    """Return the default deadline: long enough for the slowest step to use its whole time."""
+    """Return the default deadline: DEADLINE_S, or the total limit of the slowest step."""
     return max(DEADLINE_S, *(max(step.limits.total_s, step.limits.stream_total_s or 0.0) for step in steps))
-
-
-def _distinct_targets(routes: Mapping[str, Route]) -> tuple[Target, ...]:
-    return tuple({step.target.name: step.target for route in paced(routes.values()) for step in route.steps}.values())

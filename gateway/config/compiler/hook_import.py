@@ -1,4 +1,4 @@
-"""From dotted paths to hooks and capabilities: imports the user's code and says plainly what is wrong with it."""
+"""Import hooks and capabilities by dotted path, and report what is wrong with the user's code."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from gateway.policy.table import Hook
 from gateway.words import did_you_mean
 
 _IMPORTING: Final = threading.RLock()
-"""Imports and what is undone after a failed one concern the whole process, so one loader at a time."""
+"""Serializes all loaders: imports, and undoing a failed one, change the whole process."""
 
 _LIBRARIES: Final = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")})
 
 
 class HookLoader:
-    """Finds hooks and capabilities by path and remembers every one that it found.
+    """Imports hooks and capabilities by path and keeps every object found.
 
-    A path that failed is remembered only until `begin`, so that a mended file is seen by the next compile.
+    Faults are kept only until `begin`, so that the next compile sees a corrected module.
     """
 
     def __init__(self, folder: Path | None) -> None:
-        """`folder` is the config file's own; it goes last on the import path when something is imported."""
+        """`folder` is that of the config file; an import appends it to the import path."""
         self._folder = folder
         self._found: dict[str, object] = {}
         self._faults: dict[str, Fault] = {}
         self._capabilities: dict[str, object] = {}
 
     def begin(self) -> None:
-        """Forget what failed before. Called at the start of each compile."""
+        """Forget all faults. Called at the start of each compile."""
         self._faults.clear()
 
     def load_hook(self, spec: HookSpec) -> Hook | Fault:
-        """Return the hook that `spec` names, its module imported if need be."""
+        """Return the hook of `spec`, importing its module if necessary; a Fault if it cannot be used."""
         found = self._resolve(spec.path)
         if isinstance(found, Fault):
             return found
@@ -58,7 +58,7 @@ class HookLoader:
         return Hook(path=spec.path, call=found, is_async=is_async, timeout_s=spec.timeout_s, on_error=spec.on_error)
 
     def load_capability(self, path: str) -> object:
-        """Return the object that `path` names; a class is called once, without arguments. A Fault says why not."""
+        """Return the object at `path`, or a Fault; a class is called once, without arguments."""
         if path in self._capabilities:
             return self._capabilities[path]
         found = self._faults.get(path) or self._resolve(path)
@@ -69,12 +69,10 @@ class HookLoader:
                 try:
                     found = found()
                 except (Exception, SystemExit) as exc:  # noqa: BLE001 - it is the user's code, and it is reported
-                    fault = Fault(
-                        "capability-failed",
-                        f"cannot be made: {self._where(exc, found)}; a class is called once, without arguments",
-                    )
-                    self._faults[path] = fault
-                    return fault
+                    where = self._where(exc, found)
+                    message = f"cannot be made: {where}; a class is called once, without arguments"
+                    self._faults[path] = Fault("capability-failed", message)
+                    return self._faults[path]
         self._capabilities[path] = found
         return found
 
@@ -91,7 +89,9 @@ class HookLoader:
 
     def _import(self, path: str) -> object:
         with _IMPORTING:
-            self._extend_import_path()
+            folder = os.path.abspath(self._folder) if self._folder is not None else None
+            if folder is not None and all(os.path.abspath(entry) != folder for entry in sys.path):
+                sys.path.append(folder)
             importlib.invalidate_caches()
             before = set(sys.modules)
             try:
@@ -101,7 +101,7 @@ class HookLoader:
                 return Fault("hook-import", f"cannot be imported: {self._where(exc)}")
 
     def _walk(self, path: str) -> object:
-        """Follow the path from its first module on: an attribute where there is one, else a submodule."""
+        """Resolve the path from its first module on: each part is an attribute or, if there is none, a submodule."""
         reached, *rest = path.split(".")
         try:
             found: object = importlib.import_module(reached)
@@ -119,27 +119,17 @@ class HookLoader:
                     if exc.name != whole:
                         raise
             if not hasattr(found, name):
-                return self._missing(found, reached, name)
+                file = getattr(found, "__file__", None)
+                # A library of the same name hides the user's own module, since the config file's folder comes last.
+                where = f" (it is {file})" if file is not None and not self._is_own(file) else ""
+                hint = did_you_mean(name, [known for known in dir(found) if not known.startswith("_")])
+                return Fault("hook-missing", f"{reached!r}{where} has no {name!r}{hint}")
             found = getattr(found, name)
             reached = whole
         return found
 
-    def _missing(self, owner: object, reached: str, name: str) -> Fault:
-        file = getattr(owner, "__file__", None)
-        # A library of the same name goes before the user's own module, since the config file's folder is last.
-        where = f" (it is {file})" if file is not None and not self._is_own(file) else ""
-        hint = did_you_mean(name, [known for known in dir(owner) if not known.startswith("_")])
-        return Fault("hook-missing", f"{reached!r}{where} has no {name!r}{hint}")
-
-    def _extend_import_path(self) -> None:
-        if self._folder is None:
-            return
-        folder = os.path.abspath(self._folder)
-        if all(os.path.abspath(entry) != folder for entry in sys.path):
-            sys.path.append(folder)
-
     def _undo(self, before: set[str], first: str) -> None:
-        """Take out of `sys.modules` what a failed import left of the user's own modules, so that a retry is whole."""
+        """Remove the own modules of the user that a failed import left in `sys.modules`: a retry imports them anew."""
         for name in set(sys.modules) - before:
             file = getattr(sys.modules[name], "__file__", None)
             if name.partition(".")[0] == first or (file is not None and self._is_own(file)):
@@ -149,9 +139,9 @@ class HookLoader:
         return self._folder is not None and _is_below(self._folder, file)
 
     def _where(self, exc: BaseException, made: Any = None) -> str:
-        """Name an exception and the last line of the user's own code that it went through, never its text.
+        """Return an exception's type and its last line of the user's own code, never its text.
 
-        One that went through none is placed at the class that was to be `made`.
+        Without such a line, return the line of class `made`, whose call failed.
         """
         kind = type(exc).__name__
         if isinstance(exc, ModuleNotFoundError) and exc.name:
@@ -178,10 +168,9 @@ class HookLoader:
 
 @contextmanager
 def imports_taken_back(folder: Path) -> Iterator[None]:
-    """Take back afterwards what hooks of `folder` left in the process, so that another folder's hooks of the same names
-    are found.
+    """Restore the import path and remove the modules of `folder` at the end.
 
-    For a command that compiles files of several folders: Python knows one module of a name.
+    For a command that compiles files of several folders: Python keeps one module per name.
     """
     path, before = sys.path[:], set(sys.modules)
     try:
@@ -194,7 +183,7 @@ def imports_taken_back(folder: Path) -> Iterator[None]:
 
 
 def _files(module: ModuleType) -> list[str]:
-    """Return the file of a module; the folders of a package that has none."""
+    """Return the module's file, or the folders of a namespace package."""
     file = getattr(module, "__file__", None)
     return [file] if file is not None else list(getattr(module, "__path__", ()))
 
@@ -205,7 +194,7 @@ def _is_below(folder: Path, *files: str) -> bool:
 
 
 def misshapen(path: str) -> Fault | None:
-    """Tell why `path` cannot be a dotted path at all, or None. Imports nothing."""
+    """Return the fault of a malformed dotted path, or None. Imports nothing."""
     dotted = path.replace(":", ".")
     if path.startswith("."):
         return Fault("hook-path", "is relative; write the path from its first package on")
@@ -219,7 +208,7 @@ def misshapen(path: str) -> Fault | None:
 
 
 def _unfit(found: object) -> Fault | None:
-    """Tell why an object cannot serve as a hook, or None."""
+    """Return the fault of an object that cannot be a hook, or None."""
     if inspect.isclass(found):
         return Fault("hook-not-callable", "is a class; a hook is a function, or an instance that can be called")
     if inspect.ismodule(found):
@@ -235,23 +224,20 @@ def _unfit(found: object) -> Fault | None:
     try:
         signature.bind(None)
     except TypeError:
-        names = ", ".join(_shown_parameter(parameter) for parameter in signature.parameters.values())
+        names = ", ".join(
+            f"**{parameter.name}" if parameter.kind is inspect.Parameter.VAR_KEYWORD else parameter.name
+            for parameter in signature.parameters.values()
+        )
         return Fault("hook-arity", f"takes ({names}); a hook is called with exactly one argument, a dict")
     return None
 
 
 def _runs_as(test: Callable[[object], bool], found: object) -> bool:
-    """Apply one of inspect's tests of functions, also to what a partial or a callable object runs."""
+    """Apply one of inspect's function tests to `found`, or to the function behind a partial or a callable object."""
     while isinstance(found, functools.partial):
         found = found.func
     method: Any = getattr(type(found), "__call__", None)  # noqa: B004 - the function behind it is wanted
     return test(found) or test(method)
-
-
-def _shown_parameter(parameter: inspect.Parameter) -> str:
-    if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-        return f"**{parameter.name}"
-    return parameter.name
 
 
 def _article(word: str) -> str:

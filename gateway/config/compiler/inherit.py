@@ -1,4 +1,4 @@
-"""What a step, its alias, the defaults and the environment say, merged into what holds for one target."""
+"""Merge the limits of a step, its alias, the defaults and the environment into those of one target."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from gateway.policy.target import Cooldown, Limits
 TIMEOUT_VARIABLE: Final = "LITELLM_TIMEOUT"
 RETRIES_VARIABLE: Final = "LITELLM_MAX_RETRIES"
 MAX_RETRIES: Final = 100
-"""The most extra attempts that the environment may ask for."""
+"""Upper bound of LITELLM_MAX_RETRIES."""
 
 DEADLINE_S: Final = 120.0
-"""From a request's arrival to commit, unless the file says otherwise or a target may take longer than that."""
+"""Default seconds from a request's arrival to commit; longer if a target may take longer."""
 
 MAX_ATTEMPTS: Final = 8
 
@@ -28,7 +28,7 @@ _MAX_CONNECT_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What the environment says where the file says nothing."""
+    """Limits from the environment, for what the file leaves out."""
 
     timeout_s: float
     retries: int
@@ -55,9 +55,9 @@ def read_environment(environ: Mapping[str, str]) -> Environment:
 
 @functools.lru_cache(maxsize=4096)
 def merge_timeouts(layers: tuple[TimeoutSpec | None, ...], environment_s: float) -> Limits:
-    """Merge timeouts key by key: the most particular layer comes first, the environment's bare duration is the last.
+    """Merge timeouts key by key, the most specific layer first; the environment's bare duration comes last.
 
-    A bare duration sets no total for streams: they have one only where a layer writes `total`.
+    A stream has a total only if a layer writes `total`: a bare duration sets none for streams.
     """
     connect_s = min(_MAX_CONNECT_S, environment_s)
     first_token_s = idle_s = total_s = environment_s
@@ -80,7 +80,7 @@ def merge_timeouts(layers: tuple[TimeoutSpec | None, ...], environment_s: float)
 
 @functools.lru_cache(maxsize=256)
 def merge_cooldowns(*layers: CooldownSpec | None) -> Cooldown:
-    """Merge cooldowns key by key, the most particular layer first."""
+    """Merge cooldowns key by key, the most specific layer first."""
     merged = Cooldown()
     for spec in reversed(layers):
         if spec is not None:
@@ -94,7 +94,7 @@ def merge_cooldowns(*layers: CooldownSpec | None) -> Cooldown:
 
 @functools.lru_cache(maxsize=256)
 def merge_streams(*layers: StreamSpec | None) -> StreamPolicy:
-    """Merge `stream` blocks key by key, the most particular layer first."""
+    """Merge `stream` blocks key by key, the most specific layer first."""
     merged = StreamPolicy()
     for spec in reversed(layers):
         if spec is not None:

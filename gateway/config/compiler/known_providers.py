@@ -1,7 +1,7 @@
-"""The providers we know by name: how each is spoken to, where it lives, and which variable holds its key.
+"""The providers known by name: wire, base URL, and the variable with the key.
 
-Written down here so that a config file is checked without importing LiteLLM. A test compares both lists with the
-LiteLLM that is installed.
+Listed here so that a config file is checked without importing LiteLLM. A test compares both lists with the installed
+LiteLLM.
 """
 
 from __future__ import annotations
@@ -17,144 +17,98 @@ class WellKnown:
     """One provider that needs no entry in the file."""
 
     name: str
-    """What stands before the first `/` of a target. LiteLLM's name, save for `mock`."""
+    """The part of a target before its first `/`; LiteLLM's name, except `mock`."""
     wire: Literal["openai", "litellm", "mock"]
-    """`openai` where a plain relay of `/chat/completions` with a bearer key is all that is needed."""
+    """`openai` if a plain relay of `/chat/completions` with a bearer key is enough."""
     base_url: str | None = None
-    """OpenAI wire only; None where every installation has an address of its own."""
+    """OpenAI wire only; None if every installation has its own address."""
     key_variables: tuple[str, ...] = ()
-    """The vendor's variables that may hold its key; the first one set is used."""
+    """Environment variables for the vendor's key; the first one set is used."""
     source: str = ""
-    """The vendor's page that says so."""
+    """URL of the vendor's page with these facts."""
     key_required: bool = True
-    """Nothing is answered without a key. False for local servers and where there are other credentials."""
+    """False for local servers and for vendors with other credentials than a key."""
     litellm_kind: str = ""
-    """The provider as LiteLLM calls it, where that is not `name`."""
+    """LiteLLM's name of the provider, if it is not `name`."""
 
     @property
     def kind(self) -> str:
-        """The provider as LiteLLM calls it."""
+        """LiteLLM's name of the provider."""
         return self.litellm_kind or self.name
 
 
-# Left to LiteLLM although they offer an OpenAI wire, because LiteLLM mends what a plain relay would trip over:
+# LiteLLM's own `vllm` loads the model into this process, which is never meant here.
+_OPENAI_WIRE: Final = """
+openai https://api.openai.com/v1 https://platform.openai.com/docs/api-reference/chat OPENAI_API_KEY
+cerebras https://api.cerebras.ai/v1 https://inference-docs.cerebras.ai/resources/openai CEREBRAS_API_KEY
+deepinfra https://api.deepinfra.com/v1/openai https://deepinfra.com/docs/advanced/openai_api DEEPINFRA_API_KEY
+groq https://api.groq.com/openai/v1 https://console.groq.com/docs/openai GROQ_API_KEY
+hyperbolic https://api.hyperbolic.xyz/v1 https://docs.hyperbolic.xyz/docs/rest-api HYPERBOLIC_API_KEY
+nvidia_nim https://integrate.api.nvidia.com/v1 https://docs.api.nvidia.com/nim/reference NVIDIA_NIM_API_KEY \
+    NVIDIA_API_KEY
+openrouter https://openrouter.ai/api/v1 https://openrouter.ai/docs/api/reference/overview OPENROUTER_API_KEY \
+    OR_API_KEY
+perplexity https://api.perplexity.ai https://docs.perplexity.ai/docs/sonar/openai-compatibility PERPLEXITYAI_API_KEY \
+    PERPLEXITY_API_KEY
+together_ai https://api.together.ai/v1 https://docs.together.ai/docs/inference/openai-compatibility TOGETHER_API_KEY \
+    TOGETHER_AI_API_KEY TOGETHERAI_API_KEY TOGETHER_AI_TOKEN
+hosted_vllm - https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html keyless HOSTED_VLLM_API_KEY
+vllm=hosted_vllm - https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html keyless
+llamafile http://127.0.0.1:8080/v1 https://github.com/Mozilla-Ocho/llamafile keyless LLAMAFILE_API_KEY
+lm_studio http://127.0.0.1:1234/v1 https://lmstudio.ai/docs/developer/openai-compat keyless LM_STUDIO_API_KEY
+"""
+"""One line a provider: name, or name=LiteLLM's name; base URL or `-`; source; `keyless`; key variables."""
+
+# Some vendors with an OpenAI wire are left to LiteLLM, because it corrects what a plain relay would fail on:
 # deepseek and sambanova (refuse content given as parts), xai (empty finish reasons), mistral (parts in answers, other
 # words for tool choice), fireworks_ai (short model names), moonshot, dashscope.
+_LITELLM_WIRE: Final = """
+ai21 https://docs.ai21.com/reference AI21_API_KEY
+anthropic https://docs.anthropic.com/en/api/overview ANTHROPIC_API_KEY
+azure https://learn.microsoft.com/azure/ai-services/openai/reference keyless AZURE_API_KEY
+azure_ai https://learn.microsoft.com/azure/ai-foundry/ keyless AZURE_AI_API_KEY
+bedrock https://docs.aws.amazon.com/bedrock/latest/APIReference/ keyless
+codestral https://docs.mistral.ai/api/ CODESTRAL_API_KEY
+cohere https://docs.cohere.com/reference/chat COHERE_API_KEY CO_API_KEY
+cohere_chat https://docs.cohere.com/reference/chat COHERE_API_KEY CO_API_KEY
+dashscope https://help.aliyun.com/zh/model-studio/api-reference DASHSCOPE_API_KEY
+deepseek https://api-docs.deepseek.com/ DEEPSEEK_API_KEY
+fireworks_ai https://docs.fireworks.ai/api-reference/post-chatcompletions FIREWORKS_API_KEY FIREWORKS_AI_API_KEY \
+    FIREWORKSAI_API_KEY FIREWORKS_AI_TOKEN
+gemini https://ai.google.dev/gemini-api/docs/api-key GOOGLE_API_KEY GEMINI_API_KEY
+mistral https://docs.mistral.ai/api/ MISTRAL_API_KEY
+moonshot https://platform.moonshot.ai/docs/guide/ MOONSHOT_API_KEY
+ollama https://docs.ollama.com/api/introduction keyless OLLAMA_API_KEY
+ollama_chat https://docs.ollama.com/api/introduction keyless OLLAMA_API_KEY
+sagemaker https://docs.aws.amazon.com/sagemaker/latest/APIReference/ keyless
+sambanova https://docs.sambanova.ai/cloud/api-reference/ SAMBANOVA_API_KEY
+vertex_ai https://cloud.google.com/vertex-ai/generative-ai/docs/reference/rest keyless
+voyage https://docs.voyageai.com/reference/embeddings-api VOYAGE_API_KEY
+xai https://docs.x.ai/docs/api-reference XAI_API_KEY
+"""
+"""The same without a base URL."""
+
+
+def _read(wire: Literal["openai", "litellm"], line: str) -> WellKnown:
+    names, *words = line.split()
+    name, _, litellm_kind = names.partition("=")
+    base_url = words.pop(0) if wire == "openai" else "-"
+    variables = tuple(word for word in words[1:] if word != "keyless")
+    return WellKnown(
+        name, wire, None if base_url == "-" else base_url, variables, words[0], "keyless" not in words, litellm_kind
+    )
+
+
 _ALL: Final = (
     WellKnown("mock", "mock", key_required=False),
-    # OpenAI wire, hosted
-    WellKnown(
-        "openai", "openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",),
-        "https://platform.openai.com/docs/api-reference/chat",
-    ),
-    WellKnown(
-        "cerebras", "openai", "https://api.cerebras.ai/v1", ("CEREBRAS_API_KEY",),
-        "https://inference-docs.cerebras.ai/resources/openai",
-    ),
-    WellKnown(
-        "deepinfra", "openai", "https://api.deepinfra.com/v1/openai", ("DEEPINFRA_API_KEY",),
-        "https://deepinfra.com/docs/advanced/openai_api",
-    ),
-    WellKnown(
-        "groq", "openai", "https://api.groq.com/openai/v1", ("GROQ_API_KEY",), "https://console.groq.com/docs/openai",
-    ),
-    WellKnown(
-        "hyperbolic", "openai", "https://api.hyperbolic.xyz/v1", ("HYPERBOLIC_API_KEY",),
-        "https://docs.hyperbolic.xyz/docs/rest-api",
-    ),
-    WellKnown(
-        "nvidia_nim", "openai", "https://integrate.api.nvidia.com/v1", ("NVIDIA_NIM_API_KEY", "NVIDIA_API_KEY"),
-        "https://docs.api.nvidia.com/nim/reference",
-    ),
-    WellKnown(
-        "openrouter", "openai", "https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY", "OR_API_KEY"),
-        "https://openrouter.ai/docs/api/reference/overview",
-    ),
-    WellKnown(
-        "perplexity", "openai", "https://api.perplexity.ai", ("PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"),
-        "https://docs.perplexity.ai/docs/sonar/openai-compatibility",
-    ),
-    WellKnown(
-        "together_ai", "openai", "https://api.together.ai/v1",
-        ("TOGETHER_API_KEY", "TOGETHER_AI_API_KEY", "TOGETHERAI_API_KEY", "TOGETHER_AI_TOKEN"),
-        "https://docs.together.ai/docs/inference/openai-compatibility",
-    ),
-    # OpenAI wire, one's own server: no key is asked for
-    WellKnown(
-        "hosted_vllm", "openai", None, ("HOSTED_VLLM_API_KEY",),
-        "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html", key_required=False,
-    ),
-    # LiteLLM's `vllm` loads the model into this process, which is never meant here.
-    WellKnown(
-        "vllm", "openai", None, (), "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
-        key_required=False, litellm_kind="hosted_vllm",
-    ),
-    WellKnown(
-        "llamafile", "openai", "http://127.0.0.1:8080/v1", ("LLAMAFILE_API_KEY",),
-        "https://github.com/Mozilla-Ocho/llamafile", key_required=False,
-    ),
-    WellKnown(
-        "lm_studio", "openai", "http://127.0.0.1:1234/v1", ("LM_STUDIO_API_KEY",),
-        "https://lmstudio.ai/docs/developer/openai-compat", key_required=False,
-    ),
-    # LiteLLM
-    WellKnown("ai21", "litellm", None, ("AI21_API_KEY",), "https://docs.ai21.com/reference"),
-    WellKnown("anthropic", "litellm", None, ("ANTHROPIC_API_KEY",), "https://docs.anthropic.com/en/api/overview"),
-    WellKnown(
-        "azure", "litellm", None, ("AZURE_API_KEY",), "https://learn.microsoft.com/azure/ai-services/openai/reference",
-        key_required=False,
-    ),
-    WellKnown(
-        "azure_ai", "litellm", None, ("AZURE_AI_API_KEY",), "https://learn.microsoft.com/azure/ai-foundry/",
-        key_required=False,
-    ),
-    WellKnown(
-        "bedrock", "litellm", None, (), "https://docs.aws.amazon.com/bedrock/latest/APIReference/", key_required=False
-    ),
-    WellKnown("codestral", "litellm", None, ("CODESTRAL_API_KEY",), "https://docs.mistral.ai/api/"),
-    WellKnown("cohere", "litellm", None, ("COHERE_API_KEY", "CO_API_KEY"), "https://docs.cohere.com/reference/chat"),
-    WellKnown(
-        "cohere_chat", "litellm", None, ("COHERE_API_KEY", "CO_API_KEY"), "https://docs.cohere.com/reference/chat"
-    ),
-    WellKnown(
-        "dashscope", "litellm", None, ("DASHSCOPE_API_KEY",), "https://help.aliyun.com/zh/model-studio/api-reference"
-    ),
-    WellKnown("deepseek", "litellm", None, ("DEEPSEEK_API_KEY",), "https://api-docs.deepseek.com/"),
-    WellKnown(
-        "fireworks_ai", "litellm", None,
-        ("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY", "FIREWORKSAI_API_KEY", "FIREWORKS_AI_TOKEN"),
-        "https://docs.fireworks.ai/api-reference/post-chatcompletions",
-    ),
-    WellKnown(
-        "gemini", "litellm", None, ("GOOGLE_API_KEY", "GEMINI_API_KEY"), "https://ai.google.dev/gemini-api/docs/api-key"
-    ),
-    WellKnown("mistral", "litellm", None, ("MISTRAL_API_KEY",), "https://docs.mistral.ai/api/"),
-    WellKnown("moonshot", "litellm", None, ("MOONSHOT_API_KEY",), "https://platform.moonshot.ai/docs/guide/"),
-    WellKnown(
-        "ollama", "litellm", None, ("OLLAMA_API_KEY",), "https://docs.ollama.com/api/introduction", key_required=False
-    ),
-    WellKnown(
-        "ollama_chat", "litellm", None, ("OLLAMA_API_KEY",), "https://docs.ollama.com/api/introduction",
-        key_required=False,
-    ),
-    WellKnown(
-        "sagemaker", "litellm", None, (), "https://docs.aws.amazon.com/sagemaker/latest/APIReference/",
-        key_required=False,
-    ),
-    WellKnown("sambanova", "litellm", None, ("SAMBANOVA_API_KEY",), "https://docs.sambanova.ai/cloud/api-reference/"),
-    WellKnown(
-        "vertex_ai", "litellm", None, (), "https://cloud.google.com/vertex-ai/generative-ai/docs/reference/rest",
-        key_required=False,
-    ),
-    WellKnown("voyage", "litellm", None, ("VOYAGE_API_KEY",), "https://docs.voyageai.com/reference/embeddings-api"),
-    WellKnown("xai", "litellm", None, ("XAI_API_KEY",), "https://docs.x.ai/docs/api-reference"),
-)  # fmt: skip
-
-WELL_KNOWN: Final[Mapping[str, WellKnown]] = MappingProxyType({provider.name: provider for provider in _ALL})
+    *(_read("openai", line) for line in _OPENAI_WIRE.strip().splitlines()),
+    *(_read("litellm", line) for line in _LITELLM_WIRE.strip().splitlines()),
+)
+WELL_KNOWN: Final[Mapping[str, WellKnown]] = MappingProxyType({known.name: known for known in _ALL})
 """By name. `mock` is always among them."""
 
 LITELLM_VERSION: Final = "1.106.2"
-"""The release that LITELLM_KINDS was written down from."""
+"""The release from which LITELLM_KINDS was copied."""
 
 _LITELLM_NAMES: Final = """
 a2a a2a_agent abliteration ai21 ai21_chat aihubmix aiml aiohttp_openai amazon_nova anthropic anthropic_text apertis
@@ -178,13 +132,13 @@ LITELLM_KINDS: Final = frozenset(_LITELLM_NAMES.split())
 """Every provider that LiteLLM knows: `litellm.provider_list` and the names of its `openai_like/providers.json`."""
 
 KINDS: Final = LITELLM_KINDS | WELL_KNOWN.keys()
-"""What `kind:` accepts."""
+"""The values that `kind:` accepts."""
 
 
 def find(name: str) -> WellKnown | None:
-    """Return what is known of a provider's name; None when neither we nor LiteLLM know it.
+    """Return the provider of a name; None if neither we nor LiteLLM know it.
 
-    Of a provider that only LiteLLM knows nothing is said here: LiteLLM finds its address and its key by itself.
+    For a provider that only LiteLLM knows, it has no address and no key variables: LiteLLM finds both.
     """
     known = WELL_KNOWN.get(name)
     if known is None and name in LITELLM_KINDS:

@@ -1,10 +1,10 @@
-"""The `providers` block and the well-known providers, made into endpoints: addresses, keys, headers, parameters."""
+"""Make endpoints of the `providers` block and of well-known providers: addresses, keys, headers, parameters."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -24,7 +24,7 @@ from gateway.wire.json import EMPTY, Json
 from gateway.words import did_you_mean
 
 OWN_FIELDS: Final = frozenset({"model", "stream", "messages", "input"})
-"""Fields of a request that are the request: no `params` may set them."""
+"""Fields that only the request sets, no `params`."""
 
 CONNECTION_PARAMS: Final = frozenset(
     {
@@ -33,10 +33,10 @@ CONNECTION_PARAMS: Final = frozenset(
         "vertex_location", "vertex_project",
     }
 )  # fmt: skip
-"""LiteLLM's settings of a connection: forbidden in a request, at home in a provider's `params`."""
+"""LiteLLM's connection settings: allowed only in a provider's `params`."""
 
 _OTHER_CREDENTIALS: Final = frozenset({"sagemaker_chat", "sagemaker_nova", "vertex_ai_beta"})
-"""Kinds that only LiteLLM knows and that are reached without a key, as their well-known relatives are."""
+"""Kinds not in WELL_KNOWN that need no key, because they have other credentials."""
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
@@ -44,7 +44,7 @@ _A_KEY: Final = "a key is one word of visible ASCII characters"
 
 
 class Upstreams:
-    """Every endpoint of one compile. Entries of the file are judged at once, well-known providers when asked for."""
+    """The endpoints of one compile. Checks the file's entries at once, finds well-known providers on demand."""
 
     def __init__(
         self,
@@ -58,9 +58,9 @@ class Upstreams:
         left_out: Collection[str] = (),
         earlier: Mapping[str, Endpoint] = EMPTY,
     ) -> None:
-        """`left_out` are entries that the file has and that have problems already.
+        """`left_out` are entries of the file that already have problems.
 
-        An endpoint that is as it was `earlier` is that very object.
+        An endpoint that is equal to the one in `earlier` is the same object.
         """
         self._config = config
         self._earlier = earlier
@@ -74,7 +74,7 @@ class Upstreams:
             self._found[spec.name] = self._from_entry(spec)
 
     def find(self, name: str) -> Endpoint | Fault | None:
-        """Return the endpoint that `name` stands for; None when its entry has problems, which are reported already."""
+        """Return the endpoint of provider `name`; None when its entry has problems, which are already reported."""
         if name not in self._found:
             self._found[name] = self._from_name(name)
         return self._found[name]
@@ -86,26 +86,24 @@ class Upstreams:
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether every endpoint that there was earlier is the same now."""
+        """Whether every endpoint of the earlier compile is the same object now."""
         return all(self.find(name) is endpoint for name, endpoint in self._earlier.items())
 
     def bare(self) -> Endpoint:
-        """Return the endpoint of names that go to LiteLLM as they are."""
-        return Endpoint(
-            provider="", kind="", adapter="litellm", cooldown=merge_cooldowns(self._config.defaults.cooldown)
-        )
+        """Return the endpoint of names that are passed to LiteLLM unchanged."""
+        cooldown = merge_cooldowns(self._config.defaults.cooldown)
+        return Endpoint(provider="", kind="", adapter="litellm", cooldown=cooldown)
 
     def _from_name(self, name: str) -> Endpoint | Fault:
         known = known_providers.find(name)
         if known is None:
-            names = [*self._config.providers, *WELL_KNOWN]
-            hint = did_you_mean(name, names) or did_you_mean(name, known_providers.KINDS)
+            hint = did_you_mean(name, [*self._config.providers, *WELL_KNOWN]) or did_you_mean(
+                name, known_providers.KINDS
+            )
             return Fault("unknown-provider", f"no provider named {name!r}{hint}")
         if known.wire == "openai" and known.base_url is None:
-            return Fault(
-                "missing-base-url",
-                f"{name!r} has no address of its own: say where it is with providers.{name}.base_url",
-            )
+            message = f"{name!r} has no address of its own: say where it is with providers.{name}.base_url"
+            return Fault("missing-base-url", message)
         return self._endpoint(ProviderSpec(name=name), known, headers=EMPTY)
 
     def _from_entry(self, spec: ProviderSpec) -> Endpoint | None:
@@ -123,13 +121,7 @@ class Upstreams:
                 self._report(place, "unknown-kind", message, at_key=True)
             return None
         headers = self._headers(spec, known)
-        faults = [
-            *self._adapter_faults(spec, kind, known),
-            *self._address_faults(spec, kind, known),
-            *self._key_faults(spec),
-        ]
-        if spec.script and known.wire != "mock":
-            faults.append(("script", Fault("script-not-mock", f"only `kind: mock` plays a script, not {kind!r}")))
+        faults = list(self._faults(spec, kind, known))
         for key, fault in faults:
             self._report((*place, key) if key else place, fault.code, fault.message, at_key=not key)
         self._check_params(spec, known)
@@ -142,15 +134,15 @@ class Upstreams:
         base_url = spec.base_url.rstrip("/") if spec.base_url else None
         own_base_url = base_url is not None
         if base_url is None and known.name == "openai" and spec.name != "openai":
-            # Another vendor spoken to as `kind: openai`: LiteLLM would take it for OpenAI and send OpenAI's key.
+            # A vendor's own name with `kind: openai`: LiteLLM would take it for OpenAI and send OpenAI's key.
             base_url, own_base_url = WELL_KNOWN[spec.name].base_url, True
         authorized = "authorization" in headers
         own_entry = not own_base_url and not authorized and spec.kind in (None, spec.name)
-        api_key = self._key(spec, known, vendors=own_entry)
+        api_key = self._key(spec, known, use_vendors=own_entry)
         if base_url is None and adapter == "relay":
             base_url = known.base_url
         elif base_url is None and known.wire == "openai" and not known.key_required:
-            # A local server: LiteLLM has no address for it and would turn to OpenAI's.
+            # A local server: LiteLLM has no address for it and would use OpenAI's.
             base_url, own_base_url = known.base_url, True
         made = Endpoint(
             provider=spec.name,
@@ -174,7 +166,7 @@ class Upstreams:
     def _needs_key(self, spec: ProviderSpec, known: WellKnown, adapter: AdapterName, api_key: KeySource) -> bool:
         """Tell whether an entry that names no key must not be called without one.
 
-        LiteLLM, left without a key, would take the vendor's from the environment against the file.
+        Without a key LiteLLM would use the vendor's key from the environment, which the file did not name.
         """
         if known.name not in WELL_KNOWN:
             borrows = spec.name != known.name or spec.api_key is not None
@@ -190,46 +182,42 @@ class Upstreams:
             return "litellm"
         return spec.adapter or self._openai_adapter
 
-    def _adapter_faults(self, spec: ProviderSpec, kind: str, known: WellKnown) -> list[tuple[str, Fault]]:
+    def _faults(self, spec: ProviderSpec, kind: str, known: WellKnown) -> Iterator[tuple[str, Fault]]:
+        """Yield the faults of an entry, each with its key; the empty key is the entry's own."""
         if spec.adapter is not None and known.wire == "mock":
-            return [("adapter", Fault("bad-adapter", "a mock has no adapter but its own; leave `adapter` out"))]
-        if spec.adapter == "relay" and known.wire != "openai":
+            yield "adapter", Fault("bad-adapter", "a mock has no adapter but its own; leave `adapter` out")
+        elif spec.adapter == "relay" and known.wire != "openai":
             message = f"only OpenAI-wire servers can be relayed, and {kind!r} is none; leave `adapter` out"
-            return [("adapter", Fault("bad-adapter", message))]
-        return []
-
-    def _address_faults(self, spec: ProviderSpec, kind: str, known: WellKnown) -> list[tuple[str, Fault]]:
+            yield "adapter", Fault("bad-adapter", message)
         if spec.base_url is not None:
-            message = bad_address(spec.base_url, known)
-            return [("base_url", Fault("bad-base-url", message))] if message else []
-        if known.wire != "openai":
-            return []
-        named = WELL_KNOWN.get(spec.name) if kind == "openai" else known
-        if named is not None and named.wire == "openai" and named.base_url is not None:
-            return []
-        return [
-            ("", Fault("missing-base-url", f"an entry of kind {kind!r} needs a `base_url`: say where the server is"))
-        ]
+            if fault := bad_address(spec.base_url, known):
+                yield "base_url", Fault("bad-base-url", fault)
+        elif known.wire == "openai":
+            named = WELL_KNOWN.get(spec.name) if kind == "openai" else known
+            if named is None or named.wire != "openai" or named.base_url is None:
+                message = f"an entry of kind {kind!r} needs a `base_url`: say where the server is"
+                yield "", Fault("missing-base-url", message)
+        if spec.api_key_file is not None and (spec.api_key is not None or spec.api_key_unset):
+            yield "api_key_file", Fault("api-key-conflict", "there is an `api_key` as well; keep one of the two")
+        elif spec.api_key_file is not None:
+            self._check_key_file(spec, spec.api_key_file)
+        if spec.script and known.wire != "mock":
+            yield "script", Fault("script-not-mock", f"only `kind: mock` plays a script, not {kind!r}")
 
-    def _key_faults(self, spec: ProviderSpec) -> list[tuple[str, Fault]]:
-        if spec.api_key_file is None:
-            return []
-        if spec.api_key is not None or spec.api_key_unset:
-            return [("api_key_file", Fault("api-key-conflict", "there is an `api_key` as well; keep one of the two"))]
-        if self._key_source(spec.api_key_file).read() is None:
-            file = self._folder / spec.api_key_file
-            what = "is empty or cannot be read" if file.exists() else "does not exist"
-            hint = " (`~` is not expanded)" if spec.api_key_file.startswith("~") else ""
-            fault = Fault("missing-key-file", f"the key file {spec.api_key_file!r} {what}{hint}")
-            if _holds_text(file):
-                message = f"what the key file {spec.api_key_file!r} holds is no key; {_A_KEY}"
-                fault = Fault("bad-api-key", message)
-            severity: Severity = "error" if self._strict_env else "warning"
-            place = ("providers", spec.name, "api_key_file")
-            self._report(place, fault.code, fault.message, severity=severity)
-        return []
+    def _check_key_file(self, spec: ProviderSpec, name: str) -> None:
+        if self._key_source(name).read() is not None:
+            return
+        file = self._folder / name
+        what = "is empty or cannot be read" if file.exists() else "does not exist"
+        hint = " (`~` is not expanded)" if name.startswith("~") else ""
+        fault = Fault("missing-key-file", f"the key file {name!r} {what}{hint}")
+        if _has_text(file):
+            fault = Fault("bad-api-key", f"what the key file {name!r} holds is no key; {_A_KEY}")
+        severity: Severity = "error" if self._strict_env else "warning"
+        self._report(("providers", spec.name, "api_key_file"), fault.code, fault.message, severity=severity)
 
-    def _key(self, spec: ProviderSpec, known: WellKnown, *, vendors: bool) -> KeySource:
+    def _key(self, spec: ProviderSpec, known: WellKnown, *, use_vendors: bool) -> KeySource:
+        """Return the entry's key source; with `use_vendors` an entry without one gets the vendor's variable."""
         if spec.api_key_file is not None:
             return self._key_source(spec.api_key_file)
         if spec.api_key is not None or spec.api_key_unset:
@@ -237,8 +225,9 @@ class Upstreams:
             value = Secret(text) if text else None
             if spec.api_key_written is not None:
                 return KeySource(name=spec.api_key_written, value=value)
-            return KeySource(name=_digest(text), value=value) if value else NO_KEY
-        if not vendors or not known.key_variables:
+            digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+            return KeySource(name=f"sha256:{digest}", value=value) if value else NO_KEY
+        if not use_vendors or not known.key_variables:
             return NO_KEY
         variable = self._vendors_variable(known) or known.key_variables[0]
         text = self._environ.get(variable, "").strip()
@@ -248,11 +237,11 @@ class Upstreams:
         return KeySource(name=f"file:{file}", file=self._folder / file)
 
     def _vendors_variable(self, known: WellKnown) -> str | None:
-        """Return the first of the vendor's variables that holds a key."""
+        """Return the first of the vendor's variables that is set and not empty."""
         return next((name for name in known.key_variables if self._environ.get(name, "").strip()), None)
 
     def _headers(self, spec: ProviderSpec, known: WellKnown) -> Mapping[str, str] | None:
-        """Return the entry's headers with lower-case names; None when one of them is a problem."""
+        """Return the entry's headers by lower-case name; None when one has a problem."""
         headers: dict[str, str] = {}
         good = True
         has_key = spec.api_key is not None or spec.api_key_unset or spec.api_key_file is not None
@@ -281,12 +270,12 @@ class Upstreams:
 
 
 def _names_key(spec: ProviderSpec) -> bool:
-    """Tell whether an entry says where its key comes from; an empty `api_key` says that there is none."""
+    """Tell whether an entry names its key; an empty `api_key` means no key."""
     written = spec.api_key is not None and bool(spec.api_key.reveal().strip())
     return written or spec.api_key_unset or spec.api_key_file is not None
 
 
-def _holds_text(file: Path) -> bool:
+def _has_text(file: Path) -> bool:
     try:
         return bool(file.read_bytes().strip())
     except OSError:
@@ -294,7 +283,7 @@ def _holds_text(file: Path) -> bool:
 
 
 _VENDOR_ROUTING: Final = frozenset({"models", "provider", "route"})
-"""OpenRouter's own routing: not a client's to choose, but the file's."""
+"""OpenRouter's own routing: the file may set it, a client may not."""
 
 
 def check_params(
@@ -311,7 +300,7 @@ def check_params(
 
 
 def bad_address(text: str, known: WellKnown) -> str | None:
-    """Tell what is wrong with a base URL, or None. The text itself is never repeated: it may hold a password."""
+    """Return the problem of a base URL, or None. Never repeats the URL: it may contain a password."""
     if any(character <= " " or character == "\x7f" for character in text):
         return "an address holds no spaces and no control characters"
     try:
@@ -333,6 +322,7 @@ def bad_address(text: str, known: WellKnown) -> str | None:
 
 
 def bad_header(lower: str, value: str, *, has_key: bool) -> str | None:
+    """Return the problem of a header, its name in lower case, or None. `has_key`: the entry has a key too."""
     if not _HEADER_NAME.fullmatch(lower):
         return "a header's name is made of letters, digits and dashes"
     if lower in FRAMING_HEADERS:
@@ -344,7 +334,3 @@ def bad_header(lower: str, value: str, *, has_key: bool) -> str | None:
     if not _HEADER_VALUE.fullmatch(value) or value != value.strip():
         return f"the value of {lower!r} holds line breaks, control characters or spaces around it"
     return None
-
-
-def _digest(text: str) -> str:
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
