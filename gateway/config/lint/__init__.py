@@ -1,4 +1,4 @@
-"""Warnings about policies that are valid and wrong. For `validate` alone: neither `serve` nor a reload pays for it."""
+"""Warnings about a valid policy's likely mistakes. Only `validate` runs these rules, not `serve` or a reload."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ _RULES: Final[dict[str, Callable[[Policy], Iterator[Finding]]]] = {
     "weaker-fallback": models.weaker_fallbacks,
     "hook-no-timeout": hooks.hooks_without_timeout,
 }
-"""What is asked of a file that compiled."""
+"""The rules for a file that compiled, by code."""
 
 _OF_MODELS: Final = frozenset({"unknown-model", "deprecated-model", "weaker-fallback"})
+"""Rules that need LiteLLM's model data."""
 
 _COMPILERS: Final = frozenset({"bad-api-key", "missing-key-file", "unset-variable", "unused-param"})
-"""The compiler's own warnings. All but the last depend on where the file is checked: no silence of them is in vain."""
+"""Warnings of the compiler. All but the last depend on the machine, so a comment that ignores them is never unused."""
 
 CODES: Final = frozenset({*_RULES, *_COMPILERS, "plain-secret", "plain-http", "unused-ignore"})
-"""The code of every warning: what may be silenced."""
+"""The codes of all warnings, which comments may ignore."""
 
 
 def lint(compiled: Compiled, outside: Outside, *, ignore: Collection[str] = ()) -> tuple[Problem, ...]:
-    """Return a compiled file's problems with the warnings of all rules among them, in file order.
+    """Return a compiled file's problems and the warnings of all rules, in file order.
 
-    What a comment of the file silences is left out, and so are the codes in `ignore`. A file that did not compile is
-    looked at as far as that goes.
+    Leaves out the warnings that a comment of the file ignores and the codes in `ignore`. For a file without a table,
+    only the rules run that need none.
     """
     document = compiled.document
     if document is None or document.root is None:
@@ -52,21 +53,15 @@ def lint(compiled: Compiled, outside: Outside, *, ignore: Collection[str] = ()) 
         policy = Policy(compiled, compiled.config, compiled.table, outside)
         for rule in _RULES.values():
             found += rule(policy)
-        judged |= _judged(policy)
+        judged |= {"unused-param", *_RULES}
+        judged -= {"hook-no-timeout"} if policy.hooks_skipped else set()
+        judged -= _OF_MODELS if policy.models is None else set()
     shown, dormant = list(compiled.problems), list[Problem]()
     for one in found:
         problem = document.problem_in_full(one.code, one.place, one.message, key=one.at_key, severity="warning")
         (dormant if one.dormant else shown).append(problem)
     silences = Silences(document)
-    left = silences.heard(shown)
-    silences.heard(dormant)
-    left += silences.heard(silences.unused(known=CODES, judged=judged))
+    left = silences.not_ignored(shown)
+    silences.not_ignored(dormant)
+    left += silences.not_ignored(silences.unused(known=CODES, judged=judged))
     return tuple(in_file_order([one for one in left if one.severity == "error" or one.code not in ignore]))
-
-
-def _judged(policy: Policy) -> set[str]:
-    """Return the codes of the rules that had all they need: what they did not find is not there."""
-    judged = {"unused-param", *_RULES}
-    if policy.hooks_skipped:
-        judged.remove("hook-no-timeout")
-    return judged if policy.models is not None else judged - _OF_MODELS

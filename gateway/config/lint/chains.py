@@ -1,4 +1,4 @@
-"""Chains that cannot keep what they promise: entries out of reach, repeats, one provider, too short a deadline."""
+"""Rules for chains that promise too much: unreachable entries, repeats, a single provider, a short deadline."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _REGIONS: Final = ("aws_region_name", "region_name", "vertex_location")
 
 
 def unreachable_steps(policy: Policy) -> Iterator[Finding]:
-    """Find the entries that no failure leads to. Being in cooldown is another way past a target."""
+    """Find the first entry of a chain that no failure leads to; only a cooldown may."""
     for chain in policy.chains:
         steps = chain.route.steps
         for number, step in enumerate(steps[:-1]):
-            barred = _bars(chain, step)
-            entry = chain.entry_of(number + 1)
-            if barred is not None and entry.first == number + 1:
-                yield Finding(code="unreachable-step", place=entry.value_place, message=barred)
-            if barred is not None:
+            message = _why_last(chain, step)
+            if message is not None:
+                entry = next(entry for entry in reversed(chain.entries) if entry.first <= number + 1)
+                if entry.first == number + 1:
+                    yield Finding(code="unreachable-step", place=entry.value_place, message=message)
                 break
 
 
-def _bars(chain: Chain, step: Step) -> str | None:
-    """Tell why nothing behind a step is reached by its failures, or None."""
+def _why_last(chain: Chain, step: Step) -> str | None:
+    """Return why no failure of a step leads to the next one, or None when one does."""
     name = step.target.name
     if _always_answers(step.target.endpoint, step.target.model) and chain.route.stream.hold != "full":
         return f"nothing from here on is ever tried: {name}, just before, always answers"
@@ -53,11 +53,11 @@ def _always_answers(endpoint: Endpoint, model: str) -> bool:
 
 
 def repeated_targets(policy: Policy) -> Iterator[Finding]:
-    """Find targets that a chain comes to a second time with the same limits and parameters."""
+    """Find targets that a chain has a second time with the same limits and parameters."""
     for chain in policy.chains:
         steps = chain.route.steps
         for entry in chain.entries:
-            # A chain that repeats itself is told of where it stands, not in those that go on with it.
+            # A repeat inside an inserted chain is reported at that chain's own alias.
             before = list(enumerate(steps[: entry.first], start=1))
             again = {
                 step.target.name: next((number for number, other in before if _same_call(step, other)), None)
@@ -74,7 +74,7 @@ def _same_call(one: Step, other: Step) -> bool:
 
 
 def single_providers(policy: Policy) -> Iterator[Finding]:
-    """Find chains whose targets would all be gone with one provider."""
+    """Find chains whose targets are all at one provider."""
     for chain in policy.chains:
         steps = chain.route.steps
         endpoints = [step.target.endpoint for step in steps]
@@ -89,7 +89,7 @@ def single_providers(policy: Policy) -> Iterator[Finding]:
 
 
 def _service(step: Step) -> tuple[object, ...]:
-    """Return what tells two services apart."""
+    """Return the identity of a step's service: the host, or the kind and its region."""
     endpoint = step.target.endpoint
     host = _host(endpoint)
     return (host,) if host else (endpoint.kind, *(step.params.sent.get(name) for name in _REGIONS))
@@ -117,13 +117,12 @@ def short_deadlines(policy: Policy) -> Iterator[Finding]:
             f"{route.steps[step].target.name} may never be tried: {who} can take {calls}, and the deadline is "
             f"{shown(route.deadline_s)}"
         )
-        own = spec.deadline_s is not None
-        place = (*chain.place, "deadline") if own else chain.place
+        place = chain.place if spec.deadline_s is None else (*chain.place, "deadline")
         yield Finding(code="short-deadline", place=place, message=message, at_key=True)
 
 
 def _says_limits(defaults: DefaultsSpec, spec: AliasSpec, entries: int) -> bool:
-    """Tell whether the file sets any limit of the first `entries`: what is built in is not the file's to mend."""
+    """Tell whether the file sets a limit of the first `entries`: built-in limits alone are no mistake of the file."""
     blocks: list[DefaultsSpec | AliasSpec | StepSpec] = [defaults, spec, *spec.chain[:entries]]
     if defaults.deadline_s or spec.deadline_s:
         return True
@@ -131,7 +130,10 @@ def _says_limits(defaults: DefaultsSpec, spec: AliasSpec, entries: int) -> bool:
 
 
 def _calls(route: Route, steps: int) -> list[tuple[float, int]]:
-    """Return the limits of the first `steps` and the most calls of each; `max_attempts` keeps one for every step."""
+    """Return (total limit in seconds, most calls) for runs of equal limits among the first `steps`.
+
+    `max_attempts` keeps one call for every step.
+    """
     left = route.max_attempts - len(route.steps)
     calls: list[tuple[float, int]] = []
     for step in route.steps[:steps]:
@@ -143,5 +145,5 @@ def _calls(route: Route, steps: int) -> list[tuple[float, int]]:
 
 
 def _longest_s(route: Route) -> float:
-    """Return more than all calls but the last target's can take, pauses included."""
+    """Return an upper bound for all calls except the last target's, pauses included."""
     return sum((1 + step.retries) * (step.limits.total_s + 4.0) for step in route.steps[:-1])

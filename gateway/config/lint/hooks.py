@@ -1,4 +1,4 @@
-"""Hooks that nothing but the request's deadline ends."""
+"""Rule for hooks that only the request's deadline can end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.config.model.specs import HooksSpec
 
 
 def hooks_without_timeout(policy: Policy) -> Iterator[Finding]:
-    """Find async hooks without a timeout; a sync one cannot have any."""
+    """Find async hooks without a timeout; a sync hook cannot have one."""
     waiting = {hook.path for chain in policy.chains for hook in (*chain.route.pre, *chain.route.post) if hook.is_async}
     yield from _without(policy.config.hooks, ("hooks",), waiting)
     for chain in policy.chains:

@@ -1,7 +1,7 @@
-"""Comments that silence warnings: `# gateway: ignore[code]` for a place, `# gateway: ignore-file[code]` for a file.
+"""Comments that ignore warnings: `# gateway: ignore[code]` for a place, `# gateway: ignore-file[code]` for a file.
 
-Behind a value the comment is for its line. On a line of its own it is for the entry below: that line and what is
-indented under it. For the whole file it stands above the first key.
+Behind a value the comment applies to its line, on a line of its own to the entry below with all lines indented under
+it. A comment for the whole file must be above the first key.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ class Silence:
     position: Position
     codes: tuple[str, ...]
     first: int
-    """The lines it is for, from 1, both included."""
+    """First line that it applies to, from 1."""
     last: int | None
-    """None when it is for the whole file."""
+    """Last line that it applies to; None for the whole file."""
     fault: str | None = None
-    """Why it can silence nothing."""
+    """Why it cannot ignore anything."""
     used: set[str] = field(default_factory=set)
+    """Codes of the warnings that it ignored."""
 
 
 class Silences:
-    """All of one document."""
+    """The comments of one document."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -51,41 +52,36 @@ class Silences:
             for line in range(one.first, (one.last or 0) + 1):
                 self._of_line.setdefault(line, []).append(one)
 
-    def heard(self, problems: Iterable[Problem]) -> list[Problem]:
-        """Return the problems that no comment silences, and note in each comment what it was of use for."""
-        return [problem for problem in problems if not self._is_silenced(problem)]
-
-    def _is_silenced(self, problem: Problem) -> bool:
-        silenced = False
-        if problem.severity == "warning":
-            for one in (*self._of_file, *self._of_line.get(problem.line, ())):
-                if problem.code in one.codes and one.fault is None:
-                    one.used.add(problem.code)
-                    silenced = True
-        return silenced
+    def not_ignored(self, problems: Iterable[Problem]) -> list[Problem]:
+        """Return the problems that no comment ignores. Notes the used codes in each comment."""
+        left = []
+        for problem in problems:
+            around = (*self._of_file, *self._of_line.get(problem.line, ())) if problem.severity == "warning" else ()
+            ignoring = [one for one in around if problem.code in one.codes and one.fault is None]
+            for one in ignoring:
+                one.used.add(problem.code)
+            if not ignoring:
+                left.append(problem)
+        return left
 
     def unused(self, *, known: Collection[str], judged: Collection[str]) -> Iterator[Problem]:
-        """Yield a warning for each code that a comment names in vain.
+        """Yield a warning for each code of a comment that ignores nothing.
 
-        `known` are all codes of warnings; `judged` are those whose rules ran: what they did not find is not there.
+        `known` are the codes of all warnings, `judged` those of the rules that ran.
         """
         for one in self._all:
-            faults = [one.fault] if one.fault else [_in_vain(code, one, known, judged) for code in one.codes]
+            faults = [one.fault] if one.fault else []
+            for code in () if one.fault else one.codes:
+                if code not in known:
+                    faults.append(unfit(code, known))
+                elif code in judged and code not in one.used:
+                    faults.append(f"there is no {code} here to silence; take it out")
             for fault in faults:
-                if fault is not None:
-                    yield self._document.problem_at(one.position, "unused-ignore", fault, severity="warning")
-
-
-def _in_vain(code: str, silence: Silence, known: Collection[str], judged: Collection[str]) -> str | None:
-    if code not in known:
-        return unfit(code, known)
-    if code in silence.used or code not in judged:
-        return None
-    return f"there is no {code} here to silence; take it out"
+                yield self._document.problem_at(one.position, "unused-ignore", fault, severity="warning")
 
 
 def unfit(code: str, known: Collection[str]) -> str:
-    """Say why a code that is not among `known` silences nothing."""
+    """Return why a code that is not among `known` cannot be ignored."""
     if code in codes():
         return f"{code} is an error, and only warnings can be silenced"
     hint = did_you_mean(code, known) or f"; they are {', '.join(sorted(known))}"
@@ -93,7 +89,7 @@ def unfit(code: str, known: Collection[str]) -> str:
 
 
 def _find(lines: tuple[str, ...]) -> list[Silence]:
-    """Return the comments of a text in its order."""
+    """Return the comments of a text in file order."""
     marked = {number for number, line in enumerate(lines) if _MARK in line and _COMMENT.search(line)}
     if not marked:
         return []
@@ -110,7 +106,7 @@ def _find(lines: tuple[str, ...]) -> list[Silence]:
 
 
 def _silence(lines: tuple[str, ...], number: int, match: re.Match[str], content: int) -> Silence:
-    """Make one of a comment in line `number`. All lines count from 0; the first key is in line `content`."""
+    """Return the Silence of a comment in line `number`, from 0. The first key is in line `content`."""
     named = tuple(dict.fromkeys(code.strip() for code in (match[2] or "").split(",") if code.strip()))
     fault = None if named else f"it names no code; write `# gateway: {match[1]}[code]`"
     of_file = match[1] == "ignore-file"
@@ -127,13 +123,13 @@ def _silence(lines: tuple[str, ...], number: int, match: re.Match[str], content:
 
 
 def _below(lines: tuple[str, ...], number: int) -> tuple[int, int]:
-    """Return the lines of the entry below a comment's line: the next one with content and what belongs to it."""
+    """Return the first and last line of the entry below a comment's line, from 0."""
     first = next((below for below in range(number + 1, len(lines)) if not _is_blank(lines[below])), number)
     last, indent, is_item = first, _indent(lines[first]), _is_item(lines[first])
     for below in range(first + 1, len(lines)):
         line = lines[below]
         if not _is_blank(line):
-            # The items of a list may stand right under their key.
+            # The items of a list may have the indentation of their key.
             if _indent(line) < indent or (_indent(line) == indent and (is_item or not _is_item(line))):
                 break
             last = below
@@ -153,7 +149,7 @@ def _indent(line: str) -> int:
 
 
 def _scalars(text: str, lines: Collection[int]) -> dict[int, list[tuple[Position, Position]]]:
-    """Return from where to where the scalars in each of `lines` go, all from 0."""
+    """Return start and end of the scalars in each of `lines`, all from 0."""
     found: dict[int, list[tuple[Position, Position]]] = {}
     last = max(lines)
     try:
@@ -162,7 +158,7 @@ def _scalars(text: str, lines: Collection[int]) -> dict[int, list[tuple[Position
             if start.line > last:
                 break
             if kind is yaml.ScalarEvent:
-                # Behind a block scalar's `|` there may be a comment; its text begins in the next line.
+                # A comment may follow a block scalar's `|`; its text begins in the next line.
                 begin = (start.line + 1, 0) if event.style in ("|", ">") else (start.line, start.column)
                 for line in range(start.line, min(end.line, last) + 1):
                     if line in lines:

@@ -1,4 +1,4 @@
-"""What LiteLLM's model data says of models: read as the JSON file that it is, LiteLLM itself is never imported."""
+"""Read LiteLLM's model data from its JSON file, without importing LiteLLM."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ VENDORS: Final[Mapping[str, tuple[str, ...]]] = {
     "openai": ("openai",),
     "xai": ("xai",),
 }
-"""The kinds whose model names are the vendor's own and whose lists are kept with care, with the data's names of them.
+"""The names that the data uses for a vendor, by kind. Only vendors with well-kept lists of their own model names.
 
-Left out is where a name is the user's (Azure's deployments, one's own servers) and where many vendors come together.
+Kinds with the user's own names (Azure's deployments, own servers) or with many vendors' models are left out.
 """
 
 _TOKENS: Final = re.compile(r"[a-z]+|[0-9]+")
@@ -42,14 +42,14 @@ _Words = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One model, as far as the data tells."""
+    """One model. A field is None if the data does not have it."""
 
     chat: bool
     tools: bool | None
-    """Whether it can call functions; None when the data does not tell."""
+    """Whether it can call functions."""
     vision: bool | None
     context: int | None
-    """Tokens of a prompt at most."""
+    """Maximum tokens of a prompt."""
     retired: date | None
     successor: str | None
 
@@ -66,14 +66,14 @@ class ModelData:
                 self._entries[vendor].setdefault(key.removeprefix(f"{vendor}/"), entry)
 
     def find(self, target: Target) -> Model | None:
-        """Return what is known of a target's model, None when nothing is."""
+        """Return a target's model, or None if the data does not have it."""
         for vendor in VENDORS[target.endpoint.kind] if is_listed(target) else ():
             if target.model in self._entries[vendor]:
                 return _model(self._entries[vendor][target.model])
         return None
 
     def meant(self, target: Target) -> str | None:
-        """Return the model that a misspelt name must mean; None when it is right, or may be a new model's."""
+        """Return the model that a misspelt name means; None when it is right, or may be a new model's."""
         if not is_listed(target) or self.find(target) is not None:
             return None
         figures, words = _spelt(target.model)
@@ -89,7 +89,7 @@ class ModelData:
 
     @cached_property
     def _spelt(self) -> dict[str, dict[_Words, list[tuple[_Words, str]]]]:
-        """Every name by vendor and figures, with its words."""
+        """Words and name of each model, by vendor and figures."""
         spelt: dict[str, dict[_Words, list[tuple[_Words, str]]]] = {vendor: {} for vendor in self._entries}
         for vendor, entries in self._entries.items():
             for name in entries:
@@ -98,23 +98,26 @@ class ModelData:
         return spelt
 
 
+NO_MODELS: Final = ModelData({})
+
+
 def is_listed(target: Target) -> bool:
-    """Tell whether a target's model is a vendor's own, under the vendor's name for it."""
+    """Tell whether a target has a vendor's own model under the vendor's name, at the vendor's address."""
     at_vendor = target.endpoint.kind in VENDORS and not target.endpoint.own_base_url
     return at_vendor and "*" not in target.name and not target.model.startswith("ft:")
 
 
 @cache
 def load() -> ModelData | None:
-    """Return the data of the LiteLLM that is installed; None without LiteLLM, or when its file is not what it was."""
+    """Return the data of the installed LiteLLM; None without LiteLLM, or if its file has another form."""
     entries = read_entries()
     return ModelData(entries) if entries is not None else None
 
 
 @cache
 def read_entries() -> JsonObject | None:
-    """Return the entries of the data file by model name, as `load` finds them."""
-    spec = find_spec("litellm")  # of a top-level name: this imports nothing
+    """Return the entries of the data file by model name; None as for `load`."""
+    spec = find_spec("litellm")  # imports nothing, since the name is a top-level one
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
         try:
             entries = orjson.loads((Path(folder) / FILE).read_bytes())
@@ -125,23 +128,18 @@ def read_entries() -> JsonObject | None:
     return None
 
 
-def is_misspelt(name: str, known: str) -> bool:
-    """Tell whether `name` is a slip of `known`.
-
-    That is other separators, case or order of words, or one word with one slip in it. Figures must be the same, and a
-    word that is wholly another may be the vendor's next model.
-    """
-    (figures, words), (known_figures, known_words) = _spelt(name), _spelt(known)
-    return figures == known_figures and _are_misspelt(words, known_words)
-
-
 def _spelt(name: str) -> tuple[_Words, _Words]:
-    """Return the figures and the words of a name."""
+    """Return the figures and the words of a name, in lower case."""
     tokens = _TOKENS.findall(name[:_LONGEST_NAME].lower())
     return tuple(token for token in tokens if token.isdigit()), tuple(token for token in tokens if not token.isdigit())
 
 
 def _are_misspelt(words: _Words, known: _Words) -> bool:
+    """Tell whether the words of a name, with the same figures, are a slip of a known name's.
+
+    A slip has other separators, case or order of words, or one word with one typing error. An entirely different word
+    is none: it may be the vendor's next model.
+    """
     if len(words) != len(known):
         return "".join(words) == "".join(known)
     different = [pair for pair in zip(words, known, strict=True) if pair[0] != pair[1]]
@@ -149,7 +147,7 @@ def _are_misspelt(words: _Words, known: _Words) -> bool:
 
 
 def _is_slip(word: str, known: str) -> bool:
-    """Tell whether one letter is missing, too much or wrong, or two neighbours are swapped."""
+    """Tell whether one letter is missing, extra or wrong, or two adjacent letters are swapped."""
     if len(word) != len(known):
         short, long = sorted((word, known), key=len)
         return len(long) > 3 and any(long[:at] + long[at + 1 :] == short for at in range(len(long)))
@@ -163,7 +161,7 @@ def _is_slip(word: str, known: str) -> bool:
 def _model(entry: JsonObject) -> Model:
     tools, vision = _flag(entry, "supports_function_calling"), _flag(entry, "supports_vision")
     if tools is not None or vision is not None:
-        tools, vision = bool(tools), bool(vision)  # the data leaves out what a model cannot do
+        tools, vision = bool(tools), bool(vision)  # the data omits a false flag
     context, successor = entry.get("max_input_tokens"), entry.get("successor_model")
     return Model(
         chat=entry.get("mode") in ("chat", "responses"),

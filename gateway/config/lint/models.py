@@ -1,23 +1,21 @@
-"""Models that are misspelt, retired, or less able than the one they stand in for. Unknown models say nothing."""
+"""Rules for models that are misspelt, retired, or weaker than the chain's first. Unknown models are no finding."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-from gateway.config.lint.model_data import Model
+from gateway.config.lint.model_data import NO_MODELS, Model
 from gateway.config.lint.subject import Finding, Policy
 from gateway.words import meant
 
 _MUCH_LESS: Final = 0.5
-"""A fallback that takes a smaller part than this of the first target's prompt."""
+"""A fallback is weaker if its context is less than this share of the first target's."""
 
 
 def misspelt_models(policy: Policy) -> Iterator[Finding]:
-    """Find models that a vendor does not have, where it has one that is spelt nearly so."""
-    data = policy.models
-    if data is None:
-        return
+    """Find models that a vendor does not have, if it has one with a similar name."""
+    data = policy.models or NO_MODELS
     for chain in policy.chains:
         for entry, step in chain.targets:
             other = data.meant(step.target)
@@ -28,10 +26,8 @@ def misspelt_models(policy: Policy) -> Iterator[Finding]:
 
 
 def retired_models(policy: Policy) -> Iterator[Finding]:
-    """Find models whose vendor has named a day for their end, and it has come."""
-    data = policy.models
-    if data is None:
-        return
+    """Find models whose retirement day has come."""
+    data = policy.models or NO_MODELS
     for chain in policy.chains:
         for entry, step in chain.targets:
             model = data.find(step.target)
@@ -43,22 +39,20 @@ def retired_models(policy: Policy) -> Iterator[Finding]:
 
 
 def weaker_fallbacks(policy: Policy) -> Iterator[Finding]:
-    """Find fallbacks that lack what the chain's first target has."""
-    data = policy.models
-    if data is None:
-        return
+    """Find fallbacks that lack an ability of the chain's first target."""
+    data = policy.models or NO_MODELS
     for chain in policy.chains:
         first = chain.route.steps[0].target
         primary = data.find(first)
         for entry in chain.entries[1:] if primary is not None else ():
-            told = []
+            weaker = []
             for target in {step.target.name: step.target for step in entry.steps}.values():
                 model = data.find(target)
                 lacks = _lacks(model, primary) if model is not None and primary is not None else []
                 if lacks:
-                    told.append(f"{target.name} lacks {', '.join(lacks)}")
-            if told:
-                message = f"{'; '.join(told)}; {first.name}, the chain's first target, has it"
+                    weaker.append(f"{target.name} lacks {', '.join(lacks)}")
+            if weaker:
+                message = f"{'; '.join(weaker)}; {first.name}, the chain's first target, has it"
                 yield Finding(code="weaker-fallback", place=entry.value_place, message=message)
 
 

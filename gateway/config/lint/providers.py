@@ -1,4 +1,4 @@
-"""Secrets that stand in the file, and addresses that would carry one unencrypted through the internet."""
+"""Rules for secrets written out in the file, and for addresses that send them unencrypted over the internet."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _STAND_IN: Final = re.compile(
     r"|secret|key|token|anything|any|ollama|vllm|lm-studio|lmstudio|llamafile|x+|\*+|\.+)(?![a-z0-9])[^0-9]*",
     re.IGNORECASE,
 )
-"""What people write where a server wants a key and does not look at it."""
+"""Placeholders for servers that require a key but do not check it."""
 
 _SHORTEST: Final = 8
-"""Characters of text beside a variable, or in a parameter, that are no secret yet."""
+"""Fewest characters of a secret in a parameter or beside a variable; shorter text is none."""
 
 _NOT_SECRET: Final = frozenset({"functions", "metadata", "response_format", "tools"})
-"""Parameters whose keys are the user's own words."""
+"""Parameters whose keys are chosen by the user."""
 
 _PRIVATE_SUFFIXES: Final = (
     ".local", ".localhost", ".internal", ".intranet", ".private", ".corp", ".home", ".lan", ".home.arpa", ".svc",
@@ -37,43 +37,40 @@ _PRIVATE_SUFFIXES: Final = (
 
 
 def plain_secrets(document: Document) -> Iterator[Finding]:
-    """Find keys, passwords and tokens that are written out. The text itself is never repeated."""
-    for name, entry in _children(document.node(("providers",))):
+    """Find keys, passwords and tokens that are written out. Messages never repeat them."""
+    for name, entry in _members(document.node(("providers",))).items():
         place: Where = ("providers", name)
         if document.node((*place, "kind")) is None and name == "mock":
             continue
-        parts = dict(_children(entry))
-        kind = parts.get("kind")
-        key = parts.get("api_key")
-        if key is not None and not (kind is not None and kind.value == "mock") and _is_written_out(key.value):
+        parts = entry.members
+        is_mock = "kind" in parts and parts["kind"].value == "mock"
+        if "api_key" in parts and not is_mock and _is_written_out(parts["api_key"].value):
             message = "a key is written out here; write `${NAME}` and set the variable, or use `api_key_file`"
             yield Finding(code="plain-secret", place=(*place, "api_key"), message=message)
-        for header, value in _children(parts.get("headers")):
+        for header, value in _members(parts.get("headers")).items():
             if is_secret_name(header) and _is_written_out(value.value):
                 message = "a secret is written out in this header; write `${NAME}` and set the variable"
                 yield Finding(code="plain-secret", place=(*place, "headers", header), message=message)
         yield from _in_params(parts.get("params"), (*place, "params"))
     yield from _in_params(document.node(("defaults", "params")), ("defaults", "params"))
-    for name, alias in _children(document.node(("models",))):
+    for name, alias in _members(document.node(("models",))).items():
         place = ("models", name)
-        parts = dict(_children(alias))
+        parts = alias.members
         yield from _in_params(parts.get("params"), (*place, "params"))
         chain, where = (parts["chain"], (*place, "chain")) if "chain" in parts else (alias, place)
         for number, step in enumerate(chain.children if isinstance(chain.children, list) else ()):
-            params = dict(_children(step)).get("params")
-            yield from _in_params(params, (*where, number, "params"))
+            yield from _in_params(step.members.get("params"), (*where, number, "params"))
 
 
-def _children(node: Node | None) -> Iterator[tuple[str, Node]]:
-    children = node.children if node is not None else None
-    return iter(children.items() if isinstance(children, dict) else ())
+def _members(node: Node | None) -> dict[str, Node]:
+    return node.members if node is not None else {}
 
 
 def _in_params(node: Node | None, place: Where) -> Iterator[Finding]:
     if node is not None and isinstance(node.children, list):
         for number, child in enumerate(node.children):
             yield from _in_params(child, (*place, number))
-    for key, child in _children(node):
+    for key, child in _members(node).items():
         where = (*place, key)
         if key in _NOT_SECRET:
             continue
@@ -97,7 +94,7 @@ def _is_written_out(text: object) -> bool:
 
 
 def public_http(config: Config) -> Iterator[Finding]:
-    """Find addresses without TLS that lead out of one's own network."""
+    """Find public addresses without TLS."""
     for name, spec in config.providers.items():
         parts = urlsplit(spec.base_url or "")
         if parts.scheme == "http" and parts.hostname and is_public(parts.hostname):
@@ -108,7 +105,7 @@ def public_http(config: Config) -> Iterator[Finding]:
 
 
 def is_public(host: str) -> bool:
-    """Tell whether a host is out in the internet, going by its name alone: nothing is looked up."""
+    """Tell whether a host is on the internet, judged by its name or address alone, without a lookup."""
     host = host.lower().rstrip(".").partition("%")[0]
     address = _address(host)
     if address is not None:

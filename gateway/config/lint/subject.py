@@ -1,4 +1,4 @@
-"""What the rules look at: a compiled file's chains, entry by entry, with the steps that each entry comes to."""
+"""The input of the rules: a compiled file's chains, entry by entry, with the steps of each entry."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from functools import cached_property
 
 from gateway.config.compiler.compiler import Compiled
 from gateway.config.document.yaml_tree import Where
-from gateway.config.lint.model_data import ModelData, is_listed
+from gateway.config.lint.model_data import NO_MODELS, ModelData, is_listed
 from gateway.config.model.specs import AliasSpec, Config
 from gateway.policy.table import Route, RoutingTable, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """What the rules need to know and the file does not say."""
+    """Facts that the rules need from outside the file."""
 
     today: date
     untried: Callable[[Route], int | None]
-    """Tells the first step that is never tried when every call takes its whole limit; None when each has its turn."""
+    """Returns the first step that is not tried if every call takes its whole limit; None if all are tried."""
     models: Callable[[], ModelData | None]
-    """Reads what is known of models; None when that is not to be had."""
+    """Reads the model data; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One warning, at a place that is written in full."""
+    """One warning, at a place written in full."""
 
     code: str
     place: Where
@@ -35,7 +35,7 @@ class Finding:
     at_key: bool = False
     """Point at the key of the place instead of its value."""
     dormant: bool = False
-    """It does not hold today: nobody is told, but a comment that silences it is of use."""
+    """It is not true yet, so it is not shown, but a comment that ignores it is not unused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +44,15 @@ class Entry:
 
     place: Where
     alias: str | None
-    """What an `{alias: …}` names."""
+    """The name in `{alias: …}`; None for a target."""
     first: int
-    """The position of its first step in the whole chain."""
+    """Index of its first step in the whole chain."""
     steps: tuple[Step, ...]
-    """One for a target, all of the other chain's for an alias."""
+    """One step for a target, the whole inserted chain for an alias."""
 
     @property
     def value_place(self) -> Where:
-        """Where its target's or its alias' name stands."""
+        """Place of its target or alias name."""
         return (*self.place, "target" if self.alias is None else "alias")
 
 
@@ -66,21 +66,17 @@ class Chain:
 
     @property
     def place(self) -> Where:
-        """Where the alias stands."""
+        """Place of the alias."""
         return ("models", self.spec.name)
 
     @property
     def targets(self) -> Iterator[tuple[Entry, Step]]:
-        """The entries that are targets of their own."""
+        """The entries that are targets, each with its step."""
         return ((entry, entry.steps[0]) for entry in self.entries if entry.alias is None)
-
-    def entry_of(self, step: int) -> Entry:
-        """Return the entry that brings the step at a position."""
-        return next(entry for entry in reversed(self.entries) if entry.first <= step)
 
 
 class Policy:
-    """A file that compiled."""
+    """A compiled file."""
 
     def __init__(self, compiled: Compiled, config: Config, table: RoutingTable, outside: Outside) -> None:
         self.config = config
@@ -90,15 +86,14 @@ class Policy:
 
     @cached_property
     def models(self) -> ModelData | None:
-        """What is known of models; read only when a target is at a vendor whose models are listed."""
-        wanted = any(is_listed(target) for target in self._table.targets)
-        return self.outside.models() if wanted else ModelData({})
+        """The model data, or None if there is none; empty, and not read, when no target is at a listed vendor."""
+        is_needed = any(is_listed(target) for target in self._table.targets)
+        return self.outside.models() if is_needed else NO_MODELS
 
     @cached_property
     def chains(self) -> tuple[Chain, ...]:
         """Every alias, in file order."""
-        wildcards = {route.alias: route for route in self._table.wildcards.values()}
-        routes = {**self._table.routes, **wildcards}
+        routes = {route.alias: route for route in (*self._table.routes.values(), *self._table.wildcards.values())}
         return tuple(
             Chain(spec=spec, route=routes[name], entries=tuple(self._entries(spec, routes[name])))
             for name, spec in self.config.models.items()
@@ -107,8 +102,8 @@ class Policy:
     def _entries(self, spec: AliasSpec, route: Route) -> Iterator[Entry]:
         first = 0
         for number, step in enumerate(spec.chain):
-            meant = self._table.find(step.alias) if step.alias is not None else None
-            steps = route.steps[first : first + (len(meant.steps) if meant else 1)]
+            inserted = self._table.find(step.alias) if step.alias is not None else None
+            steps = route.steps[first : first + (len(inserted.steps) if inserted else 1)]
             place: Where = ("models", spec.name, "chain", number)
             yield Entry(place=place, alias=step.alias, first=first, steps=steps)
             first += len(steps)

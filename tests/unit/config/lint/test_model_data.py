@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from gateway.config.lint.model_data import FILE, VENDORS, Model, ModelData, is_misspelt, load
+from gateway.config.lint.model_data import FILE, VENDORS, Model, ModelData, load
 from tests.compiling import step
 from tests.linting import MODELS
+
+
+def is_misspelt(name: str, known: str) -> bool:
+    target = replace(step("models: {fast: groq/x}").target, model=name, name=f"groq/{name}")
+    return ModelData({known: {"litellm_provider": "groq"}}).meant(target) == known
 
 
 @pytest.mark.parametrize(
