@@ -1,4 +1,4 @@
-"""What was done to an ordered list of names: added, removed, replaced, moved, swapped, in as few words as possible."""
+"""Compare two ordered lists of names: added, removed, replaced, moved, swapped, in as few edits as possible."""
 
 from __future__ import annotations
 
@@ -10,41 +10,40 @@ from typing import Literal, TypeAlias
 EditKind: TypeAlias = Literal["added", "removed", "replaced", "swapped", "moved", "reordered"]
 
 _Key: TypeAlias = tuple[str, int]
-"""A name and which of its occurrences it is, so that repeats are told apart."""
+"""A name and the number of its occurrence, from 0, so that repeats differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One thing that was done to a list."""
+    """One change of a list."""
 
     kind: EditKind
     old: tuple[str, ...]
-    """The names concerned, in the old list's order; empty for what was added."""
+    """The names in the old list's order; empty for `added`."""
     new: tuple[str, ...]
-    """The same in the new list's order; empty for what was removed."""
+    """The names in the new list's order; empty for `removed`."""
     place: int
-    """From 1: where the first of them stands now, or stood when it was removed."""
+    """Position of the first name in the new list, for `removed` in the old list; from 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How two lists belong together."""
+    """Result of comparing two lists."""
 
     pairs: tuple[tuple[int, int], ...]
-    """Indices, old and new, of what is in both lists or took the place of another; in the new list's order."""
+    """(old, new) indices of names in both lists and of replaced names, in the new list's order."""
     edits: tuple[Edit, ...]
 
 
 def compare(old: Sequence[str], new: Sequence[str]) -> Comparison:
-    """Compare two lists of names; a name may stand in one several times."""
+    """Compare two lists of names; a name may be repeated."""
     before, after = _numbered(old), _numbered(new)
-    kept_before = [key for key in before if key in after]
-    kept_after = [key for key in after if key in before]
-    pairs = [(before[key], after[key]) for key in kept_after]
-    edits = _order(kept_before, kept_after, after)
-    gone, come = _by_slot(before, after), _by_slot(after, before)
-    for slot in sorted(gone.keys() | come.keys()):
-        removed, added = gone[slot], come[slot]
+    common = [key for key in after if key in before]
+    pairs = [(before[key], after[key]) for key in common]
+    edits = _order([key for key in before if key in after], common, after)
+    removals, additions = _by_slot(before, after), _by_slot(after, before)
+    for slot in sorted(removals.keys() | additions.keys()):
+        removed, added = removals[slot], additions[slot]
         if len(removed) == len(added):
             for one, other in zip(removed, added, strict=True):
                 pairs.append((before[one], after[other]))
@@ -56,7 +55,7 @@ def compare(old: Sequence[str], new: Sequence[str]) -> Comparison:
 
 
 def _numbered(names: Sequence[str]) -> dict[_Key, int]:
-    """Return the index of every occurrence of every name."""
+    """Return the index of each occurrence of each name."""
     seen: Counter[str] = Counter()
     numbered: dict[_Key, int] = {}
     for index, name in enumerate(names):
@@ -66,7 +65,7 @@ def _numbered(names: Sequence[str]) -> dict[_Key, int]:
 
 
 def _by_slot(these: dict[_Key, int], others: dict[_Key, int]) -> defaultdict[int, list[_Key]]:
-    """Return what only `these` have, by how many names that both have stand before it."""
+    """Return the keys that only `these` have, by the number of common keys before them."""
     slots: defaultdict[int, list[_Key]] = defaultdict(list)
     slot = 0
     for key in these:
@@ -78,16 +77,13 @@ def _by_slot(these: dict[_Key, int], others: dict[_Key, int]) -> defaultdict[int
 
 
 def _order(old: list[_Key], new: list[_Key], after: dict[_Key, int]) -> list[Edit]:
-    """Return what was done to the order of the names that both lists have."""
-    strayed = [key for key, other in zip(old, new, strict=True) if key != other]
-    if not strayed:
+    """Return the edits to the order of the common names."""
+    displaced = [key for key, other in zip(old, new, strict=True) if key != other]
+    if not displaced:
         return []
-    there = tuple(key[0] for key in new if key in set(strayed))
-    here = tuple(key[0] for key in strayed)
-    first = min(after[key] for key in strayed) + 1
-    if len(strayed) == 2:
-        return [Edit("swapped", here, there, first)]
-    for key in strayed:
+    for key in displaced if len(displaced) > 2 else ():
         if [one for one in old if one != key] == [one for one in new if one != key]:
             return [Edit("moved", (key[0],), (key[0],), after[key] + 1)]
-    return [Edit("reordered", here, there, first)]
+    names, new_names = ([key[0] for key in order if key in set(displaced)] for order in (old, new))
+    first = min(after[key] for key in displaced) + 1
+    return [Edit("swapped" if len(displaced) == 2 else "reordered", tuple(names), tuple(new_names), first)]

@@ -1,17 +1,17 @@
-"""What differs in behaviour between two routing tables, and for which aliases."""
+"""Compare the behaviour of two routing tables: each difference and the aliases that it affects."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from gateway.config.compare import lists
 from gateway.config.compare.lists import EditKind
 from gateway.policy.failures import names_of
 from gateway.policy.keys import KeySource
-from gateway.policy.params import Params
 from gateway.policy.secrets import STARS
 from gateway.policy.table import Route, RoutingTable, Step
 from gateway.policy.target import Cooldown, Endpoint, Limits
@@ -24,47 +24,47 @@ ChangeKind: TypeAlias = EditKind | Literal["changed"]
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """One alias that a change reaches."""
+    """One alias that a change affects."""
 
     alias: str
     targets: tuple[str, ...] = ()
-    """The steps concerned, where it is not all that the two chains have in common."""
+    """Targets of the affected steps; empty for all common steps of the two chains."""
     place: int | None = None
-    """For a change of an ordered list: where in it, from 1."""
+    """Position in the list, from 1, for a change of an ordered list."""
     steps: int = 0
-    """How many targets the alias has now."""
+    """Number of targets in the new table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One thing that is different now, and the aliases whose clients may notice. Holds no secrets."""
+    """One difference and the aliases that it affects. Contains no secrets."""
 
     field: str
-    """In the words of the config file: `chain`, `retries`, `params.temperature`, `hooks.pre`, `providers.base_url`."""
+    """In the config file's terms: `chain`, `retries`, `params.temperature`, `hooks.pre`, `providers.base_url`."""
     kind: ChangeKind
     old: Json
-    """Durations are in seconds. Null for what was added."""
+    """Durations in seconds; None for `added`."""
     new: Json
-    """Null for what was removed."""
+    """None for `removed`."""
     providers: tuple[str, ...] = ()
-    """The entries of `providers` concerned; empty where it is all of them, or none in particular."""
+    """The affected entries of `providers`; empty for all of them, or if the field is not a provider's."""
     reach: tuple[Reach, ...] = ()
-    """In file order. Empty for capabilities, which no alias has."""
+    """In file order; empty for capabilities, which belong to no alias."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence:
-    """An alias that only one of the tables has."""
+    """An alias that only one table has."""
 
     alias: str
     chain: tuple[str, ...]
     wildcard: str | None = None
-    """The wildcard that took the name before, or takes it now; None: asking for it is a 404."""
+    """The other table's wildcard that matches the name; None if the other table answers 404."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A provider that only one of the tables calls."""
+    """A provider that only one table calls."""
 
     provider: str
     kind: str
@@ -72,12 +72,12 @@ class Service:
     base_url: str | None
     api_key: str
     headers: tuple[str, ...]
-    """Their names."""
+    """Names only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """Everything that differs between two tables."""
+    """All differences between two tables."""
 
     added: tuple[Presence, ...]
     removed: tuple[Presence, ...]
@@ -85,9 +85,9 @@ class Changes:
     providers_added: tuple[Service, ...]
     providers_removed: tuple[Service, ...]
     chains: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]
-    """Old and new targets of each alias whose chain is another now."""
+    """Old and new targets of each alias whose chain differs."""
     common: tuple[str, ...]
-    """The aliases that both tables have."""
+    """The aliases of both tables."""
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.changes or self.providers_added or self.providers_removed)
@@ -95,7 +95,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """One difference at one alias."""
+    """One difference of one alias."""
 
     field: str
     kind: ChangeKind
@@ -106,45 +106,46 @@ class _Found:
 
     @property
     def key(self) -> str:
-        """What is the same for every alias that the difference is told of at once."""
+        """Equal for differences that are reported as one Change."""
         return json.dumps([self.field, self.kind, self.old, self.new], sort_keys=True, default=repr)
 
 
 def compare(old: RoutingTable, new: RoutingTable) -> Changes:
-    """Return what changes for clients when `old` makes way for `new`. Hooks and capabilities are compared by path."""
-    before, after = _routes(old), _routes(new)
+    """Return what changes for clients when `new` replaces `old`. Hooks and capabilities are compared by path."""
+    before, after = (
+        {route.alias: route for route in (*table.routes.values(), *table.wildcards.values())} for table in (old, new)
+    )
     added = [_presence(route, old) for name, route in after.items() if name not in before]
     removed = [_presence(route, new) for name, route in before.items() if name not in after]
-    pairs = {name: (before[name], route) for name, route in after.items() if name in before}
-    everyone = dict(pairs)
-    everyone |= {one.alias: (route, after[one.alias]) for one in added if (route := _taken(old, one.alias))}
-    everyone |= {one.alias: (before[one.alias], route) for one in removed if (route := _taken(new, one.alias))}
+    common = {name: (before[name], route) for name, route in after.items() if name in before}
+    pairs = dict(common)
+    pairs |= {one.alias: (route, after[one.alias]) for one in added if (route := _by_wildcard(old, one.alias))}
+    pairs |= {one.alias: (before[one.alias], route) for one in removed if (route := _by_wildcard(new, one.alias))}
     groups: dict[str, _Group] = {}
-    for name, (one, other) in everyone.items():
+    for name, (one, other) in pairs.items():
         for found, targets in _differences(one, other, _hooks(old, one.alias), _hooks(new, other.alias)):
             group = groups.setdefault(found.key, _Group(found))
             group.add(found, Reach(name, targets, found.place, len(other.steps)))
-    services, others = _endpoints(old), _endpoints(new)
+    services, others = ({target.endpoint.provider: target.endpoint for target in table.targets} for table in (old, new))
     shared = services.keys() & others.keys()
     changes = [group.change(shared) for group in groups.values()]
-    changes += _capabilities(old.config.get("capabilities") or {}, new.config.get("capabilities") or {})
+    had, has = (table.config.get("capabilities") or {} for table in (old, new))
+    for name, kind in _changed_keys(had, has):
+        changes.append(Change(field=f"capabilities.{name}", kind=kind, old=had.get(name), new=has.get(name)))
+    chains = {name: (_labels(one), _labels(other)) for name, (one, other) in pairs.items()}
     return Changes(
         added=tuple(added),
         removed=tuple(removed),
-        changes=tuple(sorted(changes, key=lambda change: _rank(change.field))),
+        changes=tuple(sorted(changes, key=lambda change: _ORDER.index(change.field.partition(".")[0]))),
         providers_added=tuple(_service(one) for name, one in others.items() if name not in services),
         providers_removed=tuple(_service(one) for name, one in services.items() if name not in others),
-        chains={
-            name: (_labels(one), _labels(other))
-            for name, (one, other) in everyone.items()
-            if _labels(one) != _labels(other)
-        },
-        common=tuple(pairs),
+        chains={name: both for name, both in chains.items() if both[0] != both[1]},
+        common=tuple(common),
     )
 
 
 class _Group:
-    """The same difference at several aliases, or of several providers."""
+    """Equal differences of several aliases or providers."""
 
     def __init__(self, found: _Found) -> None:
         self._found = found
@@ -152,12 +153,13 @@ class _Group:
         self._reach: dict[str, Reach] = {}
 
     def add(self, found: _Found, reach: Reach) -> None:
+        """Add one of the equal differences."""
         if found.provider is not None:
             self._providers[found.provider] = None
         self._reach.setdefault(reach.alias, reach)
 
     def change(self, shared: set[str]) -> Change:
-        """`shared` are the providers that both tables call."""
+        """Return the Change. `shared` are the providers that both tables call."""
         found = self._found
         everywhere = len(shared) > 1 and self._providers.keys() >= shared
         return Change(
@@ -176,21 +178,16 @@ _ORDER: Final = (
 )  # fmt: skip
 
 
-def _rank(field: str) -> int:
-    return _ORDER.index(field.partition(".")[0])
-
-
-def _routes(table: RoutingTable) -> dict[str, Route]:
-    return {route.alias: route for route in (*table.routes.values(), *table.wildcards.values())}
+"""Order of the fields in `Changes.changes`, by their first part."""
 
 
 def _presence(route: Route, other: RoutingTable) -> Presence:
-    taken = _taken(other, route.alias)
-    return Presence(alias=route.alias, chain=_labels(route), wildcard=taken.alias if taken else None)
+    matching = _by_wildcard(other, route.alias)
+    return Presence(alias=route.alias, chain=_labels(route), wildcard=matching.alias if matching else None)
 
 
-def _taken(table: RoutingTable, alias: str) -> Route | None:
-    """Return what a table makes of an alias that it does not have: the route of a wildcard, filled in."""
+def _by_wildcard(table: RoutingTable, alias: str) -> Route | None:
+    """Return the route, filled in, of the wildcard that matches an alias which the table does not have."""
     if not alias.endswith("*"):
         return table.find(alias)
     for length in table.wildcard_lengths:
@@ -207,7 +204,7 @@ def _labels(route: Route) -> tuple[str, ...]:
 def _differences(
     old: Route, new: Route, old_hooks: _HookLists, new_hooks: _HookLists
 ) -> Iterator[tuple[_Found, tuple[str, ...]]]:
-    """Yield what differs for the clients of one alias, each with the targets that it concerns, none meaning all."""
+    """Yield the differences of one alias, each with the affected targets; an empty tuple stands for all."""
     chain = lists.compare(_labels(old), _labels(new))
     for found in _listed("chain", chain.edits):
         yield found, ()
@@ -219,53 +216,58 @@ def _differences(
     for found, targets in steps.values():
         everywhere = found.provider is not None or len(targets) == len(chain.pairs)
         yield found, () if everywhere else tuple(dict.fromkeys(targets))
-    for field, one, other in (
-        ("deadline", old.deadline_s, new.deadline_s),
-        ("max_attempts", old.max_attempts, new.max_attempts),
-        ("stream.hold", old.stream.hold, new.stream.hold),
-        ("stream.max_bytes", old.stream.max_bytes, new.stream.max_bytes),
+    for found in (
+        *_changed("deadline", old.deadline_s, new.deadline_s),
+        *_changed("max_attempts", old.max_attempts, new.max_attempts),
+        *_changed("stream.hold", old.stream.hold, new.stream.hold),
+        *_changed("stream.max_bytes", old.stream.max_bytes, new.stream.max_bytes),
+        *_hook_changes("hooks.pre", old_hooks["pre"], new_hooks["pre"]),
+        *_hook_changes("hooks.post", old_hooks["post"], new_hooks["post"]),
     ):
-        if one != other:
-            yield _Found(field=field, kind="changed", old=one, new=other), ()
-    for name in ("pre", "post"):
-        for found in _hook_changes(f"hooks.{name}", old_hooks[name], new_hooks[name]):
-            yield found, ()
+        yield found, ()
 
 
 def _listed(field: str, changes: Sequence[lists.Edit]) -> Iterator[_Found]:
     for edit in changes:
-        yield _Found(
-            field=field, kind=edit.kind, old=list(edit.old) or None, new=list(edit.new) or None, place=edit.place
-        )
+        old, new = list(edit.old) or None, list(edit.new) or None
+        yield _Found(field=field, kind=edit.kind, old=old, new=new, place=edit.place)
+
+
+def _changed(field: str, old: Json, new: Json) -> Iterator[_Found]:
+    if old != new:
+        yield _Found(field=field, kind="changed", old=old, new=new)
+
+
+def _changed_keys(
+    old: Mapping[str, Any], new: Mapping[str, Any], is_same: Callable[[Any, Any], bool] = operator.eq
+) -> Iterator[tuple[str, ChangeKind]]:
+    """Yield the keys of two mappings that only one of them has, or whose values differ."""
+    for name in dict.fromkeys((*old, *new)):
+        if name not in old or name not in new:
+            yield name, "added" if name not in old else "removed"
+        elif not is_same(old[name], new[name]):
+            yield name, "changed"
 
 
 def _step(old: Step, new: Step) -> Iterator[_Found]:
-    """Yield what differs between two steps; their endpoints are compared only where they are the same provider's."""
+    """Yield the differences of two steps; of their endpoints only if they are the same provider's."""
     yield from _parts("timeout", _limits(old.limits), _limits(new.limits))
-    if old.retries != new.retries:
-        yield _Found(field="retries", kind="changed", old=old.retries, new=new.retries)
-    for field, one, other in (
-        ("retry_on", old.retry_on, new.retry_on),
-        ("fallback_on", old.fallback_on, new.fallback_on),
-    ):
-        if one != other:
-            yield _Found(field=field, kind="changed", old=names_of(one), new=names_of(other))
-    yield from _params(old.params, new.params)
+    yield from _changed("retries", old.retries, new.retries)
+    yield from _changed("retry_on", names_of(old.retry_on), names_of(new.retry_on))
+    yield from _changed("fallback_on", names_of(old.fallback_on), names_of(new.fallback_on))
+    for name, kind in _changed_keys(old.params.sent, new.params.sent, _is_same_json):
+        one, other = old.params.shown.get(name), new.params.shown.get(name)
+        yield _Found(field=f"params.{name}", kind=kind, old=one, new=other)
     if old.target.endpoint.provider == new.target.endpoint.provider:
         yield from _endpoint(old.target.endpoint, new.target.endpoint)
 
 
 def _parts(field: str, old: JsonObject, new: JsonObject, provider: str | None = None) -> Iterator[_Found]:
-    """Yield the keys of two mappings whose values differ, as one difference."""
+    """Yield one difference with the keys whose values differ. Both mappings have the same keys."""
     differing = [name for name in old if old[name] != new[name]]
     if differing:
-        yield _Found(
-            field=field,
-            kind="changed",
-            old={name: old[name] for name in differing},
-            new={name: new[name] for name in differing},
-            provider=provider,
-        )
+        before, after = ({name: values[name] for name in differing} for values in (old, new))
+        yield _Found(field=field, kind="changed", old=before, new=after, provider=provider)
 
 
 def _limits(limits: Limits) -> JsonObject:
@@ -282,16 +284,7 @@ def _cooldown(cooldown: Cooldown) -> JsonObject:
     return {"failures": cooldown.failures, "within": cooldown.within_s, "for": cooldown.for_s}
 
 
-def _params(before: Params, after: Params) -> Iterator[_Found]:
-    old, new = before.sent, after.sent
-    for name in dict.fromkeys((*old, *new)):
-        kind: ChangeKind = "added" if name not in old else "removed" if name not in new else "changed"
-        if kind != "changed" or not _same(old[name], new[name]):
-            one, other = before.shown.get(name), after.shown.get(name)
-            yield _Found(field=f"params.{name}", kind=kind, old=one, new=other)
-
-
-def _same(old: Json, new: Json) -> bool:
+def _is_same_json(old: Json, new: Json) -> bool:
     """Tell whether two values are the same in JSON: 1 and 1.0 are, 1 and true are not."""
     return json.dumps(_plain(old), sort_keys=True) == json.dumps(_plain(new), sort_keys=True)
 
@@ -318,23 +311,20 @@ def _endpoint(old: Endpoint, new: Endpoint) -> Iterator[_Found]:
     if _key(old.api_key) != _key(new.api_key) or (_is_literal(old.api_key) and old.api_key.name != new.api_key.name):
         keys = _key(old.api_key), _key(new.api_key)
         yield _Found(field="providers.api_key", kind="changed", old=keys[0], new=keys[1], provider=provider)
-    for name in dict.fromkeys((*old.headers, *new.headers)):
-        had, has = old.headers.get(name), new.headers.get(name)
-        if had != has:
-            kind: ChangeKind = "added" if had is None else "removed" if has is None else "changed"
-            one, other = _header(old, name), _header(new, name)
-            yield _Found(field=f"providers.headers.{name}", kind=kind, old=one, new=other, provider=provider)
+    for name, kind in _changed_keys(old.headers, new.headers):
+        one, other = _header(old, name), _header(new, name)
+        yield _Found(field=f"providers.headers.{name}", kind=kind, old=one, new=other, provider=provider)
 
 
 def _header(endpoint: Endpoint, name: str) -> str | None:
-    """Return a header's value as written, all but its variables hidden; None when there is none."""
+    """Return a header's value with variables as written and the rest hidden; None without the header."""
     written: Mapping[str, str] = endpoint.written.get("headers", {})
     found = {header.lower(): text for header, text in written.items()}
     return found.get(name, STARS) if name in endpoint.headers else None
 
 
 _SCRIPT_KEYS: Final = ("text", "status", "retry_after_s", "delay_s", "cut", "stall")
-"""What a file's script can say of an outcome."""
+"""Fields of an outcome that a file's script can set."""
 
 
 def _script(endpoint: Endpoint) -> list[JsonObject]:
@@ -349,14 +339,14 @@ def _is_literal(source: KeySource) -> bool:
 
 
 def _key(source: KeySource) -> str:
-    """Return where a key comes from: `$NAME`, `$NAME or none`, `file PATH`, `none`, or the file itself."""
+    """Return the source of a key: `$NAME`, `$NAME or none`, `file PATH`, `none`, or `written in the config file`."""
     name = source.name
     if _is_literal(source):
         return "written in the config file"
     if name.startswith("file:"):
         return f"file {name.removeprefix('file:')}"
     if name.startswith("env:"):
-        # What `${NAME:-}` in the vendor's own entry comes to.
+        # The same text as for `${NAME:-}` in the vendor's own entry.
         return f"${name.removeprefix('env:')} or none"
     return VARIABLE.sub(lambda match: f"${match[1]}" + ("" if match[2] is None else " or none"), name)
 
@@ -365,7 +355,7 @@ _HookLists: TypeAlias = Mapping[str, Sequence[JsonObject]]
 
 
 def _hooks(table: RoutingTable, alias: str) -> _HookLists:
-    """Return the hooks of an alias as the file names them, so that they need not be imported to be compared."""
+    """Return the hooks of an alias as written in the file, so that comparing imports none."""
     entry = (table.config.get("models") or {}).get(alias)
     own = entry.get("hooks") if isinstance(entry, dict) else None
     blocks = [block for block in (table.config.get("hooks"), own) if isinstance(block, dict)]
@@ -390,20 +380,6 @@ def _hook_changes(field: str, old: Sequence[JsonObject], new: Sequence[JsonObjec
         path = new[after]["path"]
         if old[before]["path"] == path:
             yield from _parts(f"{field}.{path}", old[before], new[after])
-
-
-def _capabilities(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
-    changes = []
-    for name in dict.fromkeys((*old, *new)):
-        had, has = old.get(name), new.get(name)
-        if had != has:
-            kind: ChangeKind = "added" if had is None else "removed" if has is None else "changed"
-            changes.append(Change(field=f"capabilities.{name}", kind=kind, old=had, new=has))
-    return changes
-
-
-def _endpoints(table: RoutingTable) -> dict[str, Endpoint]:
-    return {target.endpoint.provider: target.endpoint for target in table.targets}
 
 
 def _service(endpoint: Endpoint) -> Service:

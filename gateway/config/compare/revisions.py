@@ -1,4 +1,4 @@
-"""Where a policy to compare comes from: a file, standard input, or a revision that git knows."""
+"""Read the two policies to compare, each from a file, standard input or a git revision."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ STDIN: Final = "-"
 PATIENCE_S: Final = 30
 
 _RELATIVE: Final = ("./", "../")
-"""Such a path begins at the current folder, as git has it; any other at the top of the repository."""
+"""Prefixes of paths relative to the current folder, as in git; other paths are relative to the repository's top."""
 
 _FULL_HASH: Final = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _SHORT_HASH: Final = 12
-"""Digits of a commit's hash that a report shows, as git's own reports do."""
+"""Digits of a commit's hash in a report."""
 
 _OFFLINE: Final = {"GIT_NO_LAZY_FETCH": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
@@ -31,59 +31,56 @@ class Source:
     """One side of a comparison."""
 
     name: str
-    """As problems name it: `routes.yaml`, `<stdin>`, or `HEAD:routes.yaml`, with the path from the repository's top and
-    a full hash cut short."""
+    """Its name in problems: `routes.yaml`, `<stdin>`, or `HEAD:routes.yaml` with the path from the repository's top."""
     data: bytes
     file: Path | None
-    """Where it lies, or would lie in the work tree; None for standard input."""
+    """Its path, for a revision that in the work tree; None for standard input."""
     revision: str | None = None
-    """As git takes it; empty for the index."""
+    """The git revision, empty for the index; None for a file or standard input."""
 
     @property
     def folder(self) -> str | None:
-        """Where its hooks are imported from: a revision's from the work tree. None: from the current folder."""
+        """The folder of its hooks, for a revision in the work tree; None stands for the current folder."""
         return None if self.file is None else str(self.file.parent)
 
     def beside(self) -> tuple[str, bytes] | None:
-        """Return the name and the bytes of the file of test cases beside it, of the same revision; None without one."""
+        """Return name and bytes of the file of test cases beside it, in the same revision, or None without one."""
         if self.file is None:
             return None
         file = self.file.with_name(f"{self.file.stem}.test{self.file.suffix or '.yaml'}")
         if self.revision is None:
             return (str(file), _bytes(str(file))) if file.is_file() else None
         name = self.name.removesuffix(self.file.name) + file.name
-        folder = file.parent if file.parent.is_dir() else Path()
-        path = name.partition(":")[2]
-        shown = _git(folder, "cat-file", "blob", "--end-of-options", f"{self.revision}:{path}")
-        return (name, shown.stdout) if shown.returncode == 0 else None
+        blob = _blob(file.parent if file.parent.is_dir() else Path(), f"{self.revision}:{name.partition(':')[2]}")
+        return (name, blob.stdout) if blob.returncode == 0 else None
 
 
 def read_both(old: str | None, new: str | None, *, config: Path, explicit: bool) -> tuple[Source, Source]:
-    """Return both sides. Raises UsageError, saying which of the two cannot be read and why.
+    """Return both sides. Raises UsageError, which names the side that cannot be read and the reason.
 
-    Without `old` it is HEAD, without `new` the config file. A revision that names no path means the config
-    file where it is `explicit`, else the file that the other side names if git can know it, else the config file.
+    `old` defaults to HEAD, `new` to the config file. For a revision without a path, the path is that of the config file
+    if `explicit`, else that of the other side if it is a file in a git repository, else that of the config file.
     """
     if old == new == STDIN:
         raise UsageError("both sides are standard input; `-` may stand for one of them")
     texts = ["HEAD" if old is None else old, str(config) if new is None else new]
-    named = [Path(text) for text in texts if text != STDIN and _is_file(text)]
-    meant = config
-    if len(named) == 1 and not explicit and not _git(named[0].parent, "rev-parse", "--show-prefix").returncode:
-        meant = named[0]
-    return _read(texts[0], meant), _read(texts[1], meant, is_file=new is None)
+    files = [Path(text) for text in texts if text != STDIN and _is_file(text)]
+    default = config
+    if len(files) == 1 and not explicit and not _git(files[0].parent, "rev-parse", "--show-prefix").returncode:
+        default = files[0]
+    return _read(texts[0], default), _read(texts[1], default, is_file=new is None)
 
 
-def _read(text: str, meant: Path, *, is_file: bool = False) -> Source:
+def _read(text: str, default: Path, *, is_file: bool = False) -> Source:
     if text == STDIN:
         return Source(name="<stdin>", data=sys.stdin.buffer.read(), file=None)
     if is_file or _is_file(text):
         return Source(name=text, data=_bytes(text), file=Path(text))
-    return _at_revision(text, meant)
+    return _at_revision(text, default)
 
 
 def _is_file(text: str) -> bool:
-    """Tell whether there is such a file; a pipe of the shell's is one, a folder is none."""
+    """Tell whether the path exists and is not a folder; a shell's pipe counts as a file."""
     return os.path.exists(text) and not os.path.isdir(text)
 
 
@@ -95,15 +92,15 @@ def _bytes(name: str) -> bytes:
         raise UsageError(f"cannot read {name}: {reason}") from None
 
 
-def _at_revision(text: str, meant: Path) -> Source:
-    """Read `REV` or `REV:path`. Raises UsageError."""
+def _at_revision(text: str, default: Path) -> Source:
+    """Read `REV:path`, or the path `default` at `REV`. Raises UsageError."""
     revision, colon, path = text.partition(":")
     if not text or text.startswith("-") or "\0" in text:
         raise UsageError(f"{text!r} is neither a file nor a revision")
     if colon and not path:
         raise UsageError(f"{text!r} names no file; write {revision}:routes.yaml, or {revision} alone")
     if not colon:
-        file = Path(os.path.relpath(os.path.realpath(meant)))
+        file = Path(os.path.relpath(os.path.realpath(default)))
         folder = file.parent
         if not folder.is_dir():
             raise UsageError(f"cannot read {text}:{file}: there is no folder {folder}")
@@ -114,16 +111,16 @@ def _at_revision(text: str, meant: Path) -> Source:
         file = Path(top, path)
     prefix = _rev_parse(folder, text, "--show-prefix") if path.startswith(_RELATIVE) else ""
     name = f"{revision}:{os.path.normpath(os.path.join(prefix, path))}"
-    shown = _git(folder, "cat-file", "blob", "--end-of-options", f"{revision}:{path}")
-    if shown.returncode:
+    blob = _blob(folder, f"{revision}:{path}")
+    if blob.returncode:
         raise UsageError(_why_not(folder, text, f"{revision}:{path}", name))
     if _FULL_HASH.fullmatch(revision):
         name = name.replace(revision, revision[:_SHORT_HASH], 1)
-    return Source(name=name, data=shown.stdout, file=file, revision=revision)
+    return Source(name=name, data=blob.stdout, file=file, revision=revision)
 
 
-def _why_not(folder: Path, text: str, asked: str, name: str) -> str:
-    """Say why git has no such file."""
+def _why_not(folder: Path, text: str, place: str, name: str) -> str:
+    """Return why git has no file at `place`; `name` is the place as shown."""
     revision, _, path = name.partition(":")
     known = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{tree}}")
     if revision and known.returncode:
@@ -136,7 +133,7 @@ def _why_not(folder: Path, text: str, asked: str, name: str) -> str:
             return f"{text!r} is neither a file nor a revision of this repository{hint}"
         return f"cannot read {text}: there is no revision {revision!r} in this repository{hint}"
     where = f"at {revision}" if revision else "in the index"
-    kind = _git(folder, "cat-file", "-t", "--end-of-options", asked).stdout.strip()
+    kind = _git(folder, "cat-file", "-t", "--end-of-options", place).stdout.strip()
     if kind == b"tree":
         return f"cannot read {name}: {path} is a folder {where}"
     return f"cannot read {name}: there is no {path} {where}"
@@ -151,6 +148,10 @@ def _rev_parse(folder: Path, text: str, question: str) -> str:
             raise UsageError(f"{text!r} is no file, and {where} is in no git repository; name two files")
         raise UsageError(f"cannot read {text}: git says: {said}")
     return os.fsdecode(answer.stdout).rstrip("\n")
+
+
+def _blob(folder: Path, place: str) -> subprocess.CompletedProcess[bytes]:
+    return _git(folder, "cat-file", "blob", "--end-of-options", place)
 
 
 def _git(folder: Path, *args: str) -> subprocess.CompletedProcess[bytes]:
