@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, Final
 
 import yaml
@@ -64,28 +65,23 @@ def wants_address(parent: str, key: str) -> bool:
 class Mask:
     """Shows lines of one text with their secrets hidden. Searches the text for secrets at the first excerpt."""
 
-    __slots__ = ("_lines", "_spans", "_text")
-
     def __init__(self, text: str) -> None:
         self._text = text
-        self._lines: tuple[str, ...] | None = None
-        self._spans: dict[int, list[tuple[int, int]]] | None = None
 
-    @property
+    @cached_property
     def lines(self) -> tuple[str, ...]:
         """The text, line by line."""
-        if self._lines is None:
-            self._lines = tuple(LINE_BREAK.split(self._text))
-        return self._lines
+        return tuple(LINE_BREAK.split(self._text))
+
+    @cached_property
+    def _spans(self) -> dict[int, list[tuple[int, int]]]:
+        return _find_spans(self._text, self.lines)
 
     def excerpt(self, line: int, column: int) -> tuple[str, int] | None:
         """Return the masked line and the position of `column` in it, from 1; None when there is no such line."""
-        lines = self.lines
-        if not 1 <= line <= len(lines):
+        if not 1 <= line <= len(self.lines):
             return None
-        if self._spans is None:
-            self._spans = _find_spans(self._text, lines)
-        shown, caret = _cover(lines[line - 1], self._spans.get(line - 1, []), column - 1)
+        shown, caret = _cover(self.lines[line - 1], self._spans.get(line - 1, []), column - 1)
         start = max(0, caret - EXCERPT_LENGTH // 2) if len(shown) > EXCERPT_LENGTH else 0
         cut = _UNPRINTABLE.sub("\ufffd", shown[start : start + EXCERPT_LENGTH])
         if start:
@@ -156,22 +152,19 @@ def _user_info_of(lines: tuple[str, ...], span: _Span) -> list[_Span]:
     return []
 
 
+@dataclass(slots=True)
 class _Frame:
     """One open collection of the text."""
 
-    __slots__ = ("address", "begin", "hidden", "is_map", "key", "name")
-
-    def __init__(
-        self, *, is_map: bool, name: str, hidden: bool, address: bool, begin: tuple[str | None, _Point]
-    ) -> None:
-        self.is_map = is_map
-        self.name = name
-        """Key of the collection in its parent."""
-        self.hidden = hidden
-        self.address = address
-        self.begin = begin
-        self.key: str | None = None
-        """The key whose value comes next; None while a key comes next."""
+    is_map: bool
+    name: str
+    """Key of the collection in its parent."""
+    hidden: bool
+    address: bool
+    anchor: str | None
+    start: _Point
+    key: str | None = None
+    """The key whose value comes next; None while a key comes next."""
 
 
 def _parsed_spans(text: str) -> tuple[list[_Span], list[_Span], bool]:
@@ -188,12 +181,12 @@ def _parsed_spans(text: str) -> tuple[list[_Span], list[_Span], bool]:
                     return spans, addresses, False
                 hidden, address, name = _next_value(stack)
                 is_map = kind is yaml.MappingStartEvent
-                begin = (event.anchor, (event.start_mark.line, event.start_mark.column))
-                stack.append(_Frame(is_map=is_map, name=name, hidden=hidden, address=address, begin=begin))
+                start = (event.start_mark.line, event.start_mark.column)
+                stack.append(_Frame(is_map, name, hidden, address, event.anchor, start))
             elif kind in (yaml.MappingEndEvent, yaml.SequenceEndEvent):
-                anchor, point = stack.pop().begin
-                if anchor is not None:
-                    anchors[anchor] = (point, (event.end_mark.line, event.end_mark.column))
+                frame = stack.pop()
+                if frame.anchor is not None:
+                    anchors[frame.anchor] = (frame.start, (event.end_mark.line, event.end_mark.column))
                 _value_done(stack, "")
             elif kind in (yaml.ScalarEvent, yaml.AliasEvent):
                 span = ((event.start_mark.line, event.start_mark.column), (event.end_mark.line, event.end_mark.column))

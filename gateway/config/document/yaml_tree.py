@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, TypeAlias
 
 import yaml
@@ -181,20 +182,19 @@ _MERGE: Final = object()
 """As a key: `<<`."""
 
 
+@dataclass(slots=True)
 class _Frame:
     """One open collection."""
 
-    __slots__ = ("anchor", "as_key", "is_map", "key", "merges", "node")
-
-    def __init__(self, node: Node, *, anchor: str | None, is_map: bool, as_key: bool) -> None:
-        self.node = node
-        self.anchor = anchor
-        self.is_map = is_map
-        self.as_key = as_key
-        """Whether the collection is in the place of a key, which is a fault."""
-        self.key: object = None
-        """The key whose value comes next; None while a key comes next."""
-        self.merges: list[Node] = []
+    node: Node
+    anchor: str | None
+    is_map: bool
+    as_key: bool
+    """Whether the collection is in the place of a key, which is a fault."""
+    key: object = None
+    """The key whose value comes next; None while a key comes next."""
+    merges: list[Node] = field(default_factory=list)
+    """The sources of `<<`."""
 
 
 class TreeReader:
@@ -295,7 +295,7 @@ class TreeReader:
             self._note(position, "bad-key", "a key must be text; put quotes around it if the braces belong to it")
         if event.anchor is not None:
             self._anchors[event.anchor] = None
-        self._stack.append(_Frame(node, anchor=event.anchor, is_map=is_map, as_key=as_key))
+        self._stack.append(_Frame(node, event.anchor, is_map, as_key))
 
     def _close(self) -> None:
         frame = self._stack.pop()

@@ -1,4 +1,4 @@
-"""A config file's or a test file's text in its normal form. Never another meaning, never a comment less."""
+"""Put a config file or a test file in its normal form, without changing its values or losing a comment."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from gateway.config.model.read import schema
 from gateway.config.model.schema_faults import inline
 from gateway.errors import UsageError
 from gateway.policy.problem import Problem
-from gateway.wire.json import Json, JsonObject
+from gateway.wire.json import JsonObject
 
 _ROUNDS: Final = 20
 _ODD_BREAKS: Final = re.compile("[\x85\u2028\u2029]")
 
 
 class FormattingError(Exception):
-    """Formatting would have changed what the file says: a fault of ours. Nothing may be written."""
+    """Formatting would change the file's values or comments: a bug. The caller must not write the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Formatted:
-    """What came of one text."""
+    """Result of formatting one text."""
 
     data: bytes
-    """In normal form; as it was when there are problems."""
+    """In normal form; unchanged if there are problems."""
     problems: tuple[Problem, ...] = ()
 
 
 def format_bytes(data: bytes, *, name: str) -> Formatted:
-    """Put a file in normal form; of a file of test cases the layout alone. Raises UsageError and FormattingError."""
+    """Put a file in normal form; for a file of test cases only its layout. Raises UsageError and FormattingError."""
     document = parse(data, name=name)
     if document.problems:
         return Formatted(data=data, problems=document.problems)
@@ -49,13 +49,16 @@ def format_bytes(data: bytes, *, name: str) -> Formatted:
     before = text.replace("\r\n", "\n").replace("\r", "\n")
     rules = _rules() if is_policy(name, document.value or {}) else {}
     after = _settled(before, rules)
-    _compare(before, after, rules)
-    marked = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
-    return Formatted(data=marked + after.replace("\n", line_break).encode())
+    if _meaning(before, rules) != _meaning(after, rules):
+        raise FormattingError("the values would change")
+    if _comments(before) != _comments(after):
+        raise FormattingError("a comment would be lost")
+    bom = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
+    return Formatted(data=bom + after.replace("\n", line_break).encode())
 
 
 def is_policy(name: str, value: JsonObject) -> bool:
-    """Tell a config file from a file of test cases."""
+    """Tell whether a file is a config file, not a file of test cases."""
     return not name.endswith((".test.yaml", ".test.yml")) and ("models" in value or "cases" not in value)
 
 
@@ -67,7 +70,7 @@ def _rules() -> JsonObject:
 
 
 def _settled(text: str, rules: JsonObject) -> str:
-    """Return the text after as many rounds as change something."""
+    """Apply all steps until none changes the text. Raises FormattingError after _ROUNDS rounds."""
     steps: list[Callable[[Written], str]] = [layout.tidy, layout.space]
     if rules:
         steps += [
@@ -87,17 +90,8 @@ def _settled(text: str, rules: JsonObject) -> str:
     raise FormattingError("it does not settle")
 
 
-def _compare(before: str, after: str, rules: JsonObject) -> None:
-    """Raise FormattingError unless two texts say the same with the same comments."""
-    if _said(before, rules) != _said(after, rules):
-        raise FormattingError("the values would change")
-    if _comments(before) != _comments(after):
-        raise FormattingError("a comment would be lost")
-
-
-def _said(text: str, rules: JsonObject) -> str:
-    value: Json = parse(text.encode(), name="").value
-    return repr(short_forms.meaning(value, rules))
+def _meaning(text: str, rules: JsonObject) -> str:
+    return repr(short_forms.meaning(parse(text.encode(), name="").value, rules))
 
 
 def _comments(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The layout of a YAML text: indentation, blanks, empty lines. Values and comments stay as they are."""
+"""Normalize the layout of a YAML text: indentation, spaces, empty lines. Values and comments do not change."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Final
 
 import yaml
 
-from gateway.config.format.text import Edit, Token, Written
+from gateway.config.format.text import BLOCK_TEXTS, Edit, Token, Written
 
 STEP: Final = 2
-"""Columns that a block stands to the right of what it belongs to."""
+"""Columns by which a block is indented from its parent."""
 
 _FLOW_STARTS: Final = (yaml.FlowMappingStartToken, yaml.FlowSequenceStartToken)
 _FLOW_ENDS: Final = (yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 _BLOCK_STARTS: Final = (yaml.BlockMappingStartToken, yaml.BlockSequenceStartToken)
 _APART: Final = (yaml.AliasToken, yaml.AnchorToken, yaml.TagToken, yaml.ValueToken, yaml.KeyToken)
-"""Behind these a blank may be needed."""
+"""Tokens that may need a space behind them."""
 _MARKS: Final = (yaml.DocumentStartToken, yaml.DocumentEndToken, yaml.DirectiveToken)
 _GAP: Final = re.compile(r"[ \t]*")
 
 
 def space(written: Written) -> str:
-    """Put blanks right inside braces and brackets, around commas and before colons."""
+    """Normalize the spaces inside braces and brackets, around commas and before colons."""
     edits: list[Edit] = []
     solid = [token for token in written.tokens if token.start < token.end]
     depth = 0
@@ -46,13 +46,13 @@ def space(written: Written) -> str:
 
 @dataclass(slots=True)
 class _Block:
-    """One open block and the column where its entries stand, as written and as they should."""
+    """One open block: the column of its entries as written and as wanted."""
 
     old: int
     new: int
     is_list: bool
     open_ended: bool = False
-    """A list at its key's own column, for whose end there is no token."""
+    """A list at the column of its key, whose end has no token."""
 
     @property
     def shift(self) -> int:
@@ -60,11 +60,11 @@ class _Block:
 
 
 class _UnusualError(Exception):
-    """The text holds something whose indentation is better left alone."""
+    """The text has a construct whose indentation is not changed."""
 
 
 def indent(written: Written) -> str:
-    """Put every block two columns to the right of what it belongs to."""
+    """Indent every block by STEP columns. Returns the text unchanged if it has an unusual construct."""
     try:
         return written.edit(_Indenter(written).edits())
     except _UnusualError:
@@ -76,16 +76,16 @@ class _Indenter:
         self._written = written
         self._blocks: list[_Block] = []
         self._shifts: dict[int, int] = {}
-        """By where a line starts: how far it moves."""
+        """Columns by which a line moves, by the line's start."""
         self._gaps: dict[int, Edit] = {}
-        """Behind dashes."""
+        """Edits of the spaces behind dashes, by the dash's end."""
         self._continued: set[int] = set()
-        """Lines whose comment goes on with one behind a value."""
+        """Comment lines that continue the comment behind a value."""
         self._waiting: list[tuple[int, list[_Block]]] = []
-        """Lines that hold nothing but a comment, not placed yet, and the blocks around each."""
+        """Comment lines not placed yet, each with the blocks around it."""
 
     def edits(self) -> list[Edit]:
-        """Return what has to be put right."""
+        """Return the edits that correct the indentation."""
         self._read()
         text = self._written.text
         edits = [edit for edit in self._gaps.values() if text[edit[0] : edit[1]] != edit[2]]
@@ -129,7 +129,7 @@ class _Indenter:
         self._place_comments(None)
 
     def _structure(self, token: Token, before: Token | None) -> None:
-        """Open and close blocks."""
+        """Open and close blocks at a token. Raises _UnusualError."""
         written, blocks = self._written, self._blocks
         if token.kind in _BLOCK_STARTS:
             new = blocks[-1].new + STEP if blocks else 0
@@ -161,23 +161,20 @@ class _Indenter:
             self._gaps[dash.end] = (dash.end, token.start, " ")
 
     def _carry(self, token: Token, shift: int) -> None:
-        """Move the further lines of a value along with it; a text's stay to the right of what it belongs to."""
+        """Move the other lines of a value with its first one; those of a plain or quoted text stay indented."""
         text = self._written.text
-        least = self._blocks[-1].new + STEP if self._blocks and token.style not in ("|", ">") else 0
-        at = text.find("\n", token.start, token.end)
-        while at >= 0:
-            at += 1
-            self._shifts[at] = max(shift, least - _width(text, at)) if shift < 0 else shift
-            at = text.find("\n", at, token.end)
+        least = self._blocks[-1].new + STEP if self._blocks and token.style not in BLOCK_TEXTS else 0
+        for at in self._written.breaks_in(token):
+            self._shifts[at + 1] = max(shift, least - _width(text, at + 1)) if shift < 0 else shift
 
     def _column(self, token: Token, *, is_entry: bool) -> int:
-        """Return the column for a token that begins a line."""
+        """Return the wanted column of a token that begins a line."""
         if token.kind in _MARKS or not self._blocks:
             return 0 if token.kind in _MARKS else self._written.column(token.start)
         return self._blocks[-1].new + (0 if is_entry else STEP)
 
     def _place_comments(self, following: int | None) -> None:
-        """Place the comment lines before a line."""
+        """Set the shifts of the waiting comment lines. `following` is the start of the next line with a value."""
         text = self._written.text
         for line, around in self._waiting:
             column = _width(text, line)
@@ -188,13 +185,13 @@ class _Indenter:
                 continue
             outer = [block for block in around if block.old <= column]
             shift = outer[-1].shift if outer else 0
-            # Further to the right it might become part of a block text above.
+            # Further to the right it could become part of a block text above.
             inner = around[len(outer) :]
             self._shifts[line] = min(shift, inner[0].new - column) if inner else shift
         self._waiting.clear()
 
     def _continues(self, line: int, column: int) -> bool:
-        """Tell whether a comment goes on with the one behind the value of the line above, right below it."""
+        """Tell whether a comment line continues the comment behind a value, directly below it."""
         written = self._written
         above = written.line_start(max(0, line - 1))
         comment = written.comment_in(above, line)
@@ -207,7 +204,7 @@ class _Indenter:
 
 
 def _width(text: str, start: int) -> int:
-    """Return how many blanks begin a line."""
+    """Return the number of spaces at the start of a line."""
     end = start
     while text.startswith(" ", end):
         end += 1
@@ -215,40 +212,32 @@ def _width(text: str, start: int) -> int:
 
 
 def tidy(written: Written) -> str:
-    """Drop blanks at the ends of lines and all but one of several empty lines; end the text with a line break."""
+    """Remove spaces at the ends of lines and repeated empty lines; end the text with a line break."""
     text, kept = written.text, _kept_ends(written)
     lines: list[str] = []
     at = 0
     for line in text.split("\n"):
         at += len(line)
         bare = line if at in kept else line.rstrip(" \t")
-        # What follows the last line break is no line.
+        # The text after the last line break is no line.
         if bare or at in kept or at == len(text) or (lines and lines[-1]):
             lines.append(bare)
         at += 1
-    if _ends_in_a_block_text(written):
-        return "\n".join(lines)
-    return "\n".join(lines).rstrip("\n") + "\n"
+    tidied = "\n".join(lines)
+    return tidied if _ends_in_a_block_text(written) else tidied.rstrip("\n") + "\n"
 
 
 def _kept_ends(written: Written) -> set[int]:
-    """Return the ends of the lines that a value goes beyond, or whose last blanks belong to a block text."""
-    found = set()
-    for token in written.tokens:
-        if token.kind is yaml.ScalarToken:
-            at = written.text.find("\n", token.start, token.end)
-            while at >= 0:
-                found.add(at)
-                at = written.text.find("\n", at + 1, token.end)
-            if token.style in ("|", ">"):
-                found.add(token.end)
-    return found
+    """Return the line ends inside a value, and those at the end of a block text."""
+    scalars = [token for token in written.tokens if token.kind is yaml.ScalarToken]
+    inside = {at for token in scalars for at in written.breaks_in(token)}
+    return inside | {token.end for token in scalars if token.style in BLOCK_TEXTS}
 
 
 def _ends_in_a_block_text(written: Written) -> bool:
-    """Tell whether the line breaks at the end of the text belong to its last value, or none there would."""
+    """Tell whether the line breaks at the end belong to the last value, or a new one there would."""
     last = next((token for token in reversed(written.tokens) if token.start < token.end), None)
-    if last is None or last.style not in ("|", ">") or written.text[last.end :].strip("\n"):
+    if last is None or last.style not in BLOCK_TEXTS or written.text[last.end :].strip("\n"):
         return False
     header = written.text[last.start :].split("\n")[0].split("#")[0]
     return "+" in header or ("-" not in header and not written.text.endswith("\n"))

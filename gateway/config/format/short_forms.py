@@ -1,4 +1,4 @@
-"""Short forms for long ones, keys in the documented order, names without quotes: all that means the same."""
+"""Rewrite a YAML text without changing its meaning: short forms, keys in the documented order, names unquoted."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from gateway.config.model.schema_faults import NAME
 from gateway.wire.json import Json, JsonObject
 
 Place: TypeAlias = tuple[Piece | None, Piece, JsonObject]
-"""A key, or None in a list; its value; the part of the inlined schema that the value is judged by."""
+"""A key, or None in a list; its value; the value's part of the inlined schema."""
 
 _ONLY: Final = {"step": "target", "hook": "path"}
-"""What a mapping may be written as text when it says this alone."""
+"""The only key of a mapping that has a short form, by definition of the schema."""
 _BARE: Final = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_./@+-]*[A-Za-z0-9_])?")
 _QUOTED_WORDS: Final = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
-"""Some YAML parsers take these for something else than text."""
+"""Words that some YAML parsers do not read as text."""
 _BETWEEN_LINES: Final = re.compile(r"\n *")
 _BETWEEN_COMMAS: Final = re.compile(r"\s*,\s*")
 
 
 def meaning(value: Json, rule: JsonObject) -> Json:
-    """Return a value in its short form; a mapping as its pairs, sorted where the schema names its keys."""
+    """Return a value in its short form; a mapping as its pairs, sorted if the schema names its keys."""
     if isinstance(value, list):
         items = [meaning(item, _rule(rule, "items")) for item in value]
         if rule.get(NAME) == "alias" and len(items) == 1 and isinstance(items[0], str):
@@ -45,7 +45,7 @@ def meaning(value: Json, rule: JsonObject) -> Json:
 
 
 def short_forms(written: Written, rule: JsonObject) -> str:
-    """Return the text with what can be said shorter said so, where no comment is in the way."""
+    """Return the text with short forms wherever no comment prevents one."""
     edits: list[Edit] = []
     for key, piece, part in _places(written.root, rule):
         name = part.get(NAME, "")
@@ -53,7 +53,7 @@ def short_forms(written: Written, rule: JsonObject) -> str:
             edits += _shorter_alias(written, key, piece)
         elif (only := _only(piece, _ONLY.get(name))) is not None and _is_text(written, only):
             edits += _unwrapped(written, None, piece, only)
-    # An alias made shorter holds steps that could be, too; they wait for the next time.
+    # Edits inside an edited value, such as a shortened alias' steps, wait for the next round.
     done: list[Edit] = []
     for edit in sorted(edits, key=lambda edit: (edit[0], -edit[1])):
         if not done or edit[0] >= done[-1][1]:
@@ -62,11 +62,11 @@ def short_forms(written: Written, rule: JsonObject) -> str:
 
 
 def in_order(written: Written, rule: JsonObject) -> str:
-    """Return the text with keys in the schema's order, where nothing that belongs to one could lose it."""
+    """Return the text with keys in the schema's order, wherever a comment surely stays with its key."""
     edits: list[Edit] = []
     done = 0
     for _, piece, part in _places(written.root, rule):
-        # What stands in a mapping that was put in order waits for the next time.
+        # Mappings inside an ordered mapping wait for the next round.
         if piece.kind == "map" and _is_ordered(part) and piece.start >= done:
             ordered = _ordered(written, piece, list(part["properties"]))
             edits += ordered
@@ -75,7 +75,7 @@ def in_order(written: Written, rule: JsonObject) -> str:
 
 
 def bare_names(written: Written) -> str:
-    """Return the text without quotes around what is a name to every YAML parser."""
+    """Return the text without quotes around names that every YAML parser reads as text."""
     edits: list[Edit] = []
     for token in written.tokens:
         if token.kind is yaml.ScalarToken and token.style in ("'", '"'):
@@ -95,12 +95,12 @@ def _member(rule: JsonObject, name: str) -> JsonObject:
 
 
 def _is_ordered(rule: JsonObject) -> bool:
-    """Tell whether keys have a documented order. At the top of the file the order is its author's."""
+    """Tell whether keys have a documented order. At the top of the file they have none."""
     return "properties" in rule and NAME in rule
 
 
 def _places(piece: Piece | None, rule: JsonObject, key: Piece | None = None) -> Iterator[Place]:
-    """Yield every value that the schema knows, outer ones first, but none with an anchor: it may be used elsewhere."""
+    """Yield the values that the schema describes, outer ones first. Skips anchors, which may be used elsewhere."""
     if piece is None or piece.anchored or not rule:
         return
     yield key, piece, rule
@@ -113,14 +113,14 @@ def _places(piece: Piece | None, rule: JsonObject, key: Piece | None = None) -> 
 
 
 def _only(piece: Piece, name: str | None) -> Piece | None:
-    """Return the value of a mapping's only key, if that is its name."""
+    """Return the value of a mapping's only key if the key is `name`, else None."""
     if piece.kind != "map" or len(piece.children) != 2 or piece.anchored or piece.children[0].anchored:
         return None
     return piece.children[1] if piece.children[0].value == name else None
 
 
 def _is_text(written: Written, piece: Piece) -> bool:
-    """Tell whether it is text on one line, and no anchor."""
+    """Tell whether a value is text on one line, without an anchor."""
     if piece.kind != "scalar" or piece.anchored or "\n" in written.text[piece.start : piece.end]:
         return False
     return bool(piece.value) and (bool(piece.style) or isinstance(resolve(piece.value), str))
@@ -139,7 +139,7 @@ def _shorter_alias(written: Written, key: Piece | None, piece: Piece) -> list[Ed
 
 
 def _unwrapped(written: Written, key: Piece | None, outer: Piece, inner: Piece) -> list[Edit]:
-    """Return the edits that leave the inner value where the outer one stood; none where a comment is in the way."""
+    """Return the edits that replace the outer value with the inner one; none if a comment prevents it."""
     if written.comment_in(outer.start, inner.start) is not None or written.comment_in(inner.end, outer.end) is not None:
         return []
     rest: Edit = (inner.end, outer.end, "")
@@ -162,7 +162,7 @@ def _unwrapped(written: Written, key: Piece | None, outer: Piece, inner: Piece) 
 
 
 def _ordered(written: Written, piece: Piece, names: list[str]) -> list[Edit]:
-    """Return the edits that put a mapping's entries in order."""
+    """Return the edits that put a mapping's entries in order; none if they are, or if it is not safe."""
     text, entries = written.text, piece.entries
     wanted = sorted(entries, key=lambda entry: names.index(entry[0].value) if entry[0].value in names else -1)
     if wanted == entries or piece.shared or any(key.value not in names for key, _ in entries):
@@ -188,7 +188,7 @@ def _ordered(written: Written, piece: Piece, names: list[str]) -> list[Edit]:
 
 
 def _keeps_breaks(text: str, value: Piece) -> bool:
-    """Tell whether a block text counts the empty lines behind it, or ends the file without a line break."""
+    """Tell whether a block text keeps the empty lines behind it, or ends the file without a line break."""
     if value.children:
         return any(_keeps_breaks(text, child) for child in value.children)
     return value.block_text and ("+" in text[value.start :].split("\n")[0] or value.end == len(text))

@@ -1,11 +1,11 @@
-"""A YAML text as it is written: where its tokens, values and comments stand, and edits that leave the rest alone."""
+"""A YAML text with the positions of its tokens, values and comments, and edits of single parts of it."""
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, TypeAlias
 
@@ -14,58 +14,57 @@ import yaml
 from gateway.config.document.yaml_tree import events
 
 Edit: TypeAlias = tuple[int, int, str]
-"""Start, end, and what stands there instead."""
+"""Start, end, and the new text between them."""
 
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _COMMENT: Final = re.compile(r"#[^\n]*")
-_BLOCK_TEXTS: Final = frozenset("|>")
+BLOCK_TEXTS: Final = frozenset("|>")
+"""Styles of a block text."""
 _NEAR: Final = 5
-"""Lines between two comments that are meant to stand below each other."""
+"""Most lines between two comments that are aligned on purpose."""
 _STARTS: Final = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
 _ENDS: Final = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 
 
+@dataclass(slots=True, eq=False)
 class Piece:
-    """One value as written; its anchor is part of it."""
+    """One value as written, including its anchor."""
 
-    __slots__ = ("anchored", "children", "end", "flow", "kind", "start", "style", "value")
-
-    def __init__(self, kind: str, start: int, end: int, *, anchored: bool, flow: bool, style: str = "") -> None:
-        self.kind = kind
-        """`map`, `seq`, `scalar` or `alias`."""
-        self.start = start
-        self.end = end
-        """Behind its last character; of a block text, behind its last line that is not empty."""
-        self.anchored = anchored
-        self.flow = flow
-        """It stands between brackets or braces of its own, or is a scalar."""
-        self.style = style
-        """How a scalar is quoted, `|` or `>` for a block text."""
-        self.value = ""
-        self.children: list[Piece] = []
-        """The items of a list; of a mapping each key, and then its value."""
+    kind: str
+    """`map`, `seq`, `scalar` or `alias`."""
+    start: int
+    end: int
+    """End of its last character; for a block text, of its last line that is not empty."""
+    anchored: bool
+    flow: bool
+    """Whether it has brackets or braces of its own, or is a scalar."""
+    style: str = ""
+    """Quotation mark of a scalar; `|` or `>` for a block text."""
+    value: str = ""
+    children: list[Piece] = field(default_factory=list)
+    """Items of a list; keys and values of a mapping in turn."""
 
     @property
     def entries(self) -> list[tuple[Piece, Piece]]:
-        """Return the keys of a mapping with their values."""
+        """Pairs of key and value of a mapping."""
         return list(zip(self.children[::2], self.children[1::2], strict=True))
 
     @property
     def shared(self) -> bool:
-        """Tell whether it or anything in it is an anchor, an alias or a merge key."""
+        """Whether it or a value in it is an anchor, an alias or a merge key."""
         return (
             self.anchored or self.kind == "alias" or self.value == "<<" or any(child.shared for child in self.children)
         )
 
     @property
     def block_text(self) -> bool:
-        """Tell whether it is a text behind `|` or `>`."""
-        return self.style in _BLOCK_TEXTS
+        """Whether it is a text behind `|` or `>`."""
+        return self.style in BLOCK_TEXTS
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token, some of which have no width."""
+    """One token; some have no width."""
 
     kind: type[Any]
     start: int
@@ -74,44 +73,48 @@ class Token:
 
 
 class Written:
-    """A text, taken apart. Lines end with LF. Raises yaml.YAMLError where it is no YAML."""
+    """A text with its tokens and comments. Its lines must end with LF. Raises yaml.YAMLError on a syntax error."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.tokens = list(_tokens(text))
         self.comments = list(_comments(text, self.tokens))
-        """Start and end of each."""
+        """(start, end) of each."""
 
     @cached_property
     def root(self) -> Piece | None:
-        """Return the first document's top value."""
+        """The first document's top value."""
         return _pieces(self.text)
 
+    def breaks_in(self, token: Token) -> list[int]:
+        """Return the positions of the line breaks inside a token."""
+        return [match.start() for match in re.compile("\n").finditer(self.text, token.start, token.end)]
+
     def line_start(self, at: int) -> int:
-        """Return where the line begins."""
+        """Return the start of the line of a position."""
         return self.text.rfind("\n", 0, at) + 1
 
     def line_end(self, at: int) -> int:
-        """Return where the line ends, before its break."""
+        """Return the end of the line of a position, before its line break."""
         found = self.text.find("\n", at)
         return len(self.text) if found < 0 else found
 
     def column(self, at: int) -> int:
-        """Return the column, from 0."""
+        """Return the column of a position, from 0."""
         return at - self.line_start(at)
 
     def begins_line(self, at: int) -> bool:
-        """Tell whether only blanks stand before it on its line."""
+        """Tell whether only spaces precede a position on its line."""
         return not self.text[self.line_start(at) : at].strip(" ")
 
     def comment_in(self, start: int, end: int) -> int | None:
-        """Return where the first comment of a part of the text begins."""
+        """Return the start of the first comment between two positions, or None."""
         index = bisect_left(self.comments, (start, start))
         at = self.comments[index][0] if index < len(self.comments) else end
         return at if at < end else None
 
     def hanging(self, end: int) -> list[int]:
-        """Return the columns of the comments on lines of their own that follow, up to the next value."""
+        """Return the columns of the comment lines between a position's line and the next value."""
         columns = []
         at = self.line_end(end) + 1
         while at <= len(self.text):
@@ -125,12 +128,12 @@ class Written:
         return columns
 
     def edit(self, edits: Iterable[Edit]) -> str:
-        """Return the text with edits made. None may touch a comment; comments behind a value keep their column."""
+        """Return the edited text. No edit may touch a comment; comments behind a value keep their column."""
         edits = sorted(edits)
         return _keep_columns(self, self.replace(edits), edits) if edits else self.text
 
     def replace(self, edits: Iterable[Edit]) -> str:
-        """Return the text with edits made, whatever they touch."""
+        """Return the edited text. Edits may touch comments, which keep no column."""
         parts: list[str] = []
         done = 0
         for start, end, new in sorted(edits):
@@ -140,7 +143,7 @@ class Written:
 
 
 def _keep_columns(before: Written, text: str, edits: list[Edit]) -> str:
-    """Put the comments that stand below each other back to their column, as far as there is room."""
+    """Return `text`, the edited text, with aligned comments moved back to their column as far as there is room."""
     aligned = _aligned(before)
     parts: list[str] = []
     done = shift = count = 0
@@ -162,7 +165,7 @@ def _keep_columns(before: Written, text: str, edits: list[Edit]) -> str:
 
 
 def _aligned(written: Written) -> set[int]:
-    """Return the comments behind values that have another one in their column, no more than a few lines away."""
+    """Return the comments behind values that share their column with another at most _NEAR lines away."""
     found: set[int] = set()
     last: dict[int, tuple[int, int]] = {}
     line = done = 0
@@ -182,7 +185,7 @@ def _tokens(text: str) -> Iterator[Token]:
     try:
         while (token := loader.get_token()) is not None:
             start, end, style = token.start_mark.index, token.end_mark.index, getattr(token, "style", None) or ""
-            if style in _BLOCK_TEXTS:
+            if style in BLOCK_TEXTS:
                 end = _block_end(text, start, end)
             yield Token(type(token), start, end, style)
     finally:
@@ -190,19 +193,19 @@ def _tokens(text: str) -> Iterator[Token]:
 
 
 def _block_end(text: str, start: int, end: int) -> int:
-    """Return where a block text ends: behind the last break that counts, or its last line that is not empty."""
+    """Return the end of a block text: of its last line that is not empty, or with `+` of all its empty lines."""
     header = text[start : text.find("\n", start)] if "\n" in text[start:end] else text[start:end]
     return end if "+" in header.split("#")[0] else start + len(text[start:end].rstrip("\n"))
 
 
 def _comments(text: str, tokens: list[Token]) -> Iterator[tuple[int, int]]:
-    """Yield what stands between tokens and is no blank, and what stands behind the `|` of a block text."""
+    """Yield (start, end) of the comments between tokens and behind the `|` or `>` of a block text."""
     done = 0
     for token in tokens:
         for match in _COMMENT.finditer(text, done, max(done, token.start)):
             yield match.span()
         done = max(done, token.end)
-        if token.style in _BLOCK_TEXTS:
+        if token.style in BLOCK_TEXTS:
             header = text[token.start : token.end].split("\n")[0]
             for match in _COMMENT.finditer(header):
                 yield token.start + match.start(), token.start + match.end()
@@ -211,7 +214,7 @@ def _comments(text: str, tokens: list[Token]) -> Iterator[tuple[int, int]]:
 
 
 def _pieces(text: str) -> Piece | None:
-    """Return the first document as pieces."""
+    """Return the first document's top value."""
     stack: list[Piece] = []
     for event in events(text):
         kind = type(event)
