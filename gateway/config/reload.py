@@ -248,9 +248,8 @@ class Reloader:
 
     def _accept(self, table: RoutingTable, problems: tuple[Problem, ...], data: bytes) -> ReloadReport:
         self._refused = None
-        self._running = self.last = replace(
-            self._report(table.digest, problems), ok=True, generation=table.generation, changed=True
-        )
+        report = self._report(table.digest, problems)
+        self._running = self.last = replace(report, ok=True, generation=table.generation, changed=True)
         self._swap(table, data)
         return self._running
 
@@ -293,9 +292,8 @@ class Reloader:
         return self.last
 
     def _report(self, digest: str | None, problems: tuple[Problem, ...]) -> ReloadReport:
-        return ReloadReport(
-            ok=False, at=self._clock(), digest=digest, problems=problems, generation=self.current.generation
-        )
+        generation = self.current.generation
+        return ReloadReport(ok=False, at=self._clock(), digest=digest, problems=problems, generation=generation)
 
     def _is_mount_point(self) -> bool:
         """Tell whether the file is a mount point, as with Kubernetes' `subPath` and Docker's `-v file:file`."""
@@ -367,9 +365,8 @@ def _read(path: Path) -> bytes:
             if before.st_size > MAX_FILE_BYTES:
                 raise OSError(None, f"larger than {MAX_FILE_BYTES} bytes")
             data = file.read(MAX_FILE_BYTES)
-            after = os.fstat(file.fileno())
-        if stamp_of(before) == stamp_of(after):
-            break
+            if stamp_of(before) == stamp_of(os.fstat(file.fileno())):
+                break
     return data
 
 

@@ -365,12 +365,9 @@ def _hooks(table: RoutingTable, alias: str) -> _HookLists:
 def _hook(written: Json) -> JsonObject:
     entry = written if isinstance(written, dict) else {"path": written}
     timeout = entry.get("timeout")
-    is_variable = isinstance(timeout, str) and "$" in timeout
-    return {
-        "path": entry["path"],
-        "timeout": timeout if timeout is None or is_variable else seconds(timeout),
-        "on_error": entry.get("on_error", "fail"),
-    }
+    if timeout is not None and not (isinstance(timeout, str) and "$" in timeout):
+        timeout = seconds(timeout)
+    return {"path": entry["path"], "timeout": timeout, "on_error": entry.get("on_error", "fail")}
 
 
 def _hook_changes(field: str, old: Sequence[JsonObject], new: Sequence[JsonObject]) -> Iterator[_Found]:

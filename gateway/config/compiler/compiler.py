@@ -80,8 +80,7 @@ class Compiler:
     ) -> None:
         """Raises UsageError when LITELLM_TIMEOUT or LITELLM_MAX_RETRIES is malformed.
 
-        `bare_names` is for embedded use: targets of an overlay may be any name that LiteLLM accepts, and the table has
-        a passthrough.
+        `bare_names`, for embedded use: an overlay's target may be any name of LiteLLM's; the table has a passthrough.
         """
         self._environ = environ
         self._environment = read_environment(environ)
@@ -338,10 +337,9 @@ class _Run:
         return self.memory.hooks if (pre, post) == self.memory.hooks else (pre, post)
 
     def _hooks(self, specs: tuple[HookSpec, ...], place: Where) -> tuple[Hook, ...]:
-        hooks: list[Hook] = []
+        hooks = []
         for number, spec in enumerate(specs):
-            if self.loader is None:
-                self.skipped_hooks += 1
+            self.skipped_hooks += self.loader is None
             if spec not in self.found_hooks:
                 self.found_hooks[spec] = misshapen(spec.path) if self.loader is None else self.loader.load_hook(spec)
             found = self.found_hooks[spec]
@@ -360,17 +358,13 @@ class _Run:
             if name.startswith("_") or hasattr(gateway.Provider, name):
                 message = f"{name!r} could never be reached: on a provider it means something else already"
                 self.report(("capabilities", name), "bad-name", message, at_key=True)
-            if self.loader is None:
-                self.skipped_hooks += 1
-                found: object = misshapen(path)
-            else:
-                found = self.loader.load_capability(path)
+            self.skipped_hooks += self.loader is None
+            found = misshapen(path) if self.loader is None else self.loader.load_capability(path)
             if isinstance(found, Fault):
                 self.report(("capabilities", name), found.code, f"{path}: {found.message}")
             elif self.loader is not None:
                 made[name] = found
-        made.update(self.overlay.capabilities)
-        return MappingProxyType(made)
+        return MappingProxyType({**made, **self.overlay.capabilities})
 
 
 def _longest_s(steps: tuple[Step, ...]) -> float:

@@ -139,10 +139,7 @@ class HookLoader:
         return self._folder is not None and _is_below(self._folder, file)
 
     def _where(self, exc: BaseException, made: Any = None) -> str:
-        """Return an exception's type and its last line of the user's own code, never its text.
-
-        Without such a line, return the line of class `made`, whose call failed.
-        """
+        """Return an exception's type and its last line of the user's own code, or else the line of class `made`."""
         kind = type(exc).__name__
         if isinstance(exc, ModuleNotFoundError) and exc.name:
             kind = f"{kind} for {exc.name!r}"
@@ -168,10 +165,7 @@ class HookLoader:
 
 @contextmanager
 def imports_taken_back(folder: Path) -> Iterator[None]:
-    """Restore the import path and remove the modules of `folder` at the end.
-
-    For a command that compiles files of several folders: Python keeps one module per name.
-    """
+    """Restore the import path and remove the modules of `folder` at the end: Python keeps one module per name."""
     path, before = sys.path[:], set(sys.modules)
     try:
         yield

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 from gateway.config.model.specs import CooldownSpec, StreamSpec, TimeoutSpec
 from gateway.errors import UsageError
@@ -35,10 +35,7 @@ class Environment:
 
 
 def read_environment(environ: Mapping[str, str]) -> Environment:
-    """Read LITELLM_TIMEOUT (seconds) and LITELLM_MAX_RETRIES. Raises UsageError when one is malformed.
-
-    An empty variable counts as unset.
-    """
+    """Read LITELLM_TIMEOUT (seconds) and LITELLM_MAX_RETRIES, by default 30 and 3. Raises UsageError if malformed."""
     text = environ.get(TIMEOUT_VARIABLE, "").strip() or "30"
     try:
         timeout_s = float(text)
@@ -55,10 +52,7 @@ def read_environment(environ: Mapping[str, str]) -> Environment:
 
 @functools.lru_cache(maxsize=4096)
 def merge_timeouts(layers: tuple[TimeoutSpec | None, ...], environment_s: float) -> Limits:
-    """Merge timeouts key by key, the most specific layer first; the environment's bare duration comes last.
-
-    A stream has a total only if a layer writes `total`: a bare duration sets none for streams.
-    """
+    """Merge timeouts key by key, the most specific layer first. Only an explicit `total` sets one for streams."""
     connect_s = min(_MAX_CONNECT_S, environment_s)
     first_token_s = idle_s = total_s = environment_s
     stream_total_s: float | None = None
@@ -81,22 +75,16 @@ def merge_timeouts(layers: tuple[TimeoutSpec | None, ...], environment_s: float)
 @functools.lru_cache(maxsize=256)
 def merge_cooldowns(*layers: CooldownSpec | None) -> Cooldown:
     """Merge cooldowns key by key, the most specific layer first."""
-    merged = Cooldown()
-    for spec in reversed(layers):
-        if spec is not None:
-            merged = Cooldown(
-                failures=merged.failures if spec.failures is None else spec.failures,
-                within_s=merged.within_s if spec.within_s is None else spec.within_s,
-                for_s=merged.for_s if spec.for_s is None else spec.for_s,
-            )
-    return merged
+    return Cooldown(**_merged(layers))
 
 
 @functools.lru_cache(maxsize=256)
 def merge_streams(*layers: StreamSpec | None) -> StreamPolicy:
     """Merge `stream` blocks key by key, the most specific layer first."""
-    merged = StreamPolicy()
-    for spec in reversed(layers):
-        if spec is not None:
-            merged = StreamPolicy(hold=spec.hold or merged.hold, max_bytes=spec.max_bytes or merged.max_bytes)
-    return merged
+    return StreamPolicy(**_merged(layers))
+
+
+def _merged(layers: Sequence[CooldownSpec | StreamSpec | None]) -> dict[str, Any]:
+    """Return for each field the value of the first layer that sets it."""
+    values = [asdict(layer) for layer in reversed(layers) if layer is not None]
+    return {name: value for layer in values for name, value in layer.items() if value is not None}

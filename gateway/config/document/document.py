@@ -1,7 +1,4 @@
-"""Read a YAML file into plain values, each with its line and column, and report its faults as Problems.
-
-`yaml_tree` builds the tree; this module decodes the bytes, makes the Problems and writes places as text.
-"""
+"""Read a YAML file into plain values, each with its line and column, and report its faults as Problems."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gateway.config.document.excerpt import ENTRY_LISTS, Mask, hides
@@ -68,10 +65,7 @@ class Document:
         return node
 
     def position(self, where: Where) -> Position:
-        """Return where a value starts, or where its closest parent does when the file does not have the place.
-
-        Values below a YAML alias have the position of the anchor's text; the YAML alias itself has its own.
-        """
+        """Return where a value, or its closest parent in the file, starts; below a YAML alias, in the anchor's text."""
         found: Position = (1, 1)
         node = self.root
         for depth in range(len(where) + 1):
@@ -106,15 +100,25 @@ class Document:
         """Make a Problem at a place written in full; keys that the file's short forms leave out are skipped."""
         where: Where = ()
         for part in place:
-            if self.node((*where, part)) is not None:
-                where = (*where, part)
+            where = (*where, part) if self.node((*where, part)) is not None else where
         return self.problem(code, where, message, key=key and where == place, severity=severity)
 
     def problem_at(
         self, position: Position, code: str, message: str, *, where: Where = (), severity: Severity = "error"
     ) -> Problem:
-        """Make a Problem at a line and a column."""
-        return _problem(self.name, self.mask, position, code, where, message, severity)
+        """Make a Problem at a line and a column, with a masked excerpt of that line."""
+        excerpt, caret = self.mask.excerpt(*position) or (None, None)
+        return Problem(
+            line=position[0],
+            column=position[1],
+            code=code,
+            path=written(where),
+            message=mask_text(message),
+            severity=severity,
+            source=self.name,
+            excerpt=excerpt,
+            caret=caret,
+        )
 
 
 def parse(data: bytes, *, name: str, last_key_wins: bool = False, entries: Entries | None = None) -> Document:
@@ -124,7 +128,6 @@ def parse(data: bytes, *, name: str, last_key_wins: bool = False, entries: Entri
     With `entries`, aliases whose text is the same as in the text before keep their Node objects and are not parsed.
     """
     text, fault = _decode(data)
-    mask = Mask(text)
     root: Node | None = None
     moved: Mapping[str, int] = EMPTY
     if fault is not None:
@@ -133,9 +136,10 @@ def parse(data: bytes, *, name: str, last_key_wins: bool = False, entries: Entri
         root, faults = read_tree(text, last_key_wins=last_key_wins)
     else:
         root, faults, moved = entries.read(text)
-    problems = tuple(_problem(name, mask, *fault) for fault in faults)
     digest = hashlib.sha256(data).hexdigest()
-    return Document(name=name, digest=digest, root=root, problems=problems, mask=mask, moved=moved)
+    document = Document(name=name, digest=digest, root=root, problems=(), mask=Mask(text), moved=moved)
+    problems = [document.problem_at(at, code, message, where=where) for at, code, where, message in faults]
+    return replace(document, problems=tuple(problems))
 
 
 def in_file_order(problems: list[Problem]) -> list[Problem]:
@@ -160,15 +164,11 @@ def written(where: Where) -> str:
         elif _PLAIN_NAME.fullmatch(part) and len(part) <= _LONGEST_KEY:
             text += f".{part}" if text else part
         else:
-            text += f"[{_quoted(part[:_LONGEST_KEY])}]"
+            quoted = json.dumps(part[:_LONGEST_KEY], ensure_ascii=False)
+            text += f"[{quoted if quoted.isprintable() else json.dumps(part[:_LONGEST_KEY])}]"
         if part in ("api_key", "headers"):
             secret = secret or str(part)
     return mask_text(text + ("…" if len(where) > _DEEPEST else ""))
-
-
-def _quoted(text: str) -> str:
-    quoted = json.dumps(text, ensure_ascii=False)
-    return quoted if quoted.isprintable() else json.dumps(text)
 
 
 def mask_values(document: Document) -> JsonObject:
@@ -196,23 +196,6 @@ def _collect_secrets(value: Json, key: str, secrets: set[str], *, hidden: bool) 
             _collect_secrets(item, key, secrets, hidden=hidden)
     elif hidden and isinstance(value, str) and not is_made_of_variables(value):
         secrets.add(value)
-
-
-def _problem(
-    name: str, mask: Mask, position: Position, code: str, where: Where, message: str, severity: Severity = "error"
-) -> Problem:
-    excerpt, caret = mask.excerpt(*position) or (None, None)
-    return Problem(
-        line=position[0],
-        column=position[1],
-        code=code,
-        path=written(where),
-        message=mask_text(message),
-        severity=severity,
-        source=name,
-        excerpt=excerpt,
-        caret=caret,
-    )
 
 
 def _decode(data: bytes) -> tuple[str, Fault | None]:

@@ -118,6 +118,7 @@ def _cover(line: str, spans: list[tuple[int, int]], caret: int) -> tuple[str, in
 
 
 def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the spans in order, overlapping ones joined, empty ones dropped."""
     merged: list[tuple[int, int]] = []
     for start, end in sorted(spans):
         if merged and start < merged[-1][1]:

@@ -1,4 +1,4 @@
-"""Build a tree of plain values with their positions from YAML text: the YAML 1.2 core schema over libyaml's events.
+"""Build a tree of plain values with positions from YAML text, by the YAML 1.2 core schema over libyaml's events.
 
 A hostile file costs no more than its size: nothing recurses, and the size of a YAML alias is known before it is used.
 """

@@ -33,12 +33,12 @@ def _why_last(chain: Chain, step: Step) -> str | None:
     name = step.target.name
     if _always_answers(step.target.endpoint, step.target.model) and chain.route.stream.hold != "full":
         return f"nothing from here on is ever tried: {name}, just before, always answers"
-    if not step.fallback_on:
-        return (
-            f"no failure of {name} leads here, since its fallback_on is empty: what follows is tried only while "
-            "that target is in cooldown"
-        )
-    return None
+    if step.fallback_on:
+        return None
+    return (
+        f"no failure of {name} leads here, since its fallback_on is empty: what follows is tried only while "
+        "that target is in cooldown"
+    )
 
 
 def _always_answers(endpoint: Endpoint, model: str) -> bool:
@@ -60,7 +60,7 @@ def repeated_targets(policy: Policy) -> Iterator[Finding]:
             # A repeat inside an inserted chain is reported at that chain's own alias.
             before = list(enumerate(steps[: entry.first], start=1))
             again = {
-                step.target.name: next((number for number, other in before if _same_call(step, other)), None)
+                step.target.name: next((number for number, other in before if _call(step) == _call(other)), None)
                 for step in entry.steps
             }
             named = [f"{name} (step {number})" for name, number in again.items() if number is not None]
@@ -69,8 +69,8 @@ def repeated_targets(policy: Policy) -> Iterator[Finding]:
                 yield Finding(code="repeated-target", place=entry.value_place, message=message)
 
 
-def _same_call(one: Step, other: Step) -> bool:
-    return one.target.name == other.target.name and one.limits == other.limits and one.params == other.params
+def _call(step: Step) -> tuple[object, ...]:
+    return step.target.name, step.limits, step.params
 
 
 def single_providers(policy: Policy) -> Iterator[Finding]:

@@ -19,15 +19,8 @@ from gateway.wire.json import Json, JsonObject
 FILE: Final = "model_prices_and_context_window_backup.json"
 
 VENDORS: Final[Mapping[str, tuple[str, ...]]] = {
-    "anthropic": ("anthropic",),
-    "cohere": ("cohere_chat", "cohere"),
-    "cohere_chat": ("cohere_chat", "cohere"),
-    "deepseek": ("deepseek",),
-    "gemini": ("gemini",),
-    "groq": ("groq",),
-    "mistral": ("mistral",),
-    "openai": ("openai",),
-    "xai": ("xai",),
+    **{kind: (kind,) for kind in ("anthropic", "deepseek", "gemini", "groq", "mistral", "openai", "xai")},
+    **dict.fromkeys(("cohere", "cohere_chat"), ("cohere_chat", "cohere")),
 }
 """The names that the data uses for a vendor, by kind. Only vendors with well-kept lists of their own model names.
 
@@ -58,8 +51,7 @@ class ModelData:
     """Models by vendor and name."""
 
     def __init__(self, entries: JsonObject) -> None:
-        wanted = {vendor: kind for kind, vendors in VENDORS.items() for vendor in vendors}
-        self._entries: dict[str, dict[str, JsonObject]] = {vendor: {} for vendor in wanted}
+        self._entries: dict[str, dict[str, JsonObject]] = {name: {} for names in VENDORS.values() for name in names}
         for key, entry in entries.items():
             vendor = entry.get("litellm_provider") if isinstance(entry, dict) else None
             if isinstance(vendor, str) and vendor in self._entries:
@@ -77,15 +69,11 @@ class ModelData:
         if not is_listed(target) or self.find(target) is not None:
             return None
         figures, words = _spelt(target.model)
-        return next(
-            (
-                name
-                for vendor in VENDORS[target.endpoint.kind]
-                for known, name in self._spelt[vendor].get(figures, ())
-                if _are_misspelt(words, known)
-            ),
-            None,
-        )
+        for vendor in VENDORS[target.endpoint.kind]:
+            for known, name in self._spelt[vendor].get(figures, ()):
+                if _are_misspelt(words, known):
+                    return name
+        return None
 
     @cached_property
     def _spelt(self) -> dict[str, dict[_Words, list[tuple[_Words, str]]]]:

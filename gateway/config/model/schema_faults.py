@@ -65,18 +65,11 @@ _WANTED: Final = {
 """Accepted values by definition, where the names of its types would say too little."""
 
 _ELSEWHERE: Final = {
-    "api_base": "base_url",
-    "endpoint": "base_url",
-    "fallback": "chain",
-    "fallbacks": "chain",
-    "max_retries": "retries",
+    **dict.fromkeys(("api_base", "endpoint", "url"), "base_url"),
+    **dict.fromkeys(("fallback", "fallbacks", "models", "targets"), "chain"),
+    **dict.fromkeys(("provider", "type"), "kind"),
+    **dict.fromkeys(("max_retries", "num_retries"), "retries"),
     "model": "target",
-    "models": "chain",
-    "num_retries": "retries",
-    "provider": "kind",
-    "targets": "chain",
-    "type": "kind",
-    "url": "base_url",
 }
 """Our keys by the names that other tools give them."""
 
@@ -116,8 +109,7 @@ def inline(part: Json, root: JsonObject, name: str = "") -> Json:
 def misfits(validator: Draft202012Validator, value: Json, written: Json, at: Where = ()) -> tuple[Misfit, ...]:
     """Return all faults that the schema finds in a value.
 
-    `written` is the value before variable expansion, for messages. `at` is the value's place in the file; it decides
-    only what is secret.
+    Messages show `written`, the value before variable expansion, unless `at`, its place in the file, makes it secret.
     """
     found: dict[tuple[Where, str, bool], Misfit] = {}
     for error in validator.iter_errors(value):
@@ -202,16 +194,11 @@ def _expected(rule: JsonObject) -> str:
     types = rules_types(rule)
     if rule.get(NAME) in _WANTED:
         return _WANTED[rule[NAME]]
-    if choices := _choices(rule):
-        return f"one of {', '.join(choices)}"
+    if "enum" in rule.get("then", {}):
+        return f"one of {', '.join(rule['then']['enum'])}"
     if "integer" in types:
         return _TYPES["integer"]
     return " or ".join(_TYPES[name] for name in sorted(types))
-
-
-def _choices(rule: JsonObject) -> list[str]:
-    choices: list[str] = rule.get("then", {}).get("enum", [])
-    return choices
 
 
 def _found(value: Json, rule: JsonObject) -> str:
@@ -221,7 +208,7 @@ def _found(value: Json, rule: JsonObject) -> str:
         return "nothing" + ("; write {} for an empty one" if types == {"object"} else "")
     if isinstance(value, (bool, int, float)):
         name = "a boolean" if isinstance(value, bool) else "a number"
-        wants_text = "string" in types and not types & {"integer", "number"} and not _choices(rule)
+        wants_text = "string" in types and not types & {"integer", "number"} and "enum" not in rule.get("then", {})
         return f"{name}; put quotes around it if it is text" if wants_text else name
     if isinstance(value, str):
         return "text" + ("; put it in brackets" if types == {"array"} else "")
