@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from gateway.config.compare import lists
@@ -251,7 +251,7 @@ def _changed_keys(
 
 def _step(old: Step, new: Step) -> Iterator[_Found]:
     """Yield the differences of two steps; of their endpoints only if they are the same provider's."""
-    yield from _parts("timeout", _limits(old.limits), _limits(new.limits))
+    yield from _parts("timeout", _written(old.limits), _written(new.limits))
     yield from _changed("retries", old.retries, new.retries)
     yield from _changed("retry_on", names_of(old.retry_on), names_of(new.retry_on))
     yield from _changed("fallback_on", names_of(old.fallback_on), names_of(new.fallback_on))
@@ -270,18 +270,9 @@ def _parts(field: str, old: JsonObject, new: JsonObject, provider: str | None = 
         yield _Found(field=field, kind="changed", old=before, new=after, provider=provider)
 
 
-def _limits(limits: Limits) -> JsonObject:
-    return {
-        "connect": limits.connect_s,
-        "first_token": limits.first_token_s,
-        "idle": limits.idle_s,
-        "total": limits.total_s,
-        "stream_total": limits.stream_total_s,
-    }
-
-
-def _cooldown(cooldown: Cooldown) -> JsonObject:
-    return {"failures": cooldown.failures, "within": cooldown.within_s, "for": cooldown.for_s}
+def _written(value: Limits | Cooldown) -> JsonObject:
+    """Return the fields by their names in the file."""
+    return {name.removesuffix("_s"): item for name, item in asdict(value).items()}
 
 
 def _is_same_json(old: Json, new: Json) -> bool:
@@ -299,7 +290,7 @@ def _plain(value: Json) -> Json:
 
 def _endpoint(old: Endpoint, new: Endpoint) -> Iterator[_Found]:
     provider = old.provider
-    yield from _parts("cooldown", _cooldown(old.cooldown), _cooldown(new.cooldown), provider)
+    yield from _parts("cooldown", _written(old.cooldown), _written(new.cooldown), provider)
     for field, one, other, before, after in (
         ("kind", old.kind, new.kind, old.kind, new.kind),
         ("adapter", old.adapter, new.adapter, old.adapter, new.adapter),

@@ -132,11 +132,9 @@ def _why_not(folder: Path, text: str, place: str, name: str) -> str:
         if revision == text:
             return f"{text!r} is neither a file nor a revision of this repository{hint}"
         return f"cannot read {text}: there is no revision {revision!r} in this repository{hint}"
-    where = f"at {revision}" if revision else "in the index"
     kind = _git(folder, "cat-file", "-t", "--end-of-options", place).stdout.strip()
-    if kind == b"tree":
-        return f"cannot read {name}: {path} is a folder {where}"
-    return f"cannot read {name}: there is no {path} {where}"
+    what = f"{path} is a folder" if kind == b"tree" else f"there is no {path}"
+    return f"cannot read {name}: {what} {f'at {revision}' if revision else 'in the index'}"
 
 
 def _rev_parse(folder: Path, text: str, question: str) -> str:

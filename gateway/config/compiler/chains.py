@@ -111,11 +111,8 @@ class Targets:
         return Target(name=text, model=text, label=text, endpoint=self._bare)
 
     def _make(self, text: str) -> Target | Fault | None:
-        fault = target_fault(text)
-        if fault is not None:
-            return fault
         provider, _, model = text.partition("/")
-        endpoint = self._upstreams.find(provider)
+        endpoint = target_fault(text) or self._upstreams.find(provider)
         if endpoint is None or isinstance(endpoint, Fault):
             return endpoint
         return Target(name=text, model=model, label=text, endpoint=endpoint)

@@ -55,13 +55,11 @@ class Document:
         for part in where:
             if node is None:
                 return None
-            children = node.children
-            if isinstance(children, dict):
-                node = children.get(part) if isinstance(part, str) else None
-            elif isinstance(children, list):
-                node = children[part] if isinstance(part, int) and 0 <= part < len(children) else None
+            if isinstance(part, str):
+                node = node.members.get(part)
             else:
-                return None
+                items = node.children if isinstance(node.children, list) else []
+                node = items[part] if 0 <= part < len(items) else None
         return node
 
     def position(self, where: Where) -> Position:

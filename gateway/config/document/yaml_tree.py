@@ -34,7 +34,7 @@ _REPEATS_PER_VALUE: Final = 100
 _MAX_REPEATS: Final = 2_000_000
 """Values that YAML aliases may add to a file: at least _SPARE_REPEATS, more in a large file, at most _MAX_REPEATS."""
 
-_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's parser, where PyYAML was built with it; only its events are used."""
 
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
@@ -78,7 +78,7 @@ class Node:
 
 def events(text: str) -> Iterator[Any]:
     """Yield PyYAML's events of a text. Raises yaml.YAMLError at the first syntax error."""
-    loader = _LOADER(text)
+    loader = LOADER(text)
     try:
         while (event := loader.get_event()) is not None:
             yield event

@@ -118,9 +118,12 @@ class _Indenter:
             if written.begins_line(token.start):
                 line = written.line_start(token.start)
                 if not depth:
-                    column = self._column(token, is_entry=entry_at == token.start)
+                    is_entry = entry_at == token.start
+                    column = 0 if token.kind in _MARKS else written.column(token.start)
+                    if self._blocks and token.kind not in _MARKS:
+                        column = self._blocks[-1].new + (0 if is_entry else STEP)
                     self._shifts[line] = column - written.column(token.start)
-                    shift = shift if entry_at == token.start else self._shifts[line]
+                    shift = shift if is_entry else self._shifts[line]
                     self._place_comments(line)
                 self._shifts.setdefault(line, shift)
             depth += (token.kind in _FLOW_STARTS) - (token.kind in _FLOW_ENDS)
@@ -167,12 +170,6 @@ class _Indenter:
         for at in self._written.breaks_in(token):
             self._shifts[at + 1] = max(shift, least - _width(text, at + 1)) if shift < 0 else shift
 
-    def _column(self, token: Token, *, is_entry: bool) -> int:
-        """Return the wanted column of a token that begins a line."""
-        if token.kind in _MARKS or not self._blocks:
-            return 0 if token.kind in _MARKS else self._written.column(token.start)
-        return self._blocks[-1].new + (0 if is_entry else STEP)
-
     def _place_comments(self, following: int | None) -> None:
         """Set the shifts of the waiting comment lines. `following` is the start of the next line with a value."""
         text = self._written.text
@@ -197,10 +194,10 @@ class _Indenter:
         comment = written.comment_in(above, line)
         if comment is None or written.column(comment) != column:
             return False
-        if not written.begins_line(comment) or above in self._continued:
-            self._continued.add(line)
-            return True
-        return False
+        if written.begins_line(comment) and above not in self._continued:
+            return False
+        self._continued.add(line)
+        return True
 
 
 def _width(text: str, start: int) -> int:

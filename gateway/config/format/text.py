@@ -11,12 +11,11 @@ from typing import Any, Final, TypeAlias
 
 import yaml
 
-from gateway.config.document.yaml_tree import events
+from gateway.config.document.yaml_tree import LOADER, events
 
 Edit: TypeAlias = tuple[int, int, str]
 """Start, end, and the new text between them."""
 
-_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _COMMENT: Final = re.compile(r"#[^\n]*")
 BLOCK_TEXTS: Final = frozenset("|>")
 """Styles of a block text."""
@@ -52,9 +51,8 @@ class Piece:
     @property
     def shared(self) -> bool:
         """Whether it or a value in it is an anchor, an alias or a merge key."""
-        return (
-            self.anchored or self.kind == "alias" or self.value == "<<" or any(child.shared for child in self.children)
-        )
+        own = self.anchored or self.kind == "alias" or self.value == "<<"
+        return own or any(child.shared for child in self.children)
 
     @property
     def block_text(self) -> bool:
@@ -181,7 +179,7 @@ def _aligned(written: Written) -> set[int]:
 
 
 def _tokens(text: str) -> Iterator[Token]:
-    loader = _LOADER(text)
+    loader = LOADER(text)
     try:
         while (token := loader.get_token()) is not None:
             start, end, style = token.start_mark.index, token.end_mark.index, getattr(token, "style", None) or ""

@@ -49,10 +49,8 @@ if TYPE_CHECKING:
 
 def schema(name: str = "routes") -> JsonObject:
     """Return a JSON schema, `routes` or `routes.test`: package data in a wheel, `schemas/` in a checkout."""
-    package, file_name = files("gateway"), f"{name}.schema.json"
-    file = package / "schemas" / file_name
-    if not file.is_file():
-        file = package / ".." / "schemas" / file_name
+    package, path = files("gateway"), f"schemas/{name}.schema.json"
+    file = package / path if (package / path).is_file() else package / ".." / path
     loaded: JsonObject = json.loads(file.read_text(encoding="utf-8"))
     return loaded
 
@@ -323,12 +321,7 @@ def _params(block: JsonObject, written: JsonObject) -> Params:
 def _timeout(value: Json) -> TimeoutSpec:
     if not isinstance(value, dict):
         return TimeoutSpec(bare_s=seconds(value))
-    return TimeoutSpec(
-        connect_s=_seconds(value.get("connect")),
-        first_token_s=_seconds(value.get("first_token")),
-        idle_s=_seconds(value.get("idle")),
-        total_s=_seconds(value.get("total")),
-    )
+    return TimeoutSpec(**{f"{key}_s": seconds(duration) for key, duration in value.items()})
 
 
 def _cooldown(block: JsonObject | None) -> CooldownSpec | None:
@@ -353,9 +346,8 @@ def _hooks(block: JsonObject | None) -> HooksSpec:
 def _hook(entry: Json) -> HookSpec:
     if isinstance(entry, str):
         return HookSpec(path=entry)
-    return HookSpec(
-        path=entry["path"], timeout_s=_seconds(entry.get("timeout")), on_error=entry.get("on_error", "fail")
-    )
+    timeout_s = _seconds(entry.get("timeout"))
+    return HookSpec(path=entry["path"], timeout_s=timeout_s, on_error=entry.get("on_error", "fail"))
 
 
 def _kinds(names: list[str] | None) -> frozenset[Kind] | None:

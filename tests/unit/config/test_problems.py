@@ -1,4 +1,4 @@
-"""Every problem code has its page, and what the pages show is true."""
+"""Every problem code has a page, and the pages' examples give the problems that they show."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ REPORTING = {
     "report",
     "warn",
 }
-"""What makes a problem; a leading underscore does not count."""
+"""Names of functions and classes that take a problem's code, without a leading underscore."""
 
 SHOWN_ONLY = {"file-too-large", "unreadable-file"}
-"""Their bad example is a command."""
+"""Codes whose bad example is a command."""
 NOT_SHOWN = {"internal-error", "not-litellm"}
-"""What no file of ours can bring about."""
+"""Codes that no example file can cause."""
 RUN = sorted(set(codes()) - SHOWN_ONLY - NOT_SHOWN)
 
 
 def raised() -> dict[str, str]:
-    """Return every code that some code of ours makes a problem of, with the place."""
+    """Return every problem code in our source, with its file and line."""
     found: dict[str, str] = {}
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -56,7 +56,7 @@ def raised() -> dict[str, str]:
 
 
 def parts(node: ast.AST) -> list[ast.expr]:
-    """Return what may be a code: an argument of what reports, or what stands in a tuple beside a sentence."""
+    """Return the texts that may be codes: arguments of a reporting call, and items of a tuple with a sentence."""
     if isinstance(node, ast.Call):
         name = ast.unparse(node.func).rpartition(".")[2].lstrip("_")
         return [*node.args, *(keyword.value for keyword in node.keywords)] if name in REPORTING else []
@@ -77,7 +77,7 @@ def known(code: str) -> Page:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give an empty folder to be in; modules imported from it are forgotten."""
+    """Change to an empty folder; afterwards remove the modules imported from it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     before = set(sys.modules)
@@ -88,7 +88,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def problems(example: tuple[Example, ...], folder: Path) -> tuple[Problem, ...]:
-    """Put an example's files into a folder and return what is found in the first."""
+    """Write an example's files to a folder and return the problems of the first."""
     environ: dict[str, str] = {}
     for block in example:
         if block.language == "sh":

@@ -1,4 +1,4 @@
-"""Reload: what is swapped, what is kept, and what a watcher lives through."""
+"""Reloader: which files are swapped in, which are refused, and what the watcher survives."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def good(model: str) -> str:
 
 
 class Counting:
-    """A real compiler that counts, and fails like a bug would when the text asks for it."""
+    """A real compiler that counts its calls and raises, like a bug, if the text contains its trigger."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -113,7 +113,7 @@ def move(path: Path, to: Path) -> None:
 
 
 def replace(path: Path, text: str) -> None:
-    """Save as editors and tools do that write a new file and rename it over the old one."""
+    """Save by writing a new file and renaming it over the old one, as many editors do."""
     fresh = path.with_name(".fresh")
     fresh.write_text(text)
     fresh.replace(path)

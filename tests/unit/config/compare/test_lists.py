@@ -1,4 +1,4 @@
-"""What was done to a list of names, told in as few words as possible."""
+"""Edits between two lists of names, as few as possible."""
 
 from __future__ import annotations
 

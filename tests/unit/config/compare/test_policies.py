@@ -1,4 +1,4 @@
-"""What differs between two tables, as records. The pairs of files in `tests/cases/diff` are in `test_cli_diff`."""
+"""Differences between two tables as values. `test_diff` of the CLI tests the pairs of files in `tests/cases/diff`."""
 
 from __future__ import annotations
 

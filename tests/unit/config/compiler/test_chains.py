@@ -1,4 +1,4 @@
-"""Chains: target strings, alias steps, wildcards, cycles, and what each step's layers come to."""
+"""Chains: target strings, alias steps, wildcards, cycles, and the merged limits of each step."""
 
 from __future__ import annotations
 

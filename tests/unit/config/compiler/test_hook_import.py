@@ -1,4 +1,4 @@
-"""Hooks and capabilities by dotted path: what is found, and what is said when it is not."""
+"""Hooks and capabilities by dotted path: the objects found, and the faults of those that are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Timeouts, cooldowns and stream policies: layers merged key by key, and the environment's share."""
+"""Timeouts, cooldowns and stream policies: layers merged key by key, the environment last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lists of gateway/wellknown.py, compared with the LiteLLM that is installed."""
+"""The lists of known providers, compared with the installed LiteLLM."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INSTALLED = importlib.metadata.version("litellm")
 HOSTED = [known for known in WELL_KNOWN.values() if known.wire == "openai" and known.key_required]
 LOCAL = ["hosted_vllm", "llamafile", "lm_studio", "ollama", "ollama_chat", "vllm"]
 NOT_READ_BY_LITELLM = {"NVIDIA_API_KEY"}
-"""A vendor's own name for its key, where LiteLLM has another."""
+"""Key variables of the vendors that LiteLLM does not read."""
 
 
 @pytest.fixture(scope="module")

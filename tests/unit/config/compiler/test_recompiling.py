@@ -1,4 +1,4 @@
-"""A compiler that remembers the last text: whatever it takes over, the outcome is a fresh compiler's."""
+"""A compiler that reuses results of the last text gives the same outcome as a new compiler."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def compiler() -> Compiler:
 
 
 def shown(compiled: Compiled) -> Any:
-    """Return all of an outcome; `repr` tells 1 from True."""
+    """Return an outcome as text; `repr` distinguishes 1 from True."""
     table = compiled.table
     return compiled.problems, compiled.digest, table and (repr(table.routes), repr(table.wildcards), table)
 
 
 def in_turn(*texts: str, overlay: Overlay = NO_OVERLAY) -> list[RoutingTable | None]:
-    """Compile texts with one compiler, each compared with what a fresh one makes of it."""
+    """Compile texts with one compiler and compare each outcome with a new compiler's."""
     one = compiler()
     tables: list[RoutingTable | None] = []
     for text in texts:

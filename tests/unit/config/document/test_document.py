@@ -1,4 +1,4 @@
-"""Documents: bytes to text, places and their names, excerpts; and that nothing makes `parse` raise."""
+"""Documents: decoding, places and their names, excerpts; `parse` never raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entries known from the text before: whatever the edit, the tree is the one that reading it all gives."""
+"""Entries: after any edit the tree equals that of a text parsed as a whole."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ hooks: {pre: []}
 
 
 def plain(node: Node | None, moved: int = 0) -> Any:
-    """Return all that a tree says, the places included."""
+    """Return all values and positions of a tree."""
     if node is None:
         return None
     keys = {key: (line + moved, column) for key, (line, column) in node.keys.items()}

@@ -1,4 +1,4 @@
-"""Which comments are silences, and which lines they are for."""
+"""Comments that ignore warnings: which ones do, and for which lines."""
 
 from __future__ import annotations
 

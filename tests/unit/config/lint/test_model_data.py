@@ -1,4 +1,4 @@
-"""LiteLLM's model data: how it is found and read, and which names are slips of others."""
+"""LiteLLM's model data: finding and reading it, and recognizing misspelt names."""
 
 from __future__ import annotations
 

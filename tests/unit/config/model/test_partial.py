@@ -1,4 +1,4 @@
-"""What is left of a document without the entries that have problems."""
+"""prune: a document without the entries that have problems."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_places_of_what_is_left_stay_the_same() -> None:
 
 
 def part_of(text: str, *paths: str) -> Json:
-    """Return what is left of the alias `fast`."""
+    """Return the remaining value of the alias `fast`."""
     plain = Problem(line=1, column=1, code="wrong-type", path="", message="")
     left = prune(parse(f"models: {{fast: {text}}}".encode(), name="x"), [replace(plain, path=path) for path in paths])
     assert left is not None

@@ -1,4 +1,4 @@
-"""Whether a value fits: jsonschema's own answer, without jsonschema."""
+"""fitting: the same answer as jsonschema, for every value."""
 
 from __future__ import annotations
 

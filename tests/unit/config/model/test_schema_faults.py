@@ -1,4 +1,4 @@
-"""The wording of what the schema refuses: exact, in our words, and never a secret."""
+"""Messages for the faults that the schema finds: exact, in our own words, without secrets."""
 
 from __future__ import annotations
 

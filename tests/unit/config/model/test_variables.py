@@ -1,4 +1,4 @@
-"""`${NAME}` in values: what it expands to, what type that becomes, and what is wrong with it."""
+"""`${NAME}` in values: the expanded text, its type, and the problems of variables."""
 
 from __future__ import annotations
 
