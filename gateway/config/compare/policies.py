@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from gateway.config.compare import lists
@@ -125,7 +125,9 @@ def compare(old: RoutingTable, new: RoutingTable) -> Changes:
     for name, (one, other) in pairs.items():
         for found, targets in _differences(one, other, _hooks(old, one.alias), _hooks(new, other.alias)):
             group = groups.setdefault(found.key, _Group(found))
-            group.add(found, Reach(name, targets, found.place, len(other.steps)))
+            group.reach.setdefault(name, Reach(name, targets, found.place, len(other.steps)))
+            if found.provider is not None:
+                group.providers[found.provider] = None
     services, others = ({target.endpoint.provider: target.endpoint for target in table.targets} for table in (old, new))
     shared = services.keys() & others.keys()
     changes = [group.change(shared) for group in groups.values()]
@@ -144,31 +146,25 @@ def compare(old: RoutingTable, new: RoutingTable) -> Changes:
     )
 
 
+@dataclass(slots=True)
 class _Group:
     """Equal differences of several aliases or providers."""
 
-    def __init__(self, found: _Found) -> None:
-        self._found = found
-        self._providers: dict[str, None] = {}
-        self._reach: dict[str, Reach] = {}
-
-    def add(self, found: _Found, reach: Reach) -> None:
-        """Add one of the equal differences."""
-        if found.provider is not None:
-            self._providers[found.provider] = None
-        self._reach.setdefault(reach.alias, reach)
+    found: _Found
+    providers: dict[str, None] = field(default_factory=dict)
+    reach: dict[str, Reach] = field(default_factory=dict)
 
     def change(self, shared: set[str]) -> Change:
         """Return the Change. `shared` are the providers that both tables call."""
-        found = self._found
-        everywhere = len(shared) > 1 and self._providers.keys() >= shared
+        found = self.found
+        everywhere = len(shared) > 1 and self.providers.keys() >= shared
         return Change(
             field=found.field,
             kind=found.kind,
             old=found.old,
             new=found.new,
-            providers=() if everywhere else tuple(self._providers),
-            reach=tuple(self._reach.values()),
+            providers=() if everywhere else tuple(self.providers),
+            reach=tuple(self.reach.values()),
         )
 
 
@@ -291,14 +287,14 @@ def _plain(value: Json) -> Json:
 def _endpoint(old: Endpoint, new: Endpoint) -> Iterator[_Found]:
     provider = old.provider
     yield from _parts("cooldown", _written(old.cooldown), _written(new.cooldown), provider)
-    for field, one, other, before, after in (
+    for name, one, other, before, after in (
         ("kind", old.kind, new.kind, old.kind, new.kind),
         ("adapter", old.adapter, new.adapter, old.adapter, new.adapter),
         ("base_url", old.base_url, new.base_url, old.shown_url, new.shown_url),
         ("script", old.script, new.script, _script(old), _script(new)),
     ):
         if one != other:
-            yield _Found(field=f"providers.{field}", kind="changed", old=before, new=after, provider=provider)
+            yield _Found(field=f"providers.{name}", kind="changed", old=before, new=after, provider=provider)
     if _key(old.api_key) != _key(new.api_key) or (_is_literal(old.api_key) and old.api_key.name != new.api_key.name):
         keys = _key(old.api_key), _key(new.api_key)
         yield _Found(field="providers.api_key", kind="changed", old=keys[0], new=keys[1], provider=provider)

@@ -270,34 +270,28 @@ class Chains:
 
     def _ordered(self) -> list[str]:
         """Return the aliases with references, each after those that it refers to. Reports cycles."""
-        ordered: list[str] = []
-        done: set[str] = set()
+        ordered: dict[str, None] = {}
         reported: set[Where] = set()
         for root in paced(self._referring):
-            if root in done:
+            if root in ordered:
                 continue
-            path = [root]
-            depth = {root: 0}
+            path = {root: 0}
             followed: list[Reference] = []
             pending = [self._references(root)]
-            while path:
+            while pending:
                 reference = next(pending[-1], None)
                 if reference is None:
                     pending.pop()
                     followed[-1:] = []
-                    name = path.pop()
-                    del depth[name]
-                    done.add(name)
-                    ordered.append(name)
-                elif reference.alias in depth:
-                    start = depth[reference.alias]
-                    self._report_cycle(path[start:], [*followed[start:], reference], reported)
-                elif reference.alias in self._referring and reference.alias not in done:
-                    depth[reference.alias] = len(path)
-                    path.append(reference.alias)
+                    ordered[path.popitem()[0]] = None
+                elif reference.alias in path:
+                    start = path[reference.alias]
+                    self._report_cycle([*path][start:], [*followed[start:], reference], reported)
+                elif reference.alias in self._referring and reference.alias not in ordered:
+                    path[reference.alias] = len(path)
                     followed.append(reference)
                     pending.append(self._references(reference.alias))
-        return ordered
+        return [*ordered]
 
     def _references(self, name: str) -> Iterator[Reference]:
         return (part for part in self.parts[name] if isinstance(part, Reference))

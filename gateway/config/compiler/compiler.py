@@ -279,16 +279,12 @@ class _Run:
             first = (Link(StepSpec(target=mapping), (_IN_CODE, "mappings", name), from_code=True),)
         if fallbacks is not None:
             place = (_IN_CODE, "fallbacks", name)
-            rest = tuple(
-                Link(StepSpec(target=text), (*place, number), from_code=True) for number, text in enumerate(fallbacks)
-            )
-        chain = (*first, *rest)
-        texts = [link.spec.target for link in chain]
-        return tuple(
-            link
-            for number, (link, text) in enumerate(zip(chain, texts, strict=True))
-            if text is None or text not in texts[:number]
-        )
+            steps = [StepSpec(target=text) for text in fallbacks]
+            rest = tuple(Link(step, (*place, number), from_code=True) for number, step in enumerate(steps))
+        chain: dict[str | Where, Link] = {}
+        for link in (*first, *rest):
+            chain.setdefault(link.place if link.spec.target is None else link.spec.target, link)
+        return tuple(chain.values())
 
     def _check_name(self, name: str, place: Where) -> None:
         if "*" in name[:-1]:

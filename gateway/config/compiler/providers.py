@@ -176,11 +176,7 @@ class Upstreams:
         return api_key.read() is None and self._vendors_variable(known) is not None
 
     def _adapter(self, spec: ProviderSpec, known: WellKnown) -> AdapterName:
-        if known.wire == "mock":
-            return "mock"
-        if known.wire == "litellm":
-            return "litellm"
-        return spec.adapter or self._openai_adapter
+        return known.wire if known.wire != "openai" else spec.adapter or self._openai_adapter
 
     def _faults(self, spec: ProviderSpec, kind: str, known: WellKnown) -> Iterator[tuple[str, Fault]]:
         """Yield the faults of an entry, each with its key; the empty key is the entry's own."""

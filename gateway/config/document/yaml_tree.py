@@ -352,7 +352,8 @@ class TreeReader:
         if text in keys:
             frame.key = _DROPPED
             first = keys[text][0]
-            self._note(position, "duplicate-key", f"this key stands in line {first} already", last=text)
+            where = (*self._where(), text)
+            self._note(position, "duplicate-key", f"this key stands in line {first} already", where=where)
             if not self._last_key_wins:
                 return
         keys[text] = position
@@ -405,11 +406,8 @@ class TreeReader:
                 parts.append("<<")
         return tuple(parts)
 
-    def _note(
-        self, position: Position, code: str, message: str, *, where: Where | None = None, last: str | None = None
-    ) -> None:
-        place = self._where() if where is None else where
-        self.faults.append((position, code, place if last is None else (*place, last), message))
+    def _note(self, position: Position, code: str, message: str, *, where: Where | None = None) -> None:
+        self.faults.append((position, code, self._where() if where is None else where, message))
 
     def _refuse(self, position: Position, code: str, message: str) -> NoReturn:
         self._note(position, code, message)

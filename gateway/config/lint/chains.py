@@ -130,11 +130,8 @@ def _says_limits(defaults: DefaultsSpec, spec: AliasSpec, entries: int) -> bool:
 
 
 def _calls(route: Route, steps: int) -> list[tuple[float, int]]:
-    """Return (total limit in seconds, most calls) for runs of equal limits among the first `steps`.
-
-    `max_attempts` keeps one call for every step.
-    """
-    left = route.max_attempts - len(route.steps)
+    """Return (total limit in seconds, most calls) for each run of equal limits among the first `steps`."""
+    left = route.max_attempts - len(route.steps)  # one call is kept for every step
     calls: list[tuple[float, int]] = []
     for step in route.steps[:steps]:
         retries = min(step.retries if step.retry_on else 0, left)

@@ -22,9 +22,9 @@ VENDORS: Final[Mapping[str, tuple[str, ...]]] = {
     **{kind: (kind,) for kind in ("anthropic", "deepseek", "gemini", "groq", "mistral", "openai", "xai")},
     **dict.fromkeys(("cohere", "cohere_chat"), ("cohere_chat", "cohere")),
 }
-"""The names that the data uses for a vendor, by kind. Only vendors with well-kept lists of their own model names.
+"""The data's names of a vendor, by kind. Only vendors with complete lists and model names of their own.
 
-Kinds with the user's own names (Azure's deployments, own servers) or with many vendors' models are left out.
+Not kinds with the user's own names (Azure's deployments, own servers) or with many vendors' models.
 """
 
 _TOKENS: Final = re.compile(r"[a-z]+|[0-9]+")
@@ -123,10 +123,9 @@ def _spelt(name: str) -> tuple[_Words, _Words]:
 
 
 def _are_misspelt(words: _Words, known: _Words) -> bool:
-    """Tell whether the words of a name, with the same figures, are a slip of a known name's.
+    """Tell whether words are a slip of known ones: other separators, order, or one word with one typing error.
 
-    A slip has other separators, case or order of words, or one word with one typing error. An entirely different word
-    is none: it may be the vendor's next model.
+    An entirely different word is no slip: it may be the vendor's next model.
     """
     if len(words) != len(known):
         return "".join(words) == "".join(known)

@@ -1,6 +1,6 @@
-"""The files of bad configs, each beside its problems. `test_compiler` runs them; here they are looked after.
+"""The files of bad configs, each beside its problems.
 
-`python -m tests.unit.config.test_problem_files` writes the problems anew; read every line of the difference afterwards.
+`python -m tests.unit.config.test_problem_files` rewrites the problems; read every line of the difference afterwards.
 """
 
 from __future__ import annotations

@@ -122,13 +122,13 @@ def test_every_code_that_can_be_raised_has_a_page_and_every_page_a_code() -> Non
 
 @pytest.mark.parametrize("code", codes())
 def test_a_page_has_a_title_a_meaning_and_two_examples(code: str) -> None:
-    told = known(code)
+    found = known(code)
     assert CODE.fullmatch(code)
-    assert re.fullmatch(r"\S.{10,90}[^. ]", told.summary)
-    assert told.meaning.endswith(".")
-    assert bool(told.bad) == bool(told.good) == (code not in NOT_SHOWN)
-    assert all(len(line) <= 120 for line in told.markdown.splitlines())
-    assert told.markdown.count("```") == 2 * len(told.bad + told.good)
+    assert re.fullmatch(r"\S.{10,90}[^. ]", found.summary)
+    assert found.meaning.endswith(".")
+    assert bool(found.bad) == bool(found.good) == (code not in NOT_SHOWN)
+    assert all(len(line) <= 120 for line in found.markdown.splitlines())
+    assert found.markdown.count("```") == 2 * len(found.bad + found.good)
 
 
 @pytest.mark.parametrize("code", RUN)

@@ -30,7 +30,7 @@ def good(model: str) -> str:
 
 
 class Counting:
-    """A real compiler that counts its calls and raises, like a bug, if the text contains its trigger."""
+    """A real compiler that counts its calls, and raises if the text starts with `# bug`."""
 
     def __init__(self) -> None:
         self.calls = 0

@@ -1,6 +1,6 @@
-"""The rules for what is valid and wrong, as files: `tests/cases/lint/*.yaml`, each beside its problems.
+"""The lint rules, tested with files: `tests/cases/lint/*.yaml`, each beside its problems.
 
-`python -m tests.unit.config.lint.test_lint` writes the problems anew; read every line of the difference afterwards.
+`python -m tests.unit.config.lint.test_lint` rewrites the problems; read every line of the difference afterwards.
 """
 
 from __future__ import annotations
