@@ -34,9 +34,9 @@ class Source:
     """Its name in problems: `routes.yaml`, `<stdin>`, or `HEAD:routes.yaml` with the path from the repository's top."""
     data: bytes
     file: Path | None
-    """Its path, for a revision that in the work tree; None for standard input."""
+    """Its path, or the path that it has in the work tree; None for standard input."""
     revision: str | None = None
-    """The git revision, empty for the index; None for a file or standard input."""
+    """The git revision, empty for the index; None for a file and for standard input."""
 
     @property
     def folder(self) -> str | None:

@@ -119,7 +119,7 @@ class Targets:
 
 
 _UNKNOWN: Final = frozenset({"no-provider", "unknown-provider", "missing-base-url"})
-"""Faults that are none for a name that is passed to LiteLLM unchanged."""
+"""Codes of faults that do not matter for a name that is passed to LiteLLM unchanged."""
 
 
 def target_fault(text: str) -> Fault | None:

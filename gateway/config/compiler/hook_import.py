@@ -129,7 +129,7 @@ class HookLoader:
         return found
 
     def _undo(self, before: set[str], first: str) -> None:
-        """Remove the own modules of the user that a failed import left in `sys.modules`: a retry imports them anew."""
+        """Remove the user's modules that a failed import left in `sys.modules`, so that a retry imports them."""
         for name in set(sys.modules) - before:
             file = getattr(sys.modules[name], "__file__", None)
             if name.partition(".")[0] == first or (file is not None and self._is_own(file)):

@@ -52,7 +52,7 @@ def read_environment(environ: Mapping[str, str]) -> Environment:
 
 @functools.lru_cache(maxsize=4096)
 def merge_timeouts(layers: tuple[TimeoutSpec | None, ...], environment_s: float) -> Limits:
-    """Merge timeouts key by key, the most specific layer first. Only an explicit `total` sets one for streams."""
+    """Merge timeouts key by key, the most specific layer first. A stream has a total only if `total` is set."""
     connect_s = min(_MAX_CONNECT_S, environment_s)
     first_token_s = idle_s = total_s = environment_s
     stream_total_s: float | None = None

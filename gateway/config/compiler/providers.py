@@ -24,7 +24,7 @@ from gateway.wire.json import EMPTY, Json
 from gateway.words import did_you_mean
 
 OWN_FIELDS: Final = frozenset({"model", "stream", "messages", "input"})
-"""Fields that only the request sets, no `params`."""
+"""Fields of the request that no `params` may set."""
 
 CONNECTION_PARAMS: Final = frozenset(
     {
