@@ -1,4 +1,4 @@
-"""The command line, one module per command; only that of the command asked for is loaded. Only this package prints."""
+"""The command line. Each command has a module, loaded only when the command is given. Only this package prints."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway._version import __version__
+from gateway.cli.settings import FORMATTED
 from gateway.errors import UsageError
 from gateway.reports.problems import complain, silence
 
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     argv = sys.argv[1:] if argv is None else argv
-    # The others' modules take longer to load than many a command takes to run.
+    # Loading the modules of the other commands takes longer than most commands take to run.
     args = build_parser([argv[0]] if argv and argv[0] in COMMANDS else COMMANDS).parse_args(argv)
     try:
         code: int = args.run(args)
@@ -90,21 +91,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _reopen_closed() -> None:
-    """Put the null device where the caller closed a standard stream, which Python then leaves at None."""
+    """Open the null device in place of each standard stream that the caller closed, which Python sets to None."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as the process lives
 
 
 def build_parser(names: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
-    """Return the command line with these commands; each leaves its function in `run`."""
-    parser = argparse.ArgumentParser(
-        prog="gateway",
-        description=_TEXT,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    """Return the parser of the command line with these commands; each sets `run` to its function."""
+    parser = argparse.ArgumentParser(prog="gateway", description=_TEXT, epilog=_EPILOG, **FORMATTED)
     parser.add_argument("--version", action="version", version=f"gateway {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in names:

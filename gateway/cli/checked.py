@@ -1,4 +1,4 @@
-"""Check config files: compile each as the server does, lint it, and expand the names and patterns of files."""
+"""Check config files: expand names and patterns to files, compile each as the server does, and lint it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gateway.reports.problems import STDIN, Checked
 def check(
     name: str, *, skip_hooks: bool, strict_env: bool, strict: bool = False, ignore: Collection[str] = ()
 ) -> Checked:
-    """Compile one file and lint it. With `strict` a warning makes it bad; warnings in `ignore` are left out.
+    """Compile one file and lint it. With `strict` a file with warnings is not ok; `ignore` has codes to leave out.
 
     Raises UsageError when the environment is malformed.
     """
@@ -34,8 +34,8 @@ def check(
     except (OSError, ValueError) as exc:
         return Checked(file=name, readable=False, problems=(unreadable(name, exc),))
     source = "<stdin>" if name == STDIN else name
+    # Hooks may print.
     with redirect_stdout(sys.stderr), imports_taken_back(Path(os.path.abspath(source)).parent):
-        # What hooks print is no part of the report.
         compiled = compiler.compile(data, source=source)
     table = compiled.table
     problems = linted(compiled, ignore=ignore)
@@ -51,16 +51,15 @@ def check(
 
 
 def linted(compiled: Compiled, *, ignore: Collection[str]) -> tuple[Problem, ...]:
-    """Return a compiled file's problems and warnings, but for the codes in `ignore`."""
+    """Return a compiled file's problems and warnings without the codes in `ignore`."""
     from gateway.config.lint import Outside, lint
     from gateway.config.lint.model_data import load
 
-    outside = Outside(today=datetime.now(UTC).date(), untried=untried, models=load)
-    return lint(compiled, outside, ignore=ignore)
+    return lint(compiled, Outside(today=datetime.now(UTC).date(), untried=untried, models=load), ignore=ignore)
 
 
 def ignored(values: Sequence[str]) -> frozenset[str]:
-    """Return the codes of all `--ignore` flags, each with commas between. Raises UsageError for an unknown code."""
+    """Return the codes in the comma-separated values of `--ignore`. Raises UsageError for an unknown code."""
     from gateway.config.lint import CODES
     from gateway.config.lint.ignores import unfit
 
@@ -72,25 +71,19 @@ def ignored(values: Sequence[str]) -> frozenset[str]:
 
 
 def untried(route: Route) -> int | None:
-    """Return the first step that a call never comes to when each attempt takes its whole limit and then fails."""
+    """Return the first step that is never tried when each attempt takes its whole limit and then fails."""
     targets = [step.target.identity for step in route.steps]
-    steps = tuple(
-        (
-            targets.index(step.target.identity),
-            step.target.endpoint.cooldown,
-            step.limits.total_s,
-            step.retries,
-            step.retry_on,
-            step.fallback_on,
-        )
+    steps = [
+        (step.target.endpoint.cooldown, step.limits.total_s, step.retries, step.retry_on, step.fallback_on)
         for step in route.steps
-    )
-    return _untried(_Shape((route.deadline_s, route.max_attempts, steps), route))
+    ]
+    order = tuple(map(targets.index, targets))
+    return _untried(_Shape((route.deadline_s, route.max_attempts, order, tuple(steps)), route))
 
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What of a route decides which steps are tried. Thousands of aliases have the same."""
+    """Cache key of `_untried`: the settings that decide which steps are tried. Thousands of aliases share one."""
 
     key: tuple[object, ...]
     route: Route = field(compare=False)
@@ -105,21 +98,21 @@ def _untried(shape: _Shape) -> int | None:
 
 
 def expand(given: Iterable[str]) -> list[str]:
-    """Return the files that names and patterns match. Raises UsageError for a pattern without a match.
+    """Return the files that names and patterns match, each once. Raises UsageError for a pattern without a match.
 
-    `**` goes down any number of folders. A file whose own name looks like a pattern is that file.
+    `**` matches any number of folders. A name of an existing file is never a pattern.
     """
     names: dict[str, str] = {}
     for name in given:
         if not name:
             raise UsageError("the name of a file is empty")
         for file in [name] if os.path.lexists(name) or not has_magic(name) else _matches(name):
-            names.setdefault(os.path.abspath(file) if file != "-" else file, file)
+            names.setdefault(file if file == STDIN else os.path.abspath(file), file)
     return list(names.values())
 
 
 def _matches(pattern: str) -> list[str]:
-    # A dangling link stays, to be reported; folders, pipes and devices are dropped.
+    # A dangling link stays, so that it is reported; folders, pipes and devices are dropped.
     found = sorted(name for name in glob(pattern, recursive=True) if os.path.isfile(name) or not os.path.exists(name))
     if not found:
         raise UsageError(f"no file matches {pattern!r}")

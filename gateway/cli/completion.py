@@ -15,7 +15,7 @@ from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.document.yaml_tree import read_tree
 from gateway.config.problems import codes
 
-# shtab was tried (1.13): its bash script runs `$(…)` in an offered alias, and no shell's follows `--config`.
+# Why not shtab (1.13): its bash script runs `$(…)` in an offered alias, and none of its scripts follows `--config`.
 
 _TEXT = """\
 Print a script that completes commands, flags, their values, files and the names of aliases in a shell.
@@ -39,7 +39,7 @@ exit codes:
 ALIASES: Final = "aliases"
 FILES: Final = "files"
 _FILE_WORDS: Final = frozenset({"FILE", "CONFIG", "PATH", "OLD", "NEW"})
-"""Metavars of the values that are files."""
+"""Metavars of values that are names of files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Value:
     name: str
     words: tuple[str, ...] = ()
     source: str | None = None
-    """FILES or ALIASES, where the shell looks the values up."""
+    """FILES or ALIASES when the shell completes from these; None when `words` has the values."""
     many: bool = False
 
 
@@ -75,28 +75,25 @@ class Command:
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = add_command(
-        commands, "completion", "print a script that completes the command line in a shell", _TEXT, _EPILOG
-    )
+    text = "print a script that completes the command line in a shell"
+    parser = add_command(commands, run, "completion", text, _TEXT, _EPILOG)
     parser.add_argument("shell", choices=("bash", "zsh", "fish", ALIASES), help="what to print")
     parser.add_argument("--config", metavar="FILE", help="the config file for `aliases` [GATEWAY_CONFIG]")
-    parser.set_defaults(run=run, file=None)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a script, or the aliases' names."""
+    """Print a script or the names of aliases; return the exit code. Raises UsageError."""
     if args.shell == ALIASES:
         print(*alias_names(config_path(args, os.environ)), sep="\n")
         return 0
     from gateway.cli import build_parser
 
-    script = {"bash": bash, "zsh": zsh, "fish": fish}[args.shell]
-    print(script(describe(build_parser())))
+    print({"bash": bash, "zsh": zsh, "fish": fish}[args.shell](describe(build_parser())))
     return 0
 
 
 def alias_names(config: Path) -> list[str]:
-    """Return the names under `models` that a shell can complete, also of a file with problems. Raises UsageError."""
+    """Return the names under `models` that a shell can complete, even from a file with problems. Raises UsageError."""
     with reading(str(config)):
         root, _ = read_tree(config.read_text(encoding="utf-8-sig"))
     models = root.value.get("models") if root is not None else None
@@ -105,7 +102,7 @@ def alias_names(config: Path) -> list[str]:
 
 
 def describe(parser: argparse.ArgumentParser) -> list[Command]:
-    """Return the commands, from their parsers."""
+    """Return the commands of the whole command line."""
     commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     texts = {action.dest: action.help or "" for action in commands._choices_actions}
     return [_command(name, texts[name], parser) for name, parser in commands.choices.items()]
@@ -117,10 +114,10 @@ def _command(name: str, text: str, parser: argparse.ArgumentParser) -> Command:
         if not action.option_strings:
             arguments.append(_value(action))
             continue
-        # What follows the first sentence, and the variable in brackets, is for the help page.
-        says = (action.help or "").split(" [")[0].split(";")[0]
+        # The shell shows the first clause of the help, without the variable in brackets.
+        clause = (action.help or "").split(" [")[0].split(";")[0]
         many = isinstance(action, argparse._AppendAction)
-        flags.append(Flag(tuple(action.option_strings), says, None if action.nargs == 0 else _value(action), many))
+        flags.append(Flag(tuple(action.option_strings), clause, None if action.nargs == 0 else _value(action), many))
     return Command(name, text, tuple(flags), tuple(arguments))
 
 
@@ -224,8 +221,8 @@ def bash(commands: list[Command]) -> str:
     return script
 
 
-def _case(pattern: str, doing: str) -> str:
-    return f"            {pattern}) {doing} ;;"
+def _case(pattern: str, command: str) -> str:
+    return f"            {pattern}) {command} ;;"
 
 
 def _bash_value(value: Value) -> str:
@@ -265,7 +262,7 @@ if [[ $funcstack[1] == _gateway ]]; then _gateway "$@"; else compdef _gateway ga
 
 
 def zsh(commands: list[Command]) -> str:
-    """Return the script for zsh, to be sourced or to be put on its `fpath`."""
+    """Return the script for zsh, which can be sourced or put on its `fpath`."""
     named = "\n".join(f"        {_quoted(f'{command.name}:{command.text}')}" for command in commands)
     cases = []
     for command in commands:
@@ -344,6 +341,6 @@ def _words(words: Iterable[str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Quote for bash and zsh, also what needs no quotes."""
+    """Quote a text for zsh, even one that needs no quotes."""
     escaped = text.replace("'", "'\\''")
     return f"'{escaped}'"

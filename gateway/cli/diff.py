@@ -1,4 +1,4 @@
-"""`gateway diff`: show what a change of a policy changes in behaviour, and for whom."""
+"""`gateway diff`: show how two versions of a policy differ in behaviour, and for which clients."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ from gateway.policy.problem import Problem
 from gateway.policy.table import RoutingTable
 from gateway.reports.diff_json import as_json
 from gateway.reports.diff_text import Difference, code, markdown_lines, text_lines
-from gateway.reports.problems import Painter, as_text, tally
+from gateway.reports.problems import Painter, problem_lines, tally
 from gateway.simulation.cases.compare import CaseChanges, compare_cases
 from gateway.simulation.cases.file import read
 from gateway.wire.json import EMPTY
-from gateway.words import printable
 
 _TEXT = """\
 Show what a change of the config file changes in behaviour, and for whose clients: chains, limits, parameters, hooks,
@@ -69,7 +68,7 @@ exit codes:
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = add_command(commands, "diff", "show what a change of a policy changes, and for whom", _TEXT, _EPILOG)
+    parser = add_command(commands, run, "diff", "show what a change of a policy changes, and for whom", _TEXT, _EPILOG)
     parser.add_argument("old", metavar="OLD", nargs="?", help="a file or a git revision (default: HEAD)")
     parser.add_argument("new", metavar="NEW", nargs="?", help="the same (default: the config file)")
     parser.add_argument("--config", metavar="FILE", help="the config file [GATEWAY_CONFIG] (default: ./routes.yaml)")
@@ -77,44 +76,36 @@ def add(commands: Commands) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="name every alias and every test case")
     parser.add_argument("--exit-code", action="store_true", help="exit with 1 when anything differs")
     parser.add_argument("--skip-hooks", action="store_true", help="do not import hooks; cases are played without them")
-    parser.set_defaults(run=run, file=None)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what differs between two policies; return the exit code. Raises UsageError."""
     sides = read_both(args.old, args.new, config=config_path(args, os.environ), explicit=args.config is not None)
-    logging.getLogger("gateway").addHandler(logging.NullHandler())  # a failing hook is told with its case
-    with redirect_stdout(sys.stderr):  # what hooks print is no part of the report
-        told = Comparing(os.environ, skip_hooks=args.skip_hooks).compare(*sides)
-    if not isinstance(told, Difference):
-        _print_problems(told, args.format)
+    logging.getLogger("gateway").addHandler(logging.NullHandler())  # the report of its case has a hook's failure
+    with redirect_stdout(sys.stderr):  # hooks may print
+        found = _Comparison(os.environ, skip_hooks=args.skip_hooks).compare(*sides)
+    painter = Painter.of(sys.stdout, os.environ)
+    if not isinstance(found, Difference):
+        if args.format == "json":
+            output = {"ok": False, "changed": None, "problems": [problem.as_json() for problem in found]}
+            print(json.dumps(output, indent=2))
+        elif args.format == "markdown":
+            print(f"### Routing policy: {tally(found)}\n")
+            print("\n".join(f"- {code(str(problem))}" for problem in found))
+        else:
+            print("\n".join(problem_lines(found, painter)))
         return 1
     if args.format == "json":
-        print(json.dumps(as_json(told), indent=2, default=repr))
+        print(json.dumps(as_json(found), indent=2, default=repr))
     elif args.format == "markdown":
-        print("\n".join(markdown_lines(told)))
+        print("\n".join(markdown_lines(found)))
     else:
-        print("\n".join(text_lines(told, Painter.of(sys.stdout, os.environ), verbose=args.verbose)))
-    return 1 if args.exit_code and told else 0
+        print("\n".join(text_lines(found, painter, verbose=args.verbose)))
+    return 1 if args.exit_code and found else 0
 
 
-def _print_problems(problems: tuple[Problem, ...], form: str) -> None:
-    if form == "json":
-        whole = {"ok": False, "changed": None, "problems": [problem.as_json() for problem in problems]}
-        print(json.dumps(whole, indent=2))
-    elif form == "markdown":
-        print(f"### Routing policy: {tally(problems)}\n")
-        print("\n".join(f"- {code(str(problem))}" for problem in problems))
-    else:
-        painter = Painter.of(sys.stdout, os.environ)
-        print("\n".join(as_text(problem, painter) for problem in problems))
-        for name in dict.fromkeys(problem.source for problem in problems):
-            found = [problem for problem in problems if problem.source == name]
-            print(f"{painter.error(tally(found))} in {printable(name)}")
-
-
-class Comparing:
-    """Compiles both sides of a comparison as the same machine would, and plays test cases against them."""
+class _Comparison:
+    """Compiles both sides in the same environment, and plays the test cases against them."""
 
     def __init__(self, environ: Mapping[str, str], *, skip_hooks: bool) -> None:
         self._environ = environ
@@ -129,15 +120,13 @@ class Comparing:
         compiled = self._compile((old, new), EMPTY)
         before, after = (one.table for one in compiled)
         if before is None or after is None:
-            found = [problem for one in compiled if one.table is None for problem in one.problems]
-            return tuple(dict.fromkeys(found))
+            return tuple(dict.fromkeys(problem for one in compiled if one.table is None for problem in one.problems))
         cases = self._cases(old, new, (before, after))
-        return Difference(
-            old=old.name, new=new.name, changes=compare(before, after), cases=cases, notes=tuple(self._notes)
-        )
+        changes = compare(before, after)
+        return Difference(old=old.name, new=new.name, changes=changes, cases=cases, notes=tuple(self._notes))
 
     def _compile(self, sides: Sequence[Source], env: Mapping[str, str]) -> list[Compiled]:
-        """Compile both sides; without hooks when the work tree lacks those of a revision."""
+        """Compile both sides, without hooks when the work tree lacks hooks of a revision."""
         compiler = Compiler(environ={**self._environ, **env}, skip_hooks=self._skip_hooks)
         compiled = [compiler.compile(side.data, source=side.name, folder=side.folder) for side in sides]
         failed = [(side, one) for side, one in zip(sides, compiled, strict=True) if one.table is None]
@@ -149,7 +138,7 @@ class Comparing:
         return self._compile(sides, env)
 
     def _cases(self, old: Source, new: Source, tables: tuple[RoutingTable, RoutingTable]) -> CaseChanges | None:
-        """Play the cases beside the new side, or beside the old one; None where there are none to play."""
+        """Play the cases beside the new side, else those beside the old side; return None without playable cases."""
         beside = new.beside() or old.beside()
         if beside is None:
             return None
@@ -158,9 +147,7 @@ class Comparing:
         if file is None:
             self._notes.append(f"{name} has {tally(problems)}, so its cases are not played; gateway test tells more")
             return None
-        if not file.env:
-            return compare_cases(*tables, file.cases, file=name)
-        before, after = (one.table for one in self._compile((old, new), file.env))
+        before, after = (one.table for one in self._compile((old, new), file.env)) if file.env else tables
         if before is None or after is None:
             self._notes.append(f"with the `env` of {name} a side has problems, so its cases are not played")
             return None
@@ -170,10 +157,10 @@ class Comparing:
 _OF_HOOKS: Final = frozenset(
     {"capability-failed", "hook-arity", "hook-import", "hook-missing", "hook-not-callable", "hook-timeout-sync"}
 )
-"""Codes of the problems that a revision may have only because its hooks are imported from the work tree."""
+"""Codes of problems that a revision may have because its hooks are imported from the work tree."""
 
 
 def _lacks_hooks_alone(side: Source, compiled: Compiled) -> bool:
-    """Tell whether a revision fails only because its hooks are not, or not so, in the work tree."""
+    """Tell whether a revision fails only because the work tree lacks its hooks, or has others of their names."""
     errors = [problem.code for problem in compiled.problems if problem.severity == "error"]
     return side.revision is not None and _OF_HOOKS.issuperset(errors)

@@ -1,4 +1,4 @@
-"""`gateway explain`: what an alias means, and what a call of it does when targets fail."""
+"""`gateway explain`: show an alias with everything merged, and what a call of it does when targets fail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import orjson
 
 from gateway.adapters.mock import MockAdapter
 from gateway.cli import files
-from gateway.cli.settings import config_path
+from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.document.document import parse
 from gateway.errors import UsageError
@@ -54,35 +54,23 @@ exit codes:
 """
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser(
-        "explain",
-        help="show what an alias means and what a call of it does",
-        description=_TEXT,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = add_command(
+        commands, run, "explain", "show what an alias means and what a call of it does", _TEXT, _EPILOG
     )
     parser.add_argument("alias", metavar="ALIAS", help="a name as clients ask for it, or a wildcard's pattern")
     parser.add_argument("--config", metavar="FILE", help="the config file [GATEWAY_CONFIG] (default: ./routes.yaml)")
     parser.add_argument("--request", metavar="FILE", help="a request's JSON body, run through the hooks; - is stdin")
-    parser.add_argument(
-        "--fail", metavar="TARGET=KIND", action="append", default=[], help="let a target fail; may be repeated"
-    )
+    text = "let a target fail; may be repeated"
+    parser.add_argument("--fail", metavar="TARGET=KIND", action="append", default=[], help=text)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print (default: text)")
     parser.add_argument("--skip-hooks", action="store_true", help="do not import hooks")
-    parser.set_defaults(run=run, file=None)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Explain one alias."""
-    return explain_alias(args)
-
-
-def explain_alias(args: argparse.Namespace) -> int:
-    """Print what there is to say of one alias; return the exit code. Raises UsageError."""
-    logging.getLogger("gateway").addHandler(logging.NullHandler())  # a failing hook is told with its request
+    """Print the explanation of one alias; return the exit code. Raises UsageError."""
+    logging.getLogger("gateway").addHandler(logging.NullHandler())  # the explanation reports a failing hook
     config = config_path(args, os.environ)
     data = files.read(str(config))
     compiled = Compiler(environ=os.environ, skip_hooks=args.skip_hooks).compile(data, source=str(config))
@@ -98,13 +86,13 @@ def explain_alias(args: argparse.Namespace) -> int:
     fails = dict(read_failure(text, route, option="--fail") for text in args.fail)
     body = None if args.request is None else _body(args.request, args.alias)
     explanation = explain(args.alias, route, fails, request=body or {}, mock=MockAdapter())
-    with redirect_stdout(sys.stderr):  # what hooks print is no part of the explanation
-        sent = None if body is None else send(compiled.table, body)
+    with redirect_stdout(sys.stderr):  # hooks may print
+        sent = None if body is None else _send(compiled.table, body)
     if args.format == "json":
-        told = as_json(explanation)
+        output = as_json(explanation)
         if sent is not None:
-            told |= {"walk": walk_as_sent(told["walk"], sent), "request": request_as_json(route, sent)}
-        print(json.dumps(told, indent=2, default=repr))
+            output |= {"walk": _walk_as_sent(output["walk"], sent), "request": _request_as_json(route, sent)}
+        print(json.dumps(output, indent=2, default=repr))
         return 0
     line = parse(data, name=str(config)).key_position(("models", route.alias))[0]
     failing = [f"{target} fails with {_word(failure)}" for target, failure in fails.items()]
@@ -116,8 +104,8 @@ def explain_alias(args: argparse.Namespace) -> int:
     return 0
 
 
-def send(table: RoutingTable, body: JsonObject) -> Observed:
-    """Send a request through its hooks to the first target of its chain."""
+def _send(table: RoutingTable, body: JsonObject) -> Observed:
+    """Send a request through its hooks to upstreams that all answer."""
 
     async def ask() -> Observed:
         return await Simulator(table, Script({"*": (ANSWERED,)})).ask(body)
@@ -128,36 +116,35 @@ def send(table: RoutingTable, body: JsonObject) -> Observed:
         return Observed(fault=f"the request never ends: {exc}; does a hook wait without a limit?")
 
 
-def request_as_json(route: Route, sent: Observed) -> JsonObject:
-    """Return the request as each target would get it; `refused` says why none does."""
+def _request_as_json(route: Route, sent: Observed) -> JsonObject:
+    """Return the request as each target would get it; `refused` is the reason when none does."""
     if not sent.attempts:
         return {"refused": explaintext.ended_by(sent), "status": sent.status, "sent": []}
     return {"refused": None, "status": sent.status, "sent": sent_to_each(route, sent)}
 
 
-def walk_as_sent(walk: JsonObject, sent: Observed) -> JsonObject:
-    """Return the walk as it is for this request, which may be refused, or whose answer a hook may end."""
+def _walk_as_sent(walk: JsonObject, sent: Observed) -> JsonObject:
+    """Return the walk with the outcome of this request, which a hook may refuse, or whose answer a hook may end."""
     if not sent.attempts:
         steps = sorted([*walk["calls"], *walk["not_called"]], key=itemgetter("step"))
         targets = {call["step"]: call["target"] for call in steps}
-        told = [{"step": step, "target": target, "why": "nothing is sent"} for step, target in targets.items()]
+        skipped = [{"step": step, "target": target, "why": "nothing is sent"} for step, target in targets.items()]
         outcome = {"status": sent.status if sent.error else None, "error": sent.error}
-        return walk | outcome | {"ended_s": 0.0, "answered": None, "calls": [], "not_called": told}
+        return walk | outcome | {"ended_s": 0.0, "answered": None, "calls": [], "not_called": skipped}
     if sent.error and walk["error"] is None:
         return walk | {"status": sent.status, "error": sent.error}
     return walk
 
 
 def _word(failure: ScriptedOutcome) -> str:
-    """Return a supposed failure's kind; its status where that is not the one that the kind stands for."""
+    """Return the kind of a supposed failure, or its status where that differs from the kind's own."""
     kind = failure.kind or Kind.TIMEOUT
     return kind.value if failure.status == named(kind).status else str(failure.status)
 
 
 def _body(name: str, alias: str) -> JsonObject:
-    data = files.read(name)
     try:
-        body = orjson.loads(data)
+        body = orjson.loads(files.read(name))
     except orjson.JSONDecodeError as exc:
         raise UsageError(f"{name} is not JSON: {exc.msg} at line {exc.lineno}, column {exc.colno}") from None
     if not isinstance(body, dict):

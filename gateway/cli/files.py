@@ -1,4 +1,4 @@
-"""Read and write the files that a command line names. A failure is a UsageError, or a problem, with its reason."""
+"""Read and write the files that a command line names. A failure becomes a UsageError or a problem."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.policy.problem import Problem
 from gateway.reports.problems import STDIN
 
 CASE_SUFFIXES: Final = (".test.yaml", ".test.yml")
-"""How the names of files of test cases end; they lie beside the config files."""
+"""Endings of the names of test case files, which are beside the config files."""
 
 
 def read(name: str) -> bytes:
@@ -29,7 +29,7 @@ def read(name: str) -> bytes:
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Turn an error of the code within, which reads the file, into a UsageError that names the file."""
+    """Turn an error of reading the file, raised in the block, into a UsageError that names the file."""
     try:
         yield
     except (OSError, ValueError) as exc:
@@ -37,7 +37,7 @@ def reading(name: str) -> Iterator[None]:
 
 
 def unreadable(name: str, exc: Exception) -> Problem:
-    """Return the problem of a file that cannot be read."""
+    """Return the problem for a file that cannot be read."""
     message = f"cannot read the file: {_why(name, exc)}"
     if isinstance(exc, IsADirectoryError):
         pattern = os.path.join(name, "*.yaml")
@@ -46,9 +46,9 @@ def unreadable(name: str, exc: Exception) -> Problem:
 
 
 def _why(name: str, exc: Exception) -> str:
-    """Return the reason, and what to do where no file was named and the default one is missing."""
-    lost = isinstance(exc, FileNotFoundError) and name == str(DEFAULT_CONFIG)
-    hint = "; name a file, set GATEWAY_CONFIG, or run `gateway init` to write one" if lost else ""
+    """Return the reason, with a hint when it is the default config file that does not exist."""
+    is_missing = isinstance(exc, FileNotFoundError) and name == str(DEFAULT_CONFIG)
+    hint = "; name a file, set GATEWAY_CONFIG, or run `gateway init` to write one" if is_missing else ""
     return reason(exc) + hint
 
 
@@ -58,10 +58,7 @@ def reason(exc: Exception) -> str:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write or replace a file in one step, through symbolic links. A replaced file keeps its mode and owner.
-
-    Raises UsageError.
-    """
+    """Write or replace a file atomically. Follows links; a replaced file keeps mode and owner. Raises UsageError."""
     temporary: Path | None = None
     try:
         target = path.resolve()
@@ -71,7 +68,7 @@ def write(path: Path, data: bytes) -> None:
             raise UsageError(f"cannot write {path}: it is {kind}; `-` stands for standard input and output")
         if not target.parent.is_dir():
             raise UsageError(f"cannot write {path}: there is no folder {target.parent}")
-        mode = 0o666 if before is None else 0o600  # of a new file less the umask; an old one's is set below
+        mode = 0o666 if before is None else 0o600  # the umask applies to a new file; a replaced one's mode is set below
         new = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         with open(new, "xb", opener=partial(os.open, mode=mode)) as file:
             temporary = new
@@ -84,7 +81,7 @@ def write(path: Path, data: bytes) -> None:
             os.chmod(temporary, stat.S_IMODE(before.st_mode))
         os.replace(temporary, target)
         temporary = None
-    except (OSError, RuntimeError, ValueError) as exc:  # RuntimeError: a circle of symbolic links before Python 3.13
+    except (OSError, RuntimeError, ValueError) as exc:  # RuntimeError: a loop of symbolic links before Python 3.13
         raise UsageError(f"cannot write {path}: {reason(exc)}") from None
     finally:
         if temporary is not None:

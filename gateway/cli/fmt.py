@@ -12,7 +12,7 @@ from pathlib import Path
 from gateway.cli import files
 from gateway.cli.settings import Commands, add_command, config_path
 from gateway.errors import UsageError
-from gateway.reports.problems import STDIN, Painter, as_text, complain, report, tally
+from gateway.reports.problems import STDIN, Painter, complain, problem_lines, report
 from gateway.words import printable
 
 _TEXT = """\
@@ -41,29 +41,31 @@ exit codes:
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = add_command(commands, "fmt", "put config files in their normal form, comments untouched", _TEXT, _EPILOG)
+    parser = add_command(
+        commands, run, "fmt", "put config files in their normal form, comments untouched", _TEXT, _EPILOG
+    )
     parser.add_argument("files", metavar="FILE", nargs="*", help="config or test files; - is standard input")
     parser.add_argument("--config", metavar="FILE", help="the config file when none is named [GATEWAY_CONFIG]")
     parser.add_argument("--check", action="store_true", help="change nothing; name the files that would change")
     parser.add_argument("--diff", action="store_true", help="change nothing; show what would change")
-    parser.set_defaults(run=run, file=None)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Format every file and say what was done."""
+    """Format every file and print what was done; return the exit code."""
     names: list[str] = args.files or [str(config_path(args, os.environ))]
     codes = []
     for name in names:
         try:
-            codes.append(_one(name, check=args.check, diff=args.diff))
+            codes.append(_format_file(name, check=args.check, diff=args.diff))
         except UsageError as exc:
             complain(str(exc))
             codes.append(2)
     return max(codes)
 
 
-def _one(name: str, *, check: bool, diff: bool) -> int:
-    # The schema and what reads the text come with it, and other commands start faster without.
+def _format_file(name: str, *, check: bool, diff: bool) -> int:
+    """Format one file and return its exit code. Raises UsageError."""
+    # Not at the top: it loads the schema, which other commands may not need.
     from gateway.config.format.format import FormattingError, format_bytes
 
     piped = name == STDIN
@@ -78,10 +80,7 @@ def _one(name: str, *, check: bool, diff: bool) -> int:
         if piped:
             report(formatted.problems)
             return 1
-        painter = Painter.of(sys.stdout, os.environ)
-        for problem in formatted.problems:
-            print(as_text(problem, painter))
-        print(f"{painter.error(tally(formatted.problems))} in {printable(name)}", flush=True)
+        print("\n".join(problem_lines(formatted.problems, Painter.of(sys.stdout, os.environ))), flush=True)
         return 1
     changes = formatted.data != data
     if diff and changes:
@@ -101,7 +100,7 @@ def _one(name: str, *, check: bool, diff: bool) -> int:
 
 
 def _diff(before: bytes, after: bytes, name: str) -> Iterator[str]:
-    """Yield a unified diff; on a terminal in colour, with control characters escaped."""
+    """Yield the lines of a unified diff; on a terminal in colour and with control characters escaped."""
     painter = Painter.of(sys.stdout, os.environ)
     painted = {"-": painter.error, "+": painter.good, "@": painter.place}
     old, new = (data.decode().splitlines(keepends=True) for data in (before, after))

@@ -39,17 +39,16 @@ exit codes:
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = add_command(commands, "import", "convert a LiteLLM proxy's config to a routes.yaml", _TEXT, _EPILOG)
+    parser = add_command(commands, run, "import", "convert a LiteLLM proxy's config to a routes.yaml", _TEXT, _EPILOG)
     parser.add_argument("gateway", choices=("litellm",), help="whose config it is")
     parser.add_argument("source", metavar="FILE", help="the config; - is standard input")
     parser.add_argument("--report", metavar="FILE", help="where the report goes (default: standard error); - is stdout")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="of the report (default: text)")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when anything is not carried over exactly")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert one file. Raises UsageError when it cannot be read, or the report not be written."""
+    """Convert one file; return the exit code. Raises UsageError when a file cannot be read or written."""
     source = "<stdin>" if args.source == STDIN else args.source
     imported = convert(files.read(args.source), source=source)
     if args.format == "json":

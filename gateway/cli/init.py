@@ -1,4 +1,4 @@
-"""`gateway init`: a commented routes.yaml to start from, made for the keys that the environment holds."""
+"""`gateway init`: write a commented routes.yaml for the vendors whose keys are in the environment."""
 
 from __future__ import annotations
 
@@ -16,9 +16,6 @@ from gateway.errors import UsageError
 from gateway.reports.problems import STDIN
 from gateway.words import printable
 
-STDOUT: Final = STDIN
-"""`-`, which as the name of a file to write is standard output."""
-
 MODELS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
         "smart": {
@@ -32,9 +29,9 @@ MODELS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "fast": {"groq": "openai/gpt-oss-120b"},
     }
 )
-"""By alias: a current chat model of each vendor, in the order of the chain.
+"""Alias → vendor → a current chat model, in the order of the chain.
 
-Models of one chain take prompts of about the same length, tools and images, so that none is a weaker fallback.
+Models of one chain take prompts of about the same length, tools and images, so that no fallback is weaker.
 """
 
 _TEXT = """\
@@ -91,20 +88,19 @@ _TAIL: Final = """
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = add_command(commands, "init", "write a commented routes.yaml to start from", _TEXT, _EPILOG)
+    parser = add_command(commands, run, "init", "write a commented routes.yaml to start from", _TEXT, _EPILOG)
     text = "the file to write; - is standard output (default: GATEWAY_CONFIG, else ./routes.yaml)"
     parser.add_argument("file", metavar="FILE", nargs="?", help=text)
     parser.add_argument("--stdout", action="store_true", help="print the file instead of writing it")
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
-    parser.set_defaults(run=run, config=None)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write or print the file. Raises UsageError."""
-    if args.stdout and args.file not in (None, STDOUT):
+    """Write or print the file; return the exit code. Raises UsageError."""
+    if args.stdout and args.file not in (None, STDIN):
         raise UsageError(f"--stdout prints the file instead of writing it; leave out {args.file}")
     text = starting_file(os.environ)
-    if args.stdout or args.file == STDOUT:
+    if args.stdout or args.file == STDIN:  # `-`, here standard output
         print(text, end="")
         return 0
     path = config_path(args, os.environ)
@@ -119,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def vendors_with_key(environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the well-known vendors that need a key and have one, each with the variable that holds it."""
+    """Return (vendor, variable) for each well-known vendor that needs a key and has one in that variable."""
     found: dict[str, str] = {}
     for known in WELL_KNOWN.values():
         variable = next((name for name in known.key_variables if environ.get(name, "").strip()), None)
@@ -129,10 +125,9 @@ def vendors_with_key(environ: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def starting_file(environ: Mapping[str, str]) -> str:
-    """Return the text of a routes.yaml that is valid without warnings where these variables are set."""
+    """Return the text of a routes.yaml that is valid and free of warnings in this environment."""
     found = vendors_with_key(environ)
-    lines = _with_keys(found) if found else _without_keys()
-    return _HEAD + "".join(f"{line}\n" for line in lines) + _TAIL
+    return _HEAD + "".join(f"{line}\n" for line in (_with_keys(found) if found else _without_keys())) + _TAIL
 
 
 def _with_keys(found: list[tuple[str, str]]) -> Iterator[str]:
@@ -158,6 +153,5 @@ def _without_keys() -> Iterator[str]:
     yield "  demo: mock/echo"
     yield ""
     yield "  # With OPENAI_API_KEY and ANTHROPIC_API_KEY in the environment:"
-    two = list(MODELS["smart"].items())[:2]
-    yield f"  # smart: [{', '.join(f'{vendor}/{model}' for vendor, model in two)}]"
+    yield f"  # smart: [{', '.join(f'{vendor}/{model}' for vendor, model in list(MODELS['smart'].items())[:2])}]"
     yield '  # "openai/*": "openai/*"   # any model by the vendor\'s name for it'

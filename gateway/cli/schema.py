@@ -33,13 +33,10 @@ exit codes:
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = add_command(
-        commands, "schema", "print the JSON schema of the config file or of test cases", _TEXT, _EPILOG
-    )
-    parser.add_argument(
-        "name", choices=tuple(_SCHEMAS), nargs="?", default="routes", help="whose schema (default: routes)"
-    )
-    parser.set_defaults(run=run)
+    text = "print the JSON schema of the config file or of test cases"
+    parser = add_command(commands, run, "schema", text, _TEXT, _EPILOG)
+    text = "whose schema (default: routes)"
+    parser.add_argument("name", choices=tuple(_SCHEMAS), nargs="?", default="routes", help=text)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHOWN_ALIASES: Final = 20
-"""The banner counts further aliases without naming them."""
+"""Number of aliases that the banner names; it counts the rest."""
 
 _TEXT = """\
 Serve the aliases of a config file over OpenAI's HTTP interface.
@@ -63,7 +63,7 @@ _MIB: Final = 1024 * 1024
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = add_command(commands, "serve", "serve a config file, reloading it at each save", _TEXT, _EPILOG)
+    parser = add_command(commands, run, "serve", "serve a config file, reloading it at each save", _TEXT, _EPILOG)
     parser.add_argument("file", metavar="CONFIG", nargs="?", help="the config file (default: ./routes.yaml)")
     add_flag(parser, "config", "FILE", "the same as CONFIG")
     listening = parser.add_argument_group("where to listen")
@@ -72,20 +72,18 @@ def add(commands: Commands) -> None:
     add_flag(listening, "unix-socket", "PATH", "listen on a Unix socket instead")
     callers = parser.add_argument_group("who may call")
     add_flag(callers, "client-keys-file", "FILE", "one client key, or its SHA-256, per line with a name")
-    switch = "--insecure"
     text = "listen beyond this machine without client keys [GATEWAY_INSECURE=1]"
-    callers.add_argument(switch, action="store_true", help=text)
+    callers.add_argument("--insecure", action="store_true", help=text)
     add_flag(callers, "allow-origin", "ORIGIN", "a web page's origin that may call; may be repeated", many=True)
     limits = parser.add_argument_group("limits and logs")
     add_flag(limits, "max-body", "SIZE", "largest request body (default: 32MiB)")
     add_flag(limits, "drain", "DURATION", "how long requests may go on after SIGTERM (default: 30s)")
     add_flag(limits, "log-level", "LEVEL", "debug, info, warning or error (default: info)")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until told to stop."""
-    # Not at the top: `gateway --help` loads this module, and aiohttp takes longer than all the rest.
+    """Serve until SIGTERM or SIGINT; return the exit code. Raises UsageError."""
+    # Not at the top: `gateway --help` loads this module, and aiohttp takes longer to load than everything else.
     from gateway.server.process import serve
     from gateway.telemetry.logs import configure_logging
 
@@ -103,7 +101,7 @@ def read_options(args: argparse.Namespace) -> ServeOptions:
 
     environ = dict(os.environ)
     if environ.get("GATEWAY_PORT", "").startswith("tcp://"):
-        # Kubernetes sets it so in every pod of a namespace that has a Service named `gateway`.
+        # Kubernetes sets this variable in every pod of a namespace that has a Service named `gateway`.
         value = environ.pop("GATEWAY_PORT")
         log.warning("GATEWAY_PORT is ignored: it describes a Kubernetes Service", extra={"value": value})
     settings = Settings(args, environ)
@@ -126,25 +124,20 @@ def _path(text: str) -> Path | None:
 
 
 def announce(options: ServeOptions, url: str, table: RoutingTable) -> None:
-    """Print where the server listens, what it serves, and a command line to try."""
-    lines = [f"gateway {__version__} serves {options.config} on {url}", f"aliases: {_aliases(table)}"]
-    keyless = without_key(table)
-    if keyless:
+    """Print the server's address, its aliases, and a command line to try."""
+    names = [*table.routes, *(route.alias for route in table.wildcards.values())]
+    more = f" and {len(names) - SHOWN_ALIASES} more" if len(names) > SHOWN_ALIASES else ""
+    aliases = ", ".join(names[:SHOWN_ALIASES]) + more or "none"
+    lines = [f"gateway {__version__} serves {options.config} on {url}", f"aliases: {aliases}"]
+    if keyless := without_key(table):
         lines.append(f"no key yet for: {', '.join(keyless)}")
-    lines.append("try:")
-    lines.append(f"  {curl(url, table, with_key=options.client_keys_file is not None)}")
+    lines += ["try:", f"  {curl(url, table, with_key=options.client_keys_file is not None)}"]
     with suppress(OSError):
         print("\n".join(map(printable, lines)), flush=True)
 
 
-def _aliases(table: RoutingTable) -> str:
-    names = [*table.routes, *(route.alias for route in table.wildcards.values())]
-    more = f" and {len(names) - SHOWN_ALIASES} more" if len(names) > SHOWN_ALIASES else ""
-    return ", ".join(names[:SHOWN_ALIASES]) + more or "none"
-
-
 def without_key(table: RoutingTable) -> list[str]:
-    """Name the well-known providers in use that have no key, with the variable that would hold it."""
+    """Return the well-known providers in use that lack a key, each with its variable: `openai (OPENAI_API_KEY)`."""
     endpoints = {target.endpoint.provider: target.endpoint for target in table.targets}
     known = {name: known_providers.find(name) for name, endpoint in endpoints.items() if not endpoint.own_base_url}
     return [
@@ -158,17 +151,15 @@ def without_key(table: RoutingTable) -> list[str]:
 
 
 def curl(url: str, table: RoutingTable, *, with_key: bool) -> str:
-    """Return a command line that sends one request to the alias `demo`, or else to the first."""
+    """Return a command line that sends one request to the alias `demo`, else to the first alias."""
     names = [*table.routes, *(f"{prefix}NAME" for prefix in table.wildcards), "NAME"]
-    body = {
-        "model": "demo" if "demo" in table.routes else names[0],
-        "messages": [{"role": "user", "content": "hello"}],
-    }
+    model = "demo" if "demo" in table.routes else names[0]
+    body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
     words = ["curl", "-i"]
     if url.startswith("unix:"):
         words += ["--unix-socket", url.removeprefix("unix:")]
         url = "http://localhost"
-    elif urlsplit(url).hostname in {"0.0.0.0", "::"}:  # noqa: S104 - it is compared, not listened on
+    elif urlsplit(url).hostname in {"0.0.0.0", "::"}:  # noqa: S104 - only compared
         url = f"http://127.0.0.1:{urlsplit(url).port}"
     words += [f"{url}/v1/chat/completions", "-H", "content-type: application/json"]
     if with_key:

@@ -1,4 +1,4 @@
-"""A command's parser and the settings it is given: flags first, then environment variables, then what is built in."""
+"""Parsers of commands, and settings: from flags, else from environment variables, else built in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, TypeAlias, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias, TypeVar
 
 from gateway.errors import UsageError
 from gateway.words import seconds
@@ -20,21 +21,25 @@ _UNITS: Final = {1000: {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}, 1024: {"": 1
 _YES: Final = frozenset({"1", "true", "yes", "on"})
 _NO: Final = frozenset({"0", "false", "no", "off"})
 
-
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""What a command's `add` is given."""
+"""The subparsers that each command's `add` extends."""
+
+FORMATTED: Final[Mapping[str, Any]] = MappingProxyType(
+    {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+)
+"""Options of every parser: help texts keep their line breaks, flags are written in full."""
 
 
-def add_command(commands: Commands, name: str, text: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    """Add a command and return its parser. `text` is its line in `gateway --help`; the other two are its own help."""
-    return commands.add_parser(
-        name,
-        help=text,
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def add_command(
+    commands: Commands, run: Callable[[argparse.Namespace], int], name: str, text: str, description: str, epilog: str
+) -> argparse.ArgumentParser:
+    """Add the command that `run` executes, and return its parser.
+
+    `text` is its line in `gateway --help`; `description` and `epilog` are its own help.
+    """
+    parser = commands.add_parser(name, help=text, description=description, epilog=epilog, **FORMATTED)
+    parser.set_defaults(run=run, file=None, config=None)
+    return parser
 
 
 def config_path(args: argparse.Namespace, environ: Mapping[str, str]) -> Path:
@@ -44,13 +49,12 @@ def config_path(args: argparse.Namespace, environ: Mapping[str, str]) -> Path:
 
 
 def add_flag(parser: argparse._ActionsContainer, name: str, metavar: str, text: str, *, many: bool = False) -> None:
-    """Add `--name` to a parser, kept as text until `Settings` reads it; its help names the environment variable."""
+    """Add `--name` to a parser, for `Settings` to parse; its help names the environment variable."""
     action = "append" if many else "store"
-    parser.add_argument(f"--{name}", metavar=metavar, action=action, help=f"{text} [{variable_of(name)}]")
+    parser.add_argument(f"--{name}", metavar=metavar, action=action, help=f"{text} [{_variable(name)}]")
 
 
-def variable_of(name: str) -> str:
-    """Return the environment variable that stands for the flag `--name`."""
+def _variable(name: str) -> str:
     return f"GATEWAY_{name.upper().replace('-', '_')}"
 
 
@@ -62,23 +66,21 @@ class Settings:
         self._environ = environ
 
     def get(self, name: str, parse: Callable[[str], T], default: T) -> T:
-        """Return what `--name` or its variable says, or the default. `parse` raises ValueError to refuse a text.
+        """Return the parsed value of `--name`, else of its variable, else the default. An empty variable is unset.
 
-        An empty variable counts as unset.
+        `parse` raises ValueError for a text that is not valid.
         """
         given = self._args.get(name.replace("-", "_"))
         if given is not None:
             return self._parse(f"--{name}", given, parse)
-        variable = variable_of(name)
+        variable = _variable(name)
         text = self._environ.get(variable, "").strip()
         return self._parse(variable, text, parse) if text else default
 
     def get_all(self, name: str) -> tuple[str, ...]:
-        """Return every value of a flag that may be repeated; its variable holds them with blanks or commas between."""
+        """Return every value of a repeatable flag; its variable separates them by blanks or commas."""
         given = self._args.get(name.replace("-", "_"))
-        if given is not None:
-            return tuple(given)
-        return tuple(self._environ.get(variable_of(name), "").replace(",", " ").split())
+        return tuple(self._environ.get(_variable(name), "").replace(",", " ").split() if given is None else given)
 
     def is_on(self, name: str) -> bool:
         """Tell whether a switch is set."""

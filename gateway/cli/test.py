@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gateway.cli.files import CASE_SUFFIXES, unreadable
 from gateway.cli.settings import Commands, add_command, config_path
-from gateway.config.compiler.compiler import Compiled, Compiler
+from gateway.config.compiler.compiler import Compiler
 from gateway.errors import UsageError
 from gateway.policy.problem import Problem
 from gateway.policy.table import RoutingTable
@@ -57,17 +57,15 @@ exit codes:
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = add_command(commands, "test", "play a policy's test cases in virtual time", _TEXT, _EPILOG)
+    parser = add_command(commands, run, "test", "play a policy's test cases in virtual time", _TEXT, _EPILOG)
     parser.add_argument("files", metavar="FILE", nargs="*", help="files of cases, or folders that contain them")
     parser.add_argument("--config", metavar="FILE", help="the config file under test, in place of the one beside")
     parser.add_argument("--format", choices=("text", "json", "junit"), default="text", help="default: text")
     parser.add_argument("-k", metavar="TEXT", dest="only", help="play only cases whose name contains TEXT")
     parser.add_argument("-v", "--verbose", action="store_true", help="name the cases that passed as well")
     parser.add_argument("--min-coverage", metavar="PERCENT", type=_percent, help="fail when the coverage is lower")
-    parser.add_argument(
-        "--skip-hooks", action="store_true", help="do not import hooks; what they change goes unchecked"
-    )
-    parser.set_defaults(run=run, file=None)
+    text = "do not import hooks; what they change goes unchecked"
+    parser.add_argument("--skip-hooks", action="store_true", help=text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,29 +75,33 @@ def run(args: argparse.Namespace) -> int:
     session = Session(os.environ, config=args.config, only=args.only, skip_hooks=args.skip_hooks)
     painter = Painter.of(sys.stdout, os.environ)
     files: list[FileResult] = []
-    logging.getLogger("gateway").addHandler(logging.NullHandler())  # a failing hook is told with its case
-    for name in find_files(args.files, args, os.environ):
-        with redirect_stdout(sys.stderr):  # what hooks print is no part of the report
+    logging.getLogger("gateway").addHandler(logging.NullHandler())  # the report of its case has a hook's failure
+    for name in _find_files(args, os.environ):
+        with redirect_stdout(sys.stderr):  # hooks may print
             files.append(session.play(name))
         if args.format == "text":
-            for line in file_lines(files[-1], painter, verbose=args.verbose):
-                print(line)
+            print("\n".join(file_lines(files[-1], painter, verbose=args.verbose)))
     coverages = session.coverages() if args.only is None else {}
     least: int | None = args.min_coverage
     if args.format == "text":
         for config, coverage in coverages.items():
-            for line in coverage_lines(config, coverage, least=least, painter=painter):
-                print(line)
+            print("\n".join(coverage_lines(config, coverage, least=least, painter=painter)))
         print(summary(files))
     elif args.format == "json":
-        print(json.dumps(_as_json(files, coverages, least), indent=2))
+        output = {
+            "ok": _exit_code(files, coverages, least, selected=None) == 0,
+            "summary": summary(files),
+            "files": [file_as_json(file) for file in files],
+            "coverage": [coverage_as_json(config, coverage) for config, coverage in coverages.items()],
+        }
+        print(json.dumps(output, indent=2))
     else:
         print(junit.tests_as_xml(files))
     return _exit_code(files, coverages, least, selected=args.only)
 
 
 class Session:
-    """Plays test files, and collects the results of each config file for its coverage."""
+    """Plays files of test cases, and collects the results of each config file for its coverage."""
 
     def __init__(self, environ: Mapping[str, str], *, config: str | None, only: str | None, skip_hooks: bool) -> None:
         self._environ = environ
@@ -117,12 +119,15 @@ class Session:
         file, problems = read(data, name=name)
         if file is None:
             return FileResult(file=name, problems=problems)
-        config = self._config or config_of(file)
+        config = self._config or _config_of(file)
         text = _read(config)
         if isinstance(text, Problem):
             return FileResult(file=name, config=config, readable=False, problems=(text,), not_run=len(file.cases))
         chosen = [case for case in file.cases if self._only in case.name.casefold()]
-        compiled = self._compile(text, config, file.env)
+        key = tuple(sorted(file.env.items()))
+        if key not in self._compilers:
+            self._compilers[key] = Compiler(environ={**self._environ, **file.env}, skip_hooks=self._skip_hooks)
+        compiled = self._compilers[key].compile(text, source=config)
         table = compiled.table
         if table is None:
             return FileResult(file=name, config=config, problems=compiled.problems, not_run=len(chosen))
@@ -134,32 +139,25 @@ class Session:
         """Return the coverage of each config file."""
         return {config: measure(table, results) for config, (table, results) in self._reached.items()}
 
-    def _compile(self, text: bytes, config: str, env: Mapping[str, str]) -> Compiled:
-        key = tuple(sorted(env.items()))
-        if key not in self._compilers:
-            self._compilers[key] = Compiler(environ={**self._environ, **env}, skip_hooks=self._skip_hooks)
-        return self._compilers[key].compile(text, source=config)
 
-
-def find_files(given: list[str], args: argparse.Namespace, environ: Mapping[str, str]) -> list[str]:
-    """Return the test files: the named ones, those below named folders, or without names the one beside the config."""
-    if not given:
+def _find_files(args: argparse.Namespace, environ: Mapping[str, str]) -> list[str]:
+    """Return the test files: the given ones, those below given folders, or else the one beside the config file."""
+    if not args.files:
         config = config_path(args, environ)
         return [str(config.with_name(f"{config.stem}.test{config.suffix or '.yaml'}"))]
     names: list[str] = []
-    for name in given:
+    for name in args.files:
+        found = [name]
         if os.path.isdir(name):
             found = sorted(str(path) for path in Path(name).rglob("*.test.y*ml") if path.name.endswith(CASE_SUFFIXES))
             if not found:
                 raise UsageError(f"there is no *.test.yaml below {name}")
-            names += found
-        else:
-            names.append(name)
+        names += found
     return list(dict.fromkeys(names))
 
 
-def config_of(file: CaseFile) -> str:
-    """Return the config file under test: the one that the test file names, else the one beside it of the same name."""
+def _config_of(file: CaseFile) -> str:
+    """Return the config file under test: the one that the test file names, else the one of the same name beside it."""
     folder, name = os.path.split(file.name)
     if file.config is not None:
         return os.path.normpath(os.path.join(folder, file.config))
@@ -175,15 +173,6 @@ def _percent(text: str) -> int:
     if not text.rstrip("%").isdigit() or int(text.rstrip("%")) > 100:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 100")
     return int(text.rstrip("%"))
-
-
-def _as_json(files: list[FileResult], coverages: Mapping[str, Coverage], least: int | None) -> dict[str, object]:
-    return {
-        "ok": _exit_code(files, coverages, least, selected=None) == 0,
-        "summary": summary(files),
-        "files": [file_as_json(file) for file in files],
-        "coverage": [coverage_as_json(config, coverage) for config, coverage in coverages.items()],
-    }
 
 
 def _exit_code(

@@ -1,4 +1,4 @@
-"""`gateway validate`: compile config files as the server would, without a network and without serving."""
+"""`gateway validate`: compile config files as the server does, offline."""
 
 from __future__ import annotations
 
@@ -51,39 +51,23 @@ exit codes:
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = add_command(
-        commands, "validate", "check config files: all problems at once, with positions", _TEXT, _EPILOG
-    )
-    parser.add_argument(
-        "files",
-        metavar="FILE",
-        nargs="*",
-        help="config files, or patterns such as 'routes/*.yaml'; - is standard input",
-    )
+    text = "check config files: all problems at once, with positions"
+    parser = add_command(commands, run, "validate", text, _TEXT, _EPILOG)
+    text = "config files, or patterns such as 'routes/*.yaml'; - is standard input"
+    parser.add_argument("files", metavar="FILE", nargs="*", help=text)
     parser.add_argument("--config", metavar="FILE", help="the config file when none is named [GATEWAY_CONFIG]")
     parser.add_argument("--format", choices=FORMATS, default="text", help="how to print (default: text)")
     parser.add_argument("--strict", action="store_true", help="a file with warnings fails")
     parser.add_argument("--skip-hooks", action="store_true", help="do not import hooks and capabilities")
     parser.add_argument("--strict-env", action="store_true", help="missing keys are problems, as they are in serve")
-    parser.add_argument(
-        "--ignore",
-        metavar="CODE",
-        action="append",
-        default=[],
-        help="leave out the warnings of this code; several with commas between, or the flag again",
-    )
-    parser.add_argument(
-        "--explain",
-        metavar="CODE",
-        nargs="?",
-        const=ALL,
-        help="explain a problem code, with examples, and check no file; without CODE list all codes",
-    )
-    parser.set_defaults(run=run, file=None)
+    text = "leave out the warnings of this code; several with commas between, or the flag again"
+    parser.add_argument("--ignore", metavar="CODE", action="append", default=[], help=text)
+    text = "explain a problem code, with examples, and check no file; without CODE list all codes"
+    parser.add_argument("--explain", metavar="CODE", nargs="?", const=ALL, help=text)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check every file and print what was found. Raises UsageError."""
+    """Check every file and print the problems; return the exit code. Raises UsageError."""
     painter = Painter.of(sys.stdout, os.environ)
     if args.explain is not None:
         if args.files:
@@ -93,23 +77,22 @@ def run(args: argparse.Namespace) -> int:
         print(explain(args.explain, painter))
         return 0
     names = expand(args.files) if args.files else [str(config_path(args, os.environ))]
+    flags = {"skip_hooks": args.skip_hooks, "strict_env": args.strict_env, "strict": args.strict}
     ignore = ignored(args.ignore)
     files: list[Checked] = []
     for name in names:
-        files.append(
-            check(name, skip_hooks=args.skip_hooks, strict_env=args.strict_env, strict=args.strict, ignore=ignore)
-        )
+        files.append(check(name, **flags, ignore=ignore))
         if args.format == "text":
             print("\n".join(_lines(files[-1], painter)), flush=True)
     if args.format != "text":
-        print(_whole(files, args.format, strict=args.strict))
+        print(_report(files, args.format, strict=args.strict))
     if not all(file.readable for file in files):
         return 2
     return 0 if all(file.ok for file in files) else 1
 
 
-def _whole(files: Sequence[Checked], form: str, *, strict: bool) -> str:
-    """Return what is printed at once, when all files are checked."""
+def _report(files: Sequence[Checked], form: str, *, strict: bool) -> str:
+    """Return the report of all files in a format for programs."""
     if form == "github":
         return "\n".join(github.as_commands(files))
     if form == "sarif":

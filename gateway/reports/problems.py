@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
@@ -85,6 +85,13 @@ def tally(problems: Iterable[Problem]) -> str:
     if warnings:
         parts.append(count(warnings, "warning"))
     return ", ".join(parts)
+
+
+def problem_lines(problems: Sequence[Problem], painter: Painter) -> Iterator[str]:
+    """Yield the text of each problem, then how many problems each file has."""
+    yield from (as_text(problem, painter) for problem in problems)
+    for name in dict.fromkeys(problem.source for problem in problems):
+        yield f"{painter.error(tally(one for one in problems if one.source == name))} in {printable(name)}"
 
 
 def complain(message: str) -> None:
