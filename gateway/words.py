@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import groupby
 from typing import Final
 
 
@@ -39,6 +40,12 @@ def count(number: int, noun: str) -> str:
     """Return `1 problem`, `2 problems`; an `alias` becomes `aliases`."""
     plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
     return f"{number} {noun if number == 1 else plural}"
+
+
+def with_repeats(texts: Iterable[str]) -> list[str]:
+    """Return the texts with each run of equal ones as one: `a ×2`."""
+    runs = ((text, len(list(run))) for text, run in groupby(texts))
+    return [text if times == 1 else f"{text} ×{times}" for text, times in runs]
 
 
 def cut(text: str, longest: int) -> str:

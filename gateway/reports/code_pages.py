@@ -6,21 +6,21 @@ from collections.abc import Iterator
 from textwrap import fill, indent
 from typing import Final
 
-from gateway.config.problems import CONFIG, Example, Page, codes, page
+from gateway.config.problems import CONFIG, Page, codes, page
 from gateway.errors import UsageError
 from gateway.reports.problems import Painter
 from gateway.words import did_you_mean
 
 ALL: Final = "all"
-"""What asks for the list of all codes."""
-
-_COLUMNS: Final = 88
+"""Stands for all codes in place of one."""
 
 
 def explain(code: str, painter: Painter) -> str:
-    """Return the page of a code, or the list of all of them. Raises UsageError when there is no such code."""
+    """Return the page of a code; for ALL, each code with its summary. Raises UsageError for an unknown code."""
     if code == ALL:
-        return "\n".join(_summaries(painter))
+        width = max(map(len, codes()))
+        pages = [found for each in codes() if (found := page(each)) is not None]
+        return "\n".join(f"{painter.place(it.code)}{' ' * (width - len(it.code))}  {it.summary}" for it in pages)
     found = page(code)
     if found is None:
         hint = did_you_mean(code.lower(), codes())
@@ -33,26 +33,14 @@ def how_to_explain(code: str) -> str:
     return f"gateway validate --explain {code}"
 
 
-def _summaries(painter: Painter) -> Iterator[str]:
-    width = max(map(len, codes()))
-    for code in codes():
-        found = page(code)
-        if found is not None:
-            yield f"{painter.place(code)}{' ' * (width - len(code))}  {found.summary}"
-
-
 def _lines(found: Page, painter: Painter) -> Iterator[str]:
     yield f"{painter.place(found.code)}: {found.summary}"
     for paragraph in found.meaning.split("\n\n"):
         yield ""
-        yield fill(paragraph, width=_COLUMNS, break_on_hyphens=False, break_long_words=False)
+        yield fill(paragraph, width=88, break_on_hyphens=False, break_long_words=False)
     for title, examples in ((painter.error("bad"), found.bad), (painter.good("good"), found.good)):
         for number, example in enumerate(examples):
+            name = f" {example.name}" if example.name and example.name != CONFIG else ""
             yield ""
-            yield f"{title if number == 0 else 'with'}{_named(example)}:"
+            yield f"{title if number == 0 else 'with'}{name}:"
             yield indent(example.text.rstrip("\n"), "  ")
-
-
-def _named(example: Example) -> str:
-    shown = "" if example.name == CONFIG else example.name
-    return f" {shown}" if shown else ""

@@ -1,26 +1,25 @@
-"""Changes of a policy in words: who is concerned, and what is different for them. The same words for every format."""
+"""Changes of a policy in words, the same for every format: the audience and what changes for it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Final, Literal, TypeAlias
 
-from gateway.config.compare.policies import Change, Changes, Presence, Reach, Service
+from gateway.config.compare.policies import Change, Changes, Reach, Service
 from gateway.policy.secrets import STARS
 from gateway.simulation.cases.compare import CaseChange, Outcome
 from gateway.wire.json import Json
-from gateway.words import count, cut, shown
+from gateway.words import count, cut, shown, with_repeats
 
 Mark: TypeAlias = Literal["+", "-", "~"]
 Quote: TypeAlias = Callable[[str], str]
-"""Makes a name or a value of the user's fit for the format; our own words need none of it."""
+"""Escapes a name or value of the user for the output format."""
 
-NAMES: Final = 4
-"""So many aliases are listed in full; of more, one less."""
-LONGEST: Final = 80
+MAX_NAMES: Final = 4
+"""Longest list that is shown in full; of a longer list one name less is shown."""
+MAX_VALUE: Final = 80
 """Characters of one parameter's value that are shown."""
 
 _DURATIONS: Final = frozenset({"connect", "first_token", "idle", "total", "stream_total", "within", "for", "timeout"})
@@ -29,48 +28,52 @@ _WORDS: Final = {"stream_total": "total of a stream", "base_url": "base URL", "a
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is different for some."""
+    """The changes that one audience sees."""
 
     mark: Mark
-    whom: str
-    says: tuple[str, ...]
+    audience: str
+    changes: tuple[str, ...]
 
 
 def rows(changes: Changes, quote: Quote, *, every_name: bool) -> list[Row]:
-    """Return what there is to say, for each audience once."""
-    by_words: dict[tuple[Mark, str], list[str]] = {}
+    """Return one row for each audience."""
+    by_text: dict[tuple[Mark, str], list[str]] = {}
     for one in changes.removed:
-        by_words.setdefault(("-", _gone(one, quote)), []).append(quote(one.alias))
+        text = f"gone, {quote(one.wildcard)} takes it now" if one.wildcard else "gone, asking for it is a 404 now"
+        by_text.setdefault(("-", text), []).append(quote(one.alias))
     for one in changes.added:
-        by_words.setdefault(("+", _come(one, quote)), []).append(quote(one.alias))
-    told = [Row(mark, listed(names, every_name=every_name), (words,)) for (mark, words), names in by_words.items()]
+        origin = f", taken out of {quote(one.wildcard)}" if one.wildcard else ""
+        by_text.setdefault(("+", f"new{origin}, goes to {', '.join(map(quote, one.chain))}"), []).append(
+            quote(one.alias)
+        )
+    found = [Row(mark, _listed(names, "aliases", every_name), (text,)) for (mark, text), names in by_text.items()]
     by_audience: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for change in changes.changes:
         if change.reach:
             place, audience = _audience(change, quote)
-            by_audience.setdefault(audience, []).append(say(change, place, quote))
-    for audience, says in by_audience.items():
-        if len(audience) > NAMES and {*audience} == {(alias, "") for alias in changes.common}:
-            whom = f"all {len(audience)} aliases"
+            by_audience.setdefault(audience, []).append(change_text(change, place, quote))
+    for audience, texts in by_audience.items():
+        if len(audience) > MAX_NAMES and {*audience} == {(alias, "") for alias in changes.common}:
+            audience_text = f"all {len(audience)} aliases"
         else:
             names = [f"{quote(alias)}{f' ({note})' if note else ''}" for alias, note in audience]
-            whom = listed(names, every_name=every_name)
-        told.append(Row("~", whom, tuple(says)))
-    told += [_service("+", one, quote) for one in changes.providers_added]
-    told += [_service("-", one, quote) for one in changes.providers_removed]
-    told += [_capability(change, quote) for change in changes.changes if not change.reach]
-    return told
+            audience_text = _listed(names, "aliases", every_name)
+        found.append(Row("~", audience_text, tuple(texts)))
+    found += [_service("+", one, quote) for one in changes.providers_added]
+    found += [_service("-", one, quote) for one in changes.providers_removed]
+    found += [_capability(change, quote) for change in changes.changes if not change.reach]
+    return found
 
 
-def listed(names: Sequence[str], *, every_name: bool) -> str:
-    """Return a few names in full, of many how many there are and the first of them."""
-    if len(names) <= NAMES or every_name:
+def _listed(names: Sequence[str], noun: str, every_name: bool = False) -> str:
+    """Return the names if they are few, else their number and the first of them. `noun` is in the plural."""
+    if len(names) <= MAX_NAMES or every_name:
         return ", ".join(names)
-    return f"{len(names)} aliases ({', '.join(names[: NAMES - 1])}, …)"
+    return f"{len(names)} {noun} ({', '.join(names[: MAX_NAMES - 1])}, …)"
 
 
 def _audience(change: Change, quote: Quote) -> tuple[int | None, tuple[tuple[str, str], ...]]:
-    """Return the place that all aliases share, if it tells anything, and each alias with what is special about it."""
+    """Return the place in the list that all aliases share, or None, and each alias with a note on its own case."""
     places = {reach.place for reach in change.reach}
     place = places.pop() if len(places) == 1 else None
     notes = [(reach.alias, _note(reach, change, quote, with_place=place is None)) for reach in change.reach]
@@ -98,21 +101,12 @@ def _all_alone(change: Change) -> bool:
     return all(_is_last_removed(change, reach) for reach in change.reach)
 
 
-def _gone(one: Presence, quote: Quote) -> str:
-    return f"gone, {quote(one.wildcard)} takes it now" if one.wildcard else "gone, asking for it is a 404 now"
-
-
-def _come(one: Presence, quote: Quote) -> str:
-    taken = f", taken out of {quote(one.wildcard)}" if one.wildcard else ""
-    return f"new{taken}, goes to {', '.join(map(quote, one.chain))}"
-
-
 def _service(mark: Mark, one: Service, quote: Quote) -> Row:
     where = quote(one.base_url) if one.base_url else f"through {'LiteLLM' if one.adapter == 'litellm' else one.adapter}"
     headers = f", headers {', '.join(map(quote, one.headers))}" if one.headers else ""
-    facts = f"{quote(one.kind)} {where}, key {quote(one.api_key)}{headers}"
-    says = f"called from now on: {facts}" if mark == "+" else f"called no more: {facts}"
-    return Row(mark, f"provider {quote(one.provider)}", (says,))
+    head = "called from now on" if mark == "+" else "called no more"
+    text = f"{head}: {quote(one.kind)} {where}, key {quote(one.api_key)}{headers}"
+    return Row(mark, f"provider {quote(one.provider)}", (text,))
 
 
 def _capability(change: Change, quote: Quote) -> Row:
@@ -122,31 +116,33 @@ def _capability(change: Change, quote: Quote) -> Row:
     return Row(mark, f"capability {name} (Python)", (paths,))
 
 
-def say(change: Change, place: int | None, quote: Quote) -> str:
-    """Return one change in words. `place` is where in its list it stands, if that is the same for all."""
+def change_text(change: Change, place: int | None, quote: Quote) -> str:
+    """Return one change in words. `place` is its position in the list, from 1, if that is the same for all aliases."""
     block, _, rest = change.field.partition(".")
     if block == "chain":
-        return _say_listed(change, place, quote)
+        return _list_text(change, place, quote)
     if block == "hooks":
         kind, _, path = rest.partition(".")
         if path:
-            return f"{kind} hook {quote(path)}: {_parts(change, quote)}"
-        return f"{kind} hook{'s' if change.kind in ('swapped', 'reordered') else ''} {_say_listed(change, None, quote)}"
+            return f"{kind} hook {quote(path)}: {_limits_text(change, quote)}"
+        return f"{kind} hook{'s' if change.kind in ('swapped', 'reordered') else ''} {_list_text(change, None, quote)}"
     if block == "params":
-        return _say_param(change, rest, quote)
+        return _param_text(change, rest, quote)
     if block in ("retry_on", "fallback_on"):
-        return f"{block} {_kinds(change)}"
-    of = f" of {_providers(change.providers, quote)}" if change.providers else ""
+        more = ", ".join(kind for kind in change.new if kind not in change.old)
+        less = ", ".join(kind for kind in change.old if kind not in change.new)
+        return f"{block} " + " and ".join([f"adds {more}"] * bool(more) + [f"drops {less}"] * bool(less))
+    of = f" of {_listed(list(map(quote, change.providers)), 'providers')}" if change.providers else ""
     if block == "providers":
-        return _say_provider(change, rest, of, quote)
+        return _provider_text(change, rest, of, quote)
     if block in ("timeout", "cooldown"):
-        return f"{block}{of} {_parts(change, quote)}"
+        return f"{block}{of} {_limits_text(change, quote)}"
     values = [shown(value) if block == "deadline" else str(value) for value in (change.old, change.new)]
     return f"{change.field} {values[0]} → {values[1]}"
 
 
-def _say_listed(change: Change, place: int | None, quote: Quote) -> str:
-    """Say what was done to an ordered list; for a chain also what is asked first now, and that nothing is left."""
+def _list_text(change: Change, place: int | None, quote: Quote) -> str:
+    """Return the change of an ordered list; for a chain also its new first target, or that it has no fallback left."""
     old, new = ([quote(name) for name in names or ()] for names in (change.old, change.new))
     is_chain = change.field == "chain"
     first = f"; {new[0]} is first now" if is_chain and place == 1 and new else ""
@@ -166,7 +162,7 @@ def _say_listed(change: Change, place: int | None, quote: Quote) -> str:
             return f"reordered: {', '.join(old)} → {', '.join(new)}{first}"
 
 
-def _say_param(change: Change, name: str, quote: Quote) -> str:
+def _param_text(change: Change, name: str, quote: Quote) -> str:
     field = f"params.{quote(name)}"
     if change.kind == "removed":
         return f"{field} no longer set (was {_value(change.old, quote)})"
@@ -177,11 +173,10 @@ def _say_param(change: Change, name: str, quote: Quote) -> str:
     return f"{field} {_value(change.old, quote)} → {_value(change.new, quote)}"
 
 
-def _say_provider(change: Change, field: str, of: str, quote: Quote) -> str:
+def _provider_text(change: Change, field: str, of: str, quote: Quote) -> str:
     block, _, name = field.partition(".")
     if block == "headers":
-        did = {"added": "added", "removed": "removed"}.get(change.kind, "has another value")
-        return f"header {quote(name)}{of} {did}"
+        return f"header {quote(name)}{of} {change.kind if change.kind in ('added', 'removed') else 'has another value'}"
     if block == "script":
         return f"script{of} is another"
     what = _WORDS.get(block, block)
@@ -191,22 +186,16 @@ def _say_provider(change: Change, field: str, of: str, quote: Quote) -> str:
     return f"{what}{of} {values[0]} → {values[1]}"
 
 
-def _providers(names: Sequence[str], quote: Quote) -> str:
-    if len(names) <= NAMES:
-        return ", ".join(map(quote, names))
-    return f"{len(names)} providers ({', '.join(map(quote, names[: NAMES - 1]))}, …)"
-
-
-def _parts(change: Change, quote: Quote) -> str:
-    """Return the parts of a limit that differ, those that differ alike together."""
-    names: dict[tuple[str, str], list[str]] = {}
+def _limits_text(change: Change, quote: Quote) -> str:
+    """Return the changed values of a limit; names with the same values share them: `first_token/idle 5s → 10s`."""
+    by_values: dict[tuple[str, str], list[str]] = {}
     for name in change.new:
-        told = tuple(_part(name, value[name], quote) for value in (change.old, change.new))
-        names.setdefault((told[0], told[1]), []).append(_WORDS.get(name, name))
-    return ", ".join(f"{'/'.join(who)} {old} → {new}" for (old, new), who in names.items())
+        values = _limit(name, change.old[name], quote), _limit(name, change.new[name], quote)
+        by_values.setdefault(values, []).append(_WORDS.get(name, name))
+    return ", ".join(f"{'/'.join(names)} {old} → {new}" for (old, new), names in by_values.items())
 
 
-def _part(name: str, value: Json, quote: Quote) -> str:
+def _limit(name: str, value: Json, quote: Quote) -> str:
     if value is None:
         return "none"
     if name in _DURATIONS and not isinstance(value, str):
@@ -214,18 +203,11 @@ def _part(name: str, value: Json, quote: Quote) -> str:
     return quote(str(value))
 
 
-def _kinds(change: Change) -> str:
-    more = [kind for kind in change.new if kind not in change.old]
-    less = [kind for kind in change.old if kind not in change.new]
-    parts = [f"{verb} {', '.join(kinds)}" for verb, kinds in (("adds", more), ("drops", less)) if kinds]
-    return " and ".join(parts)
-
-
 def _value(value: Json, quote: Quote) -> str:
     if value is None:
         return "removed from requests"
     text = STARS if value == STARS else json.dumps(value, ensure_ascii=False, default=repr)
-    return quote(cut(text, LONGEST))
+    return quote(cut(text, MAX_VALUE))
 
 
 def _nth(place: int) -> str:
@@ -233,14 +215,12 @@ def _nth(place: int) -> str:
     return f"{place}{ending}"
 
 
-def differs(case: CaseChange, quote: Quote) -> tuple[str, str]:
-    """Return how a case ended before and how it ends now; empty where clients see the same."""
+def outcome_texts(case: CaseChange, quote: Quote) -> tuple[str, str]:
+    """Return a case's old and new ending; the calls where the endings are equal; empty texts if no outcome changed."""
     if case.old is None or case.new is None:
         return "", ""
-    ends = _ending(case.old, quote), _ending(case.new, quote)
-    if ends[0] != ends[1]:
-        return ends
-    return f"{_calls(case.old, quote)}", f"{_calls(case.new, quote)}"
+    before, after = _ending(case.old, quote), _ending(case.new, quote)
+    return (before, after) if before != after else (_calls(case.old, quote), _calls(case.new, quote))
 
 
 def _ending(outcome: Outcome, quote: Quote) -> str:
@@ -251,18 +231,15 @@ def _ending(outcome: Outcome, quote: Quote) -> str:
 
 
 def _calls(outcome: Outcome, quote: Quote) -> str:
-    """Return the calls of a request, repeats counted."""
-    said = [quote(target) + (f" {kind}" if kind else "") for target, kind in outcome.attempts]
-    runs = [(words, len(list(run))) for words, run in groupby(said)]
-    return ", ".join(words if times == 1 else f"{words} ×{times}" for words, times in runs) or "no call"
+    texts = (quote(target) + (f" {kind}" if kind else "") for target, kind in outcome.attempts)
+    return ", ".join(with_repeats(texts)) or "no call"
 
 
-def verdicts(cases: Sequence[CaseChange]) -> Iterator[tuple[str, list[CaseChange]]]:
-    """Yield the cases that change, the failing ones first, with what to say of each lot."""
+def by_verdict(cases: Sequence[CaseChange]) -> Iterator[tuple[str, list[CaseChange]]]:
+    """Yield the cases of each verdict, newly failing ones first, with the verdict in words."""
     for verdict, words in _VERDICTS.items():
-        lot = [case for case in cases if case.verdict == verdict]
-        if lot:
-            yield words[len(lot) > 1], lot
+        if group := [case for case in cases if case.verdict == verdict]:
+            yield words[len(group) > 1], group
 
 
 _VERDICTS: Final[Mapping[str, tuple[str, str]]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Final
 
 from gateway.policy.failures import Kind, names_of
@@ -17,17 +18,17 @@ from gateway.simulation.walk import Event, Walk
 from gateway.wire.json import Json
 from gateway.words import count, cut, printable, shown
 
-LONGEST: Final = 96
+MAX_VALUE: Final = 96
 """Characters of one value that are shown."""
 
 _CONNECT_S: Final = 5.0
-"""What a bare `timeout` leaves for connecting, at most."""
+"""Longest time to connect that a bare `timeout` means."""
 
 
 def lines(
     explanation: Explanation, *, place: str, failing: Sequence[str], sent: Observed | None, painter: Painter
 ) -> Iterator[str]:
-    """Yield the whole text. `failing` are the `--fail` arguments, `sent` is what became of `--request`."""
+    """Yield the whole text. `failing` describes the `--fail` arguments; `sent` is the outcome of `--request`."""
     route = explanation.route
     alias = "" if route.alias == explanation.name else f"  by {printable(route.alias)}"
     yield f"{painter.place(printable(explanation.name))}{alias}  {printable(place)}"
@@ -43,7 +44,7 @@ def lines(
     if route.pre or route.post:
         yield painter.place("hooks")
         rows = [("pre", *_hook(hook)) for hook in route.pre] + [("post", *_hook(hook)) for hook in route.post]
-        yield from table([_without_repeats(rows, index) for index in range(len(rows))])
+        yield from table(_without_repeats(rows))
     if sent is not None:
         yield from _as_sent(route, sent, painter)
     yield painter.place("a call" + (f" when {printable(' and '.join(failing))}" if failing else ""))
@@ -53,13 +54,11 @@ def lines(
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield rows with their columns aligned, two spaces between them, and an empty line at the end."""
-    widths: dict[int, int] = {}
+    """Yield rows with aligned columns, two spaces apart, and an empty line at the end. The last cell is not padded."""
+    columns = zip_longest(*(row[:-1] for row in rows), fillvalue="")
+    widths = [max(map(len, column)) for column in columns]
     for row in rows:
-        for column, cell in enumerate(row[:-1]):
-            widths[column] = max(widths.get(column, 0), len(cell))
-    for row in rows:
-        cells = [cell.ljust(widths[column]) for column, cell in enumerate(row[:-1])]
+        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
         yield "  " + printable("  ".join([*cells, row[-1]])).rstrip()
     yield ""
 
@@ -80,10 +79,9 @@ def _chain(route: Route) -> list[Sequence[str]]:
 
 
 def timeout(limits: Limits) -> str:
-    """Return a step's limits as short as the file could write them: `10s`, or each by its name."""
+    """Return a step's limits in the file's shortest form: `10s`, or each limit with its name."""
     total_s = limits.total_s
-    bare = limits.first_token_s == limits.idle_s == total_s and limits.connect_s == min(_CONNECT_S, total_s)
-    if bare:
+    if limits.first_token_s == limits.idle_s == total_s and limits.connect_s == min(_CONNECT_S, total_s):
         return f"{shown(total_s)}" + (", of a whole stream too" if limits.stream_total_s else "")
     parts = {"connect": limits.connect_s, "first token": limits.first_token_s, "idle": limits.idle_s, "total": total_s}
     text = ", ".join(f"{name} {shown(value_s)}" for name, value_s in parts.items())
@@ -106,7 +104,7 @@ def _limits(route: Route) -> list[Sequence[str]]:
 
 
 def _by_step(name: str, values: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield one row where all steps agree, else one for each value with the steps that have it."""
+    """Yield one row if all steps have the same value, else one row for each value with its steps."""
     if len(set(values)) == 1:
         yield (name, values[0])
         return
@@ -145,55 +143,53 @@ def _hook(hook: Hook) -> tuple[str, str]:
 def _parameters(
     title: str, by_step: Sequence[Mapping[str, Json]], painter: Painter, *, null: str = "removed"
 ) -> Iterator[str]:
-    """Yield parameters with the steps that have them, those of all steps first. `null` is what null means."""
+    """Yield parameters with the steps that have them, those of all steps first. `null` is shown for a null."""
     steps_of: dict[tuple[str, tuple[str, ...]], list[int]] = {}
     for number, params in enumerate(by_step, start=1):
         for name, value in params.items():
             steps_of.setdefault((name, tuple(_value(value, null))), []).append(number)
-    everywhere = list(range(1, len(by_step) + 1))
-    found = sorted(steps_of.items(), key=lambda one: (one[1] != everywhere, one[1]))
+    all_steps = list(range(1, len(by_step) + 1))
     rows: list[tuple[str, str, str]] = []
-    for (name, said), steps in found:
-        whose = ", ".join(map(str, steps)) if steps != everywhere else "all" if len(by_step) > 1 else ""
-        rows += [(whose, name, line) for line in said]
+    for (name, texts), steps in sorted(steps_of.items(), key=lambda item: (item[1] != all_steps, item[1])):
+        label = ", ".join(map(str, steps)) if steps != all_steps else "all" if len(by_step) > 1 else ""
+        rows += [(label, name, text) for text in texts]
     if rows:
         yield painter.place(title)
-        yield from table([_without_repeats(rows, index) for index in range(len(rows))])
+        yield from table(_without_repeats(rows))
 
 
-def _without_repeats(rows: Sequence[tuple[str, str, str]], index: int) -> Sequence[str]:
-    """Blank out the cells that say what the row before says."""
-    who, name, value = rows[index]
-    before = rows[index - 1] if index else ("", "", "")
-    if (who, name) == before[:2]:
-        return "", "", value
-    return ("" if who == before[0] else who), name, value
+def _without_repeats(rows: Sequence[tuple[str, str, str]]) -> list[Sequence[str]]:
+    """Return rows without the leading cells that are equal in the row before."""
+    blanked: list[Sequence[str]] = []
+    for before, (label, name, value) in zip([("", "", ""), *rows], rows, strict=False):
+        same_label, same_name = label == before[0], (label, name) == before[:2]
+        blanked.append(("" if same_label else label, "" if same_name else name, value))
+    return blanked
 
 
 def _value(value: Json, null: str) -> Iterator[str]:
     if isinstance(value, list) and value and all(isinstance(item, dict) and "role" in item for item in value):
         for message in value:
-            said = message.get("content")
-            yield cut(
-                f"{message['role']}: {said if isinstance(said, str) else json.dumps(said, default=repr)}", LONGEST
-            )
+            content = message.get("content")
+            text = content if isinstance(content, str) else json.dumps(content, default=repr)
+            yield cut(f"{message['role']}: {text}", MAX_VALUE)
     else:
-        yield null if value is None else cut(json.dumps(value, ensure_ascii=False, default=repr), LONGEST)
+        yield null if value is None else cut(json.dumps(value, ensure_ascii=False, default=repr), MAX_VALUE)
 
 
 def _as_sent(route: Route, sent: Observed, painter: Painter) -> Iterator[str]:
-    """Yield the request as each target would get it, after its hooks; or why none does."""
+    """Yield the request as each target would get it after the hooks, or why none does."""
     if not sent.attempts:
         yield painter.place("as sent")
         yield f"  {painter.error('nothing is sent')}: {printable(ended_by(sent))}"
         yield ""
         return
-    told = [{name: value for name, value in one.items() if name != "model"} for one in sent_to_each(route, sent)]
-    yield from _parameters("as sent", told, painter, null="null")
+    bodies = [{name: value for name, value in one.items() if name != "model"} for one in sent_to_each(route, sent)]
+    yield from _parameters("as sent", bodies, painter, null="null")
 
 
 def ended_by(sent: Observed) -> str:
-    """Return what ended a request, or its answer: a hook's fault with its place, or the error that the client gets."""
+    """Return the fault that ended a request or its answer: a hook's, with its place, or the error for the client."""
     if sent.fault is not None or sent.error is None:
         return sent.fault or "the request is refused"
     body = sent.body if isinstance(sent.body, dict) else {}
@@ -220,7 +216,11 @@ def _walk(route: Route, walk: Walk, sent: Observed | None, painter: Painter) -> 
     yield from list(table([(row[0].rjust(stamps), *row[1:]) for row in rows]))[:-1]
     error = walk.error
     given = painter.good("200") if error is None else painter.error(f"{error.status} {error.code}")
-    reason = _reason(walk)
+    reason = ""
+    if walk.events and error is not None and error.code == "upstream_refused":
+        reason = ", with the upstream's own body"
+    elif walk.events:
+        reason = {"exhausted": ": no target is left", "deadline": ": the deadline has passed"}.get(walk.reason, "")
     if sent is not None and sent.error and error is None:
         given = "200, and a stream that breaks off" if sent.broken else f"{sent.status} {sent.error}"
         given, reason = painter.error(given), f": {printable(ended_by(sent))}"
@@ -243,16 +243,6 @@ def _event(route: Route, event: Event) -> Sequence[str]:
     }[event.then]
     row = (shown(event.started_s), str(event.step + 1), route.steps[event.step].target.name, outcome)
     return (*row, decided) if decided else row
-
-
-def _reason(walk: Walk) -> str:
-    if walk.reason == "answered" or not walk.events:
-        return ""
-    body = ", with the upstream's own body" if walk.error is not None and walk.error.code == "upstream_refused" else ""
-    return (
-        body
-        or {"stopped": "", "exhausted": ": no target is left", "deadline": ": the deadline has passed"}[walk.reason]
-    )
 
 
 def _worst(explanation: Explanation) -> list[Sequence[str]]:

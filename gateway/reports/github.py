@@ -15,17 +15,15 @@ from gateway.words import count, printable
 
 _DATA: Final = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
 _PROPERTY: Final = _DATA | str.maketrans({":": "%3A", ",": "%2C"})
-"""What the toolkit that GitHub publishes for this escapes in the text and in the properties of a command."""
+"""Escapes in the text and in the properties of a command, as in GitHub's own toolkit."""
 
 
 def as_commands(files: Sequence[Checked]) -> Iterator[str]:
-    """Yield one command for each problem, and how many there are.
+    """Yield one command for each problem, then how many there are.
 
-    The last line names no file: whatever follows `::` at the beginning of a line would be a command too.
+    The last line names no file: a name that begins with `::` would be read as a command.
     """
-    for file in files:
-        for problem in file.problems:
-            yield _command(file, problem)
+    yield from (_command(file, problem) for file in files for problem in file.problems)
     tallied = tally(problem for file in files for problem in file.problems)
     yield f"{tallied} in {count(len(files), 'file')}" if tallied else f"{count(len(files), 'file')} ok"
 

@@ -1,4 +1,4 @@
-"""Problems as a person reads them, with the line at fault and a caret, and as JSON."""
+"""Problems as text, with the line at fault and a caret; and the result of checking a file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -16,22 +16,22 @@ from gateway.wire.json import JsonObject
 from gateway.words import count, printable
 
 EXCERPT_COLUMNS: Final = 120
-"""A longer line is cut down to what stands around its caret."""
+"""Longest excerpt; of a longer line only the part around its caret is shown."""
 CARET_CONTEXT: Final = 40
-"""Characters that stay before the caret of a line that is cut."""
+"""Characters before the caret in a shortened line."""
 
 _RED, _YELLOW, _GREEN, _BOLD, _RESET = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[1m", "\x1b[0m"
 
 
 class Painter:
-    """Puts colours around text, or leaves it alone."""
+    """Adds terminal colours to text, if they are on."""
 
     def __init__(self, *, colour: bool) -> None:
         self._colour = colour
 
     @classmethod
     def of(cls, stream: TextIO, environ: Mapping[str, str]) -> Painter:
-        """Return one that paints on terminals only, and not where NO_COLOR is set (https://no-color.org)."""
+        """Return a painter for a stream: colours on terminals only, and not with NO_COLOR (https://no-color.org)."""
         return cls(colour=stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb")
 
     def error(self, text: str) -> str:
@@ -60,7 +60,7 @@ PLAIN: Final = Painter(colour=False)
 def as_text(problem: Problem, painter: Painter = PLAIN) -> str:
     """Return `file:line:column: code: path: message`, and below it the line of the file with a caret.
 
-    A warning has the word `warning` before its code. Control characters are escaped: the file may be a stranger's.
+    A warning has the word `warning` before its code. Control characters are escaped: the file may not be trusted.
     """
     where = f"{problem.source}:{problem.line}:{problem.column}:" if problem.line else f"{problem.source}:"
     paint = painter.error if problem.severity == "error" else painter.warning
@@ -78,13 +78,10 @@ def as_text(problem: Problem, painter: Painter = PLAIN) -> str:
 
 
 def tally(problems: Iterable[Problem]) -> str:
-    """Return what kinds of problems there are: `2 problems, 1 warning`. Empty when there are none."""
+    """Return the numbers of problems and warnings: `2 problems, 1 warning`. Empty without any."""
     severities = [problem.severity for problem in problems]
-    errors, warnings = severities.count("error"), severities.count("warning")
-    parts = [count(errors, "problem")] if errors else []
-    if warnings:
-        parts.append(count(warnings, "warning"))
-    return ", ".join(parts)
+    numbers = {"problem": severities.count("error"), "warning": severities.count("warning")}
+    return ", ".join(count(number, noun) for noun, number in numbers.items() if number)
 
 
 def problem_lines(problems: Sequence[Problem], painter: Painter) -> Iterator[str]:
@@ -95,12 +92,12 @@ def problem_lines(problems: Sequence[Problem], painter: Painter) -> Iterator[str
 
 
 def complain(message: str) -> None:
-    """Print one line about a wrong command line or environment to standard error."""
+    """Print a one-line error message to standard error."""
     print(f"gateway: {printable(message)}", file=sys.stderr)
 
 
 def report(problems: Sequence[Problem]) -> None:
-    """Print the problems of a config file that was to be used, and how many there are, to standard error."""
+    """Print the problems of one config file, and how many there are, to standard error."""
     painter = Painter.of(sys.stderr, os.environ)
     for problem in problems:
         print(as_text(problem, painter), file=sys.stderr)
@@ -109,69 +106,51 @@ def report(problems: Sequence[Problem]) -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Send what is still in a closed pipe's buffer nowhere, so that the interpreter's last flush says nothing."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+    """Redirect a closed pipe to the null device, so that the interpreter's last flush raises no error."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def _excerpt(line: str, column: int) -> tuple[str, str]:
-    """Return the line, cut down if it is long, and a caret that stands under `column`."""
+    """Return the line, shortened if it is long, and a caret padded to stand under `column`."""
     at = min(max(column - 1, 0), len(line))
     start = max(0, min(at - CARET_CONTEXT, len(line) - EXCERPT_COLUMNS))
-    before, after = line[start:at], line[at : start + EXCERPT_COLUMNS]
-    if start:
-        before = f"…{before}"
-    if start + EXCERPT_COLUMNS < len(line):
-        after = f"{after}…"
-    before, after = printable(before.expandtabs(4)), printable(after.expandtabs(4))
-    return before + after, " " * _width(before) + "^"
-
-
-def _width(text: str) -> int:
-    """Return how many columns of a terminal `text` takes: East Asian wide ones take two, combining ones none."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
-    )
+    end = start + EXCERPT_COLUMNS
+    before = printable(f"{'…' if start else ''}{line[start:at]}".expandtabs(4))
+    after = printable(f"{line[at:end]}{'…' if end < len(line) else ''}".expandtabs(4))
+    # On a terminal East Asian wide characters take two columns, combining ones none.
+    visible = [unicodedata.east_asian_width(char) for char in before if not unicodedata.combining(char)]
+    return before + after, " " * sum(2 if width in "WF" else 1 for width in visible) + "^"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What came of one file."""
+    """The result of checking one file. Its fields are those of `validate --format json`, in order."""
 
     file: str
     """As it was given."""
-    readable: bool = True
     ok: bool = False
-    problems: tuple[Problem, ...] = ()
+    readable: bool = True
     digest: str | None = None
     aliases: int = 0
     targets: int = 0
     hooks_skipped: int = 0
+    problems: tuple[Problem, ...] = ()
 
     def as_json(self) -> JsonObject:
-        """Return what `--format json` shows of the file."""
-        return {
-            "file": self.file,
-            "ok": self.ok,
-            "readable": self.readable,
-            "digest": self.digest,
-            "aliases": self.aliases,
-            "targets": self.targets,
-            "hooks_skipped": self.hooks_skipped,
-            "problems": [problem.as_json() for problem in self.problems],
-        }
+        """Return the file's object in `validate --format json`."""
+        return asdict(self) | {"problems": [problem.as_json() for problem in self.problems]}
 
 
 def in_repository(name: str) -> str:
-    """Return a file's path from the top of the repository as a CI service counts it, with slashes.
+    """Return a file's path relative to the top of the repository, with slashes; an absolute path if it is not below.
 
-    GitHub says where it is with GITHUB_WORKSPACE; without it the current folder is the top. A file elsewhere keeps its
-    absolute path.
+    The top is GITHUB_WORKSPACE, else the current folder.
     """
     path, top = Path(os.path.abspath(name)), os.path.abspath(os.environ.get("GITHUB_WORKSPACE") or ".")
     return (path.relative_to(top) if path.is_relative_to(top) else path).as_posix()
 
 
 STDIN: Final = "-"
-"""The name that stands for standard input."""
+"""The name of standard input on a command line."""

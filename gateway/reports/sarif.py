@@ -1,4 +1,4 @@
-"""Problems in SARIF 2.1.0, which code scanning services and editors read.
+"""Problems in SARIF 2.1.0, for code scanning services and editors.
 
 https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 """
@@ -26,26 +26,14 @@ _SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/sch
 def as_log(files: Sequence[Checked]) -> JsonObject:
     """Return one run with a result for each problem, and a rule for each code among them."""
     codes = sorted({problem.code for file in files for problem in file.problems})
-    return {
-        "$schema": _SCHEMA,
-        "version": "2.1.0",
-        "runs": [
-            {
-                "tool": {
-                    "driver": {
-                        "name": "gateway validate",
-                        "semanticVersion": __version__,
-                        "rules": [_rule(code) for code in codes],
-                    }
-                },
-                "invocations": [{"executionSuccessful": all(file.readable for file in files)}],
-                "columnKind": "unicodeCodePoints",
-                "results": [
-                    _result(file, problem, codes.index(problem.code)) for file in files for problem in file.problems
-                ],
-            }
-        ],
+    rules = list(map(_rule, codes))
+    run = {
+        "tool": {"driver": {"name": "gateway validate", "semanticVersion": __version__, "rules": rules}},
+        "invocations": [{"executionSuccessful": all(file.readable for file in files)}],
+        "columnKind": "unicodeCodePoints",
+        "results": [_result(file, problem, codes.index(problem.code)) for file in files for problem in file.problems],
     }
+    return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
 
 
 def _rule(code: str) -> JsonObject:
@@ -61,13 +49,14 @@ def _rule(code: str) -> JsonObject:
 
 def _result(file: Checked, problem: Problem, index: int) -> JsonObject:
     path = f"{problem.path}: " if problem.path else ""
+    identity = f"{problem.code}\0{problem.path}".encode(errors="surrogatepass")
     result: JsonObject = {
         "ruleId": problem.code,
         "ruleIndex": index,
         "level": problem.severity,
         "message": {"text": printable(f"{path}{problem.message}")},
-        # Not the line: a result is the same one after lines were added above it.
-        "partialFingerprints": {"codeAndPath/v1": _digest(problem.code, problem.path)},
+        # Without the line: a result keeps its identity when lines are added above it.
+        "partialFingerprints": {"codeAndPath/v1": hashlib.sha256(identity).hexdigest()[:32]},
     }
     if file.file != STDIN:
         place: JsonObject = {"artifactLocation": _artifact(file.file)}
@@ -82,7 +71,3 @@ def _artifact(name: str) -> JsonObject:
     if os.path.isabs(path):
         return {"uri": Path(path).as_uri()}
     return {"uri": quote(os.fsencode(path)), "uriBaseId": "%SRCROOT%"}
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:32]
