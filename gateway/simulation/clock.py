@@ -1,8 +1,7 @@
-"""An event loop whose clock jumps: while nothing is left to do it goes on to the next timer at once.
+"""An event loop with a virtual clock: when all tasks wait, the clock jumps to the next timer.
 
-So a stall of a minute takes no time, everything happens in the same order on every machine, and code under test
-sleeps and times out as it always does. Only what waits for the world outside the loop, a thread or a socket, makes the
-clock stand still.
+A stall of a minute takes no real time, and timers fire in the same order on every machine. The clock stops while a
+thread or a socket, which the loop does not control, is waited for.
 """
 
 from __future__ import annotations
@@ -19,36 +18,36 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 PATIENCE_S: Final = 1.0
-"""Real seconds that an open socket, or a silence that no timer ends, is waited for."""
+"""Real seconds to wait for an open socket, or when no timer is left."""
 
 _NANOSECONDS: Final = 1_000_000_000
 
 
 class Stuck(Exception):
-    """Everything waits, and no timer, thread or socket is left that could end it."""
+    """All tasks wait, and no timer, thread or socket can wake them."""
 
     def __init__(self) -> None:
         super().__init__("it waits for something that never comes")
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Counts virtual time, and lets it pass instead of waiting."""
+    """Advances a virtual clock instead of waiting."""
 
     def __init__(self, patience_s: float) -> None:
         super().__init__()
         self._patience_s = patience_s
-        # In whole nanoseconds: an addition of floats too small to matter would leave the clock where it is, for ever.
+        # In whole nanoseconds: adding a very small float to a large one would not move the clock.
         self.now_ns = 0
         self.threads = 0
-        """Jobs that executors are at work on."""
+        """Number of running jobs in executors."""
         self._own_files = math.inf
 
     def settle(self) -> None:
-        """Take the files registered so far for the loop's own."""
+        """Count the files registered so far as the loop's own, which are not waited for."""
         self._own_files = len(self.get_map())
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Return what is ready; when nothing is, let `timeout` seconds pass on the virtual clock."""
+        """Return what is ready; when nothing is, advance the clock by `timeout` seconds. Raises Stuck."""
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
@@ -65,7 +64,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop that begins at 0 seconds and never really sleeps."""
+    """An event loop whose virtual clock begins at 0 seconds."""
 
     def __init__(self, *, patience_s: float = PATIENCE_S) -> None:
         self._jumping = _JumpingSelector(patience_s)
@@ -79,14 +78,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
     ) -> asyncio.Future[T]:
-        """Run `func` in a thread, as always; the virtual clock stands still until it is done."""
+        """Run `func` in a thread; the clock stops until it is done."""
         future = super().run_in_executor(executor, func, *args)
         self._jumping.threads += 1
         future.add_done_callback(self._thread_done)
         return future
 
     async def shutdown_default_executor(self, *args: Any, **options: Any) -> None:
-        """Wait for the threads that are still at work, however long they really take."""
+        """Wait in real time for the threads that still run."""
         self._jumping.threads += 1
         try:
             await super().shutdown_default_executor(*args, **options)
@@ -98,6 +97,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run(coroutine: Coroutine[Any, Any, T], *, patience_s: float = PATIENCE_S) -> T:
-    """Run a coroutine on a virtual loop of its own. Raises Stuck when it can never end."""
+    """Run a coroutine on a virtual loop of its own and return its result. Raises Stuck when it can never end."""
     with asyncio.Runner(loop_factory=partial(VirtualLoop, patience_s=patience_s)) as runner:
         return runner.run(coroutine)

@@ -1,12 +1,12 @@
-"""A route in full, as data: its chain, limits, parameters and hooks, what a call would do, and the worst that can come.
+"""Explain a route as data: chain, limits, parameters and hooks, a simulated call, and the worst case.
 
-`gateway explain --format json` prints it; a server can answer with it, given its targets' live health.
+`gateway explain` and the server's `/-/explain` show it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from gateway.adapters.base import Call
@@ -16,7 +16,7 @@ from gateway.operations import operation_of, params_for
 from gateway.policy.failures import names_of
 from gateway.policy.params import merged_for_output
 from gateway.policy.table import Hook, Route, RoutingTable, Step
-from gateway.policy.target import Limits, ScriptedOutcome
+from gateway.policy.target import ScriptedOutcome
 from gateway.simulation.simulator import Observed
 from gateway.simulation.upstreams import ANSWERED, best_match
 from gateway.simulation.walk import Walk, walk, worst
@@ -26,26 +26,26 @@ from gateway.wire.json import EMPTY, Json, JsonObject
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worst:
-    """The most calls that a request can make, and the longest that it can take until it has no answer."""
+    """The most calls that one request can make, and the longest time until it fails."""
 
     calls: int
     plain_s: float
     stream_s: float
-    """Until the stream begins; how long it goes on is for its limits alone."""
+    """Seconds until the stream has failed to begin."""
     untried: tuple[int, ...]
-    """Steps that slow failures of a plain answer leave no time for."""
+    """Steps for which slow failures of a plain answer leave no time."""
     busiest: Walk
-    """The one with the most calls."""
+    """The walk with the most calls."""
     plain: Walk
     stream: Walk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Everything that can be said of one name beforehand."""
+    """The explanation of one name."""
 
     name: str
-    """As a client asks."""
+    """The name as a client asks for it."""
     route: Route
     walk: Walk
     worst: Worst
@@ -65,13 +65,11 @@ def explain(
     mock: MockAdapter,
     health: State | None = None,
 ) -> Explanation:
-    """Explain a route for a request whose targets fail as `fails` says, by name or pattern.
+    """Explain a route for a request. `fails` has the outcomes of failing targets, by name or pattern.
 
-    `request` is a body; it says no more than which operation it asks for, and whether as a stream.
-    A target that it does not name answers; one of `mock` does what it would do next. `health` is as for `walk`, and
-    this runs event loops as that does.
+    The other targets answer, those of `mock` by their scripts. Of the body `request` only the operation and the wish
+    for a stream count. `health` is as for `walk`. Runs event loops of its own, so never call it from a coroutine.
     """
-
     operation = operation_of(request)
     stream = operation.wants_stream(request)
 
@@ -83,48 +81,42 @@ def explain(
     plain = worst(route, operation=operation, stream=False, slow=True)
     streamed = worst(route, operation=operation, stream=True, slow=True)
     busiest = max((fast, plain, streamed), key=lambda one: len(one.events))
-    return Explanation(
-        name=name,
-        route=route,
-        walk=walk(route, suppose, operation=operation, stream=stream, mock=mock, health=health),
-        worst=Worst(
-            calls=len(busiest.events),
-            plain_s=plain.ended_s,
-            stream_s=streamed.ended_s,
-            untried=tuple(
-                step
-                for step in range(len(route.steps))
-                if step not in plain.tried and plain.passed_over.get(step) != "unsupported"
-            ),
-            busiest=busiest,
-            plain=plain,
-            stream=streamed,
-        ),
+    unsupported = {step for step, reason in plain.passed_over.items() if reason == "unsupported"}
+    bad = Worst(
+        calls=len(busiest.events),
+        plain_s=plain.ended_s,
+        stream_s=streamed.ended_s,
+        untried=tuple(step for step in range(len(route.steps)) if step not in plain.tried | unsupported),
+        busiest=busiest,
+        plain=plain,
+        stream=streamed,
     )
+    call = walk(route, suppose, operation=operation, stream=stream, mock=mock, health=health)
+    return Explanation(name=name, route=route, walk=call, worst=bad)
 
 
 def sent_to_each(route: Route, sent: Observed) -> list[JsonObject]:
-    """Return what each target of the chain would get of a request, as an output may show it. Some target got it."""
+    """Return the body for each target of the chain, secrets masked. `sent` has at least one attempt."""
     operation, params = sent.attempts[0].operation, sent.attempts[0].params
     return [merged_for_output(params, params_for(operation, step.params), step.target.model) for step in route.steps]
 
 
 def verdicts(route: Route, walk: Walk) -> dict[int, str]:
-    """Return, for every step that is not called, why it is not."""
+    """Return the reason for each step that is not called, by position."""
     last = walk.events[-1] if walk.events else None
-    told: dict[int, str] = {}
+    reasons: dict[int, str] = {}
     for step in range(len(route.steps)):
         if step in walk.tried:
             continue
         if step in walk.passed_over:
-            told[step] = f"passed over: {_PASSED_OVER[walk.passed_over[step]]}"
+            reasons[step] = f"passed over: {_PASSED_OVER[walk.passed_over[step]]}"
         elif last is None or walk.reason == "deadline":
-            told[step] = "not reached: the deadline passes first"
+            reasons[step] = "not reached: the deadline passes first"
         elif walk.reason == "stopped":
-            told[step] = f"not reached: the call stops at {last.kind}"
+            reasons[step] = f"not reached: the call stops at {last.kind}"
         else:
-            told[step] = "kept in reserve" if len(walk.events) == 1 else "not reached"
-    return told
+            reasons[step] = "kept in reserve" if len(walk.events) == 1 else "not reached"
+    return reasons
 
 
 _PASSED_OVER: Final[Mapping[PassedOver, str]] = {
@@ -134,7 +126,7 @@ _PASSED_OVER: Final[Mapping[PassedOver, str]] = {
 
 
 def as_json(explanation: Explanation) -> JsonObject:
-    """Return all of it in JSON's types; durations are in seconds."""
+    """Return the whole explanation as JSON; durations are in seconds."""
     route, bad = explanation.route, explanation.worst
     return {
         "name": explanation.name,
@@ -157,7 +149,6 @@ def as_json(explanation: Explanation) -> JsonObject:
 
 def _step(number: int, step: Step) -> JsonObject:
     endpoint = step.target.endpoint
-    cooldown = endpoint.cooldown
     return {
         "step": number,
         "target": step.target.name,
@@ -167,31 +158,21 @@ def _step(number: int, step: Step) -> JsonObject:
         "library_adapter": endpoint.library_adapter or endpoint.adapter,
         "base_url": endpoint.shown_url,
         "has_key": has_key(step),
-        "limits": _limits(step.limits),
+        "limits": asdict(step.limits),
         "retries": step.retries,
         "retry_on": names_of(step.retry_on),
         "fallback_on": names_of(step.fallback_on),
         "params": step.params.shown,
-        "cooldown": {"failures": cooldown.failures, "within_s": cooldown.within_s, "for_s": cooldown.for_s},
+        "cooldown": asdict(endpoint.cooldown),
     }
 
 
 def has_key(step: Step) -> bool | None:
-    """Tell whether a step's key is here; None where the target needs none of the file's."""
+    """Tell whether a step's target has its key; None when it needs none."""
     endpoint = step.target.endpoint
     if endpoint.api_key.read() is not None:
         return True
     return False if endpoint.key_required else None
-
-
-def _limits(limits: Limits) -> JsonObject:
-    return {
-        "connect_s": limits.connect_s,
-        "first_token_s": limits.first_token_s,
-        "idle_s": limits.idle_s,
-        "total_s": limits.total_s,
-        "stream_total_s": limits.stream_total_s,
-    }
 
 
 def _hook(hook: Hook) -> JsonObject:

@@ -1,4 +1,4 @@
-"""Asks a routing table as a client would: the real provider and engine on a virtual clock, upstreams scripted."""
+"""Sends requests through the real engine and hooks of a routing table, with scripted upstreams on a virtual clock."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import traceback
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 from urllib.parse import quote
 
 import orjson
 
-from gateway.adapters.base import Operation, Stream
+from gateway.adapters.base import Operation
 from gateway.adapters.mock import OutcomeOf
 from gateway.engine.health import State
 from gateway.engine.pipeline import Pipeline
@@ -35,11 +36,11 @@ _HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """One attempt, with its times from the request's arrival."""
+    """One attempt. Its times are seconds from the request's arrival."""
 
     target: str
     label: str
-    """`target` as the file writes it, star and all."""
+    """`target` as the file writes it, wildcards included."""
     kind: Kind | None
     """None when the target answered."""
     status: int | None
@@ -49,67 +50,66 @@ class Seen:
     params: Mapping[str, Json]
     """The request after its hooks."""
     sent: JsonObject
-    """The same with the file's parameters, as the target got it."""
+    """The body that the target got: `params` merged with the file's parameters, and `model`."""
     shown: JsonObject
-    """`sent` as an output may show it."""
+    """`sent` with secrets masked, for outputs."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Observed:
-    """What became of one request, as its client and the upstreams saw it."""
+    """The outcome of one request, for its client and for the upstreams."""
 
     alias: str | None = None
     target: str | None = None
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
-    """The response's, with lower-case names."""
+    """Headers of the response, with lower-case names."""
     attempts: tuple[Seen, ...] = ()
     skipped: tuple[str, ...] = ()
-    """Targets passed over because they were in cooldown."""
+    """Targets in cooldown, which were passed over."""
     error: str | None = None
-    """The code of the error that was answered, or that broke the stream."""
+    """Code of the error in the response or in the broken stream."""
     text: str | None = None
-    """What the assistant said, as far as it came; None when there was no answer."""
+    """Text of the answer, or of the part that arrived; None without an answer."""
     body: Json = None
-    """The plain answer's body, or the error's; None for a stream."""
+    """Body of the plain answer or of the error; None for a stream."""
     broken: bool = False
-    """The stream broke off after its first content had gone out."""
+    """Whether the stream failed after its first content."""
     elapsed_s: float = 0.0
     first_content_s: float | None = None
     fault: str | None = None
-    """What in the policy's own code went wrong, with its place: a hook's exception."""
+    """A hook's exception and its place; or the gateway's own, when `crashed`."""
     crashed: bool = False
-    """The fault is none that the gateway knows how to answer."""
+    """Whether an exception was raised that is no GatewayError."""
 
     @property
     def kind(self) -> Kind | None:
-        """How the last attempt failed; None when it answered."""
+        """Kind of the last attempt's failure; None when it answered."""
         return self.attempts[-1].kind if self.attempts else None
 
     @property
     def waits_s(self) -> tuple[float, ...]:
-        """The pauses between the attempts."""
-        pairs = zip(self.attempts, self.attempts[1:], strict=False)
-        return tuple(later.started_s - earlier.ended_s for earlier, later in pairs)
+        """Seconds between each attempt and the next."""
+        return tuple(later.started_s - earlier.ended_s for earlier, later in pairwise(self.attempts))
 
 
 class _FixedTable:
-    """Holds one table for good."""
+    """One table that never changes, in place of the pipeline's live tables."""
 
     def __init__(self, table: RoutingTable) -> None:
         self.current = table
         self.problems: Problems = ()
 
     def set_overlay(self, overlay: Overlay) -> None:
-        """Nothing is added to a table under test."""
+        """Ignore the overlay."""
 
     def reload(self) -> _FixedTable:
-        """There is nothing to read again, and nothing wrong with it."""
+        """Return itself: there is no file to read."""
         return self
 
 
 class Simulator:
-    """A gateway with one table, its health and counters at zero. Made and used within one virtual loop."""
+    """A gateway with one table and fresh health. Create it and use it within one virtual loop."""
 
     def __init__(self, table: RoutingTable, script: OutcomeOf) -> None:
         self._upstreams = Upstreams(script)
@@ -118,11 +118,11 @@ class Simulator:
         )
 
     def play(self, script: OutcomeOf) -> None:
-        """Let the upstreams play another script from now on."""
+        """Use another script for the calls from now on."""
         self._upstreams.script = script
 
     async def ask(self, body: JsonObject) -> Observed:
-        """Send one request and follow its answer to the end. Raises nothing for what the policy does wrong."""
+        """Send one request and read its answer to the end. An exception becomes a part of the result."""
         loop = asyncio.get_running_loop()
         started_s = loop.time()
         report = CallReport(request_id=REQUEST_ID)
@@ -133,8 +133,10 @@ class Simulator:
             if operation.wants_stream(body):
                 await self._stream(operation, body, report, observed)
             else:
-                await self._plain(operation, body, report, observed)
-        except Exception as exc:  # noqa: BLE001 - whatever it is, the server answers it with an envelope too
+                reply = await self._pipeline.answer(operation, body, report=report)
+                observed.body, observed.text = reply.data, operation.text(reply.data)
+                observed.headers = _response_headers(report, reply.headers)
+        except Exception as exc:  # noqa: BLE001 - the server answers any exception with an envelope too
             _note_failure(observed, exc, report)
         observed.elapsed_s = loop.time() - started_s
         observed.alias = report.alias or None
@@ -160,35 +162,25 @@ class Simulator:
         observed.skipped = tuple(attempt.target for attempt in report.attempts if not attempt.was_called)
         return observed
 
-    async def _plain(self, operation: Operation, body: JsonObject, report: CallReport, observed: Observed) -> None:
-        reply = await self._pipeline.answer(operation, body, report=report)
-        observed.body = reply.data
-        observed.text = operation.text(reply.data)
-        observed.headers = response_headers(report, reply.headers)
-
     async def _stream(self, operation: Operation, body: JsonObject, report: CallReport, observed: Observed) -> None:
         stream = await self._pipeline.open_stream(operation, body, report=report)
-        observed.headers = response_headers(report, stream.headers, content_type="text/event-stream")
+        observed.headers = _response_headers(report, stream.headers, content_type="text/event-stream")
         observed.text = ""
         try:
-            await _read(operation, stream, observed)
-        except Exception as exc:  # noqa: BLE001 - status and headers have gone out; the stream breaks off
+            async with aclosing(stream):
+                while events := await stream.read():
+                    for event in events:
+                        observed.text += operation.text(event.data or {}) or ""
+        except Exception as exc:  # noqa: BLE001 - status and headers are sent, so any exception breaks the stream
             observed.broken = True
             observed.error = exc.code if isinstance(exc, GatewayError) else GatewayError.code
             _note_fault(observed, exc)
 
 
-async def _read(operation: Operation, stream: Stream, observed: Observed) -> None:
-    async with aclosing(stream):
-        while events := await stream.read():
-            for event in events:
-                observed.text = (observed.text or "") + (operation.text(event.data or {}) or "")
-
-
-def response_headers(
-    report: CallReport, more: Mapping[str, str] = EMPTY, *, content_type: str | None = "application/json"
+def _response_headers(
+    report: CallReport, more: Mapping[str, str], *, content_type: str | None = "application/json"
 ) -> dict[str, str]:
-    """Return the response headers as the server's `Exchange.headers` makes them, which needs aiohttp."""
+    """Return the response headers as the server's `Exchange.headers` does, which needs aiohttp."""
     headers = {**more, "server": "gateway", "x-request-id": report.request_id}
     if content_type is not None:
         headers["content-type"] = content_type
@@ -202,21 +194,21 @@ def response_headers(
 
 
 def _note_failure(observed: Observed, exc: Exception, report: CallReport) -> None:
-    """Note what the client gets instead of an answer: `Exchange.failure`'s rule."""
+    """Record the error response, by the same rule as the server's `Exchange.failure`."""
     error = exc if isinstance(exc, GatewayError) else GatewayError("the gateway failed", attempts=report.attempts)
     observed.status, observed.error = error.status, error.code
+    content_type: str | None = "application/json"
     if isinstance(error, UpstreamRefused) and error.body:
-        content_type = None if "content-type" in error.headers else "application/json"
+        content_type = None if "content-type" in error.headers else content_type
         observed.body = orjson.loads(error.body)
-        observed.headers = response_headers(report, error.headers, content_type=content_type)
     else:
         observed.body = error.envelope()
-        observed.headers = response_headers(report, error.headers)
+    observed.headers = _response_headers(report, error.headers, content_type=content_type)
     _note_fault(observed, exc)
 
 
 def _note_fault(observed: Observed, exc: Exception) -> None:
-    """Say where a hook, or the gateway itself, failed. In a test the exception's text is nobody's secret."""
+    """Record the text and place of a hook's or the gateway's own exception. In a simulation it is no secret."""
     if isinstance(exc, HookFailed):
         observed.fault = str(exc) if exc.__cause__ is None else f"{exc}{_where(exc.__cause__)}"
     elif not isinstance(exc, GatewayError):
@@ -225,7 +217,7 @@ def _note_fault(observed: Observed, exc: Exception) -> None:
 
 
 def _where(exc: BaseException) -> str:
-    """Return what an exception says and where it was raised, to be put after its name."""
+    """Return `: text, at file:line` of an exception."""
     frames = traceback.extract_tb(exc.__traceback__)
-    said = f": {exc}" if str(exc) else ""
-    return f"{said}, at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else said
+    text = f": {exc}" if str(exc) else ""
+    return f"{text}, at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else text

@@ -1,4 +1,4 @@
-"""Upstreams that play a script: the one part of a simulated request that is not the gateway's own code."""
+"""Scripted upstreams: the only part of a simulated request that is not the gateway's own code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.policy.target import ScriptedOutcome, Target
 from gateway.wire.json import Json, JsonObject
 from gateway.words import did_you_mean
 
-OF_KIND: Final[Mapping[Kind, tuple[int, str | None]]] = {
+_OF_KIND: Final[Mapping[Kind, tuple[int, str | None]]] = {
     Kind.RATE_LIMIT: (429, "rate_limit_exceeded"),
     Kind.OVERLOADED: (503, None),
     Kind.SERVER_ERROR: (500, None),
@@ -28,21 +28,21 @@ OF_KIND: Final[Mapping[Kind, tuple[int, str | None]]] = {
     Kind.CONTENT_FILTER: (400, "content_filter"),
     Kind.BAD_REQUEST: (400, None),
 }
-"""Status and code of a failure that is named by its kind. The three kinds without a status are not here."""
+"""Kind → status and code of its failure; kinds without a status are omitted."""
 
 ANSWERED: Final = ScriptedOutcome(text=None)
 
 
 def named(kind: Kind) -> ScriptedOutcome:
-    """Return the outcome that a kind alone stands for. A `timeout` answers never, so the policy's own limits count."""
+    """Return the outcome for a kind. A `timeout` never answers, so that the policy's own limits end the attempt."""
     if kind is Kind.TIMEOUT:
         return ScriptedOutcome(text=None, stall=0)
-    status, code = OF_KIND.get(kind, (200, None))
+    status, code = _OF_KIND.get(kind, (200, None))
     return ScriptedOutcome(text=None, kind=kind, status=status, code=code)
 
 
 def best_match(name: str, patterns: Iterable[str]) -> str | None:
-    """Return the pattern that holds for a name: the name itself, else the longest one before its `*`."""
+    """Return the pattern that matches a name: the name itself, else the one with the longest text before its `*`."""
     fitting = [
         pattern for pattern in patterns if pattern == name or (pattern[-1:] == "*" and name.startswith(pattern[:-1]))
     ]
@@ -50,7 +50,7 @@ def best_match(name: str, patterns: Iterable[str]) -> str | None:
 
 
 def read_failure(text: str, route: Route, *, option: str) -> tuple[str, ScriptedOutcome]:
-    """Read `TARGET=KIND`: a target or a pattern, and how it fails. Raises UsageError, which calls it by `option`."""
+    """Read `TARGET=KIND`: a target or a pattern, and its failure. Raises UsageError, which names the `option`."""
     target, equals, failure = text.rpartition("=")
     names = [step.target.name for step in route.steps]
     if not equals or not target:
@@ -68,14 +68,14 @@ def read_failure(text: str, route: Route, *, option: str) -> tuple[str, Scripted
 
 
 class Script:
-    """What each target's calls come to: in order, the last one for ever. A `*` at a name's end takes any rest."""
+    """Outcomes of each target's calls, in order; the last one repeats. A name may be a pattern that ends in `*`."""
 
     def __init__(self, outcomes: Mapping[str, tuple[ScriptedOutcome, ...]]) -> None:
         self._outcomes = outcomes
         self._plays: dict[str, int] = {}
 
     def __call__(self, call: Call) -> ScriptedOutcome | None:
-        """Return what this call comes to; a mock that the script does not have plays itself, others say hello."""
+        """Return the outcome of the target's next call: scripted, else None (its own) for a mock, else an answer."""
         target = call.target
         outcomes = self._outcomes.get(best_match(target.name, self._outcomes) or "", ())
         if not outcomes:
@@ -95,13 +95,13 @@ class Called:
     params: Mapping[str, Json]
     """The request after its hooks."""
     sent: JsonObject
-    """The parameters as the target got them, merged with the file's, `model` included."""
+    """The body that the target got: `params` merged with the file's parameters, and `model`."""
     shown: JsonObject
-    """The same as an output may show it."""
+    """`sent` with secrets masked, for outputs."""
 
 
 class Upstreams:
-    """Every target of a simulated gateway: plays a script and notes each call."""
+    """All upstreams of a simulated gateway: answers from a script and records each call."""
 
     def __init__(self, script: OutcomeOf) -> None:
         self.script = script
@@ -117,5 +117,5 @@ class Upstreams:
 
 
 def every_adapter(adapter: Adapter) -> Adapters:
-    """Return an adapter under every adapter's name."""
+    """Return the same adapter under the name of each adapter."""
     return {"relay": adapter, "litellm": adapter, "mock": adapter}

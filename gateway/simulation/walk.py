@@ -1,4 +1,4 @@
-"""One call of a route, supposed: the real engine on a clock of its own, and what it decided after each attempt."""
+"""Simulate one call of a route in the real engine on a virtual clock, and record its decision after each attempt."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
-from gateway.adapters.base import Call, Operation, Stream
+from gateway.adapters.base import Call, Operation
 from gateway.adapters.mock import MockAdapter
 from gateway.engine.attempts import Engine, Request, unsupported_steps
 from gateway.engine.health import State
@@ -24,52 +24,49 @@ from gateway.telemetry.report import CallReport, PassedOver
 from gateway.wire.json import EMPTY, Json
 
 JITTER: Final = 1.0
-"""Every backoff is as long as it can be, so that waits are the same each time."""
+"""Every backoff takes its longest time, so that waits are the same each time."""
 
 _PARAMS: Final[Mapping[str, Json]] = {"messages": [{"role": "user", "content": "hello"}]}
 
 Suppose: TypeAlias = Callable[[Call, int, int], ScriptedOutcome | None]
-"""What a call comes to, given the position of its step and how often that step was tried before.
-
-None lets a mock do what it would.
-"""
+"""(call, position of its step, earlier tries of that step) → outcome; None leaves it to the mock's own script."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One attempt and what was decided after it."""
+    """One attempt and the decision after it."""
 
     step: int
-    """The position in the chain, from 0."""
+    """Position in the chain, from 0."""
     started_s: float
     ended_s: float
     kind: Kind | None
-    """None when the target answers."""
+    """Kind of the failure; None when the target answers."""
     status: int | None
     last_resort: bool
-    """It is in cooldown, and tried because nothing else is left."""
+    """Whether the target is in cooldown and tried only because no other is left."""
     then: Literal["answers", "retry", "next", "stop", "give up"]
     wait_s: float = 0.0
-    """Before the retry."""
+    """Seconds before the retry."""
     why: str = ""
-    """Why it is not tried again, or why nothing else is."""
+    """Reason not to retry this target, or to end the call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walk:
-    """What became of the whole call. Seconds count from its arrival."""
+    """The outcome of the whole call. Times are seconds from its arrival."""
 
     events: tuple[Event, ...]
     ended_s: float
     error: GatewayError | None
-    """What the client gets when nobody answers."""
+    """The client's error when no target answers."""
     reason: Literal["answered", "stopped", "exhausted", "deadline"]
     passed_over: Mapping[int, PassedOver]
-    """Steps that were left out, and why."""
+    """Skipped steps, each with the reason."""
 
     @property
     def tried(self) -> frozenset[int]:
-        """The steps whose target is called."""
+        """Steps whose target is called."""
         return frozenset(event.step for event in self.events)
 
 
@@ -82,49 +79,44 @@ def walk(
     mock: MockAdapter | None = None,
     health: State | None = None,
 ) -> Walk:
-    """Return what a call does until it is answered, or its stream begins, or it has failed. Hooks are left out.
+    """Return the attempts of a call until its answer, its stream's first content, or its failure. No hooks run.
 
-    `mock` says where the scripts of mocks are, `health` what is known of the targets, when the call arrives: at second
-    0 of its clock. Runs an event loop of its own, so never call it on one.
+    `mock` has the positions in the scripts of mocks, `health` the targets' health, both as of the call's arrival at
+    second 0. Runs an event loop of its own, so never call it from a coroutine.
     """
     call = _Call(route, suppose, mock or MockAdapter(), health or State())
     return virtual.run(call.run(operation, stream=stream))
 
 
 class _Call:
-    """One call: supposes what becomes of each attempt, and hears each decision."""
+    """One simulated call: supplies the outcome of each attempt and records each decision of the engine."""
 
     def __init__(self, route: Route, suppose: Suppose, mock: MockAdapter, health: State) -> None:
         self._route = route
         self._suppose = suppose
-        self._engine = Engine(
-            adapters=every_adapter(mock.twin(self._begin)),
-            state=health,
-            jitter=lambda: JITTER,
-            observer=self._decided,
-        )
+        adapters = every_adapter(mock.twin(self._begin))
+        self._engine = Engine(adapters=adapters, state=health, jitter=lambda: JITTER, observer=self._decided)
         self._decision: Try | GiveUp = FIRST
         self._tries: list[tuple[Try, float]] = []
-        """The decision to make each attempt, and when it began."""
+        """The decision for each attempt, and the time it began."""
         self._resting: set[int] = set()
-        """Steps that were left out because their target is in cooldown."""
+        """Steps that were skipped because their target is in cooldown."""
 
     async def run(self, operation: Operation, *, stream: bool) -> Walk:
         loop, steps = asyncio.get_running_loop(), self._route.steps
         report = CallReport()
         request = Request(operation, self._route.alias, self._route, _PARAMS, EMPTY, loop.time(), report)
         error: GatewayError | None = None
-        opened: Stream | None = None
         try:
             if stream:
                 opened = await self._engine.open_stream(request)
+                ended_s = loop.time()
+                await opened.aclose()
             else:
                 await self._engine.complete(request)
+                ended_s = loop.time()
         except GatewayError as exc:
-            error = exc
-        ended_s = loop.time()
-        if opened is not None:
-            await opened.aclose()
+            error, ended_s = exc, loop.time()
         made = [attempt for attempt in report.attempts if attempt.was_called]
         events = [
             Event(
@@ -139,20 +131,18 @@ class _Call:
             for attempt, (decision, started_s) in zip(made, self._tries, strict=True)
         ]
         for number, (following, began_s) in enumerate(self._tries[1:]):
-            events[number] = self._followed(events[number], following, began_s)
+            event = events[number]
+            if following.reason == "retry":
+                events[number] = replace(event, then="retry", wait_s=began_s - event.ended_s)
+            else:
+                events[number] = replace(event, then="next", why=self._no_retry(event, following.no_retry))
         if error is not None and events:
             events[-1] = self._ended(events[-1], error)
         gave_up = self._decision.reason if isinstance(self._decision, GiveUp) else "stopped"
-        return Walk(
-            events=tuple(events),
-            ended_s=ended_s,
-            error=error,
-            reason=gave_up if error else "answered",
-            passed_over={
-                **dict.fromkeys(self._resting, "cooldown"),
-                **dict.fromkeys(unsupported_steps(steps, operation), "unsupported"),
-            },
-        )
+        reason = gave_up if error else "answered"
+        passed_over: dict[int, PassedOver] = dict.fromkeys(self._resting, "cooldown")
+        passed_over |= dict.fromkeys(unsupported_steps(steps, operation), "unsupported")
+        return Walk(events=tuple(events), ended_s=ended_s, error=error, reason=reason, passed_over=passed_over)
 
     def _decided(self, decision: Try | Wait | GiveUp, resting: Mapping[int, float]) -> None:
         if isinstance(decision, Wait):
@@ -163,11 +153,6 @@ class _Call:
             behind = self._tries[-1][0].step + 1 if self._tries else 0
             left_out = range(len(self._route.steps)) if last_resort else range(behind, decision.step)
             self._resting |= resting.keys() & set(left_out) - {decision.step}
-
-    def _followed(self, event: Event, following: Try, began_s: float) -> Event:
-        if following.reason == "retry":
-            return replace(event, then="retry", wait_s=began_s - event.ended_s)
-        return replace(event, then="next", why=self._no_retry(event, following.no_retry))
 
     def _ended(self, event: Event, error: GatewayError) -> Event:
         match self._decision:
@@ -180,7 +165,7 @@ class _Call:
         return replace(event, then="stop", why=str(error))
 
     def _no_retry(self, event: Event, reason: NoRetry | None) -> str:
-        """Say why the target of `event` is not called again."""
+        """Return the reason not to call the target of `event` again, in words."""
         several = self._route.steps[event.step].retries > 1
         texts: Mapping[NoRetry | None, str] = {
             "last_resort": "it was the last resort",
@@ -205,19 +190,18 @@ class _Call:
 
 
 def worst(route: Route, *, operation: Operation = CHAT, stream: bool, slow: bool) -> Walk:
-    """Return the call that makes the most attempts: each fails so that it is tried again, then so that it moves on.
+    """Return the call with the most attempts: each step fails so that it is retried, then so that the next is tried.
 
-    `slow` lets each attempt take as long as the engine lets it; else all fail at once.
+    With `slow` each attempt takes its whole limit, else none takes any time.
     """
     delay_s = math.inf if slow else 0.0
 
     def suppose(_: Call, position: int, before: int) -> ScriptedOutcome:
         return ScriptedOutcome(kind=_worst_kind(route.steps[position], before), delay_s=delay_s)
 
-    if slow and route.stream.hold == "full":  # what sends a little now and then goes beyond no limit but the last
-        deadline_s = route.deadline_s
-        limits = [replace(step.limits, first_token_s=deadline_s, idle_s=deadline_s) for step in route.steps]
-        steps = [replace(step, limits=its) for step, its in zip(route.steps, limits, strict=True)]
+    if slow and route.stream.hold == "full":  # a slow stream keeps all limits but the deadline
+        limits = {"first_token_s": route.deadline_s, "idle_s": route.deadline_s}
+        steps = [replace(step, limits=replace(step.limits, **limits)) for step in route.steps]
         route = replace(route, steps=tuple(steps))
     return walk(route, suppose, operation=operation, stream=stream)
 

@@ -1,4 +1,4 @@
-"""Test cases played against two tables, and what comes of them otherwise than before."""
+"""Play test cases against two tables, and compare the outcomes."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ Verdict: TypeAlias = Literal["newly fails", "newly passes", "passes", "fails"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a client sees of one request, and which calls it came to. Times are left out."""
+    """The outcome of one request for the client, and its calls, without times."""
 
     target: str | None
-    """Who answered."""
+    """The target that answered."""
     status: int
     error: str | None
     broken: bool
     attempts: tuple[tuple[str, str | None], ...]
-    """Targets in order, each with the kind of its failure; None where it answered."""
+    """(target, kind of its failure) of each attempt; the kind is None when the target answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseChange:
-    """One case that ends otherwise, or passes where it failed."""
+    """One case whose outcome or verdict changes."""
 
     name: str
     position: Position
     verdict: Verdict
     request: int | None = None
-    """Which of its requests is the first to end otherwise, from 1; None where only what was sent differs."""
+    """Number of the first request whose outcome changes, from 1; None when only requests to targets change."""
     old: Outcome | None = None
     new: Outcome | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseChanges:
-    """What came of a whole file of cases."""
+    """The comparison of one file of test cases."""
 
     file: str
     played: int
@@ -59,10 +59,9 @@ def compare_cases(old: RoutingTable, new: RoutingTable, cases: Sequence[Case], *
 def _compare(case: Case, old: Result, new: Result) -> CaseChange | None:
     request = before = after = None
     for one, other in zip(old.played, new.played, strict=False):
-        outcomes = outcome(one.observed), outcome(other.observed)
+        outcomes = _outcome(one.observed), _outcome(other.observed)
         if outcomes[0] != outcomes[1]:
-            request = one.number
-            before, after = outcomes
+            request, (before, after) = one.number, outcomes
             break
     if before is None and old.ok == new.ok:
         return None
@@ -78,12 +77,6 @@ _VERDICTS: dict[tuple[bool, bool], Verdict] = {
 }
 
 
-def outcome(observed: Observed) -> Outcome:
-    """Return what of a request's fate is compared."""
-    return Outcome(
-        target=observed.target,
-        status=observed.status,
-        error=observed.error,
-        broken=observed.broken,
-        attempts=tuple((one.target, one.kind.value if one.kind else None) for one in observed.attempts),
-    )
+def _outcome(observed: Observed) -> Outcome:
+    attempts = tuple((one.target, one.kind.value if one.kind else None) for one in observed.attempts)
+    return Outcome(observed.target, observed.status, observed.error, observed.broken, attempts)

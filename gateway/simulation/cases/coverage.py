@@ -1,8 +1,7 @@
-"""What of a policy its test cases reach: the aliases that are asked for and the targets that are called."""
+"""Coverage of a policy by its test cases: the aliases they ask for and the targets they call."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from gateway.simulation.cases.play import Result
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """What all cases of one config file reach, names as the file writes them."""
+    """The coverage of one config file by all its cases. Names are written as in the file."""
 
     aliases: tuple[str, ...]
     targets: tuple[str, ...]
@@ -21,14 +20,14 @@ class Coverage:
 
     @property
     def percent(self) -> int:
-        """How much is reached, rounded down: 100 means that nothing is missed."""
+        """Share of the aliases and targets that is reached, rounded down: 100 only if nothing is missed."""
         whole = len(self.aliases) + len(self.targets)
         missed = len(self.missed_aliases) + len(self.missed_targets)
-        return 100 if not whole else math.floor(100 * (whole - missed) / whole)
+        return 100 * (whole - missed) // whole if whole else 100
 
 
 def measure(table: RoutingTable, results: Iterable[Result]) -> Coverage:
-    """Return what the requests of all results reached of a table."""
+    """Return the coverage of a table by the requests of all results."""
     observed = [played.observed for result in results for played in result.played]
     asked = {one.alias for one in observed}
     called = {attempt.label for one in observed for attempt in one.attempts}

@@ -1,4 +1,4 @@
-"""Comparing what came of a request with what a case expects."""
+"""Compare the outcome of a request with what a case expects."""
 
 from __future__ import annotations
 
@@ -15,43 +15,44 @@ from gateway.wire.json import Json, JsonObject
 from gateway.words import seconds, shown
 
 TOLERANCE_S: Final = 0.001
-"""Durations are equal to the millisecond."""
+"""Durations that differ by at most this are equal."""
 
 NOT_THERE: Final = "(not there)"
 
 HOOKS_CHANGE: Final = frozenset({"sent", "text", "body"})
-"""What a hook may have a hand in: not compared where hooks are skipped."""
+"""Keys of an expectation that hooks can change: not compared when hooks are skipped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mismatch:
-    """One thing that is not as expected. Values are texts to show, one or more lines each."""
+    """One value that is not as expected. `expected` and `actual` are lines of text to show."""
 
     check: str
-    """What was compared, such as `attempts` or `sent.messages[0].content`."""
+    """The compared value, such as `attempts` or `sent.messages[0].content`."""
     position: Position
     expected: tuple[str, ...] = ()
     actual: tuple[str, ...] = ()
     message: str | None = None
-    """Said in place of a comparison."""
+    """Text to show instead of a comparison."""
 
 
 def compare(expect: Expect, observed: Observed, *, without_hooks: bool = False) -> list[Mismatch]:
-    """Return everything that is not as expected, in the file's order."""
-    found: list[Mismatch] = []
-    for key, wanted in expect.values.items():
-        if without_hooks and key in HOOKS_CHANGE:
-            continue
-        position = expect.positions.get(key, expect.position)
-        for check, expected, actual in _CHECKS[key](wanted, observed, without_hooks):
-            found.append(
-                Mismatch(check=f"{key}{check}", position=position, expected=tuple(expected), actual=tuple(actual))
-            )
-    return found
+    """Return all mismatches in the file's order."""
+    checks = {key: _CHECKS[key] for key in expect.values if not (without_hooks and key in HOOKS_CHANGE)}
+    return [
+        Mismatch(
+            check=f"{key}{path}",
+            position=expect.positions.get(key, expect.position),
+            expected=tuple(expected),
+            actual=tuple(actual),
+        )
+        for key, check in checks.items()
+        for path, expected, actual in check(expect.values[key], observed, without_hooks)
+    ]
 
 
 Difference = tuple[str, list[str], list[str]]
-"""Where below the key, what was expected, what was found."""
+"""(path below the key, expected lines, actual lines)."""
 
 _Check = Callable[[Json, Observed, bool], Iterator[Difference]]
 
@@ -77,18 +78,15 @@ def _attempts(wanted: Json, observed: Observed, without_hooks: bool) -> Iterator
     items = [{"target": item} if isinstance(item, str) else item for item in wanted]
     made = observed.attempts
     expected = [_attempt_as_wanted(item) for item in items]
-    pairs = zip(items, made, strict=False)
-    actual = [
-        _attempt_as_seen(seen, item.keys()) if _fits(item, seen) else _attempt_as_seen(seen, None)
-        for item, seen in pairs
-    ]
-    actual = [expected[index] if _fits(items[index], made[index]) else line for index, line in enumerate(actual)]
-    actual += [_attempt_as_seen(seen, None) for seen in made[len(items) :]]
+    actual = [_attempt_as_seen(seen) for seen in made]
+    for index, (item, seen) in enumerate(zip(items, made, strict=False)):
+        if _fits(item, seen):
+            actual[index] = expected[index]
     if expected != actual:
         yield "", expected, actual
     for index, (item, seen) in enumerate(zip(items, made, strict=False)):
         if "sent" in item and item["target"] == seen.target and not without_hooks:
-            for path, one, other in holds(item["sent"], seen.sent, told=seen.shown):
+            for path, one, other in holds(item["sent"], seen.sent, masked=seen.shown):
                 yield f"[{index}].sent{path}", one, other
 
 
@@ -115,8 +113,7 @@ def _attempt_as_wanted(item: JsonObject) -> str:
     return "  ".join(words)
 
 
-def _attempt_as_seen(seen: Seen, keys: object) -> str:
-    """Say all that is known of an attempt that is not as expected."""
+def _attempt_as_seen(seen: Seen) -> str:
     status = f" {seen.status}" if seen.status else ""
     took = seen.ended_s - seen.started_s
     lasted = f"  took {shown(took)}" if took >= TOLERANCE_S else ""
@@ -141,7 +138,7 @@ def _sent(wanted: Json, observed: Observed, _: bool) -> Iterator[Difference]:
         yield "", [_shown(wanted)], ["(no target was called)"]
     else:
         last = observed.attempts[-1]
-        yield from holds(wanted, last.sent, told=last.shown)
+        yield from holds(wanted, last.sent, masked=last.shown)
 
 
 def _headers(wanted: Json, observed: Observed, _: bool) -> Iterator[Difference]:
@@ -156,7 +153,7 @@ def _body(wanted: Json, observed: Observed, _: bool) -> Iterator[Difference]:
     if observed.body is None:
         yield "", [_shown(wanted)], ["(a stream has no body; expect `text` or `broken`)"]
     else:
-        yield from holds(wanted, observed.body, told=observed.body)
+        yield from holds(wanted, observed.body, masked=observed.body)
 
 
 def _duration(read: Callable[[Observed], float | None]) -> _Check:
@@ -191,7 +188,7 @@ _CHECKS: Final[Mapping[str, _Check]] = {
 
 
 def within(wanted: Json, actual_s: float) -> bool:
-    """Tell whether a duration is the one wanted, or keeps its bounds."""
+    """Tell whether a duration is the wanted one, or within the wanted bounds."""
     if not isinstance(wanted, dict):
         return _near(seconds(wanted), actual_s)
     least_s = seconds(wanted.get("at_least", 0))
@@ -199,28 +196,27 @@ def within(wanted: Json, actual_s: float) -> bool:
     return least_s - TOLERANCE_S <= actual_s <= most_s + TOLERANCE_S
 
 
-def holds(wanted: Json, actual: Json, path: str = "", *, told: Json) -> Iterator[Difference]:
-    """Yield where `actual` does not hold what is wanted. `told` is how `actual` is shown.
+def holds(wanted: Json, actual: Json, path: str = "", *, masked: Json) -> Iterator[Difference]:
+    """Yield the differences between `actual` and what is wanted. `masked` is `actual` with secrets masked, to show.
 
-    Keys of a mapping that are not named are not compared; null stands for a key that is not there. Lists have the same
-    length.
+    Only keys in `wanted` are compared; a null there stands for a missing key. Lists must have the same length.
     """
     if isinstance(wanted, dict) and isinstance(actual, dict):
         for key, value in wanted.items():
             if key in actual and actual[key] is not None:
-                part = told.get(key, STARS) if isinstance(told, dict) else told
-                yield from holds(value, actual[key], f"{path}.{key}", told=part)
+                part = masked.get(key, STARS) if isinstance(masked, dict) else masked
+                yield from holds(value, actual[key], f"{path}.{key}", masked=part)
             elif value is not None:
                 yield f"{path}.{key}", [_shown(value)], [_shown(None) if key in actual else NOT_THERE]
     elif isinstance(wanted, list) and isinstance(actual, list) and len(wanted) == len(actual):
         for index, (one, other) in enumerate(zip(wanted, actual, strict=True)):
-            part = told[index] if isinstance(told, list) else told
-            yield from holds(one, other, f"{path}[{index}]", told=part)
+            part = masked[index] if isinstance(masked, list) else masked
+            yield from holds(one, other, f"{path}[{index}]", masked=part)
     elif not _equal(wanted, actual):
-        if isinstance(wanted, list) and isinstance(told, list):
-            yield path, [*map(_shown, wanted)] or ["[]"], [*map(_shown, told)] or ["[]"]
+        if isinstance(wanted, list) and isinstance(masked, list):
+            yield path, [*map(_shown, wanted)] or ["[]"], [*map(_shown, masked)] or ["[]"]
         else:
-            yield path, [NOT_THERE if wanted is None else _shown(wanted)], [_shown(told)]
+            yield path, [NOT_THERE if wanted is None else _shown(wanted)], [_shown(masked)]
 
 
 def _equal(one: Json, other: Json) -> bool:

@@ -1,4 +1,4 @@
-"""Files of test cases: YAML text to frozen cases, or to everything that is wrong with them."""
+"""Read a file of test cases: from YAML text to frozen cases, or to all its problems."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
 HELLO: Final = ({"role": "user", "content": "hello"},)
-"""The conversation of a request that brings none."""
+"""Messages of a request that has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expect:
-    """What has to come of one request: the keys that the file has, as it writes them."""
+    """The expected outcome of one request: `expect` as the file writes it."""
 
     values: Mapping[str, Json]
     position: Position
     positions: Mapping[str, Position]
-    """Where each key stands."""
+    """Position of each key of `values`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class Turn:
 
     request: JsonObject
     upstream: Mapping[str, tuple[ScriptedOutcome, ...]] | None
-    """None: the upstreams go on with what they do."""
+    """Target or pattern → its outcomes; None keeps the script of the request before."""
     upstream_positions: Mapping[str, Position] = field(default_factory=lambda: EMPTY)
     expect: Expect
     after_s: float = 0.0
@@ -51,7 +51,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One case: its requests share health, cooldowns and a clock."""
+    """One case. Its requests share health, cooldowns and a clock."""
 
     name: str
     position: Position
@@ -63,9 +63,9 @@ class CaseFile:
     """A whole file of cases."""
 
     name: str
-    """As it was given."""
+    """The file's name as it was given."""
     config: str | None
-    """The config file, from this file's folder; None leaves it to this file's name."""
+    """The config file, relative to this file's folder; None: the one that this file's name implies."""
     env: Mapping[str, str]
     cases: tuple[Case, ...]
 
@@ -79,14 +79,13 @@ def _validator() -> Draft202012Validator:
 
 
 def read(data: bytes, *, name: str) -> tuple[CaseFile | None, tuple[Problem, ...]]:
-    """Return a file's cases and all its problems, in file order; no cases when there are problems."""
+    """Return a file's cases, or None and all its problems in file order."""
     document = parse(data, name=name)
     problems = list(document.problems)
     value = document.value
     if value is None:
-        wanted = "the file is empty; it wants at least `cases:` with one case"
-        told = [replace(one, message=wanted) if one.code == "empty-file" else one for one in problems]
-        return None, tuple(told)
+        message = "the file is empty; it wants at least `cases:` with one case"
+        return None, tuple(replace(one, message=message) if one.code == "empty-file" else one for one in problems)
     unread = {(problem.line, problem.column) for problem in problems}
     problems += [
         document.problem(misfit.code, misfit.where, misfit.message, key=misfit.at_key)
@@ -97,13 +96,13 @@ def read(data: bytes, *, name: str) -> tuple[CaseFile | None, tuple[Problem, ...
         problems += _semantic_problems(document, value)
     if problems:
         return None, tuple(in_file_order(problems))
-    cases = tuple(_case(document, value["cases"][index], index) for index in range(len(value["cases"])))
+    cases = tuple(_case(document, case, index) for index, case in enumerate(value["cases"]))
     env = MappingProxyType(dict(value.get("env", {})))
     return CaseFile(name=name, config=value.get("config"), env=env, cases=cases), ()
 
 
 def _semantic_problems(document: Document, value: JsonObject) -> list[Problem]:
-    """Return what the schema cannot say."""
+    """Return the problems that the schema cannot find."""
     problems: list[Problem] = []
     first: dict[str, int] = {}
     if not value["cases"]:
@@ -112,8 +111,7 @@ def _semantic_problems(document: Document, value: JsonObject) -> list[Problem]:
         where: Where = ("cases", index)
         before = first.setdefault(case["name"], index)
         if before != index:
-            line = document.position(("cases", before, "name"))[0]
-            message = f"a case of this name stands in line {line} already"
+            message = f"a case of this name stands in line {document.position(('cases', before, 'name'))[0]} already"
             problems.append(document.problem("duplicate-case", (*where, "name"), message))
         for place, turn in [(where, case), *(((*where, "then", n), t) for n, t in enumerate(case.get("then", ())))]:
             if not turn["expect"]:
@@ -139,12 +137,14 @@ def _case(document: Document, value: JsonObject, index: int) -> Case:
 
 def _turn(document: Document, value: JsonObject, where: Where, *, previous: JsonObject) -> Turn:
     upstream = value.get("upstream", {} if "name" in value else None)
-    node = document.node((*where, "upstream"))
+    script = {name: items if isinstance(items, list) else [items] for name, items in (upstream or {}).items()}
+    place = (*where, "expect")
+    expect = Expect(values=value["expect"], position=document.key_position(place), positions=_keys(document, place))
     return Turn(
         request=_request(value["request"]) if "request" in value else previous,
-        upstream=None if upstream is None else {target: _outcomes(told) for target, told in upstream.items()},
-        upstream_positions=dict(node.keys) if node is not None else EMPTY,
-        expect=_expect(document, value["expect"], (*where, "expect")),
+        upstream=None if upstream is None else {name: tuple(map(scripted, items)) for name, items in script.items()},
+        upstream_positions=_keys(document, (*where, "upstream")),
+        expect=expect,
         after_s=seconds(value.get("after", 0)),
         times=int(value.get("times", 1)),
     )
@@ -155,18 +155,14 @@ def _request(value: Json) -> JsonObject:
     return body if "messages" in body or "input" in body else {**body, "messages": list(HELLO)}
 
 
-def _expect(document: Document, values: JsonObject, where: Where) -> Expect:
+def _keys(document: Document, where: Where) -> Mapping[str, Position]:
+    """Return the positions of a mapping's keys."""
     node = document.node(where)
-    keys = dict(node.keys) if node is not None else {}
-    return Expect(values=values, position=document.key_position(where), positions=keys)
-
-
-def _outcomes(value: Json) -> tuple[ScriptedOutcome, ...]:
-    return tuple(scripted(item) for item in (value if isinstance(value, list) else [value]))
+    return dict(node.keys) if node is not None else EMPTY
 
 
 def scripted(value: Json) -> ScriptedOutcome:
-    """Return what one outcome of a file means: a kind, a status, or a mapping."""
+    """Return one outcome of a file, which writes it as a kind, a status or a mapping."""
     if isinstance(value, str):
         return named(Kind(value))
     if not isinstance(value, dict):
@@ -180,7 +176,7 @@ def scripted(value: Json) -> ScriptedOutcome:
         text=value.get("text"),
         code=value.get("code", by_kind.code),
         body=value.get("body"),
-        headers={name.lower(): str(told) for name, told in value.get("headers", {}).items()},
+        headers={name.lower(): str(text) for name, text in value.get("headers", {}).items()},
         retry_after_s=None if after is None else seconds(after),
         delay_s=seconds(value.get("delay", 0)),
         pace_s=seconds(value.get("pace", 0)),

@@ -1,4 +1,4 @@
-"""Playing test cases against a routing table: each on a gateway of its own, in virtual time."""
+"""Play test cases against a routing table, each on a gateway of its own, in virtual time."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ from gateway.words import did_you_mean
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """One request of a case, and what came of it."""
+    """One request of a case and its outcome."""
 
     number: int
-    """Which request of the case, from 1."""
+    """Number of the request in its case, from 1."""
     observed: Observed
     mismatches: tuple[Mismatch, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What came of one case."""
+    """The result of one case."""
 
     case: Case
     played: tuple[Played, ...] = ()
     mismatches: tuple[Mismatch, ...] = ()
-    """What is wrong with the case as a whole."""
+    """Mismatches of the whole case, not of one request."""
 
     @property
     def ok(self) -> bool:
-        """Nothing differs from what is expected."""
+        """Whether everything is as expected."""
         return not self.mismatches and not any(played.mismatches for played in self.played)
 
 
 def play(table: RoutingTable, case: Case) -> Result:
-    """Play one case. Never raises for what the policy or its hooks do."""
+    """Play one case. An exception of the policy or its hooks becomes a part of the result."""
     try:
         return virtual.run(_play(table, case))
     except virtual.Stuck as exc:
         message = f"the request never ends: {exc}; does a hook wait without a limit?"
-        return Result(case=case, mismatches=(_said(case, message),))
+        return Result(case=case, mismatches=(Mismatch(check="case", position=case.position, message=message),))
 
 
 async def _play(table: RoutingTable, case: Case) -> Result:
     simulator = Simulator(table, Script({}))
-    hooked = hooks_left_out(table)
+    without_hooks = _without_hooks(table)
     played: list[Played] = []
     for turn in case.turns:
         if turn.upstream is not None:
@@ -60,25 +60,18 @@ async def _play(table: RoutingTable, case: Case) -> Result:
         await asyncio.sleep(turn.after_s)
         for _ in range(turn.times):
             observed = await simulator.ask(turn.request)
-            mismatches = [
-                *_unknown_targets(table, turn),
-                *_faults(turn, observed),
-                *compare(turn.expect, observed, without_hooks=observed.alias in hooked),
-            ]
+            mismatches = [*_unknown_targets(table, turn)]
+            if observed.crashed and observed.fault:
+                mismatches.append(Mismatch(check="crash", position=turn.expect.position, message=observed.fault))
+            mismatches += compare(turn.expect, observed, without_hooks=observed.alias in without_hooks)
             played.append(Played(number=len(played) + 1, observed=observed, mismatches=tuple(mismatches)))
             if mismatches:
                 return Result(case=case, played=tuple(played))
     return Result(case=case, played=tuple(played))
 
 
-def _faults(turn: Turn, observed: Observed) -> Iterator[Mismatch]:
-    """Yield what fails a case whatever it expects: a fault that no gateway should answer with."""
-    if observed.crashed and observed.fault:
-        yield Mismatch(check="crash", position=turn.expect.position, message=observed.fault)
-
-
 def _unknown_targets(table: RoutingTable, turn: Turn) -> Iterator[Mismatch]:
-    """Yield the scripted targets that no chain has: a slip of the pen, or a target that the policy dropped."""
+    """Yield a mismatch for each scripted target that no chain has: misspelt, or removed from the policy."""
     if not turn.upstream:
         return
     route = table.find(str(turn.request.get("model")))
@@ -95,26 +88,15 @@ def _unknown_targets(table: RoutingTable, turn: Turn) -> Iterator[Mismatch]:
             yield Mismatch(check="upstream", position=position, message=f"no chain has the target {written!r}{hint}")
 
 
-def hooks_left_out(table: RoutingTable) -> frozenset[str]:
-    """Return the aliases whose hooks the file names and the table lacks, because they were skipped."""
-    config = table.config
-    models = config.get("models", {})
+def _without_hooks(table: RoutingTable) -> set[str]:
+    """Return the aliases whose hooks were skipped: the file names more hooks than the table has."""
+    models = table.config.get("models", {})
     routes = [*table.routes.values(), *table.wildcards.values()]
-    return frozenset(
-        route.alias
-        for route in routes
-        if _counted(config.get("hooks")) + _counted_of_alias(models, route.alias) > len(route.pre) + len(route.post)
-    )
+    named = {route.alias: _hooks_in(table.config) + _hooks_in(models.get(route.alias)) for route in routes}
+    return {route.alias for route in routes if named[route.alias] > len(route.pre) + len(route.post)}
 
 
-def _counted_of_alias(models: Mapping[str, Json], alias: str) -> int:
-    entry = models.get(alias)
-    return _counted(entry.get("hooks")) if isinstance(entry, dict) else 0
-
-
-def _counted(hooks: Json) -> int:
+def _hooks_in(entry: Json) -> int:
+    """Return the number of hooks that the file or an entry of `models` names."""
+    hooks = entry.get("hooks") if isinstance(entry, Mapping) else None
     return len(hooks.get("pre") or ()) + len(hooks.get("post") or ()) if isinstance(hooks, dict) else 0
-
-
-def _said(case: Case, message: str) -> Mismatch:
-    return Mismatch(check="case", position=case.position, message=message)
