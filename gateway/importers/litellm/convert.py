@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.config.compiler.compiler import Compiler
-from gateway.config.document.document import MAX_BYTES, Document, parse
+from gateway.config.document.document import MAX_BYTES, parse
 from gateway.importers.litellm.deployments import Deployments, references
 from gateway.importers.litellm.draft import Draft, Step, alias_value, name_upstreams, provider_entry
 from gateway.importers.litellm.fallbacks import EVERY_KIND, ChainMaker
@@ -22,7 +21,7 @@ from gateway.wire.json import JsonObject
 from gateway.words import printable
 
 _MAX_ATTEMPTS: Final = 8
-_OURS: Final = frozenset({"version", "models"})
+"""The gateway's default of `max_attempts`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +29,12 @@ class Imported:
     """The result of one import."""
 
     routes: str | None
-    """The text of the routes.yaml; None when the config could not be read at all."""
+    """The text of the routes.yaml; None when the config cannot be read."""
     items: tuple[Item, ...] = ()
     problems: tuple[Problem, ...] = ()
-    """Why there are no routes."""
+    """Faults of the config when there are no routes."""
     variables: tuple[tuple[str, int], ...] = ()
-    """Variables to set, each with the config's line that holds its value."""
+    """(variable to set, line of the config with its value)."""
 
     @property
     def is_exact(self) -> bool:
@@ -43,14 +42,14 @@ class Imported:
         return all(item.verdict is Verdict.EXACT for item in self.items)
 
     def as_text(self, source: str) -> str:
-        """Return the report for a person; `source` is the config's name in it."""
+        """Return the report as text; `source` is the config's name in it."""
         if self.routes is None:
             return "".join(f"{problems.as_text(problem)}\n" for problem in self.problems)
         text = as_text(self.items, source=source)
         return text + "".join(f"set {name} to the value in line {line}\n" for name, line in self.variables)
 
     def as_json(self, source: str) -> JsonObject:
-        """Return the report for a program."""
+        """Return the report as JSON; `gateway import --help` describes it."""
         verdicts = [item.verdict for item in self.items]
         return {
             "source": source,
@@ -63,13 +62,19 @@ class Imported:
 
 
 def convert(data: bytes, *, source: str) -> Imported:
-    """Convert one config. A fault of the config raises nothing; it is in the result."""
+    """Convert one config. Faults of the config are in the result."""
     document = parse(data, name=source, last_key_wins=True)
     if document.root is None:
-        return Imported(routes=None, problems=tuple(map(_in_litellms_words, document.problems)))
+        message = "the file is empty; a config of the LiteLLM proxy has at least a model_list"
+        if document.problems[0].code == "empty-file":
+            return Imported(routes=None, problems=(replace(document.problems[0], message=message, excerpt=None),))
+        return Imported(routes=None, problems=document.problems)
     config = plain_value(document.root)
     if not SECTIONS & config.keys():
-        return Imported(routes=None, problems=(_not_litellms(document, config),))
+        message = "this is no config of the LiteLLM proxy: it has neither model_list nor any of its settings"
+        if config.keys() >= {"version", "models"}:
+            message = "this is a routes.yaml already; `gateway validate` checks it"
+        return Imported(routes=None, problems=(document.problem("not-litellm", (), message),))
     report = Report(document)
     for problem in document.problems:
         report.of_text(problem)
@@ -80,26 +85,6 @@ def convert(data: bytes, *, source: str) -> Imported:
         message = f"its fallbacks come to a file of {len(routes)} bytes; at most {MAX_BYTES} are read"
         return Imported(routes=None, problems=(document.problem("file-too-large", (), message),))
     return Imported(routes=routes, items=report.items, variables=tuple(draft.variables.items()))
-
-
-def _in_litellms_words(problem: Problem) -> Problem:
-    if problem.code != "empty-file":
-        return problem
-    return Problem(
-        line=1,
-        column=1,
-        code="empty-file",
-        path="",
-        message="the file is empty; a config of the LiteLLM proxy has at least a model_list",
-        source=problem.source,
-    )
-
-
-def _not_litellms(document: Document, config: JsonObject) -> Problem:
-    message = "this is no config of the LiteLLM proxy: it has neither model_list nor any of its settings"
-    if config.keys() >= _OURS:
-        message = "this is a routes.yaml already; `gateway validate` checks it"
-    return document.problem("not-litellm", (), message)
 
 
 def _draft(config: JsonObject, report: Report) -> Draft:
@@ -116,7 +101,7 @@ def _draft(config: JsonObject, report: Report) -> Draft:
     if maker.falls_over_refusals:
         defaults["fallback_on"] = list(EVERY_KIND)
         settings.comments["fallback_on"] = "LiteLLM's fallbacks follow a content filter's refusal too"
-    most = max([settings.retries, *(step.retries or 0 for alias in aliases.values() for step in _targets(alias.chain))])
+    most = max([settings.retries, *(step.retries or 0 for alias in aliases.values() for step in alias.steps)])
     if most >= _MAX_ATTEMPTS:
         defaults["max_attempts"] = most + 1
     return Draft(
@@ -129,19 +114,15 @@ def _draft(config: JsonObject, report: Report) -> Draft:
     )
 
 
-def _targets(chain: Sequence[object]) -> list[Step]:
-    return [step for step in chain if isinstance(step, Step)]
-
-
 def validated(draft: Draft, report: Report, source: str) -> str:
-    """Return the file's text. Entries that the compiler refuses are removed and reported as left out."""
+    """Return the file's text. Remove entries that the compiler refuses, and report them as left out."""
     while True:
         text, places = _write(draft, report, source)
         compiled = Compiler(environ={}, skip_hooks=True).compile(text.encode(), source="routes.yaml")
         faults = [problem for problem in compiled.problems if problem.severity == "error"]
         if not faults or faults[0].code == "file-too-large":
             return text
-        dropped = False
+        is_changed = False
         for fault in faults:
             block, name = next((place for first, last, place in places if first <= fault.line <= last), ("", ""))
             if block == "models" and name in draft.aliases:
@@ -157,14 +138,14 @@ def validated(draft: Draft, report: Report, source: str) -> str:
                 del draft.upstreams[name]
             else:
                 continue
-            dropped = True
+            is_changed = True
             report.left_out((), f"{fault.path}: {fault.message}")
-        assert dropped, [str(fault) for fault in faults]
+        assert is_changed, [str(fault) for fault in faults]
 
 
 def _write(draft: Draft, report: Report, source: str) -> tuple[str, list[tuple[int, int, tuple[str, str]]]]:
-    """Return the file's text and the lines of each entry: (first, last, (block, key))."""
-    used = [step.upstream for alias in draft.aliases.values() for step in _targets(alias.chain)]
+    """Return the file's text, and (first line, last line, (block, key)) of each entry."""
+    used = [step.upstream for alias in draft.aliases.values() for step in alias.steps]
     names = name_upstreams(draft.upstreams, used)
     lines = _head(draft, report, source)
     places: list[tuple[int, int, tuple[str, str]]] = []

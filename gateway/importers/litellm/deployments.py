@@ -1,4 +1,4 @@
-"""Read `model_list`: make a step of each deployment, group the steps by name, and report every key."""
+"""Read `model_list`: turn each deployment into a step, group the steps by name, and report every key."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from gateway.config.compiler.providers import OWN_FIELDS
 from gateway.config.document.yaml_tree import Where
 from gateway.importers.litellm.draft import Step, Upstream
 from gateway.importers.litellm.providers import PROVIDER_KEYS, Connection, Secrets, split_model
-from gateway.importers.litellm.reasons import DEPLOYMENT, MODEL_INFO, NO_LIMIT, NO_PRICE, NO_ROUTER
+from gateway.importers.litellm.reasons import NO_LIMIT, NO_ROUTER, deployment_reason, model_info_reason
 from gateway.importers.litellm.report import Report
-from gateway.importers.litellm.values import MAX_RETRIES, duration, expandable, label, number, reference, shown, whole
+from gateway.importers.litellm.values import expandable, label, number, reference, shown
 from gateway.policy.params import FORBIDDEN_PARAMS
 from gateway.wire.json import Json, JsonObject
 
@@ -34,7 +34,7 @@ REQUEST_PARAMS: Final = frozenset(
         "top_logprobs", "top_p", "user", "verbosity", "web_search_options",
     }
 )  # fmt: skip
-"""Keys of a deployment that are parameters of the request."""
+"""Keys of `litellm_params` that are parameters of the request."""
 
 _ERRORS: Final[Mapping[str, JsonObject]] = MappingProxyType(
     {
@@ -43,19 +43,19 @@ _ERRORS: Final[Mapping[str, JsonObject]] = MappingProxyType(
         "litellm.ContextWindowExceededError": {"status": 400},
     }
 )
-"""Texts of `mock_response` that LiteLLM answers with an error."""
+"""Text of `mock_response` → outcome of a mock, for texts that stand for an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """One entry of `model_list` that could be carried over."""
+    """One entry of `model_list` that is carried over."""
 
     where: Where
     step: Step
     shown: str
-    """`provider/model` as LiteLLM has it, for messages."""
+    """`provider/model` in LiteLLM's words, for messages."""
     keys: tuple[str, ...] = ()
-    """Its keys that are carried over exactly."""
+    """Keys that are carried over exactly."""
     order: float | None = None
     weight: float | None = None
     rpm: float | None = None
@@ -71,7 +71,7 @@ class Deployments:
     """Reads `model_list` into groups of deployments."""
 
     def __init__(self, report: Report, secrets: Secrets, credentials: Mapping[str, JsonObject]) -> None:
-        """`credentials` are the values of `credential_list` by name."""
+        """`credentials` has the values of `credential_list` by name."""
         self._report = report
         self._secrets = secrets
         self._credentials = credentials
@@ -79,10 +79,10 @@ class Deployments:
         self.groups: dict[str, list[Deployment]] = {}
         """Deployments by alias, in the order of the chain."""
         self.names: dict[str, str] = {}
-        """The alias of each `model_name`: the same name, or one that is valid in the file."""
-        self._written: set[str] = set()
+        """`model_name` → alias: the same name, or a similar one that is valid in the file."""
+        self._model_names: set[str] = set()
         self._any_model: Where | None = None
-        """Place of the deployment that sends any name, `*`, to the model of that name."""
+        """Place of the deployment that serves any name, `*`, by the model of that name."""
 
     def read(self, model_list: Json) -> None:
         """Read the whole list."""
@@ -92,30 +92,28 @@ class Deployments:
                 self._report.left_out(where, "it must be a list of deployments")
             return
         named = (entry.get("model_name") for entry in model_list if isinstance(entry, dict))
-        self._written = {name for each in named if (name := label(each)) is not None}
+        self._model_names = {name for each in named if (name := label(each)) is not None}
         for index, entry in enumerate(model_list):
-            place = (*where, index)
-            message = self._read_entry(entry, place)
-            if message is not None:
-                self._report.left_out(place, message)
+            if (message := self._read_entry(entry, (*where, index))) is not None:
+                self._report.left_out((*where, index), message)
         if self._any_model is not None:
             self._serve_any_model(self._any_model)
         for name, group in self.groups.items():
             self._sort(name, group)
 
     def alias_name(self, name: str) -> str | None:
-        """Return the alias for a `model_name`; None when no valid one can be made of it."""
+        """Return the alias for a `model_name`; None when no valid alias resembles it."""
         if name not in self.names:
             fit = "".join(char if char.isprintable() else "-" for char in _UNFIT.sub("-", name.strip()))
             if "*" in fit[:-1] or "${" in fit or not fit.strip("-") or len(fit) > _LONGEST_NAME:
                 return None
-            if fit != name and (fit in self._written or fit in self.names.values()):
+            if fit != name and (fit in self._model_names or fit in self.names.values()):
                 return None
             self.names[name] = fit
         return self.names[name]
 
     def _read_entry(self, entry: Json, where: Where) -> str | None:
-        """Read one deployment. Return why it is left out, or None."""
+        """Read one deployment. Return the reason if it is left out."""
         if not isinstance(entry, dict):
             return "a deployment is a mapping with model_name and litellm_params"
         name = label(entry.get("model_name"))
@@ -138,9 +136,9 @@ class Deployments:
         if isinstance(deployment, str):
             return f"{shown(name)}: {deployment}"
         group = self.groups.setdefault(alias, [])
-        twin = next((other for other in group if other.same_as(deployment)), None)
-        if twin is not None:
-            line = self._report.line(twin.where)
+        same = next((other for other in group if other.same_as(deployment)), None)
+        if same is not None:
+            line = self._report.line(same.where)
             self._report.approximate(where, f"the same deployment as in line {line}; a chain has it once")
             return None
         group.append(deployment)
@@ -152,7 +150,7 @@ class Deployments:
         return None
 
     def _serve_any_model(self, where: Where) -> None:
-        """Add a wildcard for each provider that needs a key, where the config has none."""
+        """Add a wildcard for each provider that needs a key, unless the config has that wildcard."""
         wildcards = {f"{known.name}/*": known.name for known in WELL_KNOWN.values() if known.key_required}
         wildcards |= {"gpt-*": "openai", "claude-*": "anthropic"}
         for name, kind in wildcards.items():
@@ -201,33 +199,29 @@ class Deployments:
         upstream = self._mock(alias, params, place)
         if upstream is None:
             connection = Connection(kind, params, place, self._report, self._secrets)
-            made = connection.read()
-            if isinstance(made, str):
-                return made
-            upstream, step_params = made, connection.step_params
-            keys += connection.exact
+            result = connection.read()
+            if isinstance(result, str):
+                return result
+            upstream, keys, step_params = result, connection.exact, connection.step_params
         self.upstreams.setdefault(upstream.identity, upstream)
-        removed = params.get("additional_drop_params")
-        for key in ("model", "custom_llm_provider"):
-            self._report.cover((*place, key))
         keys += self._request_params(params, place, step_params)
+        removed = params.get("additional_drop_params")
         if isinstance(removed, list) and all(isinstance(name, str) and _may_be_removed(name) for name in removed):
             step_params |= dict.fromkeys(removed)
             keys.append("additional_drop_params")
-            self._report.cover((*place, "additional_drop_params"))
-        timeouts = {key: self._timeout(params, key, place) for key in ("timeout", "stream_timeout")}
         step = Step(
             upstream=upstream.identity,
             model=model,
             where=where,
-            timeout=timeouts["timeout"],
-            stream_timeout=timeouts["stream_timeout"],
+            timeout=self._timeout(params, "timeout", place, TIMEOUT_NOTE),
+            stream_timeout=self._timeout(params, "stream_timeout", place, STREAM_TIMEOUT_NOTE),
             retries=self._retries(params, place),
             params=MappingProxyType(self._secrets.hide(expandable(step_params), kind, self._report.line(place))),
         )
-        self._leave_out(params, place)
+        # Keys that sort a group are reported with the group.
+        self._report.left_out_keys(place, params, deployment_reason)
         description = self._model_info(entry, where)
-        for key in keys:
+        for key in ("model", "custom_llm_provider", *keys):
             self._report.cover((*place, key))
         return Deployment(
             where=where,
@@ -275,92 +269,58 @@ class Deployments:
         self._report.approximate((*place, "drop_params"), "what a model does not take is always dropped")
         return []
 
-    def _timeout(self, params: JsonObject, key: str, place: Where) -> str | None:
+    def _timeout(self, params: JsonObject, key: str, place: Where, note: str) -> str | None:
         value = params.get(key)
-        if value is None:
-            return None
-        where = (*place, key)
-        limit = duration(value)
-        if limit is None:
-            self._report.left_out(where, "it must be a number of seconds above zero")
-        elif key == "timeout":
-            self._report.approximate(where, TIMEOUT_NOTE)
-        else:
-            self._report.approximate(where, "as the limit until a stream's first content and between two events")
+        limit = None if value is None else self._report.duration((*place, key), value)
+        if limit is not None:
+            self._report.approximate((*place, key), note)
         return limit
 
     def _retries(self, params: JsonObject, place: Where) -> int | None:
         chosen: int | None = None
         for key in ("num_retries", "max_retries"):
-            value = params.get(key)
-            if value is None:
-                continue
-            where = (*place, key)
-            retries = whole(value, at_most=MAX_RETRIES)
+            where, value = (*place, key), params.get(key)
+            retries = None if value is None else self._report.retries(where, value)
             if retries is None:
-                self._report.left_out(where, "it must be a whole number of retries")
-            elif chosen is not None:
+                continue
+            if chosen is not None:
                 self._report.left_out(where, "num_retries stands beside it and is the one that counts")
+            elif key == "num_retries":
+                self._report.exact(where, "as the step's retries")
             else:
-                chosen = retries
-                if key == "num_retries":
-                    self._report.exact(where, "as the step's retries")
-                else:
-                    self._report.approximate(where, "as the step's retries; LiteLLM's router adds its own to them")
+                self._report.approximate(where, "as the step's retries; LiteLLM's router adds its own to them")
+            chosen = retries if chosen is None else chosen
         return chosen
 
-    def _leave_out(self, params: JsonObject, place: Where) -> None:
-        """Report the keys without a counterpart. Limits that order a group are reported with the group."""
-        for key, value in params.items():
-            where = (*place, key)
-            if value is None:
-                self._report.cover(where)
-            elif key in DEPLOYMENT:
-                self._report.left_out(where, DEPLOYMENT[key])
-            elif "cost" in key:
-                self._report.left_out(where, NO_PRICE)
-            elif key.startswith(("auto_router_", "complexity_router_", "adaptive_router_", "quality_router_")):
-                self._report.left_out(where, NO_ROUTER)
-
     def _model_info(self, entry: JsonObject, where: Where) -> str | None:
+        """Report `model_info`, and return its description."""
         place = (*where, "model_info")
         info = entry.get("model_info")
         if not isinstance(info, dict):
             return None
-        described: str | None = None
-        for key, value in info.items():
-            inside = (*place, key)
-            if value is None:
-                self._report.cover(inside)
-            elif key == "mode" and isinstance(value, str):
-                self._report.exact(inside, "chat and embeddings are both served by every alias")
-            elif key == "description" and isinstance(value, str):
-                described = value
-                self._report.exact(inside, "as the alias' description")
-            elif key in MODEL_INFO:
-                self._report.left_out(inside, MODEL_INFO[key])
-            elif "cost" in key:
-                self._report.left_out(inside, NO_PRICE)
-            else:
-                self._report.left_out(inside, "what a model can do is not asked before it is called")
-        return described
+        exact = {
+            "mode": "chat and embeddings are both served by every alias",
+            "description": "as the alias' description",
+        }
+        texts = {key: value for key, value in info.items() if key in exact and isinstance(value, str)}
+        for key in texts:
+            self._report.exact((*place, key), exact[key])
+        rest = {key: value for key, value in info.items() if key not in texts}
+        self._report.left_out_keys(place, rest, model_info_reason)
+        return texts.get("description")
 
     def _sort(self, name: str, group: list[Deployment]) -> None:
         """Sort a group into the order of its chain, and report how exact that is."""
-        known = [deployment.order for deployment in group if deployment.order is not None]
+        orders = {deployment.order for deployment in group if deployment.order is not None}
         for deployment in group:
             self._note_limits(deployment, alone=len(group) == 1)
-        if len(group) == 1:
-            return
         group.sort(key=_rank)
-        if len(known) == len(group) == len(set(known)):
+        if len(group) in (1, len(orders)):
             return
-        best = group[0]
-        by = next((key for key in ("order", "weight", "rpm", "tpm") if getattr(best, key) is not None), "")
+        by = next((key for key in ("order", "weight", "rpm", "tpm") if getattr(group[0], key) is not None), "")
         how = f"highest {by} first" if by in ("weight", "rpm", "tpm") else "by order" if by else "in the file's order"
-        message = (
-            f"{shown(name)}: LiteLLM shares the load between {len(group)} deployments; here they are a chain, {how}"
-        )
+        shares = f"LiteLLM shares the load between {len(group)} deployments"
+        message = f"{shown(name)}: {shares}; here they are a chain, {how}"
         self._report.approximate(min(deployment.where for deployment in group), message, below=False)
 
     def _note_limits(self, deployment: Deployment, *, alone: bool) -> None:
@@ -390,6 +350,7 @@ TIMEOUT_NOTE: Final = (
     "as the limit of one attempt: 5s to connect, then this until a stream's first content, between two events, and for "
     "a whole plain answer"
 )
+STREAM_TIMEOUT_NOTE: Final = "as the limit until a stream's first content and between two events"
 
 
 def _rank(deployment: Deployment) -> tuple[float, float, float, float]:
@@ -398,7 +359,7 @@ def _rank(deployment: Deployment) -> tuple[float, float, float, float]:
 
 
 def references(value: Json) -> Iterable[str]:
-    """Yield every variable that a config reads, however deep."""
+    """Yield every variable that a config reads, at any depth."""
     pending = [value]
     while pending:
         item = pending.pop()

@@ -1,4 +1,4 @@
-"""The new routes.yaml before it is text: upstreams, steps and aliases, and how they are named and written."""
+"""The new routes.yaml as data: upstreams, steps and aliases, their names, and their values in the file."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _LONGEST_NAME: Final = 48
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
-    """One entry of `providers`, shared by the deployments that differ in none of these fields."""
+    """One entry of `providers`. Deployments with equal fields share it."""
 
     kind: str
     entry: Mapping[str, Json]
     """The entry of the file, without its `kind`."""
     hint: str = ""
-    """A word for its name, which differs from others of its kind."""
+    """A word for its name, to tell it from others of its kind."""
     secret: str = field(default="", repr=False)
-    """The key that the config holds in plain text: another key is another upstream."""
+    """The plain-text key of the config; upstreams with different keys are different."""
 
     @property
     def identity(self) -> str:
-        """Text that is equal for equal upstreams."""
+        """A text that is equal for equal upstreams."""
         return json.dumps([self.kind, self.entry, self.secret], sort_keys=True, default=str)
 
 
@@ -57,7 +57,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A step that goes on with another alias' chain."""
+    """A step that continues with another alias' chain."""
 
     alias: str
 
@@ -70,91 +70,82 @@ class Alias:
     description: str | None = None
     comments: list[str] = field(default_factory=list)
 
+    @property
+    def steps(self) -> list[Step]:
+        """The steps of the chain that have a target."""
+        return [step for step in self.chain if isinstance(step, Step)]
+
 
 @dataclass(slots=True, kw_only=True)
 class Draft:
-    """A whole file in the making."""
+    """A whole file before it is written."""
 
     upstreams: dict[str, Upstream] = field(default_factory=dict)
-    """By identity, in the order of their first use."""
+    """Upstreams by identity, in the order of first use."""
     defaults: JsonObject = field(default_factory=dict)
     default_comments: dict[str, str] = field(default_factory=dict)
     """Comments by key of `defaults`."""
     aliases: dict[str, Alias] = field(default_factory=dict)
     variables: dict[str, int] = field(default_factory=dict)
-    """Variables that replace plain-text secrets, each with the line of the secret."""
+    """Variable that replaces a plain-text secret → line of the secret."""
     addresses: dict[str, int] = field(default_factory=dict)
-    """Variables that hold addresses, each with the line of its first use."""
-
-
-def is_bare(upstream: Upstream) -> bool:
-    """Tell whether a provider needs no entry at all."""
-    return not upstream.entry
+    """Variable that holds an address → line of its first use."""
 
 
 def name_upstreams(upstreams: Mapping[str, Upstream], used: Iterable[str]) -> dict[str, str]:
     """Return a readable name for each upstream in use, by identity.
 
-    A well-known name goes to the upstream that differs least from the well-known provider.
+    The upstream that differs least from a well-known provider gets that provider's name.
     """
     wanted = [identity for identity in dict.fromkeys(used) if identity in upstreams]
+    entries = {identity: upstreams[identity].entry for identity in wanted}
     names: dict[str, str] = {}
-    taken: set[str] = set()
-    ordered = sorted(wanted, key=lambda identity: _distance(upstreams[identity]))
-    for identity in ordered:
+    for identity in sorted(wanted, key=lambda identity: ("base_url" in entries[identity], bool(entries[identity]))):
         upstream = upstreams[identity]
         alone = sum(upstreams[other].kind == upstream.kind for other in wanted) == 1
-        names[identity] = _free_name(upstream, taken, alone=alone)
-        taken.add(names[identity])
+        names[identity] = _free_name(upstream, set(names.values()), alone=alone)
     return {identity: names[identity] for identity in wanted}
 
 
-def _distance(upstream: Upstream) -> int:
-    return 0 if is_bare(upstream) else 2 if "base_url" in upstream.entry else 1
-
-
-def _free_name(upstream: Upstream, taken: set[str], *, alone: bool) -> str:
+def _free_name(upstream: Upstream, used: set[str], *, alone: bool) -> str:
     known = WELL_KNOWN.get(upstream.kind)
-    has_home = known is not None and known.base_url is not None
+    has_own_address = known is not None and known.base_url is not None
     hint = _NOT_IN_A_NAME.sub("-", upstream.hint.lower()).strip("-._")[:_LONGEST_NAME]
     hint = hint.removeprefix(f"{upstream.kind}-")
-    plain = [upstream.kind] if "base_url" not in upstream.entry or (alone and not has_home) else []
-    plain = [] if upstream.kind == "mock" else plain
+    may_be_plain = "base_url" not in upstream.entry or (alone and not has_own_address)
+    plain = [upstream.kind] if may_be_plain and upstream.kind != "mock" else []
     stem = f"{upstream.kind}-{hint}" if hint and hint != upstream.kind else f"{upstream.kind}-2"
     for name in [*plain, stem]:
-        if name not in taken and (name == upstream.kind or name not in KINDS):
+        if name not in used and (name == upstream.kind or name not in KINDS):
             return name
     stem = stem.removesuffix("-2")
-    return next(name for number in range(2, len(taken) + 3) if (name := f"{stem}-{number}") not in taken)
+    return next(name for number in range(2, len(used) + 3) if (name := f"{stem}-{number}") not in used)
 
 
 def provider_entry(name: str, upstream: Upstream) -> JsonObject:
-    """Return an entry of `providers` as the file has it."""
+    """Return an entry of `providers` as the file writes it."""
     if name == upstream.kind:
         return dict(upstream.entry)
     entry: JsonObject = {"kind": upstream.kind, **upstream.entry}
-    if not {"api_key", "base_url", "script"} & entry.keys() and (variable := _vendors_variable(upstream.kind)):
-        # Only an entry of the vendor's own name looks for the vendor's key by itself.
-        entry["api_key"] = f"${{{variable}}}"
+    if not {"api_key", "base_url", "script"} & entry.keys():
+        known = WELL_KNOWN.get(upstream.kind)
+        variable = re.sub(r"[^A-Z0-9]+", "_", f"{upstream.kind}_API_KEY".upper())
+        if known is not None:
+            variable = known.key_variables[0] if known.key_variables and known.key_required else ""
+        if variable:  # only an entry of the vendor's own name reads the vendor's key by default
+            entry["api_key"] = f"${{{variable}}}"
     if upstream.kind == "openai" and "base_url" not in entry:
-        # `kind: openai` is any server of that wire, so an entry of another name says which.
+        # `kind: openai` means any server of that wire, so an entry with another name needs the address.
         entry["base_url"] = WELL_KNOWN["openai"].base_url
     return entry
 
 
-def _vendors_variable(kind: str) -> str:
-    known = WELL_KNOWN.get(kind)
-    if known is None:
-        return re.sub(r"[^A-Z0-9]+", "_", f"{kind}_API_KEY".upper())
-    return known.key_variables[0] if known.key_variables and known.key_required else ""
-
-
 def alias_value(alias: Alias, names: Mapping[str, str]) -> Json:
-    """Return an alias as the file has it, in its shortest form.
+    """Return an alias as the file writes it, in its shortest form.
 
     A field that is equal in all steps with a target moves to the alias; `{alias: …}` steps keep their own.
     """
-    steps = [step for step in alias.chain if isinstance(step, Step)]
+    steps = alias.steps
     shared: JsonObject = {}
     if len(steps) > 1 or any(step.timeout and step.stream_timeout for step in steps):
         shared = _shared(steps)
@@ -169,28 +160,25 @@ def alias_value(alias: Alias, names: Mapping[str, str]) -> Json:
 
 
 def keeps_stream_open(steps: Sequence[Step]) -> bool:
-    """Tell whether a chain's limits for plain answers and for streams can be written without a total for streams."""
+    """Tell whether the limits of a chain can be written so that streams have no `total`."""
     both = any(step.timeout and step.stream_timeout for step in steps)
     return not both or len({step.timeout for step in steps}) == 1
 
 
 def _shared(steps: Sequence[Step]) -> JsonObject:
-    shared: JsonObject = {}
-    first = steps[0]
-    same = {
-        key
-        for key in ("timeout", "stream_timeout", "retries", "retry_on", "fallback_on", "params")
-        if all(getattr(step, key) == getattr(first, key) for step in steps)
-    }
-    if "timeout" in same and first.timeout:
-        shared["timeout"] = first.timeout
-    for key in ("retries", "retry_on", "fallback_on"):
-        value = getattr(first, key)
-        if key in same and value is not None and len(steps) > 1:
-            shared[key] = list(value) if isinstance(value, tuple) else value
-    if "params" in same and first.params and len(steps) > 1:
-        shared["params"] = dict(first.params)
-    return shared
+    """Return the fields that are equal in all steps; of a single step only the timeout."""
+    timeout = steps[0].timeout
+    shared: JsonObject = {"timeout": timeout} if timeout and {step.timeout for step in steps} == {timeout} else {}
+    first, *others = map(_overrides, steps)
+    same = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+    return shared | (same if others else {})
+
+
+def _overrides(step: Step) -> JsonObject:
+    """Return a step's own retries, kinds of failure and parameters as the file writes them."""
+    fields = {key: getattr(step, key) for key in ("retries", "retry_on", "fallback_on")}
+    written = {key: list(it) if isinstance(it, tuple) else it for key, it in fields.items() if it is not None}
+    return written | ({"params": dict(step.params)} if step.params else {})
 
 
 def _step(step: Step, names: Mapping[str, str], shared: Mapping[str, Json]) -> Json:
@@ -202,17 +190,12 @@ def _step(step: Step, names: Mapping[str, str], shared: Mapping[str, Json]) -> J
             entry["timeout"]["total"] = step.timeout
     elif step.timeout and "timeout" not in shared:
         entry["timeout"] = step.timeout
-    for key in ("retries", "retry_on", "fallback_on"):
-        value = getattr(step, key)
-        if value is not None and key not in shared:
-            entry[key] = list(value) if isinstance(value, tuple) else value
-    if step.params and "params" not in shared:
-        entry["params"] = dict(step.params)
+    entry |= {key: value for key, value in _overrides(step).items() if key not in shared}
     return entry if len(entry) > 1 else target
 
 
 def dollars(value: Json) -> Json:
-    """Return a value with every dollar doubled, so that nothing in it is taken for a variable."""
+    """Return a value with every dollar doubled, so that the file reads no variable in it."""
     if isinstance(value, str):
         return value.replace("$", "$$")
     if isinstance(value, list):

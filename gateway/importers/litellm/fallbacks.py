@@ -1,4 +1,4 @@
-"""Make chains of LiteLLM's groups, aliases and fallbacks: one alias per name, no cycles, no repeats."""
+"""Turn LiteLLM's groups, aliases and fallbacks into chains: one alias per name, no cycles, no repeats."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from gateway.policy.table import is_model_name
 from gateway.wire.json import EMPTY
 
 EVERY_KIND: Final = tuple(kind.value for kind in Kind if kind != Kind.BAD_REQUEST)
-"""The kinds of failure after which LiteLLM's plain fallbacks are used."""
+"""The kinds of failure that lead LiteLLM to its plain fallbacks."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """One name that clients may ask for."""
+    """The deployments of one name that clients may ask for."""
 
     deployments: tuple[Deployment, ...]
     stands_for: str | None = None
-    """The name behind a `model_group_alias`."""
+    """The name that a `model_group_alias` leads to."""
 
 
 class ChainMaker:
-    """Makes the chain of every name."""
+    """Builds the chain of every name."""
 
     def __init__(self, deployments: Deployments, settings: Settings, report: Report) -> None:
         self._deployments = deployments
@@ -62,7 +62,7 @@ class ChainMaker:
 
     @property
     def falls_over_refusals(self) -> bool:
-        """Whether plain fallbacks are also used after a content filter: they are where it has no list of its own."""
+        """Whether plain fallbacks also follow a content filter: they do when it has no list of its own."""
         return self._settings.content_policy is None and bool(self._general or self._everywhere)
 
     def _read_aliases(self) -> None:
@@ -75,14 +75,14 @@ class ChainMaker:
             self._report.left_out(where, _no_model(group))
 
     def _carried_over(self, models: Sequence[str], where: Where) -> list[str]:
-        """Return the aliases of those models that have one; the others are reported at `where`."""
+        """Return the aliases of the models that have one; report the others at `where`."""
         for model in models:
             if not self._is_carried_over(model):
                 self._report.left_out(where, _no_model(model))
         return [self._deployments.names.get(model, model) for model in models if self._is_carried_over(model)]
 
     def _is_carried_over(self, model: str) -> bool:
-        """Tell whether a model has an alias, or a wildcard that takes its name."""
+        """Tell whether a model has an alias or matches a wildcard."""
         name = self._deployments.names.get(model, model)
         return "*" not in name and self._resolve(name) is not None
 
@@ -109,7 +109,7 @@ class ChainMaker:
         return name == alias
 
     def _resolve(self, name: str) -> str | None:
-        """Return the group or wildcard that a name leads to, as a client's name would."""
+        """Return the group or wildcard that a client's name leads to."""
         if name in self._groups:
             return name
         found = [pattern for pattern in self._groups if pattern.endswith("*") and name.startswith(pattern[:-1])]
@@ -117,7 +117,7 @@ class ChainMaker:
         return longest if longest is not None and is_model_name(name[len(longest) - 1 :]) else None
 
     def _rules(self, rules: Sequence[Rule] | None) -> dict[str, Rule]:
-        """Return the rules by alias. A rule for a name that a wildcard takes adds an alias of that name."""
+        """Return the rules by alias. A rule for a name that matches a wildcard adds an alias of that name."""
         by_name: dict[str, Rule] = {}
         for rule in rules or ():
             group = self._deployments.names.get(rule.group, rule.group)
@@ -142,13 +142,11 @@ class ChainMaker:
             return [group]
         stripped = self._stripped.get(group, [])
         pattern = self._resolve(group)
-        if pattern is not None and "*" not in group:
-            alias = self._deployments.alias_name(group)
-            if alias == group:
-                filled = (_filled(each, pattern, group) for each in self._groups[pattern].deployments)
-                self._groups[group] = _Group(tuple(filled), self._groups[pattern].stands_for)
-                return [group, *stripped]
-        return stripped
+        if pattern is None or "*" in group or self._deployments.alias_name(group) != group:
+            return stripped
+        filled = (_filled(each, pattern, group) for each in self._groups[pattern].deployments)
+        self._groups[group] = _Group(tuple(filled), self._groups[pattern].stands_for)
+        return [group, *stripped]
 
     def _read_everywhere(self) -> tuple[str, ...]:
         where = self._settings.everywhere_where
@@ -164,13 +162,11 @@ class ChainMaker:
         return rule.targets if rule is not None else tuple(other for other in self._everywhere if other != name)
 
     def _next(self, name: str) -> Iterator[str]:
-        """Yield the names that come after a group, in the order of its chain."""
-        group = self._groups.get(name)
-        if group is None:
-            group = self._groups[self._resolve(name) or name]
-        if group.stands_for is not None:
-            yield group.stands_for
-        pattern = name if name in self._groups else self._resolve(name) or name
+        """Yield the names that follow a group, in the order of its chain."""
+        pattern = self._resolve(name) or name
+        stands_for = self._groups[pattern].stands_for
+        if stands_for is not None:
+            yield stands_for
         yield from self._plain(pattern)
         for rules in (self._window, self._policy):
             if pattern in rules:
@@ -179,7 +175,7 @@ class ChainMaker:
     def _walk(self, name: str) -> tuple[str, ...]:
         """Return the names that a chain reaches, each once, in the order in which LiteLLM would call them.
 
-        One more than a chain may have targets is enough: what comes after it is cut off anyway.
+        At most one more than a chain may have targets: the rest would be cut off.
         """
         if name not in self._reach:
             seen: dict[str, None] = {}
@@ -203,8 +199,9 @@ class ChainMaker:
             if follower in seen or len(chain) > MAX_STEPS:
                 continue
             reached = self._walk(follower)
-            whole = len(reached) <= MAX_STEPS
-            if whole and seen.isdisjoint(reached) and not self._leads_back(name, reached):
+            # A reference must not lead back to this alias, by its name or through a wildcard.
+            leads_back = any(self._resolve(each) == name for each in reached)
+            if len(reached) <= MAX_STEPS and seen.isdisjoint(reached) and not leads_back:
                 chain.append(Reference(follower))
                 seen.update(reached)
                 continue
@@ -217,21 +214,18 @@ class ChainMaker:
             comments.append("written out without repeats: these models share fallbacks")
         chain = self._cut(chain, name, comments)
         self._note_rules(name, own, group, comments)
-        descriptions = [each.description for each in group.deployments if each.description is not None]
-        if not keeps_stream_open([step for step in chain if isinstance(step, Step)]):
+        description = next((each.description for each in group.deployments if each.description is not None), None)
+        alias = Alias(chain=chain, description=description, comments=comments)
+        if not keeps_stream_open(alias.steps):
             comments.append("`total` holds for streams too; LiteLLM's timeout does not")
-        return Alias(chain=chain, description=descriptions[0] if descriptions else None, comments=comments)
-
-    def _leads_back(self, name: str, reached: Sequence[str]) -> bool:
-        """Tell whether a chain would lead back to the alias, by its name or through a wildcard."""
-        return any(self._resolve(each) == name for each in reached)
+        return alias
 
     def _steps_of(self, name: str) -> list[Step]:
-        """Return a group's own steps, with a wildcard's star filled in."""
-        if name in self._groups:
-            return self._own_steps(name, self._groups[name], [])
+        """Return a group's own steps, with a wildcard's star replaced."""
         pattern = self._resolve(name) or name
         steps = self._own_steps(pattern, self._groups[pattern], [])
+        if pattern == name:
+            return steps
         return [replace(step, model=step.filled(name[len(pattern) - 1 :])) for step in steps]
 
     def _own_steps(self, name: str, group: _Group, comments: list[str]) -> list[Step]:
@@ -242,58 +236,44 @@ class ChainMaker:
         retries = self._settings.retries if policy.count is None else policy.count
         spread = -(-(retries + 1) // len(steps)) - 1
         common = spread if spread != self._settings.retries else None
-        if len(steps) > 1:
-            comments.append(self._load_comment(group.deployments, retries))
-        made = []
-        for position, step in enumerate(steps):
-            made.append(
-                replace(
-                    step,
-                    retries=common if step.retries is None else step.retries,
-                    retry_on=policy.retry_on,
-                    fallback_on=self._fallback_on(name, last=position == len(steps) - 1),
-                )
+        orders = {each.order for each in group.deployments}
+        if len(orders) < len(steps) or (None in orders and len(steps) > 1):
+            comments.append(
+                f"LiteLLM shares the load between these {len(steps)}, and its {retries} retries go round them"
             )
-        return made
-
-    @staticmethod
-    def _load_comment(deployments: Sequence[Deployment], retries: int) -> str:
-        count = len(deployments)
-        if len({each.order for each in deployments}) == count and None not in {each.order for each in deployments}:
-            return ""
-        return f"LiteLLM shares the load between these {count}, and its {retries} retries go round them"
+        return [
+            replace(
+                step,
+                retries=common if step.retries is None else step.retries,
+                retry_on=policy.retry_on,
+                fallback_on=self._fallback_on(name, last=position == len(steps)),
+            )
+            for position, step in enumerate(steps, start=1)
+        ]
 
     def _fallback_on(self, name: str, *, last: bool) -> tuple[str, ...] | None:
         """Return the `fallback_on` of a step of a group; None for the default."""
-        window, policy = name in self._window, name in self._policy
-        if not window and not policy:
-            return None
-        extra = ({Kind.CONTEXT_WINDOW} if window else set[Kind]()) | ({Kind.CONTENT_FILTER} if policy else set[Kind]())
+        rules = {Kind.CONTEXT_WINDOW: self._window, Kind.CONTENT_FILTER: self._policy}
+        extra = {kind for kind, by_name in rules.items() if name in by_name}
         kinds = extra if last and not self._plain(name) else extra | FALLBACK_ON
-        return None if kinds == FALLBACK_ON else tuple(kind.value for kind in Kind if kind in kinds)
+        return None if not extra or kinds == FALLBACK_ON else tuple(kind.value for kind in Kind if kind in kinds)
 
     def _cut(self, chain: list[Step | Reference], name: str, comments: list[str]) -> list[Step | Reference]:
         """Cut a chain to MAX_STEPS targets."""
-        room = MAX_STEPS
-        kept: list[Step | Reference] = []
-        for step in chain:
-            names = self._walk(step.alias) if isinstance(step, Reference) else ()
-            size = sum(map(self._size, names)) if isinstance(step, Reference) else 1
-            if size > room:
-                break
-            room -= size
-            kept.append(step)
-        if len(kept) < len(chain):
-            comments.append(f"cut off: a chain comes to {MAX_STEPS} targets at most")
-            places = [each.where for each in self._groups[name].deployments]
-            rule = self._general.get(name)
-            where = rule.where if rule is not None else places[0] if places else ()
-            self._report.approximate(where, f"{shown(name)}: a chain comes to {MAX_STEPS} targets at most", below=False)
-        return kept
-
-    def _size(self, name: str) -> int:
-        pattern = self._resolve(name)
-        return len(self._groups[pattern].deployments) if pattern is not None else 0
+        size = 0
+        for position, step in enumerate(chain):
+            patterns = map(self._resolve, self._walk(step.alias) if isinstance(step, Reference) else ())
+            groups = [self._groups[pattern] for pattern in patterns if pattern is not None]
+            size += sum(len(group.deployments) for group in groups) if isinstance(step, Reference) else 1
+            if size > MAX_STEPS:
+                comments.append(f"cut off: a chain comes to {MAX_STEPS} targets at most")
+                places = [each.where for each in self._groups[name].deployments]
+                rule = self._general.get(name)
+                where = rule.where if rule is not None else places[0] if places else ()
+                message = f"{shown(name)}: a chain comes to {MAX_STEPS} targets at most"
+                self._report.approximate(where, message, below=False)
+                return chain[:position]
+        return chain
 
     def _note_rules(self, name: str, own: Sequence[Step], group: _Group, comments: list[str]) -> None:
         general, window, policy = self._general.get(name), self._window.get(name), self._policy.get(name)
@@ -318,11 +298,9 @@ class ChainMaker:
 
     def _note_strategy(self) -> None:
         where = self._settings.strategy
-        if where is None:
-            return
-        if any(len(group.deployments) > 1 for group in self._groups.values()):
+        if where is not None and any(len(group.deployments) > 1 for group in self._groups.values()):
             self._report.approximate(where, "each chain has one fixed order; the load is not shared")
-        else:
+        elif where is not None:
             self._report.exact(where, "no model has two deployments to choose between")
 
 

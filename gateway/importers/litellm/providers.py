@@ -1,4 +1,4 @@
-"""Find a deployment's provider and make its entry of `providers`: address, key, headers, parameters."""
+"""Find a deployment's provider and build its entry of `providers`: address, key, headers, parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.config.document.yaml_tree import Where
 from gateway.config.lint.model_data import read_entries
 from gateway.importers.litellm.draft import Upstream, dollars
 from gateway.importers.litellm.report import Report
-from gateway.importers.litellm.values import duration, expandable, is_reference, reference
+from gateway.importers.litellm.values import expandable, is_reference, reference
 from gateway.policy.secrets import is_secret_name
 from gateway.wire.json import Json, JsonObject
 
@@ -23,7 +23,7 @@ _VENDORS: Final = (
     (re.compile(r"gpt-|chatgpt-|o[1-9](-|$)|text-embedding-|ft:gpt-|omni-|davinci|babbage"), "openai"),
     (re.compile(r"claude-"), "anthropic"),
 )
-"""LiteLLM's providers for models without one in their name, where its data does not have the model."""
+"""(pattern, provider) for model names without a provider that LiteLLM's data does not have."""
 
 _UNPRICED: Final = CONNECTION_PARAMS - {"input_cost_per_token", "output_cost_per_token", "organization"}
 _ADDRESS_VARIABLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
@@ -32,7 +32,7 @@ _ADDRESS_VARIABLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "vllm": ("VLLM_API_BASE", "http://127.0.0.1:8000/v1"),
     }
 )
-"""By kind without an address of its own: the variable that LiteLLM reads it from, and the server's default."""
+"""Kind → (variable with its address, the address without it), as in LiteLLM."""
 
 _NOT_IN_A_VARIABLE: Final = re.compile(r"[^A-Z0-9]+")
 _WORD: Final = re.compile(r"[a-z0-9]+")
@@ -41,11 +41,11 @@ _DULL_WORDS: Final = frozenset({"api", "key", "base", "url", "www", "com", "toke
 PROVIDER_KEYS: Final = _UNPRICED | {
     "api_base", "api_key", "base_url", "cooldown_time", "default_headers", "extra_headers", "headers", "organization",
 }  # fmt: skip
-"""The keys of `litellm_params` that this module reads."""
+"""Keys of `litellm_params` that this module reads."""
 
 
 def split_model(text: str, custom: Json) -> tuple[str, str] | str:
-    """Return the provider's kind and the model, or why they are not known."""
+    """Return (provider's kind, model), or the reason why they are unknown."""
     first, slash, rest = text.partition("/")
     if isinstance(custom, str) and custom:
         if custom not in KINDS:
@@ -79,29 +79,29 @@ def _vendor(model: str) -> str | None:
 class Secrets:
     """The variables that replace plain-text secrets of the config."""
 
-    def __init__(self, taken: Iterable[str]) -> None:
-        """`taken` are the variables that the config reads."""
-        self._taken = set(taken)
+    def __init__(self, used: Iterable[str]) -> None:
+        """`used` has the variables that the config reads; no new one gets such a name."""
+        self._used = set(used)
         self._names: dict[str, str] = {}
         self.lines: dict[str, int] = {}
-        """Line of the secret, by variable."""
+        """Variable → line of the secret."""
         self.addresses: dict[str, int] = {}
-        """Line of the first use, by variable that holds an address."""
+        """Variable that holds an address → line of its first use."""
 
     def variable(self, secret: str, stem: str, line: int) -> str:
-        """Return the variable for a text, the same one each time; its name begins with `stem`."""
+        """Return the variable for a secret, always the same one; its name begins with `stem`."""
         if secret not in self._names:
             stem = _NOT_IN_A_VARIABLE.sub("_", stem.upper()).strip("_")
             stem = stem if not stem[:1].isdigit() else f"KEY_{stem}"
             names = (stem if number == 1 else f"{stem}_{number}" for number in count(1))
-            name = next(name for name in names if name not in self._taken)
-            self._taken.add(name)
+            name = next(name for name in names if name not in self._used)
+            self._used.add(name)
             self._names[secret] = name
             self.lines[name] = line
         return self._names[secret]
 
     def hide(self, value: Json, stem: str, line: int, *, key: str = "") -> Json:
-        """Return a value with a variable in place of each text whose key is a secret's."""
+        """Return a value with a variable in place of each text under a secret's key."""
         if isinstance(value, dict):
             return {name: self.hide(item, stem, line, key=name) for name, item in value.items()}
         if isinstance(value, list):
@@ -127,11 +127,11 @@ class Connection:
         self.exact: list[str] = []
         """Keys that are carried over exactly."""
         self.secret = ""
-        """The key that the config holds in plain text."""
+        """The plain-text key of the config."""
         self._hints: list[str] = []
 
     def read(self) -> Upstream | str:
-        """Return the provider entry, or why there can be none."""
+        """Return the provider's entry, or the reason why there is none."""
         fault = self._address()
         if fault is not None:
             return fault
@@ -178,8 +178,7 @@ class Connection:
             if self._relayed and address.endswith(tail):
                 address = address.removesuffix(tail)
                 notes.append(f"`{tail}` is added by the gateway")
-        fault = bad_address(address, self._known) if self._known is not None else None
-        if fault is not None:
+        if self._known is not None and (fault := bad_address(address, self._known)) is not None:
             return f"its {key} cannot be used: {fault}"
         self.entry["base_url"] = dollars(address)
         parts = _split(address)
@@ -220,8 +219,7 @@ class Connection:
                     self._report.left_out((*self._where, key), "headers are a mapping of names to values")
                 continue
             for name, value in given.items():
-                where = (*self._where, key, name)
-                self._header(name, value, where, headers)
+                self._header(name, value, (*self._where, key, name), headers)
         organization = self._params.get("organization")
         if organization is not None and self._relayed:
             self._header("openai-organization", organization, (*self._where, "organization"), headers)
@@ -253,8 +251,7 @@ class Connection:
 
     def _settings(self) -> None:
         params: JsonObject = {}
-        keys = sorted(_UNPRICED | {"organization"}) if not self._relayed else sorted(_UNPRICED)
-        for key in keys:
+        for key in sorted(_UNPRICED if self._relayed else _UNPRICED | {"organization"}):
             value = self._params.get(key)
             where = (*self._where, key)
             if value is None:
@@ -273,7 +270,7 @@ class Connection:
                 self._hints.append(str(params.get(key, "")) if "$" not in str(params.get(key, "$")) else "")
 
     def _body(self, body: JsonObject, where: Where) -> None:
-        """Turn `extra_body`, which LiteLLM puts into the request, into parameters of the step."""
+        """Turn `extra_body`, which LiteLLM merges into the request, into parameters of the step."""
         for name, value in body.items():
             faults: list[str] = []
 
@@ -289,15 +286,10 @@ class Connection:
                 self._report.cover((*where, name))
 
     def _cooldown(self) -> None:
-        value = self._params.get("cooldown_time")
-        if value is None:
-            return
-        where = (*self._where, "cooldown_time")
-        if (pause := duration(value)) is None:
-            self._report.left_out(where, "it must be a number of seconds above zero")
-            return
-        self.entry["cooldown"] = {"for": pause}
-        self._report.exact(where, "as the provider's cooldown")
+        where, value = (*self._where, "cooldown_time"), self._params.get("cooldown_time")
+        if value is not None and (pause := self._report.duration(where, value)) is not None:
+            self.entry["cooldown"] = {"for": pause}
+            self._report.exact(where, "as the provider's cooldown")
 
 
 def _split(address: str) -> SplitResult | None:
@@ -310,13 +302,12 @@ def _split(address: str) -> SplitResult | None:
 
 
 def _hint_of_variable(name: str, kind: str) -> str:
-    words = [word for word in _WORD.findall(name.lower()) if word not in _DULL_WORDS]
-    own = set(_WORD.findall(kind))
-    return "-".join(word for word in words if word not in own)
+    dull = _DULL_WORDS.union(_WORD.findall(kind))
+    return "-".join(word for word in _WORD.findall(name.lower()) if word not in dull)
 
 
 def _hint_of_host(host: str, port: int | None) -> str:
-    if host in ("localhost", "127.0.0.1", "::1", "0.0.0.0"):  # noqa: S104  # a name to recognise, not to listen on
+    if host in ("localhost", "127.0.0.1", "::1", "0.0.0.0"):  # noqa: S104  # only compared
         return f"local-{port}" if port else "local"
     if re.fullmatch(r"[0-9.]+|[0-9a-f:]+", host):
         return host.replace(".", "-").replace(":", "-")

@@ -1,4 +1,4 @@
-"""Why keys of a LiteLLM config are left out: a table for each block of the config."""
+"""The reasons why keys of a LiteLLM config are left out: a table for each block of the config."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SECTIONS: Final = BLOCKS | {
     "finetune_settings", "files_settings", "vector_store_registry", "search_tools", "prompts", "policies",
     "policy_attachments", "assistant_settings", "default_vertex_config", "redis_settings", "agents", "worker_config",
 }  # fmt: skip
-"""Keys that a config of LiteLLM may have at its top."""
+"""Top-level keys of a LiteLLM config."""
 
 ALWAYS: Final = "this is always so here"
 
@@ -29,7 +29,7 @@ _NO_MCP: Final = "chat and embeddings are all that is served here"
 
 
 def _by_key(reasons: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the reason of each key. `reasons` has all keys of a reason in one text."""
+    """Return key → reason. `reasons` has reason → its keys, separated by blanks."""
     return MappingProxyType({key: reason for reason, keys in reasons.items() for key in keys.split()})
 
 
@@ -47,7 +47,7 @@ TOP: Final = _by_key(
         "the flags of `gateway serve` say how the server runs": "worker_config",
     }
 )
-"""Keys at the top of the config."""
+"""Top-level keys."""
 
 ROUTER: Final = _by_key(
     {
@@ -159,3 +159,17 @@ MODEL_INFO: Final = _by_key(
     }
 )
 """Keys of a deployment's `model_info`."""
+
+
+def deployment_reason(key: str) -> str | None:
+    """Return why a key of `litellm_params` is left out; None if there is no reason."""
+    if key in DEPLOYMENT or "cost" in key:
+        return DEPLOYMENT.get(key, NO_PRICE)
+    routers = ("auto_router_", "complexity_router_", "adaptive_router_", "quality_router_")
+    return NO_ROUTER if key.startswith(routers) else None
+
+
+def model_info_reason(key: str) -> str:
+    """Return why a key of `model_info` is left out."""
+    other = NO_PRICE if "cost" in key else "what a model can do is not asked before it is called"
+    return MODEL_INFO.get(key, other)

@@ -1,24 +1,23 @@
-"""The report of an import: each item of the config, carried over exactly, approximately, or left out."""
+"""The report of an import: whether each item of the config is carried over exactly, approximately or not at all."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Final
 
 from gateway.config.document.document import Document, written
 from gateway.config.document.yaml_tree import Node, Where
+from gateway.importers.litellm.values import MAX_RETRIES, duration, whole
 from gateway.policy.problem import Problem
 from gateway.policy.secrets import mask_text
 from gateway.wire.json import Json, JsonObject
 from gateway.words import count, printable
 
 _UNDERSCORED: Final = re.compile(r"[-+]?[0-9]+(?:_+[0-9]*)+")
-_YES: Final = frozenset({"yes", "Yes", "YES", "on", "On", "ON"})
-_NO: Final = frozenset({"no", "No", "NO", "off", "Off", "OFF"})
-
+_BOOLEANS: Final = {"yes": True, "on": True, "no": False, "off": False}
 
 _TEXT_NOTES: Final = {
     "duplicate-key": "this key stands there twice; the last one counts, as it does for LiteLLM",
@@ -45,12 +44,12 @@ class Item:
     message: str
 
     def as_json(self) -> JsonObject:
-        """Return the item for programs."""
-        return {"line": self.line, "path": self.path, "verdict": self.verdict.value, "message": self.message}
+        """Return the item as JSON."""
+        return asdict(self)
 
 
 class Report:
-    """Collects the items, and in the end reports the places of the config that have none."""
+    """Collects the items; `sweep` reports the places of the config that have none."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -63,32 +62,54 @@ class Report:
         return tuple(item for *_, item in sorted(self._items, key=lambda entry: entry[:2]))
 
     def exact(self, where: Where, message: str) -> None:
-        """Report a place as carried over exactly. What is below a mapping or a list needs items of its own."""
+        """Report a place as carried over exactly. Entries of a mapping or list need items of their own."""
         self._note(where, Verdict.EXACT, message)
         if not isinstance(self._at(where), dict | list):
             self.cover(where)
 
     def approximate(self, where: Where, message: str, *, below: bool = True) -> None:
-        """Report a place as carried over approximately; with `below`, all that is below it too."""
+        """Report a place as carried over approximately; with `below`, also everything below it."""
         self._note(where, Verdict.APPROXIMATE, message)
         if below:
             self.cover(where)
 
     def left_out(self, where: Where, message: str) -> None:
-        """Report a place as left out, with all that is below it."""
+        """Report a place as left out, with everything below it."""
         self._note(where, Verdict.LEFT_OUT, message)
         if where:
             self.cover(where)
 
+    def left_out_keys(self, where: Where, entry: JsonObject, reason: Callable[[str], str | None]) -> None:
+        """Report the keys of a mapping for which there is a reason as left out."""
+        for key, value in entry.items():
+            if value is None:
+                self.cover((*where, key))
+            elif (message := reason(key)) is not None:
+                self.left_out((*where, key), message)
+
+    def duration(self, where: Where, value: Json) -> str | None:
+        """Return a duration as the file writes it; report any other value as left out and return None."""
+        found = duration(value)
+        if found is None:
+            self.left_out(where, "it must be a number of seconds above zero")
+        return found
+
+    def retries(self, where: Where, value: Json) -> int | None:
+        """Return a number of retries; report any other value as left out and return None."""
+        found = whole(value, at_most=MAX_RETRIES)
+        if found is None:
+            self.left_out(where, "it must be a whole number of retries")
+        return found
+
     def of_text(self, problem: Problem) -> None:
-        """Report a problem of the YAML text. LiteLLM may accept it."""
-        wording = _TEXT_NOTES.get(problem.code, problem.message)
+        """Report a problem of the YAML text. LiteLLM may accept such a text."""
+        message = _TEXT_NOTES.get(problem.code, problem.message)
         verdict = Verdict.EXACT if problem.code == "duplicate-key" else Verdict.LEFT_OUT
-        item = Item(line=problem.line, path=problem.path, verdict=verdict, message=wording)
+        item = Item(line=problem.line, path=problem.path, verdict=verdict, message=message)
         self._items.append((problem.line, problem.column, item))
 
     def cover(self, where: Where) -> None:
-        """Mark a place, and all below it, as reported by another item."""
+        """Mark a place, and everything below it, as reported by another item."""
         self._covered.add(where)
 
     def sweep(self) -> None:
@@ -113,7 +134,7 @@ class Report:
         return self._document.node(where) is not None
 
     def line(self, where: Where) -> int:
-        """Return the line of a place: of its key where it has one."""
+        """Return the line of a place's key, or of its value if it has no key."""
         return self._document.key_position(where)[0]
 
     def _at(self, where: Where) -> Json:
@@ -127,7 +148,7 @@ class Report:
 
 
 def plain_value(node: Node | None) -> Json:
-    """Return a node's value as PyYAML would read it for LiteLLM: `yes` and `off` are booleans, `20_000` a number."""
+    """Return a node's value as PyYAML reads it for LiteLLM: `yes` and `off` are booleans, `20_000` is a number."""
     if node is None:
         return None
     if isinstance(node.children, dict):
@@ -137,15 +158,15 @@ def plain_value(node: Node | None) -> Json:
     text = node.value
     if not node.plain or not isinstance(text, str):
         return text
-    if text in _YES or text in _NO:
-        return text in _YES
+    if text.lower() in _BOOLEANS and text in (text.lower(), text.upper(), text.capitalize()):
+        return _BOOLEANS[text.lower()]
     if _UNDERSCORED.fullmatch(text) and len(text) < 20:
         return int(text.replace("_", ""))
     return text
 
 
 def as_text(items: Sequence[Item], *, source: str) -> str:
-    """Return one line for each item and one that counts them."""
+    """Return one line for each item, and the summary."""
     lines = []
     for item in items:
         where = f"{source}:{item.line}" if item.line else source
@@ -155,6 +176,6 @@ def as_text(items: Sequence[Item], *, source: str) -> str:
 
 
 def summary(items: Sequence[Item]) -> str:
-    """Return how many items there are of each verdict."""
+    """Return the number of items, and of those with each verdict."""
     counts = (f"{sum(item.verdict is verdict for item in items)} {verdict}" for verdict in Verdict)
     return f"{count(len(items), 'item')}: {', '.join(counts)}"

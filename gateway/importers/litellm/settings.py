@@ -8,17 +8,16 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.config.document.yaml_tree import Where
-from gateway.importers.litellm.deployments import TIMEOUT_NOTE
+from gateway.importers.litellm.deployments import STREAM_TIMEOUT_NOTE, TIMEOUT_NOTE
 from gateway.importers.litellm.reasons import ALWAYS, BLOCKS, LIBRARY, ROUTER, SERVER, TOP
 from gateway.importers.litellm.report import Report
-from gateway.importers.litellm.values import MAX_RETRIES, duration, label, number, shown, whole
+from gateway.importers.litellm.values import duration, label, number, shown, whole
 from gateway.policy.failures import RETRY_ON, Kind
 from gateway.wire.json import Json, JsonObject
 
 DEFAULT_RETRIES: Final = 2
 """LiteLLM's own `num_retries`."""
 
-_FALLBACK_KEYS: Final = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks")
 _EXCEPTIONS: Final[Mapping[str, Kind]] = MappingProxyType(
     {
         "BadRequestError": Kind.BAD_REQUEST,
@@ -32,7 +31,7 @@ _EXCEPTIONS: Final[Mapping[str, Kind]] = MappingProxyType(
     }
 )
 _NEVER: Final = 1_000_000
-"""Failures within a minute that never happen: cooldowns cannot be switched off."""
+"""More failures than a minute can have: cooldowns cannot be switched off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +39,7 @@ class Rule:
     """One entry of a list of fallbacks."""
 
     group: str
-    """The name that clients ask for."""
+    """The `model_name` whose fallbacks these are."""
     targets: tuple[str, ...]
     where: Where
 
@@ -69,7 +68,7 @@ class Settings:
     """`default_fallbacks`."""
     everywhere_where: Where = ()
     aliases: dict[str, tuple[str, Where]] = field(default_factory=dict)
-    """`model_group_alias`: the group that each name stands for."""
+    """`model_group_alias`: alias → (its group, place of the entry)."""
     strategy: Where | None = None
     """Place of the routing strategy, whose verdict depends on the groups."""
 
@@ -78,12 +77,13 @@ class SettingsReader:
     """Reads every block beside `model_list`, and reports each of its keys."""
 
     def __init__(self, config: JsonObject, report: Report, *, groups: Mapping[str, str]) -> None:
-        """`groups` are the aliases of the models that could be carried over, by `model_name`."""
+        """`groups` is `model_name` → alias of the models that are carried over."""
         self._report = report
         self._groups = groups
         self._config = config
+        blocks = {name: config.get(name) for name in BLOCKS}
         self._blocks: dict[str, JsonObject] = {
-            name: block if isinstance(block := config.get(name), dict) else {} for name in BLOCKS
+            name: block if isinstance(block, dict) else {} for name, block in blocks.items()
         }
         self.settings = Settings()
 
@@ -100,13 +100,14 @@ class SettingsReader:
         self._fallbacks()
         self._group_aliases()
         self._switches()
-        self._leave_out()
+        for name, reasons in (("router_settings", ROUTER), ("litellm_settings", LIBRARY), ("general_settings", SERVER)):
+            self._report.left_out_keys((name,), self._blocks[name], reasons.get)
         return self.settings
 
     def _either(self, key: str, library_key: str = "") -> tuple[Json, Where]:
-        """Return a setting of the router, else the library's, and its place; `()` where it is in neither.
+        """Return a setting of the router, else of the library, and its place; (None, ()) if neither has it.
 
-        A second one is left out in favour of the first.
+        If both have it, the library's is reported as left out.
         """
         found: tuple[Json, Where] = (None, ())
         for block, name in (("router_settings", key), ("litellm_settings", library_key or key)):
@@ -123,13 +124,10 @@ class SettingsReader:
         for key, value in self._config.items():
             if key in TOP and value:
                 self._report.left_out((key,), TOP[key])
-        names = self._blocks["environment_variables"]
-        for name in names:
-            self._report.left_out(
-                ("environment_variables", name), "the file sets no variables; set it where `gateway serve` is started"
-            )
-        included = self._config.get("include")
-        if included:
+        for name in self._blocks["environment_variables"]:
+            message = "the file sets no variables; set it where `gateway serve` is started"
+            self._report.left_out(("environment_variables", name), message)
+        if self._config.get("include"):
             message = "other files are not read; put what they hold into this file and import it again"
             self._report.left_out(("include",), message)
 
@@ -137,8 +135,8 @@ class SettingsReader:
         timeout, where = self._either("timeout", "request_timeout")
         limit = self._limit(timeout, where, TIMEOUT_NOTE)
         stream, where = self._either("stream_timeout")
-        note = "as the limit until a stream's first content and between two events"
-        stream_limit = self._limit(stream, where, f"{note}; `timeout` holds for a stream as a whole then")
+        note = f"{STREAM_TIMEOUT_NOTE}; `timeout` holds for a stream as a whole then"
+        stream_limit = self._limit(stream, where, note)
         self.settings.defaults["timeout"] = limit or "10m"
         if limit is None:
             self.settings.comments["timeout"] = "LiteLLM waits 100 minutes where nothing is said; shorten it"
@@ -146,39 +144,31 @@ class SettingsReader:
             total = self.settings.defaults["timeout"]
             self.settings.defaults["timeout"] = {"first_token": stream_limit, "idle": stream_limit, "total": total}
         value, where = self._either("num_retries")
-        retries = whole(value, at_most=MAX_RETRIES)
-        if where and retries is None:
-            self._report.left_out(where, "it must be a whole number of retries")
-        elif where:
+        retries = self._report.retries(where, value) if where else None
+        if not where:
+            self.settings.comments["retries"] = "LiteLLM's own number"
+        elif retries is not None:
             message = "as retries of the same target; LiteLLM's may go to another deployment of the model"
             self._report.approximate(where, message)
-        else:
-            self.settings.comments["retries"] = "LiteLLM's own number"
         self.settings.retries = DEFAULT_RETRIES if retries is None else retries
         self.settings.defaults["retries"] = self.settings.retries
 
     def _limit(self, value: Json, where: Where, note: str) -> str | None:
-        if not where:
-            return None
-        limit = duration(value)
-        if limit is None:
-            self._report.left_out(where, "it must be a number of seconds above zero")
-        else:
+        limit = self._report.duration(where, value) if where else None
+        if limit is not None:
             self._report.approximate(where, note)
         return limit
 
     def _retry_policy(self) -> None:
-        where: Where = ("router_settings", "retry_policy")
-        policy = self._blocks["router_settings"].get("retry_policy")
         rest = self.settings.retries
-        retries = self._policy(policy, where, rest=rest)
-        if retries is not None:
-            if retries.count is not None:
-                self.settings.retries = self.settings.defaults["retries"] = retries.count
-                self.settings.comments.pop("retries", None)
-            if retries.retry_on is not None:
-                self.settings.defaults["retry_on"] = list(retries.retry_on)
-        where = ("router_settings", "model_group_retry_policy")
+        policy = self._blocks["router_settings"].get("retry_policy")
+        retries = self._policy(policy, ("router_settings", "retry_policy"), rest=rest)
+        if retries is not None and retries.count is not None:
+            self.settings.retries = self.settings.defaults["retries"] = retries.count
+            self.settings.comments.pop("retries", None)
+        if retries is not None and retries.retry_on is not None:
+            self.settings.defaults["retry_on"] = list(retries.retry_on)
+        where: Where = ("router_settings", "model_group_retry_policy")
         policies = self._blocks["router_settings"].get("model_group_retry_policy")
         if policies is not None and not isinstance(policies, dict):
             self._report.left_out(where, "it must be a mapping of models to policies")
@@ -190,7 +180,7 @@ class SettingsReader:
                 self.settings.group_retries[self._groups[group]] = found
 
     def _policy(self, policy: Json, where: Where, *, rest: int) -> Retries | None:
-        """Read one policy. `rest`: the retries of the kinds that it does not name."""
+        """Return one policy; None if it sets nothing. `rest` is the number of retries of kinds it does not name."""
         if policy is None:
             return None
         if not isinstance(policy, dict):
@@ -199,21 +189,21 @@ class SettingsReader:
         counts: dict[Kind, int] = {}
         default: int | None = None
         for key, value in policy.items():
+            place = (*where, key)
             kind = _EXCEPTIONS.get(key.removesuffix("Retries")) if key.endswith("Retries") else None
-            retries = whole(value, at_most=MAX_RETRIES)
             if value is None:
-                self._report.cover((*where, key))
-            elif retries is None:
-                self._report.left_out((*where, key), "it must be a whole number of retries")
+                self._report.cover(place)
+            elif (retries := self._report.retries(place, value)) is None:
+                continue
             elif key == "DefaultRetries":
                 default = retries
-                self._report.approximate((*where, key), "one number of retries holds for every kind of failure")
+                self._report.approximate(place, "one number of retries holds for every kind of failure")
             elif kind is None:
-                self._report.left_out((*where, key), "no kind of failure corresponds to it")
+                self._report.left_out(place, "no kind of failure corresponds to it")
             else:
                 counts[kind] = retries
                 listed = f"{kind} {'is' if retries else 'is not'} in retry_on"
-                self._report.approximate((*where, key), f"{listed}; one number of retries holds for every kind")
+                self._report.approximate(place, f"{listed}; one number of retries holds for every kind")
         if not counts and default is None:
             return None
         kinds = {kind for kind in Kind if counts.get(kind, 1 if kind in RETRY_ON and default != 0 else 0) > 0}
@@ -243,44 +233,44 @@ class SettingsReader:
                 cooldown["for"] = limit
                 self._report.exact(pause_where, "as the cooldown's `for`")
             elif number(pause) == 0:
-                cooldown |= {"for": "1ms"}
+                cooldown["for"] = "1ms"
                 self._report.approximate(pause_where, "the shortest cooldown there is, 1ms")
             else:
                 self._report.left_out(pause_where, "it must be a number of seconds")
-        off = self._blocks["router_settings"].get("disable_cooldowns")
-        if off is True:
+        where: Where = ("router_settings", "disable_cooldowns")
+        disabled = self._blocks["router_settings"].get("disable_cooldowns")
+        if disabled is True:
             cooldown = {"failures": _NEVER, "within": "1m"}
-            message = f"cooldowns cannot be switched off; they need {_NEVER} failures in a minute"
-            self._report.approximate(("router_settings", "disable_cooldowns"), message)
-        elif off is False:
-            self._report.exact(("router_settings", "disable_cooldowns"), ALWAYS)
+            self._report.approximate(
+                where, f"cooldowns cannot be switched off; they need {_NEVER} failures in a minute"
+            )
+        elif disabled is False:
+            self._report.exact(where, ALWAYS)
         if cooldown:
             self.settings.defaults["cooldown"] = cooldown
 
     def _fallbacks(self) -> None:
-        lists: dict[str, list[Rule] | None] = {}
-        for key in _FALLBACK_KEYS:
-            value, where = self._either(key)
-            lists[key] = self._rules(value, where) if where else None
-        self.settings.general = lists["fallbacks"]
-        self.settings.context_window = lists["context_window_fallbacks"]
-        self.settings.content_policy = lists["content_policy_fallbacks"]
+        self.settings.general = self._rules("fallbacks")
+        self.settings.context_window = self._rules("context_window_fallbacks")
+        self.settings.content_policy = self._rules("content_policy_fallbacks")
         value, where = self._either("default_fallbacks")
-        if where:
-            names = [value] if isinstance(value, str) else value
-            if isinstance(names, list):
-                found = tuple(name for item in names if (name := label(item)) is not None)
-                self.settings.everywhere = (*self.settings.everywhere, *found)
-                self.settings.everywhere_where = where
-                for index in range(len(names) - 1, -1, -1):
-                    self._report.cover((*where, index))
-                    if label(names[index]) is None and names[index] is not None:
-                        self._report.left_out((*where, index), "a fallback is a model's name")
-            else:
-                self._report.left_out(where, "it must be a list of models' names")
+        names = [value] if isinstance(value, str) else value
+        if where and isinstance(names, list):
+            found = (name for item in names if (name := label(item)) is not None)
+            self.settings.everywhere = (*self.settings.everywhere, *found)
+            self.settings.everywhere_where = where
+            for index, name in enumerate(names):
+                self._report.cover((*where, index))
+                if label(name) is None and name is not None:
+                    self._report.left_out((*where, index), "a fallback is a model's name")
+        elif where:
+            self._report.left_out(where, "it must be a list of models' names")
 
-    def _rules(self, value: Json, where: Where) -> list[Rule]:
-        """Read a list such as `[{group: [fallback, …]}, …]`."""
+    def _rules(self, key: str) -> list[Rule] | None:
+        """Return the rules of a setting such as `[{group: [fallback, …]}, …]`; None if the config lacks it."""
+        value, where = self._either(key)
+        if not where:
+            return None
         rules: list[Rule] = []
         entries = [value] if isinstance(value, dict) else value
         if not isinstance(entries, list):
@@ -288,7 +278,7 @@ class SettingsReader:
             return rules
         for index, entry in enumerate(entries):
             place = where if isinstance(value, dict) else (*where, index)
-            if isinstance(entry, str) and entry and where[-1] == "fallbacks":
+            if isinstance(entry, str) and entry and key == "fallbacks":
                 self.settings.everywhere = (*self.settings.everywhere, entry)
                 self.settings.everywhere_where = place
                 self._report.cover(place)
@@ -349,7 +339,7 @@ class SettingsReader:
                 self._report.approximate(where, message)
             else:
                 self._report.exact(where, ALWAYS)
-        for key, wanted, otherwise in (
+        for key, wanted, note in (
             ("drop_params", True, "what a model does not take is always dropped"),
             ("json_logs", True, "logs are always JSON"),
             ("turn_off_message_logging", True, "prompts and answers are never logged"),
@@ -357,42 +347,25 @@ class SettingsReader:
         ):
             for block in ("litellm_settings", "router_settings"):
                 value = self._blocks[block].get(key)
-                if value is None:
-                    continue
                 if value is wanted:
                     self._report.exact((block, key), ALWAYS)
-                else:
-                    self._report.approximate((block, key), otherwise)
-        master = self._blocks["general_settings"].get("master_key")
-        if master is not None:
+                elif value is not None:
+                    self._report.approximate((block, key), note)
+        if self._blocks["general_settings"].get("master_key") is not None:
             message = (
                 "clients' keys do not stand in the file: write a line `NAME KEY` for each client into a file and start "
                 "`gateway serve --client-keys-file FILE`"
             )
             self._report.left_out(("general_settings", "master_key"), message)
 
-    def _leave_out(self) -> None:
-        for block, reasons in (
-            ("router_settings", ROUTER),
-            ("litellm_settings", LIBRARY),
-            ("general_settings", SERVER),
-        ):
-            for key, value in self._blocks[block].items():
-                if value is None:
-                    self._report.cover((block, key))
-                elif key in reasons:
-                    self._report.left_out((block, key), reasons[key])
-
 
 def credentials(config: JsonObject, report: Report) -> dict[str, JsonObject]:
     """Return the values of `credential_list` by name."""
     found: dict[str, JsonObject] = {}
     given = config.get("credential_list")
-    if not isinstance(given, list):
-        if given is not None:
-            report.left_out(("credential_list",), "it must be a list of credentials")
-        return found
-    for index, entry in enumerate(given):
+    if given is not None and not isinstance(given, list):
+        report.left_out(("credential_list",), "it must be a list of credentials")
+    for index, entry in enumerate(given if isinstance(given, list) else ()):
         where: Where = ("credential_list", index)
         name = entry.get("credential_name") if isinstance(entry, dict) else None
         values = entry.get("credential_values") if isinstance(entry, dict) else None

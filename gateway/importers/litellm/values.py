@@ -18,7 +18,7 @@ _MAX_SECONDS: Final = 1e9
 
 
 def reference(value: Json) -> str | None:
-    """Return the variable that `os.environ/NAME` names, or None when the value is something else."""
+    """Return NAME of `os.environ/NAME`; None for any other value."""
     if not isinstance(value, str) or not value.strip().startswith(_REFERENCE):
         return None
     name = value.strip().removeprefix(_REFERENCE)
@@ -26,15 +26,14 @@ def reference(value: Json) -> str | None:
 
 
 def is_reference(value: Json) -> bool:
-    """Tell whether a value names a variable, valid or not."""
+    """Tell whether a value begins with `os.environ/`, even without a valid name."""
     return isinstance(value, str) and value.strip().startswith(_REFERENCE)
 
 
 def expandable(value: Json) -> Json:
     """Return a value with each `os.environ/NAME` as `${NAME:-}` and every other dollar doubled.
 
-    With the empty default a file is valid on a machine that does not have the variable; in `params` it then stands
-    for null, which is what LiteLLM makes of it.
+    The empty default keeps the file valid on a machine without the variable; in `params` it means null, as in LiteLLM.
     """
     if name := reference(value):
         return f"${{{name}:-}}"
@@ -46,20 +45,15 @@ def expandable(value: Json) -> Json:
 
 
 def duration(value: Json) -> str | None:
-    """Return a number of seconds as the file writes durations; None when it is no such number above zero."""
+    """Return a number of seconds as a duration of the file; None unless it is 0.5 ms to 1e9 s."""
     if name := reference(value):
         return f"${{{name}:-10m}}"
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if not 0 < value <= _MAX_SECONDS or not math.isfinite(value):
-        return None
-    return as_duration(value) if value * 1000 >= 0.5 else None
+    found_s = number(value)
+    return None if found_s is None or not 0.0005 <= found_s <= _MAX_SECONDS else as_duration(found_s)
 
 
 def number(value: Json) -> float | None:
-    """Return a number, written as one or as text; None when it is none."""
+    """Return a number, given as one or as text; None for any other value."""
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -68,7 +62,7 @@ def number(value: Json) -> float | None:
 
 
 def whole(value: Json, *, at_most: int) -> int | None:
-    """Return a count from 0 to `at_most`, a larger one cut down to it; None when it is no whole number."""
+    """Return a whole number from 0 on, at most `at_most`; None for any other value."""
     found = number(value)
     if found is None or found < 0 or found != int(found):
         return None
@@ -76,7 +70,7 @@ def whole(value: Json, *, at_most: int) -> int | None:
 
 
 def label(value: Json) -> str | None:
-    """Return a name; numbers and booleans are names too, as they are to LiteLLM's clients."""
+    """Return a name; None for any other value. Numbers and booleans are names, as for LiteLLM's clients."""
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, int | float):
@@ -85,5 +79,5 @@ def label(value: Json) -> str | None:
 
 
 def shown(text: str) -> str:
-    """Return a name for a message, cut down when it is long."""
+    """Return a name for a message, shortened to 60 characters."""
     return text if len(text) <= 60 else f"{text[:60]}…"

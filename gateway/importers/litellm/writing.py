@@ -13,7 +13,7 @@ WIDTH: Final = 110
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./+@-]*(?::[A-Za-z0-9_./+@-]+)*")
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _UNSAFE_WORDS: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "~"})
-"""Words that some YAML reader takes for a boolean or null."""
+"""Words that some YAML parsers read as a boolean or null."""
 
 
 def scalar(value: Json) -> str:
@@ -24,13 +24,13 @@ def scalar(value: Json) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         text = repr(value)
-        # YAML 1.2 reads 1e-05 as a number; PyYAML wants the dot.
+        # YAML 1.2 reads 1e-05 as a number; PyYAML only with a dot.
         return text if "e" not in text or "." in text else text.replace("e", ".0e")
     return text_scalar(str(value))
 
 
 def text_scalar(text: str) -> str:
-    """Return a text, quoted unless every YAML reader takes it for that text."""
+    """Return a text, quoted unless every YAML parser reads it as that text."""
     plain = _PLAIN.fullmatch(text) is not None and text.lower() not in _UNSAFE_WORDS
     if plain and resolve(text) == text and not re.fullmatch(r"[-+]?[0-9][0-9_.:eEx+-]*", text):
         return text
@@ -88,7 +88,7 @@ def _item(value: Json, *, indent: int) -> list[str]:
 
 
 def _wrapped(head: str, items: list[Json]) -> list[str]:
-    """Return a list of scalars in brackets, over as many lines as it takes."""
+    """Return a list of scalars in brackets, wrapped at WIDTH."""
     lines = [head]
     for position, item in enumerate(items):
         text = scalar(item) + ("," if position < len(items) - 1 else "]")
@@ -102,7 +102,7 @@ def _wrapped(head: str, items: list[Json]) -> list[str]:
 
 
 def comment_lines(text: str, *, indent: int) -> list[str]:
-    """Return a comment in lines of at most WIDTH characters, longer words apart."""
+    """Return a comment wrapped at WIDTH; only a longer word makes a longer line."""
     pad = " " * indent + "# "
     lines: list[str] = []
     words = "".join(char if char.isprintable() else "?" for char in text).split(" ")
