@@ -29,13 +29,13 @@ class Coverage:
 def measure(table: RoutingTable, results: Iterable[Result]) -> Coverage:
     """Return the coverage of a table by the requests of all results."""
     observed = [played.observed for result in results for played in result.played]
-    asked = {one.alias for one in observed}
+    requested = {one.alias for one in observed}
     called = {attempt.label for one in observed for attempt in one.attempts}
     aliases = (*table.routes, *(route.alias for route in table.wildcards.values()))
     targets = tuple(dict.fromkeys(target.label for target in table.targets))
     return Coverage(
         aliases=aliases,
         targets=targets,
-        missed_aliases=tuple(alias for alias in aliases if alias not in asked),
+        missed_aliases=tuple(alias for alias in aliases if alias not in requested),
         missed_targets=tuple(target for target in targets if target not in called),
     )

@@ -197,7 +197,7 @@ def within(wanted: Json, actual_s: float) -> bool:
 
 
 def holds(wanted: Json, actual: Json, path: str = "", *, masked: Json) -> Iterator[Difference]:
-    """Yield the differences between `actual` and what is wanted. `masked` is `actual` with secrets masked, to show.
+    """Yield the differences between `wanted` and `actual`. `masked` is `actual` with secrets masked, to show.
 
     Only keys in `wanted` are compared; a null there stands for a missing key. Lists must have the same length.
     """

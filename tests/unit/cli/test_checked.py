@@ -1,4 +1,4 @@
-"""What is found out about one file, and where CI services look for it."""
+"""The check of one file, and its path for CI services."""
 
 from __future__ import annotations
 

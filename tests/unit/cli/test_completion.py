@@ -1,4 +1,4 @@
-"""Completion in the shells themselves: what a person who presses TAB gets."""
+"""Completion in real shells: the offers after TAB."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ models:
   "with space": mock/echo
 """
 SHOW = r"gateway() { if [[ $1 == completion ]]; then ./real-gateway $@; else printf '<%s>' $@; fi; }; "
-"""A `gateway` that shows what the shell made of the line."""
+"""A `gateway` that prints the arguments that the shell passes to it."""
 
 shells = [
     pytest.param(name, marks=pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed"))
@@ -108,7 +108,7 @@ def test_the_shell_reads_the_script(shell: str, capsys: pytest.CaptureFixture[st
 
 
 def typed(shell: list[str], text: str) -> str:
-    """Return all that a shell on a terminal prints when a text, TAB and all, is typed."""
+    """Return everything that a shell prints on a terminal when a text, with its TABs, is typed."""
     command = [sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])", *shell]
     environ = {**os.environ, "TERM": "dumb"}
     return subprocess.run(command, input=text.encode(), env=environ, stdout=-1, timeout=9, check=True).stdout.decode()

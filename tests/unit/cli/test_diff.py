@@ -1,7 +1,7 @@
-"""`gateway diff`: what is said of a change, in which format, and where both sides come from.
+"""`gateway diff`: its report of a change in each format, and where it reads both sides.
 
-The pairs of policies and what is said of them are files in `tests/cases/diff`; `python -m tests.unit.test_cli_diff`
-writes the reports anew. Read every line of the difference afterwards.
+The pairs of policies and their reports are files in `tests/cases/diff`. `python -m tests.unit.cli.test_diff` rewrites
+the reports; read each line of the difference.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SAID = "~ smart: openai/gpt-4o and mistral/mistral-large-latest swap places; mis
 
 
 def clear(environ: dict[str, str]) -> dict[str, str]:
-    """Return an environment without what would change a report."""
+    """Return an environment without the variables that change a report."""
     return {
         name: value
         for name, value in environ.items()
@@ -58,7 +58,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def diff(*argv: str) -> tuple[int, str, str]:
-    """Run the command; return its exit code and what it printed."""
+    """Run the command; return its exit code and its output."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         exit_code = main(["diff", *argv])
@@ -137,7 +137,7 @@ class TestPairs:
 
 
 class TestTheExamplePolicy:
-    """A reviewer is told in five lines what changes for whom."""
+    """A reviewer reads the changes for each audience in five lines."""
 
     @pytest.mark.parametrize(
         ("old", "new", "told"),

@@ -1,4 +1,4 @@
-"""`gateway explain`: what it shows of an alias, what a call of it does, and what it exits with."""
+"""`gateway explain`: the explanation of an alias, its simulated calls, and the exit codes."""
 
 from __future__ import annotations
 

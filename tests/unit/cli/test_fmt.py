@@ -1,4 +1,4 @@
-"""`gateway fmt`: what it changes, what it never changes, and how it writes."""
+"""`gateway fmt`: the changes that it makes, those that it never makes, and how it writes files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def write(name: str, text: str) -> Path:
 
 @pytest.mark.parametrize("file", CASES, ids=lambda path: path.stem)
 def test_what_becomes_of_a_text(file: Path) -> None:
-    """`python -m tests.unit.test_cli_fmt` writes the results anew."""
+    """`python -m tests.unit.cli.test_fmt` rewrites the results."""
     name = "cases.test.yaml" if file.stem.startswith("test-") else "routes.yaml"
     assert formatted(file.read_text(encoding="utf-8"), name) == file.with_suffix(".formatted").read_text(
         encoding="utf-8"
@@ -198,7 +198,7 @@ class TestCommand:
     def test_another_meaning_is_never_written(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """There is no such text that we know of, so the fault is put in."""
+        """No known text causes this fault, so the test injects it."""
         file = write("a.yaml", LONG)
         for spoilt, why in (("a/c  # quick", "the values would change"), ("a/b", "a comment would be lost")):
             monkeypatch.setattr(

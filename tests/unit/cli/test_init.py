@@ -1,4 +1,4 @@
-"""`gateway init`: a file that is good as it is, whatever keys there are, and that replaces no other."""
+"""`gateway init`: the file is valid for any set of keys, and no existing file is replaced."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ def test_a_key_is_found_in_any_of_its_variables_and_named_once() -> None:
         ("cohere", "CO_API_KEY"),
         ("gemini", "GOOGLE_API_KEY"),
     ]
-    assert vendors_with_key({"AZURE_API_KEY": KEY, "OLLAMA_API_KEY": KEY}) == []  # a key alone says no address
+    assert vendors_with_key({"AZURE_API_KEY": KEY, "OLLAMA_API_KEY": KEY}) == []  # a key has no address
 
 
 @pytest.mark.parametrize("alias", MODELS)
 def test_the_models_are_current_and_alike(alias: str) -> None:
-    """Lint judges the same, but says nothing of a model that it does not know."""
+    """Lint checks the same, but not for models that it does not know."""
     data = load()
     assert data is not None
     environ = {variable: KEY for vendor in MODELS[alias] for variable in WELL_KNOWN[vendor].key_variables}

@@ -1,4 +1,4 @@
-"""Which files a command line names."""
+"""The files that the names and patterns of a command line match."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--ignore`, and what is never tried when the engine is run on slow failures."""
+"""`--ignore`, and the steps that are never tried when all failures are slow."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_target_is_never_tried_when_the_calls_before_it_use_up_the_deadline() 
     ],
 )
 def test_each_thing_that_decides_what_is_tried_tells_shapes_of_chains_apart(differs: str, expected: int | None) -> None:
-    """The answer for a shape is kept; one that two shapes shared by mistake would be the first one's."""
+    """Results are cached by shape: two shapes with one key by mistake would share the first result."""
     alias = {"chain": "[a/x, b/x]", "timeout": "30s", "retries": "2", "deadline": "1m", "cooldown": "{failures: 9}"}
     alias |= dict(text.split(": ", 1) for text in differs.split("; ") if text)
     cooldown = alias.pop("cooldown")

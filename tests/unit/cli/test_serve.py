@@ -1,4 +1,4 @@
-"""`gateway serve`: its flags and variables, what it announces, and how it ends."""
+"""`gateway serve`: its flags and variables, its banner, and its exit codes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ EVERY_OPTION: Final = ServeOptions(
     drain_s=5.0,
     log_level="debug",
 )
-"""What both the flags and the variables of these tests ask for."""
+"""The settings that the flags and the variables of these tests set."""
 
 
 class TestServeOptions:

@@ -1,4 +1,4 @@
-"""Where the command line takes its settings from."""
+"""Settings of the command line, from flags and environment variables."""
 
 from __future__ import annotations
 

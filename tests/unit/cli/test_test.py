@@ -1,7 +1,7 @@
-"""`gateway test`: cases played against a policy, what is said of failures, and what the command exits with.
+"""`gateway test`: cases played against a policy, the report of failures, and the exit codes.
 
-The cases and their reports are files in `tests/cases/policy`; `python -m tests.unit.test_cli_test` writes the reports
-anew. Read every line of the difference afterwards.
+The cases and their reports are files in `tests/cases/policy`. `python -m tests.unit.cli.test_test` rewrites the
+reports; read each line of the difference.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def slips() -> Iterator[tuple[str, list[Json]]]:
 
 
 def report(*argv: str) -> tuple[int, str]:
-    """Run the command; return its exit code and what it printed."""
+    """Run the command; return its exit code and its output."""
     out = io.StringIO()
     with redirect_stdout(out), redirect_stderr(io.StringIO()):
         code = main(["test", *argv])
@@ -489,7 +489,7 @@ models:
 
 
 async def test_what_the_server_adds_is_what_the_server_adds(tmp_path: Path) -> None:
-    """The simulator repeats a few lines of the server's, which needs aiohttp: both answer the same."""
+    """The simulator repeats a few lines of the server, which needs aiohttp: both must answer the same."""
     path = tmp_path / "routes.yaml"
     path.write_text(ROUTES)
     requests: list[JsonObject] = [
@@ -509,7 +509,7 @@ async def test_what_the_server_adds_is_what_the_server_adds(tmp_path: Path) -> N
 
 
 def ask_in_a_thread(compiled: RoutingTable, request: JsonObject) -> Observed:
-    """Ask on a virtual loop beside the test's own."""
+    """Send a request on a virtual loop, separate from the test's own loop."""
     answers: list[Observed] = []
 
     async def ask() -> Observed:

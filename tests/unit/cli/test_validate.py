@@ -1,4 +1,4 @@
-"""`gateway validate`: which files it checks, what it prints and what it exits with."""
+"""`gateway validate`: the files that it checks, its output and its exit codes."""
 
 from __future__ import annotations
 

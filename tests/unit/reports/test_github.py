@@ -16,7 +16,7 @@ from tests.command_line import BAD, GOOD, KEYLESS, gateway, write
 pytestmark = pytest.mark.usefixtures("clean_environment")
 
 COMMAND = re.compile(r"::(error|warning) ([^:]*)::(.*)")
-"""As GitHub's runner takes a line apart."""
+"""The parts of a line, as GitHub's runner splits it."""
 
 
 def parsed(line: str) -> tuple[str, dict[str, str], str]:

@@ -1,4 +1,4 @@
-"""What `gateway validate` finds, in JUnit's XML."""
+"""Problems in JUnit's XML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Problems in SARIF 2.1.0, judged by the part of its schema that is used."""
+"""Problems in SARIF 2.1.0, validated by the part of its schema that we use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCHEMA = json.loads((CASES / "sarif-2.1.0.subset.schema.json").read_text())
 
 
 def run_of(log: Any) -> JsonObject:
-    """Return a log's one run, when it is valid."""
+    """Return the only run of a log after validating the log."""
     faults = [f"{error.json_path}: {error.message}" for error in Draft202012Validator(SCHEMA).iter_errors(log)]
     assert faults == []
     (run,) = log["runs"]
@@ -35,7 +35,7 @@ def run_of(log: Any) -> JsonObject:
 
 
 def places(run: JsonObject) -> list[Any]:
-    """Return for each result the address, line and column it names."""
+    """Return (address, line, column) of each result."""
     found = []
     for result in run["results"]:
         for location in result.get("locations", [{"physicalLocation": {}}]):

@@ -1,4 +1,4 @@
-"""The virtual event loop: time passes only where nothing is left to do, and nothing waits in earnest."""
+"""The virtual event loop: its clock advances only when all tasks wait, and no wait takes real time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.simulation.clock import Stuck, run
 
 @pytest.fixture(autouse=True)
 def quick() -> Iterator[None]:
-    """Whatever a test waits for, it is done within a second."""
+    """Each test ends within a second, however long it waits on the virtual clock."""
     started_s = time.perf_counter()
     yield
     assert time.perf_counter() - started_s < 1
@@ -62,7 +62,7 @@ def test_a_timeout_ends_what_never_comes() -> None:
 
 
 def test_the_clock_moves_on_however_short_the_sleep() -> None:
-    """A delay too small to change a float would otherwise be waited for again and again."""
+    """A delay too small to change a float clock would be waited for in an endless loop."""
 
     async def main() -> float:
         until = 30.1 + 0.25 + 1e-15

@@ -1,4 +1,4 @@
-"""Scripted upstreams: failures by name, and that mock, `explain` and `test` play a script the same way."""
+"""Scripted upstreams: failures by name; mock, `explain` and `test` play a script in the same way."""
 
 from __future__ import annotations
 
@@ -94,13 +94,13 @@ def test_mock_explain_and_test_play_an_outcome_the_same_way(outcome: JsonObject,
     told = explain("fast", mock, {}, request={"stream": stream}, mock=MockAdapter()).walk
     assert attempts(by_mock) == attempts(by_test)
     assert (by_mock.status, by_mock.elapsed_s, by_mock.broken) == (by_test.status, by_test.elapsed_s, by_test.broken)
-    if not by_mock.broken:  # what breaks after the first content was sent is told as far as the stream's beginning
+    if not by_mock.broken:  # `explain` ends at the first content, before such a break
         begun = [(event.kind, event.status, event.started_s) for event in told.events]
         assert begun == [(one.kind, one.status, one.started_s) for one in by_mock.attempts]
 
 
 class OneAfterTheOther:
-    """Plays its outcomes over all targets, as a mock provider does."""
+    """Plays one list of outcomes for all targets, as a mock provider does."""
 
     def __init__(self, outcomes: Sequence[ScriptedOutcome]) -> None:
         self._outcomes = list(outcomes)

@@ -1,4 +1,4 @@
-"""Supposed calls: what the engine does after each failure and why, and the worst that can come."""
+"""Simulated calls: the engine's decision after each failure, with its reason, and the worst case."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def imported(text: str) -> Imported:
 
 
 def table_of(text: str | None) -> RoutingTable:
-    """Compile without any variable set: missing keys are warnings, and nothing else is wrong."""
+    """Compile without any variable set; assert that missing keys are the only warnings."""
     assert text is not None
     compiled = Compiler(environ={}).compile(text.encode(), source="routes.yaml")
     assert compiled.table is not None, [str(problem) for problem in compiled.problems]

@@ -1,4 +1,4 @@
-"""Whatever shape a LiteLLM config has, what is made of it compiles, and no key of it is passed over in silence."""
+"""For a config of any shape the imported file compiles, and the report has every key."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ DROPPED = st.lists(st.sampled_from(["stop", "model", "timeout", "a b"]), max_siz
 
 
 def mapping(required: dict[str, Any], optional: dict[str, Any]) -> st.SearchStrategy[Json]:
-    """Return mappings of the shape, now and then with a value that does not belong there."""
+    """Return mappings of the shape, some with a value of the wrong type."""
     spoilt = {
         key: value | ODD if key in {"tags", "extra_headers", "model_info"} else value for key, value in optional.items()
     }
@@ -124,7 +124,7 @@ def test_the_result_always_compiles_and_shows_no_secret(config: Json) -> None:
     assert not errors, found.routes
     assert SECRET not in found.routes
     assert SECRET not in json.dumps([item.as_json() for item in found.items])
-    # What the compiler would refuse was noticed before: nothing had to be taken out again.
+    # The importer itself left out what the compiler would refuse: no entry was removed afterwards.
     assert not [
         item for item in found.items if item.path == "" and re.match(r"(models|providers|defaults)", item.message)
     ]
@@ -137,7 +137,7 @@ def test_the_result_is_the_same_each_time(config: Json) -> None:
 
 
 def _paths(value: Json, path: str = "") -> list[str]:
-    """Return the leaves that a report has to speak of, as it writes them."""
+    """Return the paths of all leaves, which the report must have, as it writes them."""
     if isinstance(value, dict) and value:
         return [leaf for key, item in value.items() for leaf in _paths(item, f"{path}.{key}" if path else key)]
     if isinstance(value, list) and value:
@@ -146,7 +146,7 @@ def _paths(value: Json, path: str = "") -> list[str]:
 
 
 def _plain(value: Json) -> Json:
-    """Return the value with `k` for each key that holds no letter."""
+    """Return the value with `k` in place of each key without a letter."""
     if isinstance(value, dict):
         return {key if re.search("[a-z]", key) else "k": _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list) else value
