@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -433,14 +432,13 @@ def test_a_compiler_can_be_used_again_after_a_bad_text() -> None:
     ]
 
 
-def test_ten_thousand_aliases_compile_in_little_time() -> None:
+def test_an_edit_compiles_only_what_it_changed_of_ten_thousand_aliases() -> None:
     lines = [f"  alias-{number}: [openai/model-{number}, {{alias: last}}]" for number in range(10_000)]
     data = ("version: 1\nmodels:\n" + "\n".join(lines) + "\n  last: groq/llama\n").encode()
     compiler = Compiler(environ={})
     first = compiler.compile(data, source="routes.yaml")
-    began = time.perf_counter()
     second = compiler.compile(data + b"  one-more: openai/gpt-4o\n", source="routes.yaml")
-    assert time.perf_counter() - began < 5, "generous: the machine that runs the tests may be busy"
     assert first.table is not None
     assert second.table is not None
     assert len(second.table.routes) == 10_002
+    assert all(second.table.routes[name] is route for name, route in first.table.routes.items())

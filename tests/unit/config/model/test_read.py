@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -366,7 +365,7 @@ def test_after_a_bad_file_the_good_one_reads_as_before() -> None:
     assert config("models: {a: b/c}", judge).models["a"] is before.models["a"]
 
 
-def test_ten_thousand_aliases_are_judged_within_seconds_and_again_in_a_moment() -> None:
+def test_of_ten_thousand_aliases_only_the_changed_one_is_judged_again() -> None:
     def text(changed: int) -> bytes:
         entries = (
             f"  m{n}:\n    chain: [openai/{'x' if n == changed else ''}{n}, {{target: vllm/a{n}, timeout: 10s}}]\n"
@@ -375,16 +374,14 @@ def test_ten_thousand_aliases_are_judged_within_seconds_and_again_in_a_moment() 
         return ("version: 1\nmodels:\n" + "".join(entries)).encode()
 
     judge = Judge()
-    took = []
-    for changed in (-1, 77):
-        document = parse(text(changed), name="x")
-        started = time.perf_counter()
-        found, problems = judge.read(document, environ={}, strict_env=False)
-        took.append(time.perf_counter() - started)
-        assert found is not None
-        assert (len(found.models), problems) == (10_000, [])
-    assert took[0] < 6
-    assert took[1] < 1
+    (first, _), (second, problems) = (
+        judge.read(parse(text(changed), name="x"), environ={}, strict_env=False) for changed in (-1, 77)
+    )
+    assert first is not None
+    assert second is not None
+    assert problems == []
+    judged_anew = [name for name, spec in second.models.items() if spec is not first.models[name]]
+    assert judged_anew == ["m77"]
 
 
 def test_a_dump_shows_the_file_without_its_secrets() -> None:
