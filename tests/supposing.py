@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.adapters.base import Call
-from gateway.engine.health import State
+from gateway.engine.health import Health
 from gateway.policy.failures import Kind
 from gateway.policy.table import Route
 from gateway.policy.target import ScriptedOutcome
@@ -25,11 +25,11 @@ def fails(*kinds: Kind | None, **values: Any) -> Suppose:
     return suppose
 
 
-def resting(route: Route, rests: Mapping[int, float]) -> State:
+def resting(route: Route, rests: Mapping[int, float]) -> Health:
     """Return the health in which these steps' targets are in cooldown for so many seconds from second 0 on."""
-    state = State()
+    health = Health()
     for step, seconds in rests.items():
-        ticket = state.begin(route.steps[step].target, now_s=0.0)
+        ticket = health.begin(route.steps[step].target, now_s=0.0)
         ticket.failed(Kind.OVERLOADED, now_s=0.0, rest_s=seconds)
         ticket.done()
-    return state
+    return health

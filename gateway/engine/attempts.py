@@ -10,7 +10,7 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 
 from gateway.adapters.base import Adapter, Adapters, Call, Operation, Reply, Stream
 from gateway.concurrency.deadlines import until
-from gateway.engine.health import NOBODY, State, Ticket
+from gateway.engine.health import NOBODY, Health, Ticket
 from gateway.engine.next_step import FIRST, GiveUp, Outcome, Plan, Try, Wait, fits, next_step
 from gateway.engine.selection import targets_left
 from gateway.engine.stream import CommittedStream, HoldExceeded, close, timed_out
@@ -30,7 +30,7 @@ _T_co = TypeVar("_T_co", covariant=True)
 
 
 @dataclass(slots=True)
-class Request:
+class RoutedRequest:
     """One request, to be tried on targets. Nothing but pre hooks changes it."""
 
     operation: Operation
@@ -49,28 +49,28 @@ Observer: TypeAlias = Callable[[Try | Wait | GiveUp, Mapping[int, float]], None]
 
 
 class Engine:
-    """Tries a route's targets until one answers. What outlives a call is in `state`."""
+    """Tries a route's targets until one answers. What outlives a call is in `health`."""
 
     def __init__(
         self,
         *,
         adapters: Adapters,
-        state: State,
+        health: Health,
         jitter: Callable[[], float] = random.random,
         observer: Observer | None = None,
     ) -> None:
         """`jitter` draws a number from 0 to 1 for each failed attempt: it spreads the retries."""
         self._adapters = adapters
-        self._state = state
+        self._health = health
         self._jitter = jitter
         self._observer = observer
         self._prepared: set[AdapterName] = set()
 
-    def complete(self, request: Request) -> Coroutine[None, None, Reply]:
+    def complete(self, request: RoutedRequest) -> Coroutine[None, None, Reply]:
         """Return the first plain answer. Raises GatewayError when there is none."""
         return self._run(request, _complete)
 
-    async def open_stream(self, request: Request) -> Stream:
+    async def open_stream(self, request: RoutedRequest) -> Stream:
         """Return the first stream that commits. Raises GatewayError when none does.
 
         What is returned raises StreamBroken when the stream breaks afterwards, and ends only when it is whole.
@@ -79,10 +79,10 @@ class Engine:
         request.report.first_content_s = asyncio.get_running_loop().time() - request.started_s
         return stream
 
-    async def _run(self, request: Request, attempt: _Attempt[_T]) -> _T:
+    async def _run(self, request: RoutedRequest, attempt: _Attempt[_T]) -> _T:
         """Obey `next_step` until an attempt succeeds. A successful `attempt` sees to its ticket itself."""
         loop = asyncio.get_running_loop()
-        state, report, route = self._state, request.report, request.route
+        health, report, route = self._health, request.report, request.route
         steps = route.steps
         deadline_s = request.started_s + route.deadline_s
         unsupported = unsupported_steps(steps, request.operation)
@@ -91,7 +91,7 @@ class Engine:
         errors: list[UpstreamError] = []
         while True:
             now_s = loop.time()
-            resting = state.resting([step.target for step in steps], now_s=now_s) if state.at_rest else NOBODY
+            resting = health.resting([step.target for step in steps], now_s=now_s) if health.at_rest else NOBODY
             if plan is None and not resting and not unsupported and now_s < deadline_s:
                 decision = FIRST  # as `next_step` would say
             else:
@@ -119,7 +119,7 @@ class Engine:
             target = step.target
             name = target.endpoint.adapter
             adapter = self._adapters[name]
-            ticket = state.begin(target, now_s=now_s, retry=decision.reason == "retry")
+            ticket = health.begin(target, now_s=now_s, retry=decision.reason == "retry")
             report.calling = target
             try:
                 if name not in self._prepared:
@@ -193,7 +193,7 @@ class _Attempt(Protocol[_T_co]):
 
     async def __call__(
         self,
-        request: Request,
+        request: RoutedRequest,
         adapter: Adapter,
         step: Step,
         ticket: Ticket,
@@ -204,7 +204,7 @@ class _Attempt(Protocol[_T_co]):
 
 
 async def _complete(
-    request: Request,
+    request: RoutedRequest,
     adapter: Adapter,
     step: Step,
     ticket: Ticket,
@@ -224,7 +224,7 @@ async def _complete(
 
 
 async def _stream(
-    request: Request,
+    request: RoutedRequest,
     adapter: Adapter,
     step: Step,
     ticket: Ticket,
@@ -258,7 +258,7 @@ async def _stream(
     return stream
 
 
-def _call(request: Request, step: Step) -> Call:
+def _call(request: RoutedRequest, step: Step) -> Call:
     operation = request.operation
     overrides = params_for(operation, step.params) if step.params.sent else step.params
     return Call(operation, step.target, request.params, step.limits, overrides, request.headers)
@@ -298,7 +298,7 @@ def unsupported_steps(steps: Sequence[Step], operation: Operation) -> frozenset[
 
 
 def failure(
-    decision: GiveUp, outcomes: Sequence[Outcome], errors: Sequence[UpstreamError], request: Request
+    decision: GiveUp, outcomes: Sequence[Outcome], errors: Sequence[UpstreamError], request: RoutedRequest
 ) -> GatewayError:
     """Return what the client gets when nothing answered (docs/failover.md, "What the client gets")."""
     attempts = request.report.attempts

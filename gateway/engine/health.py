@@ -29,12 +29,12 @@ NOBODY: Final[Mapping[int, float]] = MappingProxyType({})
 """When no target rests."""
 
 
-class State:
+class Health:
     """What is known about targets. Used on the event loop only; points in time are on its clock, in seconds."""
 
     def __init__(self, *, max_targets: int = MAX_TARGETS) -> None:
         self._max_targets = max_targets
-        self._targets: dict[tuple[str, str, str], _Health] = {}
+        self._targets: dict[tuple[str, str, str], _TargetHealth] = {}
         self.at_rest: set[tuple[str, str, str]] = set()
         """The identities of the targets in cooldown; while there are none, nobody need ask who rests."""
 
@@ -46,7 +46,7 @@ class State:
         identity = target.identity
         health = self._targets.get(identity)
         if health is None or len(self._targets) * 2 > self._max_targets:
-            health = self._targets.pop(identity, None) or _Health(target.label)
+            health = self._targets.pop(identity, None) or _TargetHealth(target.label)
             self._targets[identity] = health  # last in the dict: the most recently used
             if len(self._targets) > self._max_targets:
                 self._forget_idle()
@@ -94,17 +94,17 @@ class State:
             "in_flight": sum(health.in_flight for health in known),
         }
 
-    def copied(self, targets: Iterable[Target], *, now_s: float) -> State:
+    def copied(self, targets: Iterable[Target], *, now_s: float) -> Health:
         """Return what is known of `targets`, for a clock that reads 0 when this one reads `now_s`.
 
         Nothing is in flight there. A target that another request probes now rests a moment more.
         """
-        copy = State()
+        copy = Health()
         for target in targets:
             health = self._targets.get(target.identity)
             if health is None:
                 continue
-            twin = copy._targets[target.identity] = _Health(health.label)
+            twin = copy._targets[target.identity] = _TargetHealth(health.label)
             twin.failures.extend(failed_s - now_s for failed_s in health.failures)
             twin.window_s, twin.tries, twin.retries = health.window_s - now_s, health.tries, health.retries
             if health.open_until_s is not None:
@@ -125,11 +125,11 @@ class State:
 class Ticket:
     """One attempt's hold on its target's health."""
 
-    __slots__ = ("_health", "_kind", "_probe", "_state", "_target")
+    __slots__ = ("_health", "_kind", "_probe", "_target", "_target_health")
 
-    def __init__(self, state: State, health: _Health, target: Target, probe: bool) -> None:
-        self._state = state
+    def __init__(self, health: Health, target_health: _TargetHealth, target: Target, probe: bool) -> None:
         self._health = health
+        self._target_health = target_health
         self._target = target
         self._probe = probe
         self._kind: str | None = None
@@ -147,7 +147,7 @@ class Ticket:
         that says nothing about the target, such as a pooled connection that had gone stale.
         """
         self._kind = kind.value
-        health = self._health
+        health = self._target_health
         cooldown = self._target.endpoint.cooldown
         if kind in CLIENT_FAULTS and counts:
             if self._probe:
@@ -169,11 +169,11 @@ class Ticket:
 
         Taken when it is decided, not when it begins: a burst of failures all waits for the same backoff.
         """
-        return self._health.take_retry(now_s)
+        return self._target_health.take_retry(now_s)
 
     def done(self) -> None:
         """The attempt is over, also when it was cancelled: then it says nothing about the target."""
-        health = self._health
+        health = self._target_health
         health.in_flight -= 1
         if self._kind == "ok":
             health.answers += 1
@@ -183,25 +183,25 @@ class Ticket:
             self._end_probe()
 
     def _open(self, until_s: float) -> None:
-        health = self._health
+        health = self._target_health
         health.open_until_s = max(until_s, health.open_until_s or 0.0)
         health.failures.clear()
-        self._state.at_rest.add(self._target.identity)
+        self._health.at_rest.add(self._target.identity)
         self._end_probe()
 
     def _close(self) -> None:
-        self._health.open_until_s = None
-        self._health.failures.clear()
-        self._state.at_rest.discard(self._target.identity)
+        self._target_health.open_until_s = None
+        self._target_health.failures.clear()
+        self._health.at_rest.discard(self._target.identity)
         self._end_probe()
 
     def _end_probe(self) -> None:
         """The probe is decided: what happens to this attempt later is no other probe's business."""
         if self._probe:
-            self._probe = self._health.probing = False
+            self._probe = self._target_health.probing = False
 
 
-class _Health:
+class _TargetHealth:
     __slots__ = (
         "answers",
         "attempts",

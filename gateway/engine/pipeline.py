@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable, Coroutine, Mapping
 
 from gateway.adapters.base import Adapters, Event, Operation, Reply, Stream
-from gateway.engine.attempts import Engine, Request
-from gateway.engine.health import State
+from gateway.engine.attempts import Engine, RoutedRequest
+from gateway.engine.health import Health
 from gateway.engine.hooks import copy_json, own_data, run_hooks
 from gateway.errors import BadRequest, GatewayError, HookFailed, UnknownModel, Unsupported
 from gateway.policy.overlay import Tables
@@ -24,13 +24,13 @@ class Pipeline:
     """Answers requests by the live routing table. Use one on one event loop at a time."""
 
     def __init__(
-        self, *, tables: Tables, adapters: Adapters, health: State, jitter: Callable[[], float] = random.random
+        self, *, tables: Tables, adapters: Adapters, health: Health, jitter: Callable[[], float] = random.random
     ) -> None:
         """`jitter` draws a number from 0 to 1 for each failed attempt: it spreads the retries."""
         self.tables = tables
         """The holder of the live table."""
         self._adapters = adapters
-        self._engine = Engine(adapters=adapters, state=health, jitter=jitter)
+        self._engine = Engine(adapters=adapters, health=health, jitter=jitter)
 
     def answer(
         self, operation: Operation, params: JsonObject, *, report: CallReport, headers: Mapping[str, str] = EMPTY
@@ -43,7 +43,7 @@ class Pipeline:
         route = request.route
         return self._hooked(request, params) if route.pre or route.post else self._engine.complete(request)
 
-    async def _hooked(self, request: Request, params: JsonObject) -> Reply:
+    async def _hooked(self, request: RoutedRequest, params: JsonObject) -> Reply:
         """Return the plain answer, with the hooks before and after it."""
         await _run_pre_hooks(request, params)
         reply = await self._engine.complete(request)
@@ -70,7 +70,7 @@ class Pipeline:
 
     def _request(
         self, operation: Operation, params: JsonObject, report: CallReport, headers: Mapping[str, str]
-    ) -> Request:
+    ) -> RoutedRequest:
         started_s = asyncio.get_running_loop().time()
         table = self.tables.current
         report.generation = table.generation
@@ -81,7 +81,7 @@ class Pipeline:
         if route is None:
             raise unknown_model(name, table)
         report.alias = route.alias
-        return Request(operation, name, route, upstream_params(params), headers, started_s, report)
+        return RoutedRequest(operation, name, route, upstream_params(params), headers, started_s, report)
 
     def route(self, name: str) -> Route:
         """Return what the live table has for a client's `name`. Raises UnknownModel."""
@@ -131,7 +131,7 @@ class _HookedStream:
         return Event(await run_hooks(self._route.post, own, deadline_s=deadline_s), name=event.name)
 
 
-async def _run_pre_hooks(request: Request, params: JsonObject) -> None:
+async def _run_pre_hooks(request: RoutedRequest, params: JsonObject) -> None:
     """Let the pre hooks change what the targets get; `params` itself is not changed.
 
     Raises Unsupported for an operation that they do not know: what a hook redacts, say, would go out as it is.

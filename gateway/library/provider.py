@@ -13,7 +13,7 @@ from gateway.adapters.base import Adapters
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.adapters.mock import MockAdapter
 from gateway.adapters.relay.adapter import RelayAdapter
-from gateway.engine.health import State
+from gateway.engine.health import Health
 from gateway.engine.hooks import hook_of
 from gateway.engine.pipeline import Pipeline
 from gateway.library.messages import normalise
@@ -54,7 +54,7 @@ class Provider:
             "mock": MockAdapter(),
         }
         self._tables = tables
-        self._pipeline = Pipeline(tables=tables, adapters=adapters, health=State())
+        self._pipeline = Pipeline(tables=tables, adapters=adapters, health=Health())
         self._overlay = NO_OVERLAY
 
     @property

@@ -13,7 +13,7 @@ from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 
 from gateway.errors import BadRequest
-from gateway.server.body import BodyTooLarge, ExpectationFailed
+from gateway.server.body import ExpectationFailed, RequestTooLarge
 from gateway.server.connection import ClientConnection, ClientConnections
 from gateway.server.front import Front
 from gateway.server.request import Request
@@ -137,16 +137,16 @@ class _AiohttpChannel:
         self._request = request
 
     async def read_body(self) -> bytes:
-        """Return the body once it is whole. Raises BadRequest, BodyTooLarge beyond the limit."""
+        """Return the body once it is whole. Raises BadRequest, RequestTooLarge beyond the limit."""
         request = self._request
         if not request.content.is_eof():  # else all of it is here
             if (request.content_length or 0) > request.client_max_size:
-                raise BodyTooLarge
+                raise RequestTooLarge
             self._ask_for_body()
         try:
             return await request.read()
         except web.HTTPRequestEntityTooLarge as exc:
-            raise BodyTooLarge from exc
+            raise RequestTooLarge from exc
         except web.RequestPayloadError as exc:
             raise BadRequest("the body does not arrive as its headers say") from exc
 

@@ -19,7 +19,7 @@ class SlowBody(BadRequest):
     code = "body_timeout"
 
 
-class BodyTooLarge(BadRequest):
+class RequestTooLarge(BadRequest):
     """The body is larger than the server's limit."""
 
     status = 413

@@ -24,7 +24,7 @@ Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class PathHandlers:
     """What answers at a path."""
 
     operation: str
@@ -42,8 +42,8 @@ class Front:
         guards: Guards,
         metrics: Metrics,
         tables: Tables,
-        paths: Mapping[str, Endpoint],
-        below: Mapping[str, Endpoint],
+        paths: Mapping[str, PathHandlers],
+        below: Mapping[str, PathHandlers],
         client_s: float,
     ) -> None:
         """`paths` are whole paths; `below` takes a path's rest that is not empty, and begins and ends with a slash.
@@ -71,7 +71,7 @@ class Front:
             endpoint = next((at for start, at in self._below.items() if path.startswith(start) and path != start), None)
         return await self._answer(endpoint, request)
 
-    async def _answer(self, endpoint: Endpoint | None, request: Request) -> bool:
+    async def _answer(self, endpoint: PathHandlers | None, request: Request) -> bool:
         exchange = self._exchange(request, "other" if endpoint is None else endpoint.operation)
         try:
             handler = self._admit(endpoint, exchange)
@@ -108,7 +108,7 @@ class Front:
     def _exchange(self, request: Request, operation: str) -> Exchange:
         return Exchange(request, operation, generation=self._tables.current.generation, client_s=self._client_s)
 
-    def _admit(self, endpoint: Endpoint | None, exchange: Exchange) -> Handler | None:
+    def _admit(self, endpoint: PathHandlers | None, exchange: Exchange) -> Handler | None:
         """Return what answers a request; None when it is answered already. Raises GatewayError to refuse it."""
         request = exchange.request
         if "origin" in request.headers:

@@ -17,7 +17,7 @@ from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.adapters.mock import MockAdapter
 from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.config.compiler.compiler import Compiler
-from gateway.engine.health import State
+from gateway.engine.health import Health
 from gateway.engine.pipeline import Pipeline
 from gateway.server.access import Guards, check_exposure, is_loopback
 from gateway.server.aiohttp_server import Runner
@@ -77,7 +77,7 @@ class Gateway:
         compiler = Compiler(environ=environ, openai_adapter="relay", strict_env=True)
         self.reloader = CountedReloader(options.config, compiler, metrics=metrics, on_swap=self.jobs.swapped)
         self.reloader.load()
-        self._state = state = State()
+        self._health = health = Health()
         self._metrics = metrics
         mock = MockAdapter()
         self._adapters: Adapters = {
@@ -85,13 +85,13 @@ class Gateway:
             "litellm": LiteLLMAdapter(own_process=True),
             "mock": mock,
         }
-        self._pipeline = Pipeline(tables=self.reloader, adapters=self._adapters, health=state)
+        self._pipeline = Pipeline(tables=self.reloader, adapters=self._adapters, health=health)
         models = Models(pipeline=self._pipeline)
         served = (
             ModelCalls(pipeline=self._pipeline, lifecycle=self.lifecycle),
             models,
             Probes(tables=self.reloader, lifecycle=self.lifecycle, metrics=metrics, before_scrape=self._before_scrape),
-            Admin(reloads=self.reloader, state=state, mock=mock),
+            Admin(reloads=self.reloader, health=health, mock=mock),
         )
         self._front = Front(
             guards=guards,
@@ -111,7 +111,7 @@ class Gateway:
         self.reloader.show()
         now_s = asyncio.get_running_loop().time()
         states = {
-            target.label: self._state.snapshot(target, now_s)["state"] for target in self.reloader.current.targets
+            target.label: self._health.snapshot(target, now_s)["state"] for target in self.reloader.current.targets
         }
         self._metrics.show_cooldowns({label: state != "ok" for label, state in states.items()})
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from gateway.adapters.base import Call
 from gateway.adapters.mock import MockAdapter
-from gateway.engine.health import State
+from gateway.engine.health import Health
 from gateway.operations import operation_of, params_for
 from gateway.policy.failures import names_of
 from gateway.policy.params import merged_for_output
@@ -63,7 +63,7 @@ def explain(
     *,
     request: Mapping[str, Json] = EMPTY,
     mock: MockAdapter,
-    health: State | None = None,
+    health: Health | None = None,
 ) -> Explanation:
     """Explain a route for a request. `fails` has the outcomes of failing targets, by name or pattern.
 

@@ -16,7 +16,7 @@ import orjson
 
 from gateway.adapters.base import Operation
 from gateway.adapters.mock import OutcomeOf
-from gateway.engine.health import State
+from gateway.engine.health import Health
 from gateway.engine.pipeline import Pipeline
 from gateway.errors import GatewayError, HookFailed, UpstreamRefused
 from gateway.operations import operation_of
@@ -114,7 +114,7 @@ class Simulator:
     def __init__(self, table: RoutingTable, script: OutcomeOf) -> None:
         self._upstreams = Upstreams(script)
         self._pipeline = Pipeline(
-            tables=_FixedTable(table), adapters=self._upstreams.adapters, health=State(), jitter=lambda: JITTER
+            tables=_FixedTable(table), adapters=self._upstreams.adapters, health=Health(), jitter=lambda: JITTER
         )
 
     def play(self, script: OutcomeOf) -> None:

@@ -10,8 +10,8 @@ from typing import Final, Literal, TypeAlias
 
 from gateway.adapters.base import Call, Operation
 from gateway.adapters.mock import MockAdapter
-from gateway.engine.attempts import Engine, Request, unsupported_steps
-from gateway.engine.health import State
+from gateway.engine.attempts import Engine, RoutedRequest, unsupported_steps
+from gateway.engine.health import Health
 from gateway.engine.next_step import FIRST, GiveUp, NoRetry, Try, Wait
 from gateway.errors import GatewayError
 from gateway.operations import CHAT
@@ -77,25 +77,25 @@ def walk(
     operation: Operation = CHAT,
     stream: bool = False,
     mock: MockAdapter | None = None,
-    health: State | None = None,
+    health: Health | None = None,
 ) -> Walk:
     """Return the attempts of a call until its answer, its stream's first content, or its failure. No hooks run.
 
     `mock` has the positions in the scripts of mocks, `health` the targets' health, both as of the call's arrival at
     second 0. Runs an event loop of its own, so never call it from a coroutine.
     """
-    call = _Call(route, suppose, mock or MockAdapter(), health or State())
+    call = _Call(route, suppose, mock or MockAdapter(), health or Health())
     return virtual.run(call.run(operation, stream=stream))
 
 
 class _Call:
     """One simulated call: supplies the outcome of each attempt and records each decision of the engine."""
 
-    def __init__(self, route: Route, suppose: Suppose, mock: MockAdapter, health: State) -> None:
+    def __init__(self, route: Route, suppose: Suppose, mock: MockAdapter, health: Health) -> None:
         self._route = route
         self._suppose = suppose
         adapters = every_adapter(mock.twin(self._begin))
-        self._engine = Engine(adapters=adapters, state=health, jitter=lambda: JITTER, observer=self._decided)
+        self._engine = Engine(adapters=adapters, health=health, jitter=lambda: JITTER, observer=self._decided)
         self._decision: Try | GiveUp = FIRST
         self._tries: list[tuple[Try, float]] = []
         """The decision for each attempt, and the time it began."""
@@ -105,7 +105,7 @@ class _Call:
     async def run(self, operation: Operation, *, stream: bool) -> Walk:
         loop, steps = asyncio.get_running_loop(), self._route.steps
         report = CallReport()
-        request = Request(operation, self._route.alias, self._route, _PARAMS, EMPTY, loop.time(), report)
+        request = RoutedRequest(operation, self._route.alias, self._route, _PARAMS, EMPTY, loop.time(), report)
         error: GatewayError | None = None
         try:
             if stream:

@@ -103,7 +103,7 @@ class _Spread:
         return found
 
 
-class Requests:
+class RequestCounts:
     """Gathers what is counted of each request, so that one look-up is enough for all of it. For one thread.
 
     It lies in arrays: a number in a place of its own is one more that the processor has to fetch where many aliases

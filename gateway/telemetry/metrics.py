@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gateway.telemetry.counters import Counts, Requests, Tallies, Times
+from gateway.telemetry.counters import Counts, RequestCounts, Tallies, Times
 from gateway.telemetry.report import CallReport
 
 
@@ -36,7 +36,7 @@ class Metrics:
         tokens = Counts(
             "gateway_tokens_total", "Tokens as the answering targets reported them.", ["alias", "direction"]
         )
-        self._requests = Requests(requests, self._attempts, seconds, tokens)
+        self._requests = RequestCounts(requests, self._attempts, seconds, tokens)
         registry.register(Tallies(requests, self._attempts, seconds, self._first_content, tokens))
         self.in_flight = Gauge("gateway_in_flight", "Model requests being answered now.", registry=registry)
         self._config_ok = Gauge(

@@ -12,7 +12,7 @@ import pytest
 from gateway.server.access import Guards
 from gateway.server.aiohttp_server import Runner
 from gateway.server.exchange import Exchange
-from gateway.server.front import Endpoint, Front
+from gateway.server.front import Front, PathHandlers
 from gateway.server.listen import listening
 from gateway.server.wiring import ServeOptions
 from gateway.telemetry.metrics import Metrics
@@ -52,7 +52,7 @@ async def test_an_unexpected_error_is_answered_once_and_logged(
         guards=Guards(loopback=True, allow_origins=(), keys=None),
         metrics=Metrics(),
         tables=gateway.parts.reloader,
-        paths={path: Endpoint("other", {"POST": handler}) for path, handler in handlers.items()},
+        paths={path: PathHandlers("other", {"POST": handler}) for path, handler in handlers.items()},
         below={},
         client_s=1.0,
     )

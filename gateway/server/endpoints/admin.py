@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from gateway.adapters.mock import MockAdapter
-from gateway.engine.health import State
+from gateway.engine.health import Health
 from gateway.engine.pipeline import unknown_model
 from gateway.errors import BadRequest, UsageError
 from gateway.policy.problem import Problems
 from gateway.policy.table import Route, RoutingTable
 from gateway.server.access import Forbidden, is_neighbour
 from gateway.server.exchange import Exchange
-from gateway.server.front import Endpoint, Handler
+from gateway.server.front import Handler, PathHandlers
 from gateway.simulation.explain import as_json, explain, look_up
 from gateway.simulation.upstreams import read_failure
 from gateway.telemetry.logs import timestamp
@@ -72,18 +72,18 @@ class Reloads(Protocol):
 class Admin:
     """Answers under `/-/`."""
 
-    def __init__(self, *, reloads: Reloads, state: State, mock: MockAdapter) -> None:
+    def __init__(self, *, reloads: Reloads, health: Health, mock: MockAdapter) -> None:
         self._reloads = reloads
-        self._state = state
+        self._health = health
         self._mock = mock
 
-    def paths(self) -> dict[str, Endpoint]:
+    def paths(self) -> dict[str, PathHandlers]:
         """Return the endpoints by path."""
         return {
-            "/-/config": Endpoint("admin", {"GET": _for_neighbours(self.config)}),
-            "/-/targets": Endpoint("admin", {"GET": _for_neighbours(self.targets)}),
-            "/-/explain": Endpoint("admin", {"GET": _for_neighbours(self.explain)}),
-            "/-/reload": Endpoint("admin", {"POST": _for_neighbours(self.reload)}),
+            "/-/config": PathHandlers("admin", {"GET": _for_neighbours(self.config)}),
+            "/-/targets": PathHandlers("admin", {"GET": _for_neighbours(self.targets)}),
+            "/-/explain": PathHandlers("admin", {"GET": _for_neighbours(self.explain)}),
+            "/-/reload": PathHandlers("admin", {"POST": _for_neighbours(self.reload)}),
         }
 
     async def config(self, exchange: Exchange) -> None:
@@ -119,7 +119,7 @@ class Admin:
                 "adapter": target.endpoint.adapter,
                 "base_url": target.endpoint.shown_url,
                 "aliases": aliases.get(target.identity, []),
-                **self._state.snapshot(target, now_s),
+                **self._health.snapshot(target, now_s),
             }
             for target in table.targets
         ]
@@ -142,7 +142,7 @@ class Admin:
             raise BadRequest(str(exc), param="fail") from None
         now_s = asyncio.get_running_loop().time()
         targets = [step.target for step in route.steps]
-        health = self._state.copied(targets, now_s=now_s)
+        health = self._health.copied(targets, now_s=now_s)
         cooldowns = [
             {"step": step + 1, "target": targets[step].name, "ends_in_s": round(seconds, 3)}
             for step, seconds in health.resting(targets, now_s=0.0).items()

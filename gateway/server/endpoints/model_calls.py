@@ -13,7 +13,7 @@ from gateway.errors import BadRequest, GatewayError, HookFailed
 from gateway.operations import OPERATIONS
 from gateway.server.body import json_object, read_body
 from gateway.server.exchange import Exchange
-from gateway.server.front import Endpoint
+from gateway.server.front import PathHandlers
 from gateway.server.lifecycle import Draining, Lifecycle
 from gateway.server.response import ClientGone
 from gateway.telemetry.ids import traceparent
@@ -30,10 +30,10 @@ class ModelCalls:
         self._pipeline = pipeline
         self._lifecycle = lifecycle
 
-    def paths(self) -> dict[str, Endpoint]:
+    def paths(self) -> dict[str, PathHandlers]:
         """Return the endpoints by path."""
         return {
-            f"/v1{operation.path}": Endpoint(operation.name, {"POST": partial(self.answer, operation)})
+            f"/v1{operation.path}": PathHandlers(operation.name, {"POST": partial(self.answer, operation)})
             for operation in OPERATIONS.values()
         }
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from gateway.engine.pipeline import Pipeline
 from gateway.server.exchange import Exchange
-from gateway.server.front import Endpoint
+from gateway.server.front import PathHandlers
 from gateway.wire.json import JsonObject
 
 _ONE_MODEL: Final = "/v1/models/"
@@ -18,13 +18,13 @@ class Models:
     def __init__(self, *, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
 
-    def paths(self) -> dict[str, Endpoint]:
+    def paths(self) -> dict[str, PathHandlers]:
         """Return the endpoints by path."""
-        return {"/v1/models": Endpoint("models", {"GET": self._list})}
+        return {"/v1/models": PathHandlers("models", {"GET": self._list})}
 
-    def below(self) -> dict[str, Endpoint]:
+    def below(self) -> dict[str, PathHandlers]:
         """Return the endpoints for everything below a path."""
-        return {_ONE_MODEL: Endpoint("models", {"GET": self._one})}
+        return {_ONE_MODEL: PathHandlers("models", {"GET": self._one})}
 
     async def _list(self, exchange: Exchange) -> None:
         """`GET /v1/models`: every alias but the wildcards."""

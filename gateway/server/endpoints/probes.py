@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gateway.policy.overlay import Tables
 from gateway.server.exchange import Exchange
-from gateway.server.front import Endpoint
+from gateway.server.front import PathHandlers
 from gateway.server.lifecycle import Lifecycle
 from gateway.telemetry.metrics import Metrics
 
@@ -23,12 +23,12 @@ class Probes:
         self._metrics = metrics
         self._before_scrape = before_scrape
 
-    def paths(self) -> dict[str, Endpoint]:
+    def paths(self) -> dict[str, PathHandlers]:
         """Return the endpoints by path."""
         return {
-            "/healthz": Endpoint("probe", {"GET": self._healthz}),
-            "/readyz": Endpoint("probe", {"GET": self._readyz}),
-            "/metrics": Endpoint("probe", {"GET": self._scrape}),
+            "/healthz": PathHandlers("probe", {"GET": self._healthz}),
+            "/readyz": PathHandlers("probe", {"GET": self._readyz}),
+            "/metrics": PathHandlers("probe", {"GET": self._scrape}),
         }
 
     async def _healthz(self, exchange: Exchange) -> None:

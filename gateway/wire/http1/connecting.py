@@ -19,7 +19,7 @@ from urllib.request import getproxies, proxy_bypass
 from aiohappyeyeballs import start_connection
 from yarl import URL
 
-from gateway.wire.http1.connection import MAX_HEADER_BYTES, Connection, Home
+from gateway.wire.http1.connection import MAX_HEADER_BYTES, Connection, ConnectionOwner
 from gateway.wire.http1.errors import ConnectError, ConnectTimeout, UnusableProxy
 
 log = logging.getLogger(__name__)
@@ -144,8 +144,8 @@ def tls_context() -> ssl.SSLContext:
 class Connector:
     """Makes the connections of one event loop."""
 
-    def __init__(self, home: Home) -> None:
-        self._home = home
+    def __init__(self, owner: ConnectionOwner) -> None:
+        self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._addresses: dict[tuple[str, int], tuple[float, asyncio.Future[_Addresses]]] = {}
 
@@ -161,7 +161,7 @@ class Connector:
 
     async def _connect(self, origin: Origin) -> Connection:
         via = origin.proxy or origin
-        connection = Connection(origin.key, self._home)
+        connection = Connection(origin.key, self._owner)
         tunnelled = origin.proxy is not None and origin.scheme == "https"
         tunnel = _Tunnel(self._loop) if tunnelled else None
         transport = await self._open(via.scheme, via.host, via.port, tunnel or connection)

@@ -35,7 +35,7 @@ _lower_names: Final[dict[bytes, str]] = {}
 """Header names as servers write them, in lower case: few, and asked for with each response."""
 
 
-class Home(Protocol):
+class ConnectionOwner(Protocol):
     """Who keeps connections. Called from the connection, never while it is used."""
 
     def opened(self, connection: Connection) -> None:
@@ -59,11 +59,11 @@ class Connection(asyncio.Protocol):
         "_fields",
         "_fruitless",
         "_header_count",
-        "_home",
         "_in_body",
         "_keep_alive",
         "_known",
         "_loop",
+        "_owner",
         "_parser",
         "_paused",
         "_pieces",
@@ -79,12 +79,12 @@ class Connection(asyncio.Protocol):
         "on_body",
     )
 
-    def __init__(self, key: str, home: Home) -> None:
+    def __init__(self, key: str, owner: ConnectionOwner) -> None:
         self.key = key
         """The origin's."""
         self.expires_at = 0.0
         """While idle: until when it may be used, on the event loop's clock."""
-        self._home = home
+        self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._pieces: list[bytes] = []
         self.on_body: Callable[[bytes], None] = self._pieces.append
@@ -134,7 +134,7 @@ class Connection(asyncio.Protocol):
         if self._response is not None:
             self._response.fail(ReadError("the connection was closed"))
         self._let_go()
-        self._home.lost(self)
+        self._owner.lost(self)
         if self._transport is not None:
             self._transport.abort()
 
@@ -148,14 +148,14 @@ class Connection(asyncio.Protocol):
     def give_back(self, headers: Mapping[str, str]) -> None:
         """The response that held the connection, after its end, does so no longer."""
         if self.usable:
-            self._home.freed(self, headers)
+            self._owner.freed(self, headers)
 
     # What the transport calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the transport. After `start_tls` the one who connected calls this."""
         self._transport = cast(asyncio.Transport, transport)
-        self._home.opened(self)
+        self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; end the exchange when its response is whole or no response."""
@@ -276,7 +276,7 @@ class Connection(asyncio.Protocol):
         self._response = None
         if self._rest is None and self._transport is not None and not self._transport.get_write_buffer_size():
             self._used = True
-            self._home.freed(self, headers)
+            self._owner.freed(self, headers)
         else:
             self.abort()
 
@@ -323,10 +323,10 @@ class Connection(asyncio.Protocol):
         self._used = True
         self.go_on_reading()
         if not response.holds(self):
-            self._home.freed(self, response.headers)
+            self._owner.freed(self, response.headers)
 
     def _closed(self, error: Exception | None) -> None:
-        self._home.lost(self)
+        self._owner.lost(self)
         response = self._response
         if response is None:
             return
@@ -336,7 +336,7 @@ class Connection(asyncio.Protocol):
         elif not ended:
             reused = self._used and not self._received
             if reused:
-                self._home.went_stale(self)
+                self._owner.went_stale(self)
             response.fail(Disconnected("the connection broke before the response", reused=reused), error)
         self._let_go(ended=ended)
 

@@ -14,7 +14,7 @@ from gateway.wire.json import EMPTY
 _REFUSED: Final = 400
 
 
-class Source(Protocol):
+class ResponseSource(Protocol):
     """The connection as its response sees it."""
 
     def abort(self) -> None:
@@ -48,7 +48,7 @@ class Response:
         "waiting_bytes",
     )
 
-    def __init__(self, connection: Source, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, connection: ResponseSource, loop: asyncio.AbstractEventLoop) -> None:
         self.status = 0
         self.headers: Mapping[str, str] = EMPTY
         """Lower-case names; fields that came more than once are joined by a comma."""
@@ -57,7 +57,7 @@ class Response:
         self.waiting_bytes = 0
         """What has come and was not read yet, content coding not undone."""
         self._arrival: Arrival | None = None
-        self._connection: Source | None = connection
+        self._connection: ResponseSource | None = connection
         self._loop = loop
         self._decoder: Decoder | Undecodable | None = None
         self._error: Http1Error | None = None
@@ -204,7 +204,7 @@ class Response:
         self.ended = self.ended or ended
         self.wake()
 
-    def holds(self, connection: Source) -> bool:
+    def holds(self, connection: ResponseSource) -> bool:
         """Return whether the response keeps its connection, though it has ended, until it has proved sound."""
         if self._decoder is None:
             return False

@@ -12,8 +12,8 @@ import pytest
 from gateway.adapters.base import Call, Event, Reply, Stream
 from gateway.adapters.mock import MockAdapter
 from gateway.adapters.relay.adapter import RelayAdapter
-from gateway.engine.attempts import Engine, Request
-from gateway.engine.health import State
+from gateway.engine.attempts import Engine, RoutedRequest
+from gateway.engine.health import Health
 from gateway.engine.stream import HoldExceeded
 from gateway.errors import StreamBroken, UpstreamFailed, UpstreamRefused
 from gateway.operations import CHAT
@@ -35,9 +35,9 @@ class Bench:
 
     def __init__(self, upstream: ScriptedOpenAI) -> None:
         self.upstream = upstream
-        self.state = State()
+        self.health = Health()
         self.relay = RelayAdapter()
-        self.engine = Engine(adapters={"relay": self.relay, "mock": MockAdapter()}, state=self.state)
+        self.engine = Engine(adapters={"relay": self.relay, "mock": MockAdapter()}, health=self.health)
         self.report = CallReport()
         self.targets: list[Target] = []
 
@@ -49,9 +49,9 @@ class Bench:
         self.targets.append(target)
         return Step(target=target, limits=limits, **values)
 
-    def request(self, *steps: Step, params: JsonObject | None = None, **values: Any) -> Request:
+    def request(self, *steps: Step, params: JsonObject | None = None, **values: Any) -> RoutedRequest:
         self.report = CallReport()
-        return Request(
+        return RoutedRequest(
             operation=CHAT,
             model="smart",
             route=Route(alias="smart", steps=steps, **values),
@@ -79,7 +79,7 @@ class Bench:
         return [attempt.kind for attempt in self.report.attempts]
 
     def in_flight(self) -> int:
-        return sum(int(self.state.snapshot(target, 0.0)["in_flight"]) for target in self.targets)
+        return sum(int(self.health.snapshot(target, 0.0)["in_flight"]) for target in self.targets)
 
 
 @pytest.fixture
@@ -358,7 +358,7 @@ class _Clinging:
 
 
 async def test_a_losing_stream_that_will_not_close_does_not_hold_up_the_next_target(bench: Bench) -> None:
-    engine = Engine(adapters={"relay": bench.relay, "mock": Clinging()}, state=bench.state)
+    engine = Engine(adapters={"relay": bench.relay, "mock": Clinging()}, health=bench.health)
     mock = Target(name="m/a", model="a", label="m/a", endpoint=Endpoint(provider="m", kind="mock", adapter="mock"))
     bench.upstream.script("b", reply="hello")
     opened = await engine.open_stream(bench.request(Step(target=mock, limits=SHORT), bench.step("b")))

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import generate_latest
 
-from gateway.telemetry.counters import LATENCY_BUCKETS_S, Counts, Requests, Tallies, Times
+from gateway.telemetry.counters import LATENCY_BUCKETS_S, Counts, RequestCounts, Tallies, Times
 
 
 def shown(registry: CollectorRegistry) -> list[str]:
@@ -37,7 +37,7 @@ def test_requests_are_shown_once_by_each_of_their_metrics() -> None:
     seconds, tokens = Times("seconds", "Seconds.", "alias"), Counts("tokens_total", "Tokens.", ["alias", "direction"])
     registry = CollectorRegistry()
     registry.register(Tallies(requests, attempts, seconds, tokens))
-    gathered = Requests(requests, attempts, seconds, tokens)
+    gathered = RequestCounts(requests, attempts, seconds, tokens)
     gathered.add("a", "chat", 200, 0.02, {"prompt": 5}, "up/m")
     gathered.settle()
     gathered.settle()

@@ -61,7 +61,7 @@ class Wire(asyncio.Transport):
         self.paused = False
 
 
-class Home:
+class Owner:
     """Counts what the connection tells whoever keeps it."""
 
     freed_count = 0
@@ -102,14 +102,14 @@ def receive(pieces: list[bytes], *, eof: bool = True, before: bytes = b"") -> Ou
 
 
 async def _receive(pieces: list[bytes], eof: bool, before: bytes) -> Outcome:
-    home, wire = Home(), Wire()
-    connection = Connection("k", home)
+    owner, wire = Owner(), Wire()
+    connection = Connection("k", owner)
     connection.connection_made(wire)
     if before:
         connection.send(b"head", b"body")
         connection.data_received(before)
-        assert home.freed_count == 1
-        home.freed_count = 0
+        assert owner.freed_count == 1
+        owner.freed_count = 0
     response = connection.send(b"head", b"body")
     for piece in pieces:
         if wire.closed:
@@ -122,7 +122,7 @@ async def _receive(pieces: list[bytes], eof: bool, before: bytes) -> Outcome:
         connection.eof_received()
     connection.connection_lost(None) if wire.closed else None
     body, error = await _read(response)
-    return Outcome(response.status, response.headers, body, error, home.freed_count == 1)
+    return Outcome(response.status, response.headers, body, error, owner.freed_count == 1)
 
 
 async def _read(response: Response) -> tuple[bytes, Http1Error | None]:
@@ -225,7 +225,7 @@ def damaged(data: bytes, damages: list[tuple[int, int, bytes]]) -> bytes:
 
 async def test_a_connection_that_is_lost_before_its_first_request_says_so() -> None:
     wire = Wire()
-    connection = Connection("k", Home())
+    connection = Connection("k", Owner())
     connection.connection_made(wire)
     wire.abort()
     response = connection.send(b"head", b"body")
@@ -241,15 +241,15 @@ async def test_an_answer_with_a_known_head_before_the_request_was_sent_costs_the
         def get_write_buffer_size(self) -> int:
             return self.unsent
 
-    home, wire = Home(), Behind()
-    connection = Connection("k", home)
+    owner, wire = Owner(), Behind()
+    connection = Connection("k", owner)
     connection.connection_made(wire)
     for unsent in (0, 1):
         wire.unsent = unsent
         response = connection.send(b"head", b"body")
         connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")
         assert (await _read(response), response.status) == ((b"hi", None), 200)
-    assert (home.freed_count, wire.closed) == (1, True)
+    assert (owner.freed_count, wire.closed) == (1, True)
 
 
 @settings(deadline=None)
