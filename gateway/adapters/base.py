@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.target import AdapterName, Limits, Target
 from gateway.wire import sse
 from gateway.wire.json import EMPTY, Json, JsonObject, decode_json, encode_json
 
+MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
+"""A longer plain answer is a `bad_response`."""
+MAX_ERROR_BYTES: Final = 64 * 1024
+"""A longer error body is not read: the status alone decides the kind."""
+ERROR_BODY_S: Final = 1.0
+"""Seconds that the body of an error may take, else the status alone decides the kind."""
 
-# Neither frozen nor by keywords only, like Reply, Attempt and CallReport: each request makes one, and that would take
-# several times as long.
+
+# Neither frozen nor keyword-only, like Reply, Attempt and CallReport: made for each request, which would take several
+# times as long.
 @dataclass(slots=True)
 class Call:
-    """One attempt as an adapter sees it. Nothing changes it."""
+    """One attempt as an adapter sees it. Never changed."""
 
     operation: Operation
     target: Target

@@ -166,9 +166,7 @@ _alarms: Final[dict[asyncio.AbstractEventLoop, _Alarm]] = {}
 
 
 def until(
-    deadline_s: float,
-    loop: asyncio.AbstractEventLoop | None = None,
-    raises: Callable[[], Exception] = TimeoutError,
+    deadline_s: float, loop: asyncio.AbstractEventLoop | None = None, raises: Callable[[], Exception] = TimeoutError
 ) -> Limit:
     """Return a context manager that stops its block at a point on the event loop's clock, with what `raises` makes.
 

@@ -20,15 +20,7 @@ from gateway.operations.base import (
 )
 from gateway.wire.json import Json, JsonObject
 
-_CONTENT_KEYS: Final = (
-    "content",
-    "reasoning_content",
-    "reasoning",
-    "tool_calls",
-    "function_call",
-    "refusal",
-    "audio",
-)
+_CONTENT_KEYS: Final = ("content", "reasoning_content", "reasoning", "tool_calls", "function_call", "refusal", "audio")
 """Fields of a delta that carry content: text, reasoning, a tool call, a refusal, audio."""
 
 

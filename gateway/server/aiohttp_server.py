@@ -98,11 +98,7 @@ class _AiohttpConnection(web.RequestHandler):
         self._front = front
 
     def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         if isinstance(exc, BadHttpMessage):
             self._front.refuse_malformed(_convert(request), too_long=isinstance(exc, LineTooLong))

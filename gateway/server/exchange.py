@@ -59,12 +59,7 @@ class Exchange:
         self.stream = False
 
     def send(
-        self,
-        body: bytes,
-        more: Mapping[str, str] = EMPTY,
-        *,
-        status: int = 200,
-        content_type: str | None = JSON_TYPE,
+        self, body: bytes, more: Mapping[str, str] = EMPTY, *, status: int = 200, content_type: str | None = JSON_TYPE
     ) -> bool:
         """Send a whole response with the header fields `more`; return False when `response.catch_up` has to wait."""
         sent = self.response.send_whole(status, content_type, {**more, **self.cors} if self.cors else more, body)

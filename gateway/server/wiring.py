@@ -80,11 +80,7 @@ class Gateway:
         self._health = health = Health()
         self._metrics = metrics
         mock = MockAdapter()
-        self._adapters: Adapters = {
-            "relay": RelayAdapter(),
-            "litellm": LiteLLMAdapter(own_process=True),
-            "mock": mock,
-        }
+        self._adapters: Adapters = {"relay": RelayAdapter(), "litellm": LiteLLMAdapter(own_process=True), "mock": mock}
         self._pipeline = Pipeline(tables=self.reloader, adapters=self._adapters, health=health)
         models = Models(pipeline=self._pipeline)
         served = (

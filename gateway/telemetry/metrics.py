@@ -29,9 +29,7 @@ class Metrics:
             "gateway_request_seconds", "Seconds from a request's arrival to the end of its answer.", "alias"
         )
         self._first_content = Times(
-            "gateway_first_content_seconds",
-            "Seconds from a streaming request's arrival to the first content.",
-            "alias",
+            "gateway_first_content_seconds", "Seconds from a streaming request's arrival to the first content.", "alias"
         )
         tokens = Counts(
             "gateway_tokens_total", "Tokens as the answering targets reported them.", ["alias", "direction"]

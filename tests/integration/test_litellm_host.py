@@ -17,6 +17,7 @@ pytestmark = pytest.mark.timeout(60)
 HOST: Final = """
     import asyncio, os, sys
     from gateway.adapters.litellm.adapter import LiteLLMAdapter
+    from gateway.operations import CHAT
     from gateway.policy.failures import UpstreamError
     from gateway.adapters.base import Call
     from gateway.operations import CHAT

@@ -1,7 +1,7 @@
-"""The adapter that reaches every provider LiteLLM knows. LiteLLM's own retries and fallbacks are always off.
+"""Calls every provider that LiteLLM knows.
 
-What it takes from LiteLLM is the translation between providers and the connections. Everything LiteLLM decides by
-itself (retrying, dropping tools, inventing finish reasons, sending the environment's keys along) is kept from it.
+LiteLLM translates requests and answers and holds the connections. Its own decisions are switched off: retries and
+fallbacks, dropped tools, invented finish reasons, keys from the environment.
 """
 
 from __future__ import annotations
@@ -32,59 +32,46 @@ from gateway.adapters.litellm.translate import (
 from gateway.policy.failures import Kind, UpstreamError
 
 MAX_REMEMBERED: Final = 1024
-"""Of how many models it is remembered what LiteLLM supports."""
+"""Size of the cache of supported parameters."""
 
 GRACE_S: Final = 5.0
-"""How much later than the engine's own limits LiteLLM's would strike, so that they never do."""
+"""LiteLLM's timeouts are this much longer than the engine's limits, so the engine's always act first."""
 
 
 class LiteLLMUnavailable(Exception):
-    """LiteLLM cannot be imported. Not an upstream's failure, so nothing falls over because of it."""
+    """LiteLLM cannot be imported. Not an upstream's failure, so no other target is tried."""
 
 
 class LiteLLMAdapter:
-    """Calls upstreams through LiteLLM, which is loaded when it is first needed."""
+    """Calls upstreams through LiteLLM, which it loads at first use."""
 
     def __init__(self, own_process: bool) -> None:
-        """Make an adapter. `own_process` lets it settle LiteLLM for good; in a host's process it changes no setting."""
+        """`own_process` allows changes to LiteLLM's settings; in a host's process none is changed."""
         self._own_process = own_process
         self._loading: Future[Any] | None = None
         self._loaded: Any = None
         self._supported: dict[tuple[str, str], frozenset[str] | None] = {}
 
     async def prepare(self) -> None:
-        """Load LiteLLM in a thread of its own. Callers share one load, and cancelling one of them does not stop it.
+        """Load LiteLLM in a thread. Concurrent calls share one load; cancelling a call does not stop the load.
 
-        Raises LiteLLMUnavailable, now and on every later call, when it cannot be imported.
+        Raises LiteLLMUnavailable, also on every later call, when it cannot be imported.
         """
         await self._litellm()
 
     async def complete(self, call: Call) -> Reply:
         """Return the plain answer. Raises UpstreamError for the upstream's failures; anything else is a bug."""
-        litellm = await self._litellm()
-        key = self._key(call)
-        unsent = unsent_headers(call)
-        kwargs = request_kwargs(call, key=key, stream=False, unsent=unsent)
-        self._refuse_unsupported(litellm, call, kwargs)
-        ours = OurCall(call.limits.connect_s, key=key, unsent=unsent)
-        answer = await self._ask(litellm, call, kwargs, ours)
+        answer, _, _ = await self._ask(call, stream=False)
         if answer is None:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         return Reply(data=answer_data(answer), headers=headers_of(answer))
 
     async def stream(self, call: Call) -> Stream:
-        """Return the stream once LiteLLM has it open. Cancelling, and closing the stream, closes the upstream."""
-        litellm = await self._litellm()
-        key = self._key(call)
-        unsent = unsent_headers(call)
-        kwargs = request_kwargs(call, key=key, stream=True, unsent=unsent)
-        self._refuse_unsupported(litellm, call, kwargs)
-        ours = OurCall(call.limits.connect_s, key=key, streaming=True, unsent=unsent)
-        stream = await self._ask(litellm, call, kwargs, ours)
+        """Return the stream once LiteLLM has opened it. Cancelling, or closing the stream, closes the upstream."""
+        stream, kwargs, ours = await self._ask(call, stream=True)
         if not hasattr(stream, "__aiter__"):
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
-        choices = kwargs.get("n")
-        options = kwargs.get("stream_options")
+        choices, options = kwargs.get("n"), kwargs.get("stream_options")
         return LiteLLMStream(
             stream,
             headers=headers_of(stream),
@@ -94,7 +81,7 @@ class LiteLLMAdapter:
         )
 
     async def close(self) -> None:
-        """Close LiteLLM's connections, if this process is ours."""
+        """Close LiteLLM's connections in a process of our own; a host's stay open."""
         loading, self._loading, self._loaded = self._loading, None, None
         if loading is None or not loading.done() or loading.exception() is not None or not self._own_process:
             return
@@ -132,19 +119,16 @@ class LiteLLMAdapter:
         return secret.reveal() if secret is not None else None
 
     def _refuse_unsupported(self, litellm: Any, call: Call, kwargs: dict[str, Any]) -> None:
-        """Raise UpstreamError where LiteLLM would drop `tools` or `response_format` without a word.
+        """Raise UpstreamError where LiteLLM would silently drop `tools` or `response_format`.
 
-        The kind is `bad_response`: what came back would be no answer to what was asked, so the next target is due and
-        a retry is pointless. `not_found` would pass through to the client as a 404, and `bad_request` would end the
-        chain although another target may well support it.
+        The kind is `bad_response`, so that the next target is tried without a retry. `not_found` would reach the client
+        as a 404, and `bad_request` would end the chain although another target may support the parameter.
         """
         wanted = [name for name in ("tools", "response_format") if kwargs.get(name)]
         format_ = kwargs.get("response_format")
         if isinstance(format_, dict) and format_.get("type") == "text":
             wanted.remove("response_format")
-        if not wanted:
-            return
-        supported = self._supported_params(litellm, call)
+        supported = self._supported_params(litellm, call) if wanted else None
         if supported is None:
             return
         missing = [name for name in wanted if name not in {*supported, *kwargs.get("allowed_openai_params", ())}]
@@ -153,23 +137,29 @@ class LiteLLMAdapter:
             raise UpstreamError(Kind.BAD_RESPONSE, code="unsupported_params", body=_envelope(message), counts=False)
 
     def _supported_params(self, litellm: Any, call: Call) -> frozenset[str] | None:
-        """Return which parameters LiteLLM supports for a model; None where it does not know."""
-        about = (call.target.endpoint.kind, call.target.model)
-        if about not in self._supported:
+        """Return the parameters that LiteLLM supports for the call's model; None if it does not know the model."""
+        kind, model = key = (call.target.endpoint.kind, call.target.model)
+        if key not in self._supported:
             if len(self._supported) >= MAX_REMEMBERED:
                 self._supported.clear()
             with OurCall(call.limits.connect_s):
-                names = litellm.get_supported_openai_params(model=about[1], custom_llm_provider=about[0] or None)
-            self._supported[about] = None if names is None else frozenset(names)
-        return self._supported[about]
+                names = litellm.get_supported_openai_params(model=model, custom_llm_provider=kind or None)
+            self._supported[key] = None if names is None else frozenset(names)
+        return self._supported[key]
 
-    async def _ask(self, litellm: Any, call: Call, kwargs: dict[str, Any], ours: OurCall) -> Any:
-        """Call LiteLLM's function."""
+    async def _ask(self, call: Call, *, stream: bool) -> tuple[Any, dict[str, Any], OurCall]:
+        """Call LiteLLM's function; return its answer, its arguments and the call as `OurCall`."""
+        litellm = await self._litellm()
+        key = self._key(call)
+        unsent = unsent_headers(call)
+        kwargs = request_kwargs(call, key=key, stream=stream, unsent=unsent)
+        self._refuse_unsupported(litellm, call, kwargs)
         kwargs["timeout"] = _timeout(call, stream=kwargs.get("stream") is True)
+        ours = OurCall(call.limits.connect_s, key=key, streaming=stream, unsent=unsent)
         handled = sys.exception()
         try:
             with ours:
-                return await getattr(litellm, FUNCTIONS[call.operation.name].function)(**kwargs)
+                answer = await getattr(litellm, FUNCTIONS[call.operation.name].function)(**kwargs)
         except Exception as error:
             mapped = map_error(error, opened=False, key=ours.key, handled=handled, reused=ours.reused)
             if mapped is error:
@@ -177,13 +167,13 @@ class LiteLLMAdapter:
             raise mapped from (error if isinstance(mapped, UpstreamError) else None)
         finally:
             ours.asking = False
+        return answer, kwargs, ours
 
 
 def _timeout(call: Call, *, stream: bool) -> Any:
-    """Return LiteLLM's timeout: a constant of the step, and longer than the engine's limits.
+    """Return LiteLLM's timeout: constant for a step, and longer than the engine's limits.
 
-    Not what is left of the request's time: LiteLLM opens a client with a connection pool of its own
-    for every timeout it has not seen yet.
+    LiteLLM opens a new client and connection pool for each new timeout, so the time left to the request is not used.
     """
     limits = call.limits
     read_s = (max(limits.first_token_s, limits.idle_s) if stream else limits.total_s) + GRACE_S
@@ -199,7 +189,7 @@ def _httpx_timeout(read_s: float, connect_s: float) -> Any:
 
 
 def _envelope(message: str) -> bytes:
-    # A model's name may hold half a surrogate pair, which has no place in UTF-8.
+    # A model's name may hold a lone surrogate, which UTF-8 cannot encode.
     plain = message.encode("utf-8", "replace").decode()
     error = {"message": plain, "type": "invalid_request_error", "param": None, "code": None}
     return orjson.dumps({"error": error})

@@ -1,64 +1,43 @@
-"""One call of ours through LiteLLM, and how the code within LiteLLM tells it from its host's own calls."""
+"""One call of ours through LiteLLM, which code inside LiteLLM tells from the host's own calls by `our_call()`."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.policy.failures import UpstreamError
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class OurCall:
-    """What a call has to keep to, and what became of its exchange with the upstream.
+    """The settings of one call, and what the transport observed of its HTTP exchange.
 
-    Whatever runs within its `with` block is ours: no banners are printed, `connect_s` limits connections. There is one
-    block at a time, and it can be entered again: each event of a stream is read in one.
+    LiteLLM runs inside its `with` block: there it prints no banners, and `connect_s` limits connections. The block can
+    be entered again, but not nested: each event of a stream is read in one.
     """
 
-    __slots__ = (
-        "_token",
-        "asking",
-        "begun",
-        "broken",
-        "connect_s",
-        "done",
-        "finished",
-        "key",
-        "reused",
-        "streaming",
-        "unsent",
-    )
-
-    _token: Token[OurCall | None]
-
-    def __init__(
-        self,
-        connect_s: float,
-        *,
-        key: str | None = None,
-        streaming: bool = False,
-        unsent: frozenset[str] = frozenset(),
-    ) -> None:
-        self.connect_s = connect_s
-        """How many seconds a connection may take."""
-        self.key = key
-        """Shows in no error."""
-        self.streaming = streaming
-        """A stream was asked for."""
-        self.unsent = unsent
-        """Headers, lower case, that must not leave, in a process of our own."""
-        self.asking = True
-        """No answer and no stream has been handed out yet. What LiteLLM's transport does later is not this exchange."""
-        self.reused = False
-        """The connection had served before, and nothing has come back over it yet."""
-        self.broken: UpstreamError | None = None
-        """What was wrong with the response."""
-        self.begun: set[int] = set()
-        """The choices of a stream on OpenAI's wire."""
-        self.finished: set[int] = set()
-        """Those that have their finish reason. LiteLLM makes up what is missing."""
-        self.done = False
-        """`[DONE]` has come: whatever follows does not count."""
+    connect_s: float
+    """Seconds that a connection may take."""
+    key: str | None = None
+    """The endpoint's key. Masked in all errors."""
+    streaming: bool = False
+    """The call asked for a stream."""
+    unsent: frozenset[str] = frozenset()
+    """Lower-case names of headers that are removed before sending, in a process of our own."""
+    asking: bool = True
+    """False once the answer or the stream was returned. LiteLLM's later requests are not part of this exchange."""
+    reused: bool = False
+    """The request went over a pooled connection, and nothing has come back yet."""
+    broken: UpstreamError | None = None
+    """What was wrong with the response."""
+    begun: set[int] = field(default_factory=set)
+    """Indexes of the choices that a stream on OpenAI's wire has sent."""
+    finished: set[int] = field(default_factory=set)
+    """Those with a finish reason of the upstream's own. LiteLLM invents missing ones."""
+    done: bool = False
+    """`[DONE]` has come. Later data is ignored."""
+    _token: Token[OurCall | None] = field(init=False)
 
     def __enter__(self) -> None:
         self._token = _running.set(self)
@@ -68,7 +47,7 @@ class OurCall:
 
     @property
     def unfinished(self) -> bool:
-        """The stream was on OpenAI's wire and a choice, or the whole answer, lacks its finish reason so far."""
+        """A stream on OpenAI's wire in which a choice, or the whole answer, has no finish reason yet."""
         return not self.begun <= self.finished or (self.done and not self.finished)
 
 
@@ -76,5 +55,5 @@ _running: Final[ContextVar[OurCall | None]] = ContextVar("gateway_litellm_call",
 
 
 def our_call() -> OurCall | None:
-    """Return the call that runs in this context; None where LiteLLM was called by others."""
+    """Return the call that runs in this context; None when the host called LiteLLM."""
     return _running.get()

@@ -1,8 +1,8 @@
-"""From what LiteLLM raises to what an upstream did: by the wire's own evidence first, by message text last.
+"""Maps exceptions of LiteLLM to UpstreamError: by the HTTP response or socket error first, by message text last.
 
-LiteLLM wraps an upstream's failure two or three times, names it by looking for words in its text, and gives it made-up
-statuses. But each wrapper is raised while the one beneath is handled, so the chain of contexts ends at the truth: the
-HTTP response, or what the socket said. Exceptions are told apart by name, so that LiteLLM need not be loaded for it.
+LiteLLM wraps an upstream's failure two or three times, classifies it by words in its text, and invents statuses. Each
+wrapper is raised while the inner exception is handled, so the chain of contexts ends at the original HTTP response or
+socket error. Exceptions are recognised by class name, so LiteLLM need not be loaded.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gateway.wire.json import Json, JsonObject
 
 MAX_MESSAGE_CHARS: Final = 16_384
 MAX_TEXT_BODY_CHARS: Final = 500
-"""A body that is no JSON is repeated up to here; beyond it is a web page."""
+"""A longer body that is not JSON is taken for a web page and not repeated."""
 
 _KIND_OF_TYPE: Final[Mapping[str, Kind]] = MappingProxyType(
     {
@@ -49,7 +49,7 @@ _KIND_OF_TYPE: Final[Mapping[str, Kind]] = MappingProxyType(
         "UnprocessableEntityError": Kind.BAD_REQUEST,
     }
 )
-"""LiteLLM's and OpenAI's exceptions that mean one thing. The others are their wrappers for whatever went wrong."""
+"""LiteLLM's and OpenAI's exceptions with one meaning. The others wrap any failure."""
 
 _TYPE_REFINES: Final[Mapping[Kind, frozenset[Kind]]] = MappingProxyType(
     {
@@ -57,10 +57,10 @@ _TYPE_REFINES: Final[Mapping[Kind, frozenset[Kind]]] = MappingProxyType(
         Kind.SERVER_ERROR: frozenset({Kind.CONTEXT_WINDOW}),
     }
 )
-"""What LiteLLM's reading of the text may turn a status' kind into. It reads prompts that were echoed, so not more."""
+"""Kind by status → the kinds that LiteLLM's exception type may refine it to. Few: LiteLLM also reads echoed prompts."""
 
 _NO_PROVIDER: Final = "LLM Provider NOT provided"
-"""How LiteLLM says that it knows no such model."""
+"""In LiteLLM's message for an unknown model."""
 
 _READING: Final = frozenset(
     {
@@ -69,15 +69,15 @@ _READING: Final = frozenset(
         "transform_embedding_response", "transform_response",
     }
 )  # fmt: skip
-"""Functions of LiteLLM and of OpenAI's SDK that read a response: what they fail on, the upstream sent."""
+"""Functions of LiteLLM and of OpenAI's SDK that read a response: a failure in them is the upstream's."""
 
 _WHAT_THEY_READ: Final = ("chunk", "raw_response", "response_object")
-"""How these functions call a body, an event or a response that they were given."""
+"""These functions' local variables that hold a body, an event or a response."""
 
 _UNFIT_REQUEST: Final = (ValueError, TypeError, KeyError, IndexError)
 _LIBRARIES: Final = frozenset({"botocore", "httpx", "httpx2", "litellm", "openai", "pydantic"})
 _STANDARD: Final = frozenset({"ast", "asyncio", "concurrent", "contextlib", "functools", "json", "re", "typing"})
-"""Packages of the standard library that fail on behalf of who called them."""
+"""Packages of the standard library whose failures are attributed to their caller."""
 
 _PREFIX: Final = re.compile(r"^(litellm\.)?\w*(Exception|Error|Timeout)( \w*(Error|Timeout))?\s*(:|-)\s+")
 _SUFFIX: Final = re.compile(r"\. Handle with `litellm\.\w+`\.$")
@@ -91,24 +91,22 @@ def map_error(
     handled: BaseException | None = None,
     reused: bool = False,
 ) -> Exception:
-    """Return the UpstreamError for what LiteLLM raised, or the exception that is to surface: not an upstream's fault.
+    """Return the UpstreamError for what LiteLLM raised, or the exception to raise if no upstream is at fault.
 
-    `opened` says that the response's headers were there already. `handled` is what the caller was handling before the
-    call: it stands at the end of the chain and has nothing to do with it. `key` never shows in a body. `reused` says
-    that a connection from the pool was used and that nothing had come back over it.
+    `opened`: the response's headers had arrived. `handled`: the exception that the caller was handling before the call;
+    the chain is read up to it. `key` is masked in bodies. `reused`: a pooled connection was used and returned nothing.
     """
     chain = list(_chain(error, handled))
     seen = next((link for link in chain if isinstance(link, UpstreamError)), None)
     if seen is not None:
         return seen
-    mask = _Mask(key)
     typed = next((kind for link in chain if (kind := _typed(link)) is not None), None)
     response = next((found for link in reversed(chain) if (found := _wire_response(link)) is not None), None)
     if response is not None:
-        return _from_response(response, typed, mask)
+        return _from_response(response, typed, key)
     embedded = next((found for link in chain if (found := _embedded(link)) is not None), None)
     if embedded is not None:
-        return _from_good_response(embedded, mask)
+        return error_of(embedded, key=key)
     transport = _transport_kind(chain, opened=opened)
     if transport is not None:
         return UpstreamError(transport, reused_connection=reused and transport is Kind.CONNECTION)
@@ -117,30 +115,31 @@ def map_error(
     if typed is not None:
         if isinstance(judged, UpstreamError) and judged.kind is Kind.BAD_RESPONSE:
             return judged
-        return _from_message(typed, _status(chain[0]), _message(chain), mask)
+        return _from_message(typed, _status(chain[0]), _message(chain), key)
     if cause is error and not opened:
         return error
     said = _error_said(chain)
     if said is None and opened and cause is None:
         said = {"message": _message(chain)}
     if said is not None and (opened or cause is None):
-        return _from_good_response(said, mask)
-    return judged or _from_wrapper(chain, mask)
+        return error_of(said, key=key)
+    return judged or _from_wrapper(chain, key)
 
 
 def error_of(said: JsonObject, *, key: str | None) -> UpstreamError:
-    """Return the failure that an error object means which came inside a good response."""
-    return _from_good_response(said, _Mask(key))
+    """Return the failure for an error object that came inside a response with a good status."""
+    body = _envelope(said, key)
+    return UpstreamError(classify(None, {"error": said}), status=200, code=error_code(said), body=body)
 
 
 def error_inside(response: Any, *, key: str | None) -> UpstreamError | None:
-    """Return the failure that the body of a response with a good status is; None where it is something else."""
+    """Return the failure if the body of a response with a good status is an error; else None."""
     said = error_object(_json(_text_of(response)))
     return None if said is None else error_of(said, key=key)
 
 
 def _chain(error: BaseException, handled: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and what it was raised from, outermost first. A MidStreamFallbackError names its own cause."""
+    """Yield an exception and its causes, outermost first, without `handled`."""
     seen: set[int] = set()
     queue: list[BaseException | None] = [error]
     while queue:
@@ -158,14 +157,14 @@ def _root_module(error: BaseException) -> str:
 
 
 def _names(error: BaseException) -> Iterator[str]:
-    """Yield the names of an exception's classes that are LiteLLM's, OpenAI's or httpx's own, most special first."""
+    """Yield the names of an exception's classes from LiteLLM, OpenAI or httpx, most specific first."""
     for kind in type(error).__mro__:
         if kind.__module__.partition(".")[0] in {"litellm", "openai", "httpx", "httpx2"}:
             yield kind.__name__
 
 
 def _typed(error: BaseException) -> Kind | None:
-    """Return what the exception's type means, or None where it is a wrapper that may mean anything."""
+    """Return the kind that the exception's type stands for; None for a wrapper of any failure."""
     names = list(_names(error)) if _root_module(error) in {"litellm", "openai"} else []
     if "MidStreamFallbackError" in names:
         return None
@@ -173,27 +172,27 @@ def _typed(error: BaseException) -> Kind | None:
 
 
 def _is_wrapper(error: BaseException) -> bool:
-    """Tell LiteLLM's and OpenAI's exceptions, and the bare ones that LiteLLM hangs a status on, from ordinary ones."""
+    """Tell whether it is an exception of LiteLLM or OpenAI, or a bare one to which LiteLLM added a status."""
     bare = type(error) is Exception and hasattr(error, "status_code")
     return bare or _root_module(error) in {"litellm", "openai"}
 
 
 def _is_providers(error: BaseException) -> bool:
-    """Tell whether one of LiteLLM's provider modules raised this: it had begun to talk, or to listen."""
+    """Tell whether one of LiteLLM's provider modules raised this: the exchange had begun."""
     return type(error).__module__.startswith("litellm.llms.")
 
 
 def _wire_response(error: BaseException) -> Any:
-    """Return the HTTP response that came over the wire. LiteLLM's made-up ones have neither headers nor a body."""
+    """Return the HTTP response that an exception holds. Those that LiteLLM makes up have neither headers nor a body."""
     response: Any = getattr(error, "response", None)
     try:
         real = isinstance(response.status_code, int) and bool(response.headers or response.content)
-    except Exception:  # noqa: BLE001 - any odd object may stand there; a body that was not read raises too
+    except Exception:  # noqa: BLE001 - it may be any object; an unread body raises too
         return None
     return response if real else None
 
 
-def _from_response(response: Any, typed: Kind | None, mask: _Mask) -> UpstreamError:
+def _from_response(response: Any, typed: Kind | None, key: str | None) -> UpstreamError:
     status: int = response.status_code
     text = _text_of(response)
     body = _json(text)
@@ -209,19 +208,15 @@ def _from_response(response: Any, typed: Kind | None, mask: _Mask) -> UpstreamEr
         status=status,
         code=error_code(error),
         retry_after_s=retry_after_s(headers, now=time.time()),
-        body=mask.envelope(error),
+        body=_envelope(error, key),
         headers=passed_back(headers),
     )
 
 
-def _from_good_response(said: JsonObject, mask: _Mask) -> UpstreamError:
-    return UpstreamError(classify(None, {"error": said}), status=200, code=error_code(said), body=mask.envelope(said))
-
-
 def _embedded(error: BaseException) -> JsonObject | None:
-    """Return the error object that LiteLLM was reading when it raised: the upstream sent it with a good status.
+    """Return the error object, sent with a good status, that LiteLLM was reading when it raised.
 
-    Taken from the frames, because what LiteLLM raises has lost the error's `type` and has a made-up status.
+    Read from the frames' variables: LiteLLM's exception lacks the error's `type` and has an invented status.
     """
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_name not in _READING or not _is_in_libraries(frame):
@@ -240,29 +235,29 @@ def _is_in_libraries(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _LIBRARIES
 
 
-def _from_message(kind: Kind, status: int | None, message: str, mask: _Mask) -> UpstreamError:
-    """Make an error of LiteLLM's own words: nothing came over the wire."""
+def _from_message(kind: Kind, status: int | None, message: str, key: str | None) -> UpstreamError:
+    """Return the failure for a message of LiteLLM's own; there is no response."""
     error = _parsed(message) or {"message": message}
     kind = Kind.NOT_FOUND if kind is Kind.BAD_REQUEST and _NO_PROVIDER in message else by_text(kind, message)
-    return UpstreamError(kind, status=status, code=error_code(error), body=mask.envelope(error))
+    return UpstreamError(kind, status=status, code=error_code(error), body=_envelope(error, key))
 
 
 def _transport_kind(chain: list[BaseException], *, opened: bool) -> Kind | None:
-    """Return what the socket said, if it was the socket: did the connection stand, and how far came the response."""
+    """Return the kind of a transport failure: timeout, no connection, or a broken response. None if it is none."""
     names = {name for link in chain for name in _names(link)}
     if "TimeoutException" in names or any(isinstance(link, TimeoutError) for link in chain):
         return Kind.TIMEOUT
     broken = next((link for link in chain if isinstance(link, aiohttp.ClientError | ConnectionError)), None)
     if broken is None and names.isdisjoint({"RequestError", "InvalidURL"}):
         return None
-    never_stood = isinstance(broken, aiohttp.ClientConnectorError)
+    is_connect_error = isinstance(broken, aiohttp.ClientConnectorError)
     malformed = isinstance(broken, aiohttp.ClientResponseError) and not isinstance(broken, aiohttp.ClientHttpProxyError)
     in_body = opened or malformed or isinstance(broken, aiohttp.ClientPayloadError) or "DecodingError" in names
-    return Kind.BAD_RESPONSE if in_body and not never_stood else Kind.CONNECTION
+    return Kind.BAD_RESPONSE if in_body and not is_connect_error else Kind.CONNECTION
 
 
 def _error_said(chain: list[BaseException]) -> JsonObject | None:
-    """Return the error object that came inside a response with a good status, as far as LiteLLM kept it."""
+    """Return the error object of a response with a good status, as far as LiteLLM kept it."""
     for link in chain:
         body = getattr(link, "body", None)
         if isinstance(body, dict) and body:
@@ -275,18 +270,18 @@ def _error_said(chain: list[BaseException]) -> JsonObject | None:
     return None
 
 
-def _from_wrapper(chain: list[BaseException], mask: _Mask) -> UpstreamError:
-    """Judge LiteLLM's own complaint: nothing came over the wire that says more."""
+def _from_wrapper(chain: list[BaseException], key: str | None) -> UpstreamError:
+    """Return the failure for a wrapper of LiteLLM's with no response and no ordinary exception in its chain."""
     if any(_is_providers(link) for link in chain):
         return UpstreamError(Kind.BAD_RESPONSE, status=200)
     if "APIConnectionError" in _names(chain[0]):
         return UpstreamError(Kind.CONNECTION)
     status, message = _status(chain[0]), _message(chain)
-    return _from_message(classify(status or 500), status, message, mask)
+    return _from_message(classify(status or 500), status, message, key)
 
 
 def _from_cause(cause: Exception, *, opened: bool) -> Exception:
-    """Judge an ordinary exception inside LiteLLM by where it was raised: reading a response, or building a request."""
+    """Classify an ordinary exception by where it was raised: while reading a response, or while building a request."""
     frames = [frame for frame, _ in traceback.walk_tb(cause.__traceback__)]
     packages = [str(frame.f_globals.get("__name__", "")).partition(".")[0] for frame in frames]
     culprit = next((name for name in reversed(packages) if name not in _STANDARD), None)
@@ -296,7 +291,7 @@ def _from_cause(cause: Exception, *, opened: bool) -> Exception:
         return UpstreamError(Kind.BAD_RESPONSE, status=200)
     if isinstance(cause, _UNFIT_REQUEST) or type(cause) is Exception:
         message = f"the request cannot be put into this provider's words ({type(cause).__name__})"
-        return UpstreamError(Kind.BAD_REQUEST, body=_Mask(None).envelope({"message": message}))
+        return UpstreamError(Kind.BAD_REQUEST, body=_envelope({"message": message}, None))
     return cause
 
 
@@ -306,7 +301,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _message(chain: list[BaseException]) -> str:
-    """Return the upstream's words as LiteLLM passes them on."""
+    """Return the upstream's message as LiteLLM passes it on."""
     return _without_prefix(str(getattr(chain[0], "message", None) or chain[0]))
 
 
@@ -317,7 +312,7 @@ def _without_prefix(message: str) -> str:
 
 
 def _parsed(message: str) -> JsonObject | None:
-    """Return the error object that a message is the text of, as JSON or as Python prints a dict or bytes."""
+    """Return the error object that a message spells: as JSON, or as the `repr` of a dict or of bytes. None if none."""
     text = message.strip()
     if not text.startswith(("{", "b'", 'b"')):
         return None
@@ -347,7 +342,7 @@ def _json(text: str) -> Json:
 
 
 def _loose_error(body: Json, text: str, status: int) -> JsonObject:
-    """Return an error object for a body that is none: `{"message": …}`, `{"detail": …}`, plain text, a web page."""
+    """Return an error object for a body in another form: `{"message": …}`, `{"detail": …}`, plain text, a web page."""
     for name in ("message", "detail"):
         words = body.get(name) if isinstance(body, dict) else None
         if words:
@@ -357,24 +352,17 @@ def _loose_error(body: Json, text: str, status: int) -> JsonObject:
     return {"message": plain if fit else f"the upstream answered with status {status}"}
 
 
-class _Mask:
-    """Writes error envelopes in which neither the endpoint's key nor anything that looks like one shows."""
+def _envelope(error: JsonObject, key: str | None) -> bytes:
+    """Return OpenAI's envelope around an upstream's error object, with `key` and any text like a key masked."""
 
-    def __init__(self, key: str | None) -> None:
-        self._key = key
+    def masked(text: str) -> str:
+        # A lone surrogate, which JSON's escapes can spell, cannot be encoded in UTF-8.
+        return mask_upstream_text(text.replace(key, STARS) if key else text).encode("utf-8", "replace").decode()
 
-    def envelope(self, error: JsonObject) -> bytes:
-        """Return OpenAI's envelope around an upstream's error object."""
-        message = error.get("message")
-        words = message if isinstance(message, str) else json.dumps(message if message is not None else error)
-        fields = {name: self._plain(error.get(name)) for name in ("type", "param", "code")}
-        return orjson.dumps({"error": {"message": self._masked(words)[:MAX_MESSAGE_CHARS], **fields}})
-
-    def _plain(self, value: Json) -> str | None:
-        return self._masked(value)[:256] if isinstance(value, str) else None
-
-    def _masked(self, text: str) -> str:
-        if self._key:
-            text = text.replace(self._key, STARS)
-        # Half a surrogate pair, which JSON's escapes can spell, has no place in UTF-8.
-        return mask_upstream_text(text).encode("utf-8", "replace").decode()
+    message = error.get("message")
+    words = message if isinstance(message, str) else json.dumps(message if message is not None else error)
+    fields: JsonObject = {"message": masked(words)[:MAX_MESSAGE_CHARS]}
+    for name in ("type", "param", "code"):
+        value = error.get(name)
+        fields[name] = masked(value)[:256] if isinstance(value, str) else None
+    return orjson.dumps({"error": fields})

@@ -1,8 +1,8 @@
-"""Loading LiteLLM: late, quiet, and mended where it is broken. The only file that imports it.
+"""Loads and patches LiteLLM. The only file that imports it.
 
 LiteLLM takes two seconds and 160 MB to import, fetches a price list over HTTPS, loads `.env` and prints banners. In a
-process of our own all of that is settled here. A host process keeps its settings: nothing of LiteLLM's public state is
-changed there, and its banners stay off stdout for our calls alone (see `_mute`).
+process of our own that is switched off here. In a host's process LiteLLM's public settings stay as they are, and only
+our calls print no banners (see `_mute`).
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from gateway.adapters.litellm.wire import watch
 _ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
     {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"}
 )
-"""Read by LiteLLM while it is imported: no price list over HTTPS, no `.env`."""
+"""Read by LiteLLM during import: no price list over HTTPS, no `.env`."""
 
 _SETTINGS: Final[Mapping[str, object]] = MappingProxyType(
     {
         "telemetry": False,
         "suppress_debug_info": True,
         "REPEATED_STREAMING_CHUNK_LIMIT": sys.maxsize,
-        # Some of its embeddings do not hear of `max_retries` and take this.
+        # Some of its embeddings ignore `max_retries` and take this.
         "DEFAULT_MAX_RETRIES": 0,
     }
 )
-"""Set in a process of our own, where the installed release has them."""
+"""Set in a process of our own, if the installed release has them."""
 
 _PRINTERS: Final = (
     "litellm.litellm_core_utils.exception_mapping_utils",
@@ -48,14 +48,13 @@ _PRINTERS: Final = (
 
 
 def load(*, own_process: bool) -> ModuleType:
-    """Import LiteLLM, or take it as the host imported it, and make it ready. Blocks for seconds; run it in a thread."""
+    """Import and patch LiteLLM, or the module that the host has imported. Blocks for seconds; run it in a thread."""
     with _environment(restore=not own_process):
         litellm = importlib.import_module("litellm")
     mend_annotations(importlib.import_module("litellm.litellm_core_utils.model_param_helper"))
     if own_process:
-        _settle(litellm)
-        # Hundreds of thousands of objects that live for ever: each full collection would walk them again, which took
-        # 7 % of the throughput.
+        _configure(litellm)
+        # Each full collection would walk hundreds of thousands of permanent objects: 7 % of the throughput.
         gc.collect()
         gc.freeze()
     else:
@@ -65,7 +64,7 @@ def load(*, own_process: bool) -> ModuleType:
 
 @contextlib.contextmanager
 def _environment(*, restore: bool) -> Iterator[None]:
-    """Set what LiteLLM reads during import, where the user did not; a loaded LiteLLM no longer reads it."""
+    """Set the variables that LiteLLM reads during import and the user has not set; none if it is imported already."""
     missing = [] if "litellm" in sys.modules else [name for name in _ENVIRONMENT if name not in os.environ]
     os.environ.update({name: _ENVIRONMENT[name] for name in missing})
     try:
@@ -75,22 +74,21 @@ def _environment(*, restore: bool) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def _settle(litellm: Any) -> None:
-    """Set LiteLLM up in a process of our own.
+def _configure(litellm: Any) -> None:
+    """Configure and patch LiteLLM in a process of our own.
 
-    The global `drop_params` stays off on purpose: every call passes its own, and with the global one LiteLLM sends a
-    request that was answered 422 a second time and then loses the error.
+    The global `drop_params` stays off: with it LiteLLM repeats a request that got a 422 and loses the error. Each call
+    passes its own.
     """
     for name, value in _SETTINGS.items():
         if hasattr(litellm, name):
             setattr(litellm, name, value)
     warnings.filterwarnings("ignore", message=".*`ReadOnly` qualifier", category=UserWarning)
     if "LITELLM_LOG" not in os.environ:
-        # Its log lines carry upstream text, and go to stderr in a format of their own.
+        # Its log lines contain upstream text and go to stderr in a format of their own.
         logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
     for patch, name in (
-        (_limit_connections, "llms.custom_httpx.aiohttp_transport"),
-        (_keep_to_the_host, "llms.custom_httpx.aiohttp_transport"),
+        (_restrict_requests, "llms.custom_httpx.aiohttp_transport"),
         (watch, "llms.custom_httpx.aiohttp_transport"),
         (_refuse_resending, "llms.custom_httpx.http_handler"),
         (_keep_no_accounts, "litellm_core_utils.litellm_logging"),
@@ -99,51 +97,37 @@ def _settle(litellm: Any) -> None:
             patch(importlib.import_module(f"litellm.{name}"))
 
 
-def _limit_connections(module: Any) -> None:
-    """Make every connection of our calls keep its limit: most of LiteLLM's providers know one timeout only."""
-    transport: Any = getattr(module, "LiteLLMAiohttpTransport", None)
-    if transport is None:
-        return
-    handle = transport.handle_async_request
+def _restrict_requests(module: Any) -> None:
+    """Make the requests of our calls keep `connect_s`, leave out the `unsent` headers and follow no redirects.
 
-    async def handle_within_limit(self: Any, request: Any) -> Any:
-        ours = our_call()
-        if ours is not None:
-            limit = {"connect": ours.connect_s, "pool": ours.connect_s}
-            timeout = {**request.extensions.get("timeout", {}), **limit}
-            request.extensions = {**request.extensions, "timeout": timeout}
-        return await handle(self, request)
-
-    transport.handle_async_request = handle_within_limit
-
-
-def _keep_to_the_host(module: Any) -> None:
-    """Keep our calls from following redirects to hosts that the file does not name, and hold back what is `unsent`.
-
-    Not all of LiteLLM's embeddings hand extra headers on, so that leaving headers out by them is not enough.
+    Most of LiteLLM's providers know a single timeout, and some of its embeddings ignore extra headers. A redirect could
+    lead to a host that the file does not name.
     """
     transport: Any = getattr(module, "LiteLLMAiohttpTransport", None)
     if transport is None:
         return
     handle = transport.handle_async_request
 
-    async def handle_at_the_host(self: Any, request: Any) -> Any:
+    async def handle_restricted(self: Any, request: Any) -> Any:
         ours = our_call()
         if ours is None:
             return await handle(self, request)
+        limit = {"connect": ours.connect_s, "pool": ours.connect_s}
+        timeout = {**request.extensions.get("timeout", {}), **limit}
+        request.extensions = {**request.extensions, "timeout": timeout}
         for name in ours.unsent:
             request.headers.pop(name, None)
         response = await handle(self, request)
         response.headers.pop("location", None)
         return response
 
-    transport.handle_async_request = handle_at_the_host
+    transport.handle_async_request = handle_restricted
 
 
 def _refuse_resending(module: Any) -> None:
-    """Keep LiteLLM from sending a request again after its connection was reset: retries are the engine's."""
+    """Keep LiteLLM from repeating a request after a connection reset: retries are the engine's."""
     handler: Any = getattr(module, "AsyncHTTPHandler", None)
-    # The second is its name since 1.110, where it is left for refused connections only.
+    # The second is the name since 1.110, where it repeats refused connections only.
     names = ("single_connection_post_request", "single_connection_request")
     name = next((name for name in names if hasattr(handler, name)), None)
     if name is None:
@@ -160,10 +144,10 @@ def _refuse_resending(module: Any) -> None:
 
 
 def _keep_no_accounts(module: Any) -> None:
-    """Keep LiteLLM from pricing answers, and from making log records of them, that nobody gets to see.
+    """Keep LiteLLM from computing prices and log records that nobody reads: a quarter of the time of a call.
 
-    Together that is a quarter of what a call costs. There is no setting for it. Who registers callbacks, a budget or a
-    cache with LiteLLM (a hook's module may) has both again from then on.
+    There is no setting for it. Once somebody, such as a hook's module, registers callbacks, a budget or a cache with
+    LiteLLM, both are computed again.
     """
     logging_: Any = getattr(module, "Logging", None)
     if not all(hasattr(logging_, name) for name in ("response_cost_calculator", "async_success_handler")):
@@ -184,18 +168,13 @@ def _keep_no_accounts(module: Any) -> None:
 
 
 _LISTENERS: Final = (
-    "callbacks",
-    "success_callback",
-    "_async_success_callback",
-    "cache",
-    "max_budget",
-    "request_correlation_in_logs",
-)
+    "callbacks", "success_callback", "_async_success_callback", "cache", "max_budget", "request_correlation_in_logs",
+)  # fmt: skip
 _OWN_LISTENERS: Final = ("dynamic_success_callbacks", "dynamic_async_success_callbacks")
 
 
 def _is_heard(call: Any) -> bool:
-    """Tell whether anybody wants to know what became of a call of LiteLLM's, given its logging object."""
+    """Tell whether callbacks, a budget or a cache use the outcome of a call. `call` is LiteLLM's logging object."""
     litellm = sys.modules["litellm"]
     return any(getattr(litellm, name, None) for name in _LISTENERS) or any(
         getattr(call, name, None) for name in _OWN_LISTENERS
@@ -203,14 +182,12 @@ def _is_heard(call: Any) -> bool:
 
 
 def _mute() -> None:
-    """Keep LiteLLM's banners off a host's stdout without touching a setting.
+    """Keep LiteLLM's banners off a host's stdout during our calls, without changing a setting.
 
-    The modules that print get a `print` of their own, which is silent while a call of ours runs and the builtin
-    otherwise: the host's calls print as before.
+    The modules that print get a `print` of their own: silent while a call of ours runs, else the builtin.
     """
     for name in _PRINTERS:
-        module: Any = importlib.import_module(name)
-        module.print = _print
+        vars(importlib.import_module(name))["print"] = _print
 
 
 def _print(*args: Any, **kwargs: Any) -> None:
@@ -219,10 +196,10 @@ def _print(*args: Any, **kwargs: Any) -> None:
 
 
 def mend_annotations(module: Any) -> None:
-    """Repair LiteLLM's `model_param_helper` where it fails on `__annotations__`; a sound one stays as it is.
+    """Patch LiteLLM's `model_param_helper`, given as `module`, if it fails on `__annotations__`.
 
-    Some releases read `__annotations__` of objects that have none on newer Pythons (a `Union` on 3.14), and then every
-    call fails. What is unreadable is replaced, in that module only, by a stand-in that holds the same field names.
+    Some releases read `__annotations__` of objects that have none on newer Pythons (a `Union` on 3.14), so every call
+    fails. Such objects are replaced, in that module only, by objects with the same field names.
     """
     helper = module.ModelParamHelper
     if not _fails_on_annotations(getattr(helper, "_get_all_llm_api_params", None)):

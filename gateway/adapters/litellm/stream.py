@@ -1,4 +1,4 @@
-"""A stream of LiteLLM's, watched: cut streams come to light, finish reasons come for every choice, closing closes."""
+"""A stream of LiteLLM's, checked: it detects truncated streams, adds lost finish reasons, and closes the upstream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.wire.json import Json, JsonObject
 
 
 class LiteLLMStream:
-    """The events of one open stream, as plain dicts. Whoever holds it closes it, also before the first event."""
+    """The events of one open stream, as plain dicts. The owner closes it, even before the first event."""
 
     def __init__(
         self, stream: Any, *, headers: Mapping[str, str], call: OurCall, choices: int, usage_wanted: bool
@@ -30,22 +30,22 @@ class LiteLLMStream:
         self._raw = getattr(stream, "completion_stream", None)
         self._tap = _tapped(stream) if choices > 1 else None
         self._source = self._open()
-        self._looked = False
+        self._was_read = False
         self._last: JsonObject = {}
         self._finished: set[int] = set()
         self._pending: deque[JsonObject] = deque()
         self._doubtful = False
-        """The last one has a finish reason that has not come over the wire: not before it has, or there is an end."""
+        """The last pending event has a finish reason that did not come over the wire; it waits for that or the end."""
         self._closed = False
 
     async def read(self) -> list[Event]:
-        """Return the next event, or nothing at the end. Raises UpstreamError, and closes, on any break."""
+        """Return the next event, or nothing at the end. Raises UpstreamError, after closing, when the stream breaks."""
         if self._closed:
             return []
         handled = sys.exception()
         try:
-            if not self._looked:
-                self._looked = True
+            if not self._was_read:
+                self._was_read = True
                 await self._refuse_plain_error()
             while not self._pending or self._doubtful:
                 try:
@@ -56,7 +56,7 @@ class LiteLLMStream:
                     if mapped is error:
                         raise
                     raise mapped from (error if isinstance(mapped, UpstreamError) else None)
-                self._take_in(item)
+                self._feed(item)
                 if item is None and not self._pending:
                     await self.aclose()
                     return []
@@ -66,7 +66,7 @@ class LiteLLMStream:
             raise
 
     async def aclose(self) -> None:
-        """Close the upstream's connection. The first call counts."""
+        """Close the upstream's connection. Safe to call twice."""
         if self._closed:
             return
         self._closed = True
@@ -74,7 +74,7 @@ class LiteLLMStream:
         for part in (self._stream, *_beneath(raw)):
             close = getattr(part, "aclose", None)
             if close is not None:
-                # What LiteLLM and its generators raise while they are torn down says nothing any more.
+                # Errors of LiteLLM's generators while closing do not matter.
                 with contextlib.suppress(Exception):
                     await close()
 
@@ -83,24 +83,21 @@ class LiteLLMStream:
         return source if type(self._stream).__module__.startswith("litellm.") else finished_dicts(source)
 
     async def _refuse_plain_error(self) -> None:
-        """Raise the error that came as one JSON body. LiteLLM finds no event in it and takes the stream for empty.
+        """Raise the error that came as one JSON body, which LiteLLM takes for an empty stream.
 
-        What is no error stays readable for LiteLLM, and what cannot be read LiteLLM will fail on. In a process of our
-        own the wire has told it before.
+        LiteLLM can still read any other body. In a process of our own `wire` has raised it already.
         """
         response = _plain_response(self._raw)
-        if response is None:
-            return
-        with contextlib.suppress(Exception):
-            await response.aread()
-        error = error_inside(response, key=self._call.key)
-        if error is not None:
-            raise error
+        if response is not None:
+            with contextlib.suppress(Exception):
+                await response.aread()
+            if (error := error_inside(response, key=self._call.key)) is not None:
+                raise error
 
-    def _take_in(self, item: Any) -> None:
+    def _feed(self, item: Any) -> None:
         """Take the next item, None at the end, and note finish reasons.
 
-        One that LiteLLM made up, because the upstream's stream ended without, is a cut.
+        Raises UpstreamError for one that LiteLLM invented: the upstream's stream was truncated.
         """
         self._doubtful = False
         if item is None:
@@ -132,7 +129,7 @@ class LiteLLMStream:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
 
     def _unfinished(self) -> Iterator[JsonObject]:
-        """Yield what LiteLLM leaves out: the finish reasons of the second and further choices."""
+        """Yield events with the finish reasons that LiteLLM drops: those of the second and further choices."""
         for index, reason in sorted(self._tap.reasons.items()) if self._tap else ():
             if index not in self._finished:
                 self._finished.add(index)
@@ -140,7 +137,7 @@ class LiteLLMStream:
 
 
 class _FinishTap:
-    """Stands between LiteLLM and the stream beneath it, and notes each choice's finish reason."""
+    """Iterates the stream below LiteLLM for it, and notes each choice's finish reason."""
 
     def __init__(self, source: Any) -> None:
         self.reasons: dict[int, str] = {}
@@ -172,26 +169,24 @@ def _tapped(stream: Any) -> _FinishTap | None:
 
 
 def _beneath(raw: Any) -> Iterator[Any]:
-    """Yield what LiteLLM's own closing forgets: the HTTP response under an iterator of its making.
+    """Yield what LiteLLM does not close: the HTTP response under its iterator.
 
-    The iterator holds httpx's generator of lines. Closing that is not enough when it never ran, so the response is
-    taken from it. Newer releases leave the response with the iterator.
+    The iterator holds httpx's generator of lines. Closing a generator that never ran does not close its response, so
+    that is taken from the generator's frame. Newer releases keep the response in the iterator.
     """
     lines = getattr(raw, "streaming_response", None)
     if lines is not None:
         yield lines
         frame = getattr(lines, "ag_frame", None)
-        response = frame.f_locals.get("self") if frame is not None else None
-        if response is not None:
+        if frame is not None and (response := frame.f_locals.get("self")) is not None:
             yield response
     for name in ("http_response", "_response"):
-        response = getattr(raw, name, None)
-        if response is not None:
+        if (response := getattr(raw, name, None)) is not None:
             yield response
 
 
 def _plain_response(raw: Any) -> Any:
-    """Return the HTTP response beneath a stream when it is one JSON body, still unread; else None."""
+    """Return the unread HTTP response of a stream if its body is plain JSON; else None."""
     for response in chain((getattr(raw, "response", None),), _beneath(raw)):
         headers = getattr(response, "headers", None)
         kind = headers.get("content-type") if isinstance(headers, Mapping) else None

@@ -1,4 +1,4 @@
-"""What goes into LiteLLM and what comes out of it: keyword arguments from a call, plain dicts from its objects."""
+"""Translates for LiteLLM: a call into keyword arguments, LiteLLM's objects into plain dicts."""
 
 from __future__ import annotations
 
@@ -16,25 +16,14 @@ from gateway.policy.params import merged
 from gateway.policy.target import Endpoint
 from gateway.wire.json import EMPTY, Json, JsonObject
 
-CHAT_PARAMS: Final = frozenset(
-    {
-        "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "max_completion_tokens",
-        "max_tokens", "messages", "modalities", "n", "parallel_tool_calls", "prediction", "presence_penalty",
-        "prompt_cache_key", "prompt_cache_retention", "reasoning_effort", "response_format", "safety_identifier",
-        "seed", "service_tier", "stop", "store", "stream_options", "temperature", "thinking", "tool_choice", "tools",
-        "top_k", "top_logprobs", "top_p", "user", "verbosity", "web_search_options",
-    }
-)  # fmt: skip
-"""The model parameters of a chat request: what LiteLLM lists as OpenAI's, and `top_k`.
-
-Not among them is `metadata`: LiteLLM takes orders from it (`model_group` switches its router's behaviour on).
-"""
-
-EMBEDDING_PARAMS: Final = frozenset({"dimensions", "encoding_format", "input", "user"})
+_WITHHELD: Final = frozenset({"metadata", "moderation", "prompt_cache_options"})
+"""Parameters of an operation that LiteLLM does not get. `metadata` steers it: `model_group` turns its router on."""
+_EXTRA: Final = {"chat": frozenset({"thinking"}), "embeddings": frozenset[str]()}
+"""Operation → parameters that LiteLLM gets beside the operation's own."""
 
 _NULL_IN_ANSWER: Final = frozenset({"content", "finish_reason"})
 _NULL_IN_CHUNK: Final = frozenset({"finish_reason"})
-"""Fields that OpenAI's shape wants even when they are null; any other null is noise."""
+"""Fields that OpenAI's shape requires even when null. Other nulls are left out."""
 
 _PLAIN: Final = frozenset({str, int, float, bool})
 
@@ -42,7 +31,7 @@ _ACCOUNT_VARIABLES: Final = ("OPENAI_ORG_ID", "OPENAI_ORGANIZATION", "OPENAI_PRO
 _ACCOUNT_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {"openai-organization": "OpenAI-Organization", "openai-project": "OpenAI-Project"}
 )
-"""What OpenAI's SDK, which LiteLLM uses for many providers, takes from these variables; and how it writes the names."""
+"""OpenAI's SDK, which LiteLLM uses for many providers, sends these headers, so spelled, from those variables."""
 
 _RETRY_AFTER: Final = frozenset({"retry-after", "retry-after-ms"})
 _PASSED_BACK: Final = ("x-ratelimit-", "openai-")
@@ -50,10 +39,7 @@ _UNFIT_MODEL: Final = re.compile(r"\.\.|[?#\\\s\x00-\x1f\x7f]")
 
 
 class NoRetries(int):
-    """A zero that is true.
-
-    LiteLLM's OpenAI embeddings read `max_retries or 2`, so that a plain zero means two hidden retries.
-    """
+    """A zero that is true: LiteLLM's OpenAI embeddings read `max_retries or 2`, so a plain 0 means two retries."""
 
     def __new__(cls) -> NoRetries:
         """Return the zero."""
@@ -65,52 +51,51 @@ class NoRetries(int):
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """How LiteLLM is asked for one operation."""
+    """LiteLLM's function for one operation."""
 
     function: str
     """Looked up in `litellm` at each call: programs replace it in their tests."""
-    params: frozenset[str]
-    """Fields of a request that are passed on. No other field is: LiteLLM takes orders from some."""
     no_retries: int
+    """The value of `max_retries` that switches its retries off."""
     httpx_timeouts: frozenset[str] | None = None
-    """The kinds of provider for which it takes an `httpx.Timeout`; None for all."""
+    """Provider kinds for which it takes an `httpx.Timeout`; None for all."""
 
 
 FUNCTIONS: Final[Mapping[str, Function]] = MappingProxyType(
     {
-        "chat": Function("acompletion", CHAT_PARAMS, 0),
-        "embeddings": Function("aembedding", EMBEDDING_PARAMS, NoRetries(), frozenset({"openai", "azure"})),
+        "chat": Function("acompletion", 0),
+        "embeddings": Function("aembedding", NoRetries(), frozenset({"openai", "azure"})),
     }
 )
-"""By operation: what this adapter carries. `policy.target` tells the compiler and the engine."""
+"""The operations that this adapter carries, as `policy.target.CARRIED` says."""
 
 
 def is_fit(model: str) -> bool:
-    """Tell whether a model's name cannot steer a URL: no `..`, `?`, `#`, backslash, blank or control character."""
+    """Tell whether a model name is safe in a URL: no `..`, `?`, `#`, backslash, blank or control character."""
     return bool(model) and _UNFIT_MODEL.search(model) is None
 
 
 def request_kwargs(call: Call, *, key: str | None, stream: bool, unsent: frozenset[str]) -> dict[str, Any]:
     """Return the keyword arguments of `acompletion` or `aembedding`, without the timeout.
 
-    Only allowed parameters of the request get in, as copies; the file's own parameters win over them unfiltered.
-    `unsent` is what `unsent_headers` says of the call.
+    Of the request only the operation's parameters get in, as copies: other fields could steer LiteLLM. The file's
+    `params` override them unfiltered. `unsent` comes from `unsent_headers`.
     """
-    endpoint = call.target.endpoint
-    function = FUNCTIONS[call.operation.name]
-    params = {name: value for name, value in call.params.items() if name in function.params}
+    endpoint, operation = call.target.endpoint, call.operation
+    allowed = (operation.params | _EXTRA[operation.name]) - _WITHHELD
+    params = {name: value for name, value in call.params.items() if name in allowed}
     body = merged(params, call.overrides.sent, call.target.model)
-    # To LiteLLM an argument of None is one that is not given.
+    # LiteLLM takes None for an argument that is not given.
     kwargs = {name: _copy(value) for name, value in body.items() if value is not None}
     if stream:
         kwargs["stream"] = True
     else:
         kwargs.pop("stream_options", None)
     if kwargs.get("tools"):
-        # Else LiteLLM looks for its own proxy's tools, for which it imports packages that are not installed.
+        # Otherwise LiteLLM looks for its proxy's tools and imports packages that are not installed.
         kwargs["_skip_mcp_handler"] = True
     kwargs["model"] = f"{endpoint.kind}/{call.target.model}" if endpoint.kind else call.target.model
-    kwargs["max_retries"] = function.no_retries
+    kwargs["max_retries"] = FUNCTIONS[operation.name].no_retries
     kwargs["num_retries"] = 0
     kwargs["drop_params"] = True
     if endpoint.own_base_url:
@@ -128,13 +113,13 @@ def request_kwargs(call: Call, *, key: str | None, stream: bool, unsent: frozens
 
 @functools.cache
 def left_out() -> Any:
-    """Return the header value that makes OpenAI's SDK leave the header out; for other providers it is an empty text."""
+    """Return a header value that OpenAI's SDK omits and other providers take for an empty text."""
     omit = importlib.import_module("openai").Omit
     return type("_LeftOut", (str, omit), {})()
 
 
 def unsent_headers(call: Call) -> frozenset[str]:
-    """Return the headers, lower case, that the environment would add and that a host of the file is not to see."""
+    """Return the lower-case names of headers from the environment that must not reach a host named in the file."""
     endpoint = call.target.endpoint
     if not endpoint.own_base_url or not any(name in os.environ for name in _ACCOUNT_VARIABLES):
         return frozenset()
@@ -145,7 +130,7 @@ def unsent_headers(call: Call) -> frozenset[str]:
 
 
 def _copy(value: Json) -> Json:
-    """Return plain dicts and lists of one's own: LiteLLM changes messages in place, and other targets come after it."""
+    """Return a copy as plain dicts and lists: LiteLLM changes messages in place, and later targets need them."""
     if isinstance(value, str):
         return value
     if isinstance(value, (dict, Mapping)):  # a dict first, as telling a Mapping is slow
@@ -156,15 +141,15 @@ def _copy(value: Json) -> Json:
 
 
 def _api_base(endpoint: Endpoint) -> str | None:
-    # LiteLLM adds `/v1/messages` to Anthropic's base URL, be there a `/v1` already or not.
+    # LiteLLM always adds `/v1/messages` to Anthropic's base URL.
     base_url = endpoint.base_url
     return base_url.removesuffix("/v1") if base_url and endpoint.kind == "anthropic" else base_url
 
 
 def answer_data(answer: Any) -> JsonObject:
-    """Return a plain answer as a dict in OpenAI's shape. A dict comes from a program's own stand-in for LiteLLM.
+    """Return a plain answer as a dict in OpenAI's shape.
 
-    Such a dict may leave out a choice's `finish_reason`, or have it null: both then mean `stop`.
+    A dict comes from a program's own replacement for LiteLLM: a missing or null `finish_reason` means `stop` there.
     """
     if isinstance(answer, dict):
         data = dict(answer)
@@ -182,7 +167,7 @@ def answer_data(answer: Any) -> JsonObject:
 
 
 def chunk_data(item: Any, *, model: str | None) -> JsonObject:
-    """Return one event of a stream as a dict in OpenAI's shape. `model` is what the upstream named last, if it did."""
+    """Return one event of a stream as a dict in OpenAI's shape. `model` is the upstream's last model name, if any."""
     if isinstance(item, dict):
         return dict(item)
     data = _fields(item, _NULL_IN_CHUNK) or _without_nulls(_dumped(item), keep=_NULL_IN_CHUNK)
@@ -195,13 +180,13 @@ def chunk_data(item: Any, *, model: str | None) -> JsonObject:
 
 
 def passed_back(headers: Any) -> dict[str, str]:
-    """Return the upstream's headers that may go back to the client; LiteLLM's own prefix is taken off."""
-    kept: dict[str, str] = {}
+    """Return the upstream's headers that may go back to the client, without LiteLLM's prefix."""
+    passed: dict[str, str] = {}
     for name, value in headers.items() if isinstance(headers, Mapping) else ():
         plain = str(name).lower().removeprefix("llm_provider-")
         if (plain.startswith(_PASSED_BACK) or plain in _RETRY_AFTER) and value is not None:
-            kept[plain] = str(value)
-    return kept
+            passed[plain] = str(value)
+    return passed
 
 
 def headers_of(answer: Any) -> dict[str, str]:
@@ -213,20 +198,20 @@ def headers_of(answer: Any) -> dict[str, str]:
 
 
 async def finished_dicts(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """Pass on a stream that is a program's own stand-in for LiteLLM, with a finish reason where it has no such thing.
+    """Yield the events of a program's replacement for LiteLLM; the last gets `stop` if no event has `finish_reason`.
 
-    Dicts that nowhere have the key `finish_reason` are held back by one, so that the last can be given `stop`. Null is
-    not the same here: every event before the last has it, so a stream that ends on it is cut.
+    So events are delayed by one until one has that key. A null value counts as having it: real streams send null before
+    the last event, so a stream that ends with null is cut.
     """
     held: JsonObject | None = None
-    careful = False
+    has_reason = False
     try:
         async for item in source:
-            careful = careful or not isinstance(item, dict) or _has_finish_reason(item)
+            has_reason = has_reason or not isinstance(item, dict) or _has_finish_reason(item)
             if held is not None:
                 yield held
-            held = None if careful else item
-            if careful:
+            held = None if has_reason else item
+            if has_reason:
                 yield item
     except Exception:
         if held is not None:
@@ -237,9 +222,9 @@ async def finished_dicts(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
 
 
 def _fields(model: Any, keep: frozenset[str]) -> JsonObject | None:
-    """Return a pydantic model whose values are plain, lists of such models or such models, as nearly all are.
+    """Return a pydantic model as a dict; None if a value is neither plain, nor such a model, nor a list of them.
 
-    It is what `model_dump` would give, without nulls but `keep`, in half the time. None where something else is in it.
+    Equal to `model_dump` without nulls (except the fields in `keep`), in half the time.
     """
     extra = getattr(model, "__pydantic_extra__", None)
     if extra is None:
@@ -251,7 +236,7 @@ def _fields(model: Any, keep: frozenset[str]) -> JsonObject | None:
         if value is None:
             if name in keep:
                 plain[name] = None
-        elif name in given or name in extra:  # neither a default nor what LiteLLM notes on the object itself
+        elif name in given or name in extra:  # neither a default nor an attribute that LiteLLM added
             kind = type(value)
             if kind in _PLAIN:
                 plain[name] = value
@@ -298,8 +283,8 @@ def _upstream_model(item: Any) -> str | None:
 
 
 def _hidden(item: Any) -> Mapping[str, Any]:
-    """Return what LiteLLM notes about an answer or a chunk."""
-    # Asked for by its name, a private field takes as long as all the others together.
+    """Return LiteLLM's notes on an answer or a chunk."""
+    # Access by name to pydantic's private field takes as long as to all other fields together.
     private = getattr(item, "__pydantic_private__", None)
     hidden = private.get("_hidden_params") if private else getattr(item, "_hidden_params", None)
     return hidden if isinstance(hidden, dict) else EMPTY

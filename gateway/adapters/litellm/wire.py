@@ -1,7 +1,7 @@
-"""What comes over the wire beneath LiteLLM: looked at where its transport gets it, before LiteLLM can lose it.
+"""Checks responses in LiteLLM's HTTP transport, before LiteLLM loses what is wrong with them.
 
-LiteLLM and the SDKs under it skip what they do not understand in a stream, take a torn response for a whole one, and
-forget the status of an error whose body breaks. Only in a process of our own, because it changes LiteLLM's transport.
+LiteLLM and the SDKs below it skip events that they do not understand, accept truncated responses, and lose the status
+of an error whose body breaks off. Used in a process of our own only, because it changes LiteLLM's transport.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from gateway.adapters.base import ERROR_BODY_S, MAX_ERROR_BYTES, MAX_REPLY_BYTES
 from gateway.adapters.litellm.call import OurCall, our_call
 from gateway.adapters.litellm.errors import error_of
 from gateway.policy.failures import Kind, UpstreamError, classify, error_object
@@ -23,14 +24,6 @@ from gateway.wire import sse
 from gateway.wire.http1.decoding import Decoder, Undecodable, decoder_for
 from gateway.wire.http1.errors import ReadError
 from gateway.wire.json import Json, decode_json
-
-MAX_ERROR_BYTES: Final = 64 * 1024
-"""A longer error body is not read: the status alone says what went wrong."""
-ERROR_BODY_S: Final = 1.0
-"""How long the body of an error may take: the status tells the kind without it."""
-
-MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
-"""A plain answer that is longer is a `bad_response`."""
 
 _REFUSED: Final = 300
 _NO_STATUS: Final = 600
@@ -42,7 +35,7 @@ _BODY_HEADERS: Final = frozenset({"content-encoding", "content-length", "transfe
 
 
 def watch(module: Any) -> None:
-    """Make LiteLLM's transport, in its module `aiohttp_transport`, tell what it sees of our calls."""
+    """Make LiteLLM's transport, in `module`, check the responses to our calls and note what it sees in OurCall."""
     transport: Any = getattr(module, "LiteLLMAiohttpTransport", None)
     if not hasattr(transport, "_get_valid_client_session"):
         return
@@ -74,7 +67,7 @@ def watch(module: Any) -> None:
         source = _decoded(response.stream, coding)
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         before = b""
-        # LiteLLM may have asked for a plain answer to make a stream of.
+        # LiteLLM may ask for a plain answer and make a stream of it.
         asked = ours.streaming and _STREAM_ASKED.search(request.content) is not None
         events = ours.streaming and (kind == _EVENTS or (asked and not kind))
         if kind == _JSON or (not ours.streaming and kind != _EVENTS):
@@ -99,7 +92,7 @@ def _reuse_trace() -> aiohttp.TraceConfig:
 
 
 def _drop_idle(session: Any, url: Any) -> None:
-    """Close the unused connections to a host: where one had gone stale, so have the others."""
+    """Close the unused connections to a host: when one is stale, so are the others."""
     idle = getattr(session.connector, "_conns", {})
     port = url.port or (443 if url.scheme == "https" else 80)
     for place in [key for key in idle if (key.host, key.port) == (url.host, port)]:
@@ -108,15 +101,15 @@ def _drop_idle(session: Any, url: Any) -> None:
 
 
 def _began(error: Exception) -> bool:
-    """Tell whether the head of a response had begun to come when the connection broke, as far as aiohttp says."""
+    """Tell whether part of a response head had arrived when the connection broke, as far as aiohttp says."""
     cause = error.__cause__
     return isinstance(cause, aiohttp.ServerDisconnectedError) and not isinstance(cause.message, str)
 
 
 async def _with_its_body(response: Any, request: Any) -> Any:
-    """Return a refusal with its body read, or without one where that is broken, too slow or too long."""
+    """Return an error response with its body read; the body is empty if it is broken, too slow or too long."""
     status: int = response.status_code
-    if not 400 <= status < _NO_STATUS:  # a redirect without an error body would surface as a fault of ours
+    if not 400 <= status < _NO_STATUS:  # LiteLLM would report a redirect as a fault of ours
         await response.stream.aclose()
         raise UpstreamError(classify(status) if status >= 400 else Kind.BAD_RESPONSE, status=status)
     httpx = importlib.import_module("httpx")
@@ -138,7 +131,7 @@ async def _with_its_body(response: Any, request: Any) -> Any:
 
 
 async def _decoded(stream: Any, decoder: Decoder | Undecodable | None) -> AsyncIterator[bytes]:
-    """Yield a body, its content coding undone. Raises UpstreamError where the coding is broken or ends too early."""
+    """Yield a decoded body. Raises UpstreamError when the content coding is broken or ends too early."""
     try:
         async for part in stream:
             if decoder is None:
@@ -146,7 +139,7 @@ async def _decoded(stream: Any, decoder: Decoder | Undecodable | None) -> AsyncI
                 continue
             yield decoder.decode(part)
             while decoder.pending:
-                # What a few bytes decode to can be long, and nothing else would run meanwhile.
+                # A few bytes can decode to a lot: let other tasks run meanwhile.
                 await asyncio.sleep(0)
                 yield decoder.decode(b"")
         if decoder is not None:
@@ -156,10 +149,10 @@ async def _decoded(stream: Any, decoder: Decoder | Undecodable | None) -> AsyncI
 
 
 async def _judged(source: AsyncIterator[bytes], ours: OurCall, *, stream: bool) -> bytes:
-    """Return a plain JSON body, or its beginning. Raises what it is instead of an answer.
+    """Return a plain JSON body, or its beginning. Raises UpstreamError when it is no answer.
 
-    `stream` says that a stream was asked for: then no plain body answers. Events that call themselves JSON are not
-    waited for. LiteLLM would give a choice without a finish reason one of its own.
+    `stream`: a stream was requested, so a plain body is an error; events with a JSON content type are passed on without
+    waiting for the end. Choices without any finish reason are refused because LiteLLM would invent one.
     """
     limit = MAX_ERROR_BYTES if stream else MAX_REPLY_BYTES
     buffer = bytearray()
@@ -186,13 +179,13 @@ async def _judged(source: AsyncIterator[bytes], ours: OurCall, *, stream: bool) 
 
 @functools.cache
 def _body_class() -> type[Any]:
-    """Return the class of watched bodies; httpx takes only what is derived from its own."""
+    """Return the class of checked bodies; httpx accepts only subclasses of its own."""
     httpx = importlib.import_module("httpx")
     return type("_WatchedBody", (_Body, httpx.AsyncByteStream), {})
 
 
 class _Body:
-    """The body of a good response on its way to LiteLLM. Breaks where the relay would."""
+    """The body of a good response on its way to LiteLLM. Raises for the same faults as the relay."""
 
     def __init__(
         self, source: AsyncIterator[bytes], stream: Any, ours: OurCall, before: bytes, *, events: bool
@@ -210,10 +203,10 @@ class _Body:
             first = self._splitter is not None
             async for part in self._source:
                 sound, error = self._look(part)
-                # LiteLLM loses the event behind a byte order mark.
+                # LiteLLM loses an event that follows a byte order mark.
                 yield sound.removeprefix(_BOM) if first else sound
                 if error is not None:
-                    raise error  # noqa: TRY301 - so that it is noted as what else goes wrong is
+                    raise error  # noqa: TRY301 - handled below like any other
                 first = first and not sound
             yield self._finish()
         except Exception as error:
@@ -226,9 +219,9 @@ class _Body:
         await self._stream.aclose()
 
     def _look(self, part: bytes) -> tuple[bytes, UpstreamError | None]:
-        """Return the events that `part` completes, as far as they are sound, and what is wrong with the next.
+        """Return the valid events that `part` completes, and the fault of the next one if it has any.
 
-        Events without data are left out: the SDKs under LiteLLM take the data of each for JSON.
+        Events without data are left out: the SDKs below LiteLLM would parse it as JSON.
         """
         if self._splitter is None or self._call.done:
             return part, None
@@ -244,7 +237,7 @@ class _Body:
         return bytes(sound), None
 
     def _judge(self, event: bytes) -> bool:
-        """Return whether an event has data. Raises what LiteLLM would not see: errors by name or outside of events."""
+        """Return whether an event has data. Raises UpstreamError for errors that LiteLLM would miss."""
         try:
             data = sse.event_data(event)
         except sse.StrayText as stray:
@@ -271,12 +264,12 @@ class _Body:
         return True
 
     def _finish(self) -> bytes:
-        """Return a last event that had no blank line. Raises what only the end of the response tells."""
+        """Return the last event if it had no blank line. Raises UpstreamError when the response is truncated."""
         if self._call.done:
             return b""
         rest = self._splitter.flush() if self._splitter is not None else None
         last = rest + b"\n\n" if rest and self._judge(rest) else b""
-        # Releases before 1.110 end a torn body as if it were whole.
+        # Releases before 1.110 end a truncated body as if it were whole.
         content = getattr(getattr(self._stream, "_aiohttp_response", None), "content", None)
         torn = content.exception() if content is not None else None
         if isinstance(torn, aiohttp.ClientPayloadError | aiohttp.http_exceptions.TransferEncodingError):

@@ -13,7 +13,7 @@ from typing import Final
 from yarl import URL
 
 from gateway._version import __version__
-from gateway.adapters.base import Call, Reply, Stream
+from gateway.adapters.base import ERROR_BODY_S, MAX_ERROR_BYTES, MAX_REPLY_BYTES, Call, Reply, Stream
 from gateway.adapters.relay.events import RelayedStream, json_in
 from gateway.policy.failures import Kind, UpstreamError, classify, error_code, error_object, retry_after_s
 from gateway.policy.keys import Secret
@@ -22,14 +22,8 @@ from gateway.policy.target import FRAMING_HEADERS, Endpoint
 from gateway.wire.http1 import client as http1
 from gateway.wire.json import EMPTY, encode_json
 
-MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
-"""A plain answer that is longer is a `bad_response`."""
-MAX_ERROR_BYTES: Final = 64 * 1024
-"""A longer error body is not read: the status alone says what went wrong."""
-ERROR_BODY_S: Final = 1.0
-"""How long the body of an error may take: the status tells the kind without it."""
 END_GRACE_S: Final = 0.1
-"""How long after `[DONE]` the response may take to end; one that takes longer costs its connection."""
+"""Seconds after `[DONE]` within which the response must end, else its connection is closed."""
 
 _USER_AGENT: Final = f"routes-gateway/{__version__}"
 _MAX_HEADS: Final = 256
@@ -39,7 +33,7 @@ _NO_BODY: Final = frozenset({204, 205})
 
 
 class RelayAdapter:
-    """Reaches OpenAI-wire upstreams. Redirects, cookies and the environment's credentials have no part in it."""
+    """Calls upstreams of OpenAI's wire, without redirects, cookies or credentials from the environment."""
 
     def __init__(self, *, max_reply_bytes: int = MAX_REPLY_BYTES, end_grace_s: float = END_GRACE_S) -> None:
         self._max_reply_bytes = max_reply_bytes
@@ -48,10 +42,10 @@ class RelayAdapter:
         self._heads: dict[tuple[int, bool, str], _Head] = {}
 
     async def prepare(self) -> None:
-        """There is nothing to make ready."""
+        """Do nothing."""
 
     async def complete(self, call: Call) -> Reply:
-        """Return the plain answer: any JSON object that came with a good status, in its own bytes too."""
+        """Return the plain answer: any JSON object with a good status. `raw` has its bytes."""
         sent, key = self._send(call, stream=False)
         try:
             response = await sent
@@ -90,7 +84,7 @@ class RelayAdapter:
                 await client.close()
 
     def _send(self, call: Call, *, stream: bool) -> tuple[Awaitable[http1.Response], Secret | None]:
-        """Send the request; return what gives its response, body unread, and the key that went with it."""
+        """Send the request; return an awaitable of its response, body unread, and the key that was sent."""
         body = _request_body(call, stream=stream)
         head = self._head(call, stream=stream)
         lines = head.with_headers(call.headers)
@@ -107,7 +101,7 @@ class RelayAdapter:
         return client
 
     def _head(self, call: Call, *, stream: bool) -> _Head:
-        """Return what is the same in each request to an endpoint; made anew when its key has changed."""
+        """Return the cached head of requests to the endpoint; made anew when its key has changed."""
         endpoint = call.target.endpoint
         key = endpoint.api_key.read()
         if key is None and endpoint.key_required:
@@ -126,7 +120,7 @@ class RelayAdapter:
 
 
 class _Head:
-    """The request line and the headers that an endpoint gets with each request of one sort."""
+    """The request line and headers that all requests of one operation to an endpoint share."""
 
     __slots__ = ("_fields", "_line", "_wire", "endpoint", "key", "origin")
 
@@ -142,7 +136,7 @@ class _Head:
         self._wire = http1.request_head("POST", self._line, self._fields)
 
     def with_headers(self, headers: Mapping[str, str]) -> bytes:
-        """Return the head of one request, its own headers included; they win over the endpoint's."""
+        """Return the head of one request with its own `headers`, which override the endpoint's."""
         if not headers:
             return self._wire
         if self._fields.keys().isdisjoint(headers):
@@ -152,28 +146,28 @@ class _Head:
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """How to get to a base URL."""
+    """How to reach a base URL."""
 
     url: URL
     """Without user information."""
     origin: http1.Origin
     headers: Mapping[str, str]
-    """The host; credentials, from the URL's user information and, in plain HTTP, for the proxy."""
+    """Host, credentials from the URL's user information, and over plain HTTP those for the proxy."""
 
     @property
     def proxy(self) -> http1.Proxy | None:
-        """The environment's, for this URL."""
+        """The proxy that the environment names for this URL."""
         return self.origin.proxy
 
     def target(self, path: str) -> str:
-        """Return the request target of an operation: with the whole URL where a proxy has to read it."""
+        """Return the request target of an operation: the whole URL if a proxy has to read it."""
         url = URL(f"{self.url}{path}")
         return str(url) if self.proxy is not None and url.scheme == "http" else url.raw_path_qs
 
 
 @lru_cache(maxsize=1024)
 def _route(base_url: str) -> _Route:
-    """Read the environment's proxies for a URL, once. Nothing on the loopback goes through a proxy."""
+    """Return the way to a base URL, through the environment's proxy if any; loopback needs none. Cached."""
     url = URL(base_url)
     origin = http1.origin_of(url)
     headers = {"host": url.host_port_subcomponent or ""}
@@ -185,7 +179,7 @@ def _route(base_url: str) -> _Route:
 
 
 def _request_headers(endpoint: Endpoint, key: Secret | None, *, stream: bool) -> dict[str, str]:
-    """Return the headers, lower case. The file's own win over ours, the key's included, except for the framing."""
+    """Return the headers, lower case. The file's override ours, including the key, but not framing headers."""
     headers = {
         "accept": "text/event-stream" if stream else "application/json",
         "user-agent": _USER_AGENT,
@@ -201,7 +195,7 @@ def _request_headers(endpoint: Endpoint, key: Secret | None, *, stream: bool) ->
 
 
 def _request_body(call: Call, *, stream: bool) -> bytes:
-    """Encode the request. Raises TypeError for what JSON cannot hold; a number that is not finite becomes null."""
+    """Return the body. Raises TypeError for values that JSON cannot hold; NaN and infinity become null."""
     body = merged(call.params, call.overrides.sent, call.target.model)
     if stream:
         body["stream"] = True
@@ -209,7 +203,7 @@ def _request_body(call: Call, *, stream: bool) -> bytes:
 
 
 def _no_response(error: http1.Http1Error) -> UpstreamError:
-    """Name the failure of a call that got no response headers."""
+    """Return the failure of a call that got no response headers."""
     match error:
         case http1.ConnectTimeout():
             return UpstreamError(Kind.TIMEOUT)
@@ -226,7 +220,7 @@ def _is_good(status: int) -> bool:
 
 
 async def _refusal(response: http1.Response, key: Secret | None) -> UpstreamError:
-    """Close a response of no good status; return the failure that it stands for. Its body shows no `key`."""
+    """Return the failure for a response with an error status, and close it. `key` is masked in its body."""
     status = response.status
     if status < 400:
         response.close()
@@ -254,7 +248,7 @@ async def _refusal(response: http1.Response, key: Secret | None) -> UpstreamErro
 
 
 async def _refuse_plain(response: http1.Response) -> None:
-    """Raise what a plain body means where a stream was asked for: the error it holds, or no answer at all."""
+    """Raise UpstreamError for a plain body instead of a stream: the error in it, else `bad_response`."""
     raw = await _read(response, limit=MAX_ERROR_BYTES)
     body = json_in(raw)
     error = error_object(body)
@@ -271,7 +265,7 @@ async def _refuse_plain(response: http1.Response) -> None:
 
 
 async def _read(response: http1.Response, *, limit: int) -> bytes:
-    """Return a whole body. Raises UpstreamError when it breaks off or is longer than `limit`."""
+    """Return the whole body. Raises UpstreamError when it breaks off or has more than `limit` bytes."""
     try:
         return await response.read(limit)
     except http1.Http1Error as error:
