@@ -25,7 +25,6 @@ _STATUS_MODEL: Final = re.compile(r"status-([45]\d\d)")
 _SLOW_MODEL: Final = re.compile(r"slow-(\d{1,6}(?:\.\d{1,3})?(?:ms|s|m))")
 _WORD: Final = re.compile(r"\S+\s*|\s+")
 
-
 OutcomeOf: TypeAlias = Callable[[Call], ScriptedOutcome | None]
 """What a call comes to, asked once for each call; None leaves it to the provider's script or the model's name."""
 

@@ -51,9 +51,7 @@ Longer than a compile works between two rests: the event loop gives the interpre
 and would wait for many short turns as often, dozens of times over a request.
 """
 
-
 _NEVER: Final = 1_000_000_000
-
 
 _MANY: Final = 150_000
 """New objects after which a full collection is worth avoiding for good."""

@@ -16,7 +16,6 @@ MAX_BACKOFF_S: Final = 4.0
 MAX_PATIENCE_S: Final = 10.0
 """The longest Retry-After that is waited for while another target is left to try."""
 
-
 NoRetry: TypeAlias = Literal[
     "last_resort",  # a target in cooldown is called once
     "no_retries",  # its step has `retries: 0`

@@ -28,10 +28,8 @@ BUILT_IN: Final = Overlay(
 )
 """The aliases of a `Provider()` without a file."""
 
-
 STAT_EVERY_S: Final = 1.0
 """How often, at most, a file's stat is looked at."""
-
 
 _NO_FILE: Final = b"version: 1\nmodels: {}\n"
 

@@ -1,4 +1,4 @@
-"""How an upstream can fail: the closed vocabulary of kinds, and the rules that name one."""
+"""The kinds of upstream failures, and the rules that classify a failure as one of them."""
 
 from __future__ import annotations
 
@@ -30,11 +30,10 @@ class Kind(StrEnum):
 
 
 RETRY_ON: Final = frozenset({Kind.CONNECTION, Kind.RATE_LIMIT, Kind.OVERLOADED, Kind.SERVER_ERROR})
-"""The kinds that are tried again on the same target unless the file says otherwise."""
-
+"""Default of `retry_on`."""
 
 FALLBACK_ON: Final = frozenset(Kind) - {Kind.CONTENT_FILTER, Kind.BAD_REQUEST}
-"""The kinds after which the next target is tried unless the file says otherwise."""
+"""Default of `fallback_on`."""
 
 
 def names_of(kinds: Collection[Kind]) -> list[str]:
@@ -43,11 +42,11 @@ def names_of(kinds: Collection[Kind]) -> list[str]:
 
 
 CLIENT_FAULTS: Final = frozenset({Kind.BAD_REQUEST, Kind.CONTENT_FILTER, Kind.CONTEXT_WINDOW})
-"""The kinds that say nothing about a target's health: they never count towards its cooldown."""
+"""Kinds that never count towards a target's cooldown: the request is at fault."""
 
 
 class UpstreamError(Exception):
-    """One attempt failed. `str()` names the kind and status only: bodies may hold prompts and keys."""
+    """One attempt failed. `str()` has kind and status only: bodies may contain prompts and keys."""
 
     def __init__(
         self,
@@ -67,15 +66,15 @@ class UpstreamError(Exception):
         self.code = code
         """The error body's `code`, or its `type`; for the log."""
         self.retry_after_s = retry_after_s
-        """Seconds the upstream asked to wait; None when it did not say."""
+        """Seconds that the upstream asked to wait; None if it asked for none."""
         self.body = body
-        """The upstream's JSON error body, for the failures that pass through. Never logged."""
+        """The upstream's JSON error body, for failures that pass through. Never logged."""
         self.headers = headers
-        """What may go back to the client with the body."""
+        """Response headers that may go back to the client with the body."""
         self.reused_connection = reused_connection
-        """A pooled connection died before a byte came back."""
+        """A pooled connection closed before a byte came back."""
         self.counts = counts and not reused_connection
-        """It says something about the target's health, so it may count towards its cooldown."""
+        """It may count towards the target's cooldown."""
 
 
 _KIND_OF_STATUS: Final[Mapping[int, Kind]] = {
@@ -89,7 +88,6 @@ _KIND_OF_STATUS: Final[Mapping[int, Kind]] = {
     504: Kind.TIMEOUT,
     529: Kind.OVERLOADED,
 }
-
 
 _KIND_OF_CODE: Final[Mapping[str, Kind]] = {
     # OpenAI, https://platform.openai.com/docs/guides/error-codes
@@ -116,7 +114,6 @@ _KIND_OF_CODE: Final[Mapping[str, Kind]] = {
     "invalid_request_error": Kind.BAD_REQUEST,
 }
 
-
 _REFINED: Final[Mapping[int, frozenset[Kind]]] = {
     400: frozenset({Kind.CONTEXT_WINDOW, Kind.CONTENT_FILTER, Kind.NOT_FOUND, Kind.BILLING, Kind.AUTH}),
     403: frozenset({Kind.BILLING, Kind.CONTENT_FILTER, Kind.RATE_LIMIT}),
@@ -125,33 +122,26 @@ _REFINED: Final[Mapping[int, frozenset[Kind]]] = {
     429: frozenset({Kind.BILLING}),
     500: frozenset({Kind.OVERLOADED}),
 }
-"""Which kinds an error body may turn a status into; any other word of the body leaves the status' kind."""
-
+"""Status → kinds that the error body may refine it to. Other codes in a body leave the status' kind."""
 
 _TEXT: Final = tuple(
     (kind, re.compile(pattern, re.IGNORECASE), refined)
     for kind, pattern, refined in (
         (Kind.BAD_REQUEST, r"(incorrect|invalid) api key provided|api key not valid|API_KEY_INVALID", Kind.AUTH),
         (Kind.BAD_REQUEST, r"credit balance is too low|exceeded your current quota", Kind.BILLING),
-        (
-            Kind.BAD_REQUEST,
-            (
-                r"maximum context length|context window|context.length.exceeded|prompt is too long"
-                r"|too many (input )?tokens"
-            ),
-            Kind.CONTEXT_WINDOW,
-        ),
+        (Kind.BAD_REQUEST, r"maximum context length|context window|context.length.exceeded", Kind.CONTEXT_WINDOW),
+        (Kind.BAD_REQUEST, r"prompt is too long|too many (input )?tokens", Kind.CONTEXT_WINDOW),
         (Kind.SERVER_ERROR, r"\boverloaded\b", Kind.OVERLOADED),
     )
 )
-"""What only the text of a message tells: a `bad_request` that is none, as Google, Anthropic and xAI answer some."""
+"""(kind, pattern, refined kind): Google, Anthropic and xAI tell some failures by the message only."""
 
 
 def error_object(body: Json) -> JsonObject | None:
-    """Return the `error` object of a decoded body, or None when the body is not an error.
+    """Return the `error` object of a decoded body; None if the body is not an error.
 
-    A bare string under `error` becomes `{"message": …}`; some OpenAI-wire servers answer so. vLLM used to answer with
-    the bare object, marked as `"object": "error"`.
+    A string under `error`, as some OpenAI-wire servers send, becomes `{"message": …}`. Older vLLM releases send the
+    error object itself, with `"object": "error"`.
     """
     if not isinstance(body, dict):
         return None
@@ -160,7 +150,7 @@ def error_object(body: Json) -> JsonObject | None:
 
 
 def error_code(error: JsonObject | None) -> str | None:
-    """Return the most telling word of an error object: its `code` when that is text, else its `type`."""
+    """Return an error object's `code` if that is text, else its `type`; None if it has neither."""
     for key in ("code", "type"):
         value = error.get(key) if error else None
         if isinstance(value, str) and value:
@@ -169,10 +159,10 @@ def error_code(error: JsonObject | None) -> str | None:
 
 
 def classify(status: int | None, body: Json = None) -> Kind:
-    """Name the kind of a failure: status first, then the body's `code` and `type`, message text last.
+    """Return the kind of a failure: by status first, then the body's `code` and `type`, message text last.
 
-    `status` is None or below 400 for an error inside a response that began well; then the body alone decides,
-    and an error that says nothing we know is a `server_error`.
+    For a `status` of None or below 400, an error inside a good response, the body alone decides; unknown errors are
+    `server_error`.
     """
     error = error_object(body)
     named = _kinds_named(error)
@@ -185,21 +175,18 @@ def classify(status: int | None, body: Json = None) -> Kind:
         return named[0] if named else by_text(Kind.SERVER_ERROR, _message(body, error))
     kind = _KIND_OF_STATUS.get(status) or (Kind.SERVER_ERROR if status >= 500 else Kind.BAD_REQUEST)
     allowed = _REFINED.get(status, frozenset())
-    for candidate in named:
-        if candidate in allowed:
-            return candidate
-    return by_text(kind, _message(body, error))
+    return next((refined for refined in named if refined in allowed), None) or by_text(kind, _message(body, error))
 
 
 def by_text(kind: Kind, message: str) -> Kind:
-    """Return what an error's message says that its kind is, where nothing else told."""
+    """Return `kind` as the error's message refines it."""
     return next((refined for plain, text, refined in _TEXT if plain is kind and text.search(message)), kind)
 
 
 def _message(body: Json, error: JsonObject | None) -> str:
-    """Return an error's words; of a body that is no OpenAI error its `message`, or its `detail` as FastAPI names it."""
-    holder = error or (body if isinstance(body, dict) else {})
-    words = holder.get("message") or holder.get("detail")
+    """Return an error's message; without an error object the body's `message`, or its `detail` as FastAPI names it."""
+    fields = error or (body if isinstance(body, dict) else {})
+    words = fields.get("message") or fields.get("detail")
     return words if isinstance(words, str) else ""
 
 
@@ -209,10 +196,10 @@ def _kinds_named(error: JsonObject | None) -> list[Kind]:
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Return the seconds that an upstream asks to wait, never below zero; None when it does not say.
+    """Return the seconds that an upstream asks to wait, never below zero; None if it asks for none.
 
-    `headers` has lower-case names (or ignores case); `now` is in seconds since the epoch. Read are `retry-after-ms`
-    (OpenAI's SDKs), then `retry-after` as seconds or as an HTTP date (RFC 9110, section 10.2.3).
+    Reads `retry-after-ms` (OpenAI's SDKs), then `retry-after` as seconds or as an HTTP date (RFC 9110, section 10.2.3).
+    `headers` has lower-case names or ignores case; `now` is in seconds since the epoch.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -228,7 +215,7 @@ def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
 
 
 def retry_after(wait_s: float) -> str:
-    """Return the value of a `retry-after` header: whole seconds, rounded up, one at the least."""
+    """Return the value of a `retry-after` header: whole seconds, rounded up, at least 1."""
     return str(max(1, math.ceil(wait_s)))
 
 

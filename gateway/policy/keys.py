@@ -1,4 +1,4 @@
-"""Upstreams' keys: a type that prints as `***`, and where each key comes from."""
+"""Upstreams' keys: Secret, which prints as `***`, and KeySource, which reads a key from the config or a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _KEY: Final = re.compile(r"[!-~]+")
 
 
 class Secret:
-    """A value that prints as `***`. `reveal()` is called where it goes on the wire, nowhere else."""
+    """A value that prints as `***`. `reveal()` is called only where the value is sent."""
 
     __slots__ = ("_value",)
 
@@ -42,16 +42,15 @@ class KeySource:
 
     def __init__(self, *, name: str, value: Secret | None = None, file: Path | None = None) -> None:
         self.name = name
-        """Tells two sources apart without showing either: the text as written, a path, or a digest."""
+        """Identifies the source without the key: the text as written, a path, or a digest."""
         self._file = file
         self._read = _usable(value.reveal()) if value is not None else None
         self._stamp: Stamp | None = None
 
     def read(self) -> Secret | None:
-        """Return the key in force now, or None when there is none.
+        """Return the current key, or None. A key file is read again whenever its stat changes.
 
-        A key file is read again whenever its stat changes; while it is missing or empty there is no key. Whatever
-        cannot stand in a header as a key, such as a line break within, is no key either.
+        A missing or empty file has no key, nor has text that cannot be sent in a header, such as two lines.
         """
         if self._file is None:
             return self._read
@@ -64,7 +63,7 @@ class KeySource:
         return self._read
 
     def __eq__(self, other: object) -> bool:
-        """Whether both are the same value, or the same file whatever it holds by now."""
+        """Compare by value, or by file regardless of its present content."""
         if not isinstance(other, KeySource):
             return NotImplemented
         same = (self.name, self._file) == (other.name, other._file)
@@ -78,7 +77,7 @@ class KeySource:
 
 
 def _usable(text: str) -> Secret | None:
-    """Return the key that a text holds, white space around it left out; None when it is no visible ASCII text."""
+    """Return the text as a key, without surrounding white space; None unless it is visible ASCII."""
     text = text.strip()
     return Secret(text) if _KEY.fullmatch(text) else None
 

@@ -1,4 +1,4 @@
-"""What a program adds to the file in code, and the holder of the live table."""
+"""Overlay: what a program adds to the file in code. Tables: the interface to the live table."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gateway.wire.json import EMPTY
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overlay:
-    """What a program added in code on top of the file: it survives reloads and wins over the file."""
+    """Mappings, hooks and capabilities added in code. They survive reloads and override the file."""
 
     mappings: Mapping[str, str] = field(default_factory=lambda: EMPTY)
-    """Alias to its first target."""
+    """Alias → its first target."""
     fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)
-    """Alias to the targets after the first; repeats are left out."""
+    """Alias → the targets after the first; repeats are left out."""
     pre: tuple[Hook, ...] = ()
-    """Run after the file's hooks for every request and before an alias' own."""
+    """Run after the file's hooks for all requests and before an alias' own."""
     post: tuple[Hook, ...] = ()
     capabilities: Mapping[str, object] = field(default_factory=lambda: EMPTY)
 
@@ -29,7 +29,7 @@ NO_OVERLAY: Final = Overlay()
 
 
 class Reloaded(Protocol):
-    """How a look at the file ended."""
+    """The result of reading the file."""
 
     @property
     def problems(self) -> Problems:
@@ -37,14 +37,14 @@ class Reloaded(Protocol):
 
 
 class Tables(Protocol):
-    """Whoever holds the live table: the file's reloader, or a program's own."""
+    """Owns the live table."""
 
     @property
     def current(self) -> RoutingTable:
         """The live table. Read it once per request and pass it down."""
 
     def set_overlay(self, overlay: Overlay) -> None:
-        """Compile with `overlay` and swap the table in. Raises ConfigError, and keeps the old, when it has problems."""
+        """Compile with `overlay` and swap the table in. Raises ConfigError, and keeps the old table, on problems."""
 
     def reload(self) -> Reloaded:
-        """Read the file again and swap its table in. The live table stays when the file has an error."""
+        """Read the file again and swap its table in. On an error in the file the live table stays."""

@@ -1,4 +1,4 @@
-"""Request parameters: which are ours to decide, what the file sets, and how the two make what a target gets."""
+"""Request parameters: those that clients may not set, those of the file, and the merge of both for a target."""
 
 from __future__ import annotations
 
@@ -28,41 +28,42 @@ FORBIDDEN_PARAMS: Final = frozenset(
         "vertex_project",
     }
 )  # fmt: skip
-"""Fields of a request that would choose a host, a key or LiteLLM's own behaviour. They reach no upstream."""
+"""Fields of a request that would choose a host, a key or LiteLLM's behaviour. They are never sent upstream."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Params:
-    """A `params` block of the file, or several merged. No mapping, so that nobody shows what is only to be sent."""
+    """A `params` block of the file, or several merged. Not a mapping, so that no output shows `sent` by mistake."""
 
     sent: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
-    """For the wire, variables expanded: never for an output. None removes the request's own."""
+    """For sending, variables expanded; never shown. None removes the request's own parameter."""
     written: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
-    """Those of `sent` that hold variables, with these as written."""
+    """The parameters of `sent` that contain variables, with the variables as written."""
 
     @property
     def shown(self) -> JsonObject:
-        """The parameters as an output may show them: variables as written, secrets as stars."""
+        """The parameters for an output: variables as written, secrets as `***`."""
         return {name: shown(self.written.get(name, value), name) for name, value in self.sent.items()}
 
     def under(self, upper: Params) -> Params:
-        """Return these with another block's over them."""
+        """Return these parameters overridden by `upper`."""
         if not self.sent or not upper.sent:
             return upper if upper.sent else self
         below = {name: value for name, value in self.written.items() if name not in upper.sent}
         return Params(_frozen({**self.sent, **upper.sent}), _frozen({**below, **upper.written}))
 
     def without(self, names: frozenset[str]) -> Params:
-        """Return these but for some."""
+        """Return these parameters without `names`."""
         if names.isdisjoint(self.sent):
             return self
-        blocks = (self.sent, self.written)
-        return Params(
-            *(_frozen({name: value for name, value in block.items() if name not in names}) for block in blocks)
+        sent, written = (
+            _frozen({name: value for name, value in block.items() if name not in names})
+            for block in (self.sent, self.written)
         )
+        return Params(sent, written)
 
     def __eq__(self, other: object) -> bool:
-        """Whether both send the same: 1, 1.0 and true are three values to an upstream."""
+        """Compare what is sent: 1, 1.0 and true are three values to an upstream."""
         return isinstance(other, Params) and (
             self is other or (encode_json(self.sent), self.written) == (encode_json(other.sent), other.written)
         )
@@ -75,7 +76,7 @@ class Params:
 
 
 NO_PARAMS: Final = Params()
-"""One for all that set none: large files have many."""
+"""Shared by all that set none, as large files have many."""
 
 
 def _frozen(block: JsonObject) -> Mapping[str, Json]:
@@ -83,9 +84,9 @@ def _frozen(block: JsonObject) -> Mapping[str, Json]:
 
 
 def merged(params: Mapping[str, Json], overrides: Mapping[str, Json], model: str) -> JsonObject:
-    """Return what a target gets: a request's parameters, the file's `overrides` over them, and the target's own model.
+    """Return the body for a target: the request's `params`, overridden by the file's `overrides`, and the model.
 
-    None in `overrides` removes one; the request's own null is sent. The result is the caller's, its values are not.
+    None in `overrides` removes a parameter; a null of the request is sent. The values are shared.
     """
     body: JsonObject = {"model": model, **params}
     if overrides:
@@ -98,13 +99,13 @@ def merged(params: Mapping[str, Json], overrides: Mapping[str, Json], model: str
 
 
 def merged_for_output(params: Mapping[str, Json], overrides: Params, model: str) -> JsonObject:
-    """Return what `merged` does as an output may show it."""
+    """Return the result of `merged` for an output: variables as written, secrets as `***`."""
     sent = merged(params, overrides.sent, model)
     return {name: shown(overrides.written.get(name, value), name) for name, value in sent.items()}
 
 
 def upstream_params(params: JsonObject) -> JsonObject:
-    """Return what a target gets of a request's fields: all but those that are ours to decide."""
+    """Return a copy of a request's fields without `model`, `stream` and FORBIDDEN_PARAMS."""
     own = params.copy()
     own.pop("model", None)
     own.pop("stream", None)

@@ -16,13 +16,13 @@ class Problem:
     """One fault found in a config file."""
 
     line: int
-    """From 1; 0 when the fault has no place in the file."""
+    """From 1; 0 if the fault has no position in the file."""
     column: int
     """From 1, in characters."""
     code: str
     """Never changes once released, for instance `unknown-target`."""
     path: str
-    """Where in the document, for instance `models.fast.chain[1]`."""
+    """Path in the document, for instance `models.fast.chain[1]`."""
     message: str
     """Lower case, no full stop: what was found and what would be right. Never holds a secret."""
     severity: Severity = "error"
@@ -31,14 +31,14 @@ class Problem:
     excerpt: str | None = None
     """The line as the file has it, secrets masked."""
     caret: int | None = None
-    """Where `column` stands in the excerpt, from 1, masking and cutting done; None where nobody said."""
+    """The column of `column` in the masked and shortened excerpt, from 1; None if unknown."""
 
     def __str__(self) -> str:
         where = f"{self.path}: " if self.path else ""
         return f"{self.source}:{self.line}:{self.column}: {self.code}: {where}{self.message}"
 
     def as_json(self) -> JsonObject:
-        """Return what `validate --format json` and the server's admin paths show."""
+        """Return the form for `validate --format json` and the server's admin paths."""
         return {
             "line": self.line,
             "column": self.column,

@@ -1,7 +1,6 @@
-"""What is secret, going by its name or its shape, and how a value is shown without it: the one home of both questions.
+"""Decides what is secret, by name or by shape, and masks it in every output.
 
-Every output goes through here: excerpts, messages, `explain`, `diff`, `test`, the admin paths, the importer's report.
-In doubt it hides more.
+Excerpts, messages, `explain`, `diff`, `test`, the admin paths and the importer's report use it. It hides in doubt.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _SECRET: Final = re.compile(
     r"|headers|header$|(?:^|auth|access|session|bearer|api|ad|refresh)token$"
 )
 _PUBLIC: Final = frozenset({"promptcachekey", "eostoken", "bostoken", "padtoken", "stoptoken", "firsttoken"})
-"""Parameters and keys of the file that end in a telling word and hold no secret."""
+"""Names that look like a secret's and are not."""
 _MISSPELT: Final = ("apikey", "headers")
 _ADDRESS: Final = re.compile(r"ur[il]|endpoint|apibase|address|^host|host$|proxy")
 
@@ -34,7 +33,7 @@ SECRET_TEXT: Final = re.compile(
     r"|passw(?:or)?d|credential|(?:auth|access|session|bearer|api)[-_]?token|(?<![\w.-])(?:key|token)[\"']?\s*:",
     re.IGNORECASE,
 )
-"""What tells of a secret in text that is no mapping of names: a line of a broken file, a comment, a mangled key."""
+"""Marks a secret in unparsed text: a line of a broken file, a comment, a malformed key."""
 KEY_SHAPED: Final = re.compile(r"\bsk-[A-Za-z0-9_-]{16,}|\b(?:gsk|xai|pplx|hf|AIza)[-_]?[A-Za-z0-9]{20,}")
 GLUED: Final = re.compile(r"((?:api[-_]?key|password|secret|token|authorization)\w*[\"']?[:=])(?=\S)\S+", re.IGNORECASE)
 _UPSTREAM_KEY: Final = re.compile(r"\b(sk|gsk|xai|pplx|key)-[\w-]{6,}|\bAIza[\w-]{20,}|(?<=[Bb]earer )\S{6,}")
@@ -45,10 +44,7 @@ _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 @lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
-    """Say whether a value of this name is hidden: `api_key`, `headers`, `passwd`, `x-auth`, `HF_TOKEN` and their like.
-
-    The same for parameters, for headers and for keys of the config file.
-    """
+    """Tell whether a parameter, header or config key of this name is secret, as `api_key` and `HF_TOKEN` are."""
     squashed = _squashed(name)
     if squashed in _PUBLIC:
         return False
@@ -60,7 +56,7 @@ def is_secret_name(name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_address_name(name: str) -> bool:
-    """Say whether a value of this name is an address: whatever stands before an `@` in it is hidden."""
+    """Tell whether a value of this name is an address: the part before an `@` in it is hidden."""
     squashed = _squashed(name)
     return _ADDRESS.search(squashed) is not None or _looks_like(squashed, ("baseurl",))
 
@@ -76,10 +72,10 @@ def _looks_like(squashed: str, words: tuple[str, ...]) -> bool:
 def shown(
     value: Json, name: str = "", *, hidden: bool = False, address: bool = False, secrets: frozenset[str] = frozenset()
 ) -> Json:
-    """Return a value, variables as written, as an output may show it: without secrets, whatever it is nested in.
+    """Return a value for an output, with all secrets in it masked at any depth. Variables must be as written.
 
-    `name` is its key. `hidden` and `address` say that it is a secret, or an address, whatever its name. `secrets` are
-    texts that are hidden wherever they stand.
+    `name` is its key. `hidden` and `address` make it a secret or an address regardless of its name. Texts in `secrets`
+    are hidden wherever they occur.
     """
     hidden, address = hidden or is_secret_name(name), address or is_address_name(name)
     if isinstance(value, Mapping):
@@ -99,12 +95,12 @@ def shown(
 
 
 def shows_key(parent: str, key: str) -> bool:
-    """Say whether a key below a secret one may be shown: the names of headers may."""
+    """Tell whether a key below a secret key may be shown: names of headers may."""
     return parent == "headers" and _HEADER_NAME.fullmatch(key) is not None
 
 
 def mask_written(text: str) -> str:
-    """Return a secret as written: its `${NAME}` stay, literal parts and literal defaults become stars."""
+    """Return a secret with its `${NAME}` as written; literal parts and literal defaults become `***`."""
     parts: list[str] = []
     end = 0
     for match in VARIABLE.finditer(text):
@@ -119,33 +115,33 @@ def mask_written(text: str) -> str:
 
 
 def mask_text(text: str) -> str:
-    """Return a message or a value with URL user-info and what is shaped like a key replaced by stars."""
+    """Return a message or a value with URL user-info and text shaped like a key masked."""
     for start, end in reversed(user_info(text)):
         text = text[:start] + STARS + text[end:]
     return KEY_SHAPED.sub(STARS, GLUED.sub(rf"\1{STARS}", text))
 
 
 def mask_upstream_text(text: str) -> str:
-    """Return an upstream's words without what may be a key, be it a short one: no policy is lost with it."""
+    """Return an upstream's message with anything like a key masked, short ones included."""
     return _UPSTREAM_KEY.sub(STARS, text)
 
 
 def mask_key(key: str) -> str:
-    """Return a key as it may be shown: `api_key:sk-1`, or the same over two lines, is one long key to YAML."""
-    told = SECRET_TEXT.search(key)
-    if told and re.match(r"[^\w.-]", key[told.end() :]):
-        key = key[: told.end()] + STARS
+    """Return a mapping's key masked: YAML reads `api_key:sk-1`, or the same over two lines, as one long key."""
+    found = SECRET_TEXT.search(key)
+    if found and re.match(r"[^\w.-]", key[found.end() :]):
+        key = key[: found.end()] + STARS
     return mask_text(key)
 
 
 def mask_address(text: str) -> str:
-    """Return the value of an address key without its user-info, however malformed the address is."""
+    """Return an address, which may be malformed, with its user-info masked."""
     at = text.rfind("@")
     return mask_text(text) if at < 0 else text[: start_of_host(text, 0)] + STARS + text[at:]
 
 
 def mask_url(url: str) -> str:
-    """Return a well-formed URL without what may be secret: its user-info and its query."""
+    """Return a well-formed URL with user-info and query masked."""
     parts = urlsplit(url)
     _, at, host = parts.netloc.rpartition("@")
     netloc = f"{STARS}@{host}" if at else host
@@ -153,9 +149,9 @@ def mask_url(url: str) -> str:
 
 
 def user_info(text: str) -> list[tuple[int, int]]:
-    """Return where user-info stands: in a word, from the first `://` to the last `@`, whatever is between them.
+    """Return the spans of user-info in a text: in each word from the first `://` to the last `@`.
 
-    `http:/` and `http//` are as good as `http://`: who mistypes an address shows no password for it.
+    `http:/` and `http//` count as `http://`, so that a mistyped address shows no password.
     """
     if "@" not in text:
         return []
@@ -168,7 +164,7 @@ def user_info(text: str) -> list[tuple[int, int]]:
 
 
 def start_of_host(line: str, start: int) -> int:
-    """Return where the part of an address begins that may be user-info: behind a quotation mark and `http://`."""
+    """Return the offset in `line` behind a quotation mark and `http://` at `start`, where user-info may begin."""
     start += line.startswith(("'", '"'), start)
     begins = _HTTP.match(line, start)
     return begins.end() if begins else start

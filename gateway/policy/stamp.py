@@ -1,4 +1,4 @@
-"""Has this file changed: one answer for config files, key files and files of client keys."""
+"""Detects changes of a file: of the config, a key file or the client keys."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 Stamp: TypeAlias = tuple[int, int, int, int, int]
-"""Device, inode, size in bytes, and the times of the last write and of the last change, in nanoseconds."""
+"""Device, inode, size in bytes, mtime and ctime in nanoseconds."""
 
 
 def stamp(path: Path | str) -> Stamp | None:
-    """Return what is another once a file was written, replaced or had its times set back; None when there is none."""
+    """Return a value that differs after any write, replacement or change of times; None if there is no file."""
     try:
         return stamp_of(os.stat(path))
     except OSError:
@@ -19,5 +19,5 @@ def stamp(path: Path | str) -> Stamp | None:
 
 
 def stamp_of(found: os.stat_result) -> Stamp:
-    """Return the stamp that a stat shows."""
+    """Return the stamp of a stat result."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

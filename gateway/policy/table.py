@@ -1,4 +1,4 @@
-"""The compiled, immutable routing table: everything a request needs, and nothing else."""
+"""The compiled, immutable routing table."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from gateway.policy.target import Limits, Target
 from gateway.wire.json import EMPTY, Json, JsonObject
 
 _MATCHED: Final = re.compile(r"[A-Za-z0-9._:@-]+(?:/[A-Za-z0-9._:@-]+)*")
-"""What a wildcard may match: a model's name, so that it cannot steer a URL."""
+"""A wildcard may match a model name only, so that a client cannot change the URL."""
 
 MAX_FILLED: Final = 1024
-"""How many names that wildcards took are remembered with their routes, and how long such a name may be."""
+"""Size of the cache of routes filled in for wildcards, and the length of the longest name in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hook:
-    """A callable that a request or its answer goes through."""
+    """A callable that may change requests or answers."""
 
     path: str
-    """The dotted path of the file, or the callable's name when it was added in code."""
+    """The dotted path in the file, or the callable's name if it was added in code."""
     call: Callable[[JsonObject], Any]
-    """Takes one dict; gives a dict back, or an awaitable of one when `is_async`."""
+    """Takes a dict and returns a dict, or an awaitable of one if `is_async`."""
     is_async: bool
     timeout_s: float | None = None
-    """Async hooks only; None means no limit of its own."""
+    """For async hooks only; None means no limit of its own."""
     on_error: Literal["fail", "skip"] = "fail"
 
 
@@ -42,56 +42,56 @@ class Step:
     retries: int = 0
     """Extra attempts on this target after the first."""
     params: Params = NO_PARAMS
-    """Override the request's. Provider, defaults, alias and step, merged."""
+    """Override the request's. Merged from provider, defaults, alias and step."""
     retry_on: frozenset[Kind] = RETRY_ON
     fallback_on: frozenset[Kind] = FALLBACK_ON
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamPolicy:
-    """How much of a stream is held back before anything is sent."""
+    """Until when a stream is held back."""
 
     hold: Literal["first_token", "full"] = "first_token"
     max_bytes: int = 16 * 1024 * 1024
-    """The most that is held; beyond it the stream is an error."""
+    """A stream that is held back and exceeds this fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """What an alias means."""
+    """A compiled alias."""
 
     alias: str
-    """As the file writes it; for a wildcard the pattern."""
+    """As written in the file; for a wildcard the pattern."""
     steps: tuple[Step, ...]
     """Never empty; steps that name another alias are resolved."""
     pre: tuple[Hook, ...] = ()
-    """Hooks for every request first, then the alias' own."""
+    """Hooks for all requests first, then the alias' own."""
     post: tuple[Hook, ...] = ()
     deadline_s: float = 120.0
-    """From the request's arrival to commit, over all attempts."""
+    """Seconds from the request's arrival to commit, over all attempts."""
     max_attempts: int = 8
     """At least the number of steps."""
     stream: StreamPolicy = field(default_factory=StreamPolicy)
     description: str | None = None
 
     def fill(self, matched: str) -> Route:
-        """Return this wildcard's route with `matched` in place of the star of every target."""
+        """Return this wildcard's route with `matched` for the star in its targets."""
         return replace(self, steps=tuple(_fill(step, matched) for step in self.steps))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingTable:
-    """The whole policy. Built by the compiler, swapped in by one assignment, never changed."""
+    """The whole policy. Made by the compiler, swapped in by one assignment, never changed."""
 
     generation: int
     routes: Mapping[str, Route]
-    """Exact names."""
+    """By exact name."""
     wildcards: Mapping[str, Route] = field(default_factory=lambda: EMPTY)
     """By the text before the star."""
     wildcard_lengths: tuple[int, ...] = ()
-    """The lengths of the keys of `wildcards`, longest first, each once."""
+    """The distinct lengths of the keys of `wildcards`, longest first."""
     passthrough: Route | None = None
-    """Embedded use only: a route whose one target is `*`, for names the file does not have."""
+    """For embedded use: the route of names that the file does not have. Its one target is `*`."""
     capabilities: Mapping[str, object] = field(default_factory=lambda: EMPTY)
     digest: str = ""
     """SHA-256 of the file's bytes, in hex; empty without a file."""
@@ -100,11 +100,11 @@ class RoutingTable:
     loaded_at: float = 0.0
     """Seconds since the epoch."""
     config: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
-    """What the file says, with `${NAME}` as written and secrets masked."""
+    """The file's content, with `${NAME}` as written and secrets masked."""
     targets: tuple[Target, ...] = ()
-    """Every distinct target, in file order; a wildcard's with its star."""
+    """All distinct targets in file order; a wildcard's with its star."""
     _filled: dict[str, Route] = field(init=False, repr=False, compare=False, default_factory=dict)
-    """The routes of names that wildcards took lately: filling one in takes longer than all else that finds a route."""
+    """Cache: name → route filled in for a wildcard. Filling in takes longer than all other look-ups."""
 
     def find(self, name: str) -> Route | None:
         """Return the route for a client's `name`: the exact one, else the wildcard with the longest prefix."""
@@ -112,7 +112,7 @@ class RoutingTable:
         if route is not None:
             return route
         route = self._filled_in(name)
-        # Clients choose the names, so that both number and length have a bound.
+        # Clients choose the names, so both number and length are bounded.
         if route is not None and len(name) <= MAX_FILLED:
             if len(self._filled) >= MAX_FILLED:
                 self._filled.clear()
@@ -131,7 +131,7 @@ class RoutingTable:
 
 
 def is_model_name(text: str) -> bool:
-    """Tell whether a wildcard may carry `text` over: letters, digits, `. _ : @ -`, single slashes, no `..`."""
+    """Tell whether a wildcard may match `text`: letters, digits, `. _ : @ -`, single slashes, no `..`."""
     return ".." not in text and _MATCHED.fullmatch(text) is not None
 
 

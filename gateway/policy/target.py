@@ -1,4 +1,4 @@
-"""Targets: one upstream model, the endpoint it is reached at, and its limits."""
+"""Targets: an upstream model, its endpoint and its limits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ CARRIED: Final[Mapping[AdapterName, frozenset[str] | None]] = MappingProxyType(
 )
 """By adapter: the operations that it carries; None for all that the endpoint speaks."""
 
-
 _HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 
 FRAMING_HEADERS: Final = frozenset(
@@ -30,15 +29,15 @@ FRAMING_HEADERS: Final = frozenset(
         "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
     }
 )  # fmt: skip
-"""What the file's `headers` cannot set, in lower case: they say how one request is sent, and the sender sets them."""
+"""Lower-case names that the file's `headers` may not set: the HTTP client sets them for each request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How long one attempt may take, in seconds; every value is above zero."""
+    """Seconds that one attempt may take; all above zero."""
 
     connect_s: float
-    """Until the connection stands, TLS included."""
+    """Until the connection is set up, TLS included."""
     first_token_s: float
     """Streams only: from the start of the attempt to the first content."""
     idle_s: float
@@ -46,12 +45,12 @@ class Limits:
     total_s: float
     """Plain answers only: the whole attempt."""
     stream_total_s: float | None = None
-    """Streams only: the whole attempt; None where the file writes no `total`."""
+    """Streams only: the whole attempt; None if the file sets no `total`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cooldown:
-    """After how many failures a target is left alone, and for how long."""
+    """After `failures` within `within_s` seconds a target rests for `for_s` seconds."""
 
     failures: int = 3
     within_s: float = 30.0
@@ -60,63 +59,60 @@ class Cooldown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptedOutcome:
-    """What a scripted call does. A status of 400 and above, a `kind` or a `code` fails; else `text` is the answer.
+    """The outcome of a scripted call. A status of 400 or above, a `kind` or a `code` fails; else it answers `text`.
 
-    A mock provider's `script` says no more than `text, status, retry_after_s, delay_s, cut, stall`; test cases say all.
+    A mock provider's `script` sets only `text, status, retry_after_s, delay_s, cut, stall`; test cases set all fields.
     """
 
     text: str | None = "Hello from the mock provider."
-    """None says hello and names the target."""
+    """None: a greeting that names the target."""
     status: int = 200
     kind: Kind | None = None
-    """None lets the status and the body decide."""
+    """None: by status and body."""
     code: str | None = None
-    """The error body's code. With a good status the error comes inside the answer."""
+    """The error body's code. With a good status the error is inside the answer."""
     body: JsonObject | None = None
-    """The whole body in place of `text` or the error that `code` makes."""
+    """The whole body, instead of `text` or the error for `code`."""
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
-    """What may go back to the client, with lower-case names."""
+    """Response headers that may go back to the client, with lower-case names."""
     retry_after_s: float | None = None
     delay_s: float = 0.0
-    """Waited before anything is answered. Infinite, which no file can say: until a limit stops the attempt."""
+    """Seconds before the answer begins. Infinite (not in files): until a limit stops the attempt."""
     pace_s: float = 0.0
-    """Streams only: waited before each content chunk."""
+    """Streams only: seconds before each content chunk."""
     cut: int | None = None
-    """Break off after so many content chunks (a plain answer breaks off at once)."""
+    """Break off after this many content chunks; a plain answer breaks off at once."""
     stall: int | None = None
-    """Fall silent for ever after so many content chunks (a plain answer never comes)."""
+    """Stall for ever after this many content chunks; a plain answer never comes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One upstream service: a provider entry of the file, or a well-known provider without one."""
+    """One upstream service: a provider entry of the file, or a well-known provider."""
 
     provider: str
-    """The entry's name: what stands before the first `/` of a target."""
+    """The entry's name: the part of a target before the first `/`."""
     kind: str
-    """`openai` for any OpenAI-wire server, `mock`, or LiteLLM's name of the provider.
-
-    Empty in embedded use, for a name that goes to LiteLLM as it is.
-    """
+    """`openai` for any OpenAI-wire server, `mock`, or LiteLLM's provider name. Empty: LiteLLM gets the bare name."""
     adapter: AdapterName
     library_adapter: AdapterName | None = None
     """What the Python library uses where that is another one: it relays only if the file says `adapter: relay`."""
     base_url: str | None = None
-    """Without a trailing slash, such as `https://api.openai.com/v1`; None leaves it to LiteLLM."""
+    """Without a trailing slash, such as `https://api.openai.com/v1`; None means LiteLLM's own."""
     own_base_url: bool = False
-    """The file names the base URL, so no key but the entry's own may go there."""
+    """The file sets the base URL, so only the entry's own key may be sent there."""
     api_key: KeySource = NO_KEY
     key_required: bool = False
-    """Calls without a key are `auth` failures: the file names one, or the vendor answers nothing without."""
+    """Calls without a key fail with `auth`: the file names a key, or the vendor requires one."""
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
-    """Sent with every call. May hold secrets, so they are kept out of `repr`."""
+    """Sent with every call. Not in `repr`, as they may be secret."""
     params: Params = NO_PARAMS
     """The provider entry's own `params`, for instance LiteLLM's `api_version`. Already merged into each step's."""
     script: tuple[ScriptedOutcome, ...] = ()
-    """Mock only: played in order, the last one for ever; empty lets the model's name decide."""
+    """Mock only: outcomes in order, the last one repeated; empty: by the model's name."""
     cooldown: Cooldown = field(default_factory=Cooldown)
     written: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
-    """The entry as an output may show it: variables as written, secrets as stars; empty without variables."""
+    """The entry for an output: variables as written, secrets masked. Empty without variables."""
     operations: frozenset[str] | None = field(init=False, repr=False, compare=False)
     """The names of the operations that it can be asked for; None for all."""
 
@@ -125,7 +121,7 @@ class Endpoint:
 
     @property
     def shown_url(self) -> str | None:
-        """The base URL as an output may show it."""
+        """The base URL for an output: variables as written, secrets masked."""
         written: str = self.written.get("base_url", "")
         return written if "${" in written else self.base_url and mask_url(self.base_url)
 
@@ -138,14 +134,14 @@ class Target:
     """One upstream model that a chain may call."""
 
     name: str
-    """`provider/model`, as it is called: a wildcard's star is filled in."""
+    """`provider/model`, with a wildcard's star filled in."""
     model: str
-    """What the upstream knows the model as. A name LiteLLM gets as it is has no provider before it."""
+    """The upstream's name of the model."""
     label: str
-    """`name` as the file writes it, star and all: bounded in number, so fit for metrics."""
+    """`name` as written in the file, star included: bounded in number, so fit for metrics."""
     endpoint: Endpoint
     identity: tuple[str, str, str] = field(init=False, repr=False, compare=False)
-    """What health is kept under: unchanged by a reload that does not touch this target."""
+    """The key of its health: unchanged by a reload that does not touch this target."""
     header: str = field(init=False, repr=False, compare=False)
     """`name` as the value of a header field."""
 

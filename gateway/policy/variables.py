@@ -1,4 +1,4 @@
-"""How a variable is written in the config file: `${NAME}` or `${NAME:-default}`, the default without a variable."""
+"""The syntax of variables in the config file: `${NAME}` or `${NAME:-default}`; a default contains no variable."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final
 NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*"
 DEFAULT: Final = r"(?:[^}$]|\$(?!\{))*"
 VARIABLE: Final = re.compile(rf"\$\{{({NAME})(?::-({DEFAULT}))?\}}")
-"""Its groups are the name and the default, None where there is none."""
+"""Groups: the name, and the default or None."""
 ONLY_VARIABLES: Final = re.compile(rf"(?:\$\{{{NAME}(?::-)?\}})+")
-"""Variables without a default of their own text."""
+"""Only variables, without a default or with an empty one."""
 
 
 def is_made_of_variables(text: str) -> bool:
-    """Say whether nothing but `${NAME}` stands in a text, so that showing it gives nothing away."""
+    """Tell whether a text consists of `${NAME}` only, so that it may be shown."""
     return ONLY_VARIABLES.fullmatch(text) is not None

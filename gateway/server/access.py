@@ -24,14 +24,14 @@ _OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _ADMIN: Final = "/-/"
 _JSON: Final = "application/json"
 _LOCAL_NAMES: Final = frozenset({"localhost", "host.docker.internal"})
-"""Names that public DNS never answers for. The second is what Docker calls the machine it runs on."""
+"""Names that public DNS never resolves. The second is Docker's name for its host."""
 
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s@?#]+", re.IGNORECASE)
 _PORT: Final = re.compile(r":\d*$")
 
 
 class Forbidden(GatewayError):
-    """The request comes from a place that may not use the path."""
+    """The peer or web page may not use the path."""
 
     status = 403
     code = "forbidden"
@@ -61,9 +61,9 @@ class Guards:
     """Admits or refuses a request before its body is read. Raises GatewayError to refuse it."""
 
     def __init__(self, *, loopback: bool, allow_origins: tuple[str, ...], keys: ClientKeys | None) -> None:
-        """`loopback`: the server listens on this machine only, so that a foreign `Host` is a web page's DNS rebinding.
+        """`loopback`: the server listens on this machine only, so a foreign `Host` means DNS rebinding by a web page.
 
-        Raises UsageError for an origin that is none.
+        Raises UsageError for a malformed origin.
         """
         for origin in allow_origins:
             if origin not in {"*", "null"} and not _ORIGIN.fullmatch(origin):
@@ -78,7 +78,7 @@ class Guards:
         origin = headers.get("origin")
         if origin is None:
             return EMPTY
-        # An allowed page may spend keys, but not read or change what operators see.
+        # An allowed page may make model requests, but not use the operators' endpoints.
         allowed = not self._origins.isdisjoint({origin.lower(), "*"}) and not request.path.startswith(_ADMIN)
         if not allowed:
             raise Forbidden("web pages of this origin may not use the gateway; --allow-origin allows one")
@@ -119,31 +119,31 @@ class Guards:
 
 
 def is_preflight(request: Request) -> bool:
-    """Tell whether it is a CORS preflight request (https://fetch.spec.whatwg.org/#cors-preflight-fetch)."""
+    """Tell whether this is a CORS preflight request (https://fetch.spec.whatwg.org/#cors-preflight-fetch)."""
     return request.method == "OPTIONS" and "access-control-request-method" in request.headers
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a listener on `host` is reached from this machine only. Of names only `localhost` counts."""
+    """Tell whether only this machine can reach a listener on `host`. The only name accepted is `localhost`."""
     return host.lower() == "localhost" or _is_loopback_address(host)
 
 
 def is_neighbour(request: Request) -> bool:
-    """Tell whether the peer is a process of this machine: over loopback or a Unix socket, and through no proxy."""
+    """Tell whether the peer is on this machine: over loopback or a Unix socket, and not through a proxy."""
     if "x-forwarded-for" in request.headers or "forwarded" in request.headers:
         return False
     return is_near(request.transport.get_extra_info("peername"), request.transport.get_extra_info("socket"))
 
 
 def is_near(peer: object, listener: socket | None) -> bool:
-    """Tell whether a connection's peer, as the socket module gives it, is on this machine."""
+    """Tell whether a connection's peer, given as by the socket module, is on this machine."""
     if listener is not None and listener.family == AF_UNIX:
         return True
     return isinstance(peer, tuple) and _is_loopback_address(str(peer[0]))
 
 
 def check_exposure(*, private: bool, has_keys: bool, insecure: bool) -> None:
-    """Raise UsageError when anybody on the network could use the gateway and the operator has not allowed it."""
+    """Raise UsageError when the network could use the gateway without a key and the operator has not allowed that."""
     if not (private or has_keys or insecure):
         raise UsageError(
             "listening beyond this machine needs --client-keys-file, or --insecure to let anybody in who can connect"

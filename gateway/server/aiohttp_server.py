@@ -1,4 +1,4 @@
-"""aiohttp's server, for every request that is not of the common form: its requests as ours, its bodies, its runner."""
+"""aiohttp's server, for requests that are not of the common form: adapts its requests, bodies and runner to ours."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from gateway.server.request import Request
 
 KEEPALIVE_S: Final = 75.0
 FLUSH_S: Final = 0.5
-"""Given to answers that are complete but not yet written when the process stops."""
+"""Seconds for answers that are complete but not yet sent when the process stops."""
 
 
 class Runner(web.BaseRunner):
-    """aiohttp's server without its application: there are a handful of paths, and one look finds each."""
+    """Runs aiohttp's server without an aiohttp application: `Front` looks paths up itself."""
 
     def __init__(
         self, front: Front, jobs: Callable[[], AbstractAsyncContextManager[None]], *, max_body_bytes: int
@@ -37,7 +37,7 @@ class Runner(web.BaseRunner):
         self._running = AsyncExitStack()
 
     async def shutdown(self) -> None:
-        """Do nothing: there is no application to tell."""
+        """Do nothing: there is no application."""
 
     async def _make_server(self) -> web.Server:
         await self._running.enter_async_context(self._jobs())
@@ -48,7 +48,7 @@ class Runner(web.BaseRunner):
 
 
 class _Server(web.Server):
-    """Every connection starts as one of ours, which hands it to aiohttp at the first request of another form."""
+    """Makes connections of our own, which go over to aiohttp at the first request that is not of the common form."""
 
     def __init__(self, front: Front, *, max_body_bytes: int) -> None:
         super().__init__(self._handle, request_factory=self._make_request, handler_cancellation=True)
@@ -61,7 +61,7 @@ class _Server(web.Server):
             keepalive_s=KEEPALIVE_S,
         )
 
-    def __call__(self) -> Any:  # aiohttp's server promises connections of its own
+    def __call__(self) -> Any:  # annotated as aiohttp's own connections
         return ClientConnection(self._own_connections)
 
     def pre_shutdown(self) -> None:
@@ -87,13 +87,13 @@ class _Server(web.Server):
 
 
 class _AiohttpConnection(web.RequestHandler):
-    """A connection that aiohttp reads. What is no HTTP is answered as everything else is."""
+    """A connection that aiohttp reads. Malformed HTTP is answered by `Front`."""
 
     __slots__ = ("_front",)
 
     def __init__(self, server: web.Server, front: Front) -> None:
         loop = asyncio.get_running_loop()
-        no_log: Any = None  # as web.Server passes it on when asked for none
+        no_log: Any = None  # switches its access log off
         super().__init__(server, loop=loop, access_log=no_log, keepalive_timeout=KEEPALIVE_S)
         self._front = front
 
@@ -107,7 +107,7 @@ class _AiohttpConnection(web.RequestHandler):
 
 
 class _Answered(web.StreamResponse):
-    """Tells aiohttp that a request is answered: our writer has written the response to the transport."""
+    """Tells aiohttp that a request is answered: our ResponseWriter wrote the response to the transport."""
 
     def __init__(self, request: web.BaseRequest, *, keep_alive: bool) -> None:
         super().__init__()
@@ -119,15 +119,15 @@ class _Answered(web.StreamResponse):
         return self._can_keep_alive
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Send no head: it is sent."""
+        """Do nothing: the head is sent."""
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Send nothing; wait while the client is behind, before the next request is read."""
+        """Wait until the client has caught up, before the next request is read."""
         await self._writer.drain()
 
 
 class _AiohttpChannel:
-    """The body and the pace of a request that aiohttp reads."""
+    """The Channel of a request that aiohttp reads."""
 
     def __init__(self, request: web.BaseRequest) -> None:
         self._request = request
@@ -135,7 +135,7 @@ class _AiohttpChannel:
     async def read_body(self) -> bytes:
         """Return the body once it is whole. Raises BadRequest, RequestTooLarge beyond the limit."""
         request = self._request
-        if not request.content.is_eof():  # else all of it is here
+        if not request.content.is_eof():  # else all of it has arrived
             if (request.content_length or 0) > request.client_max_size:
                 raise RequestTooLarge
             self._ask_for_body()
@@ -151,7 +151,7 @@ class _AiohttpChannel:
         await self._request.writer.drain()
 
     def _ask_for_body(self) -> None:
-        """Tell a client that waits for it to send its body (RFC 9110, 10.1.1). Raises ExpectationFailed."""
+        """Answer `Expect: 100-continue` (RFC 9110, 10.1.1). Raises ExpectationFailed for any other expectation."""
         request = self._request
         expects = request.headers.get("Expect")
         if expects is None or request.version < HttpVersion11:
@@ -164,7 +164,7 @@ class _AiohttpChannel:
 
 def _convert(request: web.BaseRequest) -> Request:
     """Return aiohttp's request as one of ours."""
-    assert request.transport is not None, "aiohttp starts no request of a connection that is lost"
+    assert request.transport is not None, "aiohttp handles no request of a lost connection"
     headers: dict[str, str] = {}
     for name, value in request.headers.items():
         headers.setdefault(name.lower(), value)

@@ -1,4 +1,4 @@
-"""Reading a request's body within its bounds."""
+"""Reads and decodes a request's body."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class RequestTooLarge(BadRequest):
 
 
 class ExpectationFailed(BadRequest):
-    """The client wants something of the server that it does not know."""
+    """The request has an `Expect` header other than `100-continue`."""
 
     status = 417
     code = "expectation_failed"
 
 
 async def read_body(request: Request, within_s: float) -> bytes:
-    """Return the body once it is whole. Raises BadRequest, SlowBody after `within_s`."""
+    """Return the whole body. Raises BadRequest, and SlowBody after `within_s` seconds."""
     try:
         with until(asyncio.get_running_loop().time() + within_s):
             return await request.channel.read_body()
@@ -46,7 +46,7 @@ async def read_body(request: Request, within_s: float) -> bytes:
 
 
 def json_object(data: bytes) -> JsonObject:
-    """Return the JSON object that a body holds. Raises BadRequest."""
+    """Return the body as a JSON object. Raises BadRequest."""
     if not data:
         raise BadRequest("the body is empty; it must be a JSON object")
     try:

@@ -20,11 +20,11 @@ _SHA256: Final = re.compile(r"sha256:([0-9A-Fa-f]{64})")
 
 
 class ClientKeys:
-    """The keys of a file, each with its client's name. Read again whenever the file changes.
+    """The clients' names and keys from a file that is read again whenever it changes.
 
     One client per line: `name key`, or `name sha256:<64 hex digits>` with the SHA-256 of the key. Several lines may
-    have one name, so that keys can be rotated. Blank lines and comments (`#`) are skipped. A changed file that is
-    missing or malformed is logged once, and the keys read last stay valid.
+    share a name, so that keys can be rotated. Blank lines and comments (`#`) are skipped. If the file is missing or
+    malformed after a change, that is logged once and the last valid keys stay in force.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,27 +33,24 @@ class ClientKeys:
         self._names = _read_keys(path)
 
     def name_of(self, key: str) -> str | None:
-        """Return the name of the client that `key` belongs to, or None.
+        """Return the name of the client whose key this is, or None.
 
-        Keys are looked up by their SHA-256, so that the time it takes tells nothing about any key.
+        The lookup is by SHA-256, so its duration reveals nothing about a key.
         """
         found = stamp(self._path)
         if found != self._stamp:
             self._stamp = found
-            self._read_again()
+            try:
+                self._names = _read_keys(self._path)
+            except UsageError as exc:
+                log.warning("client keys not read again: the old ones stay", extra={"reason": str(exc)})
+            else:
+                log.info("client keys read again", extra={"keys": len(self._names)})
         return self._names.get(hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest())
-
-    def _read_again(self) -> None:
-        try:
-            self._names = _read_keys(self._path)
-        except UsageError as exc:
-            log.warning("client keys not read again: the old ones stay", extra={"reason": str(exc)})
-        else:
-            log.info("client keys read again", extra={"keys": len(self._names)})
 
 
 def _read_keys(path: Path) -> dict[bytes, str]:
-    """Return the clients' names by the SHA-256 of their keys. Raises UsageError, never with a key in its text."""
+    """Return SHA-256 of the key → client's name. Raises UsageError, whose text contains no key."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:

@@ -1,7 +1,7 @@
-"""A client's connection. Requests of the common form are read here; anything else is aiohttp's.
+"""A client's connection: reads requests of the common form, and hands over to aiohttp at the first other request.
 
-aiohttp's way through its server takes as long as ours to the upstream and back. The first request that is not of the
-common form takes its connection with it: from then on that is aiohttp's, as if it had been so from the beginning.
+aiohttp's server takes as long for a request as the whole call of the upstream. A connection that was handed over stays
+aiohttp's.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from gateway.server.request_head import Heads
 from gateway.wire.json import EMPTY
 
 SWEEP_S: Final = 1.0
-"""Between two looks for connections that have been idle for too long."""
+"""Seconds between two sweeps for idle connections."""
 MAX_WAITING_BYTES: Final = 64 * 1024
-"""What a client sends before it has its answer is read up to this size."""
+"""Data that a client sends ahead of its answer is read up to this size."""
 LINGER_S: Final = 10.0
-"""How long the rest of a body may take that was answered before it had come."""
+"""Seconds for the rest of a body whose request was answered before the body had arrived."""
 
 Answer: TypeAlias = Callable[[Request], Awaitable[bool]]
 """Answers a request and returns whether its connection can take another one."""
 
 
 class ClientConnections:
-    """All connections of a server that are read here."""
+    """All connections of a server that aiohttp does not read."""
 
     def __init__(
         self,
@@ -38,14 +38,14 @@ class ClientConnections:
         max_body_bytes: int,
         keepalive_s: float,
     ) -> None:
-        """`answers` has what answers a POST, by path; `aiohttp_connection` makes the protocol that takes over."""
+        """`answers`: path → function that answers a POST. `aiohttp_connection` makes the protocol that takes over."""
         self.loop = asyncio.get_running_loop()
         self.heads = Heads()
         self.answers = answers
         self.aiohttp_connection = aiohttp_connection
         self.max_body_bytes = max_body_bytes
         self.now_s = self.loop.time()
-        """On the event loop's clock, to the second."""
+        """The event loop's clock, updated once a second."""
         self.open: set[ClientConnection] = set()
         self._keepalive_s = keepalive_s
         self._sweep_handle: asyncio.TimerHandle | None = None
@@ -55,22 +55,22 @@ class ClientConnections:
         """Note a connection."""
         self.open.add(connection)
         if self._sweep_handle is None:
-            self.now_s = self.loop.time()  # nobody has looked at the clock while there were no connections
+            self.now_s = self.loop.time()  # not updated while there were no connections
             self._sweep_handle = self.loop.call_later(SWEEP_S, self._sweep)
 
     def closed(self, connection: ClientConnection) -> None:
-        """Note that a connection has ended, or is aiohttp's."""
+        """Forget a connection that has ended or was handed over."""
         self.open.discard(connection)
         if self._emptied is not None and not self.open and not self._emptied.done():
             self._emptied.set_result(None)
 
     def stop(self) -> None:
-        """Close every connection once it has nothing more to answer."""
+        """Close every connection once its request is answered."""
         for connection in tuple(self.open):
             connection.stop()
 
     async def stopped(self, within_s: float) -> None:
-        """Wait until all are answered and closed; cut off those that are not by then."""
+        """Wait until all connections are closed; abort the rest after `within_s` seconds."""
         self.stop()
         if self.open:
             self._emptied = self.loop.create_future()
@@ -108,23 +108,23 @@ class ClientConnection(asyncio.Protocol):
 
     def __init__(self, connections: ClientConnections) -> None:
         self.task: asyncio.Task[None] | None = None
-        """Answers the request that is under way."""
+        """Answers the current request."""
         self._connections = connections
         self._transport: asyncio.Transport
         self._request: Request | None = None
-        """The request that is under way."""
+        """The current request."""
         self._parts: list[bytes] = []
-        """The body that is arriving, and its missing bytes."""
+        """Parts of the body that is arriving."""
         self._missing_bytes = 0
         self._body_waiter: asyncio.Future[None] | None = None
         self._waiting = b""
-        """What came too early: the next requests."""
+        """Data of the next requests, which came early."""
         self._is_paused = False
         self._is_last = False
         """The connection closes after this request."""
         self._idle_since_s = 0.0
         self._drained: asyncio.Future[None] | None = None
-        """Set while the transport has enough to send."""
+        """Set while the client is behind."""
 
     # Called by the transport
 
@@ -136,7 +136,7 @@ class ClientConnection(asyncio.Protocol):
         self._idle_since_s = self._connections.now_s
 
     def data_received(self, data: bytes) -> None:
-        """Start the next request, go on with the body of this one, or keep what comes too early."""
+        """Start the next request, continue the body of this one, or keep data that comes early."""
         if self._missing_bytes:
             self._feed_body(data)
         elif self.task is None and self._drained is None:
@@ -148,20 +148,20 @@ class ClientConnection(asyncio.Protocol):
                 self._transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop answering: nobody is there."""
+        """Stop answering."""
         self._connections.closed(self)
         if self.task is not None:
             self.task.cancel()
         if self._drained is not None and not self._drained.done():
             self._drained.set_exception(ConnectionResetError("the client is gone"))
-            self._drained.exception()  # nobody may be waiting for it
+            self._drained.exception()  # marks it as retrieved
 
     def pause_writing(self) -> None:
         """Note that the client is behind."""
         self._drained = self._connections.loop.create_future()
 
     def resume_writing(self) -> None:
-        """Go on: the client has caught up."""
+        """Continue: the client has caught up."""
         drained, self._drained = self._drained, None
         if drained is not None and not drained.done():
             drained.set_result(None)
@@ -171,7 +171,7 @@ class ClientConnection(asyncio.Protocol):
     # Called by what answers
 
     async def read_body(self) -> bytes:
-        """Return the body of the request that is under way once it is whole."""
+        """Return the body of the current request once it is whole."""
         request = self._request
         assert request is not None, "a body is read before its request is answered"
         while request.body is None:
@@ -189,7 +189,7 @@ class ClientConnection(asyncio.Protocol):
     # Called by the server
 
     def stop(self) -> None:
-        """Close once nothing is left to answer."""
+        """Close after the current request."""
         self._is_last = True
         if self._request is not None:
             self._request.keep_alive = False
@@ -197,20 +197,20 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
 
     def abort(self) -> None:
-        """Close now, whatever is still to be sent."""
+        """Close now and drop unsent data."""
         if self.task is not None:
             self.task.cancel()
         self._transport.abort()
 
     def close_if_idle(self, now_s: float, *, keepalive_s: float) -> None:
-        """Close when no request came for too long, and a second time at once: the client does not take its answer."""
+        """Close when idle for too long; abort when closing has not finished by the next sweep."""
         if self.task is None and now_s - self._idle_since_s > (LINGER_S if self._missing_bytes else keepalive_s):
             self._transport.abort() if self._transport.is_closing() else self._transport.close()
 
     # One request after the other
 
     def _start_request(self, data: bytes) -> None:
-        """Have the request that `data` starts with answered, here or by aiohttp."""
+        """Start the request at the beginning of `data`, here or in aiohttp."""
         connections = self._connections
         found = connections.heads.find(data)
         answer = None if found is None else connections.answers.get(found[0].path)
@@ -231,7 +231,7 @@ class ClientConnection(asyncio.Protocol):
     def _feed_body(self, data: bytes) -> None:
         request = self._request
         missing = self._missing_bytes - len(data)
-        if request is not None:  # else it is answered already, and nobody reads it
+        if request is not None:  # else it is answered already and the body is dropped
             self._parts.append(data if missing >= 0 else data[:missing])
         if missing > 0:
             self._missing_bytes = missing
@@ -254,14 +254,14 @@ class ClientConnection(asyncio.Protocol):
             self.task = self._request = self._body_waiter = None
             self._is_last = not keep_alive
             if self._missing_bytes:
-                # Closed at once, the client might lose the answer while it sends what nobody reads.
+                # If closed at once, the client could lose the answer while it still sends.
                 self._parts = []
                 self._idle_since_s = self._connections.now_s
             else:
                 self._next_request()
 
     def _next_request(self) -> None:
-        """Wait for the next request, or start it when it is there and the client takes the answers."""
+        """Start the next request if it has arrived and the client is not behind; else wait for it."""
         if self._is_last:
             self._transport.close()
             return

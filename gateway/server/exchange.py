@@ -20,11 +20,11 @@ from gateway.wire.json import EMPTY, Json
 log = logging.getLogger(__name__)
 
 CLIENT_GONE: Final = 499
-"""In log and metrics only: the client left before its answer was whole."""
+"""Status in log and metrics: the client left before its answer was complete."""
 
 
 class Exchange:
-    """A request, its response, and what log and metrics tell of them."""
+    """A request, its response, and the values for log and metrics."""
 
     __slots__ = (
         "client",
@@ -41,7 +41,7 @@ class Exchange:
     )
 
     def __init__(self, request: Request, operation: str, *, generation: int, client_s: float) -> None:
-        """`client_s` is how long the client may take to send its body, or to read what waits for it."""
+        """`client_s`: seconds that the client may take to send its body, or to read what waits for it."""
         self.started_s = time.perf_counter()
         self.request = request
         self.operation = operation
@@ -49,19 +49,19 @@ class Exchange:
         self.report = CallReport(request_id=request_id(request.headers.get("x-request-id")), generation=generation)
         self.response = ResponseWriter(request, self.report, client_s=client_s)
         self.client: str | None = None
-        """The name of the client whose key it was."""
+        """The name of the client whose key was sent."""
         self.cors: Mapping[str, str] = EMPTY
-        """Response headers for the web page that asks."""
+        """CORS response headers."""
         self.status = CLIENT_GONE
-        """For log and metrics: of the response, or of the error that ended it."""
+        """Of the response, or of the error that broke it off."""
         self.error: str | None = None
-        """The code of the error that was answered."""
+        """The code of the error that was sent."""
         self.stream = False
 
     def send(
         self, body: bytes, more: Mapping[str, str] = EMPTY, *, status: int = 200, content_type: str | None = JSON_TYPE
     ) -> bool:
-        """Send a whole response with the header fields `more`; return False when `response.catch_up` has to wait."""
+        """Send a whole response with the header fields `more`; return False if `response.catch_up` has to wait."""
         sent = self.response.send_whole(status, content_type, {**more, **self.cors} if self.cors else more, body)
         self.status = status
         return sent
@@ -71,15 +71,15 @@ class Exchange:
         self.send(orjson.dumps(value, default=dict), more, status=status)
 
     def begin_stream(self, more: Mapping[str, str]) -> ResponseWriter:
-        """Return what sends an event stream with the header fields `more`."""
+        """Return the writer of an event stream with the header fields `more`."""
         self.response.prepare_stream({**more, **self.cors} if self.cors else more)
         self.status = 200
         return self.response
 
     def send_error(self, exc: GatewayError) -> None:
-        """Answer with an error: the upstream's own body where it passes through, else the envelope.
+        """Send an error: an upstream's own body for UpstreamRefused, else the envelope.
 
-        Where a response has begun already, its connection breaks off instead.
+        If a response has begun already, the connection is aborted instead.
         """
         self.error = exc.code
         if self.response.begun:
@@ -96,7 +96,7 @@ class Exchange:
             self.send_json(self.envelope(exc), more, status=exc.status)
 
     def refuse(self, status: int, code: str, message: str, more: Mapping[str, str] = EMPTY) -> None:
-        """Send the envelope for what is asked of the server itself: a path, a method, a size."""
+        """Send the envelope of an error of the HTTP request itself, such as an unknown path or method."""
         self.error = code
         error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
         self.send_json({"error": error}, more, status=status)
@@ -107,7 +107,7 @@ class Exchange:
         return exc.envelope()
 
     def unexpected(self, exc: Exception) -> GatewayError:
-        """Log a fault of ours and return what the client may know of it."""
+        """Log a fault of ours and return the error for the client."""
         log.error("request failed unexpectedly", extra={"request_id": self.report.request_id}, exc_info=exc)
         message = "the gateway failed; its log has more under this request id"
         return GatewayError(message, attempts=self.report.attempts)

@@ -1,4 +1,4 @@
-"""What every request meets first: guards, its endpoint, errors, one log line, the counters."""
+"""Handles every request: guards, path lookup, errors, one log line, metrics."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class PathHandlers:
-    """What answers at a path."""
+    """The handlers of a path."""
 
     operation: str
     """For log and metrics."""
     methods: Mapping[str, Handler]
-    """By name; HEAD goes where GET goes."""
+    """Method → handler. HEAD uses GET's."""
 
 
 class Front:
-    """Guards, answers, logs and counts every request."""
+    """Admits, answers, logs and counts every request."""
 
     def __init__(
         self,
@@ -46,9 +46,9 @@ class Front:
         below: Mapping[str, PathHandlers],
         client_s: float,
     ) -> None:
-        """`paths` are whole paths; `below` takes a path's rest that is not empty, and begins and ends with a slash.
+        """`paths` has whole paths; `below` has prefixes, from slash to slash, of paths that continue behind them.
 
-        `client_s` is how long a client may take to send its body, or to read what waits for it.
+        `client_s`: seconds that a client may take to send its body, or to read what waits for it.
         """
         self._guards = guards
         self._metrics = metrics
@@ -60,7 +60,7 @@ class Front:
         """Finished exchanges waiting to be logged: (exchange, seconds, ended_at)."""
 
     def answers(self) -> dict[str, Answer]:
-        """Return what answers a POST, by path."""
+        """Return path → function that answers a POST."""
         return {path: partial(self._answer, at) for path, at in self._paths.items() if "POST" in at.methods}
 
     async def answer(self, request: Request) -> bool:
@@ -81,23 +81,23 @@ class Front:
             exchange.send_error(exc)
         except ClientGone:
             request.keep_alive = False
-            if exchange.error is None:  # else an error has ended it before
+            if exchange.error is None:  # else an error has ended it
                 exchange.status = CLIENT_GONE
         except RecursionError:
             exchange.send_error(BadRequest("the body is nested too deeply"))
         except asyncio.CancelledError:
             exchange.status = CLIENT_GONE
             raise
-        except Exception as exc:  # noqa: BLE001 - whatever it is, the client gets an envelope
+        except Exception as exc:  # noqa: BLE001 - the client gets an envelope for any fault
             exchange.send_error(exchange.unexpected(exc))
         finally:
             self._end(exchange)
         return request.keep_alive
 
     def refuse_malformed(self, request: Request, *, too_long: bool) -> None:
-        """Answer, log and count what could not be read as a request; `request` is made up. The connection ends.
+        """Answer, log and count data that is no valid request; `request` is aiohttp's placeholder. Ends the connection.
 
-        What came is not repeated: it may hold a key.
+        The message does not repeat the data, which may contain a key.
         """
         exchange = self._exchange(request, "other")
         request.keep_alive = False
@@ -109,7 +109,7 @@ class Front:
         return Exchange(request, operation, generation=self._tables.current.generation, client_s=self._client_s)
 
     def _admit(self, endpoint: PathHandlers | None, exchange: Exchange) -> Handler | None:
-        """Return what answers a request; None when it is answered already. Raises GatewayError to refuse it."""
+        """Return the request's handler; None if it is answered already. Raises GatewayError to refuse it."""
         request = exchange.request
         if "origin" in request.headers:
             exchange.cors = self._guards.cors(request)
@@ -135,7 +135,7 @@ class Front:
             asyncio.get_running_loop().call_soon(self._log_ended)
 
     def _log_ended(self) -> None:
-        """Count and log what has ended in this turn of the event loop: one after the other it takes half the time."""
+        """Count and log all exchanges that ended in this turn of the event loop: in a batch it takes half the time."""
         ended, self._ended = self._ended, []
         for exchange, seconds, ended_at in ended:
             report, status = exchange.report, exchange.status

@@ -1,4 +1,4 @@
-"""Background jobs: watching the file, loading adapters, reloads that a signal asks for."""
+"""Background jobs: watching the file, loading adapters, reloading at a signal."""
 
 from __future__ import annotations
 
@@ -18,57 +18,57 @@ from gateway.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 AGAIN_S: Final = 1.0
-"""Wait before a background job that failed starts again."""
+"""Seconds before a failed background job starts again."""
 
 
 class Jobs:
-    """Runs the background jobs: watching the file, loading adapters, reloads that a signal asks for."""
+    """Runs the background jobs."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._swap_seen = asyncio.Event()
-        self._reload_asked = asyncio.Event()
+        self._swapped = asyncio.Event()
+        self._reload_requested = asyncio.Event()
 
     def swapped(self, _: RoutingTable) -> None:
         """Note that another table is live. May be called from any thread."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._swap_seen.set)
+            self._loop.call_soon_threadsafe(self._swapped.set)
 
     def ask_reload(self) -> None:
         """Reload the file soon, whether it changed or not."""
-        self._reload_asked.set()
+        self._reload_requested.set()
 
     async def run(self, reloader: Reloader, adapters: Adapters) -> None:
         """Run all jobs until cancelled."""
         self._loop = asyncio.get_running_loop()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_again_and_again(reloader.watch))
+                group.create_task(_restarting(reloader.watch))
                 group.create_task(self._prepare(reloader, adapters))
-                group.create_task(self._reload_when_asked(reloader))
+                group.create_task(self._reload_at_signal(reloader))
         finally:
             self._loop = None
 
     async def _prepare(self, reloader: Reloader, adapters: Adapters) -> None:
-        """Load what the live table's targets need, so that the first request does not wait for it."""
+        """Prepare the adapters of the live table's targets, so that the first request need not wait."""
         while True:
-            self._swap_seen.clear()
+            self._swapped.clear()
             for name in sorted({target.endpoint.adapter for target in reloader.current.targets}):
                 try:
                     await adapters[name].prepare()
                 except Exception:
                     log.exception("an adapter could not be made ready", extra={"adapter": name})
-            await self._swap_seen.wait()
+            await self._swapped.wait()
 
-    async def _reload_when_asked(self, reloader: Reloader) -> None:
+    async def _reload_at_signal(self, reloader: Reloader) -> None:
         while True:
-            await self._reload_asked.wait()
-            self._reload_asked.clear()
+            await self._reload_requested.wait()
+            self._reload_requested.clear()
             report = await asyncio.to_thread(reloader.reload)
             log.info("reloaded at a signal", extra={"ok": report.ok, "generation": report.generation})
 
 
-async def _again_and_again(job: Callable[[], Awaitable[None]]) -> None:
+async def _restarting(job: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await job()
@@ -103,6 +103,6 @@ class CountedReloader(Reloader):
         return report
 
     def show(self) -> None:
-        """Bring the metrics about the file up to date."""
+        """Update the metrics about the config file."""
         table, last = self.current, self.last
         self._metrics.show_config(ok=last.ok, good_at=self._good_at, generation=table.generation, digest=table.digest)

@@ -1,4 +1,4 @@
-"""Requests in flight, and the drain."""
+"""Counts the requests in flight, and drains them at the end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.telemetry.metrics import Metrics
 
 
 class Draining(GatewayError):
-    """The gateway is shutting down and begins nothing new. The connection ends with this answer."""
+    """The gateway is shutting down and accepts no new request. The connection ends with this answer."""
 
     status = 503
     code = "shutting_down"
@@ -28,12 +28,12 @@ class Lifecycle:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._emptied: asyncio.Future[None] | None = None
         self.draining = False
-        """True from the first stop signal on."""
+        """True after the first stop signal."""
         self.cut_off = False
-        """True once the drain has taken too long."""
+        """True once the drain's time is over."""
 
     def begin(self) -> asyncio.Task[object]:
-        """Count this task's model request as in flight until `end`. Raises Draining when none may begin."""
+        """Count this task's model request as in flight until `end`. Raises Draining during the drain."""
         if self.draining:
             raise Draining
         loop = self._loop = self._loop or asyncio.get_running_loop()
@@ -43,13 +43,13 @@ class Lifecycle:
         return task
 
     def end(self, task: asyncio.Task[object]) -> None:
-        """Count the task's request as answered or given up."""
+        """Count the task's request as finished."""
         self._calls.discard(task)
         if self._emptied is not None and not self._calls and not self._emptied.done():
             self._emptied.set_result(None)
 
     def cut(self) -> None:
-        """Cancel every model request now. Each client is told that the gateway shuts down."""
+        """Cancel every model request. Each client gets Draining."""
         self.cut_off = True
         for task in tuple(self._calls):
             task.cancel()

@@ -1,4 +1,4 @@
-"""Listening: a TCP address or a Unix socket."""
+"""Listens on a TCP address or a Unix socket."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def listening(runner: web.BaseRunner, options: ServeOptions) -> AsyncGener
 
 
 def _unix_socket(path: Path) -> socket.socket:
-    """Return a bound socket that only this user can connect to. A stale one that nobody listens on is replaced."""
+    """Return a bound socket that only this user can connect to. Replaces a socket file without a listener."""
     try:
         if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
             raise UsageError(f"cannot listen on {path}: it exists and is no socket")

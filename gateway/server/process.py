@@ -1,4 +1,4 @@
-"""The server process: start, signals, drain, exit code."""
+"""Runs the server process: start, signals, drain, exit code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 THREADS: Final = 32
 GC_THRESHOLD: Final = 20_000
-"""Objects made between two collections of the young generation. High, because requests leave no cycles behind."""
+"""Objects made between two collections of the young generation. High, because requests make no cycles."""
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -39,9 +39,9 @@ def serve(
 ) -> int:
     """Serve until SIGTERM or SIGINT and return the exit code.
 
-    0 after every request was answered, 1 for a config file with problems or requests that were cut off, 2 for wrong
-    options. `on_ready` gets the address and the table once the server listens, `report` the problems and warnings of
-    the config file, `complain` what is wrong with the options.
+    0: every request was answered. 1: the config file has problems, or requests were cut off. 2: wrong options.
+    `on_ready` gets the address and the table once the server listens, `report` the problems of the config file,
+    `complain` the message for wrong options.
     """
     configure_logging(options.log_level)
     try:
@@ -72,7 +72,7 @@ async def _serve(gateway: Gateway, options: ServeOptions, on_ready: Callable[[st
             loop.add_signal_handler(signal.SIGHUP, gateway.jobs.ask_reload)
             gc.collect()
             gc.set_threshold(GC_THRESHOLD)
-            gc.freeze()  # collections need not look at what was made at the start
+            gc.freeze()  # leaves out objects made at the start from later collections
             on_ready(url, gateway.reloader.current)
             log.info("listening", extra={"url": url, "generation": gateway.reloader.current.generation})
             await stop.wait()
@@ -84,7 +84,7 @@ async def _serve(gateway: Gateway, options: ServeOptions, on_ready: Callable[[st
 
 
 async def _drain(lifecycle: Lifecycle, drain_s: float) -> bool:
-    """Wait until all requests are answered and return whether they were; a second signal ends the wait.
+    """Wait until all requests are answered, at most `drain_s` or until a second signal; return whether they were.
 
     Probes are answered meanwhile: alive, but not ready.
     """
@@ -112,14 +112,14 @@ async def _drain(lifecycle: Lifecycle, drain_s: float) -> bool:
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
-    except ImportError:  # it does not exist for every platform
+    except ImportError:  # not available on every platform
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
 
 
 def _log_fault(_: asyncio.AbstractEventLoop, context: Mapping[str, Json]) -> None:
-    """Log a fault in a callback or task, by type only: asyncio's own handler writes the exception's text."""
+    """Log a fault in a callback or task without the exception's text, which asyncio's own handler would write."""
     log.error("event loop fault", extra={"what": context.get("message")}, exc_info=context.get("exception"))
 
 

@@ -1,4 +1,4 @@
-"""A client's request, the same whether our own connection or aiohttp's server has read it."""
+"""A client's request, whether our own connection or aiohttp's server has read it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Protocol
 
 
 class Channel(Protocol):
-    """What a request needs of the connection that it came by."""
+    """The request's connection, as far as its handler needs it."""
 
     async def read_body(self) -> bytes:
-        """Return the body once it is whole. Raises BadRequest."""
+        """Return the whole body. Raises BadRequest."""
 
     async def drain(self) -> None:
         """Wait until the client has taken most of what was written. Raises ConnectionError when it is gone."""
@@ -20,26 +20,26 @@ class Channel(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One request. All of it is frozen but `body` and `keep_alive`."""
+    """One request. Only `body` and `keep_alive` change."""
 
     channel: Channel
     transport: asyncio.Transport
-    """What the response is written to."""
+    """The response is written to it."""
     method: str
     """In capitals."""
     path: str
     """Percent-decoded, without the query."""
     query: Mapping[str, Sequence[str]]
-    """All values of each name, in their order."""
+    """Name → all its values, in order."""
     headers: Mapping[str, str]
     """Lower-case names. The first value where a field came more than once."""
     body: bytes | None = None
-    """None until all of it has come; then `channel.read_body` need not be called."""
+    """None until it has arrived; `channel.read_body` waits for it."""
     has_body: bool = True
     is_http11: bool = True
-    """False for HTTP/1.0, which knows no chunks."""
+    """False for HTTP/1.0, which has no chunked coding."""
     keep_alive: bool = True
-    """The connection takes another request after this one. Who ends the connection sets it to False."""
+    """The connection can take another request after this one."""
 
     @property
     def content_type(self) -> str:

@@ -1,4 +1,4 @@
-"""The heads of requests of the common form, cached: a client's SDK sends the same head each time.
+"""Parses and caches heads of requests in the common form: a client's SDK sends the same head each time.
 
 The common form is a POST of HTTP/1.1 with one `content-length`, no coding, no field twice and no `Origin`, so that no
 two readers can understand it differently. aiohttp reads everything else.
@@ -13,9 +13,9 @@ from types import MappingProxyType
 from typing import Final
 
 MAX_BYTES: Final = 8 * 1024
-"""aiohttp reads longer heads, and refuses what is too long."""
+"""Longer heads are left to aiohttp."""
 MAX_KEPT: Final = 256
-"""Size of the cache. The heads in it may hold client keys, as the connections they came from do."""
+"""Size of the cache. The heads in it may contain client keys."""
 
 _END: Final = b"\r\n\r\n"
 _HEAD: Final = re.compile(rb"POST /[!-~]* HTTP/1\.1(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*)+")

@@ -1,7 +1,7 @@
-"""The one writer of responses: head, framing, and waiting for a client that reads slowly.
+"""Writes all responses: head, framing, and waiting for a client that reads slowly.
 
-A response is written to the request's transport, whoever read the request: aiohttp's own responses take as long as our
-whole way to the upstream and back.
+Responses go straight to the transport, also when aiohttp read the request: aiohttp's own responses take as long as the
+whole call of the upstream.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ EVENTS_TYPE: Final = "text/event-stream"
 _UNSAFE: Final = re.compile(r"[\r\n\0]")
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 _JOINED_BYTES: Final = 64 * 1024
-"""A body up to this size is joined to its head, so that both leave in one write."""
+"""A body up to this size is sent in one write with its head."""
 _BEHIND_BYTES: Final = 64 * 1024
-"""When more than this waits in the transport, the client is behind."""
+"""The client is behind when more than this waits in the transport."""
 
 
 class ClientGone(ConnectionError):
-    """The client left or stopped reading. Nobody is there to be answered."""
+    """The client has disconnected or stopped reading."""
 
 
 class ResponseWriter:
@@ -40,19 +40,19 @@ class ResponseWriter:
     __slots__ = ("_client_s", "_head", "_is_complete", "_report", "_request", "begun")
 
     def __init__(self, request: Request, report: CallReport, *, client_s: float) -> None:
-        """`client_s` is how long the client may be behind."""
+        """`client_s`: seconds that the client may be behind."""
         self._request = request
         self._report = report
         self._client_s = client_s
         self._head = b""
         self._is_complete = False
         self.begun = False
-        """The head is written: no other response can follow."""
+        """The head is sent: no other response can follow."""
 
     # A whole response
 
     def send_whole(self, status: int, content_type: str | None, more: Mapping[str, str], body: bytes) -> bool:
-        """Write all of it; return False when the client is behind or gone, which `catch_up` then tells.
+        """Write a whole response; return False if the client may be behind or gone: call `catch_up` then.
 
         Raises ValueError for a header field in `more` that cannot go on the wire.
         """
@@ -75,7 +75,7 @@ class ResponseWriter:
     # A stream of events
 
     def prepare_stream(self, more: Mapping[str, str]) -> None:
-        """Make the head of an event stream, to be sent with its first data, so that an error before has its status.
+        """Compose the head of an event stream. It is sent with the first data, so an earlier error can set the status.
 
         Raises ValueError for a header field in `more` that cannot go on the wire.
         """
@@ -83,12 +83,12 @@ class ResponseWriter:
         self._head = self._compose_head(200, EVENTS_TYPE, more, framing)
 
     async def send(self, data: bytes) -> None:
-        """Write, and wait while the client is behind. Raises ClientGone when it is gone or stays behind."""
+        """Write, and wait while the client is behind. Raises ClientGone if it is gone or stays behind."""
         if not self.push(data):
             await self.catch_up()
 
     def push(self, data: bytes) -> bool:
-        """Write; return whether more can be written before anybody looks after the client."""
+        """Write; return False if the client is behind or gone: call `catch_up` before more is written."""
         transport = self._request.transport
         if transport.is_closing():
             return False
@@ -103,7 +103,7 @@ class ResponseWriter:
         return transport.get_write_buffer_size() <= _BEHIND_BYTES
 
     async def finish(self, data: bytes) -> None:
-        """Write the last of the body and mark its end. Raises ClientGone."""
+        """Write the last data and the end of the body. Raises ClientGone."""
         self._is_complete = True
         await self.send(data)
 
@@ -126,16 +126,16 @@ class ResponseWriter:
             raise ClientGone from exc
 
     def close(self, *, at_once: bool = False) -> None:
-        """Close the connection without the body's end, so that nobody can take the body for a whole one.
+        """Close the connection without the end of the body, so that no client takes the body for complete.
 
-        `at_once` drops what is not sent yet.
+        `at_once` drops data that is not sent yet.
         """
         self._request.keep_alive = False
         transport = self._request.transport
         transport.abort() if at_once else transport.close()
 
     def _compose_head(self, status: int, content_type: str | None, more: Mapping[str, str], framing: str) -> bytes:
-        """Return the status line and all header fields. The only place that writes them."""
+        """Return the status line and all header fields."""
         report = self._report
         target = None if report.target is None else report.target.header
         lines = (
@@ -154,7 +154,7 @@ class ResponseWriter:
 
 @lru_cache(maxsize=256)
 def _shared_lines(status: int, content_type: str | None, generation: int, target: str | None) -> str:
-    """Return the status line and the header fields that many responses have in common."""
+    """Return the status line and the header fields that many responses share."""
     lines = f"HTTP/1.1 {status} {responses.get(status, '')}\r\nserver: gateway\r\n"
     if content_type is not None:
         lines += f"content-type: {content_type}\r\n"

@@ -1,4 +1,4 @@
-"""The server's composition root: its options, and every part wired to the others."""
+"""The server's options and composition root."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
-    """What the command line and its environment variables decide. None of it is hot."""
+    """Settings from the command line and its environment variables. None of them can change at run time."""
 
     config: Path
     host: str = "127.0.0.1"
@@ -45,21 +45,21 @@ class ServeOptions:
     unix_socket: Path | None = None
     """Listen here instead of on host and port; only this user may connect."""
     max_body_bytes: int = 32 * 1024 * 1024
-    """Of a request, decompressed."""
+    """Limit of a request's body, decompressed."""
     client_keys_file: Path | None = None
     insecure: bool = False
     """Listen beyond this machine without client keys."""
     allow_origins: tuple[str, ...] = ()
-    """Web pages that may call; `*` for all."""
+    """Origins of web pages that may call; `*` for all."""
     drain_s: float = 30.0
-    """How long requests may go on after the first SIGTERM."""
+    """Seconds that requests may take after the first SIGTERM."""
     log_level: str = "info"
     client_s: float = 60.0
-    """How long a client may take to send its body, or to read what waits for it."""
+    """Seconds that a client may take to send its body, or to read what waits for it."""
 
 
 class Gateway:
-    """One gateway: every part, wired to the others, and the runner of its server."""
+    """Makes and connects all parts of one gateway."""
 
     def __init__(self, options: ServeOptions, *, environ: Mapping[str, str] = os.environ) -> None:
         """Read the config file and the client keys. Raises ConfigError and UsageError."""
@@ -100,16 +100,14 @@ class Gateway:
         self._max_body_bytes = options.max_body_bytes
 
     def runner(self) -> web.BaseRunner:
-        """Return what runs the server, once in a gateway's life."""
+        """Return the server's runner. Call it once."""
         return Runner(self._front, self._run_jobs, max_body_bytes=self._max_body_bytes)
 
     def _before_scrape(self) -> None:
         self.reloader.show()
-        now_s = asyncio.get_running_loop().time()
-        states = {
-            target.label: self._health.snapshot(target, now_s)["state"] for target in self.reloader.current.targets
-        }
-        self._metrics.show_cooldowns({label: state != "ok" for label, state in states.items()})
+        health, now_s = self._health, asyncio.get_running_loop().time()
+        targets = self.reloader.current.targets
+        self._metrics.show_cooldowns({each.label: health.snapshot(each, now_s)["state"] != "ok" for each in targets})
 
     @asynccontextmanager
     async def _run_jobs(self) -> AsyncGenerator[None, None]:

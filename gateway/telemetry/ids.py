@@ -8,7 +8,6 @@ from typing import Final
 
 _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
 
-
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 

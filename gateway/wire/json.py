@@ -86,10 +86,8 @@ def _plain(value: Json) -> Json:
 Json: TypeAlias = Any
 """Any value that JSON can hold."""
 
-
 JsonObject: TypeAlias = dict[str, Any]
 """A JSON object as a plain dict."""
-
 
 EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 """The one empty frozen mapping, for defaults."""

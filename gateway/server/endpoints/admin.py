@@ -1,17 +1,17 @@
-"""The operators' endpoints under `/-/`, for this machine only: the live config, targets' health, explain, reload."""
+"""The operators' endpoints under `/-/`, for this machine only: config, targets, explain, reload."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from gateway.adapters.mock import MockAdapter
+from gateway.config.reload import Reloader
 from gateway.engine.health import Health
 from gateway.engine.pipeline import unknown_model
 from gateway.errors import BadRequest, UsageError
-from gateway.policy.problem import Problems
-from gateway.policy.table import Route, RoutingTable
+from gateway.policy.table import RoutingTable
 from gateway.server.access import Forbidden, is_neighbour
 from gateway.server.exchange import Exchange
 from gateway.server.front import Handler, PathHandlers
@@ -23,56 +23,10 @@ from gateway.wire.json import JsonObject
 _FLAGS: Final[Mapping[str, bool]] = {"": False, "0": False, "false": False, "1": True, "true": True}
 
 
-class Report(Protocol):
-    """The result of reading the config file once."""
-
-    @property
-    def ok(self) -> bool:
-        """The file has no problems: its table is live, or would be."""
-
-    @property
-    def at(self) -> float:
-        """Seconds since the epoch."""
-
-    @property
-    def digest(self) -> str | None:
-        """SHA-256 of what was read, in hex; None when nothing could be read."""
-
-    @property
-    def problems(self) -> Problems:
-        """In file order."""
-
-    @property
-    def generation(self) -> int:
-        """Of the table that is live afterwards."""
-
-    @property
-    def changed(self) -> bool:
-        """A new table was swapped in."""
-
-
-class Reloads(Protocol):
-    """The reloader, as far as this module calls it."""
-
-    @property
-    def current(self) -> RoutingTable:
-        """The live table."""
-
-    @property
-    def last(self) -> Report:
-        """The latest result that differed from the one before."""
-
-    def reload(self, *, force: bool, dry_run: bool) -> Report:
-        """Read and compile the file; swap unless `dry_run` or it is bad. Blocks."""
-
-    def disk(self) -> str | None:
-        """Return the digest of the file as it is on disk now. Blocks."""
-
-
 class Admin:
-    """Answers under `/-/`."""
+    """Answers requests under `/-/`."""
 
-    def __init__(self, *, reloads: Reloads, health: Health, mock: MockAdapter) -> None:
+    def __init__(self, *, reloads: Reloader, health: Health, mock: MockAdapter) -> None:
         self._reloads = reloads
         self._health = health
         self._mock = mock
@@ -126,7 +80,7 @@ class Admin:
         exchange.send_json({"generation": table.generation, "targets": targets})
 
     async def explain(self, exchange: Exchange) -> None:
-        """`GET /-/explain?model=…`: what a request for this name would do now, with the failures supposed by `fail`."""
+        """`GET /-/explain?model=…`: what a request for this name would do now, given the failures in `fail`."""
         query = exchange.request.query
         name = _first(query, "model")
         if not name:
@@ -150,8 +104,7 @@ class Admin:
         explanation = await asyncio.to_thread(
             explain, name, route, fails, request={"stream": stream}, mock=self._mock, health=health
         )
-        shown = {"generation": table.generation, **as_json(explanation), "cooldowns": cooldowns}
-        exchange.send_json(shown)
+        exchange.send_json({"generation": table.generation, **as_json(explanation), "cooldowns": cooldowns})
 
     async def reload(self, exchange: Exchange) -> None:
         """`POST /-/reload`: compile and swap now, with `?dry_run=1` only compile; 422 when the file is bad."""
@@ -180,14 +133,14 @@ def _first(query: Mapping[str, Sequence[str]], name: str) -> str:
 
 
 def _flag(query: Mapping[str, Sequence[str]], name: str) -> bool:
-    asked = _first(query, name).lower()
-    if asked not in _FLAGS:
+    value = _first(query, name).lower()
+    if value not in _FLAGS:
         raise BadRequest(f"{name} must be 1 or 0", param=name)
-    return _FLAGS[asked]
+    return _FLAGS[value]
 
 
 def _for_neighbours(handler: Handler) -> Handler:
-    """Return `handler` with a guard before it that refuses peers of other machines."""
+    """Return `handler` behind a guard that refuses peers on other machines."""
 
     async def guarded(exchange: Exchange) -> None:
         if not is_neighbour(exchange.request):
@@ -198,10 +151,9 @@ def _for_neighbours(handler: Handler) -> Handler:
 
 
 def _aliases(table: RoutingTable) -> dict[tuple[str, str, str], list[str]]:
-    """Name the aliases that each target answers for, in file order."""
-    routes: list[Route] = [*table.routes.values(), *table.wildcards.values()]
-    named: dict[tuple[str, str, str], list[str]] = {}
-    for route in routes:
+    """Return target identity → the aliases whose chains contain it, in file order."""
+    aliases: dict[tuple[str, str, str], list[str]] = {}
+    for route in (*table.routes.values(), *table.wildcards.values()):
         for identity in dict.fromkeys(step.target.identity for step in route.steps):
-            named.setdefault(identity, []).append(route.alias)
-    return named
+            aliases.setdefault(identity, []).append(route.alias)
+    return aliases

@@ -38,7 +38,7 @@ class ModelCalls:
         }
 
     async def answer(self, operation: Operation, exchange: Exchange) -> None:
-        """Read the body, have the pipeline answer it, and send the reply: whole, or as a stream if the body says so."""
+        """Read the body, run the pipeline, and send the reply: plain, or as a stream if the body asks for one."""
         request = exchange.request
         task = self._lifecycle.begin()
         try:
@@ -68,7 +68,7 @@ class ModelCalls:
     async def _stream(
         self, operation: Operation, body: JsonObject, upstream_headers: Mapping[str, str], exchange: Exchange
     ) -> None:
-        """Pass the events on and end as the wire says, or with an error event and a connection that breaks off."""
+        """Pass the events on, then the wire's end; after a break an error event and a closed connection."""
         stream = await self._pipeline.open_stream(operation, body, report=exchange.report, headers=upstream_headers)
         try:
             response = exchange.begin_stream({**stream.headers, **_STREAM_HEADERS})
@@ -100,9 +100,9 @@ class ModelCalls:
 
 
 async def _break_off(operation: Operation, exchange: Exchange, exc: GatewayError) -> None:
-    """Tell the error within the stream, then close the connection before the body's end mark.
+    """Send an error event, then close the connection without the end of the body.
 
-    So no client can take it for a whole answer, whether it looks at the events or at HTTP only.
+    So every client notices, whether it reads the events or only the HTTP framing.
     """
     exchange.status, exchange.error = exc.status, exc.code
     await exchange.response.send(operation.break_event(exchange.envelope(exc)))
@@ -115,12 +115,12 @@ def _encoded_events(events: list[Event]) -> bytes:
         return first.raw
     try:
         return b"".join([event.raw if event.raw is not None else event.encoded() for event in events])
-    except TypeError as exc:  # only a hook can have put such a thing there
+    except TypeError as exc:  # a hook has put it there
         raise HookFailed(_NOT_JSON) from exc
 
 
 def _encoded(data: JsonObject) -> bytes:
     try:
         return encode_json(data)
-    except TypeError as exc:  # only a hook can have put such a thing there
+    except TypeError as exc:  # a hook has put it there
         raise HookFailed(_NOT_JSON) from exc

@@ -1,4 +1,4 @@
-"""The model lists: every alias, and one of them."""
+"""The list of models, and a single model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ONE_MODEL: Final = "/v1/models/"
 
 
 class Models:
-    """Answers `/v1/models` and what lies below it."""
+    """Answers `/v1/models` and `/v1/models/{name}`."""
 
     def __init__(self, *, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -33,7 +33,7 @@ class Models:
         exchange.send_json({"object": "list", "data": entries})
 
     async def _one(self, exchange: Exchange) -> None:
-        """`GET /v1/models/{name}`: one alias, or a name that a wildcard takes."""
+        """`GET /v1/models/{name}`: one alias, or a name that a wildcard matches."""
         name = exchange.request.path.removeprefix(_ONE_MODEL)
         target = self._pipeline.route(name).steps[0].target.name
         exchange.send_json(_model(name, target, self._pipeline.tables.current.loaded_at))

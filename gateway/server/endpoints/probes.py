@@ -17,7 +17,7 @@ class Probes:
     def __init__(
         self, *, tables: Tables, lifecycle: Lifecycle, metrics: Metrics, before_scrape: Callable[[], None]
     ) -> None:
-        """`before_scrape` brings the metrics about the config file up to date."""
+        """`before_scrape` updates the metrics that are not counted as they happen."""
         self._tables = tables
         self._lifecycle = lifecycle
         self._metrics = metrics
