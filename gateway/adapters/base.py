@@ -1,4 +1,4 @@
-"""What the engine and its adapters say to each other: calls, replies, streams, and the adapter protocol."""
+"""The interface between engine and adapters: calls, replies, events, streams, and their protocols."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Call:
     operation: Operation
     target: Target
     params: Mapping[str, Json]
-    """The request after its hooks. Holds neither `model` nor `stream` nor anything of FORBIDDEN_PARAMS."""
+    """The request after its hooks, without `model`, `stream` and FORBIDDEN_PARAMS."""
     limits: Limits
     overrides: Params = NO_PARAMS
-    """The file's `params` for this target: they win over `params`. Trusted."""
+    """The file's `params` for this target, which override `params`. Trusted."""
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
-    """What goes upstream of the request's own headers: `x-request-id` and `traceparent`."""
+    """The request's own headers that are sent upstream: `x-request-id` and `traceparent`."""
 
 
 @dataclass(slots=True)
@@ -43,9 +43,9 @@ class Reply:
     data: JsonObject
     """The body in OpenAI's shape."""
     raw: bytes | None = None
-    """The body as the upstream sent it; None when there is none or `data` was changed since."""
+    """The body as the upstream sent it; None if there is none or `data` was changed."""
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
-    """What may go back to the client: `retry-after`, `x-ratelimit-*`, `openai-*`. Lower-case names."""
+    """Headers for the client: `retry-after`, `x-ratelimit-*`, `openai-*`. Lower-case names."""
 
 
 @dataclass(slots=True)
@@ -55,16 +55,16 @@ class Event:
     data: JsonObject | None
     """The event in the wire's shape; None for a comment, an event without data, and a run."""
     raw: bytes | None = None
-    """The event as it came, blank line included; None when there is none or `data` was changed since."""
+    """The event's bytes, blank line included; None if there are none or `data` was changed."""
     name: bytes | None = None
     """The event's `event` field."""
     is_run: bool = False
-    """`raw` is one or more events that carry text and nothing else. They were not parsed: see `singly`."""
+    """`raw` is one or more unparsed events that carry text only; `singly` parses them."""
     is_end: bool = False
-    """`raw` is what the wire ends a stream with, and nothing follows. A stream may as well end without."""
+    """`raw` is the wire's end of a stream; nothing follows. A stream may end without it."""
 
     def singly(self) -> list[Event]:
-        """Return the events of a run, parsed; any other event alone."""
+        """Return the parsed events of a run; any other event alone."""
         if not self.is_run:
             return [self]
         assert self.raw is not None, "a run is made of bytes"
@@ -78,16 +78,16 @@ class Event:
 
 
 class Stream(Protocol):
-    """An upstream's stream, open: its response headers have arrived. Whoever holds it closes it."""
+    """An open stream of an upstream, response headers received. Its owner closes it."""
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """What may go back to the client. Lower-case names."""
+        """Headers for the client. Lower-case names."""
 
     async def read(self) -> list[Event]:
-        """Wait for the next events and return all that have come, in order; an empty list at the end, closed then.
+        """Wait for the next events and return all that have arrived, in order; an empty list at the end, then closed.
 
-        Raises UpstreamError on any break, once what came before it was returned. Adapters do not judge wholeness.
+        Raises UpstreamError when the stream breaks, after all earlier events. Adapters do not check wholeness.
         """
 
     async def aclose(self) -> None:
@@ -102,7 +102,7 @@ class GeneratedStream:
         self._events = events
 
     async def read(self) -> list[Event]:
-        """Return the next event, or nothing at the end."""
+        """Return the next event; an empty list at the end."""
         async for event in self._events:
             return [event]
         return []
@@ -113,15 +113,15 @@ class GeneratedStream:
 
 
 class StreamJudge(Protocol):
-    """Follows one stream, event by event."""
+    """Checks one stream, event by event."""
 
     has_content: bool
-    """Content has come: what the client asked for, not only that an answer begins."""
+    """An event had content, not only the start of an answer."""
     usage: JsonObject | None
     """The newest token counts."""
 
     def see(self, data: JsonObject) -> None:
-        """Take the next event into account. Raises UpstreamError when it is an error or malformed."""
+        """Check the next event. Raises UpstreamError if it is an error or malformed."""
 
     @property
     def is_whole(self) -> bool:
@@ -129,65 +129,65 @@ class StreamJudge(Protocol):
 
 
 class Operation(Protocol):
-    """One thing that can be asked for, on one wire. `gateway/operations/` has them; nothing else knows their wires."""
+    """One kind of request, on one wire. The operations are in `gateway/operations/`; only they know their wire."""
 
     @property
     def name(self) -> str:
-        """In logs, metrics and the config file."""
+        """Its name in logs, metrics and the config file."""
 
     @property
     def path(self) -> str:
-        """Below `/v1` here, and below a base URL upstream."""
+        """Its path below `/v1` here, and below a base URL upstream."""
 
     @property
     def field(self) -> str:
-        """The request's own field, which no other operation has."""
+        """A request field that no other operation has."""
 
     @property
     def params(self) -> frozenset[str]:
-        """The fields that a request may have, but for `model` and `stream`."""
+        """The fields of a request without `model` and `stream`."""
 
     @property
     def takes_hooks(self) -> bool:
-        """Hooks that do not say which operations they are for see its requests and answers."""
+        """Hooks without `operations` get its requests and answers."""
 
     @property
     def id_prefix(self) -> str:
-        """What the ids of its replies begin with; empty if they have none."""
+        """The prefix of its replies' ids; empty if they have none."""
 
     @property
     def stream_end(self) -> bytes:
-        """What a whole stream ends with."""
+        """The last bytes of a whole stream."""
 
     def check(self, body: JsonObject) -> None:
-        """Raise BadRequest for what no upstream could take."""
+        """Raise BadRequest for a request that no upstream could accept."""
 
     def wants_stream(self, body: Mapping[str, Json]) -> bool:
         """Tell whether the request asks for a stream."""
 
     def usage_wanted(self, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> bool:
-        """Tell whether a stream is to end with its token counts."""
+        """Tell whether the client wants a stream to end with its token counts."""
 
     def check_reply(self, data: JsonObject) -> None:
-        """Raise UpstreamError for a plain reply with a good status that is an error, or no answer."""
+        """Raise UpstreamError for a plain reply with a good status that is an error or no answer."""
 
     def judge(self) -> StreamJudge:
-        """Return what follows one stream."""
+        """Return a new judge for one stream."""
 
     def tokens(self, data: JsonObject) -> dict[str, int] | None:
         """Return the `prompt` and `completion` counts of a reply or an event; None if it has none."""
 
     def break_event(self, envelope: JsonObject) -> bytes:
-        """Return the event that tells a client, within a stream, that it broke off."""
+        """Return the event for the client when a stream breaks."""
 
     def lone_text(self, choice: JsonObject) -> tuple[str, Json]:
-        """Return the field of a choice of an event that carries its text, and the text."""
+        """Return the name of the text field in an event's choice, and the text."""
 
     def prompt(self, params: Mapping[str, Json]) -> str:
-        """Return the text that a mock echoes."""
+        """Return the text that the mock echoes."""
 
     def reply(self, text: str, params: Mapping[str, Json]) -> JsonObject:
-        """Return a mock's reply that says `text`, without what `signed` adds."""
+        """Return a mock's reply with `text`, without the fields that `signed` adds."""
 
     def event(self, text: str, finish_reason: str | None = None, *, first: bool = False) -> JsonObject:
         """Return an event of a mock's stream."""
@@ -196,30 +196,30 @@ class Operation(Protocol):
         """Return a mock's token counts."""
 
     def text(self, data: JsonObject) -> str | None:
-        """Return the text that a reply or an event carries; None if this operation answers no text."""
+        """Return the text of a reply or an event; None if it has none."""
 
 
 class Adapter(Protocol):
-    """Reaches one sort of upstream. Raises UpstreamError for whatever the upstream does wrong."""
+    """Calls one sort of upstream. Raises UpstreamError for every fault of the upstream."""
 
     async def prepare(self) -> None:
-        """Make ready what a call needs, such as a slow import. Counts against no attempt's limits."""
+        """Do slow preparations, such as an import. They count against no attempt's limits."""
 
     async def complete(self, call: Call) -> Reply:
-        """Return the plain answer. Whoever waits for it keeps the limits and cancels it when one has passed."""
+        """Return the plain answer. The caller cancels it when a limit has passed."""
 
     async def stream(self, call: Call) -> Stream:
-        """Return the stream once its response headers are there. Cancelling closes the upstream."""
+        """Return the stream once its response headers have arrived. Cancelling closes the upstream."""
 
     async def close(self) -> None:
-        """Give back connections. Nothing is called afterwards."""
+        """Close all connections. Nothing is called afterwards."""
 
 
 Adapters: TypeAlias = Mapping[AdapterName, Adapter]
 
 
 def signed(call: Call, data: JsonObject, *, serial: object, created: int) -> JsonObject:
-    """Add to a mock's reply or event what tells which call of which model it answers."""
+    """Return a mock's reply or event with `id`, `created` and `model` added."""
     prefix = call.operation.id_prefix
-    about: JsonObject = {"id": f"{prefix}{serial}", "created": created} if prefix else {}
-    return {**about, "model": call.target.model, **data}
+    fields: JsonObject = {"id": f"{prefix}{serial}", "created": created} if prefix else {}
+    return {**fields, "model": call.target.model, **data}

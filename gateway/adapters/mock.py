@@ -1,4 +1,4 @@
-"""Answers without any network: for demos, tests, drills and simulations. A script or the model's name says what."""
+"""Answers without a network, by a script or the model's name: for demos, tests, drills and simulations."""
 
 from __future__ import annotations
 
@@ -26,37 +26,33 @@ _SLOW_MODEL: Final = re.compile(r"slow-(\d{1,6}(?:\.\d{1,3})?(?:ms|s|m))")
 _WORD: Final = re.compile(r"\S+\s*|\s+")
 
 OutcomeOf: TypeAlias = Callable[[Call], ScriptedOutcome | None]
-"""What a call comes to, asked once for each call; None leaves it to the provider's script or the model's name."""
-
-
-def _unscripted(call: Call) -> None:
-    return None
+"""Returns the outcome of a call, once for each call; None: by the provider's script or the model's name."""
 
 
 class MockAdapter:
-    """Plays each provider entry's script, one outcome a call; its place outlives a reload that keeps the script.
+    """Plays each provider entry's script, one outcome a call. The position survives reloads that keep the script.
 
-    A simulation scripts the calls of every provider with `outcome_of`.
+    A simulation decides the calls of all providers with `outcome_of`.
     """
 
-    def __init__(self, outcome_of: OutcomeOf = _unscripted, *, clock: Callable[[], float] = time.time) -> None:
-        """`clock` gives the answers' `created`, in seconds since the epoch."""
+    def __init__(self, outcome_of: OutcomeOf = lambda _: None, *, clock: Callable[[], float] = time.time) -> None:
+        """`clock` returns seconds since the epoch, for the answers' `created`."""
         self._outcome_of = outcome_of
         self._clock = clock
         self._plays: dict[str, tuple[tuple[ScriptedOutcome, ...], int]] = {}
         self._serials = count(1)
 
     def twin(self, outcome_of: OutcomeOf) -> MockAdapter:
-        """Return a mock that goes on where this one is in its scripts, and leaves this one where it is."""
+        """Return an independent mock at the same positions of its scripts."""
         twin = MockAdapter(outcome_of, clock=self._clock)
         twin._plays = dict(self._plays)
         return twin
 
     async def prepare(self) -> None:
-        """There is nothing to make ready."""
+        """Do nothing."""
 
     async def complete(self, call: Call) -> Reply:
-        """Return the plain answer. Cancelling is the only end of a stall."""
+        """Return the plain answer. A stall ends by cancelling only."""
         outcome, headers = await self._begin(call)
         if outcome.stall is not None:
             await asyncio.sleep(_FOREVER_S)
@@ -73,10 +69,10 @@ class MockAdapter:
         return GeneratedStream(self._events(call, outcome), headers)
 
     async def close(self) -> None:
-        """There is nothing to give back."""
+        """Do nothing."""
 
     async def _begin(self, call: Call) -> tuple[ScriptedOutcome, dict[str, str]]:
-        """Wait as the outcome says; return it with its response headers. Raises UpstreamError when it fails at once."""
+        """Wait as the outcome says; return it with its response headers. Raises UpstreamError if it fails at once."""
         outcome = self._outcome_of(call) or self._own_outcome(call)
         if outcome.delay_s == math.inf:
             with contextlib.suppress(asyncio.CancelledError):
@@ -117,10 +113,10 @@ class MockAdapter:
 
     async def _events(self, call: Call, outcome: ScriptedOutcome) -> AsyncGenerator[Event, None]:
         operation, params = call.operation, _params(call)
-        about = self._signed(call, {})
+        signature = self._signed(call, {})
 
         def event(data: JsonObject) -> Event:
-            return Event({**about, **data})
+            return Event({**signature, **data})
 
         if outcome.body is not None:
             choices = outcome.body.get("choices") or []
@@ -153,7 +149,7 @@ class MockAdapter:
 
 
 def _named_outcome(target: Target, *, said: str) -> ScriptedOutcome:
-    """Return what a model's name asks for."""
+    """Return the outcome that a model's name stands for."""
     model = target.model
     greeting = f"Hello from {target.name}, a model that needs no network."
     if model == "echo":
@@ -178,5 +174,5 @@ def _error(outcome: ScriptedOutcome) -> JsonObject:
 
 
 def _params(call: Call) -> JsonObject:
-    """Return the request as an upstream would get it."""
+    """Return the request's body as an upstream would get it."""
     return merged(call.params, call.overrides.sent, call.target.model)

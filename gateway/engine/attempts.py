@@ -1,4 +1,4 @@
-"""Running a call: retries, fallbacks, limits, deadline and commit, for every adapter. `next_step` decides."""
+"""Runs a call with retries, fallbacks, limits, deadline and commit, for every adapter. `next_step` decides."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ _T_co = TypeVar("_T_co", covariant=True)
 
 @dataclass(slots=True)
 class RoutedRequest:
-    """One request, to be tried on targets. Nothing but pre hooks changes it."""
+    """A request with the route of its alias. Only pre hooks change it."""
 
     operation: Operation
     model: str
-    """The name asked for."""
+    """The name that the client asked for."""
     route: Route
     params: Mapping[str, Json]
     headers: Mapping[str, str]
     started_s: float
-    """When it arrived, on the event loop's clock."""
+    """Its arrival on the event loop's clock."""
     report: CallReport
 
 
 Observer: TypeAlias = Callable[[Try | Wait | GiveUp, Mapping[int, float]], None]
-"""Hears each decision of `next_step`, and which steps rest until when. Not asked for: the usual first attempt."""
+"""Called with each decision of `next_step` and the ends of cooldowns by step; not for the usual first attempt."""
 
 
 class Engine:
-    """Tries a route's targets until one answers. What outlives a call is in `health`."""
+    """Tries a route's targets until one answers. `health` outlives a call."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Engine:
         jitter: Callable[[], float] = random.random,
         observer: Observer | None = None,
     ) -> None:
-        """`jitter` draws a number from 0 to 1 for each failed attempt: it spreads the retries."""
+        """`jitter` returns a random number from 0 to 1 for each failed attempt; it spreads the retries."""
         self._adapters = adapters
         self._health = health
         self._jitter = jitter
@@ -73,14 +73,14 @@ class Engine:
     async def open_stream(self, request: RoutedRequest) -> Stream:
         """Return the first stream that commits. Raises GatewayError when none does.
 
-        What is returned raises StreamBroken when the stream breaks afterwards, and ends only when it is whole.
+        The stream ends only when it is whole, and raises StreamBroken when it breaks.
         """
         stream = await self._run(request, _stream)
         request.report.first_content_s = asyncio.get_running_loop().time() - request.started_s
         return stream
 
     async def _run(self, request: RoutedRequest, attempt: _Attempt[_T]) -> _T:
-        """Obey `next_step` until an attempt succeeds. A successful `attempt` sees to its ticket itself."""
+        """Follow `next_step` until an attempt succeeds. A successful `attempt` closes its ticket itself."""
         loop = asyncio.get_running_loop()
         health, report, route = self._health, request.report, request.route
         steps = route.steps
@@ -171,7 +171,7 @@ class Engine:
         tried = [*(earlier.step for earlier in outcomes), outcome.step]
         left = targets_left(len(plan.steps), tried, unsupported=plan.unsupported)
         too_long = not fits(plan, outcome, targets_left=left)
-        # A target that was stopped by the request's own deadline may have been within its limits.
+        # Stopped by the request's deadline, the target may have been within its limits.
         out_of_time = error.kind is Kind.TIMEOUT and now_s >= plan.deadline_s
         opened = ticket.failed(
             error.kind,
@@ -189,7 +189,7 @@ class Engine:
 
 
 class _Attempt(Protocol[_T_co]):
-    """One attempt, begun at `now_s`. When it succeeds, it sees to its ticket itself."""
+    """One attempt that begins at `now_s`. When it succeeds, it closes its ticket itself."""
 
     async def __call__(
         self,
@@ -276,7 +276,7 @@ def _note_passed(
     unsupported: Collection[int],
     resting: Mapping[int, float],
 ) -> None:
-    """Note the targets between two attempts that were not called."""
+    """Add the targets that were passed over between two attempts to the report."""
     for position in passed:
         kind: PassedOver | None = (
             "unsupported" if position in unsupported else "cooldown" if position in resting else None
@@ -287,7 +287,7 @@ def _note_passed(
 
 
 def unsupported_steps(steps: Sequence[Step], operation: Operation) -> frozenset[int]:
-    """Return the positions of the steps whose target cannot be asked for the operation."""
+    """Return the positions of the steps whose target does not support the operation."""
     found: frozenset[int] = NONE
     name = operation.name
     for position, step in enumerate(steps):
@@ -300,7 +300,7 @@ def unsupported_steps(steps: Sequence[Step], operation: Operation) -> frozenset[
 def failure(
     decision: GiveUp, outcomes: Sequence[Outcome], errors: Sequence[UpstreamError], request: RoutedRequest
 ) -> GatewayError:
-    """Return what the client gets when nothing answered (docs/failover.md, "What the client gets")."""
+    """Return the client's error when no target answered (docs/failover.md, "What the client gets")."""
     attempts = request.report.attempts
     if not outcomes and decision.reason == "exhausted":
         return Unsupported(
@@ -339,4 +339,4 @@ _STATUS_OF_KIND: Final[Mapping[Kind, int]] = {
     Kind.CONTEXT_WINDOW: 400,
     Kind.NOT_FOUND: 404,
 }
-"""The status of a refusal that came inside a response with a good one."""
+"""The client's status for an error inside a response with a good status."""

@@ -1,9 +1,10 @@
-"""Health and counters of targets, in memory. Outlives tables: a reload forgets nothing about an unchanged target."""
+"""Health and counters of targets, in memory. A reload keeps those of unchanged targets."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
@@ -12,36 +13,36 @@ from gateway.policy.target import Target
 from gateway.wire.json import JsonObject
 
 MAX_TARGETS: Final = 10_000
-"""How many targets are remembered; wildcards could name any number. The least recently used idle ones go first."""
+"""Targets remembered, as wildcards can name any number. The least recently used idle ones are dropped first."""
 
 MAX_REST_S: Final = 600.0
-"""The longest that an upstream's Retry-After keeps its target out of use."""
+"""Longest cooldown after an upstream's Retry-After, in seconds."""
 
 BUDGET_WINDOW_S: Final = 10.0
 BUDGET_SHARE: Final = 0.2
 BUDGET_FLOOR: Final = 10
-"""Retries of one target within a window: a share of its attempts, and at least so many."""
+"""Retry budget of a target per window: this share of its attempts, and at least BUDGET_FLOOR."""
 
 _PROBED_S: Final = 0.001
-"""How long a target that is being probed is taken to rest in a copy."""
+"""Cooldown, in a copy, of a target that is being probed."""
 
 NOBODY: Final[Mapping[int, float]] = MappingProxyType({})
-"""When no target rests."""
+"""`resting` without any cooldown."""
 
 
 class Health:
-    """What is known about targets. Used on the event loop only; points in time are on its clock, in seconds."""
+    """The health of all targets. For the event loop only; points in time are seconds on its clock."""
 
     def __init__(self, *, max_targets: int = MAX_TARGETS) -> None:
         self._max_targets = max_targets
         self._targets: dict[tuple[str, str, str], _TargetHealth] = {}
         self.at_rest: set[tuple[str, str, str]] = set()
-        """The identities of the targets in cooldown; while there are none, nobody need ask who rests."""
+        """Identities of the targets in cooldown. While it is empty, `resting` need not be called."""
 
     def begin(self, target: Target, *, now_s: float, retry: bool = False) -> Ticket:
-        """Note that an attempt begins. Whoever holds the ticket calls `done()` on it, whatever happens.
+        """Count an attempt that begins and return its ticket. The caller must call `done()` on it in every case.
 
-        An attempt of a target in cooldown is its probe: the outcome decides whether the cooldown ends.
+        An attempt of a target in cooldown is its probe: its outcome decides whether the cooldown ends.
         """
         identity = target.identity
         health = self._targets.get(identity)
@@ -61,7 +62,7 @@ class Health:
         return Ticket(self, health, target, probe)
 
     def resting(self, targets: Iterable[Target], *, now_s: float) -> Mapping[int, float]:
-        """Return the positions of those targets that should be left alone now, with when their rest ends."""
+        """Return position → end of the cooldown, for those of `targets` in cooldown or being probed."""
         if not self.at_rest:
             return NOBODY
         rests: dict[int, float] = {}
@@ -74,7 +75,7 @@ class Health:
         return rests
 
     def snapshot(self, target: Target, now_s: float) -> JsonObject:
-        """Return what `/-/targets` shows of a target; a wildcard's is all of its models' taken together.
+        """Return a target's state for `/-/targets`; for a wildcard, of all its models together.
 
         `cooldown_ends_in_s` is None outside a cooldown.
         """
@@ -95,9 +96,9 @@ class Health:
         }
 
     def copied(self, targets: Iterable[Target], *, now_s: float) -> Health:
-        """Return what is known of `targets`, for a clock that reads 0 when this one reads `now_s`.
+        """Return a copy for `targets` on a clock that reads 0 at `now_s`.
 
-        Nothing is in flight there. A target that another request probes now rests a moment more.
+        Nothing is in flight in it. A target that is being probed is in cooldown for a moment more.
         """
         copy = Health()
         for target in targets:
@@ -123,7 +124,7 @@ class Health:
 
 
 class Ticket:
-    """One attempt's hold on its target's health."""
+    """Records the outcome of one attempt in its target's health."""
 
     __slots__ = ("_health", "_kind", "_probe", "_target", "_target_health")
 
@@ -135,16 +136,16 @@ class Ticket:
         self._kind: str | None = None
 
     def answered(self) -> None:
-        """The target answered; for a stream: it committed. Ends the cooldown that this attempt probed."""
+        """Record an answer, or for a stream the commit. Ends the cooldown if this attempt was its probe."""
         self._kind = "ok"
         if self._probe:
             self._close()
 
     def failed(self, kind: Kind, *, now_s: float, rest_s: float | None = None, counts: bool = True) -> bool:
-        """The attempt failed. Return True when the target is in cooldown now, because of it or already.
+        """Record a failure. Return True if the target is in cooldown now.
 
-        `rest_s` is a Retry-After too long to wait for: the target rests at once. `counts=False` is for a failure
-        that says nothing about the target, such as a pooled connection that had gone stale.
+        `rest_s`: a Retry-After too long to wait for, which starts a cooldown at once. `counts=False`: the failure says
+        nothing about the target, as that of a stale pooled connection.
         """
         self._kind = kind.value
         health = self._target_health
@@ -165,14 +166,14 @@ class Ticket:
         return health.open_until_s is not None and health.open_until_s > now_s
 
     def take_retry(self, *, now_s: float) -> bool:
-        """Take one retry out of the target's budget; False when it is used up.
+        """Take one retry from the target's budget; return False if it is used up.
 
-        Taken when it is decided, not when it begins: a burst of failures all waits for the same backoff.
+        Call it when the retry is decided, not when it begins: a burst of failures waits for the same backoff.
         """
         return self._target_health.take_retry(now_s)
 
     def done(self) -> None:
-        """The attempt is over, also when it was cancelled: then it says nothing about the target."""
+        """End the attempt and count its outcome; a cancelled attempt has none."""
         health = self._target_health
         health.in_flight -= 1
         if self._kind == "ok":
@@ -196,40 +197,31 @@ class Ticket:
         self._end_probe()
 
     def _end_probe(self) -> None:
-        """The probe is decided: what happens to this attempt later is no other probe's business."""
+        """End this attempt's role as the probe, so that it cannot disturb a later one."""
         if self._probe:
             self._probe = self._target_health.probing = False
 
 
+@dataclass(slots=True, eq=False)
 class _TargetHealth:
-    __slots__ = (
-        "answers",
-        "attempts",
-        "failures",
-        "in_flight",
-        "label",
-        "open_until_s",
-        "probing",
-        "retries",
-        "tries",
-        "window_s",
-    )
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-        self.failures: deque[float] = deque()
-        self.open_until_s: float | None = None
-        self.probing = False
-        self.in_flight = 0
-        self.answers = 0
-        self.attempts: Counter[str] = Counter()
-        """By the kind of failure."""
-        self.window_s = 0.0
-        self.tries = 0
-        self.retries = 0
+    label: str
+    failures: deque[float] = field(default_factory=deque)
+    """When the failures that count towards a cooldown ended."""
+    open_until_s: float | None = None
+    """The end of the cooldown; None outside one."""
+    probing: bool = False
+    in_flight: int = 0
+    answers: int = 0
+    attempts: Counter[str] = field(default_factory=Counter)
+    """By the kind of failure."""
+    window_s: float = 0.0
+    """The start of the retry budget's window."""
+    tries: int = 0
+    """Attempts in the window, without retries."""
+    retries: int = 0
 
     def counted(self) -> Counter[str]:
-        """Return how many attempts ended how."""
+        """Return outcome → number of attempts."""
         return Counter({"ok": self.answers} if self.answers else {}) + self.attempts
 
     def take_retry(self, now_s: float) -> bool:

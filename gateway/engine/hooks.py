@@ -1,4 +1,4 @@
-"""Running hooks: pre hooks on a request, post hooks on an answer or on the events of a stream."""
+"""Runs hooks: pre hooks on a request, post hooks on an answer or the events of a stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.wire.json import Json, JsonObject, decode_json
 
 
 def own_data(data: JsonObject, raw: bytes | None) -> JsonObject:
-    """Return an answer that hooks may change: from the bytes it came in, if there are any, so no number is rounded."""
+    """Return a copy of an answer for hooks; decoded from `raw`, if given, so that no number is rounded."""
     own: JsonObject = copy_json(data) if raw is None else decode_json(raw, exact=True)
     return own
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 async def run_hooks(hooks: tuple[Hook, ...], value: JsonObject, *, deadline_s: float) -> JsonObject:
-    """Return what the hooks make of `value`, one after the other. They may change it in place."""
+    """Run the hooks in order on `value`, which they may change in place, and return the result. Raises HookFailed."""
     loop = asyncio.get_running_loop()
     for hook in hooks:
         before = copy_json(value) if hook.on_error == "skip" else value
@@ -50,11 +50,11 @@ async def run_hooks(hooks: tuple[Hook, ...], value: JsonObject, *, deadline_s: f
 
 
 class _NotADict(Exception):
-    """A hook gave back something else."""
+    """A hook returned something other than a dict."""
 
 
 def _reason(error: Exception) -> str:
-    """Say what a hook did wrong without a foreign exception's text, which may hold a prompt."""
+    """Return why a hook failed, without the text of its exception, which may contain a prompt."""
     if isinstance(error, TimeoutError):
         return "it took too long"
     return str(error) if isinstance(error, _NotADict) else type(error).__name__
@@ -70,6 +70,7 @@ def copy_json(value: Json) -> Json:
 
 
 def hook_of(call: Callable[[JsonObject], Any]) -> Hook:
+    """Return `call` as a hook. Raises TypeError unless it takes one argument."""
     if not callable(call):
         raise TypeError(f"a hook is a callable, not a {type(call).__name__}")
     name = getattr(call, "__qualname__", type(call).__qualname__)
@@ -78,6 +79,6 @@ def hook_of(call: Callable[[JsonObject], Any]) -> Hook:
     except TypeError as error:
         raise TypeError(f"{name} cannot be a hook: it must take exactly one argument, a dict") from error
     except ValueError:
-        pass  # a builtin that does not tell its signature
+        pass  # a builtin without a known signature
     is_async = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call, "__call__", None))  # noqa: B004
     return Hook(path=f"{getattr(call, '__module__', None) or '?'}.{name}", call=call, is_async=is_async)

@@ -1,4 +1,4 @@
-"""What to do next in a call, and why: a pure function of the plan, what happened so far, and the time."""
+"""Decides the next step of a call, with the reason: a pure function of plan, outcomes and time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BASE_BACKOFF_S: Final = 0.25
 MAX_BACKOFF_S: Final = 4.0
 
 MAX_PATIENCE_S: Final = 10.0
-"""The longest Retry-After that is waited for while another target is left to try."""
+"""The longest Retry-After, in seconds, to wait for while another target is left."""
 
 NoRetry: TypeAlias = Literal[
     "last_resort",  # a target in cooldown is called once
@@ -28,23 +28,23 @@ NoRetry: TypeAlias = Literal[
     "max_attempts",
     "deadline",  # it passes before the retry could start
 ]
-"""Why a target that failed is not called again, in the order in which it is asked."""
+"""Why a failed target is not called again, in the order of the checks."""
 
 
 class Plan(NamedTuple):
-    """What a call may do."""
+    """The bounds of a call."""
 
     steps: tuple[Step, ...]
     deadline_s: float
-    """A point on the event loop's clock: nothing starts from then on."""
+    """On the event loop's clock. No attempt starts later."""
     max_attempts: int
     unsupported: Collection[int] = ()
-    """Steps whose target cannot be asked for the operation: they are never tried."""
+    """Steps whose target does not support the operation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How one attempt failed."""
+    """The failure of one attempt."""
 
     step: int
     """The position of its step in the plan."""
@@ -52,32 +52,32 @@ class Outcome:
     ended_s: float
     retry_after_s: float | None = None
     jitter: float = 1.0
-    """A random number from 0 to 1, drawn when the attempt ended: it scales the backoff."""
+    """A random number from 0 to 1 that scales the backoff."""
     no_retry: Literal["cooldown", "retry_budget"] | None = None
-    """Set when the target's cooldown opened with this failure or its retry budget was used up."""
+    """Set if this failure started the target's cooldown, or its retry budget is used up."""
     stale_connection: bool = False
-    """A pooled connection died before a byte came back."""
+    """A pooled connection closed before a byte came back."""
     last_resort: bool = False
-    """The target was in cooldown and was tried because nothing else was left."""
+    """The target was in cooldown and no other was left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """Call the target of this step now. `last_resort`: it is in cooldown, and no other is left."""
+    """Call this step's target now. `last_resort`: it is in cooldown, and no other is left."""
 
     step: int
     reason: Literal["first", "retry", "fallback", "last_resort"] = "first"
     no_retry: NoRetry | None = None
-    """Why not the target that failed last; None before the first attempt and for a retry."""
+    """Why the target that failed last is not retried; None for the first attempt and for a retry."""
 
 
 FIRST: Final = Try(0)
-"""Where every call begins, unless a target rests or its time has passed."""
+"""The first decision, unless a target is in cooldown or unsupported or the deadline has passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Do nothing until this point on the event loop's clock, then ask again."""
+    """Wait until this point on the event loop's clock, then decide again."""
 
     until_s: float
     reason: Literal["backoff", "retry_after"]
@@ -85,20 +85,20 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """No further attempt. `stopped`: the last failure's kind does not move on."""
+    """Make no further attempt. `stopped`: the last failure's kind is not in `fallback_on`."""
 
     reason: Literal["stopped", "exhausted", "deadline"]
     no_retry: NoRetry | None = None
-    """As in Try; None as well when the deadline has passed."""
+    """As in Try; None after the deadline."""
 
 
 def next_step(
     plan: Plan, outcomes: Sequence[Outcome], *, now_s: float, resting: Mapping[int, float]
 ) -> Try | Wait | GiveUp:
-    """Decide what a call does next. `outcomes` are its failed attempts so far, in order.
+    """Return the next step of a call. `outcomes` are its failed attempts so far, in order.
 
-    `resting` names the steps whose target is in cooldown, with the time when that ends. They are passed over
-    while any other is left; when none is, the one whose cooldown ends first is tried, once.
+    `resting`: step → end of its target's cooldown. These steps are passed over while any other is left; then the one
+    whose cooldown ends first is tried, once.
     """
     if now_s >= plan.deadline_s:
         return GiveUp("deadline")
@@ -116,7 +116,7 @@ def next_step(
 
 
 def fits(plan: Plan, outcome: Outcome, *, targets_left: int) -> bool:
-    """Tell whether the wait that an upstream asked for can be waited for."""
+    """Tell whether the wait that the upstream asked for fits the deadline and MAX_PATIENCE_S."""
     wait_s = outcome.retry_after_s or 0.0
     return outcome.ended_s + wait_s < plan.deadline_s and (wait_s <= MAX_PATIENCE_S or not targets_left)
 
@@ -130,7 +130,7 @@ def backoff_s(retry: int, *, jitter: float) -> float:
 
 
 def _retry(plan: Plan, outcomes: Sequence[Outcome], resting: Mapping[int, float]) -> Wait | NoRetry:
-    """Return until when a retry of the last step waits, or why there is none."""
+    """Return when to retry the last step, or why there is no retry."""
     last = outcomes[-1]
     step = plan.steps[last.step]
     if last.last_resort:

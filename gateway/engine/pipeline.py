@@ -1,4 +1,4 @@
-"""One request from its table to its answer: alias, pre hooks, attempts, post hooks."""
+"""Answers a request: looks up its alias, runs pre hooks, attempts and post hooks."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ class Pipeline:
     def __init__(
         self, *, tables: Tables, adapters: Adapters, health: Health, jitter: Callable[[], float] = random.random
     ) -> None:
-        """`jitter` draws a number from 0 to 1 for each failed attempt: it spreads the retries."""
+        """`jitter` returns a random number from 0 to 1 for each failed attempt; it spreads the retries."""
         self.tables = tables
-        """The holder of the live table."""
+        """Owns the live table."""
         self._adapters = adapters
         self._engine = Engine(adapters=adapters, health=health, jitter=jitter)
 
     def answer(
         self, operation: Operation, params: JsonObject, *, report: CallReport, headers: Mapping[str, str] = EMPTY
     ) -> Coroutine[None, None, Reply]:
-        """Return the plain answer to an OpenAI request body; `params` itself is not changed.
+        """Return the plain answer to the request body `params`, which is not changed.
 
-        `headers` go upstream. `report` is filled in as things happen. Raises GatewayError, be it at once.
+        `headers` are sent upstream. `report` is filled in along the way. Raises GatewayError, some before the await.
         """
         request = self._request(operation, params, report, headers)
         route = request.route
         return self._hooked(request, params) if route.pre or route.post else self._engine.complete(request)
 
     async def _hooked(self, request: RoutedRequest, params: JsonObject) -> Reply:
-        """Return the plain answer, with the hooks before and after it."""
+        """Return the plain answer, with pre and post hooks run."""
         await _run_pre_hooks(request, params)
         reply = await self._engine.complete(request)
         if request.route.post and request.operation.takes_hooks:
@@ -57,9 +57,9 @@ class Pipeline:
     async def open_stream(
         self, operation: Operation, params: JsonObject, *, report: CallReport, headers: Mapping[str, str] = EMPTY
     ) -> Stream:
-        """Return the stream that answers an OpenAI request body, once it is sure to begin. Raises GatewayError.
+        """Return the stream that answers the request body `params`, once it has committed. Raises GatewayError.
 
-        Close what is returned; reading it raises GatewayError when the stream breaks off.
+        The caller closes the stream. Reading it raises GatewayError when it breaks.
         """
         request = self._request(operation, params, report, headers)
         await _run_pre_hooks(request, params)
@@ -77,19 +77,13 @@ class Pipeline:
         name = params.get("model")
         if not isinstance(name, str) or not name:
             raise BadRequest("the request names no model", param="model")
-        route = table.find(name)
-        if route is None:
-            raise unknown_model(name, table)
+        route = _find(name, table)
         report.alias = route.alias
         return RoutedRequest(operation, name, route, upstream_params(params), headers, started_s, report)
 
     def route(self, name: str) -> Route:
-        """Return what the live table has for a client's `name`. Raises UnknownModel."""
-        table = self.tables.current
-        route = table.find(name)
-        if route is None:
-            raise unknown_model(name, table)
-        return route
+        """Return the live table's route for a client's `name`. Raises UnknownModel."""
+        return _find(name, self.tables.current)
 
     async def close(self) -> None:
         """Close all connections. Nothing may be called afterwards."""
@@ -98,14 +92,14 @@ class Pipeline:
 
 
 class _HookedStream:
-    """A stream whose events go through post hooks. Each may take as long as the route's deadline, and no longer."""
+    """A stream whose events pass post hooks. The hooks of one event may take as long as the route's deadline."""
 
     def __init__(self, source: Stream, route: Route) -> None:
         self.headers = source.headers
         self._source = source
         self._route = route
         self._error: GatewayError | None = None
-        """What a hook raised behind the events of the last `read`."""
+        """A hook's error, raised after the events of the last `read` were returned."""
 
     async def read(self) -> list[Event]:
         if self._error is not None:
@@ -132,9 +126,9 @@ class _HookedStream:
 
 
 async def _run_pre_hooks(request: RoutedRequest, params: JsonObject) -> None:
-    """Let the pre hooks change what the targets get; `params` itself is not changed.
+    """Run the pre hooks on a copy of `params` and set `request.params` to the result.
 
-    Raises Unsupported for an operation that they do not know: what a hook redacts, say, would go out as it is.
+    Raises Unsupported if the operation takes no hooks: a redacting hook would not see the request.
     """
     route, operation = request.route, request.operation
     if not operation.takes_hooks:
@@ -148,6 +142,13 @@ async def _run_pre_hooks(request: RoutedRequest, params: JsonObject) -> None:
     if params.get("model") != request.model:
         raise HookFailed(f"a pre hook of {route.alias!r} changed the model; a hook may change anything but that")
     request.params = upstream_params(params)
+
+
+def _find(name: str, table: RoutingTable) -> Route:
+    route = table.find(name)
+    if route is None:
+        raise unknown_model(name, table)
+    return route
 
 
 def unknown_model(name: str, table: RoutingTable) -> UnknownModel:

@@ -1,4 +1,4 @@
-"""In which order the targets of a chain are tried: each once in turn, and one in cooldown only when no other is left.
+"""Selects the next target of a chain: each in turn, and one in cooldown only when no other is left.
 
 Steps are positions in the chain, from 0. Retries of the same target are `next_step`'s business.
 """
@@ -20,7 +20,7 @@ class Choice(NamedTuple):
 def next_target(
     steps: int, tried: Sequence[int], *, resting: Mapping[int, float], unsupported: Collection[int] = ()
 ) -> Choice | None:
-    """Return which of a chain's `steps` is tried next; None when none is left.
+    """Return the next of a chain's `steps` to try; None if none is left.
 
     `tried` are the steps of the attempts so far, in order; `resting` tells when the cooldown of a step's target ends;
     targets of `unsupported` cannot be asked for the operation. In this order:

@@ -1,4 +1,4 @@
-"""A stream on its way to the client: held back until it commits, judged, and cut off in time."""
+"""A stream on its way to the client: holds it back until commit, checks that it is whole, and applies its limits."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from gateway.telemetry.report import CallReport
 log = logging.getLogger(__name__)
 
 CLOSE_S: Final = 1.0
-"""How long an upstream's stream may take to close."""
+"""Seconds that an upstream's stream may take to close."""
 
 
 class HoldExceeded(GatewayError):
-    """A stream that is held back grew beyond the alias' `stream.max_bytes`."""
+    """A stream that is held back exceeded the alias' `stream.max_bytes`."""
 
     status = 502
     code = "hold_exceeded"
 
 
 class CommittedStream:
-    """A stream on its way to the client: what was held back until commit first, then the rest as it comes."""
+    """A stream for the client: first the events that were held back until commit, then the rest as it comes."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class CommittedStream:
         idle_s: float,
         end_s: float | None,
     ) -> None:
-        """`idle_s` is how long nothing may come, `end_s` a point on the loop's clock, None where there is none."""
+        """`idle_s`: most seconds between events. `end_s`: on the loop's clock; None for no limit."""
         self.headers = source.headers
         self._loop = loop
         self._source = source
@@ -62,14 +62,14 @@ class CommittedStream:
         self._held: list[Event] = []
         self._held_bytes = 0
         self._error: UpstreamError | None = None
-        """The break that came behind the events of the last `read`."""
+        """The failure to raise after the events of the last `read`."""
         self._ended = False
         self._closed = False
 
     async def hold_until_content(self, policy: StreamPolicy) -> bool:
-        """Read events until there is content; return whether more is to be held back.
+        """Read events until there is content; return whether more must be held back.
 
-        Raises UpstreamError, as long as the stream can fall over.
+        Raises UpstreamError: another target can still be tried.
         """
         judge = self._judge
         while not judge.has_content:
@@ -85,7 +85,7 @@ class CommittedStream:
                 self._hold(await self._next(), policy)
 
     async def read(self) -> list[Event]:
-        """Return what was held back, then what comes; an empty list once the stream is whole. Raises StreamBroken."""
+        """Return the held events, then new ones; an empty list once the stream is whole. Raises StreamBroken."""
         if self._held:
             events, self._held = self._held, []
             return events
@@ -114,7 +114,7 @@ class CommittedStream:
         return []
 
     async def aclose(self) -> None:
-        """Close the upstream. The first call counts."""
+        """Close the upstream. Safe to call twice."""
         if self._closed:
             return
         has_ended, self._closed, self._ended = self._ended, True, True
@@ -134,9 +134,9 @@ class CommittedStream:
         return self._judged(await self._source.read(), asked_s)
 
     def _judged(self, events: list[Event], asked_s: float) -> list[Event]:
-        """Judge what came after `asked_s`, nothing at the end; return what goes on. Raises UpstreamError.
+        """Check events, none at the end, read from `asked_s` on; return those to pass on. Raises UpstreamError.
 
-        A break is told once what came before it has gone on: at the next call.
+        A failure behind other events is raised at the next call.
         """
         if not events:
             return self._ending()
@@ -167,7 +167,7 @@ class CommittedStream:
         return events if self._usage_last is None else self._usage_last.passing(events)
 
     def _ending(self) -> list[Event]:
-        """Return what the stream ends with, now that the source has ended. Raises UpstreamError if it is not whole."""
+        """Return the last events once the source has ended. Raises UpstreamError if the stream is not whole."""
         if not self._judge.is_whole:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         self._ended = True
@@ -193,7 +193,7 @@ class CommittedStream:
 
 
 async def close(stream: Stream, target: Target) -> None:
-    """Close a stream. An upstream that will not close holds nothing up."""
+    """Close a stream, waiting at most CLOSE_S."""
     try:
         with until(asyncio.get_running_loop().time() + CLOSE_S):
             await stream.aclose()
@@ -202,5 +202,5 @@ async def close(stream: Stream, target: Target) -> None:
 
 
 def timed_out() -> UpstreamError:
-    """Return the failure of an attempt whose time is up."""
+    """Return the failure of an attempt that exceeded a limit."""
     return UpstreamError(Kind.TIMEOUT)

@@ -1,4 +1,4 @@
-"""The events of a relayed stream: cut out of its bytes, checked, and handed on as they came."""
+"""Reads the events of a relayed stream: splits its bytes, checks each event, and keeps its bytes as they are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DONE: Final = sse.encode(sse.DONE)
 
 
 class RelayedStream:
-    """The events of one response. Closes the connection when left early; gives it back when the stream has ended."""
+    """The events of one response. The connection is reused if the stream has ended, else closed."""
 
     __slots__ = (
         "_arrival",

@@ -1,8 +1,7 @@
-"""Telling at a glance that an event of a stream is like the one before it, but for its text.
+"""Recognises, without parsing, events of a stream that differ from an earlier one in their text only.
 
-Nearly all events of a chat stream are the same bytes around a piece of text. Once one of them has been parsed, the next
-are compared with it: what begins and ends as it did, with a JSON string's inside between, is the same JSON object with
-other text, and need not be parsed to know it.
+Nearly all events of a chat stream are the same bytes around a piece of text. Once one has been parsed, later ones are
+compared with it: an event with the same start and end around valid JSON string text is the same object with other text.
 """
 
 from __future__ import annotations
@@ -17,34 +16,34 @@ _PLAIN_TEXT: Final = re.compile(rb'[^"\\\x00-\x1f]*')
 _RUN: Final = re.compile(
     rb'([^\x00]*)\x00([^\x00]*)\x00((?:\1[^"\\\x00-\x1f]*+(?:\\["\\/bfnrt][^"\\\x00-\x1f]*+)*\2)*)'
 )
-"""How events begin and how they end, each with a NUL behind it, then such events. Their texts have short escapes only.
+"""Matches start, NUL, end, NUL, then events with this start and end whose text has short escapes only.
 
-So one pattern serves all shapes: to compile one takes longer than a stream does.
+One pattern serves all shapes, because compiling one takes longer than a stream.
 """
 _ODD_BYTE: Final = re.compile(rb"[\\\x00-\x1f]")
 _WINDOW_BYTES: Final = 32 * 1024
-"""The pattern looks at this many bytes at once, or what follows a few such events would be copied each time."""
+"""Bytes given to the pattern at once, so that long data behind a short run is not copied each time."""
 LoneText: TypeAlias = Callable[[JsonObject], tuple[str, Json]]
-"""Returns the field of an event's choice that carries its text, and the text."""
+"""Returns the name of the text field in an event's choice, and the text."""
 
 
 class Shape:
-    """The bytes around the text of an event that carries text and nothing else that matters."""
+    """The bytes around the text of an event that carries text only."""
 
     __slots__ = ("_end", "_pattern_head", "_start")
 
     def __init__(self, start: bytes, end: bytes) -> None:
-        """`start` ends with the quote before the text, `end` begins with the one behind it. Neither has a NUL."""
+        """`start` ends with the quote before the text, `end` begins with the quote behind it. Neither contains NUL."""
         self._start = start
         self._end = end
         self._pattern_head = start + b"\0" + end + b"\0"
 
     def measure(self, data: bytes, place: int) -> int:
-        """Return how many bytes of `data`, from `place` on, are events like this one; not always all of them."""
+        """Return the number of bytes of `data`, from `place` on, that are events of this shape. It may miss some."""
         start, end = self._start, self._end
         if not data.startswith(start, place):
             return 0
-        # One event with nothing to unescape, as it mostly comes, is found faster without the pattern.
+        # The usual single event without escapes is found faster without the pattern.
         text_at = place + len(start)
         quote_at = data.find(b'"', text_at)
         event_end = quote_at + len(end)
@@ -57,13 +56,13 @@ class Shape:
             run = data[place:event_end]
         else:
             found = _RUN.match(self._pattern_head + data[place : place + _WINDOW_BYTES])
-            assert found is not None, "it may find nothing, but it matches"
+            assert found is not None, "the pattern matches at least no events"
             run = found[3]
         return len(run) if _is_utf8(run) else 0
 
 
 def shape_of(event: bytes, data: JsonObject, lone_text: LoneText) -> Shape | None:
-    """Return the shape of an event, given the object that it holds; None where it holds more than text."""
+    """Return the shape of an event with the decoded `data`; None if it carries more than text."""
     choices = data.get("choices")
     if not isinstance(choices, list) or len(choices) != 1 or data.get("usage") or "error" in data:
         return None
@@ -78,7 +77,7 @@ def shape_of(event: bytes, data: JsonObject, lone_text: LoneText) -> Shape | Non
     text = content.encode(errors="surrogatepass")
     if not _PLAIN_TEXT.fullmatch(text):
         return None
-    # An escaped quote would not be spelled so: what is found is a key and its whole value, and there is but one.
+    # A match cannot be inside a string, where quotes are escaped, so it is a key and its value. There must be just one.
     for separator in (b'":"', b'": "'):
         key = b'"' + field.encode() + separator
         around = event.split(key + text + b'"')
