@@ -1,11 +1,11 @@
-"""What can go wrong with a request, and the rule that names an upstream's failure.
+"""The errors for clients and programs.
 
 Exception
-├── UpstreamError          one attempt failed; lives between adapter and engine, never reaches a client
-└── GatewayError           what a client or an embedding program gets; owns an HTTP status
-    ├── BadRequest         400, or the status given: the request itself is at fault
+├── UpstreamError          one attempt failed; raised by adapters, handled by the engine (policy/failures.py)
+└── GatewayError           raised to clients and programs; owns an HTTP status
+    ├── BadRequest         400 or another: the request itself is at fault
     ├── UnknownModel       404
-    ├── Unsupported        400: no target, or a hook, knows the operation
+    ├── Unsupported        400: no target, or a hook, supports the operation
     ├── HookFailed         500
     ├── UpstreamFailed     no target answered: 429, 502, 503 or 504
     ├── UpstreamRefused    the upstream's own status and body are the answer
@@ -26,7 +26,7 @@ from gateway.wire.json import EMPTY, JsonObject
 
 
 class GatewayError(Exception):
-    """The root of what this gateway raises to its callers. `str(exc)` is safe to show."""
+    """The root of all errors that this gateway raises to callers. `str(exc)` is safe to show."""
 
     status: int = 500
     code: ClassVar[str] = "gateway_error"
@@ -37,10 +37,10 @@ class GatewayError(Exception):
         self.param = param
         self.attempts = tuple(attempts)
         self.headers: Mapping[str, str] = EMPTY
-        """Response headers that go with the error, such as `retry-after`."""
+        """Response headers of the error, such as `retry-after`."""
 
     def envelope(self) -> JsonObject:
-        """Return OpenAI's error envelope, with our `attempts` where any were made."""
+        """Return OpenAI's error envelope, with our `attempts` if there are any."""
         error: JsonObject = {"message": str(self), "type": self.type, "param": self.param, "code": self.code}
         if self.attempts:
             error["attempts"] = [attempt.public() for attempt in self.attempts]
@@ -48,7 +48,7 @@ class GatewayError(Exception):
 
 
 class BadRequest(GatewayError):
-    """The request is at fault and no target would change that."""
+    """The request itself is at fault."""
 
     status = 400
     code = "bad_request"
@@ -64,7 +64,7 @@ class UnknownModel(GatewayError):
 
 
 class Unsupported(GatewayError):
-    """No target of the alias can be asked for this operation, or a hook of it does not know the operation."""
+    """No target of the alias supports the operation, or one of its hooks does not."""
 
     status = 400
     code = "unsupported"
@@ -72,7 +72,7 @@ class Unsupported(GatewayError):
 
 
 class HookFailed(GatewayError):
-    """A hook raised, took too long, or gave back something that is not a dict."""
+    """A hook raised, took too long, or did not return a dict."""
 
     status = 500
     code = "hook_failed"
@@ -95,7 +95,7 @@ class UpstreamFailed(GatewayError):
 
 
 class UpstreamRefused(GatewayError):
-    """The upstream refused in a way that is the client's to know: its status and body pass through."""
+    """The upstream refused the request; its status and body are passed to the client."""
 
     code = "upstream_refused"
     type = "upstream_error"
@@ -113,12 +113,12 @@ class UpstreamRefused(GatewayError):
         self.status = status
         self.kind = kind
         self.body = body
-        """The upstream's own error body, to send as it is; None when it had none."""
+        """The upstream's own error body, sent as it is; None if it had none."""
         self.headers = headers
 
 
 class StreamBroken(GatewayError):
-    """A stream broke after its first content was handed out: no status and no other target can mend that."""
+    """A stream broke after commit, when neither status nor target can change."""
 
     status = 502
     code = "stream_broken"
@@ -126,7 +126,7 @@ class StreamBroken(GatewayError):
 
 
 class ConfigError(GatewayError):
-    """The config file has problems; `problems` holds them all, in file order."""
+    """The config file has problems: all are in `problems`, in file order."""
 
     status = 500
     code = "config_error"
@@ -137,6 +137,6 @@ class ConfigError(GatewayError):
 
 
 class UsageError(GatewayError):
-    """The environment or the command line is wrong, or the config file cannot be read; a command exits with 2."""
+    """The environment or the command line is wrong, or the config file cannot be read. Commands exit with 2."""
 
     code = "usage_error"

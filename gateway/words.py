@@ -1,4 +1,4 @@
-"""Words for people: counts, durations, suggestions, and text that is safe to print."""
+"""Text for people: counts, durations, suggestions, printable text."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ def shown(duration_s: float) -> str:
     whole, rest = divmod(milliseconds, 1000)
     minutes, left = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
-    parts = [(hours, "h"), (minutes, "m")]
-    text = "".join(f"{number}{unit}" for number, unit in parts if number)
+    text = "".join(f"{number}{unit}" for number, unit in ((hours, "h"), (minutes, "m")) if number)
     return f"{text}{left + rest / 1000:g}s" if left or rest else text
 
 
@@ -49,12 +48,12 @@ def with_repeats(texts: Iterable[str]) -> list[str]:
 
 
 def cut(text: str, longest: int) -> str:
-    """Return a text of `longest` characters at the most, an ellipsis in place of what is too much."""
+    """Return a text cut to at most `longest` characters, with an ellipsis at the end."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def printable(text: str) -> str:
-    """Escape what a terminal or a log viewer would obey: control characters and those that turn the direction."""
+    """Escape characters that control a terminal or a log viewer, such as escape codes and changes of direction."""
     return "".join(
         char if char.isprintable() or char == " " else char.encode("unicode_escape").decode() for char in text
     )
@@ -62,14 +61,14 @@ def printable(text: str) -> str:
 
 _MANY: Final = 1000
 _FAR: Final = 4
-"""Of very many names only a thousand are compared that begin alike and are about as long: it is slow work."""
+"""Beyond _MANY names only those with the same first letter and a length within _FAR are compared: it is slow."""
 _LONGEST: Final = 128
 
 
 def did_you_mean(name: str, known: Iterable[str], *, most: int = 1) -> str:
-    """Return `; did you mean '…'?` when one of `known`, or up to `most`, look like `name`, else nothing.
+    """Return `; did you mean '…'?` with up to `most` of `known` that look like `name`; an empty text if none does.
 
-    Bounded work, also for a hostile name among very many.
+    The work is bounded, also for a hostile name among very many.
     """
     names = list(known)
     if len(names) > _MANY:
@@ -79,7 +78,7 @@ def did_you_mean(name: str, known: Iterable[str], *, most: int = 1) -> str:
 
 
 def meant(*names: str) -> str:
-    """Return `; did you mean 'a' or 'b'?` for the names that may have been meant, nothing for none."""
+    """Return `; did you mean 'a' or 'b'?` for these names; an empty text for none."""
     return f"; did you mean {' or '.join(map(repr, names))}?" if names else ""
 
 

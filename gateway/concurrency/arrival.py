@@ -1,7 +1,7 @@
-"""Waiting for data, and being resumed the moment it comes.
+"""An awaitable for incoming data that resumes its task at once.
 
-A future resumes its task at the event loop's next turn. For an event of a stream that turn costs more than all that is
-done with the event, so this one resumes the task at once, inside the callback that brings the data.
+A future resumes its task at the event loop's next turn. For an event of a stream that turn costs more than all work on
+the event, so `Arrival` resumes the task inside the callback that brings the data.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 
 class Arrival:
-    """What one reader awaits, again and again: `await arrival` returns after the next `come()` or `come_soon()`.
+    """Awaited by one task, any number of times: `await arrival` returns after the next `come()` or `come_soon()`.
 
-    It follows the protocol by which asyncio's tasks wait for futures (`_asyncio_future_blocking`, `add_done_callback`,
-    `cancel`, `result`; it finds the loop in `_loop`, which is faster than a method), for one waiting task at a time.
+    It has the members of a future that asyncio's tasks use: `_asyncio_future_blocking`, `add_done_callback`, `cancel`,
+    `result`, and `_loop`, which is faster than `get_loop`.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop")
@@ -33,7 +33,7 @@ class Arrival:
         yield self
 
     def come(self) -> None:
-        """Resume the waiting task now. To be called by the event loop's own callbacks, not within a task."""
+        """Resume the waiting task now. Call it from a callback of the event loop, not within a task."""
         callback, self._callback = self._callback, None
         if callback is not None and self._context is not None:
             self._context.run(callback, self)
@@ -44,10 +44,10 @@ class Arrival:
         if callback is not None:
             self._loop.call_soon(callback, self, context=self._context)
 
-    # What the waiting task calls
+    # Called by the waiting task
 
     def add_done_callback(self, callback: Callable[[Arrival], object], *, context: Context | None = None) -> None:
-        """Keep what resumes the task."""
+        """Set the callback that resumes the task."""
         self._callback = callback
         self._context = context
 

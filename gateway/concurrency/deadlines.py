@@ -1,10 +1,10 @@
-"""Points in time that code must be done by, all of a loop's behind one timer of it.
+"""Deadlines for blocks of code, like `asyncio.timeout_at`, with one timer for each event loop.
 
     with until(deadline_s):                                    # a point on the event loop's clock
         answer = await something()                             # TimeoutError once it has passed
 
-It does what `asyncio.timeout_at` does. That one starts and stops a timer each time, which on uvloop takes longer than
-all else on a request's way through the engine; here a limit is an entry of a heap, and one timer waits for the first.
+`asyncio.timeout_at` starts and stops a timer for each block, which on uvloop takes longer than the rest of the engine's
+work for a request. Here each deadline is an entry of a heap, and one timer waits for the earliest.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from types import TracebackType
 from typing import Final
 
 SLACK: Final = 64
-"""So many entries of limits that are over are left in the heap before it is made anew."""
+"""Entries of finished limits that may stay in the heap before it is rebuilt."""
 
 
 class Limit:
-    """One block of code and when it must be done."""
+    """A block of code and its deadline."""
 
     __slots__ = ("_alarm", "_cancelling", "_raises", "_task", "deadline_s", "expired", "rings_at_s")
 
@@ -33,20 +33,20 @@ class Limit:
         self._raises = raises
         self._task: asyncio.Task[object] | None = None
         self.rings_at_s = math.inf
-        """When an entry of it in the heap comes up, infinite without any. No other is pushed for later than that."""
+        """Deadline of this limit's earliest heap entry; inf if it has none. Entries for later are not pushed."""
         self.expired = False
-        """The point in time has passed and the block was stopped."""
+        """The deadline has passed and the block was cancelled."""
 
     def again(self, deadline_s: float) -> Limit:
-        """Return itself, for one more block once the last was left: that takes less than another limit."""
+        """Return this limit with a new deadline, for another block after the last: cheaper than a new limit."""
         self.deadline_s = deadline_s
         self.expired = False
         return self
 
     def resume(self, deadline_s: float) -> None:
-        """Limit what this task awaits next: cheaper than a block for each wait. Between waits `deadline_s` is inf.
+        """Set the deadline of this task's next wait: cheaper than a block for each. Set `deadline_s` to inf after it.
 
-        `leave` ends it, with the error if the wait raised one.
+        Call `leave` at the end, with the error if the wait raised one.
         """
         self.deadline_s = deadline_s
         task = self._task
@@ -58,14 +58,14 @@ class Limit:
             self._alarm.push(deadline_s, self)
 
     def leave(self, error: BaseException | None = None) -> None:
-        """End the limit. Raises what it raises in place of the `error` that stopped a wait whose time has passed."""
+        """End the limit. Raises its own error instead of the `error` of a wait that exceeded the deadline."""
         if self._task is not None:
             self.__exit__(None if error is None else type(error), error, None)
 
     def __enter__(self) -> Limit:
         alarm = self._alarm
         task = self._task = asyncio.current_task(alarm.loop)
-        assert task is not None, "only what runs in a task can be stopped"
+        assert task is not None, "only a task can be cancelled"
         self._cancelling = task.cancelling()
         alarm.running += 1
         if self.deadline_s < self.rings_at_s:
@@ -89,15 +89,15 @@ class Limit:
 
     @property
     def is_over(self) -> bool:
-        """The block was left, or is being stopped."""
+        """The block has ended or is being cancelled."""
         return self._task is None or self.expired
 
     def extend(self, deadline_s: float) -> None:
-        """Give the block time until then. Not for less time than it had."""
+        """Set a later deadline for the running block."""
         self.deadline_s = deadline_s
 
     def ring(self, now_s: float) -> float | None:
-        """Cancel the block when its time has come; return when to ring again where it was given more."""
+        """Cancel the block if its deadline has passed; return the deadline if it is later, None if none is left."""
         self.rings_at_s = math.inf
         if self.is_over:
             return None
@@ -110,20 +110,20 @@ class Limit:
 
 
 class _Alarm:
-    """The limits of one event loop, first one first."""
+    """The timer of one event loop and the heap of its limits, earliest first."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.heap: list[tuple[float, int, Limit]] = []
-        """Entries of limits that are over go when they come up, or when there are too many of them."""
+        """(deadline, serial number, limit). Finished limits are removed when due, or when there are too many."""
         self.running = 0
-        """How many limits are not over."""
+        """Number of limits that are not over."""
         self._count = 0
         self._handle: asyncio.TimerHandle | None = None
         self._rings_at_s = math.inf
 
     def push(self, deadline_s: float, limit: Limit) -> None:
-        """Ring for `limit` when the time has come."""
+        """Add a heap entry for `limit`."""
         self._count += 1
         limit.rings_at_s = deadline_s
         heappush(self.heap, (deadline_s, self._count, limit))
@@ -131,15 +131,15 @@ class _Alarm:
             self._set(deadline_s)
 
     def tidy(self) -> None:
-        """Drop the entries of limits that are over."""
-        kept = []
+        """Remove the entries of finished limits."""
+        running = []
         for entry in self.heap:
             if entry[2].is_over:
                 entry[2].rings_at_s = math.inf
             else:
-                kept.append(entry)
-        self.heap = kept
-        heapify(kept)
+                running.append(entry)
+        self.heap = running
+        heapify(running)
 
     def _set(self, at_s: float) -> None:
         if self._handle is not None:
@@ -148,7 +148,7 @@ class _Alarm:
         self._handle = self.loop.call_at(at_s, self._ring)
 
     def _ring(self) -> None:
-        """Ring for what is due; wait for the next that is not over."""
+        """Ring the limits that are due; set the timer for the next one that is not over."""
         self._handle = None
         self._rings_at_s = math.inf
         now_s = self.loop.time()
@@ -168,9 +168,9 @@ _alarms: Final[dict[asyncio.AbstractEventLoop, _Alarm]] = {}
 def until(
     deadline_s: float, loop: asyncio.AbstractEventLoop | None = None, raises: Callable[[], Exception] = TimeoutError
 ) -> Limit:
-    """Return a context manager that stops its block at a point on the event loop's clock, with what `raises` makes.
+    """Return a context manager that cancels its block at a point on the event loop's clock and raises `raises()`.
 
-    `loop` is the running one, from those who have it at hand: asking for it is a system call before Python 3.12.
+    `loop` is the running loop; pass it where it is known: looking it up is a system call before Python 3.12.
     """
     if loop is None:
         loop = asyncio.get_running_loop()

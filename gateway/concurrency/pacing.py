@@ -1,4 +1,4 @@
-"""Rests in long loops, for the sake of an event loop in another thread of the same interpreter."""
+"""Pauses in long loops, so that an event loop in another thread of the interpreter can run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ T = TypeVar("T")
 WORK_S: Final = 0.0005
 REST_S: Final = 0.0005
 _EVERY: Final = 16
-"""So many items pass between looks at the clock."""
+"""Items between two readings of the clock."""
 
 _rests: ContextVar[bool] = ContextVar("rests", default=False)
 
 
 @contextmanager
 def resting() -> Iterator[None]:
-    """Have the `paced` loops of this thread rest."""
+    """Make the `paced` loops of this thread pause."""
     token = _rests.set(True)
     try:
         yield
@@ -31,7 +31,7 @@ def resting() -> Iterator[None]:
 
 
 def paced(items: Iterable[T]) -> Iterable[T]:
-    """Return the items. Within `resting` it sleeps REST_S after each WORK_S of processor time that they take."""
+    """Return the items. Within `resting`, iterating sleeps REST_S after each WORK_S of processor time."""
     return _paced(items) if _rests.get() else items
 
 
@@ -45,21 +45,21 @@ def _paced(items: Iterable[T]) -> Iterator[T]:
 
 
 TURN_S: Final = 0.001
-"""How long one thread may keep the interpreter while another wants it. Python's own 5 ms add up over a request.
+"""Seconds that a thread may keep the interpreter while another waits. Python's default of 5 ms adds up over a request.
 
-Longer than a compile works between two rests: the event loop gives the interpreter up around each call of a transport,
-and would wait for many short turns as often, dozens of times over a request.
+It is longer than WORK_S: the event loop releases the interpreter at each call of a transport, dozens of times in a
+request, and would wait for a turn of the other thread each time.
 """
 
 _NEVER: Final = 1_000_000_000
 
 _MANY: Final = 150_000
-"""New objects after which a full collection is worth avoiding for good."""
+"""New objects from which on they are left out of later full collections."""
 
 
 @contextmanager
 def short_pauses() -> Iterator[None]:
-    """Keep the pauses of other threads short: this one rests between pieces of work. For one thread at a time."""
+    """Let other threads run often: this one pauses between pieces of work. For one thread at a time."""
     turn_s = sys.getswitchinterval()
     sys.setswitchinterval(min(turn_s, TURN_S))
     try:
@@ -71,10 +71,10 @@ def short_pauses() -> Iterator[None]:
 
 @contextmanager
 def no_full_collection() -> Iterator[None]:
-    """Run no full garbage collection meanwhile. For one thread at a time.
+    """Run no full garbage collection in this block. For one thread at a time.
 
-    It looks at every object there is, a tenth of a second for a large table, and all threads wait. What a large compile
-    made is left out of later ones too: a table holds no cycles, so nothing of it ever needs one.
+    A full collection visits all objects, a tenth of a second for a large table, while all threads wait. The objects of
+    a large compile are left out of later collections too: a table has no cycles.
     """
     young, middle, old = gc.get_threshold()
     before = gc.get_count()[2]
@@ -82,7 +82,7 @@ def no_full_collection() -> Iterator[None]:
     try:
         yield
     finally:
-        # Each collection of the middle generation stands for so many new objects, which differs among Pythons.
+        # Each collection of the middle generation stands for young * middle new objects.
         if (gc.get_count()[2] - before) * young * middle > _MANY:
             gc.freeze()
         gc.set_threshold(young, middle, old)

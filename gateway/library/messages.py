@@ -1,4 +1,4 @@
-"""Message content that is not text: what the Python API makes of it before it goes upstream."""
+"""Normalises message content of the Python API."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from gateway.errors import BadRequest
 from gateway.wire.json import Json, JsonObject
 
 _OTHER_PARTS = frozenset({"redacted_thinking"})
-"""Content parts that do not carry a field of their own type's name."""
+"""Types of content parts without a field of the type's name."""
 
-_SPEAKS_OTHERWISE = ("tool_calls", "function_call", "refusal", "audio")
-"""An assistant's message with one of these has null as its content by OpenAI's own rule."""
+_INSTEAD_OF_CONTENT = ("tool_calls", "function_call", "refusal", "audio")
+"""An assistant's message with one of these fields has null content, by OpenAI's rule."""
 
 
 def normalise(messages: Iterable[JsonObject]) -> list[JsonObject]:
     """Return copies of `messages` whose content is text or a list of OpenAI content parts.
 
-    Any other JSON value becomes a JSON string; every other field is kept. Null stays null where it means that the
-    message speaks through its tool calls. Raises BadRequest for content that JSON cannot hold.
+    Any other JSON value becomes a JSON string, except null in a message with tool calls or the like; other fields are
+    kept. Raises BadRequest for content that JSON cannot hold.
     """
     if isinstance(messages, str | bytes | dict) or not isinstance(messages, Iterable):
         raise BadRequest(f"messages is a {type(messages).__name__}, not a list of dicts", param="messages")
@@ -33,12 +33,12 @@ def _normalise(message: JsonObject, position: int) -> JsonObject:
     content = message.get("content")
     if isinstance(content, str):
         return message
-    keeps = (
+    is_valid = (
         "content" not in message
-        or (content is None and any(message.get(key) for key in _SPEAKS_OTHERWISE))
+        or (content is None and any(message.get(key) for key in _INSTEAD_OF_CONTENT))
         or (isinstance(content, list) and bool(content) and all(_is_part(part) for part in content))
     )
-    if not keeps:
+    if not is_valid:
         try:
             message["content"] = json.dumps(content, ensure_ascii=False)
         except (TypeError, ValueError, RecursionError) as error:
@@ -48,7 +48,7 @@ def _normalise(message: JsonObject, position: int) -> JsonObject:
 
 
 def _is_part(value: Json) -> bool:
-    """Tell whether a value looks like `{"type": "text", "text": …}`: a field is named as its type says."""
+    """Tell whether a value is like `{"type": "text", "text": …}`: it has a field with the name of its type."""
     if not isinstance(value, dict):
         return False
     part = value.get("type")

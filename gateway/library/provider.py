@@ -1,4 +1,4 @@
-"""The provider that programs embed: chats, mappings, hooks and capabilities added in code."""
+"""The provider for programs: chat calls, and mappings, hooks and capabilities added in code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gateway.engine.pipeline import Pipeline
 from gateway.library.messages import normalise
 from gateway.library.tables import FileTables, FirstUse
 from gateway.operations import CHAT
-from gateway.policy.overlay import NO_OVERLAY, Overlay, Tables
+from gateway.policy.overlay import NO_OVERLAY, Tables
 from gateway.policy.params import FORBIDDEN_PARAMS
 from gateway.policy.problem import Problems
 from gateway.telemetry.report import CallReport
@@ -31,35 +31,32 @@ _HookCallable = TypeVar("_HookCallable", bound=Callable[[JsonObject], Any])
 
 
 class Provider:
-    """A provider for programs: holds the built-in mapping, or the file that GATEWAY_CONFIG names.
+    """A provider with the built-in mapping, or with the file that GATEWAY_CONFIG names.
 
-    The file is read at first use and again when it changed. Names that are not mapped go to LiteLLM as they are. One
-    for a process is enough; use it on one event loop at a time.
+    The file is read at first use and again when it changes. Names that are not mapped go to LiteLLM as they are. One
+    provider per process is enough; use it on one event loop at a time.
     """
 
     def __init__(self) -> None:
-        self._hold(FirstUse())
+        self._init(FirstUse())
 
     @classmethod
     def from_file(cls, path: str | Path) -> Provider:
         """Return a provider that serves only what the file declares. Raises ConfigError or UsageError at once."""
         made = cls.__new__(cls)
-        made._hold(FileTables(Path(path), bare_names=False))
+        made._init(FileTables(Path(path), bare_names=False))
         return made
 
-    def _hold(self, tables: Tables) -> None:
-        adapters: Adapters = {
-            "litellm": LiteLLMAdapter(own_process=False),
-            "relay": RelayAdapter(),
-            "mock": MockAdapter(),
-        }
+    def _init(self, tables: Tables) -> None:
+        litellm = LiteLLMAdapter(own_process=False)
+        adapters: Adapters = {"litellm": litellm, "relay": RelayAdapter(), "mock": MockAdapter()}
         self._tables = tables
         self._pipeline = Pipeline(tables=tables, adapters=adapters, health=Health())
         self._overlay = NO_OVERLAY
 
     @property
     def tables(self) -> Tables:
-        """The holder of the live table."""
+        """Owns the live table."""
         return self._tables
 
     async def complete_chat(
@@ -112,29 +109,29 @@ class Provider:
 
     def add_model_mapping(self, name: str, target: str) -> None:
         """Make `target` the first target of alias `name`. Survives reloads and wins over the file."""
-        self._lay(replace(self._overlay, mappings={**self._overlay.mappings, name: target}))
+        self._add(mappings={**self._overlay.mappings, name: target})
 
     def add_model_fallback(self, name: str, targets: Iterable[str]) -> None:
         """Make `targets` follow the first target of alias `name`; repeats are left out. Wins over the file."""
         if isinstance(targets, str):
             raise TypeError(f"the fallbacks of {name!r} must be a list of targets, not a string")
-        self._lay(replace(self._overlay, fallbacks={**self._overlay.fallbacks, name: tuple(targets)}))
+        self._add(fallbacks={**self._overlay.fallbacks, name: tuple(targets)})
 
     def add_pre_process_hook(self, hook: _HookCallable) -> _HookCallable:
         """Run `hook`, sync or async, on a copy of each request's parameters; it returns the dict to go on with."""
-        self._lay(replace(self._overlay, pre=(*self._overlay.pre, hook_of(hook))))
+        self._add(pre=(*self._overlay.pre, hook_of(hook)))
         return hook
 
     def add_post_process_hook(self, hook: _HookCallable) -> _HookCallable:
         """Run `hook`, sync or async, on each response or stream chunk; it returns the dict to go on with."""
-        self._lay(replace(self._overlay, post=(*self._overlay.post, hook_of(hook))))
+        self._add(post=(*self._overlay.post, hook_of(hook)))
         return hook
 
     def register_capability(self, name: str, capability: object) -> None:
         """Make `capability` an attribute of this provider. Raises ValueError for a name that cannot be one."""
         if not name.isidentifier() or name.startswith("_") or hasattr(type(self), name):
             raise ValueError(f"{name!r} cannot name a capability: it is no identifier or already means something here")
-        self._lay(replace(self._overlay, capabilities={**self._overlay.capabilities, name: capability}))
+        self._add(capabilities={**self._overlay.capabilities, name: capability})
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -146,14 +143,16 @@ class Provider:
         raise AttributeError(f"no capability named {name!r} is registered; there are: {known}")
 
     def reload(self) -> Problems:
-        """Read the file again now and return its problems. Where one is an error, nothing changes."""
+        """Read the file again now and return its problems. If one is an error, nothing changes."""
         return self._tables.reload().problems
 
     async def close(self) -> None:
-        """Give back all connections. Nothing may be called afterwards."""
+        """Close all connections. Nothing may be called afterwards."""
         await self._pipeline.close()
 
-    def _lay(self, overlay: Overlay) -> None:
+    def _add(self, **changes: Any) -> None:
+        """Change fields of the overlay and compile a new table. Raises ConfigError."""
+        overlay = replace(self._overlay, **changes)
         self._tables.set_overlay(overlay)
         self._overlay = overlay
 

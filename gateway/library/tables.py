@@ -1,9 +1,10 @@
-"""The library's tables: the built-in mapping, or a file that is read again when its stat changes."""
+"""The tables of a `Provider`: the built-in mapping, or a file that is read again when its stat changes."""
 
 from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -29,13 +30,13 @@ BUILT_IN: Final = Overlay(
 """The aliases of a `Provider()` without a file."""
 
 STAT_EVERY_S: Final = 1.0
-"""How often, at most, a file's stat is looked at."""
+"""Seconds between two checks of a file's stat."""
 
 _NO_FILE: Final = b"version: 1\nmodels: {}\n"
 
 
 class FirstUse:
-    """Decides at first use, not at import, what a `Provider()` holds."""
+    """Chooses the table of a `Provider()` at first use, not at import."""
 
     def __init__(self) -> None:
         self._tables: Tables | None = None
@@ -58,22 +59,21 @@ class FirstUse:
 
 
 class FileTables:
-    """The live table of a file whose stat is looked at when the table is asked for."""
+    """The live table of a file, whose stat is checked when the table is read."""
 
     def __init__(self, path: Path, *, bare_names: bool) -> None:
         self._path = path
         self._stamp = stamp(path)
-        self._looked_s = time.monotonic()
+        self._checked_s = time.monotonic()
         self._reloader = Reloader(path, _compiler(bare_names=bare_names))
         self._reloader.load()
 
     @property
     def current(self) -> RoutingTable:
         now_s = time.monotonic()
-        if now_s - self._looked_s >= STAT_EVERY_S:
-            self._looked_s = now_s
-            found = stamp(self._path)
-            if found != self._stamp:
+        if now_s - self._checked_s >= STAT_EVERY_S:
+            self._checked_s = now_s
+            if (found := stamp(self._path)) != self._stamp:
                 self._stamp = found
                 self._reloader.reload(force=False)
         return self._reloader.current
@@ -86,7 +86,7 @@ class FileTables:
 
 
 class _BuiltIn:
-    """The built-in mapping under what the program added."""
+    """The built-in mapping, overridden by the program's overlay."""
 
     def __init__(self) -> None:
         self._compiler = _compiler(bare_names=True)
@@ -94,13 +94,8 @@ class _BuiltIn:
         self.set_overlay(NO_OVERLAY)
 
     def set_overlay(self, overlay: Overlay) -> None:
-        both = Overlay(
-            mappings={**BUILT_IN.mappings, **overlay.mappings},
-            fallbacks={**BUILT_IN.fallbacks, **overlay.fallbacks},
-            pre=overlay.pre,
-            post=overlay.post,
-            capabilities=overlay.capabilities,
-        )
+        mappings = {**BUILT_IN.mappings, **overlay.mappings}
+        both = replace(overlay, mappings=mappings, fallbacks={**BUILT_IN.fallbacks, **overlay.fallbacks})
         compiled = self._compiler.compile(
             _NO_FILE, source="built-in", overlay=both, generation=self.current.generation + 1, now=time.time()
         )
@@ -109,7 +104,7 @@ class _BuiltIn:
         self.current = compiled.table
 
     def reload(self) -> Reloaded:
-        """There is no file: nothing to do."""
+        """Do nothing: there is no file."""
         return ReloadReport(ok=True, at=self.current.loaded_at, digest=None, generation=self.current.generation)
 
 

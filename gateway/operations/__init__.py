@@ -1,6 +1,6 @@
-"""The registry: every operation that the gateway speaks, by name.
+"""The registry of operations by name.
 
-A new operation is a file beside this one and a line in `OPERATIONS`. It answers what `adapters.base.Operation` asks.
+A new operation is a file beside this one and a line in `OPERATIONS`. It implements `adapters.base.Operation`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateway.policy.params import Params
 from gateway.wire.json import Json
 
 CHAT: Final = Chat()
-"""What programs ask with `complete_chat` and `stream_chat`."""
+"""The operation of `complete_chat` and `stream_chat`."""
 
 OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
     {operation.name: operation for operation in (CHAT, Completions(), Embeddings())}
@@ -28,10 +28,10 @@ _FOREIGN: Final = {name: _ALL_PARAMS - operation.params for name, operation in O
 
 
 def params_for(operation: Operation, params: Params) -> Params:
-    """Return the file's `params` that apply to `operation`: all but those that other operations alone have."""
+    """Return the file's `params` without those that only other operations have."""
     return params.without(_FOREIGN[operation.name])
 
 
 def operation_of(body: Mapping[str, Json]) -> Operation:
-    """Return the operation that a request body is meant for, told by its own field; chat where none is there."""
+    """Return the operation whose own field the request body has; chat if it has none."""
     return next((operation for operation in OPERATIONS.values() if operation.field in body), CHAT)

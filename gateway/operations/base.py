@@ -1,4 +1,4 @@
-"""What the operations of OpenAI's wire have in common: JSON in, JSON or events out, errors, token counts."""
+"""The common parts of the operations on OpenAI's wire: streams, errors, token counts."""
 
 from __future__ import annotations
 
@@ -19,24 +19,20 @@ _OPTIONS: Final = "stream_options"
 
 
 class OpenAIOperation:
-    """The parts of `adapters.base.Operation` that are the same for every operation of OpenAI's wire."""
+    """The common part of `adapters.base.Operation` on OpenAI's wire; an operation that streams overrides more."""
 
     streams: ClassVar[bool] = False
-    """It can be asked for as a stream of events."""
+    """Whether requests can ask for a stream of events."""
     takes_hooks: ClassVar[bool] = False
-    """Hooks that do not say which operations they are for see it."""
     id_prefix: ClassVar[str] = ""
-    """What the ids of its replies begin with; empty if they have none."""
     stream_end: ClassVar[bytes] = sse.encode(sse.DONE)
 
     def wants_stream(self, body: Mapping[str, Json]) -> bool:
         """Tell whether the request asks for a stream."""
         return self.streams and bool(body.get("stream"))
 
-    # An operation that streams overrides these.
-
     def judge(self) -> StreamJudge:
-        """Return what follows one stream."""
+        """Return a judge of events with `choices`."""
         return ChoicesJudge(self.has_content)
 
     def has_content(self, choice: JsonObject) -> bool:
@@ -44,14 +40,12 @@ class OpenAIOperation:
         return False
 
     def lone_text(self, choice: JsonObject) -> tuple[str, Json]:
-        """Return the field of a choice of an event that carries its text, and the text."""
+        """Return no text."""
         return "", None
 
     def event(self, text: str, finish_reason: str | None = None, *, first: bool = False) -> JsonObject:
-        """Return an event of a mock's stream."""
+        """Return an empty event."""
         return {}
-
-    # What is the same for all
 
     def usage_wanted(self, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> bool:
         """Tell whether a stream is asked for with `stream_options.include_usage`; the file's `overrides` win."""
@@ -59,17 +53,17 @@ class OpenAIOperation:
         return isinstance(options, dict) and bool(options.get("include_usage"))
 
     def tokens(self, data: JsonObject) -> dict[str, int] | None:
-        """Return the token counts that a plain reply or an event carries; None if it has none."""
+        """Return the token counts of a plain reply or an event; None if it has none."""
         usage = data.get("usage")
         return token_counts(usage) if isinstance(usage, dict) and usage else None
 
     def break_event(self, envelope: JsonObject) -> bytes:
-        """Return the event that tells a client, within a stream, that it broke off."""
+        """Return the error envelope as an event."""
         return sse.encode(encode_json(envelope))
 
 
 class ChoicesJudge:
-    """Follows a stream whose events have `choices`: what holds content, and is every choice finished?"""
+    """Checks a stream whose events have `choices`."""
 
     __slots__ = ("_finished", "_has_content", "_seen", "has_content", "usage")
 
@@ -79,12 +73,10 @@ class ChoicesJudge:
         self._seen: set[int] = set()
         self._finished: set[int] = set()
         self.has_content = False
-        """Content has come."""
         self.usage: JsonObject | None = None
-        """The newest usage."""
 
     def see(self, data: JsonObject) -> None:
-        """Take the next event into account. Raises UpstreamError when it is an error or no event of this wire."""
+        """Check the next event. Raises UpstreamError if it is an error or malformed."""
         if "error" in data:
             raise_error(data)
         for choice in choices_of(data):
@@ -102,29 +94,29 @@ class ChoicesJudge:
 
     @property
     def is_whole(self) -> bool:
-        """Every choice that was begun has its finish reason, and there is at least one."""
+        """There is at least one choice, and all have a finish reason."""
         return bool(self._seen) and self._seen <= self._finished
 
 
 class UsageLast:
-    """A stage that ends a stream with its newest usage, wherever the upstream puts that.
+    """A stage that moves a stream's newest usage to the end.
 
-    Some report it in the event of the finish reason, some in every event, some in an event of its own before others.
-    A stream without any usage stays as it is.
+    Upstreams send it with the finish reason, in every event, or in an event of its own before others. A stream without
+    usage is not changed.
     """
 
     __slots__ = ("_newest",)
 
     def __init__(self) -> None:
         self._newest: Event | None = None
-        """The last event that had a usage. Held back when it had nothing else."""
+        """The last event with a usage. It is held back if it has nothing else."""
 
     def passing(self, events: list[Event]) -> list[Event]:
-        """Return the events that go on; those that carry nothing but a usage do not."""
+        """Return the events without those that have only a usage."""
         return [event for event in events if self._passes(event)]
 
     def last(self) -> list[Event]:
-        """Return what the stream ends with: the newest usage without choices, or nothing."""
+        """Return an event with the newest usage and no choices; an empty list if there was no usage."""
         newest, self._newest = self._newest, None
         if newest is None or newest.data is None:
             return []
@@ -148,7 +140,7 @@ def check_stream_fields(body: Mapping[str, Json]) -> None:
 
 
 def raise_error(data: JsonObject) -> None:
-    """Raise UpstreamError of its own kind when a body or event that came with a good status is an error."""
+    """Raise UpstreamError if a body or event with a good status is an error."""
     error = error_object(data)
     if error is not None:
         raise UpstreamError(
@@ -157,12 +149,12 @@ def raise_error(data: JsonObject) -> None:
 
 
 def no_answer() -> UpstreamError:
-    """Return the failure of an upstream whose good status came with something that is no answer."""
+    """Return the failure for a response with a good status that is no answer."""
     return UpstreamError(Kind.BAD_RESPONSE, status=200)
 
 
 def choices_of(data: JsonObject) -> Sequence[JsonObject]:
-    """Return the choices of a reply or an event. Raises UpstreamError when they are no list of objects."""
+    """Return the choices of a reply or an event. Raises UpstreamError unless they are a list of objects."""
     choices = data.get("choices") or ()
     if not isinstance(choices, _ARRAYS):
         raise no_answer()
@@ -173,7 +165,7 @@ def choices_of(data: JsonObject) -> Sequence[JsonObject]:
 
 
 def token_counts(usage: JsonObject) -> dict[str, int]:
-    """Return the `prompt` and `completion` counts of an upstream's usage; what is no sane count is left out."""
+    """Return the `prompt` and `completion` counts of an upstream's usage; invalid counts are left out."""
     counts: dict[str, int] = {}
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if type(prompt) is int and 0 <= prompt < MAX_TOKENS:
@@ -183,13 +175,19 @@ def token_counts(usage: JsonObject) -> dict[str, int]:
     return counts
 
 
+def first_choice(data: JsonObject) -> JsonObject:
+    """Return the first choice of a reply or an event; an empty dict if it has none."""
+    choices = data.get("choices")
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+
+
 def usage_of(prompt: int, completion: int) -> JsonObject:
-    """Return token counts as a reply carries them."""
+    """Return a reply's `usage`."""
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 def words_in(text: Json) -> int:
-    """Count tokens roughly: a word is one, and so is each number of a list of tokens."""
+    """Count tokens roughly: each word, and each number in a list of tokens, is one."""
     if isinstance(text, list):
         return sum(words_in(item) if isinstance(item, str | list) else 1 for item in text)
     return len(text.split()) if isinstance(text, str) else 0

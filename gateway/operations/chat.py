@@ -13,6 +13,7 @@ from gateway.operations.base import (
     OpenAIOperation,
     check_stream_fields,
     choices_of,
+    first_choice,
     no_answer,
     raise_error,
     usage_of,
@@ -45,7 +46,7 @@ class Chat(OpenAIOperation):
     takes_hooks = True
 
     def check(self, body: JsonObject) -> None:
-        """Raise BadRequest for what no upstream could take; everything deeper is the upstream's to judge."""
+        """Raise BadRequest for a request that no upstream could accept. Upstreams check the details."""
         messages = body.get("messages")
         if not isinstance(messages, list) or not messages:
             raise BadRequest("messages must be a non-empty list", param="messages")
@@ -69,11 +70,11 @@ class Chat(OpenAIOperation):
         return isinstance(delta, dict) and any(delta.get(key) for key in _CONTENT_KEYS)
 
     def lone_text(self, choice: JsonObject) -> tuple[str, Json]:
-        """Return the field that carries an event's text, and the text."""
+        """Return the name of the text field in an event's choice, and the text."""
         delta = choice.get("delta")
         return "content", delta.get("content") if isinstance(delta, dict) else None
 
-    # What the mock and the simulation ask
+    # For the mock and the simulation
 
     def prompt(self, params: Mapping[str, Json]) -> str:
         """Return the text of the last user message."""
@@ -81,12 +82,12 @@ class Chat(OpenAIOperation):
         return said[-1] if said else ""
 
     def reply(self, text: str, params: Mapping[str, Json]) -> JsonObject:
-        """Return a reply that says `text`."""
+        """Return a reply with `text`."""
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         return {"object": "chat.completion", "choices": [choice], "usage": self.usage(text, params)}
 
     def event(self, text: str, finish_reason: str | None = None, *, first: bool = False) -> JsonObject:
-        """Return an event that carries `text`, or the finish reason, or the role if it is the `first`."""
+        """Return an event with `text`, with the finish reason, or with the role if it is the `first`."""
         delta = {"role": "assistant", "content": ""} if first else {"content": text} if text else {}
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
         return {"object": "chat.completion.chunk", "choices": [choice]}
@@ -97,8 +98,7 @@ class Chat(OpenAIOperation):
 
     def text(self, data: JsonObject) -> str | None:
         """Return the text of a reply's or an event's first choice; None if it has none."""
-        choices = data.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+        choice = first_choice(data)
         said = choice.get("message") or choice.get("delta")
         content = said.get("content") if isinstance(said, dict) else None
         return content if isinstance(content, str) else None

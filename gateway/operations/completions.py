@@ -13,6 +13,7 @@ from gateway.operations.base import (
     OpenAIOperation,
     check_stream_fields,
     choices_of,
+    first_choice,
     no_answer,
     raise_error,
     usage_of,
@@ -37,7 +38,7 @@ class Completions(OpenAIOperation):
     streams = True
 
     def check(self, body: JsonObject) -> None:
-        """Raise BadRequest for what no upstream could take; everything deeper is the upstream's to judge."""
+        """Raise BadRequest for a request that no upstream could accept. Upstreams check the details."""
         prompt = body.get("prompt")
         if not isinstance(prompt, str | list) or prompt == []:
             raise BadRequest("prompt must be a string or a non-empty list", param="prompt")
@@ -57,10 +58,10 @@ class Completions(OpenAIOperation):
         return bool(choice.get("text"))
 
     def lone_text(self, choice: JsonObject) -> tuple[str, Json]:
-        """Return the field that carries an event's text, and the text."""
+        """Return the name of the text field in an event's choice, and the text."""
         return "text", choice.get("text")
 
-    # What the mock and the simulation ask
+    # For the mock and the simulation
 
     def prompt(self, params: Mapping[str, Json]) -> str:
         """Return the last prompt if it is text."""
@@ -69,12 +70,12 @@ class Completions(OpenAIOperation):
         return last if isinstance(last, str) else ""
 
     def reply(self, text: str, params: Mapping[str, Json]) -> JsonObject:
-        """Return a reply that says `text`."""
+        """Return a reply with `text`."""
         choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": "stop"}
         return {"object": "text_completion", "choices": [choice], "usage": self.usage(text, params)}
 
     def event(self, text: str, finish_reason: str | None = None, *, first: bool = False) -> JsonObject:
-        """Return an event that carries `text` or the finish reason."""
+        """Return an event with `text` or the finish reason."""
         choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
         return {"object": "text_completion", "choices": [choice]}
 
@@ -84,7 +85,5 @@ class Completions(OpenAIOperation):
 
     def text(self, data: JsonObject) -> str | None:
         """Return the text of a reply's or an event's first choice; None if it has none."""
-        choices = data.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-        text = choice.get("text")
+        text = first_choice(data).get("text")
         return text if isinstance(text, str) else None

@@ -17,7 +17,7 @@ from gateway.operations.base import OpenAIOperation, no_answer, raise_error, wor
 from gateway.wire.json import Json, JsonObject, encode_json
 
 MOCK_LENGTH: Final = 8
-"""How many numbers a mock's embedding has when the request names no `dimensions`."""
+"""Numbers in a mock's embedding unless the request has `dimensions`."""
 
 _MAX_DIMENSIONS: Final = 4096
 
@@ -32,7 +32,7 @@ class Embeddings(OpenAIOperation):
     takes_hooks = True
 
     def check(self, body: JsonObject) -> None:
-        """Raise BadRequest for what no upstream could take; everything deeper is the upstream's to judge."""
+        """Raise BadRequest for a request that no upstream could accept. Upstreams check the details."""
         if not isinstance(body.get("input"), str | list):
             raise BadRequest("input must be a string or a list", param="input")
 
@@ -43,19 +43,18 @@ class Embeddings(OpenAIOperation):
         if not isinstance(data.get("data"), list) or not data["data"]:
             raise no_answer()
 
-    # What the mock and the simulation ask
+    # For the mock and the simulation
 
     def prompt(self, params: Mapping[str, Json]) -> str:
-        """Return nothing: no text answers an embeddings request."""
+        """Return an empty text."""
         return ""
 
     def reply(self, text: str, params: Mapping[str, Json]) -> JsonObject:
-        """Return an embedding of length 1 for each input, which depends on the input alone."""
-        items = _items(params.get("input"))
-        asked = params.get("dimensions")
-        length = asked if isinstance(asked, int) and 0 < asked <= _MAX_DIMENSIONS else MOCK_LENGTH
+        """Return an embedding of length 1 for each input, computed from the input alone."""
+        wanted = params.get("dimensions")
+        length = wanted if isinstance(wanted, int) and 0 < wanted <= _MAX_DIMENSIONS else MOCK_LENGTH
         data: list[JsonObject] = []
-        for index, item in enumerate(items):
+        for index, item in enumerate(_items(params.get("input"))):
             vector: Json = _unit_vector(encode_json(item), length)
             if params.get("encoding_format") == "base64":
                 vector = base64.b64encode(struct.pack(f"<{length}f", *vector)).decode()
@@ -73,7 +72,7 @@ class Embeddings(OpenAIOperation):
 
 
 def _items(given: Json) -> list[Json]:
-    """Return the inputs one by one: a list of numbers is a single input, given as tokens."""
+    """Return the list of inputs. A list of numbers is a single input, given as tokens."""
     is_list = isinstance(given, list) and not all(isinstance(item, int) for item in given)
     return given if is_list else [given]
 

@@ -1,7 +1,7 @@
-"""Counts of requests in plain dicts, laid out for Prometheus when it asks.
+"""Counts requests in plain dicts and arrays, and converts them to Prometheus' metrics at each scrape.
 
-The client library's own counters take a lock for each step and its histograms walk their buckets: half a dozen of them
-took longer than the routing of the request they counted.
+The client library's counters take a lock for each step and its histograms walk their buckets: half a dozen of them took
+longer than routing the request.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from array import array
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from operator import add
 from typing import TYPE_CHECKING, Final
 
@@ -23,11 +24,11 @@ _PROMPT: Final = 1
 _COMPLETION: Final = 2
 _BUCKETS: Final = 3
 _NOTHING: Final = (0.0,) * (_BUCKETS + len(_BUCKET_NAMES))
-"""Of one sort of request: their seconds, their tokens, and how many took how long, by buckets."""
+"""Initial sums of one group of requests: seconds, prompt and completion tokens, and a count for each bucket."""
 
 
 class Counts:
-    """One counter, by its labels' values. For one thread."""
+    """A counter with labels. For one thread."""
 
     __slots__ = ("_help", "_labels", "_name", "counts")
 
@@ -36,10 +37,10 @@ class Counts:
         self._help = help_text
         self._labels = labels
         self.counts: defaultdict[tuple[Hashable, ...], int] = defaultdict(int)
-        """By the labels' values, in their order: `counts["fast", 200] += 1`."""
+        """Values of the labels, in order → count: `counts["fast", 200] += 1`."""
 
     def metric(self) -> Metric:
-        """Return what the registry shows."""
+        """Return the metric in Prometheus' form."""
         from prometheus_client.core import CounterMetricFamily
 
         family = CounterMetricFamily(self._name, self._help, labels=self._labels)
@@ -49,7 +50,7 @@ class Counts:
 
 
 class Times:
-    """One histogram of seconds, by one label's value. For one thread."""
+    """A histogram of seconds with one label. For one thread."""
 
     __slots__ = ("_help", "_label", "_name", "_times")
 
@@ -57,23 +58,22 @@ class Times:
         self._name = name
         self._help = help_text
         self._label = label
-        self._times: dict[str, _Spread] = {}
+        self._times: defaultdict[str, _Spread] = defaultdict(_Spread)
 
     def add(self, value: str, seconds: float) -> None:
-        """Take one time in."""
-        spread = self._times.get(value)
-        if spread is None:
-            spread = self._times[value] = _Spread()
-        spread.add(seconds)
+        """Add one time for the label's `value`."""
+        spread = self._times[value]
+        spread.counts[bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
+        spread.sum_s += seconds
 
     def add_all(self, value: str, counts: Sequence[int], sum_s: float) -> None:
-        """Take many times in: how many fell into each bucket, and their sum."""
-        spread = self._times.setdefault(value, _Spread())
+        """Add many times: the number in each bucket, and their sum."""
+        spread = self._times[value]
         spread.counts = list(map(add, spread.counts, counts))
         spread.sum_s += sum_s
 
     def metric(self) -> Metric:
-        """Return what the registry shows."""
+        """Return the metric in Prometheus' form."""
         from prometheus_client.core import HistogramMetricFamily
 
         family = HistogramMetricFamily(self._name, self._help, labels=[self._label])
@@ -89,34 +89,24 @@ class _Spread:
         self.counts = [0] * len(_BUCKET_NAMES)
         self.sum_s = 0.0
 
-    def add(self, seconds: float) -> None:
-        self.counts[bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
-        self.sum_s += seconds
-
     def buckets(self) -> list[tuple[str, float]]:
-        """Return each bucket's upper bound and how many were at most that."""
-        total = 0
-        found: list[tuple[str, float]] = []
-        for name, count in zip(_BUCKET_NAMES, self.counts, strict=True):
-            total += count
-            found.append((name, total))
-        return found
+        """Return (upper bound, number of times up to it) for each bucket."""
+        return list(zip(_BUCKET_NAMES, accumulate(self.counts), strict=True))
 
 
 class RequestCounts:
-    """Gathers what is counted of each request, so that one look-up is enough for all of it. For one thread.
+    """Adds up all counts of a request with a single look-up. For one thread.
 
-    It lies in arrays: a number in a place of its own is one more that the processor has to fetch where many aliases
-    are asked for in turn.
+    The sums of a group of requests are one array: with many aliases in turn, scattered numbers cost cache misses.
     """
 
     def __init__(self, requests: Counts, attempts: Counts, seconds: Times, tokens: Counts) -> None:
-        """Whom to hand it to, with the labels alias, operation, status; target, kind; alias; alias, direction."""
+        """The metrics to update. Their labels: alias, operation, status; target, kind; alias; alias, direction."""
         self._requests = requests
         self._attempts = attempts
         self._seconds = seconds
         self._tokens = tokens
-        self._alike: dict[tuple[str, str, int, str], array[float]] = {}
+        self._groups: dict[tuple[str, str, int, str], array[float]] = {}
 
     def add(
         self,
@@ -127,41 +117,41 @@ class RequestCounts:
         tokens: Mapping[str, int] | None,
         answered_by: str = "",
     ) -> None:
-        """Take one request in; of one without an alias only the number is shown.
+        """Add one request; without an alias only the number of requests is counted.
 
-        `answered_by` is the label of a target whose answer is to be counted too.
+        `answered_by`: the label of the target whose answer is counted as an attempt.
         """
-        alike = self._alike.get((alias, operation, status, answered_by))
-        if alike is None:
-            alike = self._alike[alias, operation, status, answered_by] = array("d", _NOTHING)
-        alike[_BUCKETS + bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
-        alike[_SECONDS] += seconds
+        sums = self._groups.get((alias, operation, status, answered_by))
+        if sums is None:
+            sums = self._groups[alias, operation, status, answered_by] = array("d", _NOTHING)
+        sums[_BUCKETS + bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
+        sums[_SECONDS] += seconds
         if tokens is not None:
-            alike[_PROMPT] += tokens.get("prompt", 0)
-            alike[_COMPLETION] += tokens.get("completion", 0)
+            sums[_PROMPT] += tokens.get("prompt", 0)
+            sums[_COMPLETION] += tokens.get("completion", 0)
 
     def settle(self) -> None:
-        """Hand on what has come since the last time."""
-        gathered, self._alike = self._alike, {}
-        for (alias, operation, status, answered_by), alike in gathered.items():
-            counts = list(map(int, alike[_BUCKETS:]))
+        """Move the sums since the last call to the metrics."""
+        groups, self._groups = self._groups, {}
+        for (alias, operation, status, answered_by), sums in groups.items():
+            counts = list(map(int, sums[_BUCKETS:]))
             self._requests.counts[alias, operation, status] += sum(counts)
             if answered_by:
                 self._attempts.counts[answered_by, "ok"] += sum(counts)
             if not alias:
                 continue
-            self._seconds.add_all(alias, counts, alike[_SECONDS])
+            self._seconds.add_all(alias, counts, sums[_SECONDS])
             for direction, place in (("prompt", _PROMPT), ("completion", _COMPLETION)):
-                if alike[place]:
-                    self._tokens.counts[alias, direction] += int(alike[place])
+                if sums[place]:
+                    self._tokens.counts[alias, direction] += int(sums[place])
 
 
 class Tallies:
-    """A collector, as the registry takes one, of counters and histograms."""
+    """A collector of counters and histograms for Prometheus' registry."""
 
     def __init__(self, *members: Counts | Times) -> None:
         self._members = members
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what the registry shows."""
+        """Return the metrics in Prometheus' form."""
         return (member.metric() for member in self._members)

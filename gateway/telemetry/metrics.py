@@ -9,7 +9,7 @@ from gateway.telemetry.report import CallReport
 
 
 class Metrics:
-    """One gateway's metrics, in a registry of their own. Labels come from the routing table, never from a client."""
+    """The metrics of one gateway, in a registry of its own. Labels come from the routing table, never from a client."""
 
     def __init__(self) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector
@@ -80,18 +80,18 @@ class Metrics:
             self._first_content.add(report.alias, report.first_content_s)
 
     def count_reload(self, *, ok: bool) -> None:
-        """Count one look at the config file that said something new. May be called from any thread."""
+        """Count one reload of a changed config file. May be called from any thread."""
         self._reloads.labels("ok" if ok else "refused").inc()
 
     def show_config(self, *, ok: bool, good_at: float, generation: int, digest: str) -> None:
-        """Set what is known about the config file; `good_at` is in seconds since the epoch."""
+        """Set the metrics of the config file. `good_at`: seconds since the epoch."""
         self._config_ok.set(ok)
         self._config_at.set(good_at)
         self._generation.set(generation)
         self._config.info({"digest": digest})
 
     def show_cooldowns(self, cooldowns: Mapping[str, bool]) -> None:
-        """Set which targets, by label, are in cooldown. Any other target is forgotten."""
+        """Set target label → whether it is in cooldown. All other targets are dropped."""
         self._cooldowns.clear()
         for target, cooling in cooldowns.items():
             self._cooldowns.labels(target).set(cooling)

@@ -1,4 +1,4 @@
-"""What happened to one request: its attempts, target, tokens and times."""
+"""The report of one request: its attempts, target, tokens and times."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from gateway.wire.json import JsonObject
 
 PassedOver: TypeAlias = Literal["cooldown", "unsupported"]
 PASSED_OVER: Final[frozenset[Kind | PassedOver | None]] = frozenset({"cooldown", "unsupported"})
-"""Why a target is not called: it rests after failures, or it cannot be asked for the operation."""
+"""Why a target was not called: in cooldown, or it does not support the operation."""
 
 
 @dataclass(slots=True)
 class Attempt:
-    """One call of one target, or its being passed over, for the log, the metrics and the error's `attempts`."""
+    """One call of a target, or a target that was passed over, for the log, the metrics and the error's `attempts`."""
 
     target: str
     label: str
     kind: Kind | PassedOver | None
-    """None when the target answered; why it was passed over when it was not called at all."""
+    """None if the target answered; else the failure's kind, or why it was passed over."""
     status: int | None
     ms: float
 
@@ -32,26 +32,26 @@ class Attempt:
         return self.kind not in PASSED_OVER
 
     def public(self) -> JsonObject:
-        """Return what a client may see."""
+        """Return the form for clients."""
         return {"target": self.target, "kind": self.kind, "status": self.status, "ms": round(self.ms * 10) / 10}
 
 
 @dataclass(slots=True)
 class CallReport:
-    """What became of one request, filled in while it runs, so that a cancelled one is told as well."""
+    """The progress of one request, filled in while it runs, so that a cancelled request has a report too."""
 
     request_id: str = ""
     alias: str = ""
-    """As the file writes it: the pattern of a wildcard. Empty while none was found."""
+    """As written in the file; for a wildcard the pattern. Empty until it is found."""
     generation: int = 0
     target: Target | None = None
-    """Who answered."""
+    """The target that answered."""
     calling: Target | None = None
-    """Whose answer is being waited for."""
+    """The target being called."""
     attempts: list[Attempt] = field(default_factory=list)
     first_content_s: float | None = None
     """Streams only: seconds from the request's arrival to commit."""
     tokens: Mapping[str, int] | None = None
-    """The `prompt` and `completion` counts as the answering target reported them; None without a report."""
+    """The `prompt` and `completion` counts that the target reported; None if it did not."""
     calls: int = 0
-    """How many times a target was called: the attempts without those that were passed over."""
+    """Number of attempts without those passed over."""

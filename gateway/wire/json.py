@@ -1,7 +1,7 @@
-"""JSON in and out: orjson, and the standard library for the little that is legal or common and orjson refuses.
+"""Decodes and encodes JSON with orjson, and with the standard library what orjson refuses.
 
-That is half a surrogate pair (JavaScript writes it for a cut emoji), NaN as some Python servers answer it, and nesting
-beyond orjson's limits; and integers beyond 64 bits, which orjson makes doubles of.
+Those are lone surrogates (JavaScript writes them for a cut emoji), NaN (sent by some Python servers), deep nesting, and
+integers beyond 64 bits, which orjson converts to doubles.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 _LARGE_BYTES: Final = 64 * 1024
-"""Data above this is mostly long texts, so that its values are looked at sooner than its bytes."""
+"""Larger data is mostly long texts, so checking its values is faster than checking its bytes."""
 _DIGITS: Final = bytes(ord("0") if chr(byte) in "0123456789" else ord(" ") for byte in range(256))
 _SHORTEST: Final = 19
-"""Digits of the least integer that does not fit 64 bits."""
+"""Digits of the smallest integer beyond 64 bits."""
 _BEYOND: Final = 2.0**63
 
 
 def decode_json(data: bytes, *, finite: bool = False, exact: bool = False) -> Json:
-    """Return the value that `data` holds. Raises ValueError for what is no JSON.
+    """Return the decoded value. Raises ValueError for invalid JSON.
 
-    With `finite` that includes NaN and numbers beyond a double, which would go out as null. With `exact` an integer of
-    any size is one: for what is encoded again.
+    `finite` refuses NaN and numbers beyond a double, which would be encoded as null. `exact` keeps integers of any
+    size, for values that are encoded again.
     """
     try:
         value = orjson.loads(data)
@@ -45,14 +45,14 @@ def decode_json(data: bytes, *, finite: bool = False, exact: bool = False) -> Js
 
 
 def _has_many_digits(data: bytes) -> bool:
-    """Tell whether enough digits follow each other, be it in a text. Ever closer looks: most data has no such place."""
+    """Tell whether `data` has _SHORTEST digits in a row, texts included. Samples first: most data has none."""
     if b"0" not in data[:: _SHORTEST - 1].translate(_DIGITS):
         return False
     return all(b"0" * (_SHORTEST // step) in data[::step].translate(_DIGITS) for step in (6, 1))
 
 
 def _has_great_number(value: Json) -> bool:
-    """Tell whether a double in `value` is as large as an integer beyond 64 bits, which it may have been."""
+    """Tell whether `value` contains a double that may have been an integer beyond 64 bits."""
     left: list[Json] = [[value]]
     while left:
         part = left.pop()
@@ -67,7 +67,7 @@ def _has_great_number(value: Json) -> bool:
 
 
 def encode_json(value: Json) -> bytes:
-    """Return `value` as JSON on one line. Raises TypeError for what JSON cannot hold; NaN becomes null."""
+    """Return `value` as JSON on one line; NaN becomes null. Raises TypeError for values that JSON cannot hold."""
     try:
         return orjson.dumps(value, default=_plain)
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""Server-sent events as bytes: split a stream into whole events, read one event's data, write one.
+"""Server-sent events as bytes: splits a stream into whole events, reads an event's fields, writes events.
 
 The grammar is https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream. Events keep the
 exact bytes they came in, blank line included, so that they can be passed on as they are.
@@ -17,7 +17,7 @@ MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 """The longest event a splitter takes unless told otherwise."""
 
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
-# Atomic groups: a CR LF must never be taken for two line ends.
+# Atomic groups, so that CR LF never counts as two line ends.
 _BLANK_LINE: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _BOM: Final = b"\xef\xbb\xbf"
 _DATA_FIELDS: Final = frozenset({b"data", b"error"})
@@ -26,9 +26,9 @@ _FIELD_NAME: Final = re.compile(rb"[A-Za-z][\w.-]*")
 
 
 class StrayText(ValueError):
-    """An event has lines that are neither comments nor fields; `text` holds them.
+    """An event has lines that are neither comments nor fields. `text` has these lines.
 
-    The grammar lets a client skip them. But servers that fail in the middle of a stream write their error so.
+    The grammar ignores them, but some servers that fail within a stream write their error like this.
     """
 
     def __init__(self, text: bytes) -> None:
@@ -41,10 +41,10 @@ class EventTooLarge(ValueError):
 
 
 class Splitter:
-    """Cuts a stream into events, however its bytes were divided. The events, joined, are the stream.
+    """Splits a stream, fed in any pieces, into events. The events joined are the stream.
 
-    A blank line that follows no event is an event of its own. Where lines end in a bare CR, an event comes out with the
-    byte after it, because that might be an LF.
+    A blank line after no event is an event of its own. With bare CR line ends an event is returned once the next byte
+    has come, which could be an LF.
     """
 
     __slots__ = ("_data", "_find_end", "_limit", "_place", "_rest", "_searched")
@@ -53,15 +53,15 @@ class Splitter:
         self._limit = limit
         self._data = b""
         self._place = 0
-        """Where in `_data` the next event begins."""
+        """Offset of the next event in `_data`."""
         self._rest = bytearray()
-        """An event that is not whole yet; `_data` is empty then."""
+        """An incomplete event; `_data` is empty then."""
         self._searched = 0
         self._find_end = _end_of_lf_event
-        """Another one from the first CR on."""
+        """Replaced at the first CR."""
 
     def split(self, data: bytes) -> list[bytes]:
-        """Add `data`; return the events that are whole. Raises EventTooLarge; the splitter is of no use then."""
+        """Add `data`; return the whole events. Raises EventTooLarge, after which the splitter must not be used."""
         self.feed(data)
         events: list[bytes] = []
         while (event := self.cut()) is not None:
@@ -69,11 +69,11 @@ class Splitter:
         return events
 
     def feed(self, data: bytes) -> None:
-        """Add `data`, to be cut."""
+        """Add `data`."""
         if b"\r" in data:
             self._find_end = _end_of_any_event
         if self._rest:
-            # In one place, so that a long event that comes in small pieces is not copied with each of them.
+            # Appended in place, so that a long event in small pieces is not copied for each piece.
             self._rest += data
             if self._find_end(self._rest, 0, self._searched) < 0:
                 self._searched = _searched(self._rest)
@@ -100,7 +100,7 @@ class Splitter:
         return None
 
     def cut_run(self, measure: Callable[[bytes, int], int]) -> bytes:
-        """Return several whole events: as many bytes as `measure` finds in what it is given, from a place in it on."""
+        """Return several whole events. `measure(data, start)` returns their length in bytes."""
         data, start = self._data, self._place
         self._place = end = start + measure(data, start)
         return data[start:end]
@@ -110,7 +110,7 @@ class Splitter:
             raise EventTooLarge(f"an event is longer than {self._limit} bytes")
 
     def flush(self) -> bytes | None:
-        """Return what is left when the stream has ended: a last event that may lack its blank line, or None."""
+        """Return the rest at the end of the stream: an event that may lack its blank line, or None."""
         rest = self._data[self._place :] + self._rest
         self._data, self._place, self._searched = b"", 0, 0
         self._rest.clear()
@@ -118,12 +118,12 @@ class Splitter:
 
 
 def _searched(rest: bytearray) -> int:
-    """Return up to where there is no end: a blank line is at most four bytes, three of which may be there already."""
+    """Return where to search next for an event's end: three of the at most four bytes may have come already."""
     return max(0, len(rest) - 3)
 
 
 def _end_of_lf_event(buffer: bytes | bytearray, start: int, searched: int) -> int:
-    """Return where the event that begins at `start` ends, or -1. For streams without any CR."""
+    """Return the end of the event that begins at `start`, or -1. For streams without any CR."""
     if buffer.startswith(b"\n", start):
         return start + 1
     found = buffer.find(b"\n\n", searched)
@@ -140,7 +140,7 @@ def _end_of_any_event(buffer: bytes | bytearray, start: int, searched: int) -> i
 
 
 def event_data(event: bytes) -> bytes | None:
-    """Return an event's data, its lines joined by LF; None for a comment or an event that has none.
+    """Return an event's data, its lines joined by LF; None for a comment or an event without data.
 
     Raises StrayText.
     """
@@ -160,7 +160,7 @@ def event_data(event: bytes) -> bytes | None:
 
 
 def event_name(event: bytes) -> bytes | None:
-    """Return an event's `event` field; None where it has none. A field `error` names it too."""
+    """Return an event's `event` field, or `error` if it has a field of that name; else None."""
     for line in event.removeprefix(_BOM).splitlines():
         name, _, value = line.partition(b":")
         if name == b"event":
@@ -171,5 +171,5 @@ def event_name(event: bytes) -> bytes | None:
 
 
 def encode(data: bytes, *, name: bytes | None = None) -> bytes:
-    """Return the event that carries `data`, which is one line (JSON as orjson writes it)."""
+    """Return an event with `data`, which must be a single line, such as JSON from orjson."""
     return b"data: " + data + b"\n\n" if name is None else b"event: " + name + b"\ndata: " + data + b"\n\n"

@@ -1,12 +1,12 @@
-"""A lean HTTP/1.1 client for the relay: requests with a whole body, responses read piece by piece.
+"""A small HTTP/1.1 client for the relay: requests with a whole body, responses read piece by piece.
 
-    client = Http1Client()                                    # within the event loop it is for
+    client = Http1Client()                                    # belongs to the running event loop
     head = request_head("POST", "/v1/chat/completions", {"host": "api.example.com", …})
     response = await client.request(origin, head, body, connect_s=5.0)
     while data := await response.readany(): …                 # or: await response.read(limit)
     response.close()
 
-There are no redirects, cookies, credentials of the environment, or retries: the caller decides.
+It has no redirects, cookies, retries, or credentials from the environment.
 """
 
 from __future__ import annotations
@@ -32,28 +32,15 @@ from gateway.wire.http1.errors import (
 from gateway.wire.http1.response import Response
 
 __all__ = [
-    "BodyTooLarge",
-    "ConnectError",
-    "ConnectTimeout",
-    "Disconnected",
-    "Http1Client",
-    "Http1Error",
-    "Origin",
-    "ProtocolError",
-    "Proxy",
-    "ReadError",
-    "Response",
-    "UnusableProxy",
-    "basic_credentials",
-    "header_lines",
-    "origin_of",
-    "request_head",
-]
+    "BodyTooLarge", "ConnectError", "ConnectTimeout", "Disconnected", "Http1Client", "Http1Error", "Origin",
+    "ProtocolError", "Proxy", "ReadError", "Response", "UnusableProxy", "basic_credentials", "header_lines",
+    "origin_of", "request_head",
+]  # fmt: skip
 
 IDLE_S: Final = 30.0
-"""How long an unused connection is kept."""
+"""Seconds that an unused connection is kept."""
 MAX_IDLE: Final = 512
-"""How many unused connections are kept, all origins together. Those in use are not limited."""
+"""Number of unused connections kept for all origins together. Those in use are not limited."""
 
 _SWEEP_S: Final = 5.0
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -66,9 +53,9 @@ _KEEP_ALIVE_TIMEOUT: Final = re.compile(r"(?:^|[,;\s])timeout=(\d{1,6})")
 
 
 def request_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
-    """Return a request's first line and headers, `content-length` left out: it comes with the body.
+    """Return a request's first line and headers, without `content-length`, which is sent with the body.
 
-    Raises ValueError for what would be read as something else on the wire.
+    Raises ValueError for text that would change the meaning of the request.
     """
     if not _TOKEN.fullmatch(method) or not _REQUEST_TARGET.fullmatch(target):
         raise ValueError("a method or request target that is none")
@@ -76,7 +63,7 @@ def request_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
 
 
 def header_lines(headers: Mapping[str, str]) -> bytes:
-    """Return header fields as they go on the wire. Raises ValueError; never shows a value."""
+    """Return header fields in wire form. Raises ValueError, whose message contains no value."""
     lines = ""
     for name, value in headers.items():
         if not _is_sendable(name):
@@ -93,7 +80,7 @@ def _is_sendable(name: str) -> bool:
 
 
 class Http1Client:
-    """Sends requests over connections that it keeps for the next ones. Belongs to the event loop it is made in."""
+    """Sends requests and keeps connections for later ones. Belongs to the event loop that it is made in."""
 
     def __init__(self, *, idle_s: float = IDLE_S, max_idle: int = MAX_IDLE) -> None:
         self._loop = asyncio.get_running_loop()
@@ -106,10 +93,10 @@ class Http1Client:
         self._sweep_handle: asyncio.TimerHandle | None = None
 
     def request(self, origin: Origin, head: bytes, body: bytes, *, connect_s: float) -> Awaitable[Response]:
-        """Send a request; what is returned gives its response, body unread. `head` is what `request_head` made.
+        """Send a request; return an awaitable of its response, body unread. `head` comes from `request_head`.
 
-        A connection used last is used first; a new one has `connect_s` seconds. The caller limits the whole. Raises
-        Http1Error; Disconnected says whether the connection had been used before. Cancelling closes the connection.
+        Takes the connection used last; a new one must be set up in `connect_s` seconds. The caller limits the rest.
+        Raises Http1Error; Disconnected says whether the connection had been used before. Cancelling closes it.
         """
         head += b"content-length: %d\r\n\r\n" % len(body)
         idle = self._idle.get(origin.key)
@@ -122,13 +109,13 @@ class Http1Client:
         return self._connect_and_send(origin, head, body, connect_s=connect_s)
 
     async def close(self) -> None:
-        """Close all connections, those in use too."""
+        """Close all connections, including those in use."""
         if self._sweep_handle is not None:
             self._sweep_handle.cancel()
             self._sweep_handle = None
         for connection in tuple(self._all):
             connection.abort()
-        # Transports close on the event loop's next pass.
+        # Transports close at the event loop's next turn.
         await asyncio.sleep(0)
 
     def opened(self, connection: Connection) -> None:
@@ -136,7 +123,7 @@ class Http1Client:
         self._all.add(connection)
 
     def freed(self, connection: Connection, headers: Mapping[str, str]) -> None:
-        """Keep a connection for the next request to its origin, for as long as we and the server want."""
+        """Keep a connection for the next request to its origin, until our or the server's limit."""
         keep_s = self._idle_s
         if (wish := headers.get("keep-alive")) is not None and (found := _KEEP_ALIVE_TIMEOUT.search(wish)):
             # One second less: the request must arrive before the server closes.
@@ -154,7 +141,7 @@ class Http1Client:
             self._sweep_handle = self._loop.call_later(min(_SWEEP_S, self._idle_s), self._sweep)
 
     def went_stale(self, connection: Connection) -> None:
-        """Close an origin's unused connections: where one had gone stale, so have those that waited longer."""
+        """Close an origin's unused connections: when one is stale, so are those that waited longer."""
         for other in tuple(self._idle.get(connection.key, ())):
             other.abort()
 
@@ -171,7 +158,7 @@ class Http1Client:
         return await connection.send(head, body).begun()
 
     def _sweep(self) -> None:
-        """Close what was not used for too long; comes back while anything is kept."""
+        """Close connections unused for too long; call itself again later while any is kept."""
         self._sweep_handle = None
         now = self._loop.time()
         for connection in [known for idle in self._idle.values() for known in idle if known.expires_at <= now]:

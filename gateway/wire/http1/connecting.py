@@ -1,4 +1,4 @@
-"""Makes connections: looks names up, tries addresses side by side, goes through proxies, sets up TLS."""
+"""Makes connections: resolves names, tries several addresses, goes through proxies, sets up TLS."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from gateway.wire.http1.errors import ConnectError, ConnectTimeout, UnusableProx
 log = logging.getLogger(__name__)
 
 HAPPY_EYEBALLS_S: Final = 0.25
-"""How long one address has before the next is tried beside it (RFC 8305, section 5)."""
+"""Seconds until the next address is tried beside the last (RFC 8305, section 5)."""
 ADDRESSES_S: Final = 10.0
-"""How long the addresses of a name are remembered."""
+"""Seconds that the addresses of a name are cached."""
 KEEPALIVE_PROBE_S: Final = 60
-"""After so many silent seconds TCP asks whether the peer is still there: an answer may be minutes in coming."""
+"""TCP keepalive idle time. Model answers can take minutes."""
 
 _MAX_NAMES: Final = 1024
 _PORTS: Final = {"http": 80, "https": 443}
@@ -52,7 +52,7 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where requests go: what connections can be shared by."""
+    """The server and proxy of a URL. Requests to one origin can share connections."""
 
     scheme: str
     """`http` or `https`."""
@@ -69,15 +69,15 @@ class Origin:
 
     @property
     def authority(self) -> str:
-        """Host and port, as CONNECT names them."""
+        """Host and port, as in CONNECT."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
 
 def origin_of(url: URL) -> Origin:
-    """Return where a URL leads, through a proxy if the environment names one.
+    """Return the origin of a URL, with the environment's proxy if any.
 
-    Raises ValueError for no HTTP URL, and UnusableProxy.
+    Raises ValueError if it is no HTTP URL, and UnusableProxy.
     """
     host, port = url.raw_host, url.port
     if url.scheme not in _PORTS or not host or not port:
@@ -86,9 +86,9 @@ def origin_of(url: URL) -> Origin:
 
 
 def proxy_for(scheme: str, host: str) -> Proxy | None:
-    """Read HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY for a host. Nothing on the loopback goes through a proxy.
+    """Return the proxy for a host by HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; None for loopback hosts.
 
-    Raises UnusableProxy; going around a proxy that cannot be used is not for us to decide.
+    Raises UnusableProxy: without its proxy a host must not be called.
     """
     proxies = getproxies()
     key = scheme if proxies.get(scheme) else "all"
@@ -110,7 +110,7 @@ def proxy_for(scheme: str, host: str) -> Proxy | None:
 
 @cache
 def _complain(key: str, found: str) -> None:
-    """Say once which variable names a proxy that cannot be used. Its value may hold a password."""
+    """Log once which variable names an unusable proxy; not its value, which may contain a password."""
     names = (f"{key}_proxy", f"{key}_proxy".upper())
     variable = next((name for name in names if os.environ.get(name)), "the system's settings")
     log.warning(
@@ -119,7 +119,7 @@ def _complain(key: str, found: str) -> None:
 
 
 def basic_credentials(url: URL) -> str | None:
-    """Return the user information of a URL as the value of an `authorization` field (RFC 7617)."""
+    """Return a URL's user information as the value of an `authorization` field (RFC 7617); None if it has none."""
     if url.user is None:
         return None
     pair = f"{url.user}:{url.password or ''}"
@@ -135,7 +135,7 @@ def _is_loopback(host: str) -> bool:
 
 @cache
 def tls_context() -> ssl.SSLContext:
-    """Return the one TLS context: certificates and names are verified. SSL_CERT_FILE and SSL_CERT_DIR are honoured."""
+    """Return the shared TLS context: it verifies certificates and names, and honours SSL_CERT_FILE and SSL_CERT_DIR."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
@@ -171,7 +171,7 @@ class Connector:
         try:
             context = await self._tls()
             await tunnel.ask(transport, origin)
-            # No await between: TLS on a transport that has closed meanwhile would wait for ever.
+            # No await in between: TLS on a transport that has closed would wait for ever.
             secured = await self._loop.start_tls(
                 transport, connection, context, server_hostname=_server_name(origin.host)
             )
@@ -202,19 +202,19 @@ class Connector:
             handed_over = True
         finally:
             if not handed_over:
-                # Cancelled late, uvloop leaves a transport open that nobody has.
+                # uvloop leaves the transport open if it is cancelled late.
                 protocol.abort()
                 sock.close()
         return transport
 
     async def _tls(self) -> ssl.SSLContext:
-        # Reading the certificates takes tens of milliseconds the first time.
+        # Reading the certificates for the first time takes tens of milliseconds.
         if tls_context.cache_info().currsize:
             return tls_context()
         return await self._loop.run_in_executor(None, tls_context)
 
     async def _lookup(self, host: str, port: int) -> _Addresses:
-        """Return the addresses of a host. Calls that come together share one look-up."""
+        """Return the addresses of a host, cached. Concurrent calls share one look-up."""
         try:
             return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         except socket.gaierror:
@@ -249,7 +249,7 @@ def _probe_when_silent(sock: socket.socket) -> None:
 
 
 class _Tunnel(asyncio.Protocol):
-    """Asks a proxy for a tunnel, before TLS takes the connection over."""
+    """Asks a proxy for a tunnel, before TLS is set up on the connection."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._reply = bytearray()
@@ -257,7 +257,7 @@ class _Tunnel(asyncio.Protocol):
         self._transport: asyncio.BaseTransport | None = None
 
     async def ask(self, transport: asyncio.Transport, origin: Origin) -> None:
-        """Return when the tunnel stands. Raises ConnectionError."""
+        """Return when the tunnel is set up. Raises ConnectionError."""
         lines = [f"CONNECT {origin.authority} HTTP/1.1", f"host: {origin.authority}"]
         if origin.proxy is not None and origin.proxy.authorization is not None:
             lines.append(f"proxy-authorization: {origin.proxy.authorization}")

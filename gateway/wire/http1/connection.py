@@ -1,7 +1,7 @@
-"""One HTTP/1.1 connection: sends requests one after the other, feeds the C parser, judges what it says.
+"""One HTTP/1.1 connection: sends requests one after the other, parses responses with httptools and checks them.
 
-Two readers of one byte stream must never disagree, so whatever is ambiguous ends the connection: two framings, a
-framing other than `content-length` or `chunked`, anything that comes unasked or after the end of a response.
+Anything that two readers could understand differently ends the connection: two framings, a framing other than
+`content-length` or `chunked`, data without a request or after the end of a response.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ from gateway.wire.http1.known_heads import KnownHead, known_head
 from gateway.wire.http1.response import Response
 
 MAX_WAITING_BYTES: Final = 256 * 1024
-"""Above this, nothing more is read from the socket until the reader has taken what is there."""
+"""Above this, reading from the socket pauses until the reader has taken the data."""
 MAX_HEADER_BYTES: Final = 64 * 1024
-"""All header fields of a head, or all trailers; also all that may come in a row without being a body."""
+"""Limit of all header fields of a head, of all trailers, and of other data in a row that is no body."""
 MAX_HEADERS: Final = 256
-"""Header fields, trailers and informational responses included."""
+"""Limit of the number of header fields, including trailers and informational responses."""
 WRITE_BYTES: Final = 256 * 1024
-"""A longer request is handed to the transport in pieces of this size, as it takes them."""
+"""A longer body is written in pieces of this size as the transport accepts them."""
 
 _FIRST_BYTES: Final = b"H\r\n"
-"""What a response may begin with: the parser would read RTSP too, and skips blank lines left by the one before."""
+"""First bytes of a response. The parser also accepts RTSP, and skips blank lines before a response."""
 _SWITCHING_PROTOCOLS: Final = 101
 _BODILESS: Final = frozenset({101, 204, 304})
 _MAX_NAMES: Final = 1024
 _MAX_NAME_BYTES: Final = 64
 _lower_names: Final[dict[bytes, str]] = {}
-"""Header names as servers write them, in lower case: few, and asked for with each response."""
+"""Cache: header name as sent → in lower case."""
 
 
 class ConnectionOwner(Protocol):
-    """Who keeps connections. Called from the connection, never while it is used."""
+    """Keeps connections. Called by a connection, but never while a request uses it."""
 
     def opened(self, connection: Connection) -> None:
-        """Note that the connection stands."""
+        """Note that the connection is set up."""
 
     def freed(self, connection: Connection, headers: Mapping[str, str]) -> None:
-        """Take back a connection that can be used again; `headers` are those of its last response."""
+        """Take back a reusable connection. `headers` are those of its last response."""
 
     def went_stale(self, connection: Connection) -> None:
-        """A connection that was kept broke before anything came back: so will those that have been kept for longer."""
+        """Note that a kept connection was closed before a response: those kept for longer will be too."""
 
     def lost(self, connection: Connection) -> None:
-        """Forget a connection that is closed or about to be. Maybe called twice."""
+        """Forget a connection that is closed or closing. May be called twice."""
 
 
 class Connection(asyncio.Protocol):
@@ -83,12 +83,12 @@ class Connection(asyncio.Protocol):
         self.key = key
         """The origin's."""
         self.expires_at = 0.0
-        """While idle: until when it may be used, on the event loop's clock."""
+        """While idle: when it must be closed, on the event loop's clock."""
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._pieces: list[bytes] = []
         self.on_body: Callable[[bytes], None] = self._pieces.append
-        """What the parser calls with each piece of a body: a stream has many of them."""
+        """The parser's callback for pieces of a body. The list's own method is fastest."""
         self._transport: asyncio.Transport | None = None
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._response: Response | None = None
@@ -108,11 +108,11 @@ class Connection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """The connection stands, as far as anyone knows."""
+        """The connection is open, as far as known."""
         return self._transport is not None and not self._transport.is_closing()
 
     def send(self, head: bytes, body: bytes) -> Response:
-        """Send a request whole; return its response to be. Only for a connection that is not in use."""
+        """Send a whole request; return its pending response. The connection must not be in use."""
         response = Response(self, self._loop)
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -130,7 +130,7 @@ class Connection(asyncio.Protocol):
         return response
 
     def abort(self) -> None:
-        """Close at once, whatever is under way."""
+        """Close at once, also during a request."""
         if self._response is not None:
             self._response.fail(ReadError("the connection was closed"))
         self._let_go()
@@ -139,26 +139,26 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def go_on_reading(self) -> None:
-        """The reader has taken what was there."""
+        """Resume reading: the reader has taken the data."""
         if self._paused:
             self._paused = False
             if self._transport is not None and not self._transport.is_closing():
                 self._transport.resume_reading()
 
     def give_back(self, headers: Mapping[str, str]) -> None:
-        """The response that held the connection, after its end, does so no longer."""
+        """Take the connection back from an ended response that had kept it to check its content coding."""
         if self.usable:
             self._owner.freed(self, headers)
 
-    # What the transport calls
+    # Called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note the transport. After `start_tls` the one who connected calls this."""
+        """Note the transport. After `start_tls` the Connector calls this."""
         self._transport = cast(asyncio.Transport, transport)
         self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser; end the exchange when its response is whole or no response."""
+        """Feed the parser; end the exchange when the response is whole or invalid."""
         response, parser = self._response, self._parser
         if response is None or parser is None:
             self.abort()
@@ -181,12 +181,12 @@ class Connection(asyncio.Protocol):
         except HttpParserError as error:
             self._keep_alive = False
             if not self._complete:
-                response.take_in(pieces)
+                response.feed(pieces)
                 self._end(response, ProtocolError("the response is not sound HTTP/1.1"), error)
                 return
         if pieces:
             self._fruitless = 0
-            response.take_in(pieces)
+            response.feed(pieces)
         if self._complete:
             if is_first and self._keep_alive:
                 self._known = known_head(data, response.headers)
@@ -201,39 +201,39 @@ class Connection(asyncio.Protocol):
             response.wake_now()
 
     def eof_received(self) -> None:
-        """The peer has ended its side: so ends a body that has no other end."""
+        """Handle the peer's end of data, which also ends a body without framing."""
         self._closed(None)
         self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone, by whomever."""
+        """Handle the end of the connection, whoever closed it."""
         self._closed(exc)
         self._transport = None
-        # The parser holds on to this object's methods.
+        # The parser references this object's methods: break the cycle.
         self._parser = None
 
     def pause_writing(self) -> None:
-        """The transport has enough to send for now."""
+        """Stop writing the body: the transport's buffer is full."""
         self._writable = False
 
     def resume_writing(self) -> None:
-        """The transport takes more of the request."""
+        """Continue to write the body."""
         self._writable = True
         self._write_on()
 
-    # What the parser calls
+    # Called by the parser
 
     def on_message_begin(self) -> None:
-        """A response begins: the one that is waited for, or one after an informational one."""
+        """Refuse a response after the end of the expected one."""
         if self._complete:
             raise ProtocolError("there is more behind the end of the response")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header field, or a trailer, until all are there."""
+        """Collect a header field or a trailer."""
         self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Judge the status line and the framing; hand the headers of a final response on."""
+        """Check the status line and the framing; pass on the headers of a final response."""
         parser, response = self._parser, self._response
         assert parser is not None
         assert response is not None
@@ -260,18 +260,18 @@ class Connection(asyncio.Protocol):
         response.begin(status, headers)
 
     def on_message_complete(self) -> None:
-        """Note the end, unless it is that of an informational response."""
+        """Note the end of a final response."""
         if self._in_body:
             assert self._parser is not None
             if self._fields:
-                self._take_fields()  # trailers, which nobody reads
+                self._take_fields()  # trailers, which are dropped
             self._complete = True
             self._keep_alive = self._keep_alive and self._parser.should_keep_alive()
 
-    # What follows
+    # Private
 
     def _pass_on(self, response: Response, headers: Mapping[str, str], body: bytes) -> None:
-        """Hand over a good response that came whole, head and all; what the parser knows is left as it was."""
+        """Complete a response that came whole with a known head. The parser's state stays as it was."""
         response.be_whole(200, headers, body)
         self._response = None
         if self._rest is None and self._transport is not None and not self._transport.get_write_buffer_size():
@@ -286,10 +286,10 @@ class Connection(asyncio.Protocol):
         self._header_count = self._fruitless = 0
 
     def _take_fields(self) -> list[tuple[bytes, bytes]]:
-        """Return the header fields or trailers that have come. Raises ProtocolError for too many."""
+        """Return and clear the collected header fields or trailers. Raises ProtocolError if there are too many."""
         fields, self._fields = self._fields, []
         self._header_count += len(fields)
-        # Short heads are the rule, and need no sum.
+        # Most heads are short: then the sum is not computed.
         if self._header_count > MAX_HEADERS or (
             (self._in_body or self._fruitless > MAX_HEADER_BYTES)
             and sum(len(name) + len(value) for name, value in fields) > MAX_HEADER_BYTES
@@ -311,7 +311,7 @@ class Connection(asyncio.Protocol):
             response.leave(ended=ended)
 
     def _end(self, response: Response, error: Http1Error | None = None, cause: Exception | None = None) -> None:
-        """The exchange is over: give the connection back where it is certain that nothing is left on it."""
+        """End the exchange; give the connection back if certainly nothing is left on it, else close it."""
         if error is not None:
             response.fail(error, cause)
         transport = self._transport

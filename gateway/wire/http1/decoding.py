@@ -1,4 +1,4 @@
-"""Undoes a body's content coding piece by piece, never putting out more than a step's worth at once."""
+"""Decodes a body's content coding in steps of limited output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from gateway.wire.http1.errors import ReadError
 
 MAX_STEP_BYTES: Final = 256 * 1024
-"""What one step puts out at most, so that a few bytes cannot become a gigabyte."""
+"""Most bytes that one step returns, so that a few bytes cannot become a gigabyte."""
 
 _MAX_MEMBERS: Final = 64
 _GZIP: Final = zlib.MAX_WBITS | 16
@@ -18,7 +18,7 @@ _DEFLATE_METHOD: Final = 8
 
 
 def decoder_for(coding: str) -> Decoder | Undecodable | None:
-    """Return what undoes a `content-encoding`; None where there is nothing to undo."""
+    """Return the decoder for a `content-encoding`; None if there is no coding."""
     match coding.lower():
         case "" | "identity":
             return None
@@ -31,7 +31,7 @@ def decoder_for(coding: str) -> Decoder | Undecodable | None:
 
 
 class Undecodable:
-    """Stands for a content coding that we do not know."""
+    """The decoder of an unknown content coding: it raises."""
 
     __slots__ = ()
     pending: Final = False
@@ -41,11 +41,11 @@ class Undecodable:
         raise ReadError("the body has a content coding that was not asked for")
 
     def finish(self) -> None:
-        """An empty body is whole."""
+        """Accept an empty body."""
 
 
 class Decoder:
-    """Undoes gzip (several members too) or deflate (with or without zlib's frame, RFC 9110 section 8.4.1.2)."""
+    """Decodes gzip, with one or several members, or deflate, with or without zlib's frame (RFC 9110, 8.4.1.2)."""
 
     __slots__ = ("_gzip", "_inflate", "_members", "_rest", "pending")
 
@@ -55,10 +55,10 @@ class Decoder:
         self._members = 0
         self._rest = b""
         self.pending = False
-        """There may be more to put out before anything more is taken in."""
+        """More output may be available without new input."""
 
     def decode(self, data: bytes) -> bytes:
-        """Take in `data`, put out what has become readable; empty when more is needed. Raises ReadError."""
+        """Return the next step of output after adding `data`; empty if more input is needed. Raises ReadError."""
         data = self._rest + data if self._rest else data
         if self._inflate is None or (self._inflate.eof and data):
             if not data:
@@ -73,7 +73,7 @@ class Decoder:
         return out
 
     def finish(self) -> None:
-        """The body has ended. Raises ReadError when its coding has not; an empty body is whole."""
+        """Check the end of the body. Raises ReadError if its coding has not ended; an empty body is valid."""
         if self._inflate is not None and not self._inflate.eof:
             raise ReadError("the body ends before its content coding does")
 

@@ -1,34 +1,34 @@
-"""What the HTTP/1.1 client raises.
+"""The errors of the HTTP/1.1 client.
 
 Http1Error
-├── ConnectError       no connection: DNS, refused, TLS, a proxy's no
-│   ├── ConnectTimeout it did not stand in time
-│   └── UnusableProxy  the environment names a proxy that is none we can use
+├── ConnectError       no connection: DNS, refused, TLS, refused by a proxy
+│   ├── ConnectTimeout it was not set up in time
+│   └── UnusableProxy  the environment names an unsupported or malformed proxy
 ├── Disconnected       the connection broke before the response's headers were whole
-├── ProtocolError      what came is not HTTP/1.1, or could be read in two ways
+├── ProtocolError      the response is not HTTP/1.1, or ambiguous
 ├── ReadError          the body broke off, or its content coding is broken
-└── BodyTooLarge       the body is longer than the reader wanted
+└── BodyTooLarge       the body is longer than the reader's limit
 
-None of them carries bytes of a response or a credential.
+None of them contains bytes of a response or a credential.
 """
 
 from __future__ import annotations
 
 
 class Http1Error(Exception):
-    """The root of what the client raises, cancellation and the caller's own mistakes (ValueError) apart."""
+    """The root of the client's errors, except cancellation and ValueError for the caller's mistakes."""
 
 
 class ConnectError(Http1Error):
-    """No connection came about."""
+    """No connection could be made."""
 
 
 class ConnectTimeout(ConnectError):
-    """The connection did not stand in time, TLS and a proxy's tunnel included."""
+    """The connection was not set up in time, including TLS and a proxy's tunnel."""
 
 
 class UnusableProxy(ConnectError):
-    """The environment names a proxy of a sort that there is no support for, or a malformed one."""
+    """The environment names an unsupported or malformed proxy."""
 
 
 class Disconnected(Http1Error):
@@ -37,11 +37,11 @@ class Disconnected(Http1Error):
     def __init__(self, message: str, *, reused: bool) -> None:
         super().__init__(message)
         self.reused = reused
-        """The connection had served before and not one byte came back: most likely its idle time was over."""
+        """The connection had been used before and no byte came back: most likely it was stale."""
 
 
 class ProtocolError(Http1Error):
-    """The peer does not keep to HTTP/1.1, or sent what two readers could understand differently."""
+    """The response is not valid HTTP/1.1, or ambiguous."""
 
 
 class ReadError(Http1Error):
@@ -49,4 +49,4 @@ class ReadError(Http1Error):
 
 
 class BodyTooLarge(Http1Error):
-    """The body is longer than the limit given."""
+    """The body is longer than the reader's limit."""

@@ -1,6 +1,6 @@
-"""Knows again the head that a server has sent before: most send the same one until their clock moves on.
+"""Recognises a response head that a server has sent before: most send the same one until their clock changes.
 
-What the parser has read once means the same the next time, byte for byte; only the length of the body may be another.
+A head that the parser accepted once is valid again if its bytes are equal; only the length of the body may differ.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _LENGTH: Final = re.compile(rb"\r\ncontent-length: ([0-9]{1,15})(?=\r\n)", re.IG
 
 
 class KnownHead:
-    """A head around the length of its body."""
+    """A head, split at the length of its body."""
 
     __slots__ = ("_headers", "_rest", "_size", "_start")
 
@@ -25,10 +25,10 @@ class KnownHead:
         self._headers = headers
 
     def read(self, data: bytes) -> tuple[dict[str, str], bytes] | None:
-        """Return headers and body when `data` is this head and a whole body, with nothing behind."""
+        """Return headers and body if `data` is exactly this head and a whole body; else None."""
         size = len(data) - self._size
         digits = len(str(size))
-        # Next to a power of ten this is one digit off at times, which leaves it to the parser.
+        # Near a power of ten this can be one digit off; then the parser reads the response.
         length = str(size - digits)
         head = self._start + length.encode() + self._rest
         if len(length) != digits or not data.startswith(head):
@@ -37,9 +37,9 @@ class KnownHead:
 
 
 def known_head(data: bytes, headers: Mapping[str, str]) -> KnownHead | None:
-    """Return the head of a response that the parser has found sound; None for one that may not come again.
+    """Return the head of a response that the parser has accepted; None if it is unlikely to come again.
 
-    `data` is all of the response and nothing else.
+    `data` is exactly one whole response.
     """
     if not data.startswith(b"HTTP/1.1 200 ") or "content-encoding" in headers:
         return None

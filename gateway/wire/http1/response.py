@@ -1,4 +1,4 @@
-"""The response of the HTTP/1.1 client: what has come of it, and the one reader that waits for more."""
+"""The response of the HTTP/1.1 client: buffers its body for one reader."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _REFUSED: Final = 400
 
 
 class ResponseSource(Protocol):
-    """The connection as its response sees it."""
+    """The connection, as far as its response needs it."""
 
     def abort(self) -> None:
         """Close at once."""
 
     def go_on_reading(self) -> None:
-        """The reader has taken what was there."""
+        """Resume reading: the reader has taken the data."""
 
     def give_back(self, headers: Mapping[str, str]) -> None:
-        """The reader found the response whole."""
+        """Take the connection back: the body was decoded to its end."""
 
 
 class Response:
-    """A response whose headers are there. Whoever holds it reads it to its end or closes it; there is one reader.
+    """A response whose headers have arrived. Its one reader reads it to the end or closes it.
 
-    Once its last byte is in, the connection is given back, read or not; where the body has a content coding, once that
-    has proved sound. A cancelled read closes the connection. Once closed, it cannot be read.
+    The connection is given back when the last byte has arrived, even unread; with a content coding, when the body was
+    decoded to its end. A cancelled read closes the connection. A closed response cannot be read.
     """
 
     __slots__ = (
@@ -51,11 +51,11 @@ class Response:
     def __init__(self, connection: ResponseSource, loop: asyncio.AbstractEventLoop) -> None:
         self.status = 0
         self.headers: Mapping[str, str] = EMPTY
-        """Lower-case names; fields that came more than once are joined by a comma."""
+        """Lower-case names; repeated fields are joined by a comma."""
         self.ended = False
-        """The last byte of the body has arrived, though maybe it was not read yet."""
+        """The last byte of the body has arrived, read or not."""
         self.waiting_bytes = 0
-        """What has come and was not read yet, content coding not undone."""
+        """Bytes that have arrived and were not read, before decoding."""
         self._arrival: Arrival | None = None
         self._connection: ResponseSource | None = connection
         self._loop = loop
@@ -65,9 +65,9 @@ class Response:
         self._waiter: asyncio.Future[None] | None = None
 
     async def readany(self) -> bytes:
-        """Return what has come, content coding undone, waiting if there is nothing; empty at the end of the body.
+        """Return the decoded bytes that have arrived, waiting if there are none; empty at the end of the body.
 
-        Raises ProtocolError or ReadError, once all that came before the break was returned.
+        Raises ProtocolError or ReadError, after all earlier bytes were returned.
         """
         while True:
             decoder = self._decoder
@@ -87,7 +87,7 @@ class Response:
                 await self._wait()
 
     def take(self) -> bytes:
-        """Return what has come, without waiting; empty where nothing has, or where a content coding is to be undone."""
+        """Return the bytes that have arrived, without waiting; empty if there are none or the body must be decoded."""
         parts = self._parts
         if len(parts) != 1 or self._decoder is not None:
             return self._take() if parts and self._decoder is None else b""
@@ -105,22 +105,22 @@ class Response:
 
     @property
     def is_whole(self) -> bool:
-        """All of it has come and was read; the connection has been given back."""
+        """All of the body was read; the connection has been given back."""
         return self.ended and not self._parts and self._decoder is None
 
     @property
     def must_wait(self) -> bool:
-        """Nothing can be said of the body before more of it comes."""
+        """Nothing can be read before more data arrives."""
         return not (self._parts or self.ended or self._error is not None or self._decoder is not None)
 
     def whole(self, limit: int) -> bytes | None:
-        """Return the whole body if it is there, as it is when it came with the headers, and no longer than `limit`."""
+        """Return the body if it has arrived whole, needs no decoding and has at most `limit` bytes; else None."""
         if not self.ended or self._decoder is not None or self._error is not None or self.waiting_bytes > limit:
             return None
         return self._take()
 
     async def read(self, limit: int) -> bytes:
-        """Return the whole body. Raises BodyTooLarge, and closes, when it is longer than `limit`."""
+        """Return the whole body. Raises BodyTooLarge, after closing, when it is longer than `limit` bytes."""
         whole = self.whole(limit)
         if whole is not None:
             return whole
@@ -135,7 +135,7 @@ class Response:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
-        """Leave the response: unless it has ended, its connection is closed at once. Safe to call twice."""
+        """Stop reading; close the connection unless the response has ended. Safe to call twice."""
         self._parts.clear()
         self._decoder = None
         if self._error is None:
@@ -145,10 +145,10 @@ class Response:
             connection.abort()
         self.wake()
 
-    # What the client calls
+    # Called by the client
 
     async def begun(self) -> Response:
-        """Return the response once its status is there. Raises Disconnected or ProtocolError."""
+        """Return the response once its headers have arrived. Raises Disconnected or ProtocolError."""
         while not self.status and self._error is None:
             waiter = self._waiter = self._loop.create_future()
             try:
@@ -156,7 +156,7 @@ class Response:
             except asyncio.CancelledError:
                 self.close()
                 raise
-        # A refusal's status says what went wrong, however broken its body may be.
+        # The status of a refusal is enough, even if its body is broken.
         if self._error is not None and (
             not self.status or (isinstance(self._error, ProtocolError) and self.status < _REFUSED)
         ):
@@ -164,10 +164,10 @@ class Response:
             raise self._error
         return self
 
-    # What the connection calls
+    # Called by the connection
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
-        """The headers are there."""
+        """Set status and headers."""
         self.status = status
         self.headers = headers
         coding = headers.get("content-encoding")
@@ -177,7 +177,7 @@ class Response:
                 self.fail(ProtocolError("the response has a content coding that was not asked for"))
 
     def be_whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """All of the response is there at once, and the connection has no more to do with it."""
+        """Set the whole response at once and detach it from the connection."""
         self.status = status
         self.headers = headers
         self.ended = True
@@ -186,33 +186,33 @@ class Response:
         self._connection = None
         self.wake()
 
-    def take_in(self, pieces: list[bytes]) -> None:
-        """Keep pieces of the body; the list is left empty."""
+    def feed(self, pieces: list[bytes]) -> None:
+        """Add pieces of the body, and empty the list."""
         self._parts += pieces
         self.waiting_bytes += sum(map(len, pieces))
         pieces.clear()
 
     def fail(self, error: Http1Error, cause: Exception | None = None) -> None:
-        """The response has broken; the first reason counts."""
+        """Set the error for the reader; later errors are ignored."""
         if self._error is None and not self.ended:
             error.__cause__ = cause
             self._error = error
 
     def leave(self, *, ended: bool = False) -> None:
-        """The connection has no more to do with the response; say whether it is whole."""
+        """Detach the response from the connection. `ended`: it is whole."""
         self._connection = None
         self.ended = self.ended or ended
         self.wake()
 
     def holds(self, connection: ResponseSource) -> bool:
-        """Return whether the response keeps its connection, though it has ended, until it has proved sound."""
+        """Return whether the ended response keeps its connection until its body is decoded."""
         if self._decoder is None:
             return False
         self._connection = connection
         return True
 
     def wake(self) -> None:
-        """Let the reader look again."""
+        """Resume the reader at the event loop's next turn."""
         if self._arrival is not None:
             self._arrival.come_soon()
         waiter, self._waiter = self._waiter, None
@@ -220,7 +220,7 @@ class Response:
             waiter.set_result(None)
 
     def wake_now(self) -> None:
-        """Let the reader look again, within this callback if it awaits `more`."""
+        """Resume the reader, within this callback if it awaits `arrival`."""
         if self._waiter is None and self._arrival is not None:
             self._arrival.come()
         else:
@@ -237,7 +237,7 @@ class Response:
             raise
 
     async def _let_others_run(self) -> None:
-        # What a few bytes decode to can be long, and nothing else would run meanwhile.
+        # A few bytes can decode to a lot: let other tasks run meanwhile.
         try:
             await asyncio.sleep(0)
         except asyncio.CancelledError:
