@@ -199,6 +199,11 @@ class Operation(Protocol):
         """Return the text of a reply or an event; None if it has none."""
 
 
+def passed_back(name: str) -> bool:
+    """Tell whether an upstream's response header of this lower-case name may go back to the client."""
+    return name.startswith(("x-ratelimit-", "openai-")) or name in ("retry-after", "retry-after-ms")
+
+
 class Adapter(Protocol):
     """Calls one sort of upstream. Raises UpstreamError for every fault of the upstream."""
 

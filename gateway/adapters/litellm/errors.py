@@ -19,7 +19,7 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
-from gateway.adapters.litellm.translate import passed_back
+from gateway.adapters.litellm.translate import headers_back
 from gateway.policy.failures import Kind, UpstreamError, by_text, classify, error_code, error_object, retry_after_s
 from gateway.policy.secrets import STARS, mask_upstream_text
 from gateway.wire.json import Json, JsonObject
@@ -209,7 +209,7 @@ def _from_response(response: Any, typed: Kind | None, key: str | None) -> Upstre
         code=error_code(error),
         retry_after_s=retry_after_s(headers, now=time.time()),
         body=_envelope(error, key),
-        headers=passed_back(headers),
+        headers=headers_back(headers),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.adapters.base import Call
+from gateway.adapters.base import Call, passed_back
 from gateway.policy.params import merged
 from gateway.policy.target import Endpoint
 from gateway.wire.json import EMPTY, Json, JsonObject
@@ -33,8 +33,6 @@ _ACCOUNT_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """OpenAI's SDK, which LiteLLM uses for many providers, sends these headers, so spelled, from those variables."""
 
-_RETRY_AFTER: Final = frozenset({"retry-after", "retry-after-ms"})
-_PASSED_BACK: Final = ("x-ratelimit-", "openai-")
 _UNFIT_MODEL: Final = re.compile(r"\.\.|[?#\\\s\x00-\x1f\x7f]")
 
 
@@ -179,12 +177,12 @@ def chunk_data(item: Any, *, model: str | None) -> JsonObject:
     return data
 
 
-def passed_back(headers: Any) -> dict[str, str]:
+def headers_back(headers: Any) -> dict[str, str]:
     """Return the upstream's headers that may go back to the client, without LiteLLM's prefix."""
     passed: dict[str, str] = {}
     for name, value in headers.items() if isinstance(headers, Mapping) else ():
         plain = str(name).lower().removeprefix("llm_provider-")
-        if (plain.startswith(_PASSED_BACK) or plain in _RETRY_AFTER) and value is not None:
+        if passed_back(plain) and value is not None:
             passed[plain] = str(value)
     return passed
 
@@ -192,7 +190,7 @@ def passed_back(headers: Any) -> dict[str, str]:
 def headers_of(answer: Any) -> dict[str, str]:
     """Return the headers of LiteLLM's answer or stream that may go back to the client."""
     hidden = _hidden(answer)
-    return passed_back(
+    return headers_back(
         hidden.get("headers") or getattr(answer, "_response_headers", None) or hidden.get("additional_headers")
     )
 

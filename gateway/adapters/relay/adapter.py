@@ -13,7 +13,7 @@ from typing import Final
 from yarl import URL
 
 from gateway._version import __version__
-from gateway.adapters.base import ERROR_BODY_S, MAX_ERROR_BYTES, MAX_REPLY_BYTES, Call, Reply, Stream
+from gateway.adapters.base import ERROR_BODY_S, MAX_ERROR_BYTES, MAX_REPLY_BYTES, Call, Reply, Stream, passed_back
 from gateway.adapters.relay.events import RelayedStream, json_in
 from gateway.policy.failures import Kind, UpstreamError, classify, error_code, error_object, retry_after_s
 from gateway.policy.keys import Secret
@@ -286,4 +286,4 @@ def _passed_back(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 @lru_cache(maxsize=128)
 def _passing_back(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in names if name == "retry-after" or name.startswith(("x-ratelimit-", "openai-")))
+    return tuple(filter(passed_back, names))

@@ -225,10 +225,11 @@ async def test_only_known_headers_come_back(adapter: RelayAdapter, upstream: Scr
         "OpenAI-Version": "1",
         "Retry-After": "3",
         "Set-Cookie": "a=b",
+        "Retry-After-Ms": "2500",
         "X-Other": "1",
     }
     upstream.script("a", headers=sent)
-    passed = {"x-ratelimit-remaining": "7", "openai-version": "1", "retry-after": "3"}
+    passed = {"x-ratelimit-remaining": "7", "openai-version": "1", "retry-after": "3", "retry-after-ms": "2500"}
     reply = await adapter.complete(a_call(upstream.base_url))
     assert reply.headers == passed
     opened = await adapter.stream(a_call(upstream.base_url))
