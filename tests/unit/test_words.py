@@ -9,7 +9,7 @@ import pytest
 from gateway.cli.settings import duration_s
 from gateway.importers.litellm.values import duration
 from gateway.simulation.walk import walk
-from gateway.words import as_duration, did_you_mean, seconds, shown
+from gateway.words import as_duration, did_you_mean, seconds, shown, with_repeats
 from tests.compiling import route
 
 MANY = [f"alias-{number}" for number in range(5000)]
@@ -35,6 +35,11 @@ def test_several_names_are_suggested_where_asked_for_the_best_first() -> None:
     known = ["gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4", "claude"]
     assert did_you_mean("gpt-4o-", known, most=3) == "; did you mean 'gpt-4o' or 'gpt-4' or 'gpt-4o-mini'?"
     assert did_you_mean("x" * 100_000, known, most=3) == ""
+
+
+def test_equal_texts_in_a_row_are_counted() -> None:
+    assert with_repeats(["a", "a", "b", "a"]) == ["a ×2", "b", "a"]
+    assert with_repeats([]) == []
 
 
 DURATIONS = [
