@@ -97,8 +97,11 @@ def explain(
 
 def sent_to_each(route: Route, sent: Observed) -> list[JsonObject]:
     """Return the body for each target of the chain, secrets masked. `sent` has at least one attempt."""
-    operation, params = sent.attempts[0].operation, sent.attempts[0].params
-    return [merged_for_output(params, params_for(operation, step.params), step.target.model) for step in route.steps]
+    call = sent.attempts[0].call
+    return [
+        merged_for_output(call.params, params_for(call.operation, step.params), step.target.model)
+        for step in route.steps
+    ]
 
 
 def verdicts(route: Route, walk: Walk) -> dict[int, str]:

@@ -24,7 +24,7 @@ from gateway.policy.failures import Kind
 from gateway.policy.overlay import Overlay
 from gateway.policy.problem import Problems
 from gateway.policy.table import RoutingTable
-from gateway.simulation.upstreams import Upstreams
+from gateway.simulation.upstreams import Called, Upstreams
 from gateway.simulation.walk import JITTER
 from gateway.telemetry.report import CallReport
 from gateway.wire.json import EMPTY, Json, JsonObject
@@ -46,13 +46,8 @@ class Seen:
     status: int | None
     started_s: float
     ended_s: float
-    operation: Operation
-    params: Mapping[str, Json]
-    """The request after its hooks."""
-    sent: JsonObject
-    """The body that the target got: `params` merged with the file's parameters, and `model`."""
-    shown: JsonObject
-    """`sent` with secrets masked, for outputs."""
+    call: Called
+    """The request that reached the target."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -152,10 +147,7 @@ class Simulator:
                 status=attempt.status,
                 started_s=called.started_s - started_s,
                 ended_s=called.started_s - started_s + attempt.ms / 1000,
-                operation=called.operation,
-                params=called.params,
-                sent=called.sent,
-                shown=called.shown,
+                call=called,
             )
             for attempt, called in zip(made, calls, strict=False)
         )

@@ -13,7 +13,7 @@ from gateway.errors import UsageError
 from gateway.policy.failures import Kind, classify
 from gateway.policy.params import merged, merged_for_output
 from gateway.policy.table import Route
-from gateway.policy.target import ScriptedOutcome, Target
+from gateway.policy.target import ScriptedOutcome
 from gateway.wire.json import Json, JsonObject
 from gateway.words import did_you_mean
 
@@ -89,9 +89,9 @@ class Script:
 class Called:
     """One call that reached a target."""
 
-    target: Target
     operation: Operation
     started_s: float
+    """Seconds on the clock of the loop."""
     params: Mapping[str, Json]
     """The request after its hooks."""
     sent: JsonObject
@@ -112,7 +112,7 @@ class Upstreams:
         started_s = asyncio.get_running_loop().time()
         sent = merged(call.params, call.overrides.sent, call.target.model)
         shown = merged_for_output(call.params, call.overrides, call.target.model)
-        self.calls.append(Called(call.target, call.operation, started_s, call.params, sent, shown))
+        self.calls.append(Called(call.operation, started_s, call.params, sent, shown))
         return self.script(call)
 
 

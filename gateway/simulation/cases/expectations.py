@@ -86,7 +86,7 @@ def _attempts(wanted: Json, observed: Observed, without_hooks: bool) -> Iterator
         yield "", expected, actual
     for index, (item, seen) in enumerate(zip(items, made, strict=False)):
         if "sent" in item and item["target"] == seen.target and not without_hooks:
-            for path, one, other in holds(item["sent"], seen.sent, masked=seen.shown):
+            for path, one, other in holds(item["sent"], seen.call.sent, masked=seen.call.shown):
                 yield f"[{index}].sent{path}", one, other
 
 
@@ -137,7 +137,7 @@ def _sent(wanted: Json, observed: Observed, _: bool) -> Iterator[Difference]:
     if not observed.attempts:
         yield "", [_shown(wanted)], ["(no target was called)"]
     else:
-        last = observed.attempts[-1]
+        last = observed.attempts[-1].call
         yield from holds(wanted, last.sent, masked=last.shown)
 
 

@@ -44,7 +44,8 @@ async def test_the_relay_litellm_and_the_simulation_send_the_same(
 
     policy = table(f"models: {{fast: [{{target: openai/a, params: {json.dumps(files)}}}]}}")
     observed = await Simulator(policy, Script({"*": (ANSWERED,)})).ask({"model": "fast", "messages": MESSAGES, **own})
-    assert observed.attempts[0].sent == observed.attempts[0].shown == whole
+    call = observed.attempts[0].call
+    assert call.sent == call.shown == whole
 
     kwargs = request_kwargs(make_call(own, overrides=files), key=None, stream=False, unsent=frozenset())
     named = {name: kwargs[name] for name in ("stop", "seed", "top_p", "user") if name in kwargs}
