@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from gateway.adapters.base import Adapter, Adapters, Call, Operation, Reply, Stream
 from gateway.concurrency.deadlines import until
@@ -26,7 +26,6 @@ from gateway.wire.json import Json
 _T = TypeVar("_T")
 
 NONE: Final[frozenset[int]] = frozenset()
-_T_co = TypeVar("_T_co", covariant=True)
 
 
 @dataclass(slots=True)
@@ -43,6 +42,11 @@ class RoutedRequest:
     """Its arrival on the event loop's clock."""
     report: CallReport
 
+
+_Attempt: TypeAlias = Callable[
+    [RoutedRequest, Adapter, Step, Ticket, asyncio.AbstractEventLoop, float, float], Coroutine[None, None, _T]
+]
+"""Makes one attempt that begins at `now_s`, with `deadline_s` last. When it succeeds, it closes its ticket itself."""
 
 Observer: TypeAlias = Callable[[Try | Wait | GiveUp, Mapping[int, float]], None]
 """Called with each decision of `next_step` and the ends of cooldowns by step; not for the usual first attempt."""
@@ -188,21 +192,6 @@ class Engine:
         return outcome
 
 
-class _Attempt(Protocol[_T_co]):
-    """One attempt that begins at `now_s`. When it succeeds, it closes its ticket itself."""
-
-    async def __call__(
-        self,
-        request: RoutedRequest,
-        adapter: Adapter,
-        step: Step,
-        ticket: Ticket,
-        loop: asyncio.AbstractEventLoop,
-        now_s: float,
-        deadline_s: float,
-    ) -> _T_co: ...
-
-
 async def _complete(
     request: RoutedRequest,
     adapter: Adapter,
@@ -270,11 +259,7 @@ def _note(report: CallReport, target: Target, kind: Kind | None, status: int | N
 
 
 def _note_passed(
-    report: CallReport,
-    steps: Sequence[Step],
-    passed: range,
-    unsupported: Collection[int],
-    resting: Mapping[int, float],
+    report: CallReport, steps: Sequence[Step], passed: range, unsupported: Collection[int], resting: Mapping[int, float]
 ) -> None:
     """Add the targets that were passed over between two attempts to the report."""
     for position in passed:

@@ -75,10 +75,7 @@ class Health:
         return rests
 
     def snapshot(self, target: Target, now_s: float) -> JsonObject:
-        """Return a target's state for `/-/targets`; for a wildcard, of all its models together.
-
-        `cooldown_ends_in_s` is None outside a cooldown.
-        """
+        """Return a target's state and counters for `/-/targets`; for a wildcard, of all its models together."""
         if target.name.endswith("*"):
             known = [health for health in self._targets.values() if health.label == target.label]
         else:

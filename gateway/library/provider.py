@@ -168,16 +168,9 @@ def _chat_params(
     kwargs: Mapping[str, Json],
 ) -> JsonObject:
     params: JsonObject = {"model": model, "messages": normalise(messages), **kwargs}
-    if temperature != 1:
-        params["temperature"] = temperature
-    if top_p != 1:
-        params["top_p"] = top_p
-    if n != 1:
-        params["n"] = n
-    if max_tokens is not None:
-        params["max_tokens"] = max_tokens
-    if user_id is not None:
-        params["user"] = user_id
+    defaults: JsonObject = {"temperature": 1, "top_p": 1, "n": 1, "max_tokens": None, "user": None}
+    given = zip(defaults.items(), (temperature, top_p, n, max_tokens, user_id), strict=True)
+    params |= {name: value for (name, default), value in given if value != default}
     if not FORBIDDEN_PARAMS.isdisjoint(kwargs):
         dropped = sorted(FORBIDDEN_PARAMS & kwargs.keys())
         log.warning("parameters that choose a host, a key or a retry policy are dropped", extra={"params": dropped})

@@ -175,6 +175,16 @@ def token_counts(usage: JsonObject) -> dict[str, int]:
     return counts
 
 
+def check_choices(data: JsonObject, field: str, kind: type) -> None:
+    """Raise UpstreamError unless a choice has a finish reason and a `field` of this type."""
+    if "error" in data:
+        raise_error(data)
+    for choice in choices_of(data):
+        if choice.get("finish_reason") and isinstance(choice.get(field), kind):
+            return
+    raise no_answer()
+
+
 def first_choice(data: JsonObject) -> JsonObject:
     """Return the first choice of a reply or an event; an empty dict if it has none."""
     choices = data.get("choices")

@@ -11,11 +11,9 @@ from typing import Final
 from gateway.errors import BadRequest
 from gateway.operations.base import (
     OpenAIOperation,
+    check_choices,
     check_stream_fields,
-    choices_of,
     first_choice,
-    no_answer,
-    raise_error,
     usage_of,
     words_in,
 )
@@ -46,12 +44,7 @@ class Completions(OpenAIOperation):
 
     def check_reply(self, data: JsonObject) -> None:
         """Raise UpstreamError unless a choice has a text and a finish reason, even with empty text."""
-        if "error" in data:
-            raise_error(data)
-        for choice in choices_of(data):
-            if choice.get("finish_reason") and isinstance(choice.get("text"), str):
-                return
-        raise no_answer()
+        check_choices(data, "text", str)
 
     def has_content(self, choice: JsonObject) -> bool:
         """Tell whether a choice of an event carries content."""

@@ -1,7 +1,4 @@
-"""Embeddings: `POST /v1/embeddings`.
-
-Source: https://platform.openai.com/docs/api-reference/embeddings
-"""
+"""Embeddings: `POST /v1/embeddings` (https://platform.openai.com/docs/api-reference/embeddings)."""
 
 from __future__ import annotations
 

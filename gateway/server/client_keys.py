@@ -33,10 +33,7 @@ class ClientKeys:
         self._names = _read_keys(path)
 
     def name_of(self, key: str) -> str | None:
-        """Return the name of the client whose key this is, or None.
-
-        The lookup is by SHA-256, so its duration reveals nothing about a key.
-        """
+        """Return the name of the key's client, or None. The lookup by SHA-256 leaks nothing by its duration."""
         found = stamp(self._path)
         if found != self._stamp:
             self._stamp = found

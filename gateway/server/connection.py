@@ -92,19 +92,9 @@ class ClientConnection(asyncio.Protocol):
     """One connection. Its requests are answered one after the other."""
 
     __slots__ = (
-        "_body_waiter",
-        "_connections",
-        "_drained",
-        "_idle_since_s",
-        "_is_last",
-        "_is_paused",
-        "_missing_bytes",
-        "_parts",
-        "_request",
-        "_transport",
-        "_waiting",
-        "task",
-    )
+        "_body_waiter", "_connections", "_drained", "_idle_since_s", "_is_last", "_is_paused", "_missing_bytes",
+        "_parts", "_request", "_transport", "_waiting", "task",
+    )  # fmt: skip
 
     def __init__(self, connections: ClientConnections) -> None:
         self.task: asyncio.Task[None] | None = None

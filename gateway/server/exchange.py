@@ -27,18 +27,9 @@ class Exchange:
     """A request, its response, and the values for log and metrics."""
 
     __slots__ = (
-        "client",
-        "client_s",
-        "cors",
-        "error",
-        "operation",
-        "report",
-        "request",
-        "response",
-        "started_s",
-        "status",
+        "client", "client_s", "cors", "error", "operation", "report", "request", "response", "started_s", "status",
         "stream",
-    )
+    )  # fmt: skip
 
     def __init__(self, request: Request, operation: str, *, generation: int, client_s: float) -> None:
         """`client_s`: seconds that the client may take to send its body, or to read what waits for it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from gateway.telemetry.counters import Counts, RequestCounts, Tallies, Times
 from gateway.telemetry.report import CallReport
@@ -15,6 +16,7 @@ class Metrics:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector
 
         self._registry = registry = CollectorRegistry()
+        gauge = partial(Gauge, registry=registry)
         requests = Counts(
             "gateway_requests_total",
             "Requests by alias, operation and HTTP status; 499 when the client left.",
@@ -36,26 +38,19 @@ class Metrics:
         )
         self._requests = RequestCounts(requests, self._attempts, seconds, tokens)
         registry.register(Tallies(requests, self._attempts, seconds, self._first_content, tokens))
-        self.in_flight = Gauge("gateway_in_flight", "Model requests being answered now.", registry=registry)
-        self._config_ok = Gauge(
-            "gateway_config_last_reload_successful",
-            "1 if the config file as last read is what runs, else 0.",
-            registry=registry,
+        self.in_flight = gauge("gateway_in_flight", "Model requests being answered now.")
+        self._config_ok = gauge(
+            "gateway_config_last_reload_successful", "1 if the config file as last read is what runs, else 0."
         )
-        self._config_at = Gauge(
-            "gateway_config_last_reload_success_timestamp_seconds",
-            "When the config file was last read and found good.",
-            registry=registry,
+        self._config_at = gauge(
+            "gateway_config_last_reload_success_timestamp_seconds", "When the config file was last read and found good."
         )
-        self._cooldowns = Gauge(
+        self._cooldowns = gauge(
             "gateway_target_cooldown",
             "1 while a target is left alone after failures, else 0; for a wildcard's, while any of its models is.",
             ["target"],
-            registry=registry,
         )
-        self._generation = Gauge(
-            "gateway_config_generation", "Generation of the live routing table.", registry=registry
-        )
+        self._generation = gauge("gateway_config_generation", "Generation of the live routing table.")
         self._config = Info("gateway_config", "SHA-256 of the config file that runs.", registry=registry)
         self._reloads = Counter(
             "gateway_config_reloads_total",

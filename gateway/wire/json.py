@@ -44,6 +44,14 @@ def decode_json(data: bytes, *, finite: bool = False, exact: bool = False) -> Js
     return value
 
 
+def json_in(data: bytes | None) -> Json:
+    """Return the decoded value; None for no data and for invalid JSON."""
+    try:
+        return decode_json(data) if data else None
+    except ValueError:
+        return None
+
+
 def _has_many_digits(data: bytes) -> bool:
     """Tell whether `data` has _SHORTEST digits in a row, texts included. Samples first: most data has none."""
     if b"0" not in data[:: _SHORTEST - 1].translate(_DIGITS):

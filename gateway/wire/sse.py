@@ -140,10 +140,7 @@ def _end_of_any_event(buffer: bytes | bytearray, start: int, searched: int) -> i
 
 
 def event_data(event: bytes) -> bytes | None:
-    """Return an event's data, its lines joined by LF; None for a comment or an event without data.
-
-    Raises StrayText.
-    """
+    """Return an event's data, lines joined by LF; None for an event or a comment without data. Raises StrayText."""
     one_line = event.endswith(b"\n\n") and event.find(b"\n") == len(event) - 2 and b"\r" not in event
     if one_line and event.startswith(b"data:"):
         return event[6:-2] if event[5] == 0x20 else event[5:-2]

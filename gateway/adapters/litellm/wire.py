@@ -23,7 +23,7 @@ from gateway.policy.failures import Kind, UpstreamError, classify, error_object
 from gateway.wire import sse
 from gateway.wire.http1.decoding import Decoder, Undecodable, decoder_for
 from gateway.wire.http1.errors import ReadError
-from gateway.wire.json import Json, decode_json
+from gateway.wire.json import json_in
 
 _REFUSED: Final = 300
 _NO_STATUS: Final = 600
@@ -163,7 +163,7 @@ async def _judged(source: AsyncIterator[bytes], ours: OurCall, *, stream: bool) 
         if len(buffer) > limit:
             raise _broken()
     raw = bytes(buffer)
-    value = _json(raw)
+    value = json_in(raw)
     if stream:
         said = error_object(value)
         raise _broken() if said is None else error_of(said, key=ours.key)
@@ -241,14 +241,14 @@ class _Body:
         try:
             data = sse.event_data(event)
         except sse.StrayText as stray:
-            said = error_object(_json(stray.text))
+            said = error_object(json_in(stray.text))
             raise (_broken() if said is None else error_of(said, key=self._call.key)) from None
         if not data:
             return False
         if data == sse.DONE:
             self._call.done = True
             return True
-        value = _json(data)
+        value = json_in(data)
         if b"error" in event and sse.event_name(event) == b"error":
             said = error_object(value) or value
             words = data.decode(errors="replace")
@@ -279,10 +279,3 @@ class _Body:
 
 def _broken() -> UpstreamError:
     return UpstreamError(Kind.BAD_RESPONSE, status=200)
-
-
-def _json(text: bytes) -> Json:
-    try:
-        return decode_json(text)
-    except (ValueError, RecursionError):
-        return None

@@ -14,13 +14,13 @@ from yarl import URL
 
 from gateway._version import __version__
 from gateway.adapters.base import ERROR_BODY_S, MAX_ERROR_BYTES, MAX_REPLY_BYTES, Call, Reply, Stream, passed_back
-from gateway.adapters.relay.events import RelayedStream, json_in
+from gateway.adapters.relay.events import RelayedStream
 from gateway.policy.failures import Kind, UpstreamError, classify, error_code, error_object, retry_after_s
 from gateway.policy.keys import Secret
 from gateway.policy.params import merged
 from gateway.policy.target import FRAMING_HEADERS, Endpoint
 from gateway.wire.http1 import client as http1
-from gateway.wire.json import EMPTY, encode_json
+from gateway.wire.json import EMPTY, encode_json, json_in
 
 END_GRACE_S: Final = 0.1
 """Seconds after `[DONE]` within which the response must end, else its connection is closed."""

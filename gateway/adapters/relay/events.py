@@ -13,7 +13,7 @@ from gateway.concurrency.deadlines import until
 from gateway.policy.failures import Kind, UpstreamError, error_object
 from gateway.wire import sse
 from gateway.wire.http1 import client as http1
-from gateway.wire.json import Json, decode_json
+from gateway.wire.json import json_in
 
 _DONE: Final = sse.encode(sse.DONE)
 
@@ -22,19 +22,9 @@ class RelayedStream:
     """The events of one response. The connection is reused if the stream has ended, else closed."""
 
     __slots__ = (
-        "_arrival",
-        "_end_grace_s",
-        "_error",
-        "_is_fed",
-        "_lone_text",
-        "_next",
-        "_over",
-        "_response",
-        "_shape",
-        "_splitter",
-        "_tail",
-        "headers",
-    )
+        "_arrival", "_end_grace_s", "_error", "_is_fed", "_lone_text", "_next", "_over", "_response", "_shape",
+        "_splitter", "_tail", "headers",
+    )  # fmt: skip
 
     def __init__(
         self, response: http1.Response, headers: Mapping[str, str], lone_text: LoneText, *, end_grace_s: float
@@ -188,11 +178,3 @@ def _event(data: bytes, raw: bytes) -> Event | None:
         error = value if isinstance(value, dict) else {"message": data.decode(errors="replace")}
         return Event({"error": error})
     return Event(value, raw, name) if isinstance(value, dict) else None
-
-
-def json_in(raw: bytes | None) -> Json:
-    """Return the JSON value; None for what is none."""
-    try:
-        return decode_json(raw) if raw else None
-    except ValueError:
-        return None

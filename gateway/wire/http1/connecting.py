@@ -75,10 +75,7 @@ class Origin:
 
 
 def origin_of(url: URL) -> Origin:
-    """Return the origin of a URL, with the environment's proxy if any.
-
-    Raises ValueError if it is no HTTP URL, and UnusableProxy.
-    """
+    """Return the origin of a URL, with the environment's proxy if any. Raises ValueError and UnusableProxy."""
     host, port = url.raw_host, url.port
     if url.scheme not in _PORTS or not host or not port:
         raise ValueError("not an http or https URL")

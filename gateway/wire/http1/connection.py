@@ -55,29 +55,10 @@ class Connection(asyncio.Protocol):
     """One connection, used for one request after the other."""
 
     __slots__ = (
-        "_complete",
-        "_fields",
-        "_fruitless",
-        "_header_count",
-        "_in_body",
-        "_keep_alive",
-        "_known",
-        "_loop",
-        "_owner",
-        "_parser",
-        "_paused",
-        "_pieces",
-        "_received",
-        "_response",
-        "_rest",
-        "_transport",
-        "_until_close",
-        "_used",
-        "_writable",
-        "expires_at",
-        "key",
-        "on_body",
-    )
+        "_complete", "_fields", "_fruitless", "_header_count", "_in_body", "_keep_alive", "_known", "_loop", "_owner",
+        "_parser", "_paused", "_pieces", "_received", "_response", "_rest", "_transport", "_until_close", "_used",
+        "_writable", "expires_at", "key", "on_body",
+    )  # fmt: skip
 
     def __init__(self, key: str, owner: ConnectionOwner) -> None:
         self.key = key

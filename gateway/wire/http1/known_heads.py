@@ -37,10 +37,7 @@ class KnownHead:
 
 
 def known_head(data: bytes, headers: Mapping[str, str]) -> KnownHead | None:
-    """Return the head of a response that the parser has accepted; None if it is unlikely to come again.
-
-    `data` is exactly one whole response.
-    """
+    """Return the head of `data`, one whole accepted response; None if it is unlikely to come again."""
     if not data.startswith(b"HTTP/1.1 200 ") or "content-encoding" in headers:
         return None
     end = data.find(_END) + len(_END)

@@ -35,18 +35,9 @@ class Response:
     """
 
     __slots__ = (
-        "_arrival",
-        "_connection",
-        "_decoder",
-        "_error",
-        "_loop",
-        "_parts",
-        "_waiter",
-        "ended",
-        "headers",
-        "status",
+        "_arrival", "_connection", "_decoder", "_error", "_loop", "_parts", "_waiter", "ended", "headers", "status",
         "waiting_bytes",
-    )
+    )  # fmt: skip
 
     def __init__(self, connection: ResponseSource, loop: asyncio.AbstractEventLoop) -> None:
         self.status = 0
