@@ -33,10 +33,14 @@ class OpenAIOperation:
 
     def judge(self) -> StreamJudge:
         """Return a judge of events with `choices`."""
-        return ChoicesJudge(self.has_content)
+        return ChoicesJudge(self.has_content, self.is_own)
 
     def has_content(self, choice: JsonObject) -> bool:
         """Tell whether a choice of an event carries content."""
+        return False
+
+    def is_own(self, choice: JsonObject) -> bool:
+        """Tell whether a choice of an event has this operation's shape."""
         return False
 
     def lone_text(self, choice: JsonObject) -> tuple[str, Json]:
@@ -65,11 +69,13 @@ class OpenAIOperation:
 class ChoicesJudge:
     """Checks a stream whose events have `choices`."""
 
-    __slots__ = ("_finished", "_has_content", "_seen", "has_content", "usage")
+    __slots__ = ("_finished", "_has_content", "_has_own", "_is_own", "_seen", "has_content", "usage")
 
-    def __init__(self, has_content: Callable[[JsonObject], bool]) -> None:
-        """`has_content` tells whether a choice carries content."""
+    def __init__(self, has_content: Callable[[JsonObject], bool], is_own: Callable[[JsonObject], bool]) -> None:
+        """`has_content` tells whether a choice carries content, `is_own` whether it has this operation's shape."""
         self._has_content = has_content
+        self._is_own = is_own
+        self._has_own = False
         self._seen: set[int] = set()
         self._finished: set[int] = set()
         self.has_content = False
@@ -88,14 +94,15 @@ class ChoicesJudge:
                 self._finished.add(index)
             if not self.has_content:
                 self.has_content = self._has_content(choice)
+                self._has_own = self._has_own or self._is_own(choice)
         usage = data.get("usage")
         if isinstance(usage, dict):
             self.usage = usage
 
     @property
     def is_whole(self) -> bool:
-        """There is at least one choice, and all have a finish reason."""
-        return bool(self._seen) and self._seen <= self._finished
+        """There is a choice of this operation's shape, and all choices have a finish reason."""
+        return self._has_own and self._seen <= self._finished
 
 
 class UsageLast:
@@ -120,7 +127,8 @@ class UsageLast:
         newest, self._newest = self._newest, None
         if newest is None or newest.data is None:
             return []
-        return [newest if newest.data.get("choices") == [] else Event({**newest.data, "choices": []})]
+        alone = newest.data.get("choices") == []
+        return [newest if alone else Event({**newest.data, "choices": []}, name=newest.name)]
 
     def _passes(self, event: Event) -> bool:
         data = event.data

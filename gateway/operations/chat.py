@@ -62,6 +62,10 @@ class Chat(OpenAIOperation):
         delta = choice.get("delta")
         return isinstance(delta, dict) and any(delta.get(key) for key in _CONTENT_KEYS)
 
+    def is_own(self, choice: JsonObject) -> bool:
+        """Tell whether a choice of an event has this operation's shape."""
+        return isinstance(choice.get("delta"), dict)
+
     def lone_text(self, choice: JsonObject) -> tuple[str, Json]:
         """Return the name of the text field in an event's choice, and the text."""
         delta = choice.get("delta")

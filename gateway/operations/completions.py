@@ -50,6 +50,10 @@ class Completions(OpenAIOperation):
         """Tell whether a choice of an event carries content."""
         return bool(choice.get("text"))
 
+    def is_own(self, choice: JsonObject) -> bool:
+        """Tell whether a choice of an event has this operation's shape."""
+        return isinstance(choice.get("text"), str)
+
     def lone_text(self, choice: JsonObject) -> tuple[str, Json]:
         """Return the name of the text field in an event's choice, and the text."""
         return "text", choice.get("text")

@@ -90,10 +90,17 @@ async def test_an_embeddings_request_gets_no_parameters_of_text_from_the_file(
     assert upstream.requests[0].body == {"model": "a", "input": "x"}
 
 
+CHAT_SHAPED = b"".join(
+    b'data: {"choices": [{"index": 0, "delta": {"content": "a chat"}, "finish_reason": %b}]}\n\n' % reason
+    for reason in (b"null", b'"stop"')
+)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     "fault",
     [
+        {"body": CHAT_SHAPED + b"data: [DONE]\n\n", "content_type": "text/event-stream"},
         {"status": 500},
         {"body": b'{"choices": [{"message": {"content": "a chat"}, "finish_reason": "stop"}]}'},
         {"body": b'{"error": {"message": "no"}}'},

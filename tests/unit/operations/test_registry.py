@@ -65,3 +65,21 @@ def test_its_own_events_make_a_whole_stream(operation: Operation) -> None:
 )
 def test_parameters_apply_to_the_operations_that_have_them(name: str, params: Any, own: Any) -> None:
     assert params_for(OPERATIONS[name], Params(params)) == Params(own)
+
+
+@pytest.mark.parametrize("operation", [each for each in OPERATIONS.values() if each.wants_stream({"stream": True})])
+@pytest.mark.parametrize("choice", [{"index": 0, "finish_reason": "stop"}, {"finish_reason": "stop", "message": {}}])
+def test_a_finish_reason_alone_makes_no_stream_whole(operation: Operation, choice: Any) -> None:
+    judge = operation.judge()
+    judge.see({"choices": [choice]})
+    assert not judge.is_whole
+
+
+def test_the_events_of_one_operation_make_no_stream_of_another_whole() -> None:
+    chat, completions = OPERATIONS["chat"], OPERATIONS["completions"]
+    for asked, answered in ((chat, completions), (completions, chat)):
+        judge = asked.judge()
+        judge.see(answered.event("hello "))
+        judge.see(answered.event("", "stop"))
+        assert not judge.has_content
+        assert not judge.is_whole
