@@ -97,7 +97,10 @@ def _is_written_out(text: object) -> bool:
 def public_http(config: Config) -> Iterator[Finding]:
     """Find public addresses without TLS."""
     for name, spec in config.providers.items():
-        parts = urlsplit(spec.base_url or "")
+        try:
+            parts = urlsplit(spec.base_url or "")
+        except ValueError:
+            continue  # the compiler reports it
         if parts.scheme == "http" and parts.hostname and is_public(parts.hostname):
             message = (
                 f"{parts.hostname} is a public host: over http:// everybody on the way reads prompts, answers and keys"

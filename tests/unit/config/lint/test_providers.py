@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.config.lint.providers import is_public
+from tests.compiling import compiled
 from tests.linting import warnings
 
 
@@ -63,3 +64,9 @@ def test_no_key(text: str) -> None:
 def test_a_long_hostile_text_takes_no_time() -> None:
     assert key("no" + "-a" * 100_000 + "1") == ["2:70: plain-secret"]
     assert is_public("a." * 100_000 + "com")
+
+
+def test_an_address_that_cannot_be_read_is_the_compiler_s_to_report() -> None:
+    text = "providers: {p: {kind: openai, base_url: 'https://[::1/v1'}}\nmodels: {a: p/x}"
+    assert warnings(text) == []
+    assert [problem.code for problem in compiled(text).problems] == ["bad-base-url"]
