@@ -10,6 +10,9 @@ from typing import Final
 from gateway.policy.secrets import shown
 from gateway.wire.json import EMPTY, Json, JsonObject, encode_json
 
+OWN_FIELDS: Final = frozenset({"model", "stream", "messages", "prompt", "input"})
+"""Fields of a request that no `params` block may set: `model`, `stream`, and each operation's own field."""
+
 FORBIDDEN_PARAMS: Final = frozenset(
     {
         "api_base", "api_key", "api_type", "api_version", "aws_access_key_id", "aws_region_name",

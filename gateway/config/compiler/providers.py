@@ -17,14 +17,11 @@ from gateway.config.document.yaml_tree import Where
 from gateway.config.model.specs import Config, ProviderSpec
 from gateway.config.problems import Fault, Report
 from gateway.policy.keys import NO_KEY, KeySource, Secret
-from gateway.policy.params import FORBIDDEN_PARAMS
+from gateway.policy.params import FORBIDDEN_PARAMS, OWN_FIELDS
 from gateway.policy.problem import Severity
 from gateway.policy.target import FRAMING_HEADERS, AdapterName, Endpoint
 from gateway.wire.json import EMPTY, Json
 from gateway.words import did_you_mean
-
-OWN_FIELDS: Final = frozenset({"model", "stream", "messages", "input"})
-"""Fields of the request that no `params` may set."""
 
 CONNECTION_PARAMS: Final = frozenset(
     {

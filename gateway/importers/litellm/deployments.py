@@ -10,14 +10,13 @@ from typing import Final
 
 from gateway.config.compiler.chains import target_fault
 from gateway.config.compiler.known_providers import WELL_KNOWN
-from gateway.config.compiler.providers import OWN_FIELDS
 from gateway.config.document.yaml_tree import Where
 from gateway.importers.litellm.draft import Step, Upstream
 from gateway.importers.litellm.providers import PROVIDER_KEYS, Connection, Secrets, split_model
 from gateway.importers.litellm.reasons import NO_LIMIT, NO_ROUTER, deployment_reason, model_info_reason
 from gateway.importers.litellm.report import Report
 from gateway.importers.litellm.values import expandable, label, number, reference, shown
-from gateway.policy.params import FORBIDDEN_PARAMS
+from gateway.policy.params import FORBIDDEN_PARAMS, OWN_FIELDS
 from gateway.wire.json import Json, JsonObject
 
 _UNFIT: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")

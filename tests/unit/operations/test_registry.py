@@ -10,7 +10,7 @@ from gateway.adapters.base import Operation
 from gateway.adapters.litellm.translate import FUNCTIONS
 from gateway.operations import CHAT, OPERATIONS, operation_of, params_for
 from gateway.policy.failures import UpstreamError
-from gateway.policy.params import Params
+from gateway.policy.params import OWN_FIELDS, Params
 from gateway.policy.target import CARRIED
 
 ALL = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=str)
@@ -19,6 +19,10 @@ ALL = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=str)
 def test_the_policy_says_of_litellm_what_its_adapter_carries() -> None:
     assert CARRIED["litellm"] == frozenset(FUNCTIONS)
     assert FUNCTIONS.keys() <= OPERATIONS.keys()
+
+
+def test_no_params_block_may_set_an_operation_s_own_field() -> None:
+    assert {"model", "stream", *(operation.field for operation in OPERATIONS.values())} == OWN_FIELDS
 
 
 @ALL
