@@ -10,11 +10,12 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.adapters.base import Operation
+from gateway.errors import BadRequest
 from gateway.operations.chat import Chat
 from gateway.operations.completions import Completions
 from gateway.operations.embeddings import Embeddings
 from gateway.policy.params import Params
-from gateway.wire.json import Json
+from gateway.wire.json import Json, JsonObject
 
 CHAT: Final = Chat()
 """The operation of `complete_chat` and `stream_chat`."""
@@ -35,3 +36,10 @@ def params_for(operation: Operation, params: Params) -> Params:
 def operation_of(body: Mapping[str, Json]) -> Operation:
     """Return the operation whose own field the request body has; chat if it has none."""
     return next((operation for operation in OPERATIONS.values() if operation.field in body), CHAT)
+
+
+def check_request(operation: Operation, body: JsonObject) -> None:
+    """Raise BadRequest for a request body without a model, or one that no upstream could accept."""
+    if not isinstance(body.get("model"), str) or not body["model"]:
+        raise BadRequest("model must be a non-empty string", param="model")
+    operation.check(body)

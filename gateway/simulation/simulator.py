@@ -19,7 +19,7 @@ from gateway.adapters.mock import OutcomeOf
 from gateway.engine.health import Health
 from gateway.engine.pipeline import Pipeline
 from gateway.errors import GatewayError, HookFailed, UpstreamRefused
-from gateway.operations import operation_of
+from gateway.operations import check_request, operation_of
 from gateway.policy.failures import Kind
 from gateway.policy.overlay import Overlay
 from gateway.policy.problem import Problems
@@ -120,11 +120,12 @@ class Simulator:
         """Send one request and read its answer to the end. An exception becomes a part of the result."""
         loop = asyncio.get_running_loop()
         started_s = loop.time()
-        report = CallReport(request_id=REQUEST_ID)
+        report = CallReport(request_id=REQUEST_ID, generation=self._pipeline.tables.current.generation)
         observed = Observed()
         first_call = len(self._upstreams.calls)
         try:
             operation = operation_of(body)
+            check_request(operation, body)
             if operation.wants_stream(body):
                 await self._stream(operation, body, report, observed)
             else:

@@ -9,8 +9,8 @@ from typing import Final
 
 from gateway.adapters.base import Event, Operation
 from gateway.engine.pipeline import Pipeline
-from gateway.errors import BadRequest, GatewayError, HookFailed
-from gateway.operations import OPERATIONS
+from gateway.errors import GatewayError, HookFailed
+from gateway.operations import OPERATIONS, check_request
 from gateway.server.body import json_object, read_body
 from gateway.server.exchange import Exchange
 from gateway.server.front import PathHandlers
@@ -44,9 +44,7 @@ class ModelCalls:
         try:
             data = request.body
             body = json_object(await read_body(request, exchange.client_s) if data is None else data)
-            if not isinstance(body.get("model"), str) or not body["model"]:
-                raise BadRequest("model must be a non-empty string", param="model")
-            operation.check(body)
+            check_request(operation, body)
             headers = {"x-request-id": exchange.report.request_id}
             trace = request.headers.get("traceparent")
             if trace is not None and traceparent(trace) is not None:

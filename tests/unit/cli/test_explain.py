@@ -27,6 +27,8 @@ from tests.supposing import fails, resting
 
 POLICY = ROOT / "examples" / "policy" / "routes.yaml"
 
+HELLO = '{"messages": [{"role": "user", "content": "hi"}]}'
+
 ROUTES = """\
 version: 1
 defaults: {timeout: 10s, retries: 1, deadline: 45s}
@@ -269,7 +271,7 @@ as sent
         assert not out.startswith("polite")
 
     def test_a_stream_takes_a_streams_limits(self, capsys: pytest.CaptureFixture[str]) -> None:
-        Path("body.json").write_text('{"stream": true, "messages": []}')
+        Path("body.json").write_text('{"stream": true, "prompt": "hi"}')
         out = told(capsys, "plain", "--request", "body.json", "--fail", "openai/gpt-4o=timeout")
         assert "timeout after 10s" in out
 
@@ -295,11 +297,11 @@ as sent
     def test_it_may_come_from_standard_input(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"input": "hi", "messages": []}')))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(HELLO.encode())))
         assert as_data(capsys, "plain", "--request", "-")["request"] == {
             "refused": None,
             "status": 200,
-            "sent": [{"input": "hi", "messages": [], "model": "gpt-4o"}],
+            "sent": [{**json.loads(HELLO), "model": "gpt-4o"}],
         }
 
     @pytest.mark.parametrize(
@@ -310,14 +312,14 @@ as sent
         ],
     )
     def test_a_request_that_a_hook_ends(self, alias: str, why: str, capsys: pytest.CaptureFixture[str]) -> None:
-        Path("body.json").write_text("{}")
+        Path("body.json").write_text(HELLO)
         assert f"as sent\n  nothing is sent: {why}" in told(capsys, alias, "--request", "body.json")
         request = as_data(capsys, alias, "--request", "body.json")["request"]
         assert request["refused"].startswith(why)
         assert request["sent"] == []
 
     def test_a_call_that_a_hook_refuses_reaches_no_target(self, capsys: pytest.CaptureFixture[str]) -> None:
-        Path("body.json").write_text("{}")
+        Path("body.json").write_text(HELLO)
         out = told(capsys, "refused", "--request", "body.json")
         assert "as sent\n  nothing is sent: bad_request: no such tenant\n" in out
         assert "a call\n  nothing is called; the client gets 400 bad_request\n\nworst case" in out
@@ -329,7 +331,7 @@ as sent
         ]
 
     def test_a_call_whose_hook_never_ends_has_no_status(self, capsys: pytest.CaptureFixture[str]) -> None:
-        Path("body.json").write_text("{}")
+        Path("body.json").write_text(HELLO)
         assert "a call\n  nothing is called\n" in told(capsys, "endless", "--request", "body.json")
         assert as_data(capsys, "endless", "--request", "body.json")["walk"]["status"] is None
 
@@ -339,7 +341,7 @@ as sent
     def test_an_answer_that_a_hook_spoils_is_told(
         self, stream: str, gets: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        Path("body.json").write_text(f'{{"messages": [], "stream": {stream}}}')
+        Path("body.json").write_text(f'{HELLO[:-1]}, "stream": {stream}}}')
         why = "hook explain_hooks.fail failed: ValueError: no tenant, at explain_hooks.py:10"
         out = told(capsys, "spoiled", "--request", "body.json")
         assert f"  0s  1  mock/echo  answers\n  0s  the client gets {gets}: {why}\n" in out
@@ -347,6 +349,27 @@ as sent
         assert (walk["answered"], walk["error"]) == ("mock/echo", "hook_failed")
         out = told(capsys, "spoiled", "--request", "body.json", "--fail", "mock/echo=auth")
         assert "the client gets 502 upstream_failed" in out
+
+    @pytest.mark.parametrize(
+        ("body", "why"),
+        [
+            ('{"prompt": 5}', "prompt must be a string or a non-empty list"),
+            ('{"messages": []}', "messages must be a non-empty list"),
+            ('{"input": {}}', "input must be a string or a list"),
+            (f'{HELLO[:-1]}, "stream": "yes"}}', "stream must be true or false"),
+            ("{}", "messages must be a non-empty list"),
+        ],
+    )
+    def test_a_body_that_the_server_refuses_is_not_sent(
+        self, body: str, why: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Path("body.json").write_text(body)
+        out = told(capsys, "plain", "--request", "body.json")
+        assert f"as sent\n  nothing is sent: bad_request: {why}\n" in out
+        assert "a call\n  nothing is called; the client gets 400 bad_request\n" in out
+        shown = as_data(capsys, "plain", "--request", "body.json")
+        assert shown["request"] == {"refused": f"bad_request: {why}", "status": 400, "sent": []}
+        assert (shown["walk"]["status"], shown["walk"]["error"], shown["walk"]["calls"]) == (400, "bad_request", [])
 
     @pytest.mark.parametrize(
         ("text", "why"),

@@ -29,6 +29,7 @@ from jsonschema import Draft202012Validator
 from gateway.cli import main
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.model.read import schema as schema_of
+from gateway.operations import operation_of
 from gateway.policy.table import Hook, Route, RoutingTable, Step
 from gateway.policy.target import Endpoint, Limits, Target
 from gateway.server.listen import listening
@@ -487,6 +488,20 @@ models:
   "m/*": "mock/*"
 """
 
+REFUSED: list[JsonObject] = [
+    {"model": "echo", "prompt": 5},
+    {"model": "echo", "messages": []},
+    {"model": "echo", "messages": ["hi"]},
+    {"model": "echo", "input": {}},
+    {"model": "echo", "prompt": "hi", "stream": "yes"},
+    {"model": "echo", "prompt": "hi", "stream_options": []},
+    {"model": "none", "prompt": 5},
+    {"model": "", "prompt": 5},
+    {"prompt": "hi"},
+    {"model": 5, "stream": "yes"},
+]
+"""Bodies that the server refuses before it looks for the alias."""
+
 
 async def test_what_the_server_adds_is_what_the_server_adds(tmp_path: Path) -> None:
     """The simulator repeats a few lines of the server, which needs aiohttp: both must answer the same."""
@@ -497,6 +512,8 @@ async def test_what_the_server_adds_is_what_the_server_adds(tmp_path: Path) -> N
         for model in ("echo", "pair", "refused", "nobody", "down", "cut", "m/echo", "m/ächo", "none")
         for stream in (False, True)
     ]
+    requests += [{"model": "echo", "prompt": "hi there", "stream": stream} for stream in (False, True)]
+    requests += [{"model": "echo", "input": "hi"}, *map(dict, REFUSED)]
     served = await answers_of_the_server(path, requests)
     compiled = Compiler(environ={}).compile(path.read_bytes(), source=str(path)).table
     assert compiled is not None
@@ -506,6 +523,8 @@ async def test_what_the_server_adds_is_what_the_server_adds(tmp_path: Path) -> N
         assert (observed.status, own) == (status, headers), request
         if observed.error and not observed.broken:
             assert observed.body["error"]["code"] == body["error"]["code"], request
+        if request in REFUSED:
+            assert observed.body == body, request
 
 
 def ask_in_a_thread(compiled: RoutingTable, request: JsonObject) -> Observed:
@@ -530,7 +549,7 @@ async def answers_of_the_server(path: Path, requests: list[JsonObject]) -> list[
     try:
         async with listening(runner, options) as url, aiohttp.ClientSession() as session:
             for request in requests:
-                async with session.post(f"{url}/v1/chat/completions", json=request) as response:
+                async with session.post(f"{url}/v1{operation_of(request).path}", json=request) as response:
                     try:
                         text = await response.text()
                     except aiohttp.ClientPayloadError:
