@@ -12,6 +12,7 @@ from gateway.config.document.document import Document, in_file_order, parse
 from gateway.config.document.yaml_tree import Position, Where
 from gateway.config.model.read import schema
 from gateway.config.model.schema_faults import inline, misfits
+from gateway.operations import CHAT, operation_of
 from gateway.policy.failures import Kind
 from gateway.policy.problem import Problem
 from gateway.policy.target import ScriptedOutcome
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
 HELLO: Final = ({"role": "user", "content": "hello"},)
-"""Messages of a request that has none."""
+"""Messages of a request without any operation's own field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +153,7 @@ def _turn(document: Document, value: JsonObject, where: Where, *, previous: Json
 
 def _request(value: Json) -> JsonObject:
     body = {"model": value} if isinstance(value, str) else value
-    return body if "messages" in body or "input" in body else {**body, "messages": list(HELLO)}
+    return body if operation_of(body).field in body else {**body, CHAT.field: list(HELLO)}
 
 
 def _keys(document: Document, where: Where) -> Mapping[str, Position]:

@@ -404,6 +404,51 @@ class TestChoosing:
         assert report("a.test.yaml", "b.test.yaml")[0] == 0
 
 
+class TestOperations:
+    def test_a_request_with_a_prompt_is_played_as_completions(self) -> None:
+        write("own_hooks.py", "def redact(request):\n    return request\n")
+        write(
+            "routes.yaml",
+            """\
+version: 1
+models:
+  c: [anthropic/claude-sonnet-4-5, mock/echo]
+  claude: anthropic/claude-sonnet-4-5
+  redacted: {chain: [mock/echo], hooks: {pre: [own_hooks.redact]}}
+""",
+        )
+        write(
+            "routes.test.yaml",
+            """\
+cases:
+  - name: a target that cannot carry it is passed over
+    request: {model: c, prompt: hi there}
+    expect:
+      target: mock/echo
+      text: hi there
+      skipped: [anthropic/claude-sonnet-4-5]
+      sent: {prompt: hi there, messages: null}
+    then:
+      - {request: {model: c, prompt: hi there, stream: true}, expect: {target: mock/echo, text: hi there}}
+      - {upstream: {mock/echo: [{text: you}]}, request: {model: c, prompt: [hi]}, expect: {text: you}}
+  - name: no target carries it
+    request: {model: claude, prompt: hi there}
+    expect: {target: null, status: 400, error: unsupported, attempts: []}
+  - name: no pre hook reads it
+    request: {model: redacted, prompt: hi there}
+    expect: {target: null, status: 400, error: unsupported, attempts: []}
+  - name: a bad one is refused as the server does
+    request: {model: c, prompt: []}
+    expect: {status: 400, error: bad_request, attempts: []}
+  - name: a request without any input says hello
+    request: {model: c, stream: true}
+    expect: {target: anthropic/claude-sonnet-4-5, sent: {messages: [{role: user, content: hello}]}}
+""",
+        )
+        code, out = report("routes.test.yaml")
+        assert (code, out.splitlines()[0]) == (0, "routes.test.yaml: 5 passed"), out
+
+
 class TestHooks:
     def test_hooks_may_be_skipped_and_what_they_change_is_not_compared(self) -> None:
         routes = SMALL + "hooks: {pre: [no.such.hook]}\n"
