@@ -12,13 +12,13 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
-from gateway.policy.variables import VARIABLE
+from gateway.policy.variables import VARIABLE, is_made_of_variables
 from gateway.wire.json import Json
 
 STARS: Final = "***"
 
 _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-_LAST_WORDS: Final = frozenset({"key", "token", "auth", "pwd", "bearer"})
+_LAST_WORDS: Final = frozenset({"key", "token", "jwt", "auth", "pass", "passcode", "pw", "pwd", "bearer"})
 _SECRET: Final = re.compile(
     r"apikey(?!file)|(?:access|private)key(?:id)?$|secret|passw|passphrase|authorization|credential|cookie"
     r"|headers|header$|(?:^|auth|access|session|bearer|api|ad|refresh)token$"
@@ -34,8 +34,11 @@ SECRET_TEXT: Final = re.compile(
     re.IGNORECASE,
 )
 """Marks a secret in unparsed text: a line of a broken file, a comment, a malformed key."""
-KEY_SHAPED: Final = re.compile(r"\bsk-[A-Za-z0-9_-]{16,}|\b(?:gsk|xai|pplx|hf|AIza)[-_]?[A-Za-z0-9]{20,}")
-GLUED: Final = re.compile(r"((?:api[-_]?key|password|secret|token|authorization)\w*[\"']?[:=])(?=\S)\S+", re.IGNORECASE)
+_KEY_SHAPED: Final = re.compile(r"\bsk-[A-Za-z0-9_-]{16,}|\b(?:gsk|xai|pplx|hf|AIza)[-_]?[A-Za-z0-9]{20,}")
+_GLUED: Final = re.compile(r"(?:(?:api[-_]?key|password|secret|token|authorization)\w*[\"']?[:=])(\S+)", re.IGNORECASE)
+_CREDENTIALS: Final = re.compile(r"\b(?:(?i:bearer)[ \t]+|Basic[ \t]+|(?i:basic)[ \t]+(?=\S*[A-Z0-9=]))([^\s'\"]+)")
+"""A scheme of HTTP authentication and what it sends: `Bearer xyz`. In lower case `basic` is mostly a plain word."""
+_QUERY: Final = re.compile(r"(?<=[?&])([\w.-]+)=([^&#\s'\"]+)")
 _UPSTREAM_KEY: Final = re.compile(r"\b(sk|gsk|xai|pplx|key)-[\w-]{6,}|\bAIza[\w-]{20,}|(?<=[Bb]earer )\S{6,}")
 _SCHEME: Final = re.compile(r"://|https?[:/]+", re.IGNORECASE)
 _HTTP: Final = re.compile("https?://", re.IGNORECASE)
@@ -115,10 +118,33 @@ def mask_written(text: str) -> str:
 
 
 def mask_text(text: str) -> str:
-    """Return a message or a value with URL user-info and text shaped like a key masked."""
-    for start, end in reversed(user_info(text)):
-        text = text[:start] + STARS + text[end:]
-    return KEY_SHAPED.sub(STARS, GLUED.sub(rf"\1{STARS}", text))
+    """Return a message or a value with what looks secret in it masked: `secret_spans`, but for mere variables."""
+    for start, end in reversed(merged(secret_spans(text))):
+        if not is_made_of_variables(text[start:end]):
+            text = text[:start] + STARS + text[end:]
+    return text
+
+
+def secret_spans(text: str) -> list[tuple[int, int]]:
+    """Return the spans of URL user-info, secret query parameters, `Bearer xyz`, `api_key=xyz` and keys' shapes."""
+    return [
+        *user_info(text),
+        *(match.span() for match in _KEY_SHAPED.finditer(text)),
+        *(match.span(1) for match in _GLUED.finditer(text)),
+        *(match.span(1) for match in _CREDENTIALS.finditer(text)),
+        *(match.span(2) for match in _QUERY.finditer(text) if is_secret_name(match[1])),
+    ]
+
+
+def merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the spans in order, overlapping ones joined, empty ones dropped."""
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if joined and start < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        elif end > start:
+            joined.append((start, end))
+    return joined
 
 
 def mask_upstream_text(text: str) -> str:
@@ -135,9 +161,9 @@ def mask_key(key: str) -> str:
 
 
 def mask_address(text: str) -> str:
-    """Return an address, which may be malformed, with its user-info masked."""
+    """Return an address, which may be malformed, with its user-info masked, and what is secret behind it."""
     at = text.rfind("@")
-    return mask_text(text) if at < 0 else text[: start_of_host(text, 0)] + STARS + text[at:]
+    return mask_text(text if at < 0 else text[: start_of_host(text, 0)] + STARS + text[at:])
 
 
 def mask_url(url: str) -> str:

@@ -15,16 +15,15 @@ import yaml
 
 from gateway.config.document.yaml_tree import LINE_BREAK, events
 from gateway.policy.secrets import (
-    GLUED,
-    KEY_SHAPED,
     SECRET_TEXT,
     STARS,
     is_address_name,
     is_secret_name,
     mask_key,
+    merged,
+    secret_spans,
     shows_key,
     start_of_host,
-    user_info,
 )
 from gateway.policy.variables import ONLY_VARIABLES
 
@@ -102,11 +101,9 @@ def _cover(line: str, spans: list[tuple[int, int]], caret: int) -> tuple[str, in
     start = _end_of_secret_word(line, comment.end()) if comment else None
     if start is not None:
         spans.append((start, len(line)))
-    spans += user_info(line)
-    spans += [match.span() for match in KEY_SHAPED.finditer(line)]
-    spans += [(match.end(1), match.end()) for match in GLUED.finditer(line)]
+    spans += secret_spans(line)
     shown, moved, done = "", caret, 0
-    for start, end in _merged(spans):
+    for start, end in merged(spans):
         if not _ONLY_VARIABLES_QUOTED.fullmatch(line, start, end):
             shown += line[done:start] + STARS
             if caret >= end:
@@ -115,17 +112,6 @@ def _cover(line: str, spans: list[tuple[int, int]], caret: int) -> tuple[str, in
                 moved = len(shown) - len(STARS)
             done = end
     return shown + line[done:], moved
-
-
-def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the spans in order, overlapping ones joined, empty ones dropped."""
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
-        if merged and start < merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        elif end > start:
-            merged.append((start, end))
-    return merged
 
 
 def _find_spans(text: str, lines: tuple[str, ...]) -> dict[int, list[tuple[int, int]]]:

@@ -23,7 +23,8 @@ from gateway.policy.variables import is_made_of_variables
     "name",
     ["api_key", "x-api-key", "apiKey", "client_secret_x", "passwd", "password", "passphrase", "db_pwd", "key", "token",
      "HF_TOKEN", "hfToken", "my_key", "x-key", "signing-key", "session_token", "aws_access_key_id", "credentials",
-     "vertex_credentials", "Authorization", "cookie", "set-cookie", "x-auth", "proxy-auth", "extra_headers"],
+     "vertex_credentials", "Authorization", "cookie", "set-cookie", "x-auth", "proxy-auth", "extra_headers",
+     "pass", "db_pass", "pw", "passcode", "jwt"],
 )  # fmt: skip
 def test_names_that_look_like_a_key_token_secret_or_password_are_secret(name: str) -> None:
     assert is_secret_name(name)
@@ -33,7 +34,8 @@ def test_names_that_look_like_a_key_token_secret_or_password_are_secret(name: st
 @pytest.mark.parametrize(
     "name",
     ["max_tokens", "max_completion_tokens", "first_token", "prompt_cache_key", "eos_token", "stop_token_ids", "monkey",
-     "keyword", "author", "api_key_file", "temperature", "user", "tokenizer", "keys", "organization"],
+     "keyword", "author", "api_key_file", "temperature", "user", "tokenizer", "keys", "organization",
+     "tokens", "completion_tokens", "logit_bias", "session_id", "session", "signature", "pin", "bypass"],
 )  # fmt: skip
 def test_names_of_other_parameters_are_not(name: str) -> None:
     assert not is_secret_name(name)
@@ -51,6 +53,16 @@ def test_names_of_other_parameters_are_not(name: str) -> None:
         ({"credentials": {"inner": ["x", {"y": "z"}]}}, {"credentials": {"***": ["***", {"***": "***"}]}}),
         ({"headers": {"x-a": "b"}}, {"headers": {"x-a": "***"}}),
         ({"x_url": "http://me:pw@host"}, {"x_url": "http://***@host"}),
+        ({"url": "https://u:p@h/x?api_key=litQ1"}, {"url": "https://***@h/x?api_key=***"}),
+        ({"endpoint": "https://u:p@h/sk-abcdefghijklmnopqrstuv"}, {"endpoint": "https://***@h/***"}),
+        (
+            {"url": "https://h/x?a=1&key=k&b=${S}&sig_token=${S}"},
+            {"url": "https://h/x?a=1&key=***&b=${S}&sig_token=${S}"},
+        ),
+        ({"plain": "Bearer xyz"}, {"plain": "Bearer ***"}),
+        ({"plain": ["send Basic dXNlcg== to it"]}, {"plain": ["send Basic *** to it"]}),
+        ({"plain": "bearer ${S}"}, {"plain": "bearer ${S}"}),
+        ({"plain": "a basic model"}, {"plain": "a basic model"}),
         ("sk-abcdefghijklmnopqrst", "***"),
         (0.5, 0.5),
     ],
