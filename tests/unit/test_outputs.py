@@ -94,3 +94,53 @@ def test_no_output_shows_an_expanded_variable_or_a_literal_secret(
     assert VALUE not in told
     assert LITERAL not in told
     assert shows in told
+
+
+FAULTY = {
+    "no-provider": 'models: {a: "${S}"}',
+    "unknown-provider": 'models: {a: "${S}/m"}',
+    "unknown-kind": 'models: {a: up/x}\nproviders: {up: {kind: "${S}", base_url: "http://127.0.0.1:1"}}',
+    "unknown-alias": 'models: {module_nam: mock/x, a: [{alias: "${S}"}]}',
+    "hook-import": 'models: {a: mock/x}\nhooks: {pre: ["${S}.x"]}\ncapabilities: {c: "${S}.b"}',
+    "hook-missing": 'models: {a: mock/x}\nhooks: {post: [{path: "os.${S}", timeout: 1s}]}',
+}
+
+
+@pytest.mark.parametrize("form", ["text", "json", "github", "sarif", "junit"])
+@pytest.mark.parametrize("code", FAULTY)
+def test_a_problem_names_a_variable_as_written(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, code: str, form: str
+) -> None:
+    monkeypatch.setenv("S", "module_name")
+    write("faulty.yaml", f"version: 1\n{FAULTY[code]}\n")
+    told = _shown(capsys, f"validate faulty.yaml --format {form}")
+    assert code in told
+    assert "${S}" in told
+    assert "module_nam" not in told.replace("module_nam: mock", "")
+    assert "did you mean" not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('models: {a: "${SHORT}"}', "'${SHORT}' names no provider; write `provider/${SHORT}`"),
+        ('models: {a: "${TARGET}"}', "no provider named '${TARGET}'"),
+        ('models: {a: "x-${S}/m"}', "no provider named 'x-${S}'"),
+        ('models: {a: "${NEAR}/m"}', "no provider named '${NEAR}'"),
+        ('models: {a: "opnai/${S}"}', "no provider named 'opnai'"),
+        ('models: {a: "${UNSET:-nobody}/m"}', "no provider named '${UNSET:-nobody}'"),
+        ('models: {a: [{alias: "${QUOTE}"}]}', 'no alias named "${QUOTE}"'),
+        ('models: {a: mock/x}\nproviders: {up: {base_url: "${URL}", kind: openai}}', "${URL} is a public host: over"),
+        ('models: {a: ["openai/${S}", "openai/b", "openai/${S}"]}', "the chain has openai/${S} (step 1) already"),
+    ],
+)
+def test_a_message_shows_no_part_of_a_value(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    values = {"SHORT": "p", "TARGET": "hid/den", "NEAR": "opnai", "QUOTE": "a\\b'c", "URL": "http://Foo.example:9/v1"}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    write("faulty.yaml", f"version: 1\n{text}\n")
+    told = _shown(capsys, "validate faulty.yaml")
+    assert message in told
+    assert "did you mean" not in told

@@ -108,7 +108,7 @@ class Compiler:
         `source` is the file's path as given. Key files are relative to `folder`, by default the file's own; for hooks
         it is appended to the import path. `now` is in seconds since the epoch.
         """
-        document = parse(data, name=source, entries=self._entries)
+        document = parse(data, name=source, entries=self._entries, environ=self._environ)
         config, judged, left_out = self._read(document)
         if config is None:
             return Compiled(table=None, problems=tuple(judged), digest=document.digest, document=document)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from gateway.config.document.as_written import AsWritten
 from gateway.config.document.excerpt import ENTRY_LISTS, Mask, hides
 from gateway.config.document.reparse import Entries
 from gateway.config.document.yaml_tree import LINE_BREAK, Fault, Node, Position, Where, read_tree
@@ -36,6 +37,7 @@ class Document:
     """None when the text holds no mapping; `problems` then says why."""
     problems: tuple[Problem, ...]
     mask: Mask = field(repr=False, compare=False)
+    as_written: AsWritten = field(repr=False, compare=False)
     moved: Mapping[str, int] = field(default_factory=lambda: EMPTY)
     """Lines to add to the positions of an alias' nodes when they were parsed from an earlier text, by alias."""
 
@@ -104,14 +106,17 @@ class Document:
     def problem_at(
         self, position: Position, code: str, message: str, *, where: Where = (), severity: Severity = "error"
     ) -> Problem:
-        """Make a Problem at a line and a column, with a masked excerpt of that line."""
+        """Make a Problem at a line and a column, with a masked excerpt of that line.
+
+        Variables' values in the message are replaced by the variables as written.
+        """
         excerpt, caret = self.mask.excerpt(*position) or (None, None)
         return Problem(
             line=position[0],
             column=position[1],
             code=code,
             path=written(where),
-            message=mask_text(message),
+            message=mask_text(self.as_written.message(message, where)),
             severity=severity,
             source=self.name,
             excerpt=excerpt,
@@ -119,11 +124,19 @@ class Document:
         )
 
 
-def parse(data: bytes, *, name: str, last_key_wins: bool = False, entries: Entries | None = None) -> Document:
+def parse(
+    data: bytes,
+    *,
+    name: str,
+    last_key_wins: bool = False,
+    entries: Entries | None = None,
+    environ: Mapping[str, str] = EMPTY,
+) -> Document:
     """Parse YAML. Never raises for bad input: the faults of the text are in `problems` of the result.
 
     A repeated key keeps its first value, or its last with `last_key_wins`, as most YAML readers do.
     With `entries`, aliases whose text is the same as in the text before keep their Node objects and are not parsed.
+    `environ` holds the variables whose values no problem of the document shows.
     """
     text, fault = _decode(data)
     root: Node | None = None
@@ -135,7 +148,15 @@ def parse(data: bytes, *, name: str, last_key_wins: bool = False, entries: Entri
     else:
         root, faults, moved = entries.read(text)
     digest = hashlib.sha256(data).hexdigest()
-    document = Document(name=name, digest=digest, root=root, problems=(), mask=Mask(text), moved=moved)
+    document = Document(
+        name=name,
+        digest=digest,
+        root=root,
+        problems=(),
+        mask=Mask(text),
+        as_written=AsWritten(root, environ),
+        moved=moved,
+    )
     problems = [document.problem_at(at, code, message, where=where) for at, code, where, message in faults]
     return replace(document, problems=tuple(problems))
 

@@ -3,59 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
-from typing import Final
 
 from gateway.config.document.document import Document
 from gateway.config.document.yaml_tree import Node, Where, resolve
 from gateway.config.model.schema_faults import rules_types
 from gateway.policy.problem import Problem, Severity
-from gateway.policy.variables import DEFAULT, NAME, VARIABLE
+from gateway.policy.variables import VARIABLE, BadVariable, UnsetVariable, expand
 from gateway.wire.json import Json, JsonObject
-
-_PART: Final = re.compile(rf"\$(?:(\$)|\{{(?:({NAME})(?::-({DEFAULT}))?\}})?)")
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-
-
-_NO_VARIABLE: Final = (
-    "'${' begins no variable; write ${NAME}, ${NAME:-default} (no variable in the default), or $$ for a dollar"
-)
-
-
-class BadVariable(Exception):
-    """The text has a malformed `${`, or the variable's value is not UTF-8. `str(exc)` is the problem's message."""
-
-
-class UnsetVariable(Exception):
-    """The text names a variable that is not set and has no default. `str(exc)` is the problem's message."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
-
-
-def expand(text: str, environ: Mapping[str, str]) -> str:
-    """Return the text with each variable replaced; values are not expanded again. Raises BadVariable or UnsetVariable.
-
-    As in a shell, the default after `:-` also replaces an empty value. Without a default an empty value stays empty.
-    """
-
-    def replaced(match: re.Match[str]) -> str:
-        dollar, name, default = match.groups()
-        if dollar is not None:
-            return "$"
-        if name is None:
-            raise BadVariable(_NO_VARIABLE)
-        value = environ.get(name)
-        if default is not None:
-            value = value or default.replace("$$", "$")
-        if value is None:
-            raise UnsetVariable(name)
-        if _SURROGATE.search(value):
-            raise BadVariable(f"the value of the environment variable {name} is not UTF-8")
-        return value
-
-    return _PART.sub(replaced, text)
 
 
 class Expander:

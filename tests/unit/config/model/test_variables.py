@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from gateway.config.document.document import parse
 from gateway.config.model.read import Judge
 from gateway.config.model.specs import Config
-from gateway.config.model.variables import BadVariable, UnsetVariable, expand
 from gateway.policy.keys import Secret
 from gateway.policy.problem import Problem
+from gateway.policy.variables import BadVariable, UnsetVariable, expand
 
 ENVIRON = {"A": "one", "EMPTY": "", "NESTED": "${A}", "DOLLARS": "$$", "_x9": "under", "BRACES": "{a: b}"}
 NO_ENVIRON: Mapping[str, str] = {}
