@@ -81,7 +81,7 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what differs between two policies; return the exit code. Raises UsageError."""
     sides = read_both(args.old, args.new, config=config_path(args, os.environ), explicit=args.config is not None)
-    logging.getLogger("gateway").addHandler(logging.NullHandler())  # the report of its case has a hook's failure
+    logging.getLogger("gateway").addHandler(logging.NullHandler())  # a hook's failure is in its case's report
     with redirect_stdout(sys.stderr):  # hooks may print
         found = _Comparison(os.environ, skip_hooks=args.skip_hooks).compare(*sides)
     painter = Painter.of(sys.stdout, os.environ)
@@ -161,6 +161,6 @@ _OF_HOOKS: Final = frozenset(
 
 
 def _lacks_hooks_alone(side: Source, compiled: Compiled) -> bool:
-    """Tell whether a revision fails only because the work tree lacks its hooks, or has others of their names."""
+    """Tell whether a revision fails only because the work tree's hooks are missing or different."""
     errors = [problem.code for problem in compiled.problems if problem.severity == "error"]
     return side.revision is not None and _OF_HOOKS.issuperset(errors)

@@ -124,7 +124,7 @@ def _request_as_json(route: Route, sent: Observed) -> JsonObject:
 
 
 def _walk_as_sent(walk: JsonObject, sent: Observed) -> JsonObject:
-    """Return the walk with the outcome of this request, which a hook may refuse, or whose answer a hook may end."""
+    """Return the walk with this request's outcome: a hook may refuse the request or end its answer."""
     if not sent.attempts:
         steps = sorted([*walk["calls"], *walk["not_called"]], key=itemgetter("step"))
         targets = {call["step"]: call["target"] for call in steps}

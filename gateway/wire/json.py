@@ -1,6 +1,6 @@
-"""Decodes and encodes JSON with orjson, and with the standard library what orjson refuses.
+"""Decodes and encodes JSON with orjson, and with the standard library what orjson refuses or alters.
 
-Those are lone surrogates (JavaScript writes them for a cut emoji), NaN (sent by some Python servers), deep nesting, and
+That is: lone surrogates (JavaScript writes them for a cut emoji), NaN (sent by some Python servers), deep nesting, and
 integers beyond 64 bits, which orjson converts to doubles.
 """
 

@@ -173,7 +173,7 @@ class LiteLLMAdapter:
 def _timeout(call: Call, *, stream: bool) -> Any:
     """Return LiteLLM's timeout: constant for a step, and longer than the engine's limits.
 
-    LiteLLM opens a new client and connection pool for each new timeout, so the time left to the request is not used.
+    The request's remaining time is not used: LiteLLM opens a client and connection pool for each new timeout.
     """
     limits = call.limits
     read_s = (max(limits.first_token_s, limits.idle_s) if stream else limits.total_s) + GRACE_S

@@ -1,4 +1,4 @@
-"""One call of ours through LiteLLM, which code inside LiteLLM tells from the host's own calls by `our_call()`."""
+"""One call of ours through LiteLLM; in LiteLLM's code `our_call()` tells it from the host's own calls."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from gateway.policy.failures import UpstreamError
 class OurCall:
     """The settings of one call, and what the transport observed of its HTTP exchange.
 
-    LiteLLM runs inside its `with` block: there it prints no banners, and `connect_s` limits connections. The block can
-    be entered again, but not nested: each event of a stream is read in one.
+    LiteLLM runs inside its `with` block: there it prints no banners, and `connect_s` limits connections. It is
+    entered again for each event of a stream, and must not be nested.
     """
 
     connect_s: float
@@ -34,7 +34,7 @@ class OurCall:
     begun: set[int] = field(default_factory=set)
     """Indexes of the choices that a stream on OpenAI's wire has sent."""
     finished: set[int] = field(default_factory=set)
-    """Those with a finish reason of the upstream's own. LiteLLM invents missing ones."""
+    """Choices whose finish reason the upstream sent. LiteLLM invents missing ones."""
     done: bool = False
     """`[DONE]` has come. Later data is ignored."""
     _token: Token[OurCall | None] = field(init=False)
@@ -47,7 +47,7 @@ class OurCall:
 
     @property
     def unfinished(self) -> bool:
-        """A stream on OpenAI's wire in which a choice, or the whole answer, has no finish reason yet."""
+        """Whether a choice, or all of a completed stream on OpenAI's wire, has no finish reason."""
         return not self.begun <= self.finished or (self.done and not self.finished)
 
 

@@ -198,8 +198,8 @@ def headers_of(answer: Any) -> dict[str, str]:
 async def finished_dicts(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
     """Yield the events of a program's replacement for LiteLLM; the last gets `stop` if no event has `finish_reason`.
 
-    So events are delayed by one until one has that key. A null value counts as having it: real streams send null before
-    the last event, so a stream that ends with null is cut.
+    Until an event has that key, each waits for the next one. Null counts too: real streams send it before the last
+    event, so one that ends with null was cut off.
     """
     held: JsonObject | None = None
     has_reason = False

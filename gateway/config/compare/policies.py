@@ -183,7 +183,7 @@ def _presence(route: Route, other: RoutingTable) -> Presence:
 
 
 def _by_wildcard(table: RoutingTable, alias: str) -> Route | None:
-    """Return the route, filled in, of the wildcard that matches an alias which the table does not have."""
+    """Return the filled-in route of the wildcard that matches an alias missing from the table."""
     if not alias.endswith("*"):
         return table.find(alias)
     for length in table.wildcard_lengths:
@@ -246,7 +246,7 @@ def _changed_keys(
 
 
 def _step(old: Step, new: Step) -> Iterator[_Found]:
-    """Yield the differences of two steps; of their endpoints only if they are the same provider's."""
+    """Yield the differences of two steps, and of their endpoints if both are one provider's."""
     yield from _parts("timeout", _written(old.limits), _written(new.limits))
     yield from _changed("retries", old.retries, new.retries)
     yield from _changed("retry_on", names_of(old.retry_on), names_of(new.retry_on))
@@ -333,7 +333,7 @@ def _key(source: KeySource) -> str:
     if name.startswith("file:"):
         return f"file {name.removeprefix('file:')}"
     if name.startswith("env:"):
-        # The same text as for `${NAME:-}` in the vendor's own entry.
+        # `${NAME:-}` in the vendor's own entry gives the same text.
         return f"${name.removeprefix('env:')} or none"
     return VARIABLE.sub(lambda match: f"${match[1]}" + ("" if match[2] is None else " or none"), name)
 

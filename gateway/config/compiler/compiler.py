@@ -80,7 +80,7 @@ class Compiler:
     ) -> None:
         """Raises UsageError when LITELLM_TIMEOUT or LITELLM_MAX_RETRIES is malformed.
 
-        `bare_names`, for embedded use: an overlay's target may be any name of LiteLLM's; the table has a passthrough.
+        With `bare_names` (embedded use) an overlay's target may be any LiteLLM name, and the table has a passthrough.
         """
         self._environ = environ
         self._environment = read_environment(environ)
@@ -105,8 +105,8 @@ class Compiler:
     ) -> Compiled:
         """Compile a text. Never raises for a problem of the text, its hooks or the overlay.
 
-        `source` is the file's path as given. Key files are relative to `folder`, by default the file's own; for hooks
-        it is appended to the import path. `now` is in seconds since the epoch.
+        `source` is the file's path as given. Key files are relative to `folder`, by default the file's own; the
+        import path of hooks ends with it. `now` is in seconds since the epoch.
         """
         document = parse(data, name=source, entries=self._entries, environ=self._environ)
         config, judged, left_out = self._read(document)
@@ -348,7 +348,7 @@ class _Run:
 
     def capabilities(self) -> Mapping[str, object]:
         """Return the capabilities of file and overlay; the overlay wins."""
-        # The first use of `gateway.Provider` imports it: a file without capabilities must not.
+        # `gateway.Provider` is imported at first use: not for a file without capabilities.
         made: dict[str, object] = {}
         for name, path in self.config.capabilities.items():
             if name.startswith("_") or hasattr(gateway.Provider, name):

@@ -161,7 +161,7 @@ class Upstreams:
         return before if before == made else made
 
     def _needs_key(self, spec: ProviderSpec, known: WellKnown, adapter: AdapterName, api_key: KeySource) -> bool:
-        """Tell whether an entry that names no key must not be called without one.
+        """Tell whether an entry must not be called while it has no key.
 
         Without a key LiteLLM would use the vendor's key from the environment, which the file did not name.
         """

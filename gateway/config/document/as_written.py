@@ -1,4 +1,4 @@
-"""Replaces the values of variables in the messages of problems by the variables as the file writes them."""
+"""Replaces variables' values in problems' messages by the variables as the file writes them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gateway.words import SUGGESTION
 
 _PIECE: Final = re.compile(r"[\w-]+")
 _MOST_PIECES: Final = 16
-"""Pieces of one text of which every run is looked for; the whole text and each variable's whole value always are."""
+"""A text's first pieces whose runs are looked for; whole texts and whole values are looked for in any case."""
 _SHORT: Final = 2
-"""Texts of up to this many characters are replaced only between quotes or separators: words may hold them by chance."""
+"""Texts of up to this many characters are replaced only between quotes or separators: elsewhere they may be words."""
 
 
 class AsWritten:
-    """What the variables of one document expand to, and the messages about it without that."""
+    """Takes the values of one document's variables out of the messages about it."""
 
     def __init__(self, root: Node | None, environ: Mapping[str, str]) -> None:
         self._root = root
@@ -28,10 +28,10 @@ class AsWritten:
         self._of_entry: dict[Where, _Texts] = {}
 
     def message(self, message: str, where: Where) -> str:
-        """Return a message about a place with variables as written, and without a suggestion made from a value.
+        """Return a place's message: variables as written, and no suggestion made from a variable's value.
 
-        Any part of the entry's expanded texts is replaced; those of other entries only whole, and if they are no
-        single word, since another entry's message may use the word.
+        Of the place's own entry any part of an expanded text is replaced; of other entries only whole texts of
+        several words, since a message may use a single word anyway.
         """
         if not self._environ or self._root is None or not self._root.variables:
             return message
@@ -100,7 +100,7 @@ class _Texts:
 
 
 def _scalars(node: Node | None) -> Iterator[str]:
-    """Yield the texts with a variable in a node, as written."""
+    """Yield a node's texts that have a variable, as written."""
     pending = [node] if node is not None else []
     while pending:
         one = pending.pop()
@@ -134,7 +134,7 @@ def _wholes(text: str, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _runs(text: str, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the runs of words in the expanded text that hold a part of a variable's value.
+    """Yield the expanded text's runs of words that hold a part of a variable's value.
 
     Messages name parts of a text: the provider of a target, the host of an address, the modules of a dotted path.
     """

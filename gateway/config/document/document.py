@@ -39,7 +39,7 @@ class Document:
     mask: Mask = field(repr=False, compare=False)
     as_written: AsWritten = field(repr=False, compare=False)
     moved: Mapping[str, int] = field(default_factory=lambda: EMPTY)
-    """Lines to add to the positions of an alias' nodes when they were parsed from an earlier text, by alias."""
+    """By alias: the lines to add to its nodes' positions when those were parsed from an earlier text."""
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -65,7 +65,8 @@ class Document:
         return node
 
     def position(self, where: Where) -> Position:
-        """Return where a value, or its closest parent in the file, starts; below a YAML alias, in the anchor's text."""
+        """Return where a value, or its closest parent in the file, starts; under a YAML alias, at the anchor's
+        value."""
         found: Position = (1, 1)
         node = self.root
         for depth in range(len(where) + 1):
@@ -97,7 +98,7 @@ class Document:
     def problem_in_full(
         self, code: str, place: Where, message: str, *, key: bool = False, severity: Severity = "error"
     ) -> Problem:
-        """Make a Problem at a place written in full; keys that the file's short forms leave out are skipped."""
+        """Make a Problem at a place that may include keys which the file's short forms leave out."""
         where: Where = ()
         for part in place:
             where = (*where, part) if self.node((*where, part)) is not None else where
@@ -136,7 +137,7 @@ def parse(
 
     A repeated key keeps its first value, or its last with `last_key_wins`, as most YAML readers do.
     With `entries`, aliases whose text is the same as in the text before keep their Node objects and are not parsed.
-    `environ` holds the variables whose values no problem of the document shows.
+    The document's problems do not show the values of variables in `environ`.
     """
     text, fault = _decode(data)
     root: Node | None = None
@@ -206,7 +207,7 @@ def mask_values(document: Document) -> JsonObject:
 
 
 def _collect_secrets(value: Json, key: str, secrets: set[str], *, hidden: bool) -> None:
-    """Add every secret text to `secrets`: an anchor may repeat it at a place that does not look secret."""
+    """Add all secret texts to `secrets`: YAML aliases may repeat them where nothing looks secret."""
     if isinstance(value, dict):
         for name, item in value.items():
             _collect_secrets(item, name, secrets, hidden=hidden or hides(key, name))

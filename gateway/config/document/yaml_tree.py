@@ -32,7 +32,7 @@ LINE_BREAK: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _SPARE_REPEATS: Final = 10_000
 _REPEATS_PER_VALUE: Final = 100
 _MAX_REPEATS: Final = 2_000_000
-"""Values that YAML aliases may add to a file: at least _SPARE_REPEATS, more in a large file, at most _MAX_REPEATS."""
+"""Limit of values that YAML aliases add: it grows with the file, from _SPARE_REPEATS to _MAX_REPEATS."""
 
 LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's parser, where PyYAML was built with it; only its events are used."""

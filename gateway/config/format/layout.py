@@ -52,7 +52,7 @@ class _Block:
     new: int
     is_list: bool
     open_ended: bool = False
-    """A list at the column of its key, whose end has no token."""
+    """A list at the column of its key: no token ends it."""
 
     @property
     def shift(self) -> int:
@@ -164,7 +164,7 @@ class _Indenter:
             self._gaps[dash.end] = (dash.end, token.start, " ")
 
     def _carry(self, token: Token, shift: int) -> None:
-        """Move the other lines of a value with its first one; those of a plain or quoted text stay indented."""
+        """Move a value's other lines with its first one, but keep a plain or quoted text indented."""
         text = self._written.text
         least = self._blocks[-1].new + STEP if self._blocks and token.style not in BLOCK_TEXTS else 0
         for at in self._written.breaks_in(token):
@@ -232,7 +232,7 @@ def _kept_ends(written: Written) -> set[int]:
 
 
 def _ends_in_a_block_text(written: Written) -> bool:
-    """Tell whether the line breaks at the end belong to the last value, or a new one there would."""
+    """Tell whether line breaks at the end, or one added there, are part of the last value."""
     last = next((token for token in reversed(written.tokens) if token.start < token.end), None)
     if last is None or last.style not in BLOCK_TEXTS or written.text[last.end :].strip("\n"):
         return False

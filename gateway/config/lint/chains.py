@@ -16,7 +16,7 @@ _REGIONS: Final = ("aws_region_name", "region_name", "vertex_location")
 
 
 def unreachable_steps(policy: Policy) -> Iterator[Finding]:
-    """Find the first entry of a chain that no failure leads to; only a cooldown may."""
+    """Find a chain's first entry that no failure, but at most a cooldown, leads to."""
     for chain in policy.chains:
         steps = chain.route.steps
         for number, step in enumerate(steps[:-1]):

@@ -1,7 +1,7 @@
 """Comments that ignore warnings: `# gateway: ignore[code]` for a place, `# gateway: ignore-file[code]` for a file.
 
-Behind a value the comment applies to its line, on a line of its own to the entry below with all lines indented under
-it. A comment for the whole file must be above the first key.
+Behind a value it applies to that line; on its own line, to the entry below and all lines indented under that entry. A
+comment for the whole file must be above the first key.
 """
 
 from __future__ import annotations
