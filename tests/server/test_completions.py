@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import aiohttp
+import litellm  # noqa: F401 - here, where its warnings are no errors: gateways load it in a thread
 import openai
 import pytest
 
