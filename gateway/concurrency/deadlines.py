@@ -92,10 +92,6 @@ class Limit:
         """The block has ended or is being cancelled."""
         return self._task is None or self.expired
 
-    def extend(self, deadline_s: float) -> None:
-        """Set a later deadline for the running block."""
-        self.deadline_s = deadline_s
-
     def ring(self, now_s: float) -> float | None:
         """Cancel the block if its deadline has passed; return the deadline if it is later, None if none is left."""
         self.rings_at_s = math.inf

@@ -125,7 +125,7 @@ async def test_a_limit_that_is_extended_rings_later() -> None:
     async def wait() -> None:
         with until(start_s + 0.01) as limit:
             for hundredths in range(2, 5):
-                limit.extend(start_s + hundredths / 100)
+                limit.deadline_s = start_s + hundredths / 100
                 await asyncio.sleep(0.005)
             await asyncio.sleep(30)
 
