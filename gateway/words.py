@@ -29,6 +29,11 @@ def as_duration(duration_s: float) -> str:
     return f"{minutes}m" if minutes and not rest else _in_seconds(milliseconds)
 
 
+def as_share(share: float) -> str:
+    """Return a share from 0 to 1 as a config file writes it: `50%`, `0.5%`."""
+    return f"{round(share * 100, 7):g}%"
+
+
 def _in_seconds(milliseconds: int) -> str:
     if 0 < milliseconds < 1000:
         return f"{milliseconds}ms"
@@ -87,6 +92,11 @@ SUGGESTION: Final = re.compile(r"; did you mean ['\"].*['\"]\?")
 
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h|)")
+
+
+def share_of(text: str | float) -> float:
+    """Return a share, such as `5%` or a number from 0 to 1, as a number. Raises ValueError."""
+    return float(text) if not isinstance(text, str) else round(float(text.removesuffix("%")) / 100, 9)
 
 
 def seconds(duration: str | float) -> float:

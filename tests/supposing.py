@@ -28,8 +28,13 @@ def fails(*kinds: Kind | None, **values: Any) -> Suppose:
 def resting(route: Route, rests: Mapping[int, float]) -> Health:
     """Return the health in which these steps' targets are in cooldown for so many seconds from second 0 on."""
     health = Health()
-    for step, seconds in rests.items():
-        ticket = health.begin(route.steps[step].target, now_s=0.0)
-        ticket.failed(Kind.OVERLOADED, now_s=0.0, rest_s=seconds)
-        ticket.done()
+    for position, seconds in rests.items():
+        step = route.steps[position]
+        cooldown = step.target.endpoint.cooldown
+        now_s = seconds - cooldown.for_s
+        for _ in range(cooldown.failures):
+            ticket = health.begin(step, now_s=now_s)
+            ticket.failed(Kind.OVERLOADED, now_s=now_s)
+            ticket.left(now_s)
+            ticket.done()
     return health

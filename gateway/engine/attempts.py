@@ -10,14 +10,13 @@ from typing import Final, TypeAlias, TypeVar
 
 from gateway.adapters.base import Adapter, Adapters, Call, Operation, Reply, Stream
 from gateway.concurrency.deadlines import until
-from gateway.engine.health import NOBODY, Health, Ticket
-from gateway.engine.next_step import FIRST, GiveUp, Outcome, Plan, Try, Wait, fits, next_step
-from gateway.engine.selection import targets_left
-from gateway.engine.stream import CommittedStream, HoldExceeded, close, timed_out
+from gateway.engine.health import NOBODY, Health, Rest, Ticket
+from gateway.engine.next_step import FIRST, GiveUp, Outcome, Plan, Try, Wait, next_step
+from gateway.engine.stream import CommittedStream, HoldExceeded, close, passed_limit, timed_out
 from gateway.errors import GatewayError, Unsupported, UpstreamFailed, UpstreamRefused
 from gateway.operations import params_for
 from gateway.operations.base import UsageLast
-from gateway.policy.failures import Kind, UpstreamError
+from gateway.policy.failures import PAUSING, Kind, UpstreamError
 from gateway.policy.table import Route, Step
 from gateway.policy.target import AdapterName, Target
 from gateway.telemetry.report import Attempt, CallReport, PassedOver
@@ -48,8 +47,8 @@ _Attempt: TypeAlias = Callable[
 ]
 """Makes one attempt that begins at `now_s`, with `deadline_s` last. When it succeeds, it closes its ticket itself."""
 
-Observer: TypeAlias = Callable[[Try | Wait | GiveUp, Mapping[int, float]], None]
-"""Called with each decision of `next_step` and the ends of cooldowns by step; not for the usual first attempt."""
+Observer: TypeAlias = Callable[[Try | Wait | GiveUp, Mapping[int, Rest]], None]
+"""Called with each decision of `next_step` and the rests by step; not for the usual first attempt."""
 
 
 class Engine:
@@ -93,9 +92,10 @@ class Engine:
         plan: Plan | None = None
         outcomes: list[Outcome] = []
         errors: list[UpstreamError] = []
+        failed: Ticket | None = None
         while True:
             now_s = loop.time()
-            resting = health.resting([step.target for step in steps], now_s=now_s) if health.at_rest else NOBODY
+            resting = health.resting(steps, now_s=now_s) if health.at_rest else NOBODY
             if plan is None and not resting and not unsupported and now_s < deadline_s:
                 decision = FIRST  # as `next_step` would say
             else:
@@ -106,11 +106,14 @@ class Engine:
                 if isinstance(following, Wait):
                     await asyncio.sleep(following.until_s - now_s)
                     continue
+                if failed is not None and not (isinstance(following, Try) and following.reason == "retry"):
+                    failed.left(now_s)
                 after = outcomes[-1].step + 1 if outcomes else 0
                 if isinstance(following, GiveUp):
-                    if following.reason == "exhausted":
-                        _note_passed(report, steps, range(after, len(steps)), unsupported, NOBODY)
-                    error = failure(following, outcomes, errors, request)
+                    if following.reason in {"exhausted", "resting"}:
+                        left = resting if following.reason == "resting" else NOBODY
+                        _note_passed(report, steps, range(after, len(steps)), unsupported, left)
+                    error = failure(following, outcomes, errors, request, now_s=now_s)
                     if isinstance(error, UpstreamRefused):
                         report.target = steps[outcomes[-1].step].target
                     raise error from (errors[-1] if errors else None)
@@ -123,7 +126,7 @@ class Engine:
             target = step.target
             name = target.endpoint.adapter
             adapter = self._adapters[name]
-            ticket = health.begin(target, now_s=now_s, retry=decision.reason == "retry")
+            ticket = health.begin(step, now_s=now_s, retry=decision.reason == "retry")
             report.calling = target
             try:
                 if name not in self._prepared:
@@ -137,6 +140,7 @@ class Engine:
                 outcomes.append(self.failed(plan, outcomes, decision, ticket, error, now_s=loop.time()))
                 errors.append(error)
                 ticket.done()
+                failed = ticket
             except HoldExceeded as error:
                 _note(report, target, Kind.BAD_RESPONSE, 200, loop.time() - now_s)
                 error.attempts = tuple(report.attempts)
@@ -172,24 +176,18 @@ class Engine:
             stale_connection=error.reused_connection,
             last_resort=decision.reason == "last_resort",
         )
-        tried = [*(earlier.step for earlier in outcomes), outcome.step]
-        left = targets_left(len(plan.steps), tried, unsupported=plan.unsupported)
-        too_long = not fits(plan, outcome, targets_left=left)
         # Stopped by the request's deadline, the target may have been within its limits.
         out_of_time = error.kind is Kind.TIMEOUT and now_s >= plan.deadline_s
-        opened = ticket.failed(
+        ticket.failed(
             error.kind,
             now_s=now_s,
-            rest_s=error.retry_after_s if too_long else None,
+            retry_after_s=error.retry_after_s,
+            passed=passed_limit(error, plan.steps[decision.step].limits),
             counts=error.counts and not out_of_time,
         )
-        if opened:
-            return replace(outcome, no_retry="cooldown")
         then = next_step(plan, [*outcomes, outcome], now_s=now_s, resting={})
         retries = isinstance(then, Wait) or (isinstance(then, Try) and then.reason == "retry")
-        if retries and not ticket.take_retry(now_s=now_s):
-            return replace(outcome, no_retry="retry_budget")
-        return outcome
+        return replace(outcome, over_budget=True) if retries and not ticket.take_retry(now_s=now_s) else outcome
 
 
 async def _complete(
@@ -202,12 +200,12 @@ async def _complete(
     deadline_s: float,
 ) -> Reply:
     call = _call(request, step)
-    with until(min(now_s + call.limits.total_s, deadline_s), loop, timed_out):
+    with until(min(now_s + call.limits.total_s, deadline_s), loop, timed_out["total_s"]):
         reply = await adapter.complete(call)
     operation = request.operation
     operation.check_reply(reply.data)
     request.report.tokens = operation.tokens(reply.data)
-    ticket.answered()
+    ticket.answered(loop.time())
     ticket.done()
     return reply
 
@@ -228,14 +226,12 @@ async def _stream(
     policy = request.route.stream
     stream: CommittedStream | None = None
     try:
-        with until(first_s, loop, timed_out):
+        with until(first_s, loop, timed_out["first_token_s" if first_s != end_s else "stream_total_s"]):
             call = _call(request, step)
             opened = await adapter.stream(call)
             operation = request.operation
             usage_last = UsageLast() if operation.usage_wanted(call.params, call.overrides.sent) else None
-            stream = CommittedStream(
-                opened, operation.judge(), usage_last, step.target, request.report, ticket, loop, limits.idle_s, end_s
-            )
+            stream = CommittedStream(opened, operation.judge(), usage_last, step, request.report, ticket, loop, end_s)
             is_held = await stream.hold_until_content(policy)
         if is_held:
             await stream.hold_all(policy, commit_s=commit_s)
@@ -243,7 +239,7 @@ async def _stream(
         if stream is not None:
             await close(opened, step.target)
         raise
-    ticket.answered()
+    ticket.answered(loop.time())
     return stream
 
 
@@ -259,7 +255,7 @@ def _note(report: CallReport, target: Target, kind: Kind | None, status: int | N
 
 
 def _note_passed(
-    report: CallReport, steps: Sequence[Step], passed: range, unsupported: Collection[int], resting: Mapping[int, float]
+    report: CallReport, steps: Sequence[Step], passed: range, unsupported: Collection[int], resting: Collection[int]
 ) -> None:
     """Add the targets that were passed over between two attempts to the report."""
     for position in passed:
@@ -283,7 +279,12 @@ def unsupported_steps(steps: Sequence[Step], operation: Operation) -> frozenset[
 
 
 def failure(
-    decision: GiveUp, outcomes: Sequence[Outcome], errors: Sequence[UpstreamError], request: RoutedRequest
+    decision: GiveUp,
+    outcomes: Sequence[Outcome],
+    errors: Sequence[UpstreamError],
+    request: RoutedRequest,
+    *,
+    now_s: float,
 ) -> GatewayError:
     """Return the client's error when no target answered (docs/failover.md, "What the client gets")."""
     attempts = request.report.attempts
@@ -291,32 +292,43 @@ def failure(
         return Unsupported(
             f"no target of {request.model!r} can be asked for {request.operation.name}", attempts=attempts
         )
+    faults = [outcome for outcome in outcomes if outcome.kind not in _PROMPT_OR_MODEL]
     if errors:
         last = errors[-1]
         final = decision.reason == "stopped" or (
-            decision.reason == "exhausted" and last.kind in {Kind.CONTEXT_WINDOW, Kind.NOT_FOUND}
+            decision.reason == "exhausted" and last.kind in _PROMPT_OR_MODEL and not _first_failed(outcomes)
         )
         status = last.status if last.status and last.status >= 400 else _STATUS_OF_KIND.get(last.kind)
         if final and status and last.kind not in {Kind.AUTH, Kind.BILLING}:
             return UpstreamRefused(
                 status=status, kind=last.kind, body=last.body, attempts=attempts, headers=last.headers
             )
-    kinds = {error.kind for error in errors}
-    retry_after_s = None
+    kinds = {outcome.kind for outcome in faults} | {rest.asked for rest in decision.rests}
     if kinds == {Kind.RATE_LIMIT}:
         status = 429
-        retry_after_s = min((e.retry_after_s for e in errors if e.retry_after_s is not None), default=None)
     elif decision.reason == "deadline":
         status = 504
-    elif all(outcome.kind is Kind.OVERLOADED or outcome.last_resort for outcome in outcomes):
+    elif kinds <= PAUSING or all(outcome.kind is Kind.OVERLOADED or outcome.last_resort for outcome in faults):
         status = 503
     else:
         status = 502
+    known_s = [outcome.ended_s + outcome.retry_after_s for outcome in faults if outcome.retry_after_s is not None]
+    again_s = min([*known_s, *(rest.until_s for rest in decision.rests)], default=None)
+    retry_after_s = None if again_s is None or status not in {429, 503} else max(0.0, again_s - now_s)
     tried = ", ".join(f"{attempt.target} {attempt.kind}" for attempt in attempts) or "no attempt was made"
     passed = " before the deadline" if decision.reason == "deadline" else ""
     message = f"no target of {request.model!r} answered{passed}: {tried}"
     return UpstreamFailed(message, status=status, attempts=attempts, retry_after_s=retry_after_s)
 
+
+def _first_failed(outcomes: Sequence[Outcome]) -> bool:
+    """Tell whether the chain's first target is at fault, which a later one's refusal must not hide."""
+    first = min(outcome.step for outcome in outcomes)
+    return [outcome.kind for outcome in outcomes if outcome.step == first][-1] not in _PROMPT_OR_MODEL
+
+
+_PROMPT_OR_MODEL: Final = frozenset({Kind.CONTEXT_WINDOW, Kind.NOT_FOUND})
+"""Kinds of the last target that pass through, although the call could not be stopped by them."""
 
 _STATUS_OF_KIND: Final[Mapping[Kind, int]] = {
     Kind.BAD_REQUEST: 400,

@@ -1,15 +1,28 @@
-"""Health and counters of targets, in memory. A reload keeps those of unchanged targets."""
+"""Health and counters of targets, in memory. A reload keeps those of unchanged targets.
+
+A target rests (is in cooldown) once enough of its requests failed, or when it asked for a pause by `Retry-After`:
+
+1. A request counts when it leaves the target, so once, however often it was retried there.
+2. A timeout counts for steps whose own limit is no longer than the one that passed, so a rest may be one for some steps
+   and none for others.
+3. A call during a rest, or the first one behind it, is a probe: its answer ends the rest, its failure prolongs it.
+"""
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
-from gateway.policy.failures import CLIENT_FAULTS, Kind
-from gateway.policy.target import Target
+from gateway.engine.window import Counts, PassedLimit, Window
+from gateway.policy.failures import CLIENT_FAULTS, PAUSING, Kind
+from gateway.policy.keys import Secret
+from gateway.policy.table import Step
+from gateway.policy.target import Cooldown, Limits, Target
 from gateway.wire.json import JsonObject
 
 MAX_TARGETS: Final = 10_000
@@ -23,10 +36,26 @@ BUDGET_SHARE: Final = 0.2
 BUDGET_FLOOR: Final = 10
 """Retry budget of a target per window: this share of its attempts, and at least BUDGET_FLOOR."""
 
+PROBE_S: Final = 1.0
+"""Seconds between the probes of a target that has not answered yet; else the median time of its answers."""
+
+_TIMES: Final = 15
+"""Times of answers that the median is of."""
+
 _PROBED_S: Final = 0.001
 """Cooldown, in a copy, of a target that is being probed."""
 
-NOBODY: Final[Mapping[int, float]] = MappingProxyType({})
+
+class Rest(NamedTuple):
+    """A target's rest, for one step of a chain."""
+
+    until_s: float
+    """On the event loop's clock; the present if the rest is over and the target is being probed."""
+    asked: Kind | None = None
+    """`rate_limit` or `overloaded` if the upstream asked for the rest: it is not called before `until_s`."""
+
+
+NOBODY: Final[Mapping[int, Rest]] = MappingProxyType({})
 """`resting` without any cooldown."""
 
 
@@ -39,11 +68,9 @@ class Health:
         self.at_rest: set[tuple[str, str, str]] = set()
         """Identities of the targets in cooldown. While it is empty, `resting` need not be called."""
 
-    def begin(self, target: Target, *, now_s: float, retry: bool = False) -> Ticket:
-        """Count an attempt that begins and return its ticket. The caller must call `done()` on it in every case.
-
-        An attempt of a target in cooldown is its probe: its outcome decides whether the cooldown ends.
-        """
+    def begin(self, step: Step, *, now_s: float, retry: bool = False) -> Ticket:
+        """Count an attempt that begins and return its ticket. The caller must call `done()` on it in every case."""
+        target = step.target
         identity = target.identity
         health = self._targets.get(identity)
         if health is None or len(self._targets) * 2 > self._max_targets:
@@ -56,23 +83,39 @@ class Health:
             if now_s - health.window_s >= BUDGET_WINDOW_S:
                 health.turn_window(now_s)
             health.tries += 1
-        probe = health.open_until_s is not None and not health.probing
-        if probe:
-            health.probing = True
-        return Ticket(self, health, target, probe)
+        rest = health.rest
+        if rest is not None:
+            if rest.covers(step.limits):
+                health.begin_probe(rest, now_s)
+            else:
+                rest = None
+        return Ticket(self, health, step, rest, now_s)
 
-    def resting(self, targets: Iterable[Target], *, now_s: float) -> Mapping[int, float]:
-        """Return position → end of the cooldown, for those of `targets` in cooldown or being probed."""
+    def resting(self, steps: Sequence[Step], *, now_s: float) -> Mapping[int, Rest]:
+        """Return position → rest, for those of `steps` whose target rests or is being probed."""
         if not self.at_rest:
             return NOBODY
-        rests: dict[int, float] = {}
-        for position, target in enumerate(targets):
-            health = self._targets.get(target.identity)
-            if health is None or health.open_until_s is None:
+        rests: dict[int, Rest] = {}
+        for position, step in enumerate(steps):
+            health = self._targets.get(step.target.identity)
+            if health is None or health.rest is None:
                 continue
-            if health.open_until_s > now_s or health.probing:
-                rests[position] = max(health.open_until_s, now_s)
+            if not health.rest.holds_for(step.target):
+                self.end_rest(step.target.identity, health)
+            elif (rest := health.rest.as_seen(step.limits, now_s)) is not None:
+                rests[position] = rest
         return rests
+
+    def reset(self, name: str) -> int | None:
+        """End the rests of the targets with this name or label and forget their failures.
+
+        Return how many rested; None if no such target was called.
+        """
+        named = [(key, health) for key, health in self._targets.items() if name in (key[0], health.label)]
+        rested = sum(health.rest is not None for _, health in named)
+        for identity, health in named:
+            self.end_rest(identity, health)
+        return rested if named else None
 
     def snapshot(self, target: Target, now_s: float) -> JsonObject:
         """Return a target's state and counters for `/-/targets`; for a wildcard, of all its models together."""
@@ -82,11 +125,10 @@ class Health:
             known = [health for health in (self._targets.get(target.identity),) if health is not None]
         if not known:
             return {"state": "ok", "cooldown_ends_in_s": None, "attempts": {}, "in_flight": 0}
-        resting = [health for health in known if health.open_until_s is not None]
-        left_s = min((max(0.0, (health.open_until_s or 0.0) - now_s) for health in resting), default=None)
-        probing = left_s == 0 or any(health.probing for health in resting)
+        rests = [health.rest for health in known if health.rest is not None and health.rest.holds_for(target)]
+        left_s = min((max(0.0, rest.until_s - now_s) for rest in rests), default=None)
         return {
-            "state": "ok" if left_s is None else "probing" if probing else "cooldown",
+            "state": "ok" if left_s is None else "probing" if left_s == 0 else "cooldown",
             "cooldown_ends_in_s": None if left_s is None else round(left_s, 3),
             "attempts": dict(sum((health.counted() for health in known), Counter())),
             "in_flight": sum(health.in_flight for health in known),
@@ -103,13 +145,26 @@ class Health:
             if health is None:
                 continue
             twin = copy._targets[target.identity] = _TargetHealth(health.label)
-            twin.failures.extend(failed_s - now_s for failed_s in health.failures)
+            twin.requests = health.requests.shifted(-now_s)
+            twin.times.extend(health.times)
+            twin.answered_s = health.answered_s - now_s
             twin.window_s, twin.tries, twin.retries = health.window_s - now_s, health.tries, health.retries
-            if health.open_until_s is not None:
-                left_s = health.open_until_s - now_s
-                twin.open_until_s = max(left_s, _PROBED_S) if health.probing else left_s
+            if health.rest is not None:
+                left_s = health.rest.until_s - now_s
+                twin.rest = replace(
+                    health.rest,
+                    until_s=max(left_s, _PROBED_S) if health.rest.is_probed(now_s) else left_s,
+                    asked_until_s=health.rest.asked_until_s - now_s,
+                    probes=0,
+                )
                 copy.at_rest.add(target.identity)
         return copy
+
+    def end_rest(self, identity: tuple[str, str, str], health: _TargetHealth) -> None:
+        """End a target's rest, if it has one, and forget what led to it."""
+        health.rest = None
+        health.requests = Window()
+        self.at_rest.discard(identity)
 
     def _forget_idle(self) -> None:
         for identity, health in list(self._targets.items()):
@@ -123,44 +178,83 @@ class Health:
 class Ticket:
     """Records the outcome of one attempt in its target's health."""
 
-    __slots__ = ("_health", "_kind", "_probe", "_target", "_target_health")
+    __slots__ = ("_began_s", "_counts", "_health", "_kind", "_passed", "_rest", "_step", "_target_health")
 
-    def __init__(self, health: Health, target_health: _TargetHealth, target: Target, probe: bool) -> None:
+    def __init__(
+        self, health: Health, target_health: _TargetHealth, step: Step, rest: _TargetRest | None, began_s: float
+    ) -> None:
+        """`rest`: what this attempt is a probe of."""
         self._health = health
         self._target_health = target_health
-        self._target = target
-        self._probe = probe
+        self._step = step
+        self._rest = rest
+        self._began_s = began_s
         self._kind: str | None = None
+        self._counts = False
+        self._passed: PassedLimit | None = None
 
-    def answered(self) -> None:
-        """Record an answer, or for a stream the commit. Ends the cooldown if this attempt was its probe."""
+    def answered(self, now_s: float) -> None:
+        """Record an answer, or for a stream the commit. Ends the rest that this attempt was a probe of."""
         self._kind = "ok"
-        if self._probe:
-            self._close()
+        health = self._target_health
+        health.answered_s = now_s
+        requests = health.requests
+        if now_s >= requests.slot.end_s:
+            requests.turn(now_s, self._step.target.endpoint.cooldown.within_s)
+            health.times.append(now_s - self._began_s)
+        requests.slot.answers += 1
+        if self._rest is not None:
+            self._end_rest()
 
-    def failed(self, kind: Kind, *, now_s: float, rest_s: float | None = None, counts: bool = True) -> bool:
-        """Record a failure. Return True if the target is in cooldown now.
+    def failed(
+        self,
+        kind: Kind,
+        *,
+        now_s: float,
+        retry_after_s: float | None = None,
+        passed: PassedLimit | None = None,
+        counts: bool = True,
+    ) -> None:
+        """Record a failed attempt. Call `left` if it was the request's last one on this target.
 
-        `rest_s`: a Retry-After too long to wait for, which starts a cooldown at once. `counts=False`: the failure says
-        nothing about the target, as that of a stale pooled connection.
+        `retry_after_s`: the upstream asked for a rest. `passed`: the limit that ended the attempt, if one did.
+        `counts=False`: the failure says nothing about the target, as that of a stale pooled connection.
         """
         self._kind = kind.value
         health = self._target_health
-        cooldown = self._target.endpoint.cooldown
-        if kind in CLIENT_FAULTS and counts:
-            if self._probe:
-                self._close()
-        elif rest_s is not None:
-            self._open(now_s + min(rest_s, MAX_REST_S))
-        elif counts and self._probe:
-            self._open(now_s + cooldown.for_s)
-        elif counts:
-            health.failures.append(now_s)
-            while health.failures[0] <= now_s - cooldown.within_s:
-                health.failures.popleft()
-            if len(health.failures) >= cooldown.failures:
-                self._open(now_s + cooldown.for_s)
-        return health.open_until_s is not None and health.open_until_s > now_s
+        if kind in CLIENT_FAULTS:
+            if counts:
+                self.answered(now_s)
+                self._kind = kind.value
+            return
+        # Begun before an answer that came meanwhile, it says nothing about the target since then.
+        outdated = kind is Kind.TIMEOUT and self._began_s < health.answered_s
+        self._counts, self._passed = counts and not outdated, passed
+        if retry_after_s is not None and kind in PAUSING:
+            self._pause(kind, now_s + min(retry_after_s, MAX_REST_S))
+        elif self._counts and self._rest is not None and self._rest is health.rest:
+            self._rest.until_s = max(self._rest.until_s, now_s + self._rest.cooldown.for_s)
+
+    def left(self, now_s: float) -> None:
+        """Count the request as failed here: its last attempt on this target failed. May start a rest."""
+        if not self._counts:
+            return
+        health, limits, cooldown = self._target_health, self._step.limits, self._step.target.endpoint.cooldown
+        health.requests.fail(self._passed, now_s=now_s, within_s=cooldown.within_s)
+        counts = health.requests.counts(now_s=now_s, within_s=cooldown.within_s)
+        if counts.reach(cooldown, limits):
+            rest = health.rest or self._new_rest()
+            if rest.failed is not None:
+                rest.failed = counts
+            rest.until_s = max(rest.until_s, now_s + cooldown.for_s)
+
+    def broke(self, kind: Kind, *, now_s: float, passed: PassedLimit | None = None, counts: bool = True) -> None:
+        """Record that a stream broke after its commit, which was counted as an answer."""
+        self._kind = kind.value
+        if counts:
+            self._counts, self._passed = True, passed
+            self._target_health.requests.take_back_answer()
+            self.left(now_s)
 
     def take_retry(self, *, now_s: float) -> bool:
         """Take one retry from the target's budget; return False if it is used up.
@@ -177,41 +271,85 @@ class Ticket:
             health.answers += 1
         elif self._kind is not None:
             health.attempts[self._kind] += 1
-        if self._probe:
-            self._end_probe()
+        if self._rest is not None:
+            self._rest.probes -= 1
+            self._rest = None
 
-    def _open(self, until_s: float) -> None:
-        health = self._target_health
-        health.open_until_s = max(until_s, health.open_until_s or 0.0)
-        health.failures.clear()
-        self._health.at_rest.add(self._target.identity)
-        self._end_probe()
+    def _pause(self, kind: Kind, until_s: float) -> None:
+        rest = self._target_health.rest or self._new_rest()
+        rest.failed = None
+        rest.asked = kind
+        rest.asked_until_s = max(rest.asked_until_s, until_s)
+        rest.until_s = max(rest.until_s, until_s)
 
-    def _close(self) -> None:
-        self._target_health.open_until_s = None
-        self._target_health.failures.clear()
-        self._health.at_rest.discard(self._target.identity)
-        self._end_probe()
+    def _new_rest(self) -> _TargetRest:
+        endpoint = self._step.target.endpoint
+        rest = self._target_health.rest = _TargetRest(endpoint.cooldown, endpoint.api_key.read())
+        self._health.at_rest.add(self._step.target.identity)
+        return rest
 
-    def _end_probe(self) -> None:
-        """End this attempt's role as the probe, so that it cannot disturb a later one."""
-        if self._probe:
-            self._probe = self._target_health.probing = False
+    def _end_rest(self) -> None:
+        if self._rest is self._target_health.rest:
+            self._health.end_rest(self._step.target.identity, self._target_health)
+
+
+@dataclass(slots=True, eq=False)
+class _TargetRest:
+    """The rest of a target, and for which steps it is one."""
+
+    cooldown: Cooldown
+    key: Secret | None
+    """Cooldown and key at its begin: a change of either ends it."""
+    until_s: float = -math.inf
+    failed: Counts | None = field(default_factory=lambda: Counts(0, 0, MappingProxyType({})))
+    """The requests that caused it; None if it is for all steps, as the upstream asked for it."""
+    asked: Kind | None = None
+    asked_until_s: float = -math.inf
+    """Until when the upstream asked not to be called."""
+    probes: int = 0
+    """Probes in flight."""
+    next_probe_s: float = -math.inf
+    """When one more probe may begin, although others are in flight."""
+
+    def covers(self, limits: Limits) -> bool:
+        """Tell whether the target rests for a step with `limits`."""
+        return self.failed is None or self.failed.reach(self.cooldown, limits)
+
+    def holds_for(self, target: Target) -> bool:
+        """Tell whether the target's cooldown and key are still the ones that it began with."""
+        endpoint = target.endpoint
+        return self.cooldown == endpoint.cooldown and self.key == endpoint.api_key.read()
+
+    def is_probed(self, now_s: float) -> bool:
+        """Tell whether the rest is over, and a probe in flight keeps the others waiting."""
+        return self.until_s <= now_s < self.next_probe_s and self.probes > 0
+
+    def as_seen(self, limits: Limits, now_s: float) -> Rest | None:
+        """Return the rest for a step with `limits`; None if the step may call the target."""
+        if not self.covers(limits):
+            return None
+        if self.asked_until_s > now_s:
+            return Rest(self.asked_until_s, self.asked)
+        if self.until_s > now_s:
+            return Rest(self.until_s)
+        return Rest(now_s) if self.is_probed(now_s) else None
 
 
 @dataclass(slots=True, eq=False)
 class _TargetHealth:
     label: str
-    failures: deque[float] = field(default_factory=deque)
-    """When the failures that count towards a cooldown ended."""
-    open_until_s: float | None = None
-    """The end of the cooldown; None outside one."""
-    probing: bool = False
+    requests: Window = field(default_factory=Window)
+    rest: _TargetRest | None = None
+    """Stays after its end until a probe has answered."""
+    answered_s: float = -math.inf
+    """When the target last answered, or a stream of it committed."""
+    times: deque[float] = field(default_factory=lambda: deque(maxlen=_TIMES))
+    """Seconds that some of its last answers took, one of each slot of its window."""
     in_flight: int = 0
     answers: int = 0
     attempts: Counter[str] = field(default_factory=Counter)
     """By the kind of failure."""
-    window_s: float = 0.0
+    window_s: float = -math.inf
     """The start of the retry budget's window."""
     tries: int = 0
     """Attempts in the window, without retries."""
@@ -220,6 +358,11 @@ class _TargetHealth:
     def counted(self) -> Counter[str]:
         """Return outcome → number of attempts."""
         return Counter({"ok": self.answers} if self.answers else {}) + self.attempts
+
+    def begin_probe(self, rest: _TargetRest, now_s: float) -> None:
+        rest.probes += 1
+        if now_s >= rest.until_s:
+            rest.next_probe_s = now_s + (statistics.median(self.times) if self.times else PROBE_S)
 
     def take_retry(self, now_s: float) -> bool:
         if now_s - self.window_s >= BUDGET_WINDOW_S:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from gateway.engine.health import Rest
 from gateway.engine.selection import next_target, targets_left
 from gateway.policy.failures import Kind
 from gateway.policy.table import Step
@@ -17,16 +18,16 @@ MAX_PATIENCE_S: Final = 10.0
 """The longest Retry-After, in seconds, to wait for while another target is left."""
 
 NoRetry: TypeAlias = Literal[
-    "last_resort",  # a target in cooldown is called once
     "no_retries",  # its step has `retries: 0`
     "kind",  # not in its step's `retry_on`
     "retries_used_up",
+    "others_left",  # this kind is retried no more while another target is left
     "retry_after",  # the upstream asks for a longer wait than `fits` allows
-    "cooldown",  # it opened with this failure, or meanwhile
     "retry_budget",
     "calls_kept",  # what `max_attempts` leaves is kept for targets not yet tried
     "max_attempts",
     "deadline",  # it passes before the retry could start
+    "cooldown",  # its target rests, and another one is left
 ]
 """Why a failed target is not called again, in the order of the checks."""
 
@@ -53,8 +54,8 @@ class Outcome:
     retry_after_s: float | None = None
     jitter: float = 1.0
     """A random number from 0 to 1 that scales the backoff."""
-    no_retry: Literal["cooldown", "retry_budget"] | None = None
-    """Set if this failure started the target's cooldown, or its retry budget is used up."""
+    over_budget: bool = False
+    """The target's retry budget is used up."""
     stale_connection: bool = False
     """A pooled connection closed before a byte came back."""
     last_resort: bool = False
@@ -85,40 +86,38 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Make no further attempt. `stopped`: the last failure's kind is not in `fallback_on`."""
+    """Make no further attempt.
 
-    reason: Literal["stopped", "exhausted", "deadline"]
+    `stopped`: the last failure's kind is not in `fallback_on`. `resting`: the targets left asked not to be called
+    before the deadline.
+    """
+
+    reason: Literal["stopped", "exhausted", "deadline", "resting"]
     no_retry: NoRetry | None = None
     """As in Try; None after the deadline."""
+    rests: tuple[Rest, ...] = ()
+    """For `resting`: those of the targets left."""
 
 
 def next_step(
-    plan: Plan, outcomes: Sequence[Outcome], *, now_s: float, resting: Mapping[int, float]
+    plan: Plan, outcomes: Sequence[Outcome], *, now_s: float, resting: Mapping[int, Rest]
 ) -> Try | Wait | GiveUp:
     """Return the next step of a call. `outcomes` are its failed attempts so far, in order.
 
-    `resting`: step → end of its target's cooldown. These steps are passed over while any other is left; then the one
-    whose cooldown ends first is tried, once.
+    `resting`: step → its target's rest. These steps are passed over while any other is left. Then they are tried one
+    after the other, with their retries, but not before the time that the upstream asked for.
     """
     if now_s >= plan.deadline_s:
         return GiveUp("deadline")
     if not outcomes:
         return _move_on(plan, outcomes, resting, None) if resting or plan.unsupported else FIRST
     last = outcomes[-1]
-    retry = _retry(plan, outcomes, resting)
+    retry = _retry(plan, outcomes, resting, now_s)
     if isinstance(retry, Wait):
         return Try(last.step, "retry") if now_s >= retry.until_s else retry
     if last.kind not in plan.steps[last.step].fallback_on:
         return GiveUp("stopped", retry)
-    if last.last_resort:
-        return GiveUp("exhausted", retry)
     return _move_on(plan, outcomes, resting, retry)
-
-
-def fits(plan: Plan, outcome: Outcome, *, targets_left: int) -> bool:
-    """Tell whether the wait that the upstream asked for fits the deadline and MAX_PATIENCE_S."""
-    wait_s = outcome.retry_after_s or 0.0
-    return outcome.ended_s + wait_s < plan.deadline_s and (wait_s <= MAX_PATIENCE_S or not targets_left)
 
 
 def backoff_s(retry: int, *, jitter: float) -> float:
@@ -129,48 +128,71 @@ def backoff_s(retry: int, *, jitter: float) -> float:
     return jitter * min(MAX_BACKOFF_S, BASE_BACKOFF_S * 2.0 ** (retry - 1))
 
 
-def _retry(plan: Plan, outcomes: Sequence[Outcome], resting: Mapping[int, float]) -> Wait | NoRetry:
+def _retry(plan: Plan, outcomes: Sequence[Outcome], resting: Mapping[int, Rest], now_s: float) -> Wait | NoRetry:
     """Return when to retry the last step, or why there is no retry."""
     last = outcomes[-1]
     step = plan.steps[last.step]
-    if last.last_resort:
-        return "last_resort"
-    left = targets_left(len(plan.steps), [outcome.step for outcome in outcomes], unsupported=plan.unsupported)
+    tried = [outcome.step for outcome in outcomes]
+    left = targets_left(len(plan.steps), tried, unsupported=plan.unsupported)
+    closed = {*tried, *plan.unsupported, *resting}
+    others_left = last.kind in step.fallback_on and len(closed) < len(plan.steps)
     calls_left = plan.max_attempts - len(outcomes) - left
-    tries = sum(outcome.step == last.step for outcome in outcomes)
-    stale = sum(outcome.step == last.step and outcome.stale_connection for outcome in outcomes)
-    if last.stale_connection and stale == 1 and calls_left > 0 and last.step not in resting:
+    here = [outcome for outcome in outcomes if outcome.step == last.step]
+    stale = sum(outcome.stale_connection for outcome in here)
+    if last.stale_connection and stale == 1 and calls_left > 0 and not (others_left and last.step in resting):
         return Wait(last.ended_s, "backoff")
-    retries = tries - 1 - min(stale, 1)
+    retries = len(here) - 1 - min(stale, 1)
     if not step.retries:
         return "no_retries"
     if last.kind not in step.retry_on:
         return "kind"
     if retries >= step.retries:
         return "retries_used_up"
-    if not fits(plan, last, targets_left=left):
+    if others_left and not _again_before_others(here):
+        return "others_left"
+    if last.kind is Kind.BAD_RESPONSE and sum(outcome.kind is Kind.BAD_RESPONSE for outcome in here) > 1:
+        return "retries_used_up"
+    asked_s = last.retry_after_s or 0.0
+    if last.ended_s + asked_s >= plan.deadline_s or (others_left and asked_s > MAX_PATIENCE_S):
         return "retry_after"
-    if last.no_retry is not None:
-        return last.no_retry
-    if last.step in resting:
-        return "cooldown"
+    if others_left and last.over_budget:
+        return "retry_budget"
     if calls_left <= 0:
         return "calls_kept" if left else "max_attempts"
     pause_s = backoff_s(retries + 1, jitter=last.jitter)
-    asked_s = last.retry_after_s or 0.0
     retry_s = last.ended_s + max(asked_s, pause_s)
     if retry_s >= plan.deadline_s:
         return "deadline"
+    rest = resting.get(last.step)
+    if others_left and rest is not None and (rest.until_s > retry_s or now_s >= retry_s):
+        return "cooldown"
     return Wait(retry_s, "retry_after" if asked_s > pause_s else "backoff")
 
 
+def _again_before_others(here: Sequence[Outcome]) -> bool:
+    """Tell whether a target may be called again although another is left. `here`: its failures.
+
+    A broken answer is not asked for again, and an upstream that asks for a pause gets one, once.
+    """
+    last = here[-1]
+    if last.kind is Kind.BAD_RESPONSE:
+        return False
+    pauses = sum(outcome.kind is Kind.RATE_LIMIT or outcome.retry_after_s is not None for outcome in here)
+    return pauses <= 1 or not (last.kind is Kind.RATE_LIMIT or last.retry_after_s is not None)
+
+
 def _move_on(
-    plan: Plan, outcomes: Sequence[Outcome], resting: Mapping[int, float], no_retry: NoRetry | None
-) -> Try | GiveUp:
+    plan: Plan, outcomes: Sequence[Outcome], resting: Mapping[int, Rest], no_retry: NoRetry | None
+) -> Try | Wait | GiveUp:
     if len(outcomes) >= plan.max_attempts:
         return GiveUp("exhausted", no_retry)
     tried = [outcome.step for outcome in outcomes]
     choice = next_target(len(plan.steps), tried, resting=resting, unsupported=plan.unsupported)
     if choice is None:
         return GiveUp("exhausted", no_retry)
+    if choice.not_before_s is not None:
+        if choice.not_before_s < plan.deadline_s:
+            return Wait(choice.not_before_s, "retry_after")
+        closed = {*tried, *plan.unsupported}
+        return GiveUp("resting", no_retry, tuple(rest for step, rest in resting.items() if step not in closed))
     return Try(choice.step, "last_resort" if choice.last_resort else "fallback" if tried else "first", no_retry)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from gateway.adapters.base import Event, Stream, StreamJudge
 from gateway.concurrency.deadlines import until
 from gateway.engine.health import Ticket
+from gateway.engine.window import PassedLimit
 from gateway.errors import GatewayError, StreamBroken
 from gateway.operations.base import UsageLast, token_counts
-from gateway.policy.failures import Kind, UpstreamError
-from gateway.policy.table import StreamPolicy
-from gateway.policy.target import Target
+from gateway.policy.failures import Kind, LimitName, UpstreamError
+from gateway.policy.table import Step, StreamPolicy
+from gateway.policy.target import Limits, Target
 from gateway.telemetry.report import CallReport
 
 log = logging.getLogger(__name__)
@@ -39,26 +42,24 @@ class CommittedStream:
         source: Stream,
         judge: StreamJudge,
         usage_last: UsageLast | None,
-        target: Target,
+        step: Step,
         report: CallReport,
         ticket: Ticket,
         loop: asyncio.AbstractEventLoop,
-        idle_s: float,
         end_s: float | None,
     ) -> None:
-        """`idle_s`: most seconds between events. `end_s`: on the loop's clock; None for no limit."""
+        """`end_s`: when it must have ended, on the loop's clock; None for no limit."""
         self.headers = source.headers
         self._loop = loop
         self._source = source
         self._judge = judge
         self._usage_last = usage_last
-        self._target = target
+        self._step = step
         self._report = report
         self._ticket = ticket
-        self._idle_s = idle_s
-        self._idle_left_s = idle_s
+        self._idle_s = self._idle_left_s = step.limits.idle_s
         self._end_s = math.inf if end_s is None else end_s
-        self._limit = until(self._end_s, loop, timed_out)
+        self._limit = until(self._end_s, loop, timed_out["idle_s"])
         self._held: list[Event] = []
         self._held_bytes = 0
         self._error: UpstreamError | None = None
@@ -81,8 +82,11 @@ class CommittedStream:
     async def hold_all(self, policy: StreamPolicy, *, commit_s: float) -> None:
         """Read the events after the first content, to the end of the stream. Raises as above."""
         while not self._ended:
-            with self._limit.again(min(self._idle_limit_s(self._loop.time()), commit_s)):
-                self._hold(await self._next(), policy)
+            try:
+                with self._limit.again(min(self._idle_limit_s(self._loop.time()), commit_s)):
+                    self._hold(await self._next(), policy)
+            except UpstreamError as error:
+                raise self._named(error) from error.__cause__
 
     async def read(self) -> list[Event]:
         """Return the held events, then new ones; an empty list once the stream is whole. Raises StreamBroken."""
@@ -100,7 +104,7 @@ class CommittedStream:
                 try:
                     events = await self._source.read()
                 except BaseException as error:
-                    limit.leave(error)
+                    self._leave(error, asked_s)
                     raise
                 limit.deadline_s = math.inf
                 if len(events) == 1 and events[0].is_run and self._usage_last is None:
@@ -123,7 +127,7 @@ class CommittedStream:
         self._report.tokens = token_counts(usage) if usage else None
         try:
             if not has_ended:
-                await close(self._source, self._target)
+                await close(self._source, self._step.target)
         finally:
             self._ticket.done()
 
@@ -184,11 +188,29 @@ class CommittedStream:
     def _idle_limit_s(self, asked_s: float) -> float:
         return min(asked_s + self._idle_left_s, self._end_s)
 
+    def _leave(self, error: BaseException, asked_s: float) -> None:
+        """End the limit as `Limit.leave` does. Its own error counts against the target only if it was waited for."""
+        try:
+            self._limit.leave(error)
+        except UpstreamError as passed:
+            passed.counts = asked_s < self._end_s  # else the client read so slowly
+            raise
+
+    def _named(self, error: UpstreamError) -> UpstreamError:
+        """Return the failure with the limit that passed: this stream waits for events and for its end at once."""
+        if error.limit is not None and self._loop.time() >= self._end_s:
+            error.limit = "stream_total_s"
+        return error
+
     def _broken(self, error: UpstreamError) -> StreamBroken:
-        self._error = error
-        self._ticket.failed(error.kind, now_s=self._loop.time())
+        """Record the break, once, and return it as the client's error."""
+        now_s = self._loop.time()
         attempts = self._report.attempts
-        attempts[-1] = replace(attempts[-1], kind=error.kind)
+        if self._error is not error or attempts[-1].kind is None:
+            passed = passed_limit(self._named(error), self._step.limits)
+            self._ticket.broke(error.kind, now_s=now_s, passed=passed, counts=error.counts)
+            attempts[-1] = replace(attempts[-1], kind=error.kind)
+        self._error = error
         return StreamBroken(f"the stream of {attempts[-1].target} broke off: {error.kind}", attempts=attempts)
 
 
@@ -201,6 +223,13 @@ async def close(stream: Stream, target: Target) -> None:
         log.warning("a stream's upstream would not close", extra={"target": target.name})
 
 
-def timed_out() -> UpstreamError:
-    """Return the failure of an attempt that exceeded a limit."""
-    return UpstreamError(Kind.TIMEOUT)
+timed_out: Final[Mapping[LimitName, Callable[[], UpstreamError]]] = {
+    name: partial(UpstreamError, Kind.TIMEOUT, limit=name)
+    for name in ("connect_s", "first_token_s", "idle_s", "total_s", "stream_total_s")
+}
+"""By limit: the failure of an attempt when it has passed."""
+
+
+def passed_limit(error: UpstreamError, limits: Limits) -> PassedLimit | None:
+    """Return the limit that ended an attempt, with its seconds; None if none did."""
+    return None if error.limit is None else PassedLimit(error.limit, getattr(limits, error.limit))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from gateway.wire.json import EMPTY, Json, JsonObject
 
@@ -29,8 +29,8 @@ class Kind(StrEnum):
     BAD_REQUEST = "bad_request"
 
 
-RETRY_ON: Final = frozenset({Kind.CONNECTION, Kind.RATE_LIMIT, Kind.OVERLOADED, Kind.SERVER_ERROR})
-"""Default of `retry_on`."""
+RETRY_ON: Final = frozenset({Kind.CONNECTION, Kind.RATE_LIMIT, Kind.OVERLOADED, Kind.SERVER_ERROR, Kind.BAD_RESPONSE})
+"""Default of `retry_on`. How often, and while what is left: `engine/next_step`."""
 
 FALLBACK_ON: Final = frozenset(Kind) - {Kind.CONTENT_FILTER, Kind.BAD_REQUEST}
 """Default of `fallback_on`."""
@@ -43,6 +43,14 @@ def names_of(kinds: Collection[Kind]) -> list[str]:
 
 CLIENT_FAULTS: Final = frozenset({Kind.BAD_REQUEST, Kind.CONTENT_FILTER, Kind.CONTEXT_WINDOW})
 """Kinds that never count towards a target's cooldown: the request is at fault."""
+
+
+LimitName: TypeAlias = Literal["connect_s", "first_token_s", "idle_s", "total_s", "stream_total_s"]
+"""A field of `Limits`."""
+
+
+PAUSING: Final = frozenset({Kind.RATE_LIMIT, Kind.OVERLOADED})
+"""Kinds whose Retry-After is heeded: RFC 9110, section 10.2.3, and RFC 6585, section 4."""
 
 
 class UpstreamError(Exception):
@@ -59,14 +67,15 @@ class UpstreamError(Exception):
         headers: Mapping[str, str] = EMPTY,
         reused_connection: bool = False,
         counts: bool = True,
+        limit: LimitName | None = None,
     ) -> None:
         super().__init__(f"{kind} (status {status})" if status else str(kind))
         self.kind = kind
         self.status = status
         self.code = code
         """The error body's `code`, or its `type`; for the log."""
-        self.retry_after_s = retry_after_s
-        """Seconds that the upstream asked to wait; None if it asked for none."""
+        self.retry_after_s = retry_after_s if kind in PAUSING else None
+        """Seconds that the upstream asked to wait; None if it asked for none, or the kind is not in PAUSING."""
         self.body = body
         """The upstream's JSON error body, for failures that pass through. Never logged."""
         self.headers = headers
@@ -75,6 +84,8 @@ class UpstreamError(Exception):
         """A pooled connection closed before a byte came back."""
         self.counts = counts and not reused_connection
         """It may count towards the target's cooldown."""
+        self.limit = limit
+        """For a `timeout`: the limit that passed; None if the upstream told of the timeout itself."""
 
 
 _KIND_OF_STATUS: Final[Mapping[int, Kind]] = {

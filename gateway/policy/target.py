@@ -50,9 +50,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cooldown:
-    """After `failures` within `within_s` seconds a target rests for `for_s` seconds."""
+    """When `failures` requests failed within `within_s` seconds, a target rests for `for_s` seconds."""
 
     failures: int = 3
+    share: float = 0.5
+    """From 0 to 1: the failed requests must be at least this share of those that called it."""
     within_s: float = 30.0
     for_s: float = 15.0
 

@@ -11,7 +11,7 @@ from gateway.config.compare.policies import Change, Changes, Reach, Service
 from gateway.policy.secrets import STARS
 from gateway.simulation.cases.compare import CaseChange, Outcome
 from gateway.wire.json import Json
-from gateway.words import count, cut, shown, with_repeats
+from gateway.words import as_share, count, cut, shown, with_repeats
 
 Mark: TypeAlias = Literal["+", "-", "~"]
 Quote: TypeAlias = Callable[[str], str]
@@ -198,6 +198,8 @@ def _limits_text(change: Change, quote: Quote) -> str:
 def _limit(name: str, value: Json, quote: Quote) -> str:
     if value is None:
         return "none"
+    if name == "share":
+        return as_share(value)
     if name in _DURATIONS and not isinstance(value, str):
         return shown(value)
     return quote(str(value))

@@ -16,7 +16,7 @@ from gateway.simulation.explain import Explanation, has_key, sent_to_each, verdi
 from gateway.simulation.simulator import Observed
 from gateway.simulation.walk import Event, Walk
 from gateway.wire.json import Json
-from gateway.words import count, cut, printable, shown
+from gateway.words import as_share, count, cut, printable, shown
 
 MAX_VALUE: Final = 96
 """Characters of one value that are shown."""
@@ -127,7 +127,7 @@ def _kinds(kinds: frozenset[Kind]) -> str:
 
 def _cooldown(step: Step) -> str:
     cooldown = step.target.endpoint.cooldown
-    failures = count(cooldown.failures, "failure")
+    failures = f"{count(cooldown.failures, 'failed request')} and {as_share(cooldown.share)}"
     return f"after {failures} within {shown(cooldown.within_s)}, for {shown(cooldown.for_s)}"
 
 

@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 from gateway.adapters.base import Call, Operation
 from gateway.adapters.mock import MockAdapter
 from gateway.engine.attempts import Engine, RoutedRequest, unsupported_steps
-from gateway.engine.health import Health
+from gateway.engine.health import Health, Rest
 from gateway.engine.next_step import FIRST, GiveUp, NoRetry, Try, Wait
 from gateway.errors import GatewayError
 from gateway.operations import CHAT
@@ -60,7 +60,7 @@ class Walk:
     ended_s: float
     error: GatewayError | None
     """The client's error when no target answers."""
-    reason: Literal["answered", "stopped", "exhausted", "deadline"]
+    reason: Literal["answered", "stopped", "exhausted", "deadline", "resting"]
     passed_over: Mapping[int, PassedOver]
     """Skipped steps, each with the reason."""
 
@@ -144,7 +144,7 @@ class _Call:
         passed_over |= dict.fromkeys(unsupported_steps(steps, operation), "unsupported")
         return Walk(events=tuple(events), ended_s=ended_s, error=error, reason=reason, passed_over=passed_over)
 
-    def _decided(self, decision: Try | Wait | GiveUp, resting: Mapping[int, float]) -> None:
+    def _decided(self, decision: Try | Wait | GiveUp, resting: Mapping[int, Rest]) -> None:
         if isinstance(decision, Wait):
             return
         self._decision = decision
@@ -160,7 +160,7 @@ class _Call:
                 return replace(event, then="give up", why="the deadline has passed")
             case GiveUp("stopped"):
                 return replace(event, then="stop", why=f"{event.kind} is not in fallback_on")
-            case GiveUp("exhausted", no_retry):
+            case GiveUp("exhausted" | "resting", no_retry):
                 return replace(event, then="give up", why=self._no_retry(event, no_retry))
         return replace(event, then="stop", why=str(error))
 
@@ -168,12 +168,12 @@ class _Call:
         """Return the reason not to call the target of `event` again, in words."""
         several = self._route.steps[event.step].retries > 1
         texts: Mapping[NoRetry | None, str] = {
-            "last_resort": "it was the last resort",
             "no_retries": "retries: 0",
             "kind": f"{event.kind} is not in retry_on",
             "retries_used_up": "its retries are used up" if several else "its retry is used up",
+            "others_left": f"{event.kind} is retried no more while another target is left",
             "retry_after": "its Retry-After is too long to wait for",
-            "cooldown": "its cooldown has opened",
+            "cooldown": "it is in cooldown, and another target is left",
             "retry_budget": "its retry budget is used up",
             "calls_kept": "the calls left are kept for the other targets",
             "max_attempts": "max_attempts is reached",

@@ -140,7 +140,7 @@ async def test_explain_knows_the_cooldowns_of_the_moment(gateway: RunningGateway
 
 
 async def test_explain_counts_the_failures_of_the_moment(start: Start, upstream: ScriptedOpenAI) -> None:
-    """The failures that have happened open the cooldown one failure earlier, and then there is no retry."""
+    """Of a target that rests after the requests so far it says so, and what is left until when."""
     routes = """\
 version: 1
 providers:
@@ -159,8 +159,51 @@ models:
     upstream.script("a", status=503)
     for _ in range(2):
         await gateway.chat("once")
-    assert await calls() == [("next", "its cooldown has opened"), ("answers", None)]
-    assert await calls() == [("next", "its cooldown has opened"), ("answers", None)]
+    assert len(await calls()) == 3
+    await gateway.chat("once")
+    assert await calls() == [("answers", None)]
+    assert await calls() == [("answers", None)]
+    (cooldown,) = (await gateway.get("/-/explain?model=twice")).json["cooldowns"]
+    assert (cooldown["step"], cooldown["target"]) == (1, "up/a")
+    assert 0 < cooldown["ends_in_s"] <= 15
+
+
+async def test_a_cooldown_is_ended_by_hand(start: Start, upstream: ScriptedOpenAI) -> None:
+    routes = """\
+version: 1
+providers:
+  up: {kind: openai, base_url: "%s", cooldown: {failures: 1}}
+models:
+  pair: {chain: [up/a, up/b], retries: 0}
+"""
+    gateway = await start(routes % upstream.base_url)
+    upstream.script("a", status=503)
+    for _ in range(2):
+        assert (await gateway.chat("pair")).status == 200
+    assert upstream.calls == ["a", "b", "b"]
+    answer = await gateway.request("POST", "/-/targets/reset?target=up/a")
+    assert (answer.status, answer.json) == (200, {"target": "up/a", "cooldowns_ended": 1})
+    await gateway.chat("pair")
+    assert upstream.calls == ["a", "b", "b", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("", "say whose cooldown to end: /-/targets/reset?target=PROVIDER/MODEL"),
+        ("?target=up/z", "no target is named 'up/z'"),
+        ("?target=nowhere", "no target is named 'nowhere'"),
+    ],
+)
+async def test_whose_cooldown_to_end_must_be_said_and_known(gateway: RunningGateway, query: str, said: str) -> None:
+    answer = await gateway.request("POST", f"/-/targets/reset{query}")
+    assert (answer.status, answer.error["code"]) == (400, "bad_request")
+    assert said in answer.error["message"]
+
+
+async def test_a_target_that_was_not_called_has_no_cooldown_to_end(gateway: RunningGateway) -> None:
+    answer = await gateway.request("POST", "/-/targets/reset?target=up/a")
+    assert (answer.status, answer.json) == (200, {"target": "up/a", "cooldowns_ended": 0})
 
 
 async def test_explain_of_several_at_once_holds_up_no_request(gateway: RunningGateway) -> None:

@@ -20,7 +20,16 @@ import aiohttp
 import orjson
 
 from gateway.adapters.litellm.translate import headers_back
-from gateway.policy.failures import Kind, UpstreamError, by_text, classify, error_code, error_object, retry_after_s
+from gateway.policy.failures import (
+    Kind,
+    LimitName,
+    UpstreamError,
+    by_text,
+    classify,
+    error_code,
+    error_object,
+    retry_after_s,
+)
 from gateway.policy.secrets import STARS, mask_upstream_text
 from gateway.wire.json import Json, JsonObject
 
@@ -109,7 +118,9 @@ def map_error(
         return error_of(embedded, key=key)
     transport = _transport_kind(chain, opened=opened)
     if transport is not None:
-        return UpstreamError(transport, reused_connection=reused and transport is Kind.CONNECTION)
+        # LiteLLM's other limits are longer than the engine's.
+        limit: LimitName | None = "connect_s" if transport is Kind.TIMEOUT else None
+        return UpstreamError(transport, reused_connection=reused and transport is Kind.CONNECTION, limit=limit)
     cause = next((link for link in chain if isinstance(link, Exception) and not _is_wrapper(link)), None)
     judged = _from_cause(cause, opened=opened) if cause is not None else None
     if typed is not None:

@@ -206,7 +206,7 @@ def _no_response(error: http1.Http1Error) -> UpstreamError:
     """Return the failure of a call that got no response headers."""
     match error:
         case http1.ConnectTimeout():
-            return UpstreamError(Kind.TIMEOUT)
+            return UpstreamError(Kind.TIMEOUT, limit="connect_s")
         case http1.ProtocolError():
             return UpstreamError(Kind.BAD_RESPONSE)
         case http1.Disconnected():

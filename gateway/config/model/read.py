@@ -41,7 +41,7 @@ from gateway.policy.secrets import shown
 from gateway.policy.target import ScriptedOutcome
 from gateway.policy.variables import is_made_of_variables
 from gateway.wire.json import EMPTY, Json, JsonObject
-from gateway.words import seconds
+from gateway.words import seconds, share_of
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
@@ -327,8 +327,12 @@ def _timeout(value: Json) -> TimeoutSpec:
 def _cooldown(block: JsonObject | None) -> CooldownSpec | None:
     if block is None:
         return None
+    share = block.get("share")
     return CooldownSpec(
-        failures=_whole(block.get("failures")), within_s=_seconds(block.get("within")), for_s=_seconds(block.get("for"))
+        failures=_whole(block.get("failures")),
+        share=None if share is None else share_of(share),
+        within_s=_seconds(block.get("within")),
+        for_s=_seconds(block.get("for")),
     )
 
 

@@ -43,6 +43,7 @@ _FORMS: Final = {
     "hook": _PATH,
     "pause": ("bad-duration", "is no duration; write 0, 250ms, 10s, 2m, 1h, or a number of seconds"),
     "providerName": ("bad-name", "is no name for a provider; it holds no slash, no spaces and no control characters"),
+    "share": ("bad-share", "is no share; write a percentage such as 5%, or a number from 0 to 1"),
     "span": ("bad-duration", "is no duration; write 0, 250ms, 10s, 2m, 1h, or a number of seconds"),
     "step": _TARGET,
     "target": _TARGET,
@@ -58,6 +59,7 @@ _WANTED: Final = {
     "outcomes": "a kind of failure, a status, a mapping, or a list of these",
     "pause": _DURATION,
     "scripted": "a kind of failure, a status, or a mapping",
+    "share": "a percentage such as 5%, or a number from 0 to 1",
     "span": f"{_DURATION}, or a mapping",
     "step": "a target, or a mapping",
     "timeout": f"{_DURATION}, or a mapping",
@@ -171,7 +173,7 @@ def _bad_value(keyword: str, rule: JsonObject, where: Where, shown: str) -> Misf
         return Misfit(where, "bad-value", f"expected one of {', '.join(names)}{found}{hint}")
     if form in _FORMS:
         code, message = _FORMS[form]
-        if keyword == "maximum":
+        if keyword == "maximum" and code == "bad-duration":
             message = f"is too long; at most {rule['maximum']} seconds are possible"
         return Misfit(where, code, f"{shown or 'this'} {message}")
     if keyword == "pattern" and "integer" in rule.get("type", ()):

@@ -33,6 +33,7 @@ class CooldownSpec:
     """A `cooldown`, durations in seconds."""
 
     failures: int | None = None
+    share: float | None = None
     within_s: float | None = None
     for_s: float | None = None
 

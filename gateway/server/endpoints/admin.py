@@ -1,4 +1,4 @@
-"""The operators' endpoints under `/-/`, for this machine only: config, targets, explain, reload."""
+"""The operators' endpoints under `/-/`, for this machine only: config, targets and their reset, explain, reload."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from gateway.simulation.explain import as_json, explain, look_up
 from gateway.simulation.upstreams import read_failure
 from gateway.telemetry.logs import timestamp
 from gateway.wire.json import JsonObject
+from gateway.words import did_you_mean
 
 _FLAGS: Final[Mapping[str, bool]] = {"": False, "0": False, "false": False, "1": True, "true": True}
 
@@ -36,6 +37,7 @@ class Admin:
         return {
             "/-/config": PathHandlers("admin", {"GET": _for_neighbours(self.config)}),
             "/-/targets": PathHandlers("admin", {"GET": _for_neighbours(self.targets)}),
+            "/-/targets/reset": PathHandlers("admin", {"POST": _for_neighbours(self.reset)}),
             "/-/explain": PathHandlers("admin", {"GET": _for_neighbours(self.explain)}),
             "/-/reload": PathHandlers("admin", {"POST": _for_neighbours(self.reload)}),
         }
@@ -79,6 +81,18 @@ class Admin:
         ]
         exchange.send_json({"generation": table.generation, "targets": targets})
 
+    async def reset(self, exchange: Exchange) -> None:
+        """`POST /-/targets/reset?target=…`: end the cooldown of a target as `/-/targets` names it, or of one model."""
+        name = _first(exchange.request.query, "target")
+        if not name:
+            raise BadRequest("say whose cooldown to end: /-/targets/reset?target=PROVIDER/MODEL", param="target")
+        ended = self._health.reset(name)
+        known = [target.label for target in self._reloads.current.targets]
+        if ended is None and name not in known:
+            hint = did_you_mean(name, known) or "; /-/targets lists them"
+            raise BadRequest(f"no target is named {name[:256]!r}{hint}", param="target")
+        exchange.send_json({"target": name, "cooldowns_ended": ended or 0})
+
     async def explain(self, exchange: Exchange) -> None:
         """`GET /-/explain?model=…`: what a request for this name would do now, given the failures in `fail`."""
         query = exchange.request.query
@@ -95,11 +109,10 @@ class Admin:
         except UsageError as exc:
             raise BadRequest(str(exc), param="fail") from None
         now_s = asyncio.get_running_loop().time()
-        targets = [step.target for step in route.steps]
-        health = self._health.copied(targets, now_s=now_s)
+        health = self._health.copied([step.target for step in route.steps], now_s=now_s)
         cooldowns = [
-            {"step": step + 1, "target": targets[step].name, "ends_in_s": round(seconds, 3)}
-            for step, seconds in health.resting(targets, now_s=0.0).items()
+            {"step": step + 1, "target": route.steps[step].target.name, "ends_in_s": round(rest.until_s, 3)}
+            for step, rest in health.resting(route.steps, now_s=0.0).items()
         ]
         explanation = await asyncio.to_thread(
             explain, name, route, fails, request={"stream": stream}, mock=self._mock, health=health

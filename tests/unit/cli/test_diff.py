@@ -421,7 +421,7 @@ class TestWords:
             "    deadline 2m → 3m",
             "    max_attempts 8 → 5",
             "    cooldown within 30s → 1h, for 15s → 1m",
-            "    retry_on drops connection, rate_limit, server_error",
+            "    retry_on drops connection, rate_limit, server_error, bad_response",
         ]
 
     def test_a_limit_of_most_providers_names_the_first_of_them(self) -> None:

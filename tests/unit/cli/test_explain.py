@@ -118,11 +118,11 @@ limits
   calls           at most 8
   timeout         step 1: connect 1s, first token 10s, idle 10s, total 20s
                   step 2, 3: 10s
-  tried again on  connection, rate_limit, overloaded, server_error
+  tried again on  connection, rate_limit, overloaded, server_error, bad_response
   goes on after   step 1, 3: every failure but content_filter, bad_request
                   step 2: rate_limit
-  cooldown        step 1: after 1 failure within 30s, for 15s
-                  step 2, 3: after 3 failures within 30s, for 15s
+  cooldown        step 1: after 1 failed request and 50% within 30s, for 15s
+                  step 2, 3: after 3 failed requests and 50% within 30s, for 15s
   stream          held back until the whole answer is there
 
 params
@@ -451,13 +451,13 @@ class TestJson:
                     "stream_total_s": None,
                 },
                 "retries": 1,
-                "retry_on": ["connection", "rate_limit", "overloaded", "server_error"],
+                "retry_on": ["connection", "rate_limit", "overloaded", "server_error", "bad_response"],
                 "fallback_on": [
                     "connection", "timeout", "rate_limit", "overloaded", "server_error", "bad_response", "auth",
                     "billing", "not_found", "context_window",
                 ],
                 "params": {},
-                "cooldown": {"failures": 3, "within_s": 30.0, "for_s": 15.0},
+                "cooldown": {"failures": 3, "share": 0.5, "within_s": 30.0, "for_s": 15.0},
             }
         ]  # fmt: skip
 
@@ -535,8 +535,8 @@ class TestExplaining:
     def test_a_last_resort_is_told(self) -> None:
         route = routes_of(self.PAIR)["pair"]
         told = walk(route, fails(Kind.OVERLOADED), health=resting(route, {0: 12.0, 1: 11.0, 2: 10.0}))
-        assert [event.last_resort for event in told.events] == [True]
-        assert verdicts(route, told) == {0: "passed over: in cooldown", 1: "passed over: in cooldown"}
+        assert [(event.step, event.last_resort) for event in told.events] == [(2, True), (1, True), (0, True)]
+        assert verdicts(route, told) == {}
 
     def test_a_step_after_a_fallback_is_simply_not_reached(self) -> None:
         route = routes_of(self.PAIR)["pair"]

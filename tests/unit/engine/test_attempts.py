@@ -78,6 +78,11 @@ class Bench:
         """The kinds of the last call's attempts."""
         return [attempt.kind for attempt in self.report.attempts]
 
+    def play(self, model: str, *outcomes: JsonObject) -> None:
+        """Queue several outcomes for a model."""
+        for outcome in outcomes:
+            self.upstream.script(model, **outcome)
+
     def in_flight(self) -> int:
         return sum(int(self.health.snapshot(target, 0.0)["in_flight"]) for target in self.targets)
 
@@ -93,6 +98,11 @@ async def bench() -> AsyncIterator[Bench]:
 
 def text_of(reply: Reply) -> str:
     return str(reply.data["choices"][0]["message"]["content"])
+
+
+async def read_to_its_end(stream: Stream) -> None:
+    while await stream.read():
+        pass
 
 
 async def test_the_second_target_answers_after_a_500(bench: Bench) -> None:
@@ -161,12 +171,28 @@ async def test_a_bad_request_stops_and_its_status_and_body_pass_through(bench: B
     assert b"temperature is too hot" in (refused.value.body or b"")
 
 
-async def test_the_last_targets_context_window_passes_through(bench: Bench) -> None:
-    error = {"code": "context_length_exceeded", "message": "too long"}
-    bench.upstream.script("a", status=500).script("b", status=400, body={"error": error})
+TOO_LONG: JsonObject = {"status": 400, "body": {"error": {"code": "context_length_exceeded", "message": "too long"}}}
+
+
+@pytest.mark.parametrize("first", [{"status": 404}, TOO_LONG])
+async def test_the_last_targets_context_window_passes_through(bench: Bench, first: JsonObject) -> None:
+    bench.upstream.script("a", **first).script("b", **TOO_LONG)
     with pytest.raises(UpstreamRefused) as refused:
         await bench.complete(bench.step("a"), bench.step("b"))
     assert (refused.value.status, refused.value.kind) == (400, Kind.CONTEXT_WINDOW)
+
+
+@pytest.mark.parametrize("weaker", [{"status": 404}, TOO_LONG])
+@pytest.mark.parametrize(
+    ("first", "status"), [(503, 503), (500, 502), (429, 429), (401, 502)], ids=["503", "500", "429", "401"]
+)
+async def test_a_weaker_fallbacks_refusal_does_not_hide_the_first_targets_fault(
+    bench: Bench, first: int, status: int, weaker: JsonObject
+) -> None:
+    bench.upstream.script("a", status=first).script("b", **weaker)
+    with pytest.raises(UpstreamFailed) as failed:
+        await bench.complete(bench.step("a"), bench.step("b"))
+    assert (failed.value.status, len(failed.value.attempts)) == (status, 2)
 
 
 @pytest.mark.parametrize(
@@ -230,10 +256,97 @@ async def test_a_target_in_cooldown_is_passed_over_until_it_is_the_last_resort(b
     assert (failed.value.status, bench.upstream.calls[-1]) == (503, "a")
 
 
-async def test_a_cooldown_that_opens_ends_the_targets_retries(bench: Bench) -> None:
+async def test_a_request_counts_once_however_often_it_was_retried(bench: Bench) -> None:
     bench.upstream.script("a", status=500).script("b", reply="hello")
-    await bench.complete(bench.step("a", retries=5, cooldown=Cooldown(failures=1)), bench.step("b"))
-    assert bench.upstream.calls == ["a", "b"]
+    a = bench.step("a", retries=3, cooldown=Cooldown(failures=2))
+    await bench.complete(a, bench.step("b"))
+    assert bench.upstream.calls == ["a", "a", "a", "a", "b"]
+    assert bench.health.resting([a], now_s=asyncio.get_running_loop().time()) == {}
+
+
+async def test_the_only_target_is_called_and_retried_as_if_it_did_not_rest(bench: Bench) -> None:
+    bench.play("a", *[{"status": 503}] * 5, {"reply": "hello"})
+    a = bench.step("a", retries=3, cooldown=Cooldown(failures=1))
+    with pytest.raises(UpstreamFailed):
+        await bench.complete(a)
+    assert text_of(await bench.complete(a)) == "hello"
+    assert bench.upstream.calls == ["a"] * 6
+
+
+async def test_when_all_rest_they_are_tried_one_after_the_other(bench: Bench) -> None:
+    bench.play("a", {"status": 500}, {"delay_s": 9})
+    bench.play("b", {"status": 500}, {"reply": "hello"})
+    a, b = (bench.step(name, cooldown=Cooldown(failures=1), limits=SHORT) for name in "ab")
+    with pytest.raises(UpstreamFailed):
+        await bench.complete(a, b)
+    assert text_of(await bench.complete(a, b)) == "hello"
+    assert bench.upstream.calls == ["a", "b", "a", "b"]
+
+
+async def test_a_target_that_asked_for_a_pause_is_not_called_until_it_is_over(bench: Bench) -> None:
+    bench.play("a", {"status": 503, "retry_after": 60})
+    a = bench.step("a")
+    for _ in range(3):
+        with pytest.raises(UpstreamFailed) as failed:
+            await bench.complete(a, deadline_s=5)
+        assert (failed.value.status, failed.value.headers) == (503, {"retry-after": "60"})
+    assert bench.upstream.calls == ["a"]
+
+
+async def test_a_pause_that_ends_before_the_deadline_is_waited_for(bench: Bench) -> None:
+    bench.play("a", {"status": 429, "headers": {"retry-after-ms": "150"}}, {"reply": "hello"})
+    a = bench.step("a")
+    with pytest.raises(UpstreamFailed):
+        await bench.complete(a)
+    assert text_of(await bench.complete(a)) == "hello"
+    first, second = bench.upstream.requests
+    assert second.time - first.time >= 0.15
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["body", "held stream"])
+async def test_a_broken_answer_is_asked_for_once_more_while_no_other_target_is_left(bench: Bench, held: bool) -> None:
+    cut = {"chunks": 3, "cut_after": 1} if held else {"short_body": True}
+    bench.play("a", cut, {"reply": "hello"})
+    if held:
+        assert await bench.stream(bench.step("a", retries=1), stream=StreamPolicy(hold="full")) == "hello"
+    else:
+        assert text_of(await bench.complete(bench.step("a", retries=1))) == "hello"
+    assert bench.kinds == ["bad_response", None]
+
+
+async def test_a_timeout_counts_only_for_steps_that_are_no_more_patient(bench: Bench) -> None:
+    bench.upstream.script("a", delay_s=0.3, reply="hello").script("b", reply="other")
+    once = Cooldown(failures=1)
+    fast, batch = bench.step("a", limits=SHORT, cooldown=once), bench.step("a", cooldown=once)
+    await bench.complete(fast, bench.step("b"))
+    await bench.complete(fast, bench.step("b"))
+    assert bench.kinds == ["cooldown", None]
+    assert text_of(await bench.complete(batch, bench.step("b"))) == "hello"
+
+
+async def test_a_client_that_reads_slowly_is_not_held_against_the_target(bench: Bench) -> None:
+    bench.upstream.script("a", chunks=4, stall_after=3)
+    limits = Limits(connect_s=2, first_token_s=2, idle_s=2, total_s=0.2, stream_total_s=0.2)
+    a = bench.step("a", limits=limits, cooldown=Cooldown(failures=1))
+    opened = await bench.engine.open_stream(bench.request(a))
+    async with aclosing(opened):
+        await opened.read()
+        await asyncio.sleep(0.3)  # the client's pause, by which the stream's total has passed
+        with pytest.raises(StreamBroken):
+            await read_to_its_end(opened)
+    assert bench.health.resting([a], now_s=asyncio.get_running_loop().time()) == {}
+
+
+async def test_a_break_is_counted_once_however_often_it_is_read(bench: Bench) -> None:
+    bench.upstream.script("a", chunks=4, cut_after=2)
+    a = bench.step("a", cooldown=Cooldown(failures=2))
+    opened = await bench.engine.open_stream(bench.request(a))
+    async with aclosing(opened):
+        await opened.read()
+        for _ in range(2):
+            with pytest.raises(StreamBroken):
+                await read_to_its_end(opened)
+    assert bench.health.resting([a], now_s=asyncio.get_running_loop().time()) == {}
 
 
 async def test_a_client_that_leaves_while_waiting_closes_the_upstream_and_starts_nothing_more(bench: Bench) -> None:
@@ -386,9 +499,9 @@ async def test_a_refusal_inside_a_good_response_passes_through_with_the_status_o
 
 
 async def test_a_resting_target_is_the_last_resort_once_the_others_failed(bench: Bench) -> None:
-    bench.upstream.script("a", status=500).script("b", status=400, body={"error": {"code": "context_length_exceeded"}})
+    bench.upstream.script("a", status=500).script("b", **TOO_LONG)
     a = bench.step("a", cooldown=Cooldown(failures=1))
-    with pytest.raises(UpstreamRefused):
+    with pytest.raises(UpstreamFailed):
         await bench.complete(a, bench.step("b"))
     with pytest.raises(UpstreamFailed):
         await bench.complete(a, bench.step("b"))
@@ -416,12 +529,16 @@ async def test_who_is_being_waited_for_is_told_when_the_client_leaves(bench: Ben
 
 
 async def test_a_burst_of_failures_is_not_multiplied_by_its_retries(bench: Bench) -> None:
-    bench.upstream.script("a", status=503)
-    step = bench.step("a", retries=3)
-    calls = (bench.complete(step) for _ in range(60))
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    assert all(isinstance(result, UpstreamFailed) for result in results)
-    assert len(bench.upstream.calls) <= 60 + 12
+    bench.upstream.script("a", status=503).script("b", reply="hello")
+    steps = (bench.step("a", retries=3), bench.step("b"))
+    await asyncio.gather(*(bench.complete(*steps) for _ in range(60)))
+    assert bench.upstream.calls.count("a") <= 60 + 12
+
+
+async def test_a_burst_of_failures_is_retried_where_nothing_else_is_left(bench: Bench) -> None:
+    bench.play("a", *[{"status": 503}] * 40, {"reply": "hello"})
+    replies = await asyncio.gather(*(bench.complete(bench.step("a", retries=3)) for _ in range(40)))
+    assert [text_of(reply) for reply in replies] == ["hello"] * 40
 
 
 async def test_an_error_status_keeps_its_kind_when_its_body_stalls(bench: Bench) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.engine.health import Rest
 from gateway.engine.next_step import (
     MAX_BACKOFF_S,
     MAX_PATIENCE_S,
@@ -27,7 +28,7 @@ from gateway.policy.target import Endpoint, Limits, Target
 
 LIMITS = Limits(connect_s=5, first_token_s=30, idle_s=30, total_s=30)
 MOCK = Endpoint(provider="mock", kind="mock", adapter="mock")
-NOTHING: Mapping[int, float] = {}
+NOTHING: Mapping[int, Rest] = {}
 
 
 def step(name: str = "mock/a", **values: Any) -> Step:
@@ -47,11 +48,20 @@ def test_the_first_target_is_tried_first() -> None:
     assert next_step(plan(), [], now_s=0.0, resting=NOTHING) == Try(0)
 
 
-@pytest.mark.parametrize("kind", sorted(RETRY_ON))
+@pytest.mark.parametrize("kind", sorted(RETRY_ON - {Kind.BAD_RESPONSE}))
 def test_a_retryable_kind_is_tried_again_on_the_same_target_after_a_backoff(kind: Kind) -> None:
     outcomes = [failed(0, kind, ended_s=1.0, jitter=0.5)]
     assert next_step(plan(), outcomes, now_s=1.0, resting=NOTHING) == Wait(1.0 + 0.125, "backoff")
     assert next_step(plan(), outcomes, now_s=1.2, resting=NOTHING) == Try(0, "retry")
+
+
+def test_a_broken_answer_is_asked_for_once_more_only_while_no_other_target_is_left() -> None:
+    broken = failed(0, Kind.BAD_RESPONSE)
+    assert next_step(plan(), [broken], now_s=9.0, resting=NOTHING) == Try(1, "fallback", "others_left")
+    alone = plan(step(retries=5))
+    assert next_step(alone, [broken], now_s=9.0, resting=NOTHING) == Try(0, "retry")
+    assert next_step(alone, [broken] * 2, now_s=9.0, resting=NOTHING) == GiveUp("exhausted", "retries_used_up")
+    assert next_step(plan(), [broken], now_s=9.0, resting={1: Rest(50.0)}) == Try(0, "retry"), "the other one rests"
 
 
 @pytest.mark.parametrize("kind", sorted(FALLBACK_ON - RETRY_ON))
@@ -93,12 +103,14 @@ def test_every_kind_at_every_place_of_a_chain_at_every_state_of_the_deadline(
     expected: Try | Wait | GiveUp
     if deadline == "passed":
         expected = GiveUp("deadline")
-    elif kind in {"connection", "rate_limit", "overloaded", "server_error"} and deadline == "far":
+    elif kind in RETRY_ON and deadline == "far" and (position == 2 or kind != "bad_response"):
         expected = Wait(10.25, "backoff")
     elif kind in {"content_filter", "bad_request"}:
         expected = GiveUp("stopped", "kind")
     else:
         why: NoRetry = "deadline" if kind in RETRY_ON else "kind"
+        if kind == "bad_response" and position < 2:
+            why = "others_left"
         expected = GiveUp("exhausted", why) if position == 2 else Try(position + 1, "fallback", why)
     assert decision == expected
 
@@ -139,12 +151,21 @@ def test_the_last_call_that_the_cap_allows_is_the_last() -> None:
     assert decision == GiveUp("exhausted", "max_attempts")
 
 
-@pytest.mark.parametrize("why", ["cooldown", "retry_budget"])
-def test_an_opened_cooldown_and_a_used_up_budget_end_the_targets_retries(
-    why: Literal["cooldown", "retry_budget"],
-) -> None:
-    outcomes = [failed(0, Kind.SERVER_ERROR, no_retry=why)]
-    assert next_step(plan(), outcomes, now_s=9.0, resting=NOTHING) == Try(1, "fallback", why)
+def test_a_used_up_budget_ends_the_retries_only_while_another_target_is_left() -> None:
+    outcomes = [failed(0, Kind.SERVER_ERROR, over_budget=True)]
+    assert next_step(plan(), outcomes, now_s=9.0, resting=NOTHING) == Try(1, "fallback", "retry_budget")
+    assert next_step(plan(), outcomes, now_s=9.0, resting={1: Rest(50.0)}) == Try(0, "retry")
+    assert next_step(plan(step(retries=1)), outcomes, now_s=9.0, resting=NOTHING) == Try(0, "retry")
+
+
+@pytest.mark.parametrize("kind", [Kind.RATE_LIMIT, Kind.OVERLOADED])
+def test_an_upstream_gets_one_pause_while_another_target_is_left(kind: Kind) -> None:
+    asked = failed(0, kind, retry_after_s=9.0)
+    assert next_step(plan(), [asked], now_s=9.0, resting=NOTHING) == Try(0, "retry")
+    assert next_step(plan(), [asked] * 2, now_s=9.0, resting=NOTHING) == Try(1, "fallback", "others_left")
+    assert next_step(plan(step(retries=2)), [asked] * 2, now_s=9.0, resting=NOTHING) == Try(0, "retry")
+    crashed = failed(0, Kind.SERVER_ERROR)
+    assert next_step(plan(), [asked, crashed], now_s=9.0, resting=NOTHING) == Try(0, "retry")
 
 
 def test_a_stale_pooled_connection_is_retried_once_at_once_even_without_retries() -> None:
@@ -155,19 +176,45 @@ def test_a_stale_pooled_connection_is_retried_once_at_once_even_without_retries(
 
 
 def test_resting_targets_are_passed_over() -> None:
-    assert next_step(plan(), [], now_s=0.0, resting={0: 9.0}) == Try(1)
+    assert next_step(plan(), [], now_s=0.0, resting={0: Rest(9.0)}) == Try(1)
 
 
-def test_when_all_rest_the_one_that_ends_first_is_tried_once() -> None:
-    resting = {0: 9.0, 1: 5.0}
+def test_when_all_rest_they_are_tried_one_after_the_other_as_if_they_did_not() -> None:
+    resting = {0: Rest(9.0), 1: Rest(5.0)}
     assert next_step(plan(), [], now_s=0.0, resting=resting) == Try(1, "last_resort")
     outcomes = [failed(1, Kind.SERVER_ERROR, last_resort=True)]
-    assert next_step(plan(), outcomes, now_s=0.0, resting=resting) == GiveUp("exhausted", "last_resort")
+    assert next_step(plan(), outcomes, now_s=0.0, resting=resting) == Wait(0.25, "backoff")
+    assert next_step(plan(), outcomes * 3, now_s=0.0, resting=resting) == Try(0, "last_resort", "retries_used_up")
+    outcomes = [*outcomes * 3, *[failed(0, Kind.TIMEOUT, last_resort=True)]]
+    assert next_step(plan(), outcomes, now_s=0.0, resting=resting) == GiveUp("exhausted", "kind")
 
 
 def test_a_resting_target_is_the_last_resort_after_the_others_failed() -> None:
     outcomes = [failed(1, Kind.TIMEOUT)]
-    assert next_step(plan(), outcomes, now_s=0.0, resting={0: 9.0}) == Try(0, "last_resort", "kind")
+    assert next_step(plan(), outcomes, now_s=0.0, resting={0: Rest(9.0)}) == Try(0, "last_resort", "kind")
+
+
+ASKED = Rest(60.0, Kind.RATE_LIMIT)
+
+
+def test_a_pause_that_the_upstream_asked_for_is_waited_for_when_nothing_else_is_left() -> None:
+    alone = plan(step(retries=1))
+    assert next_step(alone, [], now_s=0.0, resting={0: ASKED}) == Wait(60.0, "retry_after")
+    assert next_step(alone, [], now_s=60.0, resting=NOTHING) == Try(0)
+    assert next_step(plan(), [], now_s=0.0, resting={0: ASKED}) == Try(1)
+    assert next_step(plan(), [failed(1, Kind.TIMEOUT)], now_s=0.0, resting={0: ASKED}) == Wait(60.0, "retry_after")
+    assert next_step(plan(), [], now_s=0.0, resting={0: Rest(5.0, Kind.OVERLOADED), 1: Rest(9.0)}) == Try(
+        1, "last_resort"
+    ), "one that rests after failures is called before one that asked for a pause is waited for"
+
+
+def test_a_pause_beyond_the_deadline_ends_the_call_without_one() -> None:
+    later = Rest(200.0, Kind.OVERLOADED)
+    assert next_step(plan(step()), [], now_s=0.0, resting={0: later}) == GiveUp("resting", None, (later,))
+    both = next_step(plan(), [], now_s=0.0, resting={0: later, 1: Rest(101.0, Kind.RATE_LIMIT)})
+    assert both == GiveUp("resting", None, (later, Rest(101.0, Kind.RATE_LIMIT)))
+    after = next_step(plan(), [failed(0, Kind.TIMEOUT)], now_s=0.0, resting={0: Rest(5.0), 1: later})
+    assert after == GiveUp("resting", "kind", (later,))
 
 
 def test_a_target_that_recovered_meanwhile_is_tried_before_the_call_gives_up() -> None:
@@ -185,9 +232,20 @@ def test_after_one_that_recovered_no_target_is_tried_a_second_time() -> None:
     assert last == GiveUp("exhausted", "no_retries")
 
 
-def test_a_target_that_went_into_cooldown_meanwhile_is_not_retried() -> None:
+def test_a_target_that_went_into_cooldown_meanwhile_is_retried_only_while_no_other_is_left() -> None:
     outcomes = [failed(0, Kind.RATE_LIMIT, retry_after_s=1.0)]
-    assert next_step(plan(), outcomes, now_s=1.0, resting={0: 20.0}) == Try(1, "fallback", "cooldown")
+    resting = {0: Rest(20.0)}
+    assert next_step(plan(), outcomes, now_s=0.0, resting=resting) == Try(1, "fallback", "cooldown")
+    assert next_step(plan(), outcomes, now_s=1.0, resting=resting) == Try(1, "fallback", "cooldown")
+    assert next_step(plan(step(retries=1)), outcomes, now_s=1.0, resting=resting) == Try(0, "retry")
+
+
+def test_the_pause_that_a_failure_asked_for_does_not_forbid_its_own_retry() -> None:
+    outcomes = [failed(0, Kind.RATE_LIMIT, retry_after_s=1.0)]
+    own = {0: Rest(1.0, Kind.RATE_LIMIT)}
+    assert next_step(plan(), outcomes, now_s=0.0, resting=own) == Wait(1.0, "retry_after")
+    probed_by_another = {0: Rest(1.0)}
+    assert next_step(plan(), outcomes, now_s=1.0, resting=probed_by_another) == Try(1, "fallback", "cooldown")
 
 
 @pytest.mark.parametrize("asked_s", [0.0, 0.1])
@@ -232,7 +290,7 @@ steps_of_any_sort = st.lists(
             st.none() | st.floats(0, 60),
             st.booleans(),
             st.booleans(),
-            st.frozensets(st.integers(0, 4)),
+            st.frozensets(st.tuples(st.integers(0, 4), st.booleans())),
         ),
         min_size=12,
         max_size=12,
@@ -242,7 +300,7 @@ def test_no_call_breaks_the_rules(
     shapes: Sequence[tuple[int, frozenset[Kind], frozenset[Kind]]],
     extra: int,
     deadline_s: float,
-    faults: Sequence[tuple[Kind, float, float | None, bool, bool, frozenset[int]]],
+    faults: Sequence[tuple[Kind, float, float | None, bool, bool, frozenset[tuple[int, bool]]]],
 ) -> None:
     """Never more attempts than the cap, never past the deadline, never a retry where the table forbids it."""
     steps = tuple(
@@ -254,15 +312,15 @@ def test_no_call_breaks_the_rules(
     outcomes: list[Outcome] = []
     now_s = 0.0
     waited = 0
-    for kind, took_s, retry_after_s, stale, may_retry, rests in faults:
-        resting = {at: now_s + 5.0 for at in rests if at < len(steps)}
+    for kind, took_s, retry_after_s, stale, over_budget, rests in faults:
+        resting = {at: Rest(now_s + 5.0, Kind.RATE_LIMIT if asked else None) for at, asked in rests if at < len(steps)}
         decision = next_step(the_plan, outcomes, now_s=now_s, resting=resting)
         if isinstance(decision, Wait):
             waited += 1
             assert decision.until_s > now_s
             assert decision.until_s < deadline_s
             now_s = decision.until_s
-            decision = next_step(the_plan, outcomes, now_s=now_s, resting=resting)
+            decision = next_step(the_plan, outcomes, now_s=now_s, resting=NOTHING)
             assert isinstance(decision, Try), "a wait is followed by what was waited for"
         if isinstance(decision, GiveUp):
             break
@@ -270,7 +328,6 @@ def test_no_call_breaks_the_rules(
         last = outcomes[-1] if outcomes else None
         if last is not None and decision.step == last.step:
             assert last.stale_connection or last.kind in steps[last.step].retry_on
-            assert last.stale_connection or last.no_retry is None
             assert decision.reason == "retry"
             untried = set(range(len(steps))) - {outcome.step for outcome in outcomes}
             assert len(outcomes) + 1 + len(untried) <= max_attempts
@@ -286,7 +343,7 @@ def test_no_call_breaks_the_rules(
                 ended_s=now_s,
                 retry_after_s=retry_after_s,
                 stale_connection=stale,
-                no_retry=None if may_retry else "cooldown",
+                over_budget=over_budget,
                 last_resort=decision.reason == "last_resort",
             )
         )
@@ -296,4 +353,6 @@ def test_no_call_breaks_the_rules(
     for at, own in enumerate(steps):
         tries = [outcome for outcome in outcomes if outcome.step == at]
         assert len(tries) <= 1 + own.retries + any(outcome.stale_connection for outcome in tries)
-    assert sum(outcome.last_resort for outcome in outcomes) <= 1
+        assert sum(outcome.kind is Kind.BAD_RESPONSE for outcome in tries) <= 2 or any(
+            outcome.stale_connection for outcome in tries
+        )

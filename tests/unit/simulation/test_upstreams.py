@@ -139,10 +139,10 @@ def test_a_script_is_played_over_all_targets_of_its_provider() -> None:
     ]
 
 
-def test_a_stall_before_the_first_content_is_a_timeout_and_a_cut_there_a_bad_response() -> None:
+def test_a_stall_before_the_first_content_is_a_timeout_and_a_cut_there_a_bad_response_to_be_retried() -> None:
     of = mocked("drill/a", "drill/b", script="[{stall: 0}, {cut: 0, stall: 3}, {cut: 3, stall: 0}]")
     assert calls(of, stream=True) == [
-        ("drill/a", "timeout", None, 10.0), ("drill/b", "bad_response", 200, 0.0),
+        ("drill/a", "timeout", None, 10.0), ("drill/b", "bad_response", 200, 0.0), ("drill/b", "timeout", None, 10.0),
     ]  # fmt: skip
 
 

@@ -64,9 +64,17 @@ class TestReasons:
                 [(0, "stop", "content_filter is not in fallback_on")],
             ),
             (
-                route(step("a/x", retries=5, cooldown=Cooldown(failures=2)), step("b/x")),
-                Kind.OVERLOADED,
-                [(0, "retry", ""), (0, "next", "its cooldown has opened"), (1, "give up", "retries: 0")],
+                route(step("a/x", retries=5), step("b/x")),
+                Kind.BAD_RESPONSE,
+                [
+                    (0, "next", "bad_response is retried no more while another target is left"),
+                    (1, "give up", "retries: 0"),
+                ],
+            ),
+            (
+                route(step("a/x", retries=5)),
+                Kind.BAD_RESPONSE,
+                [(0, "retry", ""), (0, "give up", "its retries are used up")],
             ),
             (
                 route(step("a/x", retries=5), step("b/x"), max_attempts=2),
@@ -119,9 +127,9 @@ class TestReasons:
     def test_a_resting_target_is_the_last_resort(self) -> None:
         chain = route(step("a/x", retries=3), step("b/x"))
         call = walk(chain, fails(Kind.SERVER_ERROR), health=resting(chain, {0: 20.0, 1: 10.0}))
-        assert [(event.step, event.last_resort, event.why) for event in call.events] == [
-            (1, True, "it was the last resort")
-        ]
+        events = [(event.step, event.last_resort) for event in call.events]
+        assert events == [(1, True), (0, True), (0, False), (0, False), (0, False)]
+        assert (call.events[0].why, call.events[-1].why) == ("retries: 0", "its retries are used up")
 
 
 class TestWorst:

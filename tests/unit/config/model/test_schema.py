@@ -103,7 +103,7 @@ def test_no_definition_is_left_unused() -> None:
         (DEFINITIONS["hooks"], "pre post"),
         (DEFINITIONS["stream"], "hold max_bytes"),
         (DEFINITIONS["timeout"], "connect first_token idle total"),
-        (DEFINITIONS["cooldown"], "failures within for"),
+        (DEFINITIONS["cooldown"], "failures share within for"),
         (DEFINITIONS["outcome"], "text status retry_after delay cut stall"),
     ],
 )  # fmt: skip

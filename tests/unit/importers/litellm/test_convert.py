@@ -311,7 +311,7 @@ class TestSettings:
         route = table(f"{text}router_settings: {{retry_policy: {policy}}}\n").find("a")
         assert route is not None
         assert route.steps[0].retries == 3
-        assert route.steps[0].retry_on == {"timeout", "connection", "overloaded", "server_error"}
+        assert route.steps[0].retry_on == {"timeout", "connection", "overloaded", "server_error", "bad_response"}
 
     @pytest.mark.parametrize(
         ("policy", "retries"),
