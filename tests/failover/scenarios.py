@@ -60,6 +60,12 @@ def both(name: str, *targets: Targets, **fields: Any) -> Iterator[Scenario]:
     yield from stream(name, *targets, **fields)
 
 
+def alone(name: str, *faults: Fault, modes: tuple[str, ...] = ("plain", "stream"), **fields: Any) -> Iterator[Scenario]:
+    """Yield a scenario of one target only, which does these things call after call."""
+    for mode in modes:
+        yield _scenario(f"{mode}-alone-{name}", mode, (faults,), {"scripts": (faults,), "expect": FIRST, **fields})
+
+
 def late(name: str, *targets: Fault, held_calls: tuple[int, ...] = (1, 1), **fields: Any) -> Iterator[Scenario]:
     """Yield a fault after the first content, once as it comes and once with the whole answer held back."""
     (scenario,) = stream(name, *targets, expect=BrokenOff(), calls=(1, 0), **fields)
@@ -94,14 +100,14 @@ def _statuses() -> Iterator[Scenario]:
     yield from plain(
         "429-once-retry-after-ms", (Fault(status=429, headers={"retry-after-ms": "600"}), OK), **once, gap_s=(0.55, 4)
     )
-    yield from both("429-for-ever", Fault(status=429), calls=(3, 1))
+    yield from both("429-for-ever", Fault(status=429), calls=(2, 1))
     yield from both("429-retry-after-too-long", Fault(status=429, retry_after=30), within_s=SOON_S)
     yield from both("429-body-breaks", Fault(status=429, retry_after=30, short_body=True), within_s=SOON_S)
     yield from both("429-body-stalls", Fault(status=429, retry_after=30, stall_after=5), within_s=SOON_S)
     yield from plain(
         "429-odd-retry-after",
         tuple(Fault(status=429, retry_after=text) for text in ("nan", "-1", "soon")),
-        calls=(3, 1),
+        calls=(2, 1),
     )
     yield from both("401", Fault(status=401, body=BAD_KEY), again_helps=False)
     yield from both("404", Fault(status=404, body=NO_MODEL), again_helps=False)
@@ -198,13 +204,13 @@ def _chains() -> Iterator[Scenario]:
     )
     yield from both("all-down", down, down, expect=Refused(503), calls=(3, 3))
     yield from both("all-silent", LATE, LATE, expect=Refused(502), calls=(1, 1), within_s=2 * SOON_S)
-    yield from both("all-html", html, html, expect=Refused(502), calls=(1, 1))
+    yield from both("all-html", html, html, expect=Refused(502), calls=(1, 2))
     yield from plain(
         "all-rate-limited-broken-bodies",
         Fault(status=429, retry_after=30, short_body=True), Fault(status=429, retry_after=20, short_body=True),
         expect=Refused(429, retry_after="20"), within_s=SOON_S,
     )  # fmt: skip
-    yield from stream("all-cut-0", _long(cut_after=0), _long(cut_after=0), expect=Refused(502), calls=(1, 1))
+    yield from stream("all-cut-0", _long(cut_after=0), _long(cut_after=0), expect=Refused(502), calls=(1, 2))
     yield from both(
         "all-rate-limited", Fault(status=429, retry_after=30), Fault(status=429, retry_after=20),
         expect=Refused(429, retry_after="20"), within_s=SOON_S,
@@ -218,11 +224,24 @@ def _chains() -> Iterator[Scenario]:
         "deadline", LATE, OK, expect=Refused(504), calls=(1, 0), deadline_s=1.0, within_s=SOON_S, ours_only=True
     )
     yield from both("flapping", (Fault(status=500), OK) * 2, expect=Answered(by=(1, 1)), calls=(4, 0), pauses_s=(0, 0))
-    six = {"expect": Answered(by=(2,) * 6), "calls": (3, 6), "pauses_s": (0,) * 6}
+    weaker = {"expect": Refused(503), "calls": (3, 1)}
+    yield from both("down-and-fallback-without-model", down, Fault(status=404, body=NO_MODEL), **weaker)
+    yield from plain("down-and-fallback-too-small", down, too_long, **weaker)
+    once = {"calls": (2,)}
+    yield from alone("cut-once", Fault(short_body=True), OK, modes=("plain",), **once)
+    (cut,) = alone("cut-once", _long(cut_after=40), OK, modes=("stream",), hold=True, ours_only=True, **once)
+    yield replace(cut, name="held-alone-cut-once")
+    yield from alone("down-twice", down, down, OK, calls=(3,))
+    yield from alone(
+        "asks-for-a-pause", Fault(status=429, retry_after=30), expect=Refused(429), calls=(1,), pauses_s=(0,) * 3,
+        within_s=SOON_S, again_helps=False,
+    )  # fmt: skip
+    yield from alone("short-pause", Fault(status=503, retry_after=1), OK, calls=(2,), gap_s=(0.95, 4), modes=("plain",))
+    six = {"expect": Answered(by=(2,) * 6), "calls": (9, 6), "pauses_s": (0,) * 6}
     yield from both("outage", down, **six, again_helps=False)
     yield from plain(
-        "recovers", (*(down,) * 3, OK),
-        expect=Answered(by=(2, 2, 1, 1)), calls=(5, 2), pauses_s=(0, 0, 2.2, 0),
+        "recovers", (*(down,) * 9, OK),
+        expect=Answered(by=(2, 2, 2, 2, 1, 1)), calls=(11, 4), pauses_s=(0, 0, 0, 0, 2.2, 0),
     )  # fmt: skip
 
 
