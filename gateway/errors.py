@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from gateway.policy.failures import Kind, retry_after
+from gateway.policy.failures import OPENAI_CODES, Kind, retry_after
 from gateway.policy.problem import Problem
 from gateway.telemetry.report import Attempt
 from gateway.wire.json import EMPTY, JsonObject
@@ -115,6 +115,12 @@ class UpstreamRefused(GatewayError):
         self.body = body
         """The upstream's own error body, sent as it is; None if it had none."""
         self.headers = headers
+
+    def envelope(self) -> JsonObject:
+        """Return OpenAI's error envelope with OpenAI's code for the kind, for an upstream that sent no body."""
+        envelope = super().envelope()
+        envelope["error"]["code"] = next(iter(OPENAI_CODES.get(self.kind, ())), self.code)
+        return envelope
 
 
 class StreamBroken(GatewayError):

@@ -7,7 +7,16 @@ from typing import ClassVar, Final
 
 from gateway.adapters.base import Event, StreamJudge
 from gateway.errors import BadRequest
-from gateway.policy.failures import Kind, UpstreamError, classify, error_code, error_object
+from gateway.policy.failures import (
+    WHOLE,
+    Kind,
+    UpstreamError,
+    choice_error,
+    classify,
+    envelope,
+    error_code,
+    error_object,
+)
 from gateway.wire import sse
 from gateway.wire.json import Json, JsonObject, encode_json
 
@@ -90,8 +99,13 @@ class ChoicesJudge:
             if type(index) is not int:
                 index = 0
             self._seen.add(index)
-            if choice.get("finish_reason"):
+            finish = choice.get("finish_reason")
+            if finish:
+                if type(finish) is not str or finish not in WHOLE:
+                    raise_choice_error(choice)
                 self._finished.add(index)
+            if "error" in choice:
+                raise_choice_error(choice)
             if not self.has_content:
                 self.has_content = self._has_content(choice)
                 self._has_own = self._has_own or self._is_own(choice)
@@ -151,9 +165,19 @@ def raise_error(data: JsonObject) -> None:
     """Raise UpstreamError if a body or event with a good status is an error."""
     error = error_object(data)
     if error is not None:
-        raise UpstreamError(
-            classify(None, data), status=200, code=error_code(error), body=encode_json({"error": error})
-        )
+        raise _told(error)
+
+
+def raise_choice_error(choice: JsonObject) -> None:
+    """Raise UpstreamError if a choice failed: it has an error, or a finish reason of a failure."""
+    error = choice_error(choice)
+    if error is not None:
+        raise _told(error)
+
+
+def _told(error: JsonObject) -> UpstreamError:
+    kind = classify(None, {"error": error})
+    return UpstreamError(kind, status=200, code=error_code(error), body=envelope(error, kind, None))
 
 
 def no_answer() -> UpstreamError:
@@ -184,10 +208,13 @@ def token_counts(usage: JsonObject) -> dict[str, int]:
 
 
 def check_choices(data: JsonObject, field: str, kind: type) -> None:
-    """Raise UpstreamError unless a choice has a finish reason and a `field` of this type."""
+    """Raise UpstreamError unless a choice has a finish reason and a `field` of this type, and none has failed."""
     if "error" in data:
         raise_error(data)
-    for choice in choices_of(data):
+    choices = choices_of(data)
+    for choice in choices:
+        raise_choice_error(choice)
+    for choice in choices:
         if choice.get("finish_reason") and isinstance(choice.get(field), kind):
             return
     raise no_answer()

@@ -157,6 +157,7 @@ class LiteLLMAdapter:
         kwargs["timeout"] = _timeout(call, stream=kwargs.get("stream") is True)
         ours = OurCall(call.limits.connect_s, key=key, streaming=stream, unsent=unsent)
         handled = sys.exception()
+        answer: Any = None
         try:
             with ours:
                 answer = await getattr(litellm, FUNCTIONS[call.operation.name].function)(**kwargs)
@@ -166,7 +167,8 @@ class LiteLLMAdapter:
                 raise
             raise mapped from (error if isinstance(mapped, UpstreamError) else None)
         finally:
-            ours.asking = False
+            # Some streams, Gemini's among them, send their request at the first read.
+            ours.asking = getattr(answer, "completion_stream", answer) is None and answer is not None
         return answer, kwargs, ours
 
 

@@ -17,25 +17,23 @@ from types import FrameType, MappingProxyType
 from typing import Any, Final
 
 import aiohttp
-import orjson
 
 from gateway.adapters.litellm.translate import headers_back
 from gateway.policy.failures import (
+    PAUSING,
     Kind,
     LimitName,
     UpstreamError,
     by_text,
     classify,
+    envelope,
     error_code,
     error_object,
+    refusal,
     retry_after_s,
+    told_headers,
 )
-from gateway.policy.secrets import STARS, mask_upstream_text
 from gateway.wire.json import Json, JsonObject
-
-MAX_MESSAGE_CHARS: Final = 16_384
-MAX_TEXT_BODY_CHARS: Final = 500
-"""A longer body that is not JSON is taken for a web page and not repeated."""
 
 _KIND_OF_TYPE: Final[Mapping[str, Kind]] = MappingProxyType(
     {
@@ -59,14 +57,6 @@ _KIND_OF_TYPE: Final[Mapping[str, Kind]] = MappingProxyType(
     }
 )
 """LiteLLM's and OpenAI's exceptions with one meaning. The others wrap any failure."""
-
-_TYPE_REFINES: Final[Mapping[Kind, frozenset[Kind]]] = MappingProxyType(
-    {
-        Kind.BAD_REQUEST: frozenset({Kind.CONTEXT_WINDOW, Kind.CONTENT_FILTER, Kind.BILLING, Kind.NOT_FOUND}),
-        Kind.SERVER_ERROR: frozenset({Kind.CONTEXT_WINDOW}),
-    }
-)
-"""Kind by status → the kinds that LiteLLM's exception type may refine it to. Few: LiteLLM also reads echoed prompts."""
 
 _NO_PROVIDER: Final = "LLM Provider NOT provided"
 """In LiteLLM's message for an unknown model."""
@@ -112,7 +102,7 @@ def map_error(
     typed = next((kind for link in chain if (kind := _typed(link)) is not None), None)
     response = next((found for link in reversed(chain) if (found := _wire_response(link)) is not None), None)
     if response is not None:
-        return _from_response(response, typed, key)
+        return _from_response(response, key)
     embedded = next((found for link in chain if (found := _embedded(link)) is not None), None)
     if embedded is not None:
         return error_of(embedded, key=key)
@@ -139,8 +129,8 @@ def map_error(
 
 def error_of(said: JsonObject, *, key: str | None) -> UpstreamError:
     """Return the failure for an error object that came inside a response with a good status."""
-    body = _envelope(said, key)
-    return UpstreamError(classify(None, {"error": said}), status=200, code=error_code(said), body=body)
+    kind = classify(None, {"error": said})
+    return UpstreamError(kind, status=200, code=error_code(said), body=envelope(said, kind, key))
 
 
 def error_inside(response: Any, *, key: str | None) -> UpstreamError | None:
@@ -203,24 +193,24 @@ def _wire_response(error: BaseException) -> Any:
     return response if real else None
 
 
-def _from_response(response: Any, typed: Kind | None, key: str | None) -> UpstreamError:
+def _from_response(response: Any, key: str | None) -> UpstreamError:
+    """Return the failure for a real response, by the same words as on the relay: LiteLLM also reads echoed prompts."""
     status: int = response.status_code
-    text = _text_of(response)
-    body = _json(text)
-    headers = {str(name).lower(): str(value) for name, value in response.headers.items()}
-    error = error_object(body) or _loose_error(body, text, status)
     if status < 400:
         return UpstreamError(Kind.BAD_RESPONSE, status=status)
+    text = _text_of(response)
+    headers = {str(name).lower(): str(value) for name, value in response.headers.items()}
+    error = refusal(_json(text), text, status)
     kind = classify(status, {"error": error})
-    if typed is not None and typed in _TYPE_REFINES.get(kind, ()):
-        kind = typed
+    now = time.time()
+    wait_s = retry_after_s(headers, now=now, status=status, error=error)
     return UpstreamError(
         kind,
         status=status,
         code=error_code(error),
-        retry_after_s=retry_after_s(headers, now=time.time()),
-        body=_envelope(error, key),
-        headers=headers_back(headers),
+        retry_after_s=wait_s,
+        body=envelope(error, kind, key),
+        headers=told_headers(headers_back(headers), wait_s if kind in PAUSING else None, now=now),
     )
 
 
@@ -250,7 +240,7 @@ def _from_message(kind: Kind, status: int | None, message: str, key: str | None)
     """Return the failure for a message of LiteLLM's own; there is no response."""
     error = _parsed(message) or {"message": message}
     kind = Kind.NOT_FOUND if kind is Kind.BAD_REQUEST and _NO_PROVIDER in message else by_text(kind, message)
-    return UpstreamError(kind, status=status, code=error_code(error), body=_envelope(error, key))
+    return UpstreamError(kind, status=status, code=error_code(error), body=envelope(error, kind, key))
 
 
 def _transport_kind(chain: list[BaseException], *, opened: bool) -> Kind | None:
@@ -302,7 +292,7 @@ def _from_cause(cause: Exception, *, opened: bool) -> Exception:
         return UpstreamError(Kind.BAD_RESPONSE, status=200)
     if isinstance(cause, _UNFIT_REQUEST) or type(cause) is Exception:
         message = f"the request cannot be put into this provider's words ({type(cause).__name__})"
-        return UpstreamError(Kind.BAD_REQUEST, body=_envelope({"message": message}, None))
+        return UpstreamError(Kind.BAD_REQUEST, body=envelope({"message": message}, Kind.BAD_REQUEST, None))
     return cause
 
 
@@ -350,30 +340,3 @@ def _json(text: str) -> Json:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _loose_error(body: Json, text: str, status: int) -> JsonObject:
-    """Return an error object for a body in another form: `{"message": …}`, `{"detail": …}`, plain text, a web page."""
-    for name in ("message", "detail"):
-        words = body.get(name) if isinstance(body, dict) else None
-        if words:
-            return {"message": words if isinstance(words, str) else json.dumps(words)}
-    plain = text.strip()
-    fit = 0 < len(plain) <= MAX_TEXT_BODY_CHARS and "<" not in plain
-    return {"message": plain if fit else f"the upstream answered with status {status}"}
-
-
-def _envelope(error: JsonObject, key: str | None) -> bytes:
-    """Return OpenAI's envelope around an upstream's error object, with `key` and any text like a key masked."""
-
-    def masked(text: str) -> str:
-        # A lone surrogate, which JSON's escapes can spell, cannot be encoded in UTF-8.
-        return mask_upstream_text(text.replace(key, STARS) if key else text).encode("utf-8", "replace").decode()
-
-    message = error.get("message")
-    words = message if isinstance(message, str) else json.dumps(message if message is not None else error)
-    fields: JsonObject = {"message": masked(words)[:MAX_MESSAGE_CHARS]}
-    for name in ("type", "param", "code"):
-        value = error.get(name)
-        fields[name] = masked(value)[:256] if isinstance(value, str) else None
-    return orjson.dumps({"error": fields})

@@ -56,6 +56,7 @@ class LiteLLMStream:
                     if mapped is error:
                         raise
                     raise mapped from (error if isinstance(mapped, UpstreamError) else None)
+                self._call.asking = False
                 self._feed(item)
                 if item is None and not self._pending:
                     await self.aclose()

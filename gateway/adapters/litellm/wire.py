@@ -19,7 +19,7 @@ import aiohttp
 from gateway.adapters.base import ERROR_BODY_S, MAX_ERROR_BYTES, MAX_REPLY_BYTES
 from gateway.adapters.litellm.call import OurCall, our_call
 from gateway.adapters.litellm.errors import error_of
-from gateway.policy.failures import Kind, UpstreamError, classify, error_object
+from gateway.policy.failures import Kind, UpstreamError, answer_error, classify, error_object
 from gateway.wire import sse
 from gateway.wire.http1.decoding import Decoder, Undecodable, decoder_for
 from gateway.wire.http1.errors import ReadError
@@ -167,6 +167,8 @@ async def _judged(source: AsyncIterator[bytes], ours: OurCall, *, stream: bool) 
     if stream:
         said = error_object(value)
         raise _broken() if said is None else error_of(said, key=ours.key)
+    if isinstance(value, dict) and (failed := answer_error(value)) is not None:
+        raise error_of(error_object(value) or failed, key=ours.key)
     if isinstance(value, dict) and "choices" in value and error_object(value) is None:
         choices = value["choices"]
         finished = isinstance(choices, list) and any(
@@ -255,6 +257,9 @@ class _Body:
             raise error_of(said if isinstance(said, dict) else {"message": words}, key=self._call.key)
         if not isinstance(value, dict):
             raise _broken()
+        failed = answer_error(value)
+        if failed is not None:
+            raise error_of(error_object(value) or failed, key=self._call.key)
         for choice in value.get("choices") or ():
             if isinstance(choice, dict) and "delta" in choice:
                 index = choice.get("index") or 0

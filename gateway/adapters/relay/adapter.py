@@ -15,12 +15,25 @@ from yarl import URL
 from gateway._version import __version__
 from gateway.adapters.base import ERROR_BODY_S, MAX_ERROR_BYTES, MAX_REPLY_BYTES, Call, Reply, Stream, passed_back
 from gateway.adapters.relay.events import RelayedStream
-from gateway.policy.failures import Kind, UpstreamError, classify, error_code, error_object, retry_after_s
+from gateway.policy.failures import (
+    PAUSING,
+    Kind,
+    UpstreamError,
+    classify,
+    client_code,
+    envelope,
+    error_code,
+    error_object,
+    refusal,
+    retry_after_s,
+    told_headers,
+)
 from gateway.policy.keys import Secret
 from gateway.policy.params import merged
+from gateway.policy.secrets import STARS
 from gateway.policy.target import FRAMING_HEADERS, Endpoint
 from gateway.wire.http1 import client as http1
-from gateway.wire.json import EMPTY, encode_json, json_in
+from gateway.wire.json import EMPTY, Json, JsonObject, encode_json, json_in
 
 END_GRACE_S: Final = 0.1
 """Seconds after `[DONE]` within which the response must end, else its connection is closed."""
@@ -71,7 +84,7 @@ class RelayAdapter:
         if not _is_good(response.status):
             raise await _refusal(response, key)
         if _content_type(response) in _NOT_STREAMS:
-            await _refuse_plain(response)
+            await _refuse_plain(response, key)
         return RelayedStream(
             response, _passed_back(response.headers), call.operation.lone_text, end_grace_s=self._end_grace_s
         )
@@ -228,40 +241,53 @@ async def _refusal(response: http1.Response, key: Secret | None) -> UpstreamErro
     raw: bytes | None = None
     with suppress(UpstreamError, TimeoutError):
         async with asyncio.timeout(ERROR_BODY_S):
-            raw = await _read(response, limit=MAX_ERROR_BYTES)
-    if raw is not None and key is not None:
-        raw = raw.replace(key.reveal().encode(), b"***")
+            raw = _masked(await _read(response, limit=MAX_ERROR_BYTES), key)
     body = json_in(raw)
-    if isinstance(body, list) and len(body) == 1:
-        # Google's OpenAI-wire endpoint wraps its errors in a list.
-        body = body[0]
-        raw = encode_json(body)
-    error = error_object(body)
-    return UpstreamError(
-        Kind.CONNECTION if status == _PROXY_REFUSED else classify(status, body),
-        status=status,
-        code=error_code(error),
-        retry_after_s=retry_after_s(response.headers, now=time.time()),
-        body=raw if error is not None else None,
-        headers=_passed_back(response.headers),
-    )
+    error = refusal(body, (raw or b"").decode("utf-8", "replace"), status)
+    kind = Kind.CONNECTION if status == _PROXY_REFUSED else classify(status, {"error": error})
+    return _told(response, kind, error, None if raw is None else _passed_body(body, raw, error, kind))
 
 
-async def _refuse_plain(response: http1.Response) -> None:
+async def _refuse_plain(response: http1.Response, key: Secret | None) -> None:
     """Raise UpstreamError for a plain body instead of a stream: the error in it, else `bad_response`."""
-    raw = await _read(response, limit=MAX_ERROR_BYTES)
+    raw = _masked(await _read(response, limit=MAX_ERROR_BYTES), key)
     body = json_in(raw)
     error = error_object(body)
     if error is None:
         raise UpstreamError(Kind.BAD_RESPONSE, status=response.status)
-    raise UpstreamError(
-        classify(None, body),
+    kind = classify(None, body)
+    raise _told(response, kind, error, _passed_body(body, raw, error, kind))
+
+
+def _masked(raw: bytes, key: Secret | None) -> bytes:
+    return raw if key is None else raw.replace(key.reveal().encode(), STARS.encode())
+
+
+def _told(response: http1.Response, kind: Kind, error: JsonObject, body: bytes | None) -> UpstreamError:
+    """Return the failure that an upstream told by its error object. `body` is for the client."""
+    now = time.time()
+    wait_s = retry_after_s(response.headers, now=now, status=response.status, error=error)
+    return UpstreamError(
+        kind,
         status=response.status,
         code=error_code(error),
-        retry_after_s=retry_after_s(response.headers, now=time.time()),
-        body=raw,
-        headers=_passed_back(response.headers),
+        retry_after_s=wait_s,
+        body=body,
+        headers=told_headers(_passed_back(response.headers), wait_s if kind in PAUSING else None, now=now),
     )
+
+
+def _passed_body(body: Json, raw: bytes, error: JsonObject, kind: Kind) -> bytes:
+    """Return what the client gets of an error body: the same bytes if they are OpenAI's envelope with OpenAI's code."""
+    if isinstance(body, list) and len(body) == 1:
+        # Google's OpenAI-wire endpoint wraps its errors in a list.
+        body = body[0]
+        raw = encode_json(body)
+    said = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(body, dict) or not isinstance(said, dict) or not isinstance(said.get("message"), str):
+        return envelope(error, kind, None)
+    code = client_code(kind, error)
+    return raw if said.get("code") == code else encode_json({**body, "error": {**said, "code": code}})
 
 
 async def _read(response: http1.Response, *, limit: int) -> bytes:

@@ -108,7 +108,7 @@ def test_an_error_event_takes_its_own_kind_and_keeps_its_body() -> None:
     with pytest.raises(UpstreamError) as broken:
         CHAT.judge().see({"error": {"type": "overloaded_error", "message": "busy"}})
     assert (broken.value.kind, broken.value.code) == (Kind.OVERLOADED, "overloaded_error")
-    assert broken.value.body == b'{"error":{"type":"overloaded_error","message":"busy"}}'
+    assert broken.value.body == b'{"error":{"message":"busy","type":"overloaded_error","param":null,"code":null}}'
 
 
 def test_a_choice_that_is_no_object_breaks_a_stream() -> None:

@@ -166,11 +166,12 @@ def test_a_breakage_of_a_librarys_own_surfaces() -> None:
     assert isinstance(map_error(error, opened=False), AttributeError)
 
 
-def test_litellms_reading_of_the_text_refines_a_bare_status() -> None:
+def test_litellms_reading_of_the_text_does_not_refine_a_response() -> None:
+    """It also reads echoed prompts, and the relay would say otherwise."""
     reply = response(400, {"error": {"message": "9 > 8 tokens"}})
     mapped = map_error(exceptions.ContextWindowExceededError("long", response=reply, **WHOSE), opened=False)
     assert isinstance(mapped, UpstreamError)
-    assert (mapped.kind, mapped.status) == (Kind.CONTEXT_WINDOW, 400)
+    assert (mapped.kind, mapped.status) == (Kind.BAD_REQUEST, 400)
 
 
 def test_a_body_that_was_never_read_is_not_waited_for() -> None:

@@ -316,7 +316,7 @@ async def test_a_refusal_has_its_kind_and_keeps_its_body(
     upstream.script("a", status=status, error=error, retry_after=2.5, headers={"x-ratelimit-limit": "9"})
     failure = await failure_of(adapter, a_call(upstream.base_url), stream=stream)
     assert (failure.kind, failure.status, failure.code) == (kind, status, code)
-    assert failure.retry_after_s == 2.5
+    assert failure.retry_after_s == (2.5 if kind in {Kind.RATE_LIMIT, Kind.OVERLOADED} else None)
     assert failure.headers == {"retry-after": "2.5", "x-ratelimit-limit": "9"}
     assert failure.body is not None
     assert json.loads(failure.body)["error"]["message"] == "scripted error"
@@ -326,11 +326,6 @@ async def test_a_refusal_has_its_kind_and_keeps_its_body(
 @pytest.mark.parametrize(
     "outcome",
     [
-        {"html": True},
-        {"body": b"plain words"},
-        {"body": {"detail": "not an error object"}},
-        {"body": [1, 2]},
-        {"empty": True, "body": b""},
         {"short_body": True},
         {"cut_after": 3},
         {"cut_after": 3, "reset": True},
@@ -338,7 +333,7 @@ async def test_a_refusal_has_its_kind_and_keeps_its_body(
         {"body": b"not gzip at all", "headers": {"content-encoding": "gzip"}},
     ],
 )
-async def test_a_refusal_whose_body_is_no_error_object_has_no_body(
+async def test_a_refusal_whose_body_cannot_be_read_has_no_body(
     adapter: RelayAdapter, upstream: ScriptedOpenAI, outcome: dict[str, Any]
 ) -> None:
     upstream.script("a", status=503, retry_after=1, **outcome)

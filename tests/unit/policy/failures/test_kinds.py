@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.errors import UpstreamFailed
-from gateway.policy.failures import Kind, UpstreamError, classify, retry_after_s
+from gateway.errors import UpstreamFailed, UpstreamRefused
+from gateway.policy.failures import Kind, UpstreamError, classify
 from gateway.telemetry.report import Attempt
 from gateway.wire.json import Json
-
-NOW = 1_700_000_000.0
 
 
 @pytest.mark.parametrize(
@@ -25,7 +23,7 @@ NOW = 1_700_000_000.0
             Kind.CONTEXT_WINDOW,
         ),
         (400, {"error": {"message": "the maximum context length is 8192 tokens"}}, Kind.CONTEXT_WINDOW),
-        (400, {"error": {"code": "rate_limit_exceeded"}}, Kind.BAD_REQUEST),
+        (400, {"error": {"code": "rate_limit_exceeded"}}, Kind.RATE_LIMIT),
         (400, {"error": {"message": "API key not valid. Please pass a valid API key."}}, Kind.AUTH),
         (400, {"error": "Incorrect API key provided: xa***"}, Kind.AUTH),
         (400, {"error": {"message": "Your credit balance is too low to access the API."}}, Kind.BILLING),
@@ -63,26 +61,6 @@ def test_the_status_gives_the_kind_and_the_body_refines_it(status: int | None, b
     assert classify(status, body) == kind
 
 
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({}, None),
-        ({"retry-after": "3"}, 3.0),
-        ({"retry-after": "0.5"}, 0.5),
-        ({"retry-after": "-3"}, 0.0),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": "inf"}, None),
-        ({"retry-after": "Tue, 14 Nov 2023 22:13:30 GMT"}, 10.0),
-        ({"retry-after": "Tue, 14 Nov 2000 22:13:30 GMT"}, 0.0),
-        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
-        ({"retry-after-ms": "x", "retry-after": "9"}, 9.0),
-    ],
-)
-def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after_s(headers, now=NOW) == seconds
-
-
 def test_the_text_of_an_upstream_error_holds_nothing_of_its_body() -> None:
     error = UpstreamError(Kind.BAD_REQUEST, status=400, code="x", body=b'{"error": {"message": "sk-secret"}}')
     assert str(error) == "bad_request (status 400)"
@@ -101,3 +79,18 @@ def test_the_envelope_lists_the_attempts_without_upstream_text() -> None:
         }
     }
     assert error.headers == {"retry-after": "2"}
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_only_a_limit_and_an_overload_are_waited_for(kind: Kind) -> None:
+    wait_s = UpstreamError(kind, retry_after_s=9.0).retry_after_s
+    assert wait_s == (9.0 if kind in {Kind.RATE_LIMIT, Kind.OVERLOADED} else None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [(Kind.NOT_FOUND, "model_not_found"), (Kind.CONTEXT_WINDOW, "context_length_exceeded"),
+     (Kind.BAD_REQUEST, "upstream_refused")],
+)  # fmt: skip
+def test_a_refusal_without_a_body_has_openais_code_too(kind: Kind, code: str) -> None:
+    assert UpstreamRefused(status=400, kind=kind, body=None, attempts=()).envelope()["error"]["code"] == code
