@@ -1,7 +1,7 @@
 """The errors for clients and programs.
 
 Exception
-├── UpstreamError          one attempt failed; raised by adapters, handled by the engine (policy/failures.py)
+├── UpstreamError          one attempt failed; raised by adapters, handled by the engine (policy/failures/)
 └── GatewayError           raised to clients and programs; owns an HTTP status
     ├── BadRequest         400 or another: the request itself is at fault
     ├── UnknownModel       404

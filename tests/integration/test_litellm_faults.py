@@ -37,7 +37,7 @@ STATUSES: Final = [
     (403, Kind.AUTH),
     (404, Kind.NOT_FOUND),
     (408, Kind.TIMEOUT),
-    (409, Kind.BAD_REQUEST),
+    (409, Kind.SERVER_ERROR),
     (422, Kind.BAD_REQUEST),
     (429, Kind.RATE_LIMIT),
     (500, Kind.SERVER_ERROR),
@@ -55,19 +55,21 @@ async def test_a_status_is_one_call_and_one_kind_on_every_wire(
     headers = {"retry-after": "7", "x-ratelimit-remaining-requests": "0", "set-cookie": "a=b"}
     anthropic.script("m", status=status, headers=headers)
     openai.script("m", status=status, headers=headers)
+    wait_s = 7.0 if kind in {Kind.RATE_LIMIT, Kind.OVERLOADED} else None
     for streaming in (False, True):
         error = await failure(adapter, make_call(anthropic, "anthropic", "m"), stream=streaming)
-        assert (error.kind, error.status, error.retry_after_s) == (kind, status, 7.0)
+        assert (error.kind, error.status, error.retry_after_s) == (kind, status, wait_s)
         assert error.headers == {"retry-after": "7", "x-ratelimit-remaining-requests": "0"}
         assert body_of(error)["message"] == "scripted error"
         for name in ("openai", "groq", "hosted_vllm", "mistral", "perplexity"):
             error = await failure(adapter, make_call(openai, name, "m"), stream=streaming)
-            assert (error.kind, error.status, error.retry_after_s) == (kind, status, 7.0)
+            assert (error.kind, error.status, error.retry_after_s) == (kind, status, wait_s)
+            code = "model_not_found" if kind is Kind.NOT_FOUND else None
             assert body_of(error) == {
                 "message": "scripted error",
                 "type": "scripted_error",
                 "param": None,
-                "code": None,
+                "code": code,
             }
     assert len(anthropic.calls) == 2
     assert len(openai.calls) == 10
@@ -114,7 +116,8 @@ async def test_anthropics_words_are_recovered_without_litellms_prefixes(
     long, poor, wrong = [await failure(adapter, make_call(anthropic, "anthropic", model)) for model in "abc"]
     assert long.kind is Kind.CONTEXT_WINDOW
     assert body_of(long) == {
-        "message": "prompt is too long: 9 tokens > 8", "type": "invalid_request_error", "param": None, "code": None
+        "message": "prompt is too long: 9 tokens > 8", "type": "invalid_request_error", "param": None,
+        "code": "context_length_exceeded",
     }  # fmt: skip
     assert poor.kind is Kind.BILLING
     assert body_of(wrong)["message"] == "invalid x-api-key *** or ***"

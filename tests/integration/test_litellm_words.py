@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import struct
+import zlib
+from typing import Any, Final
 
 import pytest
 
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.policy.failures import Kind
 from tests.litellm_calls import QUIET
-from tests.litellm_upstreams import body_of, complete, failure, make_call
+from tests.litellm_upstreams import body_of, complete, failure, make_call, open_stream, text_of
 from tests.scripted_anthropic import ScriptedAnthropic
 from tests.scripted_openai import ScriptedOpenAI
+from tests.streaming import data_of
 from tests.vendor_failures import FAILED, REFUSALS, WHOLE_ANSWERS, Failed, Refusal
 
 pytestmark = [
@@ -70,6 +73,46 @@ async def test_geminis_own_wire(
     anthropic.script("", body=raw.encode(), content_type=content_type)
     failed = await failure(adapter, make_call(anthropic, "gemini", "gemini-2.5-flash"), stream=stream)
     assert (failed.kind, failed.status) == (Kind.BAD_RESPONSE, 200)
+
+
+BEDROCK: Final = "anthropic.claude-3-haiku-20240307-v1:0"
+
+
+def frame(name: str, payload: Any) -> bytes:
+    """Return one frame of AWS' event streams (https://smithy.io/2.0/aws/amazon-eventstream.html)."""
+    body = json.dumps(payload).encode()
+    headers = b""
+    for key, value in ((":event-type", name), (":content-type", "application/json"), (":message-type", "event")):
+        headers += bytes([len(key)]) + key.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
+    prelude = struct.pack(">II", 16 + len(headers) + len(body), len(headers))
+    message = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers + body
+    return message + struct.pack(">I", zlib.crc32(message))
+
+
+@pytest.mark.parametrize("reason", ["malformed_tool_use", "malformed_model_output"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_bedrocks_own_wire(
+    adapter: LiteLLMAdapter, anthropic: ScriptedAnthropic, reason: str, stream: bool
+) -> None:
+    said = 'half of it, and a quoted "stopReason": "malformed_tool_use"'
+    if stream:
+        text = frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": said}})
+        raw, content_type = text + frame("messageStop", {"stopReason": reason}), "application/vnd.amazon.eventstream"
+        whole = text + frame("messageStop", {"stopReason": "end_turn"})
+    else:
+        message = {"role": "assistant", "content": [{"text": said}]}
+        usage = {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2}
+        answer = {"output": {"message": message}, "usage": usage, "metrics": {"latencyMs": 1}}
+        raw, content_type = json.dumps({**answer, "stopReason": reason}).encode(), "application/json"
+        whole = json.dumps({**answer, "stopReason": "end_turn"}).encode()
+    anthropic.script("", body=raw, content_type=content_type).script("", body=whole, content_type=content_type)
+    call = make_call(anthropic, "bedrock", BEDROCK, overrides={"aws_region_name": "us-east-1"})
+    failed = await failure(adapter, call, stream=stream)
+    assert (failed.kind, failed.status) == (Kind.BAD_RESPONSE, 200)
+    if stream:
+        assert said in text_of(await data_of(await open_stream(adapter, call)))
+    else:
+        assert (await complete(adapter, call)).data["choices"][0]["message"]["content"] == said
 
 
 async def test_coheres_own_wire(adapter: LiteLLMAdapter, anthropic: ScriptedAnthropic) -> None:

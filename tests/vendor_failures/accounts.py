@@ -99,7 +99,9 @@ ACCOUNT: Final = [
         vendor="gemini reason",
         status=400,
         kind=Kind.AUTH,
-        body=google(400, "INVALID_ARGUMENT", "no", {"@type": f"{GOOGLE}.ErrorInfo", "reason": "API_KEY_INVALID"}),
+        body=google(
+            400, "INVALID_ARGUMENT", "the key is unfit", {"@type": f"{GOOGLE}.ErrorInfo", "reason": "API_KEY_INVALID"}
+        ),
     ),
     Refusal(
         vendor="gemini place",

@@ -19,7 +19,7 @@ import aiohttp
 from gateway.adapters.base import ERROR_BODY_S, MAX_ERROR_BYTES, MAX_REPLY_BYTES
 from gateway.adapters.litellm.call import OurCall, our_call
 from gateway.adapters.litellm.errors import error_of
-from gateway.policy.failures import Kind, UpstreamError, answer_error, classify, error_object
+from gateway.policy.failures import Kind, UpstreamError, answer_error, choice_error, classify, error_object
 from gateway.wire import sse
 from gateway.wire.http1.decoding import Decoder, Undecodable, decoder_for
 from gateway.wire.http1.errors import ReadError
@@ -29,8 +29,12 @@ _REFUSED: Final = 300
 _NO_STATUS: Final = 600
 _JSON: Final = "application/json"
 _EVENTS: Final = "text/event-stream"
+_FRAMES: Final = "application/vnd.amazon.eventstream"
 _BOM: Final = b"\xef\xbb\xbf"
 _STREAM_ASKED: Final = re.compile(rb'(?<!\\)"stream"\s*:\s*true')
+_STOP_REASON: Final = re.compile(rb'(?<!\\)"stopReason"\s{0,4}:\s{0,4}"(\w{1,64})"')
+"""In a frame of Bedrock's, whose payload is JSON. Texts in it have their quotes escaped."""
+_STOP_REASON_BYTES: Final = 96
 _BODY_HEADERS: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
@@ -72,7 +76,8 @@ def watch(module: Any) -> None:
         events = ours.streaming and (kind == _EVENTS or (asked and not kind))
         if kind == _JSON or (not ours.streaming and kind != _EVENTS):
             before = await _judged(source, ours, stream=asked)
-        response.stream = _body_class()(source, response.stream, ours, before, events=events)
+        frames = kind == _FRAMES
+        response.stream = _body_class()(source, response.stream, ours, before, events=events, frames=frames)
         return response
 
     transport.handle_async_request = handle_watched
@@ -190,13 +195,15 @@ class _Body:
     """The body of a good response on its way to LiteLLM. Raises for the same faults as the relay."""
 
     def __init__(
-        self, source: AsyncIterator[bytes], stream: Any, ours: OurCall, before: bytes, *, events: bool
+        self, source: AsyncIterator[bytes], stream: Any, ours: OurCall, before: bytes, *, events: bool, frames: bool
     ) -> None:
         self._source = source
         self._stream = stream
         self._call = ours
         self._before = before
         self._splitter = sse.Splitter() if events else None
+        self._tail = b"" if frames else None
+        """The end of the last part of Bedrock's frames; None for other bodies."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if self._before:
@@ -225,6 +232,11 @@ class _Body:
 
         Events without data are left out: the SDKs below LiteLLM would parse it as JSON.
         """
+        if self._tail is not None:
+            said = _STOP_REASON.search(self._tail + part)
+            self._tail = part[-_STOP_REASON_BYTES:]
+            failed = choice_error({"stopReason": said[1].decode()}) if said else None
+            return (part, None) if failed is None else (b"", error_of(failed, key=self._call.key))
         if self._splitter is None or self._call.done:
             return part, None
         sound = bytearray()

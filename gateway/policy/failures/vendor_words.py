@@ -148,7 +148,7 @@ def _at_the_start(kind: Kind, *patterns: str) -> Phrase:
 PHRASES: Final[tuple[Phrase, ...]] = (
     _at_the_start(
         Kind.AUTH,
-        r"(?:incorrect|invalid) api[- ]key",  # xAI, as 400
+        r"(?:incorrect|invalid) api[- ]key(?: provided|[.:,]|\Z)",  # xAI, as 400
         r"api key (?:not valid|not found|expired)",  # Gemini: https://github.com/continuedev/continue/issues/11336
         r"user location is not supported",  # Gemini: https://ai.google.dev/gemini-api/docs/troubleshooting
         r"this organization has been disabled",  # Anthropic, as 400
