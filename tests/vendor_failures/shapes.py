@@ -63,4 +63,11 @@ SHAPES: Final = [
         says="body.x: bad",
         body={"detail": [{"loc": ["body", "x"], "msg": "bad", "input": "prompt is too long"}]},
     ),
+    Refusal(
+        vendor="parameter",
+        status=400,
+        kind=Kind.BAD_REQUEST,
+        body=error("Invalid model parameter: temperature"),
+        says="temperature",
+    ),
 ]

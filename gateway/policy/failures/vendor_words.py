@@ -182,7 +182,7 @@ PHRASES: Final[tuple[Phrase, ...]] = (
         # Groq, NVIDIA, Hugging Face, Ollama
         r"model not (?:found|exists?|supported)",  # xAI, DeepSeek, Hugging Face, as 400
         r"\S{1,256} is not a valid model",  # OpenRouter
-        r"(?:invalid|unknown) model\b",  # Perplexity, Mistral
+        r"(?:invalid|unknown) model(?: id| name)?(?:[:.]| ?['\"`]|\Z)",  # Perplexity, Mistral
         r"unable to access non-serverless model",  # Together
         r"the provided model identifier is invalid",  # Bedrock
         r"invocation of model id \S{1,256} with on-demand throughput",  # Bedrock

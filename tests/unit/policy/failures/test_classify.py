@@ -104,6 +104,12 @@ def test_a_raw_error_of_openrouters_provider_is_read_in_any_form() -> None:
         assert classify(400, {"error": {"message": "no", "metadata": metadata}}) is Kind.BAD_REQUEST
 
 
+def test_a_quota_is_the_accounts_with_400_and_a_limit_with_429() -> None:
+    """Gemini says so of its limits per minute; OpenAI has a code for it."""
+    body = {"error": {"message": "You exceeded your current quota, please check your plan.", "details": ["odd"]}}
+    assert (classify(400, body), classify(429, body)) == (Kind.BILLING, Kind.RATE_LIMIT)
+
+
 def test_a_message_is_searched_to_a_bound() -> None:
     assert by_text(Kind.BAD_REQUEST, "x" * 1_900 + " context window") is Kind.CONTEXT_WINDOW
     assert by_text(Kind.BAD_REQUEST, "x" * 2_000 + " context window") is Kind.BAD_REQUEST
