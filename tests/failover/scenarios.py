@@ -27,6 +27,9 @@ FILTERED: Final = error_body("the prompt was refused", "content_filter", "invali
 QUOTA: Final = error_body("you exceeded your quota", "insufficient_quota", "insufficient_quota")
 BAD_KEY: Final = error_body(f"incorrect API key provided: {SECRET}", "invalid_api_key", "invalid_request_error")
 NO_MODEL: Final = error_body("the model does not exist", "model_not_found", "invalid_request_error")
+ACCOUNT: Final = error_body("Your credit balance is too low to access the API.", None, "invalid_request_error")
+RETIRED: Final = error_body("The model has been decommissioned.", "model_decommissioned", "invalid_request_error")
+BAD_TOOL_USE: Final = error_body("Failed to call a function.", "tool_use_failed", "invalid_request_error")
 HOT: Final = error_body("temperature is above 2", "invalid_value", "invalid_request_error")
 ENGINE: Final = error_body("the engine failed", None, "server_error")
 OVERLOADED: Final = {"message": "overloaded", "type": "overloaded_error", "code": None}
@@ -113,6 +116,15 @@ def _statuses() -> Iterator[Scenario]:
     yield from both("404", Fault(status=404, body=NO_MODEL), again_helps=False)
     yield from both("quota", Fault(status=429, body=QUOTA), again_helps=False)
     yield from both("context-too-long", Fault(status=400, body=CONTEXT), again_helps=False)
+    yield from both("account-told-with-400", Fault(status=400, body=ACCOUNT), again_helps=False)
+    yield from both("model-retired-400", Fault(status=400, body=RETIRED), again_helps=False)
+    yield from both("tool-use-failed", Fault(status=400, body=BAD_TOOL_USE))
+    yield from both("424", Fault(status=424), calls=(3, 1))
+    yield from plain(
+        "429-once-only-a-reset",
+        (Fault(status=429, headers={"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1s"}), OK),
+        **waits,
+    )
     refused = {"calls": (1, 0), "again_helps": False}
     yield from both(
         "content-filter", Fault(status=400, body=FILTERED), expect=Refused(400, code="content_filter"), **refused
@@ -142,6 +154,8 @@ def _bodies() -> Iterator[Scenario]:
     yield from both("bad-chunking", Fault(wire=_wire("transfer-encoding: chunked", b"data: {}\n\n")))
     yield from plain("no-choices", Fault(body={"id": "x", "object": "chat.completion", "choices": []}))
     yield from plain("not-json", Fault(body=b'{"id": "chatcmpl-1", "choices": [{"index": 0, "mess'))
+    yield from plain("finish-error", Fault(finish_reason="error"))
+    yield from stream("finish-error", Fault(chunks=0, finish_reason="insufficient_system_resource"))
     yield from plain("short-body", Fault(short_body=True))
     yield from plain(
         "long-body", Fault(wire=_wire("content-length: 20", b'{"choices": [{"index": 0, "finish_reason": "stop"}]}'))

@@ -278,7 +278,7 @@ steps_of_any_sort = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     shapes=steps_of_any_sort,
     extra=st.integers(0, 6),
