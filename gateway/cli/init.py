@@ -65,9 +65,10 @@ version: 1
 
 # For every alias and step that does not say otherwise.
 defaults:
-  timeout: 30s    # one attempt; or {connect: 5s, first_token: 15s, idle: 30s, total: 10m}
+  # One attempt: models that reason are silent for long before their first content.
+  timeout: {connect: 5s, first_token: 60s, idle: 60s, total: 2m}
   retries: 2      # extra attempts on the same target
-  deadline: 4m    # all attempts together, until the first content goes out
+  deadline: 15m   # all attempts together, until the first content goes out
   cooldown: {failures: 3, within: 30s, for: 15s}   # then a target is skipped for a while
 
 # Aliases: the names that clients ask for. A target is written `provider/model`; a list is a chain: when one target

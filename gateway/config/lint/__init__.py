@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.config.compiler.compiler import Compiled
 from gateway.config.document.document import in_file_order
-from gateway.config.lint import chains, hooks, models, providers
+from gateway.config.lint import chains, hooks, models, providers, timeouts
 from gateway.config.lint.ignores import Silences
 from gateway.config.lint.subject import Finding, Outside, Policy
 from gateway.policy.problem import Problem
@@ -19,6 +19,7 @@ _RULES: Final[dict[str, Callable[[Policy], Iterator[Finding]]]] = {
     "repeated-target": chains.repeated_targets,
     "single-provider": chains.single_providers,
     "short-deadline": chains.short_deadlines,
+    "short-timeout": timeouts.short_timeouts,
     "unknown-model": models.misspelt_models,
     "deprecated-model": models.retired_models,
     "weaker-fallback": models.weaker_fallbacks,
@@ -26,7 +27,7 @@ _RULES: Final[dict[str, Callable[[Policy], Iterator[Finding]]]] = {
 }
 """The rules for a file that compiled, by code."""
 
-_OF_MODELS: Final = frozenset({"unknown-model", "deprecated-model", "weaker-fallback"})
+_OF_MODELS: Final = frozenset({"short-timeout", "unknown-model", "deprecated-model", "weaker-fallback"})
 """Rules that need LiteLLM's model data."""
 
 _COMPILERS: Final = frozenset({"bad-api-key", "missing-key-file", "unset-variable", "unused-param"})

@@ -41,6 +41,8 @@ class Model:
     tools: bool | None
     """Whether it can call functions."""
     vision: bool | None
+    reasoning: bool
+    """Whether it thinks before it answers, or can be asked to."""
     context: int | None
     """Maximum tokens of a prompt."""
     retired: date | None
@@ -154,6 +156,7 @@ def _model(entry: JsonObject) -> Model:
         chat=entry.get("mode") in ("chat", "responses"),
         tools=tools,
         vision=vision,
+        reasoning=_flag(entry, "supports_reasoning") is True,
         context=context if isinstance(context, int) and context > 0 else None,
         retired=_date(entry.get("deprecation_date")),
         successor=successor if isinstance(successor, str) else None,

@@ -73,7 +73,13 @@ def find(target: str, entry: str = "x: {kind: mock}") -> Model | None:
 
 def test_a_model_is_found_under_its_vendor() -> None:
     assert find("openai/gpt-3.5-turbo") == Model(
-        chat=True, tools=True, vision=False, context=16385, retired=date(2026, 10, 23), successor="gpt-5.4-mini"
+        chat=True,
+        tools=True,
+        vision=False,
+        context=16385,
+        retired=date(2026, 10, 23),
+        successor="gpt-5.4-mini",
+        reasoning=False,
     )
     assert find("cohere/command-a-03-2025") == find("cohere_chat/command-a-03-2025") != None  # noqa: E711
     assert find("claude-2/claude-opus-5", "claude-2: {kind: anthropic, api_key: none}") == find(
@@ -99,7 +105,9 @@ def test_of_others_nothing_is_known(target: str, entry: str) -> None:
 
 def test_odd_entries_say_nothing() -> None:
     model = find("groq/plain")
-    assert model == Model(chat=True, tools=None, vision=None, context=None, retired=None, successor=None)
+    assert model == Model(
+        chat=True, tools=None, vision=None, context=None, retired=None, successor=None, reasoning=False
+    )
     model = find("gemini/gemini-3.6-flash")
     assert model is not None
     assert model.retired is None
@@ -127,6 +135,9 @@ def test_litellms_own_file_is_what_we_take_it_for() -> None:
         *map(entry.get, known[1:3]),
     )
     assert (model.context, str(model.retired)) == (entry["max_input_tokens"], entry["deprecation_date"])
+    reasoning = {name for name, entry in entries.items() if entry.get("supports_reasoning") is True}
+    assert {"gpt-5", "o3", "claude-sonnet-4-5", "gemini/gemini-2.5-pro"} <= reasoning
+    assert "gpt-4o" not in reasoning
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "no json", '"text"'])
