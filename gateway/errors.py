@@ -17,12 +17,20 @@ Exception
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
-from gateway.policy.failures import OPENAI_CODES, Kind, retry_after
+from gateway.policy.failures import OPENAI_CODES, Kind
 from gateway.policy.problem import Problem
 from gateway.telemetry.report import Attempt
 from gateway.wire.json import EMPTY, JsonObject
+
+_FINAL_KINDS: Final[frozenset[str | None]] = frozenset(
+    {Kind.AUTH, Kind.BILLING, Kind.NOT_FOUND, Kind.CONTEXT_WINDOW, Kind.CONTENT_FILTER, Kind.BAD_REQUEST, "unsupported"}
+)
+"""Ends of an attempt that the next request would come to as well."""
+
+_WORTH_A_REPEAT: Final = frozenset({408, 409, 425, 429})
+"""The statuses below 500 that say: later, or again (RFC 9110, 15.5; RFC 8470, 5.2; RFC 6585, 4)."""
 
 
 class GatewayError(Exception):
@@ -37,7 +45,14 @@ class GatewayError(Exception):
         self.param = param
         self.attempts = tuple(attempts)
         self.headers: Mapping[str, str] = EMPTY
-        """Response headers of the error, such as `retry-after`."""
+        """Response headers of the error, such as `www-authenticate`."""
+        self.retry_after_s: float | None = None
+        """Seconds after which a repeat may help; None where that is not known."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the same request can only fail again, so that clients should not repeat it by themselves."""
+        return 400 <= self.status < 500 and self.status not in _WORTH_A_REPEAT
 
     def envelope(self) -> JsonObject:
         """Return OpenAI's error envelope, with our `attempts` if there are any."""
@@ -90,8 +105,12 @@ class UpstreamFailed(GatewayError):
     ) -> None:
         super().__init__(message, attempts=attempts)
         self.status = status
-        if retry_after_s is not None:
-            self.headers = {"retry-after": retry_after(retry_after_s)}
+        self.retry_after_s = retry_after_s
+
+    @property
+    def is_final(self) -> bool:
+        """Whether every target failed for a reason that lasts, such as a refused key."""
+        return self.status != 504 and _last_for_all(self.attempts)  # 504: targets may be left untried
 
 
 class UpstreamRefused(GatewayError):
@@ -122,6 +141,13 @@ class UpstreamRefused(GatewayError):
         envelope["error"]["code"] = next(iter(OPENAI_CODES.get(self.kind, ())), self.code)
         return envelope
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the request is at fault, or every target failed for a reason that lasts."""
+        if self.status in _WORTH_A_REPEAT:
+            return False
+        return self.kind in {Kind.BAD_REQUEST, Kind.CONTENT_FILTER} or _last_for_all(self.attempts)
+
 
 class StreamBroken(GatewayError):
     """A stream broke after commit, when neither status nor target can change."""
@@ -146,3 +172,9 @@ class UsageError(GatewayError):
     """The environment or the command line is wrong, or the config file cannot be read. Commands exit with 2."""
 
     code = "usage_error"
+
+
+def _last_for_all(attempts: Sequence[Attempt]) -> bool:
+    """Tell whether each target's last attempt ended in a way that the next request would come to as well."""
+    last = {attempt.target: attempt.kind for attempt in attempts}
+    return bool(last) and _FINAL_KINDS.issuperset(last.values())

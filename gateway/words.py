@@ -1,4 +1,4 @@
-"""Text for people: counts, durations, suggestions, printable text."""
+"""Text for people: counts, sizes, durations, suggestions, printable text."""
 
 from __future__ import annotations
 
@@ -40,6 +40,17 @@ def _in_seconds(milliseconds: int) -> str:
     return f"{milliseconds / 1000:.3f}".rstrip("0").rstrip(".") + "s"
 
 
+def shown_size(size_bytes: int) -> str:
+    """Return `32MiB`, `10MB`, `1000 bytes`: in the largest unit that says it exactly."""
+    for unit, name in _SIZES:
+        if size_bytes and size_bytes % unit == 0:
+            return f"{size_bytes // unit}{name}"
+    return count(size_bytes, "byte")
+
+
+_SIZES: Final = ((1 << 30, "GiB"), (10**9, "GB"), (1 << 20, "MiB"), (10**6, "MB"), (1 << 10, "KiB"))
+
+
 def count(number: int, noun: str) -> str:
     """Return `1 problem`, `2 problems`; an `alias` becomes `aliases`."""
     plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
@@ -70,16 +81,16 @@ _FAR: Final = 4
 _LONGEST: Final = 128
 
 
-def did_you_mean(name: str, known: Iterable[str], *, most: int = 1) -> str:
+def did_you_mean(name: str, known: Iterable[str], *, most: int = 1, alike: float = 0.6) -> str:
     """Return `; did you mean '…'?` with up to `most` of `known` that look like `name`; an empty text if none does.
 
-    The work is bounded, also for a hostile name among very many.
+    `alike` is the least share of equal text. The work is bounded, also for a hostile name among very many.
     """
     names = list(known)
     if len(names) > _MANY:
         near = [(abs(len(other) - len(name)), other) for other in names if other[:1] == name[:1]]
         names = [other for far, other in sorted(near) if far < _FAR][:_MANY]
-    return meant(*get_close_matches(name[:_LONGEST], names, n=most))
+    return meant(*get_close_matches(name[:_LONGEST], names, n=most, cutoff=alike))
 
 
 def meant(*names: str) -> str:

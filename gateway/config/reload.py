@@ -85,6 +85,7 @@ class Reloader:
         path: Path,
         compiler: Compile,
         *,
+        before_swap: Callable[[RoutingTable], None] = lambda table: None,
         on_swap: Callable[[RoutingTable], None] = lambda table: None,
         around: Callable[[], AbstractContextManager[None]] = nullcontext,
         clock: Callable[[], float] = time.time,
@@ -92,11 +93,13 @@ class Reloader:
     ) -> None:
         """`on_swap` is called after each swap, in the thread that compiled; its exceptions are only logged.
 
-        It runs under the lock, so it must not call the Reloader. All compiles except that of `load` run in `around()`.
+        Before that, `reload` calls `before_swap` in the same thread; the old table stays live until it returns. Both
+        run under the lock, so they must not call the Reloader. All compiles except that of `load` run in `around()`.
         """
         self._path = path
         self._file = path.absolute()
         self._compiler = compiler
+        self._before_swap = before_swap
         self._on_swap = on_swap
         self._around = around
         self._clock = clock
@@ -154,6 +157,7 @@ class Reloader:
                 return self._refuse(_digest(data), problems, dry_run=dry_run)
             if dry_run:
                 return replace(self._report(table.digest, problems), ok=True)
+            self._before_swap(table)
             return self._accept(table, problems, data)
 
     def set_overlay(self, overlay: Overlay) -> None:

@@ -18,13 +18,19 @@ from gateway.wire.json import EMPTY
 log = logging.getLogger(__name__)
 
 PREFLIGHT_AGE_S: Final = 600
-EXPOSED_HEADERS: Final = "x-request-id, x-gateway-target, x-gateway-attempts, x-gateway-generation, retry-after"
+EXPOSED_HEADERS: Final = (
+    "x-request-id, x-gateway-target, x-gateway-attempts, x-gateway-generation, retry-after, x-should-retry"
+)
+KEY_HEADERS: Final = ("x-api-key", "api-key")
+"""Headers that may carry a client's key beside `authorization`: Anthropic's SDKs send the first, Azure's the second."""
 
-_OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+_OPEN_PATHS: Final = frozenset({"/", "/v1", "/healthz", "/readyz", "/metrics"})
 _ADMIN: Final = "/-/"
 _JSON: Final = "application/json"
 _LOCAL_NAMES: Final = frozenset({"localhost", "host.docker.internal"})
 """Names that public DNS never resolves. The second is Docker's name for its host."""
+
+_FOREIGN: Final = "this host name is not the gateway's: it listens to this machine only"
 
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s@?#]+", re.IGNORECASE)
 _PORT: Final = re.compile(r":\d*$")
@@ -95,27 +101,40 @@ class Guards:
 
     def check(self, request: Request) -> str | None:
         """Return the client's name, or None where no key is needed. Raises GatewayError to refuse the request."""
-        headers = request.headers
-        if self._loopback or request.path.startswith(_ADMIN):
-            host = headers.get("host")
-            if host is not None and not _is_local(host):
-                raise Forbidden("this host name is not the gateway's: it listens to this machine only")
-        name = self._client(headers.get("authorization"), request.path) if self._keys is not None else None
+        headers, path = request.headers, request.path
+        is_admin = path.startswith(_ADMIN)
+        host = headers.get("host") if self._loopback or is_admin else None
+        is_foreign = host is not None and not _is_local(host)
+        is_open = is_admin or path in _OPEN_PATHS
+        # A web page that lets a host name lead here has no key: who shows one may call the gateway what they like.
+        name = self._client(headers) if self._keys is not None and (is_foreign or not is_open) else None
+        if is_foreign and name is None:
+            raise Forbidden(_FOREIGN if self._keys is None else f"{_FOREIGN}, unless a client key is sent")
+        if self._keys is not None and name is None and not is_open:
+            raise Unauthorized("a key is needed: send it as `Authorization: Bearer <key>`, `x-api-key` or `api-key`")
         declared = headers.get("content-type") == _JSON or request.content_type == _JSON
         if not declared and request.has_body and request.method == "POST":
             raise UnsupportedMediaType("the body must be application/json; set the content-type header")
         return name
 
-    def _client(self, authorization: str | None, path: str) -> str | None:
-        if path in _OPEN_PATHS or path.startswith(_ADMIN):
+    def _client(self, headers: Mapping[str, str]) -> str | None:
+        """Return the name of the client whose key the headers carry; None without a key.
+
+        One known key is enough, since SDKs fill the other headers with keys of their own. Raises Unauthorized if no
+        key is known, or if two are and belong to different clients.
+        """
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        shown = [key.strip()] if scheme.lower() == "bearer" else []
+        shown += [headers[name].strip() for name in KEY_HEADERS if name in headers]
+        keys = dict.fromkeys(filter(None, shown))
+        if not keys or self._keys is None:
             return None
-        scheme, _, key = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not key.strip():
-            raise Unauthorized("a key is needed: send it as `Authorization: Bearer <key>`")
-        name = self._keys.name_of(key.strip()) if self._keys is not None else None
-        if name is None:
+        names = {name for name in map(self._keys.name_of, keys) if name is not None}
+        if not names:
             raise Unauthorized("the key is not known to this gateway")
-        return name
+        if len(names) > 1:
+            raise Unauthorized("the keys in the headers are of different clients: send one of them")
+        return names.pop()
 
 
 def is_preflight(request: Request) -> bool:

@@ -137,12 +137,12 @@ class _AiohttpChannel:
         request = self._request
         if not request.content.is_eof():  # else all of it has arrived
             if (request.content_length or 0) > request.client_max_size:
-                raise RequestTooLarge
+                raise RequestTooLarge(request.client_max_size)
             self._ask_for_body()
         try:
             return await request.read()
         except web.HTTPRequestEntityTooLarge as exc:
-            raise RequestTooLarge from exc
+            raise RequestTooLarge(request.client_max_size) from exc
         except web.RequestPayloadError as exc:
             raise BadRequest("the body does not arrive as its headers say") from exc
 

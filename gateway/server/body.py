@@ -10,6 +10,7 @@ from gateway.concurrency.deadlines import until
 from gateway.errors import BadRequest
 from gateway.server.request import Request
 from gateway.wire.json import JsonObject, decode_json
+from gateway.words import shown_size
 
 
 class SlowBody(BadRequest):
@@ -25,8 +26,8 @@ class RequestTooLarge(BadRequest):
     status = 413
     code = "body_too_large"
 
-    def __init__(self) -> None:
-        super().__init__("the body is larger than this gateway takes")
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the body is larger than {shown_size(limit_bytes)}, this gateway's --max-body")
 
 
 class ExpectationFailed(BadRequest):

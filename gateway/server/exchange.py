@@ -1,4 +1,4 @@
-"""One request on its way through the server: its report, its response, errors in OpenAI's envelope."""
+"""One request on its way through the server: its report, its response, errors in the client's envelope."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final
 import orjson
 
 from gateway.errors import GatewayError, UpstreamRefused
+from gateway.policy.failures import retry_after
 from gateway.server.lifecycle import Draining
 from gateway.server.request import Request
 from gateway.server.response import JSON_TYPE, ResponseWriter
@@ -22,13 +23,19 @@ log = logging.getLogger(__name__)
 CLIENT_GONE: Final = 499
 """Status in log and metrics: the client left before its answer was complete."""
 
+NO_REPEAT: Final = {"x-should-retry": "false"}
+"""Tells OpenAI's and Anthropic's SDKs not to repeat the request (`_should_retry` in their `_base_client.py`)."""
+
+_TELLS_WHEN: Final = frozenset({429, 503})
+"""The statuses that carry `retry-after`."""
+
 
 class Exchange:
     """A request, its response, and the values for log and metrics."""
 
     __slots__ = (
-        "client", "client_s", "cors", "error", "operation", "report", "request", "response", "started_s", "status",
-        "stream",
+        "asked", "client", "client_s", "cors", "error", "operation", "report", "request", "response", "started_s",
+        "status", "stream",
     )  # fmt: skip
 
     def __init__(self, request: Request, operation: str, *, generation: int, client_s: float) -> None:
@@ -48,6 +55,8 @@ class Exchange:
         self.error: str | None = None
         """The code of the error that was sent."""
         self.stream = False
+        self.asked: tuple[str, str] | None = None
+        """Method and path for the log, where there is no such endpoint."""
 
     def send(
         self, body: bytes, more: Mapping[str, str] = EMPTY, *, status: int = 200, content_type: str | None = JSON_TYPE
@@ -81,16 +90,24 @@ class Exchange:
             self.request.keep_alive = False
         more = dict(exc.headers)
         content_type = more.pop("content-type", JSON_TYPE)
+        if exc.retry_after_s is not None and exc.status in _TELLS_WHEN:
+            more.setdefault("retry-after", retry_after(exc.retry_after_s))
+        if exc.is_final:
+            more |= NO_REPEAT
         if isinstance(exc, UpstreamRefused) and exc.body:
             self.send(exc.body, more, status=exc.status, content_type=content_type)
         else:
             self.send_json(self.envelope(exc), more, status=exc.status)
 
     def refuse(self, status: int, code: str, message: str, more: Mapping[str, str] = EMPTY) -> None:
-        """Send the envelope of an error of the HTTP request itself, such as an unknown path or method."""
+        """Send an error of the HTTP request itself, such as an unknown path: in Anthropic's envelope to its clients."""
         self.error = code
-        error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
-        self.send_json({"error": error}, more, status=status)
+        if "anthropic-version" in self.request.headers:
+            kind = "not_found_error" if status == 404 else "invalid_request_error"
+            body = {"type": "error", "error": {"type": kind, "message": message}, "request_id": self.report.request_id}
+        else:
+            body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
+        self.send_json(body, {**more, **NO_REPEAT}, status=status)
 
     def envelope(self, exc: GatewayError) -> Json:
         """Return OpenAI's error envelope with the attempts of this request."""

@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Final
 
 from gateway.errors import BadRequest, GatewayError
 from gateway.policy.overlay import Tables
+from gateway.policy.secrets import mask_upstream_text
 from gateway.server.access import Guards, is_preflight
 from gateway.server.connection import Answer
 from gateway.server.exchange import CLIENT_GONE, Exchange
+from gateway.server.paths import Handler, PathHandlers, Paths, wrong_method
 from gateway.server.request import Request
 from gateway.server.response import ClientGone
 from gateway.telemetry.logs import log_request
 from gateway.telemetry.metrics import Metrics
+from gateway.words import cut
 
-Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
-"""Sends the response to a request, or raises GatewayError."""
-
-
-@dataclass(frozen=True, slots=True)
-class PathHandlers:
-    """The handlers of a path."""
-
-    operation: str
-    """For log and metrics."""
-    methods: Mapping[str, Handler]
-    """Method → handler. HEAD uses GET's."""
+_LONGEST_LOGGED: Final = 256
+"""Characters of an unknown path, or of its method, in the log."""
 
 
 class Front:
@@ -42,33 +33,26 @@ class Front:
         guards: Guards,
         metrics: Metrics,
         tables: Tables,
-        paths: Mapping[str, PathHandlers],
-        below: Mapping[str, PathHandlers],
+        paths: Paths,
         client_s: float,
     ) -> None:
-        """`paths` has whole paths; `below` has prefixes, from slash to slash, of paths that continue behind them.
-
-        `client_s`: seconds that a client may take to send its body, or to read what waits for it.
-        """
+        """`client_s`: seconds that a client may take to send its body, or to read what waits for it."""
         self._guards = guards
         self._metrics = metrics
         self._tables = tables
         self._paths = paths
-        self._below = below
         self._client_s = client_s
         self._ended: list[tuple[Exchange, float, float]] = []
         """Finished exchanges waiting to be logged: (exchange, seconds, ended_at)."""
 
     def answers(self) -> dict[str, Answer]:
         """Return path → function that answers a POST."""
-        return {path: partial(self._answer, at) for path, at in self._paths.items() if "POST" in at.methods}
+        return {path: partial(self._answer, at) for path, at in self._paths.answering_posts()}
 
     async def answer(self, request: Request) -> bool:
         """Answer, log and count a request; return whether its connection can take another one."""
-        endpoint = self._paths.get(request.path)
-        if endpoint is None:
-            path = request.path
-            endpoint = next((at for start, at in self._below.items() if path.startswith(start) and path != start), None)
+        # What follows, the access rules too, sees the path that was found.
+        request.path, endpoint = self._paths.find(request.path)
         return await self._answer(endpoint, request)
 
     async def _answer(self, endpoint: PathHandlers | None, request: Request) -> bool:
@@ -117,13 +101,18 @@ class Front:
                 exchange.send(b"", status=204, content_type=None)
                 return None
         if endpoint is None:
-            exchange.refuse(404, "not_found", "there is nothing at this path")
+            _note_asked(exchange)
+            exchange.refuse(404, "not_found", self._paths.unknown(request.method, request.path))
             return None
         handler = endpoint.methods.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
-            allowed = sorted({*endpoint.methods, *(("HEAD",) if "GET" in endpoint.methods else ())})
-            message = "this path does not take this method"
-            exchange.refuse(405, "method_not_allowed", message, {"allow": ",".join(allowed)})
+            allow = {"allow": endpoint.allowed}
+            if request.method == "OPTIONS":
+                exchange.send(b"", allow, status=204, content_type=None)
+                return None
+            _note_asked(exchange)
+            message = wrong_method(request.method, request.path, endpoint)
+            exchange.refuse(405, "method_not_allowed", message, allow)
             return None
         exchange.client = self._guards.check(request)
         return handler
@@ -149,4 +138,13 @@ class Front:
                 stream=exchange.stream,
                 client=exchange.client,
                 error=exchange.error,
+                asked=exchange.asked,
             )
+
+
+def _note_asked(exchange: Exchange) -> None:
+    """Keep what was asked for the log: without query, bounded, and with anything like a key masked."""
+    method, path = (
+        mask_upstream_text(cut(text, _LONGEST_LOGGED)) for text in (exchange.request.method, exchange.request.path)
+    )
+    exchange.asked = method, path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -13,12 +13,15 @@ from gateway.concurrency.pacing import no_full_collection, short_pauses
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.reload import Reloader, ReloadReport
 from gateway.policy.table import RoutingTable
+from gateway.policy.target import AdapterName
 from gateway.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
 AGAIN_S: Final = 1.0
 """Seconds before a failed background job starts again."""
+LOAD_S: Final = 120.0
+"""Seconds that a new table waits at most for an adapter that it is the first to need."""
 
 
 class Jobs:
@@ -26,8 +29,28 @@ class Jobs:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._adapters: Adapters = {}
         self._swapped = asyncio.Event()
         self._reload_requested = asyncio.Event()
+        self._prepared: set[AdapterName] = set()
+        self.waiting_for: tuple[str, ...] = ("adapters",)
+        """The adapters that the table at the start needs and that are not ready; empty for good once all are."""
+
+    def before_swap(self, table: RoutingTable) -> None:
+        """Have a table's adapters made ready, so that its first request need not wait. Blocks; for reloads' threads.
+
+        An adapter that cannot be made ready is logged, and the table goes live all the same.
+        """
+        missing = _adapters_of(table) - self._prepared
+        loop, adapters = self._loop, self._adapters
+        if loop is None or not missing:
+            return
+        try:
+            asyncio.run_coroutine_threadsafe(self._make_ready(missing, adapters), loop).result(LOAD_S)
+        except TimeoutError:
+            log.warning(
+                "an adapter takes long: the new table goes live without it", extra={"adapters": sorted(missing)}
+            )
 
     def swapped(self, _: RoutingTable) -> None:
         """Note that another table is live. May be called from any thread."""
@@ -40,7 +63,7 @@ class Jobs:
 
     async def run(self, reloader: Reloader, adapters: Adapters) -> None:
         """Run all jobs until cancelled."""
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._adapters = asyncio.get_running_loop(), adapters
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_restarting(reloader.watch))
@@ -53,12 +76,21 @@ class Jobs:
         """Prepare the adapters of the live table's targets, so that the first request need not wait."""
         while True:
             self._swapped.clear()
-            for name in sorted({target.endpoint.adapter for target in reloader.current.targets}):
-                try:
-                    await adapters[name].prepare()
-                except Exception:
-                    log.exception("an adapter could not be made ready", extra={"adapter": name})
+            needed = _adapters_of(reloader.current)
+            if self.waiting_for:
+                self.waiting_for = tuple(sorted(needed - self._prepared))
+            await self._make_ready(needed - self._prepared, adapters)
             await self._swapped.wait()
+
+    async def _make_ready(self, names: Iterable[AdapterName], adapters: Adapters) -> None:
+        for name in sorted(names):
+            try:
+                await adapters[name].prepare()
+            except Exception:
+                log.exception("an adapter could not be made ready", extra={"adapter": name})
+            else:
+                self._prepared.add(name)
+                self.waiting_for = tuple(other for other in self.waiting_for if other != name)
 
     async def _reload_at_signal(self, reloader: Reloader) -> None:
         while True:
@@ -66,6 +98,10 @@ class Jobs:
             self._reload_requested.clear()
             report = await asyncio.to_thread(reloader.reload)
             log.info("reloaded at a signal", extra={"ok": report.ok, "generation": report.generation})
+
+
+def _adapters_of(table: RoutingTable) -> set[AdapterName]:
+    return {target.endpoint.adapter for target in table.targets}
 
 
 async def _restarting(job: Callable[[], Awaitable[None]]) -> None:
@@ -80,10 +116,8 @@ async def _restarting(job: Callable[[], Awaitable[None]]) -> None:
 class CountedReloader(Reloader):
     """A reloader that counts its reloads in the metrics."""
 
-    def __init__(
-        self, path: Path, compiler: Compiler, *, metrics: Metrics, on_swap: Callable[[RoutingTable], None]
-    ) -> None:
-        super().__init__(path, compiler, on_swap=on_swap, around=short_pauses)
+    def __init__(self, path: Path, compiler: Compiler, *, metrics: Metrics, jobs: Jobs) -> None:
+        super().__init__(path, compiler, before_swap=jobs.before_swap, on_swap=jobs.swapped, around=short_pauses)
         self._metrics = metrics
         self._good_at = 0.0
 

@@ -16,7 +16,7 @@ class Draining(GatewayError):
 
     def __init__(self) -> None:
         super().__init__("the gateway is shutting down")
-        self.headers = {"retry-after": "1"}
+        self.retry_after_s = 1.0
 
 
 class Lifecycle:

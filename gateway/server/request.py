@@ -20,7 +20,7 @@ class Channel(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One request. Only `body` and `keep_alive` change."""
+    """One request. Only `path`, `body` and `keep_alive` change."""
 
     channel: Channel
     transport: asyncio.Transport
@@ -28,7 +28,7 @@ class Request:
     method: str
     """In capitals."""
     path: str
-    """Percent-decoded, without the query."""
+    """Percent-decoded, without the query; once its endpoint is found, as that knows it."""
     query: Mapping[str, Sequence[str]]
     """Name → all its values, in order."""
     headers: Mapping[str, str]

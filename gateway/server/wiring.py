@@ -23,12 +23,14 @@ from gateway.server.access import Guards, check_exposure, is_loopback
 from gateway.server.aiohttp_server import Runner
 from gateway.server.client_keys import ClientKeys
 from gateway.server.endpoints.admin import Admin
+from gateway.server.endpoints.index import Index
 from gateway.server.endpoints.model_calls import ModelCalls
 from gateway.server.endpoints.models import Models
 from gateway.server.endpoints.probes import Probes
 from gateway.server.front import Front
 from gateway.server.jobs import CountedReloader, Jobs
 from gateway.server.lifecycle import Lifecycle
+from gateway.server.paths import Paths
 from gateway.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -75,7 +77,7 @@ class Gateway:
         self.lifecycle = Lifecycle(metrics)
         self.jobs = Jobs()
         compiler = Compiler(environ=environ, openai_adapter="relay", strict_env=True)
-        self.reloader = CountedReloader(options.config, compiler, metrics=metrics, on_swap=self.jobs.swapped)
+        self.reloader = CountedReloader(options.config, compiler, metrics=metrics, jobs=self.jobs)
         self.reloader.load()
         self._health = health = Health()
         self._metrics = metrics
@@ -86,16 +88,19 @@ class Gateway:
         served = (
             ModelCalls(pipeline=self._pipeline, lifecycle=self.lifecycle),
             models,
-            Probes(tables=self.reloader, lifecycle=self.lifecycle, metrics=metrics, before_scrape=self._before_scrape),
+            Probes(
+                tables=self.reloader,
+                waiting_for=lambda: self.jobs.waiting_for,
+                lifecycle=self.lifecycle,
+                metrics=metrics,
+                before_scrape=self._before_scrape,
+            ),
             Admin(reloads=self.reloader, health=health, mock=mock),
+            Index(lambda: paths.index()),
         )
+        paths = Paths({path: each for part in served for path, each in part.paths().items()}, models.below())
         self._front = Front(
-            guards=guards,
-            metrics=metrics,
-            tables=self.reloader,
-            paths={path: endpoint for part in served for path, endpoint in part.paths().items()},
-            below=models.below(),
-            client_s=options.client_s,
+            guards=guards, metrics=metrics, tables=self.reloader, paths=paths, client_s=options.client_s
         )
         self._max_body_bytes = options.max_body_bytes
 

@@ -118,8 +118,12 @@ def log_request(
     stream: bool,
     client: str | None,
     error: str | None,
+    asked: tuple[str, str] | None = None,
 ) -> None:
-    """Write the line of a finished request soon; at DEBUG for a successful probe. `ended_at`: seconds since 1970."""
+    """Write the line of a finished request soon; at DEBUG for a successful probe. `ended_at`: seconds since 1970.
+
+    `asked`: method and path, where there is no such endpoint.
+    """
     level = logging.DEBUG if operation == "probe" and status < 400 else logging.INFO
     if _lines is None or not log.isEnabledFor(level):
         return
@@ -144,6 +148,8 @@ def log_request(
         line["tokens"] = report.tokens
     if client is not None:
         line["client"] = client
+    if asked is not None:
+        line["method"], line["path"] = asked
     if error is not None:
         line["error"] = error
     # Not through a logger, whose record costs as much as the line.

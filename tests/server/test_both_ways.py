@@ -58,6 +58,8 @@ CORS: Final = "access-control-allow-origin vary access-control-expose-headers"
 PREFLIGHT: Final = (
     "access-control-allow-origin vary access-control-allow-methods access-control-allow-headers access-control-max-age"
 )
+FINAL: Final = f"{OWN} x-should-retry Content-Length"
+LAST: Final = f"{OWN} x-should-retry Connection Content-Length"
 STREAM: Final = f"{ANSWER} openai-version cache-control x-accel-buffering"
 
 CASES: Final[dict[str, Case]] = {
@@ -72,7 +74,7 @@ CASES: Final[dict[str, Case]] = {
         "204 No Content",
         f"{OWN.replace(' content-type', '')} {PREFLIGHT}",
     ),
-    "other page": (request(fields="Origin: https://evil.example\r\n"), "403 Forbidden", f"{OWN} Content-Length"),
+    "other page": (request(fields="Origin: https://evil.example\r\n"), "403 Forbidden", FINAL),
     "last": (request(fields="Connection: close\r\n"), "200 OK", f"{ANSWER} openai-version Connection Content-Length"),
     "HTTP/1.0": (request(version="1.0"), "200 OK", f"{ANSWER} openai-version Connection Content-Length"),
     "HTTP/1.0, kept alive": (
@@ -82,27 +84,35 @@ CASES: Final[dict[str, Case]] = {
     ),
     "HTTP/1.0 stream": (request(version="1.0", stream=True), "200 OK", f"{STREAM} Connection"),
     "HTTP/1.0 probe": (get("/healthz", version="1.0"), "200 OK", f"{OWN} Connection Content-Length"),
-    "HTTP/1.0, unknown path": (get("/x", version="1.0"), "404 Not Found", f"{OWN} Connection Content-Length"),
-    "no json": (request(body=b"{,"), "400 Bad Request", f"{OWN} Content-Length"),
-    "no model": (request(""), "400 Bad Request", f"{OWN} Content-Length"),
-    "unknown model": (request("other"), "404 Not Found", f"{OWN} Content-Length"),
-    "unknown path": (request(path="/v1/other"), "404 Not Found", f"{OWN} Content-Length"),
-    "wrong method": (request(path="/v1/models"), "405 Method Not Allowed", f"{OWN} allow Content-Length"),
-    "too large": (request(body=b"x" * 10_001), "413 ", f"{OWN} Content-Length"),
-    "no json type": (request(content_type="text/plain"), "415 Unsupported Media Type", f"{OWN} Content-Length"),
+    "HTTP/1.0, unknown path": (
+        get("/x", version="1.0"),
+        "404 Not Found",
+        f"{OWN} x-should-retry Connection Content-Length",
+    ),
+    "no json": (request(body=b"{,"), "400 Bad Request", FINAL),
+    "no model": (request(""), "400 Bad Request", FINAL),
+    "unknown model": (request("other"), "404 Not Found", FINAL),
+    "unknown path": (request(path="/v1/other"), "404 Not Found", FINAL),
+    "wrong method": (
+        request(path="/v1/models"),
+        "405 Method Not Allowed",
+        f"{OWN} allow x-should-retry Content-Length",
+    ),
+    "too large": (request(body=b"x" * 10_001), "413 ", FINAL),
+    "no json type": (request(content_type="text/plain"), "415 Unsupported Media Type", FINAL),
     "upstream fails": (request("down"), "503 Service Unavailable", f"{OWN} Content-Length"),
     "upstream fails, stream": (request("down", stream=True), "503 Service Unavailable", f"{OWN} Content-Length"),
     "upstream is full": (request("limited"), "429 Too Many Requests", f"{OWN} retry-after Content-Length"),
     "upstream refuses": (
         request("refused"),
         "400 Bad Request",
-        f"{ANSWER} x-ratelimit-limit-requests Content-Length",
+        f"{ANSWER} x-ratelimit-limit-requests x-should-retry Content-Length",
     ),
     "list": (get("/v1/models"), "200 OK", f"{OWN} Content-Length"),
     "HEAD": (get("/v1/models", method="HEAD"), "200 OK", f"{OWN} Content-Length"),
-    "HEAD, unknown path": (get("/x", method="HEAD"), "404 Not Found", f"{OWN} Content-Length"),
+    "HEAD, unknown path": (get("/x", method="HEAD"), "404 Not Found", FINAL),
     "reload": (request(path="/-/reload", body=b"{}"), "200 OK", f"{OWN} Content-Length"),
-    "no http": (b"hello\r\nWAY\r\n", "400 Bad Request", f"{OWN} Connection Content-Length"),
+    "no http": (b"hello\r\nWAY\r\n", "400 Bad Request", LAST),
 }
 
 

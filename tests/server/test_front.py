@@ -12,8 +12,9 @@ import pytest
 from gateway.server.access import Guards
 from gateway.server.aiohttp_server import Runner
 from gateway.server.exchange import Exchange
-from gateway.server.front import Front, PathHandlers
+from gateway.server.front import Front
 from gateway.server.listen import listening
+from gateway.server.paths import PathHandlers, Paths
 from gateway.server.wiring import ServeOptions
 from gateway.telemetry.metrics import Metrics
 from tests.server.conftest import RunningGateway
@@ -52,8 +53,7 @@ async def test_an_unexpected_error_is_answered_once_and_logged(
         guards=Guards(loopback=True, allow_origins=(), keys=None),
         metrics=Metrics(),
         tables=gateway.parts.reloader,
-        paths={path: PathHandlers("other", {"POST": handler}) for path, handler in handlers.items()},
-        below={},
+        paths=Paths({path: PathHandlers("other", {"POST": handler}) for path, handler in handlers.items()}, {}),
         client_s=1.0,
     )
     runner = Runner(front, nothing_beside, max_body_bytes=100)

@@ -185,6 +185,73 @@ async def test_with_a_keys_file_clients_need_a_key(
         assert answer.headers["x-request-id"]
 
 
+@pytest.mark.parametrize("form", ["ours", "aiohttp"])
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"x-api-key": "ann-key"}, 200),
+        ({"api-key": "bob-key"}, 200),
+        ({"X-Api-Key": " ann-key-2 "}, 200),
+        ({"x-api-key": "ann-key-3"}, 401),
+        ({"x-api-key": ""}, 401),
+        ({"x-api-key": "Bearer ann-key"}, 401),
+        # One known key is enough: SDKs fill the other headers with what they find in the environment.
+        ({"authorization": "Bearer sk-of-a-vendor", "x-api-key": "ann-key"}, 200),
+        ({"authorization": "Basic dXNlcjpwYXNz", "api-key": "ann-key"}, 200),
+        ({"authorization": "Bearer ann-key", "x-api-key": "sk-of-a-vendor"}, 200),
+        ({"authorization": "Bearer ann-key", "x-api-key": "ann-key-2", "api-key": "ann-key"}, 200),
+        ({"authorization": "Bearer sk-1", "x-api-key": "sk-2", "api-key": "sk-3"}, 401),
+        # Whose limits and whose name would count?
+        ({"authorization": "Bearer ann-key", "x-api-key": "bob-key"}, 401),
+        ({"x-api-key": "ann-key", "api-key": "bob-key"}, 401),
+    ],
+)
+async def test_a_key_may_come_in_three_headers_and_goes_no_further(
+    start: Start, upstream: ScriptedOpenAI, keys_file: Path, headers: dict[str, str], status: int, form: str
+) -> None:
+    gateway = await start(client_keys_file=keys_file)
+    more = {"te": "trailers"} if form == "aiohttp" else {}
+    answer = await gateway.chat("fast", headers={**headers, **more})
+    assert answer.status == status
+    if status == 401:
+        assert (answer.error["code"], answer.headers["x-should-retry"]) == ("invalid_api_key", "false")
+        assert upstream.requests == []
+    else:
+        sent = upstream.requests[0].headers
+        assert sent["authorization"] == "Bearer sk-upstream"
+        assert not {"x-api-key", "api-key"} & {name.lower() for name in sent}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/v1/models", {"authorization": "Bearer ann-key"}, 200),
+        ("/v1/models", {"x-api-key": "ann-key"}, 200),
+        ("/healthz", {"api-key": "ann-key"}, 200),
+        ("/-/config", {"authorization": "Bearer ann-key"}, 200),
+        ("/v1/models", {"authorization": "Bearer guessed"}, 401),
+        ("/healthz", {"authorization": "Bearer guessed"}, 401),
+        ("/v1/models", {}, 403),
+        ("/healthz", {}, 403),
+        ("/-/config", {}, 403),
+    ],
+)
+async def test_a_foreign_host_name_is_let_in_with_a_key(
+    start: Start, keys_file: Path, path: str, headers: dict[str, str], status: int
+) -> None:
+    gateway = await start(client_keys_file=keys_file)
+    answer = await gateway.get(path, headers={"host": "gateway.internal", **headers})
+    assert answer.status == status
+    if status == 403:
+        assert "unless a client key is sent" in answer.error["message"]
+
+
+async def test_without_client_keys_none_opens_a_foreign_host_name(gateway: RunningGateway) -> None:
+    answer = await gateway.get("/v1/models", headers={"host": "evil.example", "authorization": "Bearer any"})
+    assert answer.status == 403
+    assert "client key" not in answer.error["message"]
+
+
 async def test_the_hash_of_a_key_is_no_key(start: Start, keys_file: Path) -> None:
     gateway = await start(client_keys_file=keys_file)
     hashed = hashlib.sha256(b"bob-key").hexdigest()
@@ -194,9 +261,9 @@ async def test_the_hash_of_a_key_is_no_key(start: Start, keys_file: Path) -> Non
 
 async def test_probes_metrics_and_operators_need_no_key(start: Start, keys_file: Path) -> None:
     gateway = await start(client_keys_file=keys_file)
-    for path in ("/healthz", "/readyz", "/metrics", "/-/config"):
+    for path in ("/healthz", "/readyz", "/metrics", "/-/config", "/", "/v1"):
         assert (await gateway.get(path)).status == 200
-    for path in ("/v1/models", "/v1/models/echo"):
+    for path in ("/v1/models", "/v1/models/echo", "/models", "//v1//models/", "/models/echo"):
         assert (await gateway.get(path)).status == 401
 
 

@@ -18,14 +18,21 @@ from tests.server.conftest import save, until
 
 
 class Counting:
-    """An adapter that counts how often it was made ready, and fails as often as it is told to."""
+    """An adapter that counts how often it was made ready, and fails as often as it is told to.
 
-    def __init__(self, *, failures: int = 0) -> None:
+    With `slow` it is ready only once `loaded` is set.
+    """
+
+    def __init__(self, *, failures: int = 0, slow: bool = False) -> None:
         self.prepared = 0
+        self.loaded = asyncio.Event()
         self._failures = failures
+        if not slow:
+            self.loaded.set()
 
     async def prepare(self) -> None:
         self.prepared += 1
+        await self.loaded.wait()
         if self.prepared <= self._failures:
             raise RuntimeError("not installed")
 
@@ -61,7 +68,7 @@ async def working(
 ) -> AsyncIterator[tuple[Jobs, Reloader]]:
     jobs = Jobs()
     compiler = Compiler(environ={"ANTHROPIC_API_KEY": "sk-x"}, openai_adapter="relay", strict_env=True)
-    reloader = kind(config, compiler, on_swap=jobs.swapped)
+    reloader = kind(config, compiler, before_swap=jobs.before_swap, on_swap=jobs.swapped)
     reloader.load()
     given: Adapters = {**adapters}
     async with asyncio.TaskGroup() as group:
@@ -114,3 +121,55 @@ async def test_a_reload_that_is_asked_for_compiles_an_unchanged_file(config: Pat
         await until(lambda: reloader.current.generation == 2)
         jobs.ask_reload()
         await until(lambda: reloader.current.generation == 3)
+
+
+async def test_at_the_start_the_gateway_waits_for_what_the_table_needs(config: Path) -> None:
+    save(config, LITELLM)
+    adapters: dict[AdapterName, Counting] = {"mock": Counting(), "litellm": Counting(slow=True)}
+    async with working(config, adapters) as (jobs, _):
+        await until(lambda: "litellm" in jobs.waiting_for)
+        adapters["litellm"].loaded.set()
+        await until(lambda: jobs.waiting_for == ())
+
+
+async def test_a_table_that_first_needs_an_adapter_goes_live_once_that_is_loaded(config: Path) -> None:
+    adapters: dict[AdapterName, Counting] = {"mock": Counting(), "litellm": Counting(slow=True)}
+    async with working(config, adapters) as (jobs, reloader):
+        await until(lambda: jobs.waiting_for == ())
+        save(config, LITELLM)
+        async with asyncio.TaskGroup() as group:
+            reload = group.create_task(asyncio.to_thread(reloader.reload))
+            await until(lambda: adapters["litellm"].prepared)
+            await asyncio.sleep(0.05)
+            assert (reloader.current.generation, reload.done(), jobs.waiting_for) == (1, False, ())
+            adapters["litellm"].loaded.set()
+        assert reload.result().changed
+        assert (reloader.current.generation, jobs.waiting_for) == (2, ())
+
+
+async def test_a_dry_run_loads_nothing(config: Path) -> None:
+    adapters: dict[AdapterName, Counting] = {"mock": Counting(), "litellm": Counting()}
+    async with working(config, adapters) as (jobs, reloader):
+        await until(lambda: jobs.waiting_for == ())
+        save(config, LITELLM)
+        assert (await asyncio.to_thread(reloader.reload, dry_run=True)).ok
+        assert adapters["litellm"].prepared == 0
+
+
+async def test_a_table_goes_live_without_an_adapter_that_cannot_be_loaded(config: Path) -> None:
+    adapters: dict[AdapterName, Counting] = {"mock": Counting(), "litellm": Counting(failures=100)}
+    async with working(config, adapters) as (jobs, reloader):
+        await until(lambda: jobs.waiting_for == ())
+        save(config, LITELLM)
+        assert (await asyncio.to_thread(reloader.reload)).generation == 2
+        assert jobs.waiting_for == ()
+
+
+async def test_a_gateway_that_starts_without_what_it_needs_is_ready_once_an_edit_needs_it_no_more(config: Path) -> None:
+    save(config, LITELLM)
+    adapters: dict[AdapterName, Counting] = {"mock": Counting(), "litellm": Counting(failures=100)}
+    async with working(config, adapters) as (jobs, reloader):
+        await until(lambda: jobs.waiting_for == ("litellm",))
+        save(config, MOCK)
+        await asyncio.to_thread(reloader.reload)
+        await until(lambda: jobs.waiting_for == ())

@@ -12,7 +12,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 import orjson
@@ -20,7 +20,7 @@ import pytest
 
 from gateway.server.aiohttp_server import FLUSH_S
 from tests.scripted_openai import ScriptedOpenAI
-from tests.server.conftest import HELLO, ROUTES, save
+from tests.server.conftest import HELLO, ROUTES, save, until
 
 CODE = """\
 import sys
@@ -81,8 +81,8 @@ def config(tmp_path: Path, upstream: ScriptedOpenAI) -> Path:
 
 
 @asynccontextmanager
-async def running(config: Path, **options: Any) -> AsyncIterator[Server]:
-    process = await spawn(config, **options)
+async def running(config: Path, *, code: str = CODE, **options: Any) -> AsyncIterator[Server]:
+    process = await spawn(config, code=code, **options)
     unix_socket = options.get("unix_socket")
     connector = None if unix_socket is None else aiohttp.UnixConnector(str(unix_socket))
     try:
@@ -124,6 +124,90 @@ async def test_it_serves_until_sigterm_and_never_loads_litellm_for_relayed_and_m
         assert await server.end() == 0
     assert server.out.strip() == "False"
     assert upstream.calls == ["a", "a"]
+
+
+SLOW: Final = {
+    "__init__.py": """\
+import time
+from pathlib import Path
+while not Path(__file__).with_name("go").exists():
+    time.sleep(0.01)
+async def close_litellm_async_clients(): pass
+""",
+    "litellm_core_utils/__init__.py": "",
+    "litellm_core_utils/model_param_helper.py": """\
+class ModelParamHelper:
+    @staticmethod
+    def _get_all_llm_api_params(): return set()
+""",
+}
+
+
+@pytest.fixture
+def slow_litellm(tmp_path: Path) -> Path:
+    """Make a LiteLLM whose import lasts until `slow_litellm / "go"` exists."""
+    folder = tmp_path / "packages" / "litellm"
+    for name, text in SLOW.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def need_litellm(config: Path) -> None:
+    text = config.read_text().replace(
+        "models:\n", "  lab: {kind: anthropic, api_key: sk-x}\nmodels:\n  claude: lab/claude\n"
+    )
+    save(config, text)
+
+
+def with_package(folder: Path) -> str:
+    return f"import sys; sys.path.insert(0, {str(folder.parent)!r})\n{CODE}"
+
+
+async def test_it_is_ready_once_litellm_is_loaded_where_the_table_needs_it(config: Path, slow_litellm: Path) -> None:
+    need_litellm(config)
+    async with running(config, code=with_package(slow_litellm)) as server:
+        for _ in range(3):
+            assert (await server.get("/readyz"), await server.get("/healthz")) == (503, 200)
+        async with server.chat("fast") as response:  # what is relayed does not wait
+            assert response.status == 200
+        (slow_litellm / "go").touch()
+        await until(lambda: _is_ready(server))
+        assert await server.end() == 0
+    assert server.out.strip() == "True"
+
+
+async def test_an_edit_that_first_needs_litellm_goes_live_once_that_is_loaded(config: Path, slow_litellm: Path) -> None:
+    async with running(config, code=with_package(slow_litellm)) as server:
+        await until(lambda: _is_ready(server))
+        need_litellm(config)
+        for _ in range(20):
+            await asyncio.sleep(0.03)
+            assert (await server.get("/readyz"), await server.get("/v1/models/claude")) == (200, 404)
+        (slow_litellm / "go").touch()
+
+        async def is_live() -> bool:
+            assert await server.get("/readyz") == 200
+            return await server.get("/v1/models/claude") == 200
+
+        await until(is_live)
+        assert await server.end() == 0
+
+
+async def test_a_stop_signal_ends_it_while_an_edit_waits_for_litellm(config: Path, slow_litellm: Path) -> None:
+    async with running(config, code=with_package(slow_litellm)) as server:
+        await until(lambda: _is_ready(server))
+        need_litellm(config)
+        await asyncio.sleep(0.5)
+        server.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.1)
+        (slow_litellm / "go").touch()  # a thread that imports is waited for by Python itself
+        assert await server.end(None) == 0
+    assert "Traceback" not in server.err
+
+
+async def _is_ready(server: Server) -> bool:
+    return await server.get("/readyz") == 200
 
 
 async def test_what_is_no_http_has_one_log_line_without_what_came(config: Path) -> None:

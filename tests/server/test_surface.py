@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from io import StringIO
 from typing import Any
 
 import orjson
 import pytest
 
+from tests.log_lines import logging_to
 from tests.scripted_openai import ScriptedOpenAI
-from tests.server.conftest import RunningGateway, Start, until
+from tests.server.conftest import HELLO, RunningGateway, Start, until
 
 
 async def embed(gateway: RunningGateway, **body: Any) -> Any:
@@ -57,6 +59,15 @@ async def test_probes_say_alive_and_ready(gateway: RunningGateway) -> None:
     assert ((await gateway.get("/healthz")).status, (await gateway.get("/readyz")).status) == (200, 200)
 
 
+async def test_readiness_waits_for_the_adapters_of_the_table(gateway: RunningGateway) -> None:
+    gateway.parts.jobs.waiting_for = ("litellm",)
+    ready = await gateway.get("/readyz")
+    assert (ready.status, ready.json) == (503, {"status": "loading", "waiting_for": ["litellm"]})
+    assert (await gateway.get("/healthz")).status == 200
+    gateway.parts.jobs.waiting_for = ()
+    assert (await gateway.get("/readyz")).status == 200
+
+
 async def test_while_draining_the_gateway_is_alive_but_not_ready_and_begins_nothing(gateway: RunningGateway) -> None:
     gateway.parts.lifecycle.draining = True
     assert (await gateway.get("/healthz")).status == 200
@@ -70,16 +81,20 @@ async def test_while_draining_the_gateway_is_alive_but_not_ready_and_begins_noth
 @pytest.mark.parametrize(
     ("method", "path", "status", "allow"),
     [
-        ("GET", "/", 404, None),
-        ("GET", "/v1", 404, None),
         ("POST", "/v1/responses", 404, None),
-        ("POST", "/chat/completions", 404, None),
-        ("GET", "/v1/chat/completions/", 404, None),
-        ("GET", "/v1/chat/completions", 405, "POST"),
-        ("DELETE", "/v1/models/fast", 405, "GET,HEAD"),
-        ("POST", "/healthz", 405, "GET,HEAD"),
-        ("GET", "/-/reload", 405, "POST"),
-        ("OPTIONS", "/v1/models", 405, "GET,HEAD"),
+        ("GET", "/api/tags", 404, None),
+        ("GET", "/-/", 404, None),
+        ("GET", "//-/config", 404, None),
+        ("GET", "/v1/-/config", 404, None),
+        ("GET", "/healthz/", 404, None),
+        ("GET", "/v1/metrics", 404, None),
+        ("GET", "/v1/chat/completions", 405, "OPTIONS,POST"),
+        ("HEAD", "/v1/chat/completions", 405, "OPTIONS,POST"),
+        ("GET", "/chat/completions/", 405, "OPTIONS,POST"),
+        ("DELETE", "/v1/models/fast", 405, "GET,HEAD,OPTIONS"),
+        ("POST", "/", 405, "GET,HEAD,OPTIONS"),
+        ("POST", "/healthz", 405, "GET,HEAD,OPTIONS"),
+        ("GET", "/-/reload", 405, "OPTIONS,POST"),
     ],
 )
 async def test_wrong_paths_and_methods_get_the_envelope(
@@ -87,8 +102,123 @@ async def test_wrong_paths_and_methods_get_the_envelope(
 ) -> None:
     answer = await gateway.request(method, path)
     assert (answer.status, answer.headers.get("allow")) == (status, allow)
-    assert answer.error["type"] == "invalid_request_error"
+    assert (answer.headers["x-should-retry"], answer.headers["content-type"]) == ("false", "application/json")
     assert answer.headers["x-request-id"]
+    if method != "HEAD":
+        assert answer.error["type"] == "invalid_request_error"
+        assert f"{method} " in answer.error["message"]
+        assert path.rstrip("/") in answer.error["message"]
+
+
+SPELLINGS = ["/v1/NAME", "/NAME", "/v1/NAME/", "/NAME/", "//v1/NAME", "/v1//NAME", "/v1/v1/NAME", "//NAME"]
+
+
+@pytest.mark.parametrize("form", ["ours", "aiohttp"])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("name", ["chat/completions", "completions", "embeddings"])
+async def test_base_urls_with_and_without_v1_lead_to_every_operation(
+    gateway: RunningGateway, name: str, spelling: str, form: str
+) -> None:
+    path = spelling.replace("NAME", name)
+    headers = {"te": "trailers"} if form == "aiohttp" else {}
+    body = {"model": "fast", "messages": HELLO, "input": "one", "prompt": "one"}
+    answer = await gateway.request("POST", path, json=body, headers=headers)
+    assert (answer.status, answer.headers["x-gateway-target"]) == (200, "up/a")
+    operation = {"chat/completions": "chat"}.get(name, name)
+    assert await gateway.metric(f'gateway_requests_total{{alias="fast",operation="{operation}",status="200"}}') == 1
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+async def test_base_urls_with_and_without_v1_lead_to_the_models(gateway: RunningGateway, spelling: str) -> None:
+    everything = await gateway.get(spelling.replace("NAME", "models"))
+    assert [entry["id"] for entry in everything.json["data"]] == ["fast", "pair", "echo"]
+    for name in ("fast", "team/some/model", "team%2Fsome"):
+        one = await gateway.get(spelling.replace("NAME", f"models/{name}"))
+        assert (one.status, one.json["id"]) == (200, name.replace("%2F", "/"))
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "//", "/v1/v1"])
+async def test_the_base_url_says_what_there_is(gateway: RunningGateway, path: str) -> None:
+    """Claude Code asks with `HEAD /` whether anybody is there, people with a browser."""
+    answer = await gateway.get(path)
+    assert answer.status == 200
+    assert {"POST /v1/chat/completions", "GET /v1/models/NAME", "GET /readyz"} <= set(answer.json["endpoints"])
+    assert not [each for each in answer.json["endpoints"] if "/-/" in each]
+    head = await gateway.request("HEAD", path)
+    assert (head.status, head.body) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [("/v1/chat/completions", "OPTIONS,POST"), ("/models", "GET,HEAD,OPTIONS"), ("/", "GET,HEAD,OPTIONS")],
+)
+async def test_options_says_which_methods_there_are(gateway: RunningGateway, path: str, allow: str) -> None:
+    answer = await gateway.request("OPTIONS", path)
+    assert (answer.status, answer.headers["allow"], answer.body) == (204, allow, b"")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "message"),
+    [
+        ("POST", "/v1/foo", "unknown endpoint: POST /v1/foo; this gateway has POST /v1/chat/completions, "),
+        ("GET", "/v1/messages", "unknown endpoint: GET /v1/messages; this gateway has "),
+        ("POST", "/v1/chat/completion", "; did you mean '/v1/chat/completions'? this gateway has "),
+        ("POST", "/api/v1/chat/completions", "; did you mean '/v1/chat/completions'? this gateway has "),
+        ("GET", "/v1/model", "; did you mean '/v1/models'? this gateway has "),
+        ("GET", "/health", "; did you mean '/healthz'? this gateway has "),
+        ("GET", "/-/explains", "; did you mean '/-/explain'? this gateway has GET /-/config, "),
+    ],
+)
+async def test_an_unknown_path_is_told_by_name_with_those_that_are(
+    gateway: RunningGateway, method: str, path: str, message: str
+) -> None:
+    error = (await gateway.request(method, path)).error
+    assert (error["code"], error["param"]) == ("not_found", None)
+    assert message in error["message"]
+    assert ("/-/reload" in error["message"]) is path.startswith("/-/")
+
+
+async def test_a_wrong_method_is_told_with_the_right_one(gateway: RunningGateway) -> None:
+    error = (await gateway.get("/v1/embeddings")).error
+    assert error["message"] == "wrong method: GET /v1/embeddings; this endpoint takes POST"
+
+
+async def test_anthropic_s_clients_get_their_envelope(gateway: RunningGateway) -> None:
+    headers = {"anthropic-version": "2023-06-01"}
+    answer = await gateway.request("POST", "/v1/messages?beta=true", headers=headers, json={})
+    assert (answer.status, answer.json["type"]) == (404, "error")
+    assert answer.json["error"]["type"] == "not_found_error"
+    assert "POST /v1/messages; this gateway has " in answer.json["error"]["message"]
+    assert answer.json["request_id"] == answer.headers["x-request-id"]
+    wrong = await gateway.get("/v1/embeddings", headers=headers)
+    assert wrong.json["error"]["type"] == "invalid_request_error"
+
+
+async def test_a_long_unknown_path_is_cut_and_made_printable(gateway: RunningGateway) -> None:
+    message = (await gateway.get(f"/%1b%5b2J{'x' * 5000}")).error["message"]
+    assert "/\\x1b[2Jxxx" in message
+    assert len(message) < 1000
+
+
+async def test_an_unknown_path_is_in_the_log_without_its_query_and_keys(start: Start) -> None:
+    gateway = await start()
+    lines = StringIO()
+    with logging_to(lines):
+        await gateway.get("/v1/nowhere?key=sk-1234567890abcdefghij")
+        await gateway.request("DELETE", "/models/fast")
+        await gateway.get("/sk-1234567890abcdefghij/x")
+        await gateway.get("/v1/models")
+        await asyncio.sleep(0)
+    logged = [orjson.loads(line) for line in lines.getvalue().splitlines()]
+    assert [
+        (line.get("method"), line.get("path"), line["status"]) for line in logged if line["event"] == "request"
+    ] == [
+        ("GET", "/v1/nowhere", 404),
+        ("DELETE", "/v1/models/fast", 405),
+        ("GET", "/***/x", 404),
+        (None, None, 200),
+    ]
+    assert "sk-1234567890" not in lines.getvalue()
 
 
 async def test_metrics_tell_what_happened(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:

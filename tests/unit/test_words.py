@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.cli.settings import duration_s
+from gateway.cli.settings import duration_s, size
 from gateway.importers.litellm.values import duration
 from gateway.simulation.walk import walk
-from gateway.words import as_duration, did_you_mean, seconds, shown, with_repeats
+from gateway.words import as_duration, did_you_mean, seconds, shown, shown_size, with_repeats
 from tests.compiling import route
 
 MANY = [f"alias-{number}" for number in range(5000)]
@@ -35,6 +35,16 @@ def test_several_names_are_suggested_where_asked_for_the_best_first() -> None:
     known = ["gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4", "claude"]
     assert did_you_mean("gpt-4o-", known, most=3) == "; did you mean 'gpt-4o' or 'gpt-4' or 'gpt-4o-mini'?"
     assert did_you_mean("x" * 100_000, known, most=3) == ""
+
+
+@pytest.mark.parametrize("text", ["32MiB", "2GiB", "10MB", "3GB", "512KiB"])
+def test_a_size_is_shown_as_it_was_written(text: str) -> None:
+    assert shown_size(size(text)) == text
+
+
+@pytest.mark.parametrize(("size_bytes", "text"), [(0, "0 bytes"), (1, "1 byte"), (1001, "1001 bytes")])
+def test_a_size_of_no_unit_is_shown_in_bytes(size_bytes: int, text: str) -> None:
+    assert shown_size(size_bytes) == text
 
 
 def test_equal_texts_in_a_row_are_counted() -> None:

@@ -47,6 +47,18 @@ _PRINTERS: Final = (
 """The modules that print banners on stdout unless the host set `litellm.suppress_debug_info`."""
 
 
+_FIRST_USED: Final = (
+    "litellm_core_utils.default_encoding",
+    "litellm_core_utils.logging_callback_manager",
+    "llms.edenai.chat.transformation",
+    "llms.fal_ai",
+    "llms.github_copilot.per_user_auth",
+    "proxy.openai_files_endpoints.common_utils",
+    "_service_logger",
+)
+"""Modules that LiteLLM imports during the first call only: half a second in which the event loop stands still."""
+
+
 def load(*, own_process: bool) -> ModuleType:
     """Import and patch LiteLLM, or the module that the host has imported. Blocks for seconds; run it in a thread."""
     with _environment(restore=not own_process):
@@ -54,6 +66,9 @@ def load(*, own_process: bool) -> ModuleType:
     mend_annotations(importlib.import_module("litellm.litellm_core_utils.model_param_helper"))
     if own_process:
         _configure(litellm)
+        for name in _FIRST_USED:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(f"litellm.{name}")
         # Each full collection would walk hundreds of thousands of permanent objects: 7 % of the throughput.
         gc.collect()
         gc.freeze()

@@ -14,7 +14,7 @@ from gateway.errors import BadRequest, UsageError
 from gateway.policy.table import RoutingTable
 from gateway.server.access import Forbidden, is_neighbour
 from gateway.server.exchange import Exchange
-from gateway.server.front import Handler, PathHandlers
+from gateway.server.paths import Handler, PathHandlers
 from gateway.simulation.explain import as_json, explain, look_up
 from gateway.simulation.upstreams import read_failure
 from gateway.telemetry.logs import timestamp

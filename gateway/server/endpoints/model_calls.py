@@ -13,8 +13,8 @@ from gateway.errors import GatewayError, HookFailed
 from gateway.operations import OPERATIONS, check_request
 from gateway.server.body import json_object, read_body
 from gateway.server.exchange import Exchange
-from gateway.server.front import PathHandlers
 from gateway.server.lifecycle import Draining, Lifecycle
+from gateway.server.paths import PathHandlers
 from gateway.server.response import ClientGone
 from gateway.telemetry.ids import traceparent
 from gateway.wire.json import JsonObject, encode_json

@@ -6,7 +6,7 @@ from typing import Final
 
 from gateway.engine.pipeline import Pipeline
 from gateway.server.exchange import Exchange
-from gateway.server.front import PathHandlers
+from gateway.server.paths import PathHandlers
 from gateway.wire.json import JsonObject
 
 _ONE_MODEL: Final = "/v1/models/"
@@ -35,6 +35,8 @@ class Models:
     async def _one(self, exchange: Exchange) -> None:
         """`GET /v1/models/{name}`: one alias, or a name that a wildcard matches."""
         name = exchange.request.path.removeprefix(_ONE_MODEL)
+        if name.endswith("/") and self._pipeline.tables.current.find(name) is None:
+            name = name.rstrip("/")
         target = self._pipeline.route(name).steps[0].target.name
         exchange.send_json(_model(name, target, self._pipeline.tables.current.loaded_at))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.policy.overlay import Tables
 from gateway.server.exchange import Exchange
-from gateway.server.front import PathHandlers
 from gateway.server.lifecycle import Lifecycle
+from gateway.server.paths import PathHandlers
 from gateway.telemetry.metrics import Metrics
 
 
@@ -15,10 +15,17 @@ class Probes:
     """Answers `/healthz`, `/readyz` and `/metrics`."""
 
     def __init__(
-        self, *, tables: Tables, lifecycle: Lifecycle, metrics: Metrics, before_scrape: Callable[[], None]
+        self,
+        *,
+        tables: Tables,
+        waiting_for: Callable[[], Sequence[str]],
+        lifecycle: Lifecycle,
+        metrics: Metrics,
+        before_scrape: Callable[[], None],
     ) -> None:
-        """`before_scrape` updates the metrics that are not counted as they happen."""
+        """`waiting_for` returns what is not loaded yet; `before_scrape` updates metrics not counted as they happen."""
         self._tables = tables
+        self._waiting_for = waiting_for
         self._lifecycle = lifecycle
         self._metrics = metrics
         self._before_scrape = before_scrape
@@ -36,10 +43,12 @@ class Probes:
         exchange.send_json({"status": "ok"})
 
     async def _readyz(self, exchange: Exchange) -> None:
-        """`GET /readyz`: a table is loaded and the process is not draining."""
-        generation = self._tables.current.generation
-        if self._lifecycle.draining or not generation:
-            exchange.send_json({"status": "draining" if self._lifecycle.draining else "loading"}, status=503)
+        """`GET /readyz`: the table and what its targets need are loaded, and the process is not draining."""
+        generation, missing = self._tables.current.generation, self._waiting_for()
+        if self._lifecycle.draining:
+            exchange.send_json({"status": "draining"}, status=503)
+        elif missing or not generation:
+            exchange.send_json({"status": "loading", "waiting_for": missing}, status=503)
         else:
             exchange.send_json({"status": "ready", "generation": generation})
 

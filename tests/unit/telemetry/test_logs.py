@@ -8,8 +8,6 @@ import logging
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -20,10 +18,11 @@ from gateway.policy.failures import Kind
 from gateway.policy.keys import NO_KEY, Secret
 from gateway.policy.target import Endpoint, Target
 from gateway.telemetry.ids import request_id, traceparent
-from gateway.telemetry.logs import JsonFormatter, configure_logging, log_request, timestamp
+from gateway.telemetry.logs import JsonFormatter, log_request, timestamp
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.report import Attempt, CallReport
 from gateway.wire.json import JsonObject
+from tests.log_lines import logging_to
 
 TARGET = Target(
     name="openai/gpt-4o",
@@ -31,20 +30,6 @@ TARGET = Target(
     label="openai/*",
     endpoint=Endpoint(provider="openai", kind="openai", adapter="relay", api_key=NO_KEY),
 )
-
-
-@contextmanager
-def logging_to(stream: io.StringIO, level: str = "info") -> Iterator[None]:
-    root, ours = logging.getLogger(), logging.getLogger("gateway")
-    before = (root.handlers[:], root.level, ours.level)
-    gathered = (logging.logThreads, logging.logProcesses, logging.logMultiprocessing)
-    configure_logging(level, stream=stream)
-    try:
-        yield
-    finally:
-        logging.captureWarnings(capture=False)
-        root.handlers[:], root.level, ours.level = before
-        logging.logThreads, logging.logProcesses, logging.logMultiprocessing = gathered
 
 
 def lines(stream: io.StringIO) -> list[JsonObject]:

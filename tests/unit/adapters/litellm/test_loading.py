@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Union
@@ -14,7 +15,7 @@ from litellm.litellm_core_utils import exception_mapping_utils
 
 from gateway.adapters.litellm.adapter import LiteLLMAdapter, LiteLLMUnavailable
 from gateway.adapters.litellm.call import OurCall, our_call
-from gateway.adapters.litellm.loading import mend_annotations
+from gateway.adapters.litellm.loading import _FIRST_USED, mend_annotations
 from tests.litellm_calls import QUIET
 from tests.paths import ROOT
 
@@ -226,6 +227,15 @@ def test_the_installed_helper_is_sound_or_mended() -> None:
 
     mend_annotations(model_param_helper)
     assert "temperature" in model_param_helper.ModelParamHelper._get_all_llm_api_params()
+
+
+@pytest.mark.parametrize("name", _FIRST_USED)
+def test_what_litellm_imports_late_is_where_the_installed_release_has_it(name: str) -> None:
+    spec = find_spec("litellm")
+    assert spec is not None
+    assert spec.origin is not None
+    path = Path(spec.origin).parent / name.replace(".", "/")
+    assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
 async def test_litellm_that_cannot_be_imported_is_said_at_every_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,104 @@
+"""Finds the endpoint of a path as clients spell it, and says which endpoints there are."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from gateway.server.exchange import Exchange
+from gateway.words import cut, did_you_mean, meant, printable
+
+Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
+"""Sends the response to a request, or raises GatewayError."""
+
+_VERSION: Final = "/v1"
+_OPERATORS: Final = "/-/"
+_BASES: Final = frozenset({"/", _VERSION})
+"""Base URLs: they are answered, and no list names them."""
+_ALIKE: Final = 0.8
+"""A path is taken for a slip of another from this share of equal text on: `/v1/messages` is not `/v1/models`."""
+_LONGEST_PATH: Final = 256
+_LONGEST_METHOD: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class PathHandlers:
+    """The handlers of a path."""
+
+    operation: str
+    """For log and metrics."""
+    methods: Mapping[str, Handler]
+    """Method → handler. HEAD uses GET's, and OPTIONS is answered with the methods."""
+
+    @property
+    def allowed(self) -> str:
+        """The value of an `allow` header."""
+        return ",".join(sorted({*self.methods, "OPTIONS", *(("HEAD",) if "GET" in self.methods else ())}))
+
+
+class Paths:
+    """All endpoints, by path."""
+
+    def __init__(self, exact: Mapping[str, PathHandlers], below: Mapping[str, PathHandlers]) -> None:
+        """`exact` has whole paths; `below` has prefixes, from slash to slash, of paths that continue behind them."""
+        self._exact = exact
+        self._below = below
+        shown = [*exact.items(), *((f"{start}NAME", at) for start, at in below.items())]
+        self._shown = [(f"{method} {path}", path) for path, at in shown for method in at.methods if path not in _BASES]
+
+    def find(self, path: str) -> tuple[str, PathHandlers | None]:
+        """Return the path as the endpoint knows it, and its handlers; the path as it is and None if there are none.
+
+        Endpoints under `/v1` are found without it, with it twice, and with slashes too many: base URLs are written with
+        and without `/v1`, and clients append to both. The probes and the operators' paths have one spelling, so that a
+        proxy can keep them from the outside.
+        """
+        found = self._find(path)
+        if found is None:
+            path_found = canonical(path)
+            found = self._find(path_found)
+            path = path_found if found is not None else path
+        return path, found
+
+    def answering_posts(self) -> Iterator[tuple[str, PathHandlers]]:
+        """Yield the whole paths that take a POST, each in its usual spellings."""
+        for path, handlers in self._exact.items():
+            if "POST" in handlers.methods:
+                yield path, handlers
+                if path.startswith(f"{_VERSION}/"):
+                    yield path.removeprefix(_VERSION), handlers
+
+    def unknown(self, method: str, path: str) -> str:
+        """Return the message for a path that has no endpoint."""
+        known = [each for _, each in self._shown if not each.endswith("/NAME")]
+        # Such as a proxy's own prefix before a path of ours.
+        inner = max((each for each in known if path.endswith(each)), key=len, default=None)
+        hint = meant(inner) if inner is not None else did_you_mean(path, known, alike=_ALIKE)
+        are_operators = path.startswith(_OPERATORS)
+        there = ", ".join(text for text, each in self._shown if each.startswith(_OPERATORS) is are_operators)
+        asked = printable(f"{cut(method, _LONGEST_METHOD)} {cut(path, _LONGEST_PATH)}")
+        return f"unknown endpoint: {asked}{hint or ';'} this gateway has {there}"
+
+    def index(self) -> list[str]:
+        """Return method and path of every endpoint for clients."""
+        return [text for text, path in self._shown if not path.startswith(_OPERATORS)]
+
+    def _find(self, path: str) -> PathHandlers | None:
+        found = self._exact.get(path)
+        if found is not None:
+            return found
+        return next((at for start, at in self._below.items() if path.startswith(start) and path != start), None)
+
+
+def canonical(path: str) -> str:
+    """Return a path with one `/v1` in front and single slashes, none at its end."""
+    parts = [part for part in path.split("/") if part]
+    first = next((number for number, part in enumerate(parts) if part != "v1"), len(parts))
+    return "/".join([_VERSION, *parts[first:]])
+
+
+def wrong_method(method: str, path: str, handlers: PathHandlers) -> str:
+    """Return the message for a method that a path does not take."""
+    asked = printable(f"{cut(method, _LONGEST_METHOD)} {cut(path, _LONGEST_PATH)}")
+    return f"wrong method: {asked}; this endpoint takes {' and '.join(handlers.methods)}"

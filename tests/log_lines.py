@@ -1,0 +1,25 @@
+"""A log as the server writes it, for the length of a block."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gateway.telemetry.logs import configure_logging
+
+
+@contextmanager
+def logging_to(stream: io.StringIO, level: str = "info") -> Iterator[None]:
+    """Write the log to `stream` as the server does; afterwards all is as it was."""
+    root, ours = logging.getLogger(), logging.getLogger("gateway")
+    before = (root.handlers[:], root.level, ours.level)
+    gathered = (logging.logThreads, logging.logProcesses, logging.logMultiprocessing)
+    configure_logging(level, stream=stream)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(capture=False)
+        root.handlers[:], root.level, ours.level = before
+        logging.logThreads, logging.logProcesses, logging.logMultiprocessing = gathered
