@@ -33,13 +33,16 @@ async def test_requests_fall_over_as_the_config_says(start: Start, upstream: Scr
     gateway = await start(imported.routes)
 
     upstream.script("first", status=500).script("second", status=429).script("spare", reply="from the spare")
-    answer = await gateway.chat("gpt-4", temperature=1)
+    answer = await gateway.chat("chat", temperature=1)
     assert (answer.status, answer.text) == (200, "from the spare")
     assert upstream.calls == ["first", "second", "spare"]
     assert [request.body["temperature"] for request in upstream.requests] == [1, 1, 0.5]
 
     answer = await gateway.chat("up/some/model")
     assert (answer.status, upstream.calls[3:]) == (200, ["some/model"])
+
+    answer = await gateway.chat("gpt-4")
+    assert (answer.status, upstream.calls[4:]) == (502, ["first", "second"])
 
 
 async def test_a_prompt_that_is_too_long_goes_to_the_model_for_long_ones_and_nothing_else_does(

@@ -9,12 +9,13 @@ from gateway.config.compiler.compiler import Compiler
 from gateway.config.document.document import MAX_BYTES, parse
 from gateway.importers.litellm.deployments import Deployments, references
 from gateway.importers.litellm.draft import Draft, Step, alias_value, name_upstreams, provider_entry
-from gateway.importers.litellm.fallbacks import EVERY_KIND, ChainMaker
+from gateway.importers.litellm.fallbacks import ChainMaker
 from gateway.importers.litellm.providers import Secrets
 from gateway.importers.litellm.reasons import SECTIONS
 from gateway.importers.litellm.report import Item, Report, Verdict, as_text, plain_value, summary
 from gateway.importers.litellm.settings import SettingsReader, credentials
 from gateway.importers.litellm.writing import comment_lines, entry
+from gateway.policy.failures import FALLBACK_ON, names_of
 from gateway.policy.problem import Problem
 from gateway.reports import problems
 from gateway.wire.json import JsonObject
@@ -98,9 +99,9 @@ def _draft(config: JsonObject, report: Report) -> Draft:
     maker = ChainMaker(deployments, settings, report)
     aliases = maker.make()
     defaults = settings.defaults
-    if maker.falls_over_refusals:
-        defaults["fallback_on"] = list(EVERY_KIND)
-        settings.comments["fallback_on"] = "LiteLLM's fallbacks follow a content filter's refusal too"
+    if maker.fallback_on != FALLBACK_ON:
+        defaults["fallback_on"] = names_of(maker.fallback_on)
+        settings.comments["fallback_on"] = "the failures that LiteLLM's fallbacks follow"
     most = max([settings.retries, *(step.retries or 0 for alias in aliases.values() for step in alias.steps)])
     if most >= _MAX_ATTEMPTS:
         defaults["max_attempts"] = most + 1

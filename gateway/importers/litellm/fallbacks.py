@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
@@ -11,15 +11,16 @@ from gateway.config.compiler.chains import MAX_STEPS
 from gateway.config.document.yaml_tree import Where
 from gateway.importers.litellm.deployments import Deployment, Deployments
 from gateway.importers.litellm.draft import Alias, Reference, Step, keeps_stream_open
+from gateway.importers.litellm.order import ANY, Call, Rule, Rules
+from gateway.importers.litellm.plans import Plan, Planner, kinds_in_full
+from gateway.importers.litellm.providers import vendor_of
 from gateway.importers.litellm.report import Report
-from gateway.importers.litellm.settings import Retries, Rule, Settings
+from gateway.importers.litellm.settings import Retries, Settings
 from gateway.importers.litellm.values import shown
-from gateway.policy.failures import FALLBACK_ON, Kind
+from gateway.policy.failures import FALLBACK_ON, Kind, names_of
 from gateway.policy.table import is_model_name
-from gateway.wire.json import EMPTY
 
-EVERY_KIND: Final = tuple(kind.value for kind in Kind if kind != Kind.BAD_REQUEST)
-"""The kinds of failure that lead LiteLLM to its plain fallbacks."""
+_NOTHING: Final[frozenset[Kind]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,56 +40,44 @@ class ChainMaker:
         self._settings = settings
         self._report = report
         self._groups = {name: _Group(tuple(group)) for name, group in deployments.groups.items()}
-        self._general: Mapping[str, Rule] = EMPTY
-        self._window: Mapping[str, Rule] = EMPTY
-        self._policy: Mapping[str, Rule] = EMPTY
-        self._everywhere: tuple[str, ...] = ()
-        self._reach: dict[str, tuple[str, ...]] = {}
-        self._stripped: dict[str, list[str]] = {}
+        self._rules = Rules()
+        self._planner = Planner(rules=self._rules, same=self._same, at_most=MAX_STEPS + 1)
+        self._unused: set[Where] = set()
+        """Places of rules that another one shadows."""
 
     def make(self) -> dict[str, Alias]:
         """Return every alias with its chain."""
         self._read_aliases()
-        for name in self._groups:
-            if (model := name.partition("/")[2]) and "*" not in name:
-                self._stripped.setdefault(model, []).append(name)
-        self._general = self._rules(self._settings.general)
-        self._window = self._rules(self._settings.context_window)
-        self._policy = self._rules(self._settings.content_policy)
-        self._everywhere = self._read_everywhere()
+        self._read_rules()
         self._note_strategy()
         aliases = {name: self._alias(name) for name in self._groups}
+        self._note_rules()
         return {name: alias for name, alias in aliases.items() if alias.chain}
 
     @property
-    def falls_over_refusals(self) -> bool:
-        """Whether plain fallbacks also follow a content filter: they do when it has no list of its own."""
-        return self._settings.content_policy is None and bool(self._general or self._everywhere)
+    def fallback_on(self) -> frozenset[Kind]:
+        """The kinds of failure that lead on wherever no step says otherwise."""
+        if not self._rules.general and not self._rules.levels:
+            return FALLBACK_ON
+        reduced = frozenset(self._rules.kinds)
+        return self._in_full(reduced if self._rules.general else reduced - {Kind.CONTENT_FILTER})
+
+    def _in_full(self, reduced: frozenset[Kind]) -> frozenset[Kind]:
+        without = _NOTHING if self._settings.bad_requests_fall_over else frozenset({Kind.BAD_REQUEST})
+        return kinds_in_full(self._rules, reduced, without=without)
 
     def _read_aliases(self) -> None:
         left = dict(self._settings.aliases)
-        while ready := [name for name, (group, _) in left.items() if self._is_carried_over(group)]:
+        while ready := [name for name, (group, _) in left.items() if self._is_served(self._renamed(group))]:
             for name in ready:
                 group, where = left.pop(name)
                 self._read_alias(name, group, where)
         for group, where in left.values():
             self._report.left_out(where, _no_model(group))
 
-    def _carried_over(self, models: Sequence[str], where: Where) -> list[str]:
-        """Return the aliases of the models that have one; report the others at `where`."""
-        for model in models:
-            if not self._is_carried_over(model):
-                self._report.left_out(where, _no_model(model))
-        return [self._deployments.names.get(model, model) for model in models if self._is_carried_over(model)]
-
-    def _is_carried_over(self, model: str) -> bool:
-        """Tell whether a model has an alias or matches a wildcard."""
-        name = self._deployments.names.get(model, model)
-        return "*" not in name and self._resolve(name) is not None
-
     def _read_alias(self, name: str, group: str, where: Where) -> None:
         alias = self._deployments.alias_name(name)
-        target = self._deployments.names.get(group, group)
+        target = self._renamed(group)
         if alias is None or "*" in alias:
             self._report.left_out(where, f"{shown(name)!r} cannot be such an alias: one word without a `*`")
         elif alias == target or self._stands_for(target, alias):
@@ -96,9 +85,14 @@ class ChainMaker:
         else:
             if alias in self._groups:
                 message = f"{shown(alias)} stands for {shown(group)}; its own deployments are never asked"
-                self._report.approximate(where, message, below=False)
+                self._report.approximate(where, message)
+            elif target in self._groups and self._groups[target].stands_for is not None:
+                message = (
+                    f"{shown(alias)} has {shown(group)}'s deployments; LiteLLM does not follow an alias of an alias"
+                )
+                self._report.approximate(where, message)
             else:
-                self._report.exact(where, f"{shown(alias)} goes on with {shown(group)}'s chain")
+                self._report.exact(where, f"{shown(alias)} has {shown(group)}'s deployments, and fallbacks of its own")
             self._groups[alias] = _Group((), target)
 
     def _stands_for(self, name: str | None, alias: str) -> bool:
@@ -108,6 +102,14 @@ class ChainMaker:
             name = group.stands_for if group is not None else None
         return name == alias
 
+    def _renamed(self, model: str) -> str:
+        """Return the alias of a `model_name`."""
+        return self._deployments.names.get(model, model)
+
+    def _is_served(self, name: str) -> bool:
+        """Tell whether a name has deployments of its own or matches a wildcard."""
+        return "*" not in name and self._resolve(name) is not None
+
     def _resolve(self, name: str) -> str | None:
         """Return the group or wildcard that a client's name leads to."""
         if name in self._groups:
@@ -116,185 +118,197 @@ class ChainMaker:
         longest = max((pattern for pattern in found if len(name) >= len(pattern)), key=len, default=None)
         return longest if longest is not None and is_model_name(name[len(longest) - 1 :]) else None
 
-    def _rules(self, rules: Sequence[Rule] | None) -> dict[str, Rule]:
-        """Return the rules by alias. A rule for a name that matches a wildcard adds an alias of that name."""
-        by_name: dict[str, Rule] = {}
-        for rule in rules or ():
-            group = self._deployments.names.get(rule.group, rule.group)
-            targets = self._carried_over(rule.targets, rule.where)
-            if group == "*":
-                self._settings.everywhere = (*targets, *self._settings.everywhere)
-                self._settings.everywhere_where = self._settings.everywhere_where or rule.where
+    def _base(self, name: str) -> str:
+        """Return the name whose deployments are called for a name."""
+        group = self._groups.get(name)
+        while group is not None and group.stands_for is not None:
+            name = group.stands_for
+            group = self._groups.get(name)
+        return name
+
+    def _same(self, call: Call) -> Call:
+        return Call(self._base(call.group), call.level)
+
+    def _read_rules(self) -> None:
+        lists = {
+            key: self._renamed_rules(rules or ())
+            for key, rules in (
+                ("general", self._settings.general),
+                ("context_window", self._settings.context_window),
+                ("content_policy", self._settings.content_policy),
+            )
+        }
+        every = [rule for rules in lists.values() for rule in rules]
+        for rule in every:
+            self._add_name(rule.group)
+        keys = {rule.group.partition("/")[2]: rule.group for rule in every if "/" in rule.group}
+        vendors = {name: vendor_of(name) for name in self._groups if name in keys}
+        self._rules = Rules(
+            **lists,
+            max_fallbacks=self._settings.max_fallbacks,
+            levels={name: count for name in self._groups if (count := len(self._levels(name))) > 1},
+            providers={name: vendor for name, vendor in vendors.items() if vendor is not None},
+            is_served=lambda name: name in self._groups or self._is_served(name),
+        )
+        self._planner.rules = self._rules
+        reached = {target for rule in every for target in rule.targets}
+        for rules in lists.values():
+            for rule in rules:
+                self._check_rule(rule, rules, reached)
+
+    def _renamed_rules(self, rules: Sequence[Rule]) -> tuple[Rule, ...]:
+        return tuple(
+            replace(rule, group=self._renamed(rule.group), targets=tuple(map(self._renamed, rule.targets)))
+            for rule in rules
+        )
+
+    def _add_name(self, key: str) -> None:
+        """Give the names that a rule is for, and that only a wildcard serves, an alias of their own."""
+        vendor = vendor_of(key)
+        for name in (key, f"{vendor}/{key}") if vendor is not None and f"{vendor}/*" in self._groups else (key,):
+            pattern = self._resolve(name)
+            if pattern is None or pattern == name or "*" in name or self._deployments.alias_name(name) != name:
                 continue
-            names = self._named(group)
-            if not names:
-                self._report.left_out(rule.where, _no_model(rule.group))
-            for name in names if targets else ():
-                if name not in by_name:
-                    by_name[name] = replace(rule, targets=tuple(dict.fromkeys(targets)))
-                elif by_name[name].where != rule.where:
-                    self._report.left_out(rule.where, "an earlier entry for the same model is the one that counts")
-        return by_name
+            filled = (_filled(each, pattern, name) for each in self._groups[pattern].deployments)
+            self._groups[name] = _Group(tuple(filled), self._groups[pattern].stands_for)
 
-    def _named(self, group: str) -> list[str]:
-        """Return the aliases that a rule is for."""
-        if group in self._groups:
-            return [group]
-        stripped = self._stripped.get(group, [])
-        pattern = self._resolve(group)
-        if pattern is None or "*" in group or self._deployments.alias_name(group) != group:
-            return stripped
-        filled = (_filled(each, pattern, group) for each in self._groups[pattern].deployments)
-        self._groups[group] = _Group(tuple(filled), self._groups[pattern].stands_for)
-        return [group, *stripped]
+    def _check_rule(self, rule: Rule, rules: Sequence[Rule], reached: set[str]) -> None:
+        """Report what of a rule has no effect."""
+        for target in rule.targets:
+            if not self._is_served(target):
+                self._report.left_out(rule.where, _no_model(target))
+        others = [other for other in rules if other.group == rule.group]
+        if rule is not others[-1 if rule.group == ANY else 0]:
+            which = "a later entry for every model" if rule.group == ANY else "an earlier entry for the same model"
+            self._unused.add(rule.where)
+            self._report.left_out(rule.where, f"{which} is the one that counts")
+        elif (
+            rule.group != ANY
+            and rule.group not in reached
+            and not any(rule.group == name or self._rules.is_same(rule.group, name) for name in self._groups)
+        ):
+            self._unused.add(rule.where)
+            self._report.left_out(rule.where, _no_model(rule.group))
 
-    def _read_everywhere(self) -> tuple[str, ...]:
-        where = self._settings.everywhere_where
-        found = self._carried_over(tuple(dict.fromkeys(self._settings.everywhere)), where)
-        if found:
-            message = f"{', '.join(map(shown, found))} at the end of each chain that has no fallbacks of its own"
-            self._report.exact(where, message)
-        return tuple(found)
+    def _levels(self, name: str) -> list[float]:
+        """Return the different orders of a name's deployments."""
+        return sorted({_order(each) for each in self._deployments_of(name)})
 
-    def _plain(self, name: str) -> tuple[str, ...]:
-        """Return the names that plain fallbacks lead to."""
-        rule = self._general.get(name)
-        return rule.targets if rule is not None else tuple(other for other in self._everywhere if other != name)
-
-    def _next(self, name: str) -> Iterator[str]:
-        """Yield the names that follow a group, in the order of its chain."""
-        pattern = self._resolve(name) or name
-        stands_for = self._groups[pattern].stands_for
-        if stands_for is not None:
-            yield stands_for
-        yield from self._plain(pattern)
-        for rules in (self._window, self._policy):
-            if pattern in rules:
-                yield from rules[pattern].targets
-
-    def _walk(self, name: str) -> tuple[str, ...]:
-        """Return the names that a chain reaches, each once, in the order in which LiteLLM would call them.
-
-        At most one more than a chain may have targets: the rest would be cut off.
-        """
-        if name not in self._reach:
-            seen: dict[str, None] = {}
-            pending = [name]
-            while pending and len(seen) <= MAX_STEPS:
-                each = pending.pop()
-                if each not in seen:
-                    seen[each] = None
-                    pending.extend(reversed(tuple(self._next(each))))
-            self._reach[name] = tuple(seen)
-        return self._reach[name]
+    def _deployments_of(self, name: str) -> tuple[Deployment, ...]:
+        """Return the deployments that a name leads to, with a wildcard's star replaced."""
+        base = self._base(name)
+        pattern = self._resolve(base) or base
+        found = self._groups[pattern].deployments if pattern in self._groups else ()
+        return found if pattern == base else tuple(_filled(each, pattern, base) for each in found)
 
     def _alias(self, name: str) -> Alias:
         group = self._groups[name]
+        plan = self._planner.plan(name)
         comments: list[str] = []
-        own = self._own_steps(name, group, comments)
-        chain: list[Step | Reference] = [*own]
-        seen = {name}
-        flat = False
-        for follower in self._next(name):
-            if follower in seen or len(chain) > MAX_STEPS:
-                continue
-            reached = self._walk(follower)
-            # A reference must not lead back to this alias, by its name or through a wildcard.
-            leads_back = any(self._resolve(each) == name for each in reached)
-            if len(reached) <= MAX_STEPS and seen.isdisjoint(reached) and not leads_back:
-                chain.append(Reference(follower))
-                seen.update(reached)
-                continue
-            flat = True
-            for each in reached:
-                if each not in seen:
-                    chain += self._steps_of(each)
-                    seen.add(each)
-        if flat:
-            comments.append("written out without repeats: these models share fallbacks")
-        chain = self._cut(chain, name, comments)
-        self._note_rules(name, own, group, comments)
+        chain: list[Step | Reference] = []
+        place = size = 0
+        while place < len(plan.calls):
+            length = self._reference(name, plan, place)
+            if length:
+                added: list[Step] | list[Reference] = [Reference(self._base(plan.calls[place].group))]
+                steps = sum(len(self._steps(plan, at)) for at in range(place, place + length))
+            else:
+                added = self._steps(plan, place, comments if place == 0 else None)
+                steps = len(added)
+            if size + steps > MAX_STEPS:
+                chain += added[: MAX_STEPS - size] if not length else ()
+                self._cut(name, comments)
+                break
+            chain += added
+            size += steps
+            place += length or 1
+        comments += [f"LiteLLM differs: {difference.message}" for difference in plan.differences[:1]]
         description = next((each.description for each in group.deployments if each.description is not None), None)
         alias = Alias(chain=chain, description=description, comments=comments)
         if not keeps_stream_open(alias.steps):
             comments.append("`total` holds for streams too; LiteLLM's timeout does not")
         return alias
 
-    def _steps_of(self, name: str) -> list[Step]:
-        """Return a group's own steps, with a wildcard's star replaced."""
-        pattern = self._resolve(name) or name
-        steps = self._own_steps(pattern, self._groups[pattern], [])
-        if pattern == name:
-            return steps
-        return [replace(step, model=step.filled(name[len(pattern) - 1 :])) for step in steps]
+    def _reference(self, name: str, plan: Plan, place: int) -> int:
+        """Return how many calls from this place on are another alias' whole chain; 0 if none are."""
+        first = self._same(plan.calls[place])
+        pattern = self._resolve(first.group)
+        if pattern is None or pattern == name or first.level:
+            return 0
+        other = self._planner.plan(pattern)
+        wanted = [self._same(call) for call in other.calls]
+        wanted = [call._replace(group=first.group) if call.group == pattern else call for call in wanted]
+        end = place + len(wanted)
+        if [self._same(call) for call in plan.calls[place:end]] != wanted or first.group != wanted[0].group:
+            return 0
+        if plan.goes_on[place : end - 1] != other.goes_on[:-1]:
+            return 0
+        is_default = self._in_full(plan.goes_on[end - 1]) == self.fallback_on
+        return len(wanted) if end == len(plan.calls) or is_default else 0
 
-    def _own_steps(self, name: str, group: _Group, comments: list[str]) -> list[Step]:
-        steps = [deployment.step for deployment in group.deployments]
-        if not steps:
-            return []
-        policy = self._settings.group_retries.get(name, Retries())
+    def _steps(self, plan: Plan, place: int, comments: list[str] | None = None) -> list[Step]:
+        """Return the steps of one call: deployments with the same order."""
+        name, level = plan.calls[place]
+        deployments = self._deployments_of(name)
+        orders = self._levels(name)
+        steps = [each.step for each in deployments if _order(each) == orders[level]]
+        policy = self._settings.group_retries.get(self._base(name), Retries())
         retries = self._settings.retries if policy.count is None else policy.count
         spread = -(-(retries + 1) // len(steps)) - 1
         common = spread if spread != self._settings.retries else None
-        orders = {each.order for each in group.deployments}
-        if len(orders) < len(steps) or (None in orders and len(steps) > 1):
+        if len(steps) > 1 and comments is not None:
             comments.append(
                 f"LiteLLM shares the load between these {len(steps)}, and its {retries} retries go round them"
             )
+        left_on = self._in_full(plan.goes_on[place])
+        last = None if place == len(plan.calls) - 1 else left_on
+        shared = None if last is None or left_on <= self.fallback_on else self.fallback_on | left_on
         return [
             replace(
                 step,
                 retries=common if step.retries is None else step.retries,
                 retry_on=policy.retry_on,
-                fallback_on=self._fallback_on(name, last=position == len(steps)),
+                fallback_on=self._written(last if step is steps[-1] else shared),
             )
-            for position, step in enumerate(steps, start=1)
+            for step in steps
         ]
 
-    def _fallback_on(self, name: str, *, last: bool) -> tuple[str, ...] | None:
-        """Return the `fallback_on` of a step of a group; None for the default."""
-        rules = {Kind.CONTEXT_WINDOW: self._window, Kind.CONTENT_FILTER: self._policy}
-        extra = {kind for kind, by_name in rules.items() if name in by_name}
-        kinds = extra if last and not self._plain(name) else extra | FALLBACK_ON
-        return None if not extra or kinds == FALLBACK_ON else tuple(kind.value for kind in Kind if kind in kinds)
+    def _written(self, kinds: frozenset[Kind] | None) -> tuple[str, ...] | None:
+        return None if kinds is None or kinds == self.fallback_on else tuple(names_of(kinds))
 
-    def _cut(self, chain: list[Step | Reference], name: str, comments: list[str]) -> list[Step | Reference]:
-        """Cut a chain to MAX_STEPS targets."""
-        size = 0
-        for position, step in enumerate(chain):
-            patterns = map(self._resolve, self._walk(step.alias) if isinstance(step, Reference) else ())
-            groups = [self._groups[pattern] for pattern in patterns if pattern is not None]
-            size += sum(len(group.deployments) for group in groups) if isinstance(step, Reference) else 1
-            if size > MAX_STEPS:
-                comments.append(f"cut off: a chain comes to {MAX_STEPS} targets at most")
-                places = [each.where for each in self._groups[name].deployments]
-                rule = self._general.get(name)
-                where = rule.where if rule is not None else places[0] if places else ()
-                message = f"{shown(name)}: a chain comes to {MAX_STEPS} targets at most"
-                self._report.approximate(where, message, below=False)
-                return chain[:position]
-        return chain
+    def _cut(self, name: str, comments: list[str]) -> None:
+        comments.append(f"cut off: a chain comes to {MAX_STEPS} targets at most")
+        rule = self._rules.rule(Kind.SERVER_ERROR, name, name)
+        places = [each.where for each in self._groups[name].deployments]
+        where = rule.where if rule is not None else places[0] if places else ()
+        self._report.approximate(where, f"{shown(name)}: a chain comes to {MAX_STEPS} targets at most", below=False)
 
-    def _note_rules(self, name: str, own: Sequence[Step], group: _Group, comments: list[str]) -> None:
-        general, window, policy = self._general.get(name), self._window.get(name), self._policy.get(name)
-        plain = self._plain(name)
-        if general is not None:
-            self._report.exact(general.where, f"then {', '.join(map(shown, general.targets))}")
-        for rule, kind in ((window, Kind.CONTEXT_WINDOW), (policy, Kind.CONTENT_FILTER)):
-            if rule is None:
-                continue
-            targets = ", ".join(map(shown, rule.targets))
-            if set(rule.targets) <= set(plain[: len(rule.targets)]):
-                self._report.exact(rule.where, f"then {targets}, as after any failure")
-            elif not plain and len(own) <= 1 and not (window and policy):
-                self._report.exact(rule.where, f"then {targets}, after {kind} alone")
-            else:
-                others = "the other fallbacks" if plain or (window and policy) else "the other deployments"
-                message = f"then {targets}, after {others}: a chain has one order for every kind of failure"
-                self._report.approximate(rule.where, message, below=False)
-                comments.append(f"LiteLLM goes straight to {targets} after {kind}")
-        if group.stands_for is not None and (general or window or policy):
-            comments.append(f"{shown(group.stands_for)} goes on with its own fallbacks first")
+    def _note_rules(self) -> None:
+        """Report each rule: exactly, unless the plan of some name says where LiteLLM differs."""
+        differences: dict[Where, str] = {}
+        for name in self._groups:
+            for difference in self._planner.plan(name).differences:
+                for rule in difference.rules:
+                    differences.setdefault(rule.where, difference.message)
+        for rules, kind in (
+            (self._rules.general, None),
+            (self._rules.context_window, Kind.CONTEXT_WINDOW),
+            (self._rules.content_policy, Kind.CONTENT_FILTER),
+        ):
+            for rule in (rule for rule in rules if rule.where not in self._unused):
+                targets = [shown(target) for target in rule.targets if self._is_served(target)]
+                message = f"then {', '.join(targets) or 'nothing: it has no fallbacks'}"
+                message += "" if kind is None else f" after {kind}"
+                message += ", for every model without an entry of its own" if rule.group == ANY else ""
+                if "*" in rule.group and rule.group != ANY:
+                    note = "LiteLLM follows it for no request: it compares the whole name that a client asks for"
+                    self._report.approximate(rule.where, f"{message}; {note}", below=False)
+                elif rule.where in differences:
+                    note = f"a chain has one order: {differences[rule.where]}"
+                    self._report.approximate(rule.where, f"{message}; {note}", below=False)
+                else:
+                    self._report.exact(rule.where, message)
+                self._report.cover(rule.where)
 
     def _note_strategy(self) -> None:
         where = self._settings.strategy
@@ -302,6 +316,10 @@ class ChainMaker:
             self._report.approximate(where, "each chain has one fixed order; the load is not shared")
         elif where is not None:
             self._report.exact(where, "no model has two deployments to choose between")
+
+
+def _order(deployment: Deployment) -> float:
+    return float("inf") if deployment.order is None else deployment.order
 
 
 def _no_model(name: str) -> str:

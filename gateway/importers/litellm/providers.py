@@ -58,13 +58,14 @@ def split_model(text: str, custom: Json) -> tuple[str, str] | str:
             "the provider is in what the client asks for; write a wildcard for each provider, such as "
             '`"openai/*": "openai/*"`'
         )
-    vendor = _vendor(text)
+    vendor = vendor_of(text)
     if vendor is None:
         return "its provider cannot be told from its name; write it before the model, as in `openai/gpt-4o`"
     return vendor, text
 
 
-def _vendor(model: str) -> str | None:
+def vendor_of(model: str) -> str | None:
+    """Return the provider's kind of a model that LiteLLM knows without one in its name; None for any other."""
     known = (read_entries() or {}).get(model)
     named = known.get("litellm_provider") if isinstance(known, dict) else None
     if isinstance(named, str):

@@ -61,7 +61,6 @@ ROUTER: Final = _by_key(
         "nothing is checked before a call": "optional_pre_call_checks",
         "requests do not queue here": "default_priority polling_interval",
         NO_LIMIT: "default_max_parallel_requests",
-        "a chain is followed to its end": "max_fallbacks",
         "the log's level is a flag: gateway serve --log-level debug": "set_verbose debug_level",
         _NO_MCP: "assistants_config",
     }
@@ -89,7 +88,6 @@ LIBRARY: Final = _by_key(
         _NO_MCP: "mcp_aliases mcp_semantic_tool_filter",
         "write the alias into models": "model_alias_map",
         "answers are not checked against a schema": "enable_json_schema_validation",
-        "a chain is followed to its end": "max_fallbacks",
     }
 )
 """Keys of `litellm_settings`."""

@@ -9,6 +9,7 @@ from typing import Final
 
 from gateway.config.document.yaml_tree import Where
 from gateway.importers.litellm.deployments import STREAM_TIMEOUT_NOTE, TIMEOUT_NOTE
+from gateway.importers.litellm.order import ANY, DEFAULT_MAX_FALLBACKS, Rule
 from gateway.importers.litellm.reasons import ALWAYS, BLOCKS, LIBRARY, ROUTER, SERVER, TOP
 from gateway.importers.litellm.report import Report
 from gateway.importers.litellm.values import duration, label, number, shown, whole
@@ -30,18 +31,10 @@ _EXCEPTIONS: Final[Mapping[str, Kind]] = MappingProxyType(
         "NotFoundError": Kind.NOT_FOUND,
     }
 )
+_MOST_FALLBACKS: Final = 200
+"""Larger values of `max_fallbacks` mean this one: a chain has fewer targets."""
 _NEVER: Final = 1_000_000
 """More failures than a minute can have: cooldowns cannot be switched off."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One entry of a list of fallbacks."""
-
-    group: str
-    """The `model_name` whose fallbacks these are."""
-    targets: tuple[str, ...]
-    where: Where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +53,12 @@ class Settings:
     comments: dict[str, str] = field(default_factory=dict)
     retries: int = DEFAULT_RETRIES
     group_retries: dict[str, Retries] = field(default_factory=dict)
-    general: list[Rule] | None = None
-    """None where the config has no such list."""
-    context_window: list[Rule] | None = None
-    content_policy: list[Rule] | None = None
-    everywhere: tuple[str, ...] = ()
-    """`default_fallbacks`."""
-    everywhere_where: Where = ()
+    general: list[Rule] = field(default_factory=list)
+    """`fallbacks`, and `default_fallbacks` as its last entry."""
+    context_window: list[Rule] = field(default_factory=list)
+    content_policy: list[Rule] = field(default_factory=list)
+    max_fallbacks: int = DEFAULT_MAX_FALLBACKS
+    bad_requests_fall_over: bool = True
     aliases: dict[str, tuple[str, Where]] = field(default_factory=dict)
     """`model_group_alias`: alias → (its group, place of the entry)."""
     strategy: Where | None = None
@@ -104,15 +96,15 @@ class SettingsReader:
             self._report.left_out_keys((name,), self._blocks[name], reasons.get)
         return self.settings
 
-    def _either(self, key: str, library_key: str = "") -> tuple[Json, Where]:
+    def _either(self, key: str, library_key: str = "", *, unless_empty: bool = False) -> tuple[Json, Where]:
         """Return a setting of the router, else of the library, and its place; (None, ()) if neither has it.
 
-        If both have it, the library's is reported as left out.
+        If both have it, the library's is reported as left out. With `unless_empty` an empty value is none.
         """
         found: tuple[Json, Where] = (None, ())
         for block, name in (("router_settings", key), ("litellm_settings", library_key or key)):
             value = self._blocks[block].get(name)
-            if value is None:
+            if value is None or (unless_empty and value == []):
                 continue
             if found[1]:
                 self._report.left_out((block, name), f"{'.'.join(map(str, found[1]))} is the one that counts")
@@ -253,39 +245,44 @@ class SettingsReader:
         self.settings.general = self._rules("fallbacks")
         self.settings.context_window = self._rules("context_window_fallbacks")
         self.settings.content_policy = self._rules("content_policy_fallbacks")
-        value, where = self._either("default_fallbacks")
+        value, where = self._either("default_fallbacks", unless_empty=True)
         names = [value] if isinstance(value, str) else value
         if where and isinstance(names, list):
-            found = (name for item in names if (name := label(item)) is not None)
-            self.settings.everywhere = (*self.settings.everywhere, *found)
-            self.settings.everywhere_where = where
-            for index, name in enumerate(names):
-                self._report.cover((*where, index))
-                if label(name) is None and name is not None:
-                    self._report.left_out((*where, index), "a fallback is a model's name")
+            targets = self._targets(names, where)
+            self.settings.general.append(Rule(group=ANY, targets=targets, where=where))
         elif where:
             self._report.left_out(where, "it must be a list of models' names")
+        value, where = self._either("max_fallbacks")
+        most = whole(value, at_most=_MOST_FALLBACKS)
+        if most is not None:
+            self.settings.max_fallbacks = most
+            self._report.exact(where, "the chains go on as far as LiteLLM does with it")
+        elif where:
+            self._report.left_out(where, "it must be a whole number of fallbacks")
+        where = ("router_settings", "fallback_on_unsupported_params")
+        given = self._blocks["router_settings"].get(where[1])
+        if isinstance(given, bool):
+            self.settings.bad_requests_fall_over = given
+            self._report.exact(where, f"bad_request is {'' if given else 'not '}in fallback_on")
 
-    def _rules(self, key: str) -> list[Rule] | None:
-        """Return the rules of a setting such as `[{group: [fallback, …]}, …]`; None if the config lacks it."""
-        value, where = self._either(key)
-        if not where:
-            return None
+    def _rules(self, key: str) -> list[Rule]:
+        """Return the rules of a setting such as `[{group: [fallback, …]}, …]`."""
+        value, where = self._either(key, unless_empty=True)
         rules: list[Rule] = []
         entries = [value] if isinstance(value, dict) else value
         if not isinstance(entries, list):
-            self._report.left_out(where, "it must be a list such as [{model: [fallback]}]")
+            if where:
+                self._report.left_out(where, "it must be a list such as [{model: [fallback]}]")
             return rules
         for index, entry in enumerate(entries):
             place = where if isinstance(value, dict) else (*where, index)
-            if isinstance(entry, str) and entry and key == "fallbacks":
-                self.settings.everywhere = (*self.settings.everywhere, entry)
-                self.settings.everywhere_where = place
-                self._report.cover(place)
-            elif not isinstance(entry, dict):
-                self._report.left_out(place, "an entry is a mapping such as {model: [fallback]}")
-            else:
+            if isinstance(entry, dict):
                 rules += self._entry(entry, place, many=isinstance(value, dict))
+            elif isinstance(entry, str):
+                message = "LiteLLM does not start with it; an entry for every model is {'*': [fallback]}"
+                self._report.left_out(place, message)
+            else:
+                self._report.left_out(place, "an entry is a mapping such as {model: [fallback]}")
         return rules
 
     def _entry(self, entry: JsonObject, place: Where, *, many: bool) -> list[Rule]:
@@ -295,20 +292,24 @@ class SettingsReader:
             if position and not many:
                 self._report.left_out(inside, "LiteLLM reads the first key of an entry only; write an entry of its own")
                 continue
-            names: list[str] = []
-            for index, target in enumerate(targets if isinstance(targets, list) else [targets]):
-                at = (*inside, index) if isinstance(targets, list) else inside
-                name = label(target.get("model") if isinstance(target, dict) else target)
-                if name is None:
-                    self._report.left_out(at, "a fallback is a model's name")
-                    continue
-                names.append(name)
-                if isinstance(target, dict) and len(target) > 1:
-                    self._report.approximate(at, "the model alone; a fallback does not change the request otherwise")
-                else:
-                    self._report.cover(at)
-            rules.append(Rule(group=group, targets=tuple(names), where=inside))
+            rules.append(Rule(group=group, targets=self._targets(targets, inside), where=inside))
         return rules
+
+    def _targets(self, given: Json, where: Where) -> tuple[str, ...]:
+        """Return the models of one entry."""
+        names: list[str] = []
+        for index, target in enumerate(given if isinstance(given, list) else [given]):
+            at = (*where, index) if isinstance(given, list) else where
+            name = label(target.get("model") if isinstance(target, dict) else target)
+            if name is None:
+                self._report.left_out(at, "a fallback is a model's name")
+                continue
+            names.append(name)
+            if isinstance(target, dict) and len(target) > 1:
+                self._report.approximate(at, "the model alone; a fallback does not change the request otherwise")
+            else:
+                self._report.cover(at)
+        return tuple(names)
 
     def _group_aliases(self) -> None:
         value, where = self._either("model_group_alias")
