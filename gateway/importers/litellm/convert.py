@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.config.compiler.compiler import Compiler
-from gateway.config.document.document import MAX_BYTES, parse
+from gateway.config.document.document import MAX_BYTES, parse, written
+from gateway.importers.litellm import places
 from gateway.importers.litellm.deployments import Deployments, references
 from gateway.importers.litellm.draft import Draft, Step, alias_value, name_upstreams, provider_entry
 from gateway.importers.litellm.fallbacks import ChainMaker
 from gateway.importers.litellm.providers import Secrets
-from gateway.importers.litellm.reasons import SECTIONS
 from gateway.importers.litellm.report import Item, Report, Verdict, as_text, plain_value, summary
 from gateway.importers.litellm.settings import SettingsReader, credentials
 from gateway.importers.litellm.writing import comment_lines, entry
@@ -69,14 +69,21 @@ def convert(data: bytes, *, source: str) -> Imported:
         message = "the file is empty; a config of the LiteLLM proxy has at least a model_list"
         if document.problems[0].code == "empty-file":
             return Imported(routes=None, problems=(replace(document.problems[0], message=message, excerpt=None),))
-        return Imported(routes=None, problems=document.problems)
-    config = plain_value(document.root)
-    if not SECTIONS & config.keys():
-        message = "this is no config of the LiteLLM proxy: it has neither model_list nor any of its settings"
-        if config.keys() >= {"version", "models"}:
-            message = "this is a routes.yaml already; `gateway validate` checks it"
-        return Imported(routes=None, problems=(document.problem("not-litellm", (), message),))
-    report = Report(document)
+        note = places.of_template(data)
+        more = () if note is None else (document.problem("not-litellm", (), note),)
+        return Imported(routes=None, problems=(*document.problems, *more))
+    whole = plain_value(document.root)
+    place = places.find(whole, data)
+    if isinstance(place, str):
+        return Imported(routes=None, problems=(document.problem("not-litellm", (), place),))
+    config: JsonObject = whole
+    for key in place:
+        config = config[str(key)]
+    report = Report(document, base=place)
+    if place:
+        others = [key for key in whole if key != place[0]]
+        message = f"only {written(place)} is read; all else in the file is for Kubernetes: {', '.join(others)}"
+        report.left_out((), message if others else f"only {written(place)} is read")
     for problem in document.problems:
         report.of_text(problem)
     draft = _draft(config, report)
@@ -95,14 +102,21 @@ def _draft(config: JsonObject, report: Report) -> Draft:
     if not deployments.groups:
         report.left_out((), "no model could be carried over; LiteLLM may have them from included files or a database")
     groups = {name: alias for name, alias in deployments.names.items() if alias in deployments.groups}
-    settings = SettingsReader(config, report, groups=groups).read()
+    settings = SettingsReader(
+        config,
+        report,
+        groups=groups,
+        is_relayed=bool(deployments.relayed),
+        is_translated=bool(deployments.translated),
+    ).read()
     maker = ChainMaker(deployments, settings, report)
     aliases = maker.make()
     defaults = settings.defaults
     if maker.fallback_on != FALLBACK_ON:
         defaults["fallback_on"] = names_of(maker.fallback_on)
         settings.comments["fallback_on"] = "the failures that LiteLLM's fallbacks follow"
-    most = max([settings.retries, *(step.retries or 0 for alias in aliases.values() for step in alias.steps)])
+    written = [step.retries for alias in aliases.values() for step in alias.steps]
+    most = max([settings.retries, *(retries for retries in written if isinstance(retries, int))])
     if most >= _MAX_ATTEMPTS:
         defaults["max_attempts"] = most + 1
     return Draft(
@@ -118,14 +132,14 @@ def _draft(config: JsonObject, report: Report) -> Draft:
 def validated(draft: Draft, report: Report, source: str) -> str:
     """Return the file's text. Remove entries that the compiler refuses, and report them as left out."""
     while True:
-        text, places = _write(draft, report, source)
+        text, entries = _write(draft, report, source)
         compiled = Compiler(environ={}, skip_hooks=True).compile(text.encode(), source="routes.yaml")
         faults = [problem for problem in compiled.problems if problem.severity == "error"]
         if not faults or faults[0].code == "file-too-large":
             return text
         is_changed = False
         for fault in faults:
-            block, name = next((place for first, last, place in places if first <= fault.line <= last), ("", ""))
+            block, name = next((place for first, last, place in entries if first <= fault.line <= last), ("", ""))
             if block == "models" and name in draft.aliases:
                 del draft.aliases[name]
             elif block == "defaults" and name in draft.defaults:

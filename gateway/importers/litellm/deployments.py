@@ -9,19 +9,19 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.config.compiler.chains import target_fault
-from gateway.config.compiler.known_providers import WELL_KNOWN
+from gateway.config.compiler.known_providers import KINDS, WELL_KNOWN
 from gateway.config.document.yaml_tree import Where
 from gateway.importers.litellm.draft import Step, Upstream
+from gateway.importers.litellm.modes import PREFIX, RESPONSES, mode_of, not_served
 from gateway.importers.litellm.providers import PROVIDER_KEYS, Connection, Secrets, split_model
 from gateway.importers.litellm.reasons import NO_LIMIT, NO_ROUTER, deployment_reason, model_info_reason
 from gateway.importers.litellm.report import Report
-from gateway.importers.litellm.values import expandable, label, number, reference, shown
+from gateway.importers.litellm.values import expandable, is_reference, label, number, reference, shown
 from gateway.policy.params import FORBIDDEN_PARAMS, OWN_FIELDS
 from gateway.wire.json import Json, JsonObject
 
 _UNFIT: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _LONGEST_NAME: Final = 300
-_SERVED_MODES: Final = frozenset({"chat", "completion", "embedding", "responses"})
 
 REQUEST_PARAMS: Final = frozenset(
     {
@@ -79,6 +79,10 @@ class Deployments:
         """Deployments by alias, in the order of the chain."""
         self.names: dict[str, str] = {}
         """`model_name` → alias: the same name, or a similar one that is valid in the file."""
+        self.relayed: list[Where] = []
+        """Deployments whose requests are passed on as they come."""
+        self.translated: list[Where] = []
+        """Deployments that LiteLLM's library calls."""
         self._model_names: set[str] = set()
         self._any_model: Where | None = None
         """Place of the deployment that serves any name, `*`, by the model of that name."""
@@ -118,6 +122,8 @@ class Deployments:
         name = label(entry.get("model_name"))
         if name is None:
             return "it has no model_name"
+        if is_reference(name):
+            return f"its model_name is in the variable {reference(name)}; {NO_VARIABLE_NAME}"
         alias = self.alias_name(name)
         if alias is None:
             return f"{shown(name)!r} cannot be an alias: one word, and one `*` at its end at most"
@@ -125,9 +131,6 @@ class Deployments:
         if not isinstance(params, dict):
             return f"{shown(name)}: it has no litellm_params"
         params = self._with_credentials(params, where)
-        mode = entry["model_info"].get("mode") if isinstance(entry.get("model_info"), dict) else None
-        if isinstance(mode, str) and mode not in _SERVED_MODES:
-            return f"{shown(name)}: chat and embeddings are all that is served here, not {shown(mode)}"
         if alias == "*" and {key: value for key, value in params.items() if value is not None} == {"model": "*"}:
             self._any_model = where
             return None
@@ -146,6 +149,9 @@ class Deployments:
         self._report.exact(where, f"{shown(name)} is {deployment.shown}{with_keys}")
         if alias != name:
             self._report.approximate((*where, "model_name"), f"clients must ask for {alias}: a name is one word here")
+        if alias.endswith("/*") and alias[:-2] in KINDS:
+            message = f"{alias[:-1]} begins the name; LiteLLM also takes names of {alias[:-2]}'s models without it"
+            self._report.approximate((*where, "model_name"), message)
         return None
 
     def _serve_any_model(self, where: Where) -> None:
@@ -181,7 +187,11 @@ class Deployments:
         text = params.get("model")
         if not isinstance(text, str) or not text.strip():
             return "it names no model"
-        found = split_model(text.strip(), params.get("custom_llm_provider"))
+        variable = reference(text) or ""
+        if variable and not params.get("custom_llm_provider"):
+            message = "say which provider in custom_llm_provider, or write the model"
+            return f"its model is in the variable {variable}, and with it the provider; {message}"
+        found = split_model("unset" if variable else text.strip(), params.get("custom_llm_provider"))
         if isinstance(found, str):
             return found
         kind, model = found
@@ -189,6 +199,10 @@ class Deployments:
             return NO_ROUTER
         if "${" in model:
             return "a model's name cannot hold `${`, which begins a variable here"
+        info = entry["model_info"] if isinstance(entry.get("model_info"), dict) else {}
+        mode = mode_of(kind, model, info)
+        if (reason := not_served(mode, info)) is not None:
+            return reason
         if fault := target_fault(f"{kind}/{model}"):
             return fault.message
         if "*" in model and not alias.endswith("*"):
@@ -196,21 +210,31 @@ class Deployments:
         keys: list[str] = []
         step_params: JsonObject = {}
         upstream = self._mock(alias, params, place)
+        is_relayed = False
         if upstream is None:
-            connection = Connection(kind, params, place, self._report, self._secrets)
+            connection = Connection(kind, params, place, self._report, self._secrets, translated=mode == RESPONSES)
             result = connection.read()
             if isinstance(result, str):
                 return result
             upstream, keys, step_params = result, connection.exact, connection.step_params
+            if mode == RESPONSES and (connection.speaks_openai or info.get("mode") == RESPONSES):
+                model = PREFIX + model.removeprefix(PREFIX)
+                keys.append("the Responses API through LiteLLM's library")
+            is_relayed = connection.is_relayed
+            (self.relayed if is_relayed else self.translated).append(where)
         self.upstreams.setdefault(upstream.identity, upstream)
-        keys += self._request_params(params, place, step_params)
+        keys += self._request_params(params, place, step_params, is_relayed=is_relayed)
         removed = params.get("additional_drop_params")
         if isinstance(removed, list) and all(isinstance(name, str) and _may_be_removed(name) for name in removed):
             step_params |= dict.fromkeys(removed)
             keys.append("additional_drop_params")
+        if variable:
+            message = f"{variable} is read from the environment: the model without its provider"
+            self._report.approximate((*place, "model"), message)
         step = Step(
             upstream=upstream.identity,
             model=model,
+            variable=variable,
             where=where,
             timeout=self._timeout(params, "timeout", place, TIMEOUT_NOTE),
             stream_timeout=self._timeout(params, "stream_timeout", place, STREAM_TIMEOUT_NOTE),
@@ -239,6 +263,9 @@ class Deployments:
         if answer is None:
             return None
         where = (*place, "mock_response")
+        if name := reference(answer):
+            self._report.approximate(where, f"a mock provider whose answer is read from {name}")
+            return Upstream(kind="mock", entry={"script": [{"text": f"${{{name}:-}}"}]}, hint=alias.rstrip("*"))
         outcome: JsonObject = {"text": str(answer)}
         if isinstance(answer, dict | list):
             outcome = {}
@@ -253,7 +280,9 @@ class Deployments:
             self._report.left_out((*place, key), "a mock calls nobody")
         return Upstream(kind="mock", entry={"script": [outcome]}, hint=alias.rstrip("*"))
 
-    def _request_params(self, params: JsonObject, place: Where, step_params: JsonObject) -> list[str]:
+    def _request_params(
+        self, params: JsonObject, place: Where, step_params: JsonObject, *, is_relayed: bool
+    ) -> list[str]:
         for key in filter(REQUEST_PARAMS.__contains__, params):
             if params[key] is None:
                 self._report.cover((*place, key))
@@ -263,9 +292,9 @@ class Deployments:
         dropped = params.get("drop_params")
         if dropped is None:
             return []
-        if dropped is True:
+        if isinstance(dropped, bool) and dropped is not is_relayed:
             return ["drop_params"]
-        self._report.approximate((*place, "drop_params"), "what a model does not take is always dropped")
+        self._report.approximate((*place, "drop_params"), NOT_DROPPED if is_relayed else ALWAYS_DROPPED)
         return []
 
     def _timeout(self, params: JsonObject, key: str, place: Where, note: str) -> str | None:
@@ -275,11 +304,15 @@ class Deployments:
             self._report.approximate((*place, key), note)
         return limit
 
-    def _retries(self, params: JsonObject, place: Where) -> int | None:
-        chosen: int | None = None
+    def _retries(self, params: JsonObject, place: Where) -> int | str | None:
+        chosen: int | str | None = None
         for key in ("num_retries", "max_retries"):
             where, value = (*place, key), params.get(key)
-            retries = None if value is None else self._report.retries(where, value)
+            retries: int | str | None = None
+            if name := reference(value):
+                retries = f"${{{name}:-2}}"
+            elif value is not None:
+                retries = self._report.retries(where, value)
             if retries is None:
                 continue
             if chosen is not None:
@@ -297,8 +330,9 @@ class Deployments:
         info = entry.get("model_info")
         if not isinstance(info, dict):
             return None
+        is_asked = "the Responses API is asked, through LiteLLM's library"
         exact = {
-            "mode": "chat and embeddings are both served by every alias",
+            "mode": is_asked if info.get("mode") == RESPONSES else "chat and embeddings are both served by every alias",
             "description": "as the alias' description",
         }
         texts = {key: value for key, value in info.items() if key in exact and isinstance(value, str)}
@@ -313,6 +347,9 @@ class Deployments:
         orders = {deployment.order for deployment in group if deployment.order is not None}
         for deployment in group:
             self._note_limits(deployment, alone=len(group) == 1)
+            if deployment.order is None and orders:
+                message = "asked last; LiteLLM asks it only while those with an `order` rest"
+                self._report.approximate(deployment.where, message, below=False)
         group.sort(key=_rank)
         if len(group) in (1, len(orders)):
             return
@@ -324,6 +361,10 @@ class Deployments:
 
     def _note_limits(self, deployment: Deployment, *, alone: bool) -> None:
         place = (*deployment.where, "litellm_params")
+        for key in ("order", "weight", "rpm", "tpm"):
+            for where in ((*place, key), (*deployment.where, key)):
+                if getattr(deployment, key) is None and self._report.is_reference(where):
+                    self._report.left_out(where, "a place in the chain or a limit cannot come from a variable")
         for key in ("order", "weight"):
             if getattr(deployment, key) is not None:
                 note = "there is no other deployment" if alone else "as the place in the chain"
@@ -345,6 +386,11 @@ def _may_be_removed(name: str) -> bool:
     return name.isidentifier() and name not in OWN_FIELDS and name not in FORBIDDEN_PARAMS
 
 
+NO_VARIABLE_NAME: Final = "a name cannot come from a variable here"
+ALWAYS_DROPPED: Final = "what a model does not take is always dropped"
+NOT_DROPPED: Final = (
+    "its requests are passed on as they come; what the model does not take is removed with `params: {name: null}`"
+)
 TIMEOUT_NOTE: Final = (
     "as the limit of one attempt: 5s to connect, then this until a stream's first content, between two events, and for "
     "a whole plain answer"

@@ -43,9 +43,12 @@ class Step:
     model: str
     """The model's name, `$` not yet doubled."""
     where: Where
+    variable: str = ""
+    """The variable that has the model's name; `model` holds where it is not set."""
     timeout: str | None = None
     stream_timeout: str | None = None
-    retries: int | None = None
+    retries: int | str | None = None
+    """A text names a variable."""
     retry_on: tuple[str, ...] | None = None
     fallback_on: tuple[str, ...] | None = None
     params: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
@@ -182,7 +185,8 @@ def _overrides(step: Step) -> JsonObject:
 
 
 def _step(step: Step, names: Mapping[str, str], shared: Mapping[str, Json]) -> Json:
-    target = dollars(f"{names[step.upstream]}/{step.model}")
+    model = f"${{{step.variable}:-{step.model}}}" if step.variable else dollars(step.model)
+    target = f"{dollars(names[step.upstream])}/{model}"
     entry: JsonObject = {"target": target}
     if step.stream_timeout:
         entry["timeout"] = {"first_token": step.stream_timeout, "idle": step.stream_timeout}

@@ -20,6 +20,8 @@ from gateway.importers.litellm.values import shown
 from gateway.policy.failures import FALLBACK_ON, Kind, names_of
 from gateway.policy.table import is_model_name
 
+_UNORDERED: Final = 0.0
+"""The level of deployments without an order."""
 _NOTHING: Final[frozenset[Kind]] = frozenset()
 
 
@@ -192,7 +194,7 @@ class ChainMaker:
 
     def _levels(self, name: str) -> list[float]:
         """Return the different orders of a name's deployments."""
-        return sorted({_order(each) for each in self._deployments_of(name)})
+        return sorted({each.order for each in self._deployments_of(name) if each.order is not None}) or [_UNORDERED]
 
     def _deployments_of(self, name: str) -> tuple[Deployment, ...]:
         """Return the deployments that a name leads to, with a wildcard's star replaced."""
@@ -251,7 +253,8 @@ class ChainMaker:
         name, level = plan.calls[place]
         deployments = self._deployments_of(name)
         orders = self._levels(name)
-        steps = [each.step for each in deployments if _order(each) == orders[level]]
+        here = {orders[level], None if level == len(orders) - 1 else orders[level]}
+        steps = [each.step for each in deployments if each.order in here]
         policy = self._settings.group_retries.get(self._base(name), Retries())
         retries = self._settings.retries if policy.count is None else policy.count
         spread = -(-(retries + 1) // len(steps)) - 1
@@ -316,10 +319,6 @@ class ChainMaker:
             self._report.approximate(where, "each chain has one fixed order; the load is not shared")
         elif where is not None:
             self._report.exact(where, "no model has two deployments to choose between")
-
-
-def _order(deployment: Deployment) -> float:
-    return float("inf") if deployment.order is None else deployment.order
 
 
 def _no_model(name: str) -> str:

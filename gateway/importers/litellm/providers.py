@@ -115,9 +115,12 @@ class Secrets:
 class Connection:
     """Reads the settings of one deployment's connection."""
 
-    def __init__(self, kind: str, params: JsonObject, where: Where, report: Report, secrets: Secrets) -> None:
-        """`where` is the place of `litellm_params`."""
+    def __init__(
+        self, kind: str, params: JsonObject, where: Where, report: Report, secrets: Secrets, *, translated: bool = False
+    ) -> None:
+        """`where` is the place of `litellm_params`; `translated` leaves an OpenAI-wire server to LiteLLM's library."""
         self._kind = kind
+        self._translated = translated
         self._params = params
         self._where = where
         self._report = report
@@ -133,6 +136,9 @@ class Connection:
 
     def read(self) -> Upstream | str:
         """Return the provider's entry, or the reason why there is none."""
+        if self.speaks_openai and self._translated:
+            self.entry["adapter"] = "litellm"
+            self._hints.append("responses")
         fault = self._address()
         if fault is not None:
             return fault
@@ -144,8 +150,14 @@ class Connection:
         return Upstream(kind=self._kind, entry=self.entry, hint=hint, secret=self.secret)
 
     @property
-    def _relayed(self) -> bool:
+    def speaks_openai(self) -> bool:
+        """Whether the provider has OpenAI's wire."""
         return self._known is not None and self._known.wire == "openai"
+
+    @property
+    def is_relayed(self) -> bool:
+        """Whether its requests are passed on as they come."""
+        return self.speaks_openai and not self._translated
 
     def _address(self) -> str | None:
         key = "api_base" if self._params.get("api_base") is not None else "base_url"
@@ -175,8 +187,8 @@ class Connection:
             address = urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
             notes.append("an address has no query here")
         address = address.rstrip("/")
-        for tail in ("/chat/completions", "/embeddings"):
-            if self._relayed and address.endswith(tail):
+        for tail in ("/chat/completions", "/embeddings", "/responses"):
+            if self.speaks_openai and address.endswith(tail):
                 address = address.removesuffix(tail)
                 notes.append(f"`{tail}` is added by the gateway")
         if self._known is not None and (fault := bad_address(address, self._known)) is not None:
@@ -222,7 +234,7 @@ class Connection:
             for name, value in given.items():
                 self._header(name, value, (*self._where, key, name), headers)
         organization = self._params.get("organization")
-        if organization is not None and self._relayed:
+        if organization is not None and self.speaks_openai:
             self._header("openai-organization", organization, (*self._where, "organization"), headers)
         if headers:
             self.entry["headers"] = headers
@@ -252,12 +264,12 @@ class Connection:
 
     def _settings(self) -> None:
         params: JsonObject = {}
-        for key in sorted(_UNPRICED if self._relayed else _UNPRICED | {"organization"}):
+        for key in sorted(_UNPRICED if self.speaks_openai else _UNPRICED | {"organization"}):
             value = self._params.get(key)
             where = (*self._where, key)
             if value is None:
                 continue
-            if not self._relayed:
+            if not self.speaks_openai:
                 params[key] = self._secrets.hide(expandable(value), self._kind, self._report.line(where))
                 self.exact.append(key)
                 self._report.cover(where)

@@ -10,7 +10,7 @@ from typing import Final
 
 from gateway.config.document.document import Document, written
 from gateway.config.document.yaml_tree import Node, Where
-from gateway.importers.litellm.values import MAX_RETRIES, duration, whole
+from gateway.importers.litellm.values import MAX_RETRIES, duration, in_variable, is_reference, whole
 from gateway.policy.problem import Problem
 from gateway.policy.secrets import mask_text
 from gateway.wire.json import Json, JsonObject
@@ -51,8 +51,10 @@ class Item:
 class Report:
     """Collects the items; `sweep` reports the places of the config that have none."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, *, base: Where = ()) -> None:
+        """`base` is the place of the config in the document; all other places are below it."""
         self._document = document
+        self._base = base
         self._items: list[tuple[int, int, Item]] = []
         self._covered: set[Where] = set()
 
@@ -91,14 +93,14 @@ class Report:
         """Return a duration as the file writes it; report any other value as left out and return None."""
         found = duration(value)
         if found is None:
-            self.left_out(where, "it must be a number of seconds above zero")
+            self.left_out(where, in_variable(value) or "it must be a number of seconds above zero")
         return found
 
     def retries(self, where: Where, value: Json) -> int | None:
         """Return a number of retries; report any other value as left out and return None."""
         found = whole(value, at_most=MAX_RETRIES)
         if found is None:
-            self.left_out(where, "it must be a whole number of retries")
+            self.left_out(where, in_variable(value) or "it must be a whole number of retries")
         return found
 
     def of_text(self, problem: Problem) -> None:
@@ -131,19 +133,24 @@ class Report:
 
     def has(self, where: Where) -> bool:
         """Tell whether the config has a place."""
-        return self._document.node(where) is not None
+        return self._document.node((*self._base, *where)) is not None
+
+    def is_reference(self, where: Where) -> bool:
+        """Tell whether the value of a place is `os.environ/NAME`."""
+        return is_reference(self._at(where))
 
     def line(self, where: Where) -> int:
         """Return the line of a place's key, or of its value if it has no key."""
-        return self._document.key_position(where)[0]
+        return self._document.key_position((*self._base, *where))[0]
 
     def _at(self, where: Where) -> Json:
-        node = self._document.node(where)
+        node = self._document.node((*self._base, *where))
         return None if node is None else node.value
 
     def _note(self, where: Where, verdict: Verdict, message: str) -> None:
-        line, column = self._document.key_position(where)
-        item = Item(line=line, path=written(where), verdict=verdict, message=mask_text(message))
+        place = (*self._base, *where) if where else ()
+        line, column = self._document.key_position(place)
+        item = Item(line=line, path=written(place), verdict=verdict, message=mask_text(message))
         self._items.append((line, column, item))
 
 

@@ -8,11 +8,26 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.config.document.yaml_tree import Where
-from gateway.importers.litellm.deployments import STREAM_TIMEOUT_NOTE, TIMEOUT_NOTE
+from gateway.importers.litellm.deployments import (
+    ALWAYS_DROPPED,
+    NO_VARIABLE_NAME,
+    NOT_DROPPED,
+    STREAM_TIMEOUT_NOTE,
+    TIMEOUT_NOTE,
+)
 from gateway.importers.litellm.order import ANY, DEFAULT_MAX_FALLBACKS, Rule
 from gateway.importers.litellm.reasons import ALWAYS, BLOCKS, LIBRARY, ROUTER, SERVER, TOP
 from gateway.importers.litellm.report import Report
-from gateway.importers.litellm.values import duration, label, number, shown, whole
+from gateway.importers.litellm.values import (
+    duration,
+    in_variable,
+    is_reference,
+    label,
+    number,
+    reference,
+    shown,
+    whole,
+)
 from gateway.policy.failures import RETRY_ON, Kind
 from gateway.wire.json import Json, JsonObject
 
@@ -68,10 +83,23 @@ class Settings:
 class SettingsReader:
     """Reads every block beside `model_list`, and reports each of its keys."""
 
-    def __init__(self, config: JsonObject, report: Report, *, groups: Mapping[str, str]) -> None:
-        """`groups` is `model_name` → alias of the models that are carried over."""
+    def __init__(
+        self,
+        config: JsonObject,
+        report: Report,
+        *,
+        groups: Mapping[str, str],
+        is_relayed: bool = False,
+        is_translated: bool = False,
+    ) -> None:
+        """`groups` is `model_name` → alias of the models that are carried over.
+
+        `is_relayed` and `is_translated` tell whether some are passed on as they come, or go through LiteLLM's library.
+        """
         self._report = report
         self._groups = groups
+        self._is_relayed = is_relayed
+        self._is_translated = is_translated
         self._config = config
         blocks = {name: config.get(name) for name in BLOCKS}
         self._blocks: dict[str, JsonObject] = {
@@ -91,6 +119,7 @@ class SettingsReader:
         self._cooldown()
         self._fallbacks()
         self._group_aliases()
+        self._dropped()
         self._switches()
         for name, reasons in (("router_settings", ROUTER), ("litellm_settings", LIBRARY), ("general_settings", SERVER)):
             self._report.left_out_keys((name,), self._blocks[name], reasons.get)
@@ -136,14 +165,17 @@ class SettingsReader:
             total = self.settings.defaults["timeout"]
             self.settings.defaults["timeout"] = {"first_token": stream_limit, "idle": stream_limit, "total": total}
         value, where = self._either("num_retries")
-        retries = self._report.retries(where, value) if where else None
-        if not where:
+        variable = reference(value)
+        retries = self._report.retries(where, value) if where and not variable else None
+        if variable:
+            self._report.approximate(where, f"as retries of the same target, read from {variable}")
+        elif not where:
             self.settings.comments["retries"] = "LiteLLM's own number"
         elif retries is not None:
             message = "as retries of the same target; LiteLLM's may go to another deployment of the model"
             self._report.approximate(where, message)
         self.settings.retries = DEFAULT_RETRIES if retries is None else retries
-        self.settings.defaults["retries"] = self.settings.retries
+        self.settings.defaults["retries"] = f"${{{variable}:-{DEFAULT_RETRIES}}}" if variable else self.settings.retries
 
     def _limit(self, value: Json, where: Where, note: str) -> str | None:
         limit = self._report.duration(where, value) if where else None
@@ -214,7 +246,7 @@ class SettingsReader:
         if fails_where:
             allowed = whole(fails, at_most=_NEVER)
             if allowed is None:
-                self._report.left_out(fails_where, "it must be a whole number of failures")
+                self._report.left_out(fails_where, in_variable(fails) or "it must be a whole number of failures")
             else:
                 cooldown |= {"failures": allowed + 1, "within": "1m"}
                 message = "LiteLLM counts by the clock's minute; here it is any minute"
@@ -258,7 +290,7 @@ class SettingsReader:
             self.settings.max_fallbacks = most
             self._report.exact(where, "the chains go on as far as LiteLLM does with it")
         elif where:
-            self._report.left_out(where, "it must be a whole number of fallbacks")
+            self._report.left_out(where, in_variable(value) or "it must be a whole number of fallbacks")
         where = ("router_settings", "fallback_on_unsupported_params")
         given = self._blocks["router_settings"].get(where[1])
         if isinstance(given, bool):
@@ -301,8 +333,9 @@ class SettingsReader:
         for index, target in enumerate(given if isinstance(given, list) else [given]):
             at = (*where, index) if isinstance(given, list) else where
             name = label(target.get("model") if isinstance(target, dict) else target)
-            if name is None:
-                self._report.left_out(at, "a fallback is a model's name")
+            if name is None or is_reference(name):
+                message = "a fallback is a model's name" if name is None else NO_VARIABLE_NAME
+                self._report.left_out(at, message)
                 continue
             names.append(name)
             if isinstance(target, dict) and len(target) > 1:
@@ -319,14 +352,28 @@ class SettingsReader:
         for name, given in (value or {}).items():
             place = (*where, name)
             group = label(given.get("model") if isinstance(given, dict) else given)
-            if group is None:
-                self._report.left_out(place, "it names no model")
+            if group is None or is_reference(group):
+                self._report.left_out(place, "it names no model" if group is None else NO_VARIABLE_NAME)
                 continue
             self.settings.aliases[name] = (group, place)
             if isinstance(given, dict) and given.get("hidden"):
                 self._report.approximate((*place, "hidden"), "every alias is listed in /v1/models")
             if isinstance(given, dict):
                 self._report.cover((*place, "model"))
+
+    def _dropped(self) -> None:
+        """Report `drop_params`, which holds for what LiteLLM's library translates and not for what is relayed."""
+        for block in ("litellm_settings", "router_settings"):
+            value = self._blocks[block].get("drop_params")
+            if value is None:
+                continue
+            if value is True and not self._is_relayed:
+                self._report.exact((block, "drop_params"), ALWAYS)
+            elif value is False and not self._is_translated:
+                self._report.exact((block, "drop_params"), "requests are passed on as they come")
+            else:
+                note = ALWAYS_DROPPED if value is not True else f"not where OpenAI's wire is spoken: {NOT_DROPPED}"
+                self._report.approximate((block, "drop_params"), note)
 
     def _switches(self) -> None:
         """Report settings that always hold here, or that have no effect of their own."""
@@ -341,7 +388,6 @@ class SettingsReader:
             else:
                 self._report.exact(where, ALWAYS)
         for key, wanted, note in (
-            ("drop_params", True, "what a model does not take is always dropped"),
             ("json_logs", True, "logs are always JSON"),
             ("turn_off_message_logging", True, "prompts and answers are never logged"),
             ("telemetry", False, "nothing is ever reported to anyone"),

@@ -44,6 +44,12 @@ def expandable(value: Json) -> Json:
     return dollars(value)
 
 
+def in_variable(value: Json) -> str | None:
+    """Return why a value that a variable holds cannot be used; None if it is in the config itself."""
+    name = reference(value)
+    return f"its value is in the variable {name}; write the value itself into the config" if name else None
+
+
 def duration(value: Json) -> str | None:
     """Return a number of seconds as a duration of the file; None unless it is 0.5 ms to 1e9 s."""
     if name := reference(value):

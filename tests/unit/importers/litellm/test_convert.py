@@ -216,7 +216,9 @@ class TestUpstreams:
             assert names(found.find(name)) == [name]
         assert names(found.find("gpt-4o")) == ["openai/gpt-4o"]
         assert found.find("mock/echo") is None
-        assert len(said(text, Verdict.APPROXIMATE)) == 1
+        told = said(text, Verdict.APPROXIMATE)
+        assert "a wildcard for each provider that has its key" in told[0]
+        assert "LiteLLM also takes names of groq's models without it" in told[1]
 
     def test_a_body_of_its_own_is_parameters_of_the_step(self) -> None:
         text = deployments("a: {model: openai/a, extra_body: {top_k: 3, api_key: sk-hidden, model: b}}")
@@ -288,6 +290,162 @@ class TestUpstreams:
         assert list(found.routes) == ["b"]
         assert all(item.verdict is Verdict.LEFT_OUT for item in report.items)
         assert {item.message.partition(".")[0] for item in report.items} == {"defaults", "providers", "models"}
+
+
+class TestResponses:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            deployments("a: {model: openai/responses/gpt-99-new}"),
+            deployments("a: {model: responses/gpt-99-new, custom_llm_provider: openai}"),
+            deployments("a: {model: openai/gpt-99-new}").replace("}}", "}, model_info: {mode: responses}}"),
+        ],
+    )
+    def test_a_model_of_the_responses_api_is_left_to_litellms_library(self, text: str) -> None:
+        found = table(text)
+        assert [(target.model, target.endpoint.adapter) for target in found.targets] == [
+            ("responses/gpt-99-new", "litellm")
+        ]
+        assert "Responses API" in "".join(said(text, Verdict.EXACT))
+
+    def test_a_model_that_litellm_knows_for_the_responses_api_alone_is_left_to_it_too(self) -> None:
+        found = {target.model: target.endpoint for target in table(deployments("a: {model: openai/gpt-5-pro}")).targets}
+        assert found["responses/gpt-5-pro"].adapter == "litellm"
+
+    def test_the_chat_models_beside_it_are_still_relayed(self) -> None:
+        found = table(deployments("a: {model: openai/responses/m}", "b: {model: openai/b}"))
+        assert {target.name: target.endpoint.adapter for target in found.targets} == {
+            "openai-responses/responses/m": "litellm",
+            "openai/b": "relay",
+        }
+
+    def test_a_mode_of_chat_is_believed(self) -> None:
+        text = deployments("a: {model: openai/gpt-5-pro}").replace("}}", "}, model_info: {mode: chat}}")
+        assert [(target.model, target.endpoint.adapter) for target in table(text).targets] == [("gpt-5-pro", "relay")]
+
+    def test_other_providers_are_asked_as_litellm_asks_them(self) -> None:
+        text = deployments("a: {model: azure/responses/mine, api_base: 'https://x.example.com', api_key: os.environ/K}")
+        assert names(table(text).find("a")) == ["azure/responses/mine"]
+        text = text.replace("azure/responses/mine", "azure/mine").replace("}}", "}, model_info: {mode: responses}}")
+        assert names(table(text).find("a")) == ["azure/responses/mine"]
+
+    def test_its_address_is_kept(self) -> None:
+        text = deployments("a: {model: openai/responses/m, api_base: 'http://127.0.0.1:1/v1/responses'}")
+        assert table(text).targets[0].endpoint.base_url == "http://127.0.0.1:1/v1"
+
+
+class TestModes:
+    @pytest.mark.parametrize(
+        ("model", "mode"),
+        [
+            ("openai/dall-e-3", "image_generation"),
+            ("openai/gpt-image-1", "image_generation"),
+            ("openai/whisper-1", "audio_transcription"),
+            ("groq/whisper-large-v3", "audio_transcription"),
+            ("openai/tts-1-hd", "audio_speech"),
+            ("cohere/rerank-v3.5", "rerank"),
+            ("hosted_vllm/BAAI/bge-reranker-v2-m3", "rerank"),
+            ("openai/my-whisper-server", "audio_transcription"),
+            ("xinference/FLUX.1-dev", "image_generation"),
+            ("openai/gpt-realtime", "realtime"),
+            ("openai/omni-moderation-latest", "moderation"),
+        ],
+    )
+    def test_what_is_neither_chat_nor_embeddings_is_left_out_without_a_mode_too(self, model: str, mode: str) -> None:
+        text = deployments(f"a: {{model: {model}}}", "b: {model: openai/b}")
+        assert list(table(text).routes) == ["b"]
+        assert f"not {mode}" in said(text, Verdict.LEFT_OUT)[0]
+        chat = text.replace(f"{model}}}", f"{model}}}, model_info: {{mode: chat}}")
+        assert names(table(chat).find("a")) == [model]
+
+    def test_the_base_model_says_what_a_deployment_is_for(self) -> None:
+        text = deployments("a: {model: azure/pictures}").replace("}}", "}, model_info: {base_model: azure/dall-e-3}}")
+        assert "not image_generation" in "".join(said(text, Verdict.LEFT_OUT))
+
+    @pytest.mark.parametrize(
+        "model", ["openai/gpt-4o-audio-preview", "openai/text-embedding-3-small", "groq/fluxional"]
+    )
+    def test_chat_and_embeddings_are_carried_over(self, model: str) -> None:
+        assert names(table(deployments(f"a: {{model: {model}}}")).find("a")) == [model]
+
+
+class TestVariables:
+    def test_a_variable_may_stand_in_any_value(self) -> None:
+        text = deployments(
+            "a: {model: os.environ/M, custom_llm_provider: openai, num_retries: os.environ/R, timeout: os.environ/T}",
+            "b: {model: groq/b, temperature: os.environ/TEMPERATURE, extra_headers: {x-team: os.environ/TEAM}}",
+            "c: {model: openai/c, mock_response: os.environ/ANSWER}",
+        )
+        text += (
+            "router_settings: {num_retries: os.environ/RETRIES, timeout: os.environ/T, cooldown_time: os.environ/C}\n"
+        )
+        values = {
+            "M": "gpt-4o", "R": "7", "T": "9", "TEMPERATURE": "0.5", "TEAM": "x", "ANSWER": "hi", "RETRIES": "4",
+            "C": "3",
+        }  # fmt: skip
+        routes = imported(text).routes
+        assert table_of(routes).find("a") is not None
+        assert routes is not None
+        found = Compiler(environ=values).compile(routes.encode(), source="routes.yaml").table
+        assert found is not None
+        a, b = found.find("a"), found.find("b")
+        assert a is not None
+        assert b is not None
+        assert (a.steps[0].target.model, a.steps[0].retries, a.steps[0].limits.total_s) == ("gpt-4o", 7, 9)
+        assert (b.steps[0].retries, b.steps[0].params.sent) == (4, {"temperature": 0.5})
+        assert b.steps[0].target.endpoint.cooldown.for_s == 3
+        assert not [line for line in said(text) if "unknown key" in line]
+
+    @pytest.mark.parametrize(
+        ("text", "path", "why"),
+        [
+            ("model_name: os.environ/N, litellm_params: {model: openai/a}", "model_list[1]", "in the variable N"),
+            ("model_name: b, litellm_params: {model: os.environ/M}", "model_list[1]", "custom_llm_provider"),
+            ("model_name: b, litellm_params: {model: openai/b, order: os.environ/O}", "order", "from a variable"),
+            ("model_name: b, litellm_params: {model: openai/b}, rpm: os.environ/O", "rpm", "from a variable"),
+        ],
+    )
+    def test_where_none_may_stand_the_report_says_so(self, text: str, path: str, why: str) -> None:
+        whole = f"{deployments('a: {model: openai/a}')}  - {{{text}}}\n"
+        assert "a" in table(whole).routes
+        assert [line for line in said(whole, Verdict.LEFT_OUT) if path in line and why in line]
+
+    @pytest.mark.parametrize(
+        "setting",
+        [
+            "allowed_fails: os.environ/X", "max_fallbacks: os.environ/X",
+            "retry_policy: {DefaultRetries: os.environ/X}",
+            "fallbacks: [{a: [os.environ/X]}]", "model_group_alias: {b: os.environ/X}",
+        ],
+    )  # fmt: skip
+    def test_a_setting_that_needs_the_value_says_so(self, setting: str) -> None:
+        text = f"{deployments('a: {model: openai/a}')}router_settings: {{{setting}}}\n"
+        assert "a" in table(text).routes
+        assert any("variable" in line for line in said(text, Verdict.LEFT_OUT))
+
+
+class TestDropParams:
+    @pytest.mark.parametrize(
+        ("model", "given", "verdict"),
+        [
+            ("openai/a", "true", Verdict.APPROXIMATE),
+            ("openai/a", "false", Verdict.EXACT),
+            ("anthropic/a", "true", Verdict.EXACT),
+            ("anthropic/a", "false", Verdict.APPROXIMATE),
+            ("openai/responses/a", "true", Verdict.EXACT),
+        ],
+    )
+    def test_it_is_exact_only_where_it_is_so(self, model: str, given: str, verdict: Verdict) -> None:
+        text = deployments(f"a: {{model: {model}, drop_params: {given}}}")
+        assert [line for line in said(text, verdict) if "drop_params" in line]
+        text = f"{deployments(f'a: {{model: {model}}}')}litellm_settings: {{drop_params: {given}}}\n"
+        assert [line for line in said(text, verdict) if "litellm_settings.drop_params" in line]
+
+    def test_a_file_with_both_says_where_it_is_not_so(self) -> None:
+        text = (
+            f"{deployments('a: {model: openai/a}', 'b: {model: anthropic/b}')}litellm_settings: {{drop_params: true}}\n"
+        )
+        assert "passed on as they come" in "".join(said(text, Verdict.APPROXIMATE))
 
 
 class TestSettings:
@@ -377,6 +535,39 @@ class TestSettings:
         text = f"{deployments('a: {model: openai/a}', 'b: {model: openai/b}')}{block}\n"
         assert {"a", "b"} <= table(text).routes.keys()
         assert len(said(text)) > 2
+
+
+class TestOtherFiles:
+    @pytest.mark.parametrize("path", ["proxy_config", "litellm.proxy_config", "apps.gateway.config"])
+    def test_the_config_inside_of_helm_values_is_read(self, path: str) -> None:
+        inner = deployments("a: {model: openai/a, zzz: 1}")
+        text = "image: {tag: main}\n"
+        for depth, key in enumerate(path.split(".")):
+            text += f"{' ' * depth}{key}:\n"
+        text += "".join(f"{' ' * (depth + 1)}{line}\n" for line in inner.splitlines())
+        assert names(table(text).find("a")) == ["openai/a"]
+        left = said(text, Verdict.LEFT_OUT)
+        assert f"only {path} is read; all else in the file is for Kubernetes: image" in left[0]
+        line = text.splitlines().index(next(line for line in text.splitlines() if "zzz" in line)) + 1
+        assert left[1] == f"{line}: {path}.model_list[0].litellm_params.zzz: unknown key"
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            (
+                "kind: ConfigMap\ndata:\n  config.yaml: |\n    model_list: []\n",
+                """`yq '."data"."config.yaml"' FILE |""",
+            ),
+            ("configs: [{content: 'model_list: []'}]\n", """yq '."configs"[0]."content"'"""),
+            ("a: {model_list: []}\nb: {model_list: []}\n", "several configs of the LiteLLM proxy: a, b"),
+            ("kind: Service\n---\nmodel_list: []\n", "in another document"),
+            ("a: {{ .Values.x }}\n{{- if x }}\nmodel_list: []\n", "render it first (`helm template`)"),
+        ],
+    )
+    def test_what_to_extract_is_said(self, text: str, message: str) -> None:
+        found = imported(text)
+        assert found.routes is None
+        assert message in found.problems[-1].message
 
 
 class TestFiles:
