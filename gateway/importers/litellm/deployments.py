@@ -13,7 +13,7 @@ from gateway.config.compiler.known_providers import KINDS, WELL_KNOWN
 from gateway.config.document.yaml_tree import Where
 from gateway.importers.litellm.draft import Step, Upstream
 from gateway.importers.litellm.modes import PREFIX, RESPONSES, mode_of, not_served
-from gateway.importers.litellm.providers import PROVIDER_KEYS, Connection, Secrets, split_model
+from gateway.importers.litellm.providers import PROVIDER_KEYS, Connection, Secrets, split_model, vendor_by_key
 from gateway.importers.litellm.reasons import NO_LIMIT, NO_ROUTER, deployment_reason, model_info_reason
 from gateway.importers.litellm.report import Report
 from gateway.importers.litellm.values import expandable, is_reference, label, number, reference, shown
@@ -188,10 +188,15 @@ class Deployments:
         if not isinstance(text, str) or not text.strip():
             return "it names no model"
         variable = reference(text) or ""
-        if variable and not params.get("custom_llm_provider"):
-            message = "say which provider in custom_llm_provider, or write the model"
-            return f"its model is in the variable {variable}, and with it the provider; {message}"
-        found = split_model("unset" if variable else text.strip(), params.get("custom_llm_provider"))
+        names_provider = bool(variable) and not params.get("custom_llm_provider")
+        if names_provider:
+            vendor = vendor_by_key(params)
+            if vendor is None:
+                message = "say which one in custom_llm_provider, or write the model"
+                return f"its provider is in the variable {variable}, and its connection needs one; {message}"
+            found: tuple[str, str] | str = (vendor, "unset")
+        else:
+            found = split_model("unset" if variable else text.strip(), params.get("custom_llm_provider"))
         if isinstance(found, str):
             return found
         kind, model = found
@@ -229,12 +234,14 @@ class Deployments:
             step_params |= dict.fromkeys(removed)
             keys.append("additional_drop_params")
         if variable:
-            message = f"{variable} is read from the environment: the model without its provider"
+            how = "as `provider/model`" if names_provider else "without its provider"
+            message = f"{variable} is read from the environment: the model {how}"
             self._report.approximate((*place, "model"), message)
         step = Step(
             upstream=upstream.identity,
             model=model,
             variable=variable,
+            names_provider=names_provider,
             where=where,
             timeout=self._timeout(params, "timeout", place, TIMEOUT_NOTE),
             stream_timeout=self._timeout(params, "stream_timeout", place, STREAM_TIMEOUT_NOTE),

@@ -45,6 +45,8 @@ class Step:
     where: Where
     variable: str = ""
     """The variable that has the model's name; `model` holds where it is not set."""
+    names_provider: bool = False
+    """Whether that variable has the provider too, as in `openai/gpt-4o`."""
     timeout: str | None = None
     stream_timeout: str | None = None
     retries: int | str | None = None
@@ -116,7 +118,8 @@ def _free_name(upstream: Upstream, used: set[str], *, alone: bool) -> str:
     hint = _NOT_IN_A_NAME.sub("-", upstream.hint.lower()).strip("-._")[:_LONGEST_NAME]
     hint = hint.removeprefix(f"{upstream.kind}-")
     may_be_plain = "base_url" not in upstream.entry or (alone and not has_own_address)
-    plain = [upstream.kind] if may_be_plain and upstream.kind != "mock" else []
+    is_special = upstream.kind == "mock" or "adapter" in upstream.entry
+    plain = [upstream.kind] if may_be_plain and not is_special else []
     stem = f"{upstream.kind}-{hint}" if hint and hint != upstream.kind else f"{upstream.kind}-2"
     for name in [*plain, stem]:
         if name not in used and (name == upstream.kind or name not in KINDS):
@@ -185,8 +188,11 @@ def _overrides(step: Step) -> JsonObject:
 
 
 def _step(step: Step, names: Mapping[str, str], shared: Mapping[str, Json]) -> Json:
-    model = f"${{{step.variable}:-{step.model}}}" if step.variable else dollars(step.model)
-    target = f"{dollars(names[step.upstream])}/{model}"
+    provider, model = names[step.upstream], dollars(step.model)
+    target = f"{provider}/{model}"
+    if step.variable:
+        named = step.names_provider
+        target = f"${{{step.variable}:-{target}}}" if named else f"{provider}/${{{step.variable}:-{model}}}"
     entry: JsonObject = {"target": target}
     if step.stream_timeout:
         entry["timeout"] = {"first_token": step.stream_timeout, "idle": step.stream_timeout}

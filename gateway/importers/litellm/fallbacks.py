@@ -150,7 +150,7 @@ class ChainMaker:
             max_fallbacks=self._settings.max_fallbacks,
             levels={name: count for name in self._groups if (count := len(self._levels(name))) > 1},
             providers={name: vendor for name, vendor in vendors.items() if vendor is not None},
-            is_served=lambda name: name in self._groups or self._is_served(name),
+            is_served=self._is_served,
         )
         self._planner.rules = self._rules
         reached = {target for rule in every for target in rule.targets}

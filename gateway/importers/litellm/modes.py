@@ -61,6 +61,11 @@ def not_served(mode: str | None, info: JsonObject) -> str | None:
 def _listed(name: Json, kind: str) -> str | None:
     """Return the mode of a model in LiteLLM's data, if it is that provider's."""
     entry = (read_entries() or {}).get(name) if isinstance(name, str) else None
-    mode, provider = (entry.get("mode"), entry.get("litellm_provider")) if isinstance(entry, dict) else (None, None)
-    is_its_own = isinstance(provider, str) and (provider.startswith(kind) or kind.startswith(provider))
-    return mode if is_its_own and isinstance(mode, str) else None
+    if not isinstance(entry, dict):
+        return None
+    mode, provider, endpoints = entry.get("mode"), entry.get("litellm_provider"), entry.get("supported_endpoints")
+    if not isinstance(mode, str) or not isinstance(provider, str):
+        return None
+    if mode not in _SERVED and isinstance(endpoints, list) and "/v1/chat/completions" in endpoints:
+        mode = "chat"
+    return mode if provider.startswith(kind) or kind.startswith(provider) else None

@@ -61,7 +61,7 @@ class Rules:
     providers: Mapping[str, str] = field(default_factory=dict)
     """Group without a provider in its name → its provider, where LiteLLM knows it."""
     is_served: Callable[[str], bool] = field(default=lambda name: True)
-    """Whether a group has deployments. One without is passed over; its own entry is still followed."""
+    """Whether a fallback has deployments. One without is passed over; its own entry is still followed."""
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -111,7 +111,7 @@ def walk(rules: Rules, asked: str) -> Walk:
 
 def _walk(rules: Rules, asked: str, call: Call, depth: int, tried: set[Call]) -> Walk:
     group, level = call
-    kind = (yield call) if rules.is_served(group) else Kind.SERVER_ERROR
+    kind = (yield call) if group == asked or rules.is_served(group) else Kind.SERVER_ERROR
     if depth >= rules.max_fallbacks:
         return
     below = depth

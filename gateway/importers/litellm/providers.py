@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from gateway.config.compiler.known_providers import KINDS, find
+from gateway.config.compiler.known_providers import KINDS, WELL_KNOWN, find
 from gateway.config.compiler.providers import CONNECTION_PARAMS, bad_address, bad_header, check_params
 from gateway.config.document.yaml_tree import Where
 from gateway.config.lint.model_data import read_entries
@@ -75,6 +75,19 @@ def vendor_of(model: str) -> str | None:
         if named in KINDS:
             return named
     return next((vendor for pattern, vendor in _VENDORS if pattern.match(model)), None)
+
+
+def vendor_by_key(params: JsonObject) -> str | None:
+    """Return whose variable has a deployment's key, where that is all it says of its connection.
+
+    `openai` without a key, as any well-known provider does then; None if the connection has settings of its own.
+    """
+    given = {key for key in PROVIDER_KEYS if params.get(key) not in (None, "")}
+    if not given:
+        return "openai"
+    variable = reference(params.get("api_key"))
+    owners = (known.name for known in WELL_KNOWN.values() if variable in known.key_variables)
+    return next(owners, None) if given == {"api_key"} else None
 
 
 class Secrets:

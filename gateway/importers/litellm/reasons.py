@@ -70,9 +70,10 @@ ROUTER: Final = _by_key(
 LIBRARY: Final = _by_key(
     {
         _NO_HOOK: """
-            success_callback failure_callback callbacks service_callbacks audit_log_callbacks langfuse_default_tags
-            default_team_settings s3_callback_params datadog_params redact_user_api_key_info callback_settings
-            prometheus_metrics_config custom_prometheus_metadata_labels require_auth_for_metrics_endpoint
+            success_callback failure_callback callbacks service_callback service_callbacks audit_log_callbacks
+            langfuse_default_tags default_team_settings s3_callback_params datadog_params redact_user_api_key_info
+            callback_settings prometheus_metrics_config custom_prometheus_metadata_labels
+            require_auth_for_metrics_endpoint
         """,
         _NO_CACHE: "cache cache_params caching enable_redis_auth_cache default_in_memory_ttl",
         _NO_DATABASE: """
@@ -80,8 +81,12 @@ LIBRARY: Final = _by_key(
             default_internal_user_params default_key_generate_params default_team_params
             upperbound_key_generate_params key_generation_settings disable_end_user_cost_tracking
             disable_end_user_cost_tracking_prometheus_only include_cost_in_streaming_usage
+            enable_end_user_cost_tracking_prometheus_only default_end_user_params extra_spend_tag_headers timezone
         """,
-        "the log's level is a flag: gateway serve --log-level debug": "set_verbose",
+        "the log's level is a flag: gateway serve --log-level debug": "set_verbose log_level",
+        "a provider of your own is a server of OpenAI's wire here: `kind: openai` and its base_url": """
+            custom_provider_map
+        """,
         "requests are not modified; only what a model does not take is dropped": "modify_params",
         "both are tried, IPv6 first": "force_ipv4",
         "certificates are always verified; SSL_CERT_FILE names other authorities": "ssl_verify",
@@ -102,6 +107,8 @@ SERVER: Final = _by_key(
             proxy_budget_rescheduler_min_time maximum_spend_logs_retention_period
             maximum_spend_logs_retention_interval proxy_batch_polling_interval use_redis_transaction_buffer
             use_shared_health_check ui_access_mode proxy_admin_email enforce_user_param litellm_license
+            max_budget budget_duration max_internal_user_budget internal_user_budget_duration
+            default_internal_user_params key_generation_settings disable_error_logs coordination_redis
             reject_clientside_metadata_tags allow_user_auth user_mcp_management_mode
         """,
         "clients are told apart by the keys of `gateway serve --client-keys-file` alone": """

@@ -302,10 +302,10 @@ class TestResponses:
         ],
     )
     def test_a_model_of_the_responses_api_is_left_to_litellms_library(self, text: str) -> None:
-        found = table(text)
-        assert [(target.model, target.endpoint.adapter) for target in found.targets] == [
-            ("responses/gpt-99-new", "litellm")
-        ]
+        target = table(text).targets[0]
+        assert (target.name, target.model) == ("openai-responses/responses/gpt-99-new", "responses/gpt-99-new")
+        assert (target.endpoint.adapter, target.endpoint.base_url) == ("litellm", "https://api.openai.com/v1")
+        assert "OPENAI_API_KEY" in target.endpoint.api_key.name
         assert "Responses API" in "".join(said(text, Verdict.EXACT))
 
     def test_a_model_that_litellm_knows_for_the_responses_api_alone_is_left_to_it_too(self) -> None:
@@ -363,7 +363,7 @@ class TestModes:
         assert "not image_generation" in "".join(said(text, Verdict.LEFT_OUT))
 
     @pytest.mark.parametrize(
-        "model", ["openai/gpt-4o-audio-preview", "openai/text-embedding-3-small", "groq/fluxional"]
+        "model", ["openai/gpt-4o-audio-preview", "openai/text-embedding-3-small", "gemini/gemini-3-pro-image"]
     )
     def test_chat_and_embeddings_are_carried_over(self, model: str) -> None:
         assert names(table(deployments(f"a: {{model: {model}}}")).find("a")) == [model]
@@ -396,11 +396,24 @@ class TestVariables:
         assert b.steps[0].target.endpoint.cooldown.for_s == 3
         assert not [line for line in said(text) if "unknown key" in line]
 
+    @pytest.mark.parametrize("key", ["", ", api_key: os.environ/GEMINI_API_KEY"])
+    def test_a_variable_may_have_provider_and_model(self, key: str) -> None:
+        routes = imported(deployments(f"a: {{model: os.environ/M{key}}}")).routes
+        assert table_of(routes).find("a") is not None
+        assert routes is not None
+        found = Compiler(environ={"M": "gemini/gemini-2.5-flash"}).compile(routes.encode(), source="routes.yaml").table
+        assert found is not None
+        assert names(found.find("a")) == ["gemini/gemini-2.5-flash"]
+
     @pytest.mark.parametrize(
         ("text", "path", "why"),
         [
             ("model_name: os.environ/N, litellm_params: {model: openai/a}", "model_list[1]", "in the variable N"),
-            ("model_name: b, litellm_params: {model: os.environ/M}", "model_list[1]", "custom_llm_provider"),
+            (
+                "model_name: b, litellm_params: {model: os.environ/M, api_base: 'http://x.example.com'}",
+                "model_list[1]",
+                "custom_llm_provider",
+            ),
             ("model_name: b, litellm_params: {model: openai/b, order: os.environ/O}", "order", "from a variable"),
             ("model_name: b, litellm_params: {model: openai/b}, rpm: os.environ/O", "rpm", "from a variable"),
         ],

@@ -24,6 +24,7 @@ MODELS = st.sampled_from(
         "openai/gpt-4o", "gpt-4o", "claude-3-haiku-20240307", "azure/chat", "bedrock/nova:0", "openai/*", "*",
         "groq/llama", "hosted_vllm/m", "vllm/m", "ollama/phi", "mock/echo", "nebius/m", "unknown/m", "openai/", "/x",
         "openai/a b", "openai/../x", "openai/$HOME", "openai/${X}", "auto_router/x", "", None, 5, ["openai/a"],
+        "os.environ/M", "openai/responses/m", "responses/m", "groq/responses/*", "openai/whisper-1",
     ]
 )  # fmt: skip
 NUMBERS = st.sampled_from(
@@ -71,7 +72,13 @@ PARAMS = mapping(
 )  # fmt: skip
 DEPLOYMENT = mapping(
     {"model_name": NAMES, "litellm_params": PARAMS},
-    {"model_info": mapping({}, {"mode": ODD, "id": ODD, "description": TEXTS}), "rpm": NUMBERS, "yyy": ODD},
+    {
+        "model_info": mapping(
+            {}, {"mode": st.sampled_from(["chat", "responses", "rerank"]) | ODD, "id": ODD, "description": TEXTS}
+        ),
+        "rpm": NUMBERS,
+        "yyy": ODD,
+    },
 )
 RULES = (
     st.lists(st.dictionaries(NAMES.map(str), st.lists(NAMES | ODD, max_size=3) | NAMES, max_size=2), max_size=4) | ODD
@@ -92,7 +99,7 @@ ROUTER = mapping(
         "cooldown_time": NUMBERS, "disable_cooldowns": ODD, "routing_strategy": ODD, "retry_policy": POLICY | ODD,
         "model_group_retry_policy": st.dictionaries(NAMES.map(str), POLICY | ODD, max_size=2) | ODD, "xxx": ODD,
         "model_group_alias": st.dictionaries(NAMES.map(str), NAMES | ODD, max_size=3) | ODD, "redis_password": KEYS,
-        "enable_pre_call_checks": ODD,
+        "enable_pre_call_checks": ODD, "max_fallbacks": NUMBERS, "fallback_on_unsupported_params": ODD,
     },
 )  # fmt: skip
 CONFIGS = mapping(
