@@ -12,13 +12,16 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Final, Protocol
 
 from gateway.config.compiler.compiler import Compiled
+from gateway.config.moves import Moves
+from gateway.config.saves import QUIET_S, READING, TICK_S, Look, Save, wait_for_writer
+from gateway.config.sight import Sight, sight_of
 from gateway.errors import ConfigError, UsageError
 from gateway.policy.overlay import NO_OVERLAY, Overlay
 from gateway.policy.problem import Problem
@@ -32,12 +35,6 @@ STEP_MS: Final = 25
 """Interval at which watchfiles collects events; it reports them after one interval without a new event."""
 DEBOUNCE_MS: Final = 75
 """Longest time that watchfiles holds events back while new ones keep coming."""
-TICK_S: Final = 0.05
-"""A file counts as saved once it has not changed for this long."""
-SETTLE_TICKS: Final = 20
-"""Ticks after which a file that keeps changing is read anyway."""
-EMPTY_TICKS: Final = 3
-"""Ticks before an empty or missing file is read: most editors truncate or remove the file during a save."""
 POLL_S: Final = 1.0
 """Interval at which the file's stat is compared, with or without events."""
 HASH_EVERY: Final = 10
@@ -117,15 +114,19 @@ class Reloader:
         """Report of the latest reading that found a new result."""
 
     def load(self) -> ReloadReport:
-        """Compile the file for the first time. Raises UsageError when it cannot be read, ConfigError when it is bad."""
+        """Compile the file for the first time. Raises UsageError when it cannot be read, ConfigError when it is bad.
+
+        While another process has the file open for writing, waits for it; after LONG_S that is a UsageError.
+        """
         if self._is_mount_point():
             log.warning(
                 "the config file is a mount of its own: a version that replaces it is never seen; mount its folder",
                 extra={"source": str(self._path)},
             )
+        wait_for_writer(self._file)
         with self._lock:
             try:
-                data = _read(self._file)
+                data, _ = _read(self._file)
             except OSError as exc:
                 raise UsageError(f"cannot read {self._path}: {_why(exc)}") from exc
             table, problems = self._compile(data, self._overlay)
@@ -133,16 +134,21 @@ class Reloader:
                 raise ConfigError(problems)
             return self._accept(table, problems, data)
 
-    def reload(self, *, force: bool = True, dry_run: bool = False) -> ReloadReport:
+    def reload(self, *, force: bool = True, dry_run: bool = False, complete: Look | None = None) -> ReloadReport:
         """Read the file and, if it is good, swap its table in. Blocks; never raises for a bad file.
 
         Without `force`, for file events, the bytes of the live table and those refused last are not compiled again.
-        With `dry_run` nothing is swapped, remembered or logged.
+        With `complete`, a finished save, nothing happens if the file has changed since. With `dry_run` nothing is
+        swapped, remembered or logged.
         """
         with self._lock:
             try:
-                data = _read(self._file)
+                data, found = _read(self._file)
+                if complete is not None and found != complete.stamp:
+                    return self.last
             except OSError as exc:
+                if complete is not None and stamp(self._file) != complete.stamp:
+                    return self.last
                 unreadable = (self._fault("unreadable-file", f"cannot read the file: {_why(exc)}"),)
                 if not force and self._refused == _as_text(unreadable):
                     return self.last
@@ -176,7 +182,7 @@ class Reloader:
     def disk(self) -> str | None:
         """Return the SHA-256 of the file on disk now, in hex, or None when it cannot be read."""
         try:
-            return _digest(_read(self._file))
+            return _digest(_read(self._file)[0])
         except OSError:
             return None
 
@@ -184,40 +190,53 @@ class Reloader:
         """Reload after each change of the file, until cancelled. File and folder may vanish and come back.
 
         Watches the folders of the file and of each symlink on its path, not the file's inode, so that it sees renames
-        and symlink swaps. At each poll it also compares the file's stat.
+        and symlink swaps. At each poll it also compares the file's stat. Reads complete saves only, see `Save`.
         """
         loop = asyncio.get_running_loop()
         pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gateway-reload")
+        moves = Moves()
+
+        def look() -> tuple[Sight, bool]:
+            sight = sight_of(self._file)
+            moves.watch(sight.entries)
+            return sight, moves.renamed()
+
+        def read(sight: Sight) -> None:
+            moves.forget()
+            self.reload(force=False, complete=sight.file)
+
+        async def complete_save() -> Sight:
+            save = Save(self._path, now_s=loop.time())
+            while True:
+                sight, renamed = await loop.run_in_executor(pool, look)
+                quiet_s = TICK_S if renamed else QUIET_S
+                if save.is_complete(sight.file, now_s=loop.time(), quiet_s=quiet_s):
+                    return sight
+                await asyncio.sleep(TICK_S)
+
         try:
-            polls, sight = 0, await loop.run_in_executor(pool, _look, self._file)
-            sight = await self._settle(pool, sight)
-            await loop.run_in_executor(pool, partial(self.reload, force=False))
+            # Slow to import. A save between the first look and the first event is seen at the next poll only.
+            with suppress(ImportError):
+                await loop.run_in_executor(pool, import_module, "watchfiles")
+            polls, sight = 0, await complete_save()
+            await loop.run_in_executor(pool, read, sight)
             while True:
                 async with aclosing(self._batches(sight.folders)) as batches:
                     async for touched in batches:
                         polls += 1
-                        before, sight = sight, await loop.run_in_executor(pool, _look, self._file)
-                        changed = sight.file != before.file or not touched.isdisjoint({*before.entries, *sight.entries})
-                        if changed or polls % HASH_EVERY == 0:
-                            if changed:
-                                sight = await self._settle(pool, sight)
-                            await loop.run_in_executor(pool, partial(self.reload, force=False))
+                        before, (sight, _) = sight, await loop.run_in_executor(pool, look)
+                        changed = not touched.isdisjoint({*before.entries, *sight.entries})
+                        if changed or sight.file.stamp != before.file.stamp:
+                            sight = await complete_save()
+                            await loop.run_in_executor(pool, read, sight)
+                        elif polls % HASH_EVERY == 0 and not sight.file.held:
+                            await loop.run_in_executor(pool, read, sight)
                         # A new folder may reuse the old one's inode number, but the removal was an event.
                         if sight.folders != before.folders or any(name in touched for name, *_ in before.folders):
                             break
         finally:
+            pool.submit(moves.close)
             pool.shutdown(wait=False)
-
-    async def _settle(self, pool: ThreadPoolExecutor, sight: _Sight) -> _Sight:
-        """Wait until a save is complete: a save in place truncates the file before it writes."""
-        loop = asyncio.get_running_loop()
-        for tick in range(1, SETTLE_TICKS + 1):
-            await asyncio.sleep(TICK_S)
-            before, sight = sight, await loop.run_in_executor(pool, _look, self._file)
-            has_content = sight.file is not None and sight.file[2] > 0
-            if sight.file == before.file and (has_content or tick >= EMPTY_TICKS):
-                break
-        return sight
 
     async def _batches(self, folders: tuple[tuple[str, int, int], ...]) -> AsyncGenerator[set[str], None]:
         """Yield the paths touched in `folders`, and an empty set about once a second.
@@ -225,7 +244,6 @@ class Reloader:
         On a system without file events it yields empty sets only and ends after BLIND_POLLS, to try events again.
         """
         try:
-            # Slow to import, and only a server needs it.
             from watchfiles import awatch
 
             watched = awatch(
@@ -311,58 +329,10 @@ class Reloader:
         return Problem(line=0, column=0, code=code, path="", message=message, source=str(self._path))
 
 
-@dataclass(frozen=True, slots=True)
-class _Sight:
-    """State of the file's path and stat at one moment."""
-
-    entries: tuple[str, ...]
-    """Each symlink on the path to the file, then the file itself."""
-    folders: tuple[tuple[str, int, int], ...]
-    """Real folder of each entry with device and inode, or its closest existing parent."""
-    file: Stamp | None
-    """None while there is no file."""
-
-
-def _look(path: Path) -> _Sight:
-    entries = _entries(path)
-    folders = dict.fromkeys(_folder(Path(entry).parent) for entry in entries)
-    return _Sight(entries, tuple(folders), stamp(entries[-1]))
-
-
-def _entries(path: Path) -> tuple[str, ...]:
-    """Resolve an absolute path; return each symlink on it and, last, the real path of the file."""
-    here, *rest = map(Path, path.parts)
-    pending, found = rest[::-1], list[str]()
-    while pending and len(found) < 40:
-        part = pending.pop()
-        entry = here.parent if str(part) == ".." else here / part
-        try:
-            link = entry.readlink()
-        except OSError:
-            here = entry
-            continue
-        found.append(str(entry))
-        if link.is_absolute():
-            here = Path(link.anchor)
-        pending += map(Path, reversed(link.parts[1:] if link.is_absolute() else link.parts))
-    return (*found, str(here))
-
-
-def _folder(folder: Path) -> tuple[str, int, int]:
-    for candidate in (folder, *folder.parents):
-        try:
-            found = candidate.stat()
-        except OSError:
-            continue
-        return str(candidate), found.st_dev, found.st_ino
-    return str(folder), 0, 0
-
-
-def _read(path: Path) -> bytes:
-    """Return the bytes of one version of the file. Raises OSError, also if it is not a regular file or too large."""
+def _read(path: Path) -> tuple[bytes, Stamp]:
+    """Return the bytes and stamp of one version of the file. Raises OSError, also if it is too large or no file."""
     for _ in range(3):
-        # Without O_NONBLOCK, opening a named pipe would block until a writer opens it.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        with open(path, "rb", opener=lambda name, _: os.open(name, READING)) as file:
             before = os.fstat(file.fileno())
             if not stat.S_ISREG(before.st_mode):
                 raise OSError(None, "not a regular file")
@@ -371,7 +341,7 @@ def _read(path: Path) -> bytes:
             data = file.read(MAX_FILE_BYTES)
             if stamp_of(before) == stamp_of(os.fstat(file.fileno())):
                 break
-    return data
+    return data, stamp_of(before)
 
 
 def _why(exc: OSError) -> str:

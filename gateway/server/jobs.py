@@ -12,6 +12,7 @@ from gateway.adapters.base import Adapters
 from gateway.concurrency.pacing import no_full_collection, short_pauses
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.reload import Reloader, ReloadReport
+from gateway.config.saves import Look
 from gateway.policy.table import RoutingTable
 from gateway.policy.target import AdapterName
 from gateway.telemetry.metrics import Metrics
@@ -127,9 +128,9 @@ class CountedReloader(Reloader):
         self._good_at = report.at
         return report
 
-    def reload(self, *, force: bool = True, dry_run: bool = False) -> ReloadReport:
+    def reload(self, *, force: bool = True, dry_run: bool = False, complete: Look | None = None) -> ReloadReport:
         before = self.last
-        report = super().reload(force=force, dry_run=dry_run)
+        report = super().reload(force=force, dry_run=dry_run, complete=complete)
         if not dry_run and report is not before:
             self._metrics.count_reload(ok=report.ok)
             if report.ok:

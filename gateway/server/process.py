@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final
 
+from gateway.config.saves import QUIET_S, wait_for_writer
 from gateway.errors import ConfigError, UsageError
 from gateway.policy.problem import Problems
 from gateway.policy.table import RoutingTable
@@ -45,6 +46,7 @@ def serve(
     """
     configure_logging(options.log_level)
     try:
+        wait_for_writer(options.config, quiet_s=QUIET_S)
         gateway = Gateway(options)
         if gateway.reloader.last.problems:
             report(gateway.reloader.last.problems)

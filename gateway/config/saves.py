@@ -1,0 +1,163 @@
+"""Decides when a save is complete: nobody has the file open for writing, and it has not changed for a while."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import stat
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gateway.errors import UsageError
+from gateway.policy.stamp import Stamp, stamp_of
+
+log = logging.getLogger(__name__)
+
+QUIET_S: Final = 0.2
+"""A file that was written in place counts once it has not changed for this long."""
+LONG_S: Final = 5.0
+"""A save that takes longer is logged once; at the start it is an error."""
+TICK_S: Final = 0.05
+"""Interval between two looks at a file that is being saved. A file that was renamed into place counts after one."""
+
+READING: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+"""Flags of `os.open`. Without O_NONBLOCK, opening a named pipe would block until a writer opens it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """State of a file at one moment."""
+
+    stamp: Stamp | None
+    """None while there is no file."""
+    held: bool | None
+    """Whether a process has the file open for writing; None if the system does not tell."""
+
+    def age_s(self, *, now: float) -> float | None:
+        """Return the seconds since the last change, by the file's times; None without a file or if they lie ahead."""
+        if self.stamp is None:
+            return None
+        age_s = now - max(self.stamp[3:]) / 1e9
+        return age_s if age_s >= 0 else None
+
+
+class Save:
+    """One save, followed from look to look until it is complete. Times are points on one monotonic clock."""
+
+    def __init__(self, path: Path, *, now_s: float) -> None:
+        self._path = path
+        self._began_s = self._changed_s = now_s
+        self._last: Look | None = None
+        self._told = False
+
+    def is_complete(self, look: Look, *, now_s: float, quiet_s: float = QUIET_S) -> bool:
+        """Tell whether the version of `look` is whole. Logs once when that takes longer than LONG_S."""
+        if self._last is None or look.stamp != self._last.stamp:
+            self._changed_s = now_s
+        self._last = look
+        if not look.held and now_s - self._changed_s >= quiet_s:
+            return True
+        if not self._told and now_s - self._began_s >= LONG_S:
+            self._told = True
+            why = "a process has it open for writing" if look.held else "it keeps changing"
+            log.warning(
+                "the config file is still being written: the old routes stay",
+                extra={"source": str(self._path), "reason": why, "for_s": LONG_S},
+            )
+        return False
+
+
+def look_at(path: Path | str) -> Look:
+    """Return the state of a file. Blocks for a few system calls."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return Look(None, None)
+    if not stat.S_ISREG(found.st_mode):
+        return Look(stamp_of(found), None)
+    try:
+        descriptor = os.open(path, READING)
+    except OSError:
+        return Look(stamp_of(found), None)
+    try:
+        held = held_for_writing(descriptor)
+        return Look(stamp_of(os.fstat(descriptor)), held)
+    finally:
+        os.close(descriptor)
+
+
+def wait_for_writer(path: Path, *, quiet_s: float = 0.0, limit_s: float = LONG_S) -> None:
+    """Wait until no other process writes the file. Blocks; raises UsageError when `limit_s` is not enough.
+
+    With `quiet_s` a file that changed within this many seconds is waited for too. A file that this process itself has
+    open for writing is not: the caller, who asks to read it now, is the one who writes it.
+    """
+    give_up_s = time.monotonic() + limit_s
+    told = False
+    while True:
+        look = look_at(path)
+        held = look.held and not _held_by_us(look)
+        age_s = look.age_s(now=time.time())
+        if not held and (age_s is None or age_s >= quiet_s):
+            return
+        why = "a process has it open for writing" if held else "it keeps changing"
+        if time.monotonic() >= give_up_s:
+            raise UsageError(f"{path} is still being written after {limit_s:g} s: {why}")
+        if held:
+            quiet_s = QUIET_S
+            if not told:
+                told = True
+                log.info("waiting until the config file is written", extra={"source": str(path)})
+        time.sleep(TICK_S)
+
+
+if sys.platform == "linux":
+    import fcntl
+
+    def held_for_writing(descriptor: int) -> bool | None:
+        """Tell whether any process has the file open for writing; None if the kernel does not say.
+
+        It does not for another user's file (without CAP_LEASE) and on most network mounts. `descriptor` must be open
+        for reading only.
+
+        A read lease is refused with EAGAIN while the file is open for writing (F_SETLEASE(2const)). Whoever opens it
+        for writing while the lease is held waits for the release and sends the holder a signal: by default SIGIO, which
+        would end the process. Hence SIGURG, which is ignored by default, and a release at once; an explicit one, as a
+        child forked meanwhile would keep the lease alive.
+        """
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except OSError as exc:
+            return True if exc.errno == errno.EAGAIN else None
+        with suppress(OSError):  # a process stopped for longer than lease-break-time has lost its lease
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        return False
+
+    def _held_by_us(look: Look) -> bool:
+        """Tell whether this process has the file open for writing."""
+        names = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
+        for name in names:
+            try:
+                found = os.fstat(int(name))
+                mode = fcntl.fcntl(int(name), fcntl.F_GETFL) & os.O_ACCMODE
+            except OSError:  # the listing's own descriptor
+                continue
+            if look.stamp is not None and (found.st_dev, found.st_ino) == look.stamp[:2] and mode != os.O_RDONLY:
+                return True
+        return False
+
+else:
+
+    def held_for_writing(descriptor: int) -> bool | None:
+        """Return None: this system does not tell who has a file open for writing."""
+        return None
+
+    def _held_by_us(look: Look) -> bool:
+        return False
