@@ -10,6 +10,7 @@ from typing import Final
 
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.reload import Reloader, ReloadReport
+from gateway.config.saves import QUIET_S, Save, look_at
 from gateway.errors import ConfigError
 from gateway.policy.overlay import NO_OVERLAY, Overlay, Reloaded, Tables
 from gateway.policy.stamp import stamp
@@ -62,9 +63,11 @@ class FileTables:
     """The live table of a file, whose stat is checked when the table is read."""
 
     def __init__(self, path: Path, *, bare_names: bool) -> None:
-        self._path = path
-        self._stamp = stamp(path)
+        self._path = path.absolute()
+        self._stamp = stamp(self._path)
         self._checked_s = time.monotonic()
+        self._save: Save | None = None
+        """The save that has begun and is not complete."""
         self._reloader = Reloader(path, _compiler(bare_names=bare_names))
         self._reloader.load()
 
@@ -73,10 +76,21 @@ class FileTables:
         now_s = time.monotonic()
         if now_s - self._checked_s >= STAT_EVERY_S:
             self._checked_s = now_s
-            if (found := stamp(self._path)) != self._stamp:
-                self._stamp = found
-                self._reloader.reload(force=False)
+            if stamp(self._path) == self._stamp:
+                self._save = None
+            else:
+                self._read_if_complete(now_s)
         return self._reloader.current
+
+    def _read_if_complete(self, now_s: float) -> None:
+        """Read the changed file if its save is complete; otherwise leave that to the next check."""
+        look = look_at(self._path)
+        self._save = self._save or Save(self._path, now_s=now_s)
+        # A caller does not wait: usually the file's own times tell at once that it has been quiet.
+        is_old = (look.age_s(now=time.time()) or 0) >= QUIET_S
+        if self._save.is_complete(look, now_s=now_s, quiet_s=0 if is_old else QUIET_S):
+            self._save, self._stamp = None, look.stamp
+            self._reloader.reload(force=False, complete=look)
 
     def set_overlay(self, overlay: Overlay) -> None:
         self._reloader.set_overlay(overlay)
