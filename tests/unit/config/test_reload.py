@@ -17,6 +17,7 @@ import watchfiles
 
 from gateway.config.compiler.compiler import Compiled, Compiler
 from gateway.config.reload import MAX_FILE_BYTES, Reloader, ReloadReport, mount_points
+from gateway.config.saves import look_at
 from gateway.errors import ConfigError, UsageError
 from gateway.policy.overlay import NO_OVERLAY, Overlay
 from gateway.policy.table import RoutingTable
@@ -239,6 +240,19 @@ class TestReload:
             reloader.reload(force=False)
         assert not reloader.last.ok
         assert [record.getMessage() for record in caplog.records].count("routes refused") == 2
+
+    def test_a_save_that_went_on_since_it_looked_complete_is_not_read(
+        self, reloader: Reloader, path: Path, compiler: Counting
+    ) -> None:
+        path.write_text(good("two"))
+        look = look_at(path)
+        path.write_text(good("three"))
+        before = reloader.last
+        assert reloader.reload(force=False, complete=look) is before
+        path.unlink()
+        assert reloader.reload(force=False, complete=look) is before
+        assert not reloader.reload(force=False, complete=look_at(path)).ok
+        assert compiler.calls == 1
 
     def test_an_older_file_counts_as_changed(self, reloader: Reloader, path: Path) -> None:
         path.write_text(good("two"))
