@@ -248,7 +248,7 @@ class SettingsReader:
             if allowed is None:
                 self._report.left_out(fails_where, in_variable(fails) or "it must be a whole number of failures")
             else:
-                cooldown |= {"failures": allowed + 1, "share": "0%", "within": "1m"}
+                cooldown |= {"failures": allowed + 1, "share": 0, "within": "1m"}
                 message = "LiteLLM counts by the clock's minute; here it is any minute"
                 self._report.approximate(fails_where, f"one failure more opens a cooldown; {message}")
         if pause_where:
