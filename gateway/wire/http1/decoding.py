@@ -15,10 +15,17 @@ _GZIP: Final = zlib.MAX_WBITS | 16
 _ZLIB: Final = zlib.MAX_WBITS
 _RAW: Final = -zlib.MAX_WBITS
 _DEFLATE_METHOD: Final = 8
+_COMPRESSIONS: Final = frozenset(
+    {"aes128gcm", "br", "compress", "x-compress", "dcb", "dcz", "exi", "pack200-gzip", "zstd"}
+)
+"""Registered codings that are not decoded (https://www.iana.org/assignments/http-parameters)."""
 
 
 def decoder_for(coding: str) -> Decoder | Undecodable | None:
-    """Return the decoder for a `content-encoding`; None if there is no coding."""
+    """Return the decoder for a `content-encoding`; None if there is no coding.
+
+    Words that name no coding, such as `none` and `utf-8`, say nothing about the body: HTTP clients ignore them.
+    """
     match coding.lower():
         case "" | "identity":
             return None
@@ -26,8 +33,18 @@ def decoder_for(coding: str) -> Decoder | Undecodable | None:
             return Decoder(gzip=True)
         case "deflate":
             return Decoder(gzip=False)
-        case _:
+        case lower if lower in _COMPRESSIONS:
             return Undecodable()
+        case lower if "," in lower:
+            return _decoder_for_list(lower)
+        case _:
+            return None
+
+
+def _decoder_for_list(codings: str) -> Decoder | Undecodable | None:
+    """Return the decoder for a list of codings, of which at most one may be a compression."""
+    decoders = [decoder for name in codings.split(",") if (decoder := decoder_for(name.strip())) is not None]
+    return Undecodable() if len(decoders) > 1 else decoders[0] if decoders else None
 
 
 class Undecodable:

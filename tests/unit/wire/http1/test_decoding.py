@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.wire.http1.client import BodyTooLarge, Http1Client, ReadError
+from gateway.wire.http1.client import BodyTooLarge, Http1Client, ProtocolError, ReadError
 from gateway.wire.http1.decoding import MAX_STEP_BYTES
 from tests.raw_http import OK, Peer, answering, closing, post, serving, whole
 
@@ -36,6 +36,12 @@ CODED = {
     "zlib": ("deflate", deflated(DATA, 15)),
     "raw": ("deflate", deflated(DATA, -15)),
     "identity": ("identity", DATA),
+    # No codings, whatever their servers meant: HTTP clients ignore them.
+    "none": ("none", DATA),
+    "charset": ("UTF-8", DATA),
+    "transfer": ("aws-chunked", DATA),
+    "list-of-one": ("gzip, none", gzip.compress(DATA)),
+    "list-of-none": ("none, identity", DATA),
 }
 
 
@@ -81,6 +87,13 @@ async def test_a_broken_content_coding_is_no_body_and_costs_the_connection(
         with pytest.raises(ReadError):
             await response.read(LIMIT)
         await server.peers[0].gone.wait()
+
+
+@pytest.mark.parametrize("coding", ["br", "ZSTD", "compress", "gzip, br", "gzip, gzip"])
+async def test_a_coding_that_was_not_asked_for_is_refused(client: Http1Client, coding: str) -> None:
+    async with serving(answering(whole(b"??", headers=f"content-encoding: {coding}\r\n"))) as server:
+        with pytest.raises(ProtocolError):
+            await post(client, server)
 
 
 async def test_an_empty_body_needs_no_content_coding(client: Http1Client) -> None:
