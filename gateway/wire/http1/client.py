@@ -12,6 +12,7 @@ It has no redirects, cookies, retries, or credentials from the environment.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Awaitable, Mapping
 from functools import lru_cache
@@ -42,6 +43,7 @@ IDLE_S: Final = 30.0
 MAX_IDLE: Final = 512
 """Number of unused connections kept for all origins together. Those in use are not limited."""
 
+_MAX_STALE: Final = 1024
 _SWEEP_S: Final = 5.0
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NOT_IN_VALUES: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -49,7 +51,8 @@ _REQUEST_TARGET: Final = re.compile(r"[\x21-\x7e]+")
 _FRAMING: Final = frozenset(
     {"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-_KEEP_ALIVE_TIMEOUT: Final = re.compile(r"(?:^|[,;\s])timeout=(\d{1,6})")
+_KEEP_ALIVE: Final = re.compile(r"(?:^|[,;\s])(timeout|max)\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
+"""The parameters of `keep-alive` (RFC 2068, 19.7.1.1), which servers write in several ways."""
 
 
 def request_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
@@ -90,6 +93,8 @@ class Http1Client:
         self._all: set[Connection] = set()
         self._idle: dict[str, dict[Connection, None]] = {}
         self._idle_count = 0
+        self._stale_at: dict[str, float] = {}
+        """When an origin's connection was last found stale. Connections opened before are not kept."""
         self._sweep_handle: asyncio.TimerHandle | None = None
 
     def request(self, origin: Origin, head: bytes, body: bytes, *, connect_s: float) -> Awaitable[Response]:
@@ -120,14 +125,16 @@ class Http1Client:
 
     def opened(self, connection: Connection) -> None:
         """Note a new connection."""
+        connection.opened_at = self._loop.time()
         self._all.add(connection)
 
     def freed(self, connection: Connection, headers: Mapping[str, str]) -> None:
         """Keep a connection for the next request to its origin, until our or the server's limit."""
         keep_s = self._idle_s
-        if (wish := headers.get("keep-alive")) is not None and (found := _KEEP_ALIVE_TIMEOUT.search(wish)):
-            # One second less: the request must arrive before the server closes.
-            keep_s = min(keep_s, int(found[1]) - 1.0)
+        if (wish := headers.get("keep-alive")) is not None:
+            keep_s = min(keep_s, _kept_s(connection, wish))
+        if self._stale_at and connection.opened_at <= self._stale_at.get(connection.key, -math.inf):
+            keep_s = 0.0
         if self._idle_count >= self._max_idle or keep_s <= 0:
             connection.abort()
             return
@@ -141,7 +148,14 @@ class Http1Client:
             self._sweep_handle = self._loop.call_later(min(_SWEEP_S, self._idle_s), self._sweep)
 
     def went_stale(self, connection: Connection) -> None:
-        """Close an origin's unused connections: when one is stale, so are those that waited longer."""
+        """Close an origin's unused connections, now or once they are free: when one is stale, others are too.
+
+        So the next request gets a new connection. A server may close each connection soon after its answer, and those
+        that become free until then would be as stale.
+        """
+        if len(self._stale_at) >= _MAX_STALE:
+            self._stale_at.clear()
+        self._stale_at[connection.key] = self._loop.time()
         for other in tuple(self._idle.get(connection.key, ())):
             other.abort()
 
@@ -166,3 +180,19 @@ class Http1Client:
         self._idle = {key: idle for key, idle in self._idle.items() if idle}
         if self._idle:
             self._sweep_handle = self._loop.call_later(min(_SWEEP_S, self._idle_s), self._sweep)
+
+
+def _kept_s(connection: Connection, wish: str) -> float:
+    """Return the seconds that the server keeps an unused connection by its `keep-alive` field; 0 if it closes it.
+
+    `max` is how many more requests it takes, or, where each response says the same, how many in all.
+    """
+    connection.answered += 1
+    keep_s = math.inf
+    for name, number in _KEEP_ALIVE.findall(wish):
+        if name.lower() == "timeout":
+            # One second less: the request must arrive before the server closes.
+            keep_s = min(keep_s, int(number) - 1.0)
+        elif int(number) <= connection.answered:
+            return 0.0
+    return keep_s

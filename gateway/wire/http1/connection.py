@@ -7,7 +7,10 @@ Anything that two readers could understand differently ends the connection: two 
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final, Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -22,7 +25,7 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 """Limit of all header fields of a head, of all trailers, and of other data in a row that is no body."""
 MAX_HEADERS: Final = 256
 """Limit of the number of header fields, including trailers and informational responses."""
-WRITE_BYTES: Final = 256 * 1024
+WRITE_BYTES: Final = 64 * 1024
 """A longer body is written in pieces of this size as the transport accepts them."""
 
 _FIRST_BYTES: Final = b"H\r\n"
@@ -56,8 +59,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_complete", "_fields", "_fruitless", "_header_count", "_in_body", "_keep_alive", "_known", "_loop", "_owner",
-        "_parser", "_paused", "_pieces", "_received", "_response", "_rest", "_transport", "_until_close", "_used",
-        "_writable", "expires_at", "key", "on_body",
+        "_parser", "_paused", "_pieces", "_received", "_response", "_rest", "_spare", "_transport", "_until_close",
+        "_used", "_writable", "answered", "expires_at", "key", "on_body", "opened_at",
     )  # fmt: skip
 
     def __init__(self, key: str, owner: ConnectionOwner) -> None:
@@ -65,6 +68,10 @@ class Connection(asyncio.Protocol):
         """The origin's."""
         self.expires_at = 0.0
         """While idle: when it must be closed, on the event loop's clock."""
+        self.opened_at = 0.0
+        """On the event loop's clock. The owner's."""
+        self.answered = 0
+        """Number of responses with a `keep-alive` field. The owner's."""
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._pieces: list[bytes] = []
@@ -74,6 +81,8 @@ class Connection(asyncio.Protocol):
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._response: Response | None = None
         self._rest: memoryview | None = None
+        self._spare: socket.socket | None = None
+        """The socket once more, while a long body is sent: to read a response that came before a write failed."""
         self._writable = True
         self._used = False
         self._paused = False
@@ -97,6 +106,8 @@ class Connection(asyncio.Protocol):
         response = Response(self, self._loop)
         transport = self._transport
         if transport is None or transport.is_closing():
+            if self._used:
+                self._owner.went_stale(self)
             response.fail(Disconnected("the connection was closed at once", reused=self._used))
             response.leave()
             return response
@@ -107,6 +118,8 @@ class Connection(asyncio.Protocol):
         else:
             transport.write(head)
             self._rest = memoryview(body)
+            self._spare = _duplicate(transport)
+            self._known = None  # that way would not drop the duplicate
             self._write_on()
         return response
 
@@ -153,6 +166,8 @@ class Connection(asyncio.Protocol):
             if data[0] not in _FIRST_BYTES:
                 self._end(response, ProtocolError("the response is not HTTP"))
                 return
+            if self._spare is not None and self._rest is None:
+                self._drop_spare()
         self._fruitless += len(data)
         pieces = self._pieces
         try:
@@ -188,6 +203,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Handle the end of the connection, whoever closed it."""
+        if self._spare is not None:
+            self._read_early_response()
         self._closed(exc)
         self._transport = None
         # The parser references this object's methods: break the cycle.
@@ -281,13 +298,36 @@ class Connection(asyncio.Protocol):
     def _write_on(self) -> None:
         transport = self._transport
         while self._rest is not None and self._writable and transport is not None and not transport.is_closing():
+            if self._spare is not None and not self._received and _is_readable(self._spare):
+                # Maybe a refusal. It must be read first: a write that fails ends the transport.
+                self._loop.call_soon(self._write_on)
+                return
             piece, rest = self._rest[:WRITE_BYTES], self._rest[WRITE_BYTES:]
             self._rest = rest if len(rest) else None
             transport.write(piece)
 
+    def _read_early_response(self) -> None:
+        """Read what the server sent before it closed the connection in the middle of a request's body.
+
+        A server that refuses a body unread resets the connection, and a write then fails before its response is read.
+        """
+        transport, spare = self._transport, self._spare
+        if spare is None or transport is None or transport.get_extra_info("ssl_object") is not None:
+            return
+        with suppress(OSError):
+            while self._response is not None and (data := spare.recv(MAX_WAITING_BYTES)):
+                self.data_received(data)
+
+    def _drop_spare(self) -> None:
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None
+
     def _let_go(self, *, ended: bool = False) -> None:
         response, self._response = self._response, None
         self._rest = None
+        if self._spare is not None:
+            self._drop_spare()
         if response is not None:
             response.leave(ended=ended)
 
@@ -327,3 +367,27 @@ def _lower(name: bytes) -> str:
     if len(_lower_names) < _MAX_NAMES and len(name) <= _MAX_NAME_BYTES:
         _lower_names[name] = lower
     return lower
+
+
+def _duplicate(transport: asyncio.Transport) -> socket.socket | None:
+    """Return the transport's socket under a descriptor that outlives the transport; None if it has none."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return None
+    try:
+        spare = socket.socket(fileno=os.dup(sock.fileno()))
+    except OSError:
+        return None
+    spare.setblocking(False)
+    return spare
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    """Tell whether data, the end of data, or an error waits to be read."""
+    try:
+        sock.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True

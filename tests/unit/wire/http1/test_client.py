@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -23,6 +25,7 @@ from tests.raw_http import OK, Peer, answering, closing, post, serving, until, w
 
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
 LIMIT = 2**30
+TRIES = 20
 
 
 @pytest.fixture
@@ -414,6 +417,96 @@ async def test_where_one_connection_has_gone_stale_the_others_are_not_tried(clie
             await post(client, server)
         assert await (await post(client, server)).read(LIMIT) == b"hi"
         assert len(server.peers) == 4
+
+
+async def test_after_a_stale_connection_the_next_one_is_new_even_if_others_became_free(client: Http1Client) -> None:
+    """As llama.cpp's server does: it closes each connection after its answer and does not say so."""
+
+    async def handle(peer: Peer) -> None:
+        await peer.request()
+        if peer is server.peers[0]:
+            await slow.wait()
+        await peer.send(whole(b"hi"))
+        await peer.request()
+        peer.reset()
+
+    slow = asyncio.Event()
+    async with serving(handle) as server, asyncio.TaskGroup() as group:
+        waiting = group.create_task(post(client, server))
+        await until(lambda: len(server.requests) == 1)
+        await (await post(client, server)).read(LIMIT)
+        with pytest.raises(Disconnected):
+            await post(client, server)
+        slow.set()
+        assert await (await waiting).read(LIMIT) == b"hi"
+        assert await (await post(client, server)).read(LIMIT) == b"hi"
+        assert len(server.peers) == 3
+
+
+async def test_connections_opened_after_a_stale_one_are_kept(client: Http1Client) -> None:
+    async def handle(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(whole(b"hi"))
+        await peer.request()
+        if len(server.peers) == 1:
+            peer.reset()
+        await peer.send(whole(b"hi"))
+
+    async with serving(handle) as server:
+        await (await post(client, server)).read(LIMIT)
+        with pytest.raises(Disconnected):
+            await post(client, server)
+        for _ in range(2):
+            await (await post(client, server)).read(LIMIT)
+        assert len(server.peers) == 2
+
+
+async def test_a_refusal_sent_before_the_body_was_read_arrives(client: Http1Client) -> None:
+    """The server resets the connection of a body that it does not read; a write then fails first, half of the time."""
+    refusal = whole(b"too large", status="413 Payload Too Large", headers="connection: close\r\n")
+
+    def refuse(listening: socket.socket) -> None:
+        for _ in range(TRIES):
+            with listening.accept()[0] as connection:
+                connection.recv(100)
+                connection.sendall(refusal)
+
+    body = bytes(5_000_000)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(2)
+        origin = Origin("http", "127.0.0.1", listening.getsockname()[1])
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.to_thread(refuse, listening))
+            for _ in range(TRIES):
+                response = await client.request(origin, request_head("POST", "/v1", {}), body, connect_s=5.0)
+                assert (response.status, await response.read(LIMIT)) == (413, b"too large")
+                await until(lambda: not client._all)
+
+
+async def test_a_server_that_closes_within_the_body_without_a_word_is_no_answer(client: Http1Client) -> None:
+    def close(listening: socket.socket) -> None:
+        with listening.accept()[0] as connection:
+            connection.recv(100)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(2)
+        origin = Origin("http", "127.0.0.1", listening.getsockname()[1])
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.to_thread(close, listening))
+            with pytest.raises(Disconnected):
+                await client.request(origin, request_head("POST", "/v1", {}), bytes(5_000_000), connect_s=5.0)
+
+
+async def test_a_long_body_leaves_no_descriptor_behind(client: Http1Client) -> None:
+    def open_files() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    async with serving(answering(whole(b"hi"))) as server:
+        await (await post(client, server)).read(LIMIT)
+        before = open_files()
+        for _ in range(3):
+            await (await post(client, server, bytes(5_000_000))).read(LIMIT)
+        assert (open_files(), len(server.peers)) == (before, 1)
 
 
 @pytest.mark.parametrize("reset", [False, True])

@@ -92,14 +92,40 @@ async def test_a_connection_whose_time_is_over_is_not_used_even_before_it_is_clo
 
 
 @pytest.mark.parametrize(
-    ("hint", "kept"), [("timeout=5", True), ("max=7, timeout=60", True), ("timeout=1", False), ("timeout=0", False)]
-)
+    ("hint", "kept"),
+    [
+        ("timeout=5", True), ("max=7, timeout=60", True), ("timeout=1", False), ("timeout=0", False),
+        ("Timeout = 1", False), ('timeout="1"', False), ("timeout=5, max=0", False), ("timeout=5, max=1", False),
+        ("max=2", True), ("soon", True),
+    ],
+)  # fmt: skip
 async def test_the_server_may_want_connections_back_sooner(client: Http1Client, hint: str, kept: bool) -> None:
     async with serving(answering(whole(b"hi", headers=f"keep-alive: {hint}\r\n"))) as server:
         await ask(client, server.origin)
         now = asyncio.get_running_loop().time()
         assert all(connection.expires_at <= now + 30 for connection in client._all)
         assert len(client._idle.get(server.origin.key, ())) == kept
+
+
+@pytest.mark.parametrize(
+    "hints",
+    [("timeout=5, max=3",) * 6, ("timeout=5, max=4", "timeout=5, max=3", "timeout=5, max=2") * 2],
+    ids=["the same each time", "counted down"],
+)
+async def test_the_server_may_take_only_so_many_requests_on_a_connection(
+    client: Http1Client, hints: tuple[str, ...]
+) -> None:
+    answers = (whole(b"hi", headers=f"keep-alive: {hint}\r\n") for hint in hints)
+
+    async def handle(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await peer.send(next(answers))
+
+    async with serving(handle) as server:
+        for _ in hints:
+            await ask(client, server.origin)
+        assert len(server.peers) == 2
 
 
 async def test_only_so_many_unused_connections_are_kept() -> None:
