@@ -171,8 +171,14 @@ class Operation(Protocol):
     def check_reply(self, data: JsonObject) -> None:
         """Raise UpstreamError for a plain reply with a good status that is an error or no answer."""
 
-    def judge(self) -> StreamJudge:
-        """Return a new judge for one stream."""
+    def one_choice_asked(self, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> bool:
+        """Tell whether the client asks for one choice only; the file's `overrides` win."""
+
+    def judge(self, *, one_choice: bool = False) -> StreamJudge:
+        """Return a new judge for one stream. `one_choice`: the client asked for one only."""
+
+    def as_event(self, data: JsonObject) -> JsonObject:
+        """Return a plain reply as the one event of a stream."""
 
     def tokens(self, data: JsonObject) -> dict[str, int] | None:
         """Return the `prompt` and `completion` counts of a reply or an event; None if it has none."""

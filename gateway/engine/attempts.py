@@ -231,7 +231,8 @@ async def _stream(
             opened = await adapter.stream(call)
             operation = request.operation
             usage_last = UsageLast() if operation.usage_wanted(call.params, call.overrides.sent) else None
-            stream = CommittedStream(opened, operation.judge(), usage_last, step, request.report, ticket, loop, end_s)
+            judge = operation.judge(one_choice=operation.one_choice_asked(call.params, call.overrides.sent))
+            stream = CommittedStream(opened, judge, usage_last, step, request.report, ticket, loop, end_s)
             is_held = await stream.hold_until_content(policy)
         if is_held:
             await stream.hold_all(policy, commit_s=commit_s)

@@ -17,6 +17,7 @@ from gateway.policy.failures import (
     error_code,
     error_object,
 )
+from gateway.policy.finish import is_finished
 from gateway.wire import sse
 from gateway.wire.json import Json, JsonObject, encode_json
 
@@ -40,9 +41,14 @@ class OpenAIOperation:
         """Tell whether the request asks for a stream."""
         return self.streams and bool(body.get("stream"))
 
-    def judge(self) -> StreamJudge:
-        """Return a judge of events with `choices`."""
-        return ChoicesJudge(self.has_content, self.is_own)
+    def judge(self, *, one_choice: bool = False) -> StreamJudge:
+        """Return a judge of events with `choices`. `one_choice`: the request asked for one only."""
+        return ChoicesJudge(self.has_content, self.is_own, one_choice=one_choice)
+
+    def one_choice_asked(self, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> bool:
+        """Tell whether the request asks for one choice; the file's `overrides` win."""
+        count = overrides["n"] if "n" in overrides else params.get("n")
+        return count is None or count == 1
 
     def has_content(self, choice: JsonObject) -> bool:
         """Tell whether a choice of an event carries content."""
@@ -60,10 +66,19 @@ class OpenAIOperation:
         """Return an empty event."""
         return {}
 
+    def as_event(self, data: JsonObject) -> JsonObject:
+        """Return a plain reply as the one event of a stream."""
+        return data
+
     def usage_wanted(self, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> bool:
-        """Tell whether a stream is asked for with `stream_options.include_usage`; the file's `overrides` win."""
+        """Tell whether a stream is asked for with `stream_options.include_usage`; the file's `overrides` win.
+
+        Not with vLLM's `continuous_usage_stats`, which asks for a usage in each event.
+        """
         options = overrides[_OPTIONS] if _OPTIONS in overrides else params.get(_OPTIONS)
-        return isinstance(options, dict) and bool(options.get("include_usage"))
+        if not isinstance(options, dict):
+            return False
+        return bool(options.get("include_usage")) and not options.get("continuous_usage_stats")
 
     def tokens(self, data: JsonObject) -> dict[str, int] | None:
         """Return the token counts of a plain reply or an event; None if it has none."""
@@ -78,10 +93,21 @@ class OpenAIOperation:
 class ChoicesJudge:
     """Checks a stream whose events have `choices`."""
 
-    __slots__ = ("_finished", "_has_content", "_has_own", "_is_own", "_seen", "has_content", "usage")
+    __slots__ = ("_finished", "_has_content", "_has_own", "_is_own", "_one_choice", "_seen", "has_content", "usage")
 
-    def __init__(self, has_content: Callable[[JsonObject], bool], is_own: Callable[[JsonObject], bool]) -> None:
-        """`has_content` tells whether a choice carries content, `is_own` whether it has this operation's shape."""
+    def __init__(
+        self,
+        has_content: Callable[[JsonObject], bool],
+        is_own: Callable[[JsonObject], bool],
+        *,
+        one_choice: bool = False,
+    ) -> None:
+        """`has_content` tells whether a choice carries content, `is_own` whether it has this operation's shape.
+
+        With `one_choice` the indexes do not matter: some servers count them up with each event, or finish another one
+        than they began.
+        """
+        self._one_choice = one_choice
         self._has_content = has_content
         self._is_own = is_own
         self._has_own = False
@@ -95,15 +121,18 @@ class ChoicesJudge:
         if "error" in data:
             raise_error(data)
         for choice in choices_of(data):
-            index = choice.get("index")
+            index = 0 if self._one_choice else choice.get("index")
             if type(index) is not int:
                 index = 0
             self._seen.add(index)
             finish = choice.get("finish_reason")
             if finish:
-                if type(finish) is not str or finish not in WHOLE:
+                if type(finish) is str and finish in WHOLE:
+                    self._finished.add(index)
+                else:
                     raise_choice_error(choice)
-                self._finished.add(index)
+                    if is_finished(choice):
+                        self._finished.add(index)
             if "error" in choice:
                 raise_choice_error(choice)
             if not self.has_content:
@@ -122,8 +151,8 @@ class ChoicesJudge:
 class UsageLast:
     """A stage that moves a stream's newest usage to the end.
 
-    Upstreams send it with the finish reason, in every event, or in an event of its own before others. A stream without
-    usage is not changed.
+    Upstreams send it with the finish reason, in every event, or in an event of its own before others. Clients that add
+    up what they are told would count it twice, so it is told once. A stream without usage is not changed.
     """
 
     __slots__ = ("_newest",)
@@ -133,8 +162,8 @@ class UsageLast:
         """The last event with a usage. It is held back if it has nothing else."""
 
     def passing(self, events: list[Event]) -> list[Event]:
-        """Return the events without those that have only a usage."""
-        return [event for event in events if self._passes(event)]
+        """Return the events without those that have only a usage, the others with none."""
+        return [passed for event in events if (passed := self._passed(event)) is not None]
 
     def last(self) -> list[Event]:
         """Return an event with the newest usage and no choices; an empty list if there was no usage."""
@@ -144,12 +173,14 @@ class UsageLast:
         alone = newest.data.get("choices") == []
         return [newest if alone else Event({**newest.data, "choices": []}, name=newest.name)]
 
-    def _passes(self, event: Event) -> bool:
+    def _passed(self, event: Event) -> Event | None:
         data = event.data
         if data is None or not isinstance(data.get("usage"), dict):
-            return True
+            return event
         self._newest = event
-        return bool(data.get("choices") or data.get("error"))
+        if data.get("error"):
+            return event
+        return Event({**data, "usage": None}, name=event.name) if data.get("choices") else None
 
 
 def check_stream_fields(body: Mapping[str, Json]) -> None:
@@ -215,7 +246,7 @@ def check_choices(data: JsonObject, field: str, kind: type) -> None:
     for choice in choices:
         raise_choice_error(choice)
     for choice in choices:
-        if choice.get("finish_reason") and isinstance(choice.get(field), kind):
+        if is_finished(choice) and isinstance(choice.get(field), kind):
             return
     raise no_answer()
 

@@ -13,6 +13,7 @@ from gateway.operations.base import (
     OpenAIOperation,
     check_choices,
     check_stream_fields,
+    choices_of,
     first_choice,
     usage_of,
     words_in,
@@ -71,6 +72,13 @@ class Chat(OpenAIOperation):
         delta = choice.get("delta")
         return "content", delta.get("content") if isinstance(delta, dict) else None
 
+    def as_event(self, data: JsonObject) -> JsonObject:
+        """Return a plain reply as the one event of a stream."""
+        choices = [
+            {**_without(choice, "message"), "delta": _delta(choice.get("message"))} for choice in choices_of(data)
+        ]
+        return {**data, "object": "chat.completion.chunk", "choices": choices}
+
     # For the mock and the simulation
 
     def prompt(self, params: Mapping[str, Json]) -> str:
@@ -99,6 +107,19 @@ class Chat(OpenAIOperation):
         said = choice.get("message") or choice.get("delta")
         content = said.get("content") if isinstance(said, dict) else None
         return content if isinstance(content, str) else None
+
+
+def _delta(message: Json) -> Json:
+    """Return a message as a delta: there tool calls have an index."""
+    calls = message.get("tool_calls") if isinstance(message, dict) else None
+    if not isinstance(calls, list):
+        return message
+    numbered = [{"index": index, **call} if isinstance(call, dict) else call for index, call in enumerate(calls)]
+    return {**message, "tool_calls": numbered}
+
+
+def _without(data: JsonObject, name: str) -> JsonObject:
+    return {key: value for key, value in data.items() if key != name}
 
 
 def _messages(params: Mapping[str, Json]) -> list[JsonObject]:

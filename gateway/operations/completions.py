@@ -46,6 +46,12 @@ class Completions(OpenAIOperation):
         """Raise UpstreamError unless a choice has a text and a finish reason, even with empty text."""
         check_choices(data, "text", str)
 
+    def one_choice_asked(self, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> bool:
+        """Tell whether the request asks for one choice: `n` for each prompt."""
+        prompt = params.get("prompt")
+        several = isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int)
+        return not several and super().one_choice_asked(params, overrides)
+
     def has_content(self, choice: JsonObject) -> bool:
         """Tell whether a choice of an event carries content."""
         return bool(choice.get("text"))

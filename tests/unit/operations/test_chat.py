@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.adapters.base import Operation
 from gateway.operations import CHAT, OPERATIONS
 from gateway.operations.base import token_counts
 from gateway.policy.failures import Kind, UpstreamError
@@ -81,6 +82,67 @@ def test_a_stream_is_whole_when_every_choice_has_its_finish_reason() -> None:
     judge.see(event(0, finish="stop"))
     assert not judge.is_whole
     judge.see(event(1, finish="stop"))
+    assert judge.is_whole
+
+
+def test_where_one_choice_was_asked_for_the_indexes_do_not_matter() -> None:
+    """Some servers count them up with each event, or finish another one than they began."""
+    judge = CHAT.judge(one_choice=True)
+    for index in range(3):
+        judge.see(event(index, content="a"))
+    assert not judge.is_whole
+    judge.see(event(0, finish="stop"))
+    assert judge.is_whole
+
+
+@pytest.mark.parametrize(
+    ("operation", "params", "overrides", "one"),
+    [
+        (CHAT, {}, {}, True),
+        (CHAT, {"n": None}, {}, True),
+        (CHAT, {"n": 1}, {}, True),
+        (CHAT, {"n": 2}, {}, False),
+        (CHAT, {"n": "2"}, {}, False),
+        (CHAT, {"n": 2}, {"n": 1}, True),
+        (CHAT, {"n": 2}, {"n": None}, True),
+        (CHAT, {}, {"n": 3}, False),
+        (OPERATIONS["completions"], {"prompt": "a"}, {}, True),
+        (OPERATIONS["completions"], {"prompt": ["a"]}, {}, True),
+        (OPERATIONS["completions"], {"prompt": ["a", "b"]}, {}, False),
+        (OPERATIONS["completions"], {"prompt": [1, 2]}, {}, True),
+        (OPERATIONS["completions"], {"prompt": [[1, 2], [3]]}, {}, False),
+        (OPERATIONS["completions"], {"prompt": "a", "n": 2}, {}, False),
+    ],
+)
+def test_one_choice_is_asked_for_unless_n_or_the_prompts_say_more(
+    operation: Operation, params: JsonObject, overrides: JsonObject, one: bool
+) -> None:
+    assert operation.one_choice_asked(params, overrides) == one
+
+
+@pytest.mark.parametrize("reason", ["", " ", "null", "NULL", "None"])
+def test_texts_that_mean_null_finish_nothing(reason: str) -> None:
+    judge = CHAT.judge()
+    judge.see(event(content="a", finish=reason))
+    assert not judge.is_whole
+    with pytest.raises(UpstreamError) as refused:
+        CHAT.check_reply({"choices": [{"message": {"content": "a"}, "finish_reason": reason}]})
+    assert refused.value.kind is Kind.BAD_RESPONSE
+
+
+def test_a_plain_reply_as_an_event_has_its_message_as_the_delta() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
+    data = CHAT.as_event({"id": "x", "object": "chat.completion", "choices": [choice], "usage": {"total_tokens": 3}})
+    delta = {**message, "tool_calls": [{"index": 0, **call}]}
+    assert data == {
+        "id": "x", "object": "chat.completion.chunk", "usage": {"total_tokens": 3},
+        "choices": [{"index": 0, "delta": delta, "finish_reason": "tool_calls"}],
+    }  # fmt: skip
+    judge = CHAT.judge()
+    judge.see(data)
+    assert judge.has_content
     assert judge.is_whole
 
 

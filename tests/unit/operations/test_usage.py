@@ -21,6 +21,10 @@ def text(words: str, **fields: Any) -> Event:
     )
 
 
+def without_usage(words: str) -> Event:
+    return Event({**(text(words).data or {}), "usage": None})
+
+
 def alone(count: int, **fields: Any) -> Event:
     return Event({**HEAD, "choices": [], "usage": counted(count), **fields}, b"own")
 
@@ -44,15 +48,24 @@ def test_what_is_as_it_should_be_passes_as_it_came(events: list[Event]) -> None:
     assert passed(*events) == events
 
 
-def test_usage_beside_content_comes_once_more_alone() -> None:
+def test_usage_beside_content_comes_alone_instead() -> None:
+    """LangChain adds up the usage of all events: OpenRouter's beside a last empty choice counted twice."""
     events = [text("a", usage=counted(1)), text("b", usage=counted(2))]
-    assert passed(*events) == [*events, Event({**HEAD, "choices": [], "usage": counted(2)})]
+    assert passed(*events) == [
+        without_usage("a"), without_usage("b"), Event({**HEAD, "choices": [], "usage": counted(2)})
+    ]  # fmt: skip
+
+
+def test_the_name_of_an_event_outlives_its_usage() -> None:
+    event = text("a", usage=counted(1))
+    event.name = b"chunk"
+    assert passed(event)[0] == Event(without_usage("a").data, name=b"chunk")
 
 
 def test_usage_of_its_own_waits_for_the_end_and_the_newest_counts() -> None:
     assert passed(alone(1), text("a"), alone(2), COMMENT) == [text("a"), COMMENT, alone(2)]
     assert passed(alone(1), text("a", usage=counted(3))) == [
-        text("a", usage=counted(3)),
+        without_usage("a"),
         Event({**HEAD, "choices": [], "usage": counted(3)}),
     ]
 
@@ -77,6 +90,8 @@ def test_an_error_is_not_held_back_whatever_it_carries() -> None:
         ({"stream_options": {"include_usage": True}}, {"stream_options": None}, False),
         ({"stream_options": {"include_usage": False}}, {"stream_options": {"include_usage": True}}, True),
         ({"stream_options": "yes"}, {}, False),
+        ({"stream_options": {"include_usage": True, "continuous_usage_stats": True}}, {}, False),
+        ({"stream_options": {"include_usage": True, "continuous_usage_stats": False}}, {}, True),
     ],
 )
 def test_it_is_asked_for_by_the_request_or_by_the_file(params: Any, overrides: Any, wanted: bool) -> None:
