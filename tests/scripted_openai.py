@@ -53,6 +53,7 @@ class Outcome:
     """Sent instead of an answer, in stream mode too."""
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str | None = None
+    """As the answer is unless said otherwise; an empty one is not sent."""
     retry_after: str | float | None = None
     html: bool = False
     """An HTML page, with the status given."""
@@ -469,7 +470,8 @@ class _Response:
 
     async def _send_head(self, content_type: str, extra: Mapping[str, str]) -> None:
         outcome = self._outcome
-        headers = {"content-type": outcome.content_type or content_type, **extra}
+        named = content_type if outcome.content_type is None else outcome.content_type
+        headers = {**({"content-type": named} if named else {}), **extra}
         if outcome.gzip:
             headers["content-encoding"] = "gzip"
         if outcome.retry_after is not None:

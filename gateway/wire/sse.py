@@ -19,7 +19,8 @@ MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 # Atomic groups, so that CR LF never counts as two line ends.
 _BLANK_LINE: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
-_BOM: Final = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
+"""A byte order mark. It may precede the first event, and is no part of it."""
 _DATA_FIELDS: Final = frozenset({b"data", b"error"})
 """`error: {…}` is how llama.cpp's server writes `event: error` and its data."""
 _FIELD_NAME: Final = re.compile(rb"[A-Za-z][\w.-]*")
@@ -145,7 +146,7 @@ def event_data(event: bytes) -> bytes | None:
     if one_line and event.startswith(b"data:"):
         return event[6:-2] if event[5] == 0x20 else event[5:-2]
     values, strays = [], []
-    for line in event.removeprefix(_BOM).splitlines():
+    for line in event.removeprefix(BOM).splitlines():
         name, _, value = line.partition(b":")
         if name in _DATA_FIELDS:
             values.append(value.removeprefix(b" "))
@@ -156,9 +157,14 @@ def event_data(event: bytes) -> bytes | None:
     return b"\n".join(values) if values else None
 
 
+def is_done(data: bytes) -> bool:
+    """Tell whether an event's data ends the stream, with blanks around it or more behind it, as OpenAI's SDKs do."""
+    return data.lstrip().startswith(DONE)
+
+
 def event_name(event: bytes) -> bytes | None:
     """Return an event's `event` field, or `error` if it has a field of that name; else None."""
-    for line in event.removeprefix(_BOM).splitlines():
+    for line in event.removeprefix(BOM).splitlines():
         name, _, value = line.partition(b":")
         if name == b"event":
             return value.removeprefix(b" ")

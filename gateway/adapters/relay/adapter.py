@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,8 +13,18 @@ from typing import Final
 from yarl import URL
 
 from gateway._version import __version__
-from gateway.adapters.base import ERROR_BODY_S, MAX_ERROR_BYTES, MAX_REPLY_BYTES, Call, Reply, Stream, passed_back
-from gateway.adapters.relay.events import RelayedStream
+from gateway.adapters.base import (
+    ERROR_BODY_S,
+    MAX_ERROR_BYTES,
+    MAX_REPLY_BYTES,
+    Call,
+    Event,
+    GeneratedStream,
+    Reply,
+    Stream,
+    passed_back,
+)
+from gateway.adapters.relay.events import RelayedStream, plain_answer
 from gateway.policy.failures import (
     PAUSING,
     Kind,
@@ -32,6 +42,7 @@ from gateway.policy.keys import Secret
 from gateway.policy.params import merged
 from gateway.policy.secrets import STARS
 from gateway.policy.target import FRAMING_HEADERS, Endpoint
+from gateway.wire import sse
 from gateway.wire.http1 import client as http1
 from gateway.wire.json import EMPTY, Json, JsonObject, encode_json, json_in
 
@@ -41,6 +52,9 @@ END_GRACE_S: Final = 0.1
 _USER_AGENT: Final = f"routes-gateway/{__version__}"
 _MAX_HEADS: Final = 256
 _NOT_STREAMS: Final = frozenset({"application/json", "application/problem+json", "text/html"})
+"""Content types of plain bodies. Some servers give one of these to their streams too."""
+_PLAIN: Final = (b"{", b"[", b"<")
+"""First bytes of JSON and HTML. No event of a stream begins with one."""
 _PROXY_REFUSED: Final = 407
 _NO_BODY: Final = frozenset({204, 205})
 
@@ -83,11 +97,13 @@ class RelayAdapter:
             raise _no_response(error) from error
         if not _is_good(response.status):
             raise await _refusal(response, key)
+        begun = b""
         if _content_type(response) in _NOT_STREAMS:
-            await _refuse_plain(response, key)
-        return RelayedStream(
-            response, _passed_back(response.headers), call.operation.lone_text, end_grace_s=self._end_grace_s
-        )
+            begun = await _beginning(response)
+            if not begun or begun.startswith(_PLAIN):
+                return await self._plain(response, begun, call, key)
+        headers = _passed_back(response.headers)
+        return RelayedStream(response, headers, call.operation, end_grace_s=self._end_grace_s, begun=begun)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -95,6 +111,16 @@ class RelayAdapter:
             loop, client = self._clients.popitem()
             if not loop.is_closed():
                 await client.close()
+
+    async def _plain(self, response: http1.Response, begun: bytes, call: Call, key: Secret | None) -> Stream:
+        """Return a plain answer as a stream. Raises UpstreamError for the error in it, else `bad_response`."""
+        raw = begun + await _read(response, limit=self._max_reply_bytes)
+        value = json_in(raw)
+        answer = plain_answer(value, call.operation)
+        if answer is None:
+            raw = _masked(raw, key)
+            raise _plain_refusal(response, raw, json_in(raw))
+        return GeneratedStream(_alone(answer), _passed_back(response.headers))
 
     def _send(self, call: Call, *, stream: bool) -> tuple[Awaitable[http1.Response], Secret | None]:
         """Send the request; return an awaitable of its response, body unread, and the key that was sent."""
@@ -248,15 +274,33 @@ async def _refusal(response: http1.Response, key: Secret | None) -> UpstreamErro
     return _told(response, kind, error, None if raw is None else _passed_body(body, raw, error, kind))
 
 
-async def _refuse_plain(response: http1.Response, key: Secret | None) -> None:
-    """Raise UpstreamError for a plain body instead of a stream: the error in it, else `bad_response`."""
-    raw = _masked(await _read(response, limit=MAX_ERROR_BYTES), key)
-    body = json_in(raw)
+async def _beginning(response: http1.Response) -> bytes:
+    """Return the beginning of a body, from its first byte that is no blank; empty for a body of blanks."""
+    begun = b""
+    complete = False
+    try:
+        while not begun and (part := await response.readany()):
+            begun = part.removeprefix(sse.BOM).lstrip()
+        complete = True
+    except http1.Http1Error as error:
+        raise UpstreamError(Kind.BAD_RESPONSE, status=response.status) from error
+    finally:
+        if not complete:
+            response.close()
+    return begun
+
+
+async def _alone(event: Event) -> AsyncGenerator[Event, None]:
+    yield event
+
+
+def _plain_refusal(response: http1.Response, raw: bytes, body: Json) -> UpstreamError:
+    """Return the failure for a plain body instead of a stream: the error in it, else `bad_response`."""
     error = error_object(body)
     if error is None:
-        raise UpstreamError(Kind.BAD_RESPONSE, status=response.status)
+        return UpstreamError(Kind.BAD_RESPONSE, status=response.status)
     kind = classify(None, body)
-    raise _told(response, kind, error, _passed_body(body, raw, error, kind))
+    return _told(response, kind, error, _passed_body(body, raw, error, kind))
 
 
 def _masked(raw: bytes, key: Secret | None) -> bytes:

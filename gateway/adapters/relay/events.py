@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Final, Literal
 
-from gateway.adapters.base import Event
-from gateway.adapters.relay.text_runs import LoneText, Shape, shape_of
+from gateway.adapters.base import Event, Operation
+from gateway.adapters.relay.text_runs import Shape, shape_of
 from gateway.concurrency.deadlines import until
 from gateway.policy.failures import Kind, UpstreamError, error_object
 from gateway.wire import sse
 from gateway.wire.http1 import client as http1
-from gateway.wire.json import json_in
+from gateway.wire.json import Json, json_in
 
 _DONE: Final = sse.encode(sse.DONE)
 
@@ -22,29 +22,40 @@ class RelayedStream:
     """The events of one response. The connection is reused if the stream has ended, else closed."""
 
     __slots__ = (
-        "_arrival", "_end_grace_s", "_error", "_is_fed", "_lone_text", "_next", "_over", "_response", "_shape",
-        "_splitter", "_tail", "headers",
+        "_arrival", "_end_grace_s", "_error", "_is_fed", "_lone_text", "_next", "_operation", "_over", "_response",
+        "_shape", "_splitter", "_tail", "headers",
     )  # fmt: skip
 
     def __init__(
-        self, response: http1.Response, headers: Mapping[str, str], lone_text: LoneText, *, end_grace_s: float
+        self,
+        response: http1.Response,
+        headers: Mapping[str, str],
+        operation: Operation,
+        *,
+        end_grace_s: float,
+        begun: bytes = b"",
     ) -> None:
-        """`lone_text` is the operation's; `end_grace_s` is how long the response may take to end after `[DONE]`."""
+        """`end_grace_s` is how long the response may take to end after `[DONE]`; `begun` was read of it already."""
         self.headers = headers
         self._response = response
         self._arrival = response.arrival
-        self._lone_text = lone_text
+        self._operation = operation
+        self._lone_text = operation.lone_text
         self._end_grace_s = end_grace_s
         self._splitter = sse.Splitter()
         self._next: bytes | None = None
         """The next event, if it was looked at already: one that ends or breaks the stream."""
-        self._shape: Shape | None = None
+        self._shape: Shape | Literal[False] | None = None
+        """None before the first event with data, False while none of them carried text only."""
         self._error: sse.EventTooLarge | None = None
         self._tail: bytes | None = None
         """The last event, once the response has ended without a blank line behind it."""
         self._is_fed = False
         """Something came that was not cut into events yet."""
         self._over = False
+        if begun:
+            self._splitter.feed(begun)
+            self._is_fed = True
 
     async def read(self) -> list[Event]:
         """Return the events that have come, up to one that ends or breaks the stream; wait if there are none."""
@@ -77,7 +88,7 @@ class RelayedStream:
         """Return what has come. Events that differ in their text only come as one run."""
         events: list[Event] = []
         while self._next is None:
-            if self._shape is not None and (run := self._splitter.cut_run(self._shape.measure)):
+            if self._shape and (run := self._splitter.cut_run(self._shape.measure)):
                 events.append(Event(None, run, is_run=True))
             try:
                 raw = self._splitter.cut()
@@ -108,23 +119,28 @@ class RelayedStream:
         except sse.StrayText:
             return None
         if not data:
-            return Event(None, raw, sse.event_name(raw))
+            return Event(None, raw.removeprefix(sse.BOM), sse.event_name(raw))
         event = None if data == sse.DONE else _event(data, raw)
         if event is not None and event.data is not None:
-            self._shape = shape_of(raw, event.data, self._lone_text) or self._shape
+            self._shape = shape_of(raw, event.data, self._lone_text) or self._shape or False
         return event
 
     async def _last(self, raw: bytes) -> list[Event]:
         """Take the event that ends or breaks the stream. Raises UpstreamError."""
         self._next = None
         try:
-            if sse.event_data(raw) == sse.DONE:
-                await self._end()
-                return []
+            data = sse.event_data(raw)
         except sse.StrayText as stray:
-            value = json_in(stray.text)
+            data = stray.text
+            value = json_in(data)
             if error_object(value) is not None:
                 return [Event(value)]  # a server wrote its error between the events
+            if self._shape is None and (answer := plain_answer(value, self._operation)) is not None:
+                self._shape = False
+                return [answer]
+        if data is not None and sse.is_done(data):
+            await self._end()
+            return []
         self._close()
         raise UpstreamError(Kind.BAD_RESPONSE, status=self._response.status)
 
@@ -170,10 +186,23 @@ class RelayedStream:
         self._response.close()
 
 
+def plain_answer(value: Json, operation: Operation) -> Event | None:
+    """Return a plain answer to a request for a stream as the one event of a stream; None if it is no answer."""
+    if not isinstance(value, dict) or not value.get("choices"):
+        return None
+    try:
+        operation.check_reply(value)
+    except UpstreamError:
+        return None
+    return Event(operation.as_event(value))
+
+
 def _event(data: bytes, raw: bytes) -> Event | None:
     """Return an event, or None when its data is no JSON object."""
     value = json_in(data)
-    name = None if raw.startswith(b"data:") and raw.find(b"\n") == len(raw) - 2 else sse.event_name(raw)
+    name = None
+    if not raw.startswith(b"data:") or raw.find(b"\n") != len(raw) - 2:
+        name, raw = sse.event_name(raw), raw.removeprefix(sse.BOM)
     if name == b"error" and error_object(value) is None:
         error = value if isinstance(value, dict) else {"message": data.decode(errors="replace")}
         return Event({"error": error})

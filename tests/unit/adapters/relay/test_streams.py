@@ -222,7 +222,7 @@ async def test_what_stands_between_the_events_is_not_skipped(
     [
         ({"body": {"error": {"code": "insufficient_quota"}}}, Kind.BILLING, "insufficient_quota"),
         ({"body": {"error": {"code": 503, "type": "x"}}}, Kind.OVERLOADED, "x"),
-        ({"body": {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}}, Kind.BAD_RESPONSE, None),
+        ({"body": {"choices": [{"message": {"content": "hi"}, "finish_reason": None}]}}, Kind.BAD_RESPONSE, None),
         ({"body": b"{"}, Kind.BAD_RESPONSE, None),
         ({"html": True}, Kind.BAD_RESPONSE, None),
         ({"body": {"error": {"message": "cut"}}, "cut_after": 5}, Kind.BAD_RESPONSE, None),
