@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
+from gateway.policy.failures import UpstreamError
 from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.target import AdapterName, Limits, Target
 from gateway.wire import sse
@@ -203,6 +204,17 @@ class Operation(Protocol):
 
     def text(self, data: JsonObject) -> str | None:
         """Return the text of a reply or an event; None if it has none."""
+
+
+def plain_answer(value: Json, operation: Operation) -> Event | None:
+    """Return a plain answer to a request for a stream as the one event of a stream; None if it is no answer."""
+    if not isinstance(value, dict) or not value.get("choices"):
+        return None
+    try:
+        operation.check_reply(value)
+    except UpstreamError:
+        return None
+    return Event(operation.as_event(value))
 
 
 def passed_back(name: str) -> bool:

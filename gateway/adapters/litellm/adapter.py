@@ -155,7 +155,10 @@ class LiteLLMAdapter:
         kwargs = request_kwargs(call, key=key, stream=stream, unsent=unsent)
         self._refuse_unsupported(litellm, call, kwargs)
         kwargs["timeout"] = _timeout(call, stream=kwargs.get("stream") is True)
-        ours = OurCall(call.limits.connect_s, key=key, streaming=stream, unsent=unsent)
+        ours = OurCall(
+            call.limits.connect_s, key=key, operation=call.operation, streaming=stream, unsent=unsent,
+            one_choice=call.operation.one_choice_asked(call.params, call.overrides.sent),
+        )  # fmt: skip
         handled = sys.exception()
         answer: Any = None
         try:

@@ -6,6 +6,7 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.adapters.base import Operation
 from gateway.policy.failures import UpstreamError
 
 
@@ -21,8 +22,12 @@ class OurCall:
     """Seconds that a connection may take."""
     key: str | None = None
     """The endpoint's key. Masked in all errors."""
+    operation: Operation | None = None
+    """None where no answer is expected."""
     streaming: bool = False
     """The call asked for a stream."""
+    one_choice: bool = False
+    """The client asked for one choice: all indexes are one."""
     unsent: frozenset[str] = frozenset()
     """Lower-case names of headers that are removed before sending, in a process of our own."""
     asking: bool = True

@@ -16,21 +16,26 @@ from typing import Any, Final
 
 import aiohttp
 
-from gateway.adapters.base import ERROR_BODY_S, MAX_ERROR_BYTES, MAX_REPLY_BYTES
+from gateway.adapters.base import ERROR_BODY_S, MAX_ERROR_BYTES, MAX_REPLY_BYTES, plain_answer
 from gateway.adapters.litellm.call import OurCall, our_call
 from gateway.adapters.litellm.errors import error_of
 from gateway.policy.failures import Kind, UpstreamError, answer_error, choice_error, classify, error_object
+from gateway.policy.finish import is_finished
 from gateway.wire import sse
 from gateway.wire.http1.decoding import Decoder, Undecodable, decoder_for
 from gateway.wire.http1.errors import ReadError
-from gateway.wire.json import json_in
+from gateway.wire.json import Json, json_in
 
 _REFUSED: Final = 300
 _NO_STATUS: Final = 600
 _JSON: Final = "application/json"
 _EVENTS: Final = "text/event-stream"
 _FRAMES: Final = "application/vnd.amazon.eventstream"
-_BOM: Final = b"\xef\xbb\xbf"
+_ANY_TEXT: Final = frozenset({"", _JSON, "text/plain", "text/html"})
+"""Content types that say nothing: some servers give one of these to their streams too."""
+_DONE: Final = sse.encode(sse.DONE)
+_PLAIN: Final = (b"{", b"[", b"<")
+"""First bytes of JSON and HTML. No event of a stream begins with one."""
 _STREAM_ASKED: Final = re.compile(rb'(?<!\\)"stream"\s*:\s*true')
 _STOP_REASON: Final = re.compile(rb'(?<!\\)"stopReason"\s{0,4}:\s{0,4}"(\w{1,64})"')
 """In a frame of Bedrock's, whose payload is JSON. Texts in it have their quotes escaped."""
@@ -73,9 +78,13 @@ def watch(module: Any) -> None:
         before = b""
         # LiteLLM may ask for a plain answer and make a stream of it.
         asked = ours.streaming and _STREAM_ASKED.search(request.content) is not None
-        events = ours.streaming and (kind == _EVENTS or (asked and not kind))
-        if kind == _JSON or (not ours.streaming and kind != _EVENTS):
-            before = await _judged(source, ours, stream=asked)
+        events = ours.streaming and kind == _EVENTS
+        if asked and kind in _ANY_TEXT:
+            before = await _judged(source, ours, stream=True)
+            events = True
+            response.headers["content-type"] = _EVENTS
+        elif kind == _JSON or (not ours.streaming and kind != _EVENTS):
+            before = await _judged(source, ours, stream=False)
         frames = kind == _FRAMES
         response.stream = _body_class()(source, response.stream, ours, before, events=events, frames=frames)
         return response
@@ -97,7 +106,9 @@ def _reuse_trace() -> aiohttp.TraceConfig:
 
 
 def _drop_idle(session: Any, url: Any) -> None:
-    """Close the unused connections to a host: when one is stale, so are the others."""
+    """Close the unused connections to a host, now or once they are free: when one is stale, the others are too."""
+    for protocol in getattr(session.connector, "_acquired", ()):
+        protocol.force_close()
     idle = getattr(session.connector, "_conns", {})
     port = url.port or (443 if url.scheme == "https" else 80)
     for place in [key for key in idle if (key.host, key.port) == (url.host, port)]:
@@ -156,20 +167,21 @@ async def _decoded(stream: Any, decoder: Decoder | Undecodable | None) -> AsyncI
 async def _judged(source: AsyncIterator[bytes], ours: OurCall, *, stream: bool) -> bytes:
     """Return a plain JSON body, or its beginning. Raises UpstreamError when it is no answer.
 
-    `stream`: a stream was requested, so a plain body is an error; events with a JSON content type are passed on without
-    waiting for the end. Choices without any finish reason are refused because LiteLLM would invent one.
+    `stream`: a stream was requested, so a plain answer is returned as one; events with another content type are passed
+    on without waiting for the end. Choices without any finish reason are refused because LiteLLM would invent one.
     """
-    limit = MAX_ERROR_BYTES if stream else MAX_REPLY_BYTES
     buffer = bytearray()
     async for part in source:
         buffer += part
-        if stream and not buffer.lstrip().startswith(b"{") and buffer.strip():
+        if stream and (begun := buffer.removeprefix(sse.BOM).lstrip()) and not begun.startswith(_PLAIN):
             return bytes(buffer)
-        if len(buffer) > limit:
+        if len(buffer) > MAX_REPLY_BYTES:
             raise _broken()
     raw = bytes(buffer)
     value = json_in(raw)
     if stream:
+        if (events := _as_events(value, ours)) is not None:
+            return events + _DONE
         said = error_object(value)
         raise _broken() if said is None else error_of(said, key=ours.key)
     if isinstance(value, dict) and (failed := answer_error(value)) is not None:
@@ -182,6 +194,12 @@ async def _judged(source: AsyncIterator[bytes], ours: OurCall, *, stream: bool) 
         if not finished:
             raise _broken()
     return raw
+
+
+def _as_events(value: Json, ours: OurCall) -> bytes | None:
+    """Return a plain answer as a stream of one event, without its end; None if it is no answer."""
+    event = plain_answer(value, ours.operation) if ours.operation is not None else None
+    return None if event is None else event.encoded()
 
 
 @functools.cache
@@ -206,14 +224,12 @@ class _Body:
         """The end of the last part of Bedrock's frames; None for other bodies."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._before:
-            yield self._before
         try:
             first = self._splitter is not None
-            async for part in self._source:
+            async for part in self._parts():
                 sound, error = self._look(part)
                 # LiteLLM loses an event that follows a byte order mark.
-                yield sound.removeprefix(_BOM) if first else sound
+                yield sound.removeprefix(sse.BOM) if first else sound
                 if error is not None:
                     raise error  # noqa: TRY301 - handled below like any other
                 first = first and not sound
@@ -226,6 +242,12 @@ class _Body:
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+    async def _parts(self) -> AsyncIterator[bytes]:
+        if self._before:
+            yield self._before
+        async for part in self._source:
+            yield part
 
     def _look(self, part: bytes) -> tuple[bytes, UpstreamError | None]:
         """Return the valid events that `part` completes, and the fault of the next one if it has any.
@@ -242,26 +264,31 @@ class _Body:
         sound = bytearray()
         try:
             for event in self._splitter.split(part):
-                if self._call.done or self._judge(event):
-                    sound += event
+                sound += event if self._call.done else self._judged(event)
         except UpstreamError as error:
             return bytes(sound), error
         except sse.EventTooLarge:
             return b"", _broken()
         return bytes(sound), None
 
-    def _judge(self, event: bytes) -> bool:
-        """Return whether an event has data. Raises UpstreamError for errors that LiteLLM would miss."""
+    def _judged(self, event: bytes) -> bytes:
+        """Return an event, or nothing if it has no data. Raises UpstreamError for errors that LiteLLM would miss."""
         try:
             data = sse.event_data(event)
         except sse.StrayText as stray:
-            said = error_object(json_in(stray.text))
-            raise (_broken() if said is None else error_of(said, key=self._call.key)) from None
+            data = stray.text
+            value = json_in(data)
+            answer = None if self._call.begun else _as_events(value, self._call)
+            if answer is not None:
+                return self._judged(answer)
+            if not sse.is_done(data):
+                said = error_object(value)
+                raise (_broken() if said is None else error_of(said, key=self._call.key)) from None
         if not data:
-            return False
-        if data == sse.DONE:
+            return b""
+        if sse.is_done(data):
             self._call.done = True
-            return True
+            return _DONE
         value = json_in(data)
         if b"error" in event and sse.event_name(event) == b"error":
             said = error_object(value) or value
@@ -274,18 +301,18 @@ class _Body:
             raise error_of(error_object(value) or failed, key=self._call.key)
         for choice in value.get("choices") or ():
             if isinstance(choice, dict) and "delta" in choice:
-                index = choice.get("index") or 0
+                index = 0 if self._call.one_choice else choice.get("index") or 0
                 self._call.begun.add(index)
-                if choice.get("finish_reason"):
+                if is_finished(choice):
                     self._call.finished.add(index)
-        return True
+        return event
 
     def _finish(self) -> bytes:
         """Return the last event if it had no blank line. Raises UpstreamError when the response is truncated."""
         if self._call.done:
             return b""
         rest = self._splitter.flush() if self._splitter is not None else None
-        last = rest + b"\n\n" if rest and self._judge(rest) else b""
+        last = self._judged(rest + b"\n\n") if rest else b""
         # Releases before 1.110 end a truncated body as if it were whole.
         content = getattr(getattr(self._stream, "_aiohttp_response", None), "content", None)
         torn = content.exception() if content is not None else None

@@ -23,8 +23,9 @@ from gateway.adapters.base import (
     Reply,
     Stream,
     passed_back,
+    plain_answer,
 )
-from gateway.adapters.relay.events import RelayedStream, plain_answer
+from gateway.adapters.relay.events import RelayedStream
 from gateway.policy.failures import (
     PAUSING,
     Kind,
@@ -118,7 +119,7 @@ class RelayAdapter:
         value = json_in(raw)
         answer = plain_answer(value, call.operation)
         if answer is None:
-            raw = _masked(raw, key)
+            raw = _masked(raw[: MAX_ERROR_BYTES + 1], key)
             raise _plain_refusal(response, raw, json_in(raw))
         return GeneratedStream(_alone(answer), _passed_back(response.headers))
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, Literal
 
-from gateway.adapters.base import Event, Operation
+from gateway.adapters.base import Event, Operation, plain_answer
 from gateway.adapters.relay.text_runs import Shape, shape_of
 from gateway.concurrency.deadlines import until
 from gateway.policy.failures import Kind, UpstreamError, error_object
 from gateway.wire import sse
 from gateway.wire.http1 import client as http1
-from gateway.wire.json import Json, json_in
+from gateway.wire.json import json_in
 
 _DONE: Final = sse.encode(sse.DONE)
 
@@ -184,17 +184,6 @@ class RelayedStream:
         self._next = self._tail = None
         self._splitter.flush()
         self._response.close()
-
-
-def plain_answer(value: Json, operation: Operation) -> Event | None:
-    """Return a plain answer to a request for a stream as the one event of a stream; None if it is no answer."""
-    if not isinstance(value, dict) or not value.get("choices"):
-        return None
-    try:
-        operation.check_reply(value)
-    except UpstreamError:
-        return None
-    return Event(operation.as_event(value))
 
 
 def _event(data: bytes, raw: bytes) -> Event | None:
