@@ -20,7 +20,7 @@ import struct
 import time
 import zlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
@@ -28,6 +28,8 @@ from typing import Any, Final, Self
 _REASONS: Final = {200: "OK", 204: "No Content", 302: "Found", 429: "Too Many Requests", 500: "Internal Server Error"}
 _PATHS: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 _BODILESS: Final = (101, 204, 304)
+_LONG: Final = 2**16
+_MODEL: Final = re.compile(rb'"model": ?"([^"]+)"')
 _HTML: Final = b"<!doctype html><html><body>a proxy's page</body></html>"
 
 
@@ -228,7 +230,10 @@ class ScriptedOpenAI:
         return queue.popleft() if len(queue) > 1 else queue[0]
 
 
-async def _read_request(reader: asyncio.StreamReader, connection: int) -> RecordedRequest | None:
+async def _read_request(
+    reader: asyncio.StreamReader, connection: int, *, is_enough: Callable[[bytes], bool] = lambda begun: False
+) -> RecordedRequest | None:
+    """Return the next request, None at the end. `is_enough`: a long body that begins so is not read further."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
@@ -242,12 +247,17 @@ async def _read_request(reader: asyncio.StreamReader, connection: int) -> Record
             raw += (await reader.readexactly(size + 2))[:-2]
         await reader.readline()
     else:
-        raw = await reader.readexactly(int(headers.get("content-length", "0")))
+        size = int(headers.get("content-length", "0"))
+        raw = await reader.readexactly(min(size, _LONG))
+        if size > _LONG and not is_enough(raw):
+            raw += await reader.readexactly(size - _LONG)
     try:
         body = json.loads(raw)
     except ValueError:
         body = None
     model = body.get("model") if isinstance(body, dict) else None
+    if model is None and (named := _MODEL.search(raw)):
+        model = named[1].decode()
     return RecordedRequest(
         method=method, path=path, headers=headers, raw=raw, body=body, model=model if isinstance(model, str) else "",
         time=time.monotonic(), connection=connection,

@@ -96,8 +96,9 @@ def _labels() -> list[Form]:
         Form(name="labelled-after-blanks", body=b"\n\n\n" + _WHOLE, content_type=_JSON),
         Form(name="labelled-after-a-comment", body=b": hi\n\n" + _WHOLE, content_type=_JSON),
     ]
-    for label in (_JSON, "application/json; charset=utf-8", "text/html", "text/plain", ""):
-        name = f"labelled-{label or 'not'}"
+    labels = {"json": _JSON, "utf-8": f"{_JSON}; charset=utf-8", "html": "text/html", "text": "text/plain", "not": ""}
+    for word, label in labels.items():
+        name = f"labelled-{word}"
         forms += [
             Form(name=name, body=_WHOLE, content_type=label),
             Form(name=f"cut-{name}", body=_TEXT + DONE, content_type=label, whole=False),

@@ -21,10 +21,21 @@ class Fault(Outcome):
     retry_after_date_s: float | None = None
     """Retry-After is the HTTP date so many seconds from now."""
 
+    unread: bool = False
+    """A long body is not read: the response is sent at its beginning, and the connection reset."""
+    is_broken: bool = False
+    """The `body` is no answer, whatever it looks like."""
+
     @property
     def is_whole(self) -> bool:
         """This is an answer, from its beginning to its end."""
-        return self.status == 200 and not self.no_finish and not self.breaks_after and self.finishes is None
+        return (
+            self.status == 200
+            and not self.is_broken
+            and not self.no_finish
+            and not self.breaks_after
+            and self.finishes is None
+        )
 
     @property
     def breaks_after(self) -> frozenset[int]:

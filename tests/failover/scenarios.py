@@ -9,6 +9,7 @@ from typing import Any, Final
 from tests.failover.client import Leave
 from tests.failover.faults import Fault, error_body
 from tests.failover.scenario import SECRET, Answered, BrokenOff, Left, Refused, Scenario
+from tests.stream_forms import FORMS
 
 OK: Final = Fault()
 TWO: Final = Fault(choices=2)
@@ -23,6 +24,7 @@ LONG: Final = 60
 """Chunks of a long stream."""
 
 CONTEXT: Final = error_body("maximum context length is 8192 tokens", "context_length_exceeded", "invalid_request_error")
+TOO_LARGE: Final = error_body("the request is too large", None, "invalid_request_error")
 FILTERED: Final = error_body("the prompt was refused", "content_filter", "invalid_request_error")
 QUOTA: Final = error_body("you exceeded your quota", "insufficient_quota", "insufficient_quota")
 BAD_KEY: Final = error_body(f"incorrect API key provided: {SECRET}", "invalid_api_key", "invalid_request_error")
@@ -39,6 +41,19 @@ TOOL_DELTAS: Final[tuple[Mapping[str, Any], ...]] = (
     {"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}},
     *({"index": 0, "function": {"arguments": part}} for part in ('{"ci', 'ty": ', '"Oslo"}')),
 )
+
+READ: Final = (
+    "done-blank", "done-bare", "labelled-json", "labelled-not",
+    "coding-none", "mark", "finish-null", "usage-beside-an-empty-choice", "usage-in-each", "plain",
+    "plain-labelled-a-stream",
+)  # fmt: skip
+"""Streams that every SDK reads, and plain answers instead of a stream."""
+REFUSED: Final = (
+    "words-labelled-html", "plain-unfinished", "plain-unfinished-labelled-a-stream", "plain-cut", "plain-other",
+)  # fmt: skip
+"""Responses without content that look like an answer."""
+BROKEN: Final = ("cut-labelled-json", "index-unfinished", "index-unfinished-of-two", "finish-null-only")
+"""Streams with content that look whole."""
 
 Targets = tuple[Fault, ...] | Fault | None
 
@@ -136,6 +151,9 @@ def _connections() -> Iterator[Scenario]:
     yield from both("refused", None, calls=(0, 1))
     yield from both("reset-before-headers", Fault(reset=True), calls=(STALE_TOO, 1))
     yield from both("reset-once", (Fault(reset=True), OK), expect=FIRST, calls=(2, 0))
+    unread = Fault(status=413, body=TOO_LARGE, unread=True)
+    told = {"expect": Refused(413), "calls": (1, 0), "again_helps": False}
+    yield from both("early-413", unread, **told, params={"user": "x" * 1_000_000})
     yield from both("not-http", Fault(wire=b"220 mail.example.com ESMTP ready\r\n"))
     yield from both("never-answers", LATE, within_s=SOON_S)
     yield from both("headers-drip", Fault(drip="head"), within_s=SOON_S)
@@ -210,6 +228,21 @@ def _streams() -> Iterator[Scenario]:
     yield from late("no-finish-no-done", _long(no_finish=True, no_done=True))
 
 
+def _forms() -> Iterator[Scenario]:
+    forms = {form.name: form for form in FORMS}
+    for name in (*READ, *REFUSED, *BROKEN):
+        form = forms[name]
+        fault = Fault(**form.outcome, reply="one two", is_broken=not form.whole)
+        second = TWO if "n" in form.params else OK
+        if name in READ:
+            fields: dict[str, Any] = {"expect": FIRST, "calls": (1, 0), "usage_last": True}
+            yield from stream(name, fault, second, params=form.params, **fields)
+        elif name in REFUSED:
+            yield from stream(name, fault, second, params=form.params)
+        else:
+            yield from late(name, fault, second, params=form.params)
+
+
 def _chains() -> Iterator[Scenario]:
     down, html = Fault(status=503), Fault(html=True)
     yield from both("fallback-fails-too", Fault(status=500), html, OK, expect=Answered(by=(3,)), calls=(3, 1, 1))
@@ -273,5 +306,5 @@ def _leaving() -> Iterator[Scenario]:
 
 
 SCENARIOS: Final[tuple[Scenario, ...]] = (
-    *_statuses(), *_connections(), *_bodies(), *_streams(), *_chains(), *_leaving(),
+    *_statuses(), *_connections(), *_bodies(), *_streams(), *_forms(), *_chains(), *_leaving(),
 )  # fmt: skip

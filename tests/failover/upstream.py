@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from tests.failover.faults import Fault
-from tests.scripted_openai import RecordedRequest, _ClientLeft, _Cut, _read_request, _Response
+from tests.scripted_openai import _MODEL, RecordedRequest, _ClientLeft, _Cut, _read_request, _Response
 
 DRIP_S: Final = 0.1
 """Between two bytes of a response that drips."""
@@ -86,7 +86,7 @@ class FaultyUpstream:
         assert task is not None
         self._handlers.add(task)
         try:
-            while (request := await _read_request(reader, 0)) is not None:
+            while (request := await _read_request(reader, 0, is_enough=self._is_unread)) is not None:
                 await self._answer(reader, writer, request)
         except asyncio.CancelledError:
             writer.transport.abort()
@@ -117,6 +117,12 @@ class FaultyUpstream:
             async with self._changed:
                 self._changed.notify_all()
 
+    def _is_unread(self, begun: bytes) -> bool:
+        """Tell whether a long body that begins so is not to be read: by the next fault of the model in it."""
+        named = _MODEL.search(begun)
+        script = self._scripts.get(named[1].decode()) if named else None
+        return bool(script and script[0].unread)
+
     def _next_fault(self, model: str) -> Fault:
         script = self._scripts.get(model)
         if not script:
@@ -128,6 +134,12 @@ class _FaultyResponse(_Response):
     """Writes one response, the slow faults included."""
 
     _outcome: Fault
+
+    async def send(self) -> None:
+        """Write it; what was not read before is not read then."""
+        await super().send()
+        if self._outcome.unread:
+            raise _Cut
 
     async def _send_head(self, content_type: str, extra: Any) -> None:
         fault = self._outcome

@@ -9,8 +9,9 @@ import aiohttp
 import orjson
 import pytest
 
+from tests.raw_http import OK, Peer, serving
 from tests.scripted_openai import ScriptedOpenAI
-from tests.server.conftest import HELLO, Answer, RunningGateway, Start, until
+from tests.server.conftest import HELLO, ROUTES, Answer, RunningGateway, Start, until
 
 
 def texts(answer: Answer) -> str:
@@ -314,3 +315,25 @@ async def test_events_before_one_that_a_hook_fails_on_are_sent(start: Start, ups
     assert b'"code":"hook_failed"' in body
     assert b"never" not in body
     assert b"[DONE]" not in body
+
+
+async def test_an_upstream_that_closes_after_each_answer_fails_no_request(start: Start) -> None:
+    """llama.cpp's server closes without saying so. The free retry gets a new connection, not the next that closes."""
+    event = b'data: {"choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": "stop"}]}\n\n'
+    body = event + b"data: [DONE]\n\n"
+    answer = OK + b"content-type: text/event-stream\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+
+    async def handle(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(answer)
+        await asyncio.sleep(0.002)
+
+    async with serving(handle) as server:
+        gateway = await start(ROUTES.replace("BASE_URL", f"http://127.0.0.1:{server.port}/v1"))
+
+        async def ask() -> None:
+            for _ in range(40):
+                answer = await gateway.chat("fast", stream=True)
+                assert (answer.status, texts(answer)) == (200, "hi")
+
+        await asyncio.gather(*(ask() for _ in range(8)))

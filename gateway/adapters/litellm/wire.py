@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 from gateway.adapters.base import ERROR_BODY_S, MAX_ERROR_BYTES, MAX_REPLY_BYTES, plain_answer
 from gateway.adapters.litellm.call import OurCall, our_call
@@ -108,7 +109,8 @@ def _reuse_trace() -> aiohttp.TraceConfig:
 def _drop_idle(session: Any, url: Any) -> None:
     """Close the unused connections to a host, now or once they are free: when one is stale, the others are too."""
     for protocol in getattr(session.connector, "_acquired", ()):
-        protocol.force_close()
+        if isinstance(protocol, ResponseHandler):  # not one that is being set up
+            protocol.force_close()
     idle = getattr(session.connector, "_conns", {})
     port = url.port or (443 if url.scheme == "https" else 80)
     for place in [key for key in idle if (key.host, key.port) == (url.host, port)]:
