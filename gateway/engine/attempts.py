@@ -11,6 +11,7 @@ from typing import Final, TypeAlias, TypeVar
 from gateway.adapters.base import Adapter, Adapters, Call, Operation, Reply, Stream
 from gateway.concurrency.deadlines import until
 from gateway.engine.health import NOBODY, Health, Rest, Ticket
+from gateway.engine.nested import NestedHooks
 from gateway.engine.next_step import FIRST, GiveUp, Outcome, Plan, Try, Wait, next_step
 from gateway.engine.stream import CommittedStream, HoldExceeded, close, passed_limit, timed_out
 from gateway.errors import GatewayError, Unsupported, UpstreamFailed, UpstreamRefused
@@ -40,6 +41,10 @@ class RoutedRequest:
     started_s: float
     """Its arrival on the event loop's clock."""
     report: CallReport
+    nested: NestedHooks | None = None
+    """Set if a step of the route has hooks of nested aliases that this request must pass."""
+    answered: Step | None = None
+    """The step that answered, if `nested` is set."""
 
 
 _Attempt: TypeAlias = Callable[
@@ -133,6 +138,8 @@ class Engine:
                     await adapter.prepare()
                     self._prepared.add(name)
                     now_s = loop.time()
+                if request.nested is not None and await request.nested.run(step):
+                    now_s = loop.time()
                 result = await attempt(request, adapter, step, ticket, loop, now_s, deadline_s)
             except UpstreamError as error:
                 _note(report, target, error.kind, error.status, loop.time() - now_s)
@@ -146,10 +153,17 @@ class Engine:
                 error.attempts = tuple(report.attempts)
                 ticket.done()
                 raise
+            except GatewayError as error:  # a nested alias' hook ends the request
+                error.attempts = tuple(report.attempts)
+                report.calling = None
+                ticket.done()
+                raise
             except BaseException:
                 ticket.done()
                 raise
             else:
+                if request.nested is not None:
+                    request.answered = step
                 _note(report, target, None, 200, loop.time() - now_s)
                 report.target = target
                 report.calling = None
@@ -247,7 +261,8 @@ async def _stream(
 def _call(request: RoutedRequest, step: Step) -> Call:
     operation = request.operation
     overrides = params_for(operation, step.params) if step.params.sent else step.params
-    return Call(operation, step.target, request.params, step.limits, overrides, request.headers)
+    params = request.params if request.nested is None else request.nested.params(step)
+    return Call(operation, step.target, params, step.limits, overrides, request.headers)
 
 
 def _note(report: CallReport, target: Target, kind: Kind | None, status: int | None, elapsed_s: float) -> None:

@@ -49,6 +49,19 @@ async def run_hooks(hooks: tuple[Hook, ...], value: JsonObject, *, deadline_s: f
     return value
 
 
+async def changed_by(
+    hooks: tuple[Hook, ...], body: JsonObject, *, alias: str, model: str, deadline_s: float
+) -> JsonObject:
+    """Run the pre hooks of `alias` on a request's body, which they may change in place. Raises HookFailed.
+
+    `model` is the name that the client asked for, which hooks may not change.
+    """
+    body = await run_hooks(hooks, body, deadline_s=deadline_s)
+    if body.get("model") != model:
+        raise HookFailed(f"a pre hook of {alias!r} changed the model; a hook may change anything but that")
+    return body
+
+
 class _NotADict(Exception):
     """A hook returned something other than a dict."""
 

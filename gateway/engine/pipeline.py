@@ -7,13 +7,14 @@ import random
 from collections.abc import Callable, Coroutine, Mapping
 
 from gateway.adapters.base import Adapters, Event, Operation, Reply, Stream
-from gateway.engine.attempts import Engine, RoutedRequest
+from gateway.engine.attempts import Engine, RoutedRequest, unsupported_steps
 from gateway.engine.health import Health
-from gateway.engine.hooks import copy_json, own_data, run_hooks
-from gateway.errors import BadRequest, GatewayError, HookFailed, UnknownModel, Unsupported
+from gateway.engine.hooks import changed_by, copy_json, own_data, run_hooks
+from gateway.engine.nested import NestedHooks, post_hooks
+from gateway.errors import BadRequest, GatewayError, UnknownModel, Unsupported
 from gateway.policy.overlay import Tables
 from gateway.policy.params import upstream_params
-from gateway.policy.table import Route, RoutingTable
+from gateway.policy.table import Hook, Route, RoutingTable
 from gateway.telemetry.report import CallReport
 from gateway.wire import sse
 from gateway.wire.json import EMPTY, JsonObject
@@ -40,17 +41,16 @@ class Pipeline:
         `headers` are sent upstream. `report` is filled in along the way. Raises GatewayError, some before the await.
         """
         request = self._request(operation, params, report, headers)
-        route = request.route
-        return self._hooked(request, params) if route.pre or route.post else self._engine.complete(request)
+        return self._hooked(request, params) if request.route.has_hooks else self._engine.complete(request)
 
     async def _hooked(self, request: RoutedRequest, params: JsonObject) -> Reply:
         """Return the plain answer, with pre and post hooks run."""
         await _run_pre_hooks(request, params)
         reply = await self._engine.complete(request)
-        if request.route.post and request.operation.takes_hooks:
+        if hooks := _post_hooks(request):
             deadline_s = request.started_s + request.route.deadline_s
             data = own_data(reply.data, reply.raw)
-            reply.data = await run_hooks(request.route.post, data, deadline_s=deadline_s)
+            reply.data = await run_hooks(hooks, data, deadline_s=deadline_s)
             reply.raw = None
         return reply
 
@@ -62,11 +62,12 @@ class Pipeline:
         The caller closes the stream. Reading it raises GatewayError when it breaks.
         """
         request = self._request(operation, params, report, headers)
+        if not request.route.has_hooks:
+            return await self._engine.open_stream(request)
         await _run_pre_hooks(request, params)
         stream = await self._engine.open_stream(request)
-        if request.route.post and operation.takes_hooks:
-            return _HookedStream(stream, request.route)
-        return stream
+        hooks = _post_hooks(request)
+        return _HookedStream(stream, hooks, limit_s=request.route.deadline_s) if hooks else stream
 
     def _request(
         self, operation: Operation, params: JsonObject, report: CallReport, headers: Mapping[str, str]
@@ -94,10 +95,12 @@ class Pipeline:
 class _HookedStream:
     """A stream whose events pass post hooks. The hooks of one event may take as long as the route's deadline."""
 
-    def __init__(self, source: Stream, route: Route) -> None:
+    def __init__(self, source: Stream, hooks: tuple[Hook, ...], *, limit_s: float) -> None:
+        """`limit_s`: most seconds for the hooks of one event."""
         self.headers = source.headers
         self._source = source
-        self._route = route
+        self._hooks = hooks
+        self._limit_s = limit_s
         self._error: GatewayError | None = None
         """A hook's error, raised after the events of the last `read` were returned."""
 
@@ -120,28 +123,52 @@ class _HookedStream:
         await self._source.aclose()
 
     async def _through_hooks(self, data: JsonObject, event: Event) -> Event:
-        deadline_s = asyncio.get_running_loop().time() + self._route.deadline_s
+        deadline_s = asyncio.get_running_loop().time() + self._limit_s
         own = own_data(data, None if event.raw is None else sse.event_data(event.raw))
-        return Event(await run_hooks(self._route.post, own, deadline_s=deadline_s), name=event.name)
+        return Event(await run_hooks(self._hooks, own, deadline_s=deadline_s), name=event.name)
 
 
 async def _run_pre_hooks(request: RoutedRequest, params: JsonObject) -> None:
     """Run the pre hooks on a copy of `params` and set `request.params` to the result.
 
-    Raises Unsupported if the operation takes no hooks: a redacting hook would not see the request.
+    Those of nested aliases run later, before the first of their steps. Raises Unsupported if the operation takes no
+    hooks and one would have to see it.
     """
-    route, operation = request.route, request.operation
-    if not operation.takes_hooks:
-        unread = next((hook for hook in route.pre if hook.on_error != "skip"), None)
-        if unread is not None:
-            raise Unsupported(f"{route.alias!r} has the pre hook {unread.path}, which does not know {operation.name}")
+    route = request.route
+    if not request.operation.takes_hooks:
+        _refuse_unread(route, request.operation)
         return
-    if not route.pre:
-        return
-    params = await run_hooks(route.pre, copy_json(params), deadline_s=request.started_s + route.deadline_s)
-    if params.get("model") != request.model:
-        raise HookFailed(f"a pre hook of {route.alias!r} changed the model; a hook may change anything but that")
-    request.params = upstream_params(params)
+    deadline_s = request.started_s + route.deadline_s
+    if route.pre:
+        params = await changed_by(
+            route.pre, copy_json(params), alias=route.alias, model=request.model, deadline_s=deadline_s
+        )
+        request.params = upstream_params(params)
+    if any(step.nested for step in route.steps):
+        request.nested = NestedHooks(params, model=request.model, deadline_s=deadline_s)
+
+
+def _refuse_unread(route: Route, operation: Operation) -> None:
+    """Raise Unsupported if a redacting hook on the way to a target, a nested alias' too, would not see the request.
+
+    Asked before any call: whether a request is refused must not depend on which targets fail.
+    """
+    hooks = [(route.alias, hook) for hook in route.pre]
+    unsupported = unsupported_steps(route.steps, operation)
+    for position, step in enumerate(route.steps):
+        if position not in unsupported:
+            hooks += [(nested.alias, hook) for nested in step.nested for hook in nested.pre]
+    for alias, hook in hooks:
+        if hook.on_error != "skip":
+            raise Unsupported(f"{alias!r} has the pre hook {hook.path}, which does not know {operation.name}")
+
+
+def _post_hooks(request: RoutedRequest) -> tuple[Hook, ...]:
+    """Return the post hooks for the answer of the step that answered."""
+    if not request.operation.takes_hooks:
+        return ()
+    answered = request.answered
+    return request.route.post if answered is None else (*request.route.post, *post_hooks(answered))
 
 
 def _find(name: str, table: RoutingTable) -> Route:

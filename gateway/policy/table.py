@@ -34,6 +34,16 @@ class Hook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AliasHooks:
+    """The hooks that one alias names itself, without those for every request."""
+
+    alias: str
+    """As written in the file; for a wildcard the pattern."""
+    pre: tuple[Hook, ...] = ()
+    post: tuple[Hook, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One target of a chain with its limits and parameters."""
 
@@ -45,6 +55,8 @@ class Step:
     """Override the request's. Merged from provider, defaults, alias and step."""
     retry_on: frozenset[Kind] = RETRY_ON
     fallback_on: frozenset[Kind] = FALLBACK_ON
+    nested: tuple[AliasHooks, ...] = ()
+    """Hooks of the aliases through which `{alias: …}` leads to this step, from outer to inner; usually none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +77,7 @@ class Route:
     steps: tuple[Step, ...]
     """Never empty; steps that name another alias are resolved."""
     pre: tuple[Hook, ...] = ()
-    """Hooks for all requests first, then the alias' own."""
+    """Hooks for all requests first, then the alias' own; those of nested aliases are in the steps."""
     post: tuple[Hook, ...] = ()
     deadline_s: float = 120.0
     """Seconds from the request's arrival to commit, over all attempts."""
@@ -73,6 +85,12 @@ class Route:
     """At least the number of steps."""
     stream: StreamPolicy = field(default_factory=StreamPolicy)
     description: str | None = None
+    has_hooks: bool = field(init=False)
+    """Some hook may run, be it a nested alias'."""
+
+    def __post_init__(self) -> None:
+        has_hooks = bool(self.pre or self.post or any(step.nested for step in self.steps))
+        object.__setattr__(self, "has_hooks", has_hooks)
 
     def fill(self, matched: str) -> Route:
         """Return this wildcard's route with `matched` for the star in its targets."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, TypeAlias, cast
 
@@ -17,7 +17,7 @@ from gateway.config.model.specs import AliasSpec, DefaultsSpec, StepSpec
 from gateway.config.problems import Fault, Report
 from gateway.policy.failures import FALLBACK_ON, RETRY_ON
 from gateway.policy.params import Params
-from gateway.policy.table import Route, RoutingTable, Step
+from gateway.policy.table import AliasHooks, Route, RoutingTable, Step
 from gateway.policy.target import Target
 from gateway.wire.json import EMPTY
 from gateway.words import did_you_mean
@@ -148,15 +148,17 @@ class Chains:
         environment: Environment,
         report: Report,
         left_out: Collection[str] = (),
+        hooks: Mapping[str, AliasHooks] = EMPTY,
         earlier: Mapping[str, CompiledAlias] = EMPTY,
     ) -> None:
-        """`left_out` are aliases of the file that already have problems.
+        """`left_out` are aliases of the file that already have problems; `hooks` has those with hooks of their own.
 
         An alias that is the same object as in `earlier` keeps its step objects, if they are still valid.
         """
         self._aliases = aliases
         self._earlier = earlier
         self._left_out = left_out
+        self._hooks = hooks
         self._targets = targets
         self._defaults = defaults.limits
         self._environment = environment
@@ -327,18 +329,28 @@ class Chains:
         steps[name] = before if len(whole) == len(before) and all(map(operator.is_, whole, before)) else whole
 
     def _joined(self, parts: Parts, steps: Mapping[str, tuple[Step, ...]]) -> tuple[Step, ...] | None:
-        """Return the chain with the chains of its references inserted; None when one of them has no steps."""
+        """Return the chain with the chains of its references inserted; None when one of them has no steps.
+
+        The hooks of an inserted alias go with its steps.
+        """
         whole: list[Step] = []
         for part in parts:
             if isinstance(part, Step):
                 whole.append(part)
             elif part.alias not in steps:
                 return None
-            elif part.matched is None:
-                whole.extend(steps[part.alias])
             else:
-                whole.extend(Route(alias=part.alias, steps=steps[part.alias]).fill(part.matched).steps)
+                inserted = steps[part.alias]
+                if part.matched is not None:
+                    inserted = Route(alias=part.alias, steps=inserted).fill(part.matched).steps
+                hooks = self._hooks.get(part.alias)
+                whole += inserted if hooks is None else [_behind(hooks, step) for step in inserted]
         return tuple(whole)
+
+
+def _behind(hooks: AliasHooks, step: Step) -> Step:
+    """Return the step with the hooks of the alias that leads to it."""
+    return replace(step, nested=(hooks, *step.nested))
 
 
 def look_up(aliases: Mapping[str, Alias]) -> RoutingTable:

@@ -26,7 +26,7 @@ from gateway.config.model.specs import AliasSpec, Config, DefaultsSpec, HookSpec
 from gateway.config.problems import Fault
 from gateway.policy.overlay import NO_OVERLAY, Overlay
 from gateway.policy.problem import Problem, Severity
-from gateway.policy.table import Hook, Route, RoutingTable, Step
+from gateway.policy.table import AliasHooks, Hook, Route, RoutingTable, Step
 from gateway.policy.target import AdapterName, Endpoint
 from gateway.wire.json import EMPTY
 
@@ -138,6 +138,7 @@ class Compiler:
         targets = Targets(upstreams, bare_names=self._bare_names)
         check_params(config.defaults.limits.params.sent, ("defaults", "params"), run.report)
         aliases = run.aliases()
+        own_hooks = run.own_hooks(aliases)
         chains = Chains(
             aliases,
             targets=targets,
@@ -145,9 +146,10 @@ class Compiler:
             environment=self._environment,
             report=run.report,
             left_out={name for block, name in left_out if block == "models"},
+            hooks=own_hooks,
             earlier=memory.aliases,
         )
-        routes = run.routes(aliases, chains.flatten())
+        routes = run.routes(aliases, chains.flatten(), own_hooks)
         capabilities = run.capabilities()
         compiled = Compiled(
             table=None,
@@ -292,28 +294,42 @@ class _Run:
         elif not name or " " in name or not name.isprintable():
             self.report(place, "bad-name", "a name holds no spaces and no control characters", at_key=True)
 
-    def routes(self, aliases: Mapping[str, Alias], steps: Mapping[str, tuple[Step, ...]]) -> dict[str, Route]:
-        """Return the route of every alias that has steps. Checks the hooks of all aliases."""
+    def own_hooks(self, aliases: Mapping[str, Alias]) -> dict[str, AliasHooks]:
+        """Return the aliases with hooks of their own, and check these hooks. Left-out hooks leave an empty entry."""
+        found: dict[str, AliasHooks] = {}
+        for name, alias in paced(aliases.items()):
+            hooks = alias.spec.hooks
+            if hooks.pre or hooks.post:
+                place = ("models", name, "hooks")
+                pre, post = self._hooks(hooks.pre, (*place, "pre")), self._hooks(hooks.post, (*place, "post"))
+                found[name] = AliasHooks(alias=name, pre=pre, post=post)
+        return found
+
+    def routes(
+        self,
+        aliases: Mapping[str, Alias],
+        steps: Mapping[str, tuple[Step, ...]],
+        own_hooks: Mapping[str, AliasHooks] = EMPTY,
+    ) -> dict[str, Route]:
+        """Return the route of every alias that has steps."""
         defaults = self.config.defaults
         pre, post = self.hooks
         routes: dict[str, Route] = {}
         for name, alias in paced(aliases.items()):
             spec = alias.spec
             before = self.memory.aliases.get(name)
-            if before is not None and before.alias is alias and not (spec.hooks.pre or spec.hooks.post):
+            own = own_hooks.get(name)
+            if before is not None and before.alias is alias and own is None:
                 route = before.route
                 if route.steps is steps.get(name) and route.pre is pre and route.post is post:
                     routes[name] = route
                     continue
-            place = ("models", name, "hooks")
-            own_pre = self._hooks(spec.hooks.pre, (*place, "pre")) if spec.hooks.pre else ()
-            own_post = self._hooks(spec.hooks.post, (*place, "post")) if spec.hooks.post else ()
             if name in steps:
                 routes[name] = Route(
                     alias=name,
                     steps=steps[name],
-                    pre=(*pre, *own_pre) if own_pre else pre,
-                    post=(*post, *own_post) if own_post else post,
+                    pre=(*pre, *own.pre) if own is not None and own.pre else pre,
+                    post=(*post, *own.post) if own is not None and own.post else post,
                     deadline_s=spec.deadline_s or defaults.deadline_s or _longest_s(steps[name]),
                     max_attempts=max(spec.max_attempts or defaults.max_attempts or MAX_ATTEMPTS, len(steps[name])),
                     stream=merge_streams(spec.stream, defaults.stream),

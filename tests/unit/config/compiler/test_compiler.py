@@ -125,6 +125,29 @@ def hooked(tmp_path: Path) -> str:
     return str(tmp_path / "routes.yaml")
 
 
+def test_a_steps_nested_hooks_are_those_of_the_aliases_that_lead_to_it_from_outer_to_inner(hooked: str) -> None:
+    text = """
+hooks: {pre: [file_hooks.one]}
+models:
+  asked: {chain: [openai/x, {alias: outer}, {alias: w/y}], hooks: {pre: [file_hooks.one]}}
+  outer: {chain: [openai/x, {alias: inner}, {alias: bare}], hooks: {pre: [file_hooks.two]}}
+  inner: {chain: [openai/x], hooks: {post: [file_hooks.one]}}
+  bare: openai/x
+  "w/*": {chain: ["openai/*"], hooks: {pre: [file_hooks.two]}}
+  away: {chain: [{alias: bare}]}
+"""
+    live = table(text, source=hooked)
+    steps = live.routes["asked"].steps
+    ways = [[hooks.alias for hooks in step.nested] for step in steps]
+    assert ways == [[], ["outer"], ["outer", "inner"], ["outer"], ["w/*"]]
+    outer, inner = steps[2].nested
+    assert [hook.path for hook in (*outer.pre, *inner.post)] == ["file_hooks.two", "file_hooks.one"]
+    assert (outer.post, inner.pre) == ((), ())
+    assert live.routes["bare"].steps[0].nested == ()
+    without_global = table(text.replace("hooks: {pre: [file_hooks.one]}\nmodels", "models"), source=hooked)
+    assert [name for name, route in without_global.routes.items() if route.has_hooks] == ["asked", "outer", "inner"]
+
+
 def test_the_overlays_hooks_run_after_the_files_global_ones_and_before_an_alias_own(hooked: str) -> None:
     text = """
 hooks: {pre: [file_hooks.one], post: [file_hooks.two]}

@@ -76,6 +76,8 @@ hooks: {pre: []}
         ("openai/d", "openai/d d"),
         ("{pre: []}", "{pre: [json.dumps]}"),
         ("{pre: []}", "{pre: [no.such]}"),
+        ("one: up/one", "one: {chain: [up/one], hooks: {pre: [json.dumps]}}"),
+        ('"w/*": "up/*"', '"w/*": {chain: ["up/*"], hooks: {post: [json.dumps]}}'),
         ("two: [", "two: [,"),
         ("two: [", "# a line\n  two: ["),
         ("  two: [up/a, other/b]", "  two: [up/a, other/b, nowhere/c]\n  new: 5"),
