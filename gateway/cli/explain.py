@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from contextlib import redirect_stdout
+from functools import partial
 from operator import itemgetter
 
 import orjson
@@ -25,7 +26,7 @@ from gateway.reports import explanation as explaintext
 from gateway.reports import problems as render
 from gateway.reports.problems import Painter
 from gateway.simulation import clock as virtual
-from gateway.simulation.explain import as_json, explain, look_up, sent_to_each
+from gateway.simulation.explain import Sent, as_json, explain, look_up, send, sent_to_each
 from gateway.simulation.simulator import Observed, Simulator
 from gateway.simulation.upstreams import ANSWERED, Script, named, read_failure
 from gateway.wire.json import JsonObject
@@ -87,11 +88,11 @@ def run(args: argparse.Namespace) -> int:
     body = None if args.request is None else _body(args.request, args.alias)
     explanation = explain(args.alias, route, fails, request=body or {}, mock=MockAdapter())
     with redirect_stdout(sys.stderr):  # hooks may print
-        sent = None if body is None else _send(compiled.table, body)
+        sent = None if body is None else send(compiled.table, route, body, partial(_send, body))
     if args.format == "json":
         output = as_json(explanation)
         if sent is not None:
-            output |= {"walk": _walk_as_sent(output["walk"], sent), "request": _request_as_json(route, sent)}
+            output |= {"walk": _walk_as_sent(output["walk"], sent.whole), "request": _request_as_json(route, sent)}
         print(json.dumps(output, indent=2, default=repr))
         return 0
     line = parse(data, name=str(config)).key_position(("models", route.alias))[0]
@@ -104,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _send(table: RoutingTable, body: JsonObject) -> Observed:
+def _send(body: JsonObject, table: RoutingTable) -> Observed:
     """Send a request through its hooks to upstreams that all answer."""
 
     async def ask() -> Observed:
@@ -116,11 +117,12 @@ def _send(table: RoutingTable, body: JsonObject) -> Observed:
         return Observed(fault=f"the request never ends: {exc}; does a hook wait without a limit?")
 
 
-def _request_as_json(route: Route, sent: Observed) -> JsonObject:
+def _request_as_json(route: Route, sent: Sent) -> JsonObject:
     """Return the request as each target would get it; `refused` is the reason when none does."""
-    if not sent.attempts:
-        return {"refused": explaintext.ended_by(sent), "status": sent.status, "sent": []}
-    return {"refused": None, "status": sent.status, "sent": sent_to_each(route, sent)}
+    whole = sent.whole
+    if not whole.attempts:
+        return {"refused": explaintext.ended_by(whole), "status": whole.status, "sent": []}
+    return {"refused": None, "status": whole.status, "sent": sent_to_each(route, sent)}
 
 
 def _walk_as_sent(walk: JsonObject, sent: Observed) -> JsonObject:

@@ -6,13 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
-from typing import Final
+from typing import Final, Literal
 
 from gateway.policy.failures import Kind, names_of
 from gateway.policy.table import Hook, Route, Step
 from gateway.policy.target import Limits
 from gateway.reports.problems import Painter
-from gateway.simulation.explain import Explanation, has_key, sent_to_each, verdicts
+from gateway.simulation.explain import Explanation, Sent, has_key, sent_to_each, verdicts
 from gateway.simulation.simulator import Observed
 from gateway.simulation.walk import Event, Walk
 from gateway.wire.json import Json
@@ -26,7 +26,7 @@ _CONNECT_S: Final = 5.0
 
 
 def lines(
-    explanation: Explanation, *, place: str, failing: Sequence[str], sent: Observed | None, painter: Painter
+    explanation: Explanation, *, place: str, failing: Sequence[str], sent: Sent | None, painter: Painter
 ) -> Iterator[str]:
     """Yield the whole text. `failing` describes the `--fail` arguments; `sent` is the outcome of `--request`."""
     route = explanation.route
@@ -41,14 +41,13 @@ def lines(
     yield from table(_limits(route))
     if sent is None:
         yield from _parameters("params", [step.params.shown for step in route.steps], painter)
-    if route.pre or route.post:
+    if rows := [*_hooks("pre", route), *_hooks("post", route)]:
         yield painter.place("hooks")
-        rows = [("pre", *_hook(hook)) for hook in route.pre] + [("post", *_hook(hook)) for hook in route.post]
         yield from table(_without_repeats(rows))
     if sent is not None:
         yield from _as_sent(route, sent, painter)
     yield painter.place("a call" + (f" when {printable(' and '.join(failing))}" if failing else ""))
-    yield from _walk(route, explanation.walk, sent, painter)
+    yield from _walk(route, explanation.walk, None if sent is None else sent.whole, painter)
     yield painter.place("worst case")
     yield from table(_worst(explanation))
 
@@ -131,6 +130,17 @@ def _cooldown(step: Step) -> str:
     return f"after {failures} within {shown(cooldown.within_s)}, for {shown(cooldown.for_s)}"
 
 
+def _hooks(when: Literal["pre", "post"], route: Route) -> Iterator[tuple[str, str, str]]:
+    """Yield a row for each hook; for those of nested aliases with the steps that they belong to."""
+    for hook in getattr(route, when):
+        yield (when, *_hook(hook))
+    nested = {own.alias: own for step in route.steps for own in step.nested}
+    for alias, own in nested.items():
+        steps = [str(number) for number, step in enumerate(route.steps, start=1) if own in step.nested]
+        for hook in getattr(own, when):
+            yield (f"{when} of {alias}, step {', '.join(steps)}", *_hook(hook))
+
+
 def _hook(hook: Hook) -> tuple[str, str]:
     notes = ["async"] if hook.is_async else []
     if hook.timeout_s is not None:
@@ -177,15 +187,22 @@ def _value(value: Json, null: str) -> Iterator[str]:
         yield null if value is None else cut(json.dumps(value, ensure_ascii=False, default=repr), MAX_VALUE)
 
 
-def _as_sent(route: Route, sent: Observed, painter: Painter) -> Iterator[str]:
-    """Yield the request as each target would get it after the hooks, or why none does."""
-    if not sent.attempts:
+def _as_sent(route: Route, sent: Sent, painter: Painter) -> Iterator[str]:
+    """Yield the request as each target would get it after the hooks, or why it does not."""
+    if not sent.whole.attempts:
         yield painter.place("as sent")
-        yield f"  {painter.error('nothing is sent')}: {printable(ended_by(sent))}"
+        yield f"  {painter.error('nothing is sent')}: {printable(ended_by(sent.whole))}"
         yield ""
         return
-    bodies = [{name: value for name, value in one.items() if name != "model"} for one in sent_to_each(route, sent)]
+    each = sent_to_each(route, sent)
+    bodies = [{name: value for name, value in (one or {}).items() if name != "model"} for one in each]
     yield from _parameters("as sent", bodies, painter, null="null")
+    refused = [number for number, one in enumerate(each) if one is None]
+    for number in refused:
+        reason = printable(ended_by(sent.by_step[number]))
+        yield f"  {painter.error(f'nothing is sent to step {number + 1}')}: {reason}"
+    if refused:
+        yield ""
 
 
 def ended_by(sent: Observed) -> str:

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 from gateway.adapters.base import Call
@@ -95,13 +95,40 @@ def explain(
     return Explanation(name=name, route=route, walk=call, worst=bad)
 
 
-def sent_to_each(route: Route, sent: Observed) -> list[JsonObject]:
-    """Return the body for each target of the chain, secrets masked. `sent` has at least one attempt."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """One request sent through its hooks to upstreams that all answer."""
+
+    whole: Observed
+    """Its outcome with the whole chain."""
+    by_step: tuple[Observed, ...]
+    """Its outcome with each step alone, so that the hooks of nested aliases run for their own steps."""
+
+
+def send(table: RoutingTable, route: Route, body: JsonObject, ask: Callable[[RoutingTable], Observed]) -> Sent:
+    """Send `body` by `ask`, and once more for each way through nested aliases with hooks."""
+    whole = ask(table)
+    if not any(step.nested for step in route.steps):
+        return Sent(whole=whole, by_step=(whole,) * len(route.steps))
+    ways = [tuple(own.alias for own in step.nested) for step in route.steps]
+    found: dict[tuple[str, ...], Observed] = {}
+    for way, step in zip(ways, route.steps, strict=True):
+        if way not in found:
+            alone = {**table.routes, body["model"]: replace(route, steps=(step,))}
+            found[way] = ask(replace(table, routes=alone))
+    return Sent(whole=whole, by_step=tuple(found[way] for way in ways))
+
+
+def sent_to_each(route: Route, sent: Sent) -> list[JsonObject | None]:
+    """Return the body for each target of the chain, secrets masked; None where the request ends before it."""
+    return [_body(step, observed) for step, observed in zip(route.steps, sent.by_step, strict=True)]
+
+
+def _body(step: Step, sent: Observed) -> JsonObject | None:
+    if not sent.attempts:
+        return None
     call = sent.attempts[0].call
-    return [
-        merged_for_output(call.params, params_for(call.operation, step.params), step.target.model)
-        for step in route.steps
-    ]
+    return merged_for_output(call.params, params_for(call.operation, step.params), step.target.model)
 
 
 def verdicts(route: Route, walk: Walk) -> dict[int, str]:
@@ -166,6 +193,10 @@ def _step(number: int, step: Step) -> JsonObject:
         "retry_on": names_of(step.retry_on),
         "fallback_on": names_of(step.fallback_on),
         "params": step.params.shown,
+        "hooks": [
+            {"alias": own.alias, "pre": [_hook(hook) for hook in own.pre], "post": [_hook(hook) for hook in own.post]}
+            for own in step.nested
+        ],
         "cooldown": asdict(endpoint.cooldown),
     }
 

@@ -6,6 +6,7 @@ import json
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
 from gateway.config.compare import lists
@@ -16,7 +17,7 @@ from gateway.policy.secrets import STARS
 from gateway.policy.table import Route, RoutingTable, Step
 from gateway.policy.target import Cooldown, Endpoint, Limits
 from gateway.policy.variables import VARIABLE
-from gateway.wire.json import Json, JsonObject
+from gateway.wire.json import EMPTY, Json, JsonObject
 from gateway.words import seconds
 
 ChangeKind: TypeAlias = EditKind | Literal["changed"]
@@ -123,7 +124,7 @@ def compare(old: RoutingTable, new: RoutingTable) -> Changes:
     pairs |= {one.alias: (before[one.alias], route) for one in removed if (route := _by_wildcard(new, one.alias))}
     groups: dict[str, _Group] = {}
     for name, (one, other) in pairs.items():
-        for found, targets in _differences(one, other, _hooks(old, one.alias), _hooks(new, other.alias)):
+        for found, targets in _differences(one, other, partial(_hooks, old), partial(_hooks, new)):
             group = groups.setdefault(found.key, _Group(found))
             group.reach.setdefault(name, Reach(name, targets, found.place, len(other.steps)))
             if found.provider is not None:
@@ -198,7 +199,7 @@ def _labels(route: Route) -> tuple[str, ...]:
 
 
 def _differences(
-    old: Route, new: Route, old_hooks: _HookLists, new_hooks: _HookLists
+    old: Route, new: Route, old_hooks: _HooksOf, new_hooks: _HooksOf
 ) -> Iterator[tuple[_Found, tuple[str, ...]]]:
     """Yield the differences of one alias, each with the affected targets; an empty tuple stands for all."""
     chain = lists.compare(_labels(old), _labels(new))
@@ -206,7 +207,9 @@ def _differences(
         yield found, ()
     steps: dict[str, tuple[_Found, list[str]]] = {}
     for before, after in chain.pairs:
-        for found in _step(old.steps[before], new.steps[after]):
+        one, other = old.steps[before], new.steps[after]
+        nested = _all_hook_changes(_nested(one, old_hooks), _nested(other, new_hooks))
+        for found in (*_step(one, other), *nested):
             key = f"{found.key} {found.provider}"
             steps.setdefault(key, (found, []))[1].append(new.steps[after].target.name)
     for found, targets in steps.values():
@@ -217,8 +220,7 @@ def _differences(
         *_changed("max_attempts", old.max_attempts, new.max_attempts),
         *_changed("stream.hold", old.stream.hold, new.stream.hold),
         *_changed("stream.max_bytes", old.stream.max_bytes, new.stream.max_bytes),
-        *_hook_changes("hooks.pre", old_hooks["pre"], new_hooks["pre"]),
-        *_hook_changes("hooks.post", old_hooks["post"], new_hooks["post"]),
+        *_all_hook_changes(_with_global(old.alias, old_hooks), _with_global(new.alias, new_hooks)),
     ):
         yield found, ()
 
@@ -339,14 +341,32 @@ def _key(source: KeySource) -> str:
 
 
 _HookLists: TypeAlias = Mapping[str, Sequence[JsonObject]]
+"""Pre and post hooks."""
+
+_HooksOf: TypeAlias = Callable[[str | None], _HookLists]
+"""Alias → its own hooks; None → the hooks for every request."""
 
 
-def _hooks(table: RoutingTable, alias: str) -> _HookLists:
-    """Return the hooks of an alias as written in the file, so that comparing imports none."""
-    entry = (table.config.get("models") or {}).get(alias)
-    own = entry.get("hooks") if isinstance(entry, dict) else None
-    blocks = [block for block in (table.config.get("hooks"), own) if isinstance(block, dict)]
-    return {name: [_hook(hook) for block in blocks for hook in block.get(name) or ()] for name in ("pre", "post")}
+def _hooks(table: RoutingTable, alias: str | None) -> _HookLists:
+    """Return the own hooks of an alias as written in the file, so that comparing imports none."""
+    entry = table.config if alias is None else (table.config.get("models") or {}).get(alias)
+    block = entry.get("hooks") if isinstance(entry, Mapping) else None
+    own = block if isinstance(block, dict) else {}
+    return {name: [_hook(hook) for hook in own.get(name) or ()] for name in ("pre", "post")}
+
+
+def _with_global(alias: str, hooks: _HooksOf) -> _HookLists:
+    """Return the hooks of every request that asks for an alias."""
+    return _joined([hooks(None), hooks(alias)])
+
+
+def _nested(step: Step, hooks: _HooksOf) -> _HookLists:
+    """Return the hooks of the nested aliases on the way to a step."""
+    return _joined([hooks(nested.alias) for nested in step.nested]) if step.nested else EMPTY
+
+
+def _joined(blocks: Sequence[_HookLists]) -> _HookLists:
+    return {name: [hook for block in blocks for hook in block[name]] for name in ("pre", "post")}
 
 
 def _hook(written: Json) -> JsonObject:
@@ -355,6 +375,12 @@ def _hook(written: Json) -> JsonObject:
     if timeout is not None and not (isinstance(timeout, str) and "$" in timeout):
         timeout = seconds(timeout)
     return {"path": entry["path"], "timeout": timeout, "on_error": entry.get("on_error", "fail")}
+
+
+def _all_hook_changes(old: _HookLists, new: _HookLists) -> Iterator[_Found]:
+    if old or new:
+        for name in ("pre", "post"):
+            yield from _hook_changes(f"hooks.{name}", old.get(name, ()), new.get(name, ()))
 
 
 def _hook_changes(field: str, old: Sequence[JsonObject], new: Sequence[JsonObject]) -> Iterator[_Found]:

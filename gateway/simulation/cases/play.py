@@ -89,11 +89,13 @@ def _unknown_targets(table: RoutingTable, turn: Turn) -> Iterator[Mismatch]:
 
 
 def _without_hooks(table: RoutingTable) -> set[str]:
-    """Return the aliases whose hooks were skipped: the file names more hooks than the table has."""
+    """Return the aliases whose hooks, nested ones too, were skipped: the file names more hooks than the table has."""
     models = table.config.get("models", {})
     routes = [*table.routes.values(), *table.wildcards.values()]
     named = {route.alias: _hooks_in(table.config) + _hooks_in(models.get(route.alias)) for route in routes}
-    return {route.alias for route in routes if named[route.alias] > len(route.pre) + len(route.post)}
+    without = {route.alias for route in routes if named[route.alias] > len(route.pre) + len(route.post)}
+    nested = {route.alias: {hooks.alias for step in route.steps for hooks in step.nested} for route in routes}
+    return {alias for alias, inserted in nested.items() if alias in without or not inserted.isdisjoint(without)}
 
 
 def _hooks_in(entry: Json) -> int:

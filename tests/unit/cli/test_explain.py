@@ -54,6 +54,8 @@ models:
   spoiled: {chain: [mock/echo], hooks: {post: [explain_hooks.fail]}}
   endless: {chain: [mock/echo], hooks: {pre: [explain_hooks.wait]}}
   "team/*": ["own/*", plain/x]
+  nesting: [mock/echo, {alias: hooked}, {alias: careful}]
+  careful: {chain: [mock/hello], hooks: {pre: [explain_hooks.refuse]}}
 """
 
 HOOKS = """\
@@ -231,10 +233,25 @@ hooks
   post  explain_hooks.polite  skipped when it fails"""
         )
 
+    def test_nested_hooks_with_their_steps(self, capsys: pytest.CaptureFixture[str]) -> None:
+        out = told(capsys, "nesting")
+        assert (
+            out[out.index("hooks\n") : out.index("\n\na call")]
+            == """\
+hooks
+  pre of hooked, step 2   explain_hooks.polite
+                          explain_hooks.slow    async, at most 2s
+  pre of careful, step 3  explain_hooks.refuse
+  post of hooked, step 2  explain_hooks.polite  skipped when it fails"""
+        )
+        chain = as_data(capsys, "nesting")["chain"]
+        assert [[own["alias"] for own in step["hooks"]] for step in chain] == [[], ["hooked"], ["careful"]]
+        assert [hook["path"] for hook in chain[1]["hooks"][0]["pre"]] == ["explain_hooks.polite", "explain_hooks.slow"]
+
     def test_hooks_may_be_skipped(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = told(capsys, "hooked", "--skip-hooks")
         assert "hooks\n" not in out
-        assert out.endswith("\n7 hooks skipped\n")
+        assert out.endswith("\n8 hooks skipped\n")
 
     def test_an_example_of_some_size(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = told(capsys, "chat-pro", "--config", str(POLICY), "--fail", "anthropic/*=timeout")
@@ -269,6 +286,22 @@ as sent
             user: [{"type": "text", "text": "hi"}]""".replace("\n  ", "\n    ")
         )
         assert not out.startswith("polite")
+
+    def test_each_target_gets_what_the_hooks_before_it_make(self, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("body.json").write_text(HELLO)
+        out = told(capsys, "nesting", "--request", "body.json")
+        assert (
+            out[out.index("as sent\n") : out.index("\n\na call")]
+            == """\
+as sent
+  1  messages  user: hi
+  2  messages  system: Be polite.
+               user: hi
+
+  nothing is sent to step 3: bad_request: no such tenant"""
+        )
+        sent = as_data(capsys, "nesting", "--request", "body.json")["request"]["sent"]
+        assert [one and len(one["messages"]) for one in sent] == [1, 2, None]
 
     def test_a_stream_takes_a_streams_limits(self, capsys: pytest.CaptureFixture[str]) -> None:
         Path("body.json").write_text('{"stream": true, "prompt": "hi"}')
@@ -457,6 +490,7 @@ class TestJson:
                     "billing", "not_found", "context_window",
                 ],
                 "params": {},
+                "hooks": [],
                 "cooldown": {"failures": 3, "share": 0.5, "within_s": 30.0, "for_s": 15.0},
             }
         ]  # fmt: skip
@@ -475,7 +509,7 @@ class TestExitCodes:
         assert main(["explain", "smrt"]) == 1
         assert capsys.readouterr().err == "gateway: routes.yaml has no alias 'smrt'; did you mean 'smart'?\n"
         assert main(["explain", "zzz"]) == 1
-        known = "smart, plain, hooked, broken, refused, spoiled, endless, team/*"
+        known = "smart, plain, hooked, broken, refused, spoiled, endless, nesting, …"
         assert capsys.readouterr().err == f"gateway: routes.yaml has no alias 'zzz'; there are {known}\n"
 
     def test_a_bad_config_is_exit_1_with_its_problems(self, capsys: pytest.CaptureFixture[str]) -> None:

@@ -458,6 +458,12 @@ class TestHooks:
         code, out = report("--skip-hooks")
         assert (code, out.splitlines()[0]) == (0, "routes.test.yaml: 1 passed, 1 hook skipped")
 
+    def test_a_nested_alias_skipped_hooks_are_not_compared_either(self) -> None:
+        safe = "  nested: [{alias: safe}]\n  safe: {chain: [mock/echo], hooks: {pre: [no.such.hook]}}\n"
+        write("routes.yaml", SMALL + safe)
+        write("routes.test.yaml", a_case(text="changed").replace('"smart"', '"nested"'))
+        assert report("--skip-hooks")[0] == 0
+
     def test_aliases_without_hooks_are_compared_all_the_same(self) -> None:
         write("routes.yaml", SMALL + "  hooked: {chain: [mock/echo], hooks: {pre: [no.such.hook]}}\n")
         write("routes.test.yaml", a_case(text="changed"))

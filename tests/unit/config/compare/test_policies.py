@@ -126,3 +126,29 @@ def test_a_hook_is_compared_by_what_the_file_says_even_when_it_is_not_imported()
     assert change.field == "hooks.pre.m.c"
     assert change.new == {"timeout": "${T:-2s}", "on_error": "skip"}
     assert [reach.alias for reach in change.reach] == ["a", "b"]
+
+
+def test_a_nested_alias_hooks_are_compared_for_the_steps_that_it_leads_to() -> None:
+    models = "models: {outer: [mock/a, {alias: safe}], safe: {chain: [mock/b, mock/c]HOOKS}}\n"
+    bare = table(models.replace("HOOKS", ""), skip_hooks=True)
+    hooked = table(models.replace("HOOKS", ", hooks: {pre: [m.redact], post: [m.stamp]}"), skip_hooks=True)
+    slower = table(
+        models.replace("HOOKS", ", hooks: {pre: [{path: m.redact, timeout: 1s}], post: [m.stamp]}"), skip_hooks=True
+    )
+    reach = (Reach("outer", ("mock/b", "mock/c"), 1, 3), Reach("safe", (), 1, 2))
+    assert [(one.field, one.kind, one.new, set(one.reach)) for one in compare(bare, hooked).changes] == [
+        ("hooks.pre", "added", ["m.redact"], set(reach)),
+        ("hooks.post", "added", ["m.stamp"], set(reach)),
+    ]
+    (change,) = compare(hooked, slower).changes
+    assert (change.field, change.old, change.new) == ("hooks.pre.m.redact", {"timeout": None}, {"timeout": 1.0})
+    assert [one.alias for one in change.reach] == ["outer", "safe"]
+
+
+def test_a_chain_in_place_of_an_alias_loses_its_hooks() -> None:
+    safe = "safe: {chain: [mock/b], hooks: {pre: [m.redact]}}"
+    old = table(f"models: {{outer: [{{alias: safe}}], {safe}}}\n", skip_hooks=True)
+    new = table(f"models: {{outer: [mock/b], {safe}}}\n", skip_hooks=True)
+    (change,) = compare(old, new).changes
+    assert (change.field, change.kind, change.old) == ("hooks.pre", "removed", ["m.redact"])
+    assert [one.alias for one in change.reach] == ["outer"]
