@@ -22,7 +22,7 @@ from typing import ClassVar, Final
 from gateway.policy.failures import OPENAI_CODES, Kind
 from gateway.policy.problem import Problem
 from gateway.telemetry.report import Attempt
-from gateway.wire.json import EMPTY, JsonObject
+from gateway.wire.json import EMPTY, JsonObject, json_in
 
 _FINAL_KINDS: Final[frozenset[str | None]] = frozenset(
     {Kind.AUTH, Kind.BILLING, Kind.NOT_FOUND, Kind.CONTEXT_WINDOW, Kind.CONTENT_FILTER, Kind.BAD_REQUEST, "unsupported"}
@@ -136,9 +136,17 @@ class UpstreamRefused(GatewayError):
         self.headers = headers
 
     def envelope(self) -> JsonObject:
-        """Return OpenAI's error envelope with OpenAI's code for the kind, for an upstream that sent no body."""
+        """Return OpenAI's error envelope with OpenAI's code for the kind.
+
+        It has what the upstream says, for a stream whose head is sent; elsewhere a body is sent as it is.
+        """
         envelope = super().envelope()
-        envelope["error"]["code"] = next(iter(OPENAI_CODES.get(self.kind, ())), self.code)
+        error = envelope["error"]
+        error["code"] = next(iter(OPENAI_CODES.get(self.kind, ())), self.code)
+        body = json_in(self.body)
+        said = body.get("error") if isinstance(body, dict) else None
+        if isinstance(said, dict):
+            error |= {name: value for name, value in said.items() if value is not None and name != "attempts"}
         return envelope
 
     @property

@@ -160,6 +160,10 @@ class Operation(Protocol):
     def stream_end(self) -> bytes:
         """The last bytes of a whole stream."""
 
+    @property
+    def keepalive(self) -> bytes:
+        """What keeps a silent stream alive: bytes that its clients ignore."""
+
     def check(self, body: JsonObject) -> None:
         """Raise BadRequest for a request that no upstream could accept."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Mapping
+from typing import TypeAlias
 
 from gateway.adapters.base import Adapters, Event, Operation, Reply, Stream
 from gateway.engine.attempts import Engine, RoutedRequest, unsupported_steps
@@ -19,6 +20,9 @@ from gateway.telemetry.report import CallReport
 from gateway.wire import sse
 from gateway.wire.json import EMPTY, JsonObject
 from gateway.words import did_you_mean
+
+OnKeepalive: TypeAlias = Callable[[bytes, float], None]
+"""Called with what keeps a silent stream of the operation alive, and the seconds of silence."""
 
 
 class Pipeline:
@@ -55,13 +59,23 @@ class Pipeline:
         return reply
 
     async def open_stream(
-        self, operation: Operation, params: JsonObject, *, report: CallReport, headers: Mapping[str, str] = EMPTY
+        self,
+        operation: Operation,
+        params: JsonObject,
+        *,
+        report: CallReport,
+        headers: Mapping[str, str] = EMPTY,
+        on_keepalive: OnKeepalive | None = None,
     ) -> Stream:
         """Return the stream that answers the request body `params`, once it has committed. Raises GatewayError.
 
-        The caller closes the stream. Reading it raises GatewayError when it breaks.
+        The caller closes the stream. Reading it raises GatewayError when it breaks. `on_keepalive` is called before
+        anything else happens if the route has a `stream.keepalive`.
         """
         request = self._request(operation, params, report, headers)
+        keepalive_s = request.route.stream.keepalive_s
+        if keepalive_s is not None and on_keepalive is not None:
+            on_keepalive(operation.keepalive, keepalive_s)
         if not request.route.has_hooks:
             return await self._engine.open_stream(request)
         await _run_pre_hooks(request, params)

@@ -36,6 +36,8 @@ class OpenAIOperation:
     takes_hooks: ClassVar[bool] = False
     id_prefix: ClassVar[str] = ""
     stream_end: ClassVar[bytes] = sse.encode(sse.DONE)
+    keepalive: ClassVar[bytes] = b": keepalive\n\n"
+    """A comment (https://html.spec.whatwg.org/multipage/server-sent-events.html#authoring-notes)."""
 
     def wants_stream(self, body: Mapping[str, Json]) -> bool:
         """Tell whether the request asks for a stream."""

@@ -66,6 +66,8 @@ class StreamPolicy:
     hold: Literal["first_token", "full"] = "first_token"
     max_bytes: int = 16 * 1024 * 1024
     """A stream that is held back and exceeds this fails."""
+    keepalive_s: float | None = None
+    """Seconds without data after which the server's client gets the head and a comment; None for never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

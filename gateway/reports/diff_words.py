@@ -137,8 +137,14 @@ def change_text(change: Change, place: int | None, quote: Quote) -> str:
         return _provider_text(change, rest, of, quote)
     if block in ("timeout", "cooldown"):
         return f"{block}{of} {_limits_text(change, quote)}"
-    values = [shown(value) if block == "deadline" else str(value) for value in (change.old, change.new)]
+    values = [_value_text(change.field, value) for value in (change.old, change.new)]
     return f"{change.field} {values[0]} → {values[1]}"
+
+
+def _value_text(field: str, value: Json) -> str:
+    if value is None:
+        return "none"
+    return shown(value) if field in ("deadline", "stream.keepalive") else str(value)
 
 
 def _list_text(change: Change, place: int | None, quote: Quote) -> str:

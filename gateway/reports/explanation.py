@@ -99,6 +99,10 @@ def _limits(route: Route) -> list[Sequence[str]]:
     rows += _by_step("goes on after", [_kinds(step.fallback_on) for step in steps])
     rows += _by_step("cooldown", [_cooldown(step) for step in steps])
     rows.append(("stream", hold[route.stream.hold]))
+    if route.stream.keepalive_s is not None:
+        rows.append(
+            ("", f"a comment after each {shown(route.stream.keepalive_s)} of silence; the first brings the status")
+        )
     return rows
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import orjson
 
 from gateway.errors import GatewayError, UpstreamRefused
 from gateway.policy.failures import retry_after
+from gateway.server.keepalive import Keepalive
 from gateway.server.lifecycle import Draining
 from gateway.server.request import Request
 from gateway.server.response import JSON_TYPE, ResponseWriter
@@ -19,6 +21,8 @@ from gateway.telemetry.report import CallReport
 from gateway.wire.json import EMPTY, Json
 
 log = logging.getLogger(__name__)
+
+_STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 CLIENT_GONE: Final = 499
 """Status in log and metrics: the client left before its answer was complete."""
@@ -34,8 +38,8 @@ class Exchange:
     """A request, its response, and the values for log and metrics."""
 
     __slots__ = (
-        "asked", "client", "client_s", "cors", "error", "operation", "report", "request", "response", "started_s",
-        "status", "stream",
+        "asked", "client", "client_s", "cors", "error", "keepalive", "operation", "report", "request", "response",
+        "started_s", "status", "stream",
     )  # fmt: skip
 
     def __init__(self, request: Request, operation: str, *, generation: int, client_s: float) -> None:
@@ -55,6 +59,8 @@ class Exchange:
         self.error: str | None = None
         """The code of the error that was sent."""
         self.stream = False
+        self.keepalive: Keepalive | None = None
+        """Sends comments while this stream is silent."""
         self.asked: tuple[str, str] | None = None
         """Method and path for the log, where there is no such endpoint."""
 
@@ -71,10 +77,19 @@ class Exchange:
         self.send(orjson.dumps(value, default=dict), more, status=status)
 
     def begin_stream(self, more: Mapping[str, str]) -> ResponseWriter:
-        """Return the writer of an event stream with the header fields `more`."""
-        self.response.prepare_stream({**more, **self.cors} if self.cors else more)
+        """Return the writer of an event stream, with the header fields `more` unless its head is sent already."""
+        if not self.response.begun:
+            self.response.prepare_stream({**more, **_STREAM_HEADERS, **self.cors})
         self.status = 200
         return self.response
+
+    def keep_alive(self, comment: bytes, every_s: float) -> None:
+        """Send `comment` whenever the client of this stream has got nothing for `every_s`, from now on.
+
+        The first one brings the head, also if no target has answered yet.
+        """
+        head = partial(self.response.prepare_stream, {**_STREAM_HEADERS, **self.cors}, is_early=True)
+        self.keepalive = Keepalive(self.response, comment, every_s=every_s, begin=head)
 
     def send_error(self, exc: GatewayError) -> None:
         """Send an error: an upstream's own body for UpstreamRefused, else the envelope.

@@ -74,13 +74,14 @@ class ResponseWriter:
 
     # A stream of events
 
-    def prepare_stream(self, more: Mapping[str, str]) -> None:
+    def prepare_stream(self, more: Mapping[str, str], *, is_early: bool = False) -> None:
         """Compose the head of an event stream. It is sent with the first data, so an earlier error can set the status.
 
+        `is_early`: the number of attempts is not known yet.
         Raises ValueError for a header field in `more` that cannot go on the wire.
         """
         framing = "Transfer-Encoding: chunked\r\n" if self._request.is_http11 else ""
-        self._head = self._compose_head(200, EVENTS_TYPE, more, framing)
+        self._head = self._compose_head(200, EVENTS_TYPE, more, framing, is_early=is_early)
 
     async def send(self, data: bytes) -> None:
         """Write, and wait while the client is behind. Raises ClientGone if it is gone or stays behind."""
@@ -101,6 +102,11 @@ class ResponseWriter:
             data = self._head + data
         transport.write(data)
         return transport.get_write_buffer_size() <= _BEHIND_BYTES
+
+    def push_if_idle(self, data: bytes) -> None:
+        """Write, unless the client is gone or has not read all that was written before."""
+        if not self._request.transport.get_write_buffer_size():
+            self.push(data)
 
     async def finish(self, data: bytes) -> None:
         """Write the last data and the end of the body. Raises ClientGone."""
@@ -134,13 +140,16 @@ class ResponseWriter:
         transport = self._request.transport
         transport.abort() if at_once else transport.close()
 
-    def _compose_head(self, status: int, content_type: str | None, more: Mapping[str, str], framing: str) -> bytes:
+    def _compose_head(
+        self, status: int, content_type: str | None, more: Mapping[str, str], framing: str, *, is_early: bool = False
+    ) -> bytes:
         """Return the status line and all header fields."""
         report = self._report
+        attempts = "" if is_early else f"x-gateway-attempts: {report.calls}\r\n"
         target = None if report.target is None else report.target.header
         lines = (
             f"{_shared_lines(status, content_type, report.generation, target)}"
-            f"x-request-id: {report.request_id}\r\nx-gateway-attempts: {report.calls}\r\n"
+            f"x-request-id: {report.request_id}\r\n{attempts}"
             f"Date: {_http_date(int(time.time()))}\r\n"
         )
         for name, value in more.items():

@@ -164,7 +164,11 @@ def as_json(explanation: Explanation) -> JsonObject:
         "description": route.description,
         "deadline_s": route.deadline_s,
         "max_attempts": route.max_attempts,
-        "stream": {"hold": route.stream.hold, "max_bytes": route.stream.max_bytes},
+        "stream": {
+            "hold": route.stream.hold,
+            "max_bytes": route.stream.max_bytes,
+            "keepalive_s": route.stream.keepalive_s,
+        },
         "hooks": {"pre": [_hook(hook) for hook in route.pre], "post": [_hook(hook) for hook in route.post]},
         "chain": [_step(number, step) for number, step in enumerate(route.steps, start=1)],
         "walk": _walk(route, explanation.walk),

@@ -220,6 +220,7 @@ def _differences(
         *_changed("max_attempts", old.max_attempts, new.max_attempts),
         *_changed("stream.hold", old.stream.hold, new.stream.hold),
         *_changed("stream.max_bytes", old.stream.max_bytes, new.stream.max_bytes),
+        *_changed("stream.keepalive", old.stream.keepalive_s, new.stream.keepalive_s),
         *_all_hook_changes(_with_global(old.alias, old_hooks), _with_global(new.alias, new_hooks)),
     ):
         yield found, ()

@@ -337,7 +337,10 @@ def _cooldown(block: JsonObject | None) -> CooldownSpec | None:
 
 
 def _stream(block: JsonObject | None) -> StreamSpec | None:
-    return None if block is None else StreamSpec(hold=block.get("hold"), max_bytes=_whole(block.get("max_bytes")))
+    if block is None:
+        return None
+    keepalive_s = _seconds(block.get("keepalive"))
+    return StreamSpec(hold=block.get("hold"), max_bytes=_whole(block.get("max_bytes")), keepalive_s=keepalive_s)
 
 
 def _hooks(block: JsonObject | None) -> HooksSpec:

@@ -44,6 +44,7 @@ class StreamSpec:
 
     hold: Literal["first_token", "full"] | None = None
     max_bytes: int | None = None
+    keepalive_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

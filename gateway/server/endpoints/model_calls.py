@@ -19,7 +19,6 @@ from gateway.server.response import ClientGone
 from gateway.telemetry.ids import traceparent
 from gateway.wire.json import JsonObject, encode_json
 
-_STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _NOT_JSON: Final = "a post hook left something in the answer that JSON cannot hold"
 
 
@@ -66,23 +65,30 @@ class ModelCalls:
     async def _stream(
         self, operation: Operation, body: JsonObject, upstream_headers: Mapping[str, str], exchange: Exchange
     ) -> None:
-        """Pass the events on, then the wire's end; after a break an error event and a closed connection."""
-        stream = await self._pipeline.open_stream(operation, body, report=exchange.report, headers=upstream_headers)
-        try:
-            response = exchange.begin_stream({**stream.headers, **_STREAM_HEADERS})
-        except BaseException:
-            await stream.aclose()
-            raise
+        """Pass the events on, then the wire's end; after a break an error event and a closed connection.
+
+        With the alias' `stream.keepalive` the head may be sent before the stream is open; a failure is a break then.
+        """
+        response = exchange.response
         last = operation.stream_end
         try:
             try:
-                while events := await stream.read():
-                    if events[-1].is_end:
-                        last = _encoded_events(events)
-                    elif not response.push(_encoded_events(events)):
-                        await response.catch_up()
+                stream = await self._pipeline.open_stream(
+                    operation, body, report=exchange.report, headers=upstream_headers, on_keepalive=exchange.keep_alive
+                )
+                try:
+                    exchange.begin_stream(stream.headers)
+                    push = response.push if exchange.keepalive is None else exchange.keepalive.push
+                    while events := await stream.read():
+                        if events[-1].is_end:
+                            last = _encoded_events(events)
+                        elif not push(_encoded_events(events)):
+                            await response.catch_up()
+                finally:
+                    await stream.aclose()
             finally:
-                await stream.aclose()
+                if exchange.keepalive is not None:
+                    exchange.keepalive.stop()
         except ClientGone:
             raise
         except asyncio.CancelledError:

@@ -233,6 +233,14 @@ hooks
   post  explain_hooks.polite  skipped when it fails"""
         )
 
+    def test_a_keepalive_is_told_beside_what_is_held(self, capsys: pytest.CaptureFixture[str]) -> None:
+        routes = Path("routes.yaml").read_text()
+        Path("routes.yaml").write_text(routes.replace("{hold: full}", "{hold: full, keepalive: 15s}"))
+        out = told(capsys, "smart")
+        assert "held back until the whole answer is there\n" in out
+        assert "a comment after each 15s of silence; the first brings the status\n" in out
+        assert as_data(capsys, "smart")["stream"]["keepalive_s"] == 15.0
+
     def test_nested_hooks_with_their_steps(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = told(capsys, "nesting")
         assert (
@@ -431,7 +439,7 @@ class TestJson:
             "description": None,
             "deadline_s": 45.0,
             "max_attempts": 8,
-            "stream": {"hold": "first_token", "max_bytes": 16777216},
+            "stream": {"hold": "first_token", "max_bytes": 16777216, "keepalive_s": None},
             "hooks": {
                 "pre": [
                     {"path": "explain_hooks.polite", "async": False, "timeout_s": None, "on_error": "fail"},

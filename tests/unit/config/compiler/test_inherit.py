@@ -72,6 +72,8 @@ def test_stream_policies_merge_key_by_key_over_the_built_in_one() -> None:
     assert merge_streams(None) == StreamPolicy()
     merged = merge_streams(StreamSpec(hold="full"), StreamSpec(hold="first_token", max_bytes=1024))
     assert merged == StreamPolicy(hold="full", max_bytes=1024)
+    kept = merge_streams(StreamSpec(keepalive_s=5), StreamSpec(hold="full", keepalive_s=15))
+    assert kept == StreamPolicy(hold="full", keepalive_s=5)
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_no_definition_is_left_unused() -> None:
         (DEFINITIONS["step"], "target alias timeout retries params retry_on fallback_on"),
         (DEFINITIONS["hook"], "path timeout on_error"),
         (DEFINITIONS["hooks"], "pre post"),
-        (DEFINITIONS["stream"], "hold max_bytes"),
+        (DEFINITIONS["stream"], "hold max_bytes keepalive"),
         (DEFINITIONS["timeout"], "connect first_token idle total"),
         (DEFINITIONS["cooldown"], "failures share within for"),
         (DEFINITIONS["outcome"], "text status retry_after delay cut stall"),

@@ -26,7 +26,7 @@ FITS: Final = fitting(FILE)
 EXAMPLE: Final[Any] = copy.deepcopy(WHOLE["examples"][0])
 EXAMPLE["defaults"] |= {
     "retry_on": ["timeout", "auth"],
-    "stream": {"hold": "full", "max_bytes": 9},
+    "stream": {"hold": "full", "max_bytes": 9, "keepalive": "15s"},
     "params": {"a": [1]},
 }
 EXAMPLE["providers"]["drill"] = {"kind": "mock", "script": [{"status": 503, "retry_after": 0, "delay": "1s", "cut": 1}]}
