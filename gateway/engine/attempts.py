@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,9 @@ _T = TypeVar("_T")
 
 NONE: Final[frozenset[int]] = frozenset()
 
+MAX_HELD_S: Final = 600.0
+"""Seconds that a held stream may take in all, failover included, where no `total` is written."""
+
 
 @dataclass(slots=True)
 class RoutedRequest:
@@ -45,6 +49,15 @@ class RoutedRequest:
     """Set if a step of the route has hooks of nested aliases that this request must pass."""
     answered: Step | None = None
     """The step that answered, if `nested` is set."""
+    end_s: float = math.inf
+    """The end of a held stream on the event loop's clock, failover included."""
+    held_s: float = 0.0
+    """Seconds in which broken attempts of a held stream brought content: the deadline stood still."""
+
+    @property
+    def deadline_s(self) -> float:
+        """The last moment for content on the event loop's clock."""
+        return min(self.started_s + self.route.deadline_s + self.held_s, self.end_s)
 
 
 _Attempt: TypeAlias = Callable[
@@ -76,23 +89,24 @@ class Engine:
 
     def complete(self, request: RoutedRequest) -> Coroutine[None, None, Reply]:
         """Return the first plain answer. Raises GatewayError when there is none."""
-        return self._run(request, _complete)
+        return self._run(request, _complete, request.started_s + request.route.deadline_s)
 
     async def open_stream(self, request: RoutedRequest) -> Stream:
         """Return the first stream that commits. Raises GatewayError when none does.
 
         The stream ends only when it is whole, and raises StreamBroken when it breaks.
         """
-        stream = await self._run(request, _stream)
+        if request.route.stream.hold == "full":
+            request.end_s = request.started_s + held_limit_s(request.route)
+        stream = await self._run(request, _stream, request.deadline_s)
         request.report.first_content_s = asyncio.get_running_loop().time() - request.started_s
         return stream
 
-    async def _run(self, request: RoutedRequest, attempt: _Attempt[_T]) -> _T:
+    async def _run(self, request: RoutedRequest, attempt: _Attempt[_T], deadline_s: float) -> _T:
         """Follow `next_step` until an attempt succeeds. A successful `attempt` closes its ticket itself."""
         loop = asyncio.get_running_loop()
         health, report, route = self._health, request.report, request.route
         steps = route.steps
-        deadline_s = request.started_s + route.deadline_s
         unsupported = unsupported_steps(steps, request.operation)
         plan: Plan | None = None
         outcomes: list[Outcome] = []
@@ -138,12 +152,15 @@ class Engine:
                     await adapter.prepare()
                     self._prepared.add(name)
                     now_s = loop.time()
-                if request.nested is not None and await request.nested.run(step):
+                if request.nested is not None and await request.nested.run(step, deadline_s=deadline_s):
                     now_s = loop.time()
                 result = await attempt(request, adapter, step, ticket, loop, now_s, deadline_s)
             except UpstreamError as error:
                 _note(report, target, error.kind, error.status, loop.time() - now_s)
                 plan = plan or Plan(steps, deadline_s, route.max_attempts, unsupported)
+                if request.held_s:
+                    deadline_s = request.deadline_s
+                    plan = plan._replace(deadline_s=deadline_s)
                 outcomes.append(self.failed(plan, outcomes, decision, ticket, error, now_s=loop.time()))
                 errors.append(error)
                 ticket.done()
@@ -190,8 +207,8 @@ class Engine:
             stale_connection=error.reused_connection,
             last_resort=decision.reason == "last_resort",
         )
-        # Stopped by the request's deadline, the target may have been within its limits.
-        out_of_time = error.kind is Kind.TIMEOUT and now_s >= plan.deadline_s
+        # Stopped by the request's deadline, the target may have been within its limits. Its `total` is one of them.
+        out_of_time = error.kind is Kind.TIMEOUT and now_s >= plan.deadline_s and error.limit != "stream_total_s"
         ticket.failed(
             error.kind,
             now_s=now_s,
@@ -249,13 +266,29 @@ async def _stream(
             stream = CommittedStream(opened, judge, usage_last, step, request.report, ticket, loop, end_s)
             is_held = await stream.hold_until_content(policy)
         if is_held:
-            await stream.hold_all(policy, commit_s=commit_s)
+            if end_s is not None and not request.report.calls:
+                request.end_s = max(request.end_s, end_s)  # the first attempt has its whole `total`
+            content_s = loop.time()
+            try:
+                await stream.hold_all(policy, commit_s=request.end_s)
+            except UpstreamError:
+                request.held_s += loop.time() - content_s
+                raise
     except BaseException:
         if stream is not None:
             await close(opened, step.target)
         raise
     ticket.answered(loop.time())
     return stream
+
+
+def held_limit_s(route: Route) -> float:
+    """Return the most seconds for a held stream, failover included: the longest `total` of the chain.
+
+    A step without a `total` counts as MAX_HELD_S, or as the deadline if that is longer.
+    """
+    built_in_s = max(MAX_HELD_S, route.deadline_s)
+    return max(step.limits.stream_total_s or built_in_s for step in route.steps)
 
 
 def _call(request: RoutedRequest, step: Step) -> Call:

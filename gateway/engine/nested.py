@@ -17,15 +17,17 @@ _Path: TypeAlias = tuple[str, ...]
 class NestedHooks:
     """The bodies of one request for the steps of its chain. A nested alias' pre hooks run once for each way to it."""
 
-    def __init__(self, body: JsonObject, *, model: str, deadline_s: float) -> None:
-        """`body` is what the asked alias' pre hooks made; it is not changed. `deadline_s` is on the loop's clock."""
+    def __init__(self, body: JsonObject, *, model: str) -> None:
+        """`body` is what the asked alias' pre hooks made; it is not changed."""
         self._model = model
-        self._deadline_s = deadline_s
         self._bodies: dict[_Path, JsonObject] = {(): body}
         self._params: dict[_Path, Mapping[str, Json]] = {}
 
-    async def run(self, step: Step) -> bool:
-        """Run the pre hooks on the way to `step` that have not run yet; return whether one ran. Raises HookFailed."""
+    async def run(self, step: Step, *, deadline_s: float) -> bool:
+        """Run the pre hooks on the way to `step` that have not run yet; return whether one ran. Raises HookFailed.
+
+        `deadline_s` is on the loop's clock.
+        """
         path: _Path = ()
         has_run = False
         for hooks in step.nested:
@@ -35,7 +37,7 @@ class NestedHooks:
                 if hooks.pre:
                     has_run = True
                     body = await changed_by(
-                        hooks.pre, copy_json(body), alias=hooks.alias, model=self._model, deadline_s=self._deadline_s
+                        hooks.pre, copy_json(body), alias=hooks.alias, model=self._model, deadline_s=deadline_s
                     )
                 self._bodies[path] = body
         return has_run

@@ -152,14 +152,14 @@ async def _run_pre_hooks(request: RoutedRequest, params: JsonObject) -> None:
     if not request.operation.takes_hooks:
         _refuse_unread(route, request.operation)
         return
-    deadline_s = request.started_s + route.deadline_s
     if route.pre:
+        deadline_s = request.started_s + route.deadline_s
         params = await changed_by(
             route.pre, copy_json(params), alias=route.alias, model=request.model, deadline_s=deadline_s
         )
         request.params = upstream_params(params)
     if any(step.nested for step in route.steps):
-        request.nested = NestedHooks(params, model=request.model, deadline_s=deadline_s)
+        request.nested = NestedHooks(params, model=request.model)
 
 
 def _refuse_unread(route: Route, operation: Operation) -> None:

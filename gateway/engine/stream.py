@@ -80,7 +80,7 @@ class CommittedStream:
         return policy.hold != "first_token"
 
     async def hold_all(self, policy: StreamPolicy, *, commit_s: float) -> None:
-        """Read the events after the first content, to the end of the stream. Raises as above."""
+        """Read the events after the first content, to the end of the stream, until `commit_s`. Raises as above."""
         while not self._ended:
             try:
                 with self._limit.again(min(self._idle_limit_s(self._loop.time()), commit_s)):

@@ -82,7 +82,7 @@ class Route:
     """Hooks for all requests first, then the alias' own; those of nested aliases are in the steps."""
     post: tuple[Hook, ...] = ()
     deadline_s: float = 120.0
-    """Seconds from the request's arrival to commit, over all attempts."""
+    """Seconds from the request's arrival to commit, over all attempts. A held stream's content does not use it up."""
     max_attempts: int = 8
     """At least the number of steps."""
     stream: StreamPolicy = field(default_factory=StreamPolicy)

@@ -268,12 +268,13 @@ def _event(route: Route, event: Event) -> Sequence[str]:
 
 def _worst(explanation: Explanation) -> list[Sequence[str]]:
     route, bad = explanation.route, explanation.worst
+    is_held = route.stream.hold == "full"
     by_step = Counter(event.step for event in bad.busiest.events)
     calls = " + ".join(str(by_step[step]) for step in sorted(by_step))
     rows: list[Sequence[str]] = [
         ("calls", f"{calls} = {bad.calls}" if len(by_step) > 1 else calls),
         ("plain answer", f"fails after {shown(bad.plain_s)}{_cause(bad.plain)}"),
-        ("stream", f"fails to begin after {shown(bad.stream_s)}{_cause(bad.stream)}"),
+        ("stream", f"fails to begin after {shown(bad.stream_s)}{_cause(bad.stream, is_held=is_held)}"),
     ]
     if bad.untried:
         names = ", ".join(route.steps[step].target.name for step in bad.untried)
@@ -281,5 +282,7 @@ def _worst(explanation: Explanation) -> list[Sequence[str]]:
     return rows
 
 
-def _cause(walk: Walk) -> str:
-    return ", the deadline" if walk.reason == "deadline" else ""
+def _cause(walk: Walk, *, is_held: bool = False) -> str:
+    if walk.reason != "deadline":
+        return ""
+    return ", the most for a stream that is held back" if is_held else ", the deadline"

@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 
 from gateway.adapters.base import Call, Operation
 from gateway.adapters.mock import MockAdapter
-from gateway.engine.attempts import Engine, RoutedRequest, unsupported_steps
+from gateway.engine.attempts import Engine, RoutedRequest, held_limit_s, unsupported_steps
 from gateway.engine.health import Health, Rest
 from gateway.engine.next_step import FIRST, GiveUp, NoRetry, Try, Wait
 from gateway.errors import GatewayError
@@ -199,10 +199,11 @@ def worst(route: Route, *, operation: Operation = CHAT, stream: bool, slow: bool
     def suppose(_: Call, position: int, before: int) -> ScriptedOutcome:
         return ScriptedOutcome(kind=_worst_kind(route.steps[position], before), delay_s=delay_s)
 
-    if slow and route.stream.hold == "full":  # a slow stream keeps all limits but the deadline
-        limits = {"first_token_s": route.deadline_s, "idle_s": route.deadline_s}
+    if slow and stream and route.stream.hold == "full":  # content that never ends keeps all limits but the last
+        most_s = held_limit_s(route)
+        limits = {"first_token_s": most_s, "idle_s": most_s}
         steps = [replace(step, limits=replace(step.limits, **limits)) for step in route.steps]
-        route = replace(route, steps=tuple(steps))
+        route = replace(route, steps=tuple(steps), deadline_s=most_s)
     return walk(route, suppose, operation=operation, stream=stream)
 
 

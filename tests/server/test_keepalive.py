@@ -29,6 +29,7 @@ models:
   pair: [up/a, up/b]
   held: {chain: [up/a, up/b], stream: {hold: full}}
   rare: {chain: [up/a], stream: {keepalive: 1m}}
+  slow: {chain: [up/a], deadline: 350ms, stream: {hold: full}}
   late: {chain: [up/a], deadline: 350ms}
   hooked: {chain: [up/a], hooks: {pre: [HOOKS.wait], post: [HOOKS.stamp]}}
   refused: {chain: [up/a], hooks: {pre: [HOOKS.refuse]}}
@@ -176,6 +177,16 @@ async def test_the_deadline_ends_a_silent_stream(gateway: RunningGateway, upstre
     assert error_in(chunks[-1])["code"] == "upstream_failed"
     assert chunks[:-1].count(COMMENT) == len(chunks) - 1
     await upstream.wait_for_disconnect(1.0)
+
+
+async def test_a_held_stream_may_be_longer_than_its_deadline(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:
+    upstream.script("a", chunks=["one ", "two ", "three"], chunk_delay_s=0.25)
+    _, chunks = chunks_of(await whole(gateway, "slow"))
+    comments = chunks.count(COMMENT)
+    assert comments >= 4
+    assert chunks[:comments] == [COMMENT] * comments
+    assert b"three" in b"".join(chunks)
+    assert chunks[-1] == b""
 
 
 async def test_silence_within_a_stream_gets_comments_too(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:

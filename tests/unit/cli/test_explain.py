@@ -141,7 +141,7 @@ a call
 worst case
   calls         1 + 2 + 3 = 6
   plain answer  fails after 45s, the deadline
-  stream        fails to begin after 45s, the deadline
+  stream        fails to begin after 10m, the most for a stream that is held back
 """
         )
 

@@ -425,6 +425,79 @@ async def test_a_held_stream_beyond_its_bound_is_a_clear_error(bench: Bench) -> 
         await bench.stream(bench.step("a"), bench.step("b"), stream=StreamPolicy(hold="full", max_bytes=1000))
 
 
+HELD = StreamPolicy(hold="full")
+
+
+async def seconds_until_it_fails(bench: Bench, *steps: Step, status: int, **values: Any) -> float:
+    loop = asyncio.get_running_loop()
+    started_s = loop.time()
+    with pytest.raises(UpstreamFailed) as caught:
+        await bench.stream(*steps, stream=HELD, **values)
+    assert caught.value.status == status
+    return loop.time() - started_s
+
+
+async def test_the_deadline_stands_still_while_a_held_stream_brings_content(bench: Bench) -> None:
+    bench.upstream.script("a", chunks=["one ", "two ", "three"], chunk_delay_s=0.2)
+    assert await bench.stream(bench.step("a"), stream=HELD, deadline_s=0.4) == "one two three"
+    assert bench.report.first_content_s is not None
+    assert bench.report.first_content_s > 0.5
+
+
+async def test_a_broken_held_stream_leaves_the_rest_of_the_deadline_for_the_next_target(bench: Bench) -> None:
+    bench.upstream.script("a", chunks=10, chunk_delay_s=0.2, cut_after=4).script("b", delay_s=0.1, reply="hello")
+    steps = bench.step("a"), bench.step("b")
+    assert await bench.stream(*steps, stream=HELD, deadline_s=0.6) == "hello"
+    assert bench.kinds == ["bad_response", None]
+
+
+async def test_the_rest_of_the_deadline_is_not_more_than_was_left(bench: Bench) -> None:
+    bench.upstream.script("a", chunks=10, chunk_delay_s=0.2, cut_after=4).script("b", delay_s=5)
+    elapsed_s = await seconds_until_it_fails(bench, bench.step("a"), bench.step("b"), status=504, deadline_s=0.6)
+    # 0.2 s to the first content, 0.6 s of content, and the 0.4 s that were left
+    assert 1.15 < elapsed_s < 1.6
+    assert bench.kinds == ["bad_response", "timeout"]
+
+
+async def test_a_held_stream_without_content_ends_with_the_deadline(bench: Bench) -> None:
+    bench.upstream.script("a", delay_s=5).script("b", reply="hello")
+    assert await seconds_until_it_fails(bench, bench.step("a"), bench.step("b"), status=504, deadline_s=0.2) < 0.6
+    assert bench.upstream.calls == ["a"]
+
+
+async def test_total_bounds_a_held_stream_failover_included(bench: Bench) -> None:
+    limits = Limits(connect_s=2, first_token_s=2, idle_s=2, total_s=0.7, stream_total_s=0.7)
+    bench.upstream.script("a", chunks=100, chunk_delay_s=0.1, cut_after=4).script("b", chunks=100, chunk_delay_s=0.1)
+    steps = bench.step("a", limits=limits), bench.step("b", limits=limits)
+    elapsed_s = await seconds_until_it_fails(bench, *steps, status=504, deadline_s=5.0)
+    assert 0.65 < elapsed_s < 1.1
+    assert bench.kinds == ["bad_response", "timeout"]
+
+
+async def test_a_held_stream_that_never_ends_counts_against_its_target(bench: Bench) -> None:
+    limits = Limits(connect_s=2, first_token_s=2, idle_s=2, total_s=0.3, stream_total_s=0.3)
+    bench.upstream.script("a", chunks=100, chunk_delay_s=0.1)
+    once = bench.step("a", limits=limits, cooldown=Cooldown(failures=1))
+    await seconds_until_it_fails(bench, once, status=504, deadline_s=5.0)
+    assert bench.health.at_rest
+
+
+async def test_a_held_stream_that_the_request_has_no_time_for_does_not(bench: Bench) -> None:
+    limits = Limits(connect_s=2, first_token_s=2, idle_s=2, total_s=0.5, stream_total_s=0.5)
+    bench.upstream.script("a", delay_s=0.3, status=500).script("b", chunks=100, chunk_delay_s=0.1)
+    steps = bench.step("a", limits=limits), bench.step("b", limits=limits, cooldown=Cooldown(failures=1))
+    await seconds_until_it_fails(bench, *steps, status=504, deadline_s=5.0)
+    assert bench.kinds == ["server_error", "timeout"]
+    assert not bench.health.at_rest
+
+
+async def test_one_steps_short_total_leaves_time_for_the_next(bench: Bench) -> None:
+    short = Limits(connect_s=2, first_token_s=2, idle_s=2, total_s=0.3, stream_total_s=0.3)
+    bench.upstream.script("a", chunks=100, chunk_delay_s=0.1).script("b", reply="hello")
+    assert await bench.stream(bench.step("a", limits=short), bench.step("b"), stream=HELD, deadline_s=5.0) == "hello"
+    assert bench.kinds == ["timeout", None]
+
+
 async def test_a_stream_without_done_is_whole_when_it_has_its_finish_reason(bench: Bench) -> None:
     bench.upstream.script("a", reply="hello", no_done=True)
     assert await bench.stream(bench.step("a")) == "hello"

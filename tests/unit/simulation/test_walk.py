@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.policy.failures import Kind
 from gateway.policy.table import Route, RoutingTable, Step, StreamPolicy
-from gateway.policy.target import Cooldown, Endpoint, Limits, Target
+from gateway.policy.target import Cooldown, Endpoint, Limits, ScriptedOutcome, Target
 from gateway.simulation import clock as virtual
 from gateway.simulation.simulator import Observed, Simulator
 from gateway.simulation.upstreams import ANSWERED, Script, named
@@ -161,7 +161,7 @@ class TestWorst:
             (False, "first_token", None, 30),
             (True, "first_token", None, 10),
             (True, "first_token", 7, 7),
-            (True, "full", None, 120),
+            (True, "full", None, 600),
             (True, "full", 50, 50),
         ],
     )
@@ -187,6 +187,20 @@ class TestStreams:
         call = walk(chain, fails(None), stream=True)
         assert told(call) == [(0, "stop", "the stream was held back and grew beyond stream.max_bytes (8)")]
         assert (call.reason, call.error and call.error.status) == ("stopped", 502)
+
+    @pytest.mark.parametrize(
+        ("total_s", "deadline_s", "expected_s"),
+        [(None, 30, 600), (None, 900, 900), (50, 30, 50), (700, 30, 700), (50, 900, 50)],
+    )
+    def test_content_that_never_ends_is_held_back_until_total_or_for_ten_minutes(
+        self, total_s: float | None, deadline_s: float, expected_s: float
+    ) -> None:
+        limits = Limits(connect_s=5, first_token_s=10, idle_s=5000, total_s=30, stream_total_s=total_s)
+        steps = [step(f"{name}/x", limits=limits) for name in "ab"]
+        chain = route(*steps, stream=StreamPolicy(hold="full"), deadline_s=deadline_s)
+        call = walk(chain, lambda *_: ScriptedOutcome(text="one two three", stall=1), stream=True)
+        assert (call.ended_s, call.reason, call.error and call.error.status) == (expected_s, "deadline", 504)
+        assert [event.step for event in call.events] == [0]
 
     def test_a_silent_upstream_of_a_held_back_stream_is_left_after_the_limit_of_its_first_token(self) -> None:
         chain = route(step("a/x"), step("b/x"), stream=StreamPolicy(hold="full"))
