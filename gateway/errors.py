@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
-from gateway.policy.failures import OPENAI_CODES, Kind
+from gateway.policy.failures import OPENAI_CODES, Kind, retry_after
 from gateway.policy.problem import Problem
 from gateway.telemetry.report import Attempt
 from gateway.wire.json import EMPTY, JsonObject, json_in
@@ -28,6 +28,12 @@ _FINAL_KINDS: Final[frozenset[str | None]] = frozenset(
     {Kind.AUTH, Kind.BILLING, Kind.NOT_FOUND, Kind.CONTEXT_WINDOW, Kind.CONTENT_FILTER, Kind.BAD_REQUEST, "unsupported"}
 )
 """Ends of an attempt that the next request would come to as well."""
+
+NO_REPEAT: Final[Mapping[str, str]] = {"x-should-retry": "false"}
+"""Tells OpenAI's and Anthropic's SDKs not to repeat the request (`_should_retry` in their `_base_client.py`)."""
+
+_TELLS_WHEN: Final = frozenset({429, 503})
+"""The statuses that carry `retry-after`."""
 
 _WORTH_A_REPEAT: Final = frozenset({408, 409, 425, 429})
 """The statuses below 500 that say: later, or again (RFC 9110, 15.5; RFC 8470, 5.2; RFC 6585, 4)."""
@@ -53,6 +59,15 @@ class GatewayError(Exception):
     def is_final(self) -> bool:
         """Whether the same request can only fail again, so that clients should not repeat it by themselves."""
         return 400 <= self.status < 500 and self.status not in _WORTH_A_REPEAT
+
+    def response_headers(self) -> dict[str, str]:
+        """Return all header fields of the error's response: its own, `retry-after` and `x-should-retry`."""
+        headers = dict(self.headers)
+        if self.retry_after_s is not None and self.status in _TELLS_WHEN:
+            headers.setdefault("retry-after", retry_after(self.retry_after_s))
+        if self.is_final:
+            headers.update(NO_REPEAT)
+        return headers
 
     def envelope(self) -> JsonObject:
         """Return OpenAI's error envelope, with our `attempts` if there are any."""

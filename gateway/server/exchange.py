@@ -10,8 +10,7 @@ from typing import Final
 
 import orjson
 
-from gateway.errors import GatewayError, UpstreamRefused
-from gateway.policy.failures import retry_after
+from gateway.errors import NO_REPEAT, GatewayError, UpstreamRefused
 from gateway.server.keepalive import Keepalive
 from gateway.server.lifecycle import Draining
 from gateway.server.request import Request
@@ -26,12 +25,6 @@ _STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"
 
 CLIENT_GONE: Final = 499
 """Status in log and metrics: the client left before its answer was complete."""
-
-NO_REPEAT: Final = {"x-should-retry": "false"}
-"""Tells OpenAI's and Anthropic's SDKs not to repeat the request (`_should_retry` in their `_base_client.py`)."""
-
-_TELLS_WHEN: Final = frozenset({429, 503})
-"""The statuses that carry `retry-after`."""
 
 
 class Exchange:
@@ -103,12 +96,8 @@ class Exchange:
             return
         if isinstance(exc, Draining):
             self.request.keep_alive = False
-        more = dict(exc.headers)
+        more = exc.response_headers()
         content_type = more.pop("content-type", JSON_TYPE)
-        if exc.retry_after_s is not None and exc.status in _TELLS_WHEN:
-            more.setdefault("retry-after", retry_after(exc.retry_after_s))
-        if exc.is_final:
-            more |= NO_REPEAT
         if isinstance(exc, UpstreamRefused) and exc.body:
             self.send(exc.body, more, status=exc.status, content_type=content_type)
         else:

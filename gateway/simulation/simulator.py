@@ -196,7 +196,7 @@ def _note_failure(observed: Observed, exc: Exception, report: CallReport) -> Non
         observed.body = orjson.loads(error.body)
     else:
         observed.body = error.envelope()
-    observed.headers = _response_headers(report, error.headers, content_type=content_type)
+    observed.headers = _response_headers(report, error.response_headers(), content_type=content_type)
     _note_fault(observed, exc)
 
 

@@ -81,7 +81,7 @@ def ending(model: str) -> bytes:
         ([b"retry: 3000\n\n", B, b"id: 7\n\n", END], True),
         ([b'data: {"choices":\ndata: [{"index":0,"delta":{"content":"z"}}]}\n\n', END], True),
         ([event("b", index=1), A, event("", "stop", index=1), END], True),
-        ([event("b", index=1), A, END], False),
+        ([event("b", index=1), A, END], True),
         ([B, DONE], False),
         ([B, STOP, b'data: {"choices":[{"index":0,"del'], False),
         ([B, event("c").replace(b'"c"', b'"\xff"'), END], False),
