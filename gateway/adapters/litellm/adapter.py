@@ -69,7 +69,7 @@ class LiteLLMAdapter:
     async def stream(self, call: Call) -> Stream:
         """Return the stream once LiteLLM has opened it. Cancelling, or closing the stream, closes the upstream."""
         stream, kwargs, ours = await self._ask(call, stream=True)
-        if not hasattr(stream, "__aiter__"):
+        if not (hasattr(stream, "__aiter__") or hasattr(stream, "__anext__")):
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         choices, options = kwargs.get("n"), kwargs.get("stream_options")
         return LiteLLMStream(

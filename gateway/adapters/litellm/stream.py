@@ -80,7 +80,7 @@ class LiteLLMStream:
                     await close()
 
     def _open(self) -> AsyncIterator[Any]:
-        source = aiter(self._stream)
+        source = aiter(self._stream) if hasattr(self._stream, "__aiter__") else self._stream
         return source if type(self._stream).__module__.startswith("litellm.") else finished_dicts(source)
 
     async def _refuse_plain_error(self) -> None:

@@ -195,6 +195,9 @@ def headers_of(answer: Any) -> dict[str, str]:
     )
 
 
+_END: Final = object()
+
+
 async def finished_dicts(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
     """Yield the events of a program's replacement for LiteLLM; the last gets `stop` if no event has `finish_reason`.
 
@@ -204,7 +207,8 @@ async def finished_dicts(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
     held: JsonObject | None = None
     has_reason = False
     try:
-        async for item in source:
+        # Not `async for`, which asks the iterator for `__aiter__` again: `unittest.mock`'s has none.
+        while (item := await anext(source, _END)) is not _END:
             has_reason = has_reason or not isinstance(item, dict) or _has_finish_reason(item)
             if held is not None:
                 yield held

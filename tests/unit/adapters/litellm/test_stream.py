@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, Final, NoReturn
+from unittest.mock import AsyncMock, MagicMock
 
 import litellm
 import pytest
@@ -254,3 +255,29 @@ async def test_an_iterator_that_cannot_be_closed_will_do(
 
     patched(monkeypatch, Bare())
     assert len(await data_of(await adapter.stream(make_call()))) == 2
+
+
+def mock_stream(chunks: Sequence[JsonObject]) -> MagicMock:
+    stream = MagicMock()
+    stream.__aiter__.return_value = list(chunks)
+    return stream
+
+
+@pytest.mark.parametrize("params", [{}, {"n": 2}])
+@pytest.mark.parametrize("make", [mock_stream, lambda chunks: aiter(mock_stream(chunks))], ids=["mock", "its-iterator"])
+async def test_a_mocks_async_iterator_streams_although_it_has_no_aiter(
+    adapter: LiteLLMAdapter,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[Sequence[JsonObject]], Any],
+    params: JsonObject,
+) -> None:
+    """`unittest.mock` makes iterators with `__anext__` alone; `async for` over the mock itself takes them."""
+    items = [delta("a", finish_reason=None), delta("b", finish_reason=None), delta(finish_reason="stop")]
+    assert not hasattr(aiter(mock_stream(items)), "__aiter__")
+    function = AsyncMock(return_value=make(items))
+    monkeypatch.setattr(litellm, "acompletion", function)
+    assert await data_of(await adapter.stream(make_call(params))) == items
+    function.assert_awaited_once()
+    function.return_value = make([delta("a"), delta("b")])
+    last = (await data_of(await adapter.stream(make_call(params))))[-1]
+    assert last["choices"][0]["finish_reason"] == "stop"
