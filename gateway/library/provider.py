@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import aclosing
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,13 +17,16 @@ from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.engine.health import Health
 from gateway.engine.hooks import hook_of
 from gateway.engine.pipeline import Pipeline
+from gateway.errors import GatewayError
 from gateway.library.messages import normalise
 from gateway.library.tables import FileTables, FirstUse
 from gateway.operations import CHAT
 from gateway.policy.overlay import NO_OVERLAY, Tables
 from gateway.policy.params import FORBIDDEN_PARAMS
 from gateway.policy.problem import Problems
-from gateway.telemetry.report import CallReport
+from gateway.telemetry.ids import request_id
+from gateway.telemetry.logs import log_request
+from gateway.telemetry.report import CLIENT_GONE, CallReport
 from gateway.wire.json import Json, JsonObject
 
 log = logging.getLogger(__name__)
@@ -75,8 +79,9 @@ class Provider:
         Arguments left at their default are not sent; `kwargs` are further OpenAI parameters, such as `tools`.
         Content that is neither text nor a list of content parts is sent as a JSON string. Raises GatewayError.
         """
-        params = _chat_params(model, messages, temperature, top_p, n, max_tokens, user_id, kwargs)
-        return (await self._pipeline.answer(CHAT, params, report=CallReport())).data
+        with _logged(stream=False) as report:
+            params = _chat_params(model, messages, temperature, top_p, n, max_tokens, user_id, kwargs)
+            return (await self._pipeline.answer(CHAT, params, report=report)).data
 
     async def stream_chat(
         self,
@@ -94,14 +99,15 @@ class Provider:
         Ends only when the answer is whole; raises StreamBroken when it broke off. Leaving it early with `aclose()`
         closes the upstream.
         """
-        params = _chat_params(model, messages, temperature, top_p, n, max_tokens, user_id, kwargs)
-        stream = await self._pipeline.open_stream(CHAT, {**params, "stream": True}, report=CallReport())
-        async with aclosing(stream):
-            while events := await stream.read():
-                for arrived in events:
-                    for event in arrived.singly():
-                        if event.data is not None:
-                            yield event.data
+        with _logged(stream=True) as report:
+            params = _chat_params(model, messages, temperature, top_p, n, max_tokens, user_id, kwargs)
+            stream = await self._pipeline.open_stream(CHAT, {**params, "stream": True}, report=report)
+            async with aclosing(stream):
+                while events := await stream.read():
+                    for arrived in events:
+                        for event in arrived.singly():
+                            if event.data is not None:
+                                yield event.data
 
     def map_model_name(self, name: str) -> str:
         """Return the first target of alias `name`, such as `openai/gpt-4o`. Raises UnknownModel."""
@@ -155,6 +161,33 @@ class Provider:
         overlay = replace(self._overlay, **changes)
         self._tables.set_overlay(overlay)
         self._overlay = overlay
+
+
+@contextmanager
+def _logged(*, stream: bool) -> Iterator[CallReport]:
+    """Give the report of one call, and log it when the call ends, as the server logs a request."""
+    report, started_s = CallReport(request_id=request_id(None)), time.perf_counter()
+    status, error = CLIENT_GONE, None
+    try:
+        yield report
+        status = 200
+    except GatewayError as exc:
+        status, error = exc.status, exc.code
+        raise
+    except Exception:
+        status, error = GatewayError.status, GatewayError.code
+        raise
+    finally:
+        log_request(
+            report,
+            operation=CHAT.name,
+            status=status,
+            ended_at=time.time(),
+            ms=(time.perf_counter() - started_s) * 1000,
+            stream=stream,
+            client=None,
+            error=error,
+        )
 
 
 def _chat_params(

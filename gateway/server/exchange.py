@@ -16,15 +16,12 @@ from gateway.server.lifecycle import Draining
 from gateway.server.request import Request
 from gateway.server.response import JSON_TYPE, ResponseWriter
 from gateway.telemetry.ids import request_id
-from gateway.telemetry.report import CallReport
+from gateway.telemetry.report import CLIENT_GONE, CallReport
 from gateway.wire.json import EMPTY, Json
 
 log = logging.getLogger(__name__)
 
 _STREAM_HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-
-CLIENT_GONE: Final = 499
-"""Status in log and metrics: the client left before its answer was complete."""
 
 
 class Exchange:

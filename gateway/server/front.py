@@ -12,12 +12,13 @@ from gateway.policy.overlay import Tables
 from gateway.policy.secrets import mask_upstream_text
 from gateway.server.access import Guards, is_preflight
 from gateway.server.connection import Answer
-from gateway.server.exchange import CLIENT_GONE, Exchange
+from gateway.server.exchange import Exchange
 from gateway.server.paths import Handler, PathHandlers, Paths, wrong_method
 from gateway.server.request import Request
 from gateway.server.response import ClientGone
 from gateway.telemetry.logs import log_request
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.report import CLIENT_GONE
 from gateway.words import cut
 
 _LONGEST_LOGGED: Final = 256

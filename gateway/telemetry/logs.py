@@ -24,6 +24,8 @@ FRAMES: Final = 20
 """Number of innermost frames of a traceback in a log line."""
 
 _OWN_ATTRIBUTES: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_OF_THE_RECORD: Final = frozenset({"time", "level", "logger", "event"})
+"""Fields of a line that a record has as attributes of its own."""
 _TALKATIVE: Final = ("LiteLLM", "httpx", "openai", "py.warnings")
 """Loggers of libraries whose messages contain prompts, keys or URLs. Never logged."""
 
@@ -122,10 +124,11 @@ def log_request(
 ) -> None:
     """Write the line of a finished request soon; at DEBUG for a successful probe. `ended_at`: seconds since 1970.
 
-    `asked`: method and path, where there is no such endpoint.
+    `asked`: method and path, where there is no such endpoint. Where logging was not configured here, as in a host's
+    process, it is a record of the logger `gateway.access` with the same fields.
     """
     level = logging.DEBUG if operation == "probe" and status < 400 else logging.INFO
-    if _lines is None or not log.isEnabledFor(level):
+    if not log.isEnabledFor(level):
         return
     line: JsonObject = {
         "time": timestamp(ended_at),
@@ -152,6 +155,9 @@ def log_request(
         line["method"], line["path"] = asked
     if error is not None:
         line["error"] = error
+    if _lines is None:
+        log.log(level, line["event"], extra={name: line[name] for name in line.keys() - _OF_THE_RECORD})
+        return
     # Not through a logger, whose record costs as much as the line.
     _lines.write(_encode_plain(line))
 

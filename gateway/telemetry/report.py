@@ -14,6 +14,9 @@ PassedOver: TypeAlias = Literal["cooldown", "unsupported"]
 PASSED_OVER: Final[frozenset[Kind | PassedOver | None]] = frozenset({"cooldown", "unsupported"})
 """Why a target was not called: in cooldown, or it does not support the operation."""
 
+CLIENT_GONE: Final = 499
+"""Status in log and metrics: the caller left before its answer was complete."""
+
 
 @dataclass(slots=True)
 class Attempt:

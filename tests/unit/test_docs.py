@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import logging
 import os
 import re
 import shlex
@@ -240,9 +241,20 @@ def test_json_parses(block: Block) -> None:
             json.loads(line)
 
 
+@pytest.fixture
+def access_log() -> Iterator[None]:
+    """Take back what a page does with the logger."""
+    logger = logging.getLogger("gateway.access")
+    level, handlers = logger.level, logger.handlers[:]
+    yield
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
+
+
 @pytest.mark.parametrize(
     "path", [path for path in PAGES if any(b.language == "python" for b in blocks(path))], ids=name_of
 )
+@pytest.mark.usefixtures("access_log")
 async def test_python_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.delenv("GATEWAY_CONFIG", raising=False)

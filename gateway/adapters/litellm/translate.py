@@ -195,7 +195,7 @@ def headers_of(answer: Any) -> dict[str, str]:
     )
 
 
-_END: Final = object()
+_END: Final[Any] = object()
 
 
 async def finished_dicts(source: AsyncIterator[Any]) -> AsyncIterator[Any]:

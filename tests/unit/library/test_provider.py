@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 from gateway import (
     BadRequest,
     ConfigError,
+    GatewayError,
     HookFailed,
     Provider,
     StreamBroken,
@@ -24,6 +27,7 @@ from gateway import (
     UsageError,
 )
 from gateway.operations import CHAT
+from gateway.telemetry.logs import JsonFormatter
 from gateway.telemetry.report import CallReport
 from gateway.wire.json import JsonObject
 
@@ -88,6 +92,83 @@ async def test_a_model_that_no_target_answers_for_raises_with_its_attempts(make:
     with pytest.raises(UpstreamFailed) as failed:
         await make().complete_chat("down", HELLO)
     assert (failed.value.status, [attempt.kind for attempt in failed.value.attempts]) == (503, ["overloaded"])
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Callable[[], list[JsonObject]]:
+    """Return a function that returns the lines of the calls made since, as the server's formatter writes them."""
+    caplog.set_level(logging.INFO, "gateway")
+    caplog.clear()
+
+    def lines() -> list[JsonObject]:
+        made = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
+        caplog.clear()
+        return made
+
+    return lines
+
+
+async def test_each_call_is_one_line_as_the_server_writes_it(
+    make: Callable[..., Provider], log: Callable[[], list[JsonObject]]
+) -> None:
+    provider = make()
+    log()
+    await provider.complete_chat("demo", HELLO)
+    [line] = log()
+    assert {"time", "ms", "request_id"} < line.keys()
+    assert [attempt.pop("ms") >= 0 for attempt in line["attempts"]] == [True, True]
+    assert {name: value for name, value in line.items() if name not in {"time", "ms", "request_id"}} == {
+        "level": "info",
+        "logger": "gateway.access",
+        "event": "request",
+        "operation": "chat",
+        "alias": "demo",
+        "target": "mock/echo",
+        "status": 200,
+        "stream": False,
+        "generation": 1,
+        "attempts": [
+            {"target": "mock/status-503", "kind": "overloaded", "status": 503},
+            {"target": "mock/echo", "kind": None, "status": 200},
+        ],
+        "tokens": {"prompt": 1, "completion": 1},
+    }
+    assert "hello" not in str(line)
+
+
+async def test_the_line_tells_how_a_call_ended(
+    make: Callable[..., Provider], log: Callable[[], list[JsonObject]]
+) -> None:
+    provider = make()
+    log()
+
+    async def told(call: Awaitable[object]) -> tuple[object, ...]:
+        with suppress(GatewayError):
+            await call
+        [line] = log()
+        kinds = [attempt["kind"] for attempt in line["attempts"]]
+        return line["status"], line.get("error"), line["target"], kinds, line["stream"]
+
+    async def drained(model: str) -> None:
+        async for _ in provider.stream_chat(model, HELLO):
+            pass
+
+    async def left(model: str) -> None:
+        async with aclosing(provider.stream_chat(model, HELLO)) as chunks:
+            await anext(chunks)
+
+    assert await told(provider.complete_chat("down", HELLO)) == (503, "upstream_failed", None, ["overloaded"], False)
+    assert await told(provider.complete_chat("dmo", HELLO)) == (404, "model_not_found", None, [], False)
+    assert await told(drained("demo")) == (200, None, "mock/echo", ["overloaded", None], True)
+    assert await told(drained("broken")) == (502, "stream_broken", "mock/cut", ["bad_response"], True)
+    assert await told(left("echo")) == (499, None, "mock/echo", [None], True)
+
+
+async def test_a_program_that_logs_no_info_gets_no_line(
+    make: Callable[..., Provider], caplog: pytest.LogCaptureFixture
+) -> None:
+    await make().complete_chat("demo", HELLO)
+    assert caplog.records == []
 
 
 async def test_from_file_serves_only_what_the_file_declares(make: Callable[..., Provider]) -> None:
