@@ -32,9 +32,10 @@ Nothing is called and no key is needed. Secrets are never shown.
 
 _EPILOG = """\
 OLD and NEW are each a file, - for standard input, REV:path, or REV alone, which means the same file at that revision:
-what --config names, else the file that the other side names, else the config file. An existing file goes before a
-revision of that name. `:path` is what is staged. Without NEW the config file is compared with OLD, without either with
-HEAD. The test cases are those beside NEW, of the same revision.
+what --config names, else the file or the REV:path that the other side names, else the config file. An existing file
+goes before a revision of that name. `:path` is what is staged. Symbolic links are followed at the revision.
+Without NEW the config file is compared with OLD, without either with HEAD. The test cases are those
+beside NEW, of the same revision.
 Hooks and key files are the work tree's for every revision, and the code of hooks is not compared, only their paths.
 
 examples:

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gateway.config.compare.repository import Repository, What
 from gateway.errors import UsageError
 
 STDIN: Final = "-"
-PATIENCE_S: Final = 30
 
 _RELATIVE: Final = ("./", "../")
 """Prefixes of paths relative to the current folder, as in git; other paths are relative to the repository's top."""
 
 _FULL_HASH: Final = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
+_REVISION: Final = re.compile(r"(?:[^:{]|\{[^}]*\}?)*")
+_STAGE: Final = re.compile("^[0-3]:")
+"""Number of a conflict's side in the index, as in `:2:routes.yaml`."""
 _SHORT_HASH: Final = 12
 """Digits of a commit's hash in a report."""
-
-_OFFLINE: Final = {"GIT_NO_LAZY_FETCH": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +36,9 @@ class Source:
     """Its path, or the path that it has in the work tree; None for standard input."""
     revision: str | None = None
     """The git revision, empty for the index; None for a file and for standard input."""
+    path: str = ""
+    """Its path from the top, at a revision."""
+    repository: Repository | None = None
 
     @property
     def folder(self) -> str | None:
@@ -50,37 +52,45 @@ class Source:
         file = self.file.with_name(f"{self.file.stem}.test{self.file.suffix or '.yaml'}")
         if self.revision is None:
             return (str(file), _bytes(str(file))) if file.is_file() else None
-        name = self.name.removesuffix(self.file.name) + file.name
-        blob = _blob(file.parent if file.parent.is_dir() else Path(), f"{self.revision}:{name.partition(':')[2]}")
-        return (name, blob.stdout) if blob.returncode == 0 else None
+        name = os.path.join(os.path.dirname(self.path), file.name)
+        what, data = ("nothing", b"") if self.repository is None else self.repository.read(self.revision, name)
+        return (f"{self.name.removesuffix(self.path)}{name}", data) if what == "file" else None
 
 
 def read_both(old: str | None, new: str | None, *, config: Path, explicit: bool) -> tuple[Source, Source]:
     """Return both sides. Raises UsageError, which names the side that cannot be read and the reason.
 
     `old` defaults to HEAD, `new` to the config file. For a revision without a path, the path is that of the config file
-    if `explicit`, else that of the other side if it is a file in a git repository, else that of the config file.
+    if `explicit`, else that of the other side, `REV:path` or a file in a git repository, else that of the config file.
     """
     if old == new == STDIN:
         raise UsageError("both sides are standard input; `-` may stand for one of them")
     texts = ["HEAD" if old is None else old, str(config) if new is None else new]
-    files = [Path(text) for text in texts if text != STDIN and _is_file(text)]
+    are_files = [_is_file(texts[0]), new is None or _is_file(texts[1])]
+    revisions = [text for text, is_file in zip(texts, are_files, strict=True) if not is_file and text != STDIN]
     default = config
-    if len(files) == 1 and not explicit and not _git(files[0].parent, "rev-parse", "--show-prefix").returncode:
-        default = files[0]
-    return _read(texts[0], default), _read(texts[1], default, is_file=new is None)
+    if not explicit and len(revisions) == 1 and STDIN not in texts and new is not None:
+        file = Path(texts[are_files.index(True)])
+        if _split(revisions[0])[1] is None and Repository.of(file.parent, asked=revisions[0]) is not None:
+            default = file
+    paths = [path for text in revisions if (path := _split(text)[1])]
+    path = paths[0] if not explicit and len(revisions) == 2 and len(paths) == 1 else None
+    first, second = (_read(text, is_file, default, path) for text, is_file in zip(texts, are_files, strict=True))
+    return first, second
 
 
-def _read(text: str, default: Path, *, is_file: bool = False) -> Source:
+def _read(text: str, is_file: bool, default: Path, path: str | None) -> Source:
     if text == STDIN:
         return Source(name="<stdin>", data=sys.stdin.buffer.read(), file=None)
-    if is_file or _is_file(text):
+    if is_file:
         return Source(name=text, data=_bytes(text), file=Path(text))
-    return _at_revision(text, default)
+    return _at_revision(text, default, path)
 
 
 def _is_file(text: str) -> bool:
-    """Tell whether the path exists and is not a folder; a shell's pipe counts as a file."""
+    """Tell whether the path exists and is not a folder; a shell's pipe counts as a file, git's own `HEAD` does not."""
+    if text.endswith("HEAD") and os.path.isdir("objects") and os.path.isdir("refs"):
+        return False
     return os.path.exists(text) and not os.path.isdir(text)
 
 
@@ -92,78 +102,103 @@ def _bytes(name: str) -> bytes:
         raise UsageError(f"cannot read {name}: {reason}") from None
 
 
-def _at_revision(text: str, default: Path) -> Source:
-    """Read `REV:path`, or the path `default` at `REV`. Raises UsageError."""
-    revision, colon, path = text.partition(":")
+def _at_revision(text: str, default: Path, path: str | None) -> Source:
+    """Read `REV:path`; or, where `text` is REV alone, `path` at it, else the file `default`. Raises UsageError."""
+    revision, own = _split(text)
     if not text or text.startswith("-") or "\0" in text:
         raise UsageError(f"{text!r} is neither a file nor a revision")
-    if colon and not path:
+    if own == "":
         raise UsageError(f"{text!r} names no file; write {revision}:routes.yaml, or {revision} alone")
-    if not colon:
-        file = Path(os.path.relpath(os.path.realpath(default)))
-        folder = file.parent
-        if not folder.is_dir():
-            raise UsageError(f"cannot read {text}:{file}: there is no folder {folder}")
-        path = f"./{file.name}"
-    else:
-        folder = Path()
-        top = "" if path.startswith(_RELATIVE) else os.path.relpath(_rev_parse(folder, text, "--show-toplevel"))
-        file = Path(top, path)
-    prefix = _rev_parse(folder, text, "--show-prefix") if path.startswith(_RELATIVE) else ""
-    name = f"{revision}:{os.path.normpath(os.path.join(prefix, path))}"
-    blob = _blob(folder, f"{revision}:{path}")
-    if blob.returncode:
-        raise UsageError(_why_not(folder, text, f"{revision}:{path}", name))
-    if _FULL_HASH.fullmatch(revision):
-        name = name.replace(revision, revision[:_SHORT_HASH], 1)
-    return Source(name=name, data=blob.stdout, file=file, revision=revision)
+    if own is None and path is not None:
+        own = _STAGE.sub("", path)
+    if own is not None:
+        repository = _repository(Path(), text)
+        return _found(repository, text, revision, _from_top(repository, own))
+    folder = Path(os.path.realpath(default)).parent
+    if not folder.is_dir():
+        shown = Path(os.path.relpath(folder))
+        raise UsageError(f"cannot read {text}:{shown / default.name}: there is no folder {shown}")
+    places = _places(default, text)
+    for place in places[:-1]:
+        if place[0].read(revision, place[1])[0] == "file":
+            return _found(place[0], text, revision, place[1])
+    return _found(places[-1][0], text, revision, places[-1][1])
 
 
-def _why_not(folder: Path, text: str, place: str, name: str) -> str:
-    """Return why git has no file at `place`; `name` is the place as shown."""
-    revision, _, path = name.partition(":")
-    known = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{tree}}")
+def _split(text: str) -> tuple[str, str | None]:
+    """Return revision and path; None without a colon outside of braces, as in `HEAD^{/fix: typo}`."""
+    match = _REVISION.match(text)
+    revision = match[0] if match else text
+    return revision, text[len(revision) + 1 :] if len(revision) < len(text) else None
+
+
+def _from_top(repository: Repository, path: str) -> str:
+    """Return the path of `REV:path` from the top of the work tree."""
+    prefix = ""
+    if path.startswith(_RELATIVE) and repository.top is not None:
+        prefix = os.path.relpath(os.getcwd(), repository.top)
+    return os.path.normpath(os.path.join(prefix, path))
+
+
+def _places(file: Path, text: str) -> list[tuple[Repository, str]]:
+    """Return where a file of the work tree may be found at a revision: repositories, and paths from their tops.
+
+    By its name first, as a link may have led elsewhere at that revision; last by where its links lead today.
+    """
+    named = os.path.abspath(file)
+    folder = os.path.realpath(os.path.dirname(file) or os.curdir)
+    names = [os.path.join(folder, os.path.basename(named)), os.path.realpath(file)]
+    if os.path.realpath(os.path.dirname(named)) == folder:
+        names.insert(0, named)
+    places: list[tuple[Repository, str]] = []
+    for name in dict.fromkeys(names):
+        parent = Path(name).parent
+        repository = Repository.of(parent, asked=text) if parent.is_dir() else None
+        path = None if repository is None else repository.path_of(name)
+        if repository is not None and path is not None:
+            places.append((repository, path))
+    if not places:
+        raise _in_no_repository(Path(os.path.relpath(os.path.dirname(names[-1]))), text)
+    return places
+
+
+def _found(repository: Repository, text: str, revision: str, path: str) -> Source:
+    """Read the file at `path`, from the top of the work tree. Raises UsageError."""
+    what, data = repository.read(revision, path)
+    if what != "file":
+        raise UsageError(_why_not(repository, text, revision, path, what))
+    shown = revision[:_SHORT_HASH] if _FULL_HASH.fullmatch(revision) else revision
+    file = Path(os.path.relpath(os.path.join(repository.top or "", _STAGE.sub("", path))))
+    return Source(name=f"{shown}:{path}", data=data, file=file, revision=revision, path=path, repository=repository)
+
+
+def _why_not(repository: Repository, text: str, revision: str, path: str, what: What) -> str:
+    """Return why git has no file there."""
+    known = repository.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{tree}}")
     if revision and known.returncode:
         if ".." in revision:
             old, _, new = revision.partition("..")
             return f"{revision!r} is a range; name both ends: gateway diff {old or 'HEAD'} {new.lstrip('.') or 'HEAD'}"
-        shallow = _git(folder, "rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
+        shallow = repository.git("rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
         hint = "; the clone is shallow, so it may have to be fetched first (fetch-depth: 0)" if shallow else ""
         if revision == text:
             return f"{text!r} is neither a file nor a revision of this repository{hint}"
         return f"cannot read {text}: there is no revision {revision!r} in this repository{hint}"
-    kind = _git(folder, "cat-file", "-t", "--end-of-options", place).stdout.strip()
-    what = f"{path} is a folder" if kind == b"tree" else f"there is no {path}"
-    return f"cannot read {name}: {what} {f'at {revision}' if revision else 'in the index'}"
+    is_ = {
+        "folder": f"{path} is a folder",
+        "link": f"{path} is a symbolic link that leads out of the repository or to nothing",
+    }
+    said = is_.get(what, f"there is no {path}")
+    return f"cannot read {revision}:{path}: {said} {f'at {revision}' if revision else 'in the index'}"
 
 
-def _rev_parse(folder: Path, text: str, question: str) -> str:
-    answer = _git(folder, "rev-parse", question)
-    if answer.returncode:
-        said = answer.stderr.decode(errors="replace").strip().partition("\n")[0].removeprefix("fatal: ")
-        if "not a git repository" in said:
-            where = "this folder" if folder == Path() else str(folder)
-            raise UsageError(f"{text!r} is no file, and {where} is in no git repository; name two files")
-        raise UsageError(f"cannot read {text}: git says: {said}")
-    return os.fsdecode(answer.stdout).rstrip("\n")
+def _repository(folder: Path, text: str) -> Repository:
+    repository = Repository.of(folder, asked=text)
+    if repository is None:
+        raise _in_no_repository(folder, text)
+    return repository
 
 
-def _blob(folder: Path, place: str) -> subprocess.CompletedProcess[bytes]:
-    return _git(folder, "cat-file", "blob", "--end-of-options", place)
-
-
-def _git(folder: Path, *args: str) -> subprocess.CompletedProcess[bytes]:
-    program = shutil.which("git")
-    if program is None:
-        raise UsageError("git is not installed, so there are no revisions to read; name two files")
-    try:
-        return subprocess.run(  # noqa: S603 - a list, no shell; a revision cannot pass for an option
-            [program, "-C", str(folder), *args],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PATIENCE_S,
-            check=False,
-            env={**os.environ, **_OFFLINE},
-        )
-    except subprocess.TimeoutExpired:
-        raise UsageError(f"git does not answer within {PATIENCE_S} s") from None
+def _in_no_repository(folder: Path, text: str) -> UsageError:
+    where = "this folder" if folder == Path() else str(folder)
+    return UsageError(f"{text!r} is no file, and {where} is in no git repository; name two files")
