@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test failover bench bench-peers format clean
+.PHONY: run test failover bench bench-peers editor format clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/gateway serve $(ARGS)
@@ -31,6 +31,15 @@ bench-peers: .bench/litellm/.installed .bench/portkey/.installed
 .bench/portkey/.installed:
 	@command -v npm >/dev/null || { echo "npm is needed for the Portkey gateway" >&2; exit 1; }
 	npm install --no-audit --no-fund --loglevel=error --prefix .bench/portkey @portkey-ai/gateway@1.15.2
+	@touch $@
+
+# What yaml-language-server completes with our schemas, in a folder of its own below .bench: about 30 MB.
+editor: $(VENV)/.test .bench/editor/.installed
+	@YAML_LANGUAGE_SERVER=.bench/editor/node_modules/.bin/yaml-language-server $(BIN)/python -m tests.editor
+
+.bench/editor/.installed:
+	@command -v npm >/dev/null || { echo "npm is needed for yaml-language-server" >&2; exit 1; }
+	npm install --no-audit --no-fund --loglevel=error --prefix .bench/editor yaml-language-server@1.25.0
 	@touch $@
 
 format: $(VENV)/.test

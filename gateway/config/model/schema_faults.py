@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 NAME: Final = "x-name"
 """Key under which `inline` notes the definition that a part of the schema came from."""
 
-_ANNOTATIONS: Final = frozenset({"$defs", "$id", "$schema", "default", "description", "examples", "title"})
+_ANNOTATIONS: Final = frozenset(
+    {"$defs", "$id", "$schema", "default", "defaultSnippets", "description", "examples", "title"}
+)
 _TYPES: Final = {
     "string": "text",
     "integer": "a whole number",

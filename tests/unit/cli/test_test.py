@@ -43,6 +43,7 @@ from gateway.simulation.upstreams import Script
 from gateway.wire.json import Json, JsonObject
 from gateway.words import shown
 from tests.paths import ROOT
+from tests.schemas import offered
 
 POLICY = ROOT / "examples" / "policy"
 CASES = ROOT / "tests" / "cases" / "policy"
@@ -197,12 +198,12 @@ class TestReports:
     def test_the_schema_is_sound_and_its_examples_hold(self) -> None:
         schema = schema_of("routes.test")
         Draft202012Validator.check_schema(schema)
-        for example in schema["examples"]:
+        for example in offered(schema):
             Draft202012Validator(schema).validate(example)
         for name, part in schema["$defs"].items():
             validator = Draft202012Validator({"$ref": f"#/$defs/{name}", "$defs": schema["$defs"]})
-            assert part["examples"], name
-            for example in part["examples"]:
+            assert offered(part), name
+            for example in offered(part):
                 validator.validate(example)
 
     def test_verbose_names_what_passed_with_its_path(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from jsonschema import Draft202012Validator
 from gateway.config.model.read import schema
 from gateway.policy.failures import Kind
 from tests.paths import ROOT
+from tests.schemas import choices, offered, parts
 
 FILE = ROOT / "schemas" / "routes.schema.json"
 SCHEMA = schema()
@@ -21,17 +21,6 @@ DEFINITIONS = SCHEMA["$defs"]
 
 def definition(name: str) -> Draft202012Validator:
     return Draft202012Validator({"$defs": DEFINITIONS, "$ref": f"#/$defs/{name}"})
-
-
-def objects(part: Any, where: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
-    if isinstance(part, dict):
-        yield where, part
-        for key, value in part.items():
-            if key not in ("examples", "enum", "required"):
-                yield from objects(value, f"{where}/{key}")
-    elif isinstance(part, list):
-        for index, value in enumerate(part):
-            yield from objects(value, f"{where}/{index}")
 
 
 def test_the_file_is_what_is_loaded_and_is_neatly_written() -> None:
@@ -48,7 +37,7 @@ def test_the_schema_is_valid_draft_2020_12() -> None:
 
 
 def test_every_key_has_a_description_for_the_editor() -> None:
-    for where, part in objects(SCHEMA):
+    for where, part in parts(SCHEMA):
         for name, key in part.get("properties", {}).items():
             assert key.get("description", "").endswith("."), f"{where}/{name}"
         for pattern, key in part.get("patternProperties", {}).items():
@@ -56,11 +45,11 @@ def test_every_key_has_a_description_for_the_editor() -> None:
     for name, part in DEFINITIONS.items():
         assert part["title"], name
         assert part["description"].endswith("."), name
-        assert part["examples"], name
+        assert offered(part), name
 
 
 def test_every_mapping_is_closed_but_params() -> None:
-    for where, part in objects(SCHEMA):
+    for where, part in parts(SCHEMA):
         if "object" in part.get("type", ()) and not where.endswith("/if"):
             closed = part.get("additionalProperties")
             assert (closed is None) == where.endswith("$defs/params"), where
@@ -70,19 +59,55 @@ def test_every_mapping_is_closed_but_params() -> None:
 
 @pytest.mark.parametrize("name", DEFINITIONS)
 def test_the_examples_of_a_definition_are_valid(name: str) -> None:
-    for example in DEFINITIONS[name]["examples"]:
+    for example in offered(DEFINITIONS[name]):
         assert not list(definition(name).iter_errors(example))
 
 
 def test_the_examples_of_every_key_are_valid() -> None:
     count = 0
-    for where, part in objects(SCHEMA):
-        for example in part.get("examples", ()):
+    for where, part in parts(SCHEMA):
+        for example in offered(part):
             alone = {key: value for key, value in part.items() if key not in ("$id", "$schema")}
             validator = Draft202012Validator({**alone, "$defs": DEFINITIONS})
             assert validator.is_valid(example), (where, example)
             count += 1
     assert count > 40
+
+
+@pytest.mark.parametrize("name", ["routes", "routes.test"])
+class TestEditors:
+    """What yaml-language-server makes of a schema; `make editor` asks the server itself."""
+
+    def test_every_enumerated_value_completes_and_says_what_it_means(self, name: str) -> None:
+        """Values behind `if` and `then` are checked and not completed: a snippet has to offer each."""
+        count = 0
+        for where, part in parts(schema(name)):
+            if "enum" in part and where.endswith("/then"):
+                continue
+            values = choices(part)
+            snippets = {snippet["label"]: snippet for snippet in part.get("defaultSnippets", ())}
+            assert [value for value in values if value in snippets] == values, where
+            for value in values:
+                assert snippets[value]["body"] == value
+                assert snippets[value]["description"].endswith("."), (where, value)
+            count += len(values)
+        assert count > 17
+
+    def test_an_example_is_no_mapping_which_would_be_offered_as_object_object(self, name: str) -> None:
+        for where, part in parts(schema(name)):
+            for value in (*part.get("examples", ()), part.get("default")):
+                assert not isinstance(value, dict), where
+                assert not (isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value)), where
+
+    def test_a_snippet_has_a_name_and_no_variable_which_an_editor_would_take_for_its_own(self, name: str) -> None:
+        for where, part in parts(schema(name)):
+            snippets = part.get("defaultSnippets", ())
+            labels = [snippet["label"] for snippet in snippets]
+            assert len(set(labels)) == len(labels), where
+            assert all(labels), where
+            for snippet in snippets:
+                assert snippet.keys() <= {"label", "description", "body"}, where
+                assert not re.search(r"\$", json.dumps(snippet["body"])), where
 
 
 def test_no_definition_is_left_unused() -> None:
@@ -169,7 +194,7 @@ def test_an_alias_is_a_target_a_list_of_steps_or_a_mapping_with_a_chain(value: A
 
 
 def test_patterns_are_plain_enough_for_other_languages() -> None:
-    for where, part in objects(SCHEMA):
+    for where, part in parts(SCHEMA):
         pattern = part.get("pattern")
         if isinstance(pattern, str):
             re.compile(pattern)

@@ -18,12 +18,13 @@ from gateway.config.model.schema_check import fitting
 from gateway.config.model.schema_faults import inline
 from gateway.wire.json import Json
 from tests.paths import CASES
+from tests.schemas import offered
 
 WHOLE: Final = schema()
 FILE: Final = inline(WHOLE, WHOLE)
 VALIDATOR: Final = Draft202012Validator(FILE)
 FITS: Final = fitting(FILE)
-EXAMPLE: Final[Any] = copy.deepcopy(WHOLE["examples"][0])
+EXAMPLE: Final[Any] = copy.deepcopy(offered(WHOLE)[0])
 EXAMPLE["defaults"] |= {
     "retry_on": ["timeout", "auth"],
     "stream": {"hold": "full", "max_bytes": 9, "keepalive": "15s"},
