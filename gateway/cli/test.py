@@ -22,7 +22,7 @@ from gateway.reports.problems import Painter
 from gateway.reports.test_report import FileResult, coverage_as_json, coverage_lines, file_as_json, file_lines, summary
 from gateway.simulation.cases.coverage import Coverage, measure
 from gateway.simulation.cases.file import CaseFile, read
-from gateway.simulation.cases.play import Result, play
+from gateway.simulation.cases.play import Result, asked_targets, play
 
 _TEXT = """\
 Play test cases against a policy: the real routing table, engine and hooks, with scripted upstreams in virtual time.
@@ -131,7 +131,8 @@ class Session:
         table = compiled.table
         if table is None:
             return FileResult(file=name, config=config, problems=compiled.problems, not_run=len(chosen))
-        results = tuple(play(table, case) for case in chosen)
+        asked = asked_targets(table, file.cases)
+        results = tuple(play(table, case, asked) for case in chosen)
         self._reached.setdefault(config, (table, []))[1].extend(results)
         return FileResult(file=name, config=config, results=results, hooks_skipped=compiled.skipped_hooks)
 

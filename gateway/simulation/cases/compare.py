@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from gateway.config.document.yaml_tree import Position
 from gateway.policy.table import RoutingTable
 from gateway.simulation.cases.file import Case
-from gateway.simulation.cases.play import Result, play
+from gateway.simulation.cases.play import Result, asked_targets, play
 from gateway.simulation.simulator import Observed
 
 Verdict: TypeAlias = Literal["newly fails", "newly passes", "passes", "fails"]
@@ -52,7 +52,8 @@ class CaseChanges:
 
 def compare_cases(old: RoutingTable, new: RoutingTable, cases: Sequence[Case], *, file: str) -> CaseChanges:
     """Play every case against both tables."""
-    changes = (_compare(case, play(old, case), play(new, case)) for case in cases)
+    asked = asked_targets(old, cases), asked_targets(new, cases)
+    changes = (_compare(case, play(old, case, asked[0]), play(new, case, asked[1])) for case in cases)
     return CaseChanges(file=file, played=len(cases), changed=tuple(change for change in changes if change))
 
 

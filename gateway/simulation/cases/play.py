@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gateway.policy.table import RoutingTable
@@ -41,16 +41,19 @@ class Result:
         return not self.mismatches and not any(played.mismatches for played in self.played)
 
 
-def play(table: RoutingTable, case: Case) -> Result:
-    """Play one case. An exception of the policy or its hooks becomes a part of the result."""
+def play(table: RoutingTable, case: Case, asked: frozenset[str] | None = None) -> Result:
+    """Play one case. An exception of the policy or its hooks becomes a part of the result.
+
+    `asked`: what `asked_targets` returns for all cases of the file, which may share their scripts.
+    """
     try:
-        return virtual.run(_play(table, case))
+        return virtual.run(_play(table, case, asked_targets(table, (case,)) if asked is None else asked))
     except virtual.Stuck as exc:
         message = f"the request never ends: {exc}; does a hook wait without a limit?"
         return Result(case=case, mismatches=(Mismatch(check="case", position=case.position, message=message),))
 
 
-async def _play(table: RoutingTable, case: Case) -> Result:
+async def _play(table: RoutingTable, case: Case, asked: frozenset[str]) -> Result:
     simulator = Simulator(table, Script({}))
     without_hooks = _without_hooks(table)
     played: list[Played] = []
@@ -60,7 +63,7 @@ async def _play(table: RoutingTable, case: Case) -> Result:
         await asyncio.sleep(turn.after_s)
         for _ in range(turn.times):
             observed = await simulator.ask(turn.request)
-            mismatches = [*_unknown_targets(table, turn)]
+            mismatches = [*_unknown_targets(table, turn, asked)]
             if observed.crashed and observed.fault:
                 mismatches.append(Mismatch(check="crash", position=turn.expect.position, message=observed.fault))
             mismatches += compare(turn.expect, observed, without_hooks=observed.alias in without_hooks)
@@ -70,22 +73,35 @@ async def _play(table: RoutingTable, case: Case) -> Result:
     return Result(case=case, played=tuple(played))
 
 
-def _unknown_targets(table: RoutingTable, turn: Turn) -> Iterator[Mismatch]:
-    """Yield a mismatch for each scripted target that no chain has: misspelt, or removed from the policy."""
+def asked_targets(table: RoutingTable, cases: Iterable[Case]) -> frozenset[str]:
+    """Return the targets of the chains that the cases ask for, a wildcard's by the name that it makes."""
+    models = {str(turn.request.get("model")) for case in cases for turn in case.turns}
+    routes = [route for model in models if (route := table.find(model)) is not None]
+    return frozenset(step.target.name for route in routes for step in route.steps)
+
+
+def _unknown_targets(table: RoutingTable, turn: Turn, asked: frozenset[str]) -> Iterator[Mismatch]:
+    """Yield a mismatch for each scripted target that no chain has: misspelt, or removed from the policy.
+
+    A wildcard's target could have any name, so it counts by the names that requests make of it, `asked`.
+    """
     if not turn.upstream:
         return
-    route = table.find(str(turn.request.get("model")))
     labels = {target.label for target in table.targets}
-    names = {step.target.name for step in route.steps} if route is not None else set[str]()
+    names = asked | {label for label in labels if not label.endswith("*")}
     for written in turn.upstream:
         if written.endswith("*"):
             known = any(best_match(name, (written,)) for name in labels | names)
         else:
-            known = written in names or best_match(written, labels) is not None
-        if not known:
-            hint = did_you_mean(written, sorted(labels | names))
-            position = turn.upstream_positions.get(written, turn.expect.position)
-            yield Mismatch(check="upstream", position=position, message=f"no chain has the target {written!r}{hint}")
+            known = written in names
+        if known:
+            continue
+        hint = did_you_mean(written, sorted(labels | names))
+        if written in table.routes:
+            steps = dict.fromkeys(step.target.name for step in table.routes[written].steps)
+            hint = f"; it is an alias, whose targets are {', '.join(steps)}"
+        position = turn.upstream_positions.get(written, turn.expect.position)
+        yield Mismatch(check="upstream", position=position, message=f"no chain has the target {written!r}{hint}")
 
 
 def _without_hooks(table: RoutingTable) -> set[str]:
