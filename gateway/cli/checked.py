@@ -18,7 +18,7 @@ from gateway.config.compiler.hook_import import imports_taken_back
 from gateway.errors import UsageError
 from gateway.policy.problem import Problem
 from gateway.policy.table import Route
-from gateway.reports.problems import STDIN, Checked
+from gateway.reports.problems import STDIN, Checked, shown_name
 
 
 def check(
@@ -33,7 +33,7 @@ def check(
         data = sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
     except (OSError, ValueError) as exc:
         return Checked(file=name, readable=False, problems=(unreadable(name, exc),))
-    source = "<stdin>" if name == STDIN else name
+    source = shown_name(name)
     # Hooks may print.
     with redirect_stdout(sys.stderr), imports_taken_back(Path(os.path.abspath(source)).parent):
         compiled = compiler.compile(data, source=source)

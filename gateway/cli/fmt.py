@@ -12,7 +12,7 @@ from pathlib import Path
 from gateway.cli import files
 from gateway.cli.settings import Commands, add_command, config_path
 from gateway.errors import UsageError
-from gateway.reports.problems import STDIN, Painter, complain, problem_lines, report
+from gateway.reports.problems import STDIN, Painter, complain, problem_lines, report, shown_name
 from gateway.words import printable
 
 _TEXT = """\
@@ -69,7 +69,7 @@ def _format_file(name: str, *, check: bool, diff: bool) -> int:
     from gateway.config.format.format import FormattingError, format_bytes
 
     piped = name == STDIN
-    shown = "<stdin>" if piped else name
+    shown = shown_name(name)
     data = files.read(name)
     try:
         formatted = format_bytes(data, name=shown)

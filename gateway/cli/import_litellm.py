@@ -11,7 +11,7 @@ from gateway.cli import files
 from gateway.cli.settings import Commands, add_command
 from gateway.errors import UsageError
 from gateway.importers.litellm.convert import convert
-from gateway.reports.problems import STDIN
+from gateway.reports.problems import STDIN, shown_name
 
 _TEXT = """\
 Convert a config.yaml of the LiteLLM proxy to a routes.yaml on standard output, and report each item of it on standard
@@ -49,7 +49,7 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert one file; return the exit code. Raises UsageError when a file cannot be read or written."""
-    source = "<stdin>" if args.source == STDIN else args.source
+    source = shown_name(args.source)
     imported = convert(files.read(args.source), source=source)
     if args.format == "json":
         report = json.dumps(imported.as_json(args.source), indent=2, ensure_ascii=False) + "\n"

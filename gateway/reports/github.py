@@ -30,12 +30,14 @@ def as_commands(files: Sequence[Checked]) -> Iterator[str]:
 
 def _command(file: Checked, problem: Problem) -> str:
     places: dict[str, str | int] = {}
+    path = f"{problem.path}: " if problem.path else ""
     if file.file != STDIN:
         places["file"] = printable(in_repository(file.file))
         if problem.line:
             places.update(line=problem.line, col=problem.column)
+    elif problem.line:  # a command without a file has no line of its own
+        path = f"{problem.source}:{problem.line}:{problem.column}: {path}"
     places["title"] = problem.code
     properties = ",".join(f"{key}={str(value).translate(_PROPERTY)}" for key, value in places.items())
-    path = f"{problem.path}: " if problem.path else ""
     text = f"{printable(f'{path}{problem.message}')}\nMore: {how_to_explain(problem.code)}"
     return f"::{problem.severity} {properties}::{text.translate(_DATA)}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from gateway.reports.code_pages import how_to_explain
-from gateway.reports.problems import Checked, as_text
+from gateway.reports.problems import Checked, as_text, shown_name
 from gateway.words import printable
 
 if TYPE_CHECKING:
@@ -27,10 +27,11 @@ def tests_as_xml(files: Sequence[FileResult]) -> str:
 def _checks_suite(file: Checked, *, strict: bool) -> ET.Element:
     failed = [strict or problem.severity == "error" for problem in file.problems]
     failures, errors = (sum(failed), 0) if file.readable else (0, sum(failed))
-    suite = _suite(file.file, tests=len(file.problems) or 1, failures=failures, errors=errors)
+    source = shown_name(file.file)
+    suite = _suite(source, tests=len(file.problems) or 1, failures=failures, errors=errors)
     for problem, is_fault in zip(file.problems, failed, strict=True):
         name = f"{problem.code}: {problem.path}" if problem.path else problem.code
-        case = _case(suite, file.file, name, problem.line or 1)
+        case = _case(suite, source, name, problem.line or 1)
         lines = [*as_text(problem).split("\n"), how_to_explain(problem.code)]
         if is_fault:
             tag = "failure" if file.readable else "error"
@@ -38,7 +39,7 @@ def _checks_suite(file: Checked, *, strict: bool) -> ET.Element:
         else:
             ET.SubElement(case, "system-out").text = "\n".join(map(printable, lines))
     if not file.problems:
-        _case(suite, file.file, "no problems", 1)
+        _case(suite, source, "no problems", 1)
     return suite
 
 

@@ -154,3 +154,8 @@ def in_repository(name: str) -> str:
 
 STDIN: Final = "-"
 """The name of standard input on a command line."""
+
+
+def shown_name(name: str) -> str:
+    """Return the name of a file in outputs: `<stdin>` for standard input, else its own."""
+    return "<stdin>" if name == STDIN else name

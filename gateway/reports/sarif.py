@@ -58,15 +58,20 @@ def _result(file: Checked, problem: Problem, index: int) -> JsonObject:
         # Without the line: a result keeps its identity when lines are added above it.
         "partialFingerprints": {"codeAndPath/v1": hashlib.sha256(identity).hexdigest()[:32]},
     }
-    if file.file != STDIN:
-        place: JsonObject = {"artifactLocation": _artifact(file.file)}
-        if problem.line:
-            place["region"] = {"startLine": problem.line, "startColumn": problem.column}
-        result["locations"] = [{"physicalLocation": place}]
+    place: JsonObject = {"artifactLocation": _artifact(file.file)}
+    if problem.line:
+        place["region"] = {"startLine": problem.line, "startColumn": problem.column}
+    result["locations"] = [{"physicalLocation": place}]
     return result
 
 
 def _artifact(name: str) -> JsonObject:
+    """Return a file's address: relative to the repository, else absolute. Code scanning refuses a result without one.
+
+    https://docs.github.com/en/code-security/reference/code-scanning/sarif-files/sarif-support
+    """
+    if name == STDIN:
+        return {"uri": "stdin"}
     path = in_repository(name)
     if os.path.isabs(path):
         return {"uri": Path(path).as_uri()}

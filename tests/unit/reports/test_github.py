@@ -69,10 +69,12 @@ def test_what_a_strangers_file_holds_stays_inside_its_command() -> None:
     assert last == "1 problem in 1 file"
 
 
-def test_standard_input_has_no_file() -> None:
+def test_standard_input_has_no_file_and_the_place_in_its_text() -> None:
     done = gateway("validate", "-", "--format", "github", stdin=BAD)
     assert done.returncode == 1
-    assert parsed(done.stdout.splitlines()[0])[1] == {"title": "no-provider"}
+    _, properties, text = parsed(done.stdout.splitlines()[0])
+    assert properties == {"title": "no-provider"}
+    assert text.startswith("<stdin>:3:9: models.fast: 'nowhere' names no provider")
 
 
 def test_a_file_is_named_from_the_top_of_the_repository(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -45,6 +47,16 @@ def test_there_is_a_suite_for_each_file_and_a_case_for_each_problem(capsys: pyte
     assert (root[1][0].get("name"), len(root[1][0])) == ("no problems", 0)
     assert root[2][0].findtext("system-out", "").startswith("keyless.yaml:3:68: warning: unset-variable: ")
     assert root[3][0].find("error") is not None
+
+
+def test_standard_input_is_named_as_in_text(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(BAD.encode())))
+    _, root = report(capsys, "-")
+    assert [(suite.get("name"), suite[0].get("file"), suite[0].get("line")) for suite in root] == [
+        ("<stdin>", "<stdin>", "3")
+    ]
 
 
 def test_a_warning_is_a_failure_when_warnings_count(capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,9 +118,9 @@ def test_addresses_are_relative_and_encoded(name: str, uri: str) -> None:
     assert places(run_of(as_log([Checked(file=name, problems=(problem(),))]))) == [(uri, 3, 9)]
 
 
-def test_standard_input_and_what_code_added_have_no_place() -> None:
+def test_standard_input_has_a_place_for_code_scanning_and_what_code_added_no_line() -> None:
     done = gateway("validate", "-", "--format", "sarif", stdin=BAD)
-    assert places(run_of(json.loads(done.stdout))) == [(None, None, None)] * 2
+    assert places(run_of(json.loads(done.stdout))) == [("stdin", 3, 9), ("stdin", 4, 21)]
     assert places(run_of(as_log([Checked(file="a", problems=(problem(line=0, column=0),))]))) == [("a", None, None)]
 
 
