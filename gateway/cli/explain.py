@@ -43,6 +43,7 @@ examples:
   gateway explain team-a/gpt-4o                            a name that a wildcard takes
   gateway explain smart --fail openai/gpt-4o=rate_limit    what happens when this target is rate limited
   gateway explain smart --fail 'openai/*=503' --fail anthropic/claude-sonnet-4-5=timeout
+  gateway explain smart --stream --fail 'openai/*=timeout'   with a stream's limits
   gateway explain smart --request body.json                as sent, after hooks and params
 
 A failure is a kind (rate_limit, overloaded, timeout, auth, ...) or an HTTP status. It is every call's of that target,
@@ -63,6 +64,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("alias", metavar="ALIAS", help="a name as clients ask for it, or a wildcard's pattern")
     parser.add_argument("--config", metavar="FILE", help="the config file [GATEWAY_CONFIG] (default: ./routes.yaml)")
     parser.add_argument("--request", metavar="FILE", help="a request's JSON body, run through the hooks; - is stdin")
+    parser.add_argument("--stream", action="store_true", help="ask for a stream, as `stream: true` in the request does")
     text = "let a target fail; may be repeated"
     parser.add_argument("--fail", metavar="TARGET=KIND", action="append", default=[], help=text)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print (default: text)")
@@ -86,7 +88,9 @@ def run(args: argparse.Namespace) -> int:
         return 1
     fails = dict(read_failure(text, route, option="--fail") for text in args.fail)
     body = None if args.request is None else _body(args.request, args.alias)
-    explanation = explain(args.alias, route, fails, request=body or {}, mock=MockAdapter())
+    wish: JsonObject = {"stream": True} if args.stream else {}
+    body = None if body is None else body | wish
+    explanation = explain(args.alias, route, fails, request=body or wish, mock=MockAdapter())
     with redirect_stdout(sys.stderr):  # hooks may print
         sent = None if body is None else send(compiled.table, route, body, partial(_send, body))
     if args.format == "json":

@@ -46,7 +46,8 @@ def lines(
         yield from table(_without_repeats(rows))
     if sent is not None:
         yield from _as_sent(route, sent, painter)
-    yield painter.place("a call" + (f" when {printable(' and '.join(failing))}" if failing else ""))
+    called = "a stream" if explanation.stream else "a call"
+    yield painter.place(called + (f" when {printable(' and '.join(failing))}" if failing else ""))
     yield from _walk(route, explanation.walk, None if sent is None else sent.whole, painter)
     yield painter.place("worst case")
     yield from table(_worst(explanation))

@@ -47,6 +47,8 @@ class Explanation:
     name: str
     """The name as a client asks for it."""
     route: Route
+    stream: bool
+    """Whether `walk` is of a stream."""
     walk: Walk
     worst: Worst
 
@@ -92,7 +94,7 @@ def explain(
         stream=streamed,
     )
     call = walk(route, suppose, operation=operation, stream=stream, mock=mock, health=health)
-    return Explanation(name=name, route=route, walk=call, worst=bad)
+    return Explanation(name=name, route=route, stream=stream, walk=call, worst=bad)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -316,6 +316,21 @@ as sent
         out = told(capsys, "plain", "--request", "body.json", "--fail", "openai/gpt-4o=timeout")
         assert "timeout after 10s" in out
 
+    def test_a_stream_may_be_asked_for_without_a_request_or_with_one(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """The alias waits 2 s for a stream's first token, and 9 s for a whole answer."""
+        step = "{target: openai/gpt-4o, timeout: {first_token: 2s, total: 9s}}"
+        Path("routes.yaml").write_text(f"version: 1\nmodels:\n  limited: [{step}]\n")
+        fail = ("--fail", "openai/gpt-4o=timeout")
+        assert "a call when openai/gpt-4o fails with timeout\n  0s  1  openai/gpt-4o  timeout after 9s" in told(
+            capsys, "limited", *fail
+        )
+        streamed = "a stream when openai/gpt-4o fails with timeout\n  0s  1  openai/gpt-4o  timeout after 2s"
+        assert streamed in told(capsys, "limited", "--stream", *fail)
+        Path("body.json").write_text('{"stream": false, "messages": [{"role": "user", "content": "hi"}]}')
+        out = told(capsys, "limited", "--stream", *fail, "--request", "body.json")
+        assert streamed in out
+        assert as_data(capsys, "limited", "--stream", *fail)["walk"]["ended_s"] == 2
+
     def test_a_target_that_cannot_be_asked_for_its_operation_is_passed_over(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -407,7 +422,7 @@ as sent
         Path("body.json").write_text(body)
         out = told(capsys, "plain", "--request", "body.json")
         assert f"as sent\n  nothing is sent: bad_request: {why}\n" in out
-        assert "a call\n  nothing is called; the client gets 400 bad_request\n" in out
+        assert "\n  nothing is called; the client gets 400 bad_request\n" in out
         shown = as_data(capsys, "plain", "--request", "body.json")
         assert shown["request"] == {"refused": f"bad_request: {why}", "status": 400, "sent": []}
         assert (shown["walk"]["status"], shown["walk"]["error"], shown["walk"]["calls"]) == (400, "bad_request", [])
