@@ -131,6 +131,8 @@ def _find_spans(text: str, lines: tuple[str, ...]) -> dict[int, list[tuple[int, 
 def _user_info_of(lines: tuple[str, ...], span: _Span) -> list[_Span]:
     """Return the part of an address up to its last `@`; an empty list when it has none."""
     (first, start), (last, end) = span
+    if first >= len(lines):  # a value that the text's end cuts off begins below its last line
+        return []
     start = start_of_host(lines[first], start)
     for number in range(min(last, len(lines) - 1), first - 1, -1):
         at = lines[number].rfind("@", start if number == first else 0, end if number == last else None)

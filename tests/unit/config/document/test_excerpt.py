@@ -175,6 +175,16 @@ def test_a_secret_name_tells_in_a_file_that_does_not_parse_too(name: str) -> Non
     assert all_lines(f"kind: a # {name}: {SECRET}")[0] == f"kind: a # {name}***"
 
 
+@pytest.mark.parametrize(
+    "text", ["e: {url", "e: {base_url", "e: {url\n", "url: [endpoint", "a: {api_key", "? {url", "url: 'x"]
+)
+def test_a_text_that_ends_within_a_value_is_shown(text: str) -> None:
+    """As it does while somebody types: the value that is missing begins below the last line."""
+    document = parse(text.encode(), name="x")
+    assert document.problems
+    assert len(all_lines(text)) == text.count("\n") + 1
+
+
 def test_a_file_that_does_not_parse_shows_the_rest() -> None:
     text = "a:\n  api_key: S\n  kind: openai\n  headers: {x: S}\n  base_url: http://host\nmodels:\n  - [\n"
     assert all_lines(text) == [
