@@ -80,14 +80,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         silence(sys.stdout)
         return BROKEN_PIPE
     except OSError as exc:
-        if exc.errno != errno.ENOSPC:
+        why = _unforeseen(exc)
+        if why is None:
             raise
         silence(sys.stdout)
-        complain("cannot write the output: no space left on device")
+        complain(why)
         return USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
     return code
+
+
+_OF_OUTPUT: Final = frozenset({errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC})
+"""Failures to write to an open stream."""
+
+
+def _unforeseen(exc: OSError) -> str | None:
+    """Return why a command could not go on, None for a fault of ours.
+
+    A command itself tells of each file that it cannot read or write.
+    """
+    why = (exc.strerror or str(exc)).lower()
+    if exc.filename is not None:
+        return f"{os.fsdecode(exc.filename) if isinstance(exc.filename, bytes) else exc.filename}: {why}"
+    try:
+        os.getcwd()
+    except OSError:
+        return "the current folder does not exist any more"
+    is_output = exc.errno in _OF_OUTPUT or isinstance(exc, io.UnsupportedOperation)
+    return f"cannot write the output: {why}" if is_output else None
 
 
 def _reopen_closed() -> None:

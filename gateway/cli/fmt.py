@@ -74,8 +74,11 @@ def _format_file(name: str, *, check: bool, diff: bool) -> int:
     try:
         formatted = format_bytes(data, name=shown)
     except FormattingError as exc:
-        complain(f"{shown} stays as it is: {exc}. This is a fault of gateway fmt, not of the file; please report it")
-        return 1
+        return _stays(shown, str(exc))
+    except UsageError:
+        raise
+    except Exception as exc:  # noqa: BLE001 - whatever a text does to the formatter, it is not written
+        return _stays(shown, f"{type(exc).__name__} in the formatter")
     if formatted.problems:
         if piped:
             report(formatted.problems)
@@ -97,6 +100,12 @@ def _format_file(name: str, *, check: bool, diff: bool) -> int:
         files.write(Path(name), formatted.data)
     print(f"{printable(name)}: {'formatted' if changes else 'unchanged'}", flush=True)
     return 0
+
+
+def _stays(name: str, why: str) -> int:
+    """Say that the formatter failed; return the exit code."""
+    complain(f"{name} stays as it is: {why}. This is a fault of gateway fmt, not of the file; please report it")
+    return 1
 
 
 def _diff(before: bytes, after: bytes, name: str) -> Iterator[str]:

@@ -150,7 +150,12 @@ def _find_files(args: argparse.Namespace, environ: Mapping[str, str]) -> list[st
     for name in args.files:
         found = [name]
         if os.path.isdir(name):
-            found = sorted(str(path) for path in Path(name).rglob("*.test.y*ml") if path.name.endswith(CASE_SUFFIXES))
+            found = sorted(
+                str(Path(folder, file))
+                for folder, _, inside in os.walk(name)  # passes over a folder that cannot be read
+                for file in inside
+                if file.endswith(CASE_SUFFIXES)
+            )
             if not found:
                 raise UsageError(f"there is no *.test.yaml below {name}")
         names += found
