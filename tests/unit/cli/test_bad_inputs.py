@@ -95,8 +95,8 @@ SHARDS: Final = [
     "\t", "\r\n", "\r", "\ufeff", "\0", "&a ", "*a ", "!!binary ", "!t ", "? ", ": ", "- ", "{", "}", "[", "]", ",",
     " # c", "|\n   x\n", ">-\n", '"', "'", "\\", "%YAML 1.1\n", "---\n", "...\n", "<<: *a\n", "${A", "${A:-}", "$$",
     "\u2028", "\x85", "1e999", ".inf", "~", "true", '"\\ud800"', "\x7f", "\x1b[31m", "x" * 300, "[" * 40,
-    "? [a]\n: b\n", '"a": 1\n"a": 2\n', "models: 5\n", "x-a: &a {b: *a}\n", "{chain: [mock/echo]}", "{target: a/b}", "cases: []\n",
-    "# gateway: ignore[", "{url", "[api_key",
+    "? [a]\n: b\n", '"a": 1\n"a": 2\n', "models: 5\n", "x-a: &a {b: *a}\n", "{chain: [mock/echo]}", "{target: a/b}",
+    "cases: []\n", "# gateway: ignore[", "{url", "[api_key",
 ]  # fmt: skip
 BASES: Final = [path.read_text() for path in (ROOT / "routes.yaml", *sorted(ROOT.glob("examples/*.yaml")))]
 
