@@ -17,7 +17,7 @@ from tests.paths import CASES
 
 FOLDER = CASES / "lint"
 MODELS: Final = ModelData(json.loads((FOLDER / "models.json").read_text(encoding="utf-8")))
-OUTSIDE: Final = Outside(today=date(2026, 11, 25), untried=untried, models=lambda: MODELS)
+OUTSIDE: Final = Outside(today=date(2026, 11, 25), untried=untried, models=lambda: MODELS, is_installed=lambda _: False)
 
 
 def compile_case(file: Path) -> Compiled:

@@ -20,6 +20,13 @@ ERROR_BODY_S: Final = 1.0
 """Seconds that the body of an error may take, else the status alone decides the kind."""
 
 
+class NotSupported(Exception):
+    """A target cannot be asked for this request, so nothing was sent. The target is passed over as `unsupported`.
+
+    `str()` is safe for the client. It completes a sentence about the target, such as `does not support tools`.
+    """
+
+
 # Neither frozen nor keyword-only, like Reply, Attempt and CallReport: made for each request, which would take several
 # times as long.
 @dataclass(slots=True)
@@ -227,7 +234,7 @@ def passed_back(name: str) -> bool:
 
 
 class Adapter(Protocol):
-    """Calls one sort of upstream. Raises UpstreamError for every fault of the upstream."""
+    """Calls one sort of upstream. Raises UpstreamError for every fault of the upstream, NotSupported before a call."""
 
     async def prepare(self) -> None:
         """Do slow preparations, such as an import. They count against no attempt's limits."""

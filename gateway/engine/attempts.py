@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, TypeVar
 
-from gateway.adapters.base import Adapter, Adapters, Call, Operation, Reply, Stream
+from gateway.adapters.base import Adapter, Adapters, Call, NotSupported, Operation, Reply, Stream
 from gateway.concurrency.deadlines import until
 from gateway.engine.health import NOBODY, Health, Rest, Ticket
 from gateway.engine.nested import NestedHooks
@@ -112,6 +112,8 @@ class Engine:
         outcomes: list[Outcome] = []
         errors: list[UpstreamError] = []
         failed: Ticket | None = None
+        lacks: list[tuple[str, NotSupported]] = []
+        after = 0
         while True:
             now_s = loop.time()
             resting = health.resting(steps, now_s=now_s) if health.at_rest else NOBODY
@@ -127,20 +129,21 @@ class Engine:
                     continue
                 if failed is not None and not (isinstance(following, Try) and following.reason == "retry"):
                     failed.left(now_s)
-                after = outcomes[-1].step + 1 if outcomes else 0
+                    failed = None
                 if isinstance(following, GiveUp):
                     if following.reason in {"exhausted", "resting"}:
                         left = resting if following.reason == "resting" else NOBODY
                         _note_passed(report, steps, range(after, len(steps)), unsupported, left)
-                    error = failure(following, outcomes, errors, request, now_s=now_s)
+                    error = failure(following, outcomes, errors, request, lacks, now_s=now_s)
                     if isinstance(error, UpstreamRefused):
                         report.target = steps[outcomes[-1].step].target
-                    raise error from (errors[-1] if errors else None)
+                    raise error from (errors[-1] if errors else lacks[-1][1] if lacks else None)
                 decision = following
                 if resting or unsupported:
                     last_resort = decision.reason == "last_resort"
                     passed = range(after, decision.step)
                     _note_passed(report, steps, passed, unsupported, NOBODY if last_resort else resting)
+            after = decision.step + 1
             step = steps[decision.step]
             target = step.target
             name = target.endpoint.adapter
@@ -165,6 +168,12 @@ class Engine:
                 errors.append(error)
                 ticket.done()
                 failed = ticket
+            except NotSupported as error:
+                report.attempts.append(Attempt(target.name, target.label, "unsupported", None, 0.0))
+                lacks.append((target.name, error))
+                unsupported |= {decision.step}
+                plan = Plan(steps, deadline_s, route.max_attempts, unsupported)
+                ticket.done()
             except HoldExceeded as error:
                 _note(report, target, Kind.BAD_RESPONSE, 200, loop.time() - now_s)
                 error.attempts = tuple(report.attempts)
@@ -332,15 +341,19 @@ def failure(
     outcomes: Sequence[Outcome],
     errors: Sequence[UpstreamError],
     request: RoutedRequest,
+    lacks: Sequence[tuple[str, NotSupported]] = (),
     *,
     now_s: float,
 ) -> GatewayError:
-    """Return the client's error when no target answered (docs/failover.md, "What the client gets")."""
+    """Return the client's error when no target answered (docs/failover.md, "What the client gets").
+
+    `lacks` are the names of targets that were passed over for this request, each with what it does not support.
+    """
     attempts = request.report.attempts
     if not outcomes and decision.reason == "exhausted":
-        return Unsupported(
-            f"no target of {request.model!r} can be asked for {request.operation.name}", attempts=attempts
-        )
+        said = "; ".join(f"{name} {error}" for name, error in lacks)
+        wanted = f"this: {said}" if said else request.operation.name
+        return Unsupported(f"no target of {request.model!r} can be asked for {wanted}", attempts=attempts)
     faults = [outcome for outcome in outcomes if outcome.kind not in _PROMPT_OR_MODEL]
     if errors:
         last = errors[-1]

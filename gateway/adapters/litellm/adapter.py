@@ -16,11 +16,12 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.adapters.base import Call, Reply, Stream
+from gateway.adapters.base import Call, NotSupported, Reply, Stream
 from gateway.adapters.litellm.call import OurCall
-from gateway.adapters.litellm.errors import map_error
+from gateway.adapters.litellm.errors import map_error, missing_package
 from gateway.adapters.litellm.loading import load
 from gateway.adapters.litellm.stream import LiteLLMStream
+from gateway.adapters.litellm.support import MAX_REMEMBERED, Support
 from gateway.adapters.litellm.translate import (
     FUNCTIONS,
     answer_data,
@@ -31,15 +32,12 @@ from gateway.adapters.litellm.translate import (
 )
 from gateway.policy.failures import Kind, UpstreamError
 
-MAX_REMEMBERED: Final = 1024
-"""Size of the cache of supported parameters."""
-
 GRACE_S: Final = 5.0
 """LiteLLM's timeouts are this much longer than the engine's limits, so the engine's always act first."""
 
 
-class LiteLLMUnavailable(Exception):
-    """LiteLLM cannot be imported. Not an upstream's failure, so no other target is tried."""
+class LiteLLMUnavailable(NotSupported):
+    """LiteLLM cannot be imported; the cause tells why. Targets behind other adapters can still be called."""
 
 
 class LiteLLMAdapter:
@@ -50,7 +48,7 @@ class LiteLLMAdapter:
         self._own_process = own_process
         self._loading: Future[Any] | None = None
         self._loaded: Any = None
-        self._supported: dict[tuple[str, str], frozenset[str] | None] = {}
+        self._support = Support()
 
     async def prepare(self) -> None:
         """Load LiteLLM in a thread. Concurrent calls share one load; cancelling a call does not stop the load.
@@ -104,7 +102,7 @@ class LiteLLMAdapter:
                 await asyncio.shield(asyncio.wrap_future(loading))
         error = loading.exception()
         if error is not None:
-            raise LiteLLMUnavailable(f"LiteLLM cannot be imported: {error}") from error
+            raise LiteLLMUnavailable("needs LiteLLM, which cannot be imported here") from error
         self._loaded = loading.result()
         return self._loaded
 
@@ -118,42 +116,13 @@ class LiteLLMAdapter:
             raise UpstreamError(Kind.AUTH)
         return secret.reveal() if secret is not None else None
 
-    def _refuse_unsupported(self, litellm: Any, call: Call, kwargs: dict[str, Any]) -> None:
-        """Raise UpstreamError where LiteLLM would silently drop `tools` or `response_format`.
-
-        The kind is `bad_response`, so that the next target is tried without a retry. `not_found` would reach the client
-        as a 404, and `bad_request` would end the chain although another target may support the parameter.
-        """
-        wanted = [name for name in ("tools", "response_format") if kwargs.get(name)]
-        format_ = kwargs.get("response_format")
-        if isinstance(format_, dict) and format_.get("type") == "text":
-            wanted.remove("response_format")
-        supported = self._supported_params(litellm, call) if wanted else None
-        if supported is None:
-            return
-        missing = [name for name in wanted if name not in {*supported, *kwargs.get("allowed_openai_params", ())}]
-        if missing:
-            message = f"{call.target.name} does not support {' and '.join(missing)}"
-            raise UpstreamError(Kind.BAD_RESPONSE, code="unsupported_params", body=_envelope(message), counts=False)
-
-    def _supported_params(self, litellm: Any, call: Call) -> frozenset[str] | None:
-        """Return the parameters that LiteLLM supports for the call's model; None if it does not know the model."""
-        kind, model = key = (call.target.endpoint.kind, call.target.model)
-        if key not in self._supported:
-            if len(self._supported) >= MAX_REMEMBERED:
-                self._supported.clear()
-            with OurCall(call.limits.connect_s):
-                names = litellm.get_supported_openai_params(model=model, custom_llm_provider=kind or None)
-            self._supported[key] = None if names is None else frozenset(names)
-        return self._supported[key]
-
     async def _ask(self, call: Call, *, stream: bool) -> tuple[Any, dict[str, Any], OurCall]:
         """Call LiteLLM's function; return its answer, its arguments and the call as `OurCall`."""
         litellm = await self._litellm()
         key = self._key(call)
         unsent = unsent_headers(call)
         kwargs = request_kwargs(call, key=key, stream=stream, unsent=unsent)
-        self._refuse_unsupported(litellm, call, kwargs)
+        self._support.refuse(litellm, call, kwargs)
         kwargs["timeout"] = _timeout(call, stream=kwargs.get("stream") is True)
         ours = OurCall(
             call.limits.connect_s, key=key, operation=call.operation, streaming=stream, unsent=unsent,
@@ -165,6 +134,8 @@ class LiteLLMAdapter:
             with ours:
                 answer = await getattr(litellm, FUNCTIONS[call.operation.name].function)(**kwargs)
         except Exception as error:
+            if missing := missing_package(error, call.target.endpoint.kind, handled=handled):
+                raise NotSupported(missing) from error
             mapped = map_error(error, opened=False, key=ours.key, handled=handled, reused=ours.reused)
             if mapped is error:
                 raise

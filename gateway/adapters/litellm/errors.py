@@ -33,6 +33,7 @@ from gateway.policy.failures import (
     retry_after_s,
     told_headers,
 )
+from gateway.policy.packages import PACKAGES
 from gateway.wire.json import Json, JsonObject
 
 _KIND_OF_TYPE: Final[Mapping[str, Kind]] = MappingProxyType(
@@ -125,6 +126,14 @@ def map_error(
     if said is not None and (opened or cause is None):
         return error_of(said, key=key)
     return judged or _from_wrapper(chain, key)
+
+
+def missing_package(error: Exception, kind: str, *, handled: BaseException | None = None) -> str | None:
+    """Return what NotSupported says if LiteLLM could not import a package that it needs for a provider kind."""
+    if not any(isinstance(link, ImportError) for link in _chain(error, handled)):
+        return None
+    package = PACKAGES.get(kind)
+    return f"needs {f'the package {package.name}' if package else 'a package'}, which is not installed here"
 
 
 def error_of(said: JsonObject, *, key: str | None) -> UpstreamError:

@@ -24,6 +24,7 @@ _RULES: Final[dict[str, Callable[[Policy], Iterator[Finding]]]] = {
     "deprecated-model": models.retired_models,
     "weaker-fallback": models.weaker_fallbacks,
     "hook-no-timeout": hooks.hooks_without_timeout,
+    "missing-package": providers.missing_packages,
 }
 """The rules for a file that compiled, by code."""
 
@@ -57,6 +58,7 @@ def lint(compiled: Compiled, outside: Outside, *, ignore: Collection[str] = ()) 
         judged |= {"unused-param", *_RULES}
         judged -= {"hook-no-timeout"} if policy.hooks_skipped else set()
         judged -= _OF_MODELS if policy.models is None else set()
+        judged.discard("missing-package")  # another machine may lack it
     shown, dormant = list(compiled.problems), list[Problem]()
     for one in found:
         problem = document.problem_in_full(one.code, one.place, one.message, key=one.at_key, severity="warning")

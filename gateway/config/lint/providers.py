@@ -1,4 +1,4 @@
-"""Rules for secrets written out in the file, and for addresses that send them unencrypted over the internet."""
+"""Rules for providers: secrets written out, addresses without encryption, packages that are not installed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 from gateway.config.document.document import Document
 from gateway.config.document.yaml_tree import Node, Where
-from gateway.config.lint.subject import Finding
+from gateway.config.lint.subject import Finding, Policy
 from gateway.config.model.specs import Config
+from gateway.policy.packages import PACKAGES
 from gateway.policy.secrets import is_secret_name
 from gateway.policy.variables import VARIABLE
 
@@ -106,6 +107,20 @@ def public_http(config: Config) -> Iterator[Finding]:
                 f"{parts.hostname} is a public host: over http:// everybody on the way reads prompts, answers and keys"
             )
             yield Finding(code="plain-http", place=("providers", name, "base_url"), message=message)
+
+
+def missing_packages(policy: Policy) -> Iterator[Finding]:
+    """Find providers that LiteLLM needs a package for which is not installed here; each at its first target."""
+    seen: set[str] = set()
+    for chain in policy.chains:
+        for entry, step in chain.targets:
+            endpoint = step.target.endpoint
+            package = PACKAGES.get(endpoint.kind) if endpoint.adapter == "litellm" else None
+            if package is None or endpoint.provider in seen or policy.outside.is_installed(package):
+                continue
+            seen.add(endpoint.provider)
+            message = f"{endpoint.kind} needs the package {package.name}, which is not installed here"
+            yield Finding(code="missing-package", place=entry.value_place, message=message)
 
 
 def is_public(host: str) -> bool:

@@ -11,6 +11,7 @@ from gateway.config.compiler.compiler import Compiled
 from gateway.config.document.yaml_tree import Where
 from gateway.config.lint.model_data import NO_MODELS, ModelData, is_listed
 from gateway.config.model.specs import AliasSpec, Config
+from gateway.policy.packages import Package, is_installed
 from gateway.policy.table import Route, RoutingTable, Step
 
 
@@ -23,6 +24,8 @@ class Outside:
     """Returns the first step that is not tried if every call takes its whole limit; None if all are tried."""
     models: Callable[[], ModelData | None]
     """Reads the model data; None if there is none."""
+    is_installed: Callable[[Package], bool] = is_installed
+    """Tells whether a package is installed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,12 +121,12 @@ def test_a_broken_litellm_is_a_clear_error_and_imported_once(fake_litellm: Path)
                 try:
                     await adapter.prepare()
                 except LiteLLMUnavailable as error:
-                    print(error)
+                    print(f"{error}: {error.__cause__}")
             await adapter.close()
 
         asyncio.run(main())
     """
-    assert run(program, fake_litellm) == ["tried"] + ["LiteLLM cannot be imported: no such thing"] * 3
+    assert run(program, fake_litellm) == ["tried"] + ["needs LiteLLM, which cannot be imported here: no such thing"] * 3
 
 
 def test_cancelling_a_caller_does_not_stop_the_load(fake_litellm: Path) -> None:
