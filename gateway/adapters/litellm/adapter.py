@@ -133,6 +133,9 @@ class LiteLLMAdapter:
         try:
             with ours:
                 answer = await getattr(litellm, FUNCTIONS[call.operation.name].function)(**kwargs)
+                if stream and getattr(answer, "make_call", None) is not None:
+                    # For some providers LiteLLM would not ask before the first event is read.
+                    await answer.fetch_stream()
         except Exception as error:
             if missing := missing_package(error, call.target.endpoint.kind, handled=handled):
                 raise NotSupported(missing) from error

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.adapters.base import Operation
+from gateway.adapters.litellm.bodies import ends_of
 from gateway.policy.failures import UpstreamError
+from gateway.wire.json import JsonObject
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -37,7 +39,7 @@ class OurCall:
     broken: UpstreamError | None = None
     """What was wrong with the response."""
     begun: set[int] = field(default_factory=set)
-    """Indexes of the choices that a stream on OpenAI's wire has sent."""
+    """Indexes of the choices that a stream on OpenAI's or Google's wire has sent."""
     finished: set[int] = field(default_factory=set)
     """Choices whose finish reason the upstream sent. LiteLLM invents missing ones."""
     done: bool = False
@@ -49,6 +51,14 @@ class OurCall:
 
     def __exit__(self, *_: object) -> None:
         _running.reset(self._token)
+
+    def note(self, event: JsonObject) -> None:
+        """Note which choices an event of the upstream's stream has, and which of them end there."""
+        for place, is_end in ends_of(event):
+            index = 0 if self.one_choice else place
+            self.begun.add(index)
+            if is_end:
+                self.finished.add(index)
 
     @property
     def unfinished(self) -> bool:

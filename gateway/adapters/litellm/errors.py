@@ -13,11 +13,12 @@ import re
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from types import FrameType, MappingProxyType
+from types import MappingProxyType
 from typing import Any, Final
 
 import aiohttp
 
+from gateway.adapters.litellm.bodies import error_in
 from gateway.adapters.litellm.translate import headers_back
 from gateway.policy.failures import (
     PAUSING,
@@ -64,15 +65,19 @@ _NO_PROVIDER: Final = "LLM Provider NOT provided"
 
 _READING: Final = frozenset(
     {
-        "__anext__", "__stream__", "_parse", "_process_response", "chunk_creator", "chunk_parser",
-        "convert_to_model_response_object", "make_openai_chat_completion_request", "parse",
+        "__anext__", "__stream__", "_parse", "_process_response", "_transform_response", "chunk_creator",
+        "chunk_parser", "convert_to_model_response_object", "make_openai_chat_completion_request", "parse",
         "transform_embedding_response", "transform_response",
     }
 )  # fmt: skip
 """Functions of LiteLLM and of OpenAI's SDK that read a response: a failure in them is the upstream's."""
 
-_WHAT_THEY_READ: Final = ("chunk", "raw_response", "response_object")
+_RESPONSES: Final = ("raw_response", "response")
+_WHAT_THEY_READ: Final = ("chunk", *_RESPONSES, "response_object")
 """These functions' local variables that hold a body, an event or a response."""
+
+_KINDS_OF_ANSWERS: Final = frozenset({Kind.CONTENT_FILTER, Kind.CONTEXT_WINDOW})
+"""What LiteLLM may find in an answer with a good status."""
 
 _UNFIT_REQUEST: Final = (ValueError, TypeError, KeyError, IndexError)
 _LIBRARIES: Final = frozenset({"botocore", "httpx", "httpx2", "litellm", "openai", "pydantic"})
@@ -101,12 +106,14 @@ def map_error(
     if seen is not None:
         return seen
     typed = next((kind for link in chain if (kind := _typed(link)) is not None), None)
+    read = next((found for link in chain if (found := _read(link)) is not None), None)
+    if read:
+        return error_of(read, key=key)
+    if read is not None and not opened and typed not in _KINDS_OF_ANSWERS:
+        return UpstreamError(Kind.BAD_RESPONSE, status=200)
     response = next((found for link in reversed(chain) if (found := _wire_response(link)) is not None), None)
     if response is not None:
         return _from_response(response, key)
-    embedded = next((found for link in chain if (found := _embedded(link)) is not None), None)
-    if embedded is not None:
-        return error_of(embedded, key=key)
     transport = _transport_kind(chain, opened=opened)
     if transport is not None:
         # LiteLLM's other limits are longer than the engine's.
@@ -223,26 +230,26 @@ def _from_response(response: Any, key: str | None) -> UpstreamError:
     )
 
 
-def _embedded(error: BaseException) -> JsonObject | None:
+def _read(error: BaseException) -> JsonObject | None:
     """Return the error object, sent with a good status, that LiteLLM was reading when it raised.
 
-    Read from the frames' variables: LiteLLM's exception lacks the error's `type` and has an invented status.
+    Empty for a response with a good status that is no error: LiteLLM could not read the answer. Read from the frames'
+    variables: LiteLLM's exception lacks the error's `type` and has an invented status.
     """
+    good = False
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        if frame.f_code.co_name not in _READING or not _is_in_libraries(frame):
+        module, known = str(frame.f_globals.get("__name__", "")), frame.f_code.co_name in _READING
+        if module.partition(".")[0] not in _LIBRARIES or not (known or module.startswith("litellm.llms.")):
             continue
-        for name in _WHAT_THEY_READ:
+        for name in _WHAT_THEY_READ if known else _RESPONSES:
             body = frame.f_locals.get(name)
             status = getattr(body, "status_code", None)
-            good = isinstance(status, int) and status < 400
-            said = error_object(_json(_text_of(body)) if good else body)
+            is_good = isinstance(status, int) and status < 400
+            good = good or is_good
+            said = error_in(_json(_text_of(body)) if is_good else body)
             if said is not None:
                 return said
-    return None
-
-
-def _is_in_libraries(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _LIBRARIES
+    return {} if good else None
 
 
 def _from_message(kind: Kind, status: int | None, message: str, key: str | None) -> UpstreamError:

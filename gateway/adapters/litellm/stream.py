@@ -28,6 +28,7 @@ class LiteLLMStream:
         self._call = call
         self._usage_wanted = usage_wanted
         self._raw = getattr(stream, "completion_stream", None)
+        _note_ends(self._raw, call)
         self._tap = _tapped(stream) if choices > 1 else None
         self._source = self._open()
         self._was_read = False
@@ -167,6 +168,24 @@ def _tapped(stream: Any) -> _FinishTap | None:
     tap = _FinishTap(source)
     stream.completion_stream = tap
     return tap
+
+
+def _note_ends(raw: Any, call: OurCall) -> None:
+    """Have LiteLLM's iterator note the finish reasons of the events that it reads: for Google's it invents them.
+
+    In a process of our own `wire` has noted them already.
+    """
+    parse = getattr(raw, "chunk_parser", None)
+    if parse is None or not type(raw).__module__.startswith("litellm."):
+        return
+
+    def parse_noted(*args: Any, **kwargs: Any) -> Any:
+        for event in (*args, *kwargs.values()):
+            if isinstance(event, dict):
+                call.note(event)
+        return parse(*args, **kwargs)
+
+    raw.chunk_parser = parse_noted
 
 
 def _beneath(raw: Any) -> Iterator[Any]:

@@ -18,10 +18,10 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from gateway.adapters.base import ERROR_BODY_S, MAX_ERROR_BYTES, MAX_REPLY_BYTES, plain_answer
+from gateway.adapters.litellm.bodies import error_in, has_end
 from gateway.adapters.litellm.call import OurCall, our_call
 from gateway.adapters.litellm.errors import error_of
 from gateway.policy.failures import Kind, UpstreamError, answer_error, choice_error, classify, error_object
-from gateway.policy.finish import is_finished
 from gateway.wire import sse
 from gateway.wire.http1.decoding import Decoder, Undecodable, decoder_for
 from gateway.wire.http1.errors import ReadError
@@ -80,12 +80,13 @@ def watch(module: Any) -> None:
         # LiteLLM may ask for a plain answer and make a stream of it.
         asked = ours.streaming and _STREAM_ASKED.search(request.content) is not None
         events = ours.streaming and kind == _EVENTS
+        is_answer = request.method == "POST"
         if asked and kind in _ANY_TEXT:
-            before = await _judged(source, ours, stream=True)
+            before = await _judged(source, ours, stream=True, is_answer=is_answer)
             events = True
             response.headers["content-type"] = _EVENTS
         elif kind == _JSON or (not ours.streaming and kind != _EVENTS):
-            before = await _judged(source, ours, stream=False)
+            before = await _judged(source, ours, stream=False, is_answer=is_answer)
         frames = kind == _FRAMES
         response.stream = _body_class()(source, response.stream, ours, before, events=events, frames=frames)
         return response
@@ -166,11 +167,12 @@ async def _decoded(stream: Any, decoder: Decoder | Undecodable | None) -> AsyncI
         raise _broken() from error
 
 
-async def _judged(source: AsyncIterator[bytes], ours: OurCall, *, stream: bool) -> bytes:
-    """Return a plain JSON body, or its beginning. Raises UpstreamError when it is no answer.
+async def _judged(source: AsyncIterator[bytes], ours: OurCall, *, stream: bool, is_answer: bool) -> bytes:
+    """Return a plain body, or its beginning. Raises UpstreamError when it is no answer.
 
     `stream`: a stream was requested, so a plain answer is returned as one; events with another content type are passed
-    on without waiting for the end. Choices without any finish reason are refused because LiteLLM would invent one.
+    on without waiting for the end. `is_answer`: it answers the call itself, not a download that LiteLLM makes for it.
+    An answer that does not say how it ended is refused because LiteLLM would invent that.
     """
     buffer = bytearray()
     async for part in source:
@@ -181,20 +183,19 @@ async def _judged(source: AsyncIterator[bytes], ours: OurCall, *, stream: bool) 
             raise _broken()
     raw = bytes(buffer)
     value = json_in(raw)
+    said = error_in(value)
+    if said is not None and (stream or is_answer):
+        raise error_of(said, key=ours.key)
     if stream:
         if (events := _as_events(value, ours)) is not None:
             return events + _DONE
-        said = error_object(value)
-        raise _broken() if said is None else error_of(said, key=ours.key)
+        raise _broken()
     if isinstance(value, dict) and (failed := answer_error(value)) is not None:
         raise error_of(error_object(value) or failed, key=ours.key)
-    if isinstance(value, dict) and "choices" in value and error_object(value) is None:
-        choices = value["choices"]
-        finished = isinstance(choices, list) and any(
-            isinstance(one, dict) and one.get("finish_reason") for one in choices
-        )
-        if not finished:
-            raise _broken()
+    # A stream labelled as JSON is no JSON: it is read for what it is.
+    is_stream = ours.streaming and value is None and bool(raw.strip())
+    if is_answer and not is_stream and not (value and (isinstance(value, list) or _is_finished(value))):
+        raise _broken()
     return raw
 
 
@@ -202,6 +203,10 @@ def _as_events(value: Json, ours: OurCall) -> bytes | None:
     """Return a plain answer as a stream of one event, without its end; None if it is no answer."""
     event = plain_answer(value, ours.operation) if ours.operation is not None else None
     return None if event is None else event.encoded()
+
+
+def _is_finished(value: Json) -> bool:
+    return isinstance(value, dict) and has_end(value)
 
 
 @functools.cache
@@ -301,12 +306,7 @@ class _Body:
         failed = answer_error(value)
         if failed is not None:
             raise error_of(error_object(value) or failed, key=self._call.key)
-        for choice in value.get("choices") or ():
-            if isinstance(choice, dict) and "delta" in choice:
-                index = 0 if self._call.one_choice else choice.get("index") or 0
-                self._call.begun.add(index)
-                if is_finished(choice):
-                    self._call.finished.add(index)
+        self._call.note(value)
         return event
 
     def _finish(self) -> bytes:
