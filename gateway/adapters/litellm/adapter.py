@@ -59,10 +59,10 @@ class LiteLLMAdapter:
 
     async def complete(self, call: Call) -> Reply:
         """Return the plain answer. Raises UpstreamError for the upstream's failures; anything else is a bug."""
-        answer, _, _ = await self._ask(call, stream=False)
+        answer, _, ours = await self._ask(call, stream=False)
         if answer is None:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
-        return Reply(data=answer_data(answer), headers=headers_of(answer))
+        return Reply(data=answer_data(answer, usage_told=ours.usage_told), headers=headers_of(answer))
 
     async def stream(self, call: Call) -> Stream:
         """Return the stream once LiteLLM has opened it. Cancelling, or closing the stream, closes the upstream."""

@@ -6,7 +6,7 @@ body tells its wire: each wire's own field says how an answer ended.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from gateway.policy.failures import error_object
@@ -46,6 +46,28 @@ def has_end(value: JsonObject) -> bool:
     if isinstance(message, dict):
         return bool(value.get("finish_reason"))
     return not isinstance(message, str)
+
+
+def tells_usage(value: Json, headers: Iterable[str] = (), *, depth: int = 5) -> bool:
+    """Tell whether a plain answer has token counts, wherever its wire puts them. LiteLLM counts itself if it has none.
+
+    Some of Bedrock's models tell them in headers.
+    """
+    if any("token-count" in name.lower() for name in headers):
+        return True
+    if isinstance(value, list):
+        return depth > 0 and any(tells_usage(one, depth=depth - 1) for one in value[:1])
+    if not isinstance(value, dict):
+        return False
+    return any(
+        (isinstance(field, int) and not isinstance(field, bool) and _is_count(name.lower()))
+        or (depth > 0 and isinstance(field, dict | list) and tells_usage(field, depth=depth - 1))
+        for name, field in value.items()
+    )
+
+
+def _is_count(name: str) -> bool:
+    return ("token" in name and not name.startswith("max")) or name.endswith("eval_count")
 
 
 def ends_of(event: JsonObject) -> Iterator[tuple[int, bool]]:

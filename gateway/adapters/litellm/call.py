@@ -42,6 +42,12 @@ class OurCall:
     """Indexes of the choices that a stream on OpenAI's or Google's wire has sent."""
     finished: set[int] = field(default_factory=set)
     """Choices whose finish reason the upstream sent. LiteLLM invents missing ones."""
+    refused: bool = False
+    """An event of a stream had a refusal."""
+    usage: JsonObject | None = None
+    """Token counts that a stream told beside a choice, where LiteLLM does not look."""
+    usage_told: bool | None = None
+    """Whether a plain answer has token counts; None if it was not looked at."""
     done: bool = False
     """`[DONE]` has come. Later data is ignored."""
     _token: Token[OurCall | None] = field(init=False)

@@ -6,15 +6,15 @@ import contextlib
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
-from itertools import chain
 from typing import Any
 
 from gateway.adapters.base import Event
+from gateway.adapters.litellm.beneath import beneath, index_of, plain_response, tapped, without_signs
 from gateway.adapters.litellm.call import OurCall
 from gateway.adapters.litellm.errors import error_inside, map_error
 from gateway.adapters.litellm.translate import chunk_data, finished_dicts
 from gateway.policy.failures import Kind, UpstreamError
-from gateway.wire.json import Json, JsonObject
+from gateway.wire.json import JsonObject
 
 
 class LiteLLMStream:
@@ -28,8 +28,8 @@ class LiteLLMStream:
         self._call = call
         self._usage_wanted = usage_wanted
         self._raw = getattr(stream, "completion_stream", None)
-        _note_ends(self._raw, call)
-        self._tap = _tapped(stream) if choices > 1 else None
+        self._tap = tapped(stream, call)
+        self._several = choices > 1
         self._source = self._open()
         self._was_read = False
         self._last: JsonObject = {}
@@ -73,7 +73,7 @@ class LiteLLMStream:
             return
         self._closed = True
         raw = getattr(self._stream, "completion_stream", None)
-        for part in (self._stream, *_beneath(raw)):
+        for part in (self._stream, *beneath(raw)):
             close = getattr(part, "aclose", None)
             if close is not None:
                 # Errors of LiteLLM's generators while closing do not matter.
@@ -89,7 +89,7 @@ class LiteLLMStream:
 
         LiteLLM can still read any other body. In a process of our own `wire` has raised it already.
         """
-        response = _plain_response(self._raw)
+        response = plain_response(self._raw)
         if response is not None:
             with contextlib.suppress(Exception):
                 await response.aread()
@@ -106,20 +106,25 @@ class LiteLLMStream:
             if self._call.broken is not None or self._call.unfinished:
                 raise self._call.broken or UpstreamError(Kind.BAD_RESPONSE, status=200)
             self._pending.extend(self._unfinished())
+            if self._usage_wanted and self._call.usage is not None and self._last:
+                self._pending.append({**self._last, "choices": [], "usage": self._call.usage})
+                self._call.usage = None
             return
         data = chunk_data(item, model=getattr(self._stream, "_provider_response_model", None))
         choices = data.get("choices")
         if choices == [] and data.get("usage"):
             self._pending.extend(self._unfinished())
-            if self._usage_wanted:
+            if self._usage_wanted and self._call.usage is None and self._is_told(data["usage"]):
                 self._pending.append(data)
             return
+        if self._call.refused:
+            without_signs(data)
         self._pending.append(data)
         self._last = data
         finished: set[int] = set()
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict) and choice.get("finish_reason"):
-                finished.add(_index(choice.get("index")))
+                finished.add(index_of(choice.get("index")))
         if not finished:
             return
         self._finished |= finished
@@ -127,93 +132,27 @@ class LiteLLMStream:
         if received is None and getattr(self._stream, "intermittent_finish_reason", None) is None:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         self._doubtful = bool(self._call.begun) and not self._call.finished
-        if self._tap is not None and self._tap.reasons and not self._tap.reasons.keys() >= finished:
+        reasons = self._tap.reasons if self._tap is not None and self._several else None
+        if reasons and not reasons.keys() >= finished:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
+
+    def _is_told(self, usage: JsonObject) -> bool:
+        """Tell whether an event had token counts, and remove from `usage` the details that none had.
+
+        LiteLLM counts itself what the upstream did not tell.
+        """
+        chunks = getattr(self._stream, "chunks", None)
+        if not chunks:
+            return True
+        told = [one for chunk in chunks if (one := getattr(chunk, "usage", None)) is not None]
+        for name in ("completion_tokens_details", "prompt_tokens_details"):
+            if not any(getattr(one, name, None) for one in told):
+                usage.pop(name, None)
+        return bool(told)
 
     def _unfinished(self) -> Iterator[JsonObject]:
         """Yield events with the finish reasons that LiteLLM drops: those of the second and further choices."""
-        for index, reason in sorted(self._tap.reasons.items()) if self._tap else ():
+        for index, reason in sorted(self._tap.reasons.items()) if self._tap is not None and self._several else ():
             if index not in self._finished:
                 self._finished.add(index)
                 yield {**self._last, "choices": [{"index": index, "delta": {}, "finish_reason": reason}]}
-
-
-class _FinishTap:
-    """Iterates the stream below LiteLLM for it, and notes each choice's finish reason."""
-
-    def __init__(self, source: Any) -> None:
-        self.reasons: dict[int, str] = {}
-        self._source = source
-        self._iterator = aiter(source)
-
-    def __aiter__(self) -> _FinishTap:
-        return self
-
-    async def __anext__(self) -> Any:
-        item = await anext(self._iterator)
-        for choice in getattr(item, "choices", None) or ():
-            reason = getattr(choice, "finish_reason", None)
-            if isinstance(reason, str):
-                self.reasons[_index(getattr(choice, "index", 0))] = reason
-        return item
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._source, name)
-
-
-def _tapped(stream: Any) -> _FinishTap | None:
-    source = getattr(stream, "completion_stream", None)
-    if not hasattr(source, "__aiter__"):
-        return None
-    tap = _FinishTap(source)
-    stream.completion_stream = tap
-    return tap
-
-
-def _note_ends(raw: Any, call: OurCall) -> None:
-    """Have LiteLLM's iterator note the finish reasons of the events that it reads: for Google's it invents them.
-
-    In a process of our own `wire` has noted them already.
-    """
-    parse = getattr(raw, "chunk_parser", None)
-    if parse is None or not type(raw).__module__.startswith("litellm."):
-        return
-
-    def parse_noted(*args: Any, **kwargs: Any) -> Any:
-        for event in (*args, *kwargs.values()):
-            if isinstance(event, dict):
-                call.note(event)
-        return parse(*args, **kwargs)
-
-    raw.chunk_parser = parse_noted
-
-
-def _beneath(raw: Any) -> Iterator[Any]:
-    """Yield what LiteLLM does not close: the HTTP response under its iterator.
-
-    The iterator holds httpx's generator of lines. Closing a generator that never ran does not close its response, so
-    that is taken from the generator's frame. Newer releases keep the response in the iterator.
-    """
-    lines = getattr(raw, "streaming_response", None)
-    if lines is not None:
-        yield lines
-        frame = getattr(lines, "ag_frame", None)
-        if frame is not None and (response := frame.f_locals.get("self")) is not None:
-            yield response
-    for name in ("http_response", "_response"):
-        if (response := getattr(raw, name, None)) is not None:
-            yield response
-
-
-def _plain_response(raw: Any) -> Any:
-    """Return the unread HTTP response of a stream if its body is plain JSON; else None."""
-    for response in chain((getattr(raw, "response", None),), _beneath(raw)):
-        headers = getattr(response, "headers", None)
-        kind = headers.get("content-type") if isinstance(headers, Mapping) else None
-        if isinstance(kind, str):
-            return response if kind.partition(";")[0].strip().lower() == "application/json" else None
-    return None
-
-
-def _index(value: Json) -> int:
-    return value if isinstance(value, int) else 0

@@ -144,10 +144,11 @@ def _api_base(endpoint: Endpoint) -> str | None:
     return base_url.removesuffix("/v1") if base_url and endpoint.kind == "anthropic" else base_url
 
 
-def answer_data(answer: Any) -> JsonObject:
+def answer_data(answer: Any, *, usage_told: bool | None = None) -> JsonObject:
     """Return a plain answer as a dict in OpenAI's shape.
 
-    A dict comes from a program's own replacement for LiteLLM: a missing or null `finish_reason` means `stop` there.
+    `usage_told`: whether the upstream told token counts, if that is known; LiteLLM's own are left out. A dict comes
+    from a program's own replacement for LiteLLM: a missing or null `finish_reason` means `stop` there.
     """
     if isinstance(answer, dict):
         data = dict(answer)
@@ -161,7 +162,30 @@ def answer_data(answer: Any) -> JsonObject:
     for choice in data.get("choices", ()):
         for tool_call in choice.get("message", {}).get("tool_calls", ()):
             tool_call.pop("index", None)
+    beside = _usage_beside_choice(data)
+    if beside is not None:
+        data["usage"] = beside
+    elif usage_told is False or (usage_told is None and not _counts(data.get("usage"))):
+        data.pop("usage", None)
     return data
+
+
+def _usage_beside_choice(data: JsonObject) -> JsonObject | None:
+    """Take the token counts that Moonshot tells in `choices[0]`, and LiteLLM puts aside."""
+    for choice in data.get("choices", ()):
+        aside = choice.get("provider_specific_fields")
+        usage = aside.get("usage") if isinstance(aside, dict) else None
+        if isinstance(usage, dict):
+            choice["provider_specific_fields"] = {name: field for name, field in aside.items() if name != "usage"}
+            if not choice["provider_specific_fields"]:
+                del choice["provider_specific_fields"]
+            return usage
+    return None
+
+
+def _counts(usage: Json) -> bool:
+    """Tell whether any token was counted."""
+    return isinstance(usage, dict) and any(isinstance(count, int) and count > 0 for count in usage.values())
 
 
 def chunk_data(item: Any, *, model: str | None) -> JsonObject:

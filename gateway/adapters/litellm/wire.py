@@ -11,14 +11,14 @@ import contextlib
 import functools
 import importlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from gateway.adapters.base import ERROR_BODY_S, MAX_ERROR_BYTES, MAX_REPLY_BYTES, plain_answer
-from gateway.adapters.litellm.bodies import error_in, has_end
+from gateway.adapters.litellm.bodies import error_in, has_end, tells_usage
 from gateway.adapters.litellm.call import OurCall, our_call
 from gateway.adapters.litellm.errors import error_of
 from gateway.policy.failures import Kind, UpstreamError, answer_error, choice_error, classify, error_object
@@ -82,11 +82,11 @@ def watch(module: Any) -> None:
         events = ours.streaming and kind == _EVENTS
         is_answer = request.method == "POST"
         if asked and kind in _ANY_TEXT:
-            before = await _judged(source, ours, stream=True, is_answer=is_answer)
+            before = await _judged(source, ours, response.headers, stream=True, is_answer=is_answer)
             events = True
             response.headers["content-type"] = _EVENTS
         elif kind == _JSON or (not ours.streaming and kind != _EVENTS):
-            before = await _judged(source, ours, stream=False, is_answer=is_answer)
+            before = await _judged(source, ours, response.headers, stream=False, is_answer=is_answer)
         frames = kind == _FRAMES
         response.stream = _body_class()(source, response.stream, ours, before, events=events, frames=frames)
         return response
@@ -167,7 +167,9 @@ async def _decoded(stream: Any, decoder: Decoder | Undecodable | None) -> AsyncI
         raise _broken() from error
 
 
-async def _judged(source: AsyncIterator[bytes], ours: OurCall, *, stream: bool, is_answer: bool) -> bytes:
+async def _judged(
+    source: AsyncIterator[bytes], ours: OurCall, headers: Mapping[str, str], *, stream: bool, is_answer: bool
+) -> bytes:
     """Return a plain body, or its beginning. Raises UpstreamError when it is no answer.
 
     `stream`: a stream was requested, so a plain answer is returned as one; events with another content type are passed
@@ -196,6 +198,8 @@ async def _judged(source: AsyncIterator[bytes], ours: OurCall, *, stream: bool, 
     is_stream = ours.streaming and value is None and bool(raw.strip())
     if is_answer and not is_stream and not (value and (isinstance(value, list) or _is_finished(value))):
         raise _broken()
+    if is_answer:
+        ours.usage_told = tells_usage(value, headers)
     return raw
 
 
