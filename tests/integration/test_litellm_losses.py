@@ -29,7 +29,7 @@ pytestmark = [
 KINDS: Final = ("openai", "azure", "groq", "mistral", "hosted_vllm", "moonshot")
 COUNTED: Final = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
 _numbers: Final = itertools.count()
-WANTED: Final = {"stream_options": {"include_usage": True}}
+WANTED: Final[dict[str, Any]] = {"stream_options": {"include_usage": True}}
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module", params=["own", "guest"])

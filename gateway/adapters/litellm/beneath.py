@@ -33,7 +33,7 @@ class Tap:
             if isinstance(reason, str):
                 self.reasons[index_of(getattr(choice, "index", 0))] = reason
                 _note_usage(getattr(choice, "usage", None), self._call)
-            delta = getattr(choice, "delta", None)
+            delta: Any = getattr(choice, "delta", None)
             if getattr(delta, "refusal", None) and not isinstance(delta, dict):
                 delta.annotations = [{"type": _SIGN}]
                 self._call.refused = True
