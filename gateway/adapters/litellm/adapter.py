@@ -133,7 +133,7 @@ class LiteLLMAdapter:
         try:
             with ours:
                 answer = await getattr(litellm, FUNCTIONS[call.operation.name].function)(**kwargs)
-                if stream and getattr(answer, "make_call", None) is not None:
+                if stream and isinstance(answer, litellm.CustomStreamWrapper) and answer.make_call is not None:
                     # For some providers LiteLLM would not ask before the first event is read.
                     await answer.fetch_stream()
         except Exception as error:

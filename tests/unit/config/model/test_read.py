@@ -38,7 +38,8 @@ from gateway.words import seconds
 NO_ENVIRON: Mapping[str, str] = {}
 SHAPE_CODES = frozenset(
     {
-        "bad-duration", "bad-api-key", "bad-key", "bad-name", "bad-step", "bad-target", "bad-value", "bad-version",
+        "bad-duration", "bad-api-key", "bad-key", "bad-name", "bad-share", "bad-step", "bad-target", "bad-value",
+        "bad-version",
         "duplicate-item", "empty-chain", "hook-path", "missing-key", "unknown-key", "wrong-type",
     }
 )  # fmt: skip

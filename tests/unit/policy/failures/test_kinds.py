@@ -78,7 +78,7 @@ def test_the_envelope_lists_the_attempts_without_upstream_text() -> None:
             "attempts": [{"target": "openai/gpt-4o", "kind": "rate_limit", "status": 429, "ms": 12.3}],
         }
     }
-    assert error.headers == {"retry-after": "2"}
+    assert error.response_headers() == {"retry-after": "2"}
 
 
 @pytest.mark.parametrize("kind", Kind)
