@@ -13,7 +13,8 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Final, Protocol
@@ -74,6 +75,19 @@ class ReloadReport:
     """Whether a new table was swapped in."""
 
 
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A good table that is not live yet, as `before_swap` asked for time. A later reading takes its place."""
+
+    table: RoutingTable
+    problems: tuple[Problem, ...]
+    data: bytes
+    over: threading.Event = field(default_factory=threading.Event)
+    """It is live, or was replaced, or is waited for no more."""
+    report: ReloadReport | None = None
+    """Set once it is live."""
+
+
 class Reloader:
     """Owns the live table of one file. Its methods may be called from any thread."""
 
@@ -82,22 +96,27 @@ class Reloader:
         path: Path,
         compiler: Compile,
         *,
-        before_swap: Callable[[RoutingTable], None] = lambda table: None,
+        before_swap: Callable[[RoutingTable, Callable[[], None]], bool] = lambda table, ready: True,
         on_swap: Callable[[RoutingTable], None] = lambda table: None,
+        on_report: Callable[[ReloadReport], None] = lambda report: None,
         around: Callable[[], AbstractContextManager[None]] = nullcontext,
         clock: Callable[[], float] = time.time,
         mounts: Path = Path("/proc/self/mountinfo"),
     ) -> None:
-        """`on_swap` is called after each swap, in the thread that compiled; its exceptions are only logged.
+        """`on_swap` is called after each swap; its exceptions are only logged. `on_report`: after each new result.
 
-        Before that, `reload` calls `before_swap` in the same thread; the old table stays live until it returns. Both
-        run under the lock, so they must not call the Reloader. All compiles except that of `load` run in `around()`.
+        `before_swap(table, ready)` says whether a new table may go live at once; if not, it calls `ready` later, from
+        a thread that may block. Until then the old table stays live, unless a later reading of the file replaces both.
+        All three run under the lock, so they must not call the Reloader. All compiles except that of `load` run in
+        `around()`.
         """
         self._path = path
         self._file = path.absolute()
         self._compiler = compiler
         self._before_swap = before_swap
         self._on_swap = on_swap
+        self._on_report = on_report
+        self._waiting: _Waiting | None = None
         self._around = around
         self._clock = clock
         self._mounts = mounts
@@ -132,14 +151,16 @@ class Reloader:
             table, problems = self._compile(data, self._overlay)
             if table is None:
                 raise ConfigError(problems)
-            return self._accept(table, problems, data)
+            return self._accept(table, problems, data, is_first=True)
 
-    def reload(self, *, force: bool = True, dry_run: bool = False, complete: Look | None = None) -> ReloadReport:
+    def reload(
+        self, *, force: bool = True, wait: bool = True, dry_run: bool = False, complete: Look | None = None
+    ) -> ReloadReport:
         """Read the file and, if it is good, swap its table in. Blocks; never raises for a bad file.
 
         Without `force`, for file events, the bytes of the live table and those refused last are not compiled again.
         With `complete`, a finished save, nothing happens if the file has changed since. With `dry_run` nothing is
-        swapped, remembered or logged.
+        swapped, remembered or logged. Without `wait` it returns before a table that `before_swap` keeps back is live.
         """
         with self._lock:
             try:
@@ -157,14 +178,29 @@ class Reloader:
                 return self._back_to_running()
             if not force and _digest(data) == self._refused:
                 return self.last
+            if not force and self._waiting is not None and data == self._waiting.data:
+                return self.last
             with self._around():
                 table, problems = self._compile(data, self._overlay)
             if table is None:
                 return self._refuse(_digest(data), problems, dry_run=dry_run)
             if dry_run:
                 return replace(self._report(table.digest, problems), ok=True)
-            self._before_swap(table)
-            return self._accept(table, problems, data)
+            self.give_up()
+            waiting = self._waiting = _Waiting(table, problems, data)
+            if self._before_swap(table, partial(self._swap_waiting, waiting)):
+                return self._accept(table, problems, data)
+            report = replace(self._report(table.digest, problems), ok=True)
+        if wait:
+            waiting.over.wait()
+            return waiting.report or self.last
+        return report
+
+    def give_up(self) -> None:
+        """Wait no more for a table that is not live yet; it never will be."""
+        if self._waiting is not None:
+            self._waiting.over.set()
+            self._waiting = None
 
     def set_overlay(self, overlay: Overlay) -> None:
         """Compile the live table's bytes with `overlay` and swap. On a problem raises ConfigError, changing nothing."""
@@ -177,6 +213,7 @@ class Reloader:
             if table is None:
                 raise ConfigError(problems)
             self._overlay = overlay
+            self.give_up()
             self._swap(table, self._data)
 
     def disk(self) -> str | None:
@@ -203,7 +240,7 @@ class Reloader:
 
         def read(sight: Sight) -> None:
             moves.forget()
-            self.reload(force=False, complete=sight.file)
+            self.reload(force=False, wait=False, complete=sight.file)
 
         async def complete_save() -> Sight:
             save = Save(self._path, now_s=loop.time())
@@ -268,11 +305,22 @@ class Reloader:
             await asyncio.sleep(POLL_S)
             yield set()
 
-    def _accept(self, table: RoutingTable, problems: tuple[Problem, ...], data: bytes) -> ReloadReport:
+    def _swap_waiting(self, waiting: _Waiting) -> None:
+        """Swap a table in that has waited, unless another reading took its place meanwhile."""
+        with self._lock:
+            if self._waiting is waiting:
+                waiting.report = self._accept(waiting.table, waiting.problems, waiting.data)
+
+    def _accept(
+        self, table: RoutingTable, problems: tuple[Problem, ...], data: bytes, *, is_first: bool = False
+    ) -> ReloadReport:
         self._refused = None
         report = self._report(table.digest, problems)
         self._running = self.last = replace(report, ok=True, generation=table.generation, changed=True)
         self._swap(table, data)
+        if not is_first:
+            self._on_report(self._running)
+        self.give_up()
         return self._running
 
     def _compile(self, data: bytes, overlay: Overlay) -> tuple[RoutingTable | None, tuple[Problem, ...]]:
@@ -302,15 +350,19 @@ class Reloader:
             extra = {"generation": report.generation, "digest": digest, "problems": _as_text(problems)}
             log.warning("routes refused", extra=extra)
             self._refused, self.last = digest or _as_text(problems), report
+            self.give_up()
+            self._on_report(report)
         return report
 
     def _back_to_running(self) -> ReloadReport:
         """Forget the refused text: the file holds the live table's bytes again."""
+        self.give_up()
         if self._refused is not None:
             self._refused = None
             generation = self.current.generation
             self.last = replace(self._running, at=self._clock(), generation=generation, changed=False)
             log.info("routes are again as they run", extra={"generation": generation, "digest": self.last.digest})
+            self._on_report(self.last)
         return self.last
 
     def _report(self, digest: str | None, problems: tuple[Problem, ...]) -> ReloadReport:

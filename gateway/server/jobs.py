@@ -12,7 +12,6 @@ from gateway.adapters.base import Adapters
 from gateway.concurrency.pacing import no_full_collection, short_pauses
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.reload import Reloader, ReloadReport
-from gateway.config.saves import Look
 from gateway.policy.table import RoutingTable
 from gateway.policy.target import AdapterName
 from gateway.telemetry.metrics import Metrics
@@ -37,21 +36,26 @@ class Jobs:
         self.waiting_for: tuple[str, ...] = ("adapters",)
         """The adapters that the table at the start needs and that are not ready; empty for good once all are."""
 
-    def before_swap(self, table: RoutingTable) -> None:
-        """Have a table's adapters made ready, so that its first request need not wait. Blocks; for reloads' threads.
+    def before_swap(self, table: RoutingTable, ready: Callable[[], None]) -> bool:
+        """Tell whether a table's adapters are ready, so that its first request need not wait; else call `ready` later.
 
-        An adapter that cannot be made ready is logged, and the table goes live all the same.
+        An adapter that cannot be made ready is logged, and the table goes live all the same. For reloads' threads.
         """
         missing = _adapters_of(table) - self._prepared
-        loop, adapters = self._loop, self._adapters
-        if loop is None or not missing:
-            return
+        if self._loop is None or not missing:
+            return True
+        asyncio.run_coroutine_threadsafe(self._ready_soon(missing, ready), self._loop)
+        return False
+
+    async def _ready_soon(self, missing: set[AdapterName], ready: Callable[[], None]) -> None:
         try:
-            asyncio.run_coroutine_threadsafe(self._make_ready(missing, adapters), loop).result(LOAD_S)
+            async with asyncio.timeout(LOAD_S):
+                await asyncio.shield(self._make_ready(missing, self._adapters))
         except TimeoutError:
             log.warning(
                 "an adapter takes long: the new table goes live without it", extra={"adapters": sorted(missing)}
             )
+        await asyncio.to_thread(ready)
 
     def swapped(self, _: RoutingTable) -> None:
         """Note that another table is live. May be called from any thread."""
@@ -72,6 +76,7 @@ class Jobs:
                 group.create_task(self._reload_at_signal(reloader))
         finally:
             self._loop = None
+            reloader.give_up()
 
     async def _prepare(self, reloader: Reloader, adapters: Adapters) -> None:
         """Prepare the adapters of the live table's targets, so that the first request need not wait."""
@@ -97,7 +102,7 @@ class Jobs:
         while True:
             await self._reload_requested.wait()
             self._reload_requested.clear()
-            report = await asyncio.to_thread(reloader.reload)
+            report = await asyncio.to_thread(reloader.reload, wait=False)
             log.info("reloaded at a signal", extra={"ok": report.ok, "generation": report.generation})
 
 
@@ -118,7 +123,14 @@ class CountedReloader(Reloader):
     """A reloader that counts its reloads in the metrics."""
 
     def __init__(self, path: Path, compiler: Compiler, *, metrics: Metrics, jobs: Jobs) -> None:
-        super().__init__(path, compiler, before_swap=jobs.before_swap, on_swap=jobs.swapped, around=short_pauses)
+        super().__init__(
+            path,
+            compiler,
+            before_swap=jobs.before_swap,
+            on_swap=jobs.swapped,
+            on_report=self._count,
+            around=short_pauses,
+        )
         self._metrics = metrics
         self._good_at = 0.0
 
@@ -128,14 +140,10 @@ class CountedReloader(Reloader):
         self._good_at = report.at
         return report
 
-    def reload(self, *, force: bool = True, dry_run: bool = False, complete: Look | None = None) -> ReloadReport:
-        before = self.last
-        report = super().reload(force=force, dry_run=dry_run, complete=complete)
-        if not dry_run and report is not before:
-            self._metrics.count_reload(ok=report.ok)
-            if report.ok:
-                self._good_at = report.at
-        return report
+    def _count(self, report: ReloadReport) -> None:
+        self._metrics.count_reload(ok=report.ok)
+        if report.ok:
+            self._good_at = report.at
 
     def show(self) -> None:
         """Update the metrics about the config file."""

@@ -147,6 +147,52 @@ async def test_a_table_that_first_needs_an_adapter_goes_live_once_that_is_loaded
         assert (reloader.current.generation, jobs.waiting_for) == (2, ())
 
 
+async def test_a_later_edit_replaces_one_that_waits_for_an_adapter(config: Path) -> None:
+    adapters: dict[AdapterName, Counting] = {"mock": Counting(), "litellm": Counting(slow=True)}
+    async with working(config, adapters) as (jobs, reloader):
+        await until(lambda: jobs.waiting_for == ())
+        save(config, LITELLM)
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(asyncio.to_thread(reloader.reload))
+            await until(lambda: adapters["litellm"].prepared)
+            assert (await asyncio.to_thread(reloader.reload, dry_run=True)).ok
+            save(config, MOCK.replace("a:", "other:"))
+            second = await asyncio.to_thread(reloader.reload)
+        assert second.changed
+        assert not first.result().changed or first.result() is second
+        assert list(reloader.current.routes) == ["other"]
+        adapters["litellm"].loaded.set()
+        await asyncio.sleep(0.05)
+        assert list(reloader.current.routes) == ["other"]
+
+
+@pytest.mark.parametrize("then", ["as it runs", "bad"])
+async def test_an_edit_that_waits_is_dropped_when_the_file_no_longer_says_it(config: Path, then: str) -> None:
+    adapters: dict[AdapterName, Counting] = {"mock": Counting(), "litellm": Counting(slow=True)}
+    async with working(config, adapters) as (jobs, reloader):
+        await until(lambda: jobs.waiting_for == ())
+        save(config, LITELLM)
+        await asyncio.to_thread(reloader.reload, force=False, wait=False)
+        await until(lambda: adapters["litellm"].prepared)
+        await asyncio.to_thread(reloader.reload, force=False, wait=False)
+        assert adapters["litellm"].prepared == 1, "the same text is not compiled again"
+        save(config, MOCK if then == "as it runs" else "version: 2\n")
+        await asyncio.to_thread(reloader.reload, force=False, wait=False)
+        adapters["litellm"].loaded.set()
+        await asyncio.sleep(0.05)
+        assert reloader.current.generation == 1
+
+
+async def test_a_gateway_that_stops_waits_for_no_adapter(config: Path) -> None:
+    adapters: dict[AdapterName, Counting] = {"mock": Counting(), "litellm": Counting(slow=True)}
+    async with working(config, adapters) as (jobs, reloader):
+        await until(lambda: jobs.waiting_for == ())
+        save(config, LITELLM)
+        waits = asyncio.get_running_loop().run_in_executor(None, reloader.reload)
+        await until(lambda: adapters["litellm"].prepared)
+    assert (await waits).generation == 1
+
+
 async def test_a_dry_run_loads_nothing(config: Path) -> None:
     adapters: dict[AdapterName, Counting] = {"mock": Counting(), "litellm": Counting()}
     async with working(config, adapters) as (jobs, reloader):
