@@ -365,7 +365,8 @@ def failure(
             return UpstreamRefused(
                 status=status, kind=last.kind, body=last.body, attempts=attempts, headers=last.headers
             )
-    kinds = {outcome.kind for outcome in faults} | {rest.asked for rest in decision.rests}
+    rests = decision.rests
+    kinds = {outcome.kind for outcome in faults if outcome.step not in rests} | {rest.asked for rest in rests.values()}
     if kinds == {Kind.RATE_LIMIT}:
         status = 429
     elif decision.reason == "deadline":
@@ -374,8 +375,9 @@ def failure(
         status = 503
     else:
         status = 502
-    known_s = [outcome.ended_s + outcome.retry_after_s for outcome in faults if outcome.retry_after_s is not None]
-    again_s = min([*known_s, *(rest.until_s for rest in decision.rests)], default=None)
+    known = {outcome.step: outcome for outcome in faults}  # the last one of each step
+    known_s = [one.ended_s + one.retry_after_s for one in known.values() if one.retry_after_s is not None]
+    again_s = min([rest.until_s for rest in rests.values()] or known_s, default=None)
     retry_after_s = None if again_s is None or status not in {429, 503} else max(0.0, again_s - now_s)
     tried = ", ".join(f"{attempt.target} {attempt.kind}" for attempt in attempts) or "no attempt was made"
     passed = " before the deadline" if decision.reason == "deadline" else ""

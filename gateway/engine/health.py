@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from gateway.engine.window import Counts, PassedLimit, Window
+from gateway.engine.window import Counts, PassedLimit, Slot, Window
 from gateway.policy.failures import CLIENT_FAULTS, PAUSING, Kind
 from gateway.policy.keys import Secret
 from gateway.policy.table import Step
@@ -178,7 +178,7 @@ class Health:
 class Ticket:
     """Records the outcome of one attempt in its target's health."""
 
-    __slots__ = ("_began_s", "_counts", "_health", "_kind", "_passed", "_rest", "_step", "_target_health")
+    __slots__ = ("_began_s", "_counts", "_health", "_kind", "_passed", "_rest", "_slot", "_step", "_target_health")
 
     def __init__(
         self, health: Health, target_health: _TargetHealth, step: Step, rest: _TargetRest | None, began_s: float
@@ -192,6 +192,7 @@ class Ticket:
         self._kind: str | None = None
         self._counts = False
         self._passed: PassedLimit | None = None
+        self._slot: Slot | None = None
 
     def answered(self, now_s: float) -> None:
         """Record an answer, or for a stream the commit. Ends the rest that this attempt was a probe of."""
@@ -202,7 +203,8 @@ class Ticket:
         if now_s >= requests.slot.end_s:
             requests.turn(now_s, self._step.target.endpoint.cooldown.within_s)
             health.times.append(now_s - self._began_s)
-        requests.slot.answers += 1
+        slot = self._slot = requests.slot
+        slot.answers += 1
         if self._rest is not None:
             self._end_rest()
 
@@ -253,7 +255,8 @@ class Ticket:
         self._kind = kind.value
         if counts:
             self._counts, self._passed = True, passed
-            self._target_health.requests.take_back_answer()
+            if self._slot is not None:
+                self._slot.answers -= 1
             self.left(now_s)
 
     def take_retry(self, *, now_s: float) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from gateway.engine.health import Rest
+from gateway.engine.health import NOBODY, Rest
 from gateway.engine.selection import next_target, targets_left
 from gateway.policy.failures import Kind
 from gateway.policy.table import Step
@@ -95,8 +95,8 @@ class GiveUp:
     reason: Literal["stopped", "exhausted", "deadline", "resting"]
     no_retry: NoRetry | None = None
     """As in Try; None after the deadline."""
-    rests: tuple[Rest, ...] = ()
-    """For `resting`: those of the targets left."""
+    rests: Mapping[int, Rest] = field(default_factory=lambda: NOBODY)
+    """Step → rest, for the targets that asked not to be called now."""
 
 
 def next_step(
@@ -164,8 +164,11 @@ def _retry(plan: Plan, outcomes: Sequence[Outcome], resting: Mapping[int, Rest],
     if retry_s >= plan.deadline_s:
         return "deadline"
     rest = resting.get(last.step)
-    if others_left and rest is not None and (rest.until_s > retry_s or now_s >= retry_s):
-        return "cooldown"
+    if rest is not None and (rest.until_s > retry_s or now_s >= retry_s):
+        if others_left:
+            return "cooldown"
+        if rest.asked is not None:  # of another request's failure meanwhile
+            return Wait(rest.until_s, "retry_after") if rest.until_s < plan.deadline_s else "retry_after"
     return Wait(retry_s, "retry_after" if asked_s > pause_s else "backoff")
 
 
@@ -184,15 +187,15 @@ def _again_before_others(here: Sequence[Outcome]) -> bool:
 def _move_on(
     plan: Plan, outcomes: Sequence[Outcome], resting: Mapping[int, Rest], no_retry: NoRetry | None
 ) -> Try | Wait | GiveUp:
+    asked = {step: rest for step, rest in resting.items() if rest.asked is not None and step not in plan.unsupported}
     if len(outcomes) >= plan.max_attempts:
-        return GiveUp("exhausted", no_retry)
+        return GiveUp("exhausted", no_retry, asked)
     tried = [outcome.step for outcome in outcomes]
     choice = next_target(len(plan.steps), tried, resting=resting, unsupported=plan.unsupported)
     if choice is None:
-        return GiveUp("exhausted", no_retry)
+        return GiveUp("exhausted", no_retry, asked)
     if choice.not_before_s is not None:
         if choice.not_before_s < plan.deadline_s:
             return Wait(choice.not_before_s, "retry_after")
-        closed = {*tried, *plan.unsupported}
-        return GiveUp("resting", no_retry, tuple(rest for step, rest in resting.items() if step not in closed))
+        return GiveUp("resting", no_retry, asked)
     return Try(choice.step, "last_resort" if choice.last_resort else "fallback" if tried else "first", no_retry)

@@ -83,10 +83,6 @@ class Window:
         else:
             self.slot.timeouts[passed] += 1
 
-    def take_back_answer(self) -> None:
-        """Count one answer less, if the newest slot has one: its stream broke after the commit."""
-        self.slot.answers -= self.slot.answers > 0
-
     def counts(self, *, now_s: float, within_s: float) -> Counts:
         """Return the requests of the last `within_s` seconds."""
         slots = [slot for slot in self._slots if slot.begin_s > now_s - within_s]

@@ -223,6 +223,24 @@ async def test_a_429_carries_the_smallest_retry_after(bench: Bench) -> None:
     assert failed.value.response_headers() == {"retry-after": "20"}
 
 
+async def test_the_seconds_that_are_left_are_those_of_the_last_retry_after(bench: Bench) -> None:
+    bench.play("a", {"status": 503, "headers": {"retry-after-ms": "100"}}, {"status": 503, "retry_after": 20})
+    with pytest.raises(UpstreamFailed) as failed:
+        await bench.complete(bench.step("a", retries=1), deadline_s=5)
+    assert failed.value.response_headers() == {"retry-after": "20"}
+
+
+async def test_a_retry_heeds_the_pause_that_another_request_was_asked_for(bench: Bench) -> None:
+    bench.play("a", {"status": 500, "delay_s": 0.1}, {"status": 429, "retry_after": 60}, {"reply": "too early"})
+    steps = (bench.step("a", retries=1), bench.step("a"))
+    first = asyncio.ensure_future(bench.complete(steps[0], deadline_s=5))  # noqa: TID251 - both are awaited
+    await bench.upstream.wait_for_calls(1)
+    second = await asyncio.gather(bench.complete(steps[1], deadline_s=5), first, return_exceptions=True)
+    assert bench.upstream.calls == ["a", "a"]
+    told = [(error.status, round(error.retry_after_s or 0)) for error in second if isinstance(error, UpstreamFailed)]
+    assert told == [(429, 60)] * 2
+
+
 async def test_auth_never_passes_through_even_when_the_call_stops_there(bench: Bench) -> None:
     bench.upstream.script("a", status=401, body={"error": {"message": "key sk-12345 is wrong"}})
     with pytest.raises(UpstreamFailed) as failed:

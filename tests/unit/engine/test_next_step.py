@@ -210,11 +210,11 @@ def test_a_pause_that_the_upstream_asked_for_is_waited_for_when_nothing_else_is_
 
 def test_a_pause_beyond_the_deadline_ends_the_call_without_one() -> None:
     later = Rest(200.0, Kind.OVERLOADED)
-    assert next_step(plan(step()), [], now_s=0.0, resting={0: later}) == GiveUp("resting", None, (later,))
+    assert next_step(plan(step()), [], now_s=0.0, resting={0: later}) == GiveUp("resting", None, {0: later})
     both = next_step(plan(), [], now_s=0.0, resting={0: later, 1: Rest(101.0, Kind.RATE_LIMIT)})
-    assert both == GiveUp("resting", None, (later, Rest(101.0, Kind.RATE_LIMIT)))
+    assert both == GiveUp("resting", None, {0: later, 1: Rest(101.0, Kind.RATE_LIMIT)})
     after = next_step(plan(), [failed(0, Kind.TIMEOUT)], now_s=0.0, resting={0: Rest(5.0), 1: later})
-    assert after == GiveUp("resting", "kind", (later,))
+    assert after == GiveUp("resting", "kind", {1: later})
 
 
 def test_a_target_that_recovered_meanwhile_is_tried_before_the_call_gives_up() -> None:
@@ -238,6 +238,15 @@ def test_a_target_that_went_into_cooldown_meanwhile_is_retried_only_while_no_oth
     assert next_step(plan(), outcomes, now_s=0.0, resting=resting) == Try(1, "fallback", "cooldown")
     assert next_step(plan(), outcomes, now_s=1.0, resting=resting) == Try(1, "fallback", "cooldown")
     assert next_step(plan(step(retries=1)), outcomes, now_s=1.0, resting=resting) == Try(0, "retry")
+
+
+def test_a_pause_that_another_request_was_asked_for_binds_a_retry_too() -> None:
+    alone, outcomes = plan(step(retries=2)), [failed(0, Kind.SERVER_ERROR)]
+    minute = {0: Rest(60.0, Kind.RATE_LIMIT)}
+    assert next_step(alone, outcomes, now_s=0.25, resting=minute) == Wait(60.0, "retry_after")
+    assert next_step(alone, outcomes, now_s=60.0, resting=NOTHING) == Try(0, "retry")
+    later = {0: Rest(101.0, Kind.RATE_LIMIT)}
+    assert next_step(alone, outcomes, now_s=0.25, resting=later) == GiveUp("exhausted", "retry_after", later)
 
 
 def test_the_pause_that_a_failure_asked_for_does_not_forbid_its_own_retry() -> None:

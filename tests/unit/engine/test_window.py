@@ -100,15 +100,6 @@ def test_timeouts_and_other_failures_count_together() -> None:
     assert not found.reach(Cooldown(failures=3), LIMITS)
 
 
-def test_an_answer_that_broke_is_taken_back_but_never_below_none() -> None:
-    window = Window()
-    window.take_back_answer()
-    answer(window, 1.0)
-    window.take_back_answer()
-    window.take_back_answer()
-    assert counts(window, 1.0).requests == 0
-
-
 def test_a_shifted_copy_is_independent() -> None:
     window = Window()
     window.fail(None, now_s=100.0, within_s=WITHIN_S)
