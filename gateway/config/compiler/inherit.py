@@ -81,7 +81,8 @@ def merge_cooldowns(*layers: CooldownSpec | None) -> Cooldown:
 @functools.lru_cache(maxsize=256)
 def merge_streams(*layers: StreamSpec | None) -> StreamPolicy:
     """Merge `stream` blocks key by key, the most specific layer first."""
-    return StreamPolicy(**_merged(layers))
+    merged = _merged(layers)
+    return StreamPolicy(**{**merged, "keepalive_s": merged.get("keepalive_s") or None})  # 0: off
 
 
 def _merged(layers: Sequence[CooldownSpec | StreamSpec | None]) -> dict[str, Any]:

@@ -74,6 +74,7 @@ def test_stream_policies_merge_key_by_key_over_the_built_in_one() -> None:
     assert merged == StreamPolicy(hold="full", max_bytes=1024)
     kept = merge_streams(StreamSpec(keepalive_s=5), StreamSpec(hold="full", keepalive_s=15))
     assert kept == StreamPolicy(hold="full", keepalive_s=5)
+    assert merge_streams(StreamSpec(keepalive_s=0), StreamSpec(keepalive_s=15)) == StreamPolicy()
 
 
 @pytest.mark.parametrize(
