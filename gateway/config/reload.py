@@ -7,7 +7,6 @@ import hashlib
 import logging
 import os
 import re
-import stat
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -21,12 +20,13 @@ from typing import Final, Protocol
 
 from gateway.config.compiler.compiler import Compiled
 from gateway.config.moves import Moves
-from gateway.config.saves import QUIET_S, READING, TICK_S, Look, Save, wait_for_writer
+from gateway.config.saves import QUIET_S, TICK_S, Look, Save, wait_for_writer
 from gateway.config.sight import Sight, sight_of
 from gateway.errors import ConfigError, UsageError
 from gateway.policy.overlay import NO_OVERLAY, Overlay
 from gateway.policy.problem import Problem
-from gateway.policy.stamp import Stamp, stamp, stamp_of
+from gateway.policy.regular_file import read_regular_file, why
+from gateway.policy.stamp import Stamp, stamp
 from gateway.policy.table import RoutingTable
 from gateway.wire.json import EMPTY
 
@@ -147,7 +147,7 @@ class Reloader:
             try:
                 data, _ = _read(self._file)
             except OSError as exc:
-                raise UsageError(f"cannot read {self._path}: {_why(exc)}") from exc
+                raise UsageError(f"cannot read {self._path}: {why(exc)}") from exc
             table, problems = self._compile(data, self._overlay)
             if table is None:
                 raise ConfigError(problems)
@@ -170,7 +170,7 @@ class Reloader:
             except OSError as exc:
                 if complete is not None and stamp(self._file) != complete.stamp:
                     return self.last
-                unreadable = (self._fault("unreadable-file", f"cannot read the file: {_why(exc)}"),)
+                unreadable = (self._fault("unreadable-file", f"cannot read the file: {why(exc)}"),)
                 if not force and self._refused == _as_text(unreadable):
                     return self.last
                 return self._refuse(None, unreadable, dry_run=dry_run)
@@ -382,22 +382,8 @@ class Reloader:
 
 
 def _read(path: Path) -> tuple[bytes, Stamp]:
-    """Return the bytes and stamp of one version of the file. Raises OSError, also if it is too large or no file."""
-    for _ in range(3):
-        with open(path, "rb", opener=lambda name, _: os.open(name, READING)) as file:
-            before = os.fstat(file.fileno())
-            if not stat.S_ISREG(before.st_mode):
-                raise OSError(None, "not a regular file")
-            if before.st_size > MAX_FILE_BYTES:
-                raise OSError(None, f"larger than {MAX_FILE_BYTES} bytes")
-            data = file.read(MAX_FILE_BYTES)
-            if stamp_of(before) == stamp_of(os.fstat(file.fileno())):
-                break
-    return data, stamp_of(before)
-
-
-def _why(exc: OSError) -> str:
-    return (exc.strerror or str(exc)).lower()
+    """Return the bytes and stamp of one version of the config file. Raises OSError."""
+    return read_regular_file(path, limit_bytes=MAX_FILE_BYTES)
 
 
 def _digest(data: bytes) -> str:

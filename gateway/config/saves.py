@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.errors import UsageError
+from gateway.policy.regular_file import READING
 from gateway.policy.stamp import Stamp, stamp_of
 
 log = logging.getLogger(__name__)
@@ -25,9 +26,6 @@ LONG_S: Final = 5.0
 """A save that takes longer is logged once; at the start it is an error."""
 TICK_S: Final = 0.05
 """Interval between two looks at a file that is being saved. A file that was renamed into place counts after one."""
-
-READING: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
-"""Flags of `os.open`. Without O_NONBLOCK, opening a named pipe would block until a writer opens it."""
 
 
 @dataclass(frozen=True, slots=True)

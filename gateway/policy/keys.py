@@ -6,7 +6,11 @@ import re
 from pathlib import Path
 from typing import Final
 
+from gateway.policy.regular_file import read_regular_file
 from gateway.policy.stamp import Stamp, stamp
+
+MAX_KEY_FILE_BYTES: Final = 64 * 1024
+"""Larger key files are not read."""
 
 _KEY: Final = re.compile(r"[!-~]+")
 
@@ -50,14 +54,16 @@ class KeySource:
     def read(self) -> Secret | None:
         """Return the current key, or None. A key file is read again whenever its stat changes.
 
-        A missing or empty file has no key, nor has text that cannot be sent in a header, such as two lines.
+        A missing or empty file has no key, nor has text that cannot be sent in a header, such as two lines, nor has a
+        file of more than MAX_KEY_FILE_BYTES, nor a named pipe or device: this runs on the event loop and never blocks.
         """
         if self._file is None:
             return self._read
         found = stamp(self._file)
         if found is None or found != self._stamp:
             try:
-                self._read, self._stamp = _usable(self._file.read_text(encoding="utf-8")), found
+                data, _ = read_regular_file(self._file, limit_bytes=MAX_KEY_FILE_BYTES)
+                self._read, self._stamp = _usable(data.decode()), found
             except (OSError, UnicodeDecodeError):
                 self._read, self._stamp = None, None
         return self._read

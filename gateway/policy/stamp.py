@@ -14,7 +14,7 @@ def stamp(path: Path | str) -> Stamp | None:
     """Return a value that differs after any write, replacement or change of times; None if there is no file."""
     try:
         return stamp_of(os.stat(path))
-    except OSError:
+    except (OSError, ValueError):  # a name with a NUL character is a ValueError
         return None
 
 

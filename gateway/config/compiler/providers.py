@@ -16,9 +16,10 @@ from gateway.config.compiler.known_providers import WELL_KNOWN, WellKnown
 from gateway.config.document.yaml_tree import Where
 from gateway.config.model.specs import Config, ProviderSpec
 from gateway.config.problems import Fault, Report
-from gateway.policy.keys import NO_KEY, KeySource, Secret
+from gateway.policy.keys import MAX_KEY_FILE_BYTES, NO_KEY, KeySource, Secret
 from gateway.policy.params import FORBIDDEN_PARAMS, OWN_FIELDS
 from gateway.policy.problem import Severity
+from gateway.policy.regular_file import read_regular_file, why
 from gateway.policy.target import FRAMING_HEADERS, AdapterName, Endpoint
 from gateway.wire.json import EMPTY, Json
 from gateway.words import did_you_mean
@@ -201,11 +202,17 @@ class Upstreams:
         if self._key_source(name).read() is not None:
             return
         file = self._folder / name
-        what = "is empty or cannot be read" if file.exists() else "does not exist"
         hint = " (`~` is not expanded)" if name.startswith("~") else ""
-        fault = Fault("missing-key-file", f"the key file {name!r} {what}{hint}")
-        if _has_text(file):
-            fault = Fault("bad-api-key", f"what the key file {name!r} holds is no key; {_A_KEY}")
+        try:
+            data, _ = read_regular_file(file, limit_bytes=MAX_KEY_FILE_BYTES)
+        except FileNotFoundError:
+            fault = Fault("missing-key-file", f"the key file {name!r} does not exist{hint}")
+        except OSError as exc:
+            fault = Fault("missing-key-file", f"the key file {name!r} cannot be read: {why(exc)}{hint}")
+        else:
+            fault = Fault("missing-key-file", f"the key file {name!r} is empty")
+            if data.strip():
+                fault = Fault("bad-api-key", f"what the key file {name!r} holds is no key; {_A_KEY}")
         severity: Severity = "error" if self._strict_env else "warning"
         self._report(("providers", spec.name, "api_key_file"), fault.code, fault.message, severity=severity)
 
@@ -266,13 +273,6 @@ def _names_key(spec: ProviderSpec) -> bool:
     """Tell whether an entry names its key; an empty `api_key` means no key."""
     written = spec.api_key is not None and bool(spec.api_key.reveal().strip())
     return written or spec.api_key_unset or spec.api_key_file is not None
-
-
-def _has_text(file: Path) -> bool:
-    try:
-        return bool(file.read_bytes().strip())
-    except OSError:
-        return False
 
 
 _VENDOR_ROUTING: Final = frozenset({"models", "provider", "route"})

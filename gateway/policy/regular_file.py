@@ -1,0 +1,59 @@
+"""Reads small regular files; a named pipe, a device, a folder or a huge file is an error and never waited for."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from gateway.policy.stamp import Stamp, stamp_of
+
+READING: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+"""Flags of `os.open`. Without O_NONBLOCK, opening a named pipe would block until a writer opens it."""
+
+_ATTEMPTS: Final = 3
+"""Times that a file which changes while it is read is read."""
+
+
+def read_regular_file(path: Path, *, limit_bytes: int) -> tuple[bytes, Stamp]:
+    """Return the bytes and stamp of one version of a file.
+
+    Raises OSError, also if it is larger than `limit_bytes` or no regular file. Such a file is not opened: opening a
+    device can have effects.
+    """
+    _check(_found(path), limit_bytes)
+    for _ in range(_ATTEMPTS):
+        with open(path, "rb", opener=lambda name, _: os.open(name, READING)) as file:
+            before = os.fstat(file.fileno())
+            _check(before, limit_bytes)
+            # One byte more: files of /proc have no size. None is a read that would block.
+            data = file.read(limit_bytes + 1) or b""
+            if len(data) > limit_bytes:
+                raise _too_large(limit_bytes)
+            if stamp_of(before) == stamp_of(os.fstat(file.fileno())):
+                break
+    return data, stamp_of(before)
+
+
+def why(exc: OSError) -> str:
+    """Return the reason of a failed read, in lower case."""
+    return (exc.strerror or str(exc)).lower()
+
+
+def _found(path: Path) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except ValueError as exc:  # a name with a NUL character
+        raise OSError(None, str(exc)) from None
+
+
+def _check(found: os.stat_result, limit_bytes: int) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(None, "not a regular file")
+    if found.st_size > limit_bytes:
+        raise _too_large(limit_bytes)
+
+
+def _too_large(limit_bytes: int) -> OSError:
+    return OSError(None, f"larger than {limit_bytes} bytes")
