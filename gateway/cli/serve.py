@@ -71,7 +71,9 @@ def add(commands: Commands) -> None:
     add_flag(listening, "port", "PORT", "port to listen on, 0 for any (default: 8080)")
     add_flag(listening, "unix-socket", "PATH", "listen on a Unix socket instead")
     callers = parser.add_argument_group("who may call")
-    add_flag(callers, "client-keys-file", "FILE", "one client key, or its SHA-256, per line with a name")
+    text = "a name and a client key, or its SHA-256, per line; then group=NAME and admin, if wanted"
+    add_flag(callers, "client-keys-file", "FILE", text)
+    add_flag(callers, "admin-token-file", "FILE", "a token that opens the operators' paths, /-/")
     text = "listen beyond this machine without client keys [GATEWAY_INSECURE=1]"
     callers.add_argument("--insecure", action="store_true", help=text)
     add_flag(callers, "allow-origin", "ORIGIN", "a web page's origin that may call; may be repeated", many=True)
@@ -112,6 +114,7 @@ def read_options(args: argparse.Namespace) -> ServeOptions:
         unix_socket=settings.get("unix-socket", _path, None),
         max_body_bytes=settings.get("max-body", size, 32 * _MIB),
         client_keys_file=settings.get("client-keys-file", _path, None),
+        admin_token_file=settings.get("admin-token-file", _path, None),
         insecure=settings.is_on("insecure"),
         allow_origins=settings.get_all("allow-origin"),
         drain_s=settings.get("drain", duration_s, 30.0),

@@ -1,8 +1,10 @@
-"""Access rules: origins of web pages, host names, media types of bodies, and clients' keys."""
+"""Access rules: origins of web pages, host names, media types of bodies, clients' keys, and who is an operator."""
 
 from __future__ import annotations
 
-import logging
+import base64
+import binascii
+import hmac
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -11,11 +13,11 @@ from socket import AF_UNIX, socket
 from typing import Final
 
 from gateway.errors import BadRequest, GatewayError, UsageError
-from gateway.server.client_keys import ClientKeys
+from gateway.policy.keys import KeySource
+from gateway.server.client_keys import Client, ClientKeys
 from gateway.server.request import Request
 from gateway.wire.json import EMPTY
-
-log = logging.getLogger(__name__)
+from gateway.words import cut, printable
 
 PREFLIGHT_AGE_S: Final = 600
 EXPOSED_HEADERS: Final = (
@@ -31,6 +33,19 @@ _LOCAL_NAMES: Final = frozenset({"localhost", "host.docker.internal"})
 """Names that public DNS never resolves. The second is Docker's name for its host."""
 
 _FOREIGN: Final = "this host name is not the gateway's: it listens to this machine only"
+_NEAR: Final = "the operators' paths answer on the gateway's own machine only, as --admin-token-file is not set"
+_HOW: Final = "as `Authorization: Bearer`, `x-api-key`, `api-key`, or as the password of HTTP Basic"
+_OPERATORS: Final = 'Basic realm="gateway", Bearer'
+"""Challenge of the operators' paths. Basic comes first, as some browsers ask for a password only then."""
+
+_FORWARDING: Final = frozenset(
+    {
+        "forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-original-forwarded-for",
+        "true-client-ip", "cf-connecting-ip", "fastly-client-ip", "cdn-loop",
+    }
+)  # fmt: skip
+_FORWARDING_STARTS: Final = ("x-forwarded", "x-envoy-")
+"""Header fields that proxies add to what they pass on."""
 
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s@?#]+", re.IGNORECASE)
 _PORT: Final = re.compile(r":\d*$")
@@ -45,15 +60,15 @@ class Forbidden(GatewayError):
 
 
 class Unauthorized(GatewayError):
-    """The request carries no key that the gateway knows."""
+    """The request carries no key that the gateway knows, or none that its path wants."""
 
     status = 401
     code = "invalid_api_key"
     type = "invalid_request_error"
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, challenge: str = "Bearer") -> None:
         super().__init__(message)
-        self.headers = {"www-authenticate": "Bearer"}
+        self.headers = {"www-authenticate": challenge}
 
 
 class UnsupportedMediaType(BadRequest):
@@ -66,9 +81,17 @@ class UnsupportedMediaType(BadRequest):
 class Guards:
     """Admits or refuses a request before its body is read. Raises GatewayError to refuse it."""
 
-    def __init__(self, *, loopback: bool, allow_origins: tuple[str, ...], keys: ClientKeys | None) -> None:
+    def __init__(
+        self,
+        *,
+        loopback: bool,
+        allow_origins: tuple[str, ...],
+        keys: ClientKeys | None,
+        admin_token: KeySource | None = None,
+    ) -> None:
         """`loopback`: the server listens on this machine only, so a foreign `Host` means DNS rebinding by a web page.
 
+        With `keys` or `admin_token` the operators' paths want the token or the key of an admin, whoever asks.
         Raises UsageError for a malformed origin.
         """
         for origin in allow_origins:
@@ -77,6 +100,11 @@ class Guards:
         self._loopback = loopback
         self._origins = frozenset(origin.lower() for origin in allow_origins)
         self._keys = keys
+        self._admin_token = admin_token
+
+    def stale(self) -> ClientKeys | None:
+        """Return the client keys if their file has changed: they must be refreshed before a request is checked."""
+        return self._keys if self._keys is not None and self._keys.changed() else None
 
     def cors(self, request: Request) -> Mapping[str, str]:
         """Return the CORS response headers; none without an `Origin`. Raises Forbidden for a page not allowed."""
@@ -99,42 +127,78 @@ class Guards:
             "access-control-max-age": str(PREFLIGHT_AGE_S),
         }
 
-    def check(self, request: Request) -> str | None:
-        """Return the client's name, or None where no key is needed. Raises GatewayError to refuse the request."""
-        headers, path = request.headers, request.path
-        is_admin = path.startswith(_ADMIN)
-        host = headers.get("host") if self._loopback or is_admin else None
-        is_foreign = host is not None and not _is_local(host)
-        is_open = is_admin or path in _OPEN_PATHS
-        # A web page that lets a host name lead here has no key: who shows one may call the gateway what they like.
-        name = self._client(headers) if self._keys is not None and (is_foreign or not is_open) else None
-        if is_foreign and name is None:
-            raise Forbidden(_FOREIGN if self._keys is None else f"{_FOREIGN}, unless a client key is sent")
-        if self._keys is not None and name is None and not is_open:
-            raise Unauthorized("a key is needed: send it as `Authorization: Bearer <key>`, `x-api-key` or `api-key`")
-        declared = headers.get("content-type") == _JSON or request.content_type == _JSON
+    def check(self, request: Request) -> Client | None:
+        """Return the client, or None where no key is needed. Raises GatewayError to refuse the request."""
+        client = self._operator(request) if request.path.startswith(_ADMIN) else self._caller(request)
+        declared = request.headers.get("content-type") == _JSON or request.content_type == _JSON
         if not declared and request.has_body and request.method == "POST":
             raise UnsupportedMediaType("the body must be application/json; set the content-type header")
-        return name
+        return client
 
-    def _client(self, headers: Mapping[str, str]) -> str | None:
-        """Return the name of the client whose key the headers carry; None without a key.
+    def _caller(self, request: Request) -> Client | None:
+        """Admit a request for a path that is not the operators'."""
+        headers = request.headers
+        is_foreign = self._loopback and _names_another(headers)
+        is_open = request.path in _OPEN_PATHS
+        # A web page that lets a host name lead here has no key: who shows one may call the gateway what they like.
+        needs_key = self._keys is not None and (is_foreign or not is_open)
+        client = self._client(_shown_keys(headers)) if needs_key else None
+        if is_foreign and client is None:
+            raise Forbidden(_FOREIGN if self._keys is None else f"{_FOREIGN}, unless a client key is sent")
+        if needs_key and client is None:
+            raise Unauthorized("a key is needed: send it as `Authorization: Bearer <key>`, `x-api-key` or `api-key`")
+        return client
+
+    def _client(
+        self, shown: list[str], *, unknown: str = "the key is not known to this gateway", challenge: str = "Bearer"
+    ) -> Client | None:
+        """Return the client of these keys; None without a key.
 
         One known key is enough, since SDKs fill the other headers with keys of their own. Raises Unauthorized if no
         key is known, or if two are and belong to different clients.
         """
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        shown = [key.strip()] if scheme.lower() == "bearer" else []
-        shown += [headers[name].strip() for name in KEY_HEADERS if name in headers]
-        keys = dict.fromkeys(filter(None, shown))
-        if not keys or self._keys is None:
+        if not shown or self._keys is None:
             return None
-        names = {name for name in map(self._keys.name_of, keys) if name is not None}
-        if not names:
-            raise Unauthorized("the key is not known to this gateway")
-        if len(names) > 1:
-            raise Unauthorized("the keys in the headers are of different clients: send one of them")
-        return names.pop()
+        clients = [client for client in map(self._keys.client_of, shown) if client is not None]
+        if not clients:
+            raise Unauthorized(unknown, challenge=challenge)
+        if len({client.name for client in clients}) > 1:
+            message = "the keys in the headers are of different clients: send one of them"
+            raise Unauthorized(message, challenge=challenge)
+        return next((client for client in clients if client.is_admin), clients[0])
+
+    def _operator(self, request: Request) -> Client | None:
+        """Admit an operator: by token or key where the gateway has any, else by being on this machine."""
+        if self._keys is None and self._admin_token is None:
+            _check_neighbour(request)
+            return None
+        shown = [*_shown_keys(request.headers), *_basic_password(request.headers)]
+        if not shown and self._loopback and _names_another(request.headers):
+            # Not 401: a browser would ask its user for the password, on a page that leads a name of its own here.
+            raise Forbidden(f"{_FOREIGN}, unless an operator's key is sent: {self._wanted()}")
+        token = None if self._admin_token is None else self._admin_token.read()
+        if token is not None and any(_equal(token.reveal(), key) for key in shown):
+            return None
+        wanted = self._wanted()
+        unknown = f"the key is not known to this gateway: {wanted}"
+        client = self._client(shown, unknown=unknown, challenge=_OPERATORS)
+        if client is None:
+            raise Unauthorized(unknown if shown else wanted, challenge=_OPERATORS)
+        if not client.is_admin:
+            raise Forbidden(f"this key is not an operator's: {wanted}")
+        return client
+
+    def _wanted(self) -> str:
+        """Say what an operator has to send, and what the gateway must be given where nothing will do."""
+        ways = [] if self._admin_token is None else ["the token of --admin-token-file"]
+        if self._keys is not None and (self._keys.has_admin or not ways):
+            ways.append("a client key whose line is marked `admin`")
+        hint = ""
+        if self._admin_token is None and self._keys is not None and not self._keys.has_admin:
+            hint = "; no line of the client keys file is, and --admin-token-file is not set"
+        elif self._admin_token is not None and self._admin_token.read() is None:
+            hint = "; the token's file holds none at present"
+        return f"the operators' paths want {' or '.join(ways)}, {_HOW}{hint}"
 
 
 def is_preflight(request: Request) -> bool:
@@ -147,11 +211,56 @@ def is_loopback(host: str) -> bool:
     return host.lower() == "localhost" or _is_loopback_address(host)
 
 
-def is_neighbour(request: Request) -> bool:
-    """Tell whether the peer is on this machine: over loopback or a Unix socket, and not through a proxy."""
-    if "x-forwarded-for" in request.headers or "forwarded" in request.headers:
-        return False
-    return is_near(request.transport.get_extra_info("peername"), request.transport.get_extra_info("socket"))
+def _check_neighbour(request: Request) -> None:
+    """Raise Forbidden unless the peer is on this machine, calls it by its name, and is no proxy.
+
+    A proxy that adds no header of its own cannot be told from a local program, but for HTTP/1.0: nginx speaks that to
+    its upstreams unless told otherwise (`proxy_http_version`), and no tool of an operator does.
+    """
+    if not is_near(request.transport.get_extra_info("peername"), request.transport.get_extra_info("socket")):
+        raise Forbidden(_NEAR)
+    if _names_another(request.headers):
+        raise Forbidden(f"{_NEAR}: this `Host` is another's; call it localhost")
+    sign = next((name for name in request.headers if _is_forwarding(name)), None)
+    if sign is not None:
+        raise Forbidden(f"{_NEAR}, and not through a proxy: the request has `{printable(cut(sign, 64))}`")
+    if not request.is_http11:
+        raise Forbidden(f"{_NEAR}, and not through a proxy: the request is HTTP/1.0, as of one")
+
+
+def _names_another(headers: Mapping[str, str]) -> bool:
+    host = headers.get("host")
+    return host is not None and not _is_local(host)
+
+
+def _is_forwarding(name: str) -> bool:
+    return name in _FORWARDING or name.startswith(_FORWARDING_STARTS)
+
+
+def _shown_keys(headers: Mapping[str, str]) -> list[str]:
+    """Return the keys in the headers, each once."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    shown = [key.strip()] if scheme.lower() == "bearer" else []
+    shown += [headers[name].strip() for name in KEY_HEADERS if name in headers]
+    return list(dict.fromkeys(filter(None, shown)))
+
+
+def _basic_password(headers: Mapping[str, str]) -> list[str]:
+    """Return the password of HTTP Basic (RFC 7617), in a list; empty without one. The user's name does not matter."""
+    scheme, _, text = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return []
+    try:
+        decoded = base64.b64decode(text.strip(), validate=True).decode("utf-8", "surrogateescape")
+    except (binascii.Error, ValueError):
+        return []
+    password = decoded.partition(":")[2]
+    return [password] if password else []
+
+
+def _equal(token: str, shown: str) -> bool:
+    """Compare in a time that tells nothing about the token."""
+    return hmac.compare_digest(token.encode(), shown.encode("utf-8", "surrogateescape"))
 
 
 def is_near(peer: object, listener: socket | None) -> bool:
@@ -183,6 +292,8 @@ def _is_loopback_address(text: str) -> bool:
 def _is_local(host: str) -> bool:
     """Tell whether a `Host` header names this machine, whatever its port."""
     name = _PORT.sub("", host.lower())
+    if "%" in name:  # a zone, which an address of the system may have, and no host name
+        return False
     if name.startswith("[") and name.endswith("]"):
         return _is_loopback_address(name[1:-1])
     name = name.removesuffix(".")

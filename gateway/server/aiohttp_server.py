@@ -168,6 +168,9 @@ def _convert(request: web.BaseRequest) -> Request:
     headers: dict[str, str] = {}
     for name, value in request.headers.items():
         headers.setdefault(name.lower(), value)
+    if "://" in request.raw_path and not request.raw_path.startswith("/"):
+        # A whole URL, as proxies are asked for; its host counts, not the field's (RFC 9112, 3.2.2).
+        headers["host"] = request.url.authority
     is_http11 = request.version >= HttpVersion11
     return Request(
         _AiohttpChannel(request),

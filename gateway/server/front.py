@@ -59,6 +59,9 @@ class Front:
     async def _answer(self, endpoint: PathHandlers | None, request: Request) -> bool:
         exchange = self._exchange(request, "other" if endpoint is None else endpoint.operation)
         try:
+            stale = self._guards.stale()
+            if stale is not None:
+                await stale.refresh()
             handler = self._admit(endpoint, exchange)
             if handler is not None:
                 await handler(exchange)
@@ -115,7 +118,8 @@ class Front:
             message = wrong_method(request.method, request.path, endpoint)
             exchange.refuse(405, "method_not_allowed", message, allow)
             return None
-        exchange.client = self._guards.check(request)
+        client = self._guards.check(request)
+        exchange.client = None if client is None else client.name
         return handler
 
     def _end(self, exchange: Exchange) -> None:

@@ -21,7 +21,7 @@ from gateway.engine.health import Health
 from gateway.engine.pipeline import Pipeline
 from gateway.server.access import Guards, check_exposure, is_loopback
 from gateway.server.aiohttp_server import Runner
-from gateway.server.client_keys import ClientKeys
+from gateway.server.client_keys import ClientKeys, admin_token
 from gateway.server.endpoints.admin import Admin
 from gateway.server.endpoints.index import Index
 from gateway.server.endpoints.model_calls import ModelCalls
@@ -49,6 +49,8 @@ class ServeOptions:
     max_body_bytes: int = 32 * 1024 * 1024
     """Limit of a request's body, decompressed."""
     client_keys_file: Path | None = None
+    admin_token_file: Path | None = None
+    """The token in it opens the operators' paths."""
     insecure: bool = False
     """Listen beyond this machine without client keys."""
     allow_origins: tuple[str, ...] = ()
@@ -64,7 +66,7 @@ class Gateway:
     """Makes and connects all parts of one gateway."""
 
     def __init__(self, options: ServeOptions, *, environ: Mapping[str, str] = os.environ) -> None:
-        """Read the config file and the client keys. Raises ConfigError and UsageError."""
+        """Read the config file, the client keys and the admin token. Raises ConfigError and UsageError."""
         loopback = options.unix_socket is None and is_loopback(options.host)
         check_exposure(
             private=loopback or options.unix_socket is not None,
@@ -72,7 +74,10 @@ class Gateway:
             insecure=options.insecure,
         )
         keys = None if options.client_keys_file is None else ClientKeys(options.client_keys_file)
-        guards = Guards(loopback=loopback, allow_origins=options.allow_origins, keys=keys)
+        token = None if options.admin_token_file is None else admin_token(options.admin_token_file)
+        guards = Guards(loopback=loopback, allow_origins=options.allow_origins, keys=keys, admin_token=token)
+        if keys is not None and token is None and not keys.has_admin:
+            log.info("nobody may use the operators' paths: no client key is marked `admin`, no --admin-token-file")
         metrics = Metrics()
         self.lifecycle = Lifecycle(metrics)
         self.jobs = Jobs()

@@ -37,6 +37,7 @@ EVERY_OPTION: Final = ServeOptions(
     unix_socket=Path("s"),
     max_body_bytes=1024,
     client_keys_file=Path("k"),
+    admin_token_file=Path("t"),
     insecure=True,
     allow_origins=("http://a", "http://b"),
     drain_s=5.0,
@@ -52,6 +53,7 @@ class TestServeOptions:
     def test_every_flag(self) -> None:
         argv = (
             "a.yaml --host 0.0.0.0 --port 1 --unix-socket s --max-body 1k --client-keys-file k --insecure"
+            " --admin-token-file t"
             " --allow-origin http://a --allow-origin http://b --drain 5s --log-level debug"
         )
         assert options(*argv.split()) == EVERY_OPTION
@@ -64,6 +66,7 @@ class TestServeOptions:
             "UNIX_SOCKET": "s",
             "MAX_BODY": "1k",
             "CLIENT_KEYS_FILE": "k",
+            "ADMIN_TOKEN_FILE": "t",
             "INSECURE": "1",
             "ALLOW_ORIGIN": "http://a, http://b",
             "DRAIN": "5s",

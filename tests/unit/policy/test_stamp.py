@@ -9,7 +9,7 @@ import pytest
 
 from gateway.policy.keys import KeySource, Secret
 from gateway.policy.stamp import stamp, stamp_of
-from gateway.server.client_keys import ClientKeys
+from gateway.server.client_keys import Client, ClientKeys
 
 
 def _write_in_place(file: Path, text: str) -> None:
@@ -35,10 +35,12 @@ def test_a_file_of_the_same_size_that_changed_is_read_again(change: object, tmp_
     key_file.write_text("key-1")
     clients.write_text("ann key-1")
     source, keys = KeySource(name="k", file=key_file), ClientKeys(clients)
-    assert (source.read(), keys.name_of("key-1")) == (Secret("key-1"), "ann")
+    assert (source.read(), keys.client_of("key-1"), keys.changed()) == (Secret("key-1"), Client(name="ann"), False)
     change(key_file, "key-2")
     change(clients, "ann key-2")
-    assert (source.read(), keys.name_of("key-1"), keys.name_of("key-2")) == (Secret("key-2"), None, "ann")
+    assert (source.read(), keys.changed()) == (Secret("key-2"), True)
+    keys.read_again()
+    assert (keys.client_of("key-1"), keys.client_of("key-2")) == (None, Client(name="ann"))
 
 
 def test_there_is_no_stamp_without_a_file(tmp_path: Path) -> None:
