@@ -113,8 +113,9 @@ class Guards:
         if origin is None:
             return EMPTY
         # An allowed page may make model requests, but not use the operators' endpoints.
-        allowed = not self._origins.isdisjoint({origin.lower(), "*"}) and not request.path.startswith(_ADMIN)
-        if not allowed:
+        if request.path.startswith(_ADMIN):
+            raise Forbidden("web pages may not use the operators' paths, whatever --allow-origin says")
+        if self._origins.isdisjoint({origin.lower(), "*"}):
             raise Forbidden("web pages of this origin may not use the gateway; --allow-origin allows one")
         answer = {"access-control-allow-origin": origin, "vary": "Origin"}
         if not is_preflight(request):
@@ -132,7 +133,8 @@ class Guards:
         client = self._operator(request) if request.path.startswith(_ADMIN) else self._caller(request)
         declared = request.headers.get("content-type") == _JSON or request.content_type == _JSON
         if not declared and request.has_body and request.method == "POST":
-            raise UnsupportedMediaType("the body must be application/json; set the content-type header")
+            found = printable(cut(request.content_type, 64)) or "nothing"
+            raise UnsupportedMediaType(f"the content-type header says {found}; the body must be application/json")
         return client
 
     def _caller(self, request: Request) -> Client | None:

@@ -201,13 +201,17 @@ async def test_parameters_of_the_content_type_do_not_count(gateway: RunningGatew
     assert (await gateway.request("POST", "/v1/chat/completions", data=body, headers=headers)).status == 200
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""])
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "", "téxt/\x9b"]
+)
 async def test_another_content_type_is_a_415(gateway: RunningGateway, content_type: str) -> None:
     body = orjson.dumps({"model": "fast", "messages": HELLO})
     headers = {"content-type": content_type} if content_type else {}
     skip = () if content_type else ("content-type",)
     answer = await gateway.request("POST", "/v1/chat/completions", data=body, headers=headers, skip_auto_headers=skip)
     assert (answer.status, answer.error["code"]) == (415, "unsupported_media_type")
+    assert "the body must be application/json" in answer.error["message"]
+    assert f"says {content_type or 'nothing'}".replace("\x9b", "\\x9b") in answer.error["message"]
 
 
 @pytest.mark.parametrize("chunked", [False, True])
