@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Final
 
@@ -21,12 +22,19 @@ log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 """Limit of the client keys file: 100,000 lines of 160 characters fit."""
+REFRESH_S: Final = 1.0
+"""Seconds that a request waits at most for a changed file to be read."""
 
+_ADMIN: Final = "admin"
+_GROUP: Final = "group="
 _NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _KEY: Final = re.compile(r"[!-~]{1,512}")
 _SHA256: Final = re.compile(r"sha256:([0-9A-Fa-f]{64})")
-_ADMIN: Final = "admin"
-_GROUP: Final = "group="
+_GOOD: Final = re.compile(
+    rf"\s*({_NAME.pattern})\s+(?:{_SHA256.pattern}|(?!sha256:|{_GROUP}|{_ADMIN}\s)({_KEY.pattern}))"
+    rf"((?:\s+(?:{_ADMIN}|{_GROUP}{_NAME.pattern}))*)\s*"
+)
+"""A line without faults of its own: name, digest or key, options."""
 _LINE: Final = "a line is `name key` or `name sha256:<hex>`, then `group=NAME` and `admin` where they are wanted"
 
 
@@ -63,28 +71,32 @@ class ClientKeys:
         return stamp(self._path) != self._stamp
 
     async def refresh(self) -> None:
-        """Read the changed file in a thread. Requests that come meanwhile wait for the same read."""
+        """Read the changed file in a thread, and wait for it, REFRESH_S at most: until then the old keys count.
+
+        Requests that come meanwhile wait for the same read.
+        """
         if self._reading is None:
             self._reading = asyncio.get_running_loop().run_in_executor(self._thread, self.read_again)
             self._reading.add_done_callback(self._read_done)
-        await asyncio.shield(self._reading)
+        await asyncio.wait([self._reading], timeout=REFRESH_S)
 
     def read_again(self) -> None:
-        """Read the file now, or keep the old keys. Blocks for about a second if it has 100,000 lines."""
+        """Read the file now, or keep the old keys. Blocks for up to a second if it has 100,000 lines."""
         before = stamp(self._path)
         try:
             with resting():
-                clients, has_admin, self._stamp = _read_clients(self._path)
+                clients, has_admin, found = _read_clients(self._path)
         except UsageError as exc:
             self._stamp = before
             log.warning("client keys not read again: the old ones stay", extra={"reason": str(exc)})
         else:
             self._clients, self.has_admin = clients, has_admin
+            self._stamp = found  # last: from now on requests no longer wait
             log.info("client keys read again", extra={"keys": len(clients)})
 
     def client_of(self, key: str) -> Client | None:
         """Return the client of a key, or None. The lookup by SHA-256 leaks nothing by its duration."""
-        return self._clients.get(hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest())
+        return self._clients.get(sha256(key.encode("utf-8", "surrogateescape")).digest())
 
     def _read_done(self, _: asyncio.Future[None]) -> None:
         self._reading = None
@@ -111,70 +123,79 @@ def _read_clients(path: Path) -> tuple[dict[bytes, Client], bool, Stamp]:
     """
     try:
         data, found = read_regular_file(path, limit_bytes=MAX_FILE_BYTES)
-        text = data.decode()
+        lines = _Lines(path)
+        # Decodes as it goes: a call that takes long would keep the event loop from the interpreter.
+        for number, line in enumerate(paced(TextIOWrapper(BytesIO(data), encoding="utf-8")), start=1):
+            lines.add(number, line)
     except OSError as exc:
         raise UsageError(f"cannot read the client keys file {path}: {why(exc)}") from None
     except UnicodeDecodeError:
         raise UsageError(f"cannot read the client keys file {path}: it is not UTF-8 text") from None
-    clients = _Lines().read(text, path)
-    return clients, any(client.is_admin for client in paced(clients.values())), found
+    return lines.clients(), lines.has_admin, found
 
 
 class _Lines:
-    """Reads the lines of a client keys file."""
+    """Collects the lines of a client keys file."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self.has_admin = False
+        self._path = path
         self._clients: dict[bytes, Client] = {}
         self._groups: dict[str, str] = {}
         """Name → the group that its lines give."""
-        self._shared: dict[Client, Client] = {}
-        """One object for all lines that differ in their keys only."""
+        self._without_group: list[bytes] = []
+        """Keys whose lines give none; another line of their name may."""
+        self._shared: dict[tuple[str, str], Client] = {}
+        """Name and options as written → one object for all such lines."""
 
-    def read(self, text: str, path: Path) -> dict[bytes, Client]:
-        """Return SHA-256 of the key → its client. Raises UsageError."""
-        for number, line in enumerate(paced(text.splitlines()), start=1):
-            fields = line.split()
-            if not fields or fields[0].startswith("#"):
-                continue
-            fault = self._add(fields)
-            if fault:
-                raise UsageError(f"{path}:{number}: {fault}")
+    def add(self, number: int, line: str) -> None:
+        """Add a line. Raises UsageError."""
+        match = _GOOD.fullmatch(line)
+        fields = [] if match else line.split()
+        if not match and (not fields or fields[0].startswith("#")):
+            return
+        fault = self._take(*match.groups()) if match else _fault(fields)
+        if fault:
+            raise UsageError(f"{self._path}:{number}: {fault}")
+
+    def clients(self) -> dict[bytes, Client]:
+        """Return all clients. Raises UsageError if there are none."""
         if not self._clients:
-            raise UsageError(f"{path}: holds no key; write one client per line as `name key`")
-        if not self._groups:
-            return self._clients
-        return {digest: self._with_group(client) for digest, client in paced(self._clients.items())}
+            raise UsageError(f"{self._path}: holds no key; write one client per line as `name key`")
+        for digest in paced(self._without_group if self._groups else ()):
+            client = self._clients[digest]
+            self._clients[digest] = replace(client, group=client.group or self._groups.get(client.name))
+        return self._clients
 
-    def _add(self, fields: list[str]) -> str | None:
-        """Add a line's client; return the fault of the line, or None."""
-        if len(fields) < 2:
-            return _LINE
-        name, key, *options = fields
-        digest = _digest(key)
-        other = self._clients.get(digest)
-        fault = _fault(name, key, options) or self._fault_of_group(name, options)
-        if fault is None and other is not None and other.name != name:
-            fault = f"the key is that of client {other.name!r} already"
-        if fault is None:
-            client = Client(name=name, is_admin=_ADMIN in options or (other is not None and other.is_admin))
-            self._clients[digest] = self._shared.setdefault(client, client)
-        return fault
-
-    def _fault_of_group(self, name: str, options: list[str]) -> str | None:
-        for option in options:
-            group = option.removeprefix(_GROUP)
-            if option != _ADMIN and self._groups.setdefault(name, group) != group:
+    def _take(self, name: str, digits: str | None, key: str, options: str) -> str | None:
+        """Add the client of a line in good form; return what contradicts earlier lines, or None."""
+        client = self._shared.get((name, options))
+        if client is None:
+            words = options.split()
+            groups = [word.removeprefix(_GROUP) for word in words if word != _ADMIN]
+            client = Client(name=name, group=groups[0] if groups else None, is_admin=_ADMIN in words)
+            if len(words) > len(set(words)) or len(groups) > 1:
+                return "a line has one `group=NAME` and one `admin` at most"
+            if client.group is not None and self._groups.setdefault(name, client.group) != client.group:
                 return "an earlier line of this name gives another group; a name has one"
+            self._shared[name, options] = client
+            self.has_admin = self.has_admin or client.is_admin
+        digest = bytes.fromhex(digits) if digits else sha256(key.encode()).digest()
+        other = self._clients.setdefault(digest, client)
+        if other is not client:
+            if other.name != name:
+                return f"the key is that of client {other.name!r} already"
+            self._clients[digest] = replace(other, is_admin=other.is_admin or client.is_admin)
+        if client.group is None:
+            self._without_group.append(digest)
         return None
 
-    def _with_group(self, client: Client) -> Client:
-        group = self._groups.get(client.name)
-        wanted = client if group is None else Client(name=client.name, group=group, is_admin=client.is_admin)
-        return self._shared.setdefault(wanted, wanted)
 
-
-def _fault(name: str, key: str, options: list[str]) -> str | None:
-    """Return what is wrong with the fields of a line, each by itself. Repeats no field: any may be a key."""
+def _fault(fields: list[str]) -> str:
+    """Return what is wrong with a line that is not in good form. Repeats no field: any may be a key."""
+    name, key, *options = (*fields, "", "")[: max(2, len(fields))]
+    if not key:
+        return _LINE
     if not _NAME.fullmatch(name):
         return "a client's name is made of letters, digits and . _ @ -, at most 64"
     if not _KEY.fullmatch(key):
@@ -183,16 +204,6 @@ def _fault(name: str, key: str, options: list[str]) -> str | None:
         return "after sha256: stand 64 hex digits"
     if key == _ADMIN or key.startswith(_GROUP):
         return "the key comes second, before `group=NAME` and `admin`"
-    groups = [option.removeprefix(_GROUP) for option in options if option.startswith(_GROUP)]
-    if len(groups) + options.count(_ADMIN) != len(options):
-        return _LINE
-    if len(groups) > 1:
-        return "a line has one `group=NAME`"
-    if groups and not _NAME.fullmatch(groups[0]):
+    if any(option.startswith(_GROUP) and not _NAME.fullmatch(option.removeprefix(_GROUP)) for option in options):
         return "a group's name is made of letters, digits and . _ @ -, at most 64"
-    return None
-
-
-def _digest(key: str) -> bytes:
-    hashed = _SHA256.fullmatch(key)
-    return bytes.fromhex(hashed[1]) if hashed else hashlib.sha256(key.encode()).digest()
+    return _LINE

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import hashlib
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -68,9 +68,8 @@ async def raw(gateway: RunningGateway, request: str) -> tuple[int, str]:
 async def test_without_keys_a_proxy_on_this_machine_is_no_neighbour(gateway: RunningGateway, header: str) -> None:
     for method, path in PATHS:
         for value in ("127.0.0.1", ""):
-            body = (
-                {"json": {}} if method == "POST" and not value else {}
-            )  # with a body aiohttp does not read the request
+            # With a body the request is of the common form, which our own connection reads and not aiohttp's server.
+            body: dict[str, Any] = {"json": {}} if method == "POST" and not value else {}
             answer = await gateway.request(method, path, headers={header.title(): value}, **body)
             assert (answer.status, answer.error["code"]) == (403, "forbidden")
             assert f"`{header}`" in answer.error["message"]
@@ -152,7 +151,7 @@ async def test_with_keys_an_operator_shows_one_whoever_asks(
     gateway = await start(client_keys_file=keys_file, admin_token_file=token_file, host="0.0.0.0")
     gateway.url = f"http://127.0.0.1:{gateway.port}"
     for method, path in (*PATHS, ("POST with a body", "/-/reload")):
-        body = {"json": {}} if "body" in method else {}
+        body: dict[str, Any] = {"json": {}} if "body" in method else {}
         answer = await gateway.request(method[:4].strip(), path, headers={**headers, **forwarded}, **body)
         assert answer.status == status, path
         if status != 200 and len(headers) < 2:
