@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gateway.telemetry.logs import configure_logging
+from gateway.telemetry import logs
 
 
 @contextmanager
@@ -16,10 +16,12 @@ def logging_to(stream: io.StringIO, level: str = "info") -> Iterator[None]:
     root, ours = logging.getLogger(), logging.getLogger("gateway")
     before = (root.handlers[:], root.level, ours.level)
     gathered = (logging.logThreads, logging.logProcesses, logging.logMultiprocessing)
-    configure_logging(level, stream=stream)
+    lines = logs._lines
+    logs.configure_logging(level, stream=stream)
     try:
         yield
     finally:
         logging.captureWarnings(capture=False)
         root.handlers[:], root.level, ours.level = before
+        logs._lines = lines
         logging.logThreads, logging.logProcesses, logging.logMultiprocessing = gathered

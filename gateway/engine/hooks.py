@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from gateway.concurrency.deadlines import until
 from gateway.errors import GatewayError, HookFailed
@@ -22,31 +22,61 @@ def own_data(data: JsonObject, raw: bytes | None) -> JsonObject:
 
 log = logging.getLogger(__name__)
 
+_running: Final[dict[object, str]] = {}
+"""One key for each hook that runs now → its path."""
+
+
+def running_hooks() -> list[str]:
+    """Return the paths of the hooks that run now, sorted. May be called from any thread."""
+    return sorted(set(_running.values()))
+
 
 async def run_hooks(hooks: tuple[Hook, ...], value: JsonObject, *, deadline_s: float) -> JsonObject:
-    """Run the hooks in order on `value`, which they may change in place, and return the result. Raises HookFailed."""
+    """Run the hooks in order on `value`, which they may change in place, and return the result. Raises HookFailed.
+
+    Whatever a hook raises is its error, SystemExit and CancelledError too. Only the cancellation of the task that runs
+    it is cancellation, and a hook cannot hold that up by swallowing it.
+    """
     loop = asyncio.get_running_loop()
+    task = asyncio.current_task(loop)
+    assert task is not None, "a request is answered in a task"
+    cancelled_before = task.cancelling()
     for hook in hooks:
         before = copy_json(value) if hook.on_error == "skip" else value
         limit_s = deadline_s if hook.timeout_s is None else min(deadline_s, loop.time() + hook.timeout_s)
+        mark = object()
+        _running[mark] = hook.path
         try:
-            result = hook.call(value)
-            if inspect.isawaitable(result):
-                with until(limit_s):
-                    result = await result
-            if not isinstance(result, dict):
-                raise _NotADict(f"it returned {type(result).__name__}, not a dict")  # noqa: TRY301
-            value = result
-        except GatewayError:
-            raise
-        except Exception as error:
+            value = await _called(hook, value, limit_s)
+        except BaseException as error:
+            if asyncio.current_task(loop) is not task:
+                raise  # this coroutine is closed from outside, by GeneratorExit
+            if task.cancelling() > cancelled_before:
+                raise asyncio.CancelledError from None
+            if isinstance(error, GatewayError):
+                raise
             log.warning(
                 "hook failed", extra={"hook": hook.path, "error": type(error).__name__, "on_error": hook.on_error}
             )
             if hook.on_error != "skip":
                 raise HookFailed(f"hook {hook.path} failed: {_reason(error)}") from error
             value = before
+        finally:
+            del _running[mark]
+        if task.cancelling() > cancelled_before:
+            raise asyncio.CancelledError
     return value
+
+
+async def _called(hook: Hook, value: JsonObject, limit_s: float) -> JsonObject:
+    """Return what a hook makes of `value`, until `limit_s` on the loop's clock."""
+    result = hook.call(value)
+    if inspect.isawaitable(result):
+        with until(limit_s):
+            result = await result
+    if not isinstance(result, dict):
+        raise _NotADict(f"it returned {type(result).__name__}, not a dict")
+    return result
 
 
 async def changed_by(
@@ -66,7 +96,7 @@ class _NotADict(Exception):
     """A hook returned something other than a dict."""
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """Return why a hook failed, without the text of its exception, which may contain a prompt."""
     if isinstance(error, TimeoutError):
         return "it took too long"

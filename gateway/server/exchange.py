@@ -115,7 +115,7 @@ class Exchange:
         exc.attempts = exc.attempts or tuple(self.report.attempts)
         return exc.envelope()
 
-    def unexpected(self, exc: Exception) -> GatewayError:
+    def unexpected(self, exc: BaseException) -> GatewayError:
         """Log a fault of ours and return the error for the client."""
         log.error("request failed unexpectedly", extra={"request_id": self.report.request_id}, exc_info=exc)
         message = "the gateway failed; its log has more under this request id"

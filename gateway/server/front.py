@@ -73,9 +73,11 @@ class Front:
                 exchange.status = CLIENT_GONE
         except RecursionError:
             exchange.send_error(BadRequest("the body is nested too deeply"))
-        except asyncio.CancelledError:
-            exchange.status = CLIENT_GONE
-            raise
+        except asyncio.CancelledError as exc:
+            if _is_cancelled():
+                exchange.status = CLIENT_GONE
+                raise
+            exchange.send_error(exchange.unexpected(exc))
         except Exception as exc:  # noqa: BLE001 - the client gets an envelope for any fault
             exchange.send_error(exchange.unexpected(exc))
         finally:
@@ -145,6 +147,12 @@ class Front:
                 error=exchange.error,
                 asked=exchange.asked,
             )
+
+
+def _is_cancelled() -> bool:
+    """Tell whether this request's task was cancelled, or a CancelledError comes from something that it waited for."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _note_asked(exchange: Exchange) -> None:

@@ -7,16 +7,18 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Final
 
 from gateway.config.saves import QUIET_S, wait_for_writer
+from gateway.engine.hooks import running_hooks
 from gateway.errors import ConfigError, UsageError
 from gateway.policy.problem import Problems
 from gateway.policy.table import RoutingTable
 from gateway.server.aiohttp_server import FLUSH_S
+from gateway.server.ending import Ending
 from gateway.server.lifecycle import Lifecycle
 from gateway.server.listen import listening
 from gateway.server.wiring import Gateway, ServeOptions
@@ -28,7 +30,6 @@ log = logging.getLogger(__name__)
 THREADS: Final = 32
 GC_THRESHOLD: Final = 20_000
 """Objects made between two collections of the young generation. High, because requests make no cycles."""
-_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve(
@@ -41,23 +42,38 @@ def serve(
     """Serve until SIGTERM or SIGINT and return the exit code.
 
     0: every request was answered. 1: the config file has problems, or requests were cut off. 2: wrong options.
+    At a stop signal the process ends within `drain_s` and MARGIN_S seconds, even if a hook does not end.
     `on_ready` gets the address and the table once the server listens, `report` the problems of the config file,
     `complain` the message for wrong options.
     """
     configure_logging(options.log_level)
+    threading.excepthook = sys.unraisablehook = _log_uncaught
     try:
         wait_for_writer(options.config, quiet_s=QUIET_S)
         gateway = Gateway(options)
         if gateway.reloader.last.problems:
             report(gateway.reloader.last.problems)
-        with asyncio.Runner(loop_factory=_loop_factory()) as loop:
-            return loop.run(_serve(gateway, options, on_ready))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return _run(runner.get_loop(), _serve(gateway, options, on_ready))
     except ConfigError as exc:
         report(exc.problems)
         return 1
     except UsageError as exc:
         complain(str(exc))
         return 2
+
+
+def _run(loop: asyncio.AbstractEventLoop, main: Coroutine[None, None, int]) -> int:
+    """Run the loop until `main` has ended. A task that a hook has started cannot end it by `sys.exit()`."""
+    task = loop.create_task(main)
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt):
+            # While we handle SIGINT ourselves, Ctrl-C raises nothing.
+            if task.done() or signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                raise
+            log.exception("a task tried to end the process")
 
 
 async def _serve(gateway: Gateway, options: ServeOptions, on_ready: Callable[[str, RoutingTable], None]) -> int:
@@ -69,8 +85,8 @@ async def _serve(gateway: Gateway, options: ServeOptions, on_ready: Callable[[st
     try:
         async with listening(runner, options) as url:
             stop = asyncio.Event()
-            for number in _STOP_SIGNALS:
-                loop.add_signal_handler(number, stop.set)
+            ending = Ending(options.drain_s)
+            ending.at_signals(loop, stop.set)
             loop.add_signal_handler(signal.SIGHUP, gateway.jobs.ask_reload)
             gc.collect()
             gc.set_threshold(GC_THRESHOLD)
@@ -78,14 +94,14 @@ async def _serve(gateway: Gateway, options: ServeOptions, on_ready: Callable[[st
             on_ready(url, gateway.reloader.current)
             log.info("listening", extra={"url": url, "generation": gateway.reloader.current.generation})
             await stop.wait()
-            whole = await _drain(gateway.lifecycle, options.drain_s)
+            whole = await _drain(gateway.lifecycle, ending, options.drain_s)
     finally:
         await runner.cleanup()
     log.info("stopped", extra={"whole": whole})
     return 0 if whole else 1
 
 
-async def _drain(lifecycle: Lifecycle, drain_s: float) -> bool:
+async def _drain(lifecycle: Lifecycle, ending: Ending, drain_s: float) -> bool:
     """Wait until all requests are answered, at most `drain_s` or until a second signal; return whether they were.
 
     Probes are answered meanwhile: alive, but not ready.
@@ -95,19 +111,19 @@ async def _drain(lifecycle: Lifecycle, drain_s: float) -> bool:
     log.info("draining", extra={"at_most_s": drain_s})
     try:
         async with asyncio.timeout(drain_s) as limit:
-            for number in _STOP_SIGNALS:
-                loop.add_signal_handler(number, lambda: limit.reschedule(loop.time()))
+            ending.at_signals(loop, lambda: limit.reschedule(loop.time()))
             await lifecycle.drained()
     except TimeoutError:
         log.warning("requests are cut off")
         lifecycle.cut()
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(FLUSH_S):
                 await lifecycle.drained()
+        except TimeoutError:
+            log.warning("requests do not end, although they were cancelled", extra={"hooks": running_hooks()})
         return False
     finally:
-        for number in _STOP_SIGNALS:
-            loop.remove_signal_handler(number)
+        ending.ignore_signals(loop)
     return True
 
 
@@ -123,6 +139,11 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def _log_fault(_: asyncio.AbstractEventLoop, context: Mapping[str, Json]) -> None:
     """Log a fault in a callback or task without the exception's text, which asyncio's own handler would write."""
     log.error("event loop fault", extra={"what": context.get("message")}, exc_info=context.get("exception"))
+
+
+def _log_uncaught(args: threading.ExceptHookArgs | sys.UnraisableHookArgs) -> None:
+    """Log what a thread or a destructor of a hook raised, without its text, which Python's own handlers would write."""
+    log.error("exception in a thread or destructor", exc_info=args.exc_value)
 
 
 def _say(text: str) -> None:

@@ -6,6 +6,7 @@ import functools
 import importlib
 import inspect
 import os
+import signal
 import sys
 import sysconfig
 import threading
@@ -13,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any, Final
 
 from gateway.config.model.specs import HookSpec
@@ -65,10 +66,12 @@ class HookLoader:
         if isinstance(found, Fault):
             return found
         if inspect.isclass(found):
-            with _IMPORTING:
+            with _IMPORTING, _noting_ctrl_c() as ctrl_c:
                 try:
                     found = found()
-                except (Exception, SystemExit) as exc:  # noqa: BLE001 - it is the user's code, and it is reported
+                except BaseException as exc:
+                    if ctrl_c:
+                        raise
                     where = self._where(exc, found)
                     message = f"cannot be made: {where}; a class is called once, without arguments"
                     self._faults[path] = Fault("capability-failed", message)
@@ -88,7 +91,7 @@ class HookLoader:
         return self._faults[path]
 
     def _import(self, path: str) -> object:
-        with _IMPORTING:
+        with _IMPORTING, _noting_ctrl_c() as ctrl_c:
             folder = os.path.abspath(self._folder) if self._folder is not None else None
             if folder is not None and all(os.path.abspath(entry) != folder for entry in sys.path):
                 sys.path.append(folder)
@@ -96,8 +99,10 @@ class HookLoader:
             before = set(sys.modules)
             try:
                 return self._walk(path)
-            except (Exception, SystemExit) as exc:  # noqa: BLE001 - it is the user's code, and it is reported
+            except BaseException as exc:
                 self._undo(before, path.partition(".")[0])
+                if ctrl_c:
+                    raise
                 return Fault("hook-import", f"cannot be imported: {self._where(exc)}")
 
     def _walk(self, path: str) -> object:
@@ -161,6 +166,27 @@ class HookLoader:
 
     def _shown(self, filename: str) -> str:
         return os.path.relpath(filename, self._folder) if self._is_own(filename) and self._folder else filename
+
+
+@contextmanager
+def _noting_ctrl_c() -> Iterator[list[int]]:
+    """Yield a list with an item once the user pressed Ctrl-C: no other KeyboardInterrupt ends the process."""
+    heard: list[int] = []
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        signal.default_int_handler(number, frame)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield heard  # no signal raises KeyboardInterrupt here
+        return
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield heard
+    finally:
+        if signal.getsignal(signal.SIGINT) is hear:  # else the imported module has set its own
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager

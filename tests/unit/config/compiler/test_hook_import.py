@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -211,9 +212,28 @@ def test_a_module_that_exits_does_not_end_the_process(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_during_an_import_is_not_swallowed(tmp_path: Path) -> None:
-    (tmp_path / "interrupted.py").write_text("raise KeyboardInterrupt\n")
+    (tmp_path / "interrupted.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
     with pytest.raises(KeyboardInterrupt):
         load(HookLoader(tmp_path), "interrupted.redact")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_module_may_handle_sigint_itself(tmp_path: Path) -> None:
+    (tmp_path / "handling.py").write_text(
+        "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nredact = dict\n"
+    )
+    try:
+        load(HookLoader(tmp_path), "handling.redact")
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "GeneratorExit", "BaseException"])
+def test_whatever_a_module_raises_is_a_problem_of_the_hook(tmp_path: Path, error: str) -> None:
+    (tmp_path / "raising.py").write_text(f"raise {error}\n")
+    found = fault(HookLoader(tmp_path), "raising.redact")
+    assert found.message == f"cannot be imported: {error} at raising.py:1"
 
 
 def test_a_missing_name_comes_with_the_closest_one(loader: HookLoader) -> None:
@@ -354,6 +374,11 @@ def test_a_capability_that_is_an_object_is_taken_as_it_is(loader: HookLoader) ->
             "ValueError at broken.py:2",
         ),
         ("class It:\n    def __init__(self): raise SystemExit", "SystemExit at broken.py:2"),
+        ("class It:\n    def __init__(self): raise KeyboardInterrupt", "KeyboardInterrupt at broken.py:2"),
+        (
+            "import asyncio\nclass It:\n    def __init__(self): raise asyncio.CancelledError",
+            "CancelledError at broken.py:3",
+        ),
         ("import os\nclass It:\n    def __init__(self, size): pass", "TypeError at broken.py:2"),
         ("from builtins import range as It", "TypeError"),
     ],
