@@ -8,7 +8,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, TextIO
@@ -16,12 +16,18 @@ from typing import Final, TextIO
 import orjson
 
 from gateway.telemetry.report import Attempt, CallReport
+from gateway.telemetry.writing import LineWriter
 from gateway.wire.json import Json, JsonObject
 
 log = logging.getLogger("gateway.access")
 
 FRAMES: Final = 20
 """Number of innermost frames of a traceback in a log line."""
+
+AGAIN_S: Final = 0.1
+"""Seconds until lines that wait for the log's reader are tried again."""
+CLOSE_S: Final = 1.0
+"""Seconds that the reader has for the last lines."""
 
 _OWN_ATTRIBUTES: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _OF_THE_RECORD: Final = frozenset({"time", "level", "logger", "event"})
@@ -52,12 +58,24 @@ class JsonFormatter(logging.Formatter):
         return _encode(line)
 
 
-class _Lines(logging.StreamHandler[TextIO]):
-    """Writes log lines. Lines of requests come as text and are written together at the end of the event loop's turn."""
+class _Lines(logging.Handler):
+    """Writes log lines. Lines of requests come as text and are written together at the end of the event loop's turn.
 
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
+    Nothing waits for the log's reader: lines that it does not take are dropped, and their number is told once it reads.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        """`stream` is written to by its descriptor, if it has one; None drops everything."""
+        super().__init__()
+        self._stream = stream
+        self._writer = _writer_for(stream)
         self._waiting: list[str] = []
+        self._asked_again = False
+
+    @property
+    def dropped(self) -> int:
+        """Number of lines that were dropped."""
+        return 0 if self._writer is None else self._writer.dropped
 
     def write(self, line: str) -> None:
         """Write a line at the end of this turn, or at once outside an event loop; always before later log records."""
@@ -71,23 +89,75 @@ class _Lines(logging.StreamHandler[TextIO]):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - the fields may be any objects
+            line = _encode({"level": "error", "logger": record.name, "event": "a record that cannot be written"})
+        self._waiting.append(line)
         self.flush()
-        super().emit(record)
 
     def flush(self) -> None:
         """Write the waiting lines."""
         with self.lock or nullcontext():
             if self._waiting:
                 lines, self._waiting = self._waiting, []
-                try:
-                    self.stream.write("\n".join(lines) + "\n")
-                except (OSError, ValueError):
-                    self.handleError(logging.makeLogRecord({"msg": "request"}))
-            super().flush()
+                self._put("\n".join(lines) + "\n")
+            elif self._writer is not None:
+                self._writer.catch_up()
+            if self._writer is not None and (self._writer.is_behind or self._writer.untold):
+                self._look_after(self._writer)
+
+    def close(self) -> None:
+        """Write the waiting lines, as far as their reader takes them soon. Later lines are dropped."""
+        self.flush()
+        with self.lock or nullcontext():
+            if self._writer is not None:
+                self._writer.close(CLOSE_S)
+        super().close()
+
+    def _put(self, text: str) -> None:
+        if self._writer is not None:
+            self._writer.write(text.encode())
+        elif self._stream is not None:
+            with suppress(OSError, ValueError):  # it may be closed
+                self._stream.write(text)
+                self._stream.flush()
+
+    def _look_after(self, writer: LineWriter) -> None:
+        """Tell how many lines were dropped once the reader has caught up; try again soon if it has not."""
+        if writer.untold and writer.is_read and not writer.is_behind:
+            fields = {"lines": writer.untold}
+            writer.untold = 0
+            line = log.makeRecord(__name__, logging.WARNING, "", 0, "log lines were dropped", (), None, extra=fields)
+            self._put(f"{self.format(line)}\n")
+        if writer.is_behind and not self._asked_again:
+            with suppress(RuntimeError):  # in another thread: the next line tries again
+                asyncio.get_running_loop().call_later(AGAIN_S, self._try_again)
+                self._asked_again = True
+
+    def _try_again(self) -> None:
+        self._asked_again = False
+        self.flush()
+
+
+def _writer_for(stream: TextIO | None) -> LineWriter | None:
+    """Return the writer for a stream with a descriptor; None for a stream in memory, or for none."""
+    if stream is None:
+        return None
+    try:
+        stream.flush()
+        return LineWriter(stream.fileno())
+    except (OSError, ValueError):
+        return None
 
 
 _lines: _Lines | None = None
 """The handler for lines of requests; None if logging was not configured here."""
+
+
+def dropped_lines() -> int:
+    """Return the number of log lines that were dropped, because nobody read them in time."""
+    return 0 if _lines is None else _lines.dropped
 
 
 def configure_logging(level: str, *, stream: TextIO | None = None) -> None:
@@ -96,6 +166,8 @@ def configure_logging(level: str, *, stream: TextIO | None = None) -> None:
     Replaces the handlers of the root logger.
     """
     global _lines
+    if _lines is not None:
+        _lines.close()
     handler = _lines = _Lines(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
     handler.addFilter(lambda record: not record.name.startswith(_TALKATIVE))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from gateway.telemetry.counters import Counts, RequestCounts, Tallies, Times
+from gateway.telemetry.logs import dropped_lines
 from gateway.telemetry.report import CallReport
 
 
@@ -36,8 +37,11 @@ class Metrics:
         tokens = Counts(
             "gateway_tokens_total", "Tokens as the answering targets reported them.", ["alias", "direction"]
         )
+        self._dropped = Counts(
+            "gateway_log_lines_dropped_total", "Log lines dropped because nobody read them in time.", []
+        )
         self._requests = RequestCounts(requests, self._attempts, seconds, tokens)
-        registry.register(Tallies(requests, self._attempts, seconds, self._first_content, tokens))
+        registry.register(Tallies(requests, self._attempts, seconds, self._first_content, tokens, self._dropped))
         self.in_flight = gauge("gateway_in_flight", "Model requests being answered now.")
         self._config_ok = gauge(
             "gateway_config_last_reload_successful", "1 if the config file as last read is what runs, else 0."
@@ -96,5 +100,6 @@ class Metrics:
         from prometheus_client.exposition import choose_encoder
 
         self._requests.settle()
+        self._dropped.counts[()] = dropped_lines()
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
