@@ -16,6 +16,13 @@ DONE: Final = b"[DONE]"
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 """The longest event a splitter takes unless told otherwise."""
 
+MAX_LINES: Final = 10_000
+"""Most lines of one event."""
+MAX_SILENT_EVENTS: Final = 10_000
+"""Most events without data in a row, such as blank lines and comments. More are a flood: no upstream's keepalive."""
+MAX_SILENT_BYTES: Final = 1024 * 1024
+"""Most bytes of events without data in a row, and of blanks before a body."""
+
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 # Atomic groups, so that CR LF never counts as two line ends.
 _BLANK_LINE: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
@@ -38,7 +45,7 @@ class StrayText(ValueError):
 
 
 class EventTooLarge(ValueError):
-    """An event is longer than the splitter's limit."""
+    """An event is longer than the splitter's limit, or has more than MAX_LINES lines."""
 
 
 class Splitter:
@@ -141,10 +148,15 @@ def _end_of_any_event(buffer: bytes | bytearray, start: int, searched: int) -> i
 
 
 def event_data(event: bytes) -> bytes | None:
-    """Return an event's data, lines joined by LF; None for an event or a comment without data. Raises StrayText."""
+    """Return an event's data, lines joined by LF; None for an event or a comment without data.
+
+    Raises StrayText and EventTooLarge.
+    """
     one_line = event.endswith(b"\n\n") and event.find(b"\n") == len(event) - 2 and b"\r" not in event
     if one_line and event.startswith(b"data:"):
         return event[6:-2] if event[5] == 0x20 else event[5:-2]
+    if len(event) > MAX_LINES and event.count(b"\n") + event.count(b"\r") > 2 * MAX_LINES:
+        raise EventTooLarge(f"an event has more than {MAX_LINES} lines")
     values, strays = [], []
     for line in event.removeprefix(BOM).splitlines():
         name, _, value = line.partition(b":")

@@ -276,12 +276,19 @@ async def _refusal(response: http1.Response, key: Secret | None) -> UpstreamErro
 
 
 async def _beginning(response: http1.Response) -> bytes:
-    """Return the beginning of a body, from its first byte that is no blank; empty for a body of blanks."""
+    """Return the beginning of a body, from its first byte that is no blank; empty for a body of blanks.
+
+    Raises UpstreamError for more than MAX_SILENT_BYTES of them.
+    """
     begun = b""
+    size = 0
     complete = False
     try:
         while not begun and (part := await response.readany()):
             begun = part.removeprefix(sse.BOM).lstrip()
+            size += len(part)
+            if not begun and size > sse.MAX_SILENT_BYTES:
+                raise UpstreamError(Kind.BAD_RESPONSE, status=response.status)
         complete = True
     except http1.Http1Error as error:
         raise UpstreamError(Kind.BAD_RESPONSE, status=response.status) from error

@@ -15,6 +15,9 @@ from gateway.wire import sse
 from gateway.wire.http1 import client as http1
 from gateway.wire.json import json_in
 
+EVENTS_AT_ONCE: Final = 512
+"""After so many events of one read other tasks run."""
+
 _DONE: Final = sse.encode(sse.DONE)
 
 
@@ -22,8 +25,8 @@ class RelayedStream:
     """The events of one response. The connection is reused if the stream has ended, else closed."""
 
     __slots__ = (
-        "_arrival", "_end_grace_s", "_error", "_is_fed", "_lone_text", "_next", "_operation", "_over", "_response",
-        "_shape", "_splitter", "_tail", "headers",
+        "_arrival", "_end_grace_s", "_error", "_is_fed", "_is_full", "_lone_text", "_next", "_operation", "_over",
+        "_response", "_shape", "_silent_bytes", "_silent_events", "_splitter", "_tail", "headers",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +55,11 @@ class RelayedStream:
         """The last event, once the response has ended without a blank line behind it."""
         self._is_fed = False
         """Something came that was not cut into events yet."""
+        self._is_full = False
+        """As many events as one read returns were cut, and there are more."""
+        self._silent_events = 0
+        """Number of events without data since the last one with data."""
+        self._silent_bytes = 0
         self._over = False
         if begun:
             self._splitter.feed(begun)
@@ -63,6 +71,9 @@ class RelayedStream:
         while True:
             if self._is_fed:
                 if events := self._sound_events():
+                    if self._is_full:
+                        self._is_full = False
+                        await self._let_others_run()
                     return events
                 if self._next is not None:
                     return await self._last(self._next)
@@ -90,6 +101,7 @@ class RelayedStream:
         while self._next is None:
             if self._shape and (run := self._splitter.cut_run(self._shape.measure)):
                 events.append(Event(None, run, is_run=True))
+                self._silent_events = 0
             try:
                 raw = self._splitter.cut()
             except sse.EventTooLarge as error:
@@ -104,6 +116,9 @@ class RelayedStream:
             event = self._sound(raw)
             if event is not None:
                 events.append(event)
+                if len(events) >= EVENTS_AT_ONCE:
+                    self._is_full = True
+                    break
             elif raw == _DONE and self._response.is_whole:
                 events.append(Event(None, raw, is_end=True))
                 self._close()
@@ -116,20 +131,29 @@ class RelayedStream:
         """Return an event; None when it ends or breaks the stream."""
         try:
             data = sse.event_data(raw)
-        except sse.StrayText:
+        except (sse.StrayText, sse.EventTooLarge):
             return None
         if not data:
-            return Event(None, raw.removeprefix(sse.BOM), sse.event_name(raw))
+            return None if self._is_flood(raw) else Event(None, raw.removeprefix(sse.BOM), sse.event_name(raw))
+        self._silent_events = 0
         event = None if data == sse.DONE else _event(data, raw)
         if event is not None and event.data is not None:
             self._shape = shape_of(raw, event.data, self._lone_text) or self._shape or False
         return event
 
+    def _is_flood(self, raw: bytes) -> bool:
+        """Count an event without data; tell whether there are too many of them in a row."""
+        self._silent_bytes = (self._silent_bytes if self._silent_events else 0) + len(raw)
+        self._silent_events += 1
+        return self._silent_events > sse.MAX_SILENT_EVENTS or self._silent_bytes > sse.MAX_SILENT_BYTES
+
     async def _last(self, raw: bytes) -> list[Event]:
         """Take the event that ends or breaks the stream. Raises UpstreamError."""
-        self._next = None
+        self._next = data = None
         try:
             data = sse.event_data(raw)
+        except sse.EventTooLarge:
+            pass
         except sse.StrayText as stray:
             data = stray.text
             value = json_in(data)
@@ -143,6 +167,13 @@ class RelayedStream:
             return []
         self._close()
         raise UpstreamError(Kind.BAD_RESPONSE, status=self._response.status)
+
+    async def _let_others_run(self) -> None:
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self._close()
+            raise
 
     async def _receive(self) -> None:
         """Read the body; at its end the last event too, with a blank line if it had none. Raises UpstreamError."""
