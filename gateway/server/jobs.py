@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final
@@ -15,11 +16,14 @@ from gateway.config.reload import Reloader, ReloadReport
 from gateway.policy.table import RoutingTable
 from gateway.policy.target import AdapterName
 from gateway.telemetry.metrics import Metrics
+from gateway.wire.local_faults import note_local_fault
 
 log = logging.getLogger(__name__)
 
 AGAIN_S: Final = 1.0
 """Seconds before a failed background job starts again."""
+LOOK_S: Final = 1.0
+"""Seconds between two looks whether descriptors are left."""
 LOAD_S: Final = 120.0
 """Seconds that a new table waits at most for an adapter that it is the first to need."""
 
@@ -74,6 +78,7 @@ class Jobs:
                 group.create_task(_restarting(reloader.watch))
                 group.create_task(self._prepare(reloader, adapters))
                 group.create_task(self._reload_at_signal(reloader))
+                group.create_task(_watch_descriptors())
         finally:
             self._loop = None
             reloader.give_up()
@@ -104,6 +109,16 @@ class Jobs:
             self._reload_requested.clear()
             report = await asyncio.to_thread(reloader.reload, wait=False)
             log.info("reloaded at a signal", extra={"ok": report.ok, "generation": report.generation})
+
+
+async def _watch_descriptors() -> None:
+    """Log when no descriptor is left: uvloop closes connections that it cannot accept, and tells nobody."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:
+            note_local_fault(error, doing="accept")
 
 
 def _adapters_of(table: RoutingTable) -> set[AdapterName]:

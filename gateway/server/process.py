@@ -24,6 +24,7 @@ from gateway.server.listen import listening
 from gateway.server.wiring import Gateway, ServeOptions
 from gateway.telemetry.logs import configure_logging
 from gateway.wire.json import Json
+from gateway.wire.local_faults import note_local_fault
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def _log_fault(_: asyncio.AbstractEventLoop, context: Mapping[str, Json]) -> None:
     """Log a fault in a callback or task without the exception's text, which asyncio's own handler would write."""
-    log.error("event loop fault", extra={"what": context.get("message")}, exc_info=context.get("exception"))
+    exception = context.get("exception")
+    if isinstance(exception, OSError) and note_local_fault(exception, doing="accept"):
+        return  # asyncio would tell it for each connection in its backlog
+    log.error("event loop fault", extra={"what": context.get("message")}, exc_info=exception)
 
 
 def _log_uncaught(args: threading.ExceptHookArgs | sys.UnraisableHookArgs) -> None:

@@ -36,6 +36,7 @@ from gateway.policy.failures import (
 )
 from gateway.policy.packages import PACKAGES
 from gateway.wire.json import Json, JsonObject
+from gateway.wire.local_faults import note_local_fault
 
 _KIND_OF_TYPE: Final[Mapping[str, Kind]] = MappingProxyType(
     {
@@ -116,6 +117,8 @@ def map_error(
         return _from_response(response, key)
     transport = _transport_kind(chain, opened=opened)
     if transport is not None:
+        if not opened:
+            note_local_fault(error, doing="connect")
         # LiteLLM's other limits are longer than the engine's.
         limit: LimitName | None = "connect_s" if transport is Kind.TIMEOUT else None
         return UpstreamError(transport, reused_connection=reused and transport is Kind.CONNECTION, limit=limit)

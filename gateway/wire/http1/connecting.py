@@ -21,6 +21,7 @@ from yarl import URL
 
 from gateway.wire.http1.connection import MAX_HEADER_BYTES, Connection, ConnectionOwner
 from gateway.wire.http1.errors import ConnectError, ConnectTimeout, UnusableProxy
+from gateway.wire.local_faults import note_local_fault
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +155,7 @@ class Connector:
         except TimeoutError:
             raise ConnectTimeout("the connection did not stand in time") from None
         except (OSError, UnicodeError) as error:
+            note_local_fault(error, doing="connect", host=origin.authority)
             raise ConnectError("no connection could be made") from error
 
     async def _connect(self, origin: Origin) -> Connection:
