@@ -7,10 +7,11 @@ integers beyond 64 bits, which orjson converts to doubles.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
 
@@ -20,6 +21,7 @@ _DIGITS: Final = bytes(ord("0") if chr(byte) in "0123456789" else ord(" ") for b
 _SHORTEST: Final = 19
 """Digits of the smallest integer beyond 64 bits."""
 _BEYOND: Final = 2.0**63
+_BEGINS_WITH_NUMBER: Final = re.compile(rb"\[[ \t\n\r]{0,64}[-0-9]")
 
 
 def decode_json(data: bytes, *, finite: bool = False, exact: bool = False) -> Json:
@@ -79,10 +81,22 @@ def encode_json(value: Json) -> bytes:
     try:
         return orjson.dumps(value, default=_plain)
     except TypeError as error:
+        if type(value) is dict and any(type(item) is RawJson for item in value.values()):
+            return _spliced(value)
         try:
             return json.dumps(value, default=_plain, separators=(",", ":")).encode()
         except (TypeError, ValueError):
             raise error from None
+
+
+def _spliced(value: JsonObject) -> bytes:
+    """Return an object some of whose values are encoded already, copying these once."""
+    parts: list[bytes | memoryview] = []
+    for name, item in value.items():
+        encoded = item.encoded if type(item) is RawJson else encode_json(item)
+        parts += (b"," if parts else b"{", encode_json(name), b":", encoded)
+    parts.append(b"}")
+    return b"".join(parts)
 
 
 def _plain(value: Json) -> Json:
@@ -99,3 +113,50 @@ JsonObject: TypeAlias = dict[str, Any]
 
 EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 """The one empty frozen mapping, for defaults."""
+
+
+class RawSource(NamedTuple):
+    """What decoding the long values of a body would take."""
+
+    parsed_bytes: int
+    """Size of the body without long texts."""
+    max_parsed_bytes: int
+
+
+class RawJson:
+    """A long value of a large body, still encoded. See wire/top_level.py."""
+
+    __slots__ = ("_data", "_decoded", "_end", "_start", "source")
+
+    def __init__(self, data: bytes, start: int, end: int, source: RawSource) -> None:
+        """The value is `data[start:end]`."""
+        self._data = data
+        self._start = start
+        self._end = end
+        self._decoded: Json = None
+        self.source = source
+
+    @property
+    def encoded(self) -> memoryview:
+        """The value as it was sent; not copied."""
+        return memoryview(self._data)[self._start : self._end]
+
+    @property
+    def is_array(self) -> bool:
+        """The value is an array."""
+        return self._data[self._start] == ord("[")
+
+    @property
+    def is_text(self) -> bool:
+        """The value is a text."""
+        return self._data[self._start] == ord('"')
+
+    def begins_with_number(self) -> bool:
+        """Tell whether this is an array whose first item is a number."""
+        return _BEGINS_WITH_NUMBER.match(self._data, self._start, self._end) is not None
+
+    def decode(self) -> Json:
+        """Return the decoded value; decoded once. Raises ValueError."""
+        if self._decoded is None:
+            self._decoded = decode_json(self._data[self._start : self._end], finite=True, exact=True)
+        return self._decoded
