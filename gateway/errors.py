@@ -4,6 +4,7 @@ Exception
 ├── UpstreamError          one attempt failed; raised by adapters, handled by the engine (policy/failures/)
 └── GatewayError           raised to clients and programs; owns an HTTP status
     ├── BadRequest         400 or another: the request itself is at fault
+    │   └── BodyTooLarge   413
     ├── UnknownModel       404
     ├── Unsupported        400: no target, or a hook, supports the operation
     ├── HookFailed         500
@@ -83,6 +84,13 @@ class BadRequest(GatewayError):
     status = 400
     code = "bad_request"
     type = "invalid_request_error"
+
+
+class BodyTooLarge(BadRequest):
+    """The body is larger than a limit of the server."""
+
+    status = 413
+    code = "body_too_large"
 
 
 class UnknownModel(GatewayError):

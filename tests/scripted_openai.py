@@ -253,7 +253,7 @@ async def _read_request(
             raw += await reader.readexactly(size - _LONG)
     try:
         body = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     model = body.get("model") if isinstance(body, dict) else None
     if model is None and (named := _MODEL.search(raw)):

@@ -10,7 +10,8 @@ from gateway.policy.failures import UpstreamError
 from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.target import AdapterName, Limits, Target
 from gateway.wire import sse
-from gateway.wire.json import EMPTY, Json, JsonObject, decode_json, encode_json
+from gateway.wire.json import EMPTY, Json, JsonObject, RawJson, decode_json, encode_json
+from gateway.words import shown_size
 
 MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
 """A longer plain answer is a `bad_response`."""
@@ -27,6 +28,14 @@ class NotSupported(Exception):
     """
 
 
+class NotWhole(NotSupported):
+    """A long value of the request's body cannot be decoded: it is too large for that, or not JSON."""
+
+    def __init__(self, message: str, *, is_too_large: bool) -> None:
+        super().__init__(message)
+        self.is_too_large = is_too_large
+
+
 # Neither frozen nor keyword-only, like Reply, Attempt and CallReport: made for each request, which would take several
 # times as long.
 @dataclass(slots=True)
@@ -36,12 +45,30 @@ class Call:
     operation: Operation
     target: Target
     params: Mapping[str, Json]
-    """The request after its hooks, without `model`, `stream` and FORBIDDEN_PARAMS."""
+    """The request after its hooks, without `model`, `stream` and FORBIDDEN_PARAMS.
+
+    The long values of a body over 1 MiB are RawJson: an adapter sends them as they are, or decodes them with `whole`.
+    """
     limits: Limits
     overrides: Params = NO_PARAMS
     """The file's `params` for this target, which override `params`. Trusted."""
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     """The request's own headers that are sent upstream: `x-request-id` and `traceparent`."""
+
+
+def whole(params: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Return `params` with the long values of a large body decoded, which are RawJson. Raises NotWhole."""
+    long = {name: value for name, value in params.items() if type(value) is RawJson}
+    if not long:
+        return params
+    source = next(iter(long.values())).source
+    if source.parsed_bytes > source.max_parsed_bytes:
+        limit = shown_size(source.max_parsed_bytes)
+        raise NotWhole(f"needs the body decoded, which is larger than {limit}, --max-parsed-body", is_too_large=True)
+    try:
+        return {**params, **{name: value.decode() for name, value in long.items()}}
+    except (ValueError, RecursionError):
+        raise NotWhole("needs the body decoded, and it is not JSON", is_too_large=False) from None
 
 
 @dataclass(slots=True)

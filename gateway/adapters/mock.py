@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 import orjson
 
-from gateway.adapters.base import Call, Event, GeneratedStream, Reply, Stream, signed
+from gateway.adapters.base import Call, Event, GeneratedStream, Reply, Stream, signed, whole
 from gateway.policy.failures import Kind, UpstreamError, classify, retry_after
 from gateway.policy.params import merged
 from gateway.policy.target import Endpoint, ScriptedOutcome, Target
@@ -175,4 +175,4 @@ def _error(outcome: ScriptedOutcome) -> JsonObject:
 
 def _params(call: Call) -> JsonObject:
     """Return the request's body as an upstream would get it."""
-    return merged(call.params, call.overrides.sent, call.target.model)
+    return merged(whole(call.params), call.overrides.sent, call.target.model)

@@ -79,6 +79,10 @@ def add(commands: Commands) -> None:
     add_flag(callers, "allow-origin", "ORIGIN", "a web page's origin that may call; may be repeated", many=True)
     limits = parser.add_argument_group("limits and logs")
     add_flag(limits, "max-body", "SIZE", "largest request body (default: 32MiB)")
+    text = "most bytes of all requests' bodies together, 503 beyond (default: 256MiB)"
+    add_flag(limits, "max-body-in-flight", "SIZE", text)
+    text = "largest body over 1MiB that a hook or a translation may decode, long texts not counted (default: 4MiB)"
+    add_flag(limits, "max-parsed-body", "SIZE", text)
     add_flag(limits, "drain", "DURATION", "how long requests may go on after SIGTERM (default: 30s)")
     add_flag(limits, "log-level", "LEVEL", "debug, info, warning or error (default: info)")
 
@@ -113,6 +117,8 @@ def read_options(args: argparse.Namespace) -> ServeOptions:
         port=settings.get("port", port, 8080),
         unix_socket=settings.get("unix-socket", _path, None),
         max_body_bytes=settings.get("max-body", size, 32 * _MIB),
+        max_body_in_flight_bytes=settings.get("max-body-in-flight", size, 256 * _MIB),
+        max_parsed_body_bytes=settings.get("max-parsed-body", size, 4 * _MIB),
         client_keys_file=settings.get("client-keys-file", _path, None),
         admin_token_file=settings.get("admin-token-file", _path, None),
         insecure=settings.is_on("insecure"),

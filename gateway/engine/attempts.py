@@ -9,13 +9,13 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, TypeVar
 
-from gateway.adapters.base import Adapter, Adapters, Call, NotSupported, Operation, Reply, Stream
+from gateway.adapters.base import Adapter, Adapters, Call, NotSupported, NotWhole, Operation, Reply, Stream
 from gateway.concurrency.deadlines import until
 from gateway.engine.health import NOBODY, Health, Rest, Ticket
 from gateway.engine.nested import NestedHooks
 from gateway.engine.next_step import FIRST, GiveUp, Outcome, Plan, Try, Wait, next_step
 from gateway.engine.stream import CommittedStream, HoldExceeded, close, passed_limit, timed_out
-from gateway.errors import GatewayError, Unsupported, UpstreamFailed, UpstreamRefused
+from gateway.errors import BadRequest, BodyTooLarge, GatewayError, Unsupported, UpstreamFailed, UpstreamRefused
 from gateway.operations import params_for
 from gateway.operations.base import UsageLast
 from gateway.policy.failures import PAUSING, Kind, UpstreamError
@@ -137,7 +137,10 @@ class Engine:
                     error = failure(following, outcomes, errors, request, lacks, now_s=now_s)
                     if isinstance(error, UpstreamRefused):
                         report.target = steps[outcomes[-1].step].target
-                    raise error from (errors[-1] if errors else lacks[-1][1] if lacks else None)
+                    try:
+                        raise error from (errors[-1] if errors else lacks[-1][1] if lacks else None)
+                    finally:
+                        del error  # its traceback has this frame: a cycle would keep the request's body
                 decision = following
                 if resting or unsupported:
                     last_resort = decision.reason == "last_resort"
@@ -165,12 +168,12 @@ class Engine:
                     deadline_s = request.deadline_s
                     plan = plan._replace(deadline_s=deadline_s)
                 outcomes.append(self.failed(plan, outcomes, decision, ticket, error, now_s=loop.time()))
-                errors.append(error)
+                errors.append(error.with_traceback(None))  # has this frame, and is in it: a cycle, as below
                 ticket.done()
                 failed = ticket
             except NotSupported as error:
                 report.attempts.append(Attempt(target.name, target.label, "unsupported", None, 0.0))
-                lacks.append((target.name, error))
+                lacks.append((target.name, error.with_traceback(None)))
                 unsupported |= {decision.step}
                 plan = Plan(steps, deadline_s, route.max_attempts, unsupported)
                 ticket.done()
@@ -352,6 +355,10 @@ def failure(
     attempts = request.report.attempts
     if not outcomes and decision.reason == "exhausted":
         said = "; ".join(f"{name} {error}" for name, error in lacks)
+        if lacks and isinstance(lacks[0][1], NotWhole) and all(isinstance(error, NotWhole) for _, error in lacks):
+            refused = not_whole(f"no target of {request.model!r} can be asked for this: {said}", lacks[0][1])
+            refused.attempts = tuple(attempts)
+            return refused
         wanted = f"this: {said}" if said else request.operation.name
         return Unsupported(f"no target of {request.model!r} can be asked for {wanted}", attempts=attempts)
     faults = [outcome for outcome in outcomes if outcome.kind not in _PROMPT_OR_MODEL]
@@ -383,6 +390,11 @@ def failure(
     passed = " before the deadline" if decision.reason == "deadline" else ""
     message = f"no target of {request.model!r} answered{passed}: {tried}"
     return UpstreamFailed(message, status=status, attempts=attempts, retry_after_s=retry_after_s)
+
+
+def not_whole(message: str, error: NotWhole) -> BadRequest:
+    """Return the client's error for a body that cannot be decoded."""
+    return BodyTooLarge(message) if error.is_too_large else BadRequest(message)
 
 
 def _first_failed(outcomes: Sequence[Outcome]) -> bool:

@@ -7,15 +7,15 @@ import random
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TypeAlias
 
-from gateway.adapters.base import Adapters, Event, Operation, Reply, Stream
-from gateway.engine.attempts import Engine, RoutedRequest, unsupported_steps
+from gateway.adapters.base import Adapters, Event, NotWhole, Operation, Reply, Stream, whole
+from gateway.engine.attempts import Engine, RoutedRequest, not_whole, unsupported_steps
 from gateway.engine.health import Health
 from gateway.engine.hooks import changed_by, copy_json, own_data, run_hooks
 from gateway.engine.nested import NestedHooks, post_hooks
 from gateway.errors import BadRequest, GatewayError, UnknownModel, Unsupported
 from gateway.policy.overlay import Tables
 from gateway.policy.params import upstream_params
-from gateway.policy.table import Hook, Route, RoutingTable
+from gateway.policy.table import MAX_NAME, Hook, Route, RoutingTable
 from gateway.telemetry.report import CallReport
 from gateway.wire import sse
 from gateway.wire.json import EMPTY, JsonObject
@@ -152,14 +152,25 @@ async def _run_pre_hooks(request: RoutedRequest, params: JsonObject) -> None:
     if not request.operation.takes_hooks:
         _refuse_unread(route, request.operation)
         return
+    is_nested = any(step.nested for step in route.steps)
+    if route.pre or is_nested:
+        params = _decoded(params, route)
     if route.pre:
         deadline_s = request.started_s + route.deadline_s
         params = await changed_by(
             route.pre, copy_json(params), alias=route.alias, model=request.model, deadline_s=deadline_s
         )
         request.params = upstream_params(params)
-    if any(step.nested for step in route.steps):
+    if is_nested:
         request.nested = NestedHooks(params, model=request.model)
+
+
+def _decoded(params: JsonObject, route: Route) -> JsonObject:
+    """Return the body for hooks, which see all of it. Raises BadRequest for one too large for that."""
+    try:
+        return {**whole(params)}
+    except NotWhole as error:
+        raise not_whole(f"a hook of {route.alias!r} {error}", error) from error
 
 
 def _refuse_unread(route: Route, operation: Operation) -> None:
@@ -194,5 +205,12 @@ def _find(name: str, table: RoutingTable) -> Route:
 
 def unknown_model(name: str, table: RoutingTable) -> UnknownModel:
     """Return the error for a name that the table does not have."""
+    if len(name) > MAX_NAME:
+        return name_too_long()
     hint = did_you_mean(name, table.routes, most=3)
     return UnknownModel(f"the model {name[:128]!r} does not exist{hint}", param="model")
+
+
+def name_too_long() -> UnknownModel:
+    """Return the error for a name that no alias can have. It does not repeat the name."""
+    return UnknownModel(f"no such model: a model's name has at most {MAX_NAME} characters", param="model")

@@ -19,7 +19,7 @@ from gateway.policy.failures import (
 )
 from gateway.policy.finish import is_finished
 from gateway.wire import sse
-from gateway.wire.json import Json, JsonObject, encode_json
+from gateway.wire.json import Json, JsonObject, RawJson, encode_json
 
 MAX_TOKENS: Final = 2**53
 """Larger token counts are ignored as invalid."""
@@ -183,6 +183,16 @@ class UsageLast:
         if data.get("error"):
             return event
         return Event({**data, "usage": None}, name=event.name) if data.get("choices") else None
+
+
+def is_long_list(value: Json) -> bool:
+    """Tell whether this is a list of a large body, which is not decoded."""
+    return isinstance(value, RawJson) and value.is_array
+
+
+def is_long_text(value: Json) -> bool:
+    """Tell whether this is a text of a large body, which is not decoded."""
+    return isinstance(value, RawJson) and value.is_text
 
 
 def check_stream_fields(body: Mapping[str, Json]) -> None:

@@ -15,6 +15,7 @@ from gateway.operations.base import (
     check_stream_fields,
     choices_of,
     first_choice,
+    is_long_list,
     usage_of,
     words_in,
 )
@@ -48,6 +49,9 @@ class Chat(OpenAIOperation):
         """Raise BadRequest for a request that no upstream could accept. Upstreams check the details."""
         messages = body.get("messages")
         if not isinstance(messages, list) or not messages:
+            if is_long_list(messages):  # its items are left to the upstream
+                check_stream_fields(body)
+                return
             raise BadRequest("messages must be a non-empty list", param="messages")
         for position, message in enumerate(messages):
             if not isinstance(message, dict) or not isinstance(message.get("role"), str):

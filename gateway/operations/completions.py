@@ -14,10 +14,12 @@ from gateway.operations.base import (
     check_choices,
     check_stream_fields,
     first_choice,
+    is_long_list,
+    is_long_text,
     usage_of,
     words_in,
 )
-from gateway.wire.json import Json, JsonObject
+from gateway.wire.json import Json, JsonObject, RawJson
 
 
 class Completions(OpenAIOperation):
@@ -38,7 +40,11 @@ class Completions(OpenAIOperation):
     def check(self, body: JsonObject) -> None:
         """Raise BadRequest for a request that no upstream could accept. Upstreams check the details."""
         prompt = body.get("prompt")
-        if not isinstance(prompt, str | list) or prompt == []:
+        if (
+            (not isinstance(prompt, str | list) or prompt == [])
+            and not is_long_text(prompt)
+            and not is_long_list(prompt)
+        ):
             raise BadRequest("prompt must be a string or a non-empty list", param="prompt")
         check_stream_fields(body)
 
@@ -49,7 +55,10 @@ class Completions(OpenAIOperation):
     def one_choice_asked(self, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> bool:
         """Tell whether the request asks for one choice: `n` for each prompt."""
         prompt = params.get("prompt")
-        several = isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int)
+        if isinstance(prompt, RawJson):
+            several = prompt.is_array and not prompt.begins_with_number()
+        else:
+            several = isinstance(prompt, list) and len(prompt) > 1 and not isinstance(prompt[0], int)
         return not several and super().one_choice_asked(params, overrides)
 
     def has_content(self, choice: JsonObject) -> bool:

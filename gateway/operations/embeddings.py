@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.errors import BadRequest
-from gateway.operations.base import OpenAIOperation, no_answer, raise_error, words_in
+from gateway.operations.base import OpenAIOperation, is_long_list, is_long_text, no_answer, raise_error, words_in
 from gateway.wire.json import Json, JsonObject, encode_json
 
 MOCK_LENGTH: Final = 8
@@ -30,7 +30,8 @@ class Embeddings(OpenAIOperation):
 
     def check(self, body: JsonObject) -> None:
         """Raise BadRequest for a request that no upstream could accept. Upstreams check the details."""
-        if not isinstance(body.get("input"), str | list):
+        given = body.get("input")
+        if not isinstance(given, str | list) and not is_long_text(given) and not is_long_list(given):
             raise BadRequest("input must be a string or a list", param="input")
 
     def check_reply(self, data: JsonObject) -> None:

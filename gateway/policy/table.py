@@ -16,7 +16,9 @@ _MATCHED: Final = re.compile(r"[A-Za-z0-9._:@-]+(?:/[A-Za-z0-9._:@-]+)*")
 """A wildcard may match a model name only, so that a client cannot change the URL."""
 
 MAX_FILLED: Final = 1024
-"""Size of the cache of routes filled in for wildcards, and the length of the longest name in it."""
+"""Size of the cache of routes filled in for wildcards."""
+MAX_NAME: Final = 256
+"""Characters of the longest name that a client can ask for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +133,9 @@ class RoutingTable:
         route = self.routes.get(name) or self._filled.get(name)
         if route is not None:
             return route
-        route = self._filled_in(name)
         # Clients choose the names, so both number and length are bounded.
-        if route is not None and len(name) <= MAX_FILLED:
+        route = self._filled_in(name) if len(name) <= MAX_NAME else None
+        if route is not None:
             if len(self._filled) >= MAX_FILLED:
                 self._filled.clear()
             self._filled[name] = route

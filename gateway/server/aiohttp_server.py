@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Final
 
@@ -13,10 +13,19 @@ from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
 
 from gateway.errors import BadRequest
-from gateway.server.body import ExpectationFailed, RequestTooLarge
+from gateway.server.body import (
+    UNCOUNTED_BYTES,
+    BodiesInFlight,
+    ExpectationFailed,
+    RequestTooLarge,
+    TooManyBodies,
+    UnknownCoding,
+)
 from gateway.server.connection import ClientConnection, ClientConnections
 from gateway.server.front import Front
 from gateway.server.request import Request
+from gateway.wire.http1.decoding import Decoder, Undecodable, decoder_for
+from gateway.wire.http1.errors import ReadError
 
 KEEPALIVE_S: Final = 75.0
 FLUSH_S: Final = 0.5
@@ -27,13 +36,19 @@ class Runner(web.BaseRunner):
     """Runs aiohttp's server without an aiohttp application: `Front` looks paths up itself."""
 
     def __init__(
-        self, front: Front, jobs: Callable[[], AbstractAsyncContextManager[None]], *, max_body_bytes: int
+        self,
+        front: Front,
+        jobs: Callable[[], AbstractAsyncContextManager[None]],
+        *,
+        max_body_bytes: int,
+        in_flight: BodiesInFlight,
     ) -> None:
         """`jobs` run as long as the server does."""
         super().__init__(shutdown_timeout=FLUSH_S)
         self._front = front
         self._jobs = jobs
         self._max_body_bytes = max_body_bytes
+        self._in_flight = in_flight
         self._running = AsyncExitStack()
 
     async def shutdown(self) -> None:
@@ -41,7 +56,7 @@ class Runner(web.BaseRunner):
 
     async def _make_server(self) -> web.Server:
         await self._running.enter_async_context(self._jobs())
-        return _Server(self._front, max_body_bytes=self._max_body_bytes)
+        return _Server(self._front, max_body_bytes=self._max_body_bytes, in_flight=self._in_flight)
 
     async def _cleanup_server(self) -> None:
         await self._running.aclose()
@@ -50,15 +65,17 @@ class Runner(web.BaseRunner):
 class _Server(web.Server):
     """Makes connections of our own, which go over to aiohttp at the first request that is not of the common form."""
 
-    def __init__(self, front: Front, *, max_body_bytes: int) -> None:
+    def __init__(self, front: Front, *, max_body_bytes: int, in_flight: BodiesInFlight) -> None:
         super().__init__(self._handle, request_factory=self._make_request, handler_cancellation=True)
         self._front = front
         self._max_body_bytes = max_body_bytes
+        self._in_flight = in_flight
         self._own_connections = ClientConnections(
             front.answers(),
-            lambda: _AiohttpConnection(self, front),
+            lambda: _AiohttpConnection(self, front, in_flight),
             max_body_bytes=max_body_bytes,
             keepalive_s=KEEPALIVE_S,
+            in_flight=in_flight,
         )
 
     def __call__(self) -> Any:  # annotated as aiohttp's own connections
@@ -72,7 +89,11 @@ class _Server(web.Server):
         await asyncio.gather(self._own_connections.stopped(FLUSH_S), super().shutdown(timeout))
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        return _Answered(request, keep_alive=await self._front.answer(_convert(request)))
+        channel = _AiohttpChannel(request, self._in_flight)
+        try:
+            return _Answered(request, keep_alive=await self._front.answer(_convert(request, channel)))
+        finally:
+            self._in_flight.release(channel.held_bytes)
 
     def _make_request(
         self,
@@ -89,19 +110,22 @@ class _Server(web.Server):
 class _AiohttpConnection(web.RequestHandler):
     """A connection that aiohttp reads. Malformed HTTP is answered by `Front`."""
 
-    __slots__ = ("_front",)
+    __slots__ = ("_front", "_in_flight")
 
-    def __init__(self, server: web.Server, front: Front) -> None:
+    def __init__(self, server: web.Server, front: Front, in_flight: BodiesInFlight) -> None:
         loop = asyncio.get_running_loop()
         no_log: Any = None  # switches its access log off
-        super().__init__(server, loop=loop, access_log=no_log, keepalive_timeout=KEEPALIVE_S)
+        # `auto_decompress` unpacks without end what nobody may want.
+        super().__init__(server, loop=loop, access_log=no_log, keepalive_timeout=KEEPALIVE_S, auto_decompress=False)
         self._front = front
+        self._in_flight = in_flight
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         if isinstance(exc, BadHttpMessage):
-            self._front.refuse_malformed(_convert(request), too_long=isinstance(exc, LineTooLong))
+            channel = _AiohttpChannel(request, self._in_flight)
+            self._front.refuse_malformed(_convert(request, channel), too_long=isinstance(exc, LineTooLong))
             return _Answered(request, keep_alive=False)
         return super().handle_error(request, status, exc, message)
 
@@ -127,28 +151,58 @@ class _Answered(web.StreamResponse):
 
 
 class _AiohttpChannel:
-    """The Channel of a request that aiohttp reads."""
+    """The Channel of a request that aiohttp reads. Its bytes in flight are released by whoever makes it."""
 
-    def __init__(self, request: web.BaseRequest) -> None:
+    def __init__(self, request: web.BaseRequest, in_flight: BodiesInFlight) -> None:
         self._request = request
+        self._in_flight = in_flight
+        self.held_bytes = 0
+        """Bytes of the body that are counted as in flight."""
 
     async def read_body(self) -> bytes:
-        """Return the body once it is whole. Raises BadRequest, RequestTooLarge beyond the limit."""
-        request = self._request
+        """Return the body once it is whole, without its content coding.
+
+        Raises BadRequest; RequestTooLarge beyond the limit, before the body is read where its length says so, and
+        TooManyBodies likewise.
+        """
+        request, limit = self._request, self._request.client_max_size
+        decoder = decoder_for(request.headers.get("Content-Encoding", ""))
+        if isinstance(decoder, Undecodable):
+            raise UnknownCoding
+        length = request.content_length or 0
+        if length > limit:
+            raise RequestTooLarge(limit)
+        self._hold(length)
         if not request.content.is_eof():  # else all of it has arrived
-            if (request.content_length or 0) > request.client_max_size:
-                raise RequestTooLarge(request.client_max_size)
             self._ask_for_body()
+        parts: list[bytes] = []
+        size = 0
         try:
-            return await request.read()
-        except web.HTTPRequestEntityTooLarge as exc:
-            raise RequestTooLarge(request.client_max_size) from exc
-        except web.RequestPayloadError as exc:
+            while arrived := await request.content.readany():
+                async for part in _decoded(arrived, decoder):
+                    size += len(part)
+                    if size > limit:
+                        raise RequestTooLarge(limit)
+                    self._hold(size)
+                    parts.append(part)
+            if decoder is not None:
+                decoder.finish()
+        except (web.RequestPayloadError, ReadError) as exc:
             raise BadRequest("the body does not arrive as its headers say") from exc
+        return b"".join(parts)
 
     async def drain(self) -> None:
         """Wait while the client is behind. Raises ConnectionError when it is gone."""
         await self._request.writer.drain()
+
+    def _hold(self, size: int) -> None:
+        """Count a body of at least `size` bytes as in flight. Raises TooManyBodies."""
+        more = size - self.held_bytes
+        if size <= UNCOUNTED_BYTES or more <= 0:
+            return
+        if not self._in_flight.take(more, of_bytes=size):
+            raise TooManyBodies
+        self.held_bytes = size
 
     def _ask_for_body(self) -> None:
         """Answer `Expect: 100-continue` (RFC 9110, 10.1.1). Raises ExpectationFailed for any other expectation."""
@@ -162,7 +216,18 @@ class _AiohttpChannel:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def _convert(request: web.BaseRequest) -> Request:
+async def _decoded(data: bytes, decoder: Decoder | None) -> AsyncIterator[bytes]:
+    """Yield `data` without its content coding, in steps that let the event loop run. Raises ReadError."""
+    if decoder is None:
+        yield data
+        return
+    yield decoder.decode(data)
+    while decoder.pending:
+        await asyncio.sleep(0)
+        yield decoder.decode(b"")
+
+
+def _convert(request: web.BaseRequest, channel: _AiohttpChannel) -> Request:
     """Return aiohttp's request as one of ours."""
     assert request.transport is not None, "aiohttp handles no request of a lost connection"
     headers: dict[str, str] = {}
@@ -173,7 +238,7 @@ def _convert(request: web.BaseRequest) -> Request:
         headers["host"] = request.url.authority
     is_http11 = request.version >= HttpVersion11
     return Request(
-        _AiohttpChannel(request),
+        channel,
         request.transport,
         request.method,
         request.path,

@@ -1,16 +1,29 @@
-"""Reads and decodes a request's body."""
+"""Reads and decodes request bodies, and bounds how many bytes of them are held."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from typing import Final
 
 import orjson
 
 from gateway.concurrency.deadlines import until
-from gateway.errors import BadRequest
+from gateway.engine.pipeline import name_too_long
+from gateway.errors import BadRequest, BodyTooLarge, GatewayError
 from gateway.server.request import Request
-from gateway.wire.json import JsonObject, decode_json
+from gateway.wire.json import JsonObject, RawJson, decode_json
+from gateway.wire.top_level import NotJson, Steps, read_top_level
 from gateway.words import shown_size
+
+UNCOUNTED_BYTES: Final = 64 * 1024
+"""Bodies up to this size are not counted as in flight and never refused: a connection may hold as much anyway."""
+LARGE_BYTES: Final = 1024 * 1024
+"""A larger body is read by its top level, and may not use the last quarter of the bytes in flight."""
+SLICE_S: Final = 0.001
+"""Seconds that reading a large body keeps the event loop at a time, for all large bodies together."""
+MAX_IN_FLIGHT_BYTES: Final = 256 * 1024 * 1024
+MAX_PARSED_BYTES: Final = 4 * 1024 * 1024
 
 
 class SlowBody(BadRequest):
@@ -20,14 +33,33 @@ class SlowBody(BadRequest):
     code = "body_timeout"
 
 
-class RequestTooLarge(BadRequest):
-    """The body is larger than the server's limit."""
-
-    status = 413
-    code = "body_too_large"
+class RequestTooLarge(BodyTooLarge):
+    """The body is larger than --max-body."""
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"the body is larger than {shown_size(limit_bytes)}, this gateway's --max-body")
+
+
+class TooManyBodies(GatewayError):
+    """The bodies of the requests in flight have more bytes than the server may hold."""
+
+    status = 503
+    code = "too_many_bodies"
+
+    def __init__(self) -> None:
+        super().__init__("too many bytes of requests are in flight: this gateway's --max-body-in-flight is reached")
+        self.retry_after_s = 1.0
+
+
+class UnknownCoding(BadRequest):
+    """The body has a content coding that is not decoded."""
+
+    status = 415
+    code = "unsupported_content_encoding"
+
+    def __init__(self) -> None:
+        super().__init__("the body's content-encoding is not known: send it as it is, or with gzip or deflate")
+        self.headers = {"accept-encoding": "gzip, deflate"}  # RFC 9110, 15.5.16
 
 
 class ExpectationFailed(BadRequest):
@@ -35,6 +67,68 @@ class ExpectationFailed(BadRequest):
 
     status = 417
     code = "expectation_failed"
+
+
+class BodiesInFlight:
+    """Counts the bytes of request bodies that are held, from before they are read until their answer ends."""
+
+    def __init__(self, max_bytes: int = MAX_IN_FLIGHT_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self.held_bytes = 0
+
+    def take(self, size_bytes: int, *, of_bytes: int | None = None) -> bool:
+        """Count `size_bytes` of a body of `of_bytes` (else: all of it) and return True; False if there is no room.
+
+        A body that is the only one is always taken, so that each within --max-body is served.
+        """
+        others_bytes = self.held_bytes - (0 if of_bytes is None else of_bytes - size_bytes)
+        is_large = (size_bytes if of_bytes is None else of_bytes) > LARGE_BYTES
+        room_bytes = self._max_bytes - self._max_bytes // 4 if is_large else self._max_bytes
+        if others_bytes and self.held_bytes + size_bytes > room_bytes:
+            return False
+        self.held_bytes += size_bytes
+        return True
+
+    def release(self, size_bytes: int) -> None:
+        """Count these bytes no more."""
+        self.held_bytes -= size_bytes
+
+
+class LargeBodies:
+    """Reads bodies over LARGE_BYTES by their top level, one slice after the other, whichever body it is of."""
+
+    def __init__(self, max_parsed_bytes: int = MAX_PARSED_BYTES) -> None:
+        """`max_parsed_bytes` bounds what hooks and translations may have decoded of a body."""
+        self._max_parsed_bytes = max_parsed_bytes
+        self._turn = asyncio.Lock()
+
+    async def json_object(self, data: bytes) -> JsonObject:
+        """Return the body as a JSON object whose long values are RawJson. Raises BadRequest and UnknownModel."""
+        steps = read_top_level(data, max_parsed_bytes=self._max_parsed_bytes)
+        body: JsonObject | None = None
+        try:
+            while body is None:
+                async with self._turn:  # fair: the next slice is of the body that waits longest
+                    body = _advance(steps)
+                    await asyncio.sleep(0)
+        except NotJson as exc:
+            raise BadRequest(str(exc)) from None
+        model = body.get("model")
+        if type(model) is RawJson and model.is_text:
+            raise name_too_long()
+        return body
+
+
+def _advance(steps: Steps) -> JsonObject | None:
+    """Read for SLICE_S; return the object once it is complete."""
+    end_s = time.perf_counter() + SLICE_S
+    try:
+        while time.perf_counter() < end_s:
+            next(steps)
+    except StopIteration as end:
+        body: JsonObject = end.value
+        return body
+    return None
 
 
 async def read_body(request: Request, within_s: float) -> bytes:

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias, cast
 
 from aiohttp.tcp_helpers import tcp_keepalive
 
+from gateway.server.body import UNCOUNTED_BYTES, BodiesInFlight, TooManyBodies
 from gateway.server.request import Request
 from gateway.server.request_head import Heads
 from gateway.wire.json import EMPTY
@@ -37,6 +38,7 @@ class ClientConnections:
         *,
         max_body_bytes: int,
         keepalive_s: float,
+        in_flight: BodiesInFlight,
     ) -> None:
         """`answers`: path → function that answers a POST. `aiohttp_connection` makes the protocol that takes over."""
         self.loop = asyncio.get_running_loop()
@@ -44,6 +46,7 @@ class ClientConnections:
         self.answers = answers
         self.aiohttp_connection = aiohttp_connection
         self.max_body_bytes = max_body_bytes
+        self.in_flight = in_flight
         self.now_s = self.loop.time()
         """The event loop's clock, updated once a second."""
         self.open: set[ClientConnection] = set()
@@ -103,8 +106,8 @@ class ClientConnection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._request: Request | None = None
         """The current request."""
-        self._parts: list[bytes] = []
-        """Parts of the body that is arriving."""
+        self._parts: list[bytes] | None = []
+        """Parts of the body that is arriving; None if it is refused unread."""
         self._missing_bytes = 0
         self._body_waiter: asyncio.Future[None] | None = None
         self._waiting = b""
@@ -165,6 +168,8 @@ class ClientConnection(asyncio.Protocol):
         request = self._request
         assert request is not None, "a body is read before its request is answered"
         while request.body is None:
+            if self._parts is None:
+                raise TooManyBodies
             self._body_waiter = self._connections.loop.create_future()
             await self._body_waiter
         return request.body
@@ -210,6 +215,9 @@ class ClientConnection(asyncio.Protocol):
         head, size, length = found
         request = self._request = Request(self, self._transport, "POST", head.path, EMPTY, head.headers)
         end = size + length
+        if length > UNCOUNTED_BYTES:
+            self._start_counted(request, answer, data, size, length)
+            return
         if len(data) >= end:
             request.body = data[size:end]
             self._waiting = data[end:]
@@ -218,18 +226,33 @@ class ClientConnection(asyncio.Protocol):
             self._missing_bytes = end - len(data)
         self.task = connections.loop.create_task(self._answer(request, answer))
 
+    def _start_counted(self, request: Request, answer: Answer, data: bytes, size: int, length: int) -> None:
+        """Start a request whose body counts as in flight. Without room it is refused: its body is dropped."""
+        connections = self._connections
+        end = size + length
+        is_taken = connections.in_flight.take(length)
+        self._parts = [data[size:end]] if is_taken else None
+        self._missing_bytes = max(0, end - len(data))
+        self._waiting = data[end:]
+        if self._parts is not None and not self._missing_bytes:
+            request.body = self._parts.pop()
+        self.task = connections.loop.create_task(self._answer(request, answer))
+        if is_taken:
+            # Not in the task: one that is cancelled before it starts runs nothing.
+            self.task.add_done_callback(lambda _: connections.in_flight.release(length))
+
     def _feed_body(self, data: bytes) -> None:
         request = self._request
         missing = self._missing_bytes - len(data)
-        if request is not None:  # else it is answered already and the body is dropped
+        if request is not None and self._parts is not None:  # else answered already, or refused: it is dropped
             self._parts.append(data if missing >= 0 else data[:missing])
         if missing > 0:
             self._missing_bytes = missing
             return
         self._missing_bytes = 0
         self._waiting = data[missing:] if missing else b""
-        parts, self._parts = self._parts, []
-        if request is not None:
+        if request is not None and self._parts is not None:
+            parts, self._parts = self._parts, []
             request.body = b"".join(parts)
             if self._body_waiter is not None and not self._body_waiter.done():
                 self._body_waiter.set_result(None)

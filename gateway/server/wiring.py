@@ -21,6 +21,7 @@ from gateway.engine.health import Health
 from gateway.engine.pipeline import Pipeline
 from gateway.server.access import Guards, check_exposure, is_loopback
 from gateway.server.aiohttp_server import Runner
+from gateway.server.body import MAX_IN_FLIGHT_BYTES, MAX_PARSED_BYTES, BodiesInFlight, LargeBodies
 from gateway.server.client_keys import ClientKeys, admin_token
 from gateway.server.endpoints.admin import Admin
 from gateway.server.endpoints.index import Index
@@ -48,6 +49,10 @@ class ServeOptions:
     """Listen here instead of on host and port; only this user may connect."""
     max_body_bytes: int = 32 * 1024 * 1024
     """Limit of a request's body, decompressed."""
+    max_body_in_flight_bytes: int = MAX_IN_FLIGHT_BYTES
+    """Limit of all requests' bodies together; those up to 64 KiB are not counted."""
+    max_parsed_body_bytes: int = MAX_PARSED_BYTES
+    """Limit of a body over 1 MiB that a hook or a translation needs decoded, texts over 64 KiB not counted."""
     client_keys_file: Path | None = None
     admin_token_file: Path | None = None
     """The token in it opens the operators' paths."""
@@ -91,7 +96,11 @@ class Gateway:
         self._pipeline = Pipeline(tables=self.reloader, adapters=self._adapters, health=health)
         models = Models(pipeline=self._pipeline)
         served = (
-            ModelCalls(pipeline=self._pipeline, lifecycle=self.lifecycle),
+            ModelCalls(
+                pipeline=self._pipeline,
+                lifecycle=self.lifecycle,
+                large_bodies=LargeBodies(options.max_parsed_body_bytes),
+            ),
             models,
             Probes(
                 tables=self.reloader,
@@ -108,10 +117,11 @@ class Gateway:
             guards=guards, metrics=metrics, tables=self.reloader, paths=paths, client_s=options.client_s
         )
         self._max_body_bytes = options.max_body_bytes
+        self.bodies_in_flight = BodiesInFlight(options.max_body_in_flight_bytes)
 
     def runner(self) -> web.BaseRunner:
         """Return the server's runner. Call it once."""
-        return Runner(self._front, self._run_jobs, max_body_bytes=self._max_body_bytes)
+        return Runner(self._front, self._run_jobs, max_body_bytes=self._max_body_bytes, in_flight=self.bodies_in_flight)
 
     def _before_scrape(self) -> None:
         self.reloader.show()

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.server.body import BodiesInFlight
 from gateway.server.connection import MAX_WAITING_BYTES, ClientConnection, ClientConnections
 from gateway.server.request import Request
 from gateway.server.response import ResponseWriter
@@ -168,7 +169,11 @@ class Served:
         self.gate = asyncio.Event()
         self.gate.set()
         self.connections = ClientConnections(
-            {"/v1": self._answer}, self._succeed, max_body_bytes=100, keepalive_s=keepalive_s
+            {"/v1": self._answer},
+            self._succeed,
+            max_body_bytes=100,
+            keepalive_s=keepalive_s,
+            in_flight=BodiesInFlight(),
         )
         self._size = size
         self.port = 0

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.server.access import Guards
 from gateway.server.aiohttp_server import Runner
+from gateway.server.body import BodiesInFlight
 from gateway.server.exchange import Exchange
 from gateway.server.front import Front
 from gateway.server.listen import listening
@@ -56,7 +57,7 @@ async def test_an_unexpected_error_is_answered_once_and_logged(
         paths=Paths({path: PathHandlers("other", {"POST": handler}) for path, handler in handlers.items()}, {}),
         client_s=1.0,
     )
-    runner = Runner(front, nothing_beside, max_body_bytes=100)
+    runner = Runner(front, nothing_beside, max_body_bytes=100, in_flight=BodiesInFlight())
     await runner.setup()
     try:
         async with listening(runner, ServeOptions(config=gateway.config, port=0)) as url:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.adapters.base import Call, passed_back
+from gateway.adapters.base import Call, passed_back, whole
 from gateway.policy.params import merged
 from gateway.policy.target import Endpoint
 from gateway.wire.json import EMPTY, Json, JsonObject
@@ -81,7 +81,7 @@ def request_kwargs(call: Call, *, key: str | None, stream: bool, unsent: frozens
     """
     endpoint, operation = call.target.endpoint, call.operation
     allowed = (operation.params | _EXTRA[operation.name]) - _WITHHELD
-    params = {name: value for name, value in call.params.items() if name in allowed}
+    params = {name: value for name, value in whole(call.params).items() if name in allowed}
     body = merged(params, call.overrides.sent, call.target.model)
     # LiteLLM takes None for an argument that is not given.
     kwargs = {name: _copy(value) for name, value in body.items() if value is not None}

@@ -11,7 +11,7 @@ from gateway.adapters.base import Event, Operation
 from gateway.engine.pipeline import Pipeline
 from gateway.errors import GatewayError, HookFailed
 from gateway.operations import OPERATIONS, check_request
-from gateway.server.body import json_object, read_body
+from gateway.server.body import LARGE_BYTES, LargeBodies, json_object, read_body
 from gateway.server.exchange import Exchange
 from gateway.server.lifecycle import Draining, Lifecycle
 from gateway.server.paths import PathHandlers
@@ -25,8 +25,9 @@ _NOT_JSON: Final = "a post hook left something in the answer that JSON cannot ho
 class ModelCalls:
     """Answers model requests."""
 
-    def __init__(self, *, pipeline: Pipeline, lifecycle: Lifecycle) -> None:
+    def __init__(self, *, pipeline: Pipeline, lifecycle: Lifecycle, large_bodies: LargeBodies) -> None:
         self._pipeline = pipeline
+        self._large_bodies = large_bodies
         self._lifecycle = lifecycle
 
     def paths(self) -> dict[str, PathHandlers]:
@@ -42,7 +43,9 @@ class ModelCalls:
         task = self._lifecycle.begin()
         try:
             data = request.body
-            body = json_object(await read_body(request, exchange.client_s) if data is None else data)
+            if data is None:
+                data = await read_body(request, exchange.client_s)
+            body = json_object(data) if len(data) <= LARGE_BYTES else await self._large_bodies.json_object(data)
             check_request(operation, body)
             headers = {"x-request-id": exchange.report.request_id}
             trace = request.headers.get("traceparent")

@@ -36,6 +36,8 @@ EVERY_OPTION: Final = ServeOptions(
     port=1,
     unix_socket=Path("s"),
     max_body_bytes=1024,
+    max_body_in_flight_bytes=2048,
+    max_parsed_body_bytes=3072,
     client_keys_file=Path("k"),
     admin_token_file=Path("t"),
     insecure=True,
@@ -52,7 +54,8 @@ class TestServeOptions:
 
     def test_every_flag(self) -> None:
         argv = (
-            "a.yaml --host 0.0.0.0 --port 1 --unix-socket s --max-body 1k --client-keys-file k --insecure"
+            "a.yaml --host 0.0.0.0 --port 1 --unix-socket s --max-body 1k --max-body-in-flight 2k --max-parsed-body 3k"
+            " --client-keys-file k --insecure"
             " --admin-token-file t"
             " --allow-origin http://a --allow-origin http://b --drain 5s --log-level debug"
         )
@@ -65,6 +68,8 @@ class TestServeOptions:
             "PORT": "1",
             "UNIX_SOCKET": "s",
             "MAX_BODY": "1k",
+            "MAX_BODY_IN_FLIGHT": "2k",
+            "MAX_PARSED_BODY": "3k",
             "CLIENT_KEYS_FILE": "k",
             "ADMIN_TOKEN_FILE": "t",
             "INSECURE": "1",
