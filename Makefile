@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test failover bench bench-peers editor format clean
+.PHONY: run test failover audit bench bench-peers editor format clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/gateway serve $(ARGS)
@@ -16,6 +16,10 @@ test: $(VENV)/.test
 
 failover: $(VENV)/.test
 	@$(BIN)/python -m tests.failover $(ARGS)
+
+# Long probes against a gateway on this machine: under 10 minutes. ARGS='--only http --scale 0.1' for a part.
+audit: $(VENV)/.test
+	@$(BIN)/python -m tests.audit $(ARGS)
 
 bench: $(VENV)/.test
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,16 +14,12 @@ from tests.failover.configs import gateway_config
 from tests.failover.judge import Verdict, judge
 from tests.failover.scenario import BOUND_S, CLOSE_S, Left, Scenario
 from tests.failover.upstream import FaultyUpstream
-from tests.paths import ROOT
+from tests.gateway_process import DidNotStartError, gateway_process
 
 CONCURRENCY: Final = 12
 STAGGER_S: Final = 0.04
 """Between two scenarios' beginnings: a burst would try the machine's processors, not the endpoint."""
-STOP_S: Final = 10.0
 LOG: Final = "gateway.log"
-
-_KEPT: Final = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV")
-"""What the gateway gets of the environment: no keys and no settings."""
 
 
 class NoEndpointError(Exception):
@@ -128,21 +121,8 @@ async def our_gateway(
     """Run `python -m gateway serve` on a free port, in front of the upstream. Its log goes to `LOG`."""
     config = folder / "routes.yaml"
     config.write_text(gateway_config(scenarios, upstream_url=upstream.base_url, adapter=adapter))
-    command = [sys.executable, "-m", "gateway", "serve", str(config), "--port", "0", "--log-level", "warning"]
-    environ = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    with (folder / LOG).open("wb") as log:
-        process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environ, stdout=PIPE, stderr=log)
     try:
-        assert process.stdout is not None
-        first = (await process.stdout.readline()).decode().split()
-        if not first:
-            await process.wait()
-            raise NoEndpointError(f"the gateway did not start:\n{(folder / LOG).read_text()}")
-        yield Endpoint(first[-1])
-        process.terminate()
-        async with asyncio.timeout(STOP_S):
-            await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
+        async with gateway_process(config, log=folder / LOG, flags=("--log-level", "warning")) as ours:
+            yield Endpoint(ours.url)
+    except DidNotStartError as error:
+        raise NoEndpointError(str(error)) from error
