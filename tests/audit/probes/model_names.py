@@ -25,12 +25,15 @@ from tests.raw_http import Peer, serving, whole
 NAMES: Final = 10_000
 LONG_NAMES: Final = 100
 LONG_BYTES: Final = 2**20
+AZURE_EVERY: Final = 20
 PATH: Final = "/base/v1/chat/completions"
 AZURE_PATH: Final = "/openai/deployments/{}/chat/completions?api-version=2024-10-21"
 PREFIXES: Final = {"team-": "", "open-": "vendor/", "azure-": ""}
 """By the wildcard's text before the star: what its target has before it."""
-LIKELY_GROWTH_BYTES: Final = 10e6
-"""Of the process, from the first quarter of the names to the end."""
+LABELS: Final = ("", "exact", "team-*", "open-*", "azure-*", "up/exact", "up/*", "up/vendor/*", "az/*")
+"""What the metrics may name: the config file's own words."""
+GROWTH_BYTES: Final = 10e6
+"""The process may grow by this from the first quarter of the names to the end."""
 LONGEST_LOG_LINE: Final = 4096
 LONGEST_HEAD: Final = 4096
 _ANSWER: Final = {
@@ -122,25 +125,23 @@ async def probe(scale: float) -> Findings:
 
 
 async def _all(asked: _Asked, gateway: GatewayProcess, scale: float) -> tuple[list[str], list[str]]:
-    names = list(odd_names(max(1, round(NAMES * scale))))
-    names += [f"azure-{name.partition('-')[2]}" for name in names[::20]] if scale > SMOKE else []
+    """Ask for all names and return the figures, and what has grown since the first quarter of each sort."""
     for value in NO_TEXTS:
         await asked.ask(value)
-    quarter = len(names) // 4
-    for name in names[:quarter]:
-        await asked.ask(name)
+    short = list(odd_names(max(1, round(NAMES * scale))))
+    azure = [f"azure-{name.partition('-')[2]}" for name in short[::AZURE_EVERY]] if scale > SMOKE else []
+    long = [f"team-{number}-{'x' * LONG_BYTES}" for number in range(max(1, round(LONG_NAMES * scale)))]
+    for names in (short, azure, long):
+        for name in names[: len(names) // 4]:
+            await asked.ask(name)
     memory, series = gateway.memory_bytes(), await _series(asked.session)
-    for name in names[quarter:]:
-        await asked.ask(name)
-    long = max(1, round(LONG_NAMES * scale))
-    for number in range(long):
-        await asked.ask(f"team-{number}-{'x' * LONG_BYTES}")
+    for names in (short, azure, long):
+        for name in names[len(names) // 4 :]:
+            await asked.ask(name)
     grown_bytes, later = gateway.memory_bytes() - memory, await _series(asked.session)
-    figures = [
-        f"memory: {memory / 1e6:.0f} MB, {grown_bytes / 1e6:+.1f} MB at the end; series in /metrics: {len(later)}"
-    ]
+    figures = [f"memory {memory / 1e6:.0f} MB, {grown_bytes / 1e6:+.1f} MB at the end; {len(later)} series in /metrics"]
     wrong = [f"the process is gone after {asked.tried} names"] if gateway.has_ended else []
-    if scale > SMOKE and grown_bytes > LIKELY_GROWTH_BYTES:
+    if scale > SMOKE and grown_bytes > GROWTH_BYTES:
         wrong.append(f"the process grew by {grown_bytes / 1e6:.0f} MB")
     if odd := [line for line in later if line not in series and not _is_ours(line)]:
         wrong.append(f"new series in /metrics: {odd[:3]}")
@@ -184,7 +185,7 @@ async def _series(session: aiohttp.ClientSession) -> Sequence[str]:
 
 def _is_ours(line: str) -> bool:
     """Tell whether a new series has labels of the config file only."""
-    return any(f'="{label}"' in line for label in ("", "exact", *(f"{prefix}*" for prefix in PREFIXES)))
+    return any(f'="{label}"' in line for label in LABELS)
 
 
 def _shown(name: Any) -> str:
