@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,11 +68,11 @@ class _Sampler:
         path.write_text(json.dumps({"late": list(self._late), "waited": list(self._waited)}))
 
     def _again(self) -> None:
-        self._due_s = self._loop.time() + EVERY_S
-        self._loop.call_at(self._due_s, self._ask)
+        self._due_s = time.monotonic() + EVERY_S  # the loop's clock stands still within one of its turns
+        self._loop.call_later(EVERY_S, self._ask)
 
     def _ask(self) -> None:
-        late_s, waited_s = max(0.0, self._loop.time() - self._due_s), self._wait_for_processor_s()
+        late_s, waited_s = max(0.0, time.monotonic() - self._due_s), self._wait_for_processor_s()
         self._late.append(late_s)
         self._waited.append(min(late_s, waited_s - self._waited_s))
         self._waited_s = waited_s
