@@ -1,0 +1,1 @@
+"""The probes: modules with a function `probe`; see `tests/audit/__init__.py`."""
