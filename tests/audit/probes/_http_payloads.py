@@ -13,7 +13,8 @@ _PATH: Final = "/v1/chat/completions"
 _EOLS: Final = ("\n", "\r", "\r\r\n", "\n\r", "\r\n ", " \r\n", "\r\n\t", "\0\r\n", "\x0b\r\n")
 _LENGTH_NAMES: Final = (
     "Content-Length", "content-length", "CONTENT-LENGTH", "Content-Length ", " Content-Length", "Content-Length\t",
-    "Content_Length", "Content-Length\0", "Content\xadLength", "Content-Lengt\x68", "X\r\nContent-Length",
+    "Content_Length", "X-Content-Length", "Content-Length-X", "Content-Length\0", "Content\xadLength",
+    "X\r\nContent-Length",
 )  # fmt: skip
 _CODINGS: Final = (
     "chunked", "Chunked", "CHUNKED", "chunked ", " chunked", "\tchunked", "\x0bchunked", "chunked\x0b", "chunked,",
