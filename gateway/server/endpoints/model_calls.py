@@ -64,6 +64,7 @@ class ModelCalls:
             raise
         finally:
             self._lifecycle.end(task)
+            del task  # a cancelled task keeps its error, and that this frame with the body: they would keep each other
 
     async def _stream(
         self, operation: Operation, body: JsonObject, upstream_headers: Mapping[str, str], exchange: Exchange
