@@ -34,8 +34,8 @@ CONNECTIONS: Final = 64
 BODY_BYTES: Final = 31 * 2**20
 LAG_S: Final = 0.1
 GROWTH: Final = 1.2
-JUDGED_FROM: Final = 0.5
-"""Scale from which on the run is long enough for lag and memory to be judged."""
+JUDGED_FROM: Final = 1.0
+"""Scale from which on lag and memory are judged: before, the start weighs too much."""
 POLITE_EVERY_S: Final = 0.1
 POLITE_S: Final = 30.0
 MEMORY_EVERY_S: Final = 0.25
