@@ -70,10 +70,10 @@ class _Asked:
         """Ask for a model and look at what reaches the upstream and what comes back."""
         self.tried += 1
         before = self.seen.calls
-        data = json.dumps({"model": name, "messages": [{"role": "user", "content": "hi"}]})
+        data = json.dumps({"model": name, "messages": [{"role": "user", "content": "hi"}]}).encode()
         headers = {"content-type": "application/json"}
         try:
-            async with self.session.post("/v1/chat/completions", data=io.StringIO(data), headers=headers) as response:
+            async with self.session.post("/v1/chat/completions", data=io.BytesIO(data), headers=headers) as response:
                 body = await response.read()
         except aiohttp.ClientError as error:
             self.wrong.append(f"{_shown(name)}: {str(error)[:120]}")
