@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from difflib import get_close_matches
 
 import pytest
 
@@ -92,3 +94,39 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     for read in (seconds, duration_s):
         with pytest.raises(ValueError, match="duration, such as 30s"):
             read(text)
+
+
+HOSTILE = ("team-3/gpt-4o-mini-abc", "x" * 256, "e" * 64, "gpt-4o-" * 9, "team-3/gpt-4o-mino-3", "-" * 32)
+
+
+@pytest.mark.parametrize("count_of_names", [100, 128, 10_000, 100_000])
+def test_a_suggestion_takes_about_a_millisecond_in_a_table_of_any_size(count_of_names: int) -> None:
+    known = dict.fromkeys(f"team-{number % 97}/gpt-4o-mini-{number}" for number in range(count_of_names))
+    for name in HOSTILE:
+        took_s = []
+        for _ in range(5):
+            before_s = time.thread_time()
+            did_you_mean(name, known, most=3)
+            took_s.append(time.thread_time() - before_s)
+        assert min(took_s) < 0.005, name  # 1 ms on an idle machine; 0.3 s by comparing all of 10,000
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("Alias-17", "alias-17"), ("alias_17", "alias-17"), ("alias17", "alias-17"), ("aliass-17", "alias-17"),
+        ("alais-17", "alias-17"), ("alaas-17", "alias-17"), ("openai/alias-17", "alias-17"),
+        ("alias-17-2026-01-01", "alias-17"), ("alias-17:free", "alias-17"), (" alias-17", "alias-17"),
+    ],
+)  # fmt: skip
+def test_one_slip_is_recognized_among_very_many(name: str, meant: str) -> None:
+    assert did_you_mean(name, MANY) == f"; did you mean '{meant}'?"
+
+
+def test_a_small_table_still_gets_what_a_full_comparison_suggests() -> None:
+    known = [
+        f"{vendor}/{model}" for vendor in ("openai", "azure", "groq") for model in ("gpt-4o", "llama-3", "o3-mini")
+    ]
+    for name in ("opnai/gpt4o", "azure/lama3", "groq/o3mini", "gpt-4o", "azur/gpt-5", "zzz"):
+        best = get_close_matches(name, known, n=1)
+        assert did_you_mean(name, known) == (f"; did you mean {best[0]!r}?" if best else "")

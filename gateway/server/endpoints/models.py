@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from itertools import islice
 from typing import Final
 
+import orjson
+
 from gateway.engine.pipeline import Pipeline
+from gateway.policy.table import RoutingTable
 from gateway.server.exchange import Exchange
 from gateway.server.paths import PathHandlers
 from gateway.wire.json import JsonObject
 
 _ONE_MODEL: Final = "/v1/models/"
+_AT_ONCE: Final = 500
+"""Entries of the list that are made before other tasks may run: about a millisecond."""
 
 
 class Models:
@@ -17,6 +24,9 @@ class Models:
 
     def __init__(self, *, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+        self._listing = asyncio.Lock()
+        self._listed: tuple[int, bytes] | None = None
+        """The generation of a table, and its list."""
 
     def paths(self) -> dict[str, PathHandlers]:
         """Return the endpoints by path."""
@@ -29,8 +39,12 @@ class Models:
     async def _list(self, exchange: Exchange) -> None:
         """`GET /v1/models`: every alias but the wildcards."""
         table = self._pipeline.tables.current
-        entries = [_model(name, route.steps[0].target.name, table.loaded_at) for name, route in table.routes.items()]
-        exchange.send_json({"object": "list", "data": entries})
+        # One list at a time: those who wait for the lock get what the first has made.
+        async with self._listing:
+            listed = self._listed
+            if listed is None or listed[0] != table.generation:
+                listed = self._listed = table.generation, await _list_of(table)
+        exchange.send(listed[1])
 
     async def _one(self, exchange: Exchange) -> None:
         """`GET /v1/models/{name}`: one alias, or a name that a wildcard matches."""
@@ -39,6 +53,18 @@ class Models:
             name = name.rstrip("/")
         target = self._pipeline.route(name).steps[0].target.name
         exchange.send_json(_model(name, target, self._pipeline.tables.current.loaded_at))
+
+
+async def _list_of(table: RoutingTable) -> bytes:
+    """Return the list of a table's models, made in slices: that of 100,000 takes a quarter of a second."""
+    routes = iter(table.routes.items())
+    parts = []
+    while some := list(islice(routes, _AT_ONCE)):
+        models = [_model(name, route.steps[0].target.name, table.loaded_at) for name, route in some]
+        parts.append(orjson.dumps(models)[1:-1])
+        if len(some) == _AT_ONCE:
+            await asyncio.sleep(0)
+    return b'{"object":"list","data":[' + b",".join(parts) + b"]}"
 
 
 def _model(name: str, first_target: str, loaded_at: float) -> JsonObject:
