@@ -82,6 +82,10 @@ _KINDS_OF_ANSWERS: Final = frozenset({Kind.CONTENT_FILTER, Kind.CONTEXT_WINDOW})
 
 _UNFIT_REQUEST: Final = (ValueError, TypeError, KeyError, IndexError)
 _LIBRARIES: Final = frozenset({"botocore", "httpx", "httpx2", "litellm", "openai", "pydantic"})
+_SENDERS: Final = frozenset({"httpx", "httpx2", "openai"})
+"""Packages whose exceptions hold only responses that an upstream sent."""
+_NO_CREDENTIALS: Final = frozenset({"CredentialRetrievalError", "NoCredentialsError", "PartialCredentialsError"})
+"""Botocore's exceptions for a machine without an AWS account. Nothing was sent."""
 _STANDARD: Final = frozenset({"ast", "asyncio", "concurrent", "contextlib", "functools", "json", "re", "typing"})
 """Packages of the standard library whose failures are attributed to their caller."""
 
@@ -106,6 +110,8 @@ def map_error(
     seen = next((link for link in chain if isinstance(link, UpstreamError)), None)
     if seen is not None:
         return seen
+    if any(_root_module(link) == "botocore" and type(link).__name__ in _NO_CREDENTIALS for link in chain):
+        return UpstreamError(Kind.AUTH)
     typed = next((kind for link in chain if (kind := _typed(link)) is not None), None)
     read = next((found for link in chain if (found := _read(link)) is not None), None)
     if read:
@@ -203,10 +209,14 @@ def _is_providers(error: BaseException) -> bool:
 
 
 def _wire_response(error: BaseException) -> Any:
-    """Return the HTTP response that an exception holds. Those that LiteLLM makes up have neither headers nor a body."""
+    """Return the HTTP response that an exception holds.
+
+    Those that LiteLLM makes up have neither headers nor a body, and stand in exceptions of its own.
+    """
     response: Any = getattr(error, "response", None)
     try:
-        real = isinstance(response.status_code, int) and bool(response.headers or response.content)
+        holds = _root_module(error) in _SENDERS or bool(response.headers or response.content)
+        real = holds and isinstance(response.status_code, int)
     except Exception:  # noqa: BLE001 - it may be any object; an unread body raises too
         return None
     return response if real else None

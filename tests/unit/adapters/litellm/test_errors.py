@@ -252,3 +252,10 @@ def message_of(error: Exception) -> str:
     assert error.body is not None
     message: str = json.loads(error.body)["error"]["message"]
     return message
+
+
+def test_a_machine_without_an_aws_account_has_no_key() -> None:
+    error = pytest.importorskip("botocore.exceptions").NoCredentialsError()
+    found = map_error(error, opened=False)
+    assert isinstance(found, UpstreamError)
+    assert found.kind is Kind.AUTH
