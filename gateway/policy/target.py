@@ -103,6 +103,8 @@ class Endpoint:
     """Without a trailing slash, such as `https://api.openai.com/v1`; None means LiteLLM's own."""
     own_base_url: bool = False
     """The file sets the base URL, so only the entry's own key may be sent there."""
+    hosts: tuple[str, ...] = ()
+    """Origins that LiteLLM may reach beside the base URL's: `scheme://host:port`, `*` for one label, `**` for any."""
     api_key: KeySource = NO_KEY
     key_required: bool = False
     """Calls without a key fail with `auth`: the file names a key, or the vendor requires one."""

@@ -125,7 +125,8 @@ class LiteLLMAdapter:
         self._support.refuse(litellm, call, kwargs)
         kwargs["timeout"] = _timeout(call, stream=kwargs.get("stream") is True)
         ours = OurCall(
-            call.limits.connect_s, key=key, operation=call.operation, streaming=stream, unsent=unsent,
+            call.limits.connect_s, endpoint=call.target.endpoint, key=key, operation=call.operation,
+            streaming=stream, unsent=unsent,
             one_choice=call.operation.one_choice_asked(call.params, call.overrides.sent),
         )  # fmt: skip
         handled = sys.exception()

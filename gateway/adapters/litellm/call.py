@@ -9,6 +9,7 @@ from typing import Final
 from gateway.adapters.base import Operation
 from gateway.adapters.litellm.bodies import ends_of
 from gateway.policy.failures import UpstreamError
+from gateway.policy.target import Endpoint
 from gateway.wire.json import JsonObject
 
 
@@ -22,6 +23,8 @@ class OurCall:
 
     connect_s: float
     """Seconds that a connection may take."""
+    endpoint: Endpoint | None = None
+    """Where the call may go, in a process of our own; None where it is not checked."""
     key: str | None = None
     """The endpoint's key. Masked in all errors."""
     operation: Operation | None = None

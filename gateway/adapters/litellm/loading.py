@@ -22,6 +22,7 @@ from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any, Final
 
 from gateway.adapters.litellm.call import our_call
+from gateway.adapters.litellm.sending import check_hosts
 from gateway.adapters.litellm.wire import watch
 
 _ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
@@ -102,6 +103,7 @@ def _configure(litellm: Any) -> None:
     if "LITELLM_LOG" not in os.environ:
         # Its log lines contain upstream text and go to stderr in a format of their own.
         logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
+    check_hosts()
     for patch, name in (
         (_restrict_requests, "llms.custom_httpx.aiohttp_transport"),
         (watch, "llms.custom_httpx.aiohttp_transport"),

@@ -25,6 +25,7 @@ from gateway.adapters.base import (
     passed_back,
     plain_answer,
 )
+from gateway.adapters.hosts import place_of, refuse_other_hosts
 from gateway.adapters.relay.events import RelayedStream
 from gateway.policy.failures import (
     PAUSING,
@@ -171,6 +172,7 @@ class _Head:
         self.endpoint = endpoint
         self.key = key
         self.origin = route.origin
+        refuse_other_hosts(endpoint, place_of(URL(f"{route.url}{path}")))
         self._line = route.target(path)
         self._fields = {**route.headers, **_request_headers(endpoint, key, stream=stream)}
         self._wire = http1.request_head("POST", self._line, self._fields)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
+from gateway.config.compiler.known_hosts import NO_ADDRESS
+
 
 @dataclass(frozen=True, slots=True)
 class WellKnown:
@@ -133,6 +135,11 @@ LITELLM_KINDS: Final = frozenset(_LITELLM_NAMES.split())
 
 KINDS: Final = LITELLM_KINDS | WELL_KNOWN.keys()
 """The values that `kind:` accepts."""
+
+
+def needs_base_url(known: WellKnown) -> bool:
+    """Tell whether requests to this provider have no address unless the file names one."""
+    return known.kind in NO_ADDRESS or (known.wire == "openai" and known.base_url is None)
 
 
 def find(name: str) -> WellKnown | None:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.compiler import known_providers
 from gateway.config.compiler.inherit import merge_cooldowns
+from gateway.config.compiler.known_hosts import INSTEAD, hosts_of
 from gateway.config.compiler.known_providers import WELL_KNOWN, WellKnown
 from gateway.config.document.yaml_tree import Where
 from gateway.config.model.specs import Config, ProviderSpec
@@ -99,9 +100,9 @@ class Upstreams:
                 name, known_providers.KINDS
             )
             return Fault("unknown-provider", f"no provider named {name!r}{hint}")
-        if known.wire == "openai" and known.base_url is None:
+        if known_providers.needs_base_url(known):
             message = f"{name!r} has no address of its own: say where it is with providers.{name}.base_url"
-            return Fault("missing-base-url", message)
+            return Fault("missing-base-url", f"{message}{_instead(known)}")
         return self._endpoint(ProviderSpec(name=name), known, headers=EMPTY)
 
     def _from_entry(self, spec: ProviderSpec) -> Endpoint | None:
@@ -149,6 +150,7 @@ class Upstreams:
             library_adapter="litellm" if adapter == "relay" and spec.adapter is None else None,
             base_url=base_url,
             own_base_url=own_base_url,
+            hosts=hosts_of(known.kind, own_base_url=base_url is not None),
             api_key=api_key,
             key_required=_names_key(spec)
             or (not (own_base_url or authorized) and self._needs_key(spec, known, adapter, api_key)),
@@ -186,10 +188,10 @@ class Upstreams:
         if spec.base_url is not None:
             if fault := bad_address(spec.base_url, known):
                 yield "base_url", Fault("bad-base-url", fault)
-        elif known.wire == "openai":
+        elif known_providers.needs_base_url(known) or known.name == "openai":
             named = WELL_KNOWN.get(spec.name) if kind == "openai" else known
             if named is None or named.wire != "openai" or named.base_url is None:
-                message = f"an entry of kind {kind!r} needs a `base_url`: say where the server is"
+                message = f"an entry of kind {kind!r} needs a `base_url`: say where the server is{_instead(known)}"
                 yield "", Fault("missing-base-url", message)
         if spec.api_key_file is not None and (spec.api_key is not None or spec.api_key_unset):
             yield "api_key_file", Fault("api-key-conflict", "there is an `api_key` as well; keep one of the two")
@@ -267,6 +269,12 @@ class Upstreams:
             for key in spec.params.sent.keys() & CONNECTION_PARAMS:
                 message = f"{key!r} is a setting of LiteLLM, and this provider is relayed: it has no effect"
                 self._report((*place, key), "unused-param", message, severity="warning", at_key=True)
+
+
+def _instead(known: WellKnown) -> str:
+    """Return the hint at a kind of the same vendor that has an address."""
+    other = INSTEAD.get(known.name)
+    return f", or write `kind: {other}` for the vendor's own" if other else ""
 
 
 def _names_key(spec: ProviderSpec) -> bool:

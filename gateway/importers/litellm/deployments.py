@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.config.compiler.chains import target_fault
+from gateway.config.compiler.known_hosts import INSTEAD
 from gateway.config.compiler.known_providers import KINDS, WELL_KNOWN
 from gateway.config.document.yaml_tree import Where
 from gateway.importers.litellm.draft import Step, Upstream
@@ -156,7 +157,11 @@ class Deployments:
 
     def _serve_any_model(self, where: Where) -> None:
         """Add a wildcard for each provider that needs a key, unless the config has that wildcard."""
-        wildcards = {f"{known.name}/*": known.name for known in WELL_KNOWN.values() if known.key_required}
+        wildcards = {
+            f"{known.name}/*": INSTEAD.get(known.name, known.name)
+            for known in WELL_KNOWN.values()
+            if known.key_required
+        }
         wildcards |= {"gpt-*": "openai", "claude-*": "anthropic"}
         for name, kind in wildcards.items():
             if name in self.groups:

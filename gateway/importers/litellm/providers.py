@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from gateway.config.compiler.known_hosts import INSTEAD, NO_ADDRESS
 from gateway.config.compiler.known_providers import KINDS, WELL_KNOWN, find
 from gateway.config.compiler.providers import CONNECTION_PARAMS, bad_address, bad_header, check_params
 from gateway.config.document.yaml_tree import Where
@@ -52,7 +53,8 @@ def split_model(text: str, custom: Json) -> tuple[str, str] | str:
             return f"{custom!r} is no provider that LiteLLM knows"
         return custom, (rest if slash and first == custom and rest else text)
     if slash and first in KINDS and first != "mock":
-        return (first, rest) if rest else "the model's name is missing after the provider"
+        # LiteLLM knows most of that vendor's models by another of its names.
+        return (INSTEAD.get(first, first), rest) if rest else "the model's name is missing after the provider"
     if text == "*":
         return (
             "the provider is in what the client asks for; write a wildcard for each provider, such as "
@@ -181,7 +183,9 @@ class Connection:
                 self.entry["base_url"] = f"${{{variable}:-{default}}}"
                 message = f"{self._kind} is a server of your own, at {default} unless {variable} says otherwise"
                 self._report.approximate((*self._where, "model"), message)
-            return None
+            if self._kind not in NO_ADDRESS:
+                return None
+            value, key = f"os.environ/{self._kind.upper()}_API_BASE", "model"
         where = (*self._where, key)
         if name := reference(value):
             host = name.lower().replace("_", "-")

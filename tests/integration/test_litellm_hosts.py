@@ -1,0 +1,77 @@
+"""The real LiteLLM sends nothing to a host that the table does not mean, whatever the environment or a peer says."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import litellm  # noqa: F401 - its import may warn, which is an error in the loading thread
+import pytest
+
+from gateway.adapters.base import Call
+from gateway.adapters.litellm.adapter import LiteLLMAdapter
+from gateway.config.compiler.known_hosts import hosts_of
+from gateway.policy.failures import Kind, UpstreamError
+from tests.litellm_calls import QUIET
+from tests.litellm_upstreams import KEY, failure, make_call
+from tests.scripted_openai import ScriptedOpenAI
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    # The first test waits for LiteLLM's import.
+    pytest.mark.timeout(60),
+    *QUIET,
+]
+
+
+def _without_address(call: Call) -> Call:
+    kind = call.target.endpoint.kind
+    known = replace(call.target.endpoint, base_url=None, own_base_url=False, hosts=hosts_of(kind, own_base_url=False))
+    return replace(call, target=replace(call.target, endpoint=known))
+
+
+@pytest.mark.parametrize(
+    ("kind", "variable"),
+    [
+        ("openai", "OPENAI_BASE_URL"), ("aiohttp_openai", "OPENAI_API_BASE"), ("groq", "GROQ_API_BASE"),
+        ("anthropic", "ANTHROPIC_API_BASE"), ("deepseek", "DEEPSEEK_API_BASE"), ("mistral", "MISTRAL_API_BASE"),
+        ("ollama_chat", "OLLAMA_API_BASE"), ("xai", "XAI_API_BASE"), ("litellm_proxy", "LITELLM_PROXY_API_BASE"),
+        ("hosted_vllm", "HOSTED_VLLM_API_BASE"), ("text-completion-openai", "OPENAI_BASE_URL"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_address_of_the_environment_gets_nothing(
+    adapter: LiteLLMAdapter,
+    openai: ScriptedOpenAI,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+    variable: str,
+    stream: bool,
+) -> None:
+    monkeypatch.setenv(variable, openai.base_url)
+    with caplog.at_level(logging.WARNING):
+        error = await failure(adapter, _without_address(make_call(openai, kind, "m")), stream=stream)
+    assert (error.kind, openai.calls) == (Kind.CONNECTION, [])
+    assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["openai", "groq", "mistral", "aiohttp_openai", "custom", "ollama_chat", "oobabooga"])
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect_is_not_followed(
+    adapter: LiteLLMAdapter, openai: ScriptedOpenAI, kind: str, status: int
+) -> None:
+    async with ScriptedOpenAI() as elsewhere:
+        openai.script("m", status=status, headers={"location": f"{elsewhere.base_url}/chat/completions"})
+        with pytest.raises((UpstreamError, ValueError)):
+            await adapter.complete(make_call(openai, kind, "m"))
+        assert elsewhere.calls == []
+
+
+@pytest.mark.parametrize("model", ["../../evil?x=", "a/../../b", "a?b", "a#b", "a\\b", "//evil.example", "%2e%2e/b"])
+@pytest.mark.parametrize("kind", ["openai", "azure", "gemini", "anthropic"])
+async def test_a_model_stays_below_the_base_url(
+    adapter: LiteLLMAdapter, openai: ScriptedOpenAI, kind: str, model: str
+) -> None:
+    await failure(adapter, make_call(f"{openai.base_url}/root", kind, model))
+    assert not [request.path for request in openai.requests if not request.path.startswith("/v1/root/")]
