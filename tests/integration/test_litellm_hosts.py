@@ -33,7 +33,7 @@ def _without_address(call: Call) -> Call:
 @pytest.mark.parametrize(
     ("kind", "variable"),
     [
-        ("openai", "OPENAI_BASE_URL"), ("aiohttp_openai", "OPENAI_API_BASE"), ("groq", "GROQ_API_BASE"),
+        ("openai", "OPENAI_BASE_URL"), ("groq", "GROQ_API_BASE"),
         ("anthropic", "ANTHROPIC_API_BASE"), ("deepseek", "DEEPSEEK_API_BASE"), ("mistral", "MISTRAL_API_BASE"),
         ("ollama_chat", "OLLAMA_API_BASE"), ("xai", "XAI_API_BASE"), ("litellm_proxy", "LITELLM_PROXY_API_BASE"),
         ("hosted_vllm", "HOSTED_VLLM_API_BASE"), ("text-completion-openai", "OPENAI_BASE_URL"),
@@ -56,14 +56,14 @@ async def test_an_address_of_the_environment_gets_nothing(
     assert KEY not in caplog.text
 
 
-@pytest.mark.parametrize("kind", ["openai", "groq", "mistral", "aiohttp_openai", "custom", "ollama_chat", "oobabooga"])
+@pytest.mark.parametrize("kind", ["openai", "groq", "mistral", "custom", "ollama_chat", "oobabooga"])
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_a_redirect_is_not_followed(
     adapter: LiteLLMAdapter, openai: ScriptedOpenAI, kind: str, status: int
 ) -> None:
     async with ScriptedOpenAI() as elsewhere:
         openai.script("m", status=status, headers={"location": f"{elsewhere.base_url}/chat/completions"})
-        with pytest.raises((UpstreamError, ValueError)):
+        with pytest.raises(UpstreamError):
             await adapter.complete(make_call(openai, kind, "m"))
         assert elsewhere.calls == []
 
