@@ -18,6 +18,7 @@ from gateway.engine.stream import CommittedStream, HoldExceeded, close, passed_l
 from gateway.errors import BadRequest, BodyTooLarge, GatewayError, Unsupported, UpstreamFailed, UpstreamRefused
 from gateway.operations import params_for
 from gateway.operations.base import UsageLast
+from gateway.policy.echoes import Echoes
 from gateway.policy.failures import PAUSING, Kind, UpstreamError
 from gateway.policy.table import Route, Step
 from gateway.policy.target import AdapterName, Target
@@ -162,6 +163,7 @@ class Engine:
                     now_s = loop.time()
                 result = await attempt(request, adapter, step, ticket, loop, now_s, deadline_s)
             except UpstreamError as error:
+                _mask(error, target.endpoint.echoes)
                 _note(report, target, error.kind, error.status, loop.time() - now_s)
                 plan = plan or Plan(steps, deadline_s, route.max_attempts, unsupported)
                 if request.held_s:
@@ -247,6 +249,11 @@ async def _complete(
         reply = await adapter.complete(call)
     operation = request.operation
     operation.check_reply(reply.data)
+    echoes = step.target.endpoint.echoes
+    if reply.headers:
+        reply.headers = echoes.mask_headers(reply.headers)
+    if echoes.in_value(reply.data) if reply.raw is None else echoes.in_answer(reply.raw):
+        reply = Reply(echoes.mask_object(reply.data), headers=reply.headers)
     request.report.tokens = operation.tokens(reply.data)
     ticket.answered(loop.time())
     ticket.done()
@@ -308,6 +315,16 @@ def _call(request: RoutedRequest, step: Step) -> Call:
     overrides = params_for(operation, step.params) if step.params.sent else step.params
     params = request.params if request.nested is None else request.nested.params(step)
     return Call(operation, step.target, params, step.limits, overrides, request.headers)
+
+
+def _mask(error: UpstreamError, echoes: Echoes) -> None:
+    """Mask the endpoint's secrets in what a failure tells the client and the log. It was classified before."""
+    if error.code is not None:
+        error.code = echoes.mask(error.code)
+    if error.body is not None:
+        error.body = echoes.mask_body(error.body)
+    if error.headers:
+        error.headers = echoes.mask_headers(error.headers)
 
 
 def _note(report: CallReport, target: Target, kind: Kind | None, status: int | None, elapsed_s: float) -> None:

@@ -49,7 +49,8 @@ class CommittedStream:
         end_s: float | None,
     ) -> None:
         """`end_s`: when it must have ended, on the loop's clock; None for no limit."""
-        self.headers = source.headers
+        self._echoes = step.target.endpoint.echoes
+        self.headers = self._echoes.mask_headers(source.headers) if source.headers else source.headers
         self._loop = loop
         self._source = source
         self._judge = judge
@@ -145,16 +146,21 @@ class CommittedStream:
         if not events:
             return self._ending()
         active = False
-        see = self._judge.see
+        see, echoes = self._judge.see, self._echoes
         for position, event in enumerate(events):
             try:
                 if event.data is not None:
                     see(event.data)
                     active = True
+                    if echoes.in_value(event.data) if event.raw is None else echoes.in_answer(event.raw):
+                        name = event.name and echoes.mask(event.name.decode("utf-8", "replace")).encode()
+                        events[position] = Event(echoes.mask_object(event.data), name=name)
                 elif event.is_run:
                     active = True
                 elif event.is_end:
                     return [*self._passing(events[:position]), *self._ending(), event]
+                elif event.raw is not None:
+                    event.raw = echoes.mask_lines(event.raw)
             except UpstreamError as error:
                 if not position:
                     raise

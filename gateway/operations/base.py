@@ -220,7 +220,7 @@ def raise_choice_error(choice: JsonObject) -> None:
 
 def _told(error: JsonObject) -> UpstreamError:
     kind = classify(None, {"error": error})
-    return UpstreamError(kind, status=200, code=error_code(error), body=envelope(error, kind, None))
+    return UpstreamError(kind, status=200, code=error_code(error), body=envelope(error, kind))
 
 
 def no_answer() -> UpstreamError:

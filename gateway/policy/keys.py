@@ -13,6 +13,7 @@ MAX_KEY_FILE_BYTES: Final = 64 * 1024
 """Larger key files are not read."""
 
 _KEY: Final = re.compile(r"[!-~]+")
+_KNOWN: Final = 3
 
 
 class Secret:
@@ -42,7 +43,7 @@ class Secret:
 class KeySource:
     """Where an upstream's key comes from: a value of the config file, a file of its own, or nowhere."""
 
-    __slots__ = ("_file", "_read", "_stamp", "name")
+    __slots__ = ("_file", "_read", "_stamp", "known", "name")
 
     def __init__(self, *, name: str, value: Secret | None = None, file: Path | None = None) -> None:
         self.name = name
@@ -50,6 +51,8 @@ class KeySource:
         self._file = file
         self._read = _usable(value.reveal()) if value is not None else None
         self._stamp: Stamp | None = None
+        self.known: tuple[Secret, ...] = () if self._read is None else (self._read,)
+        """The last keys that `read` returned, the newest first: a call that is under way was sent an older one."""
 
     def read(self) -> Secret | None:
         """Return the current key, or None. A key file is read again whenever its stat changes.
@@ -66,6 +69,8 @@ class KeySource:
                 self._read, self._stamp = _usable(data.decode()), found
             except (OSError, UnicodeDecodeError):
                 self._read, self._stamp = None, None
+            if self._read is not None and self._read not in self.known[:1]:
+                self.known = (self._read, *self.known)[:_KNOWN]
         return self._read
 
     def __eq__(self, other: object) -> bool:

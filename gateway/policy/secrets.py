@@ -39,7 +39,10 @@ _GLUED: Final = re.compile(r"(?:(?:api[-_]?key|password|secret|token|authorizati
 _CREDENTIALS: Final = re.compile(r"\b(?:(?i:bearer)[ \t]+|Basic[ \t]+|(?i:basic)[ \t]+(?=\S*[A-Z0-9=]))([^\s'\"]+)")
 """A scheme of HTTP authentication and what it sends: `Bearer xyz`. In lower case `basic` is mostly a plain word."""
 _QUERY: Final = re.compile(r"(?<=[?&])([\w.-]+)=([^&#\s'\"]+)")
-_UPSTREAM_KEY: Final = re.compile(r"\b(sk|gsk|xai|pplx|key)-[\w-]{6,}|\bAIza[\w-]{20,}|(?<=[Bb]earer )\S{6,}")
+_UPSTREAM_KEY: Final = re.compile(
+    r"\b(?:(?:sk|gsk|xai|pplx|key)-[\w-]{6}|AIza[\w-]{20})[^\s'\"]*|(?<=[Bb]earer )\S{6,}"
+)
+"""Whole words: the rest of a key would not be found as the endpoint's own any more."""
 _SCHEME: Final = re.compile(r"://|https?[:/]+", re.IGNORECASE)
 _HTTP: Final = re.compile("https?://", re.IGNORECASE)
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")

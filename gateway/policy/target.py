@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 from urllib.parse import quote
 
+from gateway.policy.echoes import Echoes
 from gateway.policy.failures import Kind
 from gateway.policy.keys import NO_KEY, KeySource
 from gateway.policy.params import NO_PARAMS, Params
@@ -119,9 +120,13 @@ class Endpoint:
     """The entry for an output: variables as written, secrets masked. Empty without variables."""
     operations: frozenset[str] | None = field(init=False, repr=False, compare=False)
     """The names of the operations that it can be asked for; None for all."""
+    echoes: Echoes = field(init=False, repr=False, compare=False)
+    """Masks its secrets in what the upstream sends back."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "operations", CARRIED[self.adapter])
+        echoes = Echoes(source=self.api_key, headers=self.headers, base_url=self.base_url, params=self.params.sent)
+        object.__setattr__(self, "echoes", echoes)
 
     @property
     def shown_url(self) -> str | None:

@@ -125,8 +125,8 @@ class LiteLLMAdapter:
         self._support.refuse(litellm, call, kwargs)
         kwargs["timeout"] = _timeout(call, stream=kwargs.get("stream") is True)
         ours = OurCall(
-            call.limits.connect_s, endpoint=call.target.endpoint, key=key, operation=call.operation,
-            streaming=stream, unsent=unsent,
+            call.limits.connect_s, endpoint=call.target.endpoint, operation=call.operation, streaming=stream,
+            unsent=unsent,
             one_choice=call.operation.one_choice_asked(call.params, call.overrides.sent),
         )  # fmt: skip
         handled = sys.exception()
@@ -140,7 +140,7 @@ class LiteLLMAdapter:
         except Exception as error:
             if missing := missing_package(error, call.target.endpoint.kind, handled=handled):
                 raise NotSupported(missing) from error
-            mapped = map_error(error, opened=False, key=ours.key, handled=handled, reused=ours.reused)
+            mapped = map_error(error, opened=False, handled=handled, reused=ours.reused)
             if mapped is error:
                 raise
             raise mapped from (error if isinstance(mapped, UpstreamError) else None)

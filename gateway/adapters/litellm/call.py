@@ -25,8 +25,6 @@ class OurCall:
     """Seconds that a connection may take."""
     endpoint: Endpoint | None = None
     """Where the call may go, in a process of our own; None where it is not checked."""
-    key: str | None = None
-    """The endpoint's key. Masked in all errors."""
     operation: Operation | None = None
     """None where no answer is expected."""
     streaming: bool = False

@@ -97,14 +97,13 @@ def map_error(
     error: Exception,
     *,
     opened: bool,
-    key: str | None = None,
     handled: BaseException | None = None,
     reused: bool = False,
 ) -> Exception:
     """Return the UpstreamError for what LiteLLM raised, or the exception to raise if no upstream is at fault.
 
     `opened`: the response's headers had arrived. `handled`: the exception that the caller was handling before the call;
-    the chain is read up to it. `key` is masked in bodies. `reused`: a pooled connection was used and returned nothing.
+    the chain is read up to it. `reused`: a pooled connection was used and returned nothing.
     """
     chain = list(_chain(error, handled))
     seen = next((link for link in chain if isinstance(link, UpstreamError)), None)
@@ -115,12 +114,12 @@ def map_error(
     typed = next((kind for link in chain if (kind := _typed(link)) is not None), None)
     read = next((found for link in chain if (found := _read(link)) is not None), None)
     if read:
-        return error_of(read, key=key)
+        return error_of(read)
     if read is not None and not opened and typed not in _KINDS_OF_ANSWERS:
         return UpstreamError(Kind.BAD_RESPONSE, status=200)
     response = next((found for link in reversed(chain) if (found := _wire_response(link)) is not None), None)
     if response is not None:
-        return _from_response(response, key)
+        return _from_response(response)
     transport = _transport_kind(chain, opened=opened)
     if transport is not None:
         if not opened:
@@ -133,15 +132,15 @@ def map_error(
     if typed is not None:
         if isinstance(judged, UpstreamError) and judged.kind is Kind.BAD_RESPONSE:
             return judged
-        return _from_message(typed, _status(chain[0]), _message(chain), key)
+        return _from_message(typed, _status(chain[0]), _message(chain))
     if cause is error and not opened:
         return error
     said = _error_said(chain)
     if said is None and opened and cause is None:
         said = {"message": _message(chain)}
     if said is not None and (opened or cause is None):
-        return error_of(said, key=key)
-    return judged or _from_wrapper(chain, key)
+        return error_of(said)
+    return judged or _from_wrapper(chain)
 
 
 def missing_package(error: Exception, kind: str, *, handled: BaseException | None = None) -> str | None:
@@ -152,16 +151,16 @@ def missing_package(error: Exception, kind: str, *, handled: BaseException | Non
     return f"needs {f'the package {package.name}' if package else 'a package'}, which is not installed here"
 
 
-def error_of(said: JsonObject, *, key: str | None) -> UpstreamError:
+def error_of(said: JsonObject) -> UpstreamError:
     """Return the failure for an error object that came inside a response with a good status."""
     kind = classify(None, {"error": said})
-    return UpstreamError(kind, status=200, code=error_code(said), body=envelope(said, kind, key))
+    return UpstreamError(kind, status=200, code=error_code(said), body=envelope(said, kind))
 
 
-def error_inside(response: Any, *, key: str | None) -> UpstreamError | None:
+def error_inside(response: Any) -> UpstreamError | None:
     """Return the failure if the body of a response with a good status is an error; else None."""
     said = error_object(_json(_text_of(response)))
-    return None if said is None else error_of(said, key=key)
+    return None if said is None else error_of(said)
 
 
 def _chain(error: BaseException, handled: BaseException | None) -> Iterator[BaseException]:
@@ -222,7 +221,7 @@ def _wire_response(error: BaseException) -> Any:
     return response if real else None
 
 
-def _from_response(response: Any, key: str | None) -> UpstreamError:
+def _from_response(response: Any) -> UpstreamError:
     """Return the failure for a real response, by the same words as on the relay: LiteLLM also reads echoed prompts."""
     status: int = response.status_code
     if status < 400:
@@ -238,7 +237,7 @@ def _from_response(response: Any, key: str | None) -> UpstreamError:
         status=status,
         code=error_code(error),
         retry_after_s=wait_s,
-        body=envelope(error, kind, key),
+        body=envelope(error, kind),
         headers=told_headers(headers_back(headers), wait_s if kind in PAUSING else None, now=now),
     )
 
@@ -265,11 +264,11 @@ def _read(error: BaseException) -> JsonObject | None:
     return {} if good else None
 
 
-def _from_message(kind: Kind, status: int | None, message: str, key: str | None) -> UpstreamError:
+def _from_message(kind: Kind, status: int | None, message: str) -> UpstreamError:
     """Return the failure for a message of LiteLLM's own; there is no response."""
     error = _parsed(message) or {"message": message}
     kind = Kind.NOT_FOUND if kind is Kind.BAD_REQUEST and _NO_PROVIDER in message else by_text(kind, message)
-    return UpstreamError(kind, status=status, code=error_code(error), body=envelope(error, kind, key))
+    return UpstreamError(kind, status=status, code=error_code(error), body=envelope(error, kind))
 
 
 def _transport_kind(chain: list[BaseException], *, opened: bool) -> Kind | None:
@@ -300,14 +299,14 @@ def _error_said(chain: list[BaseException]) -> JsonObject | None:
     return None
 
 
-def _from_wrapper(chain: list[BaseException], key: str | None) -> UpstreamError:
+def _from_wrapper(chain: list[BaseException]) -> UpstreamError:
     """Return the failure for a wrapper of LiteLLM's with no response and no ordinary exception in its chain."""
     if any(_is_providers(link) for link in chain):
         return UpstreamError(Kind.BAD_RESPONSE, status=200)
     if "APIConnectionError" in _names(chain[0]):
         return UpstreamError(Kind.CONNECTION)
     status, message = _status(chain[0]), _message(chain)
-    return _from_message(classify(status or 500), status, message, key)
+    return _from_message(classify(status or 500), status, message)
 
 
 def _from_cause(cause: Exception, *, opened: bool) -> Exception:
@@ -321,7 +320,7 @@ def _from_cause(cause: Exception, *, opened: bool) -> Exception:
         return UpstreamError(Kind.BAD_RESPONSE, status=200)
     if isinstance(cause, _UNFIT_REQUEST) or type(cause) is Exception:
         message = f"the request cannot be put into this provider's words ({type(cause).__name__})"
-        return UpstreamError(Kind.BAD_REQUEST, body=envelope({"message": message}, Kind.BAD_REQUEST, None))
+        return UpstreamError(Kind.BAD_REQUEST, body=envelope({"message": message}, Kind.BAD_REQUEST))
     return cause
 
 

@@ -53,7 +53,7 @@ class LiteLLMStream:
                     with self._call:  # LiteLLM runs, and prints, only in here
                         item = await anext(self._source, None)
                 except Exception as error:
-                    mapped = map_error(error, opened=True, key=self._call.key, handled=handled)
+                    mapped = map_error(error, opened=True, handled=handled)
                     if mapped is error:
                         raise
                     raise mapped from (error if isinstance(mapped, UpstreamError) else None)
@@ -93,7 +93,7 @@ class LiteLLMStream:
         if response is not None:
             with contextlib.suppress(Exception):
                 await response.aread()
-            if (error := error_inside(response, key=self._call.key)) is not None:
+            if (error := error_inside(response)) is not None:
                 raise error
 
     def _feed(self, item: Any) -> None:

@@ -196,13 +196,13 @@ async def _judged(
     value = json_in(raw)
     said = error_in(value)
     if said is not None and (stream or is_answer):
-        raise error_of(said, key=ours.key)
+        raise error_of(said)
     if stream:
         if (events := _as_events(value, ours)) is not None:
             return events + _DONE
         raise _broken()
     if isinstance(value, dict) and (failed := answer_error(value)) is not None:
-        raise error_of(error_object(value) or failed, key=ours.key)
+        raise error_of(error_object(value) or failed)
     # A stream labelled as JSON is no JSON: it is read for what it is.
     is_stream = ours.streaming and value is None and bool(raw.strip())
     if is_answer and not is_stream and not (value and (isinstance(value, list) or _is_finished(value))):
@@ -288,7 +288,7 @@ class _Body:
             said = _STOP_REASON.search(self._tail + part)
             self._tail = part[-_STOP_REASON_BYTES:]
             failed = choice_error({"stopReason": said[1].decode()}) if said else None
-            return (part, None, False) if failed is None else (b"", error_of(failed, key=self._call.key), False)
+            return (part, None, False) if failed is None else (b"", error_of(failed), False)
         if self._splitter is None:
             return part, None, False
         sound = bytearray()
@@ -317,7 +317,7 @@ class _Body:
                 return self._judged(answer)
             if not sse.is_done(data):
                 said = error_object(value)
-                raise (_broken() if said is None else error_of(said, key=self._call.key)) from None
+                raise (_broken() if said is None else error_of(said)) from None
         if not data:
             self._silent_bytes = (self._silent_bytes if self._silent_events else 0) + len(event)
             self._silent_events += 1
@@ -332,12 +332,12 @@ class _Body:
         if b"error" in event and sse.event_name(event) == b"error":
             said = error_object(value) or value
             words = data.decode(errors="replace")
-            raise error_of(said if isinstance(said, dict) else {"message": words}, key=self._call.key)
+            raise error_of(said if isinstance(said, dict) else {"message": words})
         if not isinstance(value, dict):
             raise _broken()
         failed = answer_error(value)
         if failed is not None:
-            raise error_of(error_object(value) or failed, key=self._call.key)
+            raise error_of(error_object(value) or failed)
         self._call.note(value)
         return event
 

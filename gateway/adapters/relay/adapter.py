@@ -42,7 +42,6 @@ from gateway.policy.failures import (
 )
 from gateway.policy.keys import Secret
 from gateway.policy.params import merged
-from gateway.policy.secrets import STARS
 from gateway.policy.target import FRAMING_HEADERS, Endpoint
 from gateway.wire import sse
 from gateway.wire.http1 import client as http1
@@ -75,13 +74,12 @@ class RelayAdapter:
 
     async def complete(self, call: Call) -> Reply:
         """Return the plain answer: any JSON object with a good status. `raw` has its bytes."""
-        sent, key = self._send(call, stream=False)
         try:
-            response = await sent
+            response = await self._send(call, stream=False)
         except http1.Http1Error as error:
             raise _no_response(error) from error
         if not _is_good(response.status):
-            raise await _refusal(response, key)
+            raise await _refusal(response)
         raw = response.whole(self._max_reply_bytes)
         if raw is None:
             raw = await _read(response, limit=self._max_reply_bytes)
@@ -92,20 +90,20 @@ class RelayAdapter:
 
     async def stream(self, call: Call) -> Stream:
         """Return the stream once its response headers are there."""
-        sent, key = self._send(call, stream=True)
         try:
-            response = await sent
+            response = await self._send(call, stream=True)
         except http1.Http1Error as error:
             raise _no_response(error) from error
         if not _is_good(response.status):
-            raise await _refusal(response, key)
+            raise await _refusal(response)
         begun = b""
         if _content_type(response) in _NOT_STREAMS:
             begun = await _beginning(response)
             if not begun or begun.startswith(_PLAIN):
-                return await self._plain(response, begun, call, key)
+                return await self._plain(response, begun, call)
         headers = _passed_back(response.headers)
-        return RelayedStream(response, headers, call.operation, end_grace_s=self._end_grace_s, begun=begun)
+        echoes = call.target.endpoint.echoes
+        return RelayedStream(response, headers, call.operation, echoes, end_grace_s=self._end_grace_s, begun=begun)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -114,22 +112,22 @@ class RelayAdapter:
             if not loop.is_closed():
                 await client.close()
 
-    async def _plain(self, response: http1.Response, begun: bytes, call: Call, key: Secret | None) -> Stream:
+    async def _plain(self, response: http1.Response, begun: bytes, call: Call) -> Stream:
         """Return a plain answer as a stream. Raises UpstreamError for the error in it, else `bad_response`."""
         raw = begun + await _read(response, limit=self._max_reply_bytes)
         value = json_in(raw)
         answer = plain_answer(value, call.operation)
         if answer is None:
-            raw = _masked(raw[: MAX_ERROR_BYTES + 1], key)
+            raw = raw[: MAX_ERROR_BYTES + 1]
             raise _plain_refusal(response, raw, json_in(raw))
         return GeneratedStream(_alone(answer), _passed_back(response.headers))
 
-    def _send(self, call: Call, *, stream: bool) -> tuple[Awaitable[http1.Response], Secret | None]:
-        """Send the request; return an awaitable of its response, body unread, and the key that was sent."""
+    def _send(self, call: Call, *, stream: bool) -> Awaitable[http1.Response]:
+        """Send the request; return an awaitable of its response, body unread."""
         body = _request_body(call, stream=stream)
         head = self._head(call, stream=stream)
         lines = head.with_headers(call.headers)
-        return self._client().request(head.origin, lines, body, connect_s=call.limits.connect_s), head.key
+        return self._client().request(head.origin, lines, body, connect_s=call.limits.connect_s)
 
     def _client(self) -> http1.Http1Client:
         """Return the running loop's client. A program may run one loop after the other."""
@@ -261,8 +259,8 @@ def _is_good(status: int) -> bool:
     return 200 <= status < 300 and status not in _NO_BODY
 
 
-async def _refusal(response: http1.Response, key: Secret | None) -> UpstreamError:
-    """Return the failure for a response with an error status, and close it. `key` is masked in its body."""
+async def _refusal(response: http1.Response) -> UpstreamError:
+    """Return the failure for a response with an error status, and close it."""
     status = response.status
     if status < 400:
         response.close()
@@ -270,7 +268,7 @@ async def _refusal(response: http1.Response, key: Secret | None) -> UpstreamErro
     raw: bytes | None = None
     with suppress(UpstreamError, TimeoutError):
         async with asyncio.timeout(ERROR_BODY_S):
-            raw = _masked(await _read(response, limit=MAX_ERROR_BYTES), key)
+            raw = await _read(response, limit=MAX_ERROR_BYTES)
     body = json_in(raw)
     error = refusal(body, (raw or b"").decode("utf-8", "replace"), status)
     kind = Kind.CONNECTION if status == _PROXY_REFUSED else classify(status, {"error": error})
@@ -313,10 +311,6 @@ def _plain_refusal(response: http1.Response, raw: bytes, body: Json) -> Upstream
     return _told(response, kind, error, _passed_body(body, raw, error, kind))
 
 
-def _masked(raw: bytes, key: Secret | None) -> bytes:
-    return raw if key is None else raw.replace(key.reveal().encode(), STARS.encode())
-
-
 def _told(response: http1.Response, kind: Kind, error: JsonObject, body: bytes | None) -> UpstreamError:
     """Return the failure that an upstream told by its error object. `body` is for the client."""
     now = time.time()
@@ -339,7 +333,7 @@ def _passed_body(body: Json, raw: bytes, error: JsonObject, kind: Kind) -> bytes
         raw = encode_json(body)
     said = body.get("error") if isinstance(body, dict) else None
     if not isinstance(body, dict) or not isinstance(said, dict) or not isinstance(said.get("message"), str):
-        return envelope(error, kind, None)
+        return envelope(error, kind)
     code = client_code(kind, error)
     return raw if said.get("code") == code else encode_json({**body, "error": {**said, "code": code}})
 

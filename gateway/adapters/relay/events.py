@@ -10,6 +10,7 @@ from typing import Final, Literal
 from gateway.adapters.base import Event, Operation, plain_answer
 from gateway.adapters.relay.text_runs import Shape, shape_of
 from gateway.concurrency.deadlines import until
+from gateway.policy.echoes import Echoes
 from gateway.policy.failures import Kind, UpstreamError, error_object
 from gateway.wire import sse
 from gateway.wire.http1 import client as http1
@@ -25,8 +26,8 @@ class RelayedStream:
     """The events of one response. The connection is reused if the stream has ended, else closed."""
 
     __slots__ = (
-        "_arrival", "_end_grace_s", "_error", "_is_fed", "_is_full", "_lone_text", "_next", "_operation", "_over",
-        "_response", "_shape", "_silent_bytes", "_silent_events", "_splitter", "_tail", "headers",
+        "_arrival", "_echoes", "_end_grace_s", "_error", "_is_fed", "_is_full", "_lone_text", "_next", "_operation",
+        "_over", "_response", "_shape", "_silent_bytes", "_silent_events", "_splitter", "_tail", "headers",
     )  # fmt: skip
 
     def __init__(
@@ -34,6 +35,7 @@ class RelayedStream:
         response: http1.Response,
         headers: Mapping[str, str],
         operation: Operation,
+        echoes: Echoes,
         *,
         end_grace_s: float,
         begun: bytes = b"",
@@ -42,6 +44,7 @@ class RelayedStream:
         self.headers = headers
         self._response = response
         self._arrival = response.arrival
+        self._echoes = echoes
         self._operation = operation
         self._lone_text = operation.lone_text
         self._end_grace_s = end_grace_s
@@ -137,7 +140,8 @@ class RelayedStream:
             return None if self._is_flood(raw) else Event(None, raw.removeprefix(sse.BOM), sse.event_name(raw))
         self._silent_events = 0
         event = None if data == sse.DONE else _event(data, raw)
-        if event is not None and event.data is not None:
+        # Runs are not searched, so no shape may repeat a secret.
+        if event is not None and event.data is not None and not self._echoes.in_answer(raw):
             self._shape = shape_of(raw, event.data, self._lone_text) or self._shape or False
         return event
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
@@ -18,7 +19,7 @@ from gateway.policy.failures.vendor_words import (
     QUOTA_PHRASE,
     is_failed_finish,
 )
-from gateway.policy.secrets import STARS, mask_upstream_text
+from gateway.policy.secrets import mask_upstream_text
 from gateway.wire.json import Json, JsonObject, json_in
 
 MAX_MESSAGE_CHARS: Final = 16_384
@@ -143,8 +144,13 @@ def error_code(error: JsonObject | None) -> str | None:
     for key in ("code", "type"):
         value = error.get(key) if error else None
         if isinstance(value, str) and value:
-            return value[:64]
+            return _cut(value, 64)
     return None
+
+
+def _cut(text: str, limit: int) -> str:
+    """Return a text without the word that exceeds the limit: the first half of a secret is not found by masking."""
+    return text if len(text) <= limit else "".join(re.split(r"(\s)", text[: limit + 1])[:-1])
 
 
 def classify(status: int | None, body: Json = None) -> Kind:
@@ -285,16 +291,16 @@ def client_code(kind: Kind, error: JsonObject) -> Json:
     return known[0] if known and code not in known else code
 
 
-def envelope(error: JsonObject, kind: Kind, key: str | None) -> bytes:
-    """Return OpenAI's envelope around an upstream's error object, with `key` and any text like a key masked."""
+def envelope(error: JsonObject, kind: Kind) -> bytes:
+    """Return OpenAI's envelope around an upstream's error object, with any text like a key masked."""
 
     def masked(text: str) -> str:
         # A lone surrogate, which JSON's escapes can spell, cannot be encoded in UTF-8.
-        return mask_upstream_text(text.replace(key, STARS) if key else text).encode("utf-8", "replace").decode()
+        return mask_upstream_text(text).encode("utf-8", "replace").decode()
 
     message = error.get("message")
     words = message if isinstance(message, str) else json.dumps(message if message is not None else error)
-    fields: JsonObject = {"message": masked(words)[:MAX_MESSAGE_CHARS]}
+    fields: JsonObject = {"message": _cut(masked(words), MAX_MESSAGE_CHARS)}
     for name, value in (("type", error.get("type")), ("param", error.get("param")), ("code", client_code(kind, error))):
-        fields[name] = masked(value)[:256] if isinstance(value, str) else value if type(value) is int else None
+        fields[name] = _cut(masked(value), 256) if isinstance(value, str) else value if type(value) is int else None
     return orjson.dumps({"error": fields})

