@@ -151,7 +151,7 @@ def meant(*names: str) -> str:
     return f"; did you mean {' or '.join(map(repr, names))}?" if names else ""
 
 
-SUGGESTION: Final = re.compile(r"; did you mean ['\"].*['\"]\?")
+SUGGESTION: Final = re.compile(r"; did you mean ['\"].{0,400}['\"]\?")
 """The text that `meant` makes."""
 
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}

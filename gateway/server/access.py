@@ -47,7 +47,7 @@ _FORWARDING: Final = frozenset(
 _FORWARDING_STARTS: Final = ("x-forwarded", "x-envoy-")
 """Header fields that proxies add to what they pass on."""
 
-_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s@?#]+", re.IGNORECASE)
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]{0,31}://[^/\s@?#]+", re.IGNORECASE)
 _PORT: Final = re.compile(r":\d*$")
 
 

@@ -89,7 +89,8 @@ _NO_CREDENTIALS: Final = frozenset({"CredentialRetrievalError", "NoCredentialsEr
 _STANDARD: Final = frozenset({"ast", "asyncio", "concurrent", "contextlib", "functools", "json", "re", "typing"})
 """Packages of the standard library whose failures are attributed to their caller."""
 
-_PREFIX: Final = re.compile(r"^(litellm\.)?\w*(Exception|Error|Timeout)( \w*(Error|Timeout))?\s*(:|-)\s+")
+_PREFIX: Final = re.compile(r"(?:(?:litellm\.)?\w*(?:Exception|Error|Timeout)(?: \w*(?:Error|Timeout))?\s*+[:-]\s++)*+")
+"""All of LiteLLM's prefixes before a message, if any."""
 _SUFFIX: Final = re.compile(r"\. Handle with `litellm\.\w+`\.$")
 
 
@@ -335,9 +336,8 @@ def _message(chain: list[BaseException]) -> str:
 
 
 def _without_prefix(message: str) -> str:
-    while (shorter := _PREFIX.sub("", message)) != message:
-        message = shorter
-    return _SUFFIX.sub("", message)
+    prefix = _PREFIX.match(message)
+    return _SUFFIX.sub("", message[prefix.end() :] if prefix else message)
 
 
 def _parsed(message: str) -> JsonObject | None:

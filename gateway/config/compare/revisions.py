@@ -18,7 +18,7 @@ _RELATIVE: Final = ("./", "../")
 """Prefixes of paths relative to the current folder, as in git; other paths are relative to the repository's top."""
 
 _FULL_HASH: Final = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
-_REVISION: Final = re.compile(r"(?:[^:{]|\{[^}]*\}?)*")
+_REVISION: Final = re.compile(r"(?:[^:{]|\{[^}]*+\}?+)*+")
 _STAGE: Final = re.compile("^[0-3]:")
 """Number of a conflict's side in the index, as in `:2:routes.yaml`."""
 _SHORT_HASH: Final = 12

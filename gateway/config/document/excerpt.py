@@ -6,6 +6,7 @@ Works on the text, not on the parsed values. In doubt it hides too much.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -36,12 +37,12 @@ ENTRY_LISTS: Final = frozenset({"models", "providers", "capabilities"})
 _ALWAYS_SECRET: Final = frozenset({"apikey", "headers"})
 """Keys that are secret even among the user's names: there they are most likely a slip of the indentation."""
 
-_NAMED: Final = re.compile(r"""([\w.-]+)["']?\s*[:=]""")
+_NAMED: Final = re.compile(r"""(?<![\w.-])([\w.-]++)["']?+\s*+[:=]""")
 _ADDRESS_TEXT: Final = re.compile(
-    r"(?:ur[il]|ulr|endpoint|api[-_]?base|address|host|proxy)[\w-]*[\"']?\s*:", re.IGNORECASE
+    r"(?<![\w-])(?=[\w-]*?(?:ur[il]|ulr|endpoint|api[-_]?base|address|host|proxy))[\w-]*+[\"']?+\s*+:", re.IGNORECASE
 )
 _COMMENT: Final = re.compile(r"(?:^|\s)#")
-_KEY_LINE: Final = re.compile(r"""(\s*)(?:"[^"]+"|'[^']+'|[\w./@-]*\w[\w./*@-]*)\s*:(?:\s|$)""")
+_KEY_LINE: Final = re.compile(r"""(\s*)(?:"[^"]+"|'[^']+'|[./@-]*+\w[\w./*@-]*+)\s*+:(?:\s|$)""")
 _ALIAS: Final = re.compile(r"\*([^\s,\[\]{}]+)")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -73,6 +74,11 @@ class Mask:
         return tuple(LINE_BREAK.split(self._text))
 
     @cached_property
+    def _covered(self) -> dict[int, _Covered]:
+        """Lines that were shown: a line may have thousands of faults."""
+        return {}
+
+    @cached_property
     def _spans(self) -> dict[int, list[tuple[int, int]]]:
         return _find_spans(self._text, self.lines)
 
@@ -80,7 +86,10 @@ class Mask:
         """Return the masked line and the position of `column` in it, from 1; None when there is no such line."""
         if not 1 <= line <= len(self.lines):
             return None
-        shown, caret = _cover(self.lines[line - 1], self._spans.get(line - 1, []), column - 1)
+        covered = self._covered.get(line)
+        if covered is None:
+            covered = self._covered[line] = _cover(self.lines[line - 1], self._spans.get(line - 1, []))
+        shown, caret = covered.shown, covered.moved(column - 1)
         start = max(0, caret - EXCERPT_LENGTH // 2) if len(shown) > EXCERPT_LENGTH else 0
         cut = _UNPRINTABLE.sub("\ufffd", shown[start : start + EXCERPT_LENGTH])
         if start:
@@ -90,8 +99,25 @@ class Mask:
         return cut, caret - start + 1
 
 
-def _cover(line: str, spans: list[tuple[int, int]], caret: int) -> tuple[str, int]:
-    """Replace the spans of one line by stars and move the caret along."""
+@dataclass(frozen=True, slots=True)
+class _Covered:
+    """One line with its secrets replaced by stars."""
+
+    shown: str
+    stars: tuple[tuple[int, int, int], ...]
+    """By replaced part, in order: its start and end in the line, and the start of its stars in `shown`."""
+
+    def moved(self, caret: int) -> int:
+        """Return the place in `shown` of a place in the line."""
+        before = bisect_right(self.stars, caret, key=lambda part: part[0] + 1) - 1
+        if before < 0:
+            return caret
+        _, end, at = self.stars[before]
+        return at if caret < end else at + len(STARS) + caret - end
+
+
+def _cover(line: str, spans: list[tuple[int, int]]) -> _Covered:
+    """Replace the spans of one line by stars."""
     spans = list(spans)
     if spans:
         last = max(end for _, end in spans)
@@ -102,16 +128,17 @@ def _cover(line: str, spans: list[tuple[int, int]], caret: int) -> tuple[str, in
     if start is not None:
         spans.append((start, len(line)))
     spans += secret_spans(line)
-    shown, moved, done = "", caret, 0
+    parts: list[str] = []
+    stars: list[tuple[int, int, int]] = []
+    length = done = 0
     for start, end in merged(spans):
         if not _ONLY_VARIABLES_QUOTED.fullmatch(line, start, end):
-            shown += line[done:start] + STARS
-            if caret >= end:
-                moved += len(STARS) - (end - start)
-            elif caret > start:
-                moved = len(shown) - len(STARS)
+            length += start - done
+            parts += line[done:start], STARS
+            stars.append((start, end, length))
+            length += len(STARS)
             done = end
-    return shown + line[done:], moved
+    return _Covered("".join([*parts, line[done:]]), tuple(stars))
 
 
 def _find_spans(text: str, lines: tuple[str, ...]) -> dict[int, list[tuple[int, int]]]:

@@ -23,7 +23,7 @@ _BARE: Final = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_./@+-]*[A-Za-z0-9_])?")
 _QUOTED_WORDS: Final = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 """Words that some YAML parsers do not read as text."""
 _BETWEEN_LINES: Final = re.compile(r"\n *")
-_BETWEEN_COMMAS: Final = re.compile(r"\s*,\s*")
+_BETWEEN_COMMAS: Final = re.compile(r"(?<!\s)\s*+,\s*")
 
 
 def meaning(value: Json, rule: JsonObject) -> Json:

@@ -20,8 +20,8 @@ from gateway.policy.problem import Problem
 from gateway.words import did_you_mean
 
 _MARK: Final = "gateway:"
-_COMMENT: Final = re.compile(r"(?:^|(?<=\s))#\s*gateway:\s*(ignore(?:-file)?)\s*(?:\[([^\]]*)\]|$)")
-_NO_CONTENT: Final = re.compile(r"\s*(?:#.*|---|%.*)?\s*")
+_COMMENT: Final = re.compile(r"(?:^|(?<=\s))#\s*gateway:\s*(ignore(?:-file)?)\s*(?:\[([^\]\[]*)\]|$)")
+_NO_CONTENT: Final = re.compile(r"\s*+(?:(?:#.*|---|%.*)\s*)?")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from gateway.policy.secrets import mask_text
 from gateway.wire.json import Json, JsonObject
 from gateway.words import count, printable
 
-_UNDERSCORED: Final = re.compile(r"[-+]?[0-9]+(?:_+[0-9]*)+")
+_UNDERSCORED: Final = re.compile(r"[-+]?[0-9]+_[0-9_]*")
 _BOOLEANS: Final = {"yes": True, "on": True, "no": False, "off": False}
 
 _TEXT_NOTES: Final = {
