@@ -67,7 +67,8 @@ _BREAKERS: Final = (*"'\"{}[]:,&*!|>%@`#\\-?", "\t", " ", "\n", "  ", ": ", " #"
 def damaged(text: str, dice: random.Random) -> str:
     """Return the text with one to three mutations that leave the secrets' own letters whole."""
     for _ in range(dice.choice((1, 1, 1, 2, 3))):
-        text = dice.choice(_MUTATIONS)(text, dice)
+        mutation: Callable[[str, random.Random], str] = dice.choice(_MUTATIONS)
+        text = mutation(text, dice)
     return text
 
 
