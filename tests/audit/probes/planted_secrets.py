@@ -59,9 +59,10 @@ tests:
     expect: {target: bearer/b}
 """
 
-_BREAKERS: Final = (*"'\"{}[]:,&*!|>%@`#\\-?", "\t", " ", "\n", "  ", ": ", " #", "- ", "!!str ", "!x ", "&a ", "*key ",
-                    "*no ", "<<: ", "---\n", "...\n", "\ufeff", "\u2028", "\x85", "\0", "\u00a0", "${", "${X}", "? ",
-                    "://")  # fmt: skip
+_BREAKERS: Final[tuple[str, ...]] = (
+    *"'\"{}[]:,&*!|>%@`#\\-?", "\t", " ", "\n", "  ", ": ", " #", "- ", "!!str ", "!x ", "&a ", "*key ", "*no ",
+    "<<: ", "---\n", "...\n", "\ufeff", "\u2028", "\x85", "\0", "\u00a0", "${", "${X}", "? ", "://",
+)  # fmt: skip
 
 
 def damaged(text: str, dice: random.Random) -> str:
