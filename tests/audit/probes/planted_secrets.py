@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.cli import main
+from tests.audit import Findings
 
 MUTATIONS: Final = 24_000
 
@@ -44,7 +45,7 @@ providers:
 models:
   fast: [vault/a, bearer/b]
   slow:
-    chain: [cloud/c, again/d, {{model: shared/e, params: {{temperature: 0.5, auth_token: {SECRETS[2]}}}}}]
+    chain: [cloud/c, again/d, {{target: shared/e, params: {{temperature: 0.5, auth_token: {SECRETS[2]}}}}}]
     timeout: 20s
 """
 FAULTY: Final = SOUND.replace("https://example.org", f"https://user:{SECRETS[2]}@example.org").replace(
@@ -52,11 +53,11 @@ FAULTY: Final = SOUND.replace("https://example.org", f"https://user:{SECRETS[2]}
 )
 """With secrets where the file must have none, which problems are about."""
 CASES: Final = """\
-tests:
+cases:
   - name: falls over
-    request: {model: fast, messages: hi}
-    upstreams: {vault/a: {fail: rate_limit}}
-    expect: {target: bearer/b}
+    request: fast
+    upstream: {vault/a: rate_limit}
+    expect: {target: bearer/b, text: not this}
 """
 
 _BREAKERS: Final[tuple[str, ...]] = (
@@ -160,9 +161,10 @@ def printed(argv: Sequence[str]) -> str:
     return out.getvalue()
 
 
-def probe(mutations: int = MUTATIONS, seed: int = 1) -> list[str]:
+def probe(scale: float, *, seed: int = 1) -> Findings:
     """Return what leaked: the command, the secret, the mutation's number and the line that shows it."""
-    findings: list[str] = []
+    mutations = max(50, round(MUTATIONS * scale))
+    findings = Findings(tried=mutations)
     with tempfile.TemporaryDirectory() as folder:
         sound, broken, cases = (Path(folder, name) for name in ("sound.yaml", "routes.yaml", "cases.yaml"))
         sound.write_text(SOUND, encoding="utf-8")
