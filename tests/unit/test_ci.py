@@ -19,6 +19,7 @@ import yaml
 from tests.paths import ROOT
 
 PACKAGED = ("gateway", "schemas", "deploy", "pyproject.toml", "README.md", "LICENSE", ".pre-commit-hooks.yaml")
+GITLAB = ROOT / "deploy" / "gitlab-ci.yml"
 GOOD = """\
 version: 1
 models:
@@ -171,6 +172,33 @@ def test_the_action_installs_its_own_package(tmp_path: Path, package: Path, run:
     assert run(str(tmp_path / "temp" / "routes-gateway" / "bin" / "gateway"), "--version").stdout.startswith("gateway ")
 
 
+def bare_environment(run: Run, folder: Path) -> Path:
+    """Make a virtual environment that borrows its pip, which is ten times as fast; return the folder of commands."""
+    run(sys.executable, "-m", "venv", "--without-pip", str(folder))
+    pip = folder / "bin" / "pip"
+    pip.write_text(f'#!/bin/sh\nexec "{folder / "bin" / "python"}" -m pip "$@"\n')
+    pip.chmod(0o755)
+    return folder / "bin"
+
+
+@pytest.mark.timeout(60)
+def test_the_action_installs_what_it_is_told_to_and_nothing_else(tmp_path: Path, package: Path, run: Run) -> None:
+    commands = bare_environment(run, tmp_path / "temp" / "routes-gateway")
+    (tmp_path / "python3").symlink_to("/bin/true")  # the environment is there already
+    more = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "GITHUB_ACTION_PATH": str(tmp_path / "nowhere" / "deploy" / "github-action"),
+    }
+    for hostile in ("--index-url=http://127.0.0.1:1", "$(touch pwned)"):
+        done = Job(tmp_path, run, package=hostile).step("install", **more)
+        assert done.returncode == 1
+        assert "Invalid requirement" in done.stderr
+    assert [path.name for path in tmp_path.rglob("pwned*")] == []
+    done = Job(tmp_path, run, package=str(package)).step("install", **more)
+    assert done.returncode == 0, done.stderr
+    assert run(str(commands / "gateway"), "--version").stdout.startswith("gateway ")
+
+
 def test_the_action_annotates_and_tests(tmp_path: Path, job: Callable[..., Job]) -> None:
     policy = tmp_path / "policy"
     (policy / "a").mkdir()
@@ -228,10 +256,89 @@ def test_inputs_are_never_obeyed(tmp_path: Path, job: Callable[..., Job]) -> Non
     assert [path.name for path in tmp_path.rglob("pwned*")] == []
 
 
+def gitlab_job(**inputs: str) -> dict[str, Any]:
+    """Return the job as GitLab makes it of these inputs. One without a default has to be given."""
+    header, _ = yaml.safe_load_all(GITLAB.read_text())
+    values = {name: given["default"] for name, given in header["spec"]["inputs"].items() if "default" in given} | inputs
+    text = re.sub(r"\$\[\[ inputs\.(\w+) \]\]", lambda match: values[match[1]], GITLAB.read_text())
+    _, jobs = yaml.safe_load_all(text)
+    (job,) = jobs.values()
+    assert isinstance(job, dict)
+    return job
+
+
+@pytest.fixture
+def image(tmp_path: Path, run: Run) -> dict[str, str]:
+    """Give what the container of a GitLab job sets: an empty Python of its own with pip, and the server's variables."""
+    return {
+        "PATH": f"{bare_environment(run, tmp_path / 'image')}:{os.environ['PATH']}",
+        "CI_SERVER_PROTOCOL": "https",
+        "CI_SERVER_HOST": "gitlab.example",
+        "CI_SERVER_PORT": "443",
+        "CI_JOB_TOKEN": "a-token",
+    }
+
+
+@pytest.mark.parametrize("ref", ["v0.1.0", "main"])
+@pytest.mark.timeout(90)
+def test_the_gitlab_job_installs_the_project_and_revision_that_it_is_told(
+    tmp_path: Path, package: Path, run: Run, image: dict[str, str], ref: str
+) -> None:
+    run("git", "init", "-q", "-b", "main", cwd=package)
+    for version in ("0.1.0", "9.9.9"):
+        (package / "gateway" / "_version.py").write_text(f'__version__ = "{version}"\n')
+        commit(run, package)
+        run("git", "tag", f"v{version}", cwd=package)
+    job = gitlab_job(project="group/routes-gateway", ref=ref)
+    done = run(
+        *("bash", "-eo", "pipefail", "-c", "\n".join(job["before_script"])),
+        **image,
+        **job["variables"],
+        GIT_CONFIG_COUNT="1",
+        GIT_CONFIG_KEY_0=f"url.file://{package}.insteadOf",
+        GIT_CONFIG_VALUE_0="https://gitlab-ci-token:a-token@gitlab.example:443/group/routes-gateway.git",
+    )
+    assert done.returncode == 0, done.stderr
+    installed = run(str(tmp_path / "image" / "bin" / "gateway"), "--version").stdout
+    assert installed.split()[:2] == ["gateway", "0.1.0" if ref == "v0.1.0" else "9.9.9"]
+
+
+@pytest.mark.timeout(90)
+def test_the_gitlab_job_installs_another_package_where_one_is_given(
+    tmp_path: Path, package: Path, run: Run, image: dict[str, str]
+) -> None:
+    job = gitlab_job(project="group/none", ref="none", package=str(package))
+    done = run("bash", "-euo", "pipefail", "-c", "\n".join(job["before_script"]), **image, **job["variables"])
+    assert done.returncode == 0, done.stderr
+    assert run(str(tmp_path / "image" / "bin" / "gateway"), "--version").returncode == 0
+
+
+def test_nothing_installs_our_package_by_its_name() -> None:
+    """Nobody has published it: whoever does would run their code wherever such a line runs."""
+    files = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "Makefile", ROOT / ".pre-commit-hooks.yaml", GITLAB]
+    for folder, pattern in (
+        ("deploy", "**/*"),
+        ("docs", "*.md"),
+        ("examples", "**/*"),
+        (".ci", "*"),
+        ("gateway", "**/*"),
+    ):
+        files += [path for path in (ROOT / folder).glob(pattern) if path.is_file() and path.suffix != ".pyc"]
+    names = "|".join(re.escape(name) for name in ("routes-gateway", "routes_gateway", "gateway"))
+    by_name = re.compile(
+        rf"\b(?:pip3?\b.*\binstall|uv (?:add|tool)|uvx|pipx (?:run|install))\b[^|;&\n]*[ '\"=](?:{names})(?![\w/.-])"
+    )
+    assert by_name.search('pip" install --quiet routes-gateway==1')
+    assert by_name.search("pip install --quiet routes-gateway")
+    assert not by_name.search("pip install .  # in a checkout of routes-gateway/")
+    found = {str(path.relative_to(ROOT)): by_name.findall(path.read_text(encoding="utf-8")) for path in files}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
 def test_the_gitlab_job_reports_what_it_finds(tmp_path: Path, job: Callable[..., Job], run: Run) -> None:
     job()
     policy = tmp_path / "policy"
-    (routes,) = yaml.safe_load((ROOT / "deploy" / "gitlab-ci.yml").read_text()).values()
+    routes = gitlab_job(project="group/routes-gateway", ref="main")
     script = "\n".join(routes["script"])
     path = f"{tmp_path / 'temp' / 'routes-gateway' / 'bin'}:{os.environ['PATH']}"
 
