@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test failover audit bench bench-peers editor format clean
+.PHONY: run test test-oldest test-locked lock sbom failover audit bench bench-peers editor format clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/gateway serve $(ARGS)
@@ -13,6 +13,44 @@ test: $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/mypy --strict gateway tests
 	$(BIN)/pytest $(ARGS)
+
+# The oldest versions that pyproject.toml declares, really installed, and the tests that meet them first.
+OLDEST := .venv-oldest
+test-oldest: $(OLDEST)/.test
+	$(OLDEST)/bin/python -m pytest -p no:cacheprovider tests/supply tests/integration/test_litellm_losses.py \
+	  tests/integration/test_litellm_responses.py tests/integration/test_litellm_real.py tests/server/test_chat.py \
+	  tests/unit/wire/http1/test_connection.py tests/unit/config/document $(ARGS)
+
+$(OLDEST)/.test: pyproject.toml | $(VENV)/.test
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(BIN)/python -m tests.supply oldest > $(OLDEST)/oldest.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/oldest.txt --editable '.[test]'
+	@touch $@
+
+# What the image installs, from the lock alone: complete, unaltered, and it starts.
+test-locked: $(VENV)/.test
+	$(PYTHON) -m venv --clear .venv-locked
+	.venv-locked/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/constraints.txt
+	.venv-locked/bin/python -m pip install --quiet --disable-pip-version-check --no-deps .
+	.venv-locked/bin/python -m pip check
+	.venv-locked/bin/gateway validate routes.yaml
+
+# Write the lock anew, for every platform and Python that we support. Read the difference before you commit it.
+LOCKED := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --custom-compile-command 'make lock'
+lock: $(VENV)/.test .bench/uv/.installed
+	.bench/uv/bin/uv pip compile $(LOCKED) pyproject.toml --output-file deploy/constraints.txt >/dev/null
+	$(BIN)/python -m tests.supply build | \
+	  .bench/uv/bin/uv pip compile $(LOCKED) - --output-file deploy/build-constraints.txt >/dev/null
+
+.bench/uv/.installed:
+	$(PYTHON) -m venv .bench/uv
+	.bench/uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv==0.13.9'
+	@touch $@
+
+# The bill of materials of the locked dependencies, in CycloneDX: make -s sbom > sbom.json
+sbom: $(VENV)/.test
+	@$(BIN)/python -m tests.supply sbom
 
 failover: $(VENV)/.test
 	@$(BIN)/python -m tests.failover $(ARGS)
@@ -51,7 +89,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix
 
 clean:
-	rm -rf $(VENV) .bench
+	rm -rf $(VENV) $(OLDEST) .venv-locked .bench
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
