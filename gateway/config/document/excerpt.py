@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import islice
 from typing import Any, Final
 
 import yaml
@@ -30,6 +31,10 @@ from gateway.policy.variables import ONLY_VARIABLES
 
 EXCERPT_LENGTH: Final = 200
 """Characters of a line that an excerpt shows at most, around the fault."""
+
+MIN_REPEATED: Final = 8
+"""Characters of a secret that is hidden wherever it stands again; a shorter one could be any word."""
+MAX_REPEATED: Final = 200
 
 _ONLY_VARIABLES_QUOTED: Final = re.compile(rf"""["']?{ONLY_VARIABLES.pattern}["']?""")
 ENTRY_LISTS: Final = frozenset({"models", "providers", "capabilities"})
@@ -83,13 +88,30 @@ class Mask:
     def _spans(self) -> dict[int, list[tuple[int, int]]]:
         return _find_spans(self._text, self.lines)
 
+    @cached_property
+    def _secrets(self) -> tuple[str, ...]:
+        """The texts that are hidden somewhere: a slip of the editor may have copied one to another place."""
+        texts = (
+            self.lines[number][start:end].strip("\"' ") for number, spans in self._spans.items() for start, end in spans
+        )
+        return tuple(islice(dict.fromkeys(text for text in texts if len(text) >= MIN_REPEATED), MAX_REPEATED))
+
+    def _repeated(self, line: str) -> Iterator[tuple[int, int]]:
+        for secret in self._secrets:
+            start = line.find(secret)
+            while start >= 0:
+                yield start, start + len(secret)
+                start = line.find(secret, start + len(secret))
+
     def excerpt(self, line: int, column: int) -> tuple[str, int] | None:
         """Return the masked line and the position of `column` in it, from 1; None when there is no such line."""
         if not 1 <= line <= len(self.lines):
             return None
         covered = self._covered.get(line)
         if covered is None:
-            covered = self._covered[line] = _cover(self.lines[line - 1], self._spans.get(line - 1, []))
+            covered = self._covered[line] = _cover(
+                self.lines[line - 1], self._spans.get(line - 1, []), [*self._repeated(self.lines[line - 1])]
+            )
         shown, caret = covered.shown, covered.moved(column - 1)
         start = max(0, caret - EXCERPT_LENGTH // 2) if len(shown) > EXCERPT_LENGTH else 0
         cut = _UNPRINTABLE.sub("\ufffd", shown[start : start + EXCERPT_LENGTH])
@@ -117,8 +139,8 @@ class _Covered:
         return at if caret < end else at + len(STARS) + caret - end
 
 
-def _cover(line: str, spans: list[tuple[int, int]]) -> _Covered:
-    """Replace the spans of one line by stars."""
+def _cover(line: str, spans: list[tuple[int, int]], repeated: list[tuple[int, int]]) -> _Covered:
+    """Replace the spans of one line by stars, and secrets of other places that stand here again."""
     spans = list(spans)
     if spans:
         last = max(end for _, end in spans)
@@ -128,7 +150,7 @@ def _cover(line: str, spans: list[tuple[int, int]]) -> _Covered:
     start = _end_of_secret_word(line, comment.end()) if comment else None
     if start is not None:
         spans.append((start, len(line)))
-    spans += secret_spans(line)
+    spans += [*secret_spans(line), *repeated]
     parts: list[str] = []
     stars: list[tuple[int, int, int]] = []
     length = done = 0
