@@ -48,7 +48,7 @@ SHAPES: Final = [
     ),
     Refusal(vendor="page", status=404, body="<html>nothing here</html>", **GONE, says="answered with status 404"),
     Refusal(vendor="empty", status=400, kind=Kind.BAD_REQUEST, says="answered with status 400"),
-    Refusal(vendor="list", status=400, kind=Kind.BAD_REQUEST, body=[1, 2], says="[1, 2]"),
+    Refusal(vendor="list", status=400, kind=Kind.BAD_REQUEST, body=[1, 2], says="answered with status 400"),
     Refusal(
         vendor="echo",
         status=400,

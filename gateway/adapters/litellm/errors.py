@@ -62,7 +62,7 @@ _KIND_OF_TYPE: Final[Mapping[str, Kind]] = MappingProxyType(
 """LiteLLM's and OpenAI's exceptions with one meaning. The others wrap any failure."""
 
 _NO_PROVIDER: Final = "LLM Provider NOT provided"
-"""In LiteLLM's message for an unknown model."""
+"""The beginning of LiteLLM's message for an unknown model."""
 
 _READING: Final = frozenset(
     {
@@ -268,7 +268,8 @@ def _read(error: BaseException) -> JsonObject | None:
 def _from_message(kind: Kind, status: int | None, message: str) -> UpstreamError:
     """Return the failure for a message of LiteLLM's own; there is no response."""
     error = _parsed(message) or {"message": message}
-    kind = Kind.NOT_FOUND if kind is Kind.BAD_REQUEST and _NO_PROVIDER in message else by_text(kind, message)
+    is_unknown = kind is Kind.BAD_REQUEST and message.startswith(_NO_PROVIDER)
+    kind = Kind.NOT_FOUND if is_unknown else by_text(kind, message)
     return UpstreamError(kind, status=status, code=error_code(error), body=envelope(error, kind))
 
 

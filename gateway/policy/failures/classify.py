@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -10,10 +9,10 @@ from typing import Final
 
 import orjson
 
-from gateway.policy.failures.kinds import Kind
+from gateway.policy.failures.kinds import CLIENT_FAULTS, Kind
+from gateway.policy.failures.phrases import is_parameter_fault
 from gateway.policy.failures.vendor_words import (
     KIND_OF_CODE,
-    MAX_CHARS,
     OVERLOADED_PHRASE,
     PHRASES,
     QUOTA_PHRASE,
@@ -67,6 +66,11 @@ _REFINED: Final[Mapping[Kind, frozenset[Kind]]] = MappingProxyType(
 )
 """Kind by status → kinds that the body's words may refine it to. Other words leave the status' kind."""
 
+_MESSAGE_FIELDS: Final = ("message", "detail", "msg", "title")
+_NO_WORDS: Final = "the upstream answered with an error"
+"""Message of an error object that has none."""
+_MAX_DEPTH: Final = 8
+"""Objects within objects in which an error is looked for."""
 _FINISH_FIELDS: Final = ("finish_reason", "finishReason", "stopReason", "stop_reason")
 
 OPENAI_CODES: Final[Mapping[Kind, tuple[str, ...]]] = MappingProxyType(
@@ -90,7 +94,7 @@ def error_object(body: Json) -> JsonObject | None:
     if not isinstance(body, dict):
         return None
     error = body.get("error") or (body if body.get("object") == "error" else None)
-    return error if isinstance(error, dict | None) else {"message": str(error)}
+    return error if isinstance(error, dict | None) else {"message": _text_in(error) or _text_in(body) or _NO_WORDS}
 
 
 def refusal(body: Json, text: str, status: int) -> JsonObject:
@@ -103,13 +107,12 @@ def refusal(body: Json, text: str, status: int) -> JsonObject:
         body = body[0]
     found = _error_in(body) if isinstance(body, dict) else None
     if found is None:
-        plain = text.strip()
-        fit = 0 < len(plain) <= MAX_TEXT_BODY_CHARS and "<" not in plain
-        found = {"message": plain if fit else f"the upstream answered with status {status}"}
-    return found
+        plain = ("" if isinstance(body, dict | list) else body if isinstance(body, str) else text).strip()
+        found = {"message": plain if len(plain) <= MAX_TEXT_BODY_CHARS and "<" not in plain else ""}
+    return {**found, "message": _text_in(found) or f"the upstream answered with status {status}"}
 
 
-def _error_in(body: JsonObject) -> JsonObject | None:
+def _error_in(body: JsonObject, depth: int = _MAX_DEPTH) -> JsonObject | None:
     beside = {name: value for name, value in body.items() if name not in {"error", "errors", "detail", "status"}}
     said = body.get("error") or body.get("errors")
     if isinstance(said, list) and said:
@@ -117,26 +120,46 @@ def _error_in(body: JsonObject) -> JsonObject | None:
     if isinstance(said, dict):
         return {**beside, **said} if body.get("type") != "error" else said
     if isinstance(said, str):
-        words = beside.get("message")
-        return {**beside, "message": f"{said}: {words}" if isinstance(words, str) and words != said else said}
-    for name in ("message", "detail", "msg", "title"):
+        words = _text_in({**beside, "title": None})
+        return {**beside, "message": f"{said}: {words}" if words not in {"", said} else said}
+    for name in _MESSAGE_FIELDS:
         words = body.get(name)
-        if isinstance(words, dict):
-            return _error_in(words) or {"message": words}
-        if words:
-            return {**beside, "message": _fields_at_fault(words) or words}
+        found = _error_in(words, depth - 1) if isinstance(words, dict) and depth else None
+        if found is not None:
+            return found
+        if text := _text_in(words):
+            return {"param": _first_place(words), **beside, "message": text}
     return None
 
 
-def _fields_at_fault(words: Json) -> str:
-    """Return FastAPI's list of faults as a text, without the parts of the request that it repeats."""
-    entries = words if isinstance(words, list) else ()
-    faults = [(entry.get("loc"), entry.get("msg")) for entry in entries if isinstance(entry, dict)]
-    return "; ".join(
-        f"{'.'.join(map(str, place))}: {said}" if isinstance(place, list) and place else said
-        for place, said in faults
-        if isinstance(said, str)
-    )
+def _text_in(said: Json) -> str:
+    """Return the message that part of an error body holds; empty if none.
+
+    Of a list of faults (FastAPI, NestJS) it is their messages and places. Other values are not repeated: they may be
+    parts of the request.
+    """
+    if isinstance(said, str):
+        return said
+    if isinstance(said, dict):
+        found = (_text_in(words) for name in _MESSAGE_FIELDS if not isinstance(words := said.get(name), dict))
+        return next(filter(None, found), "")
+    return "; ".join(filter(None, map(_fault, said))) if isinstance(said, list) else ""
+
+
+def _fault(entry: Json) -> str:
+    texts = (entry, *map(entry.get, _MESSAGE_FIELDS)) if isinstance(entry, dict) else (entry,)
+    words = next((text for text in texts if isinstance(text, str) and text), "")
+    place = _place(entry)
+    return f"{place}: {words}" if place and words else words
+
+
+def _place(entry: Json) -> str:
+    place = entry.get("loc") if isinstance(entry, dict) else None
+    return ".".join(str(part) for part in place if isinstance(part, str | int)) if isinstance(place, list) else ""
+
+
+def _first_place(faults: Json) -> str | None:
+    return (_place(faults[0]) if isinstance(faults, list) and faults else "") or None
 
 
 def error_code(error: JsonObject | None) -> str | None:
@@ -167,7 +190,7 @@ def classify(status: int | None, body: Json = None) -> Kind:
         return Kind.CONTENT_FILTER
     allowed = _REFINED.get(kind, frozenset()) if status != 401 else frozenset({Kind.BILLING})
     named = next((word for word in _kinds_named(error) if word in allowed), None)
-    return named or by_text(kind, _message(error), allowed)
+    return named or by_text(kind, _message(error), _without_blame(kind, error, allowed))
 
 
 def _embedded_kind(error: JsonObject | None) -> Kind:
@@ -183,21 +206,25 @@ def _embedded_kind(error: JsonObject | None) -> Kind:
         return kind
     message = _message(error or {})
     plain = Kind.BAD_REQUEST if named else Kind.SERVER_ERROR
-    return by_text(plain, message, _REFINED[Kind.BAD_REQUEST])
+    return by_text(plain, message, _without_blame(plain, error or {}, _REFINED[Kind.BAD_REQUEST]))
+
+
+def _without_blame(kind: Kind, error: JsonObject, allowed: frozenset[Kind]) -> frozenset[Kind]:
+    """Return the kinds that an error's message may tell: not those that rest a target if a parameter is at fault."""
+    return allowed & CLIENT_FAULTS if kind is Kind.BAD_REQUEST and is_parameter_fault(error) else allowed
 
 
 def by_text(kind: Kind, message: str, allowed: frozenset[Kind] | None = None) -> Kind:
     """Return `kind` as the error's message refines it, to one of `allowed`: of those the kind by status may become."""
-    message = message[:MAX_CHARS]
     if allowed is None:
         allowed = _REFINED.get(kind, frozenset())
-    if kind is Kind.SERVER_ERROR and OVERLOADED_PHRASE.pattern.search(message):
+    if kind is Kind.SERVER_ERROR and OVERLOADED_PHRASE.tells(message):
         return Kind.OVERLOADED
-    if kind is Kind.BAD_REQUEST and QUOTA_PHRASE.pattern.search(message):
+    if kind is Kind.BAD_REQUEST and Kind.BILLING in allowed and QUOTA_PHRASE.tells(message):
         return Kind.BILLING
     if kind is Kind.SERVER_ERROR and allowed is _REFINED[kind]:
         return kind  # servers put anything into the text of a 500
-    return next((one.kind for one in PHRASES if one.kind in allowed and one.pattern.search(message)), kind)
+    return next((one.kind for one in PHRASES if one.kind in allowed and one.tells(message)), kind)
 
 
 def _message(error: JsonObject) -> str:
@@ -254,7 +281,7 @@ def choice_error(choice: JsonObject) -> JsonObject | None:
     """
     error = choice.get("error")
     if error:
-        return error if isinstance(error, dict) else {"message": str(error)}
+        return error if isinstance(error, dict) else {"message": _text_in(error) or _NO_WORDS}
     # LiteLLM calls most failures `stop` and keeps the upstream's word beside it, in plain answers.
     kept = choice.get("provider_specific_fields")
     native = kept.get("native_finish_reason") if isinstance(kept, dict) else None
@@ -298,9 +325,7 @@ def envelope(error: JsonObject, kind: Kind) -> bytes:
         # A lone surrogate, which JSON's escapes can spell, cannot be encoded in UTF-8.
         return mask_upstream_text(text).encode("utf-8", "replace").decode()
 
-    message = error.get("message")
-    words = message if isinstance(message, str) else json.dumps(message if message is not None else error)
-    fields: JsonObject = {"message": _cut(masked(words), MAX_MESSAGE_CHARS)}
+    fields: JsonObject = {"message": _cut(masked(_text_in(error) or _NO_WORDS), MAX_MESSAGE_CHARS)}
     for name, value in (("type", error.get("type")), ("param", error.get("param")), ("code", client_code(kind, error))):
         fields[name] = _cut(masked(value), 256) if isinstance(value, str) else value if type(value) is int else None
     return orjson.dumps({"error": fields})

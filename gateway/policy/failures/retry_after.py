@@ -18,6 +18,7 @@ _MAX_CHARS: Final = 64
 _NUMBER: Final = re.compile(r"\d{1,12}(?:\.\d{1,12})?", re.ASCII)
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)", re.ASCII)
 _UNIT_S: Final[Mapping[str, float]] = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_MS: Final = "retry-after-ms"
 _OPENAI_RESET: Final = "x-ratelimit-reset-"
 _ANTHROPIC: Final = "anthropic-ratelimit-"
 _RESET: Final = "-reset"
@@ -39,10 +40,9 @@ def retry_after_s(
 
     `headers` has lower-case names or ignores case; `now` is in seconds since the epoch.
     """
-    milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return _sane(milliseconds / 1000)
-    found = _header_s(headers.get("retry-after"), now)
+    found = _milliseconds_s(headers.get(_MS))
+    if found is None:
+        found = _header_s(headers.get("retry-after"), now)
     if found is None:
         found = _retry_info_s(error)
     if found is None and status == _TOO_MANY:
@@ -56,17 +56,30 @@ def retry_after(wait_s: float) -> str:
 
 
 def told_headers(passed: Mapping[str, str], wait_s: float | None, *, now: float) -> Mapping[str, str]:
-    """Return a refusal's headers for the client, where `retry-after` is well-formed and says any wait.
+    """Return a refusal's headers for the client, where `retry-after` is there if any wait is known.
 
-    `passed` has lower-case names.
+    Malformed headers of a wait are left out: clients would sleep for them. `passed` has lower-case names.
     """
-    given = passed.get("retry-after")
-    if given is not None and _header_s(given, now) is None:
-        passed = {name: value for name, value in passed.items() if name != "retry-after"}
-        given = None
-    if given is None and wait_s is not None:
+    malformed = {name for name, value in passed.items() if _is_malformed(name, value, now)}
+    if malformed:
+        passed = {name: value for name, value in passed.items() if name not in malformed}
+    if wait_s is not None and "retry-after" not in passed:
         passed = {**passed, "retry-after": retry_after(wait_s)}
     return passed
+
+
+def _is_malformed(name: str, value: str, now: float) -> bool:
+    """Tell whether a header should say a wait and does not. Resets may be points in time, as large numbers."""
+    if name == "retry-after":
+        return _header_s(value, now) is None
+    if name == _MS:
+        return _milliseconds_s(value) is None
+    return name.startswith(_OPENAI_RESET) and _duration(value) is None
+
+
+def _milliseconds_s(text: str | None) -> float | None:
+    milliseconds = _number(text)
+    return None if milliseconds is None else _sane(milliseconds / 1000)
 
 
 def _header_s(text: str | None, now: float) -> float | None:

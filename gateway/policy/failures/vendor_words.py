@@ -1,22 +1,19 @@
 """What vendors and servers call their failures: codes, phrases and finish reasons, with the source beside each.
 
 This is the only such table; both adapters read it through `classify` and `choice_error`. Codes are compared in lower
-case. A phrase is looked for in a message's first MAX_CHARS characters. Messages may repeat parts of the request, so
-phrases that blame the account or the model, which rest a target, must begin the message. All quantifiers are bounded.
+case. Messages may repeat parts of the request, so phrases that blame the account or the model, which rest a target,
+must begin the message (`phrases`). All quantifiers are bounded.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from gateway.policy.failures.kinds import Kind
-
-MAX_CHARS: Final = 2000
-"""Characters of a message that are searched."""
+from gateway.policy.failures.phrases import Phrase, anywhere, at_the_start
 
 KIND_OF_CODE: Final[Mapping[str, Kind]] = MappingProxyType(
     {
@@ -129,32 +126,16 @@ KIND_OF_CODE: Final[Mapping[str, Kind]] = MappingProxyType(
 """A word of an error body, from any of its fields that hold one, → the failure's kind."""
 
 
-@dataclass(frozen=True, slots=True)
-class Phrase:
-    """How a failure is told by a message alone."""
-
-    kind: Kind
-    pattern: re.Pattern[str]
-
-
-def _anywhere(kind: Kind, *patterns: str) -> Phrase:
-    return Phrase(kind, re.compile("|".join(patterns), re.IGNORECASE))
-
-
-def _at_the_start(kind: Kind, *patterns: str) -> Phrase:
-    return Phrase(kind, re.compile(rf"\A\W{{0,3}}(?:{'|'.join(patterns)})", re.IGNORECASE))
-
-
 PHRASES: Final[tuple[Phrase, ...]] = (
-    _at_the_start(
+    at_the_start(
         Kind.AUTH,
-        r"(?:incorrect|invalid) api[- ]key(?: provided|[.:,]|\Z)",  # xAI, as 400
+        r"(?:incorrect|invalid) api[- ]key(?: provided|[.:,]|\s{0,3}\Z)",  # xAI, as 400
         r"api key (?:not valid|not found|expired)",  # Gemini: https://github.com/continuedev/continue/issues/11336
         r"user location is not supported",  # Gemini: https://ai.google.dev/gemini-api/docs/troubleshooting
         r"this organization has been disabled",  # Anthropic, as 400
         r"function '[^']{1,100}': not found for account",  # NVIDIA, as 404: names the account
     ),
-    _at_the_start(
+    at_the_start(
         Kind.BILLING,
         r"your credit balance is too low",  # Anthropic: https://github.com/continuedev/continue/issues/5499
         r"you have reached your specified (?:\w{1,20} )?api usage limits",
@@ -175,20 +156,20 @@ PHRASES: Final[tuple[Phrase, ...]] = (
         r"insufficient (?:account )?(?:balance|credits|funds)",
         # DeepSeek: https://api-docs.deepseek.com/quick_start/error_codes
     ),
-    _at_the_start(
+    at_the_start(
         Kind.NOT_FOUND,
         r"(?:the )?(?:requested )?model \S{1,256} (?:has been (?:decommissioned|deprecated|retired)"
         r"|has reached its end of life|is not (?:available|supported)|is no longer|does not exist|(?:was )?not found)",
         # Groq, NVIDIA, Hugging Face, Ollama
         r"model not (?:found|exists?|supported)",  # xAI, DeepSeek, Hugging Face, as 400
-        r"\S{1,256} is not a valid model",  # OpenRouter
-        r"(?:invalid|unknown) model(?: id| name)?(?:[:.]| ?['\"`]|\Z)",  # Perplexity, Mistral
+        r"[\w./:@~\+-]{1,256} is not a valid model",  # OpenRouter
+        r"(?:invalid|unknown) model(?: id| name)?(?:[:.]| ?['\"`]|\s{0,3}\Z)",  # Perplexity, Mistral
         r"unable to access non-serverless model",  # Together
         r"the provided model identifier is invalid",  # Bedrock
-        r"invocation of model id \S{1,256} with on-demand throughput",  # Bedrock
+        r"invocation of model id \S{1,256} with on-demand throughput is(?:n['’]t| not) supported",  # Bedrock
         r"this model version has reached the end of its life",  # Bedrock
     ),
-    _anywhere(
+    anywhere(
         Kind.CONTENT_FILTER,
         r"content violates usage guidelines",  # xAI, as 403: https://github.com/UKGovernmentBEIS/inspect_ai/pull/2267
         r"content exists risk",  # DeepSeek: https://github.com/deepseek-ai/awesome-deepseek-integration/issues/13
@@ -203,11 +184,12 @@ PHRASES: Final[tuple[Phrase, ...]] = (
         r"input new_sensitive|output new_sensitive",  # MiniMax
         r"blocked by (?:a |the )?(?:content filter|guardrail)",  # Bedrock
     ),
-    _anywhere(
+    at_the_start(
         Kind.RATE_LIMIT,
-        r"tokens per min",  # Groq, as 413: https://github.com/continuedev/continue/issues/10218
+        r"request too large .{0,400}\btokens per min(?:ute)?",
+        # Groq, as 413: https://github.com/continuedev/continue/issues/10218
     ),
-    _anywhere(
+    anywhere(
         Kind.CONTEXT_WINDOW,
         r"maximum context length|context window|context[ _.]length[ _.]exceeded",
         # OpenAI, OpenRouter, DeepSeek, SambaNova, Mistral, MiniMax, Perplexity, NVIDIA
@@ -238,9 +220,9 @@ PHRASES: Final[tuple[Phrase, ...]] = (
 )
 """In the order in which they are tried."""
 
-QUOTA_PHRASE: Final = _at_the_start(Kind.BILLING, r"you exceeded your current quota")
+QUOTA_PHRASE: Final = at_the_start(Kind.BILLING, r"you exceeded your current quota")
 """Billing with 400 only. With 429 Gemini says the same of a limit per minute, and OpenAI has a code for it."""
-OVERLOADED_PHRASE: Final = _anywhere(Kind.OVERLOADED, r"\boverloaded\b")
+OVERLOADED_PHRASE: Final = anywhere(Kind.OVERLOADED, r"\boverloaded\b")
 """Anthropic and Moonshot, with 500 or inside a good response."""
 
 WHOLE: Final = frozenset({"stop", "length", "tool_calls", "function_call", "content_filter"})

@@ -119,7 +119,7 @@ class Connection(asyncio.Protocol):
             transport.write(head)
             self._rest = memoryview(body)
             self._spare = _duplicate(transport)
-            self._known = None  # that way would not drop the duplicate
+            self._known = None  # the short cut for known heads would not close the duplicate
             self._write_on()
         return response
 

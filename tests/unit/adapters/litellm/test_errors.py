@@ -50,6 +50,7 @@ WHOSE: Final[dict[str, Any]] = {"llm_provider": "openai", "model": "m"}
         (exceptions.NotFoundError("where", **WHOSE), Kind.NOT_FOUND),
         (exceptions.BadRequestError("what", **WHOSE), Kind.BAD_REQUEST),
         (exceptions.BadRequestError("LLM Provider NOT provided. You passed x", **WHOSE), Kind.NOT_FOUND),
+        (exceptions.BadRequestError("'LLM Provider NOT provided' is no role", **WHOSE), Kind.BAD_REQUEST),
         (exceptions.UnprocessableEntityError("what", response=response(422), **WHOSE), Kind.BAD_REQUEST),
         (exceptions.ContextWindowExceededError("long", **WHOSE), Kind.CONTEXT_WINDOW),
         (exceptions.ContentPolicyViolationError("rude", **WHOSE), Kind.CONTENT_FILTER),
@@ -223,12 +224,13 @@ def test_what_the_caller_was_handling_is_not_the_upstreams() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "kind", "message"),
     [
-        (400, {"detail": [{"loc": ["body"]}]}, Kind.BAD_REQUEST, '[{"loc": ["body"]}]'),
+        (400, {"detail": [{"loc": ["body"]}]}, Kind.BAD_REQUEST,
+         "the upstream answered with status 400"),
         (404, {"message": "no such model"}, Kind.NOT_FOUND, "no such model"),
         (400, {"error": "too bad"}, Kind.BAD_REQUEST, "too bad"),
         (400, {"error": {"message": "API key not valid. Pass a valid one."}}, Kind.AUTH,
          "API key not valid. Pass a valid one."),
-        (500, [], Kind.SERVER_ERROR, "[]"),
+        (500, [], Kind.SERVER_ERROR, "the upstream answered with status 500"),
         (200, {}, Kind.BAD_RESPONSE, None),
     ],
 )  # fmt: skip

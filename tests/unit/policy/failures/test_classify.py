@@ -21,7 +21,8 @@ from gateway.policy.failures import (
     refusal,
     retry_after_s,
 )
-from gateway.policy.failures.vendor_words import PHRASES, is_failed_finish
+from gateway.policy.failures.phrases import Phrase
+from gateway.policy.failures.vendor_words import OVERLOADED_PHRASE, PHRASES, QUOTA_PHRASE, is_failed_finish
 from tests.vendor_failures import FAILED, REFUSALS, WHOLE_ANSWERS, Failed, Refusal
 
 
@@ -115,20 +116,15 @@ def test_a_message_is_searched_to_a_bound() -> None:
     assert by_text(Kind.BAD_REQUEST, "x" * 2_000 + " context window") is Kind.BAD_REQUEST
 
 
-def test_what_rests_a_target_must_begin_the_message() -> None:
-    """A message may repeat what the client wrote."""
-    for kind in (Kind.AUTH, Kind.BILLING, Kind.NOT_FOUND):
-        for phrase in (one for one in PHRASES if one.kind is kind):
-            assert phrase.pattern.pattern.startswith(r"\A")
-
-
-@pytest.mark.parametrize("phrase", PHRASES, ids=lambda phrase: phrase.kind)
-def test_every_phrase_is_bounded(phrase: Any) -> None:
+@pytest.mark.parametrize("phrase", [*PHRASES, QUOTA_PHRASE, OVERLOADED_PHRASE], ids=lambda phrase: phrase.kind)
+def test_every_phrase_is_bounded(phrase: Phrase) -> None:
     """No pattern repeats without a bound, so the time is linear in the message."""
-    assert not re.search(r"(?<!\\)[*+](?!\?)", phrase.pattern.pattern)
+    for pattern in phrase.patterns:
+        assert not re.search(r"(?<!\\)[*+](?!\?)", pattern.pattern)
     for text in ("model " * 400, "a" * 2_000, "your " * 400, "input token count " * 120, "account " + "x" * 1_990):
         began = time.perf_counter()
-        phrase.pattern.search(text)
+        phrase.tells(text)
+        phrase.tells(text[:1_000])
         assert time.perf_counter() - began < 0.5
 
 
@@ -142,6 +138,9 @@ def test_a_long_finish_reason_is_cut() -> None:
         ({"error": {"message": "m"}}, {"message": "m"}),
         ([{"error": {"message": "m"}}], {"message": "m"}),
         ({"error": "m"}, {"message": "m"}),
+        ({"error": ["m", {"msg": "n", "input": "secret"}]}, {"message": "m; n"}),
+        ({"error": True, "message": "m"}, {"message": "m"}),
+        ({"error": True}, {"message": "the upstream answered with an error"}),
         ({"error": None}, None),
         ([], None),
         ("m", None),
@@ -156,14 +155,65 @@ def test_the_error_object_of_a_good_body(body: Any, error: Any) -> None:
     [
         ({"error": "Bad Request", "message": "why"}, "Bad Request: why"),
         ({"error": "why", "message": "why"}, "why"),
-        ({"message": {"text": "why"}}, {"text": "why"}),
-        ({"errors": [], "id": "x" * 500}, "the upstream answered with status 400"),
+        (
+            {"error": "Bad Request", "message": ["a must be a string", "b too"]},
+            "Bad Request: a must be a string; b too",
+        ),
+        ({"error": {"message": [{"msg": "why", "loc": ["a"], "input": "secret"}]}}, "a: why"),
+        ({"detail": {"msg": "why", "input": "secret"}}, "why"),
+        ({"detail": {"detail": {"error": {"message": "why"}}}}, "why"),
         ({"title": "why"}, "why"),
         ({"detail": [{"msg": "why"}, {"loc": ["a", 0], "msg": "b"}, {"loc": []}, 7]}, "why; a.0: b"),
     ],
 )
-def test_refusals_of_other_shapes(body: Any, message: Any) -> None:
+def test_refusals_of_other_shapes(body: Any, message: str) -> None:
     assert refusal(body, json.dumps(body), 400)["message"] == message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"errors": []},
+        {"error": []},
+        {"error": {}},
+        {"error": {"code": "x", "input": "secret"}},
+        {"error": {"message": {"input": "secret"}}},
+        {"error": {"message": None, "detail": [{"input": "secret"}]}},
+        {"error": {"message": ["", {"loc": ["a"]}, 7]}},
+        {"message": {"text": "secret"}},
+        {"detail": {"input": "secret", "loc": ["a"]}},
+        {"detail": [{"input": "secret"}, ["secret"]]},
+        {"detail": 7},
+        {"secret": "secret"},
+        ["secret", "secret"],
+        [{"secret": "secret"}, {}],
+        json.loads('{"detail": ' * 5_00 + "{}" + "}" * 5_00),
+    ],
+)
+def test_an_error_without_a_message_repeats_nothing(body: Any) -> None:
+    """It may hold the request."""
+    error = refusal(body, json.dumps(body), 400)
+    told = json.loads(envelope(error, Kind.BAD_REQUEST))["error"]
+    assert told["message"] == "the upstream answered with status 400"
+    assert "secret" not in str(told)
+
+
+def test_a_body_that_is_a_json_string_is_the_message() -> None:
+    assert refusal("why", '"why"', 400)["message"] == "why"
+
+
+def test_the_place_of_a_fault_is_the_parameter() -> None:
+    error = refusal({"detail": [{"loc": ["body", "n"], "msg": "too many"}]}, "", 422)
+    told = json.loads(envelope(error, Kind.BAD_REQUEST))["error"]
+    assert (told["message"], told["param"]) == ("body.n: too many", "body.n")
+
+
+@pytest.mark.parametrize("error", [{}, {"code": "x"}, {"message": 7}, {"message": {"input": "secret"}}])
+def test_an_envelope_without_a_message_says_that_it_is_an_error(error: Any) -> None:
+    assert (
+        json.loads(envelope(error, Kind.SERVER_ERROR))["error"]["message"]
+        == "the upstream answered with an error"
+    )
 
 
 def test_an_envelope_masks_keys_and_cuts_its_fields() -> None:

@@ -114,9 +114,24 @@ def test_googles_retry_info(error: Any, seconds: float | None) -> None:
         ({"retry-after": "9"}, None, {"retry-after": "9"}),
         ({"retry-after": "soon"}, 1.5, {"retry-after": "2"}),
         ({}, 1.5, {"retry-after": "2"}),
+        ({"retry-after-ms": "1e308", "x": "y"}, None, {"x": "y"}),
+        ({"retry-after-ms": "1e308", "retry-after": "9"}, 9.0, {"retry-after": "9"}),
+        ({"retry-after-ms": "-5", "retry-after": "soon"}, None, {}),
+        ({"retry-after-ms": "999999999999"}, None, {}),
+        ({"retry-after-ms": "nan"}, 1.5, {"retry-after": "2"}),
+        ({"retry-after-ms": "250"}, 0.25, {"retry-after-ms": "250", "retry-after": "1"}),
+        ({"x-ratelimit-reset-requests": "1e308", "x-ratelimit-reset-tokens": "6m0s"}, None,
+         {"x-ratelimit-reset-tokens": "6m0s"}),
+        ({"x-ratelimit-reset-requests": "1764400000", "x-ratelimit-remaining-requests": "?"}, None,
+         {"x-ratelimit-reset-requests": "1764400000", "x-ratelimit-remaining-requests": "?"}),
     ],
-)
+)  # fmt: skip
 def test_a_client_gets_a_well_formed_retry_after(
     given: dict[str, str], wait_s: float | None, told: dict[str, str]
 ) -> None:
     assert told_headers(given, wait_s, now=NOW) == told
+
+
+@pytest.mark.parametrize("text", ["1e308", "-1", "999999999999", "soon", ""])
+def test_malformed_milliseconds_count_for_nothing(text: str) -> None:
+    assert retry_after_s({"retry-after-ms": text, "retry-after": "9"}, now=NOW) == 9.0
