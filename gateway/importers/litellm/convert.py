@@ -83,7 +83,8 @@ def convert(data: bytes, *, source: str) -> Imported:
     if place:
         others = [key for key in whole if key != place[0]]
         message = f"only {written(place)} is read; all else in the file is for Kubernetes: {', '.join(others)}"
-        report.left_out((), message if others else f"only {written(place)} is read")
+        if others:
+            report.left_out((), message)
     for problem in document.problems:
         report.of_text(problem)
     draft = _draft(config, report)
@@ -133,7 +134,7 @@ def validated(draft: Draft, report: Report, source: str) -> str:
     """Return the file's text. Remove entries that the compiler refuses, and report them as left out."""
     while True:
         text, entries = _write(draft, report, source)
-        compiled = Compiler(environ={}, skip_hooks=True).compile(text.encode(), source="routes.yaml")
+        compiled = Compiler(environ=_placeholders(draft), skip_hooks=True).compile(text.encode(), source="routes.yaml")
         faults = [problem for problem in compiled.problems if problem.severity == "error"]
         if not faults or faults[0].code == "file-too-large":
             return text
@@ -156,6 +157,17 @@ def validated(draft: Draft, report: Report, source: str) -> str:
             is_changed = True
             report.left_out((), f"{fault.path}: {fault.message}")
         assert is_changed, [str(fault) for fault in faults]
+
+
+def _placeholders(draft: Draft) -> dict[str, str]:
+    """Return a value for each variable that holds a model's name: without one the compiler refuses the target."""
+    steps = [step for alias in draft.aliases.values() for step in alias.steps]
+    names = name_upstreams(draft.upstreams, (step.upstream for step in steps))
+    return {
+        step.variable: f"{names[step.upstream]}/{step.model}" if step.names_provider else step.model
+        for step in steps
+        if step.variable
+    }
 
 
 def _write(draft: Draft, report: Report, source: str) -> tuple[str, list[tuple[int, int, tuple[str, str]]]]:
@@ -197,4 +209,8 @@ def _head(draft: Draft, report: Report, source: str) -> list[str]:
         lines += comment_lines(f"Set {name} to the value in line {line} there.", indent=0)
     for name, line in draft.addresses.items():
         lines += comment_lines(f"Set {name} (line {line} there): without it that address leads nowhere.", indent=0)
+    steps = [step for alias in draft.aliases.values() for step in alias.steps]
+    for name, where in {step.variable: step.where for step in reversed(steps) if step.variable}.items():
+        text = f"Set {name} (line {report.line(where)} there), which names a model: without it this file has a problem."
+        lines += comment_lines(text, indent=0)
     return [*lines, "version: 1", ""]

@@ -147,7 +147,11 @@ class Deployments:
         group.append(deployment)
         self._report.cover((*where, "model_name"))
         with_keys = f", with {', '.join(deployment.keys)}" if deployment.keys else ""
-        self._report.exact(where, f"{shown(name)} is {deployment.shown}{with_keys}")
+        message = f"{shown(name)} is {deployment.shown}{with_keys}"
+        if deployment.step.variable:
+            self._report.approximate(where, message, below=False)
+        else:
+            self._report.exact(where, message)
         if alias != name:
             self._report.approximate((*where, "model_name"), f"clients must ask for {alias}: a name is one word here")
         if alias.endswith("/*") and alias[:-2] in KINDS:
@@ -261,7 +265,7 @@ class Deployments:
         return Deployment(
             where=where,
             step=step,
-            shown=shown(f"{kind}/{model}"),
+            shown=shown(f"{kind}/{model}") if not variable else f"{kind}'s model in {variable}",
             keys=tuple(keys),
             order=number(params.get("order")),
             weight=number(params.get("weight")),

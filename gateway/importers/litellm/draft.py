@@ -44,7 +44,7 @@ class Step:
     """The model's name, `$` not yet doubled."""
     where: Where
     variable: str = ""
-    """The variable that has the model's name; `model` holds where it is not set."""
+    """The variable that has the model's name; `model` is then a placeholder, which is not written."""
     names_provider: bool = False
     """Whether that variable has the provider too, as in `openai/gpt-4o`."""
     timeout: str | None = None
@@ -192,7 +192,7 @@ def _step(step: Step, names: Mapping[str, str], shared: Mapping[str, Json]) -> J
     target = f"{provider}/{model}"
     if step.variable:
         named = step.names_provider
-        target = f"${{{step.variable}:-{target}}}" if named else f"{provider}/${{{step.variable}:-{model}}}"
+        target = f"${{{step.variable}}}" if named else f"{provider}/${{{step.variable}}}"
     entry: JsonObject = {"target": target}
     if step.stream_timeout:
         entry["timeout"] = {"first_token": step.stream_timeout, "idle": step.stream_timeout}

@@ -299,8 +299,10 @@ class ChainMaker:
             (self._rules.content_policy, Kind.CONTENT_FILTER),
         ):
             for rule in (rule for rule in rules if rule.where not in self._unused):
-                targets = [shown(target) for target in rule.targets if self._is_served(target)]
-                message = f"then {', '.join(targets) or 'nothing: it has no fallbacks'}"
+                served = [target for target in rule.targets if self._is_served(target)]
+                never = [target for target in served if self._is_never_next(rule, target)]
+                targets = ", ".join(shown(target) for target in served if target not in never)
+                message = f"then {targets or 'nothing'}" if targets or never else "then nothing: it has no fallbacks"
                 message += "" if kind is None else f" after {kind}"
                 message += ", for every model without an entry of its own" if rule.group == ANY else ""
                 if "*" in rule.group and rule.group != ANY:
@@ -310,8 +312,21 @@ class ChainMaker:
                     note = f"a chain has one order: {differences[rule.where]}"
                     self._report.approximate(rule.where, f"{message}; {note}", below=False)
                 else:
-                    self._report.exact(rule.where, message)
+                    note = f"; LiteLLM does not go on to {', '.join(map(shown, never))} either" if never else ""
+                    self._report.exact(rule.where, message + note)
                 self._report.cover(rule.where)
+
+    def _is_never_next(self, rule: Rule, target: str) -> bool:
+        """Tell whether no chain has a rule's target behind the rule's model: `max_fallbacks`, or the model itself."""
+        if rule.group != ANY and not self._is_served(rule.group):
+            return False
+        wanted, first = self._base(target), self._base(rule.group)
+        for name in self._groups:
+            groups = [self._base(call.group) for call in self._planner.plan(name).calls]
+            begin = 1 if rule.group == ANY else groups.index(first) + 1 if first in groups else len(groups)
+            if wanted in groups[begin:]:
+                return False
+        return True
 
     def _note_strategy(self) -> None:
         where = self._settings.strategy

@@ -89,11 +89,11 @@ class Planner:
                 if other is not None and other == following:
                     pending.append((*kinds, kind))
                 elif other is not None:
-                    message = f"after {_name(kind)} of {shown(call.group)} LiteLLM goes to {shown(other.group)}"
+                    message = f"after {_name(kind)} of {shown(call.group)}, LiteLLM goes to {shown(other.group)}"
                     self._note(notes, asked, kind, call, message)
         for place, call in enumerate(order):
             for kind in goes_on[place] & ends[place]:
-                message = f"after {_name(kind)} of {shown(call.group)} LiteLLM ends some requests"
+                message = f"after {_name(kind)} of {shown(call.group)}, LiteLLM ends some requests"
                 self._note(notes, asked, kind, call, message)
             if not goes_on[place] | ends[place]:
                 goes_on[place].update(self.rules.kinds)

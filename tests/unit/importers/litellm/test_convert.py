@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -27,10 +29,10 @@ def imported(text: str) -> Imported:
     return convert(text.encode(), source="config.yaml")
 
 
-def table_of(text: str | None) -> RoutingTable:
-    """Compile without any variable set; assert that missing keys are the only warnings."""
+def table_of(text: str | None, environ: Mapping[str, str] = MappingProxyType({})) -> RoutingTable:
+    """Compile with no other variable set; assert that missing keys are the only warnings."""
     assert text is not None
-    compiled = Compiler(environ={}).compile(text.encode(), source="routes.yaml")
+    compiled = Compiler(environ=environ).compile(text.encode(), source="routes.yaml")
     assert compiled.table is not None, [str(problem) for problem in compiled.problems]
     assert {problem.code for problem in compiled.problems} <= {"unset-variable"}
     return compiled.table
@@ -384,7 +386,7 @@ class TestVariables:
             "C": "3",
         }  # fmt: skip
         routes = imported(text).routes
-        assert table_of(routes).find("a") is not None
+        assert table_of(routes, {"M": "gpt-4o"}).find("a") is not None
         assert routes is not None
         found = Compiler(environ=values).compile(routes.encode(), source="routes.yaml").table
         assert found is not None
@@ -399,11 +401,27 @@ class TestVariables:
     @pytest.mark.parametrize("key", ["", ", api_key: os.environ/GEMINI_API_KEY"])
     def test_a_variable_may_have_provider_and_model(self, key: str) -> None:
         routes = imported(deployments(f"a: {{model: os.environ/M{key}}}")).routes
-        assert table_of(routes).find("a") is not None
         assert routes is not None
         found = Compiler(environ={"M": "gemini/gemini-2.5-flash"}).compile(routes.encode(), source="routes.yaml").table
         assert found is not None
         assert names(found.find("a")) == ["gemini/gemini-2.5-flash"]
+
+    @pytest.mark.parametrize(
+        ("params", "target"),
+        [("", "${M}"), (", custom_llm_provider: groq", "groq/${M}"), (", api_key: os.environ/GEMINI_API_KEY", "${M}")],
+    )
+    def test_a_model_whose_variable_is_not_set_is_a_problem(self, params: str, target: str) -> None:
+        """A made-up model would start the gateway and fail every request."""
+        text = deployments(f"a: {{model: os.environ/M{params}}}")
+        routes = imported(text).routes
+        assert routes is not None
+        assert f'"{target}"' in routes
+        assert "# Set M (line 2 there), which names a model: without it this file has a problem.\n" in routes
+        found = Compiler(environ={}).compile(routes.encode(), source="routes.yaml")
+        problems = [problem.path for problem in found.problems if problem.severity == "error"]
+        assert (found.table, problems) == (None, ["models.a"])
+        assert not [line for line in said(text, Verdict.EXACT) if "model_list[0]:" in line]
+        assert "unset" not in routes + "".join(said(text))
 
     @pytest.mark.parametrize(
         ("text", "path", "why"),
@@ -631,3 +649,24 @@ def _write_anew() -> None:
 
 if __name__ == "__main__":
     _write_anew()
+
+
+class TestNeverNext:
+    @pytest.mark.parametrize(
+        ("settings", "says"),
+        [
+            ("fallbacks: [{a: [b]}], max_fallbacks: 0", "then nothing; LiteLLM does not go on to b either"),
+            ("fallbacks: [{a: [a]}]", "then nothing; LiteLLM does not go on to a either"),
+            ("fallbacks: [{a: [a, b]}]", "then b; LiteLLM does not go on to a either"),
+            ("fallbacks: [{a: [b]}]", "then b"),
+            ("fallbacks: [{a: []}]", "then nothing: it has no fallbacks"),
+        ],
+    )
+    def test_the_report_names_only_steps_that_a_chain_has(self, settings: str, says: str) -> None:
+        text = deployments("a: {model: openai/a}", "b: {model: openai/b}")
+        lines = said(f"{text}router_settings: {{{settings}}}\n", Verdict.EXACT)
+        assert [line.partition(": ")[2].partition(": ")[2] for line in lines if "fallbacks[0]" in line] == [says]
+
+    def test_a_config_map_with_nothing_else_leaves_nothing_out(self) -> None:
+        config = "proxy_config:\n  model_list:\n    - {model_name: a, litellm_params: {model: openai/a}}\n"
+        assert not said(config, Verdict.LEFT_OUT)

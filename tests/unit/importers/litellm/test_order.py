@@ -239,7 +239,7 @@ def test_a_chain_with_one_order_says_where_litellm_goes_elsewhere() -> None:
     config = config_of("abc", fallbacks=[{"a": ["b"]}], context_window_fallbacks=[{"a": ["c"]}])
     [found] = compared([(config, {"a": dict.fromkeys("abc", LONG)})])
     assert (found.theirs, found.ours) == (["a", "c"], ["a", "b", "c"])
-    assert "after context_window of a LiteLLM goes to c" in found.differences[0]
+    assert "after context_window of a, LiteLLM goes to c" in found.differences[0]
 
 
 @pytest.mark.parametrize("seed", range(6))
