@@ -96,7 +96,10 @@ def _labels() -> list[Form]:
         Form(name="labelled-after-blanks", body=b"\n\n\n" + _WHOLE, content_type=_JSON),
         Form(name="labelled-after-a-comment", body=b": hi\n\n" + _WHOLE, content_type=_JSON),
     ]
-    labels = {"json": _JSON, "utf-8": f"{_JSON}; charset=utf-8", "html": "text/html", "text": "text/plain", "not": ""}
+    labels = {
+        "json": _JSON, "utf-8": f"{_JSON}; charset=utf-8", "problem": "application/problem+json", "html": "text/html",
+        "text": "text/plain", "not": "",
+    }  # fmt: skip
     for word, label in labels.items():
         name = f"labelled-{word}"
         forms += [
@@ -129,7 +132,7 @@ def _finishes() -> list[Form]:
             Form(name=f"finish-{name}", body=begun + _STOP + _TOLD + DONE),
             Form(name=f"finish-{name}-only", body=begun + _TOLD + DONE, whole=False),
         ]
-    return forms
+    return [*forms, Form(name="finish-unknown", body=_TEXT + chunk(finish="banana") + _TOLD + DONE)]
 
 
 def _usages() -> list[Form]:
@@ -155,6 +158,8 @@ def _plain_answers() -> list[Form]:
         Form(name="plain-labelled-a-stream", body=plain()),
         Form(name="plain-labelled-a-stream-done", body=plain() + b"\n\n" + DONE),
         Form(name="plain-not-labelled", body=plain(), content_type=""),
+        Form(name="plain-labelled-problem", body=indented, content_type="application/problem+json"),
+        Form(name="plain-labelled-text", body=indented, content_type="text/plain"),
         Form(name="plain-unfinished", body=plain(None), content_type=_JSON, whole=False),
         Form(name="plain-unfinished-labelled-a-stream", body=plain(None), whole=False),
         Form(name="plain-cut", body=plain()[:-9], content_type=_JSON, whole=False),

@@ -17,7 +17,7 @@ from gateway.policy.failures import (
     error_code,
     error_object,
 )
-from gateway.policy.finish import is_finished
+from gateway.policy.finish import index_of, is_finished
 from gateway.wire import sse
 from gateway.wire.json import Json, JsonObject, RawJson, encode_json
 
@@ -125,7 +125,7 @@ class ChoicesJudge:
         for choice in choices_of(data):
             index = 0 if self._one_choice else choice.get("index")
             if type(index) is not int:
-                index = 0
+                index = index_of(index)
             self._seen.add(index)
             finish = choice.get("finish_reason")
             if finish:

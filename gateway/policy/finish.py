@@ -1,4 +1,4 @@
-"""Tells whether a choice of an answer on OpenAI's wire has ended."""
+"""Tells which choice of an answer on OpenAI's wire has ended."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ def is_finished(choice: JsonObject) -> bool:
     """Tell whether a choice has a finish reason."""
     reason: Json = choice.get("finish_reason")
     return bool(reason) and not (isinstance(reason, str) and reason.strip().lower() in _NO_REASONS)
+
+
+def index_of(value: Json) -> int:
+    """Return a choice's index from its `index`; 0 for anything but a whole number."""
+    return value if type(value) is int else 0

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any, Final
 
+from gateway.adapters.content_types import JSON, content_type
 from gateway.adapters.litellm.call import OurCall
+from gateway.policy.finish import index_of
 from gateway.wire.json import Json, JsonObject
 
 _SIGN: Final = "gateway_refusal"
@@ -122,10 +124,5 @@ def plain_response(raw: Any) -> Any:
         headers = getattr(response, "headers", None)
         kind = headers.get("content-type") if isinstance(headers, Mapping) else None
         if isinstance(kind, str):
-            return response if kind.partition(";")[0].strip().lower() == "application/json" else None
+            return response if content_type(kind) == JSON else None
     return None
-
-
-def index_of(value: Json) -> int:
-    """Return the index of a choice; 0 if it has none."""
-    return value if isinstance(value, int) else 0

@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from gateway.adapters.base import Event
-from gateway.adapters.litellm.beneath import beneath, index_of, plain_response, tapped, without_signs
+from gateway.adapters.litellm.beneath import beneath, plain_response, tapped, without_signs
 from gateway.adapters.litellm.call import OurCall
 from gateway.adapters.litellm.errors import error_inside, map_error
 from gateway.adapters.litellm.translate import chunk_data, finished_dicts
 from gateway.policy.failures import Kind, UpstreamError
+from gateway.policy.finish import index_of
 from gateway.wire.json import JsonObject
 
 

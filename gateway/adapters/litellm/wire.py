@@ -18,6 +18,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from gateway.adapters.base import ERROR_BODY_S, MAX_ERROR_BYTES, MAX_REPLY_BYTES, plain_answer
+from gateway.adapters.content_types import EVENTS, JSON, SAYS_NOTHING, content_type, is_plain
 from gateway.adapters.litellm.bodies import error_in, has_end, tells_usage
 from gateway.adapters.litellm.call import OurCall, our_call
 from gateway.adapters.litellm.errors import error_of
@@ -32,14 +33,8 @@ EVENTS_AT_ONCE: Final = 64
 
 _REFUSED: Final = 300
 _NO_STATUS: Final = 600
-_JSON: Final = "application/json"
-_EVENTS: Final = "text/event-stream"
 _FRAMES: Final = "application/vnd.amazon.eventstream"
-_ANY_TEXT: Final = frozenset({"", _JSON, "text/plain", "text/html"})
-"""Content types that say nothing: some servers give one of these to their streams too."""
 _DONE: Final = sse.encode(sse.DONE)
-_PLAIN: Final = (b"{", b"[", b"<")
-"""First bytes of JSON and HTML. No event of a stream begins with one."""
 _STREAM_ASKED: Final = re.compile(rb'(?<!\\)"stream"\s*:\s*true')
 _STOP_REASON: Final = re.compile(rb'(?<!\\)"stopReason"\s{0,4}:\s{0,4}"(\w{1,64})"')
 """In a frame of Bedrock's, whose payload is JSON. Texts in it have their quotes escaped."""
@@ -78,17 +73,17 @@ def watch(module: Any) -> None:
         for name in _BODY_HEADERS:
             response.headers.pop(name, None)
         source = _decoded(response.stream, coding)
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = content_type(response.headers.get("content-type", ""))
         before = b""
         # LiteLLM may ask for a plain answer and make a stream of it.
         asked = ours.streaming and _STREAM_ASKED.search(request.content) is not None
-        events = ours.streaming and kind == _EVENTS
+        events = ours.streaming and kind == EVENTS
         is_answer = request.method == "POST"
-        if asked and kind in _ANY_TEXT:
+        if asked and kind in SAYS_NOTHING:
             before = await _judged(source, ours, response.headers, stream=True, is_answer=is_answer)
             events = True
-            response.headers["content-type"] = _EVENTS
-        elif kind == _JSON or (not ours.streaming and kind != _EVENTS):
+            response.headers["content-type"] = EVENTS
+        elif kind == JSON or (not ours.streaming and kind != EVENTS):
             before = await _judged(source, ours, response.headers, stream=False, is_answer=is_answer)
         frames = kind == _FRAMES
         response.stream = _body_class()(source, response.stream, ours, before, events=events, frames=frames)
@@ -185,7 +180,7 @@ async def _judged(
         buffer += part
         if stream and not has_begun:
             begun = buffer.removeprefix(sse.BOM).lstrip()
-            if begun and not begun.startswith(_PLAIN):
+            if begun and not is_plain(begun):
                 return bytes(buffer)
             if not begun and len(buffer) > sse.MAX_SILENT_BYTES:
                 raise _broken()

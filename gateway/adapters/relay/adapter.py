@@ -25,6 +25,7 @@ from gateway.adapters.base import (
     passed_back,
     plain_answer,
 )
+from gateway.adapters.content_types import SAYS_NOTHING, content_type, is_plain
 from gateway.adapters.hosts import place_of, refuse_other_hosts
 from gateway.adapters.relay.events import RelayedStream
 from gateway.policy.failures import (
@@ -52,10 +53,6 @@ END_GRACE_S: Final = 0.1
 
 _USER_AGENT: Final = f"routes-gateway/{__version__}"
 _MAX_HEADS: Final = 256
-_NOT_STREAMS: Final = frozenset({"application/json", "application/problem+json", "text/html"})
-"""Content types of plain bodies. Some servers give one of these to their streams too."""
-_PLAIN: Final = (b"{", b"[", b"<")
-"""First bytes of JSON and HTML. No event of a stream begins with one."""
 _PROXY_REFUSED: Final = 407
 _NO_BODY: Final = frozenset({204, 205})
 
@@ -97,9 +94,9 @@ class RelayAdapter:
         if not _is_good(response.status):
             raise await _refusal(response)
         begun = b""
-        if _content_type(response) in _NOT_STREAMS:
+        if content_type(response.headers.get("content-type", "")) in SAYS_NOTHING:
             begun = await _beginning(response)
-            if not begun or begun.startswith(_PLAIN):
+            if not begun or is_plain(begun):
                 return await self._plain(response, begun, call)
         headers = _passed_back(response.headers)
         echoes = call.target.endpoint.echoes
@@ -346,10 +343,6 @@ async def _read(response: http1.Response, *, limit: int) -> bytes:
         raise UpstreamError(Kind.BAD_RESPONSE, status=response.status) from error
     finally:
         response.close()
-
-
-def _content_type(response: http1.Response) -> str:
-    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _passed_back(headers: Mapping[str, str]) -> Mapping[str, str]:

@@ -120,8 +120,8 @@ def _error_in(body: JsonObject, depth: int = _MAX_DEPTH) -> JsonObject | None:
     if isinstance(said, dict):
         return {**beside, **said} if body.get("type") != "error" else said
     if isinstance(said, str):
-        words = _text_in({**beside, "title": None})
-        return {**beside, "message": f"{said}: {words}" if words not in {"", said} else said}
+        more = _text_in({**beside, "title": None})
+        return {**beside, "message": f"{said}: {more}" if more not in {"", said} else said}
     for name in _MESSAGE_FIELDS:
         words = body.get(name)
         found = _error_in(words, depth - 1) if isinstance(words, dict) and depth else None
