@@ -210,10 +210,7 @@ def test_the_place_of_a_fault_is_the_parameter() -> None:
 
 @pytest.mark.parametrize("error", [{}, {"code": "x"}, {"message": 7}, {"message": {"input": "secret"}}])
 def test_an_envelope_without_a_message_says_that_it_is_an_error(error: Any) -> None:
-    assert (
-        json.loads(envelope(error, Kind.SERVER_ERROR))["error"]["message"]
-        == "the upstream answered with an error"
-    )
+    assert json.loads(envelope(error, Kind.SERVER_ERROR))["error"]["message"] == "the upstream answered with an error"
 
 
 def test_an_envelope_masks_keys_and_cuts_its_fields() -> None:
