@@ -11,6 +11,7 @@ from typing import Final
 
 from gateway.cli import files
 from gateway.cli.settings import DEFAULT_CONFIG, Commands, add_command, config_path
+from gateway.config.compiler.known_hosts import NO_ADDRESS
 from gateway.config.compiler.known_providers import WELL_KNOWN
 from gateway.errors import UsageError
 from gateway.reports.problems import STDIN
@@ -116,11 +117,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def vendors_with_key(environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return (vendor, variable) for each well-known vendor that needs a key and has one in that variable."""
+    """Return (vendor, variable) for each well-known vendor with an address whose key is in that variable."""
     found: dict[str, str] = {}
     for known in WELL_KNOWN.values():
         variable = next((name for name in known.key_variables if environ.get(name, "").strip()), None)
-        if known.key_required and variable is not None:
+        if known.key_required and variable is not None and known.name not in NO_ADDRESS:
             found.setdefault(variable, known.name)  # Cohere has two names for one key
     return [(vendor, variable) for variable, vendor in found.items()]
 

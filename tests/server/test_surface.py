@@ -215,7 +215,7 @@ async def test_an_unknown_path_is_in_the_log_without_its_query_and_keys(start: S
     ] == [
         ("GET", "/v1/nowhere", 404),
         ("DELETE", "/v1/models/fast", 405),
-        ("GET", "/***/x", 404),
+        ("GET", "/***", 404),
         (None, None, 200),
     ]
     assert "sk-1234567890" not in lines.getvalue()
