@@ -25,6 +25,8 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     # The first test waits for LiteLLM's import.
     pytest.mark.timeout(60),
+    # LiteLLM drops clients without closing them.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     *QUIET,
 ]
 
