@@ -256,9 +256,12 @@ def check_choices(data: JsonObject, field: str, kind: type) -> None:
         raise_error(data)
     choices = choices_of(data)
     for choice in choices:
-        raise_choice_error(choice)
+        finish = choice.get("finish_reason")
+        usual = type(finish) is str and finish in WHOLE
+        if not usual or "error" in choice or "provider_specific_fields" in choice:
+            raise_choice_error(choice)
     for choice in choices:
-        if is_finished(choice) and isinstance(choice.get(field), kind):
+        if (choice.get("finish_reason") == "stop" or is_finished(choice)) and isinstance(choice.get(field), kind):
             return
     raise no_answer()
 
