@@ -152,8 +152,7 @@ async def _run_pre_hooks(request: RoutedRequest, params: JsonObject) -> None:
     if not request.operation.takes_hooks:
         _refuse_unread(route, request.operation)
         return
-    is_nested = any(step.nested for step in route.steps)
-    if route.pre or is_nested:
+    if route.pre or route.has_nested:
         params = _decoded(params, route)
     if route.pre:
         deadline_s = request.started_s + route.deadline_s
@@ -161,7 +160,7 @@ async def _run_pre_hooks(request: RoutedRequest, params: JsonObject) -> None:
             route.pre, copy_json(params), alias=route.alias, model=request.model, deadline_s=deadline_s
         )
         request.params = upstream_params(params)
-    if is_nested:
+    if route.has_nested:
         request.nested = NestedHooks(params, model=request.model)
 
 

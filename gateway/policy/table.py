@@ -91,10 +91,12 @@ class Route:
     description: str | None = None
     has_hooks: bool = field(init=False)
     """Some hook may run, be it a nested alias'."""
+    has_nested: bool = field(init=False)
+    """Some step has hooks of nested aliases."""
 
     def __post_init__(self) -> None:
-        has_hooks = bool(self.pre or self.post or any(step.nested for step in self.steps))
-        object.__setattr__(self, "has_hooks", has_hooks)
+        object.__setattr__(self, "has_nested", any(step.nested for step in self.steps))
+        object.__setattr__(self, "has_hooks", bool(self.pre or self.post or self.has_nested))
 
     def fill(self, matched: str) -> Route:
         """Return this wildcard's route with `matched` for the star in its targets."""
