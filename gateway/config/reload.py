@@ -84,8 +84,6 @@ class _Waiting:
     data: bytes
     over: threading.Event = field(default_factory=threading.Event)
     """It is live, or was replaced, or is waited for no more."""
-    report: ReloadReport | None = None
-    """Set once it is live."""
 
 
 class Reloader:
@@ -193,7 +191,7 @@ class Reloader:
             report = replace(self._report(table.digest, problems), ok=True)
         if wait:
             waiting.over.wait()
-            return waiting.report or self.last
+            return self.last
         return report
 
     def give_up(self) -> None:
@@ -309,7 +307,7 @@ class Reloader:
         """Swap a table in that has waited, unless another reading took its place meanwhile."""
         with self._lock:
             if self._waiting is waiting:
-                waiting.report = self._accept(waiting.table, waiting.problems, waiting.data)
+                self._accept(waiting.table, waiting.problems, waiting.data)
 
     def _accept(
         self, table: RoutingTable, problems: tuple[Problem, ...], data: bytes, *, is_first: bool = False
