@@ -9,6 +9,7 @@ from typing import Final, Protocol, TypeAlias
 from gateway.policy.failures import UpstreamError
 from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.target import AdapterName, Limits, Target
+from gateway.policy.wires import Wire
 from gateway.wire import sse
 from gateway.wire.json import EMPTY, Json, JsonObject, RawJson, decode_json, encode_json
 from gateway.words import shown_size
@@ -53,7 +54,9 @@ class Call:
     overrides: Params = NO_PARAMS
     """The file's `params` for this target, which override `params`. Trusted."""
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
-    """The request's own headers that are sent upstream: `x-request-id` and `traceparent`."""
+    """The request's own headers that are sent upstream: `x-request-id`, `traceparent`, and what its wire names."""
+    query: str = ""
+    """The query of the relayed request, without `?`; one of those that the operation names."""
 
 
 def whole(params: Mapping[str, Json]) -> Mapping[str, Json]:
@@ -150,10 +153,17 @@ class GeneratedStream:
 class StreamJudge(Protocol):
     """Checks one stream, event by event."""
 
-    has_content: bool
-    """An event had content, not only the start of an answer."""
-    usage: JsonObject | None
-    """The newest token counts."""
+    @property
+    def has_content(self) -> bool:
+        """An event had content, not only the start of an answer."""
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next event, on a wire that numbers them; else 0."""
+
+    @property
+    def tokens(self) -> dict[str, int] | None:
+        """The newest `prompt` and `completion` counts; None if there were none."""
 
     def see(self, data: JsonObject) -> None:
         """Check the next event. Raises UpstreamError if it is an error or malformed."""
@@ -161,6 +171,43 @@ class StreamJudge(Protocol):
     @property
     def is_whole(self) -> bool:
         """The stream may end here."""
+
+
+class ErrorShape(Protocol):
+    """How errors look on a wire."""
+
+    def envelope(self, error: JsonObject, status: int, request_id: str) -> JsonObject:
+        """Return OpenAI's envelope `error` in this shape."""
+
+    def body(self, body: bytes, status: int, request_id: str) -> bytes:
+        """Return an upstream's error body in this shape."""
+
+
+class Translator(Protocol):
+    """Translates the events of one stream."""
+
+    def feed(self, data: JsonObject) -> list[JsonObject]:
+        """Return what the next event becomes; the events of the result have a `type`, which is their name too."""
+
+    def end(self) -> list[JsonObject]:
+        """Return the last events. Called once, and only if the source is whole."""
+
+
+class Translation(Protocol):
+    """Puts an operation's requests into another operation, and the answers back."""
+
+    @property
+    def operation(self) -> Operation:
+        """The other operation."""
+
+    def request(self, params: Mapping[str, Json], *, stream: bool) -> JsonObject:
+        """Return the other operation's request, without model. Raises NotSupported for what it cannot say."""
+
+    def answer(self, data: JsonObject, params: Mapping[str, Json]) -> JsonObject:
+        """Return the answer to the request `params`."""
+
+    def events(self, params: Mapping[str, Json]) -> Translator:
+        """Return a new translator of the stream that answers the request `params`."""
 
 
 class Operation(Protocol):
@@ -171,12 +218,28 @@ class Operation(Protocol):
         """Its name in logs, metrics and the config file."""
 
     @property
+    def wire(self) -> Wire:
+        """The wire that it belongs to."""
+
+    @property
     def path(self) -> str:
         """Its path below `/v1` here, and below a base URL upstream."""
 
     @property
-    def field(self) -> str:
-        """A request field that no other operation has."""
+    def errors(self) -> ErrorShape:
+        """How errors look on its wire."""
+
+    @property
+    def request_headers(self) -> tuple[str, ...]:
+        """Lower-case names of the client's header fields that go upstream."""
+
+    @property
+    def queries(self) -> frozenset[str]:
+        """The queries of clients that go upstream; others are left out."""
+
+    @property
+    def field(self) -> str | None:
+        """A request field that tells its requests from others; None if there is none."""
 
     @property
     def params(self) -> frozenset[str]:
@@ -198,6 +261,10 @@ class Operation(Protocol):
     def keepalive(self) -> bytes:
         """What keeps a silent stream alive: bytes that its clients ignore."""
 
+    @property
+    def translation(self) -> Translation | None:
+        """How to put it into chat; None if it cannot be."""
+
     def check(self, body: JsonObject) -> None:
         """Raise BadRequest for a request that no upstream could accept."""
 
@@ -216,14 +283,20 @@ class Operation(Protocol):
     def judge(self, *, one_choice: bool = False) -> StreamJudge:
         """Return a new judge for one stream. `one_choice`: the client asked for one only."""
 
-    def as_event(self, data: JsonObject) -> JsonObject:
-        """Return a plain reply as the one event of a stream."""
+    def is_last(self, event: Event) -> bool:
+        """Tell whether no event follows this one."""
+
+    def is_answer(self, data: JsonObject) -> bool:
+        """Tell whether a plain body in place of a stream is an answer, with no look at whether it is a good one."""
+
+    def as_events(self, data: JsonObject) -> list[Event]:
+        """Return a plain reply as the events of a whole stream."""
 
     def tokens(self, data: JsonObject) -> dict[str, int] | None:
         """Return the `prompt` and `completion` counts of a reply or an event; None if it has none."""
 
-    def break_event(self, envelope: JsonObject) -> bytes:
-        """Return the event for the client when a stream breaks."""
+    def break_event(self, envelope: JsonObject, number: int) -> bytes:
+        """Return the event for the client when a stream breaks. `number` is its number on a wire that has them."""
 
     def lone_text(self, choice: JsonObject) -> tuple[str, Json]:
         """Return the name of the text field in an event's choice, and the text."""
@@ -244,20 +317,23 @@ class Operation(Protocol):
         """Return the text of a reply or an event; None if it has none."""
 
 
-def plain_answer(value: Json, operation: Operation) -> Event | None:
-    """Return a plain answer to a request for a stream as the one event of a stream; None if it is no answer."""
-    if not isinstance(value, dict) or not value.get("choices"):
+def plain_answer(value: Json, operation: Operation) -> list[Event] | None:
+    """Return a plain answer to a request for a stream as the events of a stream; None if it is no answer."""
+    if not isinstance(value, dict) or not operation.is_answer(value):
         return None
     try:
         operation.check_reply(value)
     except UpstreamError:
         return None
-    return Event(operation.as_event(value))
+    return operation.as_events(value)
+
+
+_PASSED_BACK: Final = frozenset({"anthropic-organization-id", "request-id", "retry-after", "retry-after-ms"})
 
 
 def passed_back(name: str) -> bool:
     """Tell whether an upstream's response header of this lower-case name may go back to the client."""
-    return name.startswith(("x-ratelimit-", "openai-")) or name in ("retry-after", "retry-after-ms")
+    return name.startswith(("x-ratelimit-", "openai-", "anthropic-ratelimit-")) or name in _PASSED_BACK
 
 
 class Adapter(Protocol):
@@ -279,8 +355,8 @@ class Adapter(Protocol):
 Adapters: TypeAlias = Mapping[AdapterName, Adapter]
 
 
-def signed(call: Call, data: JsonObject, *, serial: object, created: int) -> JsonObject:
+def signed(operation: Operation, model: str, data: JsonObject, *, serial: object, created: int) -> JsonObject:
     """Return a mock's reply or event with `id`, `created` and `model` added."""
-    prefix = call.operation.id_prefix
+    prefix = operation.id_prefix
     fields: JsonObject = {"id": f"{prefix}{serial}", "created": created} if prefix else {}
-    return {**fields, "model": call.target.model, **data}
+    return {**fields, "model": model, **data}

@@ -13,7 +13,17 @@ from typing import Final, TypeAlias
 
 import orjson
 
-from gateway.adapters.base import Call, Event, GeneratedStream, Reply, Stream, signed, whole
+from gateway.adapters.base import (
+    Call,
+    Event,
+    GeneratedStream,
+    Operation,
+    Reply,
+    Stream,
+    Translator,
+    signed,
+    whole,
+)
 from gateway.policy.failures import Kind, UpstreamError, classify, retry_after
 from gateway.policy.params import merged
 from gateway.policy.target import Endpoint, ScriptedOutcome, Target
@@ -60,13 +70,19 @@ class MockAdapter:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         if outcome.body is not None or outcome.code is not None:
             return Reply(data=_error(outcome) if outcome.body is None else outcome.body, headers=headers)
-        reply = call.operation.reply(_said(call, outcome), _params(call))
-        return Reply(data=self._signed(call, reply), headers=headers)
+        translation, params = call.operation.translation, _params(call)
+        spoken = _spoken(call.operation)
+        data = self._signed(call, spoken.reply(_said(call, outcome), params))
+        return Reply(data=data if translation is None else translation.answer(data, params), headers=headers)
 
     async def stream(self, call: Call) -> Stream:
         """Return the answer word by word."""
         outcome, headers = await self._begin(call)
-        return GeneratedStream(self._events(call, outcome), headers)
+        events = self._events(call, outcome)
+        translation = call.operation.translation
+        if translation is not None:
+            events = _translated(events, translation.events(call.params))
+        return GeneratedStream(events, headers)
 
     async def close(self) -> None:
         """Do nothing."""
@@ -109,10 +125,11 @@ class MockAdapter:
         return script[place]
 
     def _signed(self, call: Call, data: JsonObject) -> JsonObject:
-        return signed(call, data, serial=f"mock-{next(self._serials)}", created=int(self._clock()))
+        serial, created = f"mock-{next(self._serials)}", int(self._clock())
+        return signed(_spoken(call.operation), call.target.model, data, serial=serial, created=created)
 
     async def _events(self, call: Call, outcome: ScriptedOutcome) -> AsyncGenerator[Event, None]:
-        operation, params = call.operation, _params(call)
+        operation, params = _spoken(call.operation), _params(call)
         signature = self._signed(call, {})
 
         def event(data: JsonObject) -> Event:
@@ -144,8 +161,24 @@ class MockAdapter:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         else:
             yield event(operation.event("", "stop"))
-        if not ends and operation.usage_wanted(params, EMPTY):
+        if not ends and (call.operation.translation or operation.usage_wanted(params, EMPTY)):
             yield event({**operation.event(""), "choices": [], "usage": operation.usage(text, params)})
+
+
+def _spoken(operation: Operation) -> Operation:
+    """Return the operation whose answers are made: one that can be translated is made in the other one's words."""
+    return operation if operation.translation is None else operation.translation.operation
+
+
+async def _translated(events: AsyncGenerator[Event, None], translator: Translator) -> AsyncGenerator[Event, None]:
+    async for event in events:
+        if event.data is not None and "error" in event.data:
+            yield event
+            return
+        for data in translator.feed(event.data or {}):
+            yield Event(data, name=data["type"].encode())
+    for data in translator.end():
+        yield Event(data, name=data["type"].encode())
 
 
 def _named_outcome(target: Target, *, said: str) -> ScriptedOutcome:

@@ -46,6 +46,8 @@ class RoutedRequest:
     started_s: float
     """Its arrival on the event loop's clock."""
     report: CallReport
+    query: str = ""
+    """The query that goes upstream."""
     nested: NestedHooks | None = None
     """Set if a step of the route has hooks of nested aliases that this request must pass."""
     answered: Step | None = None
@@ -150,15 +152,17 @@ class Engine:
             after = decision.step + 1
             step = steps[decision.step]
             target = step.target
-            name = target.endpoint.adapter
+            name = target.endpoint.adapters[request.operation.name]
             adapter = self._adapters[name]
             ticket = health.begin(step, now_s=now_s, retry=decision.reason == "retry")
             report.calling = target
             try:
                 if name not in self._prepared:
-                    await adapter.prepare()
-                    self._prepared.add(name)
-                    now_s = loop.time()
+                    carrier = target.endpoint.adapter if name == "translated" else name
+                    if carrier not in self._prepared:
+                        await self._adapters[carrier].prepare()
+                        self._prepared.add(carrier)
+                        now_s = loop.time()
                 if request.nested is not None and await request.nested.run(step, deadline_s=deadline_s):
                     now_s = loop.time()
                 result = await attempt(request, adapter, step, ticket, loop, now_s, deadline_s)
@@ -312,9 +316,12 @@ def held_limit_s(route: Route) -> float:
 
 def _call(request: RoutedRequest, step: Step) -> Call:
     operation = request.operation
-    overrides = params_for(operation, step.params) if step.params.sent else step.params
+    overrides = step.params
+    if overrides.sent:
+        translation = operation.translation if step.target.endpoint.adapters[operation.name] == "translated" else None
+        overrides = params_for(operation if translation is None else translation.operation, overrides)
     params = request.params if request.nested is None else request.nested.params(step)
-    return Call(operation, step.target, params, step.limits, overrides, request.headers)
+    return Call(operation, step.target, params, step.limits, overrides, request.headers, request.query)
 
 
 def _mask(error: UpstreamError, echoes: Echoes) -> None:
@@ -350,8 +357,7 @@ def unsupported_steps(steps: Sequence[Step], operation: Operation) -> frozenset[
     found: frozenset[int] = NONE
     name = operation.name
     for position, step in enumerate(steps):
-        operations = step.target.endpoint.operations
-        if operations is not None and name not in operations:
+        if name not in step.target.endpoint.adapters:
             found |= {position}
     return found
 

@@ -38,13 +38,20 @@ class Pipeline:
         self._engine = Engine(adapters=adapters, health=health, jitter=jitter)
 
     def answer(
-        self, operation: Operation, params: JsonObject, *, report: CallReport, headers: Mapping[str, str] = EMPTY
+        self,
+        operation: Operation,
+        params: JsonObject,
+        *,
+        report: CallReport,
+        headers: Mapping[str, str] = EMPTY,
+        query: str = "",
     ) -> Coroutine[None, None, Reply]:
         """Return the plain answer to the request body `params`, which is not changed.
 
-        `headers` are sent upstream. `report` is filled in along the way. Raises GatewayError, some before the await.
+        `headers` and `query` are sent upstream. `report` is filled in along the way. Raises GatewayError, some before
+        the await.
         """
-        request = self._request(operation, params, report, headers)
+        request = self._request(operation, params, report, headers, query)
         return self._hooked(request, params) if request.route.has_hooks else self._engine.complete(request)
 
     async def _hooked(self, request: RoutedRequest, params: JsonObject) -> Reply:
@@ -65,6 +72,7 @@ class Pipeline:
         *,
         report: CallReport,
         headers: Mapping[str, str] = EMPTY,
+        query: str = "",
         on_keepalive: OnKeepalive | None = None,
     ) -> Stream:
         """Return the stream that answers the request body `params`, once it has committed. Raises GatewayError.
@@ -72,7 +80,7 @@ class Pipeline:
         The caller closes the stream. Reading it raises GatewayError when it breaks. `on_keepalive` is called before
         anything else happens if the route has a `stream.keepalive`.
         """
-        request = self._request(operation, params, report, headers)
+        request = self._request(operation, params, report, headers, query)
         keepalive_s = request.route.stream.keepalive_s
         if keepalive_s is not None and on_keepalive is not None:
             on_keepalive(operation.keepalive, keepalive_s)
@@ -84,7 +92,7 @@ class Pipeline:
         return _HookedStream(stream, hooks, limit_s=request.route.deadline_s) if hooks else stream
 
     def _request(
-        self, operation: Operation, params: JsonObject, report: CallReport, headers: Mapping[str, str]
+        self, operation: Operation, params: JsonObject, report: CallReport, headers: Mapping[str, str], query: str
     ) -> RoutedRequest:
         started_s = asyncio.get_running_loop().time()
         table = self.tables.current
@@ -94,7 +102,7 @@ class Pipeline:
             raise BadRequest("the request names no model", param="model")
         route = _find(name, table)
         report.alias = route.alias
-        return RoutedRequest(operation, name, route, upstream_params(params), headers, started_s, report)
+        return RoutedRequest(operation, name, route, upstream_params(params), headers, started_s, report, query)
 
     def route(self, name: str) -> Route:
         """Return the live table's route for a client's `name`. Raises UnknownModel."""

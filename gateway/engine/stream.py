@@ -15,7 +15,7 @@ from gateway.concurrency.deadlines import until
 from gateway.engine.health import Ticket
 from gateway.engine.window import PassedLimit
 from gateway.errors import GatewayError, StreamBroken
-from gateway.operations.base import UsageLast, token_counts
+from gateway.operations.base import UsageLast
 from gateway.policy.failures import Kind, LimitName, UpstreamError
 from gateway.policy.table import Step, StreamPolicy
 from gateway.policy.target import Limits, Target
@@ -124,8 +124,8 @@ class CommittedStream:
             return
         has_ended, self._closed, self._ended = self._ended, True, True
         self._limit.leave()
-        usage = self._judge.usage
-        self._report.tokens = token_counts(usage) if usage else None
+        self._report.tokens = self._judge.tokens
+        self._report.next_number = self._judge.next_number
         try:
             if not has_ended:
                 await close(self._source, self._step.target)
@@ -217,6 +217,7 @@ class CommittedStream:
             self._ticket.broke(error.kind, now_s=now_s, passed=passed, counts=error.counts)
             attempts[-1] = replace(attempts[-1], kind=error.kind)
         self._error = error
+        self._report.next_number = self._judge.next_number
         return StreamBroken(f"the stream of {attempts[-1].target} broke off: {error.kind}", attempts=attempts)
 
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.adapters.base import Adapters
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.adapters.mock import MockAdapter
 from gateway.adapters.relay.adapter import RelayAdapter
+from gateway.adapters.translated import with_translation
 from gateway.engine.health import Health
 from gateway.engine.hooks import hook_of
 from gateway.engine.pipeline import Pipeline
@@ -53,7 +53,7 @@ class Provider:
 
     def _init(self, tables: Tables) -> None:
         litellm = LiteLLMAdapter(own_process=False)
-        adapters: Adapters = {"litellm": litellm, "relay": RelayAdapter(), "mock": MockAdapter()}
+        adapters = with_translation({"litellm": litellm, "relay": RelayAdapter(), "mock": MockAdapter()})
         self._tables = tables
         self._pipeline = Pipeline(tables=tables, adapters=adapters, health=Health())
         self._overlay = NO_OVERLAY

@@ -14,16 +14,20 @@ from gateway.errors import BadRequest
 from gateway.operations.chat import Chat
 from gateway.operations.completions import Completions
 from gateway.operations.embeddings import Embeddings
+from gateway.operations.messages import CountTokens, Messages
+from gateway.operations.responses import Compact, InputTokens, Responses
 from gateway.policy.params import Params
 from gateway.wire.json import Json, JsonObject
 
 CHAT: Final = Chat()
 """The operation of `complete_chat` and `stream_chat`."""
 
-OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
-    {operation.name: operation for operation in (CHAT, Completions(), Embeddings())}
-)
+_ALL: Final[tuple[Operation, ...]] = (
+    CHAT, Completions(), Responses(), InputTokens(), Compact(), Messages(), CountTokens(), Embeddings(),
+)  # fmt: skip
+OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType({operation.name: operation for operation in _ALL})
 
+_TOLD_BY_FIELD: Final = tuple(operation for operation in _ALL if operation.field is not None)
 _ALL_PARAMS: Final = frozenset().union(*(operation.params for operation in OPERATIONS.values()))
 _FOREIGN: Final = {name: _ALL_PARAMS - operation.params for name, operation in OPERATIONS.items()}
 
@@ -35,7 +39,10 @@ def params_for(operation: Operation, params: Params) -> Params:
 
 def operation_of(body: Mapping[str, Json]) -> Operation:
     """Return the operation whose own field the request body has; chat if it has none."""
-    return next((operation for operation in OPERATIONS.values() if operation.field in body), CHAT)
+    return next(
+        (operation for operation in OPERATIONS.values() if operation.field is not None and operation.field in body),
+        CHAT,
+    )
 
 
 def check_request(operation: Operation, body: JsonObject) -> None:

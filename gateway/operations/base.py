@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Final
 
-from gateway.adapters.base import Event, StreamJudge
+from gateway.adapters.base import Event, StreamJudge, Translation
 from gateway.errors import BadRequest
+from gateway.operations.counts import counts
+from gateway.operations.errors import OPENAI_ERRORS, OpenAIErrors
 from gateway.policy.failures import (
     WHOLE,
     Kind,
@@ -21,9 +23,6 @@ from gateway.policy.finish import index_of, is_finished
 from gateway.wire import sse
 from gateway.wire.json import Json, JsonObject, RawJson, encode_json
 
-MAX_TOKENS: Final = 2**53
-"""Larger token counts are ignored as invalid."""
-
 _ARRAYS: Final = (list, tuple)
 _OPTIONS: Final = "stream_options"
 
@@ -31,6 +30,10 @@ _OPTIONS: Final = "stream_options"
 class OpenAIOperation:
     """The common part of `adapters.base.Operation` on OpenAI's wire; an operation that streams overrides more."""
 
+    errors: ClassVar[OpenAIErrors] = OPENAI_ERRORS
+    request_headers: ClassVar[tuple[str, ...]] = ()
+    queries: ClassVar[frozenset[str]] = frozenset()
+    translation: ClassVar[Translation | None] = None
     streams: ClassVar[bool] = False
     """Whether requests can ask for a stream of events."""
     takes_hooks: ClassVar[bool] = False
@@ -68,9 +71,17 @@ class OpenAIOperation:
         """Return an empty event."""
         return {}
 
-    def as_event(self, data: JsonObject) -> JsonObject:
-        """Return a plain reply as the one event of a stream."""
-        return data
+    def is_last(self, event: Event) -> bool:
+        """Return False: `[DONE]` follows the last event."""
+        return False
+
+    def is_answer(self, data: JsonObject) -> bool:
+        """Tell whether a body has choices."""
+        return bool(data.get("choices"))
+
+    def as_events(self, data: JsonObject) -> list[Event]:
+        """Return a plain reply as the events of a whole stream."""
+        return [Event(data)]
 
     def usage_wanted(self, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> bool:
         """Tell whether a stream is asked for with `stream_options.include_usage`; the file's `overrides` win.
@@ -87,7 +98,23 @@ class OpenAIOperation:
         usage = data.get("usage")
         return token_counts(usage) if isinstance(usage, dict) and usage else None
 
-    def break_event(self, envelope: JsonObject) -> bytes:
+    def prompt(self, params: Mapping[str, Json]) -> str:
+        """Return an empty text."""
+        return ""
+
+    def reply(self, text: str, params: Mapping[str, Json]) -> JsonObject:
+        """Return an empty reply."""
+        return {}
+
+    def usage(self, text: str, params: Mapping[str, Json]) -> JsonObject:
+        """Return no counts."""
+        return {}
+
+    def text(self, data: JsonObject) -> str | None:
+        """Return None."""
+        return None
+
+    def break_event(self, envelope: JsonObject, number: int) -> bytes:
         """Return the error envelope as an event."""
         return sse.encode(encode_json(envelope))
 
@@ -95,7 +122,9 @@ class OpenAIOperation:
 class ChoicesJudge:
     """Checks a stream whose events have `choices`."""
 
-    __slots__ = ("_finished", "_has_content", "_has_own", "_is_own", "_one_choice", "_seen", "has_content", "usage")
+    __slots__ = ("_finished", "_has_content", "_has_own", "_is_own", "_one_choice", "_seen", "_usage", "has_content")
+
+    next_number: Final = 0
 
     def __init__(
         self,
@@ -116,7 +145,7 @@ class ChoicesJudge:
         self._seen: set[int] = set()
         self._finished: set[int] = set()
         self.has_content = False
-        self.usage: JsonObject | None = None
+        self._usage: JsonObject | None = None
 
     def see(self, data: JsonObject) -> None:
         """Check the next event. Raises UpstreamError if it is an error or malformed."""
@@ -142,7 +171,12 @@ class ChoicesJudge:
                 self._has_own = self._has_own or self._is_own(choice)
         usage = data.get("usage")
         if isinstance(usage, dict):
-            self.usage = usage
+            self._usage = usage
+
+    @property
+    def tokens(self) -> dict[str, int] | None:
+        """The newest token counts."""
+        return token_counts(self._usage) if self._usage else None
 
     @property
     def is_whole(self) -> bool:
@@ -208,17 +242,18 @@ def raise_error(data: JsonObject) -> None:
     """Raise UpstreamError if a body or event with a good status is an error."""
     error = error_object(data)
     if error is not None:
-        raise _told(error)
+        raise failed_by(error)
 
 
 def raise_choice_error(choice: JsonObject) -> None:
     """Raise UpstreamError if a choice failed: it has an error, or a finish reason of a failure."""
     error = choice_error(choice)
     if error is not None:
-        raise _told(error)
+        raise failed_by(error)
 
 
-def _told(error: JsonObject) -> UpstreamError:
+def failed_by(error: JsonObject) -> UpstreamError:
+    """Return the failure that an error object tells, in a response with a good status."""
     kind = classify(None, {"error": error})
     return UpstreamError(kind, status=200, code=error_code(error), body=envelope(error, kind))
 
@@ -241,13 +276,7 @@ def choices_of(data: JsonObject) -> Sequence[JsonObject]:
 
 def token_counts(usage: JsonObject) -> dict[str, int]:
     """Return the `prompt` and `completion` counts of an upstream's usage; invalid counts are left out."""
-    counts: dict[str, int] = {}
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if type(prompt) is int and 0 <= prompt < MAX_TOKENS:
-        counts["prompt"] = prompt
-    if type(completion) is int and 0 <= completion < MAX_TOKENS:
-        counts["completion"] = completion
-    return counts
+    return counts(prompt=usage.get("prompt_tokens"), completion=usage.get("completion_tokens"))
 
 
 def check_choices(data: JsonObject, field: str, kind: type) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from gateway.adapters.base import Event
 from gateway.errors import BadRequest
 from gateway.operations.base import (
     OpenAIOperation,
@@ -29,6 +30,7 @@ class Chat(OpenAIOperation):
     """Chat completions."""
 
     name: Final = "chat"
+    wire: Final = "chat"
     path: Final = "/chat/completions"
     field: Final = "messages"
     params: Final = frozenset(
@@ -76,12 +78,12 @@ class Chat(OpenAIOperation):
         delta = choice.get("delta")
         return "content", delta.get("content") if isinstance(delta, dict) else None
 
-    def as_event(self, data: JsonObject) -> JsonObject:
+    def as_events(self, data: JsonObject) -> list[Event]:
         """Return a plain reply as the one event of a stream."""
         choices = [
             {**_without(choice, "message"), "delta": _delta(choice.get("message"))} for choice in choices_of(data)
         ]
-        return {**data, "object": "chat.completion.chunk", "choices": choices}
+        return [Event({**data, "object": "chat.completion.chunk", "choices": choices})]
 
     # For the mock and the simulation
 

@@ -26,6 +26,7 @@ class Completions(OpenAIOperation):
     """Legacy completions: a prompt in, its continuation out."""
 
     name: Final = "completions"
+    wire: Final = "completions"
     path: Final = "/completions"
     field: Final = "prompt"
     params: Final = frozenset(

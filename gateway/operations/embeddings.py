@@ -23,6 +23,7 @@ class Embeddings(OpenAIOperation):
     """Embeddings."""
 
     name: Final = "embeddings"
+    wire: Final = "embeddings"
     path: Final = "/embeddings"
     field: Final = "input"
     params: Final = frozenset({"dimensions", "encoding_format", "input", "user"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 from urllib.parse import quote
@@ -13,14 +14,19 @@ from gateway.policy.failures import Kind
 from gateway.policy.keys import NO_KEY, KeySource
 from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.secrets import mask_url
+from gateway.policy.wires import ALL_WIRES, OPENAI_WIRES, TRANSLATED, Wire, operations_of
 from gateway.wire.json import EMPTY, Json, JsonObject
 
-AdapterName: TypeAlias = Literal["relay", "litellm", "mock"]
+AdapterName: TypeAlias = Literal["relay", "litellm", "mock", "translated"]
 
-CARRIED: Final[Mapping[AdapterName, frozenset[str] | None]] = MappingProxyType(
-    {"relay": None, "mock": None, "litellm": frozenset({"chat", "embeddings"})}
+CARRIED: Final[Mapping[AdapterName, frozenset[str]]] = MappingProxyType(
+    {
+        "relay": frozenset(),
+        "litellm": frozenset({"chat", "embeddings"}),
+        "mock": operations_of(ALL_WIRES) - TRANSLATED,
+    }
 )
-"""By adapter: the operations that it carries; None for all that the endpoint speaks."""
+"""By an endpoint's adapter: the operations that it carries whatever the endpoint's `wires` are."""
 
 _HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 
@@ -98,10 +104,15 @@ class Endpoint:
     kind: str
     """`openai` for any OpenAI-wire server, `mock`, or LiteLLM's provider name. Empty: LiteLLM gets the bare name."""
     adapter: AdapterName
+    """Carries chat."""
+    wires: frozenset[Wire] | None = None
+    """The wires that the endpoint speaks itself, so they are relayed. None: OpenAI's if the relay carries chat."""
     library_adapter: AdapterName | None = None
     """What the Python library uses where that is another one: it relays only if the file says `adapter: relay`."""
     base_url: str | None = None
     """Without a trailing slash, such as `https://api.openai.com/v1`; None means LiteLLM's own."""
+    relay_url: str | None = None
+    """The base URL of relayed requests, where that is another one: with the version in its path."""
     own_base_url: bool = False
     """The file sets the base URL, so only the entry's own key may be sent there."""
     hosts: tuple[str, ...] = ()
@@ -118,13 +129,16 @@ class Endpoint:
     cooldown: Cooldown = field(default_factory=Cooldown)
     written: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
     """The entry for an output: variables as written, secrets masked. Empty without variables."""
-    operations: frozenset[str] | None = field(init=False, repr=False, compare=False)
-    """The names of the operations that it can be asked for; None for all."""
+    adapters: Mapping[str, AdapterName] = field(init=False, repr=False, compare=False)
+    """Operation that it can be asked for → what carries it."""
     echoes: Echoes = field(init=False, repr=False, compare=False)
     """Masks its secrets in what the upstream sends back."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "operations", CARRIED[self.adapter])
+        wires = self.wires
+        if wires is None:
+            wires = OPENAI_WIRES if self.adapter == "relay" else frozenset()
+        object.__setattr__(self, "adapters", _adapters(self.adapter, wires))
         echoes = Echoes(source=self.api_key, headers=self.headers, base_url=self.base_url, params=self.params.sent)
         object.__setattr__(self, "echoes", echoes)
 
@@ -136,6 +150,16 @@ class Endpoint:
 
     def __repr__(self) -> str:
         return f"Endpoint({self.provider!r}, kind={self.kind!r}, adapter={self.adapter!r})"
+
+
+@lru_cache(maxsize=256)
+def _adapters(adapter: AdapterName, wires: frozenset[Wire]) -> Mapping[str, AdapterName]:
+    """Return what carries each operation to an endpoint: the relay on its own wires, else a translation of chat."""
+    found: dict[str, AdapterName] = dict.fromkeys(CARRIED[adapter], adapter)
+    found |= dict.fromkeys(operations_of(wires), "relay")
+    if "chat" in found:
+        found |= dict.fromkeys(TRANSLATED - found.keys(), "translated")
+    return MappingProxyType(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,9 @@ from typing import Final
 
 import orjson
 
+from gateway.adapters.base import ErrorShape
 from gateway.errors import NO_REPEAT, GatewayError, UpstreamRefused
+from gateway.operations.errors import ANTHROPIC_ERRORS
 from gateway.server.keepalive import Keepalive
 from gateway.server.lifecycle import Draining
 from gateway.server.request import Request
@@ -28,15 +30,19 @@ class Exchange:
     """A request, its response, and the values for log and metrics."""
 
     __slots__ = (
-        "asked", "client", "client_s", "cors", "error", "keepalive", "operation", "report", "request", "response",
-        "started_s", "status", "stream",
+        "asked", "client", "client_s", "cors", "error", "errors", "keepalive", "operation", "report", "request",
+        "response", "started_s", "status", "stream",
     )  # fmt: skip
 
-    def __init__(self, request: Request, operation: str, *, generation: int, client_s: float) -> None:
+    def __init__(
+        self, request: Request, operation: str, *, errors: ErrorShape, generation: int, client_s: float
+    ) -> None:
         """`client_s`: seconds that the client may take to send its body, or to read what waits for it."""
         self.started_s = time.perf_counter()
         self.request = request
         self.operation = operation
+        self.errors = errors
+        """The shape of errors for this client."""
         self.client_s = client_s
         self.report = CallReport(request_id=request_id(request.headers.get("x-request-id")), generation=generation)
         self.response = ResponseWriter(request, self.report, client_s=client_s)
@@ -96,24 +102,22 @@ class Exchange:
         more = exc.response_headers()
         content_type = more.pop("content-type", JSON_TYPE)
         if isinstance(exc, UpstreamRefused) and exc.body:
-            self.send(exc.body, more, status=exc.status, content_type=content_type)
+            body = self.errors.body(exc.body, exc.status, self.report.request_id)
+            self.send(body, more, status=exc.status, content_type=content_type)
         else:
             self.send_json(self.envelope(exc), more, status=exc.status)
 
     def refuse(self, status: int, code: str, message: str, more: Mapping[str, str] = EMPTY) -> None:
-        """Send an error of the HTTP request itself, such as an unknown path: in Anthropic's envelope to its clients."""
+        """Send an error of the HTTP request itself, such as an unknown path: in Anthropic's shape to its clients."""
         self.error = code
-        if "anthropic-version" in self.request.headers:
-            kind = "not_found_error" if status == 404 else "invalid_request_error"
-            body = {"type": "error", "error": {"type": kind, "message": message}, "request_id": self.report.request_id}
-        else:
-            body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
-        self.send_json(body, {**more, **NO_REPEAT}, status=status)
+        errors = ANTHROPIC_ERRORS if "anthropic-version" in self.request.headers else self.errors
+        error = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
+        self.send_json(errors.envelope(error, status, self.report.request_id), {**more, **NO_REPEAT}, status=status)
 
     def envelope(self, exc: GatewayError) -> Json:
-        """Return OpenAI's error envelope with the attempts of this request."""
+        """Return the error in the client's shape, with the attempts of this request."""
         exc.attempts = exc.attempts or tuple(self.report.attempts)
-        return exc.envelope()
+        return self.errors.envelope(exc.envelope(), exc.status, self.report.request_id)
 
     def unexpected(self, exc: BaseException) -> GatewayError:
         """Log a fault of ours and return the error for the client."""

@@ -13,7 +13,7 @@ from gateway.policy.secrets import mask_upstream_text
 from gateway.server.access import Guards, is_preflight
 from gateway.server.connection import Answer
 from gateway.server.exchange import Exchange
-from gateway.server.paths import Handler, PathHandlers, Paths, wrong_method
+from gateway.server.paths import NO_ENDPOINT, Handler, PathHandlers, Paths, wrong_method
 from gateway.server.request import Request
 from gateway.server.response import ClientGone
 from gateway.telemetry.logs import log_request
@@ -57,7 +57,7 @@ class Front:
         return await self._answer(endpoint, request)
 
     async def _answer(self, endpoint: PathHandlers | None, request: Request) -> bool:
-        exchange = self._exchange(request, "other" if endpoint is None else endpoint.operation)
+        exchange = self._exchange(request, NO_ENDPOINT if endpoint is None else endpoint)
         try:
             stale = self._guards.stale()
             if stale is not None:
@@ -89,14 +89,20 @@ class Front:
 
         The message does not repeat the data, which may contain a key.
         """
-        exchange = self._exchange(request, "other")
+        exchange = self._exchange(request, NO_ENDPOINT)
         request.keep_alive = False
         what = "a line or a header of it is too long" if too_long else "it is malformed"
         exchange.refuse(400, "malformed_request", f"this is no HTTP request that can be read: {what}")
         self._end(exchange)
 
-    def _exchange(self, request: Request, operation: str) -> Exchange:
-        return Exchange(request, operation, generation=self._tables.current.generation, client_s=self._client_s)
+    def _exchange(self, request: Request, endpoint: PathHandlers) -> Exchange:
+        return Exchange(
+            request,
+            endpoint.operation,
+            errors=endpoint.errors,
+            generation=self._tables.current.generation,
+            client_s=self._client_s,
+        )
 
     def _admit(self, endpoint: PathHandlers | None, exchange: Exchange) -> Handler | None:
         """Return the request's handler; None if it is answered already. Raises GatewayError to refuse it."""

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from gateway.adapters.base import ErrorShape
+from gateway.operations.errors import OPENAI_ERRORS
 from gateway.server.exchange import Exchange
 from gateway.words import cut, did_you_mean, meant, printable
 
@@ -30,11 +32,17 @@ class PathHandlers:
     """For log and metrics."""
     methods: Mapping[str, Handler]
     """Method → handler. HEAD uses GET's, and OPTIONS is answered with the methods."""
+    errors: ErrorShape = OPENAI_ERRORS
+    """The shape of errors on the path's wire."""
 
     @property
     def allowed(self) -> str:
         """The value of an `allow` header."""
         return ",".join(sorted({*self.methods, "OPTIONS", *(("HEAD",) if "GET" in self.methods else ())}))
+
+
+NO_ENDPOINT: Final = PathHandlers("other", {})
+"""What stands for an unknown path in log and metrics."""
 
 
 class Paths:

@@ -94,8 +94,10 @@ class ResponseWriter:
         if transport.is_closing():
             return False
         if not data:
-            return True  # an empty chunk would be the end
-        if self._request.is_http11:
+            if not self._is_complete:
+                return True  # an empty chunk would be the end
+            data = _LAST_CHUNK if self._request.is_http11 else b""
+        elif self._request.is_http11:
             data = b"%x\r\n%b\r\n%b" % (len(data), data, _LAST_CHUNK if self._is_complete else b"")
         if not self.begun:
             self.begun = True
@@ -109,7 +111,7 @@ class ResponseWriter:
             self.push(data)
 
     async def finish(self, data: bytes) -> None:
-        """Write the last data and the end of the body. Raises ClientGone."""
+        """Write the last data, which may be empty, and the end of the body. Raises ClientGone."""
         self._is_complete = True
         await self.send(data)
 

@@ -16,6 +16,7 @@ from gateway.adapters.base import Adapters
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.adapters.mock import MockAdapter
 from gateway.adapters.relay.adapter import RelayAdapter
+from gateway.adapters.translated import with_translation
 from gateway.config.compiler.compiler import Compiler
 from gateway.engine.health import Health
 from gateway.engine.pipeline import Pipeline
@@ -92,7 +93,9 @@ class Gateway:
         self._health = health = Health()
         self._metrics = metrics
         mock = MockAdapter()
-        self._adapters: Adapters = {"relay": RelayAdapter(), "litellm": LiteLLMAdapter(own_process=True), "mock": mock}
+        self._adapters: Adapters = with_translation(
+            {"relay": RelayAdapter(), "litellm": LiteLLMAdapter(own_process=True), "mock": mock}
+        )
         self._pipeline = Pipeline(tables=self.reloader, adapters=self._adapters, health=health)
         models = Models(pipeline=self._pipeline)
         served = (

@@ -9,6 +9,7 @@ from typing import Final
 
 from gateway.adapters.base import Adapter, Adapters, Call, Operation
 from gateway.adapters.mock import MockAdapter, OutcomeOf
+from gateway.adapters.translated import with_translation
 from gateway.errors import UsageError
 from gateway.policy.failures import Kind, classify
 from gateway.policy.params import merged, merged_for_output
@@ -118,4 +119,4 @@ class Upstreams:
 
 def every_adapter(adapter: Adapter) -> Adapters:
     """Return the same adapter under the name of each adapter."""
-    return {"relay": adapter, "litellm": adapter, "mock": adapter}
+    return with_translation({"relay": adapter, "litellm": adapter, "mock": adapter})

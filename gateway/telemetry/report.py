@@ -56,5 +56,7 @@ class CallReport:
     """Streams only: seconds from the request's arrival to commit."""
     tokens: Mapping[str, int] | None = None
     """The `prompt` and `completion` counts that the target reported; None if it did not."""
+    next_number: int = 0
+    """The number of the stream's next event, on a wire that numbers them."""
     calls: int = 0
     """Number of attempts without those passed over."""

@@ -103,6 +103,18 @@ class RunningGateway:
         return None
 
 
+async def read_until_broken(gateway: RunningGateway, path: str, request: JsonObject) -> bytes:
+    """Return what comes of a stream until its connection breaks, as it has to."""
+    body = b""
+    async with gateway.session.post(gateway.url + path, json=request) as response:
+        try:
+            async for data in response.content.iter_any():
+                body += data
+        except aiohttp.ClientPayloadError:
+            return body
+    raise AssertionError("the stream came to a clean end")
+
+
 Start: TypeAlias = Callable[..., Any]
 
 

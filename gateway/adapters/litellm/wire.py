@@ -208,9 +208,9 @@ async def _judged(
 
 
 def _as_events(value: Json, ours: OurCall) -> bytes | None:
-    """Return a plain answer as a stream of one event, without its end; None if it is no answer."""
-    event = plain_answer(value, ours.operation) if ours.operation is not None else None
-    return None if event is None else event.encoded()
+    """Return a plain answer as a stream, without its end; None if it is no answer."""
+    events = plain_answer(value, ours.operation) if ours.operation is not None else None
+    return None if events is None else b"".join(event.encoded() for event in events)
 
 
 def _is_finished(value: Json) -> bool:

@@ -55,6 +55,14 @@ _USER_AGENT: Final = f"routes-gateway/{__version__}"
 _MAX_HEADS: Final = 256
 _PROXY_REFUSED: Final = 407
 _NO_BODY: Final = frozenset({204, 205})
+_BEARER: Final = ("authorization", "Bearer ")
+_KEY_HEADERS: Final = {"anthropic": ("x-api-key", "")}
+"""Kind of endpoint → header field of the key, and what stands before the key in it. Others take a bearer."""
+ANTHROPIC_VERSION: Final = "2023-06-01"
+"""Sent to Anthropic for a client that names no `anthropic-version`: the one that refuses the fewest parameters.
+
+Source: https://platform.claude.com/docs/en/api/versioning
+"""
 
 
 class RelayAdapter:
@@ -64,7 +72,7 @@ class RelayAdapter:
         self._max_reply_bytes = max_reply_bytes
         self._end_grace_s = end_grace_s
         self._clients: dict[asyncio.AbstractEventLoop, http1.Http1Client] = {}
-        self._heads: dict[tuple[int, bool, str], _Head] = {}
+        self._heads: dict[tuple[int, bool, str, str], _Head] = {}
 
     async def prepare(self) -> None:
         """Do nothing."""
@@ -117,7 +125,7 @@ class RelayAdapter:
         if answer is None:
             raw = raw[: MAX_ERROR_BYTES + 1]
             raise _plain_refusal(response, raw, json_in(raw))
-        return GeneratedStream(_alone(answer), _passed_back(response.headers))
+        return GeneratedStream(_each(answer), _passed_back(response.headers))
 
     def _send(self, call: Call, *, stream: bool) -> Awaitable[http1.Response]:
         """Send the request; return an awaitable of its response, body unread."""
@@ -143,13 +151,14 @@ class RelayAdapter:
         if key is None and endpoint.key_required:
             raise UpstreamError(Kind.AUTH)
         operation = call.operation
-        name = (id(endpoint), stream, operation.name)
+        name = (id(endpoint), stream, operation.name, call.query)
         head = self._heads.get(name)
         if head is None or head.endpoint is not endpoint or head.key is not key:
             if len(self._heads) >= _MAX_HEADS:
                 self._heads.clear()
             try:
-                head = self._heads[name] = _Head(endpoint, key, operation.path, stream=stream)
+                path = f"{operation.path}?{call.query}" if call.query else operation.path
+                head = self._heads[name] = _Head(endpoint, key, path, stream=stream)
             except http1.Http1Error as error:
                 raise _no_response(error) from error
         return head
@@ -161,9 +170,10 @@ class _Head:
     __slots__ = ("_fields", "_line", "_wire", "endpoint", "key", "origin")
 
     def __init__(self, endpoint: Endpoint, key: Secret | None, path: str, *, stream: bool) -> None:
-        if endpoint.base_url is None:
+        base_url = endpoint.relay_url or endpoint.base_url
+        if base_url is None:
             raise TypeError(f"{endpoint!r} is relayed and has no base URL")
-        route = _route(endpoint.base_url)
+        route = _route(base_url)
         self.endpoint = endpoint
         self.key = key
         self.origin = route.origin
@@ -224,7 +234,10 @@ def _request_headers(endpoint: Endpoint, key: Secret | None, *, stream: bool) ->
         "content-type": "application/json",
     }
     if key is not None:
-        headers["authorization"] = f"Bearer {key.reveal()}"
+        name, scheme = _KEY_HEADERS.get(endpoint.kind, _BEARER)
+        headers[name] = f"{scheme}{key.reveal()}"
+    if endpoint.kind == "anthropic":
+        headers["anthropic-version"] = ANTHROPIC_VERSION
     for name, value in endpoint.headers.items():
         if (lower := name.lower()) not in FRAMING_HEADERS:
             headers[lower] = value
@@ -295,8 +308,9 @@ async def _beginning(response: http1.Response) -> bytes:
     return begun
 
 
-async def _alone(event: Event) -> AsyncGenerator[Event, None]:
-    yield event
+async def _each(events: list[Event]) -> AsyncGenerator[Event, None]:
+    for event in events:
+        yield event
 
 
 def _plain_refusal(response: http1.Response, raw: bytes, body: Json) -> UpstreamError:

@@ -26,8 +26,9 @@ class RelayedStream:
     """The events of one response. The connection is reused if the stream has ended, else closed."""
 
     __slots__ = (
-        "_arrival", "_echoes", "_end_grace_s", "_error", "_is_fed", "_is_full", "_lone_text", "_next", "_operation",
-        "_over", "_response", "_shape", "_silent_bytes", "_silent_events", "_splitter", "_tail", "headers",
+        "_arrival", "_echoes", "_end_grace_s", "_error", "_is_fed", "_is_full", "_is_last", "_lone_text", "_next",
+        "_operation", "_over", "_response", "_shape", "_silent_bytes", "_silent_events", "_splitter", "_tail",
+        "headers",
     )  # fmt: skip
 
     def __init__(
@@ -47,6 +48,7 @@ class RelayedStream:
         self._echoes = echoes
         self._operation = operation
         self._lone_text = operation.lone_text
+        self._is_last = operation.is_last
         self._end_grace_s = end_grace_s
         self._splitter = sse.Splitter()
         self._next: bytes | None = None
@@ -119,11 +121,14 @@ class RelayedStream:
             event = self._sound(raw)
             if event is not None:
                 events.append(event)
+                if self._is_last(event):
+                    self._next = _DONE  # the wire has no such mark; the response has to end now as after one
+                    break
                 if len(events) >= EVENTS_AT_ONCE:
                     self._is_full = True
                     break
             elif raw == _DONE and self._response.is_whole:
-                events.append(Event(None, raw, is_end=True))
+                events.append(Event(None, raw if self._operation.stream_end else b"", is_end=True))
                 self._close()
                 break
             else:
@@ -165,7 +170,7 @@ class RelayedStream:
                 return [Event(value)]  # a server wrote its error between the events
             if self._shape is None and (answer := plain_answer(value, self._operation)) is not None:
                 self._shape = False
-                return [answer]
+                return answer
         if data is not None and sse.is_done(data):
             await self._end()
             return []

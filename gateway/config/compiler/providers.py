@@ -22,6 +22,7 @@ from gateway.policy.params import FORBIDDEN_PARAMS, OWN_FIELDS
 from gateway.policy.problem import Severity
 from gateway.policy.regular_file import read_regular_file, why
 from gateway.policy.target import FRAMING_HEADERS, AdapterName, Endpoint
+from gateway.policy.wires import Wire
 from gateway.wire.json import EMPTY, Json
 from gateway.words import did_you_mean
 
@@ -37,6 +38,8 @@ CONNECTION_PARAMS: Final = frozenset(
 _OTHER_CREDENTIALS: Final = frozenset({"sagemaker_chat", "sagemaker_nova", "vertex_ai_beta"})
 """Kinds not in WELL_KNOWN that need no key, because they have other credentials."""
 
+ANTHROPIC_URL: Final = "https://api.anthropic.com"
+_MESSAGES: Final = frozenset[Wire]({"messages"})
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 _A_KEY: Final = "a key is one word of visible ASCII characters"
@@ -147,6 +150,8 @@ class Upstreams:
             provider=spec.name,
             kind=known.kind,
             adapter=adapter,
+            wires=_wires(spec, known),
+            relay_url=_relay_url(base_url, known),
             library_adapter="litellm" if adapter == "relay" and spec.adapter is None else None,
             base_url=base_url,
             own_base_url=own_base_url,
@@ -275,6 +280,18 @@ def _instead(known: WellKnown) -> str:
     """Return the hint at a kind of the same vendor that has an address."""
     other = INSTEAD.get(known.name)
     return f", or write `kind: {other}` for the vendor's own" if other else ""
+
+
+def _wires(spec: ProviderSpec, known: WellKnown) -> frozenset[Wire] | None:
+    """Return the wires that an endpoint speaks itself; `adapter: litellm` leaves all to LiteLLM."""
+    return _MESSAGES if known.name == "anthropic" and spec.adapter is None else None
+
+
+def _relay_url(base_url: str | None, known: WellKnown) -> str | None:
+    """Return Anthropic's base URL with its version, which LiteLLM wants without; None for others."""
+    if known.name != "anthropic":
+        return None
+    return f"{(base_url or ANTHROPIC_URL).removesuffix('/v1')}/v1"
 
 
 def _names_key(spec: ProviderSpec) -> bool:

@@ -15,6 +15,7 @@ from gateway.server.body import LARGE_BYTES, LargeBodies, json_object, read_body
 from gateway.server.exchange import Exchange
 from gateway.server.lifecycle import Draining, Lifecycle
 from gateway.server.paths import PathHandlers
+from gateway.server.request import Request
 from gateway.server.response import ClientGone
 from gateway.telemetry.ids import traceparent
 from gateway.wire.json import JsonObject, encode_json
@@ -33,7 +34,9 @@ class ModelCalls:
     def paths(self) -> dict[str, PathHandlers]:
         """Return the endpoints by path."""
         return {
-            f"/v1{operation.path}": PathHandlers(operation.name, {"POST": partial(self.answer, operation)})
+            f"/v1{operation.path}": PathHandlers(
+                operation.name, {"POST": partial(self.answer, operation)}, operation.errors
+            )
             for operation in OPERATIONS.values()
         }
 
@@ -51,11 +54,15 @@ class ModelCalls:
             trace = request.headers.get("traceparent")
             if trace is not None and traceparent(trace) is not None:
                 headers["traceparent"] = trace
+            for name in operation.request_headers:
+                if name in request.headers:
+                    headers[name] = request.headers[name]
+            query = _passed_query(request, operation) if operation.queries and request.query else ""
             if operation.wants_stream(body):
                 exchange.stream = True
-                await self._stream(operation, body, headers, exchange)
+                await self._stream(operation, body, headers, query, exchange)
                 return
-            reply = await self._pipeline.answer(operation, body, report=exchange.report, headers=headers)
+            reply = await self._pipeline.answer(operation, body, report=exchange.report, headers=headers, query=query)
             if not exchange.send(reply.raw if reply.raw is not None else _encoded(reply.data), reply.headers):
                 await exchange.response.catch_up()
         except asyncio.CancelledError:
@@ -67,7 +74,12 @@ class ModelCalls:
             del task  # a cancelled task keeps its error, and that this frame with the body: they would keep each other
 
     async def _stream(
-        self, operation: Operation, body: JsonObject, upstream_headers: Mapping[str, str], exchange: Exchange
+        self,
+        operation: Operation,
+        body: JsonObject,
+        upstream_headers: Mapping[str, str],
+        query: str,
+        exchange: Exchange,
     ) -> None:
         """Pass the events on, then the wire's end; after a break an error event and a closed connection.
 
@@ -78,7 +90,12 @@ class ModelCalls:
         try:
             try:
                 stream = await self._pipeline.open_stream(
-                    operation, body, report=exchange.report, headers=upstream_headers, on_keepalive=exchange.keep_alive
+                    operation,
+                    body,
+                    report=exchange.report,
+                    headers=upstream_headers,
+                    query=query,
+                    on_keepalive=exchange.keep_alive,
                 )
                 try:
                     exchange.begin_stream(stream.headers)
@@ -113,8 +130,14 @@ async def _break_off(operation: Operation, exchange: Exchange, exc: GatewayError
     So every client notices, whether it reads the events or only the HTTP framing.
     """
     exchange.status, exchange.error = exc.status, exc.code
-    await exchange.response.send(operation.break_event(exchange.envelope(exc)))
+    await exchange.response.send(operation.break_event(exchange.envelope(exc), exchange.report.next_number))
     exchange.response.close()
+
+
+def _passed_query(request: Request, operation: Operation) -> str:
+    """Return the part of the client's query that goes upstream; empty if none does."""
+    given = (f"{name}={value}" for name, values in request.query.items() for value in values)
+    return next((query for query in given if query in operation.queries), "")
 
 
 def _encoded_events(events: list[Event]) -> bytes:

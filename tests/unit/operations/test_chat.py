@@ -134,7 +134,10 @@ def test_a_plain_reply_as_an_event_has_its_message_as_the_delta() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     message = {"role": "assistant", "content": None, "tool_calls": [call]}
     choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
-    data = CHAT.as_event({"id": "x", "object": "chat.completion", "choices": [choice], "usage": {"total_tokens": 3}})
+    reply = {"id": "x", "object": "chat.completion", "choices": [choice], "usage": {"total_tokens": 3}}
+    (event,) = CHAT.as_events(reply)
+    data = event.data
+    assert data is not None
     delta = {**message, "tool_calls": [{"index": 0, **call}]}
     assert data == {
         "id": "x", "object": "chat.completion.chunk", "usage": {"total_tokens": 3},
@@ -161,9 +164,9 @@ def test_choices_that_are_no_list_are_no_answer() -> None:
 
 def test_usage_is_taken_from_whichever_event_has_it() -> None:
     judge = CHAT.judge()
-    judge.see({"choices": [], "usage": {"total_tokens": 3}})
+    judge.see({"choices": [], "usage": {"prompt_tokens": 3}})
     judge.see({"choices": [], "usage": None})
-    assert judge.usage == {"total_tokens": 3}
+    assert judge.tokens == {"prompt": 3}
 
 
 def test_an_error_event_takes_its_own_kind_and_keeps_its_body() -> None:

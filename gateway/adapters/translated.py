@@ -1,0 +1,133 @@
+"""Puts requests of other wires into chat, for endpoints that speak only that, and the answers back."""
+
+from __future__ import annotations
+
+from gateway.adapters.base import (
+    Adapter,
+    Adapters,
+    Call,
+    Event,
+    NotSupported,
+    Reply,
+    Stream,
+    StreamJudge,
+    Translation,
+    Translator,
+    whole,
+)
+from gateway.policy.failures import Kind, UpstreamError
+from gateway.policy.params import upstream_params
+from gateway.wire.json import JsonObject
+
+
+def with_translation(carriers: Adapters) -> Adapters:
+    """Return the adapters with the one that translates for endpoints that they carry."""
+    return {**carriers, "translated": TranslatedAdapter(carriers)}
+
+
+class TranslatedAdapter:
+    """Calls an endpoint by the adapter that carries its chat."""
+
+    def __init__(self, carriers: Adapters) -> None:
+        """`carriers` are the adapters by name."""
+        self._carriers = carriers
+
+    async def prepare(self) -> None:
+        """Do nothing: the engine prepares the carrier."""
+
+    async def complete(self, call: Call) -> Reply:
+        """Return the plain answer, translated back."""
+        translation = _translation(call)
+        asked = _asked(call, translation, stream=False)
+        reply = await self._carrier(call).complete(asked)
+        translation.operation.check_reply(reply.data)
+        return Reply(translation.answer(reply.data, call.params), headers=reply.headers)
+
+    async def stream(self, call: Call) -> Stream:
+        """Return the stream, translated back, once its response headers are there."""
+        translation = _translation(call)
+        asked = _asked(call, translation, stream=True)
+        source = await self._carrier(call).stream(asked)
+        return _TranslatedStream(source, translation.operation.judge(one_choice=True), translation.events(call.params))
+
+    async def close(self) -> None:
+        """Do nothing: the carriers are closed by their owner."""
+
+    def _carrier(self, call: Call) -> Adapter:
+        return self._carriers[call.target.endpoint.adapters["chat"]]
+
+
+class _TranslatedStream:
+    """A stream of chat events as events of another wire. What ends it comes only once the chat is whole."""
+
+    def __init__(self, source: Stream, judge: StreamJudge, translator: Translator) -> None:
+        self.headers = source.headers
+        self._source = source
+        self._judge = judge
+        self._translator = translator
+        self._error: UpstreamError | None = None
+        """The failure to raise after the events of the last `read`."""
+        self._ended = False
+
+    async def read(self) -> list[Event]:
+        """Return the next events; an empty list at the end. Raises UpstreamError, after all earlier events."""
+        while not self._ended:
+            if self._error is not None:
+                raise self._error
+            arrived = await self._source.read()
+            passed = list[Event]()
+            try:
+                if not arrived:
+                    passed = self._last()
+                for event in arrived:
+                    if event.is_end:
+                        passed += self._last()
+                    else:
+                        passed += self._translated(event)
+            except UpstreamError as error:
+                if not passed:
+                    raise
+                self._error = error
+            if passed:
+                return passed
+        return []
+
+    async def aclose(self) -> None:
+        """Close the source."""
+        await self._source.aclose()
+
+    def _translated(self, event: Event) -> list[Event]:
+        passed: list[Event] = []
+        for one in event.singly():
+            if one.data is not None:
+                self._judge.see(one.data)
+                passed += _events(self._translator.feed(one.data))
+            elif one.raw is not None and one.raw.startswith(b":"):
+                passed.append(one)  # a comment keeps the client's connection alive as well
+        return passed
+
+    def _last(self) -> list[Event]:
+        if not self._judge.is_whole:
+            raise UpstreamError(Kind.BAD_RESPONSE, status=200)
+        self._ended = True
+        return _events(self._translator.end())
+
+
+def _events(translated: list[JsonObject]) -> list[Event]:
+    return [Event(data, name=data["type"].encode()) for data in translated]
+
+
+def _translation(call: Call) -> Translation:
+    """Return the operation's translation. Raises NotSupported if it has none."""
+    translation = call.operation.translation
+    if translation is None:
+        raise NotSupported(f"does not speak {call.operation.name}")
+    return translation
+
+
+def _asked(call: Call, translation: Translation, *, stream: bool) -> Call:
+    """Return the call in chat. Raises NotSupported for what that cannot say."""
+    own = call.operation.request_headers
+    headers = {name: value for name, value in call.headers.items() if name not in own}
+    params = upstream_params(translation.request(whole(call.params), stream=stream))
+    return Call(translation.operation, call.target, params, call.limits, call.overrides, headers)

@@ -1,0 +1,236 @@
+"""OpenAI's Responses: `POST /v1/responses`, plain and as a stream, and what counts and compacts its input.
+
+Source: https://platform.openai.com/docs/api-reference/responses and its `responses-streaming`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.adapters.base import Event
+from gateway.errors import BadRequest
+from gateway.operations.base import OpenAIOperation, check_stream_fields, failed_by, no_answer, raise_error, words_in
+from gateway.operations.counts import counts
+from gateway.wire import sse
+from gateway.wire.json import Json, JsonObject, RawJson, encode_json
+
+_ENDS: Final[Mapping[Json, str]] = {"response.completed": "completed", "response.incomplete": "incomplete"}
+"""Events that end a whole stream → the status of their response."""
+_ANSWERS: Final = frozenset({"completed", "incomplete", "in_progress", "queued", "cancelled"})
+"""Statuses of a plain answer; a background response is not completed yet."""
+_CONTENT: Final = (".delta", ".partial_image", "_command.added")
+"""Ends of the types of events that are content."""
+_HOSTED_CALL: Final = "_call."
+"""In the types of events of a tool that runs upstream: it may have effects, so nothing is asked twice."""
+
+_PARAMS: Final = frozenset(
+    {
+        "access_programs", "background", "background_options", "context_management", "conversation", "image", "include",
+        "input", "instructions", "max_output_tokens", "max_tool_calls", "metadata", "moderation", "parallel_tool_calls",
+        "previous_response_id", "prompt", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
+        "reasoning", "safety_identifier", "service_tier", "store", "stream_options", "temperature", "text",
+        "tool_choice", "tools", "top_logprobs", "top_p", "truncation", "user",
+    }
+)  # fmt: skip
+
+
+class _ResponsesOperation(OpenAIOperation):
+    """What the operations of the Responses wire have in common."""
+
+    wire: Final = "responses"
+    field: Final = None
+    params = _PARAMS
+
+    def check(self, body: JsonObject) -> None:
+        """Raise BadRequest for a request that no upstream could accept. Upstreams check the details."""
+        given = body.get("input")
+        if given is not None and not isinstance(given, str | list | RawJson):
+            raise BadRequest("input must be a string or a list", param="input")
+        check_stream_fields(body)
+
+    def tokens(self, data: JsonObject) -> dict[str, int] | None:
+        """Return the token counts of a response; None if it has none."""
+        usage = data.get("usage")
+        return response_tokens(usage) if isinstance(usage, dict) and usage else None
+
+
+class Responses(_ResponsesOperation):
+    """Responses."""
+
+    name: Final = "responses"
+    path: Final = "/responses"
+    streams = True
+    stream_end = b""
+
+    def check_reply(self, data: JsonObject) -> None:
+        """Raise UpstreamError unless this is a response that did not fail."""
+        if data.get("error") or data.get("status") == "failed":
+            raise _failure(data)
+        if not isinstance(data.get("output"), list) or data.get("status", "completed") not in _ANSWERS:
+            raise no_answer()
+
+    def judge(self, *, one_choice: bool = False) -> ResponsesJudge:
+        """Return a judge of the events of a response."""
+        return ResponsesJudge()
+
+    def is_last(self, event: Event) -> bool:
+        """Tell whether this ends the response."""
+        return event.data is not None and event.data.get("type") in _ENDS
+
+    def is_answer(self, data: JsonObject) -> bool:
+        """Tell whether a body is a response."""
+        return data.get("object") == "response"
+
+    def as_events(self, data: JsonObject) -> list[Event]:
+        """Return a response as the events of a whole stream."""
+        status = data.get("status", "completed")
+        events: list[JsonObject] = [
+            {"type": "response.created", "response": {**data, "status": "in_progress", "output": [], "usage": None}}
+        ]
+        for index, item in enumerate(data["output"]):
+            events += _item_events(index, item)
+        end = "response.incomplete" if status == "incomplete" else "response.completed"
+        events.append({"type": end, "response": data})
+        return [
+            Event({**event, "sequence_number": number}, name=event["type"].encode())
+            for number, event in enumerate(events)
+        ]
+
+    def break_event(self, envelope: JsonObject, number: int) -> bytes:
+        """Return an `error` event. OpenAI's SDKs raise for the `error` in it, others read the fields beside."""
+        error = envelope["error"]
+        event = {
+            "type": "error", "code": error.get("code"), "message": error.get("message"), "param": error.get("param"),
+            "sequence_number": number, "error": error,
+        }  # fmt: skip
+        return sse.encode(encode_json(event), name=b"error")
+
+    def text(self, data: JsonObject) -> str | None:
+        """Return the text of a response or a delta; None if it has none."""
+        if isinstance(delta := data.get("delta"), str):
+            return delta
+        texts = [
+            part["text"]
+            for item in data.get("output") or ()
+            for part in item.get("content") or ()
+            if part.get("type") == "output_text"
+        ]
+        return "".join(texts) if texts else None
+
+
+class InputTokens(_ResponsesOperation):
+    """Counting the tokens of an input, which is free upstream."""
+
+    name: Final = "input_tokens"
+    path: Final = "/responses/input_tokens"
+
+    def check_reply(self, data: JsonObject) -> None:
+        """Raise UpstreamError unless there is a count."""
+        if data.get("error"):
+            raise_error(data)
+        if type(data.get("input_tokens")) is not int:
+            raise no_answer()
+
+    def reply(self, text: str, params: Mapping[str, Json]) -> JsonObject:
+        """Return a rough count."""
+        words = words_in(params.get("input")) + words_in(params.get("instructions"))
+        return {"object": "response.input_tokens", "input_tokens": words}
+
+
+class Compact(_ResponsesOperation):
+    """Compacting a conversation."""
+
+    name: Final = "compact"
+    path: Final = "/responses/compact"
+
+    def check_reply(self, data: JsonObject) -> None:
+        """Raise UpstreamError unless there is an output."""
+        if data.get("error"):
+            raise_error(data)
+        if not isinstance(data.get("output"), list):
+            raise no_answer()
+
+    def reply(self, text: str, params: Mapping[str, Json]) -> JsonObject:
+        """Return the input as it is."""
+        given = params.get("input")
+        return {"object": "response.compaction", "output": given if isinstance(given, list) else []}
+
+
+class ResponsesJudge:
+    """Checks the events of one response."""
+
+    __slots__ = ("_is_whole", "_usage", "has_content", "next_number")
+
+    def __init__(self) -> None:
+        self._is_whole = False
+        self._usage: JsonObject | None = None
+        self.has_content = False
+        self.next_number = 0
+
+    def see(self, data: JsonObject) -> None:
+        """Check the next event. Raises UpstreamError if it is an error or the response has failed."""
+        number = data.get("sequence_number")
+        if type(number) is int:
+            self.next_number = number + 1
+        kind = data.get("type")
+        if kind in _ENDS:
+            response = data.get("response")
+            if not isinstance(response, dict):
+                raise no_answer()
+            if response.get("status", _ENDS[kind]) != _ENDS[kind]:
+                raise _failure(response)
+            self._is_whole = True
+            usage = response.get("usage")
+            self._usage = usage if isinstance(usage, dict) else None
+        elif kind == "response.failed":
+            response = data.get("response")
+            raise _failure(response if isinstance(response, dict) else data)
+        elif kind == "error" or data.get("error"):
+            raise _failure(data if data.get("error") else {"error": data})
+        elif not self.has_content and isinstance(kind, str):
+            self.has_content = kind.endswith(_CONTENT) or _HOSTED_CALL in kind
+
+    @property
+    def tokens(self) -> dict[str, int] | None:
+        """The token counts of the last event."""
+        return response_tokens(self._usage) if self._usage else None
+
+    @property
+    def is_whole(self) -> bool:
+        """The response has completed, or is incomplete for a reason that it tells."""
+        return self._is_whole
+
+
+def response_tokens(usage: JsonObject) -> dict[str, int]:
+    """Return the token counts of a response's usage."""
+    details = usage.get("input_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    return counts(prompt=usage.get("input_tokens"), completion=usage.get("output_tokens"), cached=cached)
+
+
+def _failure(data: JsonObject) -> Exception:
+    """Return the failure that a response or an event tells."""
+    error = data.get("error")
+    return failed_by(error) if isinstance(error, dict) and error else no_answer()
+
+
+def _item_events(index: int, item: JsonObject) -> list[JsonObject]:
+    """Return an output item as events; its texts come each in one delta."""
+    parts = item.get("content") if item.get("type") == "message" else None
+    begun = {**item, "content": [], "status": "in_progress"} if parts else item
+    events: list[JsonObject] = [{"type": "response.output_item.added", "output_index": index, "item": begun}]
+    for place, part in enumerate(parts or ()):
+        at = {"item_id": item.get("id"), "output_index": index, "content_index": place}
+        kind = "output_text" if part.get("type") == "output_text" else "refusal"
+        field = "text" if kind == "output_text" else "refusal"
+        text = part.get(field) or ""
+        begun = {**part, field: ""}
+        more: JsonObject = {"logprobs": []} if kind == "output_text" else {}
+        events += [
+            {"type": "response.content_part.added", **at, "part": begun},
+            {"type": f"response.{kind}.delta", **at, "delta": text, **more},
+            {"type": f"response.{kind}.done", **at, field: text, **more},
+            {"type": "response.content_part.done", **at, "part": part},
+        ]
+    return [*events, {"type": "response.output_item.done", "output_index": index, "item": item}]

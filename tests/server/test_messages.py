@@ -1,0 +1,104 @@
+"""Anthropic's Messages through real HTTP: relayed to Anthropic, with the same promises that chat has."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import litellm  # noqa: F401 - here, where its warnings are no errors: gateways load it in a thread
+import pytest
+
+from tests.scripted_anthropic import ScriptedAnthropic
+from tests.server.conftest import HELLO, Answer, RunningGateway, Start, read_until_broken
+
+ROUTES = """\
+version: 1
+defaults: {retries: 0, timeout: 5s}
+providers:
+  claude: {kind: anthropic, base_url: "CLAUDE_URL", api_key: sk-claude-key}
+models:
+  fast: claude/a
+  pair: [claude/a, claude/b]
+  others: [claude/c, claude/d]
+"""
+
+
+@pytest.fixture
+async def claude() -> AsyncIterator[ScriptedAnthropic]:
+    async with ScriptedAnthropic() as server:
+        yield server
+
+
+@pytest.fixture
+async def gateway(start: Start, claude: ScriptedAnthropic) -> RunningGateway:
+    running: RunningGateway = await start(ROUTES.replace("CLAUDE_URL", claude.base_url))
+    return running
+
+
+async def ask(gateway: RunningGateway, model: str, *, path: str = "/v1/messages", **more: Any) -> Answer:
+    headers = {"anthropic-version": "2026-10-21", "anthropic-beta": "some-beta", **more.pop("headers", {})}
+    body = {"model": model, "max_tokens": 100, "messages": HELLO, **more}
+    return await gateway.request("POST", path, json=body, headers=headers)
+
+
+def names(answer: Answer) -> list[str]:
+    return [line[7:] for line in answer.body.decode().split("\n") if line.startswith("event: ")]
+
+
+async def test_a_message_is_relayed_with_the_client_s_version_and_our_key(
+    gateway: RunningGateway, claude: ScriptedAnthropic
+) -> None:
+    limits = {"anthropic-ratelimit-requests-remaining": "9", "request-id": "req_up"}
+    claude.script("a", reply="hello there", headers=limits)
+    answer = await ask(gateway, "fast", path="/v1/messages?beta=true", headers={"x-api-key": "sk-mine"})
+    assert (answer.status, answer.json["content"][0]["text"]) == (200, "hello there")
+    assert answer.headers["x-gateway-target"] == "claude/a"
+    assert {name: answer.headers[name] for name in limits} == limits
+    got = claude.requests[0]
+    assert got.headers["x-api-key"] == "sk-claude-key"
+    assert "authorization" not in got.headers
+    assert (got.headers["anthropic-version"], got.headers["anthropic-beta"]) == ("2026-10-21", "some-beta")
+    assert got.body == {"model": "a", "max_tokens": 100, "messages": HELLO}
+
+
+async def test_the_second_target_answers_when_the_first_is_overloaded(
+    gateway: RunningGateway, claude: ScriptedAnthropic
+) -> None:
+    claude.script("a", status=529).script("b", reply="hello")
+    for stream in (False, True):
+        answer = await ask(gateway, "pair", stream=stream)
+        assert (answer.status, answer.headers["x-gateway-target"]) == (200, "claude/b")
+
+
+async def test_a_stream_is_relayed_as_the_bytes_it_came_in(gateway: RunningGateway, claude: ScriptedAnthropic) -> None:
+    claude.script("a", reply="one two three")
+    answer = await ask(gateway, "fast", stream=True)
+    assert answer.status == 200
+    assert names(answer)[0] == "message_start"
+    assert names(answer)[-1] == "message_stop"
+    assert b"[DONE]" not in answer.body
+
+
+async def test_a_stream_that_breaks_ends_with_an_error_event_and_a_reset(
+    gateway: RunningGateway, claude: ScriptedAnthropic
+) -> None:
+    claude.script("a", reply="one two three", cut_after=2)
+    request = {"model": "pair", "max_tokens": 9, "messages": HELLO, "stream": True}
+    body = await read_until_broken(gateway, "/v1/messages", request)
+    last = body.decode().rstrip().split("\n\n")[-1]
+    assert last.startswith('event: error\ndata: {"type":"error","error":{"type":"api_error"')
+    assert "message_stop" not in body.decode()
+
+
+async def test_errors_come_in_anthropic_s_envelope(gateway: RunningGateway, claude: ScriptedAnthropic) -> None:
+    unknown = await ask(gateway, "nope")
+    assert (unknown.status, unknown.json["type"]) == (404, "error")
+    assert unknown.json["error"]["type"] == "not_found_error"
+    assert unknown.json["request_id"] == unknown.headers["x-request-id"]
+    claude.script("a", status=400, error={"message": "max_tokens: too large"})
+    refused = await ask(gateway, "fast")
+    assert (refused.status, refused.json["error"]["message"]) == (400, "max_tokens: too large")
+    claude.script("c", status=500).script("d", status=500)
+    failed = await ask(gateway, "others")
+    assert (failed.status, failed.json["error"]["type"]) == (502, "api_error")
+    assert [attempt["kind"] for attempt in failed.json["error"]["attempts"]] == ["server_error", "server_error"]
