@@ -106,7 +106,10 @@ class Event:
         if not self.is_run:
             return [self]
         assert self.raw is not None, "a run is made of bytes"
-        return [Event(decode_json(sse.event_data(raw) or b""), raw) for raw in sse.Splitter().split(self.raw)]
+        return [
+            Event(decode_json(sse.event_data(raw) or b""), raw, sse.event_name(raw))
+            for raw in sse.Splitter().split(self.raw)
+        ]
 
     def encoded(self) -> bytes:
         """Return the event as bytes. Raises TypeError for data that JSON cannot hold."""
@@ -156,6 +159,9 @@ class StreamJudge(Protocol):
     @property
     def has_content(self) -> bool:
         """An event had content, not only the start of an answer."""
+
+    def skip(self, run: bytes) -> None:
+        """Take note of a run, which needs no check."""
 
     @property
     def next_number(self) -> int:
@@ -298,8 +304,8 @@ class Operation(Protocol):
     def break_event(self, envelope: JsonObject, number: int) -> bytes:
         """Return the event for the client when a stream breaks. `number` is its number on a wire that has them."""
 
-    def lone_text(self, choice: JsonObject) -> tuple[str, Json]:
-        """Return the name of the text field in an event's choice, and the text."""
+    def varying(self, data: JsonObject) -> Mapping[str, Json] | None:
+        """Return the fields in which events that carry text only differ, with their values; None for other events."""
 
     def prompt(self, params: Mapping[str, Json]) -> str:
         """Return the text that the mock echoes."""

@@ -63,8 +63,21 @@ class OpenAIOperation:
         """Tell whether a choice of an event has this operation's shape."""
         return False
 
+    def varying(self, data: JsonObject) -> Mapping[str, Json] | None:
+        """Return the fields in which events with text only differ: the text, and padding that hides its length."""
+        choices = data.get("choices")
+        if not isinstance(choices, list) or len(choices) != 1:
+            return None
+        choice = choices[0]
+        if not isinstance(choice, dict) or choice.get("finish_reason"):
+            return None
+        name, text = self.lone_text(choice)
+        if not text:
+            return None
+        return {name: text, "obfuscation": data["obfuscation"]} if "obfuscation" in data else {name: text}
+
     def lone_text(self, choice: JsonObject) -> tuple[str, Json]:
-        """Return no text."""
+        """Return the name of the text field in an event's choice, and the text."""
         return "", None
 
     def event(self, text: str, finish_reason: str | None = None, *, first: bool = False) -> JsonObject:
@@ -172,6 +185,9 @@ class ChoicesJudge:
         usage = data.get("usage")
         if isinstance(usage, dict):
             self._usage = usage
+
+    def skip(self, run: bytes) -> None:
+        """Do nothing: a run has no finish reason."""
 
     @property
     def tokens(self) -> dict[str, int] | None:

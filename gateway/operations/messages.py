@@ -18,6 +18,12 @@ from gateway.wire.json import Json, JsonObject, encode_json
 
 _CONTENT_DELTAS: Final = frozenset({"text_delta", "input_json_delta", "thinking_delta", "citations_delta"})
 """Deltas that are content. A `signature_delta` alone is none."""
+_TEXT_FIELDS: Final[Mapping[Json, str]] = {
+    "text_delta": "text",
+    "thinking_delta": "thinking",
+    "input_json_delta": "partial_json",
+}
+"""Type of a delta → its field with text."""
 _TOOL_BLOCKS: Final = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
 """Blocks whose start names a tool, which is content."""
 
@@ -67,6 +73,14 @@ class Messages(_AnthropicOperation):
     def judge(self, *, one_choice: bool = False) -> MessagesJudge:
         """Return a judge of the events of a message."""
         return MessagesJudge()
+
+    def varying(self, data: JsonObject) -> Mapping[str, Json] | None:
+        """Return the text, or the piece of JSON, of a delta."""
+        delta = data.get("delta")
+        if data.get("type") != "content_block_delta" or not isinstance(delta, dict):
+            return None
+        field = _TEXT_FIELDS.get(delta.get("type"))
+        return None if field is None else {field: delta.get(field)}
 
     def is_last(self, event: Event) -> bool:
         """Tell whether this is `message_stop`."""
@@ -167,6 +181,9 @@ class MessagesJudge:
                 self._note(message.get("usage"))
         if "error" in data or kind == "error":
             _raise_error(data)
+
+    def skip(self, run: bytes) -> None:
+        """Do nothing: a run has no stop reason."""
 
     def _note(self, usage: Json) -> None:
         if isinstance(usage, dict):

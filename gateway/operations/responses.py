@@ -5,6 +5,7 @@ Source: https://platform.openai.com/docs/api-reference/responses and its `respon
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -19,6 +20,7 @@ _ENDS: Final[Mapping[Json, str]] = {"response.completed": "completed", "response
 """Events that end a whole stream → the status of their response."""
 _ANSWERS: Final = frozenset({"completed", "incomplete", "in_progress", "queued", "cancelled"})
 """Statuses of a plain answer; a background response is not completed yet."""
+_NUMBER: Final = re.compile(rb'"sequence_number": ?([0-9]{1,16})')
 _CONTENT: Final = (".delta", ".partial_image", "_command.added")
 """Ends of the types of events that are content."""
 _HOSTED_CALL: Final = "_call."
@@ -73,6 +75,13 @@ class Responses(_ResponsesOperation):
     def judge(self, *, one_choice: bool = False) -> ResponsesJudge:
         """Return a judge of the events of a response."""
         return ResponsesJudge()
+
+    def varying(self, data: JsonObject) -> Mapping[str, Json] | None:
+        """Return the number, the text and the padding of a delta."""
+        kind = data.get("type")
+        if not isinstance(kind, str) or not kind.endswith(".delta"):
+            return None
+        return {name: data[name] for name in ("sequence_number", "delta", "obfuscation") if name in data}
 
     def is_last(self, event: Event) -> bool:
         """Tell whether this ends the response."""
@@ -160,19 +169,23 @@ class Compact(_ResponsesOperation):
 class ResponsesJudge:
     """Checks the events of one response."""
 
-    __slots__ = ("_is_whole", "_usage", "has_content", "next_number")
+    __slots__ = ("_is_whole", "_number", "_run", "_usage", "has_content")
 
     def __init__(self) -> None:
         self._is_whole = False
         self._usage: JsonObject | None = None
         self.has_content = False
-        self.next_number = 0
+        self._number = -1
+        """Of the last event that was seen."""
+        self._run = b""
+        """The last run that came after it."""
 
     def see(self, data: JsonObject) -> None:
         """Check the next event. Raises UpstreamError if it is an error or the response has failed."""
         number = data.get("sequence_number")
         if type(number) is int:
-            self.next_number = number + 1
+            self._number = number
+            self._run = b""
         kind = data.get("type")
         if kind in _ENDS:
             response = data.get("response")
@@ -190,6 +203,16 @@ class ResponsesJudge:
             raise _failure(data if data.get("error") else {"error": data})
         elif not self.has_content and isinstance(kind, str):
             self.has_content = kind.endswith(_CONTENT) or _HOSTED_CALL in kind
+
+    def skip(self, run: bytes) -> None:
+        """Keep a run: its last event has the last number."""
+        self._run = run
+
+    @property
+    def next_number(self) -> int:
+        """One more than the last event's number."""
+        found = _NUMBER.findall(self._run)
+        return int(found[-1] if found else self._number) + 1
 
     @property
     def tokens(self) -> dict[str, int] | None:

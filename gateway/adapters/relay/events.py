@@ -26,9 +26,9 @@ class RelayedStream:
     """The events of one response. The connection is reused if the stream has ended, else closed."""
 
     __slots__ = (
-        "_arrival", "_echoes", "_end_grace_s", "_error", "_is_fed", "_is_full", "_is_last", "_lone_text", "_next",
+        "_arrival", "_echoes", "_end_grace_s", "_error", "_is_fed", "_is_full", "_is_last", "_next",
         "_operation", "_over", "_response", "_shape", "_silent_bytes", "_silent_events", "_splitter", "_tail",
-        "headers",
+        "_varying", "headers",
     )  # fmt: skip
 
     def __init__(
@@ -47,7 +47,7 @@ class RelayedStream:
         self._arrival = response.arrival
         self._echoes = echoes
         self._operation = operation
-        self._lone_text = operation.lone_text
+        self._varying = operation.varying
         self._is_last = operation.is_last
         self._end_grace_s = end_grace_s
         self._splitter = sse.Splitter()
@@ -147,7 +147,7 @@ class RelayedStream:
         event = None if data == sse.DONE else _event(data, raw)
         # Runs are not searched, so no shape may repeat a secret.
         if event is not None and event.data is not None and not self._echoes.in_answer(raw):
-            self._shape = shape_of(raw, event.data, self._lone_text) or self._shape or False
+            self._shape = shape_of(raw, event.data, self._varying) or self._shape or False
         return event
 
     def _is_flood(self, raw: bytes) -> bool:

@@ -1,89 +1,136 @@
 """Recognises, without parsing, events of a stream that differ from an earlier one in their text only.
 
-Nearly all events of a chat stream are the same bytes around a piece of text. Once one has been parsed, later ones are
-compared with it: an event with the same start and end around valid JSON string text is the same object with other text.
+Nearly all events of a stream are the same bytes around a piece of text, and on some wires around a number or padding
+too. Once one has been parsed, later ones are compared with it: an event with the same bytes around valid JSON strings
+and numbers is the same object with other text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from gateway.wire.json import Json, JsonObject
 
 _PLAIN_TEXT: Final = re.compile(rb'[^"\\\x00-\x1f]*')
-_RUN: Final = re.compile(
-    rb'([^\x00]*)\x00([^\x00]*)\x00((?:\1[^"\\\x00-\x1f]*+(?:\\["\\/bfnrt][^"\\\x00-\x1f]*+)*\2)*)'
-)
-"""Matches start, NUL, end, NUL, then events with this start and end whose text has short escapes only.
-
-One pattern serves all shapes, because compiling one takes longer than a stream.
-"""
+_TEXT: Final = rb'[^"\\\x00-\x1f]*+(?:\\["\\/bfnrt][^"\\\x00-\x1f]*+)*'
+"""Matches the inside of a JSON string that has short escapes only."""
+_NUMBER: Final = rb"(?:0|[1-9][0-9]{0,15}+)"
 _ODD_BYTE: Final = re.compile(rb"[\\\x00-\x1f]")
 _WINDOW_BYTES: Final = 32 * 1024
 """Bytes given to the pattern at once, so that long data behind a short run is not copied each time."""
-LoneText: TypeAlias = Callable[[JsonObject], tuple[str, Json]]
-"""Returns the name of the text field in an event's choice, and the text."""
+_MAX_HOLES: Final = 4
+Varying: TypeAlias = Callable[[JsonObject], Mapping[str, Json] | None]
+"""Returns the fields in which events that carry text only differ, with their values; None for other events."""
+
+
+@lru_cache(maxsize=2**_MAX_HOLES)
+def _run_of(numbers: tuple[bool, ...]) -> re.Pattern[bytes]:
+    """Return the pattern of runs whose holes are numbers or texts.
+
+    It matches the parts around the holes, a NUL behind each, then events of these parts. One pattern serves all shapes
+    with such holes, because compiling one takes longer than a stream.
+    """
+    parts = rb"([^\x00]*)\x00" * (len(numbers) + 1)
+    event = b"\\1"
+    for place, is_number in enumerate(numbers, 2):
+        event += (_NUMBER if is_number else _TEXT) + b"\\%d" % place
+    return re.compile(parts + b"((?:" + event + b")*)", re.DOTALL)
 
 
 class Shape:
-    """The bytes around the text of an event that carries text only."""
+    """The bytes around the texts and numbers of an event that carries text only."""
 
-    __slots__ = ("_end", "_pattern_head", "_start")
+    __slots__ = ("_first", "_holes", "_numbers", "_pattern_head")
 
-    def __init__(self, start: bytes, end: bytes) -> None:
-        """`start` ends with the quote before the text, `end` begins with the quote behind it. Neither contains NUL."""
-        self._start = start
-        self._end = end
-        self._pattern_head = start + b"\0" + end + b"\0"
+    def __init__(self, parts: list[bytes], numbers: tuple[bool, ...]) -> None:
+        """`parts` are what stands around the holes, of which `numbers` tells whether each is a number or a text.
+
+        A part begins with the quote behind a text, and ends with the quote before one. None contains NUL.
+        """
+        self._first = parts[0]
+        self._holes = [
+            (is_number, part[:1], part, len(part)) for is_number, part in zip(numbers, parts[1:], strict=True)
+        ]
+        self._numbers = numbers
+        self._pattern_head = b"\0".join(parts) + b"\0"
 
     def measure(self, data: bytes, place: int) -> int:
         """Return the number of bytes of `data`, from `place` on, that are events of this shape. It may miss some."""
-        start, end = self._start, self._end
-        if not data.startswith(start, place):
+        first = self._first
+        if not data.startswith(first, place):
             return 0
         # The usual single event without escapes is found faster without the pattern.
-        text_at = place + len(start)
-        quote_at = data.find(b'"', text_at)
-        event_end = quote_at + len(end)
-        if (
-            quote_at >= 0
-            and not data.startswith(start, event_end)
-            and data.startswith(end, quote_at)
-            and not _ODD_BYTE.search(data, text_at, quote_at)
-        ):
-            run = data[place:event_end]
+        at = place + len(first)
+        for is_number, head, part, length in self._holes:
+            end = data.find(head, at)
+            if end < 0 or not data.startswith(part, end):
+                break
+            if not _is_number(data[at:end]) if is_number else _ODD_BYTE.search(data, at, end):
+                break
+            at = end + length
         else:
-            found = _RUN.match(self._pattern_head + data[place : place + _WINDOW_BYTES])
-            assert found is not None, "the pattern matches at least no events"
-            run = found[3]
+            if not data.startswith(first, at):
+                run = data[place:at]
+                return len(run) if _is_utf8(run) else 0
+        found = _run_of(self._numbers).match(self._pattern_head + data[place : place + _WINDOW_BYTES])
+        assert found is not None, "the pattern matches at least no events"
+        run = found[len(self._numbers) + 2]
         return len(run) if _is_utf8(run) else 0
 
 
-def shape_of(event: bytes, data: JsonObject, lone_text: LoneText) -> Shape | None:
+def shape_of(event: bytes, data: JsonObject, varying: Varying) -> Shape | None:
     """Return the shape of an event with the decoded `data`; None if it carries more than text."""
-    choices = data.get("choices")
-    if not isinstance(choices, list) or len(choices) != 1 or data.get("usage") or "error" in data:
+    fields = varying(data)
+    if not fields or len(fields) > _MAX_HOLES or "error" in data or data.get("usage"):
         return None
-    choice = choices[0]
-    if not isinstance(choice, dict) or choice.get("finish_reason"):
+    lines = 3 if event.startswith(b"event: ") else 2
+    begins = event.partition(b"\n")[2] if lines == 3 else event
+    if not begins.startswith(b"data:") or not event.endswith(b"\n\n") or event.count(b"\n") != lines or b"\r" in event:
         return None
-    field, content = lone_text(choice)
-    if not isinstance(content, str) or not content:
-        return None
-    if not event.startswith(b"data:") or not event.endswith(b"\n\n") or event.count(b"\n") != 2 or b"\r" in event:
-        return None
-    text = content.encode(errors="surrogatepass")
-    if not _PLAIN_TEXT.fullmatch(text):
+    holes = []
+    for name, value in fields.items():
+        hole = _hole(event, name, value)
+        if hole is None:
+            return None
+        holes.append(hole)
+    holes.sort()
+    parts, at = [], 0
+    for start, end, _ in holes:
+        parts.append(event[at:start])
+        at = end
+    return Shape([*parts, event[at:]], tuple(is_number for _, _, is_number in holes))
+
+
+def _hole(event: bytes, name: str, value: Json) -> tuple[int, int, bool] | None:
+    """Return where the value of a field begins and ends, and whether it is a number; None if that is not certain."""
+    is_number = type(value) is int and value >= 0
+    if is_number:
+        written, ends = b"%d" % value, (b",", b"}")
+    elif isinstance(value, str):
+        text = value.encode(errors="surrogatepass")
+        if not _PLAIN_TEXT.fullmatch(text):
+            return None
+        written, ends = b'"' + text + b'"', (b",", b"}")
+    else:
         return None
     # A match cannot be inside a string, where quotes are escaped, so it is a key and its value. There must be just one.
-    for separator in (b'":"', b'": "'):
-        key = b'"' + field.encode() + separator
-        around = event.split(key + text + b'"')
-        if len(around) == 2:
-            return Shape(around[0] + key, b'"' + around[1])
-    return None
+    key = b'"' + name.encode() + b'":'
+    if event.count(key) != 1:
+        return None
+    start = event.find(key) + len(key)
+    if event.startswith(b" ", start):
+        start += 1
+    end = start + len(written)
+    if not event.startswith(written, start) or not event.startswith(ends, end):
+        return None
+    return (start, end, True) if is_number else (start + 1, end - 1, False)
+
+
+def _is_number(text: bytes) -> bool:
+    return text.isdigit() and (len(text) == 1 or (text[0] != 0x30 and len(text) <= 16))
 
 
 def _is_utf8(text: bytes) -> bool:

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.adapters.relay.text_runs import Shape, shape_of
-from gateway.operations import CHAT
+from gateway.operations import CHAT, OPERATIONS
 
 
 def event(data: Any, **options: Any) -> bytes:
@@ -28,7 +28,7 @@ def compact(content: Any, **more: Any) -> bytes:
 
 
 def shape(first: bytes) -> Shape:
-    found = shape_of(first, orjson.loads(first[6:]), CHAT.lone_text)
+    found = shape_of(first, orjson.loads(first[6:]), CHAT.varying)
     assert found is not None
     return found
 
@@ -116,7 +116,7 @@ def test_halves_of_a_character_in_two_events_do_not_make_one() -> None:
 
 
 def test_an_event_shorter_than_start_and_end_together_is_not_alike() -> None:
-    assert alike(Shape(b"data: ab", b"ba\n\n"), [b"data: aba\n\n"]) == []
+    assert alike(Shape([b"data: ab", b"ba\n\n"], (False,)), [b"data: aba\n\n"]) == []
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_an_event_shorter_than_start_and_end_together_is_not_alike() -> None:
     ],
 )
 def test_an_event_that_holds_more_than_text_has_no_shape(data: Any) -> None:
-    assert shape_of(b"data: " + orjson.dumps(data) + b"\n\n", data, CHAT.lone_text) is None
+    assert shape_of(b"data: " + orjson.dumps(data) + b"\n\n", data, CHAT.varying) is None
 
 
 @pytest.mark.parametrize(
@@ -147,18 +147,20 @@ def test_an_event_that_holds_more_than_text_has_no_shape(data: Any) -> None:
         event(delta("a"), indent=1),
         event(delta("a"), separators=(",", " : ")),
         compact("a").replace(b"\n\n", b"\r\n\r\n"),
-        b"event: x\n" + compact("a"),
+        b": x\n" + compact("a"),
+        b"id: 1\n" + compact("a"),
+        b"event: x\nid: 1\n" + compact("a"),
         compact("a").replace(b"\n\n", b"\n"),
     ],
 )
 def test_an_event_that_is_written_otherwise_has_no_shape(written: bytes) -> None:
-    assert shape_of(written, delta("a"), CHAT.lone_text) is None
+    assert shape_of(written, delta("a"), CHAT.varying) is None
 
 
 @given(st.text(max_size=20), st.text(max_size=20), st.booleans())
 def test_whatever_is_alike_parses_to_the_same_object_with_other_text(first: str, text: str, as_ascii: bool) -> None:
     one = b"data: " + json.dumps(delta(first), separators=(",", ":")).encode() + b"\n\n"
-    known = shape_of(one, delta(first), CHAT.lone_text)
+    known = shape_of(one, delta(first), CHAT.varying)
     other = json.dumps(delta(text), separators=(",", ":"), ensure_ascii=as_ascii).encode(errors="surrogatepass")
     if known is not None and alike(known, [b"data: " + other + b"\n\n"]):
         assert json.loads(other) == delta(text)
@@ -172,3 +174,62 @@ def test_no_text_makes_an_event_alike_that_is_no_json(text: bytes) -> None:
     other = compact("TEXT").replace(b"TEXT", text)
     if alike(shape(compact("first")), [other]):
         assert orjson.loads(other[6:]) == delta(orjson.loads(b'"%b"' % text))
+
+
+def named(number: int, text: str, **more: Any) -> bytes:
+    kind = "response.output_text.delta"
+    data = {"type": kind, "sequence_number": number, "item_id": "msg_1", "delta": text, "logprobs": [], **more}
+    return b"event: " + kind.encode() + b"\ndata: " + orjson.dumps(data) + b"\n\n"
+
+
+def message(text: str, kind: str = "text_delta", field: str = "text") -> bytes:
+    data = {"type": "content_block_delta", "index": 0, "delta": {"type": kind, field: text}}
+    return b"event: content_block_delta\ndata: " + orjson.dumps(data) + b"\n\n"
+
+
+def shape_on(wire: str, first: bytes) -> Shape:
+    found = shape_of(first, orjson.loads(first.partition(b"data: ")[2]), OPERATIONS[wire].varying)
+    assert found is not None
+    return found
+
+
+def test_events_of_responses_differ_in_their_number_and_padding_too() -> None:
+    events = [named(8, "a", obfuscation="xyz"), named(9, 'say "b"', obfuscation=""), named(10, "", obfuscation="q")]
+    assert alike(shape_on("responses", named(7, "first", obfuscation="abc")), events) == events
+    events = [named(8, "a"), named(9, "b"), named(10, "c")]
+    assert alike(shape_on("responses", named(7, "first")), [events[0]]) == [events[0]]
+    assert alike(shape_on("responses", named(7, "first")), events) == events
+
+
+@pytest.mark.parametrize("number", [b"07", b"-1", b"1.5", b"1e3", b"", b'"7"', b"1" * 17])
+def test_a_number_that_is_written_otherwise_is_not_alike(number: bytes) -> None:
+    other = named(8, "a").replace(b'"sequence_number":8', b'"sequence_number":' + number)
+    known = shape_on("responses", named(7, "first"))
+    assert alike(known, [other]) == []
+    assert alike(known, [named(8, "a"), other]) == [named(8, "a")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [("text_delta", "text"), ("thinking_delta", "thinking"), ("input_json_delta", "partial_json")],
+)
+def test_deltas_of_messages_differ_in_their_text(kind: str, field: str) -> None:
+    events = [message(text, kind, field) for text in ("a", "two words", '{"x": "\n"}')]
+    known = shape_on("messages", message("first", kind, field))
+    assert alike(known, events) == events
+    assert alike(known, [message("a", "signature_delta", "signature")]) == []
+
+
+def test_padding_of_chat_differs_too() -> None:
+    events = [compact("a", obfuscation="xyz"), compact("b", obfuscation="")]
+    assert alike(shape(compact("first", obfuscation="abc")), events) == events
+    assert alike(shape(compact("first")), events) == []
+
+
+@given(st.integers(0, 10**18), st.text(max_size=20), st.text(max_size=5))
+def test_whatever_is_alike_in_responses_parses_to_the_same_object(number: int, text: str, padding: str) -> None:
+    known = shape_on("responses", named(7, "first", obfuscation="abc"))
+    other = named(number, text, obfuscation=padding)
+    if alike(known, [other]):
+        data = orjson.loads(other.partition(b"data: ")[2])
+        assert (data["sequence_number"], data["delta"], data["obfuscation"]) == (number, text, padding)
