@@ -14,10 +14,8 @@ from gateway.policy.failures import (
     Kind,
     UpstreamError,
     choice_error,
-    classify,
-    envelope,
-    error_code,
     error_object,
+    failed_by,
 )
 from gateway.policy.finish import index_of, is_finished
 from gateway.wire import sse
@@ -266,12 +264,6 @@ def raise_choice_error(choice: JsonObject) -> None:
     error = choice_error(choice)
     if error is not None:
         raise failed_by(error)
-
-
-def failed_by(error: JsonObject) -> UpstreamError:
-    """Return the failure that an error object tells, in a response with a good status."""
-    kind = classify(None, {"error": error})
-    return UpstreamError(kind, status=200, code=error_code(error), body=envelope(error, kind))
 
 
 def no_answer() -> UpstreamError:

@@ -11,8 +11,9 @@ from typing import Final
 
 from gateway.adapters.base import Event
 from gateway.errors import BadRequest
-from gateway.operations.base import OpenAIOperation, check_stream_fields, failed_by, no_answer, raise_error, words_in
+from gateway.operations.base import OpenAIOperation, check_stream_fields, no_answer, raise_error, words_in
 from gateway.operations.counts import counts
+from gateway.policy.failures import failed_by
 from gateway.wire import sse
 from gateway.wire.json import Json, JsonObject, RawJson, encode_json
 

@@ -30,6 +30,7 @@ from gateway.policy.failures import (
     envelope,
     error_code,
     error_object,
+    failed_by,
     refusal,
     retry_after_s,
     told_headers,
@@ -115,7 +116,7 @@ def map_error(
     typed = next((kind for link in chain if (kind := _typed(link)) is not None), None)
     read = next((found for link in chain if (found := _read(link)) is not None), None)
     if read:
-        return error_of(read)
+        return failed_by(read)
     if read is not None and not opened and typed not in _KINDS_OF_ANSWERS:
         return UpstreamError(Kind.BAD_RESPONSE, status=200)
     response = next((found for link in reversed(chain) if (found := _wire_response(link)) is not None), None)
@@ -140,7 +141,7 @@ def map_error(
     if said is None and opened and cause is None:
         said = {"message": _message(chain)}
     if said is not None and (opened or cause is None):
-        return error_of(said)
+        return failed_by(said)
     return judged or _from_wrapper(chain)
 
 
@@ -152,16 +153,10 @@ def missing_package(error: Exception, kind: str, *, handled: BaseException | Non
     return f"needs {f'the package {package.name}' if package else 'a package'}, which is not installed here"
 
 
-def error_of(said: JsonObject) -> UpstreamError:
-    """Return the failure for an error object that came inside a response with a good status."""
-    kind = classify(None, {"error": said})
-    return UpstreamError(kind, status=200, code=error_code(said), body=envelope(said, kind))
-
-
 def error_inside(response: Any) -> UpstreamError | None:
     """Return the failure if the body of a response with a good status is an error; else None."""
     said = error_object(_json(_text_of(response)))
-    return None if said is None else error_of(said)
+    return None if said is None else failed_by(said)
 
 
 def _chain(error: BaseException, handled: BaseException | None) -> Iterator[BaseException]:

@@ -21,8 +21,15 @@ from gateway.adapters.base import ERROR_BODY_S, MAX_ERROR_BYTES, MAX_REPLY_BYTES
 from gateway.adapters.content_types import EVENTS, JSON, SAYS_NOTHING, content_type, is_plain
 from gateway.adapters.litellm.bodies import error_in, has_end, tells_usage
 from gateway.adapters.litellm.call import OurCall, our_call
-from gateway.adapters.litellm.errors import error_of
-from gateway.policy.failures import Kind, UpstreamError, answer_error, choice_error, classify, error_object
+from gateway.policy.failures import (
+    Kind,
+    UpstreamError,
+    answer_error,
+    choice_error,
+    classify,
+    error_object,
+    failed_by,
+)
 from gateway.wire import sse
 from gateway.wire.http1.decoding import Decoder, Undecodable, decoder_for
 from gateway.wire.http1.errors import ReadError
@@ -191,13 +198,13 @@ async def _judged(
     value = json_in(raw)
     said = error_in(value)
     if said is not None and (stream or is_answer):
-        raise error_of(said)
+        raise failed_by(said)
     if stream:
         if (events := _as_events(value, ours)) is not None:
             return events + _DONE
         raise _broken()
     if isinstance(value, dict) and (failed := answer_error(value)) is not None:
-        raise error_of(error_object(value) or failed)
+        raise failed_by(error_object(value) or failed)
     # A stream labelled as JSON is no JSON: it is read for what it is.
     is_stream = ours.streaming and value is None and bool(raw.strip())
     if is_answer and not is_stream and not (value and (isinstance(value, list) or _is_finished(value))):
@@ -283,7 +290,7 @@ class _Body:
             said = _STOP_REASON.search(self._tail + part)
             self._tail = part[-_STOP_REASON_BYTES:]
             failed = choice_error({"stopReason": said[1].decode()}) if said else None
-            return (part, None, False) if failed is None else (b"", error_of(failed), False)
+            return (part, None, False) if failed is None else (b"", failed_by(failed), False)
         if self._splitter is None:
             return part, None, False
         sound = bytearray()
@@ -312,7 +319,7 @@ class _Body:
                 return self._judged(answer)
             if not sse.is_done(data):
                 said = error_object(value)
-                raise (_broken() if said is None else error_of(said)) from None
+                raise (_broken() if said is None else failed_by(said)) from None
         if not data:
             self._silent_bytes = (self._silent_bytes if self._silent_events else 0) + len(event)
             self._silent_events += 1
@@ -327,12 +334,12 @@ class _Body:
         if b"error" in event and sse.event_name(event) == b"error":
             said = error_object(value) or value
             words = data.decode(errors="replace")
-            raise error_of(said if isinstance(said, dict) else {"message": words})
+            raise failed_by(said if isinstance(said, dict) else {"message": words})
         if not isinstance(value, dict):
             raise _broken()
         failed = answer_error(value)
         if failed is not None:
-            raise error_of(error_object(value) or failed)
+            raise failed_by(error_object(value) or failed)
         self._call.note(value)
         return event
 
