@@ -1,0 +1,134 @@
+"""The turns of a Messages request as messages of a chat request.
+
+1. The system prompt is one system message. Claude Code's first block of it, which differs from call to call and only
+   tells Anthropic what to bill, is left out: it would spoil the target's prompt cache.
+2. Results of tools are messages of their own, before the rest of the user's turn. They can have text only in chat, so
+   images and documents in them follow in the user's message. A result that is an error says so in its text.
+3. Thinking is left out, and so is what Anthropic's hosted tools did; what the assistant said about it stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from gateway.adapters.anthropic.fields import fields_of, items_of, text_of
+from gateway.adapters.anthropic.sent import ToolNames
+from gateway.adapters.anthropic.to_chat.blocks import is_text, parts_of
+from gateway.adapters.base import NotSupported
+from gateway.wire.json import Json, JsonObject, encode_json
+
+_BILLING: Final = "x-anthropic-billing-header"
+_NOTE: Final = "Note from the operator of this conversation, not from the user:\n"
+_ERROR: Final = "Error: "
+_ATTACHED: Final = "(attached to the next message)"
+
+
+class Conversation:
+    """Turns turns into messages.
+
+    `mixes_roles`: system messages may stand anywhere. `keeps_thinking`: assistants' messages keep their thinking as
+    `reasoning_content`, which some models want back in messages that call tools.
+    """
+
+    __slots__ = ("_keeps_thinking", "_mixes_roles", "_names", "messages")
+
+    def __init__(self, names: ToolNames, *, mixes_roles: bool, keeps_thinking: bool) -> None:
+        self._names = names
+        self._mixes_roles = mixes_roles
+        self._keeps_thinking = keeps_thinking
+        self.messages: list[JsonObject] = []
+
+    def system(self, prompt: Json) -> None:
+        """Add the system prompt."""
+        text = "\n\n".join(text for text in _texts(prompt) if not text.startswith(_BILLING))
+        if text:
+            self.messages.append({"role": "system", "content": text})
+
+    def take(self, turn: Json) -> None:
+        """Add the next turn."""
+        role, content = fields_of(turn).get("role"), fields_of(turn).get("content")
+        if role == "user":
+            self._user(content)
+        elif role == "assistant":
+            self._assistant(content)
+        elif role == "system":
+            text = "\n\n".join(_texts(content))
+            if text and (self._mixes_roles or all(message["role"] == "system" for message in self.messages)):
+                self.messages.append({"role": "system", "content": text})
+            elif text:
+                self.messages.append({"role": "user", "content": _NOTE + text})
+        else:
+            raise NotSupported(f"does not support messages with the role {str(role)[:64]}")
+
+    def _user(self, content: Json) -> None:
+        if isinstance(content, str):
+            if content:
+                self.messages.append({"role": "user", "content": content})
+            return
+        attached: list[JsonObject] = []
+        others: list[JsonObject] = []
+        for block in items_of(content):
+            if fields_of(block).get("type") == "tool_result":
+                attached += self._result(block)
+            else:
+                others.append(block)
+        parts = attached + parts_of(others)
+        if len(parts) == 1 and is_text(parts[0]):
+            self.messages.append({"role": "user", "content": parts[0]["text"]})
+        elif parts:
+            self.messages.append({"role": "user", "content": parts})
+
+    def _result(self, block: JsonObject) -> list[JsonObject]:
+        """Add a result of a tool; return what of it a tool's message cannot have."""
+        parts = parts_of(block.get("content"))
+        text = "\n".join(part["text"] for part in parts if is_text(part))
+        attached = [part for part in parts if not is_text(part)]
+        if attached and not text:
+            text = _ATTACHED
+        if block.get("is_error") is True and not text.lower().startswith("error"):
+            text = _ERROR + text
+        call_id = block.get("tool_use_id")
+        self.messages.append({"role": "tool", "tool_call_id": call_id, "content": text})
+        if not attached:
+            return []
+        return [{"type": "text", "text": f"Attached to the result of tool call {call_id}:"}, *attached]
+
+    def _assistant(self, content: Json) -> None:
+        texts: list[str] = []
+        thoughts: list[str] = []
+        calls: list[JsonObject] = []
+        for block in [{"type": "text", "text": content}] if isinstance(content, str) else items_of(content):
+            kind = fields_of(block).get("type")
+            if kind == "text":
+                texts.append(text_of(block.get("text")))
+            elif kind == "tool_use":
+                calls.append(self._call(block))
+            elif kind == "thinking":
+                thoughts.append(text_of(block.get("thinking")))
+            elif kind == "compaction":  # the summary that replaces the turns before
+                texts += _texts(block.get("content"))
+        said = "".join(texts)
+        if not said and not calls:
+            return
+        message: JsonObject = {"role": "assistant", "content": said or None}
+        if calls:
+            message["tool_calls"] = calls
+            if self._keeps_thinking:
+                message["reasoning_content"] = "".join(thoughts)
+        self.messages.append(message)
+
+    def _call(self, block: JsonObject) -> JsonObject:
+        function = {
+            "name": self._names.sent(text_of(block.get("name"))),
+            "arguments": encode_json(block.get("input") or {}).decode(),
+        }
+        return {"id": block.get("id"), "type": "function", "function": function}
+
+
+def _texts(content: Json) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    for block in items_of(content):
+        if text := text_of(fields_of(block).get("text")):
+            yield text

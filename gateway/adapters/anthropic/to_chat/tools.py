@@ -1,0 +1,82 @@
+"""Tools, tool choice and the format of the answer in a Messages request, in the words of chat."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.adapters.anthropic.fields import fields_of, items_of, text_of
+from gateway.adapters.anthropic.sent import ToolNames
+from gateway.wire.json import Json, JsonObject
+
+MAX_NAME_CHARS: Final = 64
+MAX_DEPTH: Final = 64
+_FORMAT_NAME: Final = "answer"
+_LOADERS: Final = "tool_search_tool_"
+"""Hosted tools that load other tools when they are needed. Not needed when all tools are sent."""
+
+
+def tools_of(tools: Json, names: ToolNames, lacking: list[str]) -> list[JsonObject]:
+    """Return the tools; what has no counterpart is added to `lacking`."""
+    found: list[JsonObject] = []
+    for given in items_of(tools):
+        tool = fields_of(given)
+        kind = tool.get("type")
+        if kind is None or kind == "custom":
+            function: JsonObject = {"name": names.sent(text_of(tool.get("name")))}
+            if description := text_of(tool.get("description")):
+                function["description"] = description
+            schema = tool.get("input_schema")
+            function["parameters"] = schema if isinstance(schema, dict) else {"type": "object", "properties": {}}
+            found.append({"type": "function", "function": function})
+        elif not str(kind).startswith(_LOADERS):
+            lacking.append(f"tools of type {str(kind)[:64]}")
+    return found
+
+
+def add_tool_choice(sent: JsonObject, choice: Json, names: ToolNames, lacking: list[str]) -> None:
+    """Add `tool_choice` and `parallel_tool_calls`."""
+    if not isinstance(choice, dict):
+        return
+    kind, name = choice.get("type"), choice.get("name")
+    if kind == "any":
+        sent["tool_choice"] = "required"
+    elif kind == "none":
+        sent["tool_choice"] = "none"
+    elif kind == "tool" and isinstance(name, str):
+        sent["tool_choice"] = {"type": "function", "function": {"name": names.sent(name)}}
+    elif kind != "auto":
+        lacking.append(f"tool_choice {str(kind)[:64]}")
+    if choice.get("disable_parallel_tool_use") is True and kind != "none":
+        sent["parallel_tool_calls"] = False
+
+
+def response_format_of(wanted: Json, lacking: list[str]) -> JsonObject | None:
+    """Return `response_format`; None for no format."""
+    if not isinstance(wanted, dict):
+        return None
+    schema = wanted.get("schema")
+    if wanted.get("type") != "json_schema" or not isinstance(schema, dict):
+        lacking.append(f"output_config.format {str(wanted.get('type'))[:64]}")
+        return None
+    described = {"name": _FORMAT_NAME, "schema": schema, "strict": _is_strict(schema)}
+    return {"type": "json_schema", "json_schema": described}
+
+
+def _is_strict(schema: Json, depth: int = 0) -> bool:
+    """Tell whether a schema fits OpenAI's strict mode: objects are closed, and all of their properties required.
+
+    Source: https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
+    """
+    if isinstance(schema, list):
+        return all(_is_strict(item, depth + 1) for item in schema)
+    if not isinstance(schema, dict):
+        return True
+    if depth > MAX_DEPTH:
+        return False
+    properties, required = schema.get("properties"), schema.get("required")
+    if isinstance(properties, dict) or schema.get("type") == "object":
+        names = set(properties) if isinstance(properties, dict) else set()
+        wanted = {name for name in required if isinstance(name, str)} if isinstance(required, list) else set()
+        if schema.get("additionalProperties") is not False or names != wanted:
+            return False
+    return all(_is_strict(value, depth + 1) for value in schema.values())
