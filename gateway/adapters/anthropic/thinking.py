@@ -14,7 +14,7 @@ from gateway.wire.json import Json, JsonObject
 OUR_SIGNATURE: Final = "gateway:unsigned"
 """Signature of our thinking blocks. A body without this text has none of them."""
 
-THINKING: Final = frozenset({"thinking", "redacted_thinking"})
+THINKING: Final = ("thinking", "redacted_thinking")
 """Types of thinking blocks."""
 
 

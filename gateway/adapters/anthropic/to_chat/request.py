@@ -80,14 +80,25 @@ def request(body: JsonObject, *, is_openai: bool = False, max_output_tokens: int
     return Sent(sent, tool_names=names.renamed, stops=stops)
 
 
+def reading(body: JsonObject) -> Sent:
+    """Return what reading the answer takes, as `request` does, for a caller that did not keep it. Its body is empty."""
+    names = ToolNames(MAX_NAME_CHARS)
+    tools_of(body.get("tools"), names, [])
+    return Sent({}, tool_names=names.renamed, stops=_texts(body.get("stop_sequences")))
+
+
 def _stops(given: Json, model: ChatModel, is_openai: bool, lacking: list[str]) -> tuple[str, ...]:
-    stops = tuple(filter(None, map(text_of, items_of(given))))
+    stops = _texts(given)
     if stops and is_openai:
         if model.reasons:
             lacking.append("stop_sequences")
         elif len(stops) > _MAX_STOPS:
             lacking.append(f"more than {_MAX_STOPS} stop_sequences")
     return stops
+
+
+def _texts(given: Json) -> tuple[str, ...]:
+    return tuple(filter(None, map(text_of, items_of(given))))
 
 
 def _effort(body: JsonObject, model: ChatModel) -> str | None:

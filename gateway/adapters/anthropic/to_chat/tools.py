@@ -11,6 +11,7 @@ from gateway.wire.json import Json, JsonObject
 MAX_NAME_CHARS: Final = 64
 MAX_DEPTH: Final = 64
 _FORMAT_NAME: Final = "answer"
+_CHOICES: Final = {"auto": "auto", "any": "required", "none": "none"}
 _LOADERS: Final = "tool_search_tool_"
 """Hosted tools that load other tools when they are needed. Not needed when all tools are sent."""
 
@@ -38,13 +39,11 @@ def add_tool_choice(sent: JsonObject, choice: Json, names: ToolNames, lacking: l
     if not isinstance(choice, dict):
         return
     kind, name = choice.get("type"), choice.get("name")
-    if kind == "any":
-        sent["tool_choice"] = "required"
-    elif kind == "none":
-        sent["tool_choice"] = "none"
+    if isinstance(kind, str) and kind in _CHOICES:
+        sent["tool_choice"] = _CHOICES[kind]
     elif kind == "tool" and isinstance(name, str):
         sent["tool_choice"] = {"type": "function", "function": {"name": names.sent(name)}}
-    elif kind != "auto":
+    else:
         lacking.append(f"tool_choice {str(kind)[:64]}")
     if choice.get("disable_parallel_tool_use") is True and kind != "none":
         sent["parallel_tool_calls"] = False

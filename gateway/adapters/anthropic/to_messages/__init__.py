@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from gateway.adapters.anthropic.to_messages.answer import answer
 from gateway.adapters.anthropic.to_messages.events import Events
-from gateway.adapters.anthropic.to_messages.request import request
+from gateway.adapters.anthropic.to_messages.request import reading, request
 
-__all__ = ["Events", "answer", "request"]
+__all__ = ["Events", "answer", "reading", "request"]

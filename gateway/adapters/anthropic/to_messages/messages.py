@@ -22,7 +22,7 @@ from gateway.adapters.anthropic.to_messages.parts import Breakpoints, blocks_of,
 from gateway.adapters.base import NotSupported
 from gateway.wire.json import Json, JsonObject
 
-_SYSTEM: Final = frozenset({"system", "developer"})
+_SYSTEM: Final = ("system", "developer")
 _NOTE: Final = "Note from the operator of this conversation, not from the user:"
 _NO_START: Final = "."
 """The user's turn before an assistant who speaks first."""

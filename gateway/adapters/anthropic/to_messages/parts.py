@@ -18,7 +18,7 @@ _IMAGES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"
 _PDF: Final = "application/pdf"
 _PDF_BASE64: Final = "JVBERi"
 """How a PDF begins in base64."""
-_OWN_BLOCKS: Final = frozenset({"image", "document", "search_result", "container_upload"})
+_OWN_BLOCKS: Final = ("image", "document", "search_result", "container_upload")
 """Anthropic's own blocks, which some clients put into chat messages. They stay as they are."""
 
 

@@ -84,6 +84,13 @@ def request(body: JsonObject) -> Sent:
     return Sent(sent, tool_names=names.renamed)
 
 
+def reading(body: JsonObject) -> Sent:
+    """Return what reading the answer takes, as `request` does, for a caller that did not keep it. Its body is empty."""
+    names = ToolNames(MAX_NAME_CHARS)
+    tools_of(body.get("tools"), names, [])
+    return Sent({}, tool_names=names.renamed)
+
+
 def _lacking(body: JsonObject) -> list[str]:
     """Return the names of what has no counterpart in Messages."""
     lacking = []

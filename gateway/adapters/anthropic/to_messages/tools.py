@@ -60,7 +60,7 @@ def tools_called(called: Iterable[str]) -> list[JsonObject]:
 def tool_choice_of(
     body: JsonObject, tools: list[JsonObject], names: ToolNames, lacking: list[str]
 ) -> JsonObject | None:
-    """Return the tool choice; None if the model may choose. Takes tools that are not allowed out of `tools`."""
+    """Return the tool choice; None if the client has none. Takes tools that are not allowed out of `tools`."""
     choice = body.get("tool_choice")
     sent: JsonObject = {"type": "auto"}
     if choice == "none":
@@ -87,7 +87,7 @@ def tool_choice_of(
         lacking.append(f"tool_choice {str(choice)[:64]}")
     if body.get("parallel_tool_calls") is False:
         sent["disable_parallel_tool_use"] = True
-    return None if sent == {"type": "auto"} else sent
+    return None if choice is None and len(sent) == 1 else sent
 
 
 def _allowed(allowed: Json, tools: list[JsonObject], names: ToolNames) -> JsonObject:
