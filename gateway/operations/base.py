@@ -16,6 +16,7 @@ from gateway.policy.failures import (
     choice_error,
     error_object,
     failed_by,
+    no_answer,
 )
 from gateway.policy.finish import index_of, is_finished
 from gateway.wire import sse
@@ -264,11 +265,6 @@ def raise_choice_error(choice: JsonObject) -> None:
     error = choice_error(choice)
     if error is not None:
         raise failed_by(error)
-
-
-def no_answer() -> UpstreamError:
-    """Return the failure for a response with a good status that is no answer."""
-    return UpstreamError(Kind.BAD_RESPONSE, status=200)
 
 
 def choices_of(data: JsonObject) -> Sequence[JsonObject]:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.errors import BadRequest
-from gateway.operations.base import OpenAIOperation, is_long_list, is_long_text, no_answer, raise_error, words_in
+from gateway.operations.base import OpenAIOperation, is_long_list, is_long_text, raise_error, words_in
+from gateway.policy.failures import no_answer
 from gateway.wire.json import Json, JsonObject, encode_json
 
 MOCK_LENGTH: Final = 8

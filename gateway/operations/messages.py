@@ -10,9 +10,10 @@ from typing import Final
 
 from gateway.adapters.base import Event
 from gateway.errors import BadRequest
-from gateway.operations.base import OpenAIOperation, check_stream_fields, is_long_list, no_answer, raise_error, words_in
+from gateway.operations.base import OpenAIOperation, check_stream_fields, is_long_list, raise_error, words_in
 from gateway.operations.counts import counts
 from gateway.operations.errors import ANTHROPIC_ERRORS
+from gateway.policy.failures import no_answer
 from gateway.wire import sse
 from gateway.wire.json import Json, JsonObject, encode_json
 

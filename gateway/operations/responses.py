@@ -11,9 +11,10 @@ from typing import Final
 
 from gateway.adapters.base import Event
 from gateway.errors import BadRequest
-from gateway.operations.base import OpenAIOperation, check_stream_fields, no_answer, raise_error, words_in
+from gateway.operations.base import OpenAIOperation, check_stream_fields, raise_error, words_in
 from gateway.operations.counts import counts
 from gateway.policy.failures import failed_by
+from gateway.policy.failures import UpstreamError, failed_by, no_answer
 from gateway.wire import sse
 from gateway.wire.json import Json, JsonObject, RawJson, encode_json
 
@@ -233,7 +234,7 @@ def response_tokens(usage: JsonObject) -> dict[str, int]:
     return counts(prompt=usage.get("input_tokens"), completion=usage.get("output_tokens"), cached=cached)
 
 
-def _failure(data: JsonObject) -> Exception:
+def _failure(data: JsonObject) -> UpstreamError:
     """Return the failure that a response or an event tells."""
     error = data.get("error")
     return failed_by(error) if isinstance(error, dict) and error else no_answer()

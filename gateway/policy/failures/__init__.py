@@ -14,7 +14,7 @@ from gateway.policy.failures.classify import (
     error_object,
     refusal,
 )
-from gateway.policy.failures.in_band import failed_by
+from gateway.policy.failures.in_band import failed_by, no_answer
 from gateway.policy.failures.kinds import (
     CLIENT_FAULTS,
     FALLBACK_ON,
@@ -31,5 +31,5 @@ from gateway.policy.failures.vendor_words import WHOLE
 __all__ = [
     "CLIENT_FAULTS", "FALLBACK_ON", "OPENAI_CODES", "PAUSING", "RETRY_ON", "WHOLE", "Kind", "LimitName",
     "UpstreamError", "answer_error", "by_text", "choice_error", "classify", "client_code", "envelope", "error_code",
-    "error_object", "failed_by", "names_of", "refusal", "retry_after", "retry_after_s", "told_headers",
+    "error_object", "failed_by", "names_of", "no_answer", "refusal", "retry_after", "retry_after_s", "told_headers",
 ]  # fmt: skip
