@@ -1,0 +1,242 @@
+"""The input of a Responses request as chat messages.
+
+Chat wants each assistant message with all its calls, then the outputs of all these calls, before anything else.
+Responses has one item for a text, a call and an output, in any order. Reasoning of earlier turns is left out: it means
+nothing to another model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from gateway.adapters.responses.asked import INPUT
+from gateway.adapters.responses.tools import Tools, kind_of, unsupported
+from gateway.wire.json import Json, JsonObject, encode_json
+
+_SYSTEM: Final = ("system", "developer")
+_LEFT_OUT: Final = frozenset({"reasoning", "web_search_call", "file_search_call", "mcp_list_tools"})
+"""Items without a text of their own, or one that means nothing to another model: what they found is in the answer."""
+_READ_BEFORE: Final = frozenset({"additional_tools", "configuration_update"})
+_TEXTS: Final = frozenset({"input_text", "output_text", "text", "summary_text"})
+_BLANK_LINE: Final = "\n\n"
+_IMAGE_DETAILS: Final = frozenset({"low", "high", "auto"})
+
+
+def messages(instructions: Json, items: Json, tools: Tools) -> list[JsonObject]:
+    """Return the chat messages. Raises NotSupported for an item that has no counterpart."""
+    made = _Messages(tools)
+    if instructions:
+        if not isinstance(instructions, str):
+            raise unsupported("instructions that are not text")
+        made.add({"role": "system", "content": instructions})
+    if isinstance(items, str):
+        made.add({"role": "user", "content": items})
+    else:
+        for item in input_items(items):
+            made.add_item(item)
+    return made.finished()
+
+
+def input_items(items: Json) -> list[JsonObject]:
+    """Return a request's `input` as a list of items. Raises NotSupported for what is none."""
+    if items is None or isinstance(items, str):
+        return []
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise unsupported("an input that is neither a text nor a list of objects")
+    return items
+
+
+class _Messages:
+    """Chat messages, item by item."""
+
+    __slots__ = ("_assistant", "_later", "_made", "_tools", "_waiting")
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._made: list[JsonObject] = []
+        self._assistant: JsonObject | None = None
+        """The assistant message that further calls belong to."""
+        self._waiting: set[str] = set()
+        """Ids of its calls that have no output yet."""
+        self._later: list[JsonObject] = []
+        """Messages that go behind these outputs."""
+
+    def add(self, message: JsonObject) -> None:
+        """Add a message of the system or the user."""
+        if self._waiting:
+            self._later.append(message)
+            return
+        self._assistant = None
+        made = self._made
+        if len(made) == 1 and _is_system_text(message) and _is_system_text(made[0]):
+            # The chat templates of many models take one system message only, the first.
+            made[0] = {"role": "system", "content": made[0]["content"] + _BLANK_LINE + message["content"]}
+        else:
+            made.append(message)
+
+    def add_item(self, item: JsonObject) -> None:
+        """Add an item of the input."""
+        kind = kind_of(item, "message" if "role" in item else "item_reference")
+        if kind == "message":
+            self._add_message(item)
+        elif kind in ("function_call", "custom_tool_call", "tool_search_call"):
+            self._add_call(kind, item)
+        elif kind in ("function_call_output", "custom_tool_call_output"):
+            self._add_output(item, item.get("output"))
+        elif kind == "tool_search_output":
+            self._add_output(item, _found(item, self._tools))
+        elif kind == "item_reference":
+            raise unsupported("item references")
+        elif kind not in _LEFT_OUT and kind not in _READ_BEFORE:
+            raise unsupported(f"input items of type {kind}")
+
+    def finished(self) -> list[JsonObject]:
+        """Return all messages."""
+        self._made += self._later
+        return self._made
+
+    def _add_message(self, item: JsonObject) -> None:
+        role, content = item.get("role"), item.get("content")
+        if role == "assistant":
+            self._add_said(content if isinstance(content, str) else "".join(_texts(_parts(content))))
+        elif role in _SYSTEM:
+            self.add({"role": "system", "content": _plain(content, _BLANK_LINE)})
+        elif role == "user":
+            self.add({"role": "user", "content": _plain(content, None)})
+        else:
+            raise unsupported("a message whose role is none of user, assistant, system and developer")
+
+    def _add_said(self, text: str) -> None:
+        assistant = self._assistant
+        if assistant is None or "tool_calls" not in assistant:
+            self._assistant = {"role": "assistant", "content": text}
+            self._made.append(self._assistant)
+        elif text:
+            before = assistant["content"]
+            assistant["content"] = before + _BLANK_LINE + text if before else text
+
+    def _add_call(self, kind: str, item: JsonObject) -> None:
+        call_id, name = item.get("call_id"), item.get("name")
+        if kind == "tool_search_call":
+            name = "tool_search"
+            arguments = item.get("arguments")
+            arguments = arguments if isinstance(arguments, str) else _encoded(arguments)
+        elif kind == "custom_tool_call":
+            arguments = _encoded({INPUT: item.get("input")})
+        else:
+            arguments = item.get("arguments")
+        if not isinstance(call_id, str) or not isinstance(name, str) or not isinstance(arguments, str):
+            raise unsupported(f"a {kind} without call_id, name or arguments")
+        function = {"name": self._tools.name(name, item.get("namespace")), "arguments": arguments}
+        if self._assistant is None:
+            self._assistant = {"role": "assistant", "content": None}
+            self._made.append(self._assistant)
+        calls = self._assistant.setdefault("tool_calls", [])
+        calls.append({"id": call_id, "type": "function", "function": function})
+        self._waiting.add(call_id)
+
+    def _add_output(self, item: JsonObject, output: Json) -> None:
+        call_id = item.get("call_id")
+        if not isinstance(call_id, str):
+            raise unsupported("the output of a call without call_id")
+        text, shown = _output(output)
+        if shown:
+            # Outputs are text on the chat wire, so a picture follows as the user's.
+            text = text or "The output is in the next message."
+            said = {"type": "text", "text": f"Output of the tool call {call_id}:"}
+            self._later.append({"role": "user", "content": [said, *shown]})
+        self._made.append({"role": "tool", "tool_call_id": call_id, "content": text})
+        self._waiting.discard(call_id)
+        if not self._waiting:
+            self._assistant = None
+            self._made += self._later
+            self._later = []
+
+
+def _is_system_text(message: JsonObject) -> bool:
+    return message["role"] == "system" and isinstance(message["content"], str)
+
+
+def _plain(content: Json, joint: str | None) -> Json:
+    """Return content as one text if it is, or if there is a `joint` for its texts; else its parts."""
+    if isinstance(content, str):
+        return content
+    parts = _parts(content)
+    if all(part["type"] == "text" for part in parts) and (joint is not None or len(parts) == 1):
+        return (joint or "").join(_texts(parts))
+    return parts
+
+
+def _parts(content: Json) -> list[JsonObject]:
+    if not isinstance(content, list):
+        raise unsupported("content that is neither a text nor a list")
+    return [_part(part) for part in content]
+
+
+def _texts(parts: Iterable[JsonObject]) -> list[str]:
+    return [part["text"] for part in parts if part["type"] == "text"]
+
+
+def _part(part: Json) -> JsonObject:
+    """Return a content part of the chat wire."""
+    kind = kind_of(part) if isinstance(part, dict) else ""
+    if kind in _TEXTS:
+        return {"type": "text", "text": _text(part, "text")}
+    if kind == "refusal":
+        return {"type": "text", "text": _text(part, "refusal")}
+    if kind == "input_image":
+        return {"type": "image_url", "image_url": _image(part)}
+    if kind == "input_file":
+        return {"type": "file", "file": _file(part)}
+    if kind == "input_audio" and isinstance(part.get("input_audio"), dict):
+        return {"type": "input_audio", "input_audio": part["input_audio"]}
+    raise unsupported(f"content of type {kind or 'unknown'}")
+
+
+def _text(part: JsonObject, field: str) -> str:
+    text = part.get(field)
+    if not isinstance(text, str):
+        raise unsupported(f"content of type {part['type']} without {field}")
+    return text
+
+
+def _image(part: JsonObject) -> JsonObject:
+    if part.get("file_id"):
+        raise unsupported("file ids")
+    url, detail = part.get("image_url"), part.get("detail")
+    if not isinstance(url, str) or not url:
+        raise unsupported("an image without image_url")
+    if detail is None:
+        return {"url": url}
+    return {"url": url, "detail": detail if detail in _IMAGE_DETAILS else "high"}
+
+
+def _file(part: JsonObject) -> JsonObject:
+    if part.get("file_id"):
+        raise unsupported("file ids")
+    data, name = part.get("file_data"), part.get("filename")
+    if not isinstance(data, str) or not data:
+        raise unsupported("files by URL")
+    return {"filename": name, "file_data": data} if name else {"file_data": data}
+
+
+def _output(output: Json) -> tuple[str, list[JsonObject]]:
+    """Return the text of a tool's output, and its parts that are not text."""
+    if isinstance(output, str):
+        return output, []
+    if not isinstance(output, list):
+        return _encoded(output), []
+    parts = _parts(output)
+    return "\n".join(_texts(parts)), [part for part in parts if part["type"] != "text"]
+
+
+def _found(item: Mapping[str, Json], tools: Tools) -> str:
+    """Return what a search for tools found: the functions that may be called from now on."""
+    found = Tools()
+    found.add(item.get("tools") or [])
+    return _encoded([tools.name(called.name, called.namespace) for called in found.called.values()])
+
+
+def _encoded(value: Json) -> str:
+    return encode_json(value).decode()

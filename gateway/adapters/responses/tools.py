@@ -1,0 +1,205 @@
+"""The tools of a Responses request as functions of a chat request.
+
+Tools that the client runs become functions: functions themselves, those of a namespace, tools with free text as their
+input (`custom`, such as Codex's apply_patch), and the search for tools that the client runs. Tools that OpenAI runs
+have no counterpart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Final
+
+from gateway.adapters.base import NotSupported
+from gateway.adapters.responses.asked import INPUT, Called
+from gateway.wire.json import Json, JsonObject
+
+MAX_NAME_CHARS: Final = 64
+_NAME: Final = re.compile(rf"[a-zA-Z0-9_-]{{1,{MAX_NAME_CHARS}}}")
+"""Function names on the chat wire: https://platform.openai.com/docs/api-reference/chat/create"""
+_ODD: Final = re.compile(r"[^a-zA-Z0-9_-]+")
+_HASH_CHARS: Final = 8
+_FUNCTIONS: Final = "functions"
+"""The namespace of functions that have no other; its members keep their plain names."""
+
+_SEARCH_NAME: Final = "tool_search"
+_ANY_OBJECT: Final[JsonObject] = {"type": "object", "properties": {}}
+
+_MAY_BE_LEFT_OUT: Final = "web_search"
+_CODEX_FIELD: Final = "external_web_access"
+
+
+def unsupported(what: str) -> NotSupported:
+    """Return the exception that says that a target does not support `what`."""
+    return NotSupported(f"does not support {what}")
+
+
+def kind_of(value: Mapping[str, Json], default: str = "") -> str:
+    """Return the `type` of a tool, an item or a part, short enough for a message."""
+    kind = value.get("type") or default
+    return kind[:64] if isinstance(kind, str) else "unknown"
+
+
+class Tools:
+    """The tools of one request, collected from its `tools` and from its input."""
+
+    __slots__ = ("_names", "_searches", "called", "functions", "shown")
+
+    def __init__(self) -> None:
+        self.functions: dict[str, JsonObject] = {}
+        """Name → chat tool, in the order of the request."""
+        self.called: dict[str, Called] = {}
+        """Name → the client's tool."""
+        self.shown: list[Json] = []
+        """Those of the request's `tools` that the model gets, as the client wrote them."""
+        self._names: dict[tuple[str | None, str], str] = {}
+        self._searches: list[Json] = []
+
+    def add(self, tools: Json, *, shown: bool = False) -> None:
+        """Add a list of tools. Raises NotSupported for one that has no counterpart."""
+        if not isinstance(tools, list):
+            raise unsupported("tools that are not a list")
+        for tool in tools:
+            if not isinstance(tool, dict):
+                raise unsupported("a tool that is not an object")
+            if self._add(tool) and shown:
+                self.shown.append(tool)
+
+    def check(self) -> None:
+        """Raise NotSupported if a web search was left out and nothing else is offered.
+
+        Codex CLI offers OpenAI's web search with each request, beside the tools that it runs itself and works with; it
+        alone says `external_web_access`. A request whose only tool is the search needs it.
+        """
+        if self._searches and not self.functions:
+            raise unsupported(f"hosted tools ({_MAY_BE_LEFT_OUT})")
+
+    def name(self, name: str, namespace: Json = None) -> str:
+        """Return the name of the chat function that stands for a tool."""
+        space = namespace if isinstance(namespace, str) and namespace else None
+        return self._names.get((space, name)) or _chat_name(name, space)
+
+    def _add(self, tool: JsonObject) -> bool:
+        kind = kind_of(tool)
+        if kind in ("function", "custom"):
+            self._add_function(kind, tool, None)
+        elif kind == "namespace":
+            self._add_namespace(tool)
+        elif kind == "tool_search":
+            # A search that OpenAI runs saves tokens only: without it all its tools are offered at once.
+            if tool.get("execution") != "client":
+                return False
+            self._offer(Called("search", _SEARCH_NAME), tool.get("description"), tool.get("parameters"))
+        elif kind == _MAY_BE_LEFT_OUT and _CODEX_FIELD in tool:
+            self._searches.append(tool)
+            return False
+        else:
+            raise unsupported(f"hosted tools ({kind})" if kind else "a tool without a type")
+        return True
+
+    def _add_namespace(self, tool: JsonObject) -> None:
+        namespace, members = tool.get("name"), tool.get("tools")
+        if not isinstance(namespace, str) or not namespace or not isinstance(members, list):
+            raise unsupported("a namespace without a name or tools")
+        for member in members:
+            kind = kind_of(member) if isinstance(member, dict) else ""
+            if kind not in ("function", "custom"):
+                raise unsupported(f"a tool of type {kind or 'unknown'} in a namespace")
+            self._add_function(kind, member, namespace)
+
+    def _add_function(self, kind: str, tool: JsonObject, namespace: str | None) -> None:
+        name, description = tool.get("name"), tool.get("description")
+        if not isinstance(name, str) or not name:
+            raise unsupported("a tool without a name")
+        if kind == "function":
+            self._offer(Called("function", name, namespace), description, tool.get("parameters"), tool.get("strict"))
+            return
+        explained = [description] if isinstance(description, str) and description else []
+        explained += _grammar(tool.get("format"))
+        schema: JsonObject = {
+            "type": "object",
+            "properties": {INPUT: {"type": "string", "description": f"The whole input of {name}, as plain text."}},
+            "required": [INPUT],
+            "additionalProperties": False,
+        }
+        self._offer(Called("custom", name, namespace), "\n\n".join(explained), schema)
+
+    def _offer(self, called: Called, description: Json, parameters: Json, strict: Json = None) -> None:
+        key = (called.namespace, called.name)
+        name = self._names.get(key)
+        if name is None:
+            name = _chat_name(called.name, called.namespace)
+            if name in self.functions:
+                name = _shortened(name, f"{called.namespace}\n{called.name}")
+            self._names[key] = name
+        function: JsonObject = {"name": name}
+        if description:
+            function["description"] = description
+        function["parameters"] = _ANY_OBJECT if parameters is None else parameters
+        if strict is not None:
+            function["strict"] = strict
+        self.functions[name] = {"type": "function", "function": function}
+        self.called[name] = called
+
+
+def add_choice(body: JsonObject, tools: Tools, choice: Json) -> None:
+    """Add `tools` and `tool_choice` to a chat body. Raises NotSupported for a choice that it cannot express."""
+    offered = tools.functions
+    if isinstance(choice, dict):
+        kind = kind_of(choice)
+        if kind == "allowed_tools":
+            offered = {name: tools.functions[name] for name in _allowed(tools, choice)}
+            choice = choice.get("mode") or "auto"
+            if choice == "required" and not offered:
+                raise unsupported("the allowed tools")
+        elif kind in ("function", "custom"):
+            choice = {"type": "function", "function": {"name": _chosen(tools, choice)}}
+        else:
+            raise unsupported(f"hosted tools ({kind})")
+    if offered:
+        body["tools"] = list(offered.values())
+        if choice is not None:
+            body["tool_choice"] = choice
+
+
+def _allowed(tools: Tools, choice: JsonObject) -> list[str]:
+    allowed = choice.get("tools")
+    named = [tool for tool in allowed if isinstance(tool, dict)] if isinstance(allowed, list) else []
+    names = [_chosen(tools, tool) for tool in named if tool.get("type") in ("function", "custom")]
+    spaces = {tool.get("name") for tool in named if tool.get("type") == "namespace"}
+    names += [name for name, called in tools.called.items() if called.namespace in spaces]
+    return [name for name in tools.functions if name in names]
+
+
+def _chosen(tools: Tools, choice: JsonObject) -> str:
+    """Return the chat function that a choice names: of its namespace, else the one tool of any with that name."""
+    wanted, namespace = choice.get("name"), choice.get("namespace")
+    if isinstance(wanted, str):
+        name = tools.name(wanted, namespace)
+        if name in tools.functions:
+            return name
+        if namespace is None:
+            found = [name for name, called in tools.called.items() if called.name == wanted]
+            if len(found) == 1:
+                return found[0]
+    raise unsupported("a tool choice that names none of the tools")
+
+
+def _grammar(format_: Json) -> list[str]:
+    """Return how the model is told of a grammar. Nothing holds it to that: the client checks what it gets."""
+    if not isinstance(format_, dict) or format_.get("type") != "grammar":
+        return []
+    return [f"The input must match this {format_.get('syntax')} grammar:\n{format_.get('definition')}"]
+
+
+def _chat_name(name: str, namespace: str | None) -> str:
+    whole = f"{namespace}__{name}" if namespace and namespace != _FUNCTIONS else name
+    return whole if _NAME.fullmatch(whole) else _shortened(whole, whole)
+
+
+def _shortened(name: str, source: str) -> str:
+    """Return a name that the chat wire takes, the same for the same source in each request."""
+    digest = sha256(source.encode("utf-8", "replace")).hexdigest()[:_HASH_CHARS]
+    return f"{_ODD.sub('_', name)[: MAX_NAME_CHARS - _HASH_CHARS - 1]}_{digest}"

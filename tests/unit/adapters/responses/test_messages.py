@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+
+from gateway.adapters.base import NotSupported
+from gateway.adapters.responses.messages import messages
+from gateway.adapters.responses.tools import Tools
+
+PNG: Final = "data:image/png;base64,iVBORw0KGgo="
+
+
+def made(*items: object, instructions: str | None = None) -> list[dict[str, Any]]:
+    return messages(instructions, list(items), Tools())
+
+
+def user(text: str) -> dict[str, Any]:
+    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+
+
+def said(text: str) -> dict[str, Any]:
+    return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
+
+
+def called(call_id: str, name: str = "f", arguments: str = "{}") -> dict[str, Any]:
+    return {"type": "function_call", "call_id": call_id, "name": name, "arguments": arguments}
+
+
+def output(call_id: str, value: object = "ok") -> dict[str, Any]:
+    return {"type": "function_call_output", "call_id": call_id, "output": value}
+
+
+def chat_call(call_id: str, name: str = "f", arguments: str = "{}") -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def tool(call_id: str, text: str = "ok") -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": call_id, "content": text}
+
+
+def assistant(text: str | None, *calls: dict[str, Any]) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    return {**message, "tool_calls": list(calls)} if calls else message
+
+
+def test_messages_in_their_short_form() -> None:
+    assert made({"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}) == [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "yes"},
+    ]
+
+
+def test_all_that_leads_is_one_message_of_the_system() -> None:
+    developer = {"role": "developer", "content": [{"type": "input_text", "text": "b"}, {"type": "text", "text": "c"}]}
+    found = made(developer, {"role": "system", "content": "d"}, user("hi"), {"role": "developer", "content": "e"},
+                 instructions="a")  # fmt: skip
+    assert found == [
+        {"role": "system", "content": "a\n\nb\n\nc\n\nd"},
+        {"role": "user", "content": "hi"},
+        {"role": "system", "content": "e"},
+    ]
+
+
+def test_parts_of_every_kind() -> None:
+    parts = [
+        {"type": "input_text", "text": "look"},
+        {"type": "input_image", "image_url": PNG, "detail": "low"},
+        {"type": "input_image", "image_url": PNG},
+        {"type": "input_image", "image_url": PNG, "detail": "original"},
+        {"type": "input_file", "file_data": "data:application/pdf;base64,JVBERg==", "filename": "a.pdf"},
+        {"type": "input_file", "file_data": "JVBERg=="},
+        {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
+    ]
+    assert made({"role": "user", "content": parts})[0]["content"] == [
+        {"type": "text", "text": "look"},
+        {"type": "image_url", "image_url": {"url": PNG, "detail": "low"}},
+        {"type": "image_url", "image_url": {"url": PNG}},
+        {"type": "image_url", "image_url": {"url": PNG, "detail": "high"}},
+        {"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBERg==", "filename": "a.pdf"}},
+        {"type": "file", "file": {"file_data": "JVBERg=="}},
+        {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
+    ]
+
+
+def test_several_texts_stay_apart() -> None:
+    texts = [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]
+    assert made({"role": "user", "content": texts})[0]["content"] == [
+        {"type": "text", "text": "a"},
+        {"type": "text", "text": "b"},
+    ]
+
+
+def test_a_refusal_in_the_history_is_what_the_assistant_said() -> None:
+    parts = [{"type": "output_text", "text": "Well. "}, {"type": "refusal", "refusal": "No."}]
+    assert made({"role": "assistant", "content": parts}) == [assistant("Well. No.")]
+
+
+def test_calls_belong_to_what_was_said_before_them() -> None:
+    assert made(user("hi"), said("now"), called("1"), called("2"), output("1"), output("2"), said("done")) == [
+        {"role": "user", "content": "hi"},
+        assistant("now", chat_call("1"), chat_call("2")),
+        tool("1"),
+        tool("2"),
+        assistant("done"),
+    ]
+
+
+def test_reasoning_in_the_history_is_left_out() -> None:
+    reasoning = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAA"}
+    search = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search"}}
+    assert made(reasoning, said("now"), reasoning, search, called("1"), output("1")) == [
+        assistant("now", chat_call("1")),
+        tool("1"),
+    ]
+
+
+def test_calls_one_after_the_other_are_messages_of_their_own() -> None:
+    assert made(called("1"), output("1"), called("2"), output("2")) == [
+        assistant(None, chat_call("1")),
+        tool("1"),
+        assistant(None, chat_call("2")),
+        tool("2"),
+    ]
+
+
+def test_outputs_follow_their_calls_whatever_came_between() -> None:
+    found = made(called("1"), said("a"), user("and"), called("2"), output("2"), said("b"), output("1"), said("c"))
+    assert found == [
+        assistant("a\n\nb", chat_call("1"), chat_call("2")),
+        tool("2"),
+        tool("1"),
+        {"role": "user", "content": "and"},
+        assistant("c"),
+    ]
+
+
+def test_a_call_without_output_hides_nothing() -> None:
+    assert made(called("1"), user("never mind")) == [
+        assistant(None, chat_call("1")),
+        {"role": "user", "content": "never mind"},
+    ]
+
+
+def test_an_output_without_a_call_is_left_to_the_upstream() -> None:
+    assert made(output("1")) == [tool("1")]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a", "a"),
+        ([{"type": "input_text", "text": "a"}, {"type": "output_text", "text": "b"}], "a\nb"),
+        ([], ""),
+        (None, "null"),
+        ({"a": 1}, '{"a":1}'),
+    ],
+)
+def test_an_output_is_text(value: object, text: str) -> None:
+    assert made(called("1"), output("1", value))[1] == tool("1", text)
+
+
+def test_pictures_that_tools_give_follow_all_outputs() -> None:
+    shown = {"type": "input_image", "image_url": PNG}
+    found = made(called("1"), called("2"), output("1", [shown]), output("2", [{"type": "text", "text": "b"}, shown]))
+    assert found[1:] == [
+        tool("1", "The output is in the next message."),
+        tool("2", "b"),
+        *(
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": f"Output of the tool call {call_id}:"},
+                    {"type": "image_url", "image_url": {"url": PNG}},
+                ],
+            }
+            for call_id in ("1", "2")
+        ),
+    ]
+
+
+def test_free_text_is_the_one_argument() -> None:
+    call = {"type": "custom_tool_call", "call_id": "1", "name": "apply_patch", "input": 'a "b"\n'}
+    assert made(call, {"type": "custom_tool_call_output", "call_id": "1", "output": "ok"}) == [
+        assistant(None, chat_call("1", "apply_patch", '{"input":"a \\"b\\"\\n"}')),
+        tool("1"),
+    ]
+
+
+def test_a_call_of_a_namespace_has_its_functions_name_even_without_the_tool() -> None:
+    assert made({**called("1"), "namespace": "crm"}) == [assistant(None, chat_call("1", "crm__f"))]
+
+
+def test_a_search_for_tools_is_a_call() -> None:
+    search = {"type": "tool_search_call", "call_id": "1", "execution": "client", "arguments": {"query": "x"}}
+    found = {"type": "tool_search_output", "call_id": "1", "tools": [{"type": "function", "name": "f"}]}
+    assert made(search, found) == [
+        assistant(None, chat_call("1", "tool_search", '{"query":"x"}')),
+        tool("1", '["f"]'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("item", "named"),
+    [
+        ({"type": "item_reference", "id": "msg_1"}, "item references"),
+        ({"id": "msg_1"}, "item references"),
+        ({"type": "compaction", "encrypted_content": "x"}, "input items of type compaction"),
+        ({"type": "compaction_trigger"}, "input items of type compaction_trigger"),
+        ({"type": "computer_call_output"}, "input items of type computer_call_output"),
+        ({"type": "mcp_call"}, "input items of type mcp_call"),
+        ({"type": "image_generation_call"}, "input items of type image_generation_call"),
+        ({"role": "user", "content": [{"type": "input_image", "file_id": "file-1"}]}, "file ids"),
+        ({"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}, "file ids"),
+        ({"role": "user", "content": [{"type": "input_file", "file_url": "https://x"}]}, "files by URL"),
+        ({"role": "user", "content": [{"type": "input_image"}]}, "an image without image_url"),
+        ({"role": "user", "content": [{"type": "input_video"}]}, "content of type input_video"),
+        ({"role": "user", "content": [{"type": "input_text"}]}, "content of type input_text without text"),
+        ({"role": "user", "content": [5]}, "content of type unknown"),
+        ({"role": "user", "content": None}, "content that is neither a text nor a list"),
+        ({"role": "critic", "content": "x"},
+         "a message whose role is none of user, assistant, system and developer"),
+        ({"type": "function_call", "name": "f", "arguments": "{}"},
+         "a function_call without call_id, name or arguments"),
+        ({"type": "function_call_output", "output": "x"}, "the output of a call without call_id"),
+    ],
+)  # fmt: skip
+def test_what_has_no_counterpart_is_refused_by_name(item: dict[str, object], named: str) -> None:
+    with pytest.raises(NotSupported) as caught:
+        made(item)
+    assert str(caught.value) == f"does not support {named}"
