@@ -8,7 +8,7 @@ have no counterpart.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Final
 
@@ -25,6 +25,7 @@ _FUNCTIONS: Final = "functions"
 """The namespace of functions that have no other; its members keep their plain names."""
 
 _SEARCH_NAME: Final = "tool_search"
+_BLANK_LINE: Final = "\n\n"
 _ANY_OBJECT: Final[JsonObject] = {"type": "object", "properties": {}}
 
 _MAY_BE_LEFT_OUT: Final = "web_search"
@@ -103,28 +104,33 @@ class Tools:
         namespace, members = tool.get("name"), tool.get("tools")
         if not isinstance(namespace, str) or not namespace or not isinstance(members, list):
             raise unsupported("a namespace without a name or tools")
+        about = _texts(tool.get("description"))
+        # Told once, with the first: it may be long, and a namespace may have many tools.
+        told = [f"{text}\n(This is about all functions whose names begin with {namespace}__.)" for text in about]
         for member in members:
             kind = kind_of(member) if isinstance(member, dict) else ""
             if kind not in ("function", "custom"):
                 raise unsupported(f"a tool of type {kind or 'unknown'} in a namespace")
-            self._add_function(kind, member, namespace)
+            self._add_function(kind, member, namespace, told)
+            told = []
 
-    def _add_function(self, kind: str, tool: JsonObject, namespace: str | None) -> None:
-        name, description = tool.get("name"), tool.get("description")
+    def _add_function(self, kind: str, tool: JsonObject, namespace: str | None, about: Sequence[str] = ()) -> None:
+        name = tool.get("name")
         if not isinstance(name, str) or not name:
             raise unsupported("a tool without a name")
+        described = [*about, *_texts(tool.get("description"))]
         if kind == "function":
-            self._offer(Called("function", name, namespace), description, tool.get("parameters"), tool.get("strict"))
+            called = Called("function", name, namespace)
+            self._offer(called, _BLANK_LINE.join(described), tool.get("parameters"), tool.get("strict"))
             return
-        explained = [description] if isinstance(description, str) and description else []
-        explained += _grammar(tool.get("format"))
+        described += _grammar(tool.get("format"))
         schema: JsonObject = {
             "type": "object",
             "properties": {INPUT: {"type": "string", "description": f"The whole input of {name}, as plain text."}},
             "required": [INPUT],
             "additionalProperties": False,
         }
-        self._offer(Called("custom", name, namespace), "\n\n".join(explained), schema)
+        self._offer(Called("custom", name, namespace), _BLANK_LINE.join(described), schema)
 
     def _offer(self, called: Called, description: Json, parameters: Json, strict: Json = None) -> None:
         key = (called.namespace, called.name)
@@ -185,6 +191,10 @@ def _chosen(tools: Tools, choice: JsonObject) -> str:
             if len(found) == 1:
                 return found[0]
     raise unsupported("a tool choice that names none of the tools")
+
+
+def _texts(description: Json) -> list[str]:
+    return [description] if isinstance(description, str) and description else []
 
 
 def _grammar(format_: Json) -> list[str]:

@@ -85,6 +85,13 @@ def test_tools_of_a_namespace_carry_its_name() -> None:
     assert asked.called("never_offered") == ("function", "never_offered", None)
 
 
+def test_what_is_said_of_a_namespace_stands_with_its_first_tool() -> None:
+    members = [function("a", description="A."), function("b", description="B.")]
+    body = body_of({"type": "namespace", "name": "crm", "description": "Customers.", "tools": members})
+    about = "Customers.\n(This is about all functions whose names begin with crm__.)"
+    assert [tool["function"]["description"] for tool in body["tools"]] == [f"{about}\n\nA.", "B."]
+
+
 def test_names_that_chat_cannot_take_are_shortened_alike_in_each_request() -> None:
     long = "a" * MAX_NAME_CHARS
     tools = [{"type": "namespace", "name": "mcp.server", "tools": [function(long), function(long + "b")]}]
