@@ -14,6 +14,7 @@ and as a stream:
 
 - `request` raises NotSupported, by name, for what changes the meaning of the answer and has no counterpart in chat
   completions. What only asks for more detail, or saves work, is left out.
+- `keep_reasoning` and `recall`, both off unless given, are told in `request`.
 - `Asked` is what an answer repeats of its request, and which of its tools a chat function stands for.
 - `serial` is a text that no other answer has, for the ids in it; `now` is in seconds since 1970.
 - `feed` and `answer` raise UpstreamError for an error, a failed choice, and what is no answer at all.

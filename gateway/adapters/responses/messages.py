@@ -1,31 +1,39 @@
 """The input of a Responses request as chat messages.
 
 Chat wants each assistant message with all its calls, then the outputs of all these calls, before anything else.
-Responses has one item for a text, a call and an output, in any order. Reasoning of earlier turns is left out: it means
-nothing to another model.
+Responses has one item for a text, a call and an output, in any order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, TypeAlias
 
 from gateway.adapters.responses.asked import INPUT
 from gateway.adapters.responses.tools import Tools, kind_of, unsupported
 from gateway.wire.json import Json, JsonObject, encode_json
 
+Recall: TypeAlias = Callable[[str], JsonObject | None]
+"""Returns the output item of an earlier answer that has this id; None if it is not known."""
+
 _SYSTEM: Final = ("system", "developer")
-_LEFT_OUT: Final = frozenset({"reasoning", "web_search_call", "file_search_call", "mcp_list_tools"})
-"""Items without a text of their own, or one that means nothing to another model: what they found is in the answer."""
+_LEFT_OUT: Final = frozenset({"web_search_call", "file_search_call", "mcp_list_tools"})
+"""Items without a text of their own: what they found is in the answer."""
+_REASONING_ID: Final = "rs_"
 _READ_BEFORE: Final = frozenset({"additional_tools", "configuration_update"})
 _TEXTS: Final = frozenset({"input_text", "output_text", "text", "summary_text"})
 _BLANK_LINE: Final = "\n\n"
 _IMAGE_DETAILS: Final = frozenset({"low", "high", "auto"})
 
 
-def messages(instructions: Json, items: Json, tools: Tools) -> list[JsonObject]:
-    """Return the chat messages. Raises NotSupported for an item that has no counterpart."""
-    made = _Messages(tools)
+def messages(
+    instructions: Json, items: Json, tools: Tools, *, keep_reasoning: bool = False, recall: Recall | None = None
+) -> list[JsonObject]:
+    """Return the chat messages. Raises NotSupported for an item that has no counterpart.
+
+    `keep_reasoning` sends the reasoning of earlier turns as `reasoning_content`, where it is there as text.
+    """
+    made = _Messages(tools, recall, keep_reasoning=keep_reasoning)
     if instructions:
         if not isinstance(instructions, str):
             raise unsupported("instructions that are not text")
@@ -50,10 +58,14 @@ def input_items(items: Json) -> list[JsonObject]:
 class _Messages:
     """Chat messages, item by item."""
 
-    __slots__ = ("_assistant", "_later", "_made", "_tools", "_waiting")
+    __slots__ = ("_assistant", "_keep_reasoning", "_later", "_made", "_recall", "_thought", "_tools", "_waiting")
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, recall: Recall | None, *, keep_reasoning: bool) -> None:
         self._tools = tools
+        self._recall = recall
+        self._keep_reasoning = keep_reasoning
+        self._thought: list[str] = []
+        """Reasoning before the assistant's next text or call."""
         self._made: list[JsonObject] = []
         self._assistant: JsonObject | None = None
         """The assistant message that further calls belong to."""
@@ -68,6 +80,7 @@ class _Messages:
             self._later.append(message)
             return
         self._assistant = None
+        self._thought = []
         made = self._made
         if len(made) == 1 and _is_system_text(message) and _is_system_text(made[0]):
             # The chat templates of many models take one system message only, the first.
@@ -86,8 +99,10 @@ class _Messages:
             self._add_output(item, item.get("output"))
         elif kind == "tool_search_output":
             self._add_output(item, _found(item, self._tools))
+        elif kind == "reasoning":
+            self._add_reasoning(item)
         elif kind == "item_reference":
-            raise unsupported("item references")
+            self._add_reference(item.get("id"))
         elif kind not in _LEFT_OUT and kind not in _READ_BEFORE:
             raise unsupported(f"input items of type {kind}")
 
@@ -107,13 +122,36 @@ class _Messages:
         else:
             raise unsupported("a message whose role is none of user, assistant, system and developer")
 
-    def _add_said(self, text: str) -> None:
+    def _add_reference(self, id_: Json) -> None:
+        item = self._recall(id_) if self._recall is not None and isinstance(id_, str) else None
+        if item is not None:
+            self.add_item(item)
+        elif not isinstance(id_, str) or not id_.startswith(_REASONING_ID):  # reasoning can be done without
+            raise unsupported("item references")
+
+    def _add_reasoning(self, item: JsonObject) -> None:
+        """Keep what an item says in text. Encrypted reasoning means nothing to another model."""
+        if self._keep_reasoning:
+            parts = item.get("content") or item.get("summary") or ()
+            texts = (part.get("text") for part in parts if isinstance(part, dict))
+            self._thought += [text for text in texts if isinstance(text, str) and text]
+
+    def _said(self, *, new: bool) -> JsonObject:
+        """Return the assistant message to go on with, or a new one."""
         assistant = self._assistant
-        if assistant is None or "tool_calls" not in assistant:
-            self._assistant = {"role": "assistant", "content": text}
-            self._made.append(self._assistant)
-        elif text:
-            before = assistant["content"]
+        if assistant is None or new:
+            assistant = self._assistant = {"role": "assistant", "content": None}
+            self._made.append(assistant)
+        if self._thought:
+            before = [assistant["reasoning_content"]] if "reasoning_content" in assistant else []
+            assistant["reasoning_content"] = _BLANK_LINE.join([*before, *self._thought])
+            self._thought = []
+        return assistant
+
+    def _add_said(self, text: str) -> None:
+        assistant = self._said(new=self._assistant is not None and "tool_calls" not in self._assistant)
+        before = assistant["content"]
+        if text or before is None:
             assistant["content"] = before + _BLANK_LINE + text if before else text
 
     def _add_call(self, kind: str, item: JsonObject) -> None:
@@ -129,10 +167,7 @@ class _Messages:
         if not isinstance(call_id, str) or not isinstance(name, str) or not isinstance(arguments, str):
             raise unsupported(f"a {kind} without call_id, name or arguments")
         function = {"name": self._tools.name(name, item.get("namespace")), "arguments": arguments}
-        if self._assistant is None:
-            self._assistant = {"role": "assistant", "content": None}
-            self._made.append(self._assistant)
-        calls = self._assistant.setdefault("tool_calls", [])
+        calls = self._said(new=False).setdefault("tool_calls", [])
         calls.append({"id": call_id, "type": "function", "function": function})
         self._waiting.add(call_id)
 

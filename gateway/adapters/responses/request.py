@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.adapters.responses.asked import Asked
-from gateway.adapters.responses.messages import input_items, messages
+from gateway.adapters.responses.messages import Recall, input_items, messages
 from gateway.adapters.responses.tools import Tools, add_choice, kind_of, unsupported
 from gateway.wire.json import Json, JsonObject
 
@@ -63,10 +63,17 @@ _OWN: Final = frozenset({"background", "previous_response_id", "store", "tools",
 """Those that say what was done, whatever the request says."""
 
 
-def request(params: Mapping[str, Json], *, stream: bool = False) -> tuple[JsonObject, Asked]:
+def request(
+    params: Mapping[str, Json], *, stream: bool = False, keep_reasoning: bool = False, recall: Recall | None = None
+) -> tuple[JsonObject, Asked]:
     """Return the chat body, without `model` and `stream`, and what the answer needs to know of the request.
 
     Values of `params` may be part of both. Raises NotSupported.
+
+    `keep_reasoning` sends the reasoning of earlier turns as `reasoning_content`, where the history has it as text.
+    DeepSeek and Kimi refuse the history of a model that thinks without it, once it has called tools
+    (https://api-docs.deepseek.com/guides/thinking_mode); Groq and Mistral refuse the field. `recall` returns the item
+    that an item reference means; without it such a reference is refused, but for reasoning, which is left out.
     """
     for field, what in _REFUSED.items():
         if params.get(field):
@@ -77,7 +84,10 @@ def request(params: Mapping[str, Json], *, stream: bool = False) -> tuple[JsonOb
     _add_later_tools(tools, params.get("input"))
     tools.check()
 
-    body: JsonObject = {"messages": messages(params.get("instructions"), params.get("input"), tools)}
+    said = messages(
+        params.get("instructions"), params.get("input"), tools, keep_reasoning=keep_reasoning, recall=recall
+    )
+    body: JsonObject = {"messages": said}
     for field in _SAME:
         if (value := params.get(field)) is not None:
             body[field] = value

@@ -115,6 +115,35 @@ def test_reasoning_in_the_history_is_left_out() -> None:
     ]
 
 
+def thought(*texts: str, field: str = "summary") -> dict[str, Any]:
+    return {"type": "reasoning", "summary": [], field: [{"type": "any", "text": text} for text in texts]}
+
+
+def test_reasoning_can_be_kept_where_it_is_text() -> None:
+    items = [
+        thought("a", "b"), thought("c", field="content"), said("now"), called("1"), thought("d"), called("2"),
+        output("1"), output("2"), {"type": "reasoning", "summary": [], "encrypted_content": "x"}, called("3"),
+        output("3"), thought("e"), user("and"), said("done"),
+    ]  # fmt: skip
+    found = messages(None, items, Tools(), keep_reasoning=True)
+    assert [message.get("reasoning_content") for message in found if message["role"] == "assistant"] == [
+        "a\n\nb\n\nc\n\nd", None, None,
+    ]  # fmt: skip
+
+
+def test_references_are_looked_up() -> None:
+    known = {"msg_1": said("now"), "rs_1": thought("a")}
+    items = [{"type": "item_reference", "id": "rs_1"}, {"id": "msg_1"}, called("1"), output("1")]
+    found = messages(None, items, Tools(), keep_reasoning=True, recall=known.get)
+    assert found == [{**assistant("now", chat_call("1")), "reasoning_content": "a"}, tool("1")]
+    with pytest.raises(NotSupported, match="item references"):
+        messages(None, [{"id": "msg_2"}], Tools(), recall=known.get)
+
+
+def test_a_reference_to_reasoning_is_left_out() -> None:
+    assert made({"type": "item_reference", "id": "rs_1"}, said("now")) == [assistant("now")]
+
+
 def test_calls_one_after_the_other_are_messages_of_their_own() -> None:
     assert made(called("1"), output("1"), called("2"), output("2")) == [
         assistant(None, chat_call("1")),
@@ -205,6 +234,7 @@ def test_a_search_for_tools_is_a_call() -> None:
     [
         ({"type": "item_reference", "id": "msg_1"}, "item references"),
         ({"id": "msg_1"}, "item references"),
+        ({"type": "item_reference"}, "item references"),
         ({"type": "compaction", "encrypted_content": "x"}, "input items of type compaction"),
         ({"type": "compaction_trigger"}, "input items of type compaction_trigger"),
         ({"type": "computer_call_output"}, "input items of type computer_call_output"),
