@@ -199,6 +199,20 @@ class Translator(Protocol):
         """Return the last events. Called once, and only if the source is whole."""
 
 
+class Translated(Protocol):
+    """One request in another operation's words, and what reading its answer takes."""
+
+    @property
+    def params(self) -> Mapping[str, Json]:
+        """The request's fields."""
+
+    def answer(self, data: JsonObject) -> JsonObject:
+        """Return the answer, which the other operation found to be one, in the first operation's words."""
+
+    def events(self) -> Translator:
+        """Return a new translator of the answer as a stream."""
+
+
 class Translation(Protocol):
     """Puts an operation's requests into another operation, and the answers back."""
 
@@ -206,14 +220,8 @@ class Translation(Protocol):
     def operation(self) -> Operation:
         """The other operation."""
 
-    def request(self, params: Mapping[str, Json], *, stream: bool) -> JsonObject:
-        """Return the other operation's request, without model. Raises NotSupported for what it cannot say."""
-
-    def answer(self, data: JsonObject, params: Mapping[str, Json]) -> JsonObject:
-        """Return the answer to the request `params`."""
-
-    def events(self, params: Mapping[str, Json]) -> Translator:
-        """Return a new translator of the stream that answers the request `params`."""
+    def request(self, params: Mapping[str, Json], target: Target, *, stream: bool) -> Translated:
+        """Return a request in the other operation's words. Raises NotSupported for what it cannot say."""
 
 
 class Operation(Protocol):

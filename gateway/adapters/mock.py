@@ -17,9 +17,11 @@ from gateway.adapters.base import (
     Call,
     Event,
     GeneratedStream,
+    NotSupported,
     Operation,
     Reply,
     Stream,
+    Translated,
     Translator,
     signed,
     whole,
@@ -70,18 +72,17 @@ class MockAdapter:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         if outcome.body is not None or outcome.code is not None:
             return Reply(data=_error(outcome) if outcome.body is None else outcome.body, headers=headers)
-        translation, params = call.operation.translation, _params(call)
-        spoken = _spoken(call.operation)
-        data = self._signed(call, spoken.reply(_said(call, outcome), params))
-        return Reply(data=data if translation is None else translation.answer(data, params), headers=headers)
+        data = self._signed(call, _spoken(call.operation).reply(_said(call, outcome), _params(call)))
+        translated = _translated(call, stream=False)
+        return Reply(data=data if translated is None else translated.answer(data), headers=headers)
 
     async def stream(self, call: Call) -> Stream:
         """Return the answer word by word."""
         outcome, headers = await self._begin(call)
         events = self._events(call, outcome)
-        translation = call.operation.translation
-        if translation is not None:
-            events = _translated(events, translation.events(call.params))
+        translated = _translated(call, stream=True)
+        if translated is not None:
+            events = _events_of(events, translated.events())
         return GeneratedStream(events, headers)
 
     async def close(self) -> None:
@@ -170,7 +171,18 @@ def _spoken(operation: Operation) -> Operation:
     return operation if operation.translation is None else operation.translation.operation
 
 
-async def _translated(events: AsyncGenerator[Event, None], translator: Translator) -> AsyncGenerator[Event, None]:
+def _translated(call: Call, *, stream: bool) -> Translated | None:
+    """Return the request as it is answered in another operation's words; None if it is answered in its own."""
+    translation = call.operation.translation
+    if translation is None:
+        return None
+    try:
+        return translation.request(_params(call), call.target, stream=stream)
+    except NotSupported:  # a mock of an endpoint that would not have to translate
+        return translation.request({}, call.target, stream=stream)
+
+
+async def _events_of(events: AsyncGenerator[Event, None], translator: Translator) -> AsyncGenerator[Event, None]:
     async for event in events:
         if event.data is not None and "error" in event.data:
             yield event

@@ -11,6 +11,7 @@ from gateway.adapters.base import (
     Reply,
     Stream,
     StreamJudge,
+    Translated,
     Translation,
     Translator,
     whole,
@@ -38,17 +39,17 @@ class TranslatedAdapter:
     async def complete(self, call: Call) -> Reply:
         """Return the plain answer, translated back."""
         translation = _translation(call)
-        asked = _asked(call, translation, stream=False)
-        reply = await self._carrier(call).complete(asked)
+        translated = translation.request(whole(call.params), call.target, stream=False)
+        reply = await self._carrier(call).complete(_asked(call, translation, translated))
         translation.operation.check_reply(reply.data)
-        return Reply(translation.answer(reply.data, call.params), headers=reply.headers)
+        return Reply(translated.answer(reply.data), headers=reply.headers)
 
     async def stream(self, call: Call) -> Stream:
         """Return the stream, translated back, once its response headers are there."""
         translation = _translation(call)
-        asked = _asked(call, translation, stream=True)
-        source = await self._carrier(call).stream(asked)
-        return _TranslatedStream(source, translation.operation.judge(one_choice=True), translation.events(call.params))
+        translated = translation.request(whole(call.params), call.target, stream=True)
+        source = await self._carrier(call).stream(_asked(call, translation, translated))
+        return _TranslatedStream(source, translation.operation.judge(one_choice=True), translated.events())
 
     async def close(self) -> None:
         """Do nothing: the carriers are closed by their owner."""
@@ -58,7 +59,7 @@ class TranslatedAdapter:
 
 
 class _TranslatedStream:
-    """A stream of chat events as events of another wire. What ends it comes only once the chat is whole."""
+    """A stream's events as those of another operation. What ends it comes only once the source is whole."""
 
     def __init__(self, source: Stream, judge: StreamJudge, translator: Translator) -> None:
         self.headers = source.headers
@@ -125,9 +126,9 @@ def _translation(call: Call) -> Translation:
     return translation
 
 
-def _asked(call: Call, translation: Translation, *, stream: bool) -> Call:
-    """Return the call in chat. Raises NotSupported for what that cannot say."""
+def _asked(call: Call, translation: Translation, translated: Translated) -> Call:
+    """Return the call in the other operation's words."""
     own = call.operation.request_headers
     headers = {name: value for name, value in call.headers.items() if name not in own}
-    params = upstream_params(translation.request(whole(call.params), stream=stream))
+    params = upstream_params({**translated.params})
     return Call(translation.operation, call.target, params, call.limits, call.overrides, headers)

@@ -11,7 +11,7 @@ from typing import Final
 
 from gateway.adapters.base import Operation
 from gateway.errors import BadRequest
-from gateway.operations.chat import Chat
+from gateway.operations import translations
 from gateway.operations.completions import Completions
 from gateway.operations.embeddings import Embeddings
 from gateway.operations.messages import CountTokens, Messages
@@ -19,7 +19,7 @@ from gateway.operations.responses import Compact, InputTokens, Responses
 from gateway.policy.params import Params
 from gateway.wire.json import Json, JsonObject
 
-CHAT: Final = Chat()
+CHAT: Final = translations.CHAT
 """The operation of `complete_chat` and `stream_chat`."""
 
 _ALL: Final[tuple[Operation, ...]] = (

@@ -11,8 +11,6 @@ from gateway.operations.counts import counts
 from gateway.operations.errors import OPENAI_ERRORS, OpenAIErrors
 from gateway.policy.failures import (
     WHOLE,
-    Kind,
-    UpstreamError,
     choice_error,
     error_object,
     failed_by,

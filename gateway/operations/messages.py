@@ -13,6 +13,7 @@ from gateway.errors import BadRequest
 from gateway.operations.base import OpenAIOperation, check_stream_fields, is_long_list, raise_error, words_in
 from gateway.operations.counts import counts
 from gateway.operations.errors import ANTHROPIC_ERRORS
+from gateway.operations.translations import CHAT, MessagesToChat
 from gateway.policy.failures import no_answer
 from gateway.wire import sse
 from gateway.wire.json import Json, JsonObject, encode_json
@@ -61,6 +62,7 @@ class Messages(_AnthropicOperation):
     name: Final = "messages"
     path: Final = "/messages"
     params = _PARAMS
+    translation = MessagesToChat()
     streams = True
     stream_end = b""
     keepalive = b'event: ping\ndata: {"type":"ping"}\n\n'
@@ -110,6 +112,10 @@ class Messages(_AnthropicOperation):
     def break_event(self, envelope: JsonObject, number: int) -> bytes:
         """Return the error envelope as an `error` event: Anthropic's SDKs notice nothing else."""
         return sse.encode(encode_json(envelope), name=b"error")
+
+    def prompt(self, params: Mapping[str, Json]) -> str:
+        """Return the text of the last user message."""
+        return CHAT.prompt(params)
 
     def text(self, data: JsonObject) -> str | None:
         """Return the text of a message or a delta; None if it has none."""

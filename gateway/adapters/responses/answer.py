@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.adapters.responses.asked import INPUT, Asked, Called, response
-from gateway.policy.failures import WHOLE, answer_failure, choice_error, error_object, no_answer
+from gateway.policy.failures import WHOLE, choice_error, error_object, failed_by, no_answer
 from gateway.policy.finish import is_finished
 from gateway.wire.json import Json, JsonObject, json_in
 
@@ -29,7 +29,7 @@ NO_ARGUMENTS: Final = "{}"
 def answer(reply: JsonObject, asked: Asked, *, serial: str, now: int) -> JsonObject:
     """Return the Response for a chat completion. Raises UpstreamError for an error and for what is no answer."""
     if "error" in reply and (error := error_object(reply)) is not None:
-        raise answer_failure(error)
+        raise failed_by(error)
     choice = _first(reply.get("choices"))
     message = choice.get("message")
     reason = finish_reason(choice)
@@ -94,7 +94,7 @@ def finish_reason(choice: JsonObject) -> str | None:
     if type(reason) is str and reason in WHOLE and "error" not in choice and "provider_specific_fields" not in choice:
         return reason
     if (error := choice_error(choice)) is not None:
-        raise answer_failure(error)
+        raise failed_by(error)
     return str(reason) if is_finished(choice) else None
 
 

@@ -31,7 +31,7 @@ from gateway.adapters.responses.answer import (
 )
 from gateway.adapters.responses.asked import Asked, Called, response
 from gateway.adapters.responses.free_text import FreeText
-from gateway.policy.failures import answer_failure, error_object, no_answer
+from gateway.policy.failures import error_object, failed_by, no_answer
 from gateway.wire.json import Json, JsonObject
 
 _TEXT: Final = "response.output_text.delta"
@@ -77,7 +77,7 @@ class Events:
     def feed(self, chunk: JsonObject) -> list[JsonObject]:
         """Return the next events, in order. Raises UpstreamError for an error or a failed choice in the chunk."""
         if "error" in chunk and (error := error_object(chunk)) is not None:
-            raise answer_failure(error)
+            raise failed_by(error)
         out: list[JsonObject] = []
         self._out = out
         if not self.sequence_number:

@@ -11,7 +11,7 @@ from gateway.adapters.anthropic.sent import AS_IS, CallIds, Sent
 from gateway.adapters.anthropic.stops import REFUSAL, stop_reason
 from gateway.adapters.anthropic.thinking import our_thinking
 from gateway.adapters.anthropic.usage import messages_usage
-from gateway.policy.failures import Kind, UpstreamError, choice_error, error_object, failed_by
+from gateway.policy.failures import choice_error, error_object, failed_by, no_answer
 from gateway.policy.finish import is_finished
 from gateway.wire.json import Json, JsonObject
 
@@ -58,11 +58,6 @@ def answer(data: JsonObject, sent: Sent = AS_IS) -> JsonObject:
         "stop_details": refusal_details(refusal or None) if reason == REFUSAL else None,
         "usage": messages_usage(data.get("usage")),
     }
-
-
-def no_answer() -> UpstreamError:
-    """Return the failure for what is no answer."""
-    return UpstreamError(Kind.BAD_RESPONSE, status=200)
 
 
 def message_id(given: Json) -> str:

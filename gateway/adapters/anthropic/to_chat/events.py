@@ -17,14 +17,13 @@ from gateway.adapters.anthropic.stops import REFUSAL
 from gateway.adapters.anthropic.thinking import OUR_SIGNATURE
 from gateway.adapters.anthropic.to_chat.answer import (
     message_id,
-    no_answer,
     reasoning_in,
     refusal_details,
     stop_of,
     text_in,
 )
 from gateway.adapters.anthropic.usage import messages_usage
-from gateway.policy.failures import choice_error, error_object, failed_by
+from gateway.policy.failures import choice_error, error_object, failed_by, no_answer
 from gateway.policy.finish import index_of, is_finished
 from gateway.wire.json import Json, JsonObject, encode_json
 
