@@ -53,7 +53,7 @@ def check(
 def linted(compiled: Compiled, *, ignore: Collection[str]) -> tuple[Problem, ...]:
     """Return a compiled file's problems and warnings without the codes in `ignore`."""
     from gateway.config.lint import Outside, lint
-    from gateway.config.lint.model_data import load
+    from gateway.config.model_data import load
 
     return lint(compiled, Outside(today=datetime.now(UTC).date(), untried=untried, models=load), ignore=ignore)
 

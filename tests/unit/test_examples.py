@@ -15,7 +15,7 @@ import pytest
 from examples.hooks import SYSTEM_MESSAGE, CachedEmbedding, add_metadata, add_system_message, embed_locally, redact
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.lint import lint
-from gateway.config.lint.model_data import load
+from gateway.config.model_data import load
 from tests.linting import OUTSIDE
 from tests.paths import ROOT
 

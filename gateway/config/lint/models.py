@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from gateway.config.lint.model_data import NO_MODELS, Model
+from gateway.config.lint.spelling import Spelling
 from gateway.config.lint.subject import Finding, Policy
+from gateway.config.model_data import NO_MODELS, Model
 from gateway.words import meant
 
 _MUCH_LESS: Final = 0.5
@@ -15,10 +16,10 @@ _MUCH_LESS: Final = 0.5
 
 def misspelt_models(policy: Policy) -> Iterator[Finding]:
     """Find models that a vendor does not have, if it has one with a similar name."""
-    data = policy.models or NO_MODELS
+    spelling = Spelling(policy.models or NO_MODELS)
     for chain in policy.chains:
         for entry, step in chain.targets:
-            other = data.meant(step.target)
+            other = spelling.meant(step.target)
             if other is not None:
                 kind, name = step.target.endpoint.kind, step.target.model
                 message = f"{kind} has no model {name!r} that LiteLLM knows of{meant(other)}"
@@ -27,10 +28,9 @@ def misspelt_models(policy: Policy) -> Iterator[Finding]:
 
 def retired_models(policy: Policy) -> Iterator[Finding]:
     """Find models whose retirement day has come."""
-    data = policy.models or NO_MODELS
     for chain in policy.chains:
         for entry, step in chain.targets:
-            model = data.find(step.target)
+            model = policy.model(step.target)
             if model is not None and model.retired is not None:
                 successor = f", which names {model.successor} after it" if model.successor else ""
                 message = f"{step.target.name} came to its end on {model.retired}, says LiteLLM's model data{successor}"
@@ -40,14 +40,13 @@ def retired_models(policy: Policy) -> Iterator[Finding]:
 
 def weaker_fallbacks(policy: Policy) -> Iterator[Finding]:
     """Find fallbacks that lack an ability of the chain's first target."""
-    data = policy.models or NO_MODELS
     for chain in policy.chains:
         first = chain.route.steps[0].target
-        primary = data.find(first)
+        primary = policy.model(first)
         for entry in chain.entries[1:] if primary is not None else ():
             weaker = []
             for target in {step.target.name: step.target for step in entry.steps}.values():
-                model = data.find(target)
+                model = policy.model(target)
                 lacks = _lacks(model, primary) if model is not None and primary is not None else []
                 if lacks:
                     weaker.append(f"{target.name} lacks {', '.join(lacks)}")
@@ -62,7 +61,7 @@ def _lacks(model: Model, primary: Model) -> list[str]:
         return lacks
     if primary.tools and model.tools is False:
         lacks.append("tools")
-    if primary.vision and model.vision is False:
+    if "image" in (primary.inputs or ()) and "image" not in (model.inputs or ("image",)):
         lacks.append("vision")
     if primary.context and model.context and model.context < primary.context * _MUCH_LESS:
         lacks.append(f"context ({model.context:,} tokens instead of {primary.context:,})")

@@ -9,10 +9,11 @@ from functools import cached_property
 
 from gateway.config.compiler.compiler import Compiled
 from gateway.config.document.yaml_tree import Where
-from gateway.config.lint.model_data import NO_MODELS, ModelData, is_listed
 from gateway.config.model.specs import AliasSpec, Config
+from gateway.config.model_data import NO_MODELS, Model, ModelData, is_listed
 from gateway.policy.packages import Package, is_installed
 from gateway.policy.table import Route, RoutingTable, Step
+from gateway.policy.target import Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,10 @@ class Policy:
         """The model data, or None if there is none; empty, and not read, when no target is at a listed vendor."""
         is_needed = any(is_listed(target) for target in self._table.targets)
         return self.outside.models() if is_needed else NO_MODELS
+
+    def model(self, target: Target) -> Model | None:
+        """Return what is known of a target's model; None unless its vendor is listed."""
+        return self.models.find(target) if self.models is not None and is_listed(target) else None
 
     @cached_property
     def chains(self) -> tuple[Chain, ...]:

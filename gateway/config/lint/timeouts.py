@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.config.document.yaml_tree import Where
-from gateway.config.lint.model_data import NO_MODELS
 from gateway.config.lint.subject import Chain, Entry, Finding, Policy
 from gateway.config.model.specs import TimeoutSpec
 from gateway.policy.table import Step
@@ -33,7 +32,6 @@ class _Limit:
 
 def short_timeouts(policy: Policy) -> Iterator[Finding]:
     """Find limits that are short for a reasoning model: one finding for each place that sets them."""
-    data = policy.models or NO_MODELS
     found: dict[Where | None, _Limit] = {}
 
     def note(place: Where | None, entry: Entry, step: Step, what: str, limit_s: float) -> None:
@@ -45,7 +43,7 @@ def short_timeouts(policy: Policy) -> Iterator[Finding]:
     for chain in policy.chains:
         for entry in chain.entries:
             for step in entry.steps:
-                model = data.find(step.target)
+                model = policy.model(step.target)
                 if model is None or not model.reasoning:
                     continue
                 if chain.route.deadline_s < _IN_ALL_S:

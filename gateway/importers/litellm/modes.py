@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gateway.config.lint.model_data import read_entries
+from gateway.config.model_data import read_entries
 from gateway.wire.json import Json, JsonObject
 
 RESPONSES: Final = "responses"

@@ -13,7 +13,7 @@ from gateway.config.compiler.known_hosts import INSTEAD, NO_ADDRESS
 from gateway.config.compiler.known_providers import KINDS, WELL_KNOWN, find
 from gateway.config.compiler.providers import CONNECTION_PARAMS, bad_address, bad_header, check_params
 from gateway.config.document.yaml_tree import Where
-from gateway.config.lint.model_data import read_entries
+from gateway.config.model_data import read_entries
 from gateway.importers.litellm.draft import Upstream, dollars
 from gateway.importers.litellm.report import Report
 from gateway.importers.litellm.values import expandable, is_reference, reference

@@ -20,7 +20,7 @@ from gateway.config.compiler.compiler import Compiled, Compiler
 from gateway.config.compiler.known_providers import WELL_KNOWN
 from gateway.config.format.format import format_bytes
 from gateway.config.lint import Outside, lint
-from gateway.config.lint.model_data import VENDORS, load
+from gateway.config.model_data import LISTED, load
 from gateway.policy.problem import Problem
 from tests.command_line import gateway
 from tests.compiling import names
@@ -103,7 +103,7 @@ def test_the_models_are_current_and_alike(alias: str) -> None:
     assert route is not None
     assert [step.target.endpoint.provider for step in route.steps] == list(MODELS[alias])
     for step in route.steps:
-        assert step.target.endpoint.kind in VENDORS
+        assert step.target.endpoint.kind in LISTED
         model = data.find(step.target)
         assert model is not None, step.target.name
         assert (model.chat, model.tools) == (True, True)
