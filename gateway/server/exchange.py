@@ -110,7 +110,7 @@ class Exchange:
     def refuse(self, status: int, code: str, message: str, more: Mapping[str, str] = EMPTY) -> None:
         """Send an error of the HTTP request itself, such as an unknown path: in Anthropic's shape to its clients."""
         self.error = code
-        errors = ANTHROPIC_ERRORS if "anthropic-version" in self.request.headers else self.errors
+        errors = ANTHROPIC_ERRORS if self.request.is_anthropic else self.errors
         error = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
         self.send_json(errors.envelope(error, status, self.report.request_id), {**more, **NO_REPEAT}, status=status)
 

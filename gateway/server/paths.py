@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from gateway.adapters.base import ErrorShape
-from gateway.operations.errors import OPENAI_ERRORS
+from gateway.operations.errors import ANTHROPIC_ERRORS, OPENAI_ERRORS
 from gateway.server.exchange import Exchange
+from gateway.server.request import Request
 from gateway.words import cut, did_you_mean, meant, printable
 
 Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
@@ -34,6 +35,12 @@ class PathHandlers:
     """Method → handler. HEAD uses GET's, and OPTIONS is answered with the methods."""
     errors: ErrorShape = OPENAI_ERRORS
     """The shape of errors on the path's wire."""
+    of_both: bool = False
+    """OpenAI's and Anthropic's clients ask for the same path: a header tells the shape."""
+
+    def errors_for(self, request: Request) -> ErrorShape:
+        """Return the shape of errors for a request of this path."""
+        return ANTHROPIC_ERRORS if self.of_both and request.is_anthropic else self.errors
 
     @property
     def allowed(self) -> str:
@@ -41,7 +48,7 @@ class PathHandlers:
         return ",".join(sorted({*self.methods, "OPTIONS", *(("HEAD",) if "GET" in self.methods else ())}))
 
 
-NO_ENDPOINT: Final = PathHandlers("other", {})
+NO_ENDPOINT: Final = PathHandlers("other", {}, of_both=True)
 """What stands for an unknown path in log and metrics."""
 
 

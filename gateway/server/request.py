@@ -42,6 +42,11 @@ class Request:
     """The connection can take another request after this one."""
 
     @property
+    def is_anthropic(self) -> bool:
+        """Whether it is of a client of Anthropic's wire, whose SDKs always send this header."""
+        return "anthropic-version" in self.headers
+
+    @property
     def content_type(self) -> str:
         """The media type in lower case, without parameters."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
