@@ -41,6 +41,10 @@ class Request:
     keep_alive: bool = True
     """The connection can take another request after this one."""
 
+    def first(self, name: str) -> str:
+        """Return the first value of a field of the query; an empty text without one."""
+        return self.query.get(name, ("",))[0]
+
     @property
     def is_anthropic(self) -> bool:
         """Whether it is of a client of Anthropic's wire, whose SDKs always send this header."""

@@ -51,12 +51,21 @@ async def test_unknown_models_and_the_list_leave_the_loop_running(gateway: Runni
     assert min(stops_s) < 0.01  # 0.6 s by comparing all names
     error = (await gateway.chat("team-3/gpt-4o-mino-3")).error
     assert error["message"].endswith("; did you mean 'team-3/gpt-4o-mini-3'?")
-    # Only the first request makes the list, a slice of 500 at a turn of the loop.
+    # Only the first request makes the list, a slice of 100 at a turn of the loop.
     first, second = await _turns(gateway.get("/v1/models")), await _turns(gateway.get("/v1/models"))
-    assert first - second >= COUNT / 500 / 2
+    assert first - second >= COUNT / 100 / 2
     answers = await asyncio.gather(gateway.get("/v1/models"), gateway.get("/v1/models"))
     assert [entry["id"] for entry in orjson.loads(answers[0].body)["data"]] == NAMES
     assert answers[0].body == answers[1].body
+
+
+async def test_pages_and_what_the_models_can_do_leave_the_loop_running_too(start: Start) -> None:
+    gateway = await start(ROUTES.replace("mock/echo", "openai/gpt-4o"))
+    first, second = await _turns(gateway.get("/v1/models")), await _turns(gateway.get("/v1/models"))
+    assert first - second >= COUNT / 100 / 2
+    path = f"/v1/models?limit=1000&after_id={NAMES[-1001]}"
+    page = await gateway.get(path, headers={"anthropic-version": "2023-06-01"})
+    assert [(entry["id"], entry["type"]) for entry in page.json["data"]] == [(name, "model") for name in NAMES[-1000:]]
 
 
 async def test_the_list_is_that_of_the_live_table(gateway: RunningGateway) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from gateway.adapters.mock import MockAdapter
@@ -14,6 +14,7 @@ from gateway.errors import BadRequest, UsageError
 from gateway.policy.table import RoutingTable
 from gateway.server.exchange import Exchange
 from gateway.server.paths import PathHandlers
+from gateway.server.request import Request
 from gateway.simulation.explain import as_json, explain, look_up
 from gateway.simulation.upstreams import read_failure
 from gateway.telemetry.logs import timestamp
@@ -82,7 +83,7 @@ class Admin:
 
     async def reset(self, exchange: Exchange) -> None:
         """`POST /-/targets/reset?target=…`: end the cooldown of a target as `/-/targets` names it, or of one model."""
-        name = _first(exchange.request.query, "target")
+        name = exchange.request.first("target")
         if not name:
             raise BadRequest("say whose cooldown to end: /-/targets/reset?target=PROVIDER/MODEL", param="target")
         ended = self._health.reset(name)
@@ -95,14 +96,14 @@ class Admin:
     async def explain(self, exchange: Exchange) -> None:
         """`GET /-/explain?model=…`: what a request for this name would do now, given the failures in `fail`."""
         query = exchange.request.query
-        name = _first(query, "model")
+        name = exchange.request.first("model")
         if not name:
             raise BadRequest("say what to explain: /-/explain?model=ALIAS", param="model")
         table = self._reloads.current
         route = look_up(table, name)
         if route is None:
             raise unknown_model(name, table)
-        stream = _flag(query, "stream")
+        stream = _flag(exchange.request, "stream")
         try:
             fails = dict(read_failure(text, route, option="fail") for text in query.get("fail", ()))
         except UsageError as exc:
@@ -120,7 +121,7 @@ class Admin:
 
     async def reload(self, exchange: Exchange) -> None:
         """`POST /-/reload`: compile and swap now, with `?dry_run=1` only compile; 422 when the file is bad."""
-        dry_run = _flag(exchange.request.query, "dry_run")
+        dry_run = _flag(exchange.request, "dry_run")
         report = await asyncio.to_thread(self._reloads.reload, force=True, dry_run=dry_run)
         answer: JsonObject = {
             "ok": report.ok,
@@ -140,12 +141,8 @@ class Admin:
         exchange.send_json({"error": error, **answer}, status=422)
 
 
-def _first(query: Mapping[str, Sequence[str]], name: str) -> str:
-    return query.get(name, ("",))[0]
-
-
-def _flag(query: Mapping[str, Sequence[str]], name: str) -> bool:
-    value = _first(query, name).lower()
+def _flag(request: Request, name: str) -> bool:
+    value = request.first(name).lower()
     if value not in _FLAGS:
         raise BadRequest(f"{name} must be 1 or 0", param=name)
     return _FLAGS[value]

@@ -1,22 +1,30 @@
-"""The list of models, and a single model."""
+"""The list of models, and a single model, in OpenAI's shape or in Anthropic's."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
 import orjson
 
+from gateway.concurrency.pacing import resting
+from gateway.config.model_data import NO_MODELS, ModelData, is_hosted, load
 from gateway.engine.pipeline import Pipeline
-from gateway.policy.table import RoutingTable
+from gateway.errors import BadRequest
+from gateway.policy.table import Route, RoutingTable
+from gateway.server.endpoints.model_cards import NOTHING_KNOWN, Abilities, Card, anthropic_card, openai_card, weakest
 from gateway.server.exchange import Exchange
 from gateway.server.paths import PathHandlers
-from gateway.wire.json import JsonObject
+from gateway.server.request import Request
 
 _ONE_MODEL: Final = "/v1/models/"
-_AT_ONCE: Final = 500
-"""Entries of the list that are made before other tasks may run: about a millisecond."""
+_AT_ONCE: Final = 100
+"""Entries that are made before other tasks may run: about a millisecond."""
+_PAGE: Final = 20
+_LONGEST_PAGE: Final = 1000
+"""Anthropic's numbers of entries on a page (https://platform.claude.com/docs/en/api/models/list)."""
 
 
 class Models:
@@ -26,47 +34,106 @@ class Models:
         self._pipeline = pipeline
         self._listing = asyncio.Lock()
         self._listed: tuple[int, bytes] | None = None
-        """The generation of a table, and its list."""
+        """The generation of a table, and its list in OpenAI's shape."""
+        self._loading = asyncio.Lock()
+        self._data: ModelData | None = None
+        """None until a chain needs it."""
 
     def paths(self) -> dict[str, PathHandlers]:
         """Return the endpoints by path."""
-        return {"/v1/models": PathHandlers("models", {"GET": self._list})}
+        return {"/v1/models": PathHandlers("models", {"GET": self._list}, of_both=True)}
 
     def below(self) -> dict[str, PathHandlers]:
         """Return the endpoints for everything below a path."""
-        return {_ONE_MODEL: PathHandlers("models", {"GET": self._one})}
+        return {_ONE_MODEL: PathHandlers("models", {"GET": self._one}, of_both=True)}
 
     async def _list(self, exchange: Exchange) -> None:
-        """`GET /v1/models`: every alias but the wildcards."""
+        """`GET /v1/models`: every alias but the wildcards; for Anthropic's clients a page of them."""
         table = self._pipeline.tables.current
+        if exchange.request.is_anthropic:
+            await self._send_page(exchange, table)
+            return
         # One list at a time: those who wait for the lock get what the first has made.
         async with self._listing:
             listed = self._listed
             if listed is None or listed[0] != table.generation:
-                listed = self._listed = table.generation, await _list_of(table)
+                cards = await self._cards(table.routes.items(), openai_card, table)
+                listed = self._listed = table.generation, b'{"object":"list","data":[' + cards + b"]}"
         exchange.send(listed[1])
+
+    async def _send_page(self, exchange: Exchange, table: RoutingTable) -> None:
+        names, start, stop = _page(exchange.request, table)
+        some = names[start:stop]
+        cards = await self._cards([(name, table.routes[name]) for name in some], anthropic_card, table)
+        before = "before_id" in exchange.request.query
+        ends = {
+            "has_more": start > 0 if before else stop < len(names),
+            "first_id": some[0] if some else None,
+            "last_id": some[-1] if some else None,
+        }
+        exchange.send(b'{"data":[' + cards + b"]," + orjson.dumps(ends)[1:])
 
     async def _one(self, exchange: Exchange) -> None:
         """`GET /v1/models/{name}`: one alias, or a name that a wildcard matches."""
+        table = self._pipeline.tables.current
         name = exchange.request.path.removeprefix(_ONE_MODEL)
-        if name.endswith("/") and self._pipeline.tables.current.find(name) is None:
+        if name.endswith("/") and table.find(name) is None:
             name = name.rstrip("/")
-        target = self._pipeline.route(name).steps[0].target.name
-        exchange.send_json(_model(name, target, self._pipeline.tables.current.loaded_at))
+        route = self._pipeline.route(name)
+        card = anthropic_card if exchange.request.is_anthropic else openai_card
+        exchange.send_json(card(name, route, await self._abilities(route), loaded_at=table.loaded_at))
+
+    async def _cards(self, routes: Iterable[tuple[str, Route]], card: Card, table: RoutingTable) -> bytes:
+        """Return the entries, separated by commas. Made in slices: 100,000 take a second."""
+        left = iter(routes)
+        parts = []
+        while some := list(islice(left, _AT_ONCE)):
+            cards = [card(name, route, await self._abilities(route), loaded_at=table.loaded_at) for name, route in some]
+            parts.append(orjson.dumps(cards)[1:-1])
+            if len(some) == _AT_ONCE:
+                await asyncio.sleep(0)
+        return b",".join(parts)
+
+    async def _abilities(self, route: Route) -> Abilities:
+        """Return what all targets of a chain can do, by LiteLLM's data. Reads it when the first chain needs it."""
+        targets = [step.target for step in route.steps]
+        if not all(map(is_hosted, targets)):
+            return NOTHING_KNOWN
+        data = self._data
+        if data is None:
+            async with self._loading:
+                if self._data is None:
+                    self._data = await asyncio.to_thread(_load)
+                data = self._data
+        return weakest([data.find(target) for target in targets])
 
 
-async def _list_of(table: RoutingTable) -> bytes:
-    """Return the list of a table's models, made in slices: that of 100,000 takes a quarter of a second."""
-    routes = iter(table.routes.items())
-    parts = []
-    while some := list(islice(routes, _AT_ONCE)):
-        models = [_model(name, route.steps[0].target.name, table.loaded_at) for name, route in some]
-        parts.append(orjson.dumps(models)[1:-1])
-        if len(some) == _AT_ONCE:
-            await asyncio.sleep(0)
-    return b'{"object":"list","data":[' + b",".join(parts) + b"]}"
+def _load() -> ModelData:
+    with resting():
+        return load() or NO_MODELS
 
 
-def _model(name: str, first_target: str, loaded_at: float) -> JsonObject:
-    owner = first_target.partition("/")[0]
-    return {"id": name, "object": "model", "created": int(loaded_at), "owned_by": owner}
+def _page(request: Request, table: RoutingTable) -> tuple[list[str], int, int]:
+    """Return all names, and start and stop of the page that Anthropic's `limit` and cursor ask for.
+
+    Raises BadRequest.
+    """
+    size = request.first("limit") or str(_PAGE)
+    limit = int(size) if size.isascii() and size.isdigit() and len(size) <= 4 else 0
+    if not 1 <= limit <= _LONGEST_PAGE:
+        raise BadRequest(f"limit must be a number from 1 to {_LONGEST_PAGE}", param="limit")
+    after, before = request.first("after_id"), request.first("before_id")
+    if after and before:
+        raise BadRequest("after_id and before_id exclude each other", param="before_id")
+    stages = [*request.query.get("lifecycle", ()), *request.query.get("lifecycle[]", ())]
+    names = list(table.routes) if not stages or "active" in stages else []
+    cursor = after or before
+    if not cursor:
+        return names, 0, limit
+    if cursor not in table.routes:
+        param = "after_id" if after else "before_id"
+        raise BadRequest(f"{param} names no model of the list", param=param)
+    if not names:
+        return names, 0, 0
+    place = names.index(cursor)
+    return (names, place + 1, place + 1 + limit) if after else (names, max(0, place - limit), place)
