@@ -59,7 +59,8 @@ async def test_a_status_is_one_call_and_one_kind_on_every_wire(
     for streaming in (False, True):
         error = await failure(adapter, make_call(anthropic, "anthropic", "m"), stream=streaming)
         assert (error.kind, error.status, error.retry_after_s) == (kind, status, wait_s)
-        assert error.headers == {"retry-after": "7", "x-ratelimit-remaining-requests": "0"}
+        passed = {"retry-after": "7", "x-ratelimit-remaining-requests": "0"}
+        assert error.headers == {**passed, "request-id": "req_1"}
         assert body_of(error)["message"] == "scripted error"
         for name in ("openai", "groq", "hosted_vllm", "mistral", "perplexity"):
             error = await failure(adapter, make_call(openai, name, "m"), stream=streaming)

@@ -46,7 +46,7 @@ async def test_anthropic_answers_in_openai_shape(adapter: LiteLLMAdapter, anthro
     assert reply.data["object"] == "chat.completion"
     assert reply.data["model"] == "claude-20260101"
     assert reply.data["usage"]["prompt_tokens"] == 7
-    assert reply.headers == {"retry-after": "1"}
+    assert reply.headers == {"retry-after": "1", "request-id": "req_1"}
     assert reply.raw is None
     sent = anthropic.requests[0]
     assert sent.path == "/v1/messages"

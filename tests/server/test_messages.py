@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anthropic
 import litellm  # noqa: F401 - here, where its warnings are no errors: gateways load it in a thread
 import pytest
 
 from tests.scripted_anthropic import ScriptedAnthropic
+from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import HELLO, Answer, RunningGateway, Start, read_until_broken
 
 ROUTES = """\
@@ -102,3 +104,65 @@ async def test_errors_come_in_anthropic_s_envelope(gateway: RunningGateway, clau
     failed = await ask(gateway, "others")
     assert (failed.status, failed.json["error"]["type"]) == (502, "api_error")
     assert [attempt["kind"] for attempt in failed.json["error"]["attempts"]] == ["server_error", "server_error"]
+
+
+TRANSLATED = """\
+version: 1
+defaults: {retries: 0, timeout: 5s}
+providers:
+  up: {kind: openai, base_url: "BASE_URL", api_key: sk-upstream}
+  claude: {kind: anthropic, base_url: "CLAUDE_URL", api_key: sk-claude-key}
+models:
+  gpt: up/a
+  mixed: [claude/a, up/b]
+"""
+
+
+@pytest.fixture
+async def mixed(start: Start, claude: ScriptedAnthropic) -> RunningGateway:
+    running: RunningGateway = await start(TRANSLATED.replace("CLAUDE_URL", claude.base_url))
+    return running
+
+
+async def test_anthropic_s_sdk_talks_to_a_target_that_speaks_chat(
+    mixed: RunningGateway, upstream: ScriptedOpenAI
+) -> None:
+    upstream.script("a", reply="hello there")
+    async with anthropic.AsyncAnthropic(base_url=mixed.url, api_key="none", max_retries=0) as client:
+        asked: Any = {"model": "gpt", "max_tokens": 100, "system": "be kind", "messages": HELLO}
+        message = await client.messages.create(**asked)
+        assert (message.content[0].to_dict()["text"], message.stop_reason) == ("hello there", "end_turn")
+        async with client.messages.stream(**asked) as stream:
+            text = "".join([text async for text in stream.text_stream])
+            final = await stream.get_final_message()
+    assert (text, final.stop_reason) == ("hello there", "end_turn")
+    assert upstream.requests[0].body["messages"] == [{"role": "system", "content": "be kind"}, *HELLO]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_translated_target_answers_when_the_relayed_one_fails(
+    mixed: RunningGateway, upstream: ScriptedOpenAI, claude: ScriptedAnthropic, stream: bool
+) -> None:
+    claude.script("a", status=529)
+    upstream.script("b", reply="hello")
+    answer = await ask(mixed, "mixed", stream=stream)
+    assert (answer.status, answer.headers["x-gateway-target"]) == (200, "up/b")
+    assert "anthropic-version" not in upstream.requests[0].headers
+
+
+async def test_a_translated_stream_that_breaks_never_looks_whole(
+    mixed: RunningGateway, upstream: ScriptedOpenAI
+) -> None:
+    upstream.script("a", reply="one two three", cut_after=2)
+    body = await read_until_broken(
+        mixed, "/v1/messages", {"model": "gpt", "max_tokens": 9, "messages": HELLO, "stream": True}
+    )
+    assert b"message_start" in body
+    assert b"message_stop" not in body
+    assert b"event: error" in body
+
+
+async def test_what_chat_cannot_say_is_unsupported_by_name(mixed: RunningGateway) -> None:
+    answer = await ask(mixed, "gpt", container="container_1")
+    assert (answer.status, answer.json["error"]["code"]) == (400, "unsupported")
+    assert "up/a does not support containers" in answer.json["error"]["message"]

@@ -6,10 +6,12 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import litellm  # noqa: F401 - here, where its warnings are no errors: gateways load it in a thread
 import openai
 import pytest
 from aiohttp import web
 
+from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import RunningGateway, Start, read_until_broken
 
 ROUTES = """\
@@ -187,3 +189,50 @@ async def test_an_incomplete_response_is_an_answer(client: openai.AsyncOpenAI, s
     server.answers["one"] = response("incomplete", "hel", incomplete_details={"reason": "max_output_tokens"})
     answer = await client.responses.create(model="pair", input="hi")
     assert (answer.status, answer.output_text, server.calls) == ("incomplete", "hel", ["one"])
+
+
+CHAT_ONLY = """\
+version: 1
+defaults: {retries: 0, timeout: 5s}
+providers:
+  up: {kind: openai, base_url: "BASE_URL", adapter: litellm, api_key: sk-upstream}
+models:
+  gpt: [up/a, up/b]
+  demo: mock/echo
+"""
+
+
+@pytest.fixture
+async def translating(start: Start) -> RunningGateway:
+    running: RunningGateway = await start(CHAT_ONLY)
+    return running
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning")  # LiteLLM's
+async def test_openai_s_sdk_talks_to_a_target_that_speaks_chat_only(
+    translating: RunningGateway, upstream: ScriptedOpenAI
+) -> None:
+    upstream.script("a", status=503).script("b", reply="hello there")
+    async with openai.AsyncOpenAI(base_url=f"{translating.url}/v1", api_key="none", max_retries=0) as client:
+        answer = await client.responses.create(model="gpt", input="hi", instructions="be kind")
+        assert (answer.output_text, answer.status) == ("hello there", "completed")
+        assert answer.to_dict()["store"] is False
+        async with client.responses.stream(model="gpt", input="hi") as stream:
+            assert (await stream.get_final_response()).output_text == "hello there"
+        with pytest.raises(openai.BadRequestError, match="previous_response_id"):
+            await client.responses.create(model="gpt", input="hi", previous_response_id="resp_1")
+        echoed = await client.responses.create(model="demo", input="say this")
+        assert echoed.output_text == "say this"
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the 'model_:DeprecationWarning")
+async def test_a_translated_stream_that_breaks_never_looks_whole(
+    translating: RunningGateway, upstream: ScriptedOpenAI
+) -> None:
+    upstream.script("a", reply="one two three", cut_after=2)
+    body = await read_until_broken(translating, "/v1/responses", {"model": "gpt", "input": "hi", "stream": True})
+    assert b"response.created" in body
+    assert b"response.completed" not in body
+    last = json.loads(body.decode().rstrip().split("\n\n")[-1].partition("data: ")[2])
+    before = json.loads(body.decode().rstrip().split("\n\n")[-2].partition("data: ")[2])
+    assert (last["type"], last["sequence_number"]) == ("error", before["sequence_number"] + 1)

@@ -81,7 +81,7 @@ async def test_while_draining_the_gateway_is_alive_but_not_ready_and_begins_noth
 @pytest.mark.parametrize(
     ("method", "path", "status", "allow"),
     [
-        ("POST", "/v1/responses", 404, None),
+        ("POST", "/v1/conversations", 404, None),
         ("GET", "/api/tags", 404, None),
         ("GET", "/-/", 404, None),
         ("GET", "//-/config", 404, None),
@@ -161,7 +161,7 @@ async def test_options_says_which_methods_there_are(gateway: RunningGateway, pat
     ("method", "path", "message"),
     [
         ("POST", "/v1/foo", "unknown endpoint: POST /v1/foo; this gateway has POST /v1/chat/completions, "),
-        ("GET", "/v1/messages", "unknown endpoint: GET /v1/messages; this gateway has "),
+        ("GET", "/v1/batches", "unknown endpoint: GET /v1/batches; this gateway has "),
         ("POST", "/v1/chat/completion", "; did you mean '/v1/chat/completions'? this gateway has "),
         ("POST", "/api/v1/chat/completions", "; did you mean '/v1/chat/completions'? this gateway has "),
         ("GET", "/v1/model", "; did you mean '/v1/models'? this gateway has "),
@@ -185,10 +185,10 @@ async def test_a_wrong_method_is_told_with_the_right_one(gateway: RunningGateway
 
 async def test_anthropic_s_clients_get_their_envelope(gateway: RunningGateway) -> None:
     headers = {"anthropic-version": "2023-06-01"}
-    answer = await gateway.request("POST", "/v1/messages?beta=true", headers=headers, json={})
+    answer = await gateway.request("POST", "/v1/messages/batches?beta=true", headers=headers, json={})
     assert (answer.status, answer.json["type"]) == (404, "error")
     assert answer.json["error"]["type"] == "not_found_error"
-    assert "POST /v1/messages; this gateway has " in answer.json["error"]["message"]
+    assert "POST /v1/messages/batches" in answer.json["error"]["message"]
     assert answer.json["request_id"] == answer.headers["x-request-id"]
     wrong = await gateway.get("/v1/embeddings", headers=headers)
     assert wrong.json["error"]["type"] == "invalid_request_error"
