@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
@@ -34,7 +34,28 @@ OPENAI_WIRES: Final[frozenset[Wire]] = ALL_WIRES - {"messages"}
 TRANSLATED: Final = frozenset({"messages", "responses"})
 """Operations that are put into chat for an endpoint that speaks only that."""
 
+OPERATION_NAMES: Final[tuple[str, ...]] = tuple([name for names in OPERATIONS_OF.values() for name in names])
+"""Every operation, wire by wire."""
+
 
 def operations_of(wires: Collection[Wire]) -> frozenset[str]:
     """Return the names of all operations of these wires."""
     return frozenset(name for wire in wires for name in OPERATIONS_OF[wire])
+
+
+def operations_named(names: Iterable[str]) -> frozenset[str]:
+    """Return the operations that a list of the file means: a wire's name means all of its operations."""
+    wires: Mapping[str, tuple[str, ...]] = dict(OPERATIONS_OF.items())
+    return frozenset([operation for name in names for operation in wires.get(name, (name,))])
+
+
+def as_list(operations: Set[str]) -> list[str]:
+    """Return the shortest list that means these operations, in the order of OPERATIONS_OF.
+
+    A wire's first operation without the others cannot be written: the list then names the wire, and means more.
+    """
+    names: list[str] = []
+    for wire, own in OPERATIONS_OF.items():
+        found = [name for name in own if name in operations]
+        names += [wire] if wire in found else found
+    return names
