@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from gateway.policy.failures import FALLBACK_ON, RETRY_ON, Kind
 from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.target import Limits, Target
+from gateway.policy.wires import HOOK_OPERATIONS
 from gateway.wire.json import EMPTY, Json, JsonObject
 
 _MATCHED: Final = re.compile(r"[A-Za-z0-9._:@-]+(?:/[A-Za-z0-9._:@-]+)*")
@@ -19,6 +20,9 @@ MAX_FILLED: Final = 1024
 """Size of the cache of routes filled in for wildcards."""
 MAX_NAME: Final = 256
 """Characters of the longest name that a client can ask for."""
+
+HookEvents: TypeAlias = Literal["text", "final", "all"]
+"""Which events of a stream a post hook gets: those with content, the last ones, or all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,10 @@ class Hook:
     timeout_s: float | None = None
     """For async hooks only; None means no limit of its own."""
     on_error: Literal["fail", "skip"] = "fail"
+    operations: frozenset[str] = HOOK_OPERATIONS
+    """The operations whose requests or answers it can read."""
+    events: HookEvents = "all"
+    """For post hooks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +80,15 @@ class StreamPolicy:
     """Seconds without data after which the server's client gets the head and a comment; None for never."""
 
 
+class Passing(NamedTuple):
+    """A route as the requests of one operation pass it."""
+
+    route: Route
+    """The route with the hooks that know the operation; without the others."""
+    refused_by: tuple[str, Hook] | None
+    """The first pre hook that must see every request and does not know the operation, with its alias."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """A compiled alias."""
@@ -93,6 +110,8 @@ class Route:
     """Some hook may run, be it a nested alias'."""
     has_nested: bool = field(init=False)
     """Some step has hooks of nested aliases."""
+    _passing: dict[str, Passing] | None = field(init=False, repr=False, compare=False, default=None)
+    """Cache: operation → what `passing` returns. None, to save memory, until it is asked."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "has_nested", any(step.nested for step in self.steps))
@@ -101,6 +120,19 @@ class Route:
     def fill(self, matched: str) -> Route:
         """Return this wildcard's route with `matched` for the star in its targets."""
         return replace(self, steps=tuple(_fill(step, matched) for step in self.steps))
+
+    def passing(self, operation: str) -> Passing:
+        """Return the route as requests of an operation pass it: with the hooks that know it, or refused by one.
+
+        Whether a request is refused depends on the table alone, not on which targets fail.
+        """
+        cache = self._passing
+        if cache is None:
+            cache = {}
+            object.__setattr__(self, "_passing", cache)
+        if operation not in cache:
+            cache[operation] = _passing(self, operation)
+        return cache[operation]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +189,29 @@ class RoutingTable:
 def is_model_name(text: str) -> bool:
     """Tell whether a wildcard may match `text`: letters, digits, `. _ : @ -`, single slashes, no `..`."""
     return ".." not in text and _MATCHED.fullmatch(text) is not None
+
+
+def _passing(route: Route, operation: str) -> Passing:
+    steps = tuple([_step_passing(step, operation) for step in route.steps])
+    pre, post = _knowing(route.pre, operation), _knowing(route.post, operation)
+    hooks = [(route.alias, hook) for hook in route.pre]
+    for step in route.steps:
+        if operation in step.target.endpoint.adapters:
+            hooks += [(nested.alias, hook) for nested in step.nested for hook in nested.pre]
+    refusing = (own for own in hooks if own[1].on_error != "skip" and operation not in own[1].operations)
+    return Passing(replace(route, steps=steps, pre=pre, post=post), next(refusing, None))
+
+
+def _step_passing(step: Step, operation: str) -> Step:
+    """Return the step with the nested aliases' hooks that know the operation."""
+    if not step.nested:
+        return step
+    nested = [replace(own, pre=_knowing(own.pre, operation), post=_knowing(own.post, operation)) for own in step.nested]
+    return replace(step, nested=tuple([own for own in nested if own.pre or own.post]))
+
+
+def _knowing(hooks: tuple[Hook, ...], operation: str) -> tuple[Hook, ...]:
+    return tuple([hook for hook in hooks if operation in hook.operations])
 
 
 def _fill(step: Step, matched: str) -> Step:

@@ -34,6 +34,9 @@ OPENAI_WIRES: Final[frozenset[Wire]] = ALL_WIRES - {"messages"}
 TRANSLATED: Final = frozenset({"messages", "responses"})
 """Operations that are put into chat for an endpoint that speaks only that."""
 
+HOOK_OPERATIONS: Final = frozenset({"chat", "embeddings"})
+"""The operations of a hook that names none: those that all hooks see, since before they could name any."""
+
 OPERATION_NAMES: Final[tuple[str, ...]] = tuple([name for names in OPERATIONS_OF.values() for name in names])
 """Every operation, wire by wire."""
 

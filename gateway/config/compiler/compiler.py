@@ -33,6 +33,8 @@ from gateway.wire.json import EMPTY
 _IN_CODE: Final = "overlay"
 """First part of the place of an alias that a program added in code."""
 
+_NO_EVENTS: Final = "only a post hook gets the events of a stream; a pre hook gets the request"
+
 _ANY: Final = AliasSpec(name="*", chain=())
 """Alias of the passthrough, which takes every name that the file does not have."""
 
@@ -351,6 +353,8 @@ class _Run:
     def _hooks(self, specs: tuple[HookSpec, ...], place: Where) -> tuple[Hook, ...]:
         hooks = []
         for number, spec in enumerate(specs):
+            if spec.events is not None and place[-1] == "pre":
+                self.report((*place, number, "events"), "hook-events-pre", _NO_EVENTS, at_key=True)
             self.skipped_hooks += self.loader is None
             if spec not in self.found_hooks:
                 self.found_hooks[spec] = misshapen(spec.path) if self.loader is None else self.loader.load_hook(spec)

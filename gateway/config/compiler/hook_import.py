@@ -20,6 +20,7 @@ from typing import Any, Final
 from gateway.config.model.specs import HookSpec
 from gateway.config.problems import Fault
 from gateway.policy.table import Hook
+from gateway.policy.wires import HOOK_OPERATIONS
 from gateway.words import did_you_mean
 
 _IMPORTING: Final = threading.RLock()
@@ -56,7 +57,15 @@ class HookLoader:
         is_async = _runs_as(inspect.iscoroutinefunction, found)
         if spec.timeout_s is not None and not is_async:
             return Fault("hook-timeout-sync", "only an `async def` hook can have a timeout, and this one is not async")
-        return Hook(path=spec.path, call=found, is_async=is_async, timeout_s=spec.timeout_s, on_error=spec.on_error)
+        return Hook(
+            path=spec.path,
+            call=found,
+            is_async=is_async,
+            timeout_s=spec.timeout_s,
+            on_error=spec.on_error,
+            operations=HOOK_OPERATIONS if spec.operations is None else spec.operations,
+            events=spec.events or "all",
+        )
 
     def load_capability(self, path: str) -> object:
         """Return the object at `path`, or a Fault; a class is called once, without arguments."""

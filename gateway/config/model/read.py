@@ -40,6 +40,7 @@ from gateway.policy.problem import Problem
 from gateway.policy.secrets import shown
 from gateway.policy.target import ScriptedOutcome
 from gateway.policy.variables import is_made_of_variables
+from gateway.policy.wires import operations_named
 from gateway.wire.json import EMPTY, Json, JsonObject
 from gateway.words import seconds, share_of
 
@@ -353,8 +354,14 @@ def _hooks(block: JsonObject | None) -> HooksSpec:
 def _hook(entry: Json) -> HookSpec:
     if isinstance(entry, str):
         return HookSpec(path=entry)
-    timeout_s = _seconds(entry.get("timeout"))
-    return HookSpec(path=entry["path"], timeout_s=timeout_s, on_error=entry.get("on_error", "fail"))
+    operations = entry.get("operations")
+    return HookSpec(
+        path=entry["path"],
+        timeout_s=_seconds(entry.get("timeout")),
+        on_error=entry.get("on_error", "fail"),
+        operations=None if operations is None else operations_named(operations),
+        events=entry.get("events"),
+    )
 
 
 def _kinds(names: list[str] | None) -> frozenset[Kind] | None:

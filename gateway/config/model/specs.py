@@ -13,6 +13,7 @@ from typing import Final, Literal
 from gateway.policy.failures import Kind
 from gateway.policy.keys import Secret
 from gateway.policy.params import NO_PARAMS, Params
+from gateway.policy.table import HookEvents
 from gateway.policy.target import AdapterName, ScriptedOutcome
 from gateway.wire.json import EMPTY, Json
 
@@ -115,6 +116,9 @@ class HookSpec:
     path: str
     timeout_s: float | None = None
     on_error: Literal["fail", "skip"] = "fail"
+    operations: frozenset[str] | None = None
+    """The operations that the file's list means, those of a wire's name included."""
+    events: HookEvents | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

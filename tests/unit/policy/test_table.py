@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.config.compiler.chains import split_wildcards
 from gateway.policy.keys import KeySource
-from gateway.policy.table import MAX_FILLED, MAX_NAME, Route, RoutingTable, Step, is_model_name
+from gateway.policy.table import MAX_FILLED, MAX_NAME, AliasHooks, Hook, Route, RoutingTable, Step, is_model_name
 from gateway.policy.target import Endpoint, Limits, Target
 
 ENDPOINT = Endpoint(provider="openai", kind="openai", adapter="relay")
@@ -127,6 +128,50 @@ def test_a_passthrough_takes_every_model_name_that_nothing_else_takes() -> None:
     assert found(live, "fast") == ("fast", ["openai/gpt-4o"])
     assert found(live, "groq/llama-3") == ("*", ["groq/llama-3"])
     assert live.find("no model") is None
+
+
+def hook(name: str, *operations: str, **more: Any) -> Hook:
+    return Hook(path=f"hooks.{name}", call=dict, is_async=False, operations=frozenset(operations), **more)
+
+
+class TestPassing:
+    """A route as the requests of one operation pass it."""
+
+    chat, both = hook("chat", "chat"), hook("both", "chat", "rerank")
+    lax = hook("lax", "rerank", on_error="skip")
+
+    def test_it_has_the_hooks_that_know_the_operation(self) -> None:
+        asked = replace(route("fast", "a"), pre=(self.lax, self.both), post=(self.chat, self.both))
+        passing, refused_by = asked.passing("chat")
+        assert (passing.pre, passing.post, refused_by) == ((self.both,), (self.chat, self.both), None)
+        assert asked.passing("rerank").route.post == (self.both,)
+
+    def test_the_first_pre_hook_that_does_not_know_it_refuses_unless_it_may_be_skipped(self) -> None:
+        asked = replace(route("fast", "a"), pre=(self.lax, self.both, self.chat), post=(self.chat,))
+        assert asked.passing("chat").refused_by is None
+        assert asked.passing("rerank").refused_by == ("fast", self.chat)
+        assert asked.passing("speech").refused_by == ("fast", self.both)
+
+    def test_nested_hooks_count_where_the_target_carries_the_operation(self) -> None:
+        nested = AliasHooks(alias="safe", pre=(self.chat,), post=(self.both,))
+        translated = Endpoint(provider="claude", kind="anthropic", adapter="litellm")
+        step = replace(route("fast", "a").steps[0], nested=(nested,))
+        other = replace(step, target=replace(step.target, endpoint=translated))
+        assert Route(alias="fast", steps=(step,)).passing("rerank").refused_by == ("safe", self.chat)
+        passing, refused_by = Route(alias="fast", steps=(other,)).passing("rerank")
+        assert refused_by is None
+        assert passing.steps[0].nested == (replace(nested, pre=()),)
+
+    def test_nothing_is_left_of_a_route_whose_hooks_do_not_know_it(self) -> None:
+        nested = AliasHooks(alias="safe", post=(self.chat,))
+        steps = (replace(route("fast", "a").steps[0], nested=(nested,)),)
+        asked = Route(alias="fast", steps=steps, pre=(self.lax,), post=(self.chat,))
+        assert asked.has_hooks
+        assert not asked.passing("speech").route.has_hooks
+
+    def test_it_is_computed_once(self) -> None:
+        asked = replace(route("fast", "a"), pre=(self.chat,))
+        assert asked.passing("chat") is asked.passing("chat")
 
 
 _NAMES = st.text(string.ascii_lowercase + "/-.", min_size=1, max_size=6)

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 
 from gateway.config.model.read import schema
 from gateway.policy.failures import Kind
+from gateway.policy.wires import OPERATION_NAMES
 from tests.paths import ROOT
 from tests.schemas import choices, offered, parts
 
@@ -124,7 +125,7 @@ def test_no_definition_is_left_unused() -> None:
         (DEFINITIONS["alias"],
          "description chain hooks timeout retries deadline max_attempts params retry_on fallback_on stream"),
         (DEFINITIONS["step"], "target alias timeout retries params retry_on fallback_on"),
-        (DEFINITIONS["hook"], "path timeout on_error"),
+        (DEFINITIONS["hook"], "path timeout on_error operations events"),
         (DEFINITIONS["hooks"], "pre post"),
         (DEFINITIONS["stream"], "hold max_bytes keepalive"),
         (DEFINITIONS["timeout"], "connect first_token idle total"),
@@ -140,6 +141,10 @@ def test_the_kinds_are_those_of_the_engine() -> None:
     assert DEFINITIONS["kind"]["then"]["enum"] == [str(kind) for kind in Kind]
 
 
+def test_the_operations_are_those_of_the_wires() -> None:
+    assert DEFINITIONS["operation"]["then"]["enum"] == [*OPERATION_NAMES]
+
+
 SCALARS = [
     "version: V", "defaults.retries: V", "defaults.max_attempts: V", "defaults.timeout: V", "defaults.deadline: V",
     "defaults.timeout.idle: V", "defaults.cooldown.failures: V", "defaults.cooldown.within: V",
@@ -150,7 +155,8 @@ SCALARS = [
     "providers.a.script: [{cut: V}]", "providers.a.script: [{stall: V}]", "providers.a.script: [{text: V}]",
     "models.a: V", "models.a: [V]", "models.a: [{target: V}]", "models.a: [{alias: V}]", "models.a.chain: [V]",
     "hooks.pre: [V]", "hooks.pre: [{path: V}]", "hooks.pre: [{path: a.b, timeout: V}]",
-    "hooks.pre: [{path: a.b, on_error: V}]", "capabilities.a: V",
+    "hooks.pre: [{path: a.b, on_error: V}]", "hooks.pre: [{path: a.b, operations: [V]}]",
+    "hooks.post: [{path: a.b, events: V}]", "capabilities.a: V",
 ]  # fmt: skip
 
 
