@@ -260,10 +260,6 @@ class Operation(Protocol):
         """The fields of a request without `model` and `stream`."""
 
     @property
-    def takes_hooks(self) -> bool:
-        """Hooks without `operations` get its requests and answers."""
-
-    @property
     def id_prefix(self) -> str:
         """The prefix of its replies' ids; empty if they have none."""
 
@@ -305,6 +301,12 @@ class Operation(Protocol):
 
     def as_events(self, data: JsonObject) -> list[Event]:
         """Return a plain reply as the events of a whole stream."""
+
+    def is_text_event(self, data: JsonObject) -> bool:
+        """Tell whether an event has content, for post hooks with `events: text`."""
+
+    def is_final_event(self, data: JsonObject) -> bool:
+        """Tell whether an event has a finish reason or token counts, or ends the stream, for `events: final`."""
 
     def tokens(self, data: JsonObject) -> dict[str, int] | None:
         """Return the `prompt` and `completion` counts of a reply or an event; None if it has none."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Collection
+from typing import Any, Final, get_args
 
 from gateway.concurrency.deadlines import until
-from gateway.errors import GatewayError, HookFailed
-from gateway.policy.table import Hook
+from gateway.errors import GatewayError, HookFailed, Unsupported
+from gateway.policy.table import Hook, HookEvents
+from gateway.policy.wires import HOOK_OPERATIONS, OPERATION_NAMES, as_list, operations_named
 from gateway.wire.json import Json, JsonObject, decode_json
+from gateway.words import did_you_mean
 
 
 def own_data(data: JsonObject, raw: bytes | None) -> JsonObject:
@@ -80,16 +82,27 @@ async def _called(hook: Hook, value: JsonObject, limit_s: float) -> JsonObject:
 
 
 async def changed_by(
-    hooks: tuple[Hook, ...], body: JsonObject, *, alias: str, model: str, deadline_s: float
+    hooks: tuple[Hook, ...], body: JsonObject, *, alias: str, model: str, operation: str, deadline_s: float
 ) -> JsonObject:
     """Run the pre hooks of `alias` on a request's body, which they may change in place. Raises HookFailed.
 
-    `model` is the name that the client asked for, which hooks may not change.
+    `model` is the name that the client asked for, which hooks may not change. `operation` is shown to them as a field
+    of the body, in place of the client's own; `upstream_params` drops it.
     """
+    body["operation"] = operation
     body = await run_hooks(hooks, body, deadline_s=deadline_s)
     if body.get("model") != model:
         raise HookFailed(f"a pre hook of {alias!r} changed the model; a hook may change anything but that")
     return body
+
+
+def refusal(alias: str, hook: Hook, operation: str) -> Unsupported:
+    """Return the error for a request that a pre hook of `alias` must see and does not know."""
+    known = as_list({*hook.operations, operation})
+    return Unsupported(
+        f"{alias!r} has the pre hook {hook.path}, which does not know {operation}, so nothing is sent past it; "
+        f"once it does, its entry says so: operations: [{', '.join(known)}]"
+    )
 
 
 class _NotADict(Exception):
@@ -112,8 +125,21 @@ def copy_json(value: Json) -> Json:
     return value
 
 
-def hook_of(call: Callable[[JsonObject], Any]) -> Hook:
-    """Return `call` as a hook. Raises TypeError unless it takes one argument."""
+def hook_of(
+    call: Callable[[JsonObject], Any],
+    *,
+    operations: Collection[str] = HOOK_OPERATIONS,
+    events: HookEvents = "all",
+) -> Hook:
+    """Return `call` as a hook. Raises TypeError unless it takes one argument, ValueError for an unknown operation."""
+    if isinstance(operations, str):
+        raise TypeError("the operations of a hook must be a list of names, not a string")
+    for name in operations:
+        if name not in OPERATION_NAMES:
+            hint = did_you_mean(name, OPERATION_NAMES) or f"; there are {', '.join(OPERATION_NAMES)}"
+            raise ValueError(f"there is no operation {name!r}{hint}")
+    if events not in get_args(HookEvents):
+        raise ValueError(f"the events of a hook are one of {', '.join(get_args(HookEvents))}, not {events!r}")
     if not callable(call):
         raise TypeError(f"a hook is a callable, not a {type(call).__name__}")
     name = getattr(call, "__qualname__", type(call).__qualname__)
@@ -124,4 +150,10 @@ def hook_of(call: Callable[[JsonObject], Any]) -> Hook:
     except ValueError:
         pass  # a builtin without a known signature
     is_async = inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call, "__call__", None))  # noqa: B004
-    return Hook(path=f"{getattr(call, '__module__', None) or '?'}.{name}", call=call, is_async=is_async)
+    return Hook(
+        path=f"{getattr(call, '__module__', None) or '?'}.{name}",
+        call=call,
+        is_async=is_async,
+        operations=operations_named(operations),
+        events=events,
+    )

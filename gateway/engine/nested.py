@@ -17,9 +17,10 @@ _Path: TypeAlias = tuple[str, ...]
 class NestedHooks:
     """The bodies of one request for the steps of its chain. A nested alias' pre hooks run once for each way to it."""
 
-    def __init__(self, body: JsonObject, *, model: str) -> None:
+    def __init__(self, body: JsonObject, *, model: str, operation: str) -> None:
         """`body` is what the asked alias' pre hooks made; it is not changed."""
         self._model = model
+        self._operation = operation
         self._bodies: dict[_Path, JsonObject] = {(): body}
         self._params: dict[_Path, Mapping[str, Json]] = {}
 
@@ -37,7 +38,12 @@ class NestedHooks:
                 if hooks.pre:
                     has_run = True
                     body = await changed_by(
-                        hooks.pre, copy_json(body), alias=hooks.alias, model=self._model, deadline_s=deadline_s
+                        hooks.pre,
+                        copy_json(body),
+                        alias=hooks.alias,
+                        model=self._model,
+                        operation=self._operation,
+                        deadline_s=deadline_s,
                     )
                 self._bodies[path] = body
         return has_run

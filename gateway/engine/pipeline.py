@@ -8,11 +8,11 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import TypeAlias
 
 from gateway.adapters.base import Adapters, Event, NotWhole, Operation, Reply, Stream, whole
-from gateway.engine.attempts import Engine, RoutedRequest, not_whole, unsupported_steps
+from gateway.engine.attempts import Engine, RoutedRequest, not_whole
 from gateway.engine.health import Health
-from gateway.engine.hooks import changed_by, copy_json, own_data, run_hooks
+from gateway.engine.hooks import changed_by, copy_json, own_data, refusal, run_hooks
 from gateway.engine.nested import NestedHooks, post_hooks
-from gateway.errors import BadRequest, GatewayError, UnknownModel, Unsupported
+from gateway.errors import BadRequest, GatewayError, UnknownModel
 from gateway.policy.overlay import Tables
 from gateway.policy.params import upstream_params
 from gateway.policy.table import MAX_NAME, Hook, Route, RoutingTable
@@ -89,7 +89,7 @@ class Pipeline:
         await _run_pre_hooks(request, params)
         stream = await self._engine.open_stream(request)
         hooks = _post_hooks(request)
-        return _HookedStream(stream, hooks, limit_s=request.route.deadline_s) if hooks else stream
+        return _HookedStream(stream, hooks, operation, limit_s=request.route.deadline_s) if hooks else stream
 
     def _request(
         self, operation: Operation, params: JsonObject, report: CallReport, headers: Mapping[str, str], query: str
@@ -115,13 +115,23 @@ class Pipeline:
 
 
 class _HookedStream:
-    """A stream whose events pass post hooks. The hooks of one event may take as long as the route's deadline."""
+    """A stream whose events pass post hooks. The hooks of one event may take as long as the route's deadline.
 
-    def __init__(self, source: Stream, hooks: tuple[Hook, ...], *, limit_s: float) -> None:
+    Events that no hook asks for pass as they came.
+    """
+
+    def __init__(self, source: Stream, hooks: tuple[Hook, ...], operation: Operation, *, limit_s: float) -> None:
         """`limit_s`: most seconds for the hooks of one event."""
         self.headers = source.headers
         self._source = source
-        self._hooks = hooks
+        self._operation = operation
+        self._hooks = {
+            (is_text, is_final): tuple([hook for hook in hooks if hook.events in {"all", *text, *final}])
+            for is_text, text in ((False, ()), (True, ("text",)))
+            for is_final, final in ((False, ()), (True, ("final",)))
+        }
+        """(has content, is one of the last) → the hooks that get such an event."""
+        self._get_all = all(hook.events == "all" for hook in hooks)
         self._limit_s = limit_s
         self._error: GatewayError | None = None
         """A hook's error, raised after the events of the last `read` were returned."""
@@ -131,9 +141,12 @@ class _HookedStream:
             raise self._error
         passed: list[Event] = []
         for arrived in await self._source.read():
+            if arrived.is_run and not self._hooks[True, False]:
+                passed.append(arrived)
+                continue
             for event in arrived.singly():
                 try:
-                    passed.append(event if event.data is None else await self._through_hooks(event.data, event))
+                    passed.append(await self._through_hooks(event))
                 except GatewayError as error:
                     if not passed:
                         raise
@@ -144,32 +157,46 @@ class _HookedStream:
     async def aclose(self) -> None:
         await self._source.aclose()
 
-    async def _through_hooks(self, data: JsonObject, event: Event) -> Event:
+    async def _through_hooks(self, event: Event) -> Event:
+        data = event.data
+        hooks = () if data is None else self._hooks_for(data)
+        if data is None or not hooks:
+            return event
         deadline_s = asyncio.get_running_loop().time() + self._limit_s
         own = own_data(data, None if event.raw is None else sse.event_data(event.raw))
-        return Event(await run_hooks(self._hooks, own, deadline_s=deadline_s), name=event.name)
+        return Event(await run_hooks(hooks, own, deadline_s=deadline_s), name=event.name)
+
+    def _hooks_for(self, data: JsonObject) -> tuple[Hook, ...]:
+        ask = self._operation
+        return self._hooks[self._get_all or ask.is_text_event(data), self._get_all or ask.is_final_event(data)]
 
 
 async def _run_pre_hooks(request: RoutedRequest, params: JsonObject) -> None:
     """Run the pre hooks on a copy of `params` and set `request.params` to the result.
 
-    Those of nested aliases run later, before the first of their steps. Raises Unsupported if the operation takes no
-    hooks and one would have to see it.
+    Those of nested aliases run later, before the first of their steps. From here on the request's route has the hooks
+    that know its operation only. Raises Unsupported if a pre hook does not know it and must see every request.
     """
-    route = request.route
-    if not request.operation.takes_hooks:
-        _refuse_unread(route, request.operation)
-        return
+    operation = request.operation.name
+    route, refused_by = request.route.passing(operation)
+    if refused_by is not None:
+        raise refusal(*refused_by, operation)
+    request.route = route
     if route.pre or route.has_nested:
         params = _decoded(params, route)
     if route.pre:
         deadline_s = request.started_s + route.deadline_s
         params = await changed_by(
-            route.pre, copy_json(params), alias=route.alias, model=request.model, deadline_s=deadline_s
+            route.pre,
+            copy_json(params),
+            alias=route.alias,
+            model=request.model,
+            operation=operation,
+            deadline_s=deadline_s,
         )
         request.params = upstream_params(params)
     if route.has_nested:
-        request.nested = NestedHooks(params, model=request.model)
+        request.nested = NestedHooks(params, model=request.model, operation=operation)
 
 
 def _decoded(params: JsonObject, route: Route) -> JsonObject:
@@ -180,25 +207,8 @@ def _decoded(params: JsonObject, route: Route) -> JsonObject:
         raise not_whole(f"a hook of {route.alias!r} {error}", error) from error
 
 
-def _refuse_unread(route: Route, operation: Operation) -> None:
-    """Raise Unsupported if a redacting hook on the way to a target, a nested alias' too, would not see the request.
-
-    Asked before any call: whether a request is refused must not depend on which targets fail.
-    """
-    hooks = [(route.alias, hook) for hook in route.pre]
-    unsupported = unsupported_steps(route.steps, operation)
-    for position, step in enumerate(route.steps):
-        if position not in unsupported:
-            hooks += [(nested.alias, hook) for nested in step.nested for hook in nested.pre]
-    for alias, hook in hooks:
-        if hook.on_error != "skip":
-            raise Unsupported(f"{alias!r} has the pre hook {hook.path}, which does not know {operation.name}")
-
-
 def _post_hooks(request: RoutedRequest) -> tuple[Hook, ...]:
     """Return the post hooks for the answer of the step that answered."""
-    if not request.operation.takes_hooks:
-        return ()
     answered = request.answered
     return request.route.post if answered is None else (*request.route.post, *post_hooks(answered))
 

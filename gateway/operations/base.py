@@ -33,7 +33,6 @@ class OpenAIOperation:
     translation: ClassVar[Translation | None] = None
     streams: ClassVar[bool] = False
     """Whether requests can ask for a stream of events."""
-    takes_hooks: ClassVar[bool] = False
     id_prefix: ClassVar[str] = ""
     stream_end: ClassVar[bytes] = sse.encode(sse.DONE)
     keepalive: ClassVar[bytes] = b": keepalive\n\n"
@@ -92,6 +91,16 @@ class OpenAIOperation:
     def as_events(self, data: JsonObject) -> list[Event]:
         """Return a plain reply as the events of a whole stream."""
         return [Event(data)]
+
+    def is_text_event(self, data: JsonObject) -> bool:
+        """Tell whether a judge that sees this event alone finds content in it."""
+        judge = self.judge()
+        judge.see(data)
+        return judge.has_content
+
+    def is_final_event(self, data: JsonObject) -> bool:
+        """Tell whether a choice of an event has a finish reason, or the event has token counts."""
+        return bool(data.get("usage")) or any(choice.get("finish_reason") for choice in choices_of(data))
 
     def usage_wanted(self, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> bool:
         """Tell whether a stream is asked for with `stream_options.include_usage`; the file's `overrides` win.

@@ -45,7 +45,6 @@ class Chat(OpenAIOperation):
     )  # fmt: skip
     id_prefix = "chatcmpl-"
     streams = True
-    takes_hooks = True
 
     def check(self, body: JsonObject) -> None:
         """Raise BadRequest for a request that no upstream could accept. Upstreams check the details."""

@@ -28,7 +28,6 @@ class Embeddings(OpenAIOperation):
     path: Final = "/embeddings"
     field: Final = "input"
     params: Final = frozenset({"dimensions", "encoding_format", "input", "user"})
-    takes_hooks = True
 
     def check(self, body: JsonObject) -> None:
         """Raise BadRequest for a request that no upstream could accept. Upstreams check the details."""

@@ -29,6 +29,9 @@ _TEXT_FIELDS: Final[Mapping[Json, str]] = {
 _TOOL_BLOCKS: Final = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
 """Blocks whose start names a tool, which is content."""
 
+_LAST: Final = frozenset({"message_delta", "message_stop"})
+"""Events after the last content."""
+
 _PARAMS: Final = frozenset(
     {
         "billing_policy", "cache_control", "compaction", "container", "context_management", "diagnostics",
@@ -88,6 +91,14 @@ class Messages(_AnthropicOperation):
     def is_last(self, event: Event) -> bool:
         """Tell whether this is `message_stop`."""
         return event.data is not None and event.data.get("type") == "message_stop"
+
+    def is_text_event(self, data: JsonObject) -> bool:
+        """Tell whether an event carries content."""
+        return not self.is_final_event(data) and super().is_text_event(data)
+
+    def is_final_event(self, data: JsonObject) -> bool:
+        """Tell whether this is the stop reason with the token counts, or `message_stop`."""
+        return data.get("type") in _LAST
 
     def is_answer(self, data: JsonObject) -> bool:
         """Tell whether a body is a message."""

@@ -90,6 +90,14 @@ class Responses(_ResponsesOperation):
         """Tell whether this ends the response."""
         return event.data is not None and event.data.get("type") in _ENDS
 
+    def is_text_event(self, data: JsonObject) -> bool:
+        """Tell whether an event carries content."""
+        return not self.is_final_event(data) and super().is_text_event(data)
+
+    def is_final_event(self, data: JsonObject) -> bool:
+        """Tell whether this ends the response, token counts included."""
+        return data.get("type") in _ENDS
+
     def is_answer(self, data: JsonObject) -> bool:
         """Tell whether a body is a response."""
         return data.get("object") == "response"

@@ -481,9 +481,10 @@ async def test_arguments_left_at_their_default_are_not_sent(make: Callable[..., 
     await provider.complete_chat(
         "echo", HELLO, temperature=0.0, top_p=0.5, n=2, max_tokens=9, user_id="me", tools=[], seed=1
     )
-    assert sent[0] == {"model": "echo", "messages": HELLO}
+    assert sent[0] == {"model": "echo", "operation": "chat", "messages": HELLO}
     assert sent[1] == {
         "model": "echo",
+        "operation": "chat",
         "messages": HELLO,
         "temperature": 0.0,
         "top_p": 0.5,

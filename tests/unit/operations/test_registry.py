@@ -68,6 +68,35 @@ def test_its_own_events_make_a_whole_stream(operation: Operation) -> None:
     assert operation.text(operation.event("hello ")) == "hello "
 
 
+@pytest.mark.parametrize("operation", CHOICES)
+def test_it_tells_events_with_content_from_the_last_ones(operation: Operation) -> None:
+    events = {
+        "first": operation.event("", first=True),
+        "text": operation.event("hello "),
+        "last": operation.event("", "stop"),
+        "both": operation.event("hello ", "stop"),
+        "usage": {"choices": [], "usage": operation.usage("hello", {})},
+        "no usage": {"choices": [], "usage": None},
+    }
+    assert [name for name, event in events.items() if operation.is_text_event(event)] == ["text", "both"]
+    assert [name for name, event in events.items() if operation.is_final_event(event)] == ["last", "both", "usage"]
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "last"),
+    [
+        ("messages", ["content_block_delta"], ["message_delta", "message_stop"]),
+        ("responses", ["response.output_text.delta"], ["response.completed"]),
+    ],
+)
+def test_it_tells_typed_events_with_content_from_the_last_ones(name: str, texts: list[str], last: list[str]) -> None:
+    operation = OPERATIONS[name]
+    events = [event.data for event in operation.as_events(REPLIES[name]) if event.data is not None]
+    assert len(events) > len(texts) + len(last)
+    assert [event["type"] for event in events if operation.is_text_event(event)] == texts
+    assert [event["type"] for event in events if operation.is_final_event(event)] == last
+
+
 @pytest.mark.parametrize(
     ("name", "params", "own"),
     [
