@@ -129,9 +129,7 @@ def change_text(change: Change, place: int | None, quote: Quote) -> str:
     if block == "params":
         return _param_text(change, rest, quote)
     if block in ("retry_on", "fallback_on"):
-        more = ", ".join(kind for kind in change.new if kind not in change.old)
-        less = ", ".join(kind for kind in change.old if kind not in change.new)
-        return f"{block} " + " and ".join([f"adds {more}"] * bool(more) + [f"drops {less}"] * bool(less))
+        return f"{block} {_set_text(change.old, change.new)}"
     of = f" of {_listed(list(map(quote, change.providers)), 'providers')}" if change.providers else ""
     if block == "providers":
         return _provider_text(change, rest, of, quote)
@@ -192,13 +190,24 @@ def _provider_text(change: Change, field: str, of: str, quote: Quote) -> str:
     return f"{what}{of} {values[0]} → {values[1]}"
 
 
+def _set_text(old: Sequence[str], new: Sequence[str]) -> str:
+    """Return the change of a list whose order does not count: `adds a, b and drops c`."""
+    more, less = (", ".join(name for name in one if name not in other) for one, other in ((new, old), (old, new)))
+    return " and ".join([f"adds {more}"] * bool(more) + [f"drops {less}"] * bool(less))
+
+
 def _limits_text(change: Change, quote: Quote) -> str:
     """Return the changed values of a limit; names with the same values share them: `first_token/idle 5s → 10s`."""
     by_values: dict[tuple[str, str], list[str]] = {}
     for name in change.new:
+        if name == "operations":
+            continue
         values = _limit(name, change.old[name], quote), _limit(name, change.new[name], quote)
         by_values.setdefault(values, []).append(_WORDS.get(name, name))
-    return ", ".join(f"{'/'.join(names)} {old} → {new}" for (old, new), names in by_values.items())
+    texts = [f"{'/'.join(names)} {old} → {new}" for (old, new), names in by_values.items()]
+    if "operations" in change.new:
+        texts.append(f"operations {quote(_set_text(change.old['operations'], change.new['operations']))}")
+    return ", ".join(texts)
 
 
 def _limit(name: str, value: Json, quote: Quote) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias
@@ -17,6 +17,7 @@ from gateway.policy.secrets import STARS
 from gateway.policy.table import Route, RoutingTable, Step
 from gateway.policy.target import Cooldown, Endpoint, Limits
 from gateway.policy.variables import VARIABLE
+from gateway.policy.wires import HOOK_OPERATIONS, OPERATION_NAMES, operations_named
 from gateway.wire.json import EMPTY, Json, JsonObject
 from gateway.words import seconds
 
@@ -375,7 +376,15 @@ def _hook(written: Json) -> JsonObject:
     timeout = entry.get("timeout")
     if timeout is not None and not (isinstance(timeout, str) and "$" in timeout):
         timeout = seconds(timeout)
-    return {"path": entry["path"], "timeout": timeout, "on_error": entry.get("on_error", "fail")}
+    names: Collection[str] = entry.get("operations", HOOK_OPERATIONS)
+    operations = operations_named(names)
+    return {
+        "path": entry["path"],
+        "timeout": timeout,
+        "on_error": entry.get("on_error", "fail"),
+        "operations": sorted(operations, key=(*OPERATION_NAMES, *names).index),
+        "events": entry.get("events", "all"),
+    }
 
 
 def _all_hook_changes(old: _HookLists, new: _HookLists) -> Iterator[_Found]:

@@ -128,6 +128,21 @@ def test_a_hook_is_compared_by_what_the_file_says_even_when_it_is_not_imported()
     assert [reach.alias for reach in change.reach] == ["a", "b"]
 
 
+def test_the_operations_of_a_hook_are_compared_by_what_they_mean() -> None:
+    old, same, new = (
+        table(f"hooks: {{pre: [{hook}]}}\nmodels: {{a: mock/a}}\n", skip_hooks=True)
+        for hook in (
+            "m.a",
+            "{path: m.a, operations: [embeddings, chat]}",
+            "{path: m.a, operations: [chat, messages, '${MORE:-speech}']}",
+        )
+    )
+    assert not compare(old, same)
+    (change,) = compare(old, new).changes
+    assert change.old == {"operations": ["chat", "embeddings"]}
+    assert change.new == {"operations": ["chat", "messages", "count_tokens", "${MORE:-speech}"]}
+
+
 def test_a_nested_alias_hooks_are_compared_for_the_steps_that_it_leads_to() -> None:
     models = "models: {outer: [mock/a, {alias: safe}], safe: {chain: [mock/b, mock/c]HOOKS}}\n"
     bare = table(models.replace("HOOKS", ""), skip_hooks=True)
