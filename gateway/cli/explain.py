@@ -9,7 +9,6 @@ import os
 import sys
 from contextlib import redirect_stdout
 from functools import partial
-from operator import itemgetter
 
 import orjson
 
@@ -26,7 +25,7 @@ from gateway.reports import explanation as explaintext
 from gateway.reports import problems as render
 from gateway.reports.problems import Painter
 from gateway.simulation import clock as virtual
-from gateway.simulation.explain import Sent, as_json, explain, look_up, send, sent_to_each
+from gateway.simulation.explain import Sent, as_json, explain, look_up, nothing_called, send, sent_to_each
 from gateway.simulation.simulator import Observed, Simulator
 from gateway.simulation.upstreams import ANSWERED, Script, named, read_failure
 from gateway.wire.json import JsonObject
@@ -132,11 +131,7 @@ def _request_as_json(route: Route, sent: Sent) -> JsonObject:
 def _walk_as_sent(walk: JsonObject, sent: Observed) -> JsonObject:
     """Return the walk with this request's outcome: a hook may refuse the request or end its answer."""
     if not sent.attempts:
-        steps = sorted([*walk["calls"], *walk["not_called"]], key=itemgetter("step"))
-        targets = {call["step"]: call["target"] for call in steps}
-        skipped = [{"step": step, "target": target, "why": "nothing is sent"} for step, target in targets.items()]
-        outcome = {"status": sent.status if sent.error else None, "error": sent.error}
-        return walk | outcome | {"ended_s": 0.0, "answered": None, "calls": [], "not_called": skipped}
+        return nothing_called(walk, sent.status if sent.error else None, sent.error)
     if sent.error and walk["error"] is None:
         return walk | {"status": sent.status, "error": sent.error}
     return walk

@@ -11,6 +11,7 @@ from typing import Final, Literal
 from gateway.policy.failures import Kind, names_of
 from gateway.policy.table import Hook, Route, Step
 from gateway.policy.target import Limits
+from gateway.policy.wires import HOOK_OPERATIONS, as_list
 from gateway.reports.problems import Painter
 from gateway.simulation.explain import Explanation, Sent, has_key, sent_to_each, verdicts
 from gateway.simulation.simulator import Observed
@@ -41,14 +42,14 @@ def lines(
     yield from table(_limits(route))
     if sent is None:
         yield from _parameters("params", [step.params.shown for step in route.steps], painter)
-    if rows := [*_hooks("pre", route), *_hooks("post", route)]:
+    if rows := [*_hooks("pre", explanation), *_hooks("post", explanation)]:
         yield painter.place("hooks")
-        yield from table(_without_repeats(rows))
+        yield from table([*_without_repeats(rows), *_taken(explanation)])
     if sent is not None:
         yield from _as_sent(route, sent, painter)
     called = "a stream" if explanation.stream else "a call"
     yield painter.place(called + (f" when {printable(' and '.join(failing))}" if failing else ""))
-    yield from _walk(route, explanation.walk, None if sent is None else sent.whole, painter)
+    yield from _walk(explanation, None if sent is None else sent.whole, painter)
     yield painter.place("worst case")
     yield from table(_worst(explanation))
 
@@ -135,23 +136,38 @@ def _cooldown(step: Step) -> str:
     return f"after {failures} within {shown(cooldown.within_s)}, for {shown(cooldown.for_s)}"
 
 
-def _hooks(when: Literal["pre", "post"], route: Route) -> Iterator[tuple[str, str, str]]:
+def _hooks(when: Literal["pre", "post"], explanation: Explanation) -> Iterator[tuple[str, str, str]]:
     """Yield a row for each hook; for those of nested aliases with the steps that they belong to."""
+    route = explanation.route
     for hook in getattr(route, when):
-        yield (when, *_hook(hook))
+        yield (when, *_hook(hook, explanation.operation, when))
     nested = {own.alias: own for step in route.steps for own in step.nested}
     for alias, own in nested.items():
         steps = [str(number) for number, step in enumerate(route.steps, start=1) if own in step.nested]
         for hook in getattr(own, when):
-            yield (f"{when} of {alias}, step {', '.join(steps)}", *_hook(hook))
+            yield (f"{when} of {alias}, step {', '.join(steps)}", *_hook(hook, explanation.operation, when))
 
 
-def _hook(hook: Hook) -> tuple[str, str]:
+def _taken(explanation: Explanation) -> Iterator[Sequence[str]]:
+    """Yield a row with the operations that no pre hook refuses, if one refuses any."""
+    if explanation.refuses:
+        taken = ", ".join(explanation.takes) or "nothing"
+        yield ("takes", f"{taken}; any other request gets 400, as a pre hook does not know it")
+
+
+def _hook(hook: Hook, operation: str, when: Literal["pre", "post"]) -> tuple[str, str]:
     notes = ["async"] if hook.is_async else []
     if hook.timeout_s is not None:
         notes.append(f"at most {shown(hook.timeout_s)}")
     if hook.on_error == "skip":
         notes.append("skipped when it fails")
+    if hook.events != "all":
+        notes.append(f"{hook.events} events of a stream")
+    if hook.operations != HOOK_OPERATIONS:
+        notes.append(f"knows {', '.join(as_list(hook.operations))}")
+    if operation not in hook.operations:
+        refuses = when == "pre" and hook.on_error != "skip"
+        notes.append(f"refuses {operation}" if refuses else f"not run for {operation}")
     return hook.path, ", ".join(notes)
 
 
@@ -218,7 +234,13 @@ def ended_by(sent: Observed) -> str:
     return f"{sent.error}: {body['error']['message']}" if "error" in body else sent.error
 
 
-def _walk(route: Route, walk: Walk, sent: Observed | None, painter: Painter) -> Iterator[str]:
+def _walk(explanation: Explanation, sent: Observed | None, painter: Painter) -> Iterator[str]:
+    route, walk, refused = explanation.route, explanation.walk, explanation.refused
+    if sent is None and refused is not None:
+        yield f"  nothing is called; the client gets {painter.error(f'{refused.status} {refused.code}')}:"
+        yield f"  {printable(str(refused))}"
+        yield ""
+        return
     if sent is not None and not sent.attempts:
         given = f"; the client gets {painter.error(f'{sent.status} {sent.error}')}" if sent.error else ""
         yield f"  nothing is called{given}"

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from operator import itemgetter
 from typing import Final
 
 from gateway.adapters.base import Call
 from gateway.adapters.mock import MockAdapter
+from gateway.engine.attempts import unsupported_steps
 from gateway.engine.health import Health
-from gateway.operations import operation_of, params_for
+from gateway.engine.hooks import refusal
+from gateway.errors import GatewayError
+from gateway.operations import OPERATIONS, operation_of, params_for
 from gateway.policy.failures import names_of
 from gateway.policy.params import merged_for_output
 from gateway.policy.table import Hook, Route, RoutingTable, Step
 from gateway.policy.target import ScriptedOutcome
+from gateway.policy.wires import as_list
 from gateway.simulation.simulator import Observed
 from gateway.simulation.upstreams import ANSWERED, best_match
 from gateway.simulation.walk import Walk, walk, worst
@@ -47,8 +53,15 @@ class Explanation:
     name: str
     """The name as a client asks for it."""
     route: Route
+    operation: str
     stream: bool
     """Whether `walk` is of a stream."""
+    refused: GatewayError | None
+    """The error for a request that a pre hook must see and does not know; nothing is called then."""
+    takes: tuple[str, ...]
+    """The operations that a target carries and no pre hook refuses."""
+    refuses: tuple[str, ...]
+    """Those that a target carries and a pre hook refuses."""
     walk: Walk
     worst: Worst
 
@@ -94,7 +107,20 @@ def explain(
         stream=streamed,
     )
     call = walk(route, suppose, operation=operation, stream=stream, mock=mock, health=health)
-    return Explanation(name=name, route=route, stream=stream, walk=call, worst=bad)
+    carried = [one for one in OPERATIONS.values() if len(unsupported_steps(route.steps, one)) < len(route.steps)]
+    refused_by = {one.name: route.passing(one.name).refused_by for one in carried}
+    found = route.passing(operation.name).refused_by
+    return Explanation(
+        name=name,
+        route=route,
+        operation=operation.name,
+        stream=stream,
+        refused=None if found is None else refusal(*found, operation.name),
+        takes=tuple([name for name, by in refused_by.items() if by is None]),
+        refuses=tuple([name for name, by in refused_by.items() if by is not None]),
+        walk=call,
+        worst=bad,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,10 +185,16 @@ _PASSED_OVER: Final[Mapping[PassedOver, str]] = {
 
 def as_json(explanation: Explanation) -> JsonObject:
     """Return the whole explanation as JSON; durations are in seconds."""
-    route, bad = explanation.route, explanation.worst
+    route, bad, refused = explanation.route, explanation.worst, explanation.refused
+    hook = partial(_hook, operation=explanation.operation)
+    walk = _walk(route, explanation.walk)
     return {
         "name": explanation.name,
         "alias": route.alias,
+        "operation": explanation.operation,
+        "takes": list(explanation.takes),
+        "refuses": list(explanation.refuses),
+        "refused": None if refused is None else str(refused),
         "description": route.description,
         "deadline_s": route.deadline_s,
         "max_attempts": route.max_attempts,
@@ -171,9 +203,9 @@ def as_json(explanation: Explanation) -> JsonObject:
             "max_bytes": route.stream.max_bytes,
             "keepalive_s": route.stream.keepalive_s,
         },
-        "hooks": {"pre": [_hook(hook) for hook in route.pre], "post": [_hook(hook) for hook in route.post]},
-        "chain": [_step(number, step) for number, step in enumerate(route.steps, start=1)],
-        "walk": _walk(route, explanation.walk),
+        "hooks": {"pre": list(map(hook, route.pre)), "post": list(map(hook, route.post))},
+        "chain": [_step(number, step, hook) for number, step in enumerate(route.steps, start=1)],
+        "walk": walk if refused is None else nothing_called(walk, refused.status, refused.code),
         "worst_case": {
             "calls": bad.calls,
             "plain_s": _seconds(bad.plain_s),
@@ -183,7 +215,16 @@ def as_json(explanation: Explanation) -> JsonObject:
     }
 
 
-def _step(number: int, step: Step) -> JsonObject:
+def nothing_called(walk: JsonObject, status: int | None, error: str | None) -> JsonObject:
+    """Return a walk as JSON for a request that ends before any call; no `status` for one that never ends."""
+    steps = sorted([*walk["calls"], *walk["not_called"]], key=itemgetter("step"))
+    targets = {call["step"]: call["target"] for call in steps}
+    skipped = [{"step": step, "target": target, "why": "nothing is sent"} for step, target in targets.items()]
+    outcome = {"status": status, "error": error, "ended_s": 0.0, "answered": None}
+    return walk | outcome | {"calls": [], "not_called": skipped}
+
+
+def _step(number: int, step: Step, hook: Callable[[Hook], JsonObject]) -> JsonObject:
     endpoint = step.target.endpoint
     return {
         "step": number,
@@ -200,7 +241,7 @@ def _step(number: int, step: Step) -> JsonObject:
         "fallback_on": names_of(step.fallback_on),
         "params": step.params.shown,
         "hooks": [
-            {"alias": own.alias, "pre": [_hook(hook) for hook in own.pre], "post": [_hook(hook) for hook in own.post]}
+            {"alias": own.alias, "pre": list(map(hook, own.pre)), "post": list(map(hook, own.post))}
             for own in step.nested
         ],
         "cooldown": asdict(endpoint.cooldown),
@@ -215,8 +256,16 @@ def has_key(step: Step) -> bool | None:
     return False if endpoint.key_required else None
 
 
-def _hook(hook: Hook) -> JsonObject:
-    return {"path": hook.path, "async": hook.is_async, "timeout_s": hook.timeout_s, "on_error": hook.on_error}
+def _hook(hook: Hook, *, operation: str) -> JsonObject:
+    return {
+        "path": hook.path,
+        "async": hook.is_async,
+        "timeout_s": hook.timeout_s,
+        "on_error": hook.on_error,
+        "operations": as_list(hook.operations),
+        "events": hook.events,
+        "knows": operation in hook.operations,
+    }
 
 
 def _walk(route: Route, walk: Walk) -> JsonObject:

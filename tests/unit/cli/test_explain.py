@@ -56,13 +56,20 @@ models:
   "team/*": ["own/*", plain/x]
   nesting: [mock/echo, {alias: hooked}, {alias: careful}]
   careful: {chain: [mock/hello], hooks: {pre: [explain_hooks.refuse]}}
+  choosy:
+    chain: [mock/echo]
+    hooks:
+      pre:
+        - {path: explain_hooks.polite, operations: [completions, messages]}
+        - {path: explain_hooks.refuse, operations: [speech], on_error: skip}
+      post: [{path: explain_hooks.polite, events: final}, {path: explain_hooks.refuse, operations: [messages]}]
 """
 
 HOOKS = """\
 import asyncio
 def polite(request):
     print("polite")
-    request["messages"] = [{"role": "system", "content": "Be polite."}, *request["messages"]]
+    request["messages"] = [{"role": "system", "content": "Be polite."}, *request.get("messages", [])]
     return request
 async def slow(request):
     await asyncio.sleep(1)
@@ -228,10 +235,39 @@ a call when own/* fails with timeout and openai/gpt-4o fails with rate_limit
             out[out.index("hooks\n") : out.index("\n\na call")]
             == """\
 hooks
-  pre   explain_hooks.polite
-        explain_hooks.slow    async, at most 2s
-  post  explain_hooks.polite  skipped when it fails"""
+  pre    explain_hooks.polite
+         explain_hooks.slow    async, at most 2s
+  post   explain_hooks.polite  skipped when it fails
+  takes  chat, embeddings; any other request gets 400, as a pre hook does not know it"""
         )
+
+    def test_hooks_with_the_operations_and_events_that_they_name(self, capsys: pytest.CaptureFixture[str]) -> None:
+        out = told(capsys, "choosy")
+        assert (
+            out[out.index("hooks\n") : out.index("\nworst case")]
+            == """\
+hooks
+  pre    explain_hooks.polite  knows completions, messages, refuses chat
+         explain_hooks.refuse  skipped when it fails, knows speech, not run for chat
+  post   explain_hooks.polite  final events of a stream
+         explain_hooks.refuse  knows messages, not run for chat
+  takes  completions, messages, count_tokens; any other request gets 400, as a pre hook does not know it
+
+a call
+  nothing is called; the client gets 400 unsupported:
+  'choosy' has the pre hook explain_hooks.polite, which does not know chat, so nothing is sent past it; \
+once it does, its entry says so: operations: [chat, completions, messages]
+"""
+        )
+
+    def test_hooks_for_the_operation_of_the_request(self, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("body.json").write_text('{"input": "words"}')
+        out = told(capsys, "choosy", "--request", "body.json")
+        assert "as sent\n  nothing is sent: unsupported: 'choosy' has the pre hook explain_hooks.polite, which" in out
+        Path("body.json").write_text('{"prompt": "once"}')
+        out = told(capsys, "choosy", "--request", "body.json")
+        assert "  pre    explain_hooks.polite  knows completions, messages\n" in out
+        assert "polite  final events of a stream, not run for completions\n" in out
 
     def test_a_keepalive_is_told_beside_what_is_held(self, capsys: pytest.CaptureFixture[str]) -> None:
         routes = Path("routes.yaml").read_text()
@@ -250,7 +286,8 @@ hooks
   pre of hooked, step 2   explain_hooks.polite
                           explain_hooks.slow    async, at most 2s
   pre of careful, step 3  explain_hooks.refuse
-  post of hooked, step 2  explain_hooks.polite  skipped when it fails"""
+  post of hooked, step 2  explain_hooks.polite  skipped when it fails
+  takes                   chat, embeddings; any other request gets 400, as a pre hook does not know it"""
         )
         chain = as_data(capsys, "nesting")["chain"]
         assert [[own["alias"] for own in step["hooks"]] for step in chain] == [[], ["hooked"], ["careful"]]
@@ -259,7 +296,7 @@ hooks
     def test_hooks_may_be_skipped(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = told(capsys, "hooked", "--skip-hooks")
         assert "hooks\n" not in out
-        assert out.endswith("\n8 hooks skipped\n")
+        assert out.endswith("\n12 hooks skipped\n")
 
     def test_an_example_of_some_size(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = told(capsys, "chat-pro", "--config", str(POLICY), "--fail", "anthropic/*=timeout")
@@ -445,22 +482,44 @@ as sent
 
 
 class TestJson:
+    def test_a_request_that_a_hook_does_not_know_is_called_nowhere(self, capsys: pytest.CaptureFixture[str]) -> None:
+        shown = as_data(capsys, "choosy")
+        assert (shown["operation"], shown["takes"]) == ("chat", ["completions", "messages", "count_tokens"])
+        assert shown["refuses"] == ["chat", "responses", "input_tokens", "compact", "embeddings"]
+        assert shown["refused"].startswith("'choosy' has the pre hook explain_hooks.polite, which does not know chat")
+        assert [hook["knows"] for hook in (*shown["hooks"]["pre"], *shown["hooks"]["post"])] == [
+            False,
+            False,
+            True,
+            False,
+        ]
+        walk = shown["walk"]
+        assert (walk["status"], walk["error"], walk["calls"]) == (400, "unsupported", [])
+        assert walk["not_called"] == [{"step": 1, "target": "mock/echo", "why": "nothing is sent"}]
+
     def test_it_holds_everything(self, capsys: pytest.CaptureFixture[str]) -> None:
+        usual = {"operations": ["chat", "embeddings"], "events": "all", "knows": True}
         shown = as_data(capsys, "hooked", "--fail", "mock/echo=overloaded")
         chain = shown.pop("chain")
         assert shown == {
             "name": "hooked",
             "alias": "hooked",
+            "operation": "chat",
+            "takes": ["chat", "embeddings"],
+            "refuses": ["completions", "responses", "input_tokens", "compact", "messages", "count_tokens"],
+            "refused": None,
             "description": None,
             "deadline_s": 45.0,
             "max_attempts": 8,
             "stream": {"hold": "first_token", "max_bytes": 16777216, "keepalive_s": None},
             "hooks": {
                 "pre": [
-                    {"path": "explain_hooks.polite", "async": False, "timeout_s": None, "on_error": "fail"},
-                    {"path": "explain_hooks.slow", "async": True, "timeout_s": 2.0, "on_error": "fail"},
+                    {"path": "explain_hooks.polite", "async": False, "timeout_s": None, "on_error": "fail", **usual},
+                    {"path": "explain_hooks.slow", "async": True, "timeout_s": 2.0, "on_error": "fail", **usual},
                 ],
-                "post": [{"path": "explain_hooks.polite", "async": False, "timeout_s": None, "on_error": "skip"}],
+                "post": [
+                    {"path": "explain_hooks.polite", "async": False, "timeout_s": None, "on_error": "skip", **usual}
+                ],
             },
             "walk": {
                 "status": 503,
