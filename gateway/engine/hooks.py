@@ -134,6 +134,8 @@ def hook_of(
     """Return `call` as a hook. Raises TypeError unless it takes one argument, ValueError for an unknown operation."""
     if isinstance(operations, str):
         raise TypeError("the operations of a hook must be a list of names, not a string")
+    if not operations:
+        raise ValueError("a hook knows at least one operation")
     for name in operations:
         if name not in OPERATION_NAMES:
             hint = did_you_mean(name, OPERATION_NAMES) or f"; there are {', '.join(OPERATION_NAMES)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,8 @@ from gateway.operations import CHAT
 from gateway.policy.overlay import NO_OVERLAY, Tables
 from gateway.policy.params import FORBIDDEN_PARAMS
 from gateway.policy.problem import Problems
+from gateway.policy.table import HookEvents
+from gateway.policy.wires import HOOK_OPERATIONS
 from gateway.telemetry.ids import request_id
 from gateway.telemetry.logs import log_request
 from gateway.telemetry.report import CLIENT_GONE, CallReport
@@ -123,14 +125,28 @@ class Provider:
             raise TypeError(f"the fallbacks of {name!r} must be a list of targets, not a string")
         self._add(fallbacks={**self._overlay.fallbacks, name: tuple(targets)})
 
-    def add_pre_process_hook(self, hook: _HookCallable) -> _HookCallable:
-        """Run `hook`, sync or async, on a copy of each request's parameters; it returns the dict to go on with."""
-        self._add(pre=(*self._overlay.pre, hook_of(hook)))
+    def add_pre_process_hook(
+        self, hook: _HookCallable, *, operations: Collection[str] = HOOK_OPERATIONS
+    ) -> _HookCallable:
+        """Run `hook`, sync or async, on a copy of each request's parameters; it returns the dict to go on with.
+
+        A request of an operation that is not in `operations` is refused. Raises ValueError for an unknown name there.
+        """
+        self._add(pre=(*self._overlay.pre, hook_of(hook, operations=operations)))
         return hook
 
-    def add_post_process_hook(self, hook: _HookCallable) -> _HookCallable:
-        """Run `hook`, sync or async, on each response or stream chunk; it returns the dict to go on with."""
-        self._add(post=(*self._overlay.post, hook_of(hook)))
+    def add_post_process_hook(
+        self,
+        hook: _HookCallable,
+        *,
+        operations: Collection[str] = HOOK_OPERATIONS,
+        events: HookEvents = "all",
+    ) -> _HookCallable:
+        """Run `hook`, sync or async, on each response or stream chunk; it returns the dict to go on with.
+
+        It is not run for operations that are not in `operations`. `events` says which chunks of a stream it gets.
+        """
+        self._add(post=(*self._overlay.post, hook_of(hook, operations=operations, events=events)))
         return hook
 
     def register_capability(self, name: str, capability: object) -> None:

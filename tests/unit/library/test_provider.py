@@ -333,6 +333,39 @@ async def test_a_hook_is_a_callable(make: Callable[..., Provider]) -> None:
         make().add_pre_process_hook("not callable")  # type: ignore[type-var]  # what a program may get wrong
 
 
+async def test_a_hook_names_the_operations_that_it_knows(make: Callable[..., Provider]) -> None:
+    provider = make()
+    provider.add_post_process_hook(lambda answer: {**answer, "seen": "messages"}, operations=["messages"])
+    provider.add_post_process_hook(lambda answer: {**answer, "seen too": "chat"}, operations={"chat", "messages"})
+    answer = await provider.complete_chat("echo", HELLO)
+    assert ("seen" in answer, answer["seen too"]) == (False, "chat")
+    provider.add_pre_process_hook(lambda params: params, operations=("responses", "embeddings"))
+    with pytest.raises(GatewayError, match="does not know chat") as refused:
+        await provider.complete_chat("echo", HELLO)
+    assert (refused.value.status, refused.value.code) == (400, "unsupported")
+
+
+async def test_a_hook_names_the_chunks_that_it_gets(make: Callable[..., Provider]) -> None:
+    provider = make()
+    provider.add_post_process_hook(lambda chunk: {**chunk, "last": True}, events="final")
+    chunks = [chunk async for chunk in provider.stream_chat("echo", HELLO)]
+    assert [chunk.get("last", False) for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+
+
+async def test_names_that_no_hook_can_have_are_refused_at_once(make: Callable[..., Provider]) -> None:
+    add = make().add_pre_process_hook
+    with pytest.raises(ValueError, match="there is no operation 'mesages'; did you mean 'messages'"):
+        add(lambda params: params, operations=["chat", "mesages"])
+    with pytest.raises(ValueError, match=r"there is no operation 'x'; there are chat, completions, .*translations"):
+        add(lambda params: params, operations=["x"])
+    with pytest.raises(ValueError, match="a hook knows at least one operation"):
+        add(lambda params: params, operations=[])
+    with pytest.raises(TypeError, match="must be a list of names, not a string"):
+        add(lambda params: params, operations="chat")
+    with pytest.raises(ValueError, match="the events of a hook are one of text, final, all, not 'last'"):
+        make().add_post_process_hook(lambda chunk: chunk, events="last")  # type: ignore[arg-type]  # a typing error
+
+
 async def test_a_hook_that_fails_says_nothing_of_what_it_saw(make: Callable[..., Provider]) -> None:
     provider = make()
 
