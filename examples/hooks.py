@@ -2,6 +2,9 @@
 
 A pre hook gets the request's parameters as a dict, a post hook the response or one chunk of a stream; both give back
 the dict to go on with. They may be `async`. They get a copy, so changing it in place is fine.
+
+A hook's entry in the file names the operations that it knows, as in `routes-hooks.yaml` beside this file. To a pre hook
+`request["operation"]` tells which one a request is.
 """
 
 from __future__ import annotations
@@ -10,31 +13,57 @@ import hashlib
 import math
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from typing import Any
 
 SYSTEM_MESSAGE = "Answer briefly, and say so when you do not know."
+
+_SYSTEM_FIELDS = {
+    "responses": "instructions",
+    "input_tokens": "instructions",
+    "compact": "instructions",
+    "messages": "system",
+    "count_tokens": "system",
+}
+"""By operation: the field for what chats have a system message for."""
+
+_TEXTS = ("messages", "input", "prompt", "suffix", "prediction", "system", "instructions", "query", "documents")
+"""The fields of all operations that have text for a model."""
+
+_NO_TEXTS = {
+    "data", "encrypted_content", "file_data", "file_url", "image", "image_url", "signature", "thinking", "url",
+}  # fmt: skip
+"""Keys inside of these fields whose values must stay as they are: files, addresses, and what is signed."""
 
 _EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
 _KEY = re.compile(r"\b(?:sk|pk|ghp|gho|xox[abp]|AKIA)[-_]?[A-Za-z0-9_-]{16,}")
 
 
 def add_system_message(request: dict[str, Any]) -> dict[str, Any]:
-    """Pre hook: put SYSTEM_MESSAGE first, unless the conversation has a system message of its own."""
-    # An embeddings request has no messages.
-    messages = _messages(request)
-    if messages and not any(message.get("role") in {"system", "developer"} for message in messages):
+    """Pre hook: put SYSTEM_MESSAGE first, unless the conversation has a system message of its own.
+
+    Knows all operations: requests that are no conversation, such as embeddings, stay as they are.
+    """
+    field = _SYSTEM_FIELDS.get(request.get("operation", "chat"))
+    messages = _messages(request.get("messages") or request.get("input"))
+    if any(message.get("role") in {"system", "developer"} for message in messages):
+        return request
+    if field is not None:
+        request[field] = request.get(field) or SYSTEM_MESSAGE
+    elif messages and "messages" in request:
         request["messages"] = [{"role": "system", "content": SYSTEM_MESSAGE}, *request["messages"]]
     return request
 
 
 def redact(request: dict[str, Any]) -> dict[str, Any]:
-    """Pre hook: blank out e-mail addresses and API keys in what users wrote, and in texts to embed."""
-    for message in _messages(request):
-        if message.get("role") == "user":
-            message["content"] = _redacted(message.get("content"))
-    if "input" in request:
-        request["input"] = _redacted(request["input"])
+    """Pre hook: blank out e-mail addresses and API keys in all text of a request, whoever wrote it.
+
+    Knows all operations: messages with their parts, tool calls and tool results, prompts, texts to embed, to rank, to
+    speak. It cannot read images, audio, other files, nor a text that is given as a list of tokens: these pass.
+    """
+    for name in _TEXTS:
+        if name in request:
+            request[name] = _redacted(request[name])
     return request
 
 
@@ -44,25 +73,24 @@ def add_metadata(response: dict[str, Any]) -> dict[str, Any]:
     return response
 
 
-def _messages(request: dict[str, Any]) -> list[dict[str, Any]]:
+def _messages(messages: Any) -> list[dict[str, Any]]:
     """Return the messages that are what they should be; a malformed request is the upstream's to refuse."""
-    messages = request.get("messages")
     return [message for message in messages if isinstance(message, dict)] if isinstance(messages, list) else []
 
 
-def _redacted(content: Any) -> Any:
-    """Content is text, or a list of parts of which some are text; everything else stays as it is."""
-    if isinstance(content, str):
-        return _KEY.sub("[key]", _EMAIL.sub("[email]", content))
-    if isinstance(content, list):
-        return [_redacted(part) if isinstance(part, str) else _redacted_part(part) for part in content]
-    return content
-
-
-def _redacted_part(part: Any) -> Any:
-    if isinstance(part, dict) and isinstance(part.get("text"), str):
-        return {**part, "text": _redacted(part["text"])}
-    return part
+def _redacted(value: Any, kept: Set[str] = _NO_TEXTS) -> Any:
+    """Return a value with all of its texts redacted, but those with the keys `kept`."""
+    if isinstance(value, str):
+        return _KEY.sub("[key]", _EMAIL.sub("[email]", value))
+    if isinstance(value, list):
+        return [_redacted(item, kept) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("type") == "text":
+        kept = kept - {"data"}  # a document in plain text
+    if value.get("type") == "tool_use":
+        return {**value, "input": _redacted(value.get("input"), set())}  # its keys are the tool's own
+    return {key: item if key in kept else _redacted(item, kept) for key, item in value.items()}
 
 
 async def embed_locally(text: str) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
@@ -77,14 +78,94 @@ class TestAddSystemMessage:
             {"messages": [{"role": "developer", "content": "mine"}]},
             {"messages": "malformed"},
             {"messages": []},
-            {"input": "an embeddings request"},
+            {"input": "an embeddings request", "operation": "embeddings"},
+            {"input": ["texts", "to embed"]},
+            {"prompt": "once", "operation": "completions"},
+            {"messages": [user("hello")], "system": "mine", "operation": "messages"},
+            {"input": "hello", "instructions": "mine", "operation": "responses"},
+            {"input": [{"role": "developer", "content": "mine"}, user("hello")], "operation": "responses"},
         ],
     )
     def test_a_request_that_has_one_or_no_messages_stays_as_it_is(self, request_: dict[str, Any]) -> None:
         assert add_system_message({**request_}) == request_
 
+    @pytest.mark.parametrize(
+        ("operation", "request_", "field"),
+        [
+            ("messages", {"messages": [user("hello")]}, "system"),
+            ("count_tokens", {"messages": [user("hello")], "system": ""}, "system"),
+            ("responses", {"input": "hello"}, "instructions"),
+            ("compact", {"input": [user("hello")]}, "instructions"),
+        ],
+    )
+    def test_other_conversations_have_a_field_for_it(
+        self, operation: str, request_: dict[str, Any], field: str
+    ) -> None:
+        whole = {**request_, "operation": operation}
+        assert add_system_message({**whole}) == {**whole, field: SYSTEM_MESSAGE}
+
+
+PARTS: list[Any] = [
+    # (as sent, as redacted), of any field
+    ("mail ann.b+c@mail.example.com now", "mail [email] now"),
+    (["a@b.co", "c"], ["[email]", "c"]),
+    ([1, 2, 3], [1, 2, 3]),
+    ([[1, 2], [3]], [[1, 2], [3]]),
+    ({"text": "a@b.co"}, {"text": "[email]"}),
+    ({"id": "prompt_1", "variables": {"name": "a@b.co"}}, {"id": "prompt_1", "variables": {"name": "[email]"}}),
+    ([{"type": "text", "text": "a@b.co"}], [{"type": "text", "text": "[email]"}]),
+]
+
+ADDRESS = "https://a@b.co/sk-0123456789abcdef0123"
+BASE64 = "AAAA/sk0123456789abcdef0123456789AAAA=="
+
+CONVERSATION: list[Any] = [
+    {"type": "image_url", "image_url": {"url": ADDRESS}},
+    {"type": "input_image", "image_url": ADDRESS},
+    {"type": "input_audio", "input_audio": {"data": BASE64, "format": "wav"}},
+    {"type": "file", "file": {"file_data": BASE64, "filename": "a@b.co.pdf"}},
+    {"type": "image", "source": {"type": "base64", "data": BASE64}},
+    {"type": "document", "source": {"type": "text", "data": "a@b.co"}, "title": "a@b.co"},
+    {"type": "input_text", "text": "a@b.co"},
+    {"type": "refusal", "refusal": "not to a@b.co"},
+    {"type": "function", "function": {"name": "f", "arguments": '{"to":"a@b.co"}'}},
+    {"type": "thinking", "thinking": "a@b.co", "signature": BASE64},
+    {"type": "tool_use", "id": "t", "name": "f", "input": {"url": "a@b.co", "data": ["a@b.co"], "n": 5}},
+    {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "a@b.co"}]},
+    {"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"to":"a@b.co"}'},
+    {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "a@b.co"}]},
+    {"type": "reasoning", "summary": [{"type": "summary_text", "text": "a@b.co"}], "encrypted_content": BASE64},
+]
+"""Parts and items of every wire, with an address or an encoded file in each."""
+
+STAY: list[str] = [ADDRESS, BASE64, '"thinking": "a@b.co"']
+
 
 class TestRedact:
+    @pytest.mark.parametrize(
+        "field", ["messages", "input", "prompt", "suffix", "system", "instructions", "query", "documents", "prediction"]
+    )
+    @pytest.mark.parametrize(("said", "left"), PARTS)
+    def test_the_text_of_every_operation(self, field: str, said: object, left: object) -> None:
+        assert redact({"model": "m", field: said}) == {"model": "m", field: left}
+
+    @pytest.mark.parametrize("role", ["system", "user", "assistant", "tool", None])
+    @pytest.mark.parametrize("part", CONVERSATION)
+    def test_every_part_of_a_conversation_whoever_said_it(self, role: str | None, part: dict[str, Any]) -> None:
+        whole = [part if role is None else {"role": role, "content": [part]}]
+        before = json.dumps(whole)
+        left = after = json.dumps(redact({"input": whole})["input"])
+        for kept in STAY:
+            assert before.count(kept) == after.count(kept)
+            left = left.replace(kept, "")
+        assert "@" not in left
+        assert ("[email]" in left) == ("@" in before.replace(ADDRESS, "").replace(STAY[2], ""))
+
+    def test_other_fields_and_malformed_ones_are_left_alone(self) -> None:
+        request = {"model": "a@b.co", "user": "a@b.co", "messages": 5, "input": None}
+        assert redact({**request}) == request
+        assert redact({"messages": ["a@b.co", None]}) == {"messages": ["[email]", None]}
+
     @pytest.mark.parametrize(
         ("said", "left"),
         [
@@ -100,15 +181,6 @@ class TestRedact:
     )
     def test_what_users_wrote(self, said: object, left: object) -> None:
         assert redact({"messages": [user(said)]}) == {"messages": [user(left)]}
-
-    def test_others_and_malformed_messages_are_left_alone(self) -> None:
-        request = {"messages": [{"role": "system", "content": "write to a@b.co"}, "odd"]}
-        assert redact({**request}) == request
-        assert redact({"messages": 5}) == {"messages": 5}
-
-    def test_texts_to_embed(self) -> None:
-        assert redact({"input": "a@b.co"}) == {"input": "[email]"}
-        assert redact({"input": ["a@b.co", "c"]}) == {"input": ["[email]", "c"]}
 
     def test_a_long_hostile_text_takes_no_time(self) -> None:
         redact({"messages": [user("a." * 100_000 + "@")]})
