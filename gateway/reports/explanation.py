@@ -11,7 +11,7 @@ from typing import Final, Literal
 from gateway.policy.failures import Kind, names_of
 from gateway.policy.table import Hook, Route, Step
 from gateway.policy.target import Limits
-from gateway.policy.wires import HOOK_OPERATIONS, as_list
+from gateway.policy.wires import HOOK_OPERATIONS, OPERATIONS_OF, as_list
 from gateway.reports.problems import Painter
 from gateway.simulation.explain import Explanation, Sent, has_key, sent_to_each, verdicts
 from gateway.simulation.simulator import Observed
@@ -164,7 +164,8 @@ def _hook(hook: Hook, operation: str, when: Literal["pre", "post"]) -> tuple[str
     if hook.events != "all":
         notes.append(f"{hook.events} events of a stream")
     if hook.operations != HOOK_OPERATIONS:
-        notes.append(f"knows {', '.join(as_list(hook.operations))}")
+        names = as_list(hook.operations)
+        notes.append(f"knows {'all operations' if names == [*OPERATIONS_OF] else ', '.join(names)}")
     if operation not in hook.operations:
         refuses = when == "pre" and hook.on_error != "skip"
         notes.append(f"refuses {operation}" if refuses else f"not run for {operation}")
