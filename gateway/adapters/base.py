@@ -260,6 +260,10 @@ class Operation(Protocol):
         """The fields of a request without `model` and `stream`."""
 
     @property
+    def example(self) -> Mapping[str, Json]:
+        """The fields of a small request, without model."""
+
+    @property
     def id_prefix(self) -> str:
         """The prefix of its replies' ids; empty if they have none."""
 

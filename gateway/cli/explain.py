@@ -12,12 +12,14 @@ from functools import partial
 
 import orjson
 
+from gateway.adapters.base import Operation
 from gateway.adapters.mock import MockAdapter
 from gateway.cli import files
 from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.document.document import parse
 from gateway.errors import UsageError
+from gateway.operations import OPERATIONS
 from gateway.policy.failures import Kind
 from gateway.policy.table import Route, RoutingTable
 from gateway.policy.target import ScriptedOutcome
@@ -43,6 +45,7 @@ examples:
   gateway explain smart --fail openai/gpt-4o=rate_limit    what happens when this target is rate limited
   gateway explain smart --fail 'openai/*=503' --fail anthropic/claude-sonnet-4-5=timeout
   gateway explain smart --stream --fail 'openai/*=timeout'   with a stream's limits
+  gateway explain smart --operation messages             what Claude Code gets
   gateway explain smart --request body.json                as sent, after hooks and params
 
 A failure is a kind (rate_limit, overloaded, timeout, auth, ...) or an HTTP status. It is every call's of that target,
@@ -63,6 +66,11 @@ def add(commands: Commands) -> None:
     parser.add_argument("alias", metavar="ALIAS", help="a name as clients ask for it, or a wildcard's pattern")
     parser.add_argument("--config", metavar="FILE", help="the config file [GATEWAY_CONFIG] (default: ./routes.yaml)")
     parser.add_argument("--request", metavar="FILE", help="a request's JSON body, run through the hooks; - is stdin")
+    parser.add_argument(
+        "--operation",
+        choices=tuple(OPERATIONS),
+        help="what is asked for (default: as the request's fields tell it, chat)",
+    )
     parser.add_argument("--stream", action="store_true", help="ask for a stream, as `stream: true` in the request does")
     text = "let a target fail; may be repeated"
     parser.add_argument("--fail", metavar="TARGET=KIND", action="append", default=[], help=text)
@@ -89,9 +97,10 @@ def run(args: argparse.Namespace) -> int:
     body = None if args.request is None else _body(args.request, args.alias)
     wish: JsonObject = {"stream": True} if args.stream else {}
     body = None if body is None else body | wish
-    explanation = explain(args.alias, route, fails, request=body or wish, mock=MockAdapter())
+    operation = OPERATIONS[args.operation] if args.operation else None
+    explanation = explain(args.alias, route, fails, operation=operation, request=body or wish, mock=MockAdapter())
     with redirect_stdout(sys.stderr):  # hooks may print
-        sent = None if body is None else send(compiled.table, route, body, partial(_send, body))
+        sent = None if body is None else send(compiled.table, route, body, partial(_send, body, operation))
     if args.format == "json":
         output = as_json(explanation)
         if sent is not None:
@@ -108,11 +117,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _send(body: JsonObject, table: RoutingTable) -> Observed:
+def _send(body: JsonObject, operation: Operation | None, table: RoutingTable) -> Observed:
     """Send a request through its hooks to upstreams that all answer."""
 
     async def ask() -> Observed:
-        return await Simulator(table, Script({"*": (ANSWERED,)})).ask(body)
+        return await Simulator(table, Script({"*": (ANSWERED,)})).ask(body, operation)
 
     try:
         return virtual.run(ask())

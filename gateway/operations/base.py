@@ -18,7 +18,10 @@ from gateway.policy.failures import (
 )
 from gateway.policy.finish import index_of, is_finished
 from gateway.wire import sse
-from gateway.wire.json import Json, JsonObject, RawJson, encode_json
+from gateway.wire.json import EMPTY, Json, JsonObject, RawJson, encode_json
+
+HELLO: Final = ({"role": "user", "content": "hello"},)
+"""The messages of a small request."""
 
 _ARRAYS: Final = (list, tuple)
 _OPTIONS: Final = "stream_options"
@@ -33,6 +36,7 @@ class OpenAIOperation:
     translation: ClassVar[Translation | None] = None
     streams: ClassVar[bool] = False
     """Whether requests can ask for a stream of events."""
+    example: ClassVar[Mapping[str, Json]] = EMPTY
     id_prefix: ClassVar[str] = ""
     stream_end: ClassVar[bytes] = sse.encode(sse.DONE)
     keepalive: ClassVar[bytes] = b": keepalive\n\n"

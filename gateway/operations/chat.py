@@ -6,11 +6,13 @@ Source: https://platform.openai.com/docs/api-reference/chat
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from gateway.adapters.base import Event
 from gateway.errors import BadRequest
 from gateway.operations.base import (
+    HELLO,
     OpenAIOperation,
     check_choices,
     check_stream_fields,
@@ -43,6 +45,7 @@ class Chat(OpenAIOperation):
             "top_logprobs", "top_p", "user", "verbosity", "web_search_options",
         }
     )  # fmt: skip
+    example = MappingProxyType({"messages": [*HELLO]})
     id_prefix = "chatcmpl-"
     streams = True
 

@@ -6,6 +6,7 @@ Source: https://platform.openai.com/docs/api-reference/completions
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from gateway.errors import BadRequest
@@ -35,6 +36,7 @@ class Completions(OpenAIOperation):
             "prompt", "seed", "stop", "stream_options", "suffix", "temperature", "top_k", "top_p", "user",
         }
     )  # fmt: skip
+    example = MappingProxyType({"prompt": "hello"})
     id_prefix = "cmpl-"
     streams = True
 

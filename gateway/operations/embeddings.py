@@ -7,6 +7,7 @@ import hashlib
 import math
 import struct
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from gateway.errors import BadRequest
@@ -27,6 +28,7 @@ class Embeddings(OpenAIOperation):
     wire: Final = "embeddings"
     path: Final = "/embeddings"
     field: Final = "input"
+    example = MappingProxyType({"input": "hello"})
     params: Final = frozenset({"dimensions", "encoding_format", "input", "user"})
 
     def check(self, body: JsonObject) -> None:

@@ -6,11 +6,12 @@ Source: https://platform.claude.com/docs/en/api/messages and https://platform.cl
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from gateway.adapters.base import Event
 from gateway.errors import BadRequest
-from gateway.operations.base import OpenAIOperation, check_stream_fields, is_long_list, raise_error, words_in
+from gateway.operations.base import HELLO, OpenAIOperation, check_stream_fields, is_long_list, raise_error, words_in
 from gateway.operations.counts import counts
 from gateway.operations.errors import ANTHROPIC_ERRORS
 from gateway.operations.translations import CHAT, MessagesToChat
@@ -48,6 +49,7 @@ class _AnthropicOperation(OpenAIOperation):
     wire: Final = "messages"
     field: Final = None
     errors = ANTHROPIC_ERRORS
+    example = MappingProxyType({"max_tokens": 1024, "messages": [*HELLO]})
     request_headers = ("anthropic-version", "anthropic-beta")
     queries = frozenset({"beta=true"})
 

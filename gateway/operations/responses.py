@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from gateway.adapters.base import Event
@@ -45,6 +46,7 @@ class _ResponsesOperation(OpenAIOperation):
     wire: Final = "responses"
     field: Final = None
     params = _PARAMS
+    example = MappingProxyType({"input": "hello"})
 
     def check(self, body: JsonObject) -> None:
         """Raise BadRequest for a request that no upstream could accept. Upstreams check the details."""

@@ -11,7 +11,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Final
 
-from gateway.adapters.base import Call
+from gateway.adapters.base import Call, Operation
 from gateway.adapters.mock import MockAdapter
 from gateway.engine.attempts import unsupported_steps
 from gateway.engine.health import Health
@@ -76,16 +76,18 @@ def explain(
     route: Route,
     fails: Mapping[str, ScriptedOutcome],
     *,
+    operation: Operation | None = None,
     request: Mapping[str, Json] = EMPTY,
     mock: MockAdapter,
     health: Health | None = None,
 ) -> Explanation:
     """Explain a route for a request. `fails` has the outcomes of failing targets, by name or pattern.
 
-    The other targets answer, those of `mock` by their scripts. Of the body `request` only the operation and the wish
-    for a stream count. `health` is as for `walk`. Runs event loops of its own, so never call it from a coroutine.
+    The other targets answer, those of `mock` by their scripts. Of the body `request` only the wish for a stream counts,
+    and what it tells of the operation where `operation` is None. `health` is as for `walk`. Runs event loops of its
+    own, so never call it from a coroutine.
     """
-    operation = operation_of(request)
+    operation = operation or operation_of(request)
     stream = operation.wants_stream(request)
 
     def suppose(call: Call, *_: int) -> ScriptedOutcome | None:

@@ -116,15 +116,18 @@ class Simulator:
         """Use another script for the calls from now on."""
         self._upstreams.script = script
 
-    async def ask(self, body: JsonObject) -> Observed:
-        """Send one request and read its answer to the end. An exception becomes a part of the result."""
+    async def ask(self, body: JsonObject, operation: Operation | None = None) -> Observed:
+        """Send one request and read its answer to the end. An exception becomes a part of the result.
+
+        `operation` is told by the body's fields if it is None.
+        """
         loop = asyncio.get_running_loop()
         started_s = loop.time()
         report = CallReport(request_id=REQUEST_ID, generation=self._pipeline.tables.current.generation)
         observed = Observed()
         first_call = len(self._upstreams.calls)
         try:
-            operation = operation_of(body)
+            operation = operation or operation_of(body)
             check_request(operation, body)
             if operation.wants_stream(body):
                 await self._stream(operation, body, report, observed)

@@ -21,12 +21,11 @@ from gateway.policy.target import ScriptedOutcome
 from gateway.simulation import clock as virtual
 from gateway.simulation.upstreams import every_adapter
 from gateway.telemetry.report import CallReport, PassedOver
-from gateway.wire.json import EMPTY, Json
+from gateway.wire.json import EMPTY
 
 JITTER: Final = 1.0
 """Every backoff takes its longest time, so that waits are the same each time."""
 
-_PARAMS: Final[Mapping[str, Json]] = {"messages": [{"role": "user", "content": "hello"}]}
 
 Suppose: TypeAlias = Callable[[Call, int, int], ScriptedOutcome | None]
 """(call, position of its step, earlier tries of that step) → outcome; None leaves it to the mock's own script."""
@@ -105,7 +104,8 @@ class _Call:
     async def run(self, operation: Operation, *, stream: bool) -> Walk:
         loop, steps = asyncio.get_running_loop(), self._route.steps
         report = CallReport()
-        request = RoutedRequest(operation, self._route.alias, self._route, _PARAMS, EMPTY, loop.time(), report)
+        route, params = self._route, operation.example
+        request = RoutedRequest(operation, route.alias, route, params, EMPTY, loop.time(), report)
         error: GatewayError | None = None
         try:
             if stream:

@@ -11,6 +11,7 @@ from gateway.config.reload import Reloader
 from gateway.engine.health import Health
 from gateway.engine.pipeline import unknown_model
 from gateway.errors import BadRequest, UsageError
+from gateway.operations import OPERATIONS
 from gateway.policy.table import RoutingTable
 from gateway.server.exchange import Exchange
 from gateway.server.paths import PathHandlers
@@ -104,6 +105,10 @@ class Admin:
         if route is None:
             raise unknown_model(name, table)
         stream = _flag(exchange.request, "stream")
+        asked = exchange.request.first("operation")
+        if asked and asked not in OPERATIONS:
+            hint = did_you_mean(asked, OPERATIONS) or f"; there are {', '.join(OPERATIONS)}"
+            raise BadRequest(f"there is no operation {asked[:64]!r}{hint}", param="operation")
         try:
             fails = dict(read_failure(text, route, option="fail") for text in query.get("fail", ()))
         except UsageError as exc:
@@ -115,7 +120,14 @@ class Admin:
             for step, rest in health.resting(route.steps, now_s=0.0).items()
         ]
         explanation = await asyncio.to_thread(
-            explain, name, route, fails, request={"stream": stream}, mock=self._mock, health=health
+            explain,
+            name,
+            route,
+            fails,
+            operation=OPERATIONS.get(asked),
+            request={"stream": stream},
+            mock=self._mock,
+            health=health,
         )
         exchange.send_json({"generation": table.generation, **as_json(explanation), "cooldowns": cooldowns})
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from gateway.adapters.base import Operation
 from gateway.config.document.document import Document, in_file_order, parse
 from gateway.config.document.yaml_tree import Position, Where
 from gateway.config.model.read import schema
 from gateway.config.model.schema_faults import inline, misfits
-from gateway.operations import CHAT, operation_of
+from gateway.operations import OPERATIONS, operation_of
 from gateway.policy.failures import Kind
 from gateway.policy.problem import Problem
 from gateway.policy.target import ScriptedOutcome
@@ -22,9 +23,6 @@ from gateway.words import seconds
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
-
-HELLO: Final = ({"role": "user", "content": "hello"},)
-"""Messages of a request without any operation's own field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +40,7 @@ class Turn:
     """One request of a case."""
 
     request: JsonObject
+    operation: Operation
     upstream: Mapping[str, tuple[ScriptedOutcome, ...]] | None
     """Target or pattern → its outcomes; None keeps the script of the request before."""
     upstream_positions: Mapping[str, Position] = field(default_factory=lambda: EMPTY)
@@ -130,30 +129,35 @@ def _semantic_problems(document: Document, value: JsonObject) -> list[Problem]:
 
 def _case(document: Document, value: JsonObject, index: int) -> Case:
     where: Where = ("cases", index)
-    turns = [_turn(document, value, where, previous={})]
+    turns = [_turn(document, value, where, previous=None)]
     for number, following in enumerate(value.get("then", ())):
-        turns.append(_turn(document, following, (*where, "then", number), previous=turns[-1].request))
+        turns.append(_turn(document, following, (*where, "then", number), previous=turns[-1]))
     return Case(name=value["name"], position=document.position(where), turns=tuple(turns))
 
 
-def _turn(document: Document, value: JsonObject, where: Where, *, previous: JsonObject) -> Turn:
+def _turn(document: Document, value: JsonObject, where: Where, *, previous: Turn | None) -> Turn:
     upstream = value.get("upstream", {} if "name" in value else None)
     script = {name: items if isinstance(items, list) else [items] for name, items in (upstream or {}).items()}
     place = (*where, "expect")
     expect = Expect(values=value["expect"], position=document.key_position(place), positions=_keys(document, place))
+    operation = OPERATIONS[value["operation"]] if "operation" in value else None
+    if "request" in value or previous is None:
+        request = value["request"]
+        body = {"model": request} if isinstance(request, str) else request
+        operation = operation or operation_of(body)
+        body = {**operation.example, **body}
+    else:
+        operation = operation or previous.operation
+        body = {**operation.example, **previous.request}
     return Turn(
-        request=_request(value["request"]) if "request" in value else previous,
+        request=body,
+        operation=operation,
         upstream=None if upstream is None else {name: tuple(map(scripted, items)) for name, items in script.items()},
         upstream_positions=_keys(document, (*where, "upstream")),
         expect=expect,
         after_s=seconds(value.get("after", 0)),
         times=int(value.get("times", 1)),
     )
-
-
-def _request(value: Json) -> JsonObject:
-    body = {"model": value} if isinstance(value, str) else value
-    return body if operation_of(body).field in body else {**body, CHAT.field: list(HELLO)}
 
 
 def _keys(document: Document, where: Where) -> Mapping[str, Position]:

@@ -29,7 +29,7 @@ from jsonschema import Draft202012Validator
 from gateway.cli import main
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.model.read import schema as schema_of
-from gateway.operations import operation_of
+from gateway.operations import OPERATIONS, operation_of
 from gateway.policy.table import Hook, Route, RoutingTable, Step
 from gateway.policy.target import Endpoint, Limits, Target
 from gateway.server.listen import listening
@@ -634,3 +634,46 @@ def _write_anew() -> None:
 
 if __name__ == "__main__":
     _write_anew()
+
+
+class TestEveryWire:
+    """A case asks for any operation that the gateway serves."""
+
+    ROUTES = """\
+version: 1
+providers:
+  vllm: {kind: openai, base_url: "http://127.0.0.1:1/v1"}
+models:
+  claude: {chain: [anthropic/claude-sonnet-5, vllm/llama], retries: 0}
+"""
+    CASES = """\
+cases:
+  - name: a Claude target relays Messages
+    operation: messages
+    request: claude
+    expect: {target: anthropic/claude-sonnet-5, status: 200, text: hello from anthropic/claude-sonnet-5}
+    then:
+      - upstream: {anthropic/claude-sonnet-5: overloaded}
+        expect: {target: vllm/llama, text: hello from vllm/llama}
+      - request: {model: claude, messages: [{role: user, content: hi}], stream: true}
+        operation: messages
+        expect: {target: vllm/llama, text: hello from vllm/llama}
+  - name: Responses are put into chat for Claude
+    operation: responses
+    request: {model: claude, input: hi}
+    upstream: {anthropic/claude-sonnet-5: {text: good day}}
+    expect: {target: anthropic/claude-sonnet-5, text: good day, sent: {messages: [{role: user, content: hi}]}}
+  - name: what counts tokens is asked of Claude only
+    operation: count_tokens
+    request: claude
+    upstream: {anthropic/claude-sonnet-5: rate_limit}
+    expect: {status: 429, attempts: [anthropic/claude-sonnet-5]}
+"""
+
+    def test_every_wire_is_played(self) -> None:
+        write("routes.yaml", self.ROUTES)
+        code, out = report(write("routes.test.yaml", self.CASES))
+        assert code == 0, out
+
+    def test_the_schema_lists_all_operations(self) -> None:
+        assert schema_of("routes.test")["$defs"]["operation"]["then"]["enum"] == [*OPERATIONS]
