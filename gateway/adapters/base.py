@@ -220,6 +220,14 @@ class Translation(Protocol):
     def operation(self) -> Operation:
         """The other operation."""
 
+    @property
+    def params_are_own(self) -> bool:
+        """Whether the file's parameters are in the first operation's words, so that they are translated too."""
+
+    @property
+    def tells_usage(self) -> bool:
+        """Whether a stream comes with its usage also where the client did not ask for that."""
+
     def request(self, params: Mapping[str, Json], target: Target, *, stream: bool) -> Translated:
         """Return a request in the other operation's words. Raises NotSupported for what it cannot say."""
 

@@ -29,6 +29,7 @@ from gateway.adapters.base import (
 from gateway.policy.failures import Kind, UpstreamError, classify, retry_after
 from gateway.policy.params import merged
 from gateway.policy.target import Endpoint, ScriptedOutcome, Target
+from gateway.policy.wires import TRANSLATED
 from gateway.wire.json import EMPTY, JsonObject
 from gateway.words import seconds
 
@@ -162,19 +163,20 @@ class MockAdapter:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         else:
             yield event(operation.event("", "stop"))
-        if not ends and (call.operation.translation or operation.usage_wanted(params, EMPTY)):
+        if not ends and (call.operation.name in TRANSLATED or operation.usage_wanted(params, EMPTY)):
             yield event({**operation.event(""), "choices": [], "usage": operation.usage(text, params)})
 
 
 def _spoken(operation: Operation) -> Operation:
     """Return the operation whose answers are made: one that can be translated is made in the other one's words."""
-    return operation if operation.translation is None else operation.translation.operation
+    translation = operation.translation if operation.name in TRANSLATED else None
+    return operation if translation is None else translation.operation
 
 
 def _translated(call: Call, *, stream: bool) -> Translated | None:
     """Return the request as it is answered in another operation's words; None if it is answered in its own."""
     translation = call.operation.translation
-    if translation is None:
+    if translation is None or call.operation.name not in TRANSLATED:
         return None
     try:
         return translation.request(_params(call), call.target, stream=stream)

@@ -17,21 +17,22 @@ from gateway.adapters.base import (
     whole,
 )
 from gateway.policy.failures import Kind, UpstreamError
-from gateway.policy.params import upstream_params
+from gateway.policy.params import NO_PARAMS, merged, upstream_params
 from gateway.wire.json import JsonObject
 
 
 def with_translation(carriers: Adapters) -> Adapters:
     """Return the adapters with the one that translates for endpoints that they carry."""
-    return {**carriers, "translated": TranslatedAdapter(carriers)}
+    translated = TranslatedAdapter(carriers)
+    return {**carriers, "anthropic": translated, "translated": translated}
 
 
 class TranslatedAdapter:
-    """Calls an endpoint by the adapter that carries its chat."""
+    """Calls an endpoint in the words of another operation, by the adapter that carries that one."""
 
     def __init__(self, carriers: Adapters) -> None:
         """`carriers` are the adapters by name."""
-        self._carriers = carriers
+        self._carriers = {**carriers, "translated": self}
 
     async def prepare(self) -> None:
         """Do nothing: the engine prepares the carrier."""
@@ -39,23 +40,23 @@ class TranslatedAdapter:
     async def complete(self, call: Call) -> Reply:
         """Return the plain answer, translated back."""
         translation = _translation(call)
-        translated = translation.request(whole(call.params), call.target, stream=False)
-        reply = await self._carrier(call).complete(_asked(call, translation, translated))
+        asked, translated = _translated(call, translation, stream=False)
+        reply = await self._carrier(asked).complete(asked)
         translation.operation.check_reply(reply.data)
         return Reply(translated.answer(reply.data), headers=reply.headers)
 
     async def stream(self, call: Call) -> Stream:
         """Return the stream, translated back, once its response headers are there."""
         translation = _translation(call)
-        translated = translation.request(whole(call.params), call.target, stream=True)
-        source = await self._carrier(call).stream(_asked(call, translation, translated))
+        asked, translated = _translated(call, translation, stream=True)
+        source = await self._carrier(asked).stream(asked)
         return _TranslatedStream(source, translation.operation.judge(one_choice=True), translated.events())
 
     async def close(self) -> None:
         """Do nothing: the carriers are closed by their owner."""
 
-    def _carrier(self, call: Call) -> Adapter:
-        return self._carriers[call.target.endpoint.adapters["chat"]]
+    def _carrier(self, asked: Call) -> Adapter:
+        return self._carriers[asked.target.endpoint.adapters[asked.operation.name]]
 
 
 class _TranslatedStream:
@@ -126,9 +127,13 @@ def _translation(call: Call) -> Translation:
     return translation
 
 
-def _asked(call: Call, translation: Translation, translated: Translated) -> Call:
-    """Return the call in the other operation's words."""
+def _translated(call: Call, translation: Translation, *, stream: bool) -> tuple[Call, Translated]:
+    """Return the call in the other operation's words, and its request. Raises NotSupported for what they cannot say."""
+    params, overrides = whole(call.params), call.overrides
+    if translation.params_are_own:
+        params, overrides = merged(params, overrides.sent, call.target.model), NO_PARAMS
+    translated = translation.request(params, call.target, stream=stream)
     own = call.operation.request_headers
     headers = {name: value for name, value in call.headers.items() if name not in own}
-    params = upstream_params({**translated.params})
-    return Call(translation.operation, call.target, params, call.limits, call.overrides, headers)
+    sent = upstream_params({**translated.params})
+    return Call(translation.operation, call.target, sent, call.limits, overrides, headers), translated

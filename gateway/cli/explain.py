@@ -12,14 +12,12 @@ from functools import partial
 
 import orjson
 
-from gateway.adapters.base import Operation
 from gateway.adapters.mock import MockAdapter
 from gateway.cli import files
 from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.document.document import parse
 from gateway.errors import UsageError
-from gateway.operations import OPERATIONS
 from gateway.policy.failures import Kind
 from gateway.policy.table import Route, RoutingTable
 from gateway.policy.target import ScriptedOutcome
@@ -28,7 +26,7 @@ from gateway.reports import problems as render
 from gateway.reports.problems import Painter
 from gateway.simulation import clock as virtual
 from gateway.simulation.explain import Sent, as_json, explain, look_up, nothing_called, send, sent_to_each
-from gateway.simulation.simulator import Observed, Simulator
+from gateway.simulation.simulator import OPERATION_NAMES, Observed, Simulator
 from gateway.simulation.upstreams import ANSWERED, Script, named, read_failure
 from gateway.wire.json import JsonObject
 from gateway.words import count, did_you_mean
@@ -68,7 +66,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--request", metavar="FILE", help="a request's JSON body, run through the hooks; - is stdin")
     parser.add_argument(
         "--operation",
-        choices=tuple(OPERATIONS),
+        choices=OPERATION_NAMES,
         help="what is asked for (default: as the request's fields tell it, chat)",
     )
     parser.add_argument("--stream", action="store_true", help="ask for a stream, as `stream: true` in the request does")
@@ -97,10 +95,10 @@ def run(args: argparse.Namespace) -> int:
     body = None if args.request is None else _body(args.request, args.alias)
     wish: JsonObject = {"stream": True} if args.stream else {}
     body = None if body is None else body | wish
-    operation = OPERATIONS[args.operation] if args.operation else None
-    explanation = explain(args.alias, route, fails, operation=operation, request=body or wish, mock=MockAdapter())
+    asked: str | None = args.operation
+    explanation = explain(args.alias, route, fails, operation=asked, request=body or wish, mock=MockAdapter())
     with redirect_stdout(sys.stderr):  # hooks may print
-        sent = None if body is None else send(compiled.table, route, body, partial(_send, body, operation))
+        sent = None if body is None else send(compiled.table, route, body, partial(_send, body, asked))
     if args.format == "json":
         output = as_json(explanation)
         if sent is not None:
@@ -117,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _send(body: JsonObject, operation: Operation | None, table: RoutingTable) -> Observed:
+def _send(body: JsonObject, operation: str | None, table: RoutingTable) -> Observed:
     """Send a request through its hooks to upstreams that all answer."""
 
     async def ask() -> Observed:

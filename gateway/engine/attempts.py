@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, TypeVar
 
-from gateway.adapters.base import Adapter, Adapters, Call, NotSupported, NotWhole, Operation, Reply, Stream
+from gateway.adapters.base import Adapter, Adapters, Call, NotSupported, NotWhole, Operation, Reply, Stream, Translation
 from gateway.concurrency.deadlines import until
 from gateway.engine.health import NOBODY, Health, Rest, Ticket
 from gateway.engine.nested import NestedHooks
@@ -284,7 +284,10 @@ async def _stream(
             call = _call(request, step)
             opened = await adapter.stream(call)
             operation = request.operation
-            usage_last = UsageLast() if operation.usage_wanted(call.params, call.overrides.sent) else None
+            is_wanted = operation.usage_wanted(call.params, call.overrides.sent)
+            translation = _translation(step, operation)
+            is_told = is_wanted or (translation is not None and translation.tells_usage)
+            usage_last = UsageLast(is_told=is_wanted) if is_told else None
             judge = operation.judge(one_choice=operation.one_choice_asked(call.params, call.overrides.sent))
             stream = CommittedStream(opened, judge, usage_last, step, request.report, ticket, loop, end_s)
             is_held = await stream.hold_until_content(policy)
@@ -305,6 +308,11 @@ async def _stream(
     return stream
 
 
+def _translation(step: Step, operation: Operation) -> Translation | None:
+    """Return how the operation is put into another for this target; None if it is asked in its own words."""
+    return operation.translation if step.target.endpoint.adapters[operation.name] == "translated" else None
+
+
 def held_limit_s(route: Route) -> float:
     """Return the most seconds for a held stream, failover included: the longest `total` of the chain.
 
@@ -318,8 +326,11 @@ def _call(request: RoutedRequest, step: Step) -> Call:
     operation = request.operation
     overrides = step.params
     if overrides.sent:
-        translation = operation.translation if step.target.endpoint.adapters[operation.name] == "translated" else None
-        overrides = params_for(operation if translation is None else translation.operation, overrides)
+        translation = _translation(step, operation)
+        if translation is None or translation.params_are_own:
+            overrides = params_for(operation, overrides)
+        else:
+            overrides = params_for(translation.operation, overrides)
     params = request.params if request.nested is None else request.nested.params(step)
     return Call(operation, step.target, params, step.limits, overrides, request.headers, request.query)
 

@@ -11,19 +11,25 @@ from typing import Final
 
 from gateway.adapters.base import Operation
 from gateway.errors import BadRequest
-from gateway.operations import translations
+from gateway.operations.chat import Chat
 from gateway.operations.completions import Completions
 from gateway.operations.embeddings import Embeddings
 from gateway.operations.messages import CountTokens, Messages
 from gateway.operations.responses import Compact, InputTokens, Responses
+from gateway.operations.translations import ChatToMessages, MessagesToChat, ResponsesToChat
 from gateway.policy.params import Params
 from gateway.wire.json import Json, JsonObject
 
-CHAT: Final = translations.CHAT
+CHAT: Final = Chat()
 """The operation of `complete_chat` and `stream_chat`."""
 
+_MESSAGES, _RESPONSES = Messages(), Responses()
+CHAT.translation = ChatToMessages(_MESSAGES)
+_MESSAGES.translation = MessagesToChat(CHAT)
+_RESPONSES.translation = ResponsesToChat(CHAT)
+
 _ALL: Final[tuple[Operation, ...]] = (
-    CHAT, Completions(), Responses(), InputTokens(), Compact(), Messages(), CountTokens(), Embeddings(),
+    CHAT, Completions(), _RESPONSES, InputTokens(), Compact(), _MESSAGES, CountTokens(), Embeddings(),
 )  # fmt: skip
 OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType({operation.name: operation for operation in _ALL})
 

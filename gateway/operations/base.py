@@ -33,7 +33,7 @@ class OpenAIOperation:
     errors: ClassVar[OpenAIErrors] = OPENAI_ERRORS
     request_headers: ClassVar[tuple[str, ...]] = ()
     queries: ClassVar[frozenset[str]] = frozenset()
-    translation: ClassVar[Translation | None] = None
+    translation: Translation | None = None
     streams: ClassVar[bool] = False
     """Whether requests can ask for a stream of events."""
     example: ClassVar[Mapping[str, Json]] = EMPTY
@@ -217,9 +217,11 @@ class UsageLast:
     up what they are told would count it twice, so it is told once. A stream without usage is not changed.
     """
 
-    __slots__ = ("_newest",)
+    __slots__ = ("_is_told", "_newest")
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_told: bool = True) -> None:
+        """`is_told`: the client asked for the usage; else it is left out."""
+        self._is_told = is_told
         self._newest: Event | None = None
         """The last event with a usage. It is held back if it has nothing else."""
 
@@ -228,9 +230,9 @@ class UsageLast:
         return [passed for event in events if (passed := self._passed(event)) is not None]
 
     def last(self) -> list[Event]:
-        """Return an event with the newest usage and no choices; an empty list if there was no usage."""
+        """Return an event with the newest usage and no choices; an empty list if there was no usage to tell."""
         newest, self._newest = self._newest, None
-        if newest is None or newest.data is None:
+        if newest is None or newest.data is None or not self._is_told:
             return []
         alone = newest.data.get("choices") == []
         return [newest if alone else Event({**newest.data, "choices": []}, name=newest.name)]
@@ -242,7 +244,12 @@ class UsageLast:
         self._newest = event
         if data.get("error"):
             return event
-        return Event({**data, "usage": None}, name=event.name) if data.get("choices") else None
+        if not data.get("choices"):
+            return None
+        data = {**data, "usage": None}
+        if not self._is_told:
+            del data["usage"]
+        return Event(data, name=event.name)
 
 
 def is_long_list(value: Json) -> bool:
@@ -326,3 +333,23 @@ def words_in(text: Json) -> int:
     if isinstance(text, list):
         return sum(words_in(item) if isinstance(item, str | list) else 1 for item in text)
     return len(text.split()) if isinstance(text, str) else 0
+
+
+def messages_of(params: Mapping[str, Json]) -> list[JsonObject]:
+    """Return the messages of a request; those that are no objects are left out."""
+    messages = params.get("messages")
+    return [message for message in messages if isinstance(message, dict)] if isinstance(messages, list) else []
+
+
+def last_said(params: Mapping[str, Json]) -> str:
+    """Return the text of the last user message."""
+    said = [text_of(message.get("content")) for message in messages_of(params) if message.get("role") == "user"]
+    return said[-1] if said else ""
+
+
+def text_of(content: Json) -> str:
+    """Return a message's text: the content itself, or its text parts joined."""
+    if isinstance(content, list):
+        texts = (part.get("text") for part in content if isinstance(part, dict))
+        return "".join(text for text in texts if isinstance(text, str))
+    return content if isinstance(content, str) else ""

@@ -19,6 +19,9 @@ from gateway.operations.base import (
     choices_of,
     first_choice,
     is_long_list,
+    last_said,
+    messages_of,
+    text_of,
     usage_of,
     words_in,
 )
@@ -75,7 +78,7 @@ class Chat(OpenAIOperation):
         """Tell whether a choice of an event has this operation's shape."""
         return isinstance(choice.get("delta"), dict)
 
-    def lone_text(self, choice: JsonObject) -> tuple[str, Json]:
+    def lonetext_of(self, choice: JsonObject) -> tuple[str, Json]:
         """Return the name of the text field in an event's choice, and the text."""
         delta = choice.get("delta")
         return "content", delta.get("content") if isinstance(delta, dict) else None
@@ -91,8 +94,7 @@ class Chat(OpenAIOperation):
 
     def prompt(self, params: Mapping[str, Json]) -> str:
         """Return the text of the last user message."""
-        said = [_text(message.get("content")) for message in _messages(params) if message.get("role") == "user"]
-        return said[-1] if said else ""
+        return last_said(params)
 
     def reply(self, text: str, params: Mapping[str, Json]) -> JsonObject:
         """Return a reply with `text`."""
@@ -107,7 +109,9 @@ class Chat(OpenAIOperation):
 
     def usage(self, text: str, params: Mapping[str, Json]) -> JsonObject:
         """Return rough token counts."""
-        return usage_of(sum(words_in(_text(message.get("content"))) for message in _messages(params)), words_in(text))
+        return usage_of(
+            sum(words_in(text_of(message.get("content"))) for message in messages_of(params)), words_in(text)
+        )
 
     def text(self, data: JsonObject) -> str | None:
         """Return the text of a reply's or an event's first choice; None if it has none."""
@@ -128,16 +132,3 @@ def _delta(message: Json) -> Json:
 
 def _without(data: JsonObject, name: str) -> JsonObject:
     return {key: value for key, value in data.items() if key != name}
-
-
-def _messages(params: Mapping[str, Json]) -> list[JsonObject]:
-    messages = params.get("messages")
-    return [message for message in messages if isinstance(message, dict)] if isinstance(messages, list) else []
-
-
-def _text(content: Json) -> str:
-    """Return a message's text: the content itself, or its text parts joined."""
-    if isinstance(content, list):
-        texts = (part.get("text") for part in content if isinstance(part, dict))
-        return "".join(text for text in texts if isinstance(text, str))
-    return content if isinstance(content, str) else ""

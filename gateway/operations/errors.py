@@ -34,8 +34,13 @@ class OpenAIErrors:
         return error
 
     def body(self, body: bytes, status: int, request_id: str) -> bytes:
-        """Return an upstream's error body in this shape."""
-        return body
+        """Return an upstream's error body in this shape; as it came if it has it already."""
+        value = json_in(body)
+        said = value.get("error") if isinstance(value, dict) and value.get("type") == "error" else None
+        if not isinstance(said, dict):
+            return body
+        fields = {name: said.get(name) for name in ("message", "type", "param", "code")}
+        return encode_json({"error": fields})
 
 
 class AnthropicErrors(OpenAIErrors):

@@ -11,10 +11,17 @@ from typing import Final
 
 from gateway.adapters.base import Event
 from gateway.errors import BadRequest
-from gateway.operations.base import HELLO, OpenAIOperation, check_stream_fields, is_long_list, raise_error, words_in
+from gateway.operations.base import (
+    HELLO,
+    OpenAIOperation,
+    check_stream_fields,
+    is_long_list,
+    last_said,
+    raise_error,
+    words_in,
+)
 from gateway.operations.counts import counts
 from gateway.operations.errors import ANTHROPIC_ERRORS
-from gateway.operations.translations import CHAT, MessagesToChat
 from gateway.policy.failures import no_answer
 from gateway.wire import sse
 from gateway.wire.json import Json, JsonObject, encode_json
@@ -67,7 +74,6 @@ class Messages(_AnthropicOperation):
     name: Final = "messages"
     path: Final = "/messages"
     params = _PARAMS
-    translation = MessagesToChat()
     streams = True
     stream_end = b""
     keepalive = b'event: ping\ndata: {"type":"ping"}\n\n'
@@ -128,7 +134,7 @@ class Messages(_AnthropicOperation):
 
     def prompt(self, params: Mapping[str, Json]) -> str:
         """Return the text of the last user message."""
-        return CHAT.prompt(params)
+        return last_said(params)
 
     def text(self, data: JsonObject) -> str | None:
         """Return the text of a message or a delta; None if it has none."""

@@ -12,9 +12,8 @@ from typing import Final
 
 from gateway.adapters.base import Event
 from gateway.errors import BadRequest
-from gateway.operations.base import OpenAIOperation, check_stream_fields, raise_error, words_in
+from gateway.operations.base import OpenAIOperation, check_stream_fields, last_said, raise_error, words_in
 from gateway.operations.counts import counts
-from gateway.operations.translations import CHAT, ResponsesToChat
 from gateway.policy.failures import UpstreamError, failed_by, no_answer
 from gateway.wire import sse
 from gateway.wire.json import Json, JsonObject, RawJson, encode_json
@@ -66,7 +65,6 @@ class Responses(_ResponsesOperation):
 
     name: Final = "responses"
     path: Final = "/responses"
-    translation = ResponsesToChat()
     streams = True
     stream_end = b""
 
@@ -131,7 +129,7 @@ class Responses(_ResponsesOperation):
     def prompt(self, params: Mapping[str, Json]) -> str:
         """Return the input, or the text of its last user message."""
         given = params.get("input")
-        return given if isinstance(given, str) else CHAT.prompt({"messages": given})
+        return given if isinstance(given, str) else last_said({"messages": given})
 
     def text(self, data: JsonObject) -> str | None:
         """Return the text of a response or a delta; None if it has none."""

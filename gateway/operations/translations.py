@@ -1,4 +1,4 @@
-"""Puts Messages and Responses into chat."""
+"""How operations are put into others, for endpoints that do not speak the client's wire."""
 
 from __future__ import annotations
 
@@ -7,21 +7,35 @@ import uuid
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.adapters.anthropic import to_chat
+from gateway.adapters.anthropic import to_chat, to_messages
 from gateway.adapters.anthropic.sent import Sent
 from gateway.adapters.base import Operation, Translated, Translator
 from gateway.adapters.responses import Asked, Events, answer, request
-from gateway.operations.chat import Chat
 from gateway.policy.target import Target
 from gateway.wire.json import Json, JsonObject
-
-CHAT: Final = Chat()
-"""The operation of `complete_chat` and `stream_chat`."""
 
 _OPENAIS: Final = frozenset({"azure", "openai"})
 
 
-class _MessagesRequest:
+class MessagesToChat:
+    """Puts Messages into chat."""
+
+    params_are_own: Final = False
+    tells_usage: Final = False
+
+    def __init__(self, chat: Operation) -> None:
+        self.operation = chat
+
+    def request(self, params: Mapping[str, Json], target: Target, *, stream: bool) -> Translated:
+        """Return the request in chat. Raises NotSupported for what that cannot say."""
+        endpoint = target.endpoint
+        is_openai = endpoint.kind in _OPENAIS and not endpoint.own_base_url
+        body = {**params, "model": target.model}
+        sent = to_chat.request(body | {"stream": True} if stream else body, is_openai=is_openai)
+        return _MessagesInChat(sent)
+
+
+class _MessagesInChat:
     """One Messages request in chat."""
 
     def __init__(self, sent: Sent) -> None:
@@ -35,20 +49,50 @@ class _MessagesRequest:
         return to_chat.Events(self._sent)
 
 
-class MessagesToChat:
-    """Puts Messages into chat."""
+class ChatToMessages:
+    """Puts chat into Anthropic's Messages."""
 
-    operation: Operation = CHAT
+    params_are_own: Final = True
+    tells_usage: Final = True
+
+    def __init__(self, messages: Operation) -> None:
+        self.operation = messages
+
+    def request(self, params: Mapping[str, Json], target: Target, *, stream: bool) -> Translated:
+        """Return the request in Messages. Raises NotSupported for what that cannot say."""
+        body = {**params, "model": target.model}
+        return _ChatInMessages(to_messages.request(body | {"stream": True} if stream else body))
+
+
+class _ChatInMessages:
+    """One chat request in Messages."""
+
+    def __init__(self, sent: Sent) -> None:
+        self._sent = sent
+        self.params: Mapping[str, Json] = sent.body
+
+    def answer(self, data: JsonObject) -> JsonObject:
+        return to_messages.answer(data, self._sent, created=int(time.time()))
+
+    def events(self) -> Translator:
+        return to_messages.Events(self._sent, created=int(time.time()))
+
+
+class ResponsesToChat:
+    """Puts Responses into chat."""
+
+    params_are_own: Final = False
+    tells_usage: Final = False
+
+    def __init__(self, chat: Operation) -> None:
+        self.operation = chat
 
     def request(self, params: Mapping[str, Json], target: Target, *, stream: bool) -> Translated:
         """Return the request in chat. Raises NotSupported for what that cannot say."""
-        endpoint = target.endpoint
-        is_openai = endpoint.kind in _OPENAIS and not endpoint.own_base_url
-        body = {**params, "model": target.model}
-        return _MessagesRequest(to_chat.request(body | {"stream": True} if stream else body, is_openai=is_openai))
+        return _ResponsesInChat(*request(params, stream=stream))
 
 
-class _ResponsesRequest:
+class _ResponsesInChat:
     """One Responses request in chat."""
 
     def __init__(self, params: JsonObject, asked: Asked) -> None:
@@ -73,13 +117,3 @@ class _ResponsesEvents:
 
     def end(self) -> list[JsonObject]:
         return self._events.end(now=int(time.time()))
-
-
-class ResponsesToChat:
-    """Puts Responses into chat."""
-
-    operation: Operation = CHAT
-
-    def request(self, params: Mapping[str, Json], target: Target, *, stream: bool) -> Translated:
-        """Return the request in chat. Raises NotSupported for what that cannot say."""
-        return _ResponsesRequest(*request(params, stream=stream))

@@ -17,12 +17,14 @@ from gateway.policy.secrets import mask_url
 from gateway.policy.wires import ALL_WIRES, OPENAI_WIRES, TRANSLATED, Wire, operations_of
 from gateway.wire.json import EMPTY, Json, JsonObject
 
-AdapterName: TypeAlias = Literal["relay", "litellm", "mock", "translated"]
+AdapterName: TypeAlias = Literal["relay", "litellm", "mock", "anthropic", "translated"]
+"""Carries chat to an endpoint: `anthropic` puts it into Messages and relays that. `translated` is only of calls."""
 
 CARRIED: Final[Mapping[AdapterName, frozenset[str]]] = MappingProxyType(
     {
         "relay": frozenset(),
         "litellm": frozenset({"chat", "embeddings"}),
+        "anthropic": frozenset(),
         "mock": operations_of(ALL_WIRES) - TRANSLATED,
     }
 )
@@ -157,6 +159,8 @@ def _adapters(adapter: AdapterName, wires: frozenset[Wire]) -> Mapping[str, Adap
     """Return what carries each operation to an endpoint: the relay on its own wires, else a translation of chat."""
     found: dict[str, AdapterName] = dict.fromkeys(CARRIED[adapter], adapter)
     found |= dict.fromkeys(operations_of(wires), "relay")
+    if adapter == "anthropic":
+        found["chat"] = "translated"
     if "chat" in found:
         found |= dict.fromkeys(TRANSLATED - found.keys(), "translated")
     return MappingProxyType(found)

@@ -32,7 +32,7 @@ OPENAI_WIRES: Final[frozenset[Wire]] = ALL_WIRES - {"messages"}
 """What an OpenAI-wire server is taken to speak unless the file or our list says less."""
 
 TRANSLATED: Final = frozenset({"messages", "responses"})
-"""Operations that are put into chat for an endpoint that speaks only that."""
+"""Operations that are put into chat for an endpoint that does not speak them."""
 
 HOOK_OPERATIONS: Final = frozenset({"chat", "embeddings"})
 """The operations of a hook that names none: those that all hooks see, since before they could name any."""

@@ -11,7 +11,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Final
 
-from gateway.adapters.base import Call, Operation
+from gateway.adapters.base import Call
 from gateway.adapters.mock import MockAdapter
 from gateway.engine.attempts import unsupported_steps
 from gateway.engine.health import Health
@@ -76,7 +76,7 @@ def explain(
     route: Route,
     fails: Mapping[str, ScriptedOutcome],
     *,
-    operation: Operation | None = None,
+    operation: str | None = None,
     request: Mapping[str, Json] = EMPTY,
     mock: MockAdapter,
     health: Health | None = None,
@@ -87,16 +87,16 @@ def explain(
     and what it tells of the operation where `operation` is None. `health` is as for `walk`. Runs event loops of its
     own, so never call it from a coroutine.
     """
-    operation = operation or operation_of(request)
-    stream = operation.wants_stream(request)
+    asked = OPERATIONS[operation] if operation else operation_of(request)
+    stream = asked.wants_stream(request)
 
     def suppose(call: Call, *_: int) -> ScriptedOutcome | None:
         named = fails.get(best_match(call.target.name, fails) or "")
         return named or (None if call.target.endpoint.adapter == "mock" else ANSWERED)
 
-    fast = worst(route, operation=operation, stream=False, slow=False)
-    plain = worst(route, operation=operation, stream=False, slow=True)
-    streamed = worst(route, operation=operation, stream=True, slow=True)
+    fast = worst(route, operation=asked, stream=False, slow=False)
+    plain = worst(route, operation=asked, stream=False, slow=True)
+    streamed = worst(route, operation=asked, stream=True, slow=True)
     busiest = max((fast, plain, streamed), key=lambda one: len(one.events))
     unsupported = {step for step, reason in plain.passed_over.items() if reason == "unsupported"}
     bad = Worst(
@@ -108,16 +108,16 @@ def explain(
         plain=plain,
         stream=streamed,
     )
-    call = walk(route, suppose, operation=operation, stream=stream, mock=mock, health=health)
+    call = walk(route, suppose, operation=asked, stream=stream, mock=mock, health=health)
     carried = [one for one in OPERATIONS.values() if len(unsupported_steps(route.steps, one)) < len(route.steps)]
     refused_by = {one.name: route.passing(one.name).refused_by for one in carried}
-    found = route.passing(operation.name).refused_by
+    found = route.passing(asked.name).refused_by
     return Explanation(
         name=name,
         route=route,
-        operation=operation.name,
+        operation=asked.name,
         stream=stream,
-        refused=None if found is None else refusal(*found, operation.name),
+        refused=None if found is None else refusal(*found, asked.name),
         takes=tuple([name for name, by in refused_by.items() if by is None]),
         refuses=tuple([name for name, by in refused_by.items() if by is not None]),
         walk=call,

@@ -19,7 +19,7 @@ from gateway.adapters.mock import OutcomeOf
 from gateway.engine.health import Health
 from gateway.engine.pipeline import Pipeline
 from gateway.errors import GatewayError, HookFailed, UpstreamRefused
-from gateway.operations import check_request, operation_of
+from gateway.operations import OPERATIONS, check_request, operation_of
 from gateway.policy.failures import Kind
 from gateway.policy.overlay import Overlay
 from gateway.policy.problem import Problems
@@ -88,6 +88,10 @@ class Observed:
         return tuple(later.started_s - earlier.ended_s for earlier, later in pairwise(self.attempts))
 
 
+OPERATION_NAMES: Final = tuple(OPERATIONS)
+"""The names of all operations that can be asked for."""
+
+
 class _FixedTable:
     """One table that never changes, in place of the pipeline's live tables."""
 
@@ -116,7 +120,7 @@ class Simulator:
         """Use another script for the calls from now on."""
         self._upstreams.script = script
 
-    async def ask(self, body: JsonObject, operation: Operation | None = None) -> Observed:
+    async def ask(self, body: JsonObject, operation: str | None = None) -> Observed:
         """Send one request and read its answer to the end. An exception becomes a part of the result.
 
         `operation` is told by the body's fields if it is None.
@@ -127,13 +131,13 @@ class Simulator:
         observed = Observed()
         first_call = len(self._upstreams.calls)
         try:
-            operation = operation or operation_of(body)
-            check_request(operation, body)
-            if operation.wants_stream(body):
-                await self._stream(operation, body, report, observed)
+            asked = OPERATIONS[operation] if operation else operation_of(body)
+            check_request(asked, body)
+            if asked.wants_stream(body):
+                await self._stream(asked, body, report, observed)
             else:
-                reply = await self._pipeline.answer(operation, body, report=report)
-                observed.body, observed.text = reply.data, operation.text(reply.data)
+                reply = await self._pipeline.answer(asked, body, report=report)
+                observed.body, observed.text = reply.data, asked.text(reply.data)
                 observed.headers = _response_headers(report, reply.headers)
         except Exception as exc:  # noqa: BLE001 - the server answers any exception with an envelope too
             _note_failure(observed, exc, report)

@@ -124,7 +124,7 @@ class Admin:
             name,
             route,
             fails,
-            operation=OPERATIONS.get(asked),
+            operation=asked or None,
             request={"stream": stream},
             mock=self._mock,
             health=health,

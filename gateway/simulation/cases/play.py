@@ -62,7 +62,7 @@ async def _play(table: RoutingTable, case: Case, asked: frozenset[str]) -> Resul
             simulator.play(Script(turn.upstream))
         await asyncio.sleep(turn.after_s)
         for _ in range(turn.times):
-            observed = await simulator.ask(turn.request, turn.operation)
+            observed = await simulator.ask(turn.request, turn.operation.name)
             mismatches = [*_unknown_targets(table, turn, asked)]
             if observed.crashed and observed.fault:
                 mismatches.append(Mismatch(check="crash", position=turn.expect.position, message=observed.fault))
