@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from gateway.policy.secrets import shown
+from gateway.policy.secrets import mask_key, mask_text, shown
 from gateway.wire.json import EMPTY, Json, JsonObject, encode_json
 
 OWN_FIELDS: Final = frozenset({"model", "stream", "messages", "prompt", "input"})
@@ -47,7 +47,7 @@ class Params:
     @property
     def shown(self) -> JsonObject:
         """The parameters for an output: variables as written, secrets as `***`."""
-        return {name: shown(self.written.get(name, value), name) for name, value in self.sent.items()}
+        return _shown(self.sent, self)
 
     def under(self, upper: Params) -> Params:
         """Return these parameters overridden by `upper`."""
@@ -104,8 +104,11 @@ def merged(params: Mapping[str, Json], overrides: Mapping[str, Json], model: str
 
 def merged_for_output(params: Mapping[str, Json], overrides: Params, model: str) -> JsonObject:
     """Return the result of `merged` for an output: variables as written, secrets as `***`."""
-    sent = merged(params, overrides.sent, model)
-    return {name: shown(overrides.written.get(name, value), name) for name, value in sent.items()}
+    return {**_shown(merged(params, overrides.sent, model), overrides), "model": mask_text(model, (model,))}
+
+
+def _shown(params: Mapping[str, Json], overrides: Params) -> JsonObject:
+    return {mask_key(name): shown(overrides.written.get(name, value), name) for name, value in params.items()}
 
 
 def upstream_params(params: JsonObject) -> JsonObject:

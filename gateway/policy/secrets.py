@@ -6,18 +6,18 @@ Excerpts, messages, `explain`, `diff`, `test`, the admin paths and the importer'
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from difflib import SequenceMatcher
 from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
+from gateway.policy.random_words import WORDS, random_words
 from gateway.policy.variables import VARIABLE, is_made_of_variables
 from gateway.wire.json import Json
 
 STARS: Final = "***"
 
-_WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _LAST_WORDS: Final = frozenset({"key", "token", "jwt", "auth", "pass", "passcode", "pw", "pwd", "bearer"})
 _SECRET: Final = re.compile(
     r"apikey(?!file)|(?:access|private)key(?:id)?$|secret|passw|passphrase|authorization|credential|cookie"
@@ -26,6 +26,9 @@ _SECRET: Final = re.compile(
 _PUBLIC: Final = frozenset({"promptcachekey", "eostoken", "bostoken", "padtoken", "stoptoken", "firsttoken"})
 """Names that look like a secret's and are not."""
 _MISSPELT: Final = ("apikey", "headers")
+_ONE_SLIP: Final = ("secret", "password", "passphrase", "authorization", "credential", "credentials", "cookie")
+"""Words that make a name secret wherever they stand in it, also when a letter is missing, added, wrong or swapped."""
+_NO_SLIPS: Final = frozenset({"tokens", "taken"})
 _ADDRESS: Final = re.compile(r"ur[il]|endpoint|apibase|address|^host|host$|proxy")
 
 SECRET_TEXT: Final = re.compile(
@@ -34,14 +37,17 @@ SECRET_TEXT: Final = re.compile(
     re.IGNORECASE,
 )
 """Marks a secret in unparsed text: a line of a broken file, a comment, a malformed key."""
-_KEY_SHAPED: Final = re.compile(r"\bsk-[A-Za-z0-9_-]{16,}|\b(?:gsk|xai|pplx|hf|AIza)[-_]?[A-Za-z0-9]{20,}")
+_KEY_SHAPED: Final = re.compile(
+    r"\bsk-[A-Za-z0-9_-]{16,}|\b(?:gsk|xai|pplx|hf|AIza)[-_]?[A-Za-z0-9]{20,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
+    r"|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
+)
 _GLUED: Final = re.compile(
     r"(?<![\w-])(?=[\w-]*?(?:api[-_]?key|password|secret|token|authorization))[\w-]*+[\"']?+[:=](\S+)", re.IGNORECASE
 )
 """Looks once at each word: a search from each of its letters would take quadratic time."""
 _CREDENTIALS: Final = re.compile(r"\b(?:(?i:bearer)[ \t]+|Basic[ \t]+|(?i:basic)[ \t]+(?=\S*[A-Z0-9=]))([^\s'\"]+)")
 """A scheme of HTTP authentication and what it sends: `Bearer xyz`. In lower case `basic` is mostly a plain word."""
-_QUERY: Final = re.compile(r"(?<=[?&])([\w.-]+)=([^&#\s'\"]+)")
+_QUERY: Final = re.compile(r"(?<=[?&])([^?&#=\s'\"]{1,64})[ \t]{0,3}=[ \t]{0,3}([^&#\s'\"]+)")
 _UPSTREAM_KEY: Final = re.compile(
     r"\b(?:(?:sk|gsk|xai|pplx|key)-[\w-]{6}|AIza[\w-]{20})[^\s'\"]*|(?<=[Bb]earer )\S{6,}"
 )
@@ -50,6 +56,8 @@ _SCHEME: Final = re.compile(r"://|https?[:/]+", re.IGNORECASE)
 _HTTP: Final = re.compile("https?://", re.IGNORECASE)
 _SLIPPED: Final = re.compile(r"([\w.-]{1,64}:[\w.:-]{0,64})\s+(?=\S)")
 """The start of a key whose colon slipped: `api_ke:y sk-1`."""
+_STARTS_NAMED: Final = re.compile(r"\W{0,8}([\w.-][\w.:-]{0,63})(?:[\"']|\s{0,9}[:=>|])")
+"""A value that begins with what was a key before its colon, its quotation mark or its line was lost."""
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -59,10 +67,28 @@ def is_secret_name(name: str) -> bool:
     squashed = _squashed(name)
     if squashed in _PUBLIC:
         return False
-    words = _WORDS.findall(name)
+    words = WORDS.findall(name)
     if _SECRET.search(squashed) or (words and words[-1].lower() in _LAST_WORDS):
         return True
-    return _looks_like(squashed, _MISSPELT)
+    if words and _one_slip_apart(words[-1].lower(), "token") and words[-1].lower() not in _NO_SLIPS:
+        return True
+    return _looks_like(squashed, _MISSPELT) or any(
+        _one_slip_apart(text.lower(), word) for text in (*words, squashed) for word in _ONE_SLIP
+    )
+
+
+def _one_slip_apart(text: str, word: str) -> bool:
+    """Tell whether one added, missing or wrong letter, or two swapped ones, are the difference. Equal texts: no."""
+    if abs(len(text) - len(word)) > 1 or text == word:
+        return False
+    same = next((at for at, (one, other) in enumerate(zip(text, word, strict=False)) if one != other), len(word))
+    text, word = text[same:], word[same:]
+    return (
+        text[1:] == word[1:]
+        or text[1:] == word
+        or text == word[1:]
+        or (text[:2] == word[1::-1] and text[2:] == word[2:])
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -81,28 +107,37 @@ def _looks_like(squashed: str, words: tuple[str, ...]) -> bool:
 
 
 def shown(
-    value: Json, name: str = "", *, hidden: bool = False, address: bool = False, secrets: frozenset[str] = frozenset()
+    value: Json,
+    name: str = "",
+    *,
+    hidden: bool = False,
+    address: bool = False,
+    secrets: frozenset[str] = frozenset(),
+    names: Container[str] = (),
 ) -> Json:
     """Return a value for an output, with all secrets in it masked at any depth. Variables must be as written.
 
     `name` is its key. `hidden` and `address` make it a secret or an address regardless of its name. Texts in `secrets`
-    are hidden wherever they occur.
+    are hidden wherever they occur; `names` may look random.
     """
     hidden, address = hidden or is_secret_name(name), address or is_address_name(name)
     if isinstance(value, Mapping):
         return {
-            (STARS if hidden and not shows_key(name, key) else mask_key(key)): shown(
-                item, key, hidden=hidden, address=address, secrets=secrets
+            (STARS if hidden and not shows_key(name, key) else mask_key(key, names)): shown(
+                item, key, hidden=hidden, address=address, secrets=secrets, names=names
             )
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [shown(item, hidden=hidden, address=address, secrets=secrets) for item in value]
+        return [shown(item, hidden=hidden, address=address, secrets=secrets, names=names) for item in value]
     if not isinstance(value, str):
         return STARS if hidden and value is not None else value
     if hidden or (value and value in secrets):
         return mask_written(value)
-    return mask_address(value) if address else mask_text(value)
+    named = _STARTS_NAMED.match(value)
+    if named and is_secret_name(named[1]):
+        return value[: named.end(1)] + STARS
+    return mask_address(value) if address else mask_text(value, names)
 
 
 def shows_key(parent: str, key: str) -> bool:
@@ -125,20 +160,25 @@ def mask_written(text: str) -> str:
     return "".join(parts)
 
 
-def mask_text(text: str) -> str:
+def mask_text(text: str, names: Container[str] = ()) -> str:
     """Return a message or a value with what looks secret in it masked: `secret_spans`, but for mere variables."""
     parts: list[str] = []
     done = 0
-    for start, end in merged(secret_spans(text)):
+    for start, end in merged(secret_spans(text, names)):
         if not is_made_of_variables(text[start:end]):
             parts += text[done:start], STARS
             done = end
     return "".join([*parts, text[done:]]) if parts else text
 
 
-def secret_spans(text: str) -> list[tuple[int, int]]:
-    """Return the spans of URL user-info, secret query parameters, `Bearer xyz`, `api_key=xyz` and keys' shapes."""
+def secret_spans(text: str, names: Container[str] = ()) -> list[tuple[int, int]]:
+    """Return the spans of URL user-info, secret query parameters, `Bearer xyz`, `api_key=xyz`, keys' shapes and words
+    that look random.
+
+    `names` may look random: the file's own names of models and providers.
+    """
     return [
+        *random_words(text, names),
         *user_info(text),
         *(match.span() for match in _KEY_SHAPED.finditer(text)),
         *(match.span(1) for match in _GLUED.finditer(text)),
@@ -163,7 +203,7 @@ def mask_upstream_text(text: str) -> str:
     return _UPSTREAM_KEY.sub(STARS, text)
 
 
-def mask_key(key: str) -> str:
+def mask_key(key: str, names: Container[str] = ()) -> str:
     """Return a mapping's key masked: YAML reads `api_key:sk-1`, or the same over two lines, as one long key."""
     found = SECRET_TEXT.search(key)
     if found and re.match(r"[^\w.-]", key[found.end() :]):
@@ -171,7 +211,7 @@ def mask_key(key: str) -> str:
     slipped = _SLIPPED.match(key)
     if slipped and is_secret_name(slipped[1].replace(":", "")):
         key = key[: slipped.end()] + STARS
-    return mask_text(key)
+    return mask_text(key, names)
 
 
 def mask_address(text: str) -> str:

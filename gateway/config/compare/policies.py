@@ -13,7 +13,7 @@ from gateway.config.compare import lists
 from gateway.config.compare.lists import EditKind
 from gateway.policy.failures import names_of
 from gateway.policy.keys import KeySource
-from gateway.policy.secrets import STARS
+from gateway.policy.secrets import STARS, mask_key
 from gateway.policy.table import Route, RoutingTable, Step
 from gateway.policy.target import Cooldown, Endpoint, Limits
 from gateway.policy.variables import VARIABLE
@@ -256,8 +256,8 @@ def _step(old: Step, new: Step) -> Iterator[_Found]:
     yield from _changed("retry_on", names_of(old.retry_on), names_of(new.retry_on))
     yield from _changed("fallback_on", names_of(old.fallback_on), names_of(new.fallback_on))
     for name, kind in _changed_keys(old.params.sent, new.params.sent, _is_same_json):
-        one, other = old.params.shown.get(name), new.params.shown.get(name)
-        yield _Found(field=f"params.{name}", kind=kind, old=one, new=other)
+        key = mask_key(name)
+        yield _Found(field=f"params.{key}", kind=kind, old=old.params.shown.get(key), new=new.params.shown.get(key))
     if old.target.endpoint.provider == new.target.endpoint.provider:
         yield from _endpoint(old.target.endpoint, new.target.endpoint)
 
@@ -304,7 +304,7 @@ def _endpoint(old: Endpoint, new: Endpoint) -> Iterator[_Found]:
         yield _Found(field="providers.api_key", kind="changed", old=keys[0], new=keys[1], provider=provider)
     for name, kind in _changed_keys(old.headers, new.headers):
         one, other = _header(old, name), _header(new, name)
-        yield _Found(field=f"providers.headers.{name}", kind=kind, old=one, new=other, provider=provider)
+        yield _Found(field=f"providers.headers.{mask_key(name)}", kind=kind, old=one, new=other, provider=provider)
 
 
 def _header(endpoint: Endpoint, name: str) -> str | None:

@@ -6,7 +6,7 @@ import codecs
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -116,8 +116,8 @@ class Document:
             line=position[0],
             column=position[1],
             code=code,
-            path=written(where),
-            message=mask_text(self.as_written.message(message, where)),
+            path=written(where, self.mask.names),
+            message=mask_text(self.as_written.message(message, where), self.mask.names),
             severity=severity,
             source=self.name,
             excerpt=excerpt,
@@ -154,7 +154,7 @@ def parse(
         digest=digest,
         root=root,
         problems=(),
-        mask=Mask(text),
+        mask=Mask(text, root),
         as_written=AsWritten(root, environ),
         moved=moved,
     )
@@ -171,12 +171,12 @@ def in_file_order(problems: list[Problem]) -> list[Problem]:
     return sorted(first.values(), key=lambda problem: (problem.line, problem.column))
 
 
-def written(where: Where) -> str:
-    """Return a place as text, such as `models["team-a/*"].chain[1]`; secrets are masked."""
+def written(where: Where, names: Container[str] = ()) -> str:
+    """Return a place as text, such as `models["team-a/*"].chain[1]`; secrets are masked, `names` are none."""
     text = ""
     secret = ""
     for key in where[:_DEEPEST]:
-        part = key if isinstance(key, int) else mask_key(key)
+        part = key if isinstance(key, int) else mask_key(key, names)
         if isinstance(part, int):
             text += f"[{part}]"
         elif secret and not shows_key(secret, part):
@@ -188,7 +188,7 @@ def written(where: Where) -> str:
             text += f"[{quoted if quoted.isprintable() else json.dumps(part[:_LONGEST_KEY])}]"
         if part in ("api_key", "headers"):
             secret = secret or str(part)
-    return mask_text(text + ("…" if len(where) > _DEEPEST else ""))
+    return mask_text(text + ("…" if len(where) > _DEEPEST else ""), names)
 
 
 def mask_values(document: Document) -> JsonObject:
@@ -196,9 +196,12 @@ def mask_values(document: Document) -> JsonObject:
     values = document.value or {}
     found: set[str] = set()
     _collect_secrets(values, "", found, hidden=False)
-    secrets = frozenset(found)
+    secrets, names = frozenset(found), document.mask.names
     return {
-        key: {mask_key(name): shown(entry, hidden=hides(key, name), secrets=secrets) for name, entry in value.items()}
+        key: {
+            mask_key(name, names): shown(entry, hidden=hides(key, name), secrets=secrets, names=names)
+            for name, entry in value.items()
+        }
         if key in ENTRY_LISTS and isinstance(value, dict)
         else shown(value, key, secrets=secrets)
         for key, value in values.items()

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import yaml
 
-from gateway.config.document.yaml_tree import LINE_BREAK, events
+from gateway.config.document.yaml_tree import LINE_BREAK, Node, events
 from gateway.policy.secrets import (
     SECRET_TEXT,
     STARS,
@@ -71,8 +71,15 @@ def wants_address(parent: str, key: str) -> bool:
 class Mask:
     """Shows lines of one text with their secrets hidden. Searches the text for secrets at the first excerpt."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, root: Node | None = None) -> None:
         self._text = text
+        self._root = root
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The names of models, providers and capabilities that the file chose: they may look odd."""
+        blocks = (self._root.members.get(name) for name in ENTRY_LISTS) if self._root is not None else ()
+        return frozenset(key for block in blocks if block is not None for key in block.members)
 
     @cached_property
     def lines(self) -> tuple[str, ...]:
@@ -86,7 +93,7 @@ class Mask:
 
     @cached_property
     def _spans(self) -> dict[int, list[tuple[int, int]]]:
-        return _find_spans(self._text, self.lines)
+        return _find_spans(self._text, self.lines, self.names)
 
     @cached_property
     def _secrets(self) -> tuple[str, ...]:
@@ -110,7 +117,10 @@ class Mask:
         covered = self._covered.get(line)
         if covered is None:
             covered = self._covered[line] = _cover(
-                self.lines[line - 1], self._spans.get(line - 1, []), [*self._repeated(self.lines[line - 1])]
+                self.lines[line - 1],
+                self._spans.get(line - 1, []),
+                [*self._repeated(self.lines[line - 1])],
+                self.names,
             )
         shown, caret = covered.shown, covered.moved(column - 1)
         start = max(0, caret - EXCERPT_LENGTH // 2) if len(shown) > EXCERPT_LENGTH else 0
@@ -139,7 +149,7 @@ class _Covered:
         return at if caret < end else at + len(STARS) + caret - end
 
 
-def _cover(line: str, spans: list[tuple[int, int]], repeated: list[tuple[int, int]]) -> _Covered:
+def _cover(line: str, spans: list[tuple[int, int]], repeated: list[tuple[int, int]], names: frozenset[str]) -> _Covered:
     """Replace the spans of one line by stars, and secrets of other places that stand here again."""
     spans = list(spans)
     if spans:
@@ -150,7 +160,7 @@ def _cover(line: str, spans: list[tuple[int, int]], repeated: list[tuple[int, in
     start = _end_of_secret_word(line, comment.end()) if comment else None
     if start is not None:
         spans.append((start, len(line)))
-    spans += [*secret_spans(line), *repeated]
+    spans += [*secret_spans(line, names), *repeated]
     parts: list[str] = []
     stars: list[tuple[int, int, int]] = []
     length = done = 0
@@ -164,8 +174,8 @@ def _cover(line: str, spans: list[tuple[int, int]], repeated: list[tuple[int, in
     return _Covered("".join([*parts, line[done:]]), tuple(stars))
 
 
-def _find_spans(text: str, lines: tuple[str, ...]) -> dict[int, list[tuple[int, int]]]:
-    found, addresses, complete = _parsed_spans(text)
+def _find_spans(text: str, lines: tuple[str, ...], names: frozenset[str]) -> dict[int, list[tuple[int, int]]]:
+    found, addresses, complete = _parsed_spans(text, names)
     if not complete:
         found += _raw_spans(lines)
         addresses += _joined(_spans_after(lines, partial(_end_of, _ADDRESS_TEXT)))
@@ -206,7 +216,7 @@ class _Frame:
     """The key whose value comes next; None while a key comes next."""
 
 
-def _parsed_spans(text: str) -> tuple[list[_Span], list[_Span], bool]:
+def _parsed_spans(text: str, names: frozenset[str]) -> tuple[list[_Span], list[_Span], bool]:
     """Return the spans of secret scalars and of addresses, and whether the YAML parser reached the end of the text."""
     spans: list[_Span] = []
     addresses: list[_Span] = []
@@ -239,7 +249,7 @@ def _parsed_spans(text: str) -> tuple[list[_Span], list[_Span], bool]:
                 else:
                     if event.anchor is not None:
                         anchors[event.anchor] = span
-                    is_secret = mask_key(value) != value if is_key else _hard_to_mask(text, event)
+                    is_secret = mask_key(value, names) != value if is_key else _hard_to_mask(text, event)
                     is_secret = is_secret or (not is_key and _has_slipped(stack, value))
                     if is_secret or (hidden and not (is_key and shows_key(stack[-1].name, value))):
                         spans.append(_without_anchor(event, span))

@@ -72,6 +72,13 @@ def test_parameters_are_printed_as_they_are_shown() -> None:
     assert repr(params) == "Params({'passwd': '${P}', 'token': '***', 'n': 1})"
 
 
+def test_a_name_that_swallowed_its_secret_is_not_shown() -> None:
+    params = Params({"auth_token sesame": 1, "nested": {"k3v8q0zw5mx1": 2}})
+    assert params.shown == {"auth_token***": 1, "nested": {"***": 2}}
+    body = {"model": "ft:gpt-4o:Llama3Instruct2::9bQx7Ab2", "auth_token***": 1, "nested": {"***": 2}}
+    assert merged_for_output({}, params, "ft:gpt-4o:Llama3Instruct2::9bQx7Ab2") == body
+
+
 def test_a_request_is_shown_with_the_files_text_for_what_the_file_sets() -> None:
     params = Params({"user": "u", "stop": None, "empty": None}, {"user": "${U}", "empty": "${E:-}"})
     shown = merged_for_output({"user": "own", "stop": "x", "my_token": "t"}, params, "a")

@@ -24,7 +24,9 @@ from gateway.policy.variables import is_made_of_variables
     ["api_key", "x-api-key", "apiKey", "client_secret_x", "passwd", "password", "passphrase", "db_pwd", "key", "token",
      "HF_TOKEN", "hfToken", "my_key", "x-key", "signing-key", "session_token", "aws_access_key_id", "credentials",
      "vertex_credentials", "Authorization", "cookie", "set-cookie", "x-auth", "proxy-auth", "extra_headers",
-     "pass", "db_pass", "pw", "passcode", "jwt"],
+     "pass", "db_pass", "pw", "passcode", "jwt",
+     "passowrd", "db_pasword", "psasword", "pass word", "api_ke${y", "vendor_secrte", "vendor_ecret",
+     "auth_tkoen", "hf_tokn", "authorisation", "autorization", "credntials", "cokie"],
 )  # fmt: skip
 def test_names_that_look_like_a_key_token_secret_or_password_are_secret(name: str) -> None:
     assert is_secret_name(name)
@@ -35,7 +37,7 @@ def test_names_that_look_like_a_key_token_secret_or_password_are_secret(name: st
     "name",
     ["max_tokens", "max_completion_tokens", "first_token", "prompt_cache_key", "eos_token", "stop_token_ids", "monkey",
      "keyword", "author", "api_key_file", "temperature", "user", "tokenizer", "keys", "organization",
-     "tokens", "completion_tokens", "logit_bias", "session_id", "session", "signature", "pin", "bypass"],
+     "tokens", "taken", "completion_tokens", "logit_bias", "session_id", "session", "signature", "pin", "bypass"],
 )  # fmt: skip
 def test_names_of_other_parameters_are_not(name: str) -> None:
     assert not is_secret_name(name)
@@ -64,6 +66,14 @@ def test_names_of_other_parameters_are_not(name: str) -> None:
         ({"plain": "bearer ${S}"}, {"plain": "bearer ${S}"}),
         ({"plain": "a basic model"}, {"plain": "a basic model"}),
         ("sk-abcdefghijklmnopqrst", "***"),
+        ({"nested": "password >- correct horse"}, {"nested": "password***"}),
+        ({"nested": "passwor:d >- swordfish"}, {"nested": "passwor:d***"}),
+        ({"nested": ["\"api_key\" 'swordfish'"]}, {"nested": ['"api_key***']}),
+        ({"nested": "tokens: at most 5"}, {"nested": "tokens: at most 5"}),
+        ({"url": "https://h/x?ap\\i_key=fish&a=1"}, {"url": "https://h/x?ap\\i_key=***&a=1"}),
+        ({"url": "https://h/x?api_key- =fish"}, {"url": "https://h/x?api_key- =***"}),
+        ({"nested": "k3v8q0zw5mx1"}, {"nested": "***"}),
+        ({"k3v8q0zw5mx1": 1}, {"***": 1}),
         (0.5, 0.5),
     ],
 )

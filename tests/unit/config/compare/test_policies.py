@@ -91,6 +91,16 @@ def test_no_record_holds_a_secret() -> None:
     assert all(change.old == change.new for change in found.changes)
 
 
+def test_a_name_that_swallowed_its_secret_is_not_shown() -> None:
+    provider = "providers: {v: {kind: openai, base_url: 'http://127.0.0.1:1'"
+    models = "models: {a: {chain: [v/m], params: {'auth_token sesame': 1}}}\n"
+    found = changes(
+        f"{provider}, headers: {{k3v8q0zw5mx1: a}}}}}}\n{models}",
+        f"{provider}, headers: {{k3v8q0zw5mx1: b}}}}}}\n{models.replace('1}', '2}')}",
+    )
+    assert [change.field for change in found.changes] == ["params.auth_token***", "providers.headers.***"]
+
+
 def test_the_vendors_variable_is_the_same_written_or_not() -> None:
     models = "models: {a: openai/gpt-4o}\n"
     assert not changes(f"providers: {{openai: {{api_key: '${{OPENAI_API_KEY:-}}'}}}}\n{models}", models)

@@ -58,6 +58,18 @@ def test_an_alias_may_have_a_name_that_looks_secret() -> None:
     assert excerpt("providers:\n  api_key: sk-1", 2)[0] == "  api_key: ***"
 
 
+def test_a_word_that_looks_random_is_hidden_without_a_name_and_an_odd_alias_is_not() -> None:
+    text = "models:\n  Llama3Instruct2: openai/Llama3Instruct3\n  a: {alias: Llama3Instruct2}\nx:\n  k3v8q0zw5mx1\n"
+    assert all_lines(text) == [*text.replace("k3v8q0zw5mx1", "***").split("\n")]
+    assert all_lines(f"{text}\t[")[4] == "  ***"
+    message = parse(text.encode(), name="x").problem("c", ("models", "a"), "no 'Llama3Instruct2', no 'Llama3Instruct9'")
+    assert message.message == "no 'Llama3Instruct2', no '***'"
+    assert Dump(parse(text.encode(), name="x")) == {
+        "models": {"Llama3Instruct2": "openai/Llama3Instruct3", "a": {"alias": "Llama3Instruct2"}},
+        "x": "***",
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
