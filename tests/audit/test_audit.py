@@ -16,9 +16,8 @@ from tests.audit.probes._http_payloads import payloads
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("name", [name for name in names() if name != "planted_secrets"])
+@pytest.mark.parametrize("name", names())
 def test_a_probe_finds_nothing(name: str) -> None:
-    """`planted_secrets` runs with seeds of its own: tests/unit/cli/test_planted_secrets.py."""
     result = run(name, SMOKE)
     assert result.findings == []
     assert result.description

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import io
 import random
+import re
 import tempfile
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -17,7 +21,16 @@ MUTATIONS: Final = 24_000
 
 SECRETS: Final = ("Zq8planted1vault", "Zq8planted2bearer", "Zq8planted3word", "Zq8planted4query", "Zq8planted5cloud",
                   "Zq8planted6listed", "Zq8planted7folded", "Zq8planted8anchor")  # fmt: skip
-"""What no command may print. Neither cut nor damaged by a mutation, or the search would miss it."""
+"""What no command may print, in any of `SHAPES`. Neither cut nor damaged by a mutation: the search would miss it."""
+SHAPES: Final[tuple[Callable[[bytes], str], ...]] = (
+    bytes.decode,
+    lambda seed: hashlib.sha256(seed).hexdigest()[:32],
+    lambda seed: base64.b64encode(hashlib.sha256(seed).digest()).decode()[:43] + "=",
+    lambda seed: f"sk-{base64.urlsafe_b64encode(hashlib.sha256(seed).digest()).decode()[:32]}",
+    lambda seed: base64.b32encode(hashlib.sha256(seed).digest()).decode().lower()[:20],
+    lambda seed: str(uuid.UUID(bytes=hashlib.sha256(seed).digest()[:16])),
+)
+"""How keys and generated passwords look, made from one of SECRETS."""
 SOUND: Final = f"""\
 version: 1
 defaults: {{timeout: 30s, retries: 1}}
@@ -72,6 +85,16 @@ def damaged(text: str, dice: random.Random) -> str:
         mutation: Callable[[str, random.Random], str] = dice.choice(_MUTATIONS)
         text = mutation(text, dice)
     return text
+
+
+def planted(text: str, shape: Callable[[bytes], str]) -> tuple[str, frozenset[str]]:
+    """Return the text with its secrets in a shape, and the parts of these to look for: 8 letters and digits or more."""
+    parts: set[str] = set()
+    for one in SECRETS:
+        secret = shape(one.encode())
+        text = text.replace(one, secret)
+        parts.update(re.findall("[A-Za-z0-9]{8,}", secret))
+    return text, frozenset(parts)
 
 
 def _places(text: str) -> list[int]:
@@ -176,16 +199,14 @@ def probe(scale: float, *, seed: int = 1) -> Findings:
             ("fmt", "--check", str(broken)), ("validate", "--format", "sarif", str(broken)),
         )  # fmt: skip
         for number in range(mutations):
-            broken.write_text(
-                damaged((SOUND, FAULTY)[number % 3 == 2], random.Random(f"{seed}-{number}")),
-                encoding="utf-8",
-                errors="replace",
-            )
+            dice = random.Random(f"{seed}-{number}")
+            text, secrets = planted(damaged((SOUND, FAULTY)[number % 3 == 2], dice), dice.choice(SHAPES))
+            broken.write_text(text, encoding="utf-8", errors="replace")
             for argv in (("validate", str(broken)), others[number % len(others)]):
-                text = printed(argv)
+                shown = printed(argv)
                 findings += [
                     f"{seed}-{number} {argv[0]} {' '.join(argv[1:2])}: {line.strip()[:200]}"
-                    for line in text.splitlines()
-                    if line.startswith("CRASH") or any(secret in line for secret in SECRETS)
+                    for line in shown.splitlines()
+                    if line.startswith("CRASH") or any(secret in line for secret in (*SECRETS, *secrets))
                 ]
     return findings
