@@ -104,7 +104,7 @@ def _places(text: str) -> list[int]:
 
 
 def _starts(text: str, word: str) -> list[int]:
-    return [start for start in range(len(text)) if text.startswith(word, start)]
+    return [match.start() for match in re.finditer(word, text)]
 
 
 def _inserted(text: str, dice: random.Random) -> str:
