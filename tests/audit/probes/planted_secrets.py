@@ -116,6 +116,8 @@ def _dropped(text: str, dice: random.Random) -> str:
     """Drop a letter, most likely one that YAML reads."""
     places = [at for at in _places(text) if at < len(text) and not any(text.startswith(one, at) for one in SECRETS)]
     signs = [at for at in places if text[at] in "\"'{}[]:,&*>-\n"]
+    if not places:
+        return text
     at = dice.choice(signs if signs and dice.random() < 0.8 else places)
     return text[:at] + text[at + 1 :]
 
@@ -124,6 +126,8 @@ def _swapped(text: str, dice: random.Random) -> str:
     places = set(_places(text))
     fit = [at for at in range(len(text) - 1) if {at, at + 1, at + 2} <= places]
     fit = [at for at in fit if not any(text.startswith(one, at) or text.startswith(one, at + 1) for one in SECRETS)]
+    if not fit:
+        return text
     at = dice.choice(fit)
     return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
 
