@@ -24,8 +24,10 @@ from gateway.wire.json import Json, JsonObject, encode_json
 class Events:
     """Turns the events of one Messages stream into chunks."""
 
-    __slots__ = ("_calls", "_created", "_id", "_is_over", "_model", "_sent", "_stop", "_stop_details", "_thoughts",
-                 "_usage")  # fmt: skip
+    __slots__ = (
+        "_calls", "_created", "_id", "_is_over", "_model", "_sent", "_stop", "_stop_details", "_thinking_blocks",
+        "_thoughts", "_usage",
+    )  # fmt: skip
 
     def __init__(self, sent: Sent = AS_IS, *, created: int) -> None:
         """All chunks are `created` at that second."""
@@ -40,6 +42,8 @@ class Events:
         """By index of its block."""
         self._thoughts: dict[int, list[str]] = {}
         """By index of its block: the deltas of a thinking block."""
+        self._thinking_blocks = 0
+        """Thinking blocks so far."""
         self._is_over = False
 
     def feed(self, event: JsonObject) -> list[JsonObject]:
@@ -103,9 +107,13 @@ class Events:
             return [self._chunk({"reasoning_content": thought})]
         if kind == "signature_delta" and delta.get("signature"):
             thought = "".join(self._thoughts.pop(index, ()))
-            block = {"type": "thinking", "thinking": thought, "signature": delta["signature"]}
-            return [self._chunk({"thinking_blocks": [block]})]
+            return [self._thinking_block({"type": "thinking", "thinking": thought, "signature": delta["signature"]})]
         return []
+
+    def _thinking_block(self, block: JsonObject) -> JsonObject:
+        """Return the chunk with a block. It is numbered, as OpenAI's SDK sums up lists of a delta by `index` only."""
+        self._thinking_blocks += 1
+        return self._chunk({"thinking_blocks": [{"index": self._thinking_blocks - 1, **block}]})
 
     def _arguments(self, call: _ToolCall, part: str) -> JsonObject:
         return self._chunk({"tool_calls": [{"index": call.index, "function": {"arguments": part}}]})
@@ -129,7 +137,7 @@ class Events:
         if kind == "thinking" and block.get("thinking"):
             return self._delta(index_of(event.get("index")), "thinking_delta", block)
         if kind == "redacted_thinking":
-            return [self._chunk({"thinking_blocks": [block]})]
+            return [self._thinking_block(block)]
         return []
 
     def _block_stop(self, index: int) -> list[JsonObject]:

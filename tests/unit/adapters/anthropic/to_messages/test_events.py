@@ -105,8 +105,8 @@ def test_thinking_is_reasoning_and_comes_once_more_with_its_signature() -> None:
     )[1:] == [
         {"reasoning_content": "h"},
         {"reasoning_content": "m"},
-        {"thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": "sig"}]},
-        {"thinking_blocks": [{"type": "redacted_thinking", "data": "xx"}]},
+        {"thinking_blocks": [{"index": 0, "type": "thinking", "thinking": "hm", "signature": "sig"}]},
+        {"thinking_blocks": [{"index": 1, "type": "redacted_thinking", "data": "xx"}]},
         {"reasoning_content": "all"},
     ]
 
