@@ -19,6 +19,10 @@ from gateway.wire.json import Json, JsonObject
 
 _MAX_USER_CHARS: Final = 64
 _MAX_STOPS: Final = 4
+_LEAST_TOKENS: Final = 1024
+"""OpenAI's reasoning models answer 400 if their thinking alone reaches the limit. Claude Code asks with a limit of 1
+whether a model is there: https://github.com/BerriAI/litellm/issues/35061.
+"""
 _LOWEST_OF: Final = ((4096, "high"), (2048, "medium"), (1024, "low"))
 """Tokens of thinking → effort. The numbers are LiteLLM's."""
 _TIERS: Final = {"auto": "auto", "standard_only": "default"}
@@ -58,15 +62,17 @@ def request(body: JsonObject, *, is_openai: bool = False, max_output_tokens: int
     for turn in items_of(body.get("messages")):
         conversation.take(turn)
     sent["messages"] = conversation.messages
+    effort = _effort(body, model)
+    if is_openai and tools and model.refuses_tools_with_effort:
+        effort = "none"
     max_tokens = body.get("max_tokens")
     if type(max_tokens) is int:
+        if is_openai and model.reasons and effort != "none":
+            max_tokens = max(max_tokens, _LEAST_TOKENS)
         limit = max_tokens if max_output_tokens is None else min(max_tokens, max_output_tokens)
         sent["max_completion_tokens" if is_openai else "max_tokens"] = limit
     if stops:
         sent["stop"] = list(stops)
-    effort = _effort(body, model)
-    if is_openai and tools and model.refuses_tools_with_effort:
-        effort = "none"
     if effort is not None:
         sent["reasoning_effort"] = effort
     _add_sampling(sent, body, model, effort)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from gateway.adapters.anthropic.fields import fields_of, items_of, text_of
@@ -12,6 +13,8 @@ MAX_NAME_CHARS: Final = 64
 MAX_DEPTH: Final = 64
 _FORMAT_NAME: Final = "answer"
 _CHOICES: Final = {"auto": "auto", "any": "required", "none": "none"}
+_ODD_PATTERN: Final = re.compile(r"\\[pP]\{|\\u\{|\\c[A-Za-z]|\(\?<(?![=!])")
+"""What Python does not know of JavaScript's regular expressions: Unicode classes, code points, named groups, …"""
 _LOADERS: Final = "tool_search_tool_"
 """Hosted tools that load other tools when they are needed. Not needed when all tools are sent."""
 
@@ -26,12 +29,47 @@ def tools_of(tools: Json, names: ToolNames, lacking: list[str]) -> list[JsonObje
             function: JsonObject = {"name": names.sent(text_of(tool.get("name")))}
             if description := text_of(tool.get("description")):
                 function["description"] = description
-            schema = tool.get("input_schema")
-            function["parameters"] = schema if isinstance(schema, dict) else {"type": "object", "properties": {}}
+            function["parameters"] = _parameters(tool.get("input_schema"))
             found.append({"type": "function", "function": function})
         elif not str(kind).startswith(_LOADERS):
             lacking.append(f"tools of type {str(kind)[:64]}")
     return found
+
+
+def _parameters(schema: Json) -> JsonObject:
+    """Return a tool's schema as OpenAI takes it: with `properties`, and without patterns that it cannot read.
+
+    Sources: https://github.com/github/copilot-cli/issues/2223, https://github.com/raine/claude-code-proxy/issues/141
+    """
+    if not isinstance(schema, dict) or not schema:
+        return {"type": "object", "properties": {}}
+    plain: JsonObject = _plain(schema, 0)
+    return plain if "properties" in plain or plain.get("type") != "object" else {**plain, "properties": {}}
+
+
+def _plain(schema: Json, depth: int) -> Json:
+    """Return a schema whose odd patterns are notes in the description; the same object if there are none."""
+    if depth > MAX_DEPTH:
+        return schema
+    if isinstance(schema, list):
+        items = [_plain(item, depth + 1) if isinstance(item, dict | list) else item for item in schema]
+        return items if any(new is not old for new, old in zip(items, schema, strict=True)) else schema
+    changed: JsonObject = {}
+    unread = False
+    for keyword, value in schema.items():
+        if isinstance(value, dict | list):
+            inner = _plain(value, depth + 1)
+            if inner is not value:
+                changed[keyword] = inner
+        elif keyword == "pattern" and isinstance(value, str) and _ODD_PATTERN.search(value):
+            unread = True
+            changed["description"] = f"{text_of(schema.get('description'))} Must match {value}".lstrip()
+    if not changed:
+        return schema
+    plain = {**schema, **changed}
+    if unread:
+        del plain["pattern"]
+    return plain
 
 
 def add_tool_choice(sent: JsonObject, choice: Json, names: ToolNames, lacking: list[str]) -> None:

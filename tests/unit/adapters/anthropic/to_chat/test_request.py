@@ -34,7 +34,7 @@ def sent(
     max_output_tokens: int | None = None,
     **params: Json,
 ) -> JsonObject:
-    body = {"model": model, "max_tokens": 100, "messages": list(messages) or [user()], **params}
+    body = {"model": model, "max_tokens": 100, **params, "messages": list(messages) or [user()]}
     before = copy.deepcopy(body)
     translated = to_chat.request(body, is_openai=is_openai, max_output_tokens=max_output_tokens).body
     assert body == before, "the client's body is shared with other targets"
@@ -137,6 +137,39 @@ def test_tools() -> None:
     )
     bare = {"type": "function", "function": {"name": "bare", "parameters": {"type": "object", "properties": {}}}}
     assert params["tools"] == [CHAT_TOOL, bare]
+
+
+def test_schemas_are_what_openai_takes() -> None:
+    def sent_schema(schema: Json) -> Json:
+        return sent(tools=[{"name": "x", "input_schema": schema}])["tools"][0]["function"]["parameters"]
+
+    assert sent_schema({"type": "object"}) == {"type": "object", "properties": {}}
+    assert sent_schema({}) == {"type": "object", "properties": {}}
+    odd = r"^[^\p{Cc}]{1,200}$"
+    plain = {"type": "string", "pattern": "^[a-z]+$"}
+    properties = {
+        "pattern": plain,
+        "description": {"type": "string", "pattern": odd},
+        "name": {"type": "string", "pattern": odd, "description": "A name."},
+        "any": {"anyOf": [{"type": "null"}, {"type": "string", "pattern": odd}]},
+    }
+    assert sent_schema({"type": "object", "properties": properties})["properties"] == {
+        "pattern": plain,
+        "description": {"type": "string", "description": f"Must match {odd}"},
+        "name": {"type": "string", "description": f"A name. Must match {odd}"},
+        "any": {"anyOf": [{"type": "null"}, {"type": "string", "description": f"Must match {odd}"}]},
+    }
+    deep: JsonObject = {"type": "string", "pattern": odd}
+    for _ in range(100):
+        deep = {"type": "array", "items": deep}
+    assert sent_schema(deep) is deep, "nobody writes that"
+
+
+def test_a_reasoning_model_has_tokens_to_think_with() -> None:
+    assert sent(model="gpt-5.2", max_tokens=1)["max_completion_tokens"] == 1024
+    assert sent(model="gpt-5.2", max_tokens=1, thinking={"type": "disabled"})["max_completion_tokens"] == 1
+    assert sent(model="gpt-4o", max_tokens=1)["max_completion_tokens"] == 1
+    assert sent(model="gpt-5.2", max_tokens=1, is_openai=False)["max_tokens"] == 1
 
 
 @pytest.mark.parametrize(
