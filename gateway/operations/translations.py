@@ -14,8 +14,6 @@ from gateway.adapters.responses import Asked, Events, answer, request
 from gateway.policy.target import Target
 from gateway.wire.json import Json, JsonObject
 
-_OPENAIS: Final = frozenset({"azure", "openai"})
-
 
 class MessagesToChat:
     """Puts Messages into chat."""
@@ -29,7 +27,7 @@ class MessagesToChat:
     def request(self, params: Mapping[str, Json], target: Target, *, stream: bool) -> Translated:
         """Return the request in chat. Raises NotSupported for what that cannot say."""
         endpoint = target.endpoint
-        is_openai = endpoint.kind in _OPENAIS and not endpoint.own_base_url
+        is_openai = endpoint.kind == "azure" or (endpoint.kind == "openai" and not endpoint.own_base_url)
         body = {**params, "model": target.model}
         sent = to_chat.request(body | {"stream": True} if stream else body, is_openai=is_openai)
         return _MessagesInChat(sent)

@@ -14,6 +14,8 @@ from gateway.wire.json import Json, JsonObject
 OUR_SIGNATURE: Final = "gateway:unsigned"
 """Signature of our thinking blocks. A body without this text has none of them."""
 
+_MARK: Final = OUR_SIGNATURE.encode()
+
 THINKING: Final = ("thinking", "redacted_thinking")
 """Types of thinking blocks."""
 
@@ -21,6 +23,11 @@ THINKING: Final = ("thinking", "redacted_thinking")
 def our_thinking(text: str) -> JsonObject:
     """Return reasoning as a thinking block."""
     return {"type": "thinking", "thinking": text, "signature": OUR_SIGNATURE}
+
+
+def may_have_ours(body: bytes) -> bool:
+    """Tell whether an encoded body may have thinking blocks of ours."""
+    return _MARK in body
 
 
 def is_ours(block: Json) -> bool:

@@ -13,6 +13,7 @@ from typing import Final
 from yarl import URL
 
 from gateway._version import __version__
+from gateway.adapters.anthropic.thinking import may_have_ours, without_our_thinking
 from gateway.adapters.base import (
     ERROR_BODY_S,
     MAX_ERROR_BYTES,
@@ -24,6 +25,7 @@ from gateway.adapters.base import (
     Stream,
     passed_back,
     plain_answer,
+    whole,
 )
 from gateway.adapters.content_types import SAYS_NOTHING, content_type, is_plain
 from gateway.adapters.hosts import place_of, refuse_other_hosts
@@ -245,11 +247,17 @@ def _request_headers(endpoint: Endpoint, key: Secret | None, *, stream: bool) ->
 
 
 def _request_body(call: Call, *, stream: bool) -> bytes:
-    """Return the body. Raises TypeError for values that JSON cannot hold; NaN and infinity become null."""
+    """Return the body. Raises TypeError for values that JSON cannot hold; NaN and infinity become null.
+
+    Thinking that another target wrote, in the same conversation, is left out: Claude refuses all but its own.
+    """
     body = merged(call.params, call.overrides.sent, call.target.model)
     if stream:
         body["stream"] = True
-    return encode_json(body)
+    encoded = encode_json(body)
+    if call.operation.wire == "messages" and may_have_ours(encoded):
+        return encode_json(without_our_thinking({**whole(body)}))
+    return encoded
 
 
 def _no_response(error: http1.Http1Error) -> UpstreamError:

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from gateway import __version__
+from gateway.adapters.anthropic.thinking import our_thinking
 from gateway.adapters.relay import adapter as relay
 from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.policy.failures import Kind
 from gateway.policy.target import FRAMING_HEADERS
 from tests.relay_calls import MESSAGES, a_call, failure_of
+from tests.scripted_anthropic import ScriptedAnthropic
 from tests.scripted_openai import ScriptedOpenAI
 
 BASIC = "Basic bWU6cGFzcw=="
@@ -41,6 +43,18 @@ async def adapter() -> AsyncIterator[RelayAdapter]:
 
 
 # What is sent
+
+
+async def test_thinking_that_another_target_wrote_is_not_sent_to_one_that_checks_signatures(
+    adapter: RelayAdapter,
+) -> None:
+    signed = {"type": "thinking", "thinking": "hm", "signature": "sig"}
+    text = {"type": "text", "text": "a"}
+    messages = [*MESSAGES, {"role": "assistant", "content": [our_thinking("so"), signed, text]}, *MESSAGES]
+    async with ScriptedAnthropic() as claude:
+        claude.script("a", reply="hello")
+        await adapter.complete(a_call(claude.base_url, operation="messages", params={"messages": messages}))
+        assert claude.requests[0].body["messages"][1]["content"] == [signed, text]
 
 
 async def test_the_request_is_the_params_with_the_target_s_model(
