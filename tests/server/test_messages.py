@@ -162,6 +162,48 @@ async def test_a_translated_stream_that_breaks_never_looks_whole(
     assert b"event: error" in body
 
 
+TOOL: Any = {"name": "weather", "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}}}
+ROME = {"name": "weather", "arguments": '{"city":"Rome"}'}
+CALL = {"id": "functions.weather:0", "type": "function", "function": ROME}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_session_goes_on_when_it_falls_over_in_mid_conversation(
+    mixed: RunningGateway, upstream: ScriptedOpenAI, claude: ScriptedAnthropic, stream: bool
+) -> None:
+    """Claude thinks and calls a tool; a model behind chat goes on and calls it again; Claude has the last word."""
+    said = {"role": "assistant", "content": None, "reasoning_content": "again", "tool_calls": [CALL]}
+    choice = {"index": 0, "message": said, "finish_reason": "tool_calls"}
+    called = {"id": "toolu_1", "name": "weather", "input": {"city": "Oslo"}}
+    claude.script("a", thinking="hm", tool_uses=[called]).script("a", status=529).script("a", reply="done")
+    upstream.script("b", body={"id": "c1", "object": "chat.completion", "model": "b", "choices": [choice]})
+    asked: dict[str, Any] = {"model": "mixed", "max_tokens": 100, "tools": [TOOL]}
+    messages: list[Any] = list(HELLO)
+    served = []
+    async with anthropic.AsyncAnthropic(base_url=mixed.url, api_key="none", max_retries=0) as client:
+        for _ in range(3):
+            if stream:
+                async with client.messages.stream(**asked, messages=messages) as opened:
+                    message: Any = await opened.get_final_message()
+                    served.append(opened.response.headers["x-gateway-target"])
+            else:
+                raw = await client.messages.with_raw_response.create(**asked, messages=messages)
+                message = await raw.parse()
+                served.append(raw.headers["x-gateway-target"])
+            uses = [block for block in message.content if block.type == "tool_use"]
+            results = [{"type": "tool_result", "tool_use_id": use.id, "content": "sunny"} for use in uses]
+            messages += [{"role": "assistant", "content": message.content}, {"role": "user", "content": results}]
+    assert served == ["claude/a", "up/b", "claude/a"]
+    assert [block.text for block in message.content] == ["done"]
+    turns = upstream.requests[0].body["messages"]
+    assert [turn["role"] for turn in turns] == ["user", "assistant", "tool"]
+    assert turns[2] == {"role": "tool", "tool_call_id": "toolu_1", "content": "sunny"}
+    last = claude.requests[-1].body["messages"]
+    kinds = [[block["type"] for block in turn["content"]] for turn in last[1:]]
+    assert kinds == [["thinking", "tool_use"], ["tool_result"], ["tool_use"], ["tool_result"]], "its own thinking only"
+    assert last[3]["content"][0]["id"] == last[4]["content"][0]["tool_use_id"] == "functions_weather_0"
+
+
 async def test_what_chat_cannot_say_is_unsupported_by_name(mixed: RunningGateway) -> None:
     answer = await ask(mixed, "gpt", container="container_1")
     assert (answer.status, answer.json["error"]["code"]) == (400, "unsupported")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from typing import Any, Final
 
+import anthropic
+import httpx2
 import pytest
+from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 from hypothesis import HealthCheck, given, settings
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -34,11 +36,8 @@ from tests.unit.adapters.anthropic.shapes import (
 from tests.unit.adapters.anthropic.summed import chat_sum, messages_sum
 from tests.unit.adapters.anthropic.written import CHAT_REQUESTS, MESSAGES_REQUESTS, chat_streams, messages_streams
 
-anthropic: Any = pytest.importorskip("anthropic", reason="Anthropic's SDK is in the test extra")
-_http: Any = importlib.import_module("httpx2")
-
 _QUICK: Final = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-_MESSAGES_BODY: Final[Any] = TypeAdapter(anthropic.types.message_create_params.MessageCreateParamsNonStreaming)
+_MESSAGES_BODY: Final[Any] = TypeAdapter(MessageCreateParamsNonStreaming)
 _CHAT_BODY: Final[Any] = TypeAdapter(CompletionCreateParamsNonStreaming)
 _EVENT: Final[Any] = TypeAdapter(anthropic.types.RawMessageStreamEvent)
 
@@ -46,12 +45,13 @@ _EVENT: Final[Any] = TypeAdapter(anthropic.types.RawMessageStreamEvent)
 def _final_message(events: list[JsonObject]) -> Any:
     """Return what Anthropic's client makes of a stream."""
     body = b"".join(sse.encode(encode_json(event), name=event["type"].encode()) for event in events)
-    response = _http.Response(200, headers={"content-type": "text/event-stream"}, content=body)
-    transport = _http.MockTransport(lambda request: response)
+    response = httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=body)
+    transport = httpx2.MockTransport(lambda request: response)
     client = anthropic.Anthropic(
-        api_key="none", base_url="http://upstream", http_client=_http.Client(transport=transport)
+        api_key="none", base_url="http://upstream", http_client=httpx2.Client(transport=transport)
     )
-    with client, client.messages.stream(model="m", max_tokens=1, messages=[user()]) as stream:
+    asked: Any = {"model": "m", "max_tokens": 1, "messages": [user()]}
+    with client, client.messages.stream(**asked) as stream:
         return stream.get_final_message()
 
 
