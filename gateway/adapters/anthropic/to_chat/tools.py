@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from operator import is_not
 from typing import Final
 
 from gateway.adapters.anthropic.fields import fields_of, items_of, text_of
 from gateway.adapters.anthropic.sent import ToolNames
-from gateway.wire.json import Json, JsonObject
+from gateway.wire.json import Json, JsonObject, encode_json
 
 MAX_NAME_CHARS: Final = 64
 MAX_DEPTH: Final = 64
+_CONTAINERS: Final = (dict, list)
 _FORMAT_NAME: Final = "answer"
 _CHOICES: Final = {"auto": "auto", "any": "required", "none": "none"}
 _ODD_PATTERN: Final = re.compile(r"\\[pP]\{|\\u\{|\\c[A-Za-z]|\(\?<(?![=!])")
 """What Python does not know of JavaScript's regular expressions: Unicode classes, code points, named groups, …"""
+_ODD_IN_JSON: Final = re.compile(rb"\\\\[pP]\{|\\\\u\{|\\\\c[A-Za-z]|\(\?<(?![=!])")
+"""The same in JSON, where a backslash is written as two."""
 _LOADERS: Final = "tool_search_tool_"
 """Hosted tools that load other tools when they are needed. Not needed when all tools are sent."""
 
@@ -43,7 +47,8 @@ def _parameters(schema: Json) -> JsonObject:
     """
     if not isinstance(schema, dict) or not schema:
         return {"type": "object", "properties": {}}
-    plain: JsonObject = _plain(schema, 0)
+    # Looked for in the encoded schema first, which takes a tenth of the time and hardly ever finds one.
+    plain: JsonObject = _plain(schema, 0) if _ODD_IN_JSON.search(encode_json(schema)) else schema
     return plain if "properties" in plain or plain.get("type") != "object" else {**plain, "properties": {}}
 
 
@@ -51,13 +56,13 @@ def _plain(schema: Json, depth: int) -> Json:
     """Return a schema whose odd patterns are notes in the description; the same object if there are none."""
     if depth > MAX_DEPTH:
         return schema
-    if isinstance(schema, list):
-        items = [_plain(item, depth + 1) if isinstance(item, dict | list) else item for item in schema]
-        return items if any(new is not old for new, old in zip(items, schema, strict=True)) else schema
+    if type(schema) is list:
+        items = [_plain(item, depth + 1) if type(item) in _CONTAINERS else item for item in schema]
+        return items if any(map(is_not, items, schema)) else schema
     changed: JsonObject = {}
     unread = False
     for keyword, value in schema.items():
-        if isinstance(value, dict | list):
+        if type(value) in _CONTAINERS:
             inner = _plain(value, depth + 1)
             if inner is not value:
                 changed[keyword] = inner
