@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from gateway.adapters.responses import compaction
 from gateway.adapters.responses.asked import INPUT, Asked, Called, response
 from gateway.policy.failures import WHOLE, choice_error, error_object, failed_by, no_answer
 from gateway.policy.finish import is_finished
@@ -17,7 +18,14 @@ _INCOMPLETE: Final[Mapping[str, str]] = MappingProxyType(
 """Finish reason → why a Response is incomplete. With any other it is completed."""
 
 _ITEM_ID_PREFIX: Final[Mapping[str, str]] = MappingProxyType(
-    {"message": "msg", "reasoning": "rs", "function_call": "fc", "custom_tool_call": "ctc", "tool_search_call": "tsc"}
+    {
+        "message": "msg",
+        "reasoning": "rs",
+        "function_call": "fc",
+        "custom_tool_call": "ctc",
+        "tool_search_call": "tsc",
+        compaction.ITEM: "cmp",
+    }
 )
 _ITEM_OF_CALL: Final[Mapping[str, str]] = MappingProxyType(
     {"function": "function_call", "custom": "custom_tool_call", "search": "tool_search_call"}
@@ -35,26 +43,7 @@ def answer(reply: JsonObject, asked: Asked, *, serial: str, now: int) -> JsonObj
     reason = finish_reason(choice)
     if reason is None or not isinstance(message, dict):
         raise no_answer()
-    output: list[JsonObject] = []
-
-    def add(kind: str, **fields: Json) -> None:
-        output.append(new_item(kind, serial, len(output), **fields))
-
-    thought, text = split_content(message.get("content"))
-    if reasoning := reasoning_in(message) or thought:
-        add("reasoning", **reasoning_fields(asked, reasoning), status="completed")
-    if parts := _parts(message, text, choice.get("logprobs")):
-        add("message", role="assistant", content=parts, status="completed")
-    for number, call in enumerate(message.get("tool_calls") or ()):
-        function = call.get("function") if isinstance(call, dict) else None
-        if not isinstance(function, dict) or not isinstance(name := function.get("name"), str) or not name:
-            raise no_answer()
-        called = asked.called(name)
-        given = call.get("id") or f"call_{serial}_{number}"
-        fields = call_fields(called, given, input_of(called, _as_text(function.get("arguments"))))
-        add(_ITEM_OF_CALL[called.kind], **fields)
-    if not output:
-        add("message", role="assistant", content=[text_part("")], status="completed")
+    output = _output(message, choice.get("logprobs"), asked, serial)
     created = reply.get("created")
     made = response(
         asked,
@@ -66,6 +55,39 @@ def answer(reply: JsonObject, asked: Asked, *, serial: str, now: int) -> JsonObj
     )
     end(made, reason, reply, now=now)
     return made
+
+
+def _output(message: JsonObject, logprobs: Json, asked: Asked, serial: str) -> list[JsonObject]:
+    output: list[JsonObject] = []
+
+    def add(kind: str, **fields: Json) -> None:
+        output.append(new_item(kind, serial, len(output), **fields))
+
+    thought, text = split_content(message.get("content"))
+    if asked.compacts:
+        return [summary_item(text, serial)]
+    if reasoning := reasoning_in(message) or thought:
+        add("reasoning", **reasoning_fields(asked, reasoning), status="completed")
+    if parts := _parts(message, text, logprobs):
+        add("message", role="assistant", content=parts, status="completed")
+    for number, call in enumerate(message.get("tool_calls") or ()):
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(name := function.get("name"), str) or not name:
+            raise no_answer()
+        called = asked.called(name)
+        given = call.get("id") or f"call_{serial}_{number}"
+        fields = call_fields(called, given, input_of(called, _as_text(function.get("arguments"))))
+        add(_ITEM_OF_CALL[called.kind], **fields)
+    if not output:
+        add("message", role="assistant", content=[text_part("")], status="completed")
+    return output
+
+
+def summary_item(text: str, serial: str) -> JsonObject:
+    """Return the item of a compaction. Raises UpstreamError without a text, since it would replace all that was."""
+    if not text.strip():
+        raise no_answer()
+    return new_item(compaction.ITEM, serial, 0, encrypted_content=compaction.encoded(text))
 
 
 def end(made: JsonObject, reason: str, told: Mapping[str, Json], *, now: int) -> None:

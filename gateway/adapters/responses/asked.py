@@ -34,6 +34,9 @@ class Asked:
     summarizes: bool
     """The client asked for summaries of the reasoning, so it gets the reasoning's text as one."""
 
+    compacts: bool = False
+    """The client asked for a compaction: the answer's text is the summary."""
+
     def called(self, name: str) -> Called:
         """Return the client's tool that a chat function stands for."""
         return self.tools.get(name) or Called("function", name)

@@ -3,7 +3,8 @@
 1. `response.created` and `response.in_progress` come with the first chunk.
 2. Reasoning, text and refusal open an item, or go on with the open one: one such item is open at a time. A call opens
    an item of its own, which stays open beside the others: parallel calls may come in turns.
-3. `end` closes what is open, in the order of the output, and tells the whole Response, once the choice has finished.
+3. The summary of a compaction is told at the end, as its one item.
+4. `end` closes what is open, in the order of the output, and tells the whole Response, once the choice has finished.
    Before that the source was cut: there is no last event, so nobody takes the answer for whole.
 
 Source: https://platform.openai.com/docs/api-reference/responses-streaming
@@ -27,6 +28,7 @@ from gateway.adapters.responses.answer import (
     reasoning_fields,
     reasoning_in,
     split_content,
+    summary_item,
     text_part,
 )
 from gateway.adapters.responses.asked import Asked, Called, response
@@ -46,8 +48,8 @@ class Events:
     """The events of one stream. Not to be used again after an exception."""
 
     __slots__ = (
-        "_asked", "_calls", "_closed", "_created", "_finish", "_id", "_model", "_open", "_out", "_serial", "_tier",
-        "_told", "sequence_number",
+        "_asked", "_calls", "_closed", "_created", "_finish", "_id", "_model", "_open", "_out", "_serial", "_summary",
+        "_tier", "_told", "sequence_number",
     )  # fmt: skip
 
     def __init__(self, asked: Asked, *, serial: str, now: int) -> None:
@@ -67,6 +69,8 @@ class Events:
         self._calls: list[_Call] = []
         self._closed: list[JsonObject | None] = []
         """The items of the output, in order; None for one that is open."""
+        self._summary: list[str] = []
+        """The text of a compaction."""
         self._out: list[JsonObject] = []
 
     @property
@@ -103,7 +107,9 @@ class Events:
             return []
         out: list[JsonObject] = []
         self._out = out
-        if not self._closed:
+        if self._asked.compacts:
+            self._add_summary()
+        elif not self._closed:
             self._text(_TEXT)
         still_open: list[_Text | _Call] = [*self._calls]
         if self._open is not None:
@@ -139,24 +145,36 @@ class Events:
         if delta:
             if type(delta) is not dict:
                 raise no_answer()
-            content = delta.get("content")
-            if content and type(content) is not str:
-                thought, content = split_content(content)
-                if thought:
-                    self._add_reasoning(thought)
-            if thought := reasoning_in(delta):
-                self._add_reasoning(thought)
-            if content:
-                self._add_text(_TEXT, content, choice.get("logprobs"))
-            if refusal := delta.get("refusal"):
-                self._add_text(_REFUSAL, refusal, None)
-            if "annotations" in delta:
-                self._add_annotations(delta)
-            if calls := delta.get("tool_calls"):
-                for call in calls if type(calls) is list else ():
-                    self._add_call(call)
+            if self._asked.compacts:
+                self._summary.append(split_content(delta.get("content"))[1])
+            else:
+                self._add_delta(delta, choice.get("logprobs"))
         if "finish_reason" in choice or "error" in choice:
             self._finish = finish_reason(choice) or self._finish
+
+    def _add_delta(self, delta: JsonObject, logprobs: Json) -> None:
+        content = delta.get("content")
+        if content and type(content) is not str:
+            thought, content = split_content(content)
+            if thought:
+                self._add_reasoning(thought)
+        if thought := reasoning_in(delta):
+            self._add_reasoning(thought)
+        if content:
+            self._add_text(_TEXT, content, logprobs)
+        if refusal := delta.get("refusal"):
+            self._add_text(_REFUSAL, refusal, None)
+        if "annotations" in delta:
+            self._add_annotations(delta)
+        if calls := delta.get("tool_calls"):
+            for call in calls if type(calls) is list else ():
+                self._add_call(call)
+
+    def _add_summary(self) -> None:
+        item = summary_item("".join(self._summary), self._serial)
+        self._closed.append(None)
+        self._emit("response.output_item.added", output_index=0, item=_fresh(item))
+        self._done(0, item)
 
     # Text, refusal, reasoning
 

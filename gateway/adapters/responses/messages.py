@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeAlias
 
 from gateway.adapters.responses.asked import INPUT
+from gateway.adapters.responses.compaction import ITEM, PROMPT, TRIGGER, message_of
 from gateway.adapters.responses.tools import Tools, kind_of, unsupported
 from gateway.wire.json import Json, JsonObject, encode_json
 
@@ -103,6 +104,10 @@ class _Messages:
             self._add_reasoning(item)
         elif kind == "item_reference":
             self._add_reference(item.get("id"))
+        elif kind == ITEM:
+            self.add(message_of(item))
+        elif kind == TRIGGER:
+            self.add({"role": "user", "content": PROMPT})
         elif kind not in _LEFT_OUT and kind not in _READ_BEFORE:
             raise unsupported(f"input items of type {kind}")
 

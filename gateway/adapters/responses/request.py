@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.adapters.responses.asked import Asked
+from gateway.adapters.responses.compaction import TRIGGER
 from gateway.adapters.responses.messages import Recall, input_items, messages
 from gateway.adapters.responses.tools import Tools, add_choice, kind_of, unsupported
 from gateway.wire.json import Json, JsonObject
@@ -93,18 +94,28 @@ def request(
             body[field] = value
     if (limit := params.get("max_output_tokens")) is not None:
         body["max_completion_tokens"] = limit
-    add_choice(body, tools, params.get("tool_choice"))
+    compacts = _compacts(params.get("input"))
+    add_choice(body, tools, "none" if compacts else params.get("tool_choice"))
     if "tools" in body and (parallel := params.get("parallel_tool_calls")) is not None:
         body["parallel_tool_calls"] = parallel
     _add_logprobs(body, params)
-    _add_text(body, updated.get("text"))
+    if not compacts:
+        _add_text(body, updated.get("text"))
     reasoning = updated.get("reasoning")
     if isinstance(reasoning, dict) and (effort := reasoning.get("effort")) is not None:
         body["reasoning_effort"] = effort
     if stream:
         body["stream_options"] = {"include_usage": True}
     summarizes = isinstance(reasoning, dict) and bool(reasoning.get("summary") or reasoning.get("generate_summary"))
-    return body, Asked(_repeated(params, updated, tools), tools.called, summarizes)
+    return body, Asked(_repeated(params, updated, tools), tools.called, summarizes, compacts)
+
+
+def _compacts(items: Json) -> bool:
+    """Tell whether the request asks for a compaction. Raises NotSupported where the trigger is not the last item."""
+    places = [place for place, item in enumerate(input_items(items)) if item.get("type") == TRIGGER]
+    if places and places != [len(items) - 1]:
+        raise unsupported(f"a {TRIGGER} that is not the last item")
+    return bool(places)
 
 
 def _updated(params: Mapping[str, Json]) -> JsonObject:
