@@ -21,6 +21,8 @@ _SYSTEM: Final = ("system", "developer")
 _LEFT_OUT: Final = frozenset({"web_search_call", "file_search_call", "mcp_list_tools"})
 """Items without a text of their own: what they found is in the answer."""
 _REASONING_ID: Final = "rs_"
+_ENCRYPTED: Final = "gAAAA"
+"""How OpenAI's encrypted texts begin: Fernet tokens (https://github.com/fernet/spec/blob/master/Spec.md)."""
 _READ_BEFORE: Final = frozenset({"additional_tools", "configuration_update"})
 _TEXTS: Final = frozenset({"input_text", "output_text", "text", "summary_text"})
 _BLANK_LINE: Final = "\n\n"
@@ -108,6 +110,8 @@ class _Messages:
             self.add(message_of(item))
         elif kind == TRIGGER:
             self.add({"role": "user", "content": PROMPT})
+        elif kind == "agent_message":
+            self.add({"role": "user", "content": "".join(_told_by_agent(item.get("content")))})
         elif kind not in _LEFT_OUT and kind not in _READ_BEFORE:
             raise unsupported(f"input items of type {kind}")
 
@@ -192,6 +196,20 @@ class _Messages:
             self._assistant = None
             self._made += self._later
             self._later = []
+
+
+def _told_by_agent(content: Json) -> list[str]:
+    """Return what another agent of Codex says. Its words are arguments that OpenAI encrypts and a chat model does not."""
+    told: list[str] = []
+    for part in content if isinstance(content, list) else ():
+        words = part.get("encrypted_content") if isinstance(part, dict) else None
+        if words is None:
+            told += _texts([_part(part)])
+        elif isinstance(words, str) and not words.startswith(_ENCRYPTED):
+            told.append(words)
+        else:
+            raise unsupported("encrypted messages of agents")
+    return told
 
 
 def _is_system_text(message: JsonObject) -> bool:

@@ -220,6 +220,16 @@ def test_a_call_of_a_namespace_has_its_functions_name_even_without_the_tool() ->
     assert made({**called("1"), "namespace": "crm"}) == [assistant(None, chat_call("1", "crm__f"))]
 
 
+def test_what_an_agent_of_codex_says_is_the_users() -> None:
+    parts = [{"type": "input_text", "text": "Payload:\n"}, {"type": "encrypted_content", "encrypted_content": "Count."}]
+    item = {"type": "agent_message", "author": "/root", "recipient": "/root/helper", "content": parts}
+    assert made(called("1"), item, output("1")) == [
+        assistant(None, chat_call("1")),
+        tool("1"),
+        {"role": "user", "content": "Payload:\nCount."},
+    ]
+
+
 def test_a_search_for_tools_is_a_call() -> None:
     search = {"type": "tool_search_call", "call_id": "1", "execution": "client", "arguments": {"query": "x"}}
     found = {"type": "tool_search_output", "call_id": "1", "tools": [{"type": "function", "name": "f"}]}
@@ -247,6 +257,8 @@ def test_a_search_for_tools_is_a_call() -> None:
         ({"role": "user", "content": [{"type": "input_text"}]}, "content of type input_text without text"),
         ({"role": "user", "content": [5]}, "content of type unknown"),
         ({"role": "user", "content": None}, "content that is neither a text nor a list"),
+        ({"type": "agent_message", "content": [{"type": "encrypted_content", "encrypted_content": "gAAAAABo"}]},
+         "encrypted messages of agents"),
         ({"role": "critic", "content": "x"},
          "a message whose role is none of user, assistant, system and developer"),
         ({"type": "function_call", "name": "f", "arguments": "{}"},
