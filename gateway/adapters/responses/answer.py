@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
@@ -10,7 +11,7 @@ from gateway.adapters.responses import compaction
 from gateway.adapters.responses.asked import INPUT, Asked, Called, response
 from gateway.policy.failures import WHOLE, choice_error, error_object, failed_by, no_answer
 from gateway.policy.finish import is_finished
-from gateway.wire.json import Json, JsonObject, json_in
+from gateway.wire.json import Json, JsonObject
 
 _INCOMPLETE: Final[Mapping[str, str]] = MappingProxyType(
     {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -70,12 +71,13 @@ def _output(message: JsonObject, logprobs: Json, asked: Asked, serial: str) -> l
         add("reasoning", **reasoning_fields(asked, reasoning), status="completed")
     if parts := _parts(message, text, logprobs):
         add("message", role="assistant", content=parts, status="completed")
-    for number, call in enumerate(message.get("tool_calls") or ()):
+    calls = message.get("tool_calls") or []
+    for number, call in enumerate(calls if isinstance(calls, list) else [calls]):
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(name := function.get("name"), str) or not name:
             raise no_answer()
         called = asked.called(name)
-        given = call.get("id") or f"call_{serial}_{number}"
+        given = _as_text(call.get("id")) or f"call_{serial}_{number}"
         fields = call_fields(called, given, input_of(called, _as_text(function.get("arguments"))))
         add(_ITEM_OF_CALL[called.kind], **fields)
     if not output:
@@ -145,7 +147,10 @@ def input_of(called: Called, arguments: str) -> Json:
     """Return what a client's tool gets of a chat function's arguments: they themselves, an object, or free text."""
     if called.kind == "function":
         return arguments or NO_ARGUMENTS
-    value = json_in(arguments.encode("utf-8", "replace"))
+    try:
+        value: Json = json.loads(arguments, strict=False)  # some models write line breaks as they are
+    except (ValueError, RecursionError):
+        value = None
     if called.kind == "search":
         return value if isinstance(value, dict) else {}
     text = value.get(INPUT) if isinstance(value, dict) else None
@@ -191,28 +196,42 @@ def text_part(text: str, annotations: list[JsonObject] | None = None) -> JsonObj
 def annotations_in(said: JsonObject) -> list[JsonObject]:
     """Return the citations of a message or a delta in the Responses' shape."""
     found = said.get("annotations")
+    cited = [annotation.get("url_citation") for annotation in _objects(found)]
     return [
-        {"type": "url_citation", **annotation["url_citation"]}
-        for annotation in (found if isinstance(found, list) else ())
-        if isinstance(annotation, dict) and isinstance(annotation.get("url_citation"), dict)
+        {
+            "type": "url_citation",
+            "url": _as_text(citation.get("url")),
+            "title": _as_text(citation.get("title")),
+            "start_index": _count(citation, "start_index"),
+            "end_index": _count(citation, "end_index"),
+        }
+        for citation in _objects(cited)
     ]
 
 
 def logprobs_in(logprobs: Json, *, whole: bool) -> list[JsonObject]:
     """Return the log probabilities of a text: `whole` ones, or those of an event, which have no `bytes`."""
     tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
-    return [_logprob(token, whole=whole) for token in tokens or () if isinstance(token, dict)]
+    return [_logprob(token, whole=whole) for token in _objects(tokens)]
 
 
 def _logprob(token: JsonObject, *, whole: bool) -> JsonObject:
-    tops = [top for top in token.get("top_logprobs") or () if isinstance(top, dict)]
-    return {**_token(token, whole=whole), "top_logprobs": [_token(top, whole=whole) for top in tops]}
+    tops = [_token(top, whole=whole) for top in _objects(token.get("top_logprobs"))]
+    return {**_token(token, whole=whole), "top_logprobs": tops}
+
+
+def _objects(values: Json) -> list[JsonObject]:
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
 
 
 def _token(token: JsonObject, *, whole: bool) -> JsonObject:
-    said: JsonObject = {"token": token.get("token"), "logprob": token.get("logprob")}
+    logprob, data = token.get("logprob"), token.get("bytes")
+    said: JsonObject = {
+        "token": _as_text(token.get("token")),
+        "logprob": logprob if isinstance(logprob, int | float) else 0.0,
+    }
     if whole:
-        said["bytes"] = token.get("bytes") or []
+        said["bytes"] = [byte for byte in data if type(byte) is int] if isinstance(data, list) else []
     return said
 
 

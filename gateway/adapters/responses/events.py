@@ -48,8 +48,8 @@ class Events:
     """The events of one stream. Not to be used again after an exception."""
 
     __slots__ = (
-        "_asked", "_calls", "_closed", "_created", "_finish", "_id", "_model", "_open", "_out", "_serial", "_summary",
-        "_tier", "_told", "sequence_number",
+        "_asked", "_calls", "_closed", "_created", "_finish", "_id", "_model", "_newest", "_open", "_out", "_serial",
+        "_summary", "_tier", "_told", "sequence_number",
     )  # fmt: skip
 
     def __init__(self, asked: Asked, *, serial: str, now: int) -> None:
@@ -67,6 +67,8 @@ class Events:
         self._open: _Text | None = None
         """The item that text, reasoning or a refusal goes on with."""
         self._calls: list[_Call] = []
+        self._newest: dict[int | None, _Call] = {}
+        """A call's number on the chat wire → the newest call of it."""
         self._closed: list[JsonObject | None] = []
         """The items of the output, in order; None for one that is open."""
         self._summary: list[str] = []
@@ -162,7 +164,7 @@ class Events:
             self._add_reasoning(thought)
         if content:
             self._add_text(_TEXT, content, logprobs)
-        if refusal := delta.get("refusal"):
+        if (refusal := delta.get("refusal")) and type(refusal) is str:
             self._add_text(_REFUSAL, refusal, None)
         if "annotations" in delta:
             self._add_annotations(delta)
@@ -281,22 +283,18 @@ class Events:
     def _call(self, delta: JsonObject, name: Json) -> _Call:
         """Return the call that a delta goes on with, or a new one after the event that says so."""
         index, id_ = delta.get("index"), delta.get("id")
+        index, id_ = index if type(index) is int else None, id_ if type(id_) is str else ""
         named = name if type(name) is str and name else None
-        for call in reversed(self._calls):
-            if call.index == index:
-                # Some servers number all their calls 0; another id with a name is another call.
-                if named and id_ and call.called is not None and id_ != call.id:
-                    break
-                if call.called is None and named:
-                    call.id = call.id if call.given else id_ or call.id
-                    self._open_call(call, named)
-                    self._add_arguments(call, "".join(call.arguments))
-                return call
-        number = len(self._calls)
-        call = _Call(index, id_ or f"call_{self._serial}_{number}", given=bool(id_))
-        self._calls.append(call)
-        if named:
+        call = self._newest.get(index)
+        # Some servers number all their calls 0; another id with a name is another call.
+        if call is None or (named and id_ and call.called is not None and id_ != call.id):
+            call = _Call(id_ or f"call_{self._serial}_{len(self._calls)}", given=bool(id_))
+            self._calls.append(call)
+            self._newest[index] = call
+        if call.called is None and named:
+            call.id = call.id if call.given else id_ or call.id
             self._open_call(call, named)
+            self._add_arguments(call, "".join(call.arguments))
         return call
 
     def _open_call(self, call: _Call, name: str) -> None:
@@ -409,11 +407,9 @@ class _Text:
 class _Call:
     """An open call of a tool. Without a name, which comes with its first delta, it is not yet told."""
 
-    __slots__ = ("arguments", "called", "free_text", "given", "id", "index", "item_id", "position")
+    __slots__ = ("arguments", "called", "free_text", "given", "id", "item_id", "position")
 
-    def __init__(self, index: Json, id_: Json, *, given: bool) -> None:
-        self.index = index
-        """Its `index` on the chat wire."""
+    def __init__(self, id_: Json, *, given: bool) -> None:
         self.id = id_
         self.given = given
         """The id is the upstream's."""

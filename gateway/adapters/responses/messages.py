@@ -36,16 +36,16 @@ def messages(
 
     `keep_reasoning` sends the reasoning of earlier turns as `reasoning_content`, where it is there as text.
     """
-    made = _Messages(tools, recall, keep_reasoning=keep_reasoning)
+    given = input_items(items)
+    made = _Messages(tools, recall, _answered(given), keep_reasoning=keep_reasoning)
     if instructions:
         if not isinstance(instructions, str):
             raise unsupported("instructions that are not text")
         made.add({"role": "system", "content": instructions})
     if isinstance(items, str):
         made.add({"role": "user", "content": items})
-    else:
-        for item in input_items(items):
-            made.add_item(item)
+    for item in given:
+        made.add_item(item)
     return made.finished()
 
 
@@ -58,22 +58,56 @@ def input_items(items: Json) -> list[JsonObject]:
     return items
 
 
+def _answered(items: Iterable[JsonObject]) -> set[str]:
+    """Return the ids of the calls that have an output."""
+    ids = (item.get("call_id") for item in items if kind_of(item).endswith("_output"))
+    return {id_ for id_ in ids if isinstance(id_, str)}
+
+
+class _Assistant:
+    """A message of the assistant that is not complete yet."""
+
+    __slots__ = ("calls", "message", "texts", "thoughts")
+
+    def __init__(self) -> None:
+        self.message: JsonObject = {"role": "assistant", "content": None}
+        self.texts: list[str] = []
+        self.thoughts: list[str] = []
+        self.calls: list[JsonObject] = []
+
+    def complete(self) -> None:
+        """Write all into the message."""
+        if self.texts:
+            self.message["content"] = _BLANK_LINE.join(text for text in self.texts if text)
+        if self.thoughts:
+            self.message["reasoning_content"] = _BLANK_LINE.join(self.thoughts)
+        if self.calls:
+            self.message["tool_calls"] = self.calls
+
+
 class _Messages:
     """Chat messages, item by item."""
 
-    __slots__ = ("_assistant", "_keep_reasoning", "_later", "_made", "_recall", "_thought", "_tools", "_waiting")
+    __slots__ = (
+        "_all", "_answered", "_assistant", "_keep_reasoning", "_later", "_made", "_recall", "_system", "_thoughts",
+        "_tools", "_waiting",
+    )  # fmt: skip
 
-    def __init__(self, tools: Tools, recall: Recall | None, *, keep_reasoning: bool) -> None:
+    def __init__(self, tools: Tools, recall: Recall | None, answered: set[str], *, keep_reasoning: bool) -> None:
         self._tools = tools
         self._recall = recall
+        self._answered = answered
         self._keep_reasoning = keep_reasoning
-        self._thought: list[str] = []
+        self._thoughts: list[str] = []
         """Reasoning before the assistant's next text or call."""
+        self._system: list[str] = []
+        """What leads, of system and developer: the chat templates of many models take one such message, the first."""
         self._made: list[JsonObject] = []
-        self._assistant: JsonObject | None = None
-        """The assistant message that further calls belong to."""
+        self._all: list[_Assistant] = []
+        self._assistant: _Assistant | None = None
+        """The assistant's message that further calls belong to."""
         self._waiting: set[str] = set()
-        """Ids of its calls that have no output yet."""
+        """Ids of its calls whose output is still to come."""
         self._later: list[JsonObject] = []
         """Messages that go behind these outputs."""
 
@@ -83,13 +117,11 @@ class _Messages:
             self._later.append(message)
             return
         self._assistant = None
-        self._thought = []
-        made = self._made
-        if len(made) == 1 and _is_system_text(message) and _is_system_text(made[0]):
-            # The chat templates of many models take one system message only, the first.
-            made[0] = {"role": "system", "content": made[0]["content"] + _BLANK_LINE + message["content"]}
+        self._thoughts = []
+        if not self._made and message["role"] == "system" and isinstance(message["content"], str):
+            self._system.append(message["content"])
         else:
-            made.append(message)
+            self._made.append(message)
 
     def add_item(self, item: JsonObject) -> None:
         """Add an item of the input."""
@@ -117,8 +149,10 @@ class _Messages:
 
     def finished(self) -> list[JsonObject]:
         """Return all messages."""
-        self._made += self._later
-        return self._made
+        for assistant in self._all:
+            assistant.complete()
+        leading = [{"role": "system", "content": _BLANK_LINE.join(self._system)}] if self._system else []
+        return [*leading, *self._made, *self._later]
 
     def _add_message(self, item: JsonObject) -> None:
         role, content = item.get("role"), item.get("content")
@@ -143,25 +177,21 @@ class _Messages:
         if self._keep_reasoning:
             parts = item.get("content") or item.get("summary") or ()
             texts = (part.get("text") for part in parts if isinstance(part, dict))
-            self._thought += [text for text in texts if isinstance(text, str) and text]
+            self._thoughts += [text for text in texts if isinstance(text, str) and text]
 
-    def _said(self, *, new: bool) -> JsonObject:
-        """Return the assistant message to go on with, or a new one."""
+    def _said(self, *, new: bool) -> _Assistant:
+        """Return the assistant's message to go on with, or a new one."""
         assistant = self._assistant
         if assistant is None or new:
-            assistant = self._assistant = {"role": "assistant", "content": None}
-            self._made.append(assistant)
-        if self._thought:
-            before = [assistant["reasoning_content"]] if "reasoning_content" in assistant else []
-            assistant["reasoning_content"] = _BLANK_LINE.join([*before, *self._thought])
-            self._thought = []
+            assistant = self._assistant = _Assistant()
+            self._all.append(assistant)
+            self._made.append(assistant.message)
+        assistant.thoughts += self._thoughts
+        self._thoughts = []
         return assistant
 
     def _add_said(self, text: str) -> None:
-        assistant = self._said(new=self._assistant is not None and "tool_calls" not in self._assistant)
-        before = assistant["content"]
-        if text or before is None:
-            assistant["content"] = before + _BLANK_LINE + text if before else text
+        self._said(new=self._assistant is not None and not self._assistant.calls).texts.append(text)
 
     def _add_call(self, kind: str, item: JsonObject) -> None:
         call_id, name = item.get("call_id"), item.get("name")
@@ -176,9 +206,9 @@ class _Messages:
         if not isinstance(call_id, str) or not isinstance(name, str) or not isinstance(arguments, str):
             raise unsupported(f"a {kind} without call_id, name or arguments")
         function = {"name": self._tools.name(name, item.get("namespace")), "arguments": arguments}
-        calls = self._said(new=False).setdefault("tool_calls", [])
-        calls.append({"id": call_id, "type": "function", "function": function})
-        self._waiting.add(call_id)
+        self._said(new=False).calls.append({"id": call_id, "type": "function", "function": function})
+        if call_id in self._answered:
+            self._waiting.add(call_id)
 
     def _add_output(self, item: JsonObject, output: Json) -> None:
         call_id = item.get("call_id")
@@ -199,7 +229,7 @@ class _Messages:
 
 
 def _told_by_agent(content: Json) -> list[str]:
-    """Return what another agent of Codex says. Its words are arguments that OpenAI encrypts and a chat model does not."""
+    """Return what an agent of Codex tells another: arguments, which OpenAI encrypts and a chat model writes plainly."""
     told: list[str] = []
     for part in content if isinstance(content, list) else ():
         words = part.get("encrypted_content") if isinstance(part, dict) else None
@@ -210,10 +240,6 @@ def _told_by_agent(content: Json) -> list[str]:
         else:
             raise unsupported("encrypted messages of agents")
     return told
-
-
-def _is_system_text(message: JsonObject) -> bool:
-    return message["role"] == "system" and isinstance(message["content"], str)
 
 
 def _plain(content: Json, joint: str | None) -> Json:
@@ -297,4 +323,7 @@ def _found(item: Mapping[str, Json], tools: Tools) -> str:
 
 
 def _encoded(value: Json) -> str:
-    return encode_json(value).decode()
+    try:
+        return encode_json(value).decode()
+    except RecursionError:
+        raise unsupported("values nested that deep") from None

@@ -121,11 +121,13 @@ def _compacts(items: Json) -> bool:
 def _updated(params: Mapping[str, Json]) -> JsonObject:
     """Return `reasoning` and `text` as the last items of type `configuration_update` leave them."""
     found: JsonObject = {"reasoning": params.get("reasoning"), "text": params.get("text")}
-    for item in input_items(params.get("input")):
-        if item.get("type") == "configuration_update":
-            for name in found:
-                if isinstance(item.get(name), dict):
-                    found[name] = {**(found[name] or {}), **item[name]}
+    updates = [item for item in input_items(params.get("input")) if item.get("type") == "configuration_update"]
+    for name in found if updates else ():
+        value = dict(found[name]) if isinstance(found[name], dict) else {}
+        for item in updates:
+            if isinstance(item.get(name), dict):
+                value.update(item[name])
+        found[name] = value or found[name]
     return found
 
 

@@ -46,7 +46,7 @@ def kind_of(value: Mapping[str, Json], default: str = "") -> str:
 class Tools:
     """The tools of one request, collected from its `tools` and from its input."""
 
-    __slots__ = ("_names", "_searches", "called", "functions", "shown")
+    __slots__ = ("_alike", "_names", "_searches", "called", "functions", "shown")
 
     def __init__(self) -> None:
         self.functions: dict[str, JsonObject] = {}
@@ -56,6 +56,8 @@ class Tools:
         self.shown: list[Json] = []
         """Those of the request's `tools` that the model gets, as the client wrote them."""
         self._names: dict[tuple[str | None, str], str] = {}
+        self._alike: dict[str, set[str]] = {}
+        """The client's name → the functions that stand for tools of it, in any namespace."""
         self._searches: list[Json] = []
 
     def add(self, tools: Json, *, shown: bool = False) -> None:
@@ -81,6 +83,21 @@ class Tools:
         """Return the name of the chat function that stands for a tool."""
         space = namespace if isinstance(namespace, str) and namespace else None
         return self._names.get((space, name)) or _chat_name(name, space)
+
+    def chosen(self, choice: JsonObject) -> str:
+        """Return the function that a choice names: of its namespace, else the one tool with that name in any.
+
+        Raises NotSupported if there is none.
+        """
+        wanted, namespace = choice.get("name"), choice.get("namespace")
+        if isinstance(wanted, str):
+            name = self.name(wanted, namespace)
+            if name in self.functions:
+                return name
+            alike = self._alike.get(wanted, ())
+            if namespace is None and len(alike) == 1:
+                return next(iter(alike))
+        raise unsupported("a tool choice that names none of the tools")
 
     def _add(self, tool: JsonObject) -> bool:
         kind = kind_of(tool)
@@ -148,6 +165,7 @@ class Tools:
             function["strict"] = strict
         self.functions[name] = {"type": "function", "function": function}
         self.called[name] = called
+        self._alike.setdefault(called.name, set()).add(name)
 
 
 def add_choice(body: JsonObject, tools: Tools, choice: Json) -> None:
@@ -161,7 +179,7 @@ def add_choice(body: JsonObject, tools: Tools, choice: Json) -> None:
             if choice == "required" and not offered:
                 raise unsupported("the allowed tools")
         elif kind in ("function", "custom"):
-            choice = {"type": "function", "function": {"name": _chosen(tools, choice)}}
+            choice = {"type": "function", "function": {"name": tools.chosen(choice)}}
         else:
             raise unsupported(f"hosted tools ({kind})")
     if offered:
@@ -173,24 +191,10 @@ def add_choice(body: JsonObject, tools: Tools, choice: Json) -> None:
 def _allowed(tools: Tools, choice: JsonObject) -> list[str]:
     allowed = choice.get("tools")
     named = [tool for tool in allowed if isinstance(tool, dict)] if isinstance(allowed, list) else []
-    names = [_chosen(tools, tool) for tool in named if tool.get("type") in ("function", "custom")]
-    spaces = {tool.get("name") for tool in named if tool.get("type") == "namespace"}
-    names += [name for name, called in tools.called.items() if called.namespace in spaces]
-    return [name for name in tools.functions if name in names]
-
-
-def _chosen(tools: Tools, choice: JsonObject) -> str:
-    """Return the chat function that a choice names: of its namespace, else the one tool of any with that name."""
-    wanted, namespace = choice.get("name"), choice.get("namespace")
-    if isinstance(wanted, str):
-        name = tools.name(wanted, namespace)
-        if name in tools.functions:
-            return name
-        if namespace is None:
-            found = [name for name, called in tools.called.items() if called.name == wanted]
-            if len(found) == 1:
-                return found[0]
-    raise unsupported("a tool choice that names none of the tools")
+    names = {tools.chosen(tool) for tool in named if tool.get("type") in ("function", "custom")}
+    spaces = [tool.get("name") for tool in named if tool.get("type") == "namespace"]
+    whole = {space for space in spaces if isinstance(space, str)}
+    return [name for name, called in tools.called.items() if name in names or called.namespace in whole]
 
 
 def _texts(description: Json) -> list[str]:

@@ -86,7 +86,7 @@ def test_who_asks_for_a_summary_gets_the_reasoning_as_one() -> None:
 
 def test_content_in_parts_is_reasoning_and_text() -> None:
     thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
-    found = checked_response(made(reply([thinking, {"type": "text", "text": "4"}, {"type": "text", "text": "2"}])))
+    found = checked_response(made(reply([thinking, {"type": "text", "text": "4"}, "x", {"type": "text", "text": "2"}])))
     assert found.output_text == "42"
     assert [item.type for item in found.output] == ["reasoning", "message"]
 

@@ -44,6 +44,11 @@ def test_a_streamed_summary_is_told_at_the_end() -> None:
     assert events[-1]["response"]["output"] == [events[3]["item"]]
 
 
+def test_a_summary_that_became_too_long_is_incomplete() -> None:
+    events = played([chunk("All "), chunk(finish="length")], asked_to_compact()[1])
+    assert (types(events)[-1], len(events[-1]["response"]["output"])) == ("incomplete", 1)
+
+
 def test_a_cut_summary_is_none() -> None:
     events = Events(asked_to_compact()[1], serial="s", now=1)
     assert types(events.feed(chunk("All "))) == ["created", "in_progress"]

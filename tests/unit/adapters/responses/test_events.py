@@ -152,6 +152,17 @@ def test_a_name_that_comes_late_is_waited_for() -> None:
     assert [(item["call_id"], item["arguments"]) for item in output] == [("a", "{}"), ("b", "{}")]
 
 
+def test_values_of_other_types_say_nothing() -> None:
+    odd = chunk({"text": "a"}, refusal=["no"], reasoning_content=5, annotations="x", tool_calls="f")
+    odder = chunk(tool_calls=[{"index": "0", "id": 5, "function": {"name": "f", "arguments": {}}}])
+    odder["choices"][0]["logprobs"] = "x"
+    del odder["choices"][0]["finish_reason"]
+    (item,) = played([odd, odder, chunk(tool_calls=[{"function": "x"}]), chunk(finish="stop")])[-1]["response"][
+        "output"
+    ]
+    assert (item["call_id"], item["arguments"]) == ("call_s_0", "{}")
+
+
 def test_a_call_without_a_name_is_no_answer() -> None:
     events = Events(asked(), serial="s", now=0)
     events.feed(chunk(tool_calls=[call(0, "{}", id="a")]))

@@ -53,6 +53,15 @@ def test_the_text_comes_as_soon_as_it_can_be_read() -> None:
     assert [text.feed(piece) for piece in pieces] == ["", "a", "b", "\n", "😀", ""]
 
 
+def test_line_breaks_may_stand_as_they_are() -> None:
+    assert read(['{"input": "a', "\n", 'b"}']) == ("a\nb", "a\nb")
+
+
+def test_what_cannot_be_decoded_is_not_tried_again_and_again() -> None:
+    text = FreeText()
+    assert [text.feed('{"input": "a\\q'), text.feed("x" * 12), text.feed('"}')] == ["a", "", ""]
+
+
 def test_a_long_beginning_that_is_not_ours_is_not_read_again_and_again() -> None:
     text = FreeText()
     assert [text.feed("x" * 100), text.feed('{"input": "a"}')] == ["", ""]

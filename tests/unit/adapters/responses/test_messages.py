@@ -171,6 +171,23 @@ def test_a_call_without_output_hides_nothing() -> None:
     ]
 
 
+def test_a_call_without_output_holds_nothing_back() -> None:
+    assert made(called("1"), user("never mind"), said("good"), called("2"), output("2")) == [
+        assistant(None, chat_call("1")),
+        {"role": "user", "content": "never mind"},
+        assistant("good", chat_call("2")),
+        tool("2"),
+    ]
+
+
+def test_values_too_deep_for_json_are_refused() -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(NotSupported, match="nested that deep"):
+        made(output("1", {"a": deep}))
+
+
 def test_an_output_without_a_call_is_left_to_the_upstream() -> None:
     assert made(output("1")) == [tool("1")]
 
