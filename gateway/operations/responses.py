@@ -23,8 +23,8 @@ _ENDS: Final[Mapping[Json, str]] = {"response.completed": "completed", "response
 _ANSWERS: Final = frozenset({"completed", "incomplete", "in_progress", "queued", "cancelled"})
 """Statuses of a plain answer; a background response is not completed yet."""
 _NUMBER: Final = re.compile(rb'"sequence_number": ?([0-9]{1,16})')
-_CONTENT: Final = (".delta", ".partial_image", "_command.added")
-"""Ends of the types of events that are content."""
+_CONTENT: Final = (".delta", ".partial_image", "_command.added", ".compacting")
+"""Ends of the types of events that are content; `compacting` tells that a part of a summary was written."""
 _HOSTED_CALL: Final = "_call."
 """In the types of events of a tool that runs upstream: it may have effects, so nothing is asked twice."""
 

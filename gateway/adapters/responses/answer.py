@@ -123,8 +123,13 @@ def finish_reason(choice: JsonObject) -> str | None:
 
 
 def new_item(kind: str, serial: str, position: int, **fields: Json) -> JsonObject:
-    """Return an output item; its id is the same whenever it is made of the same answer."""
-    return {"id": f"{_ITEM_ID_PREFIX[kind]}_{serial}_{position}", "type": kind, **fields}
+    """Return an output item."""
+    return {"id": item_id(kind, serial, position), "type": kind, **fields}
+
+
+def item_id(kind: str, serial: str, position: int) -> str:
+    """Return the id of an output item: the same whenever it is made of the same answer."""
+    return f"{_ITEM_ID_PREFIX[kind]}_{serial}_{position}"
 
 
 def item_of_call(called: Called) -> str:

@@ -3,7 +3,7 @@
 1. `response.created` and `response.in_progress` come with the first chunk.
 2. Reasoning, text and refusal open an item, or go on with the open one: one such item is open at a time. A call opens
    an item of its own, which stays open beside the others: parallel calls may come in turns.
-3. The summary of a compaction is told at the end, as its one item.
+3. The summary of a compaction has one item, whose content is told at the end.
 4. `end` closes what is open, in the order of the output, and tells the whole Response, once the choice has finished.
    Before that the source was cut: there is no last event, so nobody takes the answer for whole.
 
@@ -22,6 +22,7 @@ from gateway.adapters.responses.answer import (
     finish_reason,
     input_of,
     is_incomplete,
+    item_id,
     item_of_call,
     logprobs_in,
     new_item,
@@ -32,6 +33,7 @@ from gateway.adapters.responses.answer import (
     text_part,
 )
 from gateway.adapters.responses.asked import Asked, Called, response
+from gateway.adapters.responses.compaction import ITEM
 from gateway.adapters.responses.free_text import FreeText
 from gateway.policy.failures import error_object, failed_by, no_answer
 from gateway.wire.json import Json, JsonObject
@@ -110,7 +112,7 @@ class Events:
         out: list[JsonObject] = []
         self._out = out
         if self._asked.compacts:
-            self._add_summary()
+            self._done(0, summary_item("".join(self._summary), self._serial))
         elif not self._closed:
             self._text(_TEXT)
         still_open: list[_Text | _Call] = [*self._calls]
@@ -148,7 +150,7 @@ class Events:
             if type(delta) is not dict:
                 raise no_answer()
             if self._asked.compacts:
-                self._summary.append(split_content(delta.get("content"))[1])
+                self._add_summary(split_content(delta.get("content"))[1])
             else:
                 self._add_delta(delta, choice.get("logprobs"))
         if "finish_reason" in choice or "error" in choice:
@@ -172,11 +174,14 @@ class Events:
             for call in calls if type(calls) is list else ():
                 self._add_call(call)
 
-    def _add_summary(self) -> None:
-        item = summary_item("".join(self._summary), self._serial)
-        self._closed.append(None)
-        self._emit("response.output_item.added", output_index=0, item=_fresh(item))
-        self._done(0, item)
+    def _add_summary(self, delta: str) -> None:
+        if not delta:
+            return
+        if not self._closed:
+            self._item(ITEM, encrypted_content="")
+        self._summary.append(delta)
+        place: JsonObject = {"item_id": item_id(ITEM, self._serial, 0), "output_index": 0}
+        self._emit("response.compaction.compacting", **place)
 
     # Text, refusal, reasoning
 
@@ -234,7 +239,7 @@ class Events:
                 self._close_text(before, "completed")
             name = "message" if kind in (_TEXT, _REFUSAL) else "reasoning"
             fields: JsonObject = {"role": "assistant", "content": []} if name == "message" else {"summary": []}
-            added = self._item(name, **fields)
+            added = self._item(name, **fields, status="in_progress")
             item = self._open = _Text(kind, added["id"], len(self._closed) - 1)
         added_event = "response.reasoning_summary_part.added" if kind == _SUMMARY else "response.content_part.added"
         self._emit(added_event, **item.place(), part=item.part(""))
@@ -346,7 +351,7 @@ class Events:
     # Events
 
     def _item(self, kind: str, **fields: Json) -> JsonObject:
-        item = new_item(kind, self._serial, len(self._closed), **{**fields, "status": "in_progress"})
+        item = new_item(kind, self._serial, len(self._closed), **fields)
         self._emit("response.output_item.added", output_index=len(self._closed), item=item)
         self._closed.append(None)
         return item

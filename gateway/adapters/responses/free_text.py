@@ -12,11 +12,13 @@ from gateway.wire.json import Json
 _HEAD: Final = re.compile(rf'\s*\{{\s*"{INPUT}"\s*:\s*"')
 _MAX_HEAD_CHARS: Final = 64
 """Arguments that are longer and have not begun as they should are not read before the end."""
-_WHOLE: Final = re.compile(r'(?:[^"\\]|\\(?:["\\/bfnrt]|u(?![dD][89abAB])[0-9a-fA-F]{4}))+')
+_WHOLE: Final = re.compile(
+    r'(?:[^"\\]+|\\["\\/bfnrt]|\\u(?![dD][89abAB])[0-9a-fA-F]{4}'
+    r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})+"
+)
 """Characters of a JSON text that can be decoded without the next: no cut escape, no half of a surrogate pair."""
 _MAX_ESCAPE_CHARS: Final = 12
 """What is longer and cannot be decoded is no text of JSON."""
-_PAIR: Final = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 
 
 class FreeText:
@@ -46,15 +48,15 @@ class FreeText:
                 return ""
             self._is_open = True
             buffer = buffer[head.end() :]
-        decoded: list[str] = []
-        position = 0
-        while (part := _WHOLE.match(buffer, position) or _PAIR.match(buffer, position)) is not None:
-            decoded.append(json.loads(f'"{part.group()}"', strict=False))  # some models write line breaks as they are
-            position = part.end()
+        part = _WHOLE.match(buffer)
+        text, position = "", 0
+        if part is not None:
+            text, position = part.group(), part.end()
+            if "\\" in text:
+                text = json.loads(f'"{text}"', strict=False)  # some models write line breaks as they are
+            self._told.append(text)
         self._is_over = buffer.startswith('"', position) or len(buffer) - position > _MAX_ESCAPE_CHARS
         self._buffer = buffer[position:]
-        text = "".join(decoded)
-        self._told.append(text)
         return text
 
     def end(self, arguments: str, text: Json) -> tuple[str, str]:

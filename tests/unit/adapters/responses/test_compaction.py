@@ -36,12 +36,16 @@ def test_a_plain_summary_is_the_only_item() -> None:
     assert found["status"] == "completed"
 
 
-def test_a_streamed_summary_is_told_at_the_end() -> None:
+def test_a_streamed_summary_is_counted_while_it_comes_and_told_at_the_end() -> None:
     chunks = [chunk(reasoning_content="hm"), chunk("All "), chunk([{"type": "text", "text": "said."}])]
     events = played([*chunks, chunk(finish="stop"), usage_chunk()], asked_to_compact()[1])
-    assert types(events) == ["created", "in_progress", "output_item.added", "output_item.done", "completed"]
-    assert events[3]["item"]["encrypted_content"] == encoded("All said.")
-    assert events[-1]["response"]["output"] == [events[3]["item"]]
+    assert types(events) == [
+        "created", "in_progress", "output_item.added", "compaction.compacting", "compaction.compacting",
+        "output_item.done", "completed",
+    ]  # fmt: skip
+    assert events[2]["item"] == {"id": "cmp_s_0", "type": "compaction", "encrypted_content": ""}
+    assert events[5]["item"] == {**events[2]["item"], "encrypted_content": encoded("All said.")}
+    assert events[-1]["response"]["output"] == [events[5]["item"]]
 
 
 def test_a_summary_that_became_too_long_is_incomplete() -> None:
@@ -51,7 +55,7 @@ def test_a_summary_that_became_too_long_is_incomplete() -> None:
 
 def test_a_cut_summary_is_none() -> None:
     events = Events(asked_to_compact()[1], serial="s", now=1)
-    assert types(events.feed(chunk("All "))) == ["created", "in_progress"]
+    events.feed(chunk("All "))
     assert events.end(now=2) == []
 
 
