@@ -15,6 +15,14 @@ from gateway.policy.target import Target
 from gateway.wire.json import Json, JsonObject
 
 
+_WANT_REASONING: Final = frozenset({"deepseek", "moonshot"})
+"""Kinds that refuse a history with tool calls of a model that thinks, unless its reasoning is there.
+
+Sources: https://api-docs.deepseek.com/guides/thinking_mode, https://github.com/openai/codex/issues/24500,
+https://github.com/can1357/oh-my-pi/issues/1484 (Kimi).
+"""
+
+
 class MessagesToChat:
     """Puts Messages into chat."""
 
@@ -87,7 +95,8 @@ class ResponsesToChat:
 
     def request(self, params: Mapping[str, Json], target: Target, *, stream: bool) -> Translated:
         """Return the request in chat. Raises NotSupported for what that cannot say."""
-        return _ResponsesInChat(*request(params, stream=stream))
+        keep_reasoning = target.endpoint.kind in _WANT_REASONING
+        return _ResponsesInChat(*request(params, stream=stream, keep_reasoning=keep_reasoning))
 
 
 class _ResponsesInChat:
