@@ -170,7 +170,7 @@ class _Messages:
         if item is not None:
             self.add_item(item)
         elif not isinstance(id_, str) or not id_.startswith(_REASONING_ID):  # reasoning can be done without
-            raise unsupported("item references")
+            raise unsupported("item references (with `store: false`, clients send the items themselves)")
 
     def _add_reasoning(self, item: JsonObject) -> None:
         """Keep what an item says in text. Encrypted reasoning means nothing to another model."""

@@ -3,11 +3,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.adapters.base import NotSupported
 from gateway.adapters.responses.messages import messages
 from gateway.adapters.responses.tools import Tools
 
+_BY_ID: Final = "item references (with `store: false`, clients send the items themselves)"
 PNG: Final = "data:image/png;base64,iVBORw0KGgo="
 
 
@@ -259,9 +262,9 @@ def test_a_search_for_tools_is_a_call() -> None:
 @pytest.mark.parametrize(
     ("item", "named"),
     [
-        ({"type": "item_reference", "id": "msg_1"}, "item references"),
-        ({"id": "msg_1"}, "item references"),
-        ({"type": "item_reference"}, "item references"),
+        ({"type": "item_reference", "id": "msg_1"}, _BY_ID),
+        ({"id": "msg_1"}, _BY_ID),
+        ({"type": "item_reference"}, _BY_ID),
         ({"type": "compaction", "encrypted_content": "x"}, "input items of type compaction that another server made"),
         ({"type": "computer_call_output"}, "input items of type computer_call_output"),
         ({"type": "mcp_call"}, "input items of type mcp_call"),
@@ -287,3 +290,42 @@ def test_what_has_no_counterpart_is_refused_by_name(item: dict[str, object], nam
     with pytest.raises(NotSupported) as caught:
         made(item)
     assert str(caught.value) == f"does not support {named}"
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Return items in which each call has its output, anywhere after it."""
+    items: list[dict[str, Any]] = []
+    for number, kind in enumerate(draw(st.lists(st.sampled_from(["user", "said", "thought", "call"]), max_size=12))):
+        text = f"{kind} {number}"
+        if kind == "call":
+            items.append(called(text))
+        else:
+            items.append(user(text) if kind == "user" else said(text) if kind == "said" else thought(text))
+    for item in [item for item in items if item["type"] == "function_call"]:
+        place = draw(st.integers(items.index(item) + 1, len(items)))
+        items.insert(place, output(item["call_id"], f"output of {item['call_id']}"))
+    return items
+
+
+@given(histories(), st.booleans())
+def test_all_calls_are_followed_by_their_outputs_and_nothing_is_lost(
+    items: list[dict[str, Any]], keep_reasoning: bool
+) -> None:
+    made_ = messages(None, items, Tools(), keep_reasoning=keep_reasoning)
+    waiting: set[str] = set()
+    for message in made_:
+        if message["role"] == "tool":
+            waiting.remove(message["tool_call_id"])
+        else:
+            assert not waiting
+        calls = message.get("tool_calls", ())
+        waiting = waiting or {one["id"] for one in calls}
+        assert len({one["id"] for one in calls}) == len(calls)
+    assert not waiting
+    texts = [text for message in made_ for text in (message["content"] or "").split("\n\n") if text]
+    given_ = [item for item in items if item["type"] != "reasoning" and item["type"] != "function_call"]
+    assert sorted(texts) == sorted(item.get("output") or item["content"][0]["text"] for item in given_)
+    for kind in ("user", "said"):
+        of_kind = [text for text in texts if text.startswith(kind)]
+        assert of_kind == sorted(of_kind, key=lambda text: int(text.split()[1]))
