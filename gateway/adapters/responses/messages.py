@@ -151,8 +151,9 @@ class _Messages:
         """Return all messages."""
         for assistant in self._all:
             assistant.complete()
-        leading = [{"role": "system", "content": _BLANK_LINE.join(self._system)}] if self._system else []
-        return [*leading, *self._made, *self._later]
+        leading = _BLANK_LINE.join(text for text in self._system if text)
+        system: list[JsonObject] = [{"role": "system", "content": leading}] if leading else []
+        return [*system, *(message for message in self._made if not _says_nothing(message)), *self._later]
 
     def _add_message(self, item: JsonObject) -> None:
         role, content = item.get("role"), item.get("content")
@@ -226,6 +227,11 @@ class _Messages:
             self._assistant = None
             self._made += self._later
             self._later = []
+
+
+def _says_nothing(message: JsonObject) -> bool:
+    """Tell whether a message is the assistant's and empty, which Mistral refuses."""
+    return message["role"] == "assistant" and not message["content"] and "tool_calls" not in message
 
 
 def _told_by_agent(content: Json) -> list[str]:

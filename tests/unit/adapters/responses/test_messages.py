@@ -65,6 +65,14 @@ def test_all_that_leads_is_one_message_of_the_system() -> None:
     ]
 
 
+def test_what_says_nothing_is_left_out() -> None:
+    empty = {"role": "developer", "content": []}
+    assert made(empty, user("hi"), said(""), said("a"), {"role": "assistant", "content": []}) == [
+        {"role": "user", "content": "hi"},
+        assistant("a"),
+    ]
+
+
 def test_parts_of_every_kind() -> None:
     parts = [
         {"type": "input_text", "text": "look"},
