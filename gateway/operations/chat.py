@@ -78,7 +78,7 @@ class Chat(OpenAIOperation):
         """Tell whether a choice of an event has this operation's shape."""
         return isinstance(choice.get("delta"), dict)
 
-    def lonetext_of(self, choice: JsonObject) -> tuple[str, Json]:
+    def lone_text(self, choice: JsonObject) -> tuple[str, Json]:
         """Return the name of the text field in an event's choice, and the text."""
         delta = choice.get("delta")
         return "content", delta.get("content") if isinstance(delta, dict) else None

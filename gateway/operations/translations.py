@@ -14,7 +14,6 @@ from gateway.adapters.responses import Asked, Events, answer, request
 from gateway.policy.target import Target
 from gateway.wire.json import Json, JsonObject
 
-
 _WANT_REASONING: Final = frozenset({"deepseek", "moonshot"})
 """Kinds that refuse a history with tool calls of a model that thinks, unless its reasoning is there.
 
