@@ -89,7 +89,7 @@ _replies = st.fixed_dictionaries(
         "model": _any,
     },
 )
-_many = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+_many = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 @given(_params)
