@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Mapping
+from itertools import product
 from typing import TypeAlias
 
 from gateway.adapters.base import Adapters, Event, NotWhole, Operation, Reply, Stream, whole
@@ -126,9 +127,10 @@ class _HookedStream:
         self._source = source
         self._operation = operation
         self._hooks = {
-            (is_text, is_final): tuple([hook for hook in hooks if hook.events in {"all", *text, *final}])
-            for is_text, text in ((False, ()), (True, ("text",)))
-            for is_final, final in ((False, ()), (True, ("final",)))
+            (is_text, is_final): tuple(
+                [hook for hook in hooks if {"all": True, "text": is_text, "final": is_final}[hook.events]]
+            )
+            for is_text, is_final in product((False, True), repeat=2)
         }
         """(has content, is one of the last) → the hooks that get such an event."""
         self._get_all = all(hook.events == "all" for hook in hooks)
