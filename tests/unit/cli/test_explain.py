@@ -269,6 +269,12 @@ once it does, its entry says so: operations: [chat, completions, messages]
         assert "  pre    explain_hooks.polite  knows completions, messages\n" in out
         assert "polite  final events of a stream, not run for completions\n" in out
 
+    def test_hooks_for_the_operation_that_is_supposed(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "  explain_hooks.refuse  knows messages\n" in told(capsys, "choosy", "--operation", "messages")
+        assert as_data(capsys, "choosy", "--operation", "count_tokens")["refused"] is None
+        refused = as_data(capsys, "choosy", "--operation", "compact")["refused"]
+        assert refused.endswith("operations: [completions, compact, messages]")
+
     def test_a_keepalive_is_told_beside_what_is_held(self, capsys: pytest.CaptureFixture[str]) -> None:
         routes = Path("routes.yaml").read_text()
         Path("routes.yaml").write_text(routes.replace("{hold: full}", "{hold: full, keepalive: 15s}"))
