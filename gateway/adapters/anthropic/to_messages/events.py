@@ -4,8 +4,8 @@
 2. Blocks: text, thinking and tool calls, delta by delta. Empty deltas are left out. A call's arguments are told from
    `content_block_start` if no delta brings them. A thinking block is told once more as a whole, with its signature.
 3. `message_delta`: kept. Its counts add to those of `message_start`.
-4. `message_stop`: a chunk with the finish reason, and one with the usage. Without a stop reason before it there is
-   neither.
+4. `message_stop`: a chunk with the finish reason, and one with the usage. If the client did not ask for the usage, it
+   is in the former: many clients expect a choice in each chunk. Without a stop reason before it there is neither.
 
 Source: https://platform.claude.com/docs/en/build-with-claude/streaming
 """
@@ -171,11 +171,13 @@ class Events:
             return []
         self._is_over = True
         explanation = explanation_of(self._stop_details) if self._stop == REFUSAL else None
-        chunks = [self._chunk({"refusal": explanation} if explanation else {}, finish)]
+        last = self._chunk({"refusal": explanation} if explanation else {}, finish)
         counts = chat_usage(self._usage)
-        if counts is not None:
-            chunks.append({**chunks[0], "choices": [], "usage": counts})
-        return chunks
+        if counts is None:
+            return [last]
+        if self._sent.usage_apart:
+            return [last, {**last, "choices": [], "usage": counts}]
+        return [{**last, "usage": counts}]
 
 
 class _ToolCall:

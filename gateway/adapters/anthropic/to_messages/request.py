@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from gateway.adapters.anthropic.fields import fields_of
 from gateway.adapters.anthropic.models import MIN_BUDGET, ClaudeModel, claude_model
 from gateway.adapters.anthropic.sent import Sent, ToolNames
 from gateway.adapters.anthropic.to_messages.messages import Conversation
@@ -26,7 +27,7 @@ _BUDGETS: Final = {"minimal": 1024, "low": 1024, "medium": 2048, "high": 4096, "
 _EFFORTS: Final = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 _TIERS: Final = {"auto": "auto", "priority": "auto", "default": "standard_only", "standard_only": "standard_only"}
 """OpenAI's tier → Anthropic's. Others only say how a call is paid, and are left out."""
-_PASSED: Final = ("cache_control", "inference_geo", "speed", "context_management")
+_PASSED: Final = ("cache_control", "inference_geo", "speed")
 """Anthropic's own fields that some chat clients send."""
 _PERSONAL: Final = re.compile(r"[^@\s]{1,200}@[^@\s]{1,200}|\+?[\d\s().-]{7,20}")
 """An e-mail address or a telephone number, which Anthropic does not want as a user's id."""
@@ -81,14 +82,18 @@ def request(body: JsonObject) -> Sent:
         sent["output_config"] = output
     _add_sampling(sent, body, model, thinks=thinks)
     _add_rest(sent, body)
-    return Sent(sent, tool_names=names.renamed)
+    return Sent(sent, tool_names=names.renamed, usage_apart=_usage_wanted(body))
 
 
 def reading(body: JsonObject) -> Sent:
     """Return what reading the answer takes, as `request` does, for a caller that did not keep it. Its body is empty."""
     names = ToolNames(MAX_NAME_CHARS)
     tools_of(body.get("tools"), names, [])
-    return Sent({}, tool_names=names.renamed)
+    return Sent({}, tool_names=names.renamed, usage_apart=_usage_wanted(body))
+
+
+def _usage_wanted(body: JsonObject) -> bool:
+    return bool(fields_of(body.get("stream_options")).get("include_usage"))
 
 
 def _lacking(body: JsonObject) -> list[str]:

@@ -54,6 +54,7 @@ def test_a_model_accepts_what_litellm_s_table_says(name: str, facts: dict[str, A
         ("claude-opus-6", 128_000, True),
         ("claude-2.1", 4096, False),
         ("kimi-k2", OTHER_MAX_TOKENS, False),
+        ("claude-next", OTHER_MAX_TOKENS, False),
         ("", OTHER_MAX_TOKENS, False),
     ],
 )

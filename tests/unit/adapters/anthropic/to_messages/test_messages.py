@@ -97,6 +97,20 @@ def test_messages_of_one_side_are_one_turn() -> None:
     ]
 
 
+def test_a_message_that_says_nothing_is_no_turn() -> None:
+    assert turns(user("a"), assistant("b"), user(""), assistant("c"), system(""), user("d"), system([])) == [
+        user([text("a")]),
+        assistant([text("b"), text("c")]),
+        user([text("d")]),
+    ]
+
+
+def test_a_history_may_end_with_calls_that_nobody_answered() -> None:
+    assert turns(user(), assistant("x ", tool_calls=[chat_call("a")]))[-1] == assistant(
+        [text("x "), use("a", city="Rome")]
+    )
+
+
 def test_results_of_parallel_calls_come_first_in_the_next_turn() -> None:
     calls = [chat_call("a"), chat_call("b", "")]
     found = turns(user(), assistant("x", tool_calls=calls), user("and"), tool("b", ""), tool("a", [text("r"), png()]))

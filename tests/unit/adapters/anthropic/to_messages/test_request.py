@@ -72,6 +72,8 @@ def test_max_tokens_has_a_default(model: str, params: JsonObject, max_tokens: in
         ({"model": "claude-3-5-haiku", "response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}},
          "response_format json_schema"),
         ({"model": "claude-opus-5-5", "tools": [CHAT_TOOL], "tool_choice": "required"}, "tool_choice that forces"),
+        ({"tools": [CHAT_TOOL], "tool_choice": "perhaps"}, "tool_choice perhaps"),
+        ({"tools": ["weather"]}, "tools that are no objects"),
         ({"tools": [CHAT_TOOL], "tool_choice": {"type": "custom", "custom": {"name": "c"}}}, "tool_choice custom"),
     ],
 )  # fmt: skip
@@ -83,7 +85,8 @@ def test_what_only_hints_is_left_out() -> None:
     params: dict[str, Any] = {
         "n": 1, "logprobs": False, "top_logprobs": 0, "modalities": ["text"], "audio": None, "functions": [],
         "function_call": "auto", "store": False, "seed": 1, "frequency_penalty": 0.5, "presence_penalty": 1,
-        "logit_bias": {"1": 2}, "prediction": {"type": "content"}, "verbosity": "low", "prompt_cache_key": "k",
+        "logit_bias": {"1": 2}, "context_management": {},
+        "prediction": {"type": "content"}, "verbosity": "low", "prompt_cache_key": "k",
         "stream_options": {"include_usage": True}, "response_format": {"type": "text"}, "tool_choice": "auto",
         "parallel_tool_calls": True, "stream": False, "unknown": 1, "service_tier": "flex", "stop": None,
     }  # fmt: skip
@@ -203,7 +206,7 @@ def test_tool_choices(choice: Json, parallel: bool | None, expected: JsonObject 
 
 def test_allowed_tools_are_the_only_ones() -> None:
     other = {"type": "function", "function": {"name": "other"}}
-    allowed = {"mode": "required", "tools": [{"type": "function", "function": {"name": "other"}}]}
+    allowed = {"mode": "required", "tools": [{"type": "function", "function": {"name": "other"}}, 5]}
     params = sent(tools=[CHAT_TOOL, other], tool_choice={"type": "allowed_tools", "allowed_tools": allowed})
     assert [one["name"] for one in params["tools"]] == ["other"]
     assert params["tool_choice"] == {"type": "any"}
@@ -305,6 +308,11 @@ def test_the_user_s_id_is_metadata_unless_it_is_personal(params: JsonObject, use
 )
 def test_service_tiers(tier: str, expected: str | None) -> None:
     assert sent(service_tier=tier).get("service_tier") == expected
+
+
+def test_anthropic_s_own_effort_goes_before_openai_s() -> None:
+    both = {"output_config": {"effort": "low"}, "reasoning_effort": "high"}
+    assert sent("claude-opus-5", **both)["output_config"] == {"effort": "low"}
 
 
 def test_anthropic_s_own_fields_are_passed_on() -> None:
