@@ -42,10 +42,14 @@ exit codes:
   2  wrong usage, or a file cannot be read
 
 --format json prints one object:
-  {"ok": bool, "files": [{"file", "ok", "readable", "digest", "aliases", "targets", "hooks_skipped", "problems"}]}
+  {"ok": bool, "files": [{"file", "ok", "readable", "digest", "aliases", "targets", "hooks_skipped", "problems",
+                               "not_listed"}]}
   and each of problems is
   {"line", "column", "code", "severity": "error" | "warning", "path", "message", "source", "excerpt", "text"}
   Line 0 means that the problem has no place in the file. Fields may be added; these stay.
+
+Of a file, 1000 problems are listed in every format, errors before warnings. A last one, more-problems, tells how many
+more there are; in JSON not_listed has the number.
 """
 
 

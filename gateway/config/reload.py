@@ -391,7 +391,7 @@ def _digest(data: bytes) -> str:
 def _as_text(problems: tuple[Problem, ...]) -> str:
     lines = [str(problem) for problem in problems[:LOGGED_PROBLEMS]]
     if len(problems) > LOGGED_PROBLEMS:
-        lines.append(f"and {len(problems) - LOGGED_PROBLEMS} more")
+        lines.append(f"and {sum(problem.not_listed or 1 for problem in problems[LOGGED_PROBLEMS:])} more")
     return "\n".join(lines)
 
 

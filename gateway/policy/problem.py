@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from gateway.wire.json import JsonObject
+from gateway.words import count
+
+MOST_LISTED: Final = 1_000
+"""Problems of one file that are listed, warnings among them; the others are counted."""
 
 Severity: TypeAlias = Literal["error", "warning"]
 
@@ -32,6 +36,8 @@ class Problem:
     """The line as the file has it, secrets masked."""
     caret: int | None = None
     """The column of `column` in the masked and shortened excerpt, from 1; None if unknown."""
+    not_listed: int = 0
+    """Number of faults that are not listed, where this is what tells so; 0 for a fault of its own."""
 
     def __str__(self) -> str:
         where = f"{self.path}: " if self.path else ""
@@ -53,3 +59,47 @@ class Problem:
 
 
 Problems: TypeAlias = Sequence[Problem]
+
+
+def number_of(problems: Iterable[Problem], severity: Severity) -> int:
+    """Return the number of faults of a severity, those that are not listed among them."""
+    return sum(problem.not_listed or 1 for problem in problems if problem.severity == severity)
+
+
+def listed(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Return the problems of one file up to MOST_LISTED, errors before warnings, in the order that they come in.
+
+    Behind them stands one for the errors and one for the warnings that are left out.
+    """
+    if len(problems) <= MOST_LISTED:
+        return tuple(problems)
+    room = MOST_LISTED - sum(problem.severity == "error" for problem in problems)
+    left = {"error": MOST_LISTED, "warning": max(0, room)}
+    kept: list[Problem] = []
+    for problem in problems:
+        if left[problem.severity]:
+            left[problem.severity] -= 1
+            kept.append(problem)
+    return (*kept, *_more(problems, kept, "error"), *_more(problems, kept, "warning"))
+
+
+def _more(problems: Sequence[Problem], kept: Sequence[Problem], severity: Severity) -> list[Problem]:
+    """Return a problem that tells how many of a severity are left out; none if none are."""
+    number = number_of(problems, severity) - number_of(kept, severity)
+    if not number:
+        return []
+    noun = "more problem" if severity == "error" else "more warning"
+    message = f"{count(number, noun)} {'is' if number == 1 else 'are'} not listed; correct the first {MOST_LISTED}"
+    source = problems[0].source
+    return [
+        Problem(
+            line=0,
+            column=0,
+            code="more-problems",
+            path="",
+            message=message,
+            severity=severity,
+            source=source,
+            not_listed=number,
+        )
+    ]

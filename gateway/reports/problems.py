@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, TextIO
 
-from gateway.policy.problem import Problem
+from gateway.policy.problem import Problem, number_of
 from gateway.policy.secrets import STARS
 from gateway.wire.json import JsonObject
 from gateway.words import count, printable
@@ -79,8 +79,8 @@ def as_text(problem: Problem, painter: Painter = PLAIN) -> str:
 
 def tally(problems: Iterable[Problem]) -> str:
     """Return the numbers of problems and warnings: `2 problems, 1 warning`. Empty without any."""
-    severities = [problem.severity for problem in problems]
-    numbers = {"problem": severities.count("error"), "warning": severities.count("warning")}
+    found = list(problems)
+    numbers = {"problem": number_of(found, "error"), "warning": number_of(found, "warning")}
     return ", ".join(count(number, noun) for noun, number in numbers.items() if number)
 
 
@@ -140,7 +140,8 @@ class Checked:
 
     def as_json(self) -> JsonObject:
         """Return the file's object in `validate --format json`."""
-        return asdict(self) | {"problems": [problem.as_json() for problem in self.problems]}
+        problems = [problem.as_json() for problem in self.problems]
+        return asdict(self) | {"problems": problems, "not_listed": sum(problem.not_listed for problem in self.problems)}
 
 
 def in_repository(name: str) -> str:

@@ -25,7 +25,7 @@ from gateway.config.model.read import Dump, Judge
 from gateway.config.model.specs import AliasSpec, Config, DefaultsSpec, HookSpec, StepSpec
 from gateway.config.problems import Fault
 from gateway.policy.overlay import NO_OVERLAY, Overlay
-from gateway.policy.problem import Problem, Severity
+from gateway.policy.problem import Problem, Severity, listed
 from gateway.policy.table import AliasHooks, Hook, Route, RoutingTable, Step
 from gateway.policy.target import AdapterName, Endpoint
 from gateway.wire.json import EMPTY
@@ -45,8 +45,8 @@ class Compiled:
 
     table: RoutingTable | None
     """None when a problem has the severity "error"."""
-    problems: tuple[Problem, ...]
-    """Errors and warnings, in file order; those of the overlay come first, with line 0."""
+    found: tuple[Problem, ...]
+    """All errors and warnings, in file order; those of the overlay come first, with line 0."""
     skipped_hooks: int = 0
     """Number of hooks and capabilities that were left out because of `skip_hooks`."""
     digest: str = ""
@@ -54,6 +54,11 @@ class Compiled:
     document: Document | None = field(default=None, repr=False)
     config: Config | None = field(default=None, repr=False)
     """The file's contents; without a table only their valid parts, or None."""
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Those found that are listed, and how many more there are."""
+        return listed(self.found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ class Compiler:
         document = parse(data, name=source, entries=self._entries, environ=self._environ)
         config, judged, left_out = self._read(document)
         if config is None:
-            return Compiled(table=None, problems=tuple(judged), digest=document.digest, document=document)
+            return Compiled(table=None, found=tuple(judged), digest=document.digest, document=document)
         folder = os.path.dirname(os.path.abspath(source)) if folder is None else os.path.abspath(folder)
         loader = self._loaders.setdefault(folder, HookLoader(Path(folder)))
         loader.begin()
@@ -155,13 +160,13 @@ class Compiler:
         capabilities = run.capabilities()
         compiled = Compiled(
             table=None,
-            problems=tuple(in_file_order(run.problems)),
+            found=tuple(in_file_order(run.problems)),
             skipped_hooks=run.skipped_hooks,
             digest=document.digest,
             document=document,
             config=config,
         )
-        if any(problem.severity == "error" for problem in compiled.problems):
+        if any(problem.severity == "error" for problem in compiled.found):
             return compiled
         results = {
             name: before

@@ -15,7 +15,7 @@ from gateway.config.format.text import Written
 from gateway.config.model.read import schema
 from gateway.config.model.schema_faults import inline
 from gateway.errors import UsageError
-from gateway.policy.problem import Problem
+from gateway.policy.problem import Problem, listed
 from gateway.wire.json import JsonObject
 
 _ROUNDS: Final = 20
@@ -39,7 +39,7 @@ def format_bytes(data: bytes, *, name: str) -> Formatted:
     """Put a file in normal form; for a file of test cases only its layout. Raises UsageError and FormattingError."""
     document = parse(data, name=name)
     if document.problems:
-        return Formatted(data=data, problems=document.problems)
+        return Formatted(data=data, problems=listed(document.problems))
     text = data.removeprefix(codecs.BOM_UTF8).decode()
     if odd := _ODD_BREAKS.search(text):
         line = text.count("\n", 0, odd.start()) + 1

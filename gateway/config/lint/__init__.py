@@ -10,7 +10,7 @@ from gateway.config.document.document import in_file_order
 from gateway.config.lint import chains, hooks, models, providers, timeouts
 from gateway.config.lint.ignores import Silences
 from gateway.config.lint.subject import Finding, Outside, Policy
-from gateway.policy.problem import Problem
+from gateway.policy.problem import Problem, listed
 
 __all__ = ["CODES", "Outside", "lint"]
 
@@ -39,7 +39,7 @@ CODES: Final = frozenset({*_RULES, *_COMPILERS, "plain-secret", "plain-http", "u
 
 
 def lint(compiled: Compiled, outside: Outside, *, ignore: Collection[str] = ()) -> tuple[Problem, ...]:
-    """Return a compiled file's problems and the warnings of all rules, in file order.
+    """Return a compiled file's problems and the warnings of all rules, in file order, those that are listed.
 
     Leaves out the warnings that a comment of the file ignores and the codes in `ignore`. For a file without a table,
     only the rules run that need none.
@@ -59,7 +59,7 @@ def lint(compiled: Compiled, outside: Outside, *, ignore: Collection[str] = ()) 
         judged -= {"hook-no-timeout"} if policy.hooks_skipped else set()
         judged -= _OF_MODELS if policy.models is None else set()
         judged.discard("missing-package")  # another machine may lack it
-    shown, dormant = list(compiled.problems), list[Problem]()
+    shown, dormant = list(compiled.found), list[Problem]()
     for one in found:
         problem = document.problem_in_full(one.code, one.place, one.message, key=one.at_key, severity="warning")
         (dormant if one.dormant else shown).append(problem)
@@ -67,4 +67,4 @@ def lint(compiled: Compiled, outside: Outside, *, ignore: Collection[str] = ()) 
     left = silences.not_ignored(shown)
     silences.not_ignored(dormant)
     left += silences.not_ignored(silences.unused(known=CODES, judged=judged))
-    return tuple(in_file_order([one for one in left if one.severity == "error" or one.code not in ignore]))
+    return listed(in_file_order([one for one in left if one.severity == "error" or one.code not in ignore]))

@@ -16,7 +16,7 @@ from gateway.importers.litellm.report import Item, Report, Verdict, as_text, pla
 from gateway.importers.litellm.settings import SettingsReader, credentials
 from gateway.importers.litellm.writing import comment_lines, entry
 from gateway.policy.failures import FALLBACK_ON, names_of
-from gateway.policy.problem import Problem
+from gateway.policy.problem import Problem, listed
 from gateway.reports import problems
 from gateway.wire.json import JsonObject
 from gateway.words import printable
@@ -71,7 +71,7 @@ def convert(data: bytes, *, source: str) -> Imported:
             return Imported(routes=None, problems=(replace(document.problems[0], message=message, excerpt=None),))
         note = places.of_template(data)
         more = () if note is None else (document.problem("not-litellm", (), note),)
-        return Imported(routes=None, problems=(*document.problems, *more))
+        return Imported(routes=None, problems=listed((*document.problems, *more)))
     whole = plain_value(document.root)
     place = places.find(whole, data)
     if isinstance(place, str):

@@ -12,6 +12,7 @@ from gateway.engine.health import Health
 from gateway.engine.pipeline import unknown_model
 from gateway.errors import BadRequest, UsageError
 from gateway.operations import OPERATIONS
+from gateway.policy.problem import number_of
 from gateway.policy.table import RoutingTable
 from gateway.server.exchange import Exchange
 from gateway.server.paths import PathHandlers
@@ -147,7 +148,7 @@ class Admin:
             exchange.send_json(answer)
             return
         exchange.error = "config_error"
-        count = sum(problem.severity == "error" for problem in report.problems)
+        count = number_of(report.problems, "error")
         message = f"the config file has {count} problem{'' if count == 1 else 's'}; the live table stays"
         error = {"message": message, "type": "invalid_request_error", "param": None, "code": "config_error"}
         exchange.send_json({"error": error, **answer}, status=422)

@@ -15,7 +15,7 @@ from gateway.config.model.read import schema
 from gateway.config.model.schema_faults import inline, misfits
 from gateway.operations import OPERATIONS, operation_of
 from gateway.policy.failures import Kind
-from gateway.policy.problem import Problem
+from gateway.policy.problem import Problem, listed
 from gateway.policy.target import ScriptedOutcome
 from gateway.simulation.upstreams import ANSWERED, named
 from gateway.wire.json import EMPTY, Json, JsonObject
@@ -95,7 +95,7 @@ def read(data: bytes, *, name: str) -> tuple[CaseFile | None, tuple[Problem, ...
     if not problems:
         problems += _semantic_problems(document, value)
     if problems:
-        return None, tuple(in_file_order(problems))
+        return None, listed(in_file_order(problems))
     cases = tuple(_case(document, case, index) for index, case in enumerate(value["cases"]))
     env = MappingProxyType(dict(value.get("env", {})))
     return CaseFile(name=name, config=value.get("config"), env=env, cases=cases), ()

@@ -93,6 +93,7 @@ class TestValidate:
             "targets": 3,
             "hooks_skipped": 0,
             "problems": [],
+            "not_listed": 0,
         }
         assert (bad["ok"], bad["readable"], [one["line"] for one in bad["problems"]]) == (False, True, [3, 4])
         assert bad["problems"][0]["code"] == "no-provider"
