@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -158,9 +159,12 @@ def _translate(error: ValidationError, written: Json, at: Where) -> Iterator[Mis
     elif keyword == "minItems":
         yield Misfit(where, "empty-chain", "a chain needs at least one step")
     elif keyword == "uniqueItems":
+        seen = set[str]()  # of JSON: items may be mappings
         for index, item in enumerate(value):
-            if item in value[:index]:
+            text = json.dumps(item, sort_keys=True)
+            if text in seen:
                 yield Misfit((*where, index), "duplicate-item", f"{_shown(written, where, index)} stands here twice")
+            seen.add(text)
     elif keyword == "type":
         yield Misfit(where, "wrong-type", f"expected {_expected(rule)}, found {_found(value, rule)}")
     else:
