@@ -20,6 +20,10 @@ from gateway.wire.json import EMPTY
 from gateway.words import cut, printable
 
 PREFLIGHT_AGE_S: Final = 600
+MAX_ORIGIN: Final = 512
+"""Characters of the longest `Origin` that is told back. A host name has at most 253."""
+MAX_WANTED: Final = 2048
+"""Characters of the header names that a preflight may ask for, all of which are told back."""
 EXPOSED_HEADERS: Final = (
     "x-request-id, x-gateway-target, x-gateway-attempts, x-gateway-generation, retry-after, x-should-retry"
 )
@@ -107,7 +111,10 @@ class Guards:
         return self._keys if self._keys is not None and self._keys.changed() else None
 
     def cors(self, request: Request) -> Mapping[str, str]:
-        """Return the CORS response headers; none without an `Origin`. Raises Forbidden for a page not allowed."""
+        """Return the CORS response headers; none without an `Origin`.
+
+        Raises Forbidden for a page not allowed, BadRequest for a preflight with too many names of headers.
+        """
         headers = request.headers
         origin = headers.get("origin")
         if origin is None:
@@ -115,12 +122,14 @@ class Guards:
         # An allowed page may make model requests, but not use the operators' endpoints.
         if request.path.startswith(_ADMIN):
             raise Forbidden("web pages may not use the operators' paths, whatever --allow-origin says")
-        if self._origins.isdisjoint({origin.lower(), "*"}):
+        if len(origin) > MAX_ORIGIN or self._origins.isdisjoint({origin.lower(), "*"}):
             raise Forbidden("web pages of this origin may not use the gateway; --allow-origin allows one")
         answer = {"access-control-allow-origin": origin, "vary": "Origin"}
         if not is_preflight(request):
             return {**answer, "access-control-expose-headers": EXPOSED_HEADERS}
         wanted = headers.get("access-control-request-headers", "authorization, content-type")
+        if len(wanted) > MAX_WANTED:
+            raise BadRequest(f"a preflight may ask for header names of at most {MAX_WANTED} characters in all")
         return {
             **answer,
             "access-control-allow-methods": "GET, POST, OPTIONS",

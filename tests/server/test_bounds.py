@@ -16,6 +16,7 @@ from gateway import Provider
 from gateway.engine.health import Health
 from gateway.errors import UnknownModel
 from gateway.policy.table import MAX_FILLED, MAX_NAME
+from gateway.server.access import MAX_ORIGIN, MAX_WANTED
 from gateway.server.request_head import MAX_KEPT, Heads
 from tests.log_lines import logging_to
 from tests.scripted_openai import ScriptedOpenAI
@@ -71,6 +72,18 @@ LENGTHS: Final[dict[str, tuple[str, str, dict[str, str], bytes, int]]] = {
     "media type": ("POST", CHAT, {"content-type": LONG}, bodies("fast")[CHAT], 415),
     "content coding": ("POST", CHAT, {"content-encoding": f"br, {LONG}"}, bodies("fast")[CHAT], 415),
     "key": ("POST", CHAT, {"authorization": f"Bearer {LONG}"}, bodies("fast")[CHAT], 200),
+    "key of Anthropic's wire": ("POST", CHAT, {"x-api-key": LONG}, bodies("fast")[CHAT], 200),
+    "password": ("GET", "/-/targets", {"authorization": f"Basic {LONG}"}, b"", 200),
+    "forwarding": ("GET", "/-/targets", {f"x-forwarded-{LONG}": "1"}, b"", 403),
+    "trace state": ("POST", CHAT, {"tracestate": LONG}, bodies("fast")[CHAT], 200),
+    "user agent": ("POST", CHAT, {"user-agent": LONG}, bodies("fast")[CHAT], 200),
+    "cookie": ("POST", CHAT, {"cookie": LONG}, bodies("fast")[CHAT], 200),
+    "accepted codings": ("POST", CHAT, {"accept-encoding": LONG}, bodies("fast")[CHAT], 200),
+    "accepted types": ("POST", CHAT, {"accept": LONG}, bodies("fast")[CHAT], 200),
+    "length": ("POST", CHAT, {"content-length": "9" * 7000}, b"", 400),
+    "transfer coding": ("POST", CHAT, {"transfer-encoding": LONG}, b"", 400),
+    "upgrade": ("GET", "/v1/models", {"connection": f"close, upgrade, {LONG}", "upgrade": LONG}, b"", 200),
+    "metadata": ("POST", CHAT, {}, orjson.dumps({"model": "fast", "messages": HELLO, "user": HUGE}), 200),
     "path": ("POST", f"/v1/{LONG}", {}, b"", 404),
     "method": (LONG.upper(), CHAT, {}, b"", 400),
     "query": ("GET", f"/v1/models?a={LONG}", {}, b"", 200),
@@ -171,13 +184,28 @@ async def test_labels_of_metrics_never_come_from_a_client(gateway: RunningGatewa
     assert b"secret" not in (await gateway.get("/metrics")).body
 
 
-async def test_an_origin_and_wanted_fields_are_told_back_only_as_long_as_a_line(start: Start) -> None:
+PAGE: Final = "https://a.example"
+
+
+@pytest.mark.parametrize(
+    ("origin", "wanted", "status"),
+    [
+        ("http://" + "x" * (MAX_ORIGIN - 7), "x" * MAX_WANTED, 204),
+        ("http://" + "x" * (MAX_ORIGIN - 6), "authorization", 403),
+        (PAGE, "x" * (MAX_WANTED + 1), 400),
+        (PAGE, ", ".join(f"x-{number}" for number in range(1_000)), 400),
+        (PAGE, None, 204),
+    ],
+)
+async def test_an_origin_and_the_names_that_a_preflight_asks_for_are_told_back_up_to_a_bound(
+    origin: str, wanted: str | None, status: int, start: Start
+) -> None:
     gateway = await start(ROUTES, allow_origins=("*",))
-    headers = {
-        "origin": "http://" + LONG,
-        "access-control-request-method": "POST",
-        "access-control-request-headers": LONG,
-    }
-    status, answer = await exchange(gateway, "OPTIONS", CHAT, headers, b"")
-    assert status == 204
-    assert len(answer) < 2 * len(LONG) + 1000
+    headers = {"origin": origin, "access-control-request-method": "POST"}
+    if wanted is not None:
+        headers["access-control-request-headers"] = wanted
+    found, answer = await exchange(gateway, "OPTIONS", CHAT, headers, b"")
+    assert found == status
+    assert len(answer) < MAX_ORIGIN + MAX_WANTED + 500
+    if status == 204:
+        assert f"access-control-allow-origin: {origin}\r\n".encode() in answer.lower()

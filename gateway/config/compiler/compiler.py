@@ -26,7 +26,7 @@ from gateway.config.model.specs import AliasSpec, Config, DefaultsSpec, HookSpec
 from gateway.config.problems import Fault
 from gateway.policy.overlay import NO_OVERLAY, Overlay
 from gateway.policy.problem import Problem, Severity, listed
-from gateway.policy.table import AliasHooks, Hook, Route, RoutingTable, Step
+from gateway.policy.table import MAX_NAME, AliasHooks, Hook, Route, RoutingTable, Step
 from gateway.policy.target import AdapterName, Endpoint
 from gateway.wire.json import EMPTY
 
@@ -300,6 +300,8 @@ class _Run:
             self.report(place, "misplaced-star", f"{name!r} may have one `*`, at its end", at_key=True)
         elif not name or " " in name or not name.isprintable():
             self.report(place, "bad-name", "a name holds no spaces and no control characters", at_key=True)
+        elif len(name) > MAX_NAME:
+            self.report(place, "bad-name", f"a name has at most {MAX_NAME} characters", at_key=True)
 
     def own_hooks(self, aliases: Mapping[str, Alias]) -> dict[str, AliasHooks]:
         """Return the aliases with hooks of their own, and check these hooks. Left-out hooks leave an empty entry."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -85,7 +84,7 @@ class _Rules:
 
     file: JsonObject
     alias: JsonObject
-    alias_name: re.Pattern[str]
+    alias_name_fits: Fits
     file_fits: Fits
     alias_fits: Fits
 
@@ -98,7 +97,7 @@ def _rules() -> _Rules:
     return _Rules(
         file=file,
         alias=models["additionalProperties"],
-        alias_name=re.compile(models["propertyNames"]["pattern"]),
+        alias_name_fits=fitting(models["propertyNames"]),
         file_fits=fitting(file),
         alias_fits=fitting(models["additionalProperties"]),
     )
@@ -206,7 +205,7 @@ class Judge:
             faults = () if fits else misfits(_validators()[1], value, node.value, at=("models",))
         known[fingerprint] = faults
         placed = [replace(fault, where=("models", name, *fault.where)) for fault in faults]
-        if not rules.alias_name.search(name):
+        if not rules.alias_name_fits(name):
             placed.append(misnamed(("models", name), "aliasName"))
         before = self._judged.get(name)
         spec = before.spec if before is not None and before.fingerprint == fingerprint else None

@@ -109,6 +109,7 @@ _MAKERS: Final[Mapping[str, Callable[[Any], Fits]]] = {
     "enum": _enum,
     "exclusiveMinimum": lambda least: _bound(lambda value: value <= least),
     "items": _items,
+    "maxLength": lambda most: lambda value: not isinstance(value, str) or len(value) <= most,
     "maxProperties": lambda most: lambda value: not isinstance(value, dict) or len(value) <= most,
     "maximum": lambda most: _bound(lambda value: value > most),
     "minItems": lambda least: lambda value: not isinstance(value, list) or len(value) >= least,

@@ -38,7 +38,10 @@ _PATH: Final = ("hook-path", "is no dotted path; write package.module.name, with
 _LENGTH: Final = ("bad-duration", "is no duration above zero; write 250ms, 10s, 2m, 1h, or a number of seconds")
 _FORMS: Final = {
     "alias": _TARGET,
-    "aliasName": ("bad-name", "is no name for an alias; it holds no spaces and no control characters"),
+    "aliasName": (
+        "bad-name",
+        "is no name for an alias; it has at most 256 characters, no spaces and no control characters",
+    ),
     "apiKey": ("bad-api-key", "is no key; a key is one word of visible ASCII characters"),
     "capabilityName": ("bad-name", "is no name for a capability; it is made of letters, digits and _, no digit first"),
     "dottedPath": _PATH,
@@ -52,7 +55,7 @@ _FORMS: Final = {
     "target": _TARGET,
     "timeout": _LENGTH,
 }
-"""Code and message by definition, for text that does not match the definition's pattern."""
+"""Code and message by definition, for text that does not match the definition's pattern or is too long."""
 
 _WANTED: Final = {
     "alias": "a target, a list of steps, or a mapping",
@@ -124,7 +127,7 @@ def misfits(validator: Draft202012Validator, value: Json, written: Json, at: Whe
 
 
 def misnamed(where: Where, form: str) -> Misfit:
-    """Return the fault of a key that does not match the pattern of definition `form`."""
+    """Return the fault of a key that does not fit definition `form`."""
     code, message = _FORMS[form]
     return Misfit(where, code, f"{_quoted(mask_key(str(where[-1])))} {message}", at_key=True)
 

@@ -259,10 +259,12 @@ def test_an_overlay_over_a_wildcard_changes_that_one_name() -> None:
 
 def test_an_overlays_problem_has_no_line_but_says_where_it_comes_from() -> None:
     overlay = Overlay(
-        mappings={"mine": "gpt-4o", "a*b": "openai/x", "two words": "openai/x"}, fallbacks={"mine": ("opnai/x",)}
+        mappings={"mine": "gpt-4o", "a*b": "openai/x", "two words": "openai/x", "x" * 257: "openai/x"},
+        fallbacks={"mine": ("opnai/x",)},
     )
     found = compiled("models: {}\n", overlay=overlay).problems
-    assert {(each.line, each.column, each.code, each.path) for each in found} == {
+    assert [each.message for each in found if "x" * 150 in each.path] == ["a name has at most 256 characters"]
+    assert {(each.line, each.column, each.code, each.path) for each in found if "x" * 150 not in each.path} == {
         (0, 0, "misplaced-star", 'overlay.mappings["a*b"]'),
         (0, 0, "bad-name", 'overlay.mappings["two words"]'),
         (0, 0, "no-provider", "overlay.mappings.mine"),

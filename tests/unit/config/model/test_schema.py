@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 
 from gateway.config.model.read import schema
 from gateway.policy.failures import Kind
+from gateway.policy.table import MAX_NAME
 from gateway.policy.wires import OPERATION_NAMES
 from tests.paths import ROOT
 from tests.schemas import choices, offered, parts
@@ -135,6 +136,10 @@ def test_no_definition_is_left_unused() -> None:
 )  # fmt: skip
 def test_the_keys_are_exactly_these(part: dict[str, Any], keys: str) -> None:
     assert set(part["properties"]) == set(keys.split())
+
+
+def test_an_alias_is_as_long_as_a_name_that_clients_may_ask_for() -> None:
+    assert DEFINITIONS["aliasName"]["maxLength"] == MAX_NAME
 
 
 def test_the_kinds_are_those_of_the_engine() -> None:
