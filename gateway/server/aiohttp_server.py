@@ -16,10 +16,13 @@ from gateway.errors import BadRequest
 from gateway.server.body import (
     UNCOUNTED_BYTES,
     BodiesInFlight,
+    Body,
     ExpectationFailed,
     RequestTooLarge,
     TooManyBodies,
     UnknownCoding,
+    joined,
+    parts_of,
 )
 from gateway.server.connection import ClientConnection, ClientConnections
 from gateway.server.front import Front
@@ -159,7 +162,7 @@ class _AiohttpChannel:
         self.held_bytes = 0
         """Bytes of the body that are counted as in flight."""
 
-    async def read_body(self) -> bytes:
+    async def read_body(self) -> Body:
         """Return the body once it is whole, without its content coding.
 
         Raises BadRequest; RequestTooLarge beyond the limit, before the body is read where its length says so, and
@@ -175,7 +178,7 @@ class _AiohttpChannel:
         self._hold(length)
         if not request.content.is_eof():  # else all of it has arrived
             self._ask_for_body()
-        parts: list[bytes] = []
+        parts = parts_of(length if decoder is None else 0)
         size = 0
         try:
             while arrived := await request.content.readany():
@@ -189,7 +192,7 @@ class _AiohttpChannel:
                 decoder.finish()
         except (web.RequestPayloadError, ReadError) as exc:
             raise BadRequest("the body does not arrive as its headers say") from exc
-        return b"".join(parts)
+        return await joined(parts)
 
     async def drain(self) -> None:
         """Wait while the client is behind. Raises ConnectionError when it is gone."""

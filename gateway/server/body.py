@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
+import sys
 import time
-from typing import Final
+from typing import Final, TypeAlias
 
 import orjson
 
@@ -22,6 +24,8 @@ LARGE_BYTES: Final = 1024 * 1024
 """A larger body is read by its top level, and may not use the last quarter of the bytes in flight."""
 SLICE_S: Final = 0.001
 """Seconds that reading a large body keeps the event loop at a time, for all large bodies together."""
+Body: TypeAlias = bytes | mmap.mmap
+
 MAX_IN_FLIGHT_BYTES: Final = 256 * 1024 * 1024
 MAX_PARSED_BYTES: Final = 4 * 1024 * 1024
 
@@ -94,6 +98,53 @@ class BodiesInFlight:
         self.held_bytes -= size_bytes
 
 
+class LargeBody:
+    """Takes a body over LARGE_BYTES as it arrives. Joining its parts at the end would stop the event loop."""
+
+    __slots__ = ("_end", "data")
+
+    def __init__(self, size_bytes: int) -> None:
+        # Not a bytearray, which is written to when it is made: here, memory is taken as it is filled.
+        if sys.platform == "win32":
+            self.data = mmap.mmap(-1, size_bytes)
+        else:
+            self.data = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._end = 0
+
+    def append(self, part: bytes) -> None:
+        """Add the next bytes."""
+        start, self._end = self._end, self._end + len(part)
+        self.data[start : self._end] = part
+
+
+Parts: TypeAlias = list[bytes] | LargeBody
+"""What has arrived of a body."""
+
+
+def parts_of(size_bytes: int) -> Parts:
+    """Return the place for the parts of a body of this size."""
+    return LargeBody(size_bytes) if size_bytes > LARGE_BYTES else []
+
+
+def whole(parts: Parts) -> Body:
+    """Return a body all of whose parts have arrived."""
+    return parts.data if isinstance(parts, LargeBody) else b"".join(parts)
+
+
+async def joined(parts: Parts) -> Body:
+    """Return a body whose size may not have been known, in steps that let the event loop run. Empties `parts`."""
+    if isinstance(parts, LargeBody):
+        return parts.data
+    place = parts_of(sum(map(len, parts)))
+    if not isinstance(place, LargeBody):
+        return b"".join(parts)
+    parts.reverse()
+    while parts:
+        place.append(parts.pop())
+        await asyncio.sleep(0)
+    return place.data
+
+
 class LargeBodies:
     """Reads bodies over LARGE_BYTES by their top level, one slice after the other, whichever body it is of."""
 
@@ -102,7 +153,7 @@ class LargeBodies:
         self._max_parsed_bytes = max_parsed_bytes
         self._turn = asyncio.Lock()
 
-    async def json_object(self, data: bytes) -> JsonObject:
+    async def json_object(self, data: Body) -> JsonObject:
         """Return the body as a JSON object whose long values are RawJson. Raises BadRequest and UnknownModel."""
         steps = read_top_level(data, max_parsed_bytes=self._max_parsed_bytes)
         body: JsonObject | None = None
@@ -131,7 +182,7 @@ def _advance(steps: Steps) -> JsonObject | None:
     return None
 
 
-async def read_body(request: Request, within_s: float) -> bytes:
+async def read_body(request: Request, within_s: float) -> Body:
     """Return the whole body. Raises BadRequest, and SlowBody after `within_s` seconds."""
     try:
         with until(asyncio.get_running_loop().time() + within_s):

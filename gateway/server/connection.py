@@ -12,7 +12,7 @@ from typing import Final, TypeAlias, cast
 
 from aiohttp.tcp_helpers import tcp_keepalive
 
-from gateway.server.body import UNCOUNTED_BYTES, BodiesInFlight, TooManyBodies
+from gateway.server.body import UNCOUNTED_BYTES, BodiesInFlight, Body, Parts, TooManyBodies, parts_of, whole
 from gateway.server.request import Request
 from gateway.server.request_head import Heads
 from gateway.wire.json import EMPTY
@@ -21,6 +21,8 @@ SWEEP_S: Final = 1.0
 """Seconds between two sweeps for idle connections."""
 MAX_WAITING_BYTES: Final = 64 * 1024
 """Data that a client sends ahead of its answer is read up to this size."""
+TURN_BYTES: Final = 2 * 1024 * 1024
+"""Bytes of long bodies that are read in a turn of the event loop, and one read of each connection more."""
 LINGER_S: Final = 10.0
 """Seconds for the rest of a body whose request was answered before the body had arrived."""
 
@@ -53,6 +55,10 @@ class ClientConnections:
         self._keepalive_s = keepalive_s
         self._sweep_handle: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Future[None] | None = None
+        self._turn_bytes = 0
+        """Of long bodies, read in this turn."""
+        self._paused: list[asyncio.Transport] = []
+        """Not read until the next turn."""
 
     def opened(self, connection: ClientConnection) -> None:
         """Note a connection."""
@@ -66,6 +72,24 @@ class ClientConnections:
         self.open.discard(connection)
         if self._emptied is not None and not self.open and not self._emptied.done():
             self._emptied.set_result(None)
+
+    def took(self, transport: asyncio.Transport, size_bytes: int) -> None:
+        """Count what was read of a long body. Where it is much, the event loop has its turn before more is read.
+
+        The event loop's own bound is 8 MiB for each connection.
+        """
+        if not self._turn_bytes:
+            self.loop.call_soon(self._next_turn)
+        self._turn_bytes += size_bytes
+        if self._turn_bytes > TURN_BYTES:
+            transport.pause_reading()
+            self._paused.append(transport)
+
+    def _next_turn(self) -> None:
+        self._turn_bytes = 0
+        paused, self._paused = self._paused, []
+        for transport in paused:
+            transport.resume_reading()
 
     def stop(self) -> None:
         """Close every connection once its request is answered."""
@@ -106,7 +130,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._request: Request | None = None
         """The current request."""
-        self._parts: list[bytes] | None = []
+        self._parts: Parts | None = []
         """Parts of the body that is arriving; None if it is refused unread."""
         self._missing_bytes = 0
         self._body_waiter: asyncio.Future[None] | None = None
@@ -163,7 +187,7 @@ class ClientConnection(asyncio.Protocol):
 
     # Called by what answers
 
-    async def read_body(self) -> bytes:
+    async def read_body(self) -> Body:
         """Return the body of the current request once it is whole."""
         request = self._request
         assert request is not None, "a body is read before its request is answered"
@@ -231,11 +255,14 @@ class ClientConnection(asyncio.Protocol):
         connections = self._connections
         end = size + length
         is_taken = connections.in_flight.take(length)
-        self._parts = [data[size:end]] if is_taken else None
+        self._parts = parts = parts_of(length) if is_taken else None
         self._missing_bytes = max(0, end - len(data))
         self._waiting = data[end:]
-        if self._parts is not None and not self._missing_bytes:
-            request.body = self._parts.pop()
+        if parts is not None:
+            parts.append(data[size:end])
+            if not self._missing_bytes:
+                request.body = whole(parts)
+                self._parts = []
         self.task = connections.loop.create_task(self._answer(request, answer))
         if is_taken:
             # Not in the task: one that is cancelled before it starts runs nothing.
@@ -248,12 +275,14 @@ class ClientConnection(asyncio.Protocol):
             self._parts.append(data if missing >= 0 else data[:missing])
         if missing > 0:
             self._missing_bytes = missing
+            if missing > UNCOUNTED_BYTES:
+                self._connections.took(self._transport, len(data))
             return
         self._missing_bytes = 0
         self._waiting = data[missing:] if missing else b""
         if request is not None and self._parts is not None:
             parts, self._parts = self._parts, []
-            request.body = b"".join(parts)
+            request.body = whole(parts)
             if self._body_waiter is not None and not self._body_waiter.done():
                 self._body_waiter.set_result(None)
         if self.task is None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Protocol
 
 
 class Channel(Protocol):
     """The request's connection, as far as its handler needs it."""
 
-    async def read_body(self) -> bytes:
+    async def read_body(self) -> bytes | mmap:
         """Return the whole body. Raises BadRequest."""
 
     async def drain(self) -> None:
@@ -33,8 +34,8 @@ class Request:
     """Name → all its values, in order."""
     headers: Mapping[str, str]
     """Lower-case names. The first value where a field came more than once."""
-    body: bytes | None = None
-    """None until it has arrived; `channel.read_body` waits for it."""
+    body: bytes | mmap | None = None
+    """None until it has arrived; `channel.read_body` waits for it. One over LARGE_BYTES may have memory of its own."""
     has_body: bool = True
     is_http11: bool = True
     """False for HTTP/1.0, which has no chunked coding."""

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from mmap import mmap
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -81,22 +82,52 @@ def encode_json(value: Json) -> bytes:
     try:
         return orjson.dumps(value, default=_plain)
     except TypeError as error:
-        if type(value) is dict and any(type(item) is RawJson for item in value.values()):
-            return _spliced(value)
         try:
             return json.dumps(value, default=_plain, separators=(",", ":")).encode()
         except (TypeError, ValueError):
             raise error from None
 
 
-def _spliced(value: JsonObject) -> bytes:
-    """Return an object some of whose values are encoded already, copying these once."""
-    parts: list[bytes | memoryview] = []
-    for name, item in value.items():
-        encoded = item.encoded if type(item) is RawJson else encode_json(item)
-        parts += (b"," if parts else b"{", encode_json(name), b":", encoded)
-    parts.append(b"}")
-    return b"".join(parts)
+def encode_body(value: JsonObject) -> bytes | Spliced:
+    """Return an object as `encode_json` does; one with values that are encoded already in parts, these not copied."""
+    try:
+        return orjson.dumps(value, default=_plain)
+    except TypeError:
+        if any(type(item) is RawJson for item in value.values()):
+            return Spliced(value)
+        return encode_json(value)
+
+
+class Spliced:
+    """An encoded object in parts. A copy of the whole would stop the event loop."""
+
+    __slots__ = ("_size", "parts")
+
+    def __init__(self, value: JsonObject) -> None:
+        self.parts: list[bytes | memoryview] = []
+        """In order; none is empty."""
+        between = bytearray(b"{")
+        for number, (name, item) in enumerate(value.items()):
+            between += (b"," if number else b"") + encode_json(name) + b":"
+            if type(item) is RawJson:
+                self.parts += (bytes(between), item.encoded)
+                between.clear()
+            else:
+                between += encode_json(item)
+        self.parts.append(bytes(between) + b"}")
+        self._size = sum(map(len, self.parts))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def has(self, mark: bytes) -> bool:
+        """Tell whether one of the parts has these bytes."""
+        step, more = _LARGE_BYTES, len(mark) - 1
+        return any(
+            mark in bytes(part[start : start + step + more])
+            for part in self.parts
+            for start in range(0, len(part), step)
+        )
 
 
 def _plain(value: Json) -> Json:
@@ -128,7 +159,7 @@ class RawJson:
 
     __slots__ = ("_data", "_decoded", "_end", "_start", "source")
 
-    def __init__(self, data: bytes, start: int, end: int, source: RawSource) -> None:
+    def __init__(self, data: bytes | mmap, start: int, end: int, source: RawSource) -> None:
         """The value is `data[start:end]`."""
         self._data = data
         self._start = start

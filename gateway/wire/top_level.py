@@ -12,6 +12,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Generator
+from mmap import mmap
 from typing import Final, TypeAlias
 
 from gateway.wire.json import Json, JsonObject, RawJson, RawSource, decode_json
@@ -49,7 +50,7 @@ class NotJson(ValueError):
 
 
 def read_top_level(
-    data: bytes, *, max_parsed_bytes: int, window_bytes: int = WINDOW_BYTES, short_bytes: int = SHORT_BYTES
+    data: bytes | mmap, *, max_parsed_bytes: int, window_bytes: int = WINDOW_BYTES, short_bytes: int = SHORT_BYTES
 ) -> Steps:
     """Return the object in steps of about a millisecond: short values decoded, long ones as RawJson.
 
@@ -64,11 +65,11 @@ class _Reader:
 
     __slots__ = ("data", "long_text_bytes", "place", "short_bytes", "window_bytes")
 
-    def __init__(self, data: bytes, window_bytes: int, short_bytes: int) -> None:
+    def __init__(self, data: bytes | mmap, window_bytes: int, short_bytes: int) -> None:
         self.data = data
         self.window_bytes = window_bytes
         self.short_bytes = short_bytes
-        self.place = len(_BOM) if data.startswith(_BOM) else 0
+        self.place = len(_BOM) if data[: len(_BOM)] == _BOM else 0
         self.long_text_bytes = 0
 
     def object(self, max_parsed_bytes: int) -> Steps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ import orjson
 import pytest
 
 from gateway.server.body import BodiesInFlight
-from gateway.server.connection import MAX_WAITING_BYTES, ClientConnection, ClientConnections
+from gateway.server.connection import MAX_WAITING_BYTES, TURN_BYTES, ClientConnection, ClientConnections
 from gateway.server.request import Request
 from gateway.server.response import ResponseWriter
 from gateway.telemetry.report import CallReport
@@ -163,7 +164,7 @@ class Successor(asyncio.Protocol):
 class Served:
     """A server of one path, and what came of its connections."""
 
-    def __init__(self, *, keepalive_s: float = 60.0, size: int = 2) -> None:
+    def __init__(self, *, keepalive_s: float = 60.0, size: int = 2, max_body_bytes: int = 100) -> None:
         self.successors: list[Successor] = []
         self.requests: list[Request] = []
         self.gate = asyncio.Event()
@@ -171,7 +172,7 @@ class Served:
         self.connections = ClientConnections(
             {"/v1": self._answer},
             self._succeed,
-            max_body_bytes=100,
+            max_body_bytes=max_body_bytes,
             keepalive_s=keepalive_s,
             in_flight=BodiesInFlight(),
         )
@@ -190,11 +191,11 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(kind: type[Served] = Served, **options: Any) -> AsyncIterator[Served]:
+async def serving(
+    kind: type[Served] = Served, *, connection: type[ClientConnection] = ClientConnection, **options: Any
+) -> AsyncIterator[Served]:
     served = kind(**options)
-    server = await asyncio.get_running_loop().create_server(
-        lambda: ClientConnection(served.connections), "127.0.0.1", 0
-    )
+    server = await asyncio.get_running_loop().create_server(lambda: connection(served.connections), "127.0.0.1", 0)
     served.port = server.sockets[0].getsockname()[1]
     try:
         yield served
@@ -378,3 +379,53 @@ async def test_what_takes_too_long_to_stop_is_cut_off() -> None:
         await served.connections.stopped(0.01)
         assert await reader.read() == b""
         writer.close()
+
+
+class Reading(Served):
+    """Reads the body of each request."""
+
+    async def _answer(self, request: Request) -> bool:
+        await request.channel.read_body()
+        return await super()._answer(request)
+
+
+def test_long_bodies_take_turns_with_the_event_loop() -> None:
+    """The server's event loop alone would read 8 MiB of each connection in one turn."""
+    uvloop = pytest.importorskip("uvloop")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_send_long_bodies())
+
+
+async def _send_long_bodies() -> None:
+    number, size = 5, 16 * 1024 * 1024
+    turns = [0]
+    one_read = 0
+
+    class Counted(ClientConnection):
+        def data_received(self, data: bytes) -> None:
+            nonlocal one_read
+            turns[-1] += len(data)
+            one_read = max(one_read, len(data))
+            super().data_received(data)
+
+    async def count_turns() -> None:
+        while True:
+            await asyncio.sleep(0)
+            turns.append(0)
+
+    def send(port: int, mark: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"POST /v1 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + mark * size)
+            return client.recv(100)
+
+    async with serving(Reading, connection=Counted, max_body_bytes=size) as served, asyncio.TaskGroup() as group:
+        counting = group.create_task(count_turns())
+        marks = [b"%d" % place for place in range(number)]
+        answers = await asyncio.gather(*(asyncio.to_thread(send, served.port, mark) for mark in marks))
+        counting.cancel()
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * number
+    assert sorted(
+        (body[:1], body[:] == body[:1] * size) for body in (each.body for each in served.requests) if body
+    ) == [(mark, True) for mark in marks]
+    assert sum(turns) > number * size
+    assert max(turns) <= TURN_BYTES + (number + 1) * one_read

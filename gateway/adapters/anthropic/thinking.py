@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.wire.json import Json, JsonObject
+from gateway.wire.json import Json, JsonObject, Spliced
 
 OUR_SIGNATURE: Final = "gateway:unsigned"
 """Signature of our thinking blocks. A body without this text has none of them."""
@@ -25,9 +25,9 @@ def our_thinking(text: str) -> JsonObject:
     return {"type": "thinking", "thinking": text, "signature": OUR_SIGNATURE}
 
 
-def may_have_ours(body: bytes) -> bool:
+def may_have_ours(body: bytes | Spliced) -> bool:
     """Tell whether an encoded body may have thinking blocks of ours."""
-    return _MARK in body
+    return body.has(_MARK) if isinstance(body, Spliced) else _MARK in body
 
 
 def is_ours(block: Json) -> bool:

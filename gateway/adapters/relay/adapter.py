@@ -48,7 +48,7 @@ from gateway.policy.params import merged
 from gateway.policy.target import FRAMING_HEADERS, Endpoint
 from gateway.wire import sse
 from gateway.wire.http1 import client as http1
-from gateway.wire.json import EMPTY, Json, JsonObject, encode_json, json_in
+from gateway.wire.json import EMPTY, Json, JsonObject, Spliced, encode_body, encode_json, json_in
 
 END_GRACE_S: Final = 0.1
 """Seconds after `[DONE]` within which the response must end, else its connection is closed."""
@@ -246,7 +246,7 @@ def _request_headers(endpoint: Endpoint, key: Secret | None, *, stream: bool) ->
     return headers
 
 
-def _request_body(call: Call, *, stream: bool) -> bytes:
+def _request_body(call: Call, *, stream: bool) -> bytes | Spliced:
     """Return the body. Raises TypeError for values that JSON cannot hold; NaN and infinity become null.
 
     Thinking that another target wrote, in the same conversation, is left out: Claude refuses all but its own.
@@ -254,7 +254,7 @@ def _request_body(call: Call, *, stream: bool) -> bytes:
     body = merged(call.params, call.overrides.sent, call.target.model)
     if stream:
         body["stream"] = True
-    encoded = encode_json(body)
+    encoded = encode_body(body)
     if call.operation.wire == "messages" and may_have_ours(encoded):
         return encode_json(without_our_thinking({**whole(body)}))
     return encoded

@@ -48,7 +48,10 @@ class ModelCalls:
             data = request.body
             if data is None:
                 data = await read_body(request, exchange.client_s)
-            body = json_object(data) if len(data) <= LARGE_BYTES else await self._large_bodies.json_object(data)
+            if isinstance(data, bytes) and len(data) <= LARGE_BYTES:
+                body = json_object(data)
+            else:
+                body = await self._large_bodies.json_object(data)
             check_request(operation, body)
             headers = {"x-request-id": exchange.report.request_id}
             trace = request.headers.get("traceparent")

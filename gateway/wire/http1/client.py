@@ -31,6 +31,7 @@ from gateway.wire.http1.errors import (
     UnusableProxy,
 )
 from gateway.wire.http1.response import Response
+from gateway.wire.json import Spliced
 
 __all__ = [
     "BodyTooLarge", "ConnectError", "ConnectTimeout", "Disconnected", "Http1Client", "Http1Error", "Origin",
@@ -97,7 +98,7 @@ class Http1Client:
         """When an origin's connection was last found stale. Connections opened before are not kept."""
         self._sweep_handle: asyncio.TimerHandle | None = None
 
-    def request(self, origin: Origin, head: bytes, body: bytes, *, connect_s: float) -> Awaitable[Response]:
+    def request(self, origin: Origin, head: bytes, body: bytes | Spliced, *, connect_s: float) -> Awaitable[Response]:
         """Send a request; return an awaitable of its response, body unread. `head` comes from `request_head`.
 
         Takes the connection used last; a new one must be set up in `connect_s` seconds. The caller limits the rest.
@@ -167,7 +168,9 @@ class Http1Client:
             del idle[connection]
             self._idle_count -= 1
 
-    async def _connect_and_send(self, origin: Origin, head: bytes, body: bytes, *, connect_s: float) -> Response:
+    async def _connect_and_send(
+        self, origin: Origin, head: bytes, body: bytes | Spliced, *, connect_s: float
+    ) -> Response:
         connection = await self._connector.connect(origin, connect_s=connect_s)
         return await connection.send(head, body).begun()
 

@@ -18,6 +18,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from gateway.wire.http1.errors import Disconnected, Http1Error, ProtocolError, ReadError
 from gateway.wire.http1.known_heads import KnownHead, known_head
 from gateway.wire.http1.response import Response
+from gateway.wire.json import Spliced
 
 MAX_WAITING_BYTES: Final = 256 * 1024
 """Above this, reading from the socket pauses until the reader has taken the data."""
@@ -26,6 +27,8 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 256
 """Limit of the number of header fields, including trailers and informational responses."""
 WRITE_BYTES: Final = 64 * 1024
+_PIECES: Final = 16
+"""Pieces of WRITE_BYTES that a connection writes before it gives way to the event loop."""
 """A longer body is written in pieces of this size as the transport accepts them."""
 
 _FIRST_BYTES: Final = b"H\r\n"
@@ -80,7 +83,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._response: Response | None = None
-        self._rest: memoryview | None = None
+        self._rest: list[memoryview] = []
+        """What of the body is still to be written, its next part last."""
         self._spare: socket.socket | None = None
         """The socket once more, while a long body is sent: to read a response that came before a write failed."""
         self._writable = True
@@ -101,7 +105,7 @@ class Connection(asyncio.Protocol):
         """The connection is open, as far as known."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def send(self, head: bytes, body: bytes) -> Response:
+    def send(self, head: bytes, body: bytes | Spliced) -> Response:
         """Send a whole request; return its pending response. The connection must not be in use."""
         response = Response(self, self._loop)
         transport = self._transport
@@ -113,11 +117,11 @@ class Connection(asyncio.Protocol):
             return response
         self._response = response
         self._received = False
-        if len(body) <= WRITE_BYTES:
+        if type(body) is bytes and len(body) <= WRITE_BYTES:
             transport.write(head + body)
         else:
             transport.write(head)
-            self._rest = memoryview(body)
+            self._rest = [memoryview(part) for part in reversed([body] if isinstance(body, bytes) else body.parts)]
             self._spare = _duplicate(transport)
             self._known = None  # the short cut for known heads would not close the duplicate
             self._write_on()
@@ -166,7 +170,7 @@ class Connection(asyncio.Protocol):
             if data[0] not in _FIRST_BYTES:
                 self._end(response, ProtocolError("the response is not HTTP"))
                 return
-            if self._spare is not None and self._rest is None:
+            if self._spare is not None and not self._rest:
                 self._drop_spare()
         self._fruitless += len(data)
         pieces = self._pieces
@@ -272,7 +276,7 @@ class Connection(asyncio.Protocol):
         """Complete a response that came whole with a known head. The parser's state stays as it was."""
         response.be_whole(200, headers, body)
         self._response = None
-        if self._rest is None and self._transport is not None and not self._transport.get_write_buffer_size():
+        if not self._rest and self._transport is not None and not self._transport.get_write_buffer_size():
             self._used = True
             self._owner.freed(self, headers)
         else:
@@ -297,14 +301,18 @@ class Connection(asyncio.Protocol):
 
     def _write_on(self) -> None:
         transport = self._transport
-        while self._rest is not None and self._writable and transport is not None and not transport.is_closing():
-            if self._spare is not None and not self._received and _is_readable(self._spare):
+        pieces = 0
+        while self._rest and self._writable and transport is not None and not transport.is_closing():
+            refused = self._spare is not None and not self._received and _is_readable(self._spare)
+            if refused or pieces == _PIECES:
                 # Maybe a refusal. It must be read first: a write that fails ends the transport.
                 self._loop.call_soon(self._write_on)
                 return
-            piece, rest = self._rest[:WRITE_BYTES], self._rest[WRITE_BYTES:]
-            self._rest = rest if len(rest) else None
-            transport.write(piece)
+            pieces += 1
+            part = self._rest.pop()
+            if len(part) > WRITE_BYTES:
+                self._rest.append(part[WRITE_BYTES:])
+            transport.write(part[:WRITE_BYTES])
 
     def _read_early_response(self) -> None:
         """Read what the server sent before it closed the connection in the middle of a request's body.
@@ -325,7 +333,7 @@ class Connection(asyncio.Protocol):
 
     def _let_go(self, *, ended: bool = False) -> None:
         response, self._response = self._response, None
-        self._rest = None
+        self._rest = []
         if self._spare is not None:
             self._drop_spare()
         if response is not None:
@@ -336,7 +344,7 @@ class Connection(asyncio.Protocol):
         if error is not None:
             response.fail(error, cause)
         transport = self._transport
-        unsent = self._rest is not None or (transport is not None and transport.get_write_buffer_size() > 0)
+        unsent = bool(self._rest) or (transport is not None and transport.get_write_buffer_size() > 0)
         self._let_go(ended=error is None)
         if error is not None or not self._keep_alive or unsent or not self.usable:
             self.abort()

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from gateway.wire.json import RawJson, encode_json
+from gateway.wire.json import RawJson, Spliced, encode_body
 from gateway.wire.top_level import MAX_FIELDS, MAX_NAME_BYTES, NotJson, read_top_level
 
 MIB: Final = 1024 * 1024
@@ -112,8 +112,14 @@ def test_any_mutation_of_a_body_is_refused_or_read_as_a_decoder_reads_it() -> No
 def test_a_lone_surrogate_in_a_long_value_is_passed_on_as_it_is() -> None:
     long = rb'["\ud83d cut"]'
     fields = read(b'{"model":"m","messages":' + long + b"}", short=4)
-    assert encode_json({"model": "up", **fields}) == b'{"model":"m","messages":' + long + b"}"
-    assert encode_json({**fields, "model": "up"}) == b'{"model":"up","messages":' + long + b"}"
+    encoded = encode_body({"model": "up", **fields, "stream": True})
+    assert isinstance(encoded, Spliced)
+    assert b"".join(encoded.parts) == b'{"model":"m","messages":' + long + b',"stream":true}'
+    assert len(encoded) == len(b"".join(encoded.parts))
+    assert isinstance(encode_body({"model": "up"}), bytes)
+    encoded = encode_body({**fields, "model": "up"})
+    assert isinstance(encoded, Spliced)
+    assert b"".join(encoded.parts) == b'{"model":"up","messages":' + long + b"}"
 
 
 def test_the_number_and_the_names_of_the_fields_are_bounded() -> None:
