@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from socket import AF_UNIX, socket
+from types import MappingProxyType
 from typing import Final
 
 from gateway.errors import BadRequest, GatewayError, UsageError
 from gateway.policy.keys import KeySource
 from gateway.server.client_keys import Client, ClientKeys
 from gateway.server.request import Request
+from gateway.server.request_head import MAX_KEPT
 from gateway.wire.json import EMPTY
 from gateway.words import cut, printable
 
@@ -103,12 +105,11 @@ class Guards:
                 raise UsageError(f"{origin!r} is not an origin: write scheme://host or scheme://host:port, or *")
         self._loopback = loopback
         self._origins = frozenset(origin.lower() for origin in allow_origins)
-        self._keys = keys
+        self.keys = self._keys = keys
+        """If their file has changed they must be refreshed before a request is checked."""
         self._admin_token = admin_token
-
-    def stale(self) -> ClientKeys | None:
-        """Return the client keys if their file has changed: they must be refreshed before a request is checked."""
-        return self._keys if self._keys is not None and self._keys.changed() else None
+        self._admitted: dict[int, Mapping[str, str]] = {}
+        """The shared header fields of known heads that no key is asked of and nothing else is wrong with, by id()."""
 
     def cors(self, request: Request) -> Mapping[str, str]:
         """Return the CORS response headers; none without an `Origin`.
@@ -139,11 +140,18 @@ class Guards:
 
     def check(self, request: Request) -> Client | None:
         """Return the client, or None where no key is needed. Raises GatewayError to refuse the request."""
+        # A known head has one mapping, with which its path and method are the same too (request_head.py).
+        if self._admitted.get(id(request.headers)) is request.headers:
+            return None
         client = self._operator(request) if request.path.startswith(_ADMIN) else self._caller(request)
         declared = request.headers.get("content-type") == _JSON or request.content_type == _JSON
         if not declared and request.has_body and request.method == "POST":
             found = printable(cut(request.content_type, 64)) or "nothing"
             raise UnsupportedMediaType(f"the content-type header says {found}; the body must be application/json")
+        if self._keys is None and type(request.headers) is MappingProxyType and not request.path.startswith(_ADMIN):
+            if len(self._admitted) >= MAX_KEPT:
+                self._admitted.clear()
+            self._admitted[id(request.headers)] = request.headers
         return client
 
     def _caller(self, request: Request) -> Client | None:

@@ -39,6 +39,7 @@ class Front:
     ) -> None:
         """`client_s`: seconds that a client may take to send its body, or to read what waits for it."""
         self._guards = guards
+        self._keys = guards.keys
         self._metrics = metrics
         self._tables = tables
         self._paths = paths
@@ -59,9 +60,8 @@ class Front:
     async def _answer(self, endpoint: PathHandlers | None, request: Request) -> bool:
         exchange = self._exchange(request, NO_ENDPOINT if endpoint is None else endpoint)
         try:
-            stale = self._guards.stale()
-            if stale is not None:
-                await stale.refresh()
+            if self._keys is not None and self._keys.changed():
+                await self._keys.refresh()
             handler = self._admit(endpoint, exchange)
             if handler is not None:
                 await handler(exchange)

@@ -16,8 +16,10 @@ from gateway import Provider
 from gateway.engine.health import Health
 from gateway.errors import UnknownModel
 from gateway.policy.table import MAX_FILLED, MAX_NAME
-from gateway.server.access import MAX_ORIGIN, MAX_WANTED
+from gateway.server.access import MAX_ORIGIN, MAX_WANTED, Guards
+from gateway.server.request import Request
 from gateway.server.request_head import MAX_KEPT, Heads
+from gateway.wire.json import EMPTY
 from tests.log_lines import logging_to
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import HELLO, ROUTES, RunningGateway, Start
@@ -149,9 +151,15 @@ async def test_what_is_kept_by_what_clients_choose_is_bounded_in_number(gateway:
     assert len(table._filled) <= MAX_FILLED
 
     heads = Heads()
+    guards = Guards(loopback=True, allow_origins=(), keys=None)
+    fields = b"host: localhost\r\ncontent-type: application/json"
+    nowhere: Any = None
     for number in range(3 * MAX_KEPT):
-        assert heads.find(b"POST /v1 HTTP/1.1\r\nhost: a\r\nx-a: %d\r\ncontent-length: 1\r\n\r\n1" % number) is not None
+        found = heads.find(b"POST /v1 HTTP/1.1\r\n%b\r\nx-a: %d\r\ncontent-length: 1\r\n\r\n1" % (fields, number))
+        assert found is not None
+        assert guards.check(Request(nowhere, nowhere, "POST", found[0].path, EMPTY, found[0].headers)) is None
     assert len(heads._kept) <= MAX_KEPT
+    assert 0 < len(guards._admitted) <= MAX_KEPT
 
     health = Health(max_targets=10)
     for number in range(100):

@@ -30,6 +30,26 @@ async def test_a_web_page_is_refused_unless_allowed(gateway: RunningGateway, pat
     assert answer.headers["x-request-id"]
 
 
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/v1/chat/completions", {}, 404),
+        ("/v1/chat/completions", {"host": "evil.example"}, 403),
+        ("/v1/chat/completions", {"content-type": "text/plain"}, 415),
+        ("/-/reload", {"x-forwarded-for": "192.0.2.1"}, 403),
+        ("/-/reload", {"content-type": "text/plain"}, 415),
+    ],
+)
+async def test_a_head_that_comes_again_is_judged_alike(
+    path: str, headers: dict[str, str], status: int, gateway: RunningGateway
+) -> None:
+    good = {"content-type": "application/json"}
+    data = b'{"model":"nobody","messages":[{"role":"user","content":"hi"}]}'
+    for _ in range(3):
+        assert (await gateway.request("POST", path, data=data, headers={**good, **headers})).status == status
+        assert (await gateway.request("POST", "/v1/chat/completions", data=data, headers=good)).status == 404
+
+
 async def test_a_refused_page_spends_nothing(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:
     assert (await gateway.chat("fast", headers={"origin": "https://evil.example"})).status == 403
     assert upstream.calls == []
