@@ -99,7 +99,7 @@ class Front:
         return Exchange(
             request,
             endpoint.operation,
-            errors=endpoint.errors_for(request),
+            errors=endpoint.errors_for(request) if endpoint.of_both else endpoint.errors,
             generation=self._tables.current.generation,
             client_s=self._client_s,
         )
