@@ -160,3 +160,15 @@ def test_each_step_is_short_and_the_work_is_linear(item: bytes) -> None:
         whole.append(sum(spent))
     assert min(worst) < STEP_S
     assert min(whole) < 4.0
+
+
+def test_a_mark_is_found_anywhere_in_a_spliced_body() -> None:
+    fields = read(b'{"model":"m","messages":["%b", "mark"]}' % (b"x" * 300_000), short=4)
+    encoded = encode_body({"user": "here", **fields})
+    assert isinstance(encoded, Spliced)
+    assert [encoded.has(mark) for mark in (b"here", b"mark", b"model", b"marks")] == [True, True, True, False]
+    for place in range(64 * 1024 - 8, 64 * 1024 + 2):
+        fields = read(b'{"messages":["%bmark%b"]}' % (b"x" * place, b"x" * 300_000), short=4)
+        encoded = encode_body(fields)
+        assert isinstance(encoded, Spliced)
+        assert encoded.has(b"mark")
