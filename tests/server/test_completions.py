@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import aiohttp
 import litellm  # noqa: F401 - here, where its warnings are no errors: gateways load it in a thread
 import openai
 import pytest
 
 from tests.scripted_openai import ScriptedOpenAI
-from tests.server.conftest import Answer, RunningGateway, Start
+from tests.server.conftest import Answer, RunningGateway, Start, read_until_broken
 
 CHAIN = """\
 version: 1
@@ -34,16 +33,6 @@ def redact(request):
 def stamp(answer):
     return {**answer, "stamped": True}
 """
-
-
-async def read_until_broken(response: aiohttp.ClientResponse) -> bytes:
-    body = b""
-    try:
-        async for part in response.content.iter_any():
-            body += part
-    except aiohttp.ClientPayloadError:
-        return body
-    raise AssertionError("the body has an end")
 
 
 async def complete(gateway: RunningGateway, model: str, **body: Any) -> Answer:
@@ -121,10 +110,8 @@ async def test_a_stream_that_breaks_after_content_never_looks_whole(
     gateway: RunningGateway, upstream: ScriptedOpenAI
 ) -> None:
     upstream.script("a", chunks=3, cut_after=1)
-    async with gateway.session.post(
-        f"{gateway.url}/v1/completions", json={"model": "pair", "prompt": "once", "stream": True}
-    ) as response:
-        body = await read_until_broken(response)
+    request = {"model": "pair", "prompt": "once", "stream": True}
+    body = await read_until_broken(gateway, "/v1/completions", request)
     assert b"chunk0" in body
     assert b'"code":"stream_broken"' in body
     assert b"[DONE]" not in body
