@@ -116,7 +116,8 @@ class _TranslatedStream:
 
 
 def _events(translated: list[JsonObject]) -> list[Event]:
-    return [Event(data, name=data["type"].encode()) for data in translated]
+    """Return the translated events, named by their type where they have one: chunks of chat have none."""
+    return [Event(data, name=data["type"].encode() if "type" in data else None) for data in translated]
 
 
 def _translation(call: Call) -> Translation:
