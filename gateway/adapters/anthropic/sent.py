@@ -24,8 +24,6 @@ class Sent:
     """Name sent → the client's name, of tools whose own name the target would refuse."""
     stops: tuple[str, ...] = ()
     """The client's stop sequences."""
-    usage_apart: bool = True
-    """A chat client asked for the usage, which ends a stream in a chunk without choices."""
 
     def tool_name(self, sent: str) -> str:
         """Return the client's name of a tool."""

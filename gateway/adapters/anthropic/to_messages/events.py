@@ -4,8 +4,8 @@
 2. Blocks: text, thinking and tool calls, delta by delta. Empty deltas are left out. A call's arguments are told from
    `content_block_start` if no delta brings them. A thinking block is told once more as a whole, with its signature.
 3. `message_delta`: kept. Its counts add to those of `message_start`.
-4. `message_stop`: a chunk with the finish reason, and one with the usage. If the client did not ask for the usage, it
-   is in the former: many clients expect a choice in each chunk. Without a stop reason before it there is neither.
+4. `message_stop`: a chunk with the finish reason, and one with the usage, which the engine leaves out for clients that
+   did not ask for it. Without a stop reason before it there is neither.
 
 Source: https://platform.claude.com/docs/en/build-with-claude/streaming
 """
@@ -173,11 +173,7 @@ class Events:
         explanation = explanation_of(self._stop_details) if self._stop == REFUSAL else None
         last = self._chunk({"refusal": explanation} if explanation else {}, finish)
         counts = chat_usage(self._usage)
-        if counts is None:
-            return [last]
-        if self._sent.usage_apart:
-            return [last, {**last, "choices": [], "usage": counts}]
-        return [{**last, "usage": counts}]
+        return [last] if counts is None else [last, {**last, "choices": [], "usage": counts}]
 
 
 class _ToolCall:

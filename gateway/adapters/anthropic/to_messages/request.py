@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from gateway.adapters.anthropic.fields import fields_of
 from gateway.adapters.anthropic.models import MIN_BUDGET, ClaudeModel, claude_model
 from gateway.adapters.anthropic.sent import Sent, ToolNames
 from gateway.adapters.anthropic.to_messages.messages import Conversation
@@ -82,18 +81,14 @@ def request(body: JsonObject) -> Sent:
         sent["output_config"] = output
     _add_sampling(sent, body, model, thinks=thinks)
     _add_rest(sent, body)
-    return Sent(sent, tool_names=names.renamed, usage_apart=_usage_wanted(body))
+    return Sent(sent, tool_names=names.renamed)
 
 
 def reading(body: JsonObject) -> Sent:
     """Return what reading the answer takes, as `request` does, for a caller that did not keep it. Its body is empty."""
     names = ToolNames(MAX_NAME_CHARS)
     tools_of(body.get("tools"), names, [])
-    return Sent({}, tool_names=names.renamed, usage_apart=_usage_wanted(body))
-
-
-def _usage_wanted(body: JsonObject) -> bool:
-    return bool(fields_of(body.get("stream_options")).get("include_usage"))
+    return Sent({}, tool_names=names.renamed)
 
 
 def _lacking(body: JsonObject) -> list[str]:

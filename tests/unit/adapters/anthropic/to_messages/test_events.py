@@ -124,17 +124,6 @@ def test_the_counts_add_up_over_all_events() -> None:
     assert found["completion_tokens_details"] == {"reasoning_tokens": 4}
 
 
-def test_the_usage_is_beside_the_finish_reason_unless_it_was_asked_for() -> None:
-    """Many clients expect a choice in each chunk."""
-    body = {"model": "claude-opus-5", "messages": [{"role": "user", "content": "hi"}], "stream": True}
-    asked = {**body, "stream_options": {"include_usage": True}}
-    for params, count in ((body, 0), (asked, 1)):
-        for sent in (to_messages.request(params), to_messages.reading(params)):
-            found = chunks(message_start(), message_delta(), MESSAGE_STOP, sent=sent)
-            assert [bool(chunk["choices"]) for chunk in found].count(False) == count
-            assert found[-1]["usage"]["total_tokens"] == 15
-
-
 def test_no_counts_no_usage() -> None:
     found = chunks(message_delta(usage={}), MESSAGE_STOP)
     assert [chunk.get("usage") for chunk in found] == [None]
