@@ -36,7 +36,9 @@ class MessagesToChat:
         endpoint = target.endpoint
         is_openai = endpoint.kind == "azure" or (endpoint.kind == "openai" and not endpoint.own_base_url)
         body = {**params, "model": target.model}
-        sent = to_chat.request(body | {"stream": True} if stream else body, is_openai=is_openai)
+        is_mistral = endpoint.kind == "mistral"
+        asked = body | {"stream": True} if stream else body
+        sent = to_chat.request(asked, is_openai=is_openai, is_mistral=is_mistral)
         return _MessagesInChat(sent)
 
 

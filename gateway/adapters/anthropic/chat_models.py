@@ -2,7 +2,7 @@
 
 Sources: https://platform.openai.com/docs/guides/reasoning and https://github.com/openai/openai-openapi/issues/541;
 https://api-docs.deepseek.com/guides/thinking_mode#tool-calls; https://ai.google.dev/gemini-api/docs/openai#thinking;
-https://docs.x.ai/docs/guides/reasoning.
+https://docs.x.ai/docs/guides/reasoning; https://github.com/ml-explore/mlx-lm/issues/1375 (Mistral's templates).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _GPT: Final = re.compile(r"(?:^|/)gpt-(\d{1,2})(?:\.(\d{1,2}))?(?!\d)")
 _O_SERIES: Final = re.compile(r"(?:^|/)o[1-9](?:-|$)")
 _O_WITHOUT_EFFORT: Final = re.compile(r"(?:^|/)o1-(?:mini|preview)")
 _GEMINI: Final = re.compile(r"(?:^|/)gemini-(?:2\.5|[3-9])")
+_MISTRALS: Final = re.compile(r"mistral|ministral|mixtral|codestral|devstral|magistral|pixtral")
 _WANTS_REASONING: Final = re.compile(r"deepseek|kimi")
 
 
@@ -32,6 +33,8 @@ class ChatModel:
     """It is one of OpenAI's reasoning models: no stop sequences, and no sampling unless its effort is `none`."""
     refuses_tools_with_effort: bool = False
     """OpenAI's own API refuses tools unless the effort is `none`, even when none is set."""
+    wants_short_ids: bool = False
+    """It wants ids of tool calls with nine letters and digits."""
     wants_reasoning: bool = False
     """It wants its `reasoning_content` back in messages that call tools."""
 
@@ -60,7 +63,9 @@ def chat_model(name: str) -> ChatModel:
         return ChatModel(efforts=_USUAL)
     if "grok-3-mini" in plain:
         return ChatModel(efforts=("low", "high"))
-    return ChatModel(wants_reasoning=_WANTS_REASONING.search(plain) is not None)
+    return ChatModel(
+        wants_reasoning=_WANTS_REASONING.search(plain) is not None, wants_short_ids=_MISTRALS.search(plain) is not None
+    )
 
 
 def _gpt(version: tuple[int, int], name: str) -> ChatModel:

@@ -9,7 +9,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Final
 
 from gateway.adapters.anthropic.fields import fields_of, items_of, text_of
@@ -20,6 +22,9 @@ from gateway.wire.json import Json, JsonObject, encode_json
 
 _BILLING: Final = "x-anthropic-billing-header"
 _NOTE: Final = "Note from the operator of this conversation, not from the user:\n"
+_SHORT_ID_CHARS: Final = 9
+_SHORT_ID: Final = re.compile(r"[a-zA-Z0-9]{9}")
+"""An id of a call as Mistral's models want it: https://github.com/langchain-ai/langchain/pull/24668."""
 _ERROR: Final = "Error: "
 _ATTACHED: Final = "(attached to the next message)"
 
@@ -28,15 +33,19 @@ class Conversation:
     """Turns turns into messages.
 
     `mixes_roles`: system messages may stand anywhere. `keeps_thinking`: assistants' messages keep their thinking as
-    `reasoning_content`, which some models want back in messages that call tools.
+    `reasoning_content`, which some models want back in messages that call tools. `has_short_ids`: ids of calls have
+    nine letters and digits, as Mistral's models want them.
     """
 
-    __slots__ = ("_keeps_thinking", "_mixes_roles", "_names", "messages")
+    __slots__ = ("_has_short_ids", "_keeps_thinking", "_mixes_roles", "_names", "messages")
 
-    def __init__(self, names: ToolNames, *, mixes_roles: bool, keeps_thinking: bool) -> None:
+    def __init__(
+        self, names: ToolNames, *, mixes_roles: bool, keeps_thinking: bool, has_short_ids: bool = False
+    ) -> None:
         self._names = names
         self._mixes_roles = mixes_roles
         self._keeps_thinking = keeps_thinking
+        self._has_short_ids = has_short_ids
         self.messages: list[JsonObject] = []
 
     def system(self, prompt: Json) -> None:
@@ -88,7 +97,7 @@ class Conversation:
             text = _ATTACHED
         if block.get("is_error") is True and not text.lower().startswith("error"):
             text = _ERROR + text
-        call_id = block.get("tool_use_id")
+        call_id = self._id(block.get("tool_use_id"))
         self.messages.append({"role": "tool", "tool_call_id": call_id, "content": text})
         if not attached:
             return []
@@ -123,7 +132,13 @@ class Conversation:
             "name": self._names.sent(text_of(block.get("name"))),
             "arguments": encode_json(block.get("input") or {}).decode(),
         }
-        return {"id": block.get("id"), "type": "function", "function": function}
+        return {"id": self._id(block.get("id")), "type": "function", "function": function}
+
+    def _id(self, given: Json) -> Json:
+        """Return the id of a call, which depends on the client's id alone."""
+        if not self._has_short_ids or not isinstance(given, str) or _SHORT_ID.fullmatch(given):
+            return given
+        return sha256(given.encode("utf-8", "replace")).hexdigest()[:_SHORT_ID_CHARS]
 
 
 def _texts(content: Json) -> Iterator[str]:

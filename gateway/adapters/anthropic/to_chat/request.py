@@ -35,10 +35,13 @@ _REFUSED: Final = {
 """Fields that have no counterpart → what they are called."""
 
 
-def request(body: JsonObject, *, is_openai: bool = False, max_output_tokens: int | None = None) -> Sent:
+def request(
+    body: JsonObject, *, is_openai: bool = False, is_mistral: bool = False, max_output_tokens: int | None = None
+) -> Sent:
     """Return a Messages request, with `model` and perhaps `stream`, as a chat request.
 
     `is_openai`: the target is OpenAI's own API or Azure's, which have newer names for some fields and refuse others.
+    `is_mistral`: it is Mistral's, which refuses fields that it does not know.
     `max_output_tokens`: the longest answer of the target's model, if known; a higher `max_tokens` is cut to it.
     Raises NotSupported, which names what has no counterpart.
     """
@@ -57,7 +60,9 @@ def request(body: JsonObject, *, is_openai: bool = False, max_output_tokens: int
     stops = _stops(body.get("stop_sequences"), model, is_openai, lacking)
     if lacking:
         raise NotSupported(f"does not support {' and '.join(lacking)}")
-    conversation = Conversation(names, mixes_roles=is_openai, keeps_thinking=model.wants_reasoning)
+    conversation = Conversation(
+        names, mixes_roles=is_openai, keeps_thinking=model.wants_reasoning, has_short_ids=model.wants_short_ids
+    )
     conversation.system(body.get("system"))
     for turn in items_of(body.get("messages")):
         conversation.take(turn)
@@ -70,19 +75,21 @@ def request(body: JsonObject, *, is_openai: bool = False, max_output_tokens: int
         if is_openai and model.reasons and effort != "none":
             max_tokens = max(max_tokens, _LEAST_TOKENS)
         limit = max_tokens if max_output_tokens is None else min(max_tokens, max_output_tokens)
-        sent["max_completion_tokens" if is_openai else "max_tokens"] = limit
+        sent["max_completion_tokens" if is_openai or model.reasons else "max_tokens"] = limit
     if stops:
         sent["stop"] = list(stops)
     if effort is not None:
         sent["reasoning_effort"] = effort
     _add_sampling(sent, body, model, effort)
-    _add_user(sent, body.get("metadata"), is_openai)
+    if not is_mistral:
+        _add_user(sent, body.get("metadata"), is_openai)
     tier = body.get("service_tier")
     if is_openai and isinstance(tier, str) and tier in _TIERS:
         sent["service_tier"] = _TIERS[tier]
     if body.get("stream"):
         sent["stream"] = True
-        sent["stream_options"] = {"include_usage": True}
+        if not is_mistral:  # which tells the usage unasked
+            sent["stream_options"] = {"include_usage": True}
     return Sent(sent, tool_names=names.renamed, stops=stops)
 
 

@@ -13,6 +13,7 @@ from litellm.llms.anthropic.messages.adapters.transformation import LiteLLMAnthr
 from litellm.types.utils import ModelResponse, ModelResponseStream, Usage
 
 from gateway.adapters.anthropic import to_chat
+from gateway.adapters.anthropic.chat_models import chat_model
 from gateway.adapters.base import NotSupported
 from gateway.wire.json import JsonObject
 from tests.unit.adapters.anthropic.shapes import (
@@ -137,7 +138,7 @@ DIFFERENT: Final[dict[str, tuple[dict[str, Any], set[str], str]]] = {
         "refused by OpenAI's reasoning models; chat has no top_k",
     ),
     "hosted tool": (
-        {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+        {"tools": [{"type": "web_search_20250305", "name": "web_search"}], "models": MODELS[:1]},
         {"not supported", "max_tokens", "messages", "model", "web_search_options"},
         "few models behind chat search the web, and theirs is another search",
     ),
@@ -161,6 +162,8 @@ def theirs(body: JsonObject) -> JsonObject:
     adapter = LiteLLMAnthropicMessagesAdapter()
     sent = adapter.translate_anthropic_to_openai(copy.deepcopy(body), custom_llm_provider="openai")[0]  # type: ignore[arg-type]  # a TypedDict
     found: JsonObject = json.loads(json.dumps(sent))
+    if chat_model(body["model"]).reasons and "max_tokens" in found:  # LiteLLM renames it in a later stage
+        found["max_completion_tokens"] = found.pop("max_tokens")
     for message in found["messages"]:
         if message.get("thinking_blocks", 0) is None:
             del message["thinking_blocks"]

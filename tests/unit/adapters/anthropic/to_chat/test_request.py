@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 
@@ -64,6 +65,17 @@ def test_other_servers_know_the_older_names_only() -> None:
     assert params == {"model": "gpt-4o", "messages": [user()], "max_tokens": 100, "user": "u"}
     params = sent(metadata={"user_id": "u"}, service_tier="standard_only")
     assert (params["safety_identifier"], params["service_tier"]) == ("u", "default")
+
+
+def test_mistral_gets_only_the_fields_and_ids_that_it_knows() -> None:
+    turns = [user(), assistant([use("toolu_1"), use("AbCdEf123")]), user([result("AbCdEf123"), result("toolu_1")])]
+    body = {"model": "mistral-large", "max_tokens": 9, "messages": turns, "stream": True, "metadata": {"user_id": "u"}}
+    params = to_chat.request(body, is_mistral=True).body
+    assert params.keys() == {"model", "messages", "max_tokens", "stream"}
+    called = [call["id"] for call in params["messages"][1]["tool_calls"]]
+    assert [message["tool_call_id"] for message in params["messages"][2:]] == [called[1], called[0]]
+    assert called[1] == "AbCdEf123"
+    assert re.fullmatch("[a-z0-9]{9}", called[0])
 
 
 def test_a_limit_above_the_model_s_is_cut_to_it() -> None:
@@ -169,7 +181,7 @@ def test_a_reasoning_model_has_tokens_to_think_with() -> None:
     assert sent(model="gpt-5.2", max_tokens=1)["max_completion_tokens"] == 1024
     assert sent(model="gpt-5.2", max_tokens=1, thinking={"type": "disabled"})["max_completion_tokens"] == 1
     assert sent(model="gpt-4o", max_tokens=1)["max_completion_tokens"] == 1
-    assert sent(model="gpt-5.2", max_tokens=1, is_openai=False)["max_tokens"] == 1
+    assert sent(model="openai/gpt-5.2", max_tokens=1, is_openai=False)["max_completion_tokens"] == 1, "its only name"
 
 
 @pytest.mark.parametrize(
