@@ -23,7 +23,7 @@ REPLIES = {
 ALIKE = [{"input_tokens", "count_tokens"}, {"responses", "compact"}]
 CHOICES = [OPERATIONS["chat"], OPERATIONS["completions"]]
 TOLD = [operation for operation in OPERATIONS.values() if operation.field is not None]
-ALL = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=str)
+ALL = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 
 
 def test_the_policy_says_of_litellm_what_its_adapter_carries() -> None:
