@@ -29,7 +29,7 @@ _REASONS: Final = {200: "OK", 204: "No Content", 302: "Found", 429: "Too Many Re
 _PATHS: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 _BODILESS: Final = (101, 204, 304)
 _LONG: Final = 2**16
-_MODEL: Final = re.compile(rb'"model": ?"([^"]+)"')
+_MODEL: Final = re.compile(rb'"model": ?"([^"]+)"|name="model"\r\n\r\n([^\r]+)\r\n')
 _HTML: Final = b"<!doctype html><html><body>a proxy's page</body></html>"
 
 
@@ -257,7 +257,7 @@ async def _read_request(
         body = None
     model = body.get("model") if isinstance(body, dict) else None
     if model is None and (named := _MODEL.search(raw)):
-        model = named[1].decode()
+        model = (named[1] or named[2]).decode()
     return RecordedRequest(
         method=method, path=path, headers=headers, raw=raw, body=body, model=model if isinstance(model, str) else "",
         time=time.monotonic(), connection=connection,
@@ -282,7 +282,8 @@ class _Response:
         self._id = f"chatcmpl-{serial}"
         self._model = outcome.model or request.model
         self._stream = isinstance(request.body, dict) and request.body.get("stream") is True
-        self._status = outcome.status if request.path in _PATHS else 404
+        known = request.path in _PATHS or outcome.body is not None
+        self._status = outcome.status if known else 404
         self._gzip = zlib.compressobj(wbits=31) if outcome.gzip else None
 
     async def send(self) -> None:

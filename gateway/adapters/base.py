@@ -248,6 +248,14 @@ class Operation(Protocol):
         """Its path below `/v1` here, and below a base URL upstream."""
 
     @property
+    def other_paths(self) -> tuple[str, ...]:
+        """Whole paths that it is asked for at as well."""
+
+    @property
+    def model_is_optional(self) -> bool:
+        """A request may leave the model out."""
+
+    @property
     def errors(self) -> ErrorShape:
         """How errors look on its wire."""
 
@@ -298,6 +306,9 @@ class Operation(Protocol):
 
     def check_reply(self, data: JsonObject) -> None:
         """Raise UpstreamError for a plain reply with a good status that is an error or no answer."""
+
+    def check_count(self, data: JsonObject, params: Mapping[str, Json]) -> None:
+        """Raise UpstreamError for an answer, found good, without a result for each input of the request."""
 
     def one_choice_asked(self, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> bool:
         """Tell whether the client asks for one choice only; the file's `overrides` win."""

@@ -77,6 +77,8 @@ def add(commands: Commands) -> None:
     text = "listen beyond this machine without client keys [GATEWAY_INSECURE=1]"
     callers.add_argument("--insecure", action="store_true", help=text)
     add_flag(callers, "allow-origin", "ORIGIN", "a web page's origin that may call; may be repeated", many=True)
+    text = "asked for where moderations and images leave the model out"
+    add_flag(parser.add_argument_group("models"), "default-model", "MODEL", text)
     limits = parser.add_argument_group("limits and logs")
     add_flag(limits, "max-body", "SIZE", "largest request body (default: 32MiB)")
     text = "most bytes of all requests' bodies together, 503 beyond (default: 256MiB)"
@@ -116,6 +118,7 @@ def read_options(args: argparse.Namespace) -> ServeOptions:
         host=settings.get("host", str, "127.0.0.1"),
         port=settings.get("port", port, 8080),
         unix_socket=settings.get("unix-socket", _path, None),
+        default_model=settings.get("default-model", _name, None),
         max_body_bytes=settings.get("max-body", size, 32 * _MIB),
         max_body_in_flight_bytes=settings.get("max-body-in-flight", size, 256 * _MIB),
         max_parsed_body_bytes=settings.get("max-parsed-body", size, 4 * _MIB),
@@ -126,6 +129,12 @@ def read_options(args: argparse.Namespace) -> ServeOptions:
         drain_s=settings.get("drain", duration_s, 30.0),
         log_level=settings.get("log-level", log_level, "info"),
     )
+
+
+def _name(text: str) -> str | None:
+    if not text:
+        raise ValueError("an alias")
+    return text
 
 
 def _path(text: str) -> Path | None:

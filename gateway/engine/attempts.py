@@ -253,6 +253,7 @@ async def _complete(
         reply = await adapter.complete(call)
     operation = request.operation
     operation.check_reply(reply.data)
+    operation.check_count(reply.data, call.params)
     echoes = step.target.endpoint.echoes
     if reply.headers:
         reply.headers = echoes.mask_headers(reply.headers)

@@ -14,7 +14,10 @@ from gateway.errors import BadRequest
 from gateway.operations.chat import Chat
 from gateway.operations.completions import Completions
 from gateway.operations.embeddings import Embeddings
+from gateway.operations.images import Images
 from gateway.operations.messages import CountTokens, Messages
+from gateway.operations.moderations import Moderations
+from gateway.operations.rerank import Rerank
 from gateway.operations.responses import Compact, InputTokens, Responses
 from gateway.operations.translations import ChatToMessages, MessagesToChat, ResponsesToChat
 from gateway.policy.params import Params
@@ -30,6 +33,7 @@ _RESPONSES.translation = ResponsesToChat(CHAT)
 
 _ALL: Final[tuple[Operation, ...]] = (
     CHAT, Completions(), _RESPONSES, InputTokens(), Compact(), _MESSAGES, CountTokens(), Embeddings(),
+    Rerank(), Moderations(), Images(),
 )  # fmt: skip
 OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType({operation.name: operation for operation in _ALL})
 
@@ -54,5 +58,7 @@ def operation_of(body: Mapping[str, Json]) -> Operation:
 def check_request(operation: Operation, body: JsonObject) -> None:
     """Raise BadRequest for a request body without a model, or one that no upstream could accept."""
     if not isinstance(body.get("model"), str) or not body["model"]:
+        if operation.model_is_optional and body.get("model") is None:
+            raise BadRequest("the request names no model, and this gateway has no --default-model", param="model")
         raise BadRequest("model must be a non-empty string", param="model")
     operation.check(body)

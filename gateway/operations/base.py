@@ -33,6 +33,8 @@ class OpenAIOperation:
     errors: ClassVar[OpenAIErrors] = OPENAI_ERRORS
     request_headers: ClassVar[tuple[str, ...]] = ()
     queries: ClassVar[frozenset[str]] = frozenset()
+    other_paths: ClassVar[tuple[str, ...]] = ()
+    model_is_optional: ClassVar[bool] = False
     translation: Translation | None = None
     streams: ClassVar[bool] = False
     """Whether requests can ask for a stream of events."""
@@ -45,6 +47,9 @@ class OpenAIOperation:
     def wants_stream(self, body: Mapping[str, Json]) -> bool:
         """Tell whether the request asks for a stream."""
         return self.streams and bool(body.get("stream"))
+
+    def check_count(self, data: JsonObject, params: Mapping[str, Json]) -> None:
+        """Do nothing: how many results an answer has depends on more than the request."""
 
     def judge(self, *, one_choice: bool = False) -> StreamJudge:
         """Return a judge of events with `choices`. `one_choice`: the request asked for one only."""

@@ -38,10 +38,17 @@ class Embeddings(OpenAIOperation):
             raise BadRequest("input must be a string or a list", param="input")
 
     def check_reply(self, data: JsonObject) -> None:
-        """Raise UpstreamError unless there is an embedding."""
+        """Raise UpstreamError unless there are embeddings, none of them empty."""
         if "error" in data:
             raise_error(data)
-        if not isinstance(data.get("data"), list) or not data["data"]:
+        found = data.get("data")
+        if not isinstance(found, list) or not found or not all(map(_is_embedding, found)):
+            raise no_answer()
+
+    def check_count(self, data: JsonObject, params: Mapping[str, Json]) -> None:
+        """Raise UpstreamError unless there are as many embeddings as inputs. Those of a large body are not counted."""
+        given = params.get("input")
+        if isinstance(given, str | list) and len(data["data"]) != len(_items(given)):
             raise no_answer()
 
     # For the mock and the simulation
@@ -70,6 +77,11 @@ class Embeddings(OpenAIOperation):
     def text(self, data: JsonObject) -> str | None:
         """Return None: an embedding is no text."""
         return None
+
+
+def _is_embedding(found: Json) -> bool:
+    """Tell whether an entry has an embedding: numbers, base64, or what else a server makes of it."""
+    return isinstance(found, dict) and bool(found.get("embedding"))
 
 
 def _items(given: Json) -> list[Json]:

@@ -54,6 +54,8 @@ class ServeOptions:
     """Limit of all requests' bodies together; those up to 64 KiB are not counted."""
     max_parsed_body_bytes: int = MAX_PARSED_BYTES
     """Limit of a body over 1 MiB that a hook or a translation needs decoded, texts over 64 KiB not counted."""
+    default_model: str | None = None
+    """The model of requests that may leave it out: moderations and images."""
     client_keys_file: Path | None = None
     admin_token_file: Path | None = None
     """The token in it opens the operators' paths."""
@@ -103,6 +105,7 @@ class Gateway:
                 pipeline=self._pipeline,
                 lifecycle=self.lifecycle,
                 large_bodies=LargeBodies(options.max_parsed_body_bytes),
+                default_model=options.default_model,
             ),
             models,
             Probes(

@@ -26,18 +26,21 @@ _NOT_JSON: Final = "a post hook left something in the answer that JSON cannot ho
 class ModelCalls:
     """Answers model requests."""
 
-    def __init__(self, *, pipeline: Pipeline, lifecycle: Lifecycle, large_bodies: LargeBodies) -> None:
+    def __init__(
+        self, *, pipeline: Pipeline, lifecycle: Lifecycle, large_bodies: LargeBodies, default_model: str | None = None
+    ) -> None:
+        """`default_model` is asked for where an operation's request may leave the model out and does."""
         self._pipeline = pipeline
+        self._default_model = default_model
         self._large_bodies = large_bodies
         self._lifecycle = lifecycle
 
     def paths(self) -> dict[str, PathHandlers]:
         """Return the endpoints by path."""
         return {
-            f"/v1{operation.path}": PathHandlers(
-                operation.name, {"POST": partial(self.answer, operation)}, operation.errors
-            )
+            path: PathHandlers(operation.name, {"POST": partial(self.answer, operation)}, operation.errors)
             for operation in OPERATIONS.values()
+            for path in (f"/v1{operation.path}", *operation.other_paths)
         }
 
     async def answer(self, operation: Operation, exchange: Exchange) -> None:
@@ -52,6 +55,8 @@ class ModelCalls:
                 body = json_object(data)
             else:
                 body = await self._large_bodies.json_object(data)
+            if operation.model_is_optional and self._default_model is not None and body.get("model") is None:
+                body["model"] = self._default_model
             check_request(operation, body)
             headers = {"x-request-id": exchange.report.request_id}
             trace = request.headers.get("traceparent")

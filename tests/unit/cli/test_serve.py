@@ -35,6 +35,7 @@ EVERY_OPTION: Final = ServeOptions(
     host="0.0.0.0",
     port=1,
     unix_socket=Path("s"),
+    default_model="m",
     max_body_bytes=1024,
     max_body_in_flight_bytes=2048,
     max_parsed_body_bytes=3072,
@@ -55,6 +56,7 @@ class TestServeOptions:
     def test_every_flag(self) -> None:
         argv = (
             "a.yaml --host 0.0.0.0 --port 1 --unix-socket s --max-body 1k --max-body-in-flight 2k --max-parsed-body 3k"
+            " --default-model m"
             " --client-keys-file k --insecure"
             " --admin-token-file t"
             " --allow-origin http://a --allow-origin http://b --drain 5s --log-level debug"
@@ -67,6 +69,7 @@ class TestServeOptions:
             "HOST": "0.0.0.0",
             "PORT": "1",
             "UNIX_SOCKET": "s",
+            "DEFAULT_MODEL": "m",
             "MAX_BODY": "1k",
             "MAX_BODY_IN_FLIGHT": "2k",
             "MAX_PARSED_BODY": "3k",

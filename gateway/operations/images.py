@@ -1,0 +1,104 @@
+"""Images: `POST /v1/images/generations`, `/v1/images/edits` and `/v1/images/variations`, plain and as a stream.
+
+Sources: https://platform.openai.com/docs/api-reference/images and its `images-streaming`
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.errors import BadRequest
+from gateway.operations.base import OpenAIOperation, check_stream_fields, is_long_text, raise_error, words_in
+from gateway.operations.counts import counts
+from gateway.policy.failures import no_answer
+from gateway.wire.json import Json, JsonObject
+
+_PICTURES: Final = ("b64_json", "url")
+_MAX_COUNT: Final = 10
+
+
+class _ImageOperation(OpenAIOperation):
+    """What the operations on images have in common. A request may leave the model out."""
+
+    wire: Final = "images"
+    field: Final = None
+    model_is_optional = True
+    params: Final = frozenset(
+        {
+            "background", "frame_count", "image", "images", "input_fidelity", "mask", "moderation", "n",
+            "output_compression", "output_format", "partial_images", "prompt", "quality", "response_format", "size",
+            "style", "svg", "user",
+        }
+    )  # fmt: skip
+
+    def check(self, body: JsonObject) -> None:
+        """Raise BadRequest for a request that no upstream could accept. Upstreams check the details."""
+        prompt = body.get("prompt")
+        if not isinstance(prompt, str) and not is_long_text(prompt):
+            raise BadRequest("prompt must be a string", param="prompt")
+        check_stream_fields(body)
+
+    def check_reply(self, data: JsonObject) -> None:
+        """Raise UpstreamError unless there are images, each as bytes or as a URL."""
+        if "error" in data:
+            raise_error(data)
+        images = data.get("data")
+        if not isinstance(images, list) or not images or not all(map(_is_image, images)):
+            raise no_answer()
+
+    def tokens(self, data: JsonObject) -> dict[str, int] | None:
+        """Return the token counts of an answer or an event; None if it has none."""
+        usage = data.get("usage")
+        if not isinstance(usage, dict) or not usage:
+            return None
+        return counts(prompt=usage.get("input_tokens"), completion=usage.get("output_tokens"))
+
+    # For the mock and the simulation
+
+    def prompt(self, params: Mapping[str, Json]) -> str:
+        """Return the prompt."""
+        prompt = params.get("prompt")
+        return prompt if isinstance(prompt, str) else ""
+
+    def reply(self, text: str, params: Mapping[str, Json]) -> JsonObject:
+        """Return as many grey dots as images were asked for."""
+        count = params.get("n")
+        wanted = int(count) if isinstance(count, int | str) and str(count).isdecimal() else 1
+        data = [{"b64_json": base64.b64encode(_DOT).decode()} for _ in range(min(max(wanted, 1), _MAX_COUNT))]
+        return {"created": 0, "data": data, "usage": self.usage(text, params)}
+
+    def usage(self, text: str, params: Mapping[str, Json]) -> JsonObject:
+        """Return rough token counts."""
+        words = words_in(params.get("prompt"))
+        return {"input_tokens": words, "output_tokens": 1, "total_tokens": words + 1}
+
+
+class Images(_ImageOperation):
+    """Making images."""
+
+    name: Final = "images"
+    path: Final = "/images/generations"
+
+
+def _is_image(image: Json) -> bool:
+    return isinstance(image, dict) and any(isinstance(image.get(name), str) and image[name] for name in _PICTURES)
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    """Return a chunk of a PNG (https://www.w3.org/TR/png-3/#5Chunk-layout)."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+_DOT: Final = b"".join(
+    (
+        b"\x89PNG\r\n\x1a\n",
+        _chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)),
+        _chunk(b"IDAT", zlib.compress(b"\0\x80")),
+        _chunk(b"IEND", b""),
+    )
+)
+"""An image of one grey pixel."""
