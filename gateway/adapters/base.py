@@ -84,6 +84,8 @@ class Reply:
     """The body as the upstream sent it; None if there is none or `data` was changed."""
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     """Headers for the client: `retry-after`, `x-ratelimit-*`, `openai-*`. Lower-case names."""
+    body: Stream | None = None
+    """The answer if it is no JSON but bytes or events; `data` is empty then."""
 
 
 @dataclass(slots=True)
@@ -123,7 +125,7 @@ class Stream(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Headers for the client. Lower-case names."""
+        """Headers for the client. Lower-case names. A `content-type` says that it is bytes, each `Event` a run."""
 
     async def read(self) -> list[Event]:
         """Wait for the next events and return all that have arrived, in order; an empty list at the end, then closed.
@@ -288,6 +290,14 @@ class Operation(Protocol):
         """The last bytes of a whole stream."""
 
     @property
+    def stream_fields(self) -> Mapping[str, Json]:
+        """Fields that ask for a stream in a JSON body, where they are not among its `params`."""
+
+    @property
+    def byte_types(self) -> tuple[str, ...]:
+        """Beginnings of the content types that its answers may have beside JSON and events; empty if none."""
+
+    @property
     def keepalive(self) -> bytes:
         """What keeps a silent stream alive: bytes that its clients ignore."""
 
@@ -315,6 +325,9 @@ class Operation(Protocol):
 
     def judge(self, *, one_choice: bool = False) -> StreamJudge:
         """Return a new judge for one stream. `one_choice`: the client asked for one only."""
+
+    def judge_for(self, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> StreamJudge:
+        """Return a new judge for the stream that a request asks for; the file's `overrides` win."""
 
     def is_last(self, event: Event) -> bool:
         """Tell whether no event follows this one."""
@@ -348,6 +361,12 @@ class Operation(Protocol):
 
     def event(self, text: str, finish_reason: str | None = None, *, first: bool = False) -> JsonObject:
         """Return an event of a mock's stream."""
+
+    def mock_events(self, text: str, params: Mapping[str, Json]) -> list[Event] | None:
+        """Return a mock's whole stream; None if it is made of `event`s, a word each."""
+
+    def mock_bytes(self, text: str, params: Mapping[str, Json]) -> tuple[str, bytes] | None:
+        """Return content type and bytes of a mock's answer to a request for bytes; None for others."""
 
     def usage(self, text: str, params: Mapping[str, Json]) -> JsonObject:
         """Return a mock's token counts."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 JSON: Final = "application/json"
+JSON_TYPES: Final = frozenset({JSON, "application/problem+json"})
 EVENTS: Final = "text/event-stream"
-SAYS_NOTHING: Final = frozenset({"", JSON, "application/problem+json", "text/plain", "text/html"})
+SAYS_NOTHING: Final = frozenset({"", *JSON_TYPES, "text/plain", "text/html"})
 """Content types of plain bodies that some servers give to their streams too."""
 
 _PLAIN: Final = (b"{", b"[", b"<")

@@ -73,6 +73,9 @@ class MockAdapter:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         if outcome.body is not None or outcome.code is not None:
             return Reply(data=_error(outcome) if outcome.body is None else outcome.body, headers=headers)
+        said = call.operation.mock_bytes(_said(call, outcome), _params(call))
+        if said is not None:
+            return Reply({}, body=GeneratedStream(_once(said[1]), {**headers, "content-type": said[0]}))
         data = self._signed(call, _spoken(call.operation).reply(_said(call, outcome), _params(call)))
         translated = _translated(call, stream=False)
         return Reply(data=data if translated is None else translated.answer(data), headers=headers)
@@ -147,11 +150,15 @@ class MockAdapter:
                 yield event({**operation.event(""), "choices": [end]})
             return
         text = _said(call, outcome)
+        told = operation.mock_events(text, params)
         ends = [place for place in (outcome.stall, outcome.cut) if place is not None]
         if outcome.code is not None and not ends:
             ends = [0]
-        yield event(operation.event("", first=True))
-        for word in _WORD.findall(text)[: min(ends, default=None)]:
+        if told is None:
+            yield event(operation.event("", first=True))
+        for own in (told or ())[: min(ends, default=None)]:
+            yield own
+        for word in () if told is not None else _WORD.findall(text)[: min(ends, default=None)]:
             if outcome.pace_s:
                 await asyncio.sleep(outcome.pace_s)
             yield event(operation.event(word))
@@ -161,9 +168,9 @@ class MockAdapter:
             yield Event(_error(outcome))
         elif ends:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
-        else:
+        elif told is None:
             yield event(operation.event("", "stop"))
-        if not ends and (call.operation.name in TRANSLATED or operation.usage_wanted(params, EMPTY)):
+        if told is None and not ends and (call.operation.name in TRANSLATED or operation.usage_wanted(params, EMPTY)):
             yield event({**operation.event(""), "choices": [], "usage": operation.usage(text, params)})
 
 
@@ -193,6 +200,10 @@ async def _events_of(events: AsyncGenerator[Event, None], translator: Translator
             yield Event(data, name=data["type"].encode())
     for data in translator.end():
         yield Event(data, name=data["type"].encode())
+
+
+async def _once(data: bytes) -> AsyncGenerator[Event, None]:
+    yield Event(None, data, is_run=True)
 
 
 def _named_outcome(target: Target, *, said: str) -> ScriptedOutcome:

@@ -9,12 +9,22 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, TypeVar
 
-from gateway.adapters.base import Adapter, Adapters, Call, NotSupported, NotWhole, Operation, Reply, Stream, Translation
+from gateway.adapters.base import (
+    Adapter,
+    Adapters,
+    Call,
+    NotSupported,
+    NotWhole,
+    Operation,
+    Reply,
+    Stream,
+    Translation,
+)
 from gateway.concurrency.deadlines import until
 from gateway.engine.health import NOBODY, Health, Rest, Ticket
 from gateway.engine.nested import NestedHooks
 from gateway.engine.next_step import FIRST, GiveUp, Outcome, Plan, Try, Wait, next_step
-from gateway.engine.stream import CommittedStream, HoldExceeded, close, passed_limit, timed_out
+from gateway.engine.stream import CommittedStream, HoldExceeded, close, judge_of, passed_limit, timed_out
 from gateway.errors import BadRequest, BodyTooLarge, GatewayError, Unsupported, UpstreamFailed, UpstreamRefused
 from gateway.operations import params_for
 from gateway.operations.base import UsageLast
@@ -249,8 +259,11 @@ async def _complete(
     deadline_s: float,
 ) -> Reply:
     call = _call(request, step)
-    with until(min(now_s + call.limits.total_s, deadline_s), loop, timed_out["total_s"]):
+    end_s = min(now_s + call.limits.total_s, deadline_s)
+    with until(end_s, loop, timed_out["total_s"]):
         reply = await adapter.complete(call)
+    if reply.body is not None:
+        return await _begun(reply.body, call, request, step, ticket, loop, now_s, end_s)
     operation = request.operation
     operation.check_reply(reply.data)
     operation.check_count(reply.data, call.params)
@@ -263,6 +276,36 @@ async def _complete(
     ticket.answered(loop.time())
     ticket.done()
     return reply
+
+
+async def _begun(
+    source: Stream,
+    call: Call,
+    request: RoutedRequest,
+    step: Step,
+    ticket: Ticket,
+    loop: asyncio.AbstractEventLoop,
+    now_s: float,
+    end_s: float,
+) -> Reply:
+    """Return a plain answer that is no JSON, once its first content has come, until `end_s`."""
+    policy = request.route.stream
+    total_s = step.limits.stream_total_s
+    judge = judge_of(source, call)
+    stream = CommittedStream(
+        source, judge, None, step, request.report, ticket, loop, None if total_s is None else now_s + total_s
+    )
+    try:
+        with until(end_s, loop, timed_out["total_s"]):
+            is_held = await stream.hold_until_content(policy)
+        if is_held:
+            await stream.hold_all(policy, commit_s=end_s)
+    except BaseException:
+        await close(source, step.target)
+        raise
+    ticket.answered(loop.time())
+    request.report.first_content_s = loop.time() - request.started_s
+    return Reply({}, headers=stream.headers, body=stream)
 
 
 async def _stream(
@@ -289,8 +332,7 @@ async def _stream(
             translation = _translation(step, operation)
             is_told = is_wanted or (translation is not None and translation.tells_usage)
             usage_last = UsageLast(is_told=is_wanted) if is_told else None
-            judge = operation.judge(one_choice=operation.one_choice_asked(call.params, call.overrides.sent))
-            stream = CommittedStream(opened, judge, usage_last, step, request.report, ticket, loop, end_s)
+            stream = CommittedStream(opened, judge_of(opened, call), usage_last, step, request.report, ticket, loop, end_s)
             is_held = await stream.hold_until_content(policy)
         if is_held:
             if end_s is not None and not request.report.calls:

@@ -59,7 +59,7 @@ class Pipeline:
         """Return the plain answer, with pre and post hooks run."""
         await _run_pre_hooks(request, params)
         reply = await self._engine.complete(request)
-        if hooks := _post_hooks(request):
+        if reply.body is None and (hooks := _post_hooks(request)):
             deadline_s = request.started_s + request.route.deadline_s
             data = own_data(reply.data, reply.raw)
             reply.data = await run_hooks(hooks, data, deadline_s=deadline_s)
@@ -89,7 +89,7 @@ class Pipeline:
             return await self._engine.open_stream(request)
         await _run_pre_hooks(request, params)
         stream = await self._engine.open_stream(request)
-        hooks = _post_hooks(request)
+        hooks = () if "content-type" in stream.headers else _post_hooks(request)
         return _HookedStream(stream, hooks, operation, limit_s=request.route.deadline_s) if hooks else stream
 
     def _request(

@@ -10,12 +10,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from gateway.adapters.base import Event, Stream, StreamJudge
+from gateway.adapters.base import Call, Event, Stream, StreamJudge
 from gateway.concurrency.deadlines import until
 from gateway.engine.health import Ticket
 from gateway.engine.window import PassedLimit
 from gateway.errors import GatewayError, StreamBroken
 from gateway.operations.base import UsageLast
+from gateway.operations.typed_events import BytesJudge
 from gateway.policy.failures import Kind, LimitName, UpstreamError
 from gateway.policy.table import Step, StreamPolicy
 from gateway.policy.target import Limits, Target
@@ -221,6 +222,13 @@ class CommittedStream:
         self._error = error
         self._report.next_number = self._judge.next_number
         return StreamBroken(f"the stream of {attempts[-1].target} broke off: {error.kind}", attempts=attempts)
+
+
+def judge_of(stream: Stream, call: Call) -> StreamJudge:
+    """Return a stream's judge: its content type decides, not what was asked for."""
+    if "content-type" in stream.headers:
+        return BytesJudge()
+    return call.operation.judge_for(call.params, call.overrides.sent)
 
 
 async def close(stream: Stream, target: Target) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from gateway.adapters.base import Operation
 from gateway.errors import BadRequest
+from gateway.operations.audio import Speech
 from gateway.operations.chat import Chat
 from gateway.operations.completions import Completions
 from gateway.operations.embeddings import Embeddings
@@ -33,7 +34,7 @@ _RESPONSES.translation = ResponsesToChat(CHAT)
 
 _ALL: Final[tuple[Operation, ...]] = (
     CHAT, Completions(), _RESPONSES, InputTokens(), Compact(), _MESSAGES, CountTokens(), Embeddings(),
-    Rerank(), Moderations(), Images(),
+    Rerank(), Moderations(), Images(), Speech(),
 )  # fmt: skip
 OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType({operation.name: operation for operation in _ALL})
 

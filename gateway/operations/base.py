@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar, Final
 
 from gateway.adapters.base import Event, StreamJudge, Translation
@@ -38,6 +39,8 @@ class OpenAIOperation:
     translation: Translation | None = None
     streams: ClassVar[bool] = False
     """Whether requests can ask for a stream of events."""
+    stream_fields: ClassVar[Mapping[str, Json]] = MappingProxyType({"stream": True})
+    byte_types: ClassVar[tuple[str, ...]] = ()
     example: ClassVar[Mapping[str, Json]] = EMPTY
     id_prefix: ClassVar[str] = ""
     stream_end: ClassVar[bytes] = sse.encode(sse.DONE)
@@ -54,6 +57,10 @@ class OpenAIOperation:
     def judge(self, *, one_choice: bool = False) -> StreamJudge:
         """Return a judge of events with `choices`. `one_choice`: the request asked for one only."""
         return ChoicesJudge(self.has_content, self.is_own, one_choice=one_choice)
+
+    def judge_for(self, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> StreamJudge:
+        """Return a judge of the stream that this request asks for."""
+        return self.judge(one_choice=self.one_choice_asked(params, overrides))
 
     def one_choice_asked(self, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> bool:
         """Tell whether the request asks for one choice; the file's `overrides` win."""
@@ -137,6 +144,14 @@ class OpenAIOperation:
     def usage(self, text: str, params: Mapping[str, Json]) -> JsonObject:
         """Return no counts."""
         return {}
+
+    def mock_events(self, text: str, params: Mapping[str, Json]) -> list[Event] | None:
+        """Return None: its stream is made of `event`s."""
+        return None
+
+    def mock_bytes(self, text: str, params: Mapping[str, Json]) -> tuple[str, bytes] | None:
+        """Return None."""
+        return None
 
     def text(self, data: JsonObject) -> str | None:
         """Return None."""

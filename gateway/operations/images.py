@@ -9,23 +9,28 @@ import base64
 import struct
 import zlib
 from collections.abc import Mapping
-from typing import Final
+from typing import ClassVar, Final
 
+from gateway.adapters.base import Event, StreamJudge
 from gateway.errors import BadRequest
-from gateway.operations.base import OpenAIOperation, check_stream_fields, is_long_text, raise_error, words_in
+from gateway.operations.base import check_stream_fields, is_long_text, raise_error, words_in
 from gateway.operations.counts import counts
+from gateway.operations.typed_events import TypedEvents, TypedJudge
 from gateway.policy.failures import no_answer
 from gateway.wire.json import Json, JsonObject
 
 _PICTURES: Final = ("b64_json", "url")
 _MAX_COUNT: Final = 10
+_MAX_DIGITS: Final = 4
 
 
-class _ImageOperation(OpenAIOperation):
+class _ImageOperation(TypedEvents):
     """What the operations on images have in common. A request may leave the model out."""
 
     wire: Final = "images"
     field: Final = None
+    event_name: ClassVar[str] = "image_generation"
+    """How the types of its events begin."""
     model_is_optional = True
     params: Final = frozenset(
         {
@@ -57,7 +62,36 @@ class _ImageOperation(OpenAIOperation):
             return None
         return counts(prompt=usage.get("input_tokens"), completion=usage.get("output_tokens"))
 
+    def judge_for(self, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> StreamJudge:
+        """Return a judge of a stream that has one `…completed` for each image asked for."""
+        asked = overrides["n"] if "n" in overrides else params.get("n")
+        return TypedJudge((".partial_image", ".completed"), ".completed", self.tokens, ends=_count(asked))
+
+    def judge(self, *, one_choice: bool = False) -> StreamJudge:
+        """Return a judge of the stream of one image."""
+        return self.judge_for({}, {})
+
+    def is_answer(self, data: JsonObject) -> bool:
+        """Tell whether a body has images."""
+        return bool(data.get("data"))
+
+    def as_events(self, data: JsonObject) -> list[Event]:
+        """Return an answer as the events of a whole stream, one for each image."""
+        more = {name: value for name, value in data.items() if name not in ("created", "data")}
+        kind = f"{self.event_name}.completed"
+        return [
+            Event({"type": kind, "created_at": data.get("created"), **more, **image}, name=kind.encode())
+            for image in data["data"]
+        ]
+
     # For the mock and the simulation
+
+    def mock_events(self, text: str, params: Mapping[str, Json]) -> list[Event]:
+        """Return a partial image, then the images."""
+        events = self.as_events(self.reply(text, params))
+        kind = f"{self.event_name}.partial_image"
+        begun = {"type": kind, "partial_image_index": 0, "b64_json": base64.b64encode(_DOT).decode()}
+        return [Event(begun, name=kind.encode()), *events]
 
     def prompt(self, params: Mapping[str, Json]) -> str:
         """Return the prompt."""
@@ -66,9 +100,8 @@ class _ImageOperation(OpenAIOperation):
 
     def reply(self, text: str, params: Mapping[str, Json]) -> JsonObject:
         """Return as many grey dots as images were asked for."""
-        count = params.get("n")
-        wanted = int(count) if isinstance(count, int | str) and str(count).isdecimal() else 1
-        data = [{"b64_json": base64.b64encode(_DOT).decode()} for _ in range(min(max(wanted, 1), _MAX_COUNT))]
+        picture = base64.b64encode(_DOT).decode()
+        data = [{"b64_json": picture} for _ in range(min(_count(params.get("n")), _MAX_COUNT))]
         return {"created": 0, "data": data, "usage": self.usage(text, params)}
 
     def usage(self, text: str, params: Mapping[str, Json]) -> JsonObject:
@@ -82,6 +115,13 @@ class Images(_ImageOperation):
 
     name: Final = "images"
     path: Final = "/images/generations"
+    streams = True
+
+
+def _count(asked: Json) -> int:
+    """Return how many images were asked for. A form says it as text."""
+    digits = str(asked)
+    return max(1, int(digits)) if len(digits) <= _MAX_DIGITS and digits.isascii() and digits.isdigit() else 1
 
 
 def _is_image(image: Json) -> bool:

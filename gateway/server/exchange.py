@@ -16,7 +16,7 @@ from gateway.operations.errors import ANTHROPIC_ERRORS
 from gateway.server.keepalive import Keepalive
 from gateway.server.lifecycle import Draining
 from gateway.server.request import Request
-from gateway.server.response import JSON_TYPE, ResponseWriter
+from gateway.server.response import EVENTS_TYPE, JSON_TYPE, ResponseWriter
 from gateway.telemetry.ids import request_id
 from gateway.telemetry.report import CLIENT_GONE, CallReport
 from gateway.wire.json import EMPTY, Json
@@ -73,9 +73,13 @@ class Exchange:
         self.send(orjson.dumps(value, default=dict), more, status=status)
 
     def begin_stream(self, more: Mapping[str, str]) -> ResponseWriter:
-        """Return the writer of an event stream, with the header fields `more` unless its head is sent already."""
+        """Return the writer of a stream, with the header fields `more` unless its head is sent already.
+
+        It is a stream of events unless `more` has another `content-type`.
+        """
         if not self.response.begun:
-            self.response.prepare_stream({**more, **_STREAM_HEADERS, **self.cors})
+            fields = {**more, **_STREAM_HEADERS, **self.cors}
+            self.response.prepare_stream(fields, content_type=fields.pop("content-type", EVENTS_TYPE))
         self.status = 200
         return self.response
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import struct
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import formatdate
 from functools import lru_cache
 from http.client import responses
+from socket import AF_UNIX, SO_LINGER, SOL_SOCKET
 from typing import Final
 
 from gateway.concurrency.deadlines import until
@@ -22,6 +25,8 @@ from gateway.telemetry.report import CallReport
 JSON_TYPE: Final = "application/json"
 EVENTS_TYPE: Final = "text/event-stream"
 
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+"""https://man7.org/linux/man-pages/man7/socket.7.html: closing discards what is unsent and resets the connection."""
 _UNSAFE: Final = re.compile(r"[\r\n\0]")
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 _JOINED_BYTES: Final = 64 * 1024
@@ -72,16 +77,18 @@ class ResponseWriter:
         transport.write(body)
         return False
 
-    # A stream of events
+    # A stream of events or bytes
 
-    def prepare_stream(self, more: Mapping[str, str], *, is_early: bool = False) -> None:
-        """Compose the head of an event stream. It is sent with the first data, so an earlier error can set the status.
+    def prepare_stream(
+        self, more: Mapping[str, str], *, content_type: str = EVENTS_TYPE, is_early: bool = False
+    ) -> None:
+        """Compose the head of a stream. It is sent with the first data, so an earlier error can set the status.
 
         `is_early`: the number of attempts is not known yet.
         Raises ValueError for a header field in `more` that cannot go on the wire.
         """
         framing = "Transfer-Encoding: chunked\r\n" if self._request.is_http11 else ""
-        self._head = self._compose_head(200, EVENTS_TYPE, more, framing, is_early=is_early)
+        self._head = self._compose_head(200, content_type, more, framing, is_early=is_early)
 
     async def send(self, data: bytes) -> None:
         """Write, and wait while the client is behind. Raises ClientGone if it is gone or stays behind."""
@@ -136,10 +143,14 @@ class ResponseWriter:
     def close(self, *, at_once: bool = False) -> None:
         """Close the connection without the end of the body, so that no client takes the body for complete.
 
-        `at_once` drops data that is not sent yet.
+        `at_once` drops data that is not sent yet, and resets the connection: where the end of the connection is the end
+        of the body, that alone tells.
         """
         self._request.keep_alive = False
         transport = self._request.transport
+        if at_once and (sock := transport.get_extra_info("socket")) is not None and sock.family != AF_UNIX:
+            with suppress(OSError):
+                sock.setsockopt(SOL_SOCKET, SO_LINGER, _NO_LINGER)
         transport.abort() if at_once else transport.close()
 
     def _compose_head(

@@ -27,8 +27,9 @@ from gateway.adapters.base import (
     plain_answer,
     whole,
 )
-from gateway.adapters.content_types import SAYS_NOTHING, content_type, is_plain
+from gateway.adapters.content_types import EVENTS, JSON, JSON_TYPES, SAYS_NOTHING, content_type, is_plain
 from gateway.adapters.hosts import place_of, refuse_other_hosts
+from gateway.adapters.relay.byte_stream import ByteStream
 from gateway.adapters.relay.events import RelayedStream
 from gateway.policy.failures import (
     PAUSING,
@@ -57,6 +58,8 @@ _USER_AGENT: Final = f"routes-gateway/{__version__}"
 _MAX_HEADS: Final = 256
 _PROXY_REFUSED: Final = 407
 _NO_BODY: Final = frozenset({204, 205})
+_BYTES: Final = "application/octet-stream"
+_MAY_BE_JSON: Final = JSON_TYPES | {"", "text/plain"}
 _BEARER: Final = ("authorization", "Bearer ")
 _KEY_HEADERS: Final = {"anthropic": ("x-api-key", "")}
 """Kind of endpoint → header field of the key, and what stands before the key in it. Others take a bearer."""
@@ -87,13 +90,40 @@ class RelayAdapter:
             raise _no_response(error) from error
         if not _is_good(response.status):
             raise await _refusal(response)
+        if call.operation.byte_types:
+            return await self._by_content_type(response, call)
         raw = response.whole(self._max_reply_bytes)
         if raw is None:
             raw = await _read(response, limit=self._max_reply_bytes)
+        return self._reply(raw, response)
+
+    def _reply(self, raw: bytes, response: http1.Response) -> Reply:
+        """Return a body as a plain answer. Raises UpstreamError unless it is a JSON object."""
         data = json_in(raw)
         if not isinstance(data, dict):
             raise UpstreamError(Kind.BAD_RESPONSE, status=response.status)
         return Reply(data, raw, _passed_back(response.headers))
+
+    async def _by_content_type(self, response: http1.Response, call: Call) -> Reply:
+        """Return the answer to a request whose answers may be bytes or events too."""
+        said = response.headers.get("content-type", "")
+        kind = content_type(said)
+        begun = b""
+        if kind in _MAY_BE_JSON:
+            try:
+                begun = await response.readany()
+            except http1.Http1Error as error:
+                raise UpstreamError(Kind.BAD_RESPONSE, status=response.status) from error
+        if kind in JSON_TYPES or begun.startswith(b"{"):
+            begun += await _read(response, limit=self._max_reply_bytes)
+            if kind in JSON_TYPES or isinstance(json_in(begun), dict):
+                return self._reply(begun, response)
+        if kind == EVENTS:
+            return Reply({}, body=self._events(response, call))
+        if kind and not kind.startswith(call.operation.byte_types):
+            response.close()
+            raise UpstreamError(Kind.BAD_RESPONSE, status=response.status)
+        return Reply({}, body=_bytes(response, said or _BYTES, call, begun))
 
     async def stream(self, call: Call) -> Stream:
         """Return the stream once its response headers are there."""
@@ -104,10 +134,17 @@ class RelayAdapter:
         if not _is_good(response.status):
             raise await _refusal(response)
         begun = b""
-        if content_type(response.headers.get("content-type", "")) in SAYS_NOTHING:
+        said = response.headers.get("content-type", "")
+        kind = content_type(said)
+        if kind in SAYS_NOTHING:
             begun = await _beginning(response)
             if not begun or is_plain(begun):
                 return await self._plain(response, begun, call)
+        elif call.operation.byte_types and kind.startswith(call.operation.byte_types):
+            return _bytes(response, said, call)
+        return self._events(response, call, begun=begun)
+
+    def _events(self, response: http1.Response, call: Call, *, begun: bytes = b"") -> Stream:
         headers = _passed_back(response.headers)
         echoes = call.target.endpoint.echoes
         return RelayedStream(response, headers, call.operation, echoes, end_grace_s=self._end_grace_s, begun=begun)
@@ -159,8 +196,9 @@ class RelayAdapter:
             if len(self._heads) >= _MAX_HEADS:
                 self._heads.clear()
             try:
+                accept = EVENTS if stream else "*/*" if operation.byte_types else JSON
                 path = f"{operation.path}?{call.query}" if call.query else operation.path
-                head = self._heads[name] = _Head(endpoint, key, path, stream=stream)
+                head = self._heads[name] = _Head(endpoint, key, path, accept=accept)
             except http1.Http1Error as error:
                 raise _no_response(error) from error
         return head
@@ -171,7 +209,7 @@ class _Head:
 
     __slots__ = ("_fields", "_line", "_wire", "endpoint", "key", "origin")
 
-    def __init__(self, endpoint: Endpoint, key: Secret | None, path: str, *, stream: bool) -> None:
+    def __init__(self, endpoint: Endpoint, key: Secret | None, path: str, *, accept: str) -> None:
         base_url = endpoint.relay_url or endpoint.base_url
         if base_url is None:
             raise TypeError(f"{endpoint!r} is relayed and has no base URL")
@@ -181,7 +219,7 @@ class _Head:
         self.origin = route.origin
         refuse_other_hosts(endpoint, place_of(URL(f"{route.url}{path}")))
         self._line = route.target(path)
-        self._fields = {**route.headers, **_request_headers(endpoint, key, stream=stream)}
+        self._fields = {**route.headers, **_request_headers(endpoint, key, accept=accept)}
         self._wire = http1.request_head("POST", self._line, self._fields)
 
     def with_headers(self, headers: Mapping[str, str]) -> bytes:
@@ -227,10 +265,10 @@ def _route(base_url: str) -> _Route:
     return _Route(url.with_user(None).with_fragment(None), origin, headers)
 
 
-def _request_headers(endpoint: Endpoint, key: Secret | None, *, stream: bool) -> dict[str, str]:
+def _request_headers(endpoint: Endpoint, key: Secret | None, *, accept: str) -> dict[str, str]:
     """Return the headers, lower case. The file's override ours, including the key, but not framing headers."""
     headers = {
-        "accept": "text/event-stream" if stream else "application/json",
+        "accept": accept,
         "user-agent": _USER_AGENT,
         "accept-encoding": "gzip, deflate",
         "content-type": "application/json",
@@ -253,7 +291,7 @@ def _request_body(call: Call, *, stream: bool) -> bytes | Spliced:
     """
     body = merged(call.params, call.overrides.sent, call.target.model)
     if stream:
-        body["stream"] = True
+        body.update(call.operation.stream_fields)
     encoded = encode_body(body)
     if call.operation.wire == "messages" and may_have_ours(encoded):
         return encode_json(without_our_thinking({**whole(body)}))
@@ -314,6 +352,11 @@ async def _beginning(response: http1.Response) -> bytes:
         if not complete:
             response.close()
     return begun
+
+
+def _bytes(response: http1.Response, content_type: str, call: Call, begun: bytes = b"") -> Stream:
+    echoes = call.target.endpoint.echoes
+    return ByteStream(response, _passed_back(response.headers), echoes.mask(content_type), echoes, begun=begun)
 
 
 async def _each(events: list[Event]) -> AsyncGenerator[Event, None]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from functools import partial
 from typing import Final
 
-from gateway.adapters.base import Event, Operation
+from gateway.adapters.base import Event, Operation, Stream
 from gateway.engine.pipeline import Pipeline
 from gateway.errors import GatewayError, HookFailed
 from gateway.operations import OPERATIONS, check_request
@@ -71,6 +71,9 @@ class ModelCalls:
                 await self._stream(operation, body, headers, query, exchange)
                 return
             reply = await self._pipeline.answer(operation, body, report=exchange.report, headers=headers, query=query)
+            if reply.body is not None:
+                await self._send_body(operation, reply.body, exchange)
+                return
             if not exchange.send(reply.raw if reply.raw is not None else _encoded(reply.data), reply.headers):
                 await exchange.response.catch_up()
         except asyncio.CancelledError:
@@ -93,19 +96,38 @@ class ModelCalls:
 
         With the alias' `stream.keepalive` the head may be sent before the stream is open; a failure is a break then.
         """
+
+        async def opened() -> Stream:
+            return await self._pipeline.open_stream(
+                operation,
+                body,
+                report=exchange.report,
+                headers=upstream_headers,
+                query=query,
+                on_keepalive=exchange.keep_alive,
+            )
+
+        await self._pass_on(operation, opened(), exchange)
+
+    async def _send_body(self, operation: Operation, body: Stream, exchange: Exchange) -> None:
+        """Pass on a plain answer that is no JSON."""
+
+        async def opened() -> Stream:
+            return body
+
+        await self._pass_on(operation, opened(), exchange)
+
+    async def _pass_on(self, operation: Operation, opening: Awaitable[Stream], exchange: Exchange) -> None:
+        """Open a stream and pass it on to its end; after a break tell the client."""
         response = exchange.response
         last = operation.stream_end
+        is_bytes = False
         try:
             try:
-                stream = await self._pipeline.open_stream(
-                    operation,
-                    body,
-                    report=exchange.report,
-                    headers=upstream_headers,
-                    query=query,
-                    on_keepalive=exchange.keep_alive,
-                )
+                stream = await opening
                 try:
+                    is_bytes = "content-type" in stream.headers
+                    last = b"" if is_bytes else last
                     exchange.begin_stream(stream.headers)
                     push = response.push if exchange.keepalive is None else exchange.keepalive.push
                     while events := await stream.read():
@@ -123,21 +145,26 @@ class ModelCalls:
         except asyncio.CancelledError:
             if not (self._lifecycle.cut_off and response.begun):
                 raise
-            await _break_off(operation, exchange, Draining())
+            await _break_off(operation, exchange, Draining(), is_bytes=is_bytes)
         except Exception as exc:
             if not response.begun:
                 raise
-            await _break_off(operation, exchange, exc if isinstance(exc, GatewayError) else exchange.unexpected(exc))
+            error = exc if isinstance(exc, GatewayError) else exchange.unexpected(exc)
+            await _break_off(operation, exchange, error, is_bytes=is_bytes)
         else:
             await response.finish(last)
 
 
-async def _break_off(operation: Operation, exchange: Exchange, exc: GatewayError) -> None:
+async def _break_off(operation: Operation, exchange: Exchange, exc: GatewayError, *, is_bytes: bool) -> None:
     """Send an error event, then close the connection without the end of the body.
 
-    So every client notices, whether it reads the events or only the HTTP framing.
+    So every client notices, whether it reads the events or only the HTTP framing. Bytes have no events: the connection
+    is reset.
     """
     exchange.status, exchange.error = exc.status, exc.code
+    if is_bytes:
+        exchange.response.close(at_once=True)
+        return
     await exchange.response.send(operation.break_event(exchange.envelope(exc), exchange.report.next_number))
     exchange.response.close()
 

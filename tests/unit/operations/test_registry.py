@@ -47,7 +47,7 @@ def test_its_own_reply_is_an_answer_and_every_other_s_is_none(operation: Operati
     params = {"messages": [{"role": "user", "content": "hi"}], "prompt": "hi", "input": "hi"}
     for other in OPERATIONS.values():
         reply = {"model": "m", **(REPLIES.get(other.name) or other.reply("hello there", params))}
-        if other is operation:
+        if other is operation and operation.name != "speech":  # which is no JSON
             operation.check_reply(reply)
             assert operation.text(reply) in ("hello there", None)
         elif {other.name, operation.name} not in ALIKE:
