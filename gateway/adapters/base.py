@@ -12,6 +12,7 @@ from gateway.policy.target import AdapterName, Limits, Target
 from gateway.policy.wires import Wire
 from gateway.wire import sse
 from gateway.wire.json import EMPTY, Json, JsonObject, RawJson, decode_json, encode_json
+from gateway.wire.multipart import Form
 from gateway.words import shown_size
 
 MAX_REPLY_BYTES: Final = 256 * 1024 * 1024
@@ -57,6 +58,8 @@ class Call:
     """The request's own headers that are sent upstream: `x-request-id`, `traceparent`, and what its wire names."""
     query: str = ""
     """The query of the relayed request, without `?`; one of those that the operation names."""
+    form: Form | None = None
+    """The multipart form that the request is; `params` are its texts. None for a request in JSON."""
 
 
 def whole(params: Mapping[str, Json]) -> Mapping[str, Json]:
@@ -248,6 +251,10 @@ class Operation(Protocol):
     @property
     def path(self) -> str:
         """Its path below `/v1` here, and below a base URL upstream."""
+
+    @property
+    def media_types(self) -> tuple[str, ...]:
+        """The content types that its requests may have."""
 
     @property
     def other_paths(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Final
 
 JSON: Final = "application/json"
 JSON_TYPES: Final = frozenset({JSON, "application/problem+json"})
+FORM: Final = "multipart/form-data"
 EVENTS: Final = "text/event-stream"
 SAYS_NOTHING: Final = frozenset({"", *JSON_TYPES, "text/plain", "text/html"})
 """Content types of plain bodies that some servers give to their streams too."""

@@ -34,6 +34,7 @@ from gateway.policy.table import Route, Step
 from gateway.policy.target import AdapterName, Target
 from gateway.telemetry.report import Attempt, CallReport, PassedOver
 from gateway.wire.json import Json
+from gateway.wire.multipart import Form
 
 _T = TypeVar("_T")
 
@@ -58,6 +59,8 @@ class RoutedRequest:
     report: CallReport
     query: str = ""
     """The query that goes upstream."""
+    form: Form | None = None
+    """The multipart form whose texts are `params`."""
     nested: NestedHooks | None = None
     """Set if a step of the route has hooks of nested aliases that this request must pass."""
     answered: Step | None = None
@@ -332,7 +335,9 @@ async def _stream(
             translation = _translation(step, operation)
             is_told = is_wanted or (translation is not None and translation.tells_usage)
             usage_last = UsageLast(is_told=is_wanted) if is_told else None
-            stream = CommittedStream(opened, judge_of(opened, call), usage_last, step, request.report, ticket, loop, end_s)
+            stream = CommittedStream(
+                opened, judge_of(opened, call), usage_last, step, request.report, ticket, loop, end_s
+            )
             is_held = await stream.hold_until_content(policy)
         if is_held:
             if end_s is not None and not request.report.calls:
@@ -375,7 +380,7 @@ def _call(request: RoutedRequest, step: Step) -> Call:
         else:
             overrides = params_for(translation.operation, overrides)
     params = request.params if request.nested is None else request.nested.params(step)
-    return Call(operation, step.target, params, step.limits, overrides, request.headers, request.query)
+    return Call(operation, step.target, params, step.limits, overrides, request.headers, request.query, request.form)
 
 
 def _mask(error: UpstreamError, echoes: Echoes) -> None:

@@ -20,6 +20,7 @@ from gateway.policy.table import MAX_NAME, Hook, Route, RoutingTable
 from gateway.telemetry.report import CallReport
 from gateway.wire import sse
 from gateway.wire.json import EMPTY, JsonObject
+from gateway.wire.multipart import Form
 from gateway.words import did_you_mean
 
 OnKeepalive: TypeAlias = Callable[[bytes, float], None]
@@ -46,13 +47,14 @@ class Pipeline:
         report: CallReport,
         headers: Mapping[str, str] = EMPTY,
         query: str = "",
+        form: Form | None = None,
     ) -> Coroutine[None, None, Reply]:
         """Return the plain answer to the request body `params`, which is not changed.
 
-        `headers` and `query` are sent upstream. `report` is filled in along the way. Raises GatewayError, some before
-        the await.
+        `headers`, `query` and the files of `form`, whose texts are `params`, are sent upstream. `report` is filled in
+        along the way. Raises GatewayError, some before the await.
         """
-        request = self._request(operation, params, report, headers, query)
+        request = self._request(operation, params, report, headers, query, form)
         return self._hooked(request, params) if request.route.has_hooks else self._engine.complete(request)
 
     async def _hooked(self, request: RoutedRequest, params: JsonObject) -> Reply:
@@ -74,6 +76,7 @@ class Pipeline:
         report: CallReport,
         headers: Mapping[str, str] = EMPTY,
         query: str = "",
+        form: Form | None = None,
         on_keepalive: OnKeepalive | None = None,
     ) -> Stream:
         """Return the stream that answers the request body `params`, once it has committed. Raises GatewayError.
@@ -81,7 +84,7 @@ class Pipeline:
         The caller closes the stream. Reading it raises GatewayError when it breaks. `on_keepalive` is called before
         anything else happens if the route has a `stream.keepalive`.
         """
-        request = self._request(operation, params, report, headers, query)
+        request = self._request(operation, params, report, headers, query, form)
         keepalive_s = request.route.stream.keepalive_s
         if keepalive_s is not None and on_keepalive is not None:
             on_keepalive(operation.keepalive, keepalive_s)
@@ -93,7 +96,13 @@ class Pipeline:
         return _HookedStream(stream, hooks, operation, limit_s=request.route.deadline_s) if hooks else stream
 
     def _request(
-        self, operation: Operation, params: JsonObject, report: CallReport, headers: Mapping[str, str], query: str
+        self,
+        operation: Operation,
+        params: JsonObject,
+        report: CallReport,
+        headers: Mapping[str, str],
+        query: str,
+        form: Form | None,
     ) -> RoutedRequest:
         started_s = asyncio.get_running_loop().time()
         table = self.tables.current
@@ -103,7 +112,7 @@ class Pipeline:
             raise BadRequest("the request names no model", param="model")
         route = _find(name, table)
         report.alias = route.alias
-        return RoutedRequest(operation, name, route, upstream_params(params), headers, started_s, report, query)
+        return RoutedRequest(operation, name, route, upstream_params(params), headers, started_s, report, query, form)
 
     def route(self, name: str) -> Route:
         """Return the live table's route for a client's `name`. Raises UnknownModel."""

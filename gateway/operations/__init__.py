@@ -11,11 +11,11 @@ from typing import Final
 
 from gateway.adapters.base import Operation
 from gateway.errors import BadRequest
-from gateway.operations.audio import Speech
+from gateway.operations.audio import Speech, Transcriptions, Translations
 from gateway.operations.chat import Chat
 from gateway.operations.completions import Completions
 from gateway.operations.embeddings import Embeddings
-from gateway.operations.images import Images
+from gateway.operations.images import ImageEdits, Images, ImageVariations
 from gateway.operations.messages import CountTokens, Messages
 from gateway.operations.moderations import Moderations
 from gateway.operations.rerank import Rerank
@@ -34,7 +34,7 @@ _RESPONSES.translation = ResponsesToChat(CHAT)
 
 _ALL: Final[tuple[Operation, ...]] = (
     CHAT, Completions(), _RESPONSES, InputTokens(), Compact(), _MESSAGES, CountTokens(), Embeddings(),
-    Rerank(), Moderations(), Images(), Speech(),
+    Rerank(), Moderations(), Images(), ImageEdits(), ImageVariations(), Speech(), Transcriptions(), Translations(),
 )  # fmt: skip
 OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType({operation.name: operation for operation in _ALL})
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.adapters.base import Event, StreamJudge
+from gateway.adapters.content_types import FORM
 from gateway.errors import BadRequest
 from gateway.operations.base import check_stream_fields, is_long_text, raise_error, words_in
 from gateway.operations.counts import counts
@@ -103,6 +104,7 @@ class Transcriptions(TypedEvents):
             "languages", "prompt", "response_format", "temperature", "timestamp_granularities",
         }
     )  # fmt: skip
+    media_types = (FORM,)
     streams = True
     byte_types = (
         "application/octet-stream", "application/srt", "application/x-subrip", "text/plain", "text/srt", "text/vtt",

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import ClassVar, Final
 
 from gateway.adapters.base import Event, StreamJudge, Translation
+from gateway.adapters.content_types import JSON
 from gateway.errors import BadRequest
 from gateway.operations.counts import counts
 from gateway.operations.errors import OPENAI_ERRORS, OpenAIErrors
@@ -34,6 +35,7 @@ class OpenAIOperation:
     errors: ClassVar[OpenAIErrors] = OPENAI_ERRORS
     request_headers: ClassVar[tuple[str, ...]] = ()
     queries: ClassVar[frozenset[str]] = frozenset()
+    media_types: ClassVar[tuple[str, ...]] = (JSON,)
     other_paths: ClassVar[tuple[str, ...]] = ()
     model_is_optional: ClassVar[bool] = False
     translation: Translation | None = None

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from gateway.adapters.base import Event, StreamJudge
+from gateway.adapters.content_types import FORM, JSON
 from gateway.errors import BadRequest
 from gateway.operations.base import check_stream_fields, is_long_text, raise_error, words_in
 from gateway.operations.counts import counts
@@ -116,6 +117,27 @@ class Images(_ImageOperation):
     name: Final = "images"
     path: Final = "/images/generations"
     streams = True
+
+
+class ImageEdits(_ImageOperation):
+    """Editing images, which come as files of a form, or in JSON as URLs and ids."""
+
+    name: Final = "image_edits"
+    path: Final = "/images/edits"
+    event_name = "image_edit"
+    media_types = (FORM, JSON)
+    streams = True
+
+
+class ImageVariations(_ImageOperation):
+    """Variations of an image. They have no prompt."""
+
+    name: Final = "image_variations"
+    path: Final = "/images/variations"
+    media_types = (FORM,)
+
+    def check(self, body: JsonObject) -> None:
+        """Do nothing: upstreams check the details."""
 
 
 def _count(asked: Json) -> int:

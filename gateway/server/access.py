@@ -78,7 +78,7 @@ class Unauthorized(GatewayError):
 
 
 class UnsupportedMediaType(BadRequest):
-    """The body is declared as something other than JSON."""
+    """The body is declared as something that its path does not take."""
 
     status = 415
     code = "unsupported_media_type"
@@ -138,16 +138,20 @@ class Guards:
             "access-control-max-age": str(PREFLIGHT_AGE_S),
         }
 
-    def check(self, request: Request) -> Client | None:
-        """Return the client, or None where no key is needed. Raises GatewayError to refuse the request."""
+    def check(self, request: Request, media_types: tuple[str, ...] = (_JSON,)) -> Client | None:
+        """Return the client, or None where no key is needed. Raises GatewayError to refuse the request.
+
+        `media_types`: what the body of a POST may be.
+        """
         # A known head has one mapping, with which its path and method are the same too (request_head.py).
         if self._admitted.get(id(request.headers)) is request.headers:
             return None
         client = self._operator(request) if request.path.startswith(_ADMIN) else self._caller(request)
-        declared = request.headers.get("content-type") == _JSON or request.content_type == _JSON
+        declared = request.headers.get("content-type") in media_types or request.content_type in media_types
         if not declared and request.has_body and request.method == "POST":
             found = printable(cut(request.content_type, 64)) or "nothing"
-            raise UnsupportedMediaType(f"the content-type header says {found}; the body must be application/json")
+            wanted = " or ".join(media_types)
+            raise UnsupportedMediaType(f"the content-type header says {found}; the body must be {wanted}")
         if self._keys is None and type(request.headers) is MappingProxyType and not request.path.startswith(_ADMIN):
             if len(self._admitted) >= MAX_KEPT:
                 self._admitted.clear()

@@ -6,17 +6,22 @@ import asyncio
 import mmap
 import sys
 import time
-from typing import Final, TypeAlias
+from collections.abc import Generator
+from typing import Final, TypeAlias, TypeVar
 
 import orjson
 
 from gateway.concurrency.deadlines import until
 from gateway.engine.pipeline import name_too_long
 from gateway.errors import BadRequest, BodyTooLarge, GatewayError
+from gateway.policy.params import FORBIDDEN_PARAMS
 from gateway.server.request import Request
 from gateway.wire.json import JsonObject, RawJson, decode_json
-from gateway.wire.top_level import NotJson, Steps, read_top_level
+from gateway.wire.multipart import Form, NotForm, read_form
+from gateway.wire.top_level import NotJson, read_top_level
 from gateway.words import shown_size
+
+_T = TypeVar("_T")
 
 UNCOUNTED_BYTES: Final = 64 * 1024
 """Bodies up to this size are not counted as in flight and never refused: a connection may hold as much anyway."""
@@ -28,6 +33,10 @@ Body: TypeAlias = bytes | mmap.mmap
 
 MAX_IN_FLIGHT_BYTES: Final = 256 * 1024 * 1024
 MAX_PARSED_BYTES: Final = 4 * 1024 * 1024
+
+_SWITCH: Final = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
+_NO_FILES: Final = FORBIDDEN_PARAMS | {"model", "stream"}
+"""Parts of a form that some upstream might read although they are files."""
 
 
 class SlowBody(BadRequest):
@@ -155,13 +164,8 @@ class LargeBodies:
 
     async def json_object(self, data: Body) -> JsonObject:
         """Return the body as a JSON object whose long values are RawJson. Raises BadRequest and UnknownModel."""
-        steps = read_top_level(data, max_parsed_bytes=self._max_parsed_bytes)
-        body: JsonObject | None = None
         try:
-            while body is None:
-                async with self._turn:  # fair: the next slice is of the body that waits longest
-                    body = _advance(steps)
-                    await asyncio.sleep(0)
+            body = await self._read(read_top_level(data, max_parsed_bytes=self._max_parsed_bytes))
         except NotJson as exc:
             raise BadRequest(str(exc)) from None
         model = body.get("model")
@@ -169,17 +173,34 @@ class LargeBodies:
             raise name_too_long()
         return body
 
+    async def form(self, data: Body, content_type: str) -> tuple[Form, JsonObject]:
+        """Return the body as a multipart form, and its texts as the fields of a request. Raises BadRequest."""
+        try:
+            form = await self._read(read_form(data, content_type))
+        except NotForm as exc:
+            raise BadRequest(str(exc)) from None
+        if found := sorted(form.file_names & _NO_FILES):
+            raise BadRequest(f"the form's part {found[0]} must be a text, and it is a file", param=found[0])
+        body = dict(form.fields)
+        if "stream" in body:
+            is_on = _SWITCH.get(body["stream"]) if isinstance(body["stream"], str) else None
+            if is_on is None:
+                raise BadRequest("the form's field stream must be true or false, and come once", param="stream")
+            body["stream"] = is_on
+        return form, body
 
-def _advance(steps: Steps) -> JsonObject | None:
-    """Read for SLICE_S; return the object once it is complete."""
-    end_s = time.perf_counter() + SLICE_S
-    try:
-        while time.perf_counter() < end_s:
-            next(steps)
-    except StopIteration as end:
-        body: JsonObject = end.value
-        return body
-    return None
+    async def _read(self, steps: Generator[None, None, _T]) -> _T:
+        """Return what the steps end with."""
+        while True:
+            async with self._turn:  # fair: the next slice is of the body that waits longest
+                end_s = time.perf_counter() + SLICE_S
+                try:
+                    while time.perf_counter() < end_s:
+                        next(steps)
+                except StopIteration as end:
+                    found: _T = end.value
+                    return found
+                await asyncio.sleep(0)
 
 
 async def read_body(request: Request, within_s: float) -> Body:

@@ -126,7 +126,7 @@ class Front:
             message = wrong_method(request.method, request.path, endpoint)
             exchange.refuse(405, "method_not_allowed", message, allow)
             return None
-        client = self._guards.check(request)
+        client = self._guards.check(request, endpoint.media_types)
         exchange.client = None if client is None else client.name
         return handler
 

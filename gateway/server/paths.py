@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from gateway.adapters.base import ErrorShape
+from gateway.adapters.content_types import JSON
 from gateway.operations.errors import ANTHROPIC_ERRORS, OPENAI_ERRORS
 from gateway.server.exchange import Exchange
 from gateway.server.request import Request
@@ -35,6 +36,8 @@ class PathHandlers:
     """Method → handler. HEAD uses GET's, and OPTIONS is answered with the methods."""
     errors: ErrorShape = OPENAI_ERRORS
     """The shape of errors on the path's wire."""
+    media_types: tuple[str, ...] = (JSON,)
+    """The content types that a POST's body may have."""
     of_both: bool = False
     """OpenAI's and Anthropic's clients ask for the same path: a header tells the shape."""
 

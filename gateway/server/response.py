@@ -140,18 +140,18 @@ class ResponseWriter:
             self.close(at_once=True)
             raise ClientGone from exc
 
-    def close(self, *, at_once: bool = False) -> None:
+    def close(self, *, at_once: bool = False, reset: bool = False) -> None:
         """Close the connection without the end of the body, so that no client takes the body for complete.
 
-        `at_once` drops data that is not sent yet, and resets the connection: where the end of the connection is the end
-        of the body, that alone tells.
+        `at_once` drops data that is not sent yet. `reset` does too, and resets the connection: where the end of the
+        connection is the end of the body, nothing else tells.
         """
         self._request.keep_alive = False
         transport = self._request.transport
-        if at_once and (sock := transport.get_extra_info("socket")) is not None and sock.family != AF_UNIX:
+        if reset and (sock := transport.get_extra_info("socket")) is not None and sock.family != AF_UNIX:
             with suppress(OSError):
                 sock.setsockopt(SOL_SOCKET, SO_LINGER, _NO_LINGER)
-        transport.abort() if at_once else transport.close()
+        transport.abort() if at_once or reset else transport.close()
 
     def _compose_head(
         self, status: int, content_type: str | None, more: Mapping[str, str], framing: str, *, is_early: bool = False

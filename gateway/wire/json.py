@@ -94,28 +94,19 @@ def encode_body(value: JsonObject) -> bytes | Spliced:
         return orjson.dumps(value, default=_plain)
     except TypeError:
         if any(type(item) is RawJson for item in value.values()):
-            return Spliced(value)
+            return _spliced(value)
         return encode_json(value)
 
 
 class Spliced:
-    """An encoded object in parts. A copy of the whole would stop the event loop."""
+    """An encoded body in parts. A copy of the whole would stop the event loop."""
 
     __slots__ = ("_size", "parts")
 
-    def __init__(self, value: JsonObject) -> None:
-        self.parts: list[bytes | memoryview] = []
-        """In order; none is empty."""
-        between = bytearray(b"{")
-        for number, (name, item) in enumerate(value.items()):
-            between += (b"," if number else b"") + encode_json(name) + b":"
-            if type(item) is RawJson:
-                self.parts += (bytes(between), item.encoded)
-                between.clear()
-            else:
-                between += encode_json(item)
-        self.parts.append(bytes(between) + b"}")
-        self._size = sum(map(len, self.parts))
+    def __init__(self, parts: list[bytes | memoryview]) -> None:
+        """`parts` in order; none is empty."""
+        self.parts = parts
+        self._size = sum(map(len, parts))
 
     def __len__(self) -> int:
         return self._size
@@ -128,6 +119,20 @@ class Spliced:
             for part in self.parts
             for start in range(0, len(part), step)
         )
+
+
+def _spliced(value: JsonObject) -> Spliced:
+    parts: list[bytes | memoryview] = []
+    between = bytearray(b"{")
+    for number, (name, item) in enumerate(value.items()):
+        between += (b"," if number else b"") + encode_json(name) + b":"
+        if type(item) is RawJson:
+            parts += (bytes(between), item.encoded)
+            between.clear()
+        else:
+            between += encode_json(item)
+    parts.append(bytes(between) + b"}")
+    return Spliced(parts)
 
 
 def _plain(value: Json) -> Json:

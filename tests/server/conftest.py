@@ -103,10 +103,12 @@ class RunningGateway:
         return None
 
 
-async def read_until_broken(gateway: RunningGateway, path: str, request: JsonObject) -> bytes:
+async def read_until_broken(
+    gateway: RunningGateway, path: str, request: JsonObject | None = None, **options: Any
+) -> bytes:
     """Return what comes of a stream until its connection breaks, as it has to."""
     body = b""
-    async with gateway.session.post(gateway.url + path, json=request) as response:
+    async with gateway.session.post(gateway.url + path, json=request, **options) as response:
         try:
             async for data in response.content.iter_any():
                 body += data

@@ -21,6 +21,7 @@ from gateway.adapters.base import (
     Call,
     Event,
     GeneratedStream,
+    NotSupported,
     Reply,
     Stream,
     passed_back,
@@ -50,6 +51,7 @@ from gateway.policy.target import FRAMING_HEADERS, Endpoint
 from gateway.wire import sse
 from gateway.wire.http1 import client as http1
 from gateway.wire.json import EMPTY, Json, JsonObject, Spliced, encode_body, encode_json, json_in
+from gateway.wire.multipart import NotForm
 
 END_GRACE_S: Final = 0.1
 """Seconds after `[DONE]` within which the response must end, else its connection is closed."""
@@ -59,6 +61,8 @@ _MAX_HEADS: Final = 256
 _PROXY_REFUSED: Final = 407
 _NO_BODY: Final = frozenset({204, 205})
 _BYTES: Final = "application/octet-stream"
+_KEPT: Final = frozenset({"stream"})
+"""A form's field that is sent as it came. JSON's is written anew."""
 _MAY_BE_JSON: Final = JSON_TYPES | {"", "text/plain"}
 _BEARER: Final = ("authorization", "Bearer ")
 _KEY_HEADERS: Final = {"anthropic": ("x-api-key", "")}
@@ -109,6 +113,7 @@ class RelayAdapter:
         said = response.headers.get("content-type", "")
         kind = content_type(said)
         begun = b""
+        is_whole = False
         if kind in _MAY_BE_JSON:
             try:
                 begun = await response.readany()
@@ -116,6 +121,7 @@ class RelayAdapter:
                 raise UpstreamError(Kind.BAD_RESPONSE, status=response.status) from error
         if kind in JSON_TYPES or begun.startswith(b"{"):
             begun += await _read(response, limit=self._max_reply_bytes)
+            is_whole = True
             if kind in JSON_TYPES or isinstance(json_in(begun), dict):
                 return self._reply(begun, response)
         if kind == EVENTS:
@@ -123,7 +129,7 @@ class RelayAdapter:
         if kind and not kind.startswith(call.operation.byte_types):
             response.close()
             raise UpstreamError(Kind.BAD_RESPONSE, status=response.status)
-        return Reply({}, body=_bytes(response, said or _BYTES, call, begun))
+        return Reply({}, body=_bytes(response, said or _BYTES, call, begun, is_whole=is_whole))
 
     async def stream(self, call: Call) -> Stream:
         """Return the stream once its response headers are there."""
@@ -170,7 +176,8 @@ class RelayAdapter:
         """Send the request; return an awaitable of its response, body unread."""
         body = _request_body(call, stream=stream)
         head = self._head(call, stream=stream)
-        lines = head.with_headers(call.headers)
+        headers = call.headers if call.form is None else {**call.headers, "content-type": call.form.content_type}
+        lines = head.with_headers(headers)
         return self._client().request(head.origin, lines, body, connect_s=call.limits.connect_s)
 
     def _client(self) -> http1.Http1Client:
@@ -290,6 +297,11 @@ def _request_body(call: Call, *, stream: bool) -> bytes | Spliced:
     Thinking that another target wrote, in the same conversation, is left out: Claude refuses all but its own.
     """
     body = merged(call.params, call.overrides.sent, call.target.model)
+    if call.form is not None:
+        try:
+            return call.form.encoded(body, kept=_KEPT)
+        except NotForm as error:
+            raise NotSupported(f"cannot be asked: {error}") from None
     if stream:
         body.update(call.operation.stream_fields)
     encoded = encode_body(body)
@@ -354,9 +366,12 @@ async def _beginning(response: http1.Response) -> bytes:
     return begun
 
 
-def _bytes(response: http1.Response, content_type: str, call: Call, begun: bytes = b"") -> Stream:
+def _bytes(
+    response: http1.Response, content_type: str, call: Call, begun: bytes = b"", *, is_whole: bool = False
+) -> Stream:
     echoes = call.target.endpoint.echoes
-    return ByteStream(response, _passed_back(response.headers), echoes.mask(content_type), echoes, begun=begun)
+    headers = _passed_back(response.headers)
+    return ByteStream(response, headers, echoes.mask(content_type), echoes, begun=begun, is_whole=is_whole)
 
 
 async def _each(events: list[Event]) -> AsyncGenerator[Event, None]:

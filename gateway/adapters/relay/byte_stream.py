@@ -25,13 +25,14 @@ class ByteStream:
         echoes: Echoes,
         *,
         begun: bytes = b"",
+        is_whole: bool = False,
     ) -> None:
-        """`content_type` is the response's own; `begun` was read of it already."""
+        """`content_type` is the response's own; `begun` was read of it already, with `is_whole` all of it."""
         self.headers = {**headers, "content-type": content_type}
         self._response = response
         self._echoes = echoes
         self._begun: bytes | None = begun
-        self._ended = False
+        self._ended = is_whole
 
     async def read(self) -> list[Event]:
         """Return the next bytes. Raises UpstreamError when they break off, or begin with a secret of the endpoint."""
@@ -57,7 +58,7 @@ class ByteStream:
     async def _head(self, begun: bytes) -> bytes:
         """Return the first HEAD_BYTES or more; all there is if that is less."""
         parts, size = [begun], len(begun)
-        while size < HEAD_BYTES:
+        while size < HEAD_BYTES and not self._ended:
             data = await self._response.readany()
             if not data:
                 self._ended = True

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 from gateway.adapters.base import Event, Operation, Stream
+from gateway.adapters.content_types import FORM
 from gateway.engine.pipeline import Pipeline
 from gateway.errors import GatewayError, HookFailed
 from gateway.operations import OPERATIONS, check_request
@@ -19,6 +20,7 @@ from gateway.server.request import Request
 from gateway.server.response import ClientGone
 from gateway.telemetry.ids import traceparent
 from gateway.wire.json import JsonObject, encode_json
+from gateway.wire.multipart import Form
 
 _NOT_JSON: Final = "a post hook left something in the answer that JSON cannot hold"
 
@@ -38,7 +40,12 @@ class ModelCalls:
     def paths(self) -> dict[str, PathHandlers]:
         """Return the endpoints by path."""
         return {
-            path: PathHandlers(operation.name, {"POST": partial(self.answer, operation)}, operation.errors)
+            path: PathHandlers(
+                operation.name,
+                {"POST": partial(self.answer, operation)},
+                operation.errors,
+                media_types=operation.media_types,
+            )
             for operation in OPERATIONS.values()
             for path in (f"/v1{operation.path}", *operation.other_paths)
         }
@@ -51,7 +58,10 @@ class ModelCalls:
             data = request.body
             if data is None:
                 data = await read_body(request, exchange.client_s)
-            if isinstance(data, bytes) and len(data) <= LARGE_BYTES:
+            form: Form | None = None
+            if request.content_type == FORM:
+                form, body = await self._large_bodies.form(data, request.headers["content-type"])
+            elif isinstance(data, bytes) and len(data) <= LARGE_BYTES:
                 body = json_object(data)
             else:
                 body = await self._large_bodies.json_object(data)
@@ -68,9 +78,11 @@ class ModelCalls:
             query = _passed_query(request, operation) if operation.queries and request.query else ""
             if operation.wants_stream(body):
                 exchange.stream = True
-                await self._stream(operation, body, headers, query, exchange)
+                await self._stream(operation, body, headers, query, form, exchange)
                 return
-            reply = await self._pipeline.answer(operation, body, report=exchange.report, headers=headers, query=query)
+            reply = await self._pipeline.answer(
+                operation, body, report=exchange.report, headers=headers, query=query, form=form
+            )
             if reply.body is not None:
                 await self._send_body(operation, reply.body, exchange)
                 return
@@ -90,6 +102,7 @@ class ModelCalls:
         body: JsonObject,
         upstream_headers: Mapping[str, str],
         query: str,
+        form: Form | None,
         exchange: Exchange,
     ) -> None:
         """Pass the events on, then the wire's end; after a break an error event and a closed connection.
@@ -104,6 +117,7 @@ class ModelCalls:
                 report=exchange.report,
                 headers=upstream_headers,
                 query=query,
+                form=form,
                 on_keepalive=exchange.keep_alive,
             )
 
@@ -163,7 +177,7 @@ async def _break_off(operation: Operation, exchange: Exchange, exc: GatewayError
     """
     exchange.status, exchange.error = exc.status, exc.code
     if is_bytes:
-        exchange.response.close(at_once=True)
+        exchange.response.close(reset=True)
         return
     await exchange.response.send(operation.break_event(exchange.envelope(exc), exchange.report.next_number))
     exchange.response.close()
