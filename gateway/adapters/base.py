@@ -253,6 +253,10 @@ class Operation(Protocol):
         """Its path below `/v1` here, and below a base URL upstream."""
 
     @property
+    def same_model_only(self) -> bool:
+        """It falls over only to the same model: answers of another one are no use where those of the first are kept."""
+
+    @property
     def media_types(self) -> tuple[str, ...]:
         """The content types that its requests may have."""
 

@@ -30,7 +30,7 @@ from gateway.operations import params_for
 from gateway.operations.base import UsageLast
 from gateway.policy.echoes import Echoes
 from gateway.policy.failures import PAUSING, Kind, UpstreamError
-from gateway.policy.table import Route, Step
+from gateway.policy.table import Route, Step, other_models
 from gateway.policy.target import AdapterName, Target
 from gateway.telemetry.report import Attempt, CallReport, PassedOver
 from gateway.wire.json import Json
@@ -412,13 +412,13 @@ def _note_passed(
 
 
 def unsupported_steps(steps: Sequence[Step], operation: Operation) -> frozenset[int]:
-    """Return the positions of the steps whose target does not support the operation."""
+    """Return the positions of the steps whose target does not support the operation, or has another model."""
     found: frozenset[int] = NONE
     name = operation.name
     for position, step in enumerate(steps):
         if name not in step.target.endpoint.adapters:
             found |= {position}
-    return found
+    return found | other_models(steps, found) if operation.same_model_only else found
 
 
 def failure(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from gateway.adapters.base import Event, StreamJudge
@@ -32,6 +33,7 @@ class Speech(TypedEvents):
     name: Final = "speech"
     wire: Final = "speech"
     path: Final = "/audio/speech"
+    example = MappingProxyType({"input": "hello", "voice": "alloy"})
     field: Final = None
     params: Final = frozenset({"input", "instructions", "response_format", "speed", "stream_format", "voice"})
     streams = True

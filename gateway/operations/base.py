@@ -35,6 +35,7 @@ class OpenAIOperation:
     errors: ClassVar[OpenAIErrors] = OPENAI_ERRORS
     request_headers: ClassVar[tuple[str, ...]] = ()
     queries: ClassVar[frozenset[str]] = frozenset()
+    same_model_only: ClassVar[bool] = False
     media_types: ClassVar[tuple[str, ...]] = (JSON,)
     other_paths: ClassVar[tuple[str, ...]] = ()
     model_is_optional: ClassVar[bool] = False

@@ -28,6 +28,7 @@ class Embeddings(OpenAIOperation):
     wire: Final = "embeddings"
     path: Final = "/embeddings"
     field: Final = "input"
+    same_model_only = True
     example = MappingProxyType({"input": "hello"})
     params: Final = frozenset({"dimensions", "encoding_format", "input", "user"})
 

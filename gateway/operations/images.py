@@ -9,6 +9,7 @@ import base64
 import struct
 import zlib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar, Final
 
 from gateway.adapters.base import Event, StreamJudge
@@ -32,6 +33,7 @@ class _ImageOperation(TypedEvents):
     field: Final = None
     event_name: ClassVar[str] = "image_generation"
     """How the types of its events begin."""
+    example = MappingProxyType({"prompt": "hello"})
     model_is_optional = True
     params: Final = frozenset(
         {

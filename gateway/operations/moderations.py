@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from gateway.errors import BadRequest
@@ -19,6 +20,7 @@ class Moderations(OpenAIOperation):
     path: Final = "/moderations"
     field: Final = None
     model_is_optional = True
+    example = MappingProxyType({"input": "hello"})
     params: Final = frozenset({"input"})
 
     def check(self, body: JsonObject) -> None:

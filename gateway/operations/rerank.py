@@ -6,6 +6,7 @@ Sources: https://docs.cohere.com/reference/rerank, https://jina.ai/reranker/, ht
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from gateway.errors import BadRequest
@@ -26,6 +27,7 @@ class Rerank(OpenAIOperation):
     wire: Final = "rerank"
     path: Final = "/rerank"
     other_paths = ("/v2/rerank",)
+    example = MappingProxyType({"query": "hello", "documents": ["hello"]})
     field: Final = None
     params: Final = frozenset(
         {

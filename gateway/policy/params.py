@@ -13,6 +13,9 @@ from gateway.wire.json import EMPTY, Json, JsonObject, encode_json
 OWN_FIELDS: Final = frozenset({"model", "stream", "messages", "prompt", "input"})
 """Fields of a request that no `params` block may set: `model`, `stream`, and each operation's own field."""
 
+MODEL_FAMILY: Final = "model_family"
+"""Of the file's params: says which targets have the same model under other names. Never sent."""
+
 FORBIDDEN_PARAMS: Final = frozenset(
     {
         "api_base", "api_key", "api_type", "api_version", "aws_access_key_id", "aws_region_name",

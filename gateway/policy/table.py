@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -65,8 +65,33 @@ class Step:
     """Override the request's. Merged from provider, defaults, alias and step."""
     retry_on: frozenset[Kind] = RETRY_ON
     fallback_on: frozenset[Kind] = FALLBACK_ON
+    says_fallback: bool = False
+    """Its `fallback_on` is its own or its alias', not a default."""
+    family: str | None = None
+    """`params.model_family`: models of one family are the same to operations that only go to the same model."""
     nested: tuple[AliasHooks, ...] = ()
     """Hooks of the aliases through which `{alias: …}` leads to this step, from outer to inner; usually none."""
+
+
+def other_models(steps: Sequence[Step], closed: Collection[int] = ()) -> frozenset[int]:
+    """Return the positions of the steps whose model is another than the first step's, and to which no step leads.
+
+    Models are the same by `family`, else by the text after the provider. A mock that comes first has no model, so that
+    drills work. A step whose `fallback_on` is written leads to all behind it. `closed` are steps that cannot be asked.
+    """
+    first: str | None = None
+    others: list[int] = []
+    for position, step in enumerate(steps):
+        is_drill = first is None and step.target.endpoint.kind == "mock" and step.family is None
+        if position in closed or (is_drill and not step.says_fallback):
+            continue
+        model = step.family or step.target.model
+        first = model if first is None else first
+        if model != first:
+            others.append(position)
+        elif step.says_fallback:
+            break
+    return frozenset(others)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

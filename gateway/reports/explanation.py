@@ -248,7 +248,7 @@ def _walk(explanation: Explanation, sent: Observed | None, painter: Painter) -> 
         yield ""
         return
     rows: list[Sequence[str]] = []
-    unreached = verdicts(route, walk)
+    unreached = verdicts(route, walk, explanation.operation)
     events = list(walk.events)
     for step, target in enumerate(route.steps):
         while events and events[0].step <= step:

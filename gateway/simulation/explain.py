@@ -17,7 +17,7 @@ from gateway.engine.attempts import unsupported_steps
 from gateway.engine.health import Health
 from gateway.engine.hooks import refusal
 from gateway.errors import GatewayError
-from gateway.operations import OPERATIONS, operation_of, params_for
+from gateway.operations import CHAT, OPERATIONS, operation_of, params_for
 from gateway.policy.failures import names_of
 from gateway.policy.params import merged_for_output
 from gateway.policy.table import Hook, Route, RoutingTable, Step
@@ -161,7 +161,7 @@ def _body(step: Step, sent: Observed) -> JsonObject | None:
     return merged_for_output(call.params, params_for(call.operation, step.params), step.target.model)
 
 
-def verdicts(route: Route, walk: Walk) -> dict[int, str]:
+def verdicts(route: Route, walk: Walk, operation: str = CHAT.name) -> dict[int, str]:
     """Return the reason for each step that is not called, by position."""
     last = walk.events[-1] if walk.events else None
     reasons: dict[int, str] = {}
@@ -169,7 +169,10 @@ def verdicts(route: Route, walk: Walk) -> dict[int, str]:
         if step in walk.tried:
             continue
         if step in walk.passed_over:
-            reasons[step] = f"passed over: {_PASSED_OVER[walk.passed_over[step]]}"
+            is_other = (
+                walk.passed_over[step] == "unsupported" and operation in route.steps[step].target.endpoint.adapters
+            )
+            reasons[step] = f"passed over: {_OTHER_MODEL if is_other else _PASSED_OVER[walk.passed_over[step]]}"
         elif last is None or walk.reason == "deadline":
             reasons[step] = "not reached: the deadline passes first"
         elif walk.reason == "stopped":
@@ -179,6 +182,7 @@ def verdicts(route: Route, walk: Walk) -> dict[int, str]:
     return reasons
 
 
+_OTHER_MODEL: Final = "its model is another one than the first target's"
 _PASSED_OVER: Final[Mapping[PassedOver, str]] = {
     "cooldown": "in cooldown",
     "unsupported": "its adapter cannot carry this operation",
@@ -189,7 +193,7 @@ def as_json(explanation: Explanation) -> JsonObject:
     """Return the whole explanation as JSON; durations are in seconds."""
     route, bad, refused = explanation.route, explanation.worst, explanation.refused
     hook = partial(_hook, operation=explanation.operation)
-    walk = _walk(route, explanation.walk)
+    walk = _walk(route, explanation.walk, explanation.operation)
     return {
         "name": explanation.name,
         "alias": route.alias,
@@ -270,8 +274,8 @@ def _hook(hook: Hook, *, operation: str) -> JsonObject:
     }
 
 
-def _walk(route: Route, walk: Walk) -> JsonObject:
-    unreached = verdicts(route, walk)
+def _walk(route: Route, walk: Walk, operation: str) -> JsonObject:
+    unreached = verdicts(route, walk, operation)
     return {
         "status": walk.error.status if walk.error else 200,
         "error": walk.error.code if walk.error else None,

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import orjson
 
-from gateway.adapters.base import Operation
+from gateway.adapters.base import Operation, Stream
 from gateway.adapters.mock import OutcomeOf
 from gateway.engine.health import Health
 from gateway.engine.pipeline import Pipeline
@@ -137,8 +137,11 @@ class Simulator:
                 await self._stream(asked, body, report, observed)
             else:
                 reply = await self._pipeline.answer(asked, body, report=report)
-                observed.body, observed.text = reply.data, asked.text(reply.data)
-                observed.headers = _response_headers(report, reply.headers)
+                if reply.body is not None:
+                    await _read(reply.body, asked, report, observed)
+                else:
+                    observed.body, observed.text = reply.data, asked.text(reply.data)
+                    observed.headers = _response_headers(report, reply.headers)
         except Exception as exc:  # noqa: BLE001 - the server answers any exception with an envelope too
             _note_failure(observed, exc, report)
         observed.elapsed_s = loop.time() - started_s
@@ -164,17 +167,25 @@ class Simulator:
 
     async def _stream(self, operation: Operation, body: JsonObject, report: CallReport, observed: Observed) -> None:
         stream = await self._pipeline.open_stream(operation, body, report=report)
-        observed.headers = _response_headers(report, stream.headers, content_type="text/event-stream")
-        observed.text = ""
-        try:
-            async with aclosing(stream):
-                while events := await stream.read():
-                    for event in events:
-                        observed.text += operation.text(event.data or {}) or ""
-        except Exception as exc:  # noqa: BLE001 - status and headers are sent, so any exception breaks the stream
-            observed.broken = True
-            observed.error = exc.code if isinstance(exc, GatewayError) else GatewayError.code
-            _note_fault(observed, exc)
+        await _read(stream, operation, report, observed)
+
+
+async def _read(stream: Stream, operation: Operation, report: CallReport, observed: Observed) -> None:
+    """Read a stream of events or bytes to its end."""
+    content_type = stream.headers.get("content-type", "text/event-stream")
+    observed.headers = _response_headers(report, stream.headers, content_type=content_type)
+    observed.text = ""
+    try:
+        async with aclosing(stream):
+            while events := await stream.read():
+                for event in events:
+                    if content_type.startswith("text/plain"):
+                        observed.text += (event.raw or b"").decode("utf-8", "replace")
+                    observed.text += operation.text(event.data or {}) or ""
+    except Exception as exc:  # noqa: BLE001 - status and headers are sent, so any exception breaks the stream
+        observed.broken = True
+        observed.error = exc.code if isinstance(exc, GatewayError) else GatewayError.code
+        _note_fault(observed, exc)
 
 
 def _response_headers(

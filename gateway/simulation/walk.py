@@ -113,8 +113,10 @@ class _Call:
                 ended_s = loop.time()
                 await opened.aclose()
             else:
-                await self._engine.complete(request)
+                reply = await self._engine.complete(request)
                 ended_s = loop.time()
+                if reply.body is not None:
+                    await reply.body.aclose()
         except GatewayError as exc:
             error, ended_s = exc, loop.time()
         made = [attempt for attempt in report.attempts if attempt.was_called]

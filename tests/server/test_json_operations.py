@@ -59,9 +59,23 @@ async def test_what_is_no_answer_falls_over(
     assert [attempt["kind"] for attempt in failed.error["attempts"]] == [kind, "server_error"]
 
 
-async def test_moderations_and_embeddings_have_a_result_for_each_input(
-    gateway: RunningGateway, upstream: ScriptedOpenAI
-) -> None:
+FAMILY = """\
+version: 1
+defaults: {retries: 0}
+providers:
+  up: {kind: openai, base_url: "BASE_URL", api_key: k}
+  other: {kind: openai, base_url: "BASE_URL", api_key: k}
+models:
+  pair: {chain: [up/a, up/b], params: {model_family: f}}
+  others: [up/a, up/b]
+  same: [up/a, up/b, other/a]
+  said: {chain: [up/a, up/b], fallback_on: [server_error]}
+  "wild/*": ["up/*", "other/*"]
+"""
+
+
+async def test_moderations_and_embeddings_have_a_result_for_each_input(start: Start, upstream: ScriptedOpenAI) -> None:
+    gateway = await start(FAMILY)
     vector = {"embedding": [0.5], "index": 0}
     upstream.script("a", body={"results": [{"flagged": True}], "data": [vector]})
     upstream.script("b", body={"results": [{"flagged": True}] * 2, "data": [vector] * 2})
@@ -73,6 +87,33 @@ async def test_moderations_and_embeddings_have_a_result_for_each_input(
     assert (answer.status, answer.headers["x-gateway-attempts"]) == (200, "1")
     tokens = await gateway.request("POST", "/v1/embeddings", json={"model": "pair", "input": [1, 2, 3]})
     assert tokens.headers["x-gateway-attempts"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("alias", "status", "calls"),
+    [
+        ("others", 502, ["a"]), ("same", 200, ["a", "a"]), ("pair", 200, ["a", "b"]), ("said", 200, ["a", "b"]),
+        ("wild/a", 200, ["a", "a"]),
+    ],
+)  # fmt: skip
+async def test_embeddings_fall_over_to_the_same_model_only(
+    start: Start, upstream: ScriptedOpenAI, alias: str, status: int, calls: list[str]
+) -> None:
+    upstream.script("a", status=500).script("a", reply="")
+    gateway = await start(FAMILY)
+    answer = await gateway.request("POST", "/v1/embeddings", json={"model": alias, "input": "one"})
+    assert (answer.status, upstream.calls) == (status, calls)
+    assert all("model_family" not in request.body for request in upstream.requests)
+    if status != 200:
+        assert [(one["target"], one["kind"]) for one in answer.error["attempts"]] == [
+            ("up/a", "server_error"), ("up/b", "unsupported")
+        ]  # fmt: skip
+
+
+async def test_other_operations_fall_over_to_any_model(start: Start, upstream: ScriptedOpenAI) -> None:
+    upstream.script("a", status=500)
+    gateway = await start(FAMILY)
+    assert (await gateway.chat("others")).headers["x-gateway-target"] == "up/b"
 
 
 async def test_an_empty_embedding_is_no_answer(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:

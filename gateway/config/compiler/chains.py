@@ -16,7 +16,7 @@ from gateway.config.document.yaml_tree import Where
 from gateway.config.model.specs import AliasSpec, DefaultsSpec, StepSpec
 from gateway.config.problems import Fault, Report
 from gateway.policy.failures import FALLBACK_ON, RETRY_ON
-from gateway.policy.params import Params
+from gateway.policy.params import MODEL_FAMILY, Params
 from gateway.policy.table import AliasHooks, Route, RoutingTable, Step
 from gateway.policy.target import Target
 from gateway.wire.json import EMPTY
@@ -25,6 +25,7 @@ from gateway.words import did_you_mean
 MAX_STEPS: Final = 100
 """Maximum targets of one alias, those of inserted chains included."""
 
+_NEVER_SENT: Final = frozenset({MODEL_FAMILY})
 _MAX_CYCLES: Final = 100
 _MAX_SHOWN: Final = 8
 
@@ -237,13 +238,17 @@ class Chains:
         retry_on = [layer.retry_on for layer in layers if layer.retry_on is not None]
         fallback_on = [layer.fallback_on for layer in layers if layer.fallback_on is not None]
         timeouts = (step.limits.timeout, alias.limits.timeout, self._defaults.timeout)
+        params = self._params(target, alias.limits.params, step.limits.params)
+        family = params.sent.get(MODEL_FAMILY)
         return Step(
             target=target,
             limits=merge_timeouts(timeouts, self._environment.timeout_s),
             retries=retries[0] if retries else self._environment.retries,
-            params=self._params(target, alias.limits.params, step.limits.params),
+            params=params.without(_NEVER_SENT),
             retry_on=retry_on[0] if retry_on else RETRY_ON,
             fallback_on=fallback_on[0] if fallback_on else FALLBACK_ON,
+            says_fallback=step.limits.fallback_on is not None or alias.limits.fallback_on is not None,
+            family=str(family) if family else None,
         )
 
     def _params(self, target: Target, of_alias: Params, of_step: Params) -> Params:

@@ -18,6 +18,7 @@ _RULES: Final[dict[str, Callable[[Policy], Iterator[Finding]]]] = {
     "unreachable-step": chains.unreachable_steps,
     "repeated-target": chains.repeated_targets,
     "single-provider": chains.single_providers,
+    "embeddings-other-model": chains.other_embedding_models,
     "short-deadline": chains.short_deadlines,
     "short-timeout": timeouts.short_timeouts,
     "unknown-model": models.misspelt_models,

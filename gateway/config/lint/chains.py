@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.config.lint.subject import Chain, Finding, Policy
 from gateway.config.model.specs import AliasSpec, DefaultsSpec, StepSpec
-from gateway.policy.table import Route, Step
+from gateway.policy.table import Route, Step, other_models
 from gateway.policy.target import Endpoint
 from gateway.words import shown
 
+_EMBEDDING: Final = re.compile(r"embed|minilm|(?:^|[/-])(?:bge|e5|gte)-", re.IGNORECASE)
+"""Names of models that make embeddings."""
 _REGIONS: Final = ("aws_region_name", "region_name", "vertex_location")
 
 
@@ -99,6 +102,25 @@ def _host(endpoint: Endpoint) -> str | None:
     parts = urlsplit(endpoint.base_url or "")
     port = {"http": 80, "https": 443}.get(parts.scheme) if parts.port is None else parts.port
     return f"{parts.hostname}:{port}" if parts.hostname else None
+
+
+def other_embedding_models(policy: Policy) -> Iterator[Finding]:
+    """Find entries of chains for embeddings to which no request falls over, as their model is another one."""
+    for chain in policy.chains:
+        steps = chain.route.steps
+        first = steps[0].target
+        if not _EMBEDDING.search(first.model):
+            continue
+        others = other_models(steps)
+        for entry in chain.entries:
+            own = range(entry.first, entry.first + len(entry.steps))
+            if others.issuperset(own):
+                names = ", ".join(step.target.name for step in entry.steps)
+                message = (
+                    f"embeddings do not fall over to {names}, whose vectors are not {first.name}'s; for the same model "
+                    "under another name set the same params.model_family, and where any will do write fallback_on"
+                )
+                yield Finding(code="embeddings-other-model", place=entry.value_place, message=message)
 
 
 def short_deadlines(policy: Policy) -> Iterator[Finding]:
