@@ -13,7 +13,7 @@ from gateway.engine.attempts import Engine, RoutedRequest, not_whole
 from gateway.engine.health import Health
 from gateway.engine.hooks import changed_by, copy_json, own_data, refusal, run_hooks
 from gateway.engine.nested import NestedHooks, post_hooks
-from gateway.errors import BadRequest, GatewayError, UnknownModel
+from gateway.errors import BadRequest, GatewayError, UnknownModel, Unsupported
 from gateway.policy.overlay import Tables
 from gateway.policy.params import upstream_params
 from gateway.policy.table import MAX_NAME, Hook, Route, RoutingTable
@@ -61,7 +61,9 @@ class Pipeline:
         """Return the plain answer, with pre and post hooks run."""
         await _run_pre_hooks(request, params)
         reply = await self._engine.complete(request)
-        if reply.body is None and (hooks := _post_hooks(request)):
+        if reply.body is not None:
+            reply.body = await _hooked_body(reply.body, request)
+        elif hooks := _post_hooks(request):
             deadline_s = request.started_s + request.route.deadline_s
             data = own_data(reply.data, reply.raw)
             reply.data = await run_hooks(hooks, data, deadline_s=deadline_s)
@@ -91,9 +93,7 @@ class Pipeline:
         if not request.route.has_hooks:
             return await self._engine.open_stream(request)
         await _run_pre_hooks(request, params)
-        stream = await self._engine.open_stream(request)
-        hooks = () if "content-type" in stream.headers else _post_hooks(request)
-        return _HookedStream(stream, hooks, operation, limit_s=request.route.deadline_s) if hooks else stream
+        return await _hooked_body(await self._engine.open_stream(request), request)
 
     def _request(
         self,
@@ -122,6 +122,22 @@ class Pipeline:
         """Close all connections. Nothing may be called afterwards."""
         for adapter in self._adapters.values():
             await adapter.close()
+
+
+async def _hooked_body(body: Stream, request: RoutedRequest) -> Stream:
+    """Return a stream with post hooks run on its events. Sound passes as it is.
+
+    Raises Unsupported for a text that a hook has to see: it is no event.
+    """
+    hooks = _post_hooks(request)
+    kind = body.headers.get("content-type")
+    if kind is None:
+        return _HookedStream(body, hooks, request.operation, limit_s=request.route.deadline_s) if hooks else body
+    strict = next((hook for hook in hooks if hook.on_error != "skip"), None)
+    if strict is not None and kind.startswith("text/"):
+        await body.aclose()
+        raise Unsupported(f"the answer is {kind}, which the post hook {strict.path} cannot see: ask for it in JSON")
+    return body
 
 
 class _HookedStream:

@@ -158,8 +158,8 @@ class Transcriptions(TypedEvents):
     # For the mock and the simulation
 
     def prompt(self, params: Mapping[str, Json]) -> str:
-        """Return the text that shall precede the transcript."""
-        return _text(params.get("prompt"))
+        """Return the text that shall precede the transcript; a greeting without one."""
+        return _text(params.get("prompt")) or "hello"
 
     def reply(self, text: str, params: Mapping[str, Json]) -> JsonObject:
         """Return a transcript."""

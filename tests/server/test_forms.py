@@ -231,3 +231,50 @@ async def test_a_pre_hook_that_does_not_know_forms_stops_them(start: Start) -> N
     gateway = await start(routes, hooks="def see(request):\n    return request\n")
     answer = await ask(gateway, FILE + model("echo") + END)
     assert (answer.status, answer.error["code"]) == (400, "unsupported")
+
+
+HOOKED = """\
+version: 1
+models:
+  echo:
+    chain: [mock/echo]
+    hooks:
+      pre: [{path: HOOKS.ask, operations: [transcriptions, speech]}]
+      post: [{path: HOOKS.shout, operations: [transcriptions, speech]}]
+"""
+SHOUT = """\
+def ask(request):
+    assert "file" not in request
+    return {**request, "prompt": request.get("prompt", "") + " and more"}
+
+def shout(answer):
+    return {name: value.upper() if name in ("text", "delta") else value for name, value in answer.items()}
+"""
+
+
+async def test_hooks_see_and_change_the_texts_of_a_form_and_the_answer(start: Start) -> None:
+    gateway = await start(HOOKED, hooks=SHOUT)
+    plain = await ask(gateway, FILE + PROMPT + model("echo") + END)
+    assert plain.json["text"] == "WORDS AND MORE"
+    told = await ask(gateway, FILE + PROMPT + part("stream", b"true") + model("echo") + END)
+    assert told.events[0]["delta"] == "WORDS AND MORE"
+
+
+async def test_a_text_does_not_slip_past_a_post_hook_that_must_see_it(start: Start) -> None:
+    gateway = await start(HOOKED, hooks=SHOUT)
+    text = await ask(gateway, FILE + PROMPT + part("response_format", b"text") + model("echo") + END)
+    assert (text.status, text.error["code"]) == (400, "unsupported")
+    assert "shout cannot see: ask for it in JSON" in text.error["message"]
+    body = {"model": "echo", "input": "hi", "prompt": ""}
+    sound = await gateway.request("POST", "/v1/audio/speech", json=body)
+    assert (sound.status, sound.body[:4]) == (200, b"RIFF")
+
+
+async def test_what_a_pre_hook_changes_is_sent_in_the_form(start: Start, upstream: ScriptedOpenAI) -> None:
+    upstream.script("a", body={"text": "one"})
+    routes = HOOKED.replace("models:", 'providers: {up: {kind: openai, base_url: "BASE_URL", api_key: k}}\nmodels:')
+    gateway = await start(routes.replace("mock/echo", "up/a"), hooks=SHOUT)
+    answer = await ask(gateway, FILE + PROMPT + model("echo") + END)
+    assert answer.json["text"] == "ONE"
+    changed = sent("words and more").replace(b'"model"', b'"prompt"')
+    assert upstream.requests[0].raw == FILE + changed + sent("a") + END
