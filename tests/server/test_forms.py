@@ -77,6 +77,14 @@ async def test_the_whole_form_is_sent_to_the_next_target_too(
     assert upstream.requests[-1].raw == FILE + PROMPT + sent("b") + END
 
 
+async def test_a_large_form_is_sent_in_full_to_each_target(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:
+    large = part("file", SOUND * 16, "a.mp3")  # over 1 MiB, so it is not one value of bytes here
+    upstream.script("a", status=503, body={}).script("b", body={"text": "one"})
+    answer = await ask(gateway, large + PROMPT + model("pair") + END)
+    assert answer.status == 200
+    assert [request.raw for request in upstream.requests] == [large + PROMPT + sent(name) + END for name in "ab"]
+
+
 @pytest.mark.parametrize(
     "body", [{"no": "text"}, {"text": None}, {"error": {"message": "busy", "type": "overloaded_error"}}, b"<html>", b""]
 )
