@@ -165,6 +165,10 @@ class StreamJudge(Protocol):
     def has_content(self) -> bool:
         """An event had content, not only the start of an answer."""
 
+    @property
+    def hears_runs(self) -> bool:
+        """Whether `skip` has to be called."""
+
     def skip(self, run: bytes) -> None:
         """Take note of a run, which needs no check."""
 

@@ -55,6 +55,7 @@ class CommittedStream:
         self._loop = loop
         self._source = source
         self._judge = judge
+        self._hears_runs = judge.hears_runs
         self._usage_last = usage_last
         self._step = step
         self._report = report
@@ -111,7 +112,8 @@ class CommittedStream:
                 limit.deadline_s = math.inf
                 if len(events) == 1 and events[0].is_run and self._usage_last is None:
                     self._idle_left_s = self._idle_s
-                    self._judge.skip(events[0].raw or b"")
+                    if self._hears_runs:
+                        self._judge.skip(events[0].raw or b"")
                     return events
                 if events := self._judged(events, asked_s):
                     return events
@@ -159,7 +161,8 @@ class CommittedStream:
                         events[position] = Event(echoes.mask_object(event.data), name=name)
                 elif event.is_run:
                     active = True
-                    self._judge.skip(event.raw or b"")
+                    if self._hears_runs:
+                        self._judge.skip(event.raw or b"")
                 elif event.is_end:
                     return [*self._passing(events[:position]), *self._ending(), event]
                 elif event.raw is not None:

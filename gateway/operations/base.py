@@ -171,6 +171,7 @@ class ChoicesJudge:
     __slots__ = ("_finished", "_has_content", "_has_own", "_is_own", "_one_choice", "_seen", "_usage", "has_content")
 
     next_number: Final = 0
+    hears_runs: Final = False
 
     def __init__(
         self,

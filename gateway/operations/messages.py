@@ -173,6 +173,7 @@ class MessagesJudge:
     __slots__ = ("_is_finished", "_is_whole", "_usage", "has_content")
 
     next_number: Final = 0
+    hears_runs: Final = False
 
     def __init__(self) -> None:
         self._is_finished = False

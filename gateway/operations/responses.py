@@ -187,6 +187,8 @@ class ResponsesJudge:
 
     __slots__ = ("_is_whole", "_number", "_run", "_usage", "has_content")
 
+    hears_runs: Final = True
+
     def __init__(self) -> None:
         self._is_whole = False
         self._usage: JsonObject | None = None

@@ -27,6 +27,7 @@ class TypedJudge:
     __slots__ = ("_content", "_end", "_ends", "_tokens", "_tokens_of", "has_content")
 
     next_number: Final = 0
+    hears_runs: Final = False
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class BytesJudge:
     __slots__ = ("has_content",)
 
     next_number: Final = 0
+    hears_runs: Final = True
     tokens: Final = None
 
     def __init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from functools import partial
 from typing import Final
 
@@ -96,7 +96,7 @@ class ModelCalls:
             self._lifecycle.end(task)
             del task  # a cancelled task keeps its error, and that this frame with the body: they would keep each other
 
-    async def _stream(
+    def _stream(
         self,
         operation: Operation,
         body: JsonObject,
@@ -104,24 +104,22 @@ class ModelCalls:
         query: str,
         form: Form | None,
         exchange: Exchange,
-    ) -> None:
+    ) -> Coroutine[None, None, None]:
         """Pass the events on, then the wire's end; after a break an error event and a closed connection.
 
         With the alias' `stream.keepalive` the head may be sent before the stream is open; a failure is a break then.
         """
-
-        async def opened() -> Stream:
-            return await self._pipeline.open_stream(
-                operation,
-                body,
-                report=exchange.report,
-                headers=upstream_headers,
-                query=query,
-                form=form,
-                on_keepalive=exchange.keep_alive,
-            )
-
-        await self._pass_on(operation, opened(), exchange)
+        # Not a coroutine around the other one, which would take part in each event.
+        opening = self._pipeline.open_stream(
+            operation,
+            body,
+            report=exchange.report,
+            headers=upstream_headers,
+            query=query,
+            form=form,
+            on_keepalive=exchange.keep_alive,
+        )
+        return self._pass_on(operation, opening, exchange)
 
     async def _send_body(self, operation: Operation, body: Stream, exchange: Exchange) -> None:
         """Pass on a plain answer that is no JSON."""
