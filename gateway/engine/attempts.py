@@ -171,7 +171,7 @@ class Engine:
             report.calling = target
             try:
                 if name not in self._prepared:
-                    carrier = target.endpoint.adapter if name == "translated" else name
+                    carrier = target.endpoint.adapters["chat"] if name == "translated" else name
                     if carrier not in self._prepared:
                         await self._adapters[carrier].prepare()
                         self._prepared.add(carrier)

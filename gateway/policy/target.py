@@ -109,12 +109,16 @@ class Endpoint:
     """Carries chat."""
     wires: frozenset[Wire] | None = None
     """The wires that the endpoint speaks itself, so they are relayed. None: OpenAI's if the relay carries chat."""
+    wires_written: bool = False
+    """The file names the wires, so a path of theirs is never taken to be missing."""
     library_adapter: AdapterName | None = None
     """What the Python library uses where that is another one: it relays only if the file says `adapter: relay`."""
     base_url: str | None = None
     """Without a trailing slash, such as `https://api.openai.com/v1`; None means LiteLLM's own."""
     relay_url: str | None = None
     """The base URL of relayed requests, where that is another one: with the version in its path."""
+    api_version: str | None = None
+    """Azure only: the `api-version` of relayed requests."""
     own_base_url: bool = False
     """The file sets the base URL, so only the entry's own key may be sent there."""
     hosts: tuple[str, ...] = ()

@@ -31,6 +31,13 @@ ALL_WIRES: Final[frozenset[Wire]] = frozenset(OPERATIONS_OF)
 OPENAI_WIRES: Final[frozenset[Wire]] = ALL_WIRES - {"messages"}
 """What an OpenAI-wire server is taken to speak unless the file or our list says less."""
 
+REFUSING_VERSION: Final = "2026-10-21"
+"""From this `anthropic-version` on Anthropic refuses REFUSED_BY_VERSION, even with its own defaults as values.
+
+Source: https://platform.claude.com/docs/en/api/versioning
+"""
+REFUSED_BY_VERSION: Final = frozenset({"temperature", "top_k", "top_p"})
+
 TRANSLATED: Final = frozenset({"messages", "responses"})
 """Operations that are put into chat for an endpoint that does not speak them."""
 

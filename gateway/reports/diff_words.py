@@ -184,6 +184,9 @@ def _provider_text(change: Change, field: str, of: str, quote: Quote) -> str:
     if block == "script":
         return f"script{of} is another"
     what = _WORDS.get(block, block)
+    if block in ("wires", "api_version"):
+        said = [_listed_or(value, quote) for value in (change.old, change.new)]
+        return f"{what}{of} {said[0]} → {said[1]}"
     if change.old == change.new:
         return f"{what}{of}: another is {change.new}"
     values = [quote(value) if value is not None else "LiteLLM's own" for value in (change.old, change.new)]
@@ -194,6 +197,10 @@ def _set_text(old: Sequence[str], new: Sequence[str]) -> str:
     """Return the change of a list whose order does not count: `adds a, b and drops c`."""
     more, less = (", ".join(name for name in one if name not in other) for one, other in ((new, old), (old, new)))
     return " and ".join([f"adds {more}"] * bool(more) + [f"drops {less}"] * bool(less))
+
+
+def _listed_or(value: Json, quote: Quote) -> str:
+    return "none named" if value is None else quote(", ".join(value) if isinstance(value, list) else str(value))
 
 
 def _limits_text(change: Change, quote: Quote) -> str:

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from gateway.policy.failures import Kind, names_of
 from gateway.policy.table import Hook, Route, Step
-from gateway.policy.target import Limits
+from gateway.policy.target import Endpoint, Limits
 from gateway.policy.wires import HOOK_OPERATIONS, OPERATIONS_OF, as_list
 from gateway.reports.problems import Painter
 from gateway.simulation.explain import Explanation, Sent, has_key, sent_to_each, verdicts
@@ -70,13 +70,18 @@ def _chain(route: Route) -> list[Sequence[str]]:
         retries = {0: "no retry", 1: "1 retry"}.get(step.retries, f"{step.retries} retries")
         note = "no key here" if has_key(step) is False else ""
         endpoint = step.target.endpoint
-        adapter = (
-            f"{endpoint.adapter}, {endpoint.library_adapter} in Python"
-            if endpoint.library_adapter
-            else endpoint.adapter
-        )
-        rows.append((str(number), step.target.name, adapter, retries, note))
+        rows.append((str(number), step.target.name, _adapter(endpoint), retries, note))
     return rows
+
+
+def _adapter(endpoint: Endpoint) -> str:
+    """Return what carries chat, and the wires that are relayed if these are not all that the relay is known for."""
+    wires = ", ".join(wire for wire in OPERATIONS_OF if wire in (endpoint.wires or ()))
+    if endpoint.library_adapter:
+        return f"{endpoint.adapter}, {endpoint.library_adapter} in Python"
+    if endpoint.wires_written or (wires and endpoint.adapter != "relay"):
+        return f"relay: {wires}" if endpoint.adapter == "relay" else f"{endpoint.adapter}, relay: {wires}"
+    return endpoint.adapter
 
 
 def timeout(limits: Limits) -> str:

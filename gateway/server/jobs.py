@@ -122,7 +122,8 @@ async def _watch_descriptors() -> None:
 
 
 def _adapters_of(table: RoutingTable) -> set[AdapterName]:
-    return {target.endpoint.adapter for target in table.targets}
+    endpoints = {id(target.endpoint): target.endpoint for target in table.targets}.values()
+    return {name for endpoint in endpoints for name in endpoint.adapters.values() if name != "translated"}
 
 
 async def _restarting(job: Callable[[], Awaitable[None]]) -> None:

@@ -239,6 +239,7 @@ def _step(number: int, step: Step, hook: Callable[[Hook], JsonObject]) -> JsonOb
         "model": step.target.model,
         "adapter": endpoint.adapter,
         "library_adapter": endpoint.library_adapter or endpoint.adapter,
+        "wires": sorted(endpoint.wires or ()),
         "base_url": endpoint.shown_url,
         "has_key": has_key(step),
         "limits": asdict(step.limits),

@@ -1,4 +1,4 @@
-"""Calls upstreams that speak the OpenAI wire, over HTTP, and hands on the bytes they sent."""
+"""Calls upstreams in the wires that they speak themselves, over HTTP, and hands on the bytes they sent."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from gateway.adapters.content_types import EVENTS, JSON, JSON_TYPES, SAYS_NOTHIN
 from gateway.adapters.hosts import place_of, refuse_other_hosts
 from gateway.adapters.relay.byte_stream import ByteStream
 from gateway.adapters.relay.events import RelayedStream
+from gateway.adapters.relay.vendors import ANTHROPIC_VERSION, azure_path, key_header, overrides_for
 from gateway.policy.failures import (
     PAUSING,
     Kind,
@@ -64,18 +65,10 @@ _BYTES: Final = "application/octet-stream"
 _KEPT: Final = frozenset({"stream"})
 """A form's field that is sent as it came. JSON's is written anew."""
 _MAY_BE_JSON: Final = JSON_TYPES | {"", "text/plain"}
-_BEARER: Final = ("authorization", "Bearer ")
-_KEY_HEADERS: Final = {"anthropic": ("x-api-key", "")}
-"""Kind of endpoint → header field of the key, and what stands before the key in it. Others take a bearer."""
-ANTHROPIC_VERSION: Final = "2023-06-01"
-"""Sent to Anthropic for a client that names no `anthropic-version`: the one that refuses the fewest parameters.
-
-Source: https://platform.claude.com/docs/en/api/versioning
-"""
 
 
 class RelayAdapter:
-    """Calls upstreams of OpenAI's wire, without redirects, cookies or credentials from the environment."""
+    """Calls upstreams in the client's own wire, without redirects, cookies or credentials from the environment."""
 
     def __init__(self, *, max_reply_bytes: int = MAX_REPLY_BYTES, end_grace_s: float = END_GRACE_S) -> None:
         self._max_reply_bytes = max_reply_bytes
@@ -197,14 +190,17 @@ class RelayAdapter:
         if key is None and endpoint.key_required:
             raise UpstreamError(Kind.AUTH)
         operation = call.operation
-        name = (id(endpoint), stream, operation.name, call.query)
+        path = operation.path
+        if endpoint.api_version is not None:
+            path = azure_path(endpoint, operation, call.target.model)
+        name = (id(endpoint), stream, path, call.query)
         head = self._heads.get(name)
         if head is None or head.endpoint is not endpoint or head.key is not key:
             if len(self._heads) >= _MAX_HEADS:
                 self._heads.clear()
             try:
                 accept = EVENTS if stream else "*/*" if operation.byte_types else JSON
-                path = f"{operation.path}?{call.query}" if call.query else operation.path
+                path = f"{path}?{call.query}" if call.query else path
                 head = self._heads[name] = _Head(endpoint, key, path, accept=accept)
             except http1.Http1Error as error:
                 raise _no_response(error) from error
@@ -281,8 +277,8 @@ def _request_headers(endpoint: Endpoint, key: Secret | None, *, accept: str) -> 
         "content-type": "application/json",
     }
     if key is not None:
-        name, scheme = _KEY_HEADERS.get(endpoint.kind, _BEARER)
-        headers[name] = f"{scheme}{key.reveal()}"
+        name, value = key_header(endpoint, key.reveal())
+        headers[name] = value
     if endpoint.kind == "anthropic":
         headers["anthropic-version"] = ANTHROPIC_VERSION
     for name, value in endpoint.headers.items():
@@ -296,7 +292,10 @@ def _request_body(call: Call, *, stream: bool) -> bytes | Spliced:
 
     Thinking that another target wrote, in the same conversation, is left out: Claude refuses all but its own.
     """
-    body = merged(call.params, call.overrides.sent, call.target.model)
+    overrides = call.overrides.sent
+    if overrides:
+        overrides = overrides_for(call.target.endpoint, call.operation, call.headers, overrides)
+    body = merged(call.params, overrides, call.target.model)
     if call.form is not None:
         try:
             return call.form.encoded(body, kept=_KEPT)

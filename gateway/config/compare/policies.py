@@ -294,6 +294,8 @@ def _endpoint(old: Endpoint, new: Endpoint) -> Iterator[_Found]:
     for name, one, other, before, after in (
         ("kind", old.kind, new.kind, old.kind, new.kind),
         ("adapter", old.adapter, new.adapter, old.adapter, new.adapter),
+        ("wires", _wires(old), _wires(new), _wires(old), _wires(new)),
+        ("api_version", old.api_version, new.api_version, old.api_version, new.api_version),
         ("base_url", old.base_url, new.base_url, old.shown_url, new.shown_url),
         ("script", old.script, new.script, _script(old), _script(new)),
     ):
@@ -305,6 +307,11 @@ def _endpoint(old: Endpoint, new: Endpoint) -> Iterator[_Found]:
     for name, kind in _changed_keys(old.headers, new.headers):
         one, other = _header(old, name), _header(new, name)
         yield _Found(field=f"providers.headers.{mask_key(name)}", kind=kind, old=one, new=other, provider=provider)
+
+
+def _wires(endpoint: Endpoint) -> list[str] | None:
+    """Return the wires that the file names; None if it names none."""
+    return sorted(endpoint.wires or ()) if endpoint.wires_written else None
 
 
 def _header(endpoint: Endpoint, name: str) -> str | None:

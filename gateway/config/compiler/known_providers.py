@@ -1,4 +1,4 @@
-"""The providers known by name: wire, base URL, and the variable with the key.
+"""The providers known by name: who carries chat, base URL, wires, and the variable with the key.
 
 Listed here so that a config file is checked without importing LiteLLM. A test compares both lists with the installed
 LiteLLM.
@@ -12,6 +12,8 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from gateway.config.compiler.known_hosts import NO_ADDRESS
+from gateway.config.compiler.known_wires import KNOWN_WIRES
+from gateway.policy.wires import Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,20 @@ class WellKnown:
         """LiteLLM's name of the provider."""
         return self.litellm_kind or self.name
 
+    @property
+    def wires(self) -> frozenset[Wire]:
+        """What it speaks itself, so that it is relayed."""
+        found = KNOWN_WIRES.get(self.name)
+        return found.wires if found is not None else _CHAT if self.wire == "openai" else frozenset()
+
+    @property
+    def relay_url(self) -> str | None:
+        """Base URL of relayed requests, if it is another one than `base_url`."""
+        found = KNOWN_WIRES.get(self.name)
+        return found.relay_url if found is not None else None
+
+
+_CHAT: Final = frozenset[Wire]({"chat"})
 
 # LiteLLM's own `vllm` loads the model into this process, which is never meant here.
 _OPENAI_WIRE: Final = """
@@ -54,6 +70,7 @@ perplexity https://api.perplexity.ai https://docs.perplexity.ai/docs/sonar/opena
     PERPLEXITY_API_KEY
 together_ai https://api.together.ai/v1 https://docs.together.ai/docs/inference/openai-compatibility TOGETHER_API_KEY \
     TOGETHER_AI_API_KEY TOGETHERAI_API_KEY TOGETHER_AI_TOKEN
+azure - https://learn.microsoft.com/azure/foundry/openai/latest keyless AZURE_API_KEY
 hosted_vllm - https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html keyless HOSTED_VLLM_API_KEY
 vllm=hosted_vllm - https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html keyless
 llamafile http://127.0.0.1:8080/v1 https://github.com/Mozilla-Ocho/llamafile keyless LLAMAFILE_API_KEY
@@ -67,7 +84,6 @@ lm_studio http://127.0.0.1:1234/v1 https://lmstudio.ai/docs/developer/openai-com
 _LITELLM_WIRE: Final = """
 ai21 https://docs.ai21.com/reference AI21_API_KEY
 anthropic https://docs.anthropic.com/en/api/overview ANTHROPIC_API_KEY
-azure https://learn.microsoft.com/azure/ai-services/openai/reference keyless AZURE_API_KEY
 azure_ai https://learn.microsoft.com/azure/ai-foundry/ keyless AZURE_AI_API_KEY
 bedrock https://docs.aws.amazon.com/bedrock/latest/APIReference/ keyless
 codestral https://docs.mistral.ai/api/ CODESTRAL_API_KEY
@@ -78,6 +94,7 @@ deepseek https://api-docs.deepseek.com/ DEEPSEEK_API_KEY
 fireworks_ai https://docs.fireworks.ai/api-reference/post-chatcompletions FIREWORKS_API_KEY FIREWORKS_AI_API_KEY \
     FIREWORKSAI_API_KEY FIREWORKS_AI_TOKEN
 gemini https://ai.google.dev/gemini-api/docs/api-key GOOGLE_API_KEY GEMINI_API_KEY
+jina_ai https://jina.ai/reranker JINA_AI_API_KEY JINA_API_KEY
 mistral https://docs.mistral.ai/api/ MISTRAL_API_KEY
 moonshot https://platform.moonshot.ai/docs/guide/ MOONSHOT_API_KEY
 ollama https://docs.ollama.com/api/introduction keyless OLLAMA_API_KEY

@@ -14,15 +14,15 @@ from gateway.config.compiler import known_providers
 from gateway.config.compiler.inherit import merge_cooldowns
 from gateway.config.compiler.known_hosts import INSTEAD, hosts_of
 from gateway.config.compiler.known_providers import WELL_KNOWN, WellKnown
+from gateway.config.compiler.relays import azure_version, relay_faults, relays_of
 from gateway.config.document.yaml_tree import Where
 from gateway.config.model.specs import Config, ProviderSpec
 from gateway.config.problems import Fault, Report
 from gateway.policy.keys import MAX_KEY_FILE_BYTES, NO_KEY, KeySource, Secret
-from gateway.policy.params import FORBIDDEN_PARAMS, OWN_FIELDS
+from gateway.policy.params import FORBIDDEN_PARAMS, OWN_FIELDS, Params
 from gateway.policy.problem import Severity
 from gateway.policy.regular_file import read_regular_file, why
 from gateway.policy.target import FRAMING_HEADERS, AdapterName, Endpoint
-from gateway.policy.wires import Wire
 from gateway.wire.json import EMPTY, Json
 from gateway.words import did_you_mean
 
@@ -38,8 +38,6 @@ CONNECTION_PARAMS: Final = frozenset(
 _OTHER_CREDENTIALS: Final = frozenset({"sagemaker_chat", "sagemaker_nova", "vertex_ai_beta"})
 """Kinds not in WELL_KNOWN that need no key, because they have other credentials."""
 
-ANTHROPIC_URL: Final = "https://api.anthropic.com"
-_MESSAGES: Final = frozenset[Wire]({"messages"})
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 _A_KEY: Final = "a key is one word of visible ASCII characters"
@@ -134,6 +132,7 @@ class Upstreams:
     def _endpoint(self, spec: ProviderSpec, known: WellKnown, *, headers: Mapping[str, str]) -> Endpoint:
         adapter = self._adapter(spec, known)
         base_url = spec.base_url.rstrip("/") if spec.base_url else None
+        relays = relays_of(spec, known, adapter, base_url)
         own_base_url = base_url is not None
         if base_url is None and known.name == "openai" and spec.name != "openai":
             # A vendor's own name with `kind: openai`: LiteLLM would take it for OpenAI and send OpenAI's key.
@@ -150,9 +149,11 @@ class Upstreams:
             provider=spec.name,
             kind=known.kind,
             adapter=adapter,
-            wires=_wires(spec, known),
-            relay_url=_relay_url(base_url, known),
-            library_adapter="litellm" if adapter == "relay" and spec.adapter is None else None,
+            wires=relays.wires,
+            wires_written=bool(spec.wires),
+            relay_url=relays.url,
+            api_version=relays.api_version,
+            library_adapter="litellm" if adapter == "relay" and spec.adapter is None and not spec.wires else None,
             base_url=base_url,
             own_base_url=own_base_url,
             hosts=hosts_of(known.kind, own_base_url=base_url is not None),
@@ -160,7 +161,7 @@ class Upstreams:
             key_required=_names_key(spec)
             or (not (own_base_url or authorized) and self._needs_key(spec, known, adapter, api_key)),
             headers=headers,
-            params=spec.params.without(CONNECTION_PARAMS) if adapter == "relay" else spec.params,
+            params=spec.params.without(CONNECTION_PARAMS) if adapter == "relay" else _litellm_params(spec),
             script=spec.script,
             cooldown=merge_cooldowns(spec.cooldown, self._config.defaults.cooldown),
             written=spec.written,
@@ -181,7 +182,9 @@ class Upstreams:
         return api_key.read() is None and self._vendors_variable(known) is not None
 
     def _adapter(self, spec: ProviderSpec, known: WellKnown) -> AdapterName:
-        return known.wire if known.wire != "openai" else spec.adapter or self._openai_adapter
+        if known.wire != "openai":
+            return known.wire
+        return spec.adapter or ("relay" if spec.wires else self._openai_adapter)
 
     def _faults(self, spec: ProviderSpec, kind: str, known: WellKnown) -> Iterator[tuple[str, Fault]]:
         """Yield the faults of an entry, each with its key; the empty key is the entry's own."""
@@ -202,6 +205,7 @@ class Upstreams:
             yield "api_key_file", Fault("api-key-conflict", "there is an `api_key` as well; keep one of the two")
         elif spec.api_key_file is not None:
             self._check_key_file(spec, spec.api_key_file)
+        yield from relay_faults(spec, known)
         if spec.script and known.wire != "mock":
             yield "script", Fault("script-not-mock", f"only `kind: mock` plays a script, not {kind!r}")
 
@@ -272,6 +276,8 @@ class Upstreams:
         check_params(spec.params.sent, place, self._report, allowed=CONNECTION_PARAMS)
         if self._adapter(spec, known) == "relay":
             for key in spec.params.sent.keys() & CONNECTION_PARAMS:
+                if key == "api_version" and known.name == "azure":
+                    continue
                 message = f"{key!r} is a setting of LiteLLM, and this provider is relayed: it has no effect"
                 self._report((*place, key), "unused-param", message, severity="warning", at_key=True)
 
@@ -282,16 +288,11 @@ def _instead(known: WellKnown) -> str:
     return f", or write `kind: {other}` for the vendor's own" if other else ""
 
 
-def _wires(spec: ProviderSpec, known: WellKnown) -> frozenset[Wire] | None:
-    """Return the wires that an endpoint speaks itself; `adapter: litellm` leaves all to LiteLLM."""
-    return _MESSAGES if known.name == "anthropic" and spec.adapter is None else None
-
-
-def _relay_url(base_url: str | None, known: WellKnown) -> str | None:
-    """Return Anthropic's base URL with its version, which LiteLLM wants without; None for others."""
-    if known.name != "anthropic":
-        return None
-    return f"{(base_url or ANTHROPIC_URL).removesuffix('/v1')}/v1"
+def _litellm_params(spec: ProviderSpec) -> Params:
+    """Return the entry's `params` with its `api_version`, which LiteLLM takes for one of them."""
+    if spec.api_version is None:
+        return spec.params
+    return spec.params.under(Params(MappingProxyType({"api_version": azure_version(spec)})))
 
 
 def _names_key(spec: ProviderSpec) -> bool:
@@ -334,6 +335,8 @@ def bad_address(text: str, known: WellKnown) -> str | None:
         return "an address holds no user and no password; use `api_key`, or an `authorization` header"
     if parts.query or parts.fragment or text.endswith(("?", "#")):
         return "an address has no query and no fragment"
+    if known.name == "azure" and "/deployments" in parts.path:
+        return "leave `/openai` and what follows it out of an Azure address: it is added, with the deployment"
     if known.wire == "openai" and parts.path.rstrip("/").endswith(("/chat/completions", "/embeddings")):
         return "leave the last part of the path out: `/chat/completions` and the like are added to a base URL"
     return None

@@ -252,6 +252,8 @@ def _provider(name: str, entry: JsonObject, written: JsonObject, *, unset: bool)
         api_key_unset=unset,
         api_key_file=entry.get("api_key_file"),
         adapter=entry.get("adapter"),
+        wires=frozenset(entry.get("wires", ())),
+        api_version=entry.get("api_version"),
         headers=_frozen(entry.get("headers")),
         params=_params(entry, written),
         cooldown=_cooldown(entry.get("cooldown")),

@@ -159,6 +159,8 @@ def _translate(error: ValidationError, written: Json, at: Where) -> Iterator[Mis
         yield Misfit(where, "bad-step", "an alias brings its own steps; nothing may stand beside 'alias'")
     elif keyword == "minItems" and form == "operations":
         yield Misfit(where, "bad-value", "expected at least one operation; without the key it is [chat, embeddings]")
+    elif keyword == "minItems" and where[-1:] == ("wires",):
+        yield Misfit(where, "bad-wires", "a server speaks at least one wire; name it, or leave `wires` out")
     elif keyword == "minItems":
         yield Misfit(where, "empty-chain", "a chain needs at least one step")
     elif keyword == "uniqueItems":

@@ -15,6 +15,7 @@ from gateway.policy.keys import Secret
 from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.table import HookEvents
 from gateway.policy.target import AdapterName, ScriptedOutcome
+from gateway.policy.wires import Wire
 from gateway.wire.json import EMPTY, Json
 
 
@@ -89,6 +90,9 @@ class ProviderSpec:
     """Whether `api_key` names a variable that is not set; `api_key` is then None."""
     api_key_file: str | None = None
     adapter: AdapterName | None = None
+    wires: frozenset[Wire] = frozenset()
+    """Empty where the file names none: the compiler knows what the endpoint speaks."""
+    api_version: str | None = None
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     params: Params = NO_PARAMS
     cooldown: CooldownSpec | None = None

@@ -188,7 +188,7 @@ def test_a_trailing_slash_of_a_base_url_is_dropped() -> None:
         ("", "lm_studio/x", "litellm", ("lm_studio", "litellm", "http://127.0.0.1:1234/v1", True)),
         ("", "lm_studio/x", "relay", ("lm_studio", "relay", "http://127.0.0.1:1234/v1", False)),
         ("vllm: {base_url: 'http://h/v1'}", "vllm/x", "relay", ("hosted_vllm", "relay", "http://h/v1", True)),
-        ("eu: {kind: azure, base_url: 'https://eu'}", "eu/x", "relay", ("azure", "litellm", "https://eu", True)),
+        ("eu: {kind: azure, base_url: 'https://eu'}", "eu/x", "relay", ("azure", "relay", "https://eu", True)),
         ("", "mock/echo", "litellm", ("mock", "mock", None, False)),
     ],
 )

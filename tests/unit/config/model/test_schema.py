@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from gateway.config.model.read import schema
 from gateway.policy.failures import Kind
 from gateway.policy.table import MAX_NAME
-from gateway.policy.wires import OPERATION_NAMES
+from gateway.policy.wires import OPERATION_NAMES, OPERATIONS_OF
 from tests.paths import ROOT
 from tests.schemas import choices, offered, parts
 
@@ -122,7 +122,8 @@ def test_no_definition_is_left_unused() -> None:
     [
         (SCHEMA, "version defaults providers models hooks capabilities"),
         (DEFINITIONS["defaults"], "timeout retries deadline max_attempts cooldown retry_on fallback_on params stream"),
-        (DEFINITIONS["provider"], "kind base_url api_key api_key_file adapter headers params cooldown script"),
+        (DEFINITIONS["provider"],
+         "kind base_url api_key api_key_file adapter wires api_version headers params cooldown script"),
         (DEFINITIONS["alias"],
          "description chain hooks timeout retries deadline max_attempts params retry_on fallback_on stream"),
         (DEFINITIONS["step"], "target alias timeout retries params retry_on fallback_on"),
@@ -140,6 +141,10 @@ def test_the_keys_are_exactly_these(part: dict[str, Any], keys: str) -> None:
 
 def test_an_alias_is_as_long_as_a_name_that_clients_may_ask_for() -> None:
     assert DEFINITIONS["aliasName"]["maxLength"] == MAX_NAME
+
+
+def test_the_wires_are_those_of_the_operations() -> None:
+    assert DEFINITIONS["wire"]["then"]["enum"] == list(OPERATIONS_OF)
 
 
 def test_the_kinds_are_those_of_the_engine() -> None:
