@@ -13,7 +13,7 @@ from gateway.policy.secrets import mask_upstream_text
 from gateway.server.access import Guards, is_preflight
 from gateway.server.connection import Answer
 from gateway.server.exchange import Exchange
-from gateway.server.paths import NO_ENDPOINT, Handler, PathHandlers, Paths, wrong_method
+from gateway.server.paths import AZURE, NO_ENDPOINT, Handler, PathHandlers, Paths, wrong_method
 from gateway.server.request import Request
 from gateway.server.response import ClientGone
 from gateway.telemetry.logs import log_request
@@ -54,6 +54,8 @@ class Front:
     async def answer(self, request: Request) -> bool:
         """Answer, log and count a request; return whether its connection can take another one."""
         # What follows, the access rules too, sees the path that was found.
+        if request.path.startswith(AZURE):
+            request.path, request.deployment = self._paths.of_azure(request.path)
         request.path, endpoint = self._paths.find(request.path)
         return await self._answer(endpoint, request)
 

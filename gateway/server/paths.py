@@ -17,6 +17,9 @@ Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 """Sends the response to a request, or raises GatewayError."""
 
 _VERSION: Final = "/v1"
+AZURE: Final = "/openai/"
+"""The start of the paths that Azure's clients ask for."""
+_DEPLOYMENTS: Final = f"{AZURE}deployments/"
 _OPERATORS: Final = "/-/"
 _BASES: Final = frozenset({"/", _VERSION})
 """Base URLs: they are answered, and no list names them."""
@@ -78,6 +81,20 @@ class Paths:
             found = self._find(path_found)
             path = path_found if found is not None else path
         return path, found
+
+    def of_azure(self, path: str) -> tuple[str, str | None]:
+        """Return a path of Azure's clients without what Azure has before `/v1` or instead, and the model in it.
+
+        `/openai/v1/responses` and `/openai/responses` are `/v1/responses`, and so is the end of
+        `/openai/deployments/MODEL/chat/completions`; a model may contain slashes. Other paths stay as they are.
+        """
+        rest = path.removeprefix(_DEPLOYMENTS)
+        if rest == path:
+            inner = canonical(path.removeprefix(AZURE))
+            return (path if self._find(inner) is None else inner), None
+        known = (path.removeprefix(_VERSION) for path in self._exact if path.startswith(f"{_VERSION}/"))
+        end = max((end for end in known if rest.endswith(end)), key=len, default=rest)
+        return (path, None) if end == rest else (f"{_VERSION}{end}", rest.removesuffix(end))
 
     def answering_posts(self) -> Iterator[tuple[str, PathHandlers]]:
         """Yield the whole paths that take a POST, each in its usual spellings."""

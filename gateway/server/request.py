@@ -21,7 +21,7 @@ class Channel(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One request. Only `path`, `body` and `keep_alive` change."""
+    """One request. Only `path`, `deployment`, `body` and `keep_alive` change."""
 
     channel: Channel
     transport: asyncio.Transport
@@ -39,6 +39,8 @@ class Request:
     has_body: bool = True
     is_http11: bool = True
     """False for HTTP/1.0, which has no chunked coding."""
+    deployment: str | None = None
+    """The model that the path names, as Azure's paths do."""
     keep_alive: bool = True
     """The connection can take another request after this one."""
 

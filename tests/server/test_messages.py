@@ -20,6 +20,7 @@ providers:
   claude: {kind: anthropic, base_url: "CLAUDE_URL", api_key: sk-claude-key}
 models:
   fast: claude/a
+  cool: {chain: [claude/a], params: {temperature: 0.5, top_k: 5, top_p: null, max_tokens: 7}}
   pair: [claude/a, claude/b]
   others: [claude/c, claude/d]
 """
@@ -61,6 +62,27 @@ async def test_a_message_is_relayed_with_the_client_s_version_and_our_key(
     assert "authorization" not in got.headers
     assert (got.headers["anthropic-version"], got.headers["anthropic-beta"]) == ("2026-10-21", "some-beta")
     assert got.body == {"model": "a", "max_tokens": 100, "messages": HELLO}
+
+
+@pytest.mark.parametrize(
+    ("version", "kept"),
+    [
+        ("2026-10-21", {}),
+        ("2027-01-01", {}),
+        ("2023-06-01", {"temperature": 0.5, "top_k": 5}),
+        ("vertex-2023-10-16", {"temperature": 0.5, "top_k": 5}),
+        (None, {"temperature": 0.5, "top_k": 5}),
+    ],
+)
+async def test_the_file_s_params_that_the_client_s_version_refuses_are_not_sent(
+    gateway: RunningGateway, claude: ScriptedAnthropic, version: str | None, kept: dict[str, Any]
+) -> None:
+    headers = {} if version is None else {"anthropic-version": version}
+    body = {"model": "cool", "max_tokens": 100, "messages": HELLO, "top_p": 0.9}
+    answer = await gateway.request("POST", "/v1/messages", json=body, headers=headers)
+    assert answer.status == 200
+    assert claude.requests[0].body == {"model": "a", "max_tokens": 7, "messages": HELLO, **kept}
+    assert claude.requests[0].headers["anthropic-version"] == version or "2023-06-01"
 
 
 async def test_the_second_target_answers_when_the_first_is_overloaded(

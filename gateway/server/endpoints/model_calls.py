@@ -65,6 +65,8 @@ class ModelCalls:
                 body = json_object(data)
             else:
                 body = await self._large_bodies.json_object(data)
+            if request.deployment is not None:
+                body["model"] = request.deployment  # the path decides, as at Azure
             if operation.model_is_optional and self._default_model is not None and body.get("model") is None:
                 body["model"] = self._default_model
             check_request(operation, body)
