@@ -38,6 +38,14 @@ class NotWhole(NotSupported):
         self.is_too_large = is_too_large
 
 
+class PathMissing(NotSupported):
+    """The upstream has no path for the operation: it said so, and no model saw the request."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__("has no path for it")
+        self.status = status
+
+
 # Neither frozen nor keyword-only, like Reply, Attempt and CallReport: made for each request, which would take several
 # times as long.
 @dataclass(slots=True)

@@ -16,12 +16,14 @@ from gateway.adapters.base import (
     NotSupported,
     NotWhole,
     Operation,
+    PathMissing,
     Reply,
     Stream,
     Translation,
 )
 from gateway.concurrency.deadlines import until
 from gateway.engine.health import NOBODY, Health, Rest, Ticket
+from gateway.engine.missing_paths import is_translatable
 from gateway.engine.nested import NestedHooks
 from gateway.engine.next_step import FIRST, GiveUp, Outcome, Plan, Try, Wait, next_step
 from gateway.engine.stream import CommittedStream, HoldExceeded, close, judge_of, passed_limit, timed_out
@@ -65,6 +67,8 @@ class RoutedRequest:
     """Set if a step of the route has hooks of nested aliases that this request must pass."""
     answered: Step | None = None
     """The step that answered, if `nested` is set."""
+    carrier: AdapterName = "relay"
+    """What carries the operation in the current attempt."""
     end_s: float = math.inf
     """The end of a held stream on the event loop's clock, failover included."""
     held_s: float = 0.0
@@ -124,6 +128,11 @@ class Engine:
         health, report, route = self._health, request.report, request.route
         steps = route.steps
         unsupported = unsupported_steps(steps, request.operation)
+        missing = health.missing
+        if missing.remembered:
+            lacking = missing.lacking(steps, request.operation, now_s=loop.time())
+            if len(lacking) + len(unsupported) < len(steps):  # else the paths are asked for anew
+                unsupported |= lacking
         plan: Plan | None = None
         outcomes: list[Outcome] = []
         errors: list[UpstreamError] = []
@@ -166,6 +175,9 @@ class Engine:
             step = steps[decision.step]
             target = step.target
             name = target.endpoint.adapters[request.operation.name]
+            if missing.remembered:
+                name = missing.carrier(target.endpoint, request.operation, now_s=now_s) or name
+            request.carrier = name
             adapter = self._adapters[name]
             ticket = health.begin(step, now_s=now_s, retry=decision.reason == "retry")
             report.calling = target
@@ -191,9 +203,18 @@ class Engine:
                 ticket.done()
                 failed = ticket
             except NotSupported as error:
-                report.attempts.append(Attempt(target.name, target.label, "unsupported", None, 0.0))
+                status, elapsed_s, again = None, 0.0, False
                 lacks.append((target.name, error.with_traceback(None)))
-                unsupported |= {decision.step}
+                if isinstance(error, PathMissing):
+                    status, elapsed_s = error.status, loop.time() - now_s
+                    if name == "relay":
+                        missing.note(target.endpoint, request.operation, now_s=loop.time())
+                        again = is_translatable(target.endpoint, request.operation)
+                report.attempts.append(Attempt(target.name, target.label, "unsupported", status, elapsed_s * 1000))
+                if again:
+                    after = decision.step  # it is the next one again, translated
+                else:
+                    unsupported |= {decision.step}
                 plan = Plan(steps, deadline_s, route.max_attempts, unsupported)
                 ticket.done()
             except HoldExceeded as error:
@@ -332,7 +353,7 @@ async def _stream(
             opened = await adapter.stream(call)
             operation = request.operation
             is_wanted = operation.usage_wanted(call.params, call.overrides.sent)
-            translation = _translation(step, operation)
+            translation = _translation(request)
             is_told = is_wanted or (translation is not None and translation.tells_usage)
             usage_last = UsageLast(is_told=is_wanted) if is_told else None
             stream = CommittedStream(
@@ -356,9 +377,9 @@ async def _stream(
     return stream
 
 
-def _translation(step: Step, operation: Operation) -> Translation | None:
-    """Return how the operation is put into another for this target; None if it is asked in its own words."""
-    return operation.translation if step.target.endpoint.adapters[operation.name] == "translated" else None
+def _translation(request: RoutedRequest) -> Translation | None:
+    """Return how the operation is put into another in this attempt; None if it is asked in its own words."""
+    return request.operation.translation if request.carrier == "translated" else None
 
 
 def held_limit_s(route: Route) -> float:
@@ -374,7 +395,7 @@ def _call(request: RoutedRequest, step: Step) -> Call:
     operation = request.operation
     overrides = step.params
     if overrides.sent:
-        translation = _translation(step, operation)
+        translation = _translation(request)
         if translation is None or translation.params_are_own:
             overrides = params_for(operation, overrides)
         else:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from gateway.engine.missing_paths import MissingPaths
 from gateway.engine.window import Counts, PassedLimit, Slot, Window
 from gateway.policy.failures import CLIENT_FAULTS, PAUSING, Kind
 from gateway.policy.keys import Secret
@@ -67,6 +68,8 @@ class Health:
         self._targets: dict[tuple[str, str, str], _TargetHealth] = {}
         self.at_rest: set[tuple[str, str, str]] = set()
         """Identities of the targets in cooldown. While it is empty, `resting` need not be called."""
+        self.missing = MissingPaths()
+        """The paths that endpoints lack."""
 
     def begin(self, step: Step, *, now_s: float, retry: bool = False) -> Ticket:
         """Count an attempt that begins and return its ticket. The caller must call `done()` on it in every case."""

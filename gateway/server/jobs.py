@@ -123,7 +123,7 @@ async def _watch_descriptors() -> None:
 
 def _adapters_of(table: RoutingTable) -> set[AdapterName]:
     endpoints = {id(target.endpoint): target.endpoint for target in table.targets}.values()
-    return {name for endpoint in endpoints for name in endpoint.adapters.values() if name != "translated"}
+    return {endpoint.adapter for endpoint in endpoints if endpoint.adapter in endpoint.adapters.values()}
 
 
 async def _restarting(job: Callable[[], Awaitable[None]]) -> None:

@@ -22,6 +22,7 @@ from gateway.adapters.base import (
     Event,
     GeneratedStream,
     NotSupported,
+    PathMissing,
     Reply,
     Stream,
     passed_back,
@@ -32,7 +33,7 @@ from gateway.adapters.content_types import EVENTS, JSON, JSON_TYPES, SAYS_NOTHIN
 from gateway.adapters.hosts import place_of, refuse_other_hosts
 from gateway.adapters.relay.byte_stream import ByteStream
 from gateway.adapters.relay.events import RelayedStream
-from gateway.adapters.relay.vendors import ANTHROPIC_VERSION, azure_path, key_header, overrides_for
+from gateway.adapters.relay.vendors import ANTHROPIC_VERSION, azure_path, key_header, main_operation, overrides_for
 from gateway.policy.failures import (
     PAUSING,
     Kind,
@@ -46,6 +47,7 @@ from gateway.policy.failures import (
     retry_after_s,
     told_headers,
 )
+from gateway.policy.failures.missing_path import is_missing_in, is_missing_path
 from gateway.policy.keys import Secret
 from gateway.policy.params import merged
 from gateway.policy.target import FRAMING_HEADERS, Endpoint
@@ -86,19 +88,21 @@ class RelayAdapter:
         except http1.Http1Error as error:
             raise _no_response(error) from error
         if not _is_good(response.status):
-            raise await _refusal(response)
+            raise await _refusal(response, call)
         if call.operation.byte_types:
             return await self._by_content_type(response, call)
         raw = response.whole(self._max_reply_bytes)
         if raw is None:
             raw = await _read(response, limit=self._max_reply_bytes)
-        return self._reply(raw, response)
+        return self._reply(raw, response, call)
 
-    def _reply(self, raw: bytes, response: http1.Response) -> Reply:
-        """Return a body as a plain answer. Raises UpstreamError unless it is a JSON object."""
+    def _reply(self, raw: bytes, response: http1.Response, call: Call) -> Reply:
+        """Return a body as a plain answer. Raises UpstreamError unless it is a JSON object, or PathMissing."""
         data = json_in(raw)
         if not isinstance(data, dict):
             raise UpstreamError(Kind.BAD_RESPONSE, status=response.status)
+        if "error" in data and is_missing_in(data) and _may_lack(call):
+            raise PathMissing(response.status)
         return Reply(data, raw, _passed_back(response.headers))
 
     async def _by_content_type(self, response: http1.Response, call: Call) -> Reply:
@@ -116,7 +120,7 @@ class RelayAdapter:
             begun += await _read(response, limit=self._max_reply_bytes)
             is_whole = True
             if kind in JSON_TYPES or isinstance(json_in(begun), dict):
-                return self._reply(begun, response)
+                return self._reply(begun, response, call)
         if kind == EVENTS:
             return Reply({}, body=self._events(response, call))
         if kind and not kind.startswith(call.operation.byte_types):
@@ -131,7 +135,7 @@ class RelayAdapter:
         except http1.Http1Error as error:
             raise _no_response(error) from error
         if not _is_good(response.status):
-            raise await _refusal(response)
+            raise await _refusal(response, call)
         begun = b""
         said = response.headers.get("content-type", "")
         kind = content_type(said)
@@ -159,6 +163,8 @@ class RelayAdapter:
         """Return a plain answer as a stream. Raises UpstreamError for the error in it, else `bad_response`."""
         raw = begun + await _read(response, limit=self._max_reply_bytes)
         value = json_in(raw)
+        if _may_lack(call) and is_missing_in(value):
+            raise PathMissing(response.status)
         answer = plain_answer(value, call.operation)
         if answer is None:
             raw = raw[: MAX_ERROR_BYTES + 1]
@@ -326,7 +332,7 @@ def _is_good(status: int) -> bool:
     return 200 <= status < 300 and status not in _NO_BODY
 
 
-async def _refusal(response: http1.Response) -> UpstreamError:
+async def _refusal(response: http1.Response, call: Call) -> UpstreamError | PathMissing:
     """Return the failure for a response with an error status, and close it."""
     status = response.status
     if status < 400:
@@ -336,10 +342,20 @@ async def _refusal(response: http1.Response) -> UpstreamError:
     with suppress(UpstreamError, TimeoutError):
         async with asyncio.timeout(ERROR_BODY_S):
             raw = await _read(response, limit=MAX_ERROR_BYTES)
+    if raw is not None and _may_lack(call):
+        operation = call.operation
+        if is_missing_path(status, raw, path=operation.path, model=call.target.model):
+            return PathMissing(status)
     body = json_in(raw)
     error = refusal(body, (raw or b"").decode("utf-8", "replace"), status)
     kind = Kind.CONNECTION if status == _PROXY_REFUSED else classify(status, {"error": error})
     return _told(response, kind, error, None if raw is None else _passed_body(body, raw, error, kind))
+
+
+def _may_lack(call: Call) -> bool:
+    """Tell whether the endpoint may have no path for a call: not the one that every endpoint of its kind has."""
+    endpoint = call.target.endpoint
+    return not endpoint.wires_written and call.operation.name != main_operation(endpoint)
 
 
 async def _beginning(response: http1.Response) -> bytes:

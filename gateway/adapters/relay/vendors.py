@@ -31,6 +31,11 @@ def key_header(endpoint: Endpoint, key: str) -> tuple[str, str]:
     return name, f"{scheme}{key}"
 
 
+def main_operation(endpoint: Endpoint) -> str:
+    """Return the name of the operation that every endpoint of this kind has."""
+    return "messages" if endpoint.kind == "anthropic" else "chat"
+
+
 def azure_path(endpoint: Endpoint, operation: Operation, model: str) -> str:
     """Return the path of an operation below an Azure endpoint's base URL, with its `api-version`.
 

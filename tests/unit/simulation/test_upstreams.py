@@ -110,7 +110,7 @@ class OneAfterTheOther:
 
 
 def _relayed(step: Step) -> Step:
-    endpoint = replace(step.target.endpoint, adapter="relay", script=())
+    endpoint = replace(step.target.endpoint, adapter="relay", wires=None, script=())
     return replace(step, target=replace(step.target, endpoint=endpoint))
 
 
