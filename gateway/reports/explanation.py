@@ -70,18 +70,13 @@ def _chain(route: Route) -> list[Sequence[str]]:
         retries = {0: "no retry", 1: "1 retry"}.get(step.retries, f"{step.retries} retries")
         note = "no key here" if has_key(step) is False else ""
         endpoint = step.target.endpoint
-        rows.append((str(number), step.target.name, _adapter(endpoint), retries, note))
+        adapter = (
+            f"{endpoint.adapter}, {endpoint.library_adapter} in Python"
+            if endpoint.library_adapter
+            else endpoint.adapter
+        )
+        rows.append((str(number), step.target.name, adapter, retries, note))
     return rows
-
-
-def _adapter(endpoint: Endpoint) -> str:
-    """Return what carries chat, and the wires that are relayed if these are not all that the relay is known for."""
-    wires = ", ".join(wire for wire in OPERATIONS_OF if wire in (endpoint.wires or ()))
-    if endpoint.library_adapter:
-        return f"{endpoint.adapter}, {endpoint.library_adapter} in Python"
-    if endpoint.wires_written or (wires and endpoint.adapter != "relay"):
-        return f"relay: {wires}" if endpoint.adapter == "relay" else f"{endpoint.adapter}, relay: {wires}"
-    return endpoint.adapter
 
 
 def timeout(limits: Limits) -> str:
@@ -101,6 +96,9 @@ def _limits(route: Route) -> list[Sequence[str]]:
         ("deadline", f"{shown(route.deadline_s)} until the first content, over all calls"),
         ("calls", f"at most {route.max_attempts}"),
     ]
+    endpoints = [step.target.endpoint for step in steps]
+    if any(endpoint.wires_written or (endpoint.adapter == "litellm" and endpoint.wires) for endpoint in endpoints):
+        rows += _by_step("relayed", list(map(_relayed, endpoints)))
     rows += _by_step("timeout", [timeout(step.limits) for step in steps])
     rows += _by_step("tried again on", [_kinds(step.retry_on) for step in steps])
     rows += _by_step("goes on after", [_kinds(step.fallback_on) for step in steps])
@@ -111,6 +109,11 @@ def _limits(route: Route) -> list[Sequence[str]]:
             ("", f"a comment after each {shown(route.stream.keepalive_s)} of silence; the first brings the status")
         )
     return rows
+
+
+def _relayed(endpoint: Endpoint) -> str:
+    """Return the wires that the endpoint speaks itself."""
+    return ", ".join(wire for wire in OPERATIONS_OF if wire in (endpoint.wires or ())) or "nothing"
 
 
 def _by_step(name: str, values: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -27,6 +27,10 @@ _VENDORS: Final = (
 """(pattern, provider) for model names without a provider that LiteLLM's data does not have."""
 
 _UNPRICED: Final = CONNECTION_PARAMS - {"input_cost_per_token", "output_cost_per_token", "organization"}
+_AZURE_SIGN_IN: Final = frozenset(
+    {"azure_ad_token", "azure_password", "azure_scope", "azure_username", "client_id", "client_secret", "tenant_id"}
+)
+"""Settings with which LiteLLM asks Microsoft Entra for a token, which no relay does."""
 _ADDRESS_VARIABLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         "hosted_vllm": ("HOSTED_VLLM_API_BASE", "http://127.0.0.1:8000/v1"),
@@ -135,7 +139,9 @@ class Connection:
     ) -> None:
         """`where` is the place of `litellm_params`; `translated` leaves an OpenAI-wire server to LiteLLM's library."""
         self._kind = kind
-        self._translated = translated
+        self._signs_in = kind == "azure" and any(params.get(name) for name in _AZURE_SIGN_IN)
+        self._for_responses = translated
+        self._translated = translated or self._signs_in
         self._params = params
         self._where = where
         self._report = report
@@ -153,7 +159,7 @@ class Connection:
         """Return the provider's entry, or the reason why there is none."""
         if self.speaks_openai and self._translated:
             self.entry["adapter"] = "litellm"
-            self._hints.append("responses")
+            self._hints += ["responses"] * self._for_responses
         fault = self._address()
         if fault is not None:
             return fault
@@ -286,7 +292,12 @@ class Connection:
             where = (*self._where, key)
             if value is None:
                 continue
-            if not self.speaks_openai:
+            if key == "api_version" and self._kind == "azure":
+                self.entry[key] = expandable(value)
+                self._hints.append("" if "$" in str(self.entry[key]) else str(value))
+                self.exact.append(key)
+                self._report.cover(where)
+            elif not self.speaks_openai or self._signs_in:
                 params[key] = self._secrets.hide(expandable(value), self._kind, self._report.line(where))
                 self.exact.append(key)
                 self._report.cover(where)

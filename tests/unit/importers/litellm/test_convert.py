@@ -184,6 +184,21 @@ class TestUpstreams:
         found = table(text)
         assert [target.endpoint.provider for target in found.targets] == ["azure-eu", "azure-eu", "azure-us"]
 
+    def test_azure_is_relayed_unless_litellm_has_to_sign_in(self) -> None:
+        text = deployments(
+            "a: {model: azure/a, api_base: 'https://eu', api_key: os.environ/EU, api_version: os.environ/VERSION}",
+            "b: {model: azure/b, api_base: 'https://us', tenant_id: t, client_id: c, api_version: '2024-10-21'}",
+        )
+        routes = imported(text).routes
+        assert routes is not None
+        relayed, signed = (target.endpoint for target in table_of(routes, {"VERSION": "2025-01-01"}).targets)
+        assert (relayed.adapter, relayed.api_version) == ("relay", "2025-01-01")
+        assert table_of(routes).targets[0].endpoint.api_version is None
+        assert (signed.adapter, dict(signed.params.sent)) == (
+            "litellm",
+            {"api_version": "2024-10-21", "client_id": "c", "tenant_id": "t"},
+        )
+
     def test_a_well_known_provider_needs_no_entry(self) -> None:
         routes = imported(deployments("a: {model: openai/a, api_key: os.environ/OPENAI_API_KEY}")).routes
         assert routes is not None
@@ -327,9 +342,9 @@ class TestResponses:
 
     def test_other_providers_are_asked_as_litellm_asks_them(self) -> None:
         text = deployments("a: {model: azure/responses/mine, api_base: 'https://x.example.com', api_key: os.environ/K}")
-        assert names(table(text).find("a")) == ["azure/responses/mine"]
+        assert names(table(text).find("a")) == ["azure-responses/responses/mine"]
         text = text.replace("azure/responses/mine", "azure/mine").replace("}}", "}, model_info: {mode: responses}}")
-        assert names(table(text).find("a")) == ["azure/responses/mine"]
+        assert names(table(text).find("a")) == ["azure-responses/responses/mine"]
 
     def test_its_address_is_kept(self) -> None:
         text = deployments("a: {model: openai/responses/m, api_base: 'http://127.0.0.1:1/v1/responses'}")
