@@ -26,6 +26,7 @@ _RULES: Final[dict[str, Callable[[Policy], Iterator[Finding]]]] = {
     "weaker-fallback": models.weaker_fallbacks,
     "hook-no-timeout": hooks.hooks_without_timeout,
     "missing-package": providers.missing_packages,
+    "refused-param": chains.refused_params,
 }
 """The rules for a file that compiled, by code."""
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
-from gateway.config.lint.subject import Chain, Finding, Policy
+from gateway.config.document.yaml_tree import Where
+from gateway.config.lint.subject import Chain, Entry, Finding, Policy
 from gateway.config.model.specs import AliasSpec, DefaultsSpec, StepSpec
 from gateway.policy.table import Route, Step, other_models
 from gateway.policy.target import Endpoint
+from gateway.policy.wires import REFUSED_BY_VERSION, REFUSING_VERSION
 from gateway.words import shown
 
 _EMBEDDING: Final = re.compile(r"embed|minilm|(?:^|[/-])(?:bge|e5|gte)-", re.IGNORECASE)
@@ -166,3 +168,36 @@ def _calls(route: Route, steps: int) -> list[tuple[float, int]]:
 def _longest_s(route: Route) -> float:
     """Return an upper bound for all calls except the last target's, pauses included."""
     return sum((1 + step.retries) * (step.limits.total_s + 4.0) for step in route.steps[:-1])
+
+
+def refused_params(policy: Policy) -> Iterator[Finding]:
+    """Find params that are not sent to Anthropic with a newer `anthropic-version`; each once, where it is written."""
+    seen: set[Where] = set()
+    for chain in policy.chains:
+        for entry, step in chain.targets:
+            endpoint = step.target.endpoint
+            if endpoint.kind != "anthropic" or endpoint.adapters.get("messages") != "relay":
+                continue
+            sent = step.params.sent
+            for name in sorted(name for name in REFUSED_BY_VERSION & sent.keys() if sent[name] is not None):
+                place = (*_where_written(policy, chain, entry, endpoint, name), "params", name)
+                if place not in seen:
+                    seen.add(place)
+                    message = (
+                        f"{name} is not sent to {step.target.name} with a Messages request whose `anthropic-version` "
+                        f"is {REFUSING_VERSION} or newer, as that refuses it"
+                    )
+                    yield Finding(code="refused-param", place=place, message=message, at_key=True)
+
+
+def _where_written(policy: Policy, chain: Chain, entry: Entry, endpoint: Endpoint, name: str) -> Where:
+    """Return the block whose `params` set a parameter of an entry: the innermost one that has it."""
+    spec = chain.spec.chain[entry.place[-1]] if isinstance(entry.place[-1], int) else None
+    provider = policy.config.providers.get(endpoint.provider)
+    if spec is not None and name in spec.limits.params.sent:
+        return entry.place
+    if name in chain.spec.limits.params.sent:
+        return chain.place
+    if provider is not None and name in provider.params.sent:
+        return ("providers", endpoint.provider)
+    return ("defaults",)
