@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from gateway.policy.failures import Kind, names_of
 from gateway.policy.table import Hook, Route, Step
-from gateway.policy.target import Endpoint, Limits
+from gateway.policy.target import Limits
 from gateway.policy.wires import HOOK_OPERATIONS, OPERATIONS_OF, as_list
 from gateway.reports.problems import Painter
 from gateway.simulation.explain import Explanation, Sent, has_key, sent_to_each, verdicts
@@ -96,9 +96,7 @@ def _limits(route: Route) -> list[Sequence[str]]:
         ("deadline", f"{shown(route.deadline_s)} until the first content, over all calls"),
         ("calls", f"at most {route.max_attempts}"),
     ]
-    endpoints = [step.target.endpoint for step in steps]
-    if any(endpoint.wires_written or (endpoint.adapter == "litellm" and endpoint.wires) for endpoint in endpoints):
-        rows += _by_step("relayed", list(map(_relayed, endpoints)))
+    rows += _relayed(steps)
     rows += _by_step("timeout", [timeout(step.limits) for step in steps])
     rows += _by_step("tried again on", [_kinds(step.retry_on) for step in steps])
     rows += _by_step("goes on after", [_kinds(step.fallback_on) for step in steps])
@@ -111,9 +109,16 @@ def _limits(route: Route) -> list[Sequence[str]]:
     return rows
 
 
-def _relayed(endpoint: Endpoint) -> str:
-    """Return the wires that the endpoint speaks itself."""
-    return ", ".join(wire for wire in OPERATIONS_OF if wire in (endpoint.wires or ())) or "nothing"
+def _relayed(steps: Sequence[Step]) -> Iterator[Sequence[str]]:
+    """Yield what is relayed to the steps whose adapter does not tell: those that name wires, or LiteLLM carries."""
+    found: dict[str, list[str]] = {}
+    for number, step in enumerate(steps, start=1):
+        endpoint = step.target.endpoint
+        wires = ", ".join(wire for wire in OPERATIONS_OF if wire in (endpoint.wires or ()))
+        if wires and (endpoint.wires_written or endpoint.adapter != "relay"):
+            found.setdefault(wires, []).append(str(number))
+    for number, (wires, numbers) in enumerate(found.items()):
+        yield "" if number else "relayed", f"step {', '.join(numbers)}: {wires}"
 
 
 def _by_step(name: str, values: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -23,10 +23,12 @@ import yaml
 import gateway
 from gateway.cli import build_parser
 from gateway.config.compiler.compiler import Compiler
+from gateway.config.compiler.known_wires import KNOWN_WIRES
 from gateway.config.lint import CODES
 from gateway.config.model.read import schema
 from gateway.operations import OPERATIONS
 from gateway.policy.failures import Kind
+from gateway.policy.wires import OPERATIONS_OF
 from gateway.simulation.cases import file as case_files
 from gateway.telemetry.metrics import Metrics
 from gateway.wire.json import Json
@@ -363,3 +365,19 @@ def test_commands_print_what_is_shown(path: Path, tmp_path: Path) -> None:
     """`python -m tests.docs` writes the pages anew; read every line of the difference afterwards."""
     for block, command, shown, printed in differences(path, Folder(tmp_path)):
         assert printed == shown, f"{block}: {command}"
+
+
+def test_the_page_of_providers_has_the_wires_that_are_known() -> None:
+    told = re.findall(
+        r"^\| `(\w+)` \| (.*?) \| (relayed|LiteLLM) \| \[.*?\]\((.*?)\) \|$", page("docs/providers.md"), re.M
+    )
+    known = [
+        (
+            name,
+            ", ".join(f"`{wire}`" for wire in OPERATIONS_OF if wire in line.wires) or "–",
+            "relayed" if "chat" in line.wires else "LiteLLM",
+            line.source,
+        )
+        for name, line in KNOWN_WIRES.items()
+    ]
+    assert told == known

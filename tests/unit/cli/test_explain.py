@@ -126,9 +126,7 @@ chain
 limits
   deadline        45s until the first content, over all calls
   calls           at most 8
-  relayed         step 1: chat, completions, responses, embeddings, rerank, moderations, images, speech, transcriptions
-                  step 2: chat, completions, responses, embeddings, moderations, images, speech, transcriptions
-                  step 3: moderations, transcriptions
+  relayed         step 3: moderations, transcriptions
   timeout         step 1: connect 1s, first token 10s, idle 10s, total 20s
                   step 2, 3: 10s
   tried again on  connection, rate_limit, overloaded, server_error, bad_response
