@@ -163,7 +163,7 @@ def sent_for(name: Any) -> tuple[str, str | None] | None:
 
 
 def _routes(port: int, *, azure: bool) -> str:
-    """Return the config. Azure goes through LiteLLM, which takes seconds to load: not in the test suite."""
+    """Return the config. Azure has the model in its path: not in the smoke test, for time."""
     host = f"http://127.0.0.1:{port}"
     lines = [
         "version: 1",

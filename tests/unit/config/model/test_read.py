@@ -79,6 +79,8 @@ providers:
     base_url: http://127.0.0.1:8000/v1
     api_key: sk-literal
     adapter: relay
+    wires: [chat, messages]
+    api_version: "2"
     headers: {x-team: search}
     params: {api_version: "1"}
     cooldown: {failures: 1}
@@ -141,6 +143,8 @@ def test_every_key_of_a_file_becomes_its_spec() -> None:
                 base_url="http://127.0.0.1:8000/v1",
                 api_key=Secret("sk-literal"),
                 adapter="relay",
+                wires=frozenset({"chat", "messages"}),
+                api_version="2",
                 headers={"x-team": "search"},
                 params=Params({"api_version": "1"}),
                 cooldown=CooldownSpec(failures=1),
