@@ -1,0 +1,28 @@
+"""One lab for all tests of this folder; the upstreams forget in between what they were told and asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.wires.lab import Lab, Place, running_lab
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    with running_lab() as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=["direct", "gateway"])
+def _place(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Place]:
+    with Place(lab, direct=request.param == "direct") as chosen:
+        yield chosen
+
+
+@pytest.fixture
+def place(_place: Place) -> Place:
+    """First straight at the upstream, which proves the upstream; then through the gateway."""
+    _place.upstream.forget()
+    return _place
