@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 CLIENT_KEY: Final = "sk-client"
 UPSTREAM_KEY: Final = "sk-upstream"
+SECOND_TEXT: Final = "seven eight nine"
+"""What the second upstream says."""
 
 ROUTES: Final = """\
 version: 1
@@ -56,7 +58,7 @@ class Lab:
 async def _lab(routes: str) -> AsyncIterator[Lab]:
     with tempfile.TemporaryDirectory() as name:
         config, log = Path(name) / "routes.yaml", Path(name) / "gateway.log"
-        async with WireUpstream() as first, WireUpstream() as second:
+        async with WireUpstream() as first, WireUpstream(text=SECOND_TEXT) as second:
             config.write_text(routes.replace("FIRST", first.root_url).replace("SECOND", second.root_url))
             async with gateway_process(config, log=log, flags=("--log-level", "warning")) as gateway:
                 yield Lab(first, second, gateway.url, log)

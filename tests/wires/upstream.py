@@ -23,7 +23,7 @@ from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from tests.wires import chat, lists, media, messages, responses
-from tests.wires.play import Answer, Play, WireRequest, in_json, openai_error, read_form
+from tests.wires.play import TEXT, Answer, Play, WireRequest, in_json, openai_error, read_form
 
 Answering = Callable[[WireRequest, Play], Answer]
 
@@ -43,11 +43,15 @@ class _Cut(Exception):
 
 
 class WireUpstream:
-    """The server. An unscripted model says "one two three"; the last play of a script stays for ever."""
+    """The server. The last play of a script stays for ever."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, text: str = TEXT) -> None:
+        """`text` is what unscripted models say."""
         self.requests: list[WireRequest] = []
+        self.part_counts: dict[str, int] = {}
+        """Of how many parts each model's last answer in parts is, were it whole."""
         self.port = 0
+        self._text = text
         self._scripts: dict[str, deque[Play]] = {}
         self._serial = count(1)
         self._paths = _paths(responses.Store())
@@ -98,7 +102,7 @@ class WireUpstream:
     def _next_play(self, model: str) -> Play:
         queue = self._scripts.get(model)
         if not queue:
-            return Play()
+            return Play(text=self._text)
         return queue.popleft() if len(queue) > 1 else queue[0]
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -106,6 +110,8 @@ class WireUpstream:
         self.requests.append(asked)
         play = self._next_play(asked.model)
         answer = self._answer(asked, play)
+        if answer.parts is not None:
+            self.part_counts[asked.model] = len(answer.parts)
         if play.status >= 400:
             error = (
                 messages.error_body(play, play.status)

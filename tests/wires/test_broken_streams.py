@@ -1,0 +1,197 @@
+"""The first target's stream breaks anywhere: a client gets a whole answer, or an error that its own SDK raises."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import anthropic
+import openai
+import pytest
+
+from gateway.operations import OPERATIONS
+from tests.wires.lab import CLIENT_KEY, SECOND_TEXT, Lab
+from tests.wires.media import PIECE_BYTES, PNG, SOUND
+from tests.wires.play import TEXT
+
+HELLO: Final[Any] = [{"role": "user", "content": "hello"}]
+UNFINISHED: Final = "UNFINISHED"
+"""What a reader adds to an answer that has not ended as its wire says, if its SDK raised nothing."""
+BREAKS: Final = ("cut_after", "cut_inside", "end_after", "error_after")
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """The vendors' clients, without retries of their own: each break is seen once."""
+
+    openai: openai.OpenAI
+    anthropic: anthropic.Anthropic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streamed:
+    """One kind of stream, as one client reads it."""
+
+    operation: str
+    read: Callable[[Clients, str], str]
+    """Ask for a model and return what was said, with `UNFINISHED` if the end never came."""
+    first_content: int
+    """Index of the first part with content: before it, a break moves to the second target."""
+    whole: str = TEXT
+    second: str = SECOND_TEXT
+    alias: str = "pair"
+    breaks: tuple[str, ...] = BREAKS
+
+
+def _responses(clients: Clients, model: str) -> str:
+    said, ended = "", False
+    for event in clients.openai.responses.create(model=model, input="hello", stream=True):
+        said += event.delta if event.type == "response.output_text.delta" else ""
+        ended = event.type == "response.completed"
+    return said if ended else said + UNFINISHED
+
+
+def _responses_helper(clients: Clients, model: str) -> str:
+    with clients.openai.responses.stream(model=model, input="hello") as stream:
+        return stream.get_final_response().output_text
+
+
+def _messages(clients: Clients, model: str) -> str:
+    said, ended = "", False
+    for event in clients.anthropic.messages.create(model=model, max_tokens=99, messages=HELLO, stream=True):
+        if event.type == "content_block_delta" and event.delta.type == "text_delta":
+            said += event.delta.text
+        ended = event.type == "message_stop"
+    return said if ended else said + UNFINISHED
+
+
+def _messages_helper(clients: Clients, model: str) -> str:
+    """What most programs do: nobody looks whether the end came."""
+    with clients.anthropic.messages.stream(model=model, max_tokens=99, messages=HELLO) as stream:
+        return "".join(stream.text_stream)
+
+
+def _chat(clients: Clients, model: str) -> str:
+    said, ended = "", False
+    for chunk in clients.openai.chat.completions.create(model=model, messages=HELLO, stream=True):
+        for choice in chunk.choices:
+            said += choice.delta.content or ""
+            ended = choice.finish_reason is not None
+    return said if ended else said + UNFINISHED
+
+
+def _completions(clients: Clients, model: str) -> str:
+    said, ended = "", False
+    for chunk in clients.openai.completions.create(model=model, prompt="hello", stream=True):
+        said += chunk.choices[0].text
+        ended = bool(chunk.choices[0].finish_reason)
+    return said if ended else said + UNFINISHED
+
+
+def _transcripts(clients: Clients, model: str) -> str:
+    said, ended = "", False
+    for event in clients.openai.audio.transcriptions.create(model=model, file=("a.mp3", SOUND), stream=True):
+        said += event.delta if event.type == "transcript.text.delta" else ""
+        ended = event.type == "transcript.text.done"
+    return said if ended else said + UNFINISHED
+
+
+def _images(clients: Clients, model: str) -> str:
+    ended = False
+    for event in clients.openai.images.generate(model=model, prompt="a cat", stream=True, partial_images=2):
+        assert base64.b64decode(event.b64_json) == PNG
+        ended = event.type == "image_generation.completed"
+    return "" if ended else UNFINISHED
+
+
+def _speech(clients: Clients, model: str) -> str:
+    heard = clients.openai.audio.speech.create(model=model, voice="alloy", input="hello").content
+    return str(heard == SOUND)
+
+
+KINDS: Final = {
+    "responses": Streamed(operation="responses", read=_responses, first_content=4),
+    "responses helper": Streamed(operation="responses", read=_responses_helper, first_content=4),
+    "messages": Streamed(operation="messages", read=_messages, first_content=3, alias="claude-pair"),
+    "messages helper": Streamed(operation="messages", read=_messages_helper, first_content=3, alias="claude-pair"),
+    "chat": Streamed(operation="chat", read=_chat, first_content=1),
+    "completions": Streamed(operation="completions", read=_completions, first_content=0),
+    "transcriptions": Streamed(operation="transcriptions", read=_transcripts, first_content=0),
+    "images": Streamed(operation="images", read=_images, first_content=0, whole="", second=""),
+    "speech": Streamed(
+        operation="speech", read=_speech, first_content=2**14 // PIECE_BYTES - 1, whole="True", second="True",
+        breaks=("cut_after", "cut_inside"),
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def clients(lab: Lab) -> Iterator[Clients]:
+    with (
+        openai.OpenAI(base_url=f"{lab.gateway_url}/v1", api_key=CLIENT_KEY, max_retries=0) as one,
+        anthropic.Anthropic(base_url=lab.gateway_url, api_key=CLIENT_KEY, max_retries=0) as two,
+    ):
+        yield Clients(one, two)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_a_break_never_makes_an_answer_look_whole(lab: Lab, clients: Clients, kind: Streamed) -> None:
+    if kind.operation not in OPERATIONS:
+        pytest.skip(f"the gateway has no {kind.operation} yet")
+    lab.first.forget()
+    assert kind.read(clients, f"{kind.alias}/whole") == kind.whole
+    faults = [
+        f"{how}={place}: {fault}"
+        for how in kind.breaks
+        for place in range(lab.first.part_counts["whole"] + (how != "cut_inside"))
+        if (fault := _fault(lab, clients, kind, how, place))
+    ]
+    assert not faults, "\n".join(["", *faults])
+
+
+PLAIN: Final[dict[str, Callable[[Clients, str], object]]] = {
+    "responses": lambda clients, model: clients.openai.responses.create(model=model, input="hi").output_text,
+    "messages": lambda clients, model: (
+        clients.anthropic.messages.create(model=f"claude-{model}", max_tokens=9, messages=HELLO).content[0].to_dict()
+    ),
+    "chat": lambda clients, model: (
+        clients.openai.chat.completions.create(model=model, messages=HELLO).choices[0].message.content
+    ),
+    "completions": lambda clients, model: clients.openai.completions.create(model=model, prompt="hi").choices[0].text,
+    "embeddings": lambda clients, model: len(clients.openai.embeddings.create(model=model, input="hi").data),
+    "moderations": lambda clients, model: clients.openai.moderations.create(model=model, input="hi").results[0].flagged,
+    "images": lambda clients, model: clients.openai.images.generate(model=model, prompt="a cat").created,
+    "transcriptions": lambda clients, model: (
+        clients.openai.audio.transcriptions.create(model=model, file=("a.mp3", SOUND)).text
+    ),
+}
+"""What a client reads off a plain answer."""
+
+
+@pytest.mark.parametrize("operation", PLAIN)
+def test_a_plain_answer_that_breaks_is_asked_for_elsewhere(lab: Lab, clients: Clients, operation: str) -> None:
+    if operation not in OPERATIONS:
+        pytest.skip(f"the gateway has no {operation} yet")
+    lab.first.forget()
+    lab.second.forget()
+    lab.first.script("torn", cut_inside=0)
+    assert PLAIN[operation](clients, "pair/torn") is not None
+    assert (len(lab.first.asked("torn")), len(lab.second.asked("torn"))) == (1, 1)
+
+
+def _fault(lab: Lab, clients: Clients, kind: Streamed, how: str, place: int) -> str | None:
+    """Break the first target's stream at a place; return what is wrong with what the client then saw."""
+    model = f"{how}-{place}"
+    lab.first.script(model, **{how: place})
+    said, error = "", None
+    try:
+        said = kind.read(clients, f"{kind.alias}/{model}")
+    except (openai.APIError, anthropic.APIError) as raised:
+        error = raised
+    except Exception as raised:  # noqa: BLE001 - any other class is what this looks for
+        return f"raised {type(raised).__module__}.{type(raised).__qualname__}: {raised}"
+    if place <= kind.first_content:
+        return None if error is None and said == kind.second else f"no fallback: {error or said!r}"
+    return None if error is not None or said == kind.whole else f"the client believes {said!r}"
