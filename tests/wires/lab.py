@@ -103,9 +103,11 @@ class Place:
         self._openai = openai.OpenAI(base_url=f"{self.root_url}/v1", api_key=CLIENT_KEY)
         self._anthropic = anthropic.Anthropic(base_url=self.root_url, api_key=CLIENT_KEY)
 
-    def openai(self, operation: str) -> openai.OpenAI:
-        """Return OpenAI's client; skip the test if the gateway has no such operation."""
+    def openai(self, operation: str, *, path: str | None = None) -> openai.OpenAI:
+        """Return OpenAI's client; skip the test if the gateway has no such operation, or nothing at that path."""
         self._needs(operation)
+        if path is not None and not self.direct and self._is_unknown(path):
+            pytest.skip(f"the gateway has nothing at {path} yet")
         return self._openai
 
     def anthropic(self, operation: str) -> anthropic.Anthropic:
@@ -124,6 +126,13 @@ class Place:
     def _needs(self, operation: str) -> None:
         if not self.direct and operation not in OPERATIONS:
             pytest.skip(f"the gateway has no {operation} yet")
+
+    def _is_unknown(self, path: str) -> bool:
+        try:
+            self._openai.with_options(base_url=self.root_url, max_retries=0).get(path, cast_to=object)
+        except openai.APIStatusError as error:
+            return "unknown endpoint" in error.message
+        return False
 
     def __enter__(self) -> Self:
         return self
