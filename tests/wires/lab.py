@@ -35,12 +35,12 @@ providers:
   claude-first: {kind: anthropic, base_url: "FIRST", api_key: sk-upstream}
   claude-second: {kind: anthropic, base_url: "SECOND", api_key: sk-upstream}
 models:
-  "one/*": "first/*"
-  "pair/*": ["first/*", "second/*"]
-  "claude-one/*": "claude-first/*"
-  "claude-pair/*": ["claude-first/*", "claude-second/*"]
-  "claude-to-gpt/*": ["claude-first/*", "second/*"]
-  "gpt-to-claude/*": ["first/*", "claude-second/*"]
+  "one-*": "first/*"
+  "pair-*": ["first/*", "second/*"]
+  "claude-one-*": "claude-first/*"
+  "claude-pair-*": ["claude-first/*", "claude-second/*"]
+  "claude-to-gpt-*": ["claude-first/*", "second/*"]
+  "gpt-to-claude-*": ["first/*", "claude-second/*"]
 """
 
 
@@ -117,7 +117,7 @@ class Place:
 
     def model(self, name: str, *, alias: str = "one") -> str:
         """Return what to ask for so that the first upstream is asked for this model."""
-        return name if self.direct else f"{alias}/{name}"
+        return name if self.direct else f"{alias}-{name}"
 
     def claude(self, name: str) -> str:
         """Return the same, to be reached on Anthropic's wire."""

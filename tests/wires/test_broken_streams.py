@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from gateway.operations import OPERATIONS
+from tests.wires import breaks
 from tests.wires.lab import CLIENT_KEY, SECOND_TEXT, Lab
 from tests.wires.media import PIECE_BYTES, PNG, SOUND
 from tests.wires.play import TEXT
@@ -19,7 +20,6 @@ from tests.wires.play import TEXT
 HELLO: Final[Any] = [{"role": "user", "content": "hello"}]
 UNFINISHED: Final = "UNFINISHED"
 """What a reader adds to an answer that has not ended as its wire says, if its SDK raised nothing."""
-BREAKS: Final = ("cut_after", "cut_inside", "end_after", "error_after")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Streamed:
     whole: str = TEXT
     second: str = SECOND_TEXT
     alias: str = "pair"
-    breaks: tuple[str, ...] = BREAKS
+    breaks: tuple[str, ...] = breaks.BREAKS
 
 
 def _responses(clients: Clients, model: str) -> str:
@@ -111,13 +111,16 @@ def _speech(clients: Clients, model: str) -> str:
     return str(heard == SOUND)
 
 
+_FIRST: Final = breaks.FIRST_CONTENT
 KINDS: Final = {
-    "responses": Streamed(operation="responses", read=_responses, first_content=4),
-    "responses helper": Streamed(operation="responses", read=_responses_helper, first_content=4),
-    "messages": Streamed(operation="messages", read=_messages, first_content=3, alias="claude-pair"),
-    "messages helper": Streamed(operation="messages", read=_messages_helper, first_content=3, alias="claude-pair"),
-    "chat": Streamed(operation="chat", read=_chat, first_content=1),
-    "completions": Streamed(operation="completions", read=_completions, first_content=0),
+    "responses": Streamed(operation="responses", read=_responses, first_content=_FIRST["responses"]),
+    "responses helper": Streamed(operation="responses", read=_responses_helper, first_content=_FIRST["responses"]),
+    "messages": Streamed(operation="messages", read=_messages, first_content=_FIRST["messages"], alias="claude-pair"),
+    "messages helper": Streamed(
+        operation="messages", read=_messages_helper, first_content=_FIRST["messages"], alias="claude-pair"
+    ),
+    "chat": Streamed(operation="chat", read=_chat, first_content=_FIRST["chat"]),
+    "completions": Streamed(operation="completions", read=_completions, first_content=_FIRST["completions"]),
     "transcriptions": Streamed(operation="transcriptions", read=_transcripts, first_content=0),
     "images": Streamed(operation="images", read=_images, first_content=0, whole="", second=""),
     "speech": Streamed(
@@ -141,11 +144,11 @@ def test_a_break_never_makes_an_answer_look_whole(lab: Lab, clients: Clients, ki
     if kind.operation not in OPERATIONS:
         pytest.skip(f"the gateway has no {kind.operation} yet")
     lab.first.forget()
-    assert kind.read(clients, f"{kind.alias}/whole") == kind.whole
+    assert kind.read(clients, f"{kind.alias}-whole") == kind.whole
     faults = [
         f"{how}={place}: {fault}"
         for how in kind.breaks
-        for place in range(lab.first.part_counts["whole"] + (how != "cut_inside"))
+        for place in breaks.places(how, lab.first.part_counts["whole"])
         if (fault := _fault(lab, clients, kind, how, place))
     ]
     assert not faults, "\n".join(["", *faults])
@@ -177,7 +180,7 @@ def test_a_plain_answer_that_breaks_is_asked_for_elsewhere(lab: Lab, clients: Cl
     lab.first.forget()
     lab.second.forget()
     lab.first.script("torn", cut_inside=0)
-    assert PLAIN[operation](clients, "pair/torn") is not None
+    assert PLAIN[operation](clients, "pair-torn") is not None
     assert (len(lab.first.asked("torn")), len(lab.second.asked("torn"))) == (1, 1)
 
 
@@ -187,11 +190,11 @@ def _fault(lab: Lab, clients: Clients, kind: Streamed, how: str, place: int) -> 
     lab.first.script(model, **{how: place})
     said, error = "", None
     try:
-        said = kind.read(clients, f"{kind.alias}/{model}")
+        said = kind.read(clients, f"{kind.alias}-{model}")
     except (openai.APIError, anthropic.APIError) as raised:
-        error = raised
+        error = str(raised)
     except Exception as raised:  # noqa: BLE001 - any other class is what this looks for
         return f"raised {type(raised).__module__}.{type(raised).__qualname__}: {raised}"
-    if place <= kind.first_content:
-        return None if error is None and said == kind.second else f"no fallback: {error or said!r}"
-    return None if error is not None or said == kind.whole else f"the client believes {said!r}"
+    return breaks.fault(
+        said, error, place=place, first_content=kind.first_content, whole=kind.whole, second=kind.second
+    )

@@ -1,0 +1,123 @@
+"""What is asked of every client: answers, streams, a tool call and its result; and every break of a stream."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from gateway.operations import OPERATIONS
+from tests.clients.programs.jobs import TOOL_RESULT
+from tests.clients.running import Client, Installed, Job
+from tests.wires import breaks
+from tests.wires.lab import CLIENT_KEY, Lab
+from tests.wires.play import TEXT
+
+AFTER_TOOL: Final = "it is sunny"
+UNLIKE: Final = {"responses": "messages", "messages": "chat"}
+"""The wire of the target on which a client of another one is tried: Codex on Claude, Claude Code on GPT."""
+RELAYED: Final = {"responses": "", "messages": "claude-"}
+TRANSLATED: Final = {"responses": "claude-", "messages": ""}
+"""By the client's wire: how the aliases of the lab begin."""
+_PROBES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "responses": ("/v1/responses", {"input": "hello"}),
+    "messages": ("/v1/messages", {"max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One check of one client."""
+
+    client: str
+    check: str
+    outcome: Literal["ok", "fail", "skip"]
+    detail: str
+    took_s: float
+
+
+def run_checks(client: Client, installed: Installed, lab: Lab, *, with_breaks: bool) -> Iterator[Result]:
+    """Check a client at the upstream itself, then through the gateway: on its own wire, then on another."""
+    name = f"{client.name} {client.version(installed)}"
+    yield _timed(name, "straight at the upstream", lambda: _answers(client, installed, lab, lab.first.root_url, ""))
+    for check, begin, wire in (
+        ("relayed", RELAYED[client.wire], client.wire),
+        (f"on a target that speaks {UNLIKE[client.wire]}", TRANSLATED[client.wire], UNLIKE[client.wire]),
+    ):
+        if missing := _missing(client, lab, f"{begin}one-"):
+            yield Result(name, check, "skip", missing, 0.0)
+            continue
+        yield _timed(name, check, lambda: _answers(client, installed, lab, lab.gateway_url, f"{begin}one-"))  # noqa: B023
+        if with_breaks:
+            yield _timed(
+                name, f"{check}, broken", lambda: _breaks(client, installed, lab, f"{begin}pair-", wire)  # noqa: B023
+            )  # fmt: skip
+
+
+def _timed(name: str, check: str, run: Callable[[], tuple[list[str], str]]) -> Result:
+    began_s = time.monotonic()
+    try:
+        faults, detail = run()
+    except Exception as error:  # noqa: BLE001 - a client that cannot be run is a finding too
+        faults, detail = [f"{type(error).__name__}: {error}"], ""
+    took_s = time.monotonic() - began_s
+    return Result(name, check, "fail" if faults else "ok", "; ".join(faults) if faults else detail, took_s)
+
+
+def _missing(client: Client, lab: Lab, alias: str) -> str | None:
+    """Return why the gateway cannot do this at all; None if it can."""
+    if client.wire not in OPERATIONS:
+        return f"the gateway has no {client.wire} yet"
+    path, body = _PROBES[client.wire]
+    headers = {"content-type": "application/json", "anthropic-version": "2023-06-01", "x-api-key": CLIENT_KEY}
+    data = json.dumps({**body, "model": f"{alias}probe"}).encode()
+    try:
+        urlopen(Request(f"{lab.gateway_url}{path}", data=data, headers=headers), timeout=30).close()  # noqa: S310
+    except HTTPError as error:
+        text = error.read().decode()
+        if "unsupported" in text:
+            return "the gateway does not translate this yet"
+    return None
+
+
+def _answers(client: Client, installed: Installed, lab: Lab, root_url: str, alias: str) -> tuple[list[str], str]:
+    """Ask for an answer, a stream, and a tool call in each."""
+    lab.first.forget()
+    for kind in client.kinds:
+        lab.first.script(f"tool-{kind}", tools=[client.tool]).script(f"tool-{kind}", text=AFTER_TOOL)
+    jobs = [Job(kind, f"{alias}{what}") for kind in client.kinds for what in ("words", f"tool-{kind}")]
+    faults = []
+    for job, said in zip(jobs, client.run(installed, root_url, jobs), strict=True):
+        wanted = AFTER_TOOL if "tool-" in job.model else TEXT
+        if said.error is not None or said.text != wanted:
+            faults.append(f"{job.kind} {job.model}: {said.error or repr(said.text)}")
+    faults += [
+        f"{kind}: the tool's result never reached the upstream"
+        for kind in client.kinds
+        if not any(TOOL_RESULT in request.raw.decode() for request in lab.first.asked(f"tool-{kind}"))
+    ]
+    return faults, f"{len(jobs)} answers"
+
+
+def _breaks(client: Client, installed: Installed, lab: Lab, alias: str, wire: str) -> tuple[list[str], str]:
+    """Break the first target's stream at every place, once; a client that asks again itself then gets it whole."""
+    lab.first.forget()
+    [said] = client.run(installed, lab.gateway_url, [Job("stream", f"{alias}whole")])
+    if said.error is not None:
+        return [said.error], ""
+    tried = [(how, place) for how in breaks.BREAKS for place in breaks.places(how, lab.first.part_counts["whole"])]
+    jobs = []
+    for how, place in tried:
+        lab.first.script(f"{how}-{place}", **{how: place}).script(f"{how}-{place}")
+        jobs.append(Job("stream", f"{alias}{how}-{place}"))
+    faults, errors = [], 0
+    for (how, place), said in zip(tried, client.run(installed, lab.gateway_url, jobs), strict=True):
+        errors += said.error is not None
+        wrong = breaks.fault(said.text, said.error, place=place, first_content=breaks.FIRST_CONTENT[wire])
+        if wrong:
+            faults.append(f"{how}={place}: {wrong}")
+    return faults, f"{len(jobs)} breaks: {len(jobs) - errors} whole answers, {errors} errors of its own"
