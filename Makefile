@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-oldest test-locked lock sbom failover audit bench bench-peers editor format clean
+.PHONY: run test test-oldest test-locked lock sbom failover audit bench bench-peers clients editor format clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/gateway serve $(ARGS)
@@ -73,6 +73,19 @@ bench-peers: .bench/litellm/.installed .bench/portkey/.installed
 .bench/portkey/.installed:
 	@command -v npm >/dev/null || { echo "npm is needed for the Portkey gateway" >&2; exit 1; }
 	npm install --no-audit --no-fund --loglevel=error --prefix .bench/portkey @portkey-ai/gateway@1.15.2
+	@touch $@
+
+# Real clients against a scripted upstream and the gateway, in a folder of their own below .bench: about 900 MB, 10 minutes.
+# ARGS='--no-breaks' takes a minute, ARGS="--only 'Codex*'" tries one.
+CLIENTS := .bench/clients
+clients: $(VENV)/.test $(CLIENTS)/.installed
+	@$(BIN)/python -m tests.clients $(ARGS)
+
+$(CLIENTS)/.installed: tests/clients/python.txt tests/clients/npm.txt
+	@command -v npm >/dev/null || { echo "npm is needed for Codex CLI, Claude Code and the AI SDK" >&2; exit 1; }
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/clients/python.txt
+	npm install --no-audit --no-fund --loglevel=error --prefix $(CLIENTS) $$(cat tests/clients/npm.txt)
 	@touch $@
 
 # What yaml-language-server completes with our schemas, in a folder of its own below .bench: about 30 MB.
