@@ -21,6 +21,9 @@ HELLO: Final[Any] = [{"role": "user", "content": "hello"}]
 UNFINISHED: Final = "UNFINISHED"
 """What a reader adds to an answer that has not ended as its wire says, if its SDK raised nothing."""
 
+pytestmark = pytest.mark.timeout(60)
+"""The first request that needs LiteLLM waits until the gateway has loaded it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Clients:
@@ -118,6 +121,17 @@ KINDS: Final = {
     "messages": Streamed(operation="messages", read=_messages, first_content=_FIRST["messages"], alias="claude-pair"),
     "messages helper": Streamed(
         operation="messages", read=_messages_helper, first_content=_FIRST["messages"], alias="claude-pair"
+    ),
+    "messages on chat": Streamed(operation="messages", read=_messages, first_content=_FIRST["chat"]),
+    "responses on messages": Streamed(
+        operation="responses", read=_responses, first_content=_FIRST["messages"], alias="claude-pair"
+    ),
+    "chat on messages": Streamed(operation="chat", read=_chat, first_content=_FIRST["messages"], alias="claude-pair"),
+    "messages, then chat": Streamed(
+        operation="messages", read=_messages, first_content=_FIRST["messages"], alias="claude-to-gpt"
+    ),
+    "responses, then messages": Streamed(
+        operation="responses", read=_responses, first_content=_FIRST["responses"], alias="gpt-to-claude"
     ),
     "chat": Streamed(operation="chat", read=_chat, first_content=_FIRST["chat"]),
     "completions": Streamed(operation="completions", read=_completions, first_content=_FIRST["completions"]),
