@@ -75,8 +75,8 @@ bench-peers: .bench/litellm/.installed .bench/portkey/.installed
 	npm install --no-audit --no-fund --loglevel=error --prefix .bench/portkey @portkey-ai/gateway@1.15.2
 	@touch $@
 
-# Real clients against a scripted upstream and the gateway, in a folder of their own below .bench: about 900 MB, 10 minutes.
-# ARGS='--no-breaks' takes a minute, ARGS="--only 'Codex*'" tries one.
+# Real clients against a scripted upstream and the gateway, in a folder of their own below .bench: about 1.1 GB, 10 minutes.
+# ARGS='--no-breaks' takes two, ARGS="--only 'Codex*'" tries one.
 CLIENTS := .bench/clients
 clients: $(VENV)/.test $(CLIENTS)/.installed
 	@$(BIN)/python -m tests.clients $(ARGS)
