@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from threading import Event
 from typing import Any, Final
 
 import anthropic
@@ -38,82 +39,90 @@ class Streamed:
     """One kind of stream, as one client reads it."""
 
     operation: str
-    read: Callable[[Clients, str], str]
-    """Ask for a model and return what was said, with `UNFINISHED` if the end never came."""
+    read: Callable[[Clients, str], Iterator[str]]
+    """Ask for a model and yield what is said, and `UNFINISHED` if the end never came."""
     first_content: int
     """Index of the first part with content: before it, a break moves to the second target."""
     whole: str = TEXT
     second: str = SECOND_TEXT
     alias: str = "pair"
     breaks: tuple[str, ...] = breaks.BREAKS
+    flows: bool = True
+    """The client hands out what has come before the rest is there."""
 
 
-def _responses(clients: Clients, model: str) -> str:
-    said, ended = "", False
+def _responses(clients: Clients, model: str) -> Iterator[str]:
+    ended = False
     for event in clients.openai.responses.create(model=model, input="hello", stream=True):
-        said += event.delta if event.type == "response.output_text.delta" else ""
+        if event.type == "response.output_text.delta":
+            yield event.delta
         ended = event.type == "response.completed"
-    return said if ended else said + UNFINISHED
+    yield "" if ended else UNFINISHED
 
 
-def _responses_helper(clients: Clients, model: str) -> str:
+def _responses_helper(clients: Clients, model: str) -> Iterator[str]:
     with clients.openai.responses.stream(model=model, input="hello") as stream:
-        return stream.get_final_response().output_text
+        for event in stream:
+            if event.type == "response.output_text.delta":
+                yield event.delta
+        stream.get_final_response()
 
 
-def _messages(clients: Clients, model: str) -> str:
-    said, ended = "", False
+def _messages(clients: Clients, model: str) -> Iterator[str]:
+    ended = False
     for event in clients.anthropic.messages.create(model=model, max_tokens=99, messages=HELLO, stream=True):
         if event.type == "content_block_delta" and event.delta.type == "text_delta":
-            said += event.delta.text
+            yield event.delta.text
         ended = event.type == "message_stop"
-    return said if ended else said + UNFINISHED
+    yield "" if ended else UNFINISHED
 
 
-def _messages_helper(clients: Clients, model: str) -> str:
+def _messages_helper(clients: Clients, model: str) -> Iterator[str]:
     """What most programs do: nobody looks whether the end came."""
     with clients.anthropic.messages.stream(model=model, max_tokens=99, messages=HELLO) as stream:
-        return "".join(stream.text_stream)
+        yield from stream.text_stream
 
 
-def _chat(clients: Clients, model: str) -> str:
-    said, ended = "", False
+def _chat(clients: Clients, model: str) -> Iterator[str]:
+    ended = False
     for chunk in clients.openai.chat.completions.create(model=model, messages=HELLO, stream=True):
         for choice in chunk.choices:
-            said += choice.delta.content or ""
+            yield choice.delta.content or ""
             ended = choice.finish_reason is not None
-    return said if ended else said + UNFINISHED
+    yield "" if ended else UNFINISHED
 
 
-def _completions(clients: Clients, model: str) -> str:
-    said, ended = "", False
+def _completions(clients: Clients, model: str) -> Iterator[str]:
+    ended = False
     for chunk in clients.openai.completions.create(model=model, prompt="hello", stream=True):
-        said += chunk.choices[0].text
+        yield chunk.choices[0].text
         ended = bool(chunk.choices[0].finish_reason)
-    return said if ended else said + UNFINISHED
+    yield "" if ended else UNFINISHED
 
 
-def _transcripts(clients: Clients, model: str) -> str:
-    said, ended = "", False
+def _transcripts(clients: Clients, model: str) -> Iterator[str]:
+    ended = False
     for event in clients.openai.audio.transcriptions.create(model=model, file=("a.mp3", SOUND), stream=True):
-        said += event.delta if event.type == "transcript.text.delta" else ""
+        if event.type == "transcript.text.delta":
+            yield event.delta
         ended = event.type == "transcript.text.done"
-    return said if ended else said + UNFINISHED
+    yield "" if ended else UNFINISHED
 
 
-def _images(clients: Clients, model: str) -> str:
+def _images(clients: Clients, model: str) -> Iterator[str]:
     ended = False
     for event in clients.openai.images.generate(model=model, prompt="a cat", stream=True, partial_images=2):
         assert base64.b64decode(event.b64_json) == PNG
+        yield f"{event.type} "
         ended = event.type == "image_generation.completed"
-    return "" if ended else UNFINISHED
+    yield "" if ended else UNFINISHED
 
 
-def _speech(clients: Clients, model: str) -> str:
-    heard = clients.openai.audio.speech.create(model=model, voice="alloy", input="hello").content
-    return str(heard == SOUND)
+def _speech(clients: Clients, model: str) -> Iterator[str]:
+    yield clients.openai.audio.speech.create(model=model, voice="alloy", input="hello").content.hex()
 
 
+_PICTURES: Final = "image_generation.partial_image image_generation.partial_image image_generation.completed "
 _FIRST: Final = breaks.FIRST_CONTENT
 KINDS: Final = {
     "responses": Streamed(operation="responses", read=_responses, first_content=_FIRST["responses"]),
@@ -136,10 +145,10 @@ KINDS: Final = {
     "chat": Streamed(operation="chat", read=_chat, first_content=_FIRST["chat"]),
     "completions": Streamed(operation="completions", read=_completions, first_content=_FIRST["completions"]),
     "transcriptions": Streamed(operation="transcriptions", read=_transcripts, first_content=0),
-    "images": Streamed(operation="images", read=_images, first_content=0, whole="", second=""),
+    "images": Streamed(operation="images", read=_images, first_content=0, whole=_PICTURES, second=_PICTURES),
     "speech": Streamed(
-        operation="speech", read=_speech, first_content=2**14 // PIECE_BYTES - 1, whole="True", second="True",
-        breaks=("cut_after", "cut_inside"),
+        operation="speech", read=_speech, first_content=2**14 // PIECE_BYTES - 1, whole=SOUND.hex(),
+        second=SOUND.hex(), breaks=("cut_after", "cut_inside"), flows=False,
     ),
 }  # fmt: skip
 
@@ -158,7 +167,7 @@ def test_a_break_never_makes_an_answer_look_whole(lab: Lab, clients: Clients, ki
     if kind.operation not in OPERATIONS:
         pytest.skip(f"the gateway has no {kind.operation} yet")
     lab.first.forget()
-    assert kind.read(clients, f"{kind.alias}-whole") == kind.whole
+    assert "".join(kind.read(clients, f"{kind.alias}-whole")) == kind.whole
     faults = [
         f"{how}={place}: {fault}"
         for how in kind.breaks
@@ -166,6 +175,21 @@ def test_a_break_never_makes_an_answer_look_whole(lab: Lab, clients: Clients, ki
         if (fault := _fault(lab, clients, kind, how, place))
     ]
     assert not faults, "\n".join(["", *faults])
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, id=name) for name, kind in KINDS.items() if kind.flows])
+def test_what_has_come_is_passed_on_before_the_rest_is_there(lab: Lab, clients: Clients, kind: Streamed) -> None:
+    if kind.operation not in OPERATIONS:
+        pytest.skip(f"the gateway has no {kind.operation} yet")
+    lab.first.forget()
+    go_on = Event()
+    lab.first.script("slow", stall_after=kind.first_content + 1, go_on=go_on)
+    said = ""
+    for piece in kind.read(clients, f"{kind.alias}-slow"):
+        said += piece
+        if said:
+            go_on.set()
+    assert said == kind.whole
 
 
 PLAIN: Final[dict[str, Callable[[Clients, str], object]]] = {
@@ -204,7 +228,8 @@ def _fault(lab: Lab, clients: Clients, kind: Streamed, how: str, place: int) -> 
     lab.first.script(model, **{how: place})
     said, error = "", None
     try:
-        said = kind.read(clients, f"{kind.alias}-{model}")
+        for piece in kind.read(clients, f"{kind.alias}-{model}"):
+            said += piece
     except (openai.APIError, anthropic.APIError) as raised:
         error = str(raised)
     except Exception as raised:  # noqa: BLE001 - any other class is what this looks for
