@@ -18,6 +18,8 @@ from tests.wires.lab import CLIENT_KEY, Lab
 from tests.wires.play import TEXT
 
 AFTER_TOOL: Final = "it is sunny"
+REFUSAL: Final = "max_tokens is too hot"
+"""Of the upstream: what the client, and its user, has to hear."""
 UNLIKE: Final = {"responses": "messages", "messages": "chat"}
 """The wire of the target on which a client of another one is tried: Codex on Claude, Claude Code on GPT."""
 RELAYED: Final = {"responses": "", "messages": "claude-"}
@@ -85,13 +87,18 @@ def _missing(client: Client, lab: Lab, alias: str) -> str | None:
 
 
 def _answers(client: Client, installed: Installed, lab: Lab, root_url: str, alias: str) -> tuple[list[str], str]:
-    """Ask for an answer, a stream, and a tool call in each."""
+    """Ask for an answer, a stream, a tool call in each, and something that is refused."""
     lab.first.forget()
+    lab.first.script("refused", status=400, error={"message": REFUSAL})
     for kind in client.kinds:
         lab.first.script(f"tool-{kind}", tools=[client.tool]).script(f"tool-{kind}", text=AFTER_TOOL)
-    jobs = [Job(kind, f"{alias}{what}") for kind in client.kinds for what in ("words", f"tool-{kind}")]
+    jobs = [Job(kind, f"{alias}{what}") for kind in client.kinds for what in ("words", f"tool-{kind}", "refused")]
     faults = []
     for job, said in zip(jobs, client.run(installed, root_url, jobs), strict=True):
+        if job.model.endswith("refused"):
+            if REFUSAL not in (said.error or ""):
+                faults.append(f"{job.kind}: the refusal came as {said.error or repr(said.text)}")
+            continue
         wanted = AFTER_TOOL if "tool-" in job.model else TEXT
         if said.error is not None or said.text != wanted:
             faults.append(f"{job.kind} {job.model}: {said.error or repr(said.text)}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Final, Self, TypeVar
 
+import aiohttp
 import anthropic
 import openai
 import pytest
@@ -25,6 +26,8 @@ CLIENT_KEY: Final = "sk-client"
 UPSTREAM_KEY: Final = "sk-upstream"
 SECOND_TEXT: Final = "seven eight nine"
 """What the second upstream says."""
+
+READY_S: Final = 60.0
 
 ROUTES: Final = """\
 version: 1
@@ -62,6 +65,13 @@ async def _lab(routes: str) -> AsyncIterator[Lab]:
             config.write_text(routes.replace("FIRST", first.root_url).replace("SECOND", second.root_url))
             async with gateway_process(config, log=log, flags=("--log-level", "warning")) as gateway:
                 yield Lab(first, second, gateway.url, log)
+                await _until_ready(gateway.url)  # LiteLLM that is still loading would hold the stop up
+
+
+async def _until_ready(url: str) -> None:
+    async with asyncio.timeout(READY_S), aiohttp.ClientSession() as session:
+        while (await session.get(f"{url}/readyz")).status != 200:  # noqa: ASYNC110 - it is another process
+            await asyncio.sleep(0.05)
 
 
 @contextmanager

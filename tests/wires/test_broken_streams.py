@@ -22,9 +22,6 @@ HELLO: Final[Any] = [{"role": "user", "content": "hello"}]
 UNFINISHED: Final = "UNFINISHED"
 """What a reader adds to an answer that has not ended as its wire says, if its SDK raised nothing."""
 
-pytestmark = pytest.mark.timeout(60)
-"""The first request that needs LiteLLM waits until the gateway has loaded it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Clients:

@@ -20,9 +20,6 @@ RESPONSES_TOOL: Final[Any] = {"type": "function", "name": "weather", "strict": F
 STREAMED: Final = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 SUNNY: Final = "sunny-4711"
 
-pytestmark = pytest.mark.timeout(60)
-"""The first request that needs LiteLLM waits until the gateway has loaded it."""
-
 
 @pytest.fixture(scope="module")
 def gateway(lab: Lab) -> Iterator[Place]:
