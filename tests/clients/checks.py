@@ -14,17 +14,12 @@ from gateway.operations import OPERATIONS
 from tests.clients.programs.jobs import TOOL_RESULT
 from tests.clients.running import Client, Installed, Job
 from tests.wires import breaks
-from tests.wires.lab import CLIENT_KEY, Lab
+from tests.wires.lab import CLIENT_KEY, HAS_WIRES, Lab
 from tests.wires.play import TEXT
 
 AFTER_TOOL: Final = "it is sunny"
 REFUSAL: Final = "max_tokens is too hot"
 """Of the upstream: what the client, and its user, has to hear."""
-UNLIKE: Final = {"responses": "messages", "messages": "chat"}
-"""The wire of the target on which a client of another one is tried: Codex on Claude, Claude Code on GPT."""
-RELAYED: Final = {"responses": "", "messages": "claude-"}
-TRANSLATED: Final = {"responses": "claude-", "messages": ""}
-"""By the client's wire: how the aliases of the lab begin."""
 _PROBES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "responses": ("/v1/responses", {"input": "hello"}),
     "messages": ("/v1/messages", {"max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}),
@@ -46,10 +41,7 @@ def run_checks(client: Client, installed: Installed, lab: Lab, *, with_breaks: b
     """Check a client at the upstream itself, then through the gateway: on its own wire, then on another."""
     name = f"{client.name} {client.version(installed)}"
     yield _timed(name, "straight at the upstream", lambda: _answers(client, installed, lab, lab.first.root_url, ""))
-    for check, begin, wire in (
-        ("relayed", RELAYED[client.wire], client.wire),
-        (f"on a target that speaks {UNLIKE[client.wire]}", TRANSLATED[client.wire], UNLIKE[client.wire]),
-    ):
+    for check, begin, wire in _ways(client):
         if missing := _missing(client, lab, f"{begin}one-"):
             yield Result(name, check, "skip", missing, 0.0)
             continue
@@ -58,6 +50,14 @@ def run_checks(client: Client, installed: Installed, lab: Lab, *, with_breaks: b
             yield _timed(
                 name, f"{check}, broken", lambda: _breaks(client, installed, lab, f"{begin}pair-", wire)  # noqa: B023
             )  # fmt: skip
+
+
+def _ways(client: Client) -> list[tuple[str, str, str]]:
+    """Return the targets to try: what to call it, how their aliases begin, and the wire of the upstream."""
+    if client.wire == "messages":
+        return [("relayed", "claude-", "messages"), ("on a target that speaks chat", "", "chat")]
+    on_chat = [("on a target that speaks chat", "chat-", "chat")] if HAS_WIRES else []
+    return [("relayed", "", "responses"), ("on a target that speaks messages", "claude-", "messages"), *on_chat]
 
 
 def _timed(name: str, check: str, run: Callable[[], tuple[list[str], str]]) -> Result:

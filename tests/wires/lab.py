@@ -18,6 +18,7 @@ import pytest
 
 from gateway.operations import OPERATIONS
 from tests.gateway_process import gateway_process
+from tests.paths import ROOT
 from tests.wires.upstream import WireUpstream
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ SECOND_TEXT: Final = "seven eight nine"
 
 READY_S: Final = 60.0
 
-ROUTES: Final = """\
+ROUTES = """\
 version: 1
 defaults: {retries: 0, timeout: 5s, cooldown: {failures: 1000, within: 1s, for: 1s}}
 providers:
@@ -45,6 +46,19 @@ models:
   "claude-to-gpt-*": ["claude-first/*", "second/*"]
   "gpt-to-claude-*": ["first/*", "claude-second/*"]
 """
+
+HAS_WIRES: Final = '"wires"' in (ROOT / "schemas" / "routes.schema.json").read_text(encoding="utf-8")
+"""Whether a provider can say that it speaks chat only."""
+if HAS_WIRES:
+    ROUTES = ROUTES.replace(
+        "models:",
+        """\
+  chat-first: {kind: openai, base_url: "FIRST/v1", api_key: sk-upstream, wires: [chat]}
+  chat-second: {kind: openai, base_url: "SECOND/v1", api_key: sk-upstream, wires: [chat]}
+models:
+  "chat-one-*": "chat-first/*"
+  "chat-pair-*": ["chat-first/*", "chat-second/*"]""",
+    )
 
 
 @dataclass(frozen=True, slots=True)

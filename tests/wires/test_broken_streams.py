@@ -14,7 +14,7 @@ import pytest
 
 from gateway.operations import OPERATIONS
 from tests.wires import breaks
-from tests.wires.lab import CLIENT_KEY, SECOND_TEXT, Lab
+from tests.wires.lab import CLIENT_KEY, HAS_WIRES, SECOND_TEXT, Lab
 from tests.wires.media import PIECE_BYTES, PNG, SOUND
 from tests.wires.play import TEXT
 
@@ -148,6 +148,10 @@ KINDS: Final = {
         second=SOUND.hex(), breaks=("cut_after", "cut_inside"), flows=False,
     ),
 }  # fmt: skip
+if HAS_WIRES:
+    KINDS["responses on chat"] = Streamed(
+        operation="responses", read=_responses, first_content=_FIRST["chat"], alias="chat-pair"
+    )
 
 
 @pytest.fixture(scope="module")

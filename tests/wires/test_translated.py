@@ -9,7 +9,7 @@ import pytest
 from anthropic.types import Message
 from openai.types.responses import Response
 
-from tests.wires.lab import SECOND_TEXT, Lab, Place
+from tests.wires.lab import HAS_WIRES, SECOND_TEXT, Lab, Place
 from tests.wires.play import Tool
 
 WEATHER: Final = Tool("weather", {"city": "Bern", "days": 3})
@@ -88,6 +88,23 @@ def test_messages_on_chat(lab: Lab, gateway: Place, stream: bool) -> None:
     assert [said["role"] for said in second] == ["system", "user", "assistant", "tool"]
     assert second[3]["tool_call_id"] == second[2]["tool_calls"][0]["id"]
     assert second[3]["content"] == SUNNY
+
+
+@STREAMED
+@pytest.mark.skipif(not HAS_WIRES, reason="no provider can say that it speaks chat only")
+def test_responses_on_chat(lab: Lab, gateway: Place, stream: bool) -> None:
+    lab.first.script("m", text="let me look", tools=[WEATHER]).script("m", text="it is sunny")
+    asked: list[Any] = [{"role": "user", "content": "how is the weather?"}]
+    response = _response(gateway, "chat-one-m", asked, stream=stream)
+    assert response.output_text == "let me look"
+    response = _response(gateway, "chat-one-m", _after_call(asked, response), stream=stream)
+    assert (response.output_text, response.status) == ("it is sunny", "completed")
+    assert response.usage is not None
+    assert (response.usage.input_tokens, response.usage.output_tokens_details.reasoning_tokens) == (7, 1)
+    second = lab.first.asked("m")[1]
+    assert second.path == "/v1/chat/completions"
+    assert [said["role"] for said in second.body["messages"]] == ["system", "user", "assistant", "tool"]
+    assert second.body["messages"][3]["content"] == SUNNY
 
 
 @STREAMED
