@@ -14,12 +14,14 @@ from gateway.operations import OPERATIONS
 from tests.clients.programs.jobs import TOOL_RESULT
 from tests.clients.running import Client, Installed, Job
 from tests.wires import breaks
-from tests.wires.lab import CLIENT_KEY, HAS_WIRES, Lab
+from tests.wires.lab import CLIENT_KEY, HAS_WIRES, SECOND_TEXT, Lab
 from tests.wires.play import TEXT
 
 AFTER_TOOL: Final = "it is sunny"
 REFUSAL: Final = "max_tokens is too hot"
 """Of the upstream: what the client, and its user, has to hear."""
+MOVES: Final = {"responses": "gpt-to-claude-", "messages": "claude-to-gpt-"}
+"""By the client's wire: aliases whose second target speaks another one."""
 _PROBES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "responses": ("/v1/responses", {"input": "hello"}),
     "messages": ("/v1/messages", {"max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}),
@@ -50,6 +52,19 @@ def run_checks(client: Client, installed: Installed, lab: Lab, *, with_breaks: b
             yield _timed(
                 name, f"{check}, broken", lambda: _breaks(client, installed, lab, f"{begin}pair-", wire)  # noqa: B023
             )  # fmt: skip
+    yield _timed(name, "falls over to another wire after a tool call", lambda: _moves(client, installed, lab))
+
+
+def _moves(client: Client, installed: Installed, lab: Lab) -> tuple[list[str], str]:
+    """Let the first target fail after it has called a tool: one of another wire goes on with the conversation."""
+    lab.first.forget()
+    lab.second.forget()
+    lab.first.script("moves", tools=[client.tool]).script("moves", status=503)
+    [said] = client.run(installed, lab.gateway_url, [Job("stream", f"{MOVES[client.wire]}moves")])
+    faults = [] if said.text == SECOND_TEXT else [said.error or repr(said.text)]
+    if not any(TOOL_RESULT in request.raw.decode() for request in lab.second.asked("moves")):
+        faults.append("the tool's result never reached the second target")
+    return faults, "the second target went on"
 
 
 def _ways(client: Client) -> list[tuple[str, str, str]]:
