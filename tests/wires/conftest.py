@@ -21,6 +21,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def lab() -> Iterator[Lab]:
     with running_lab() as running:
         yield running
+        log = running.gateway_log.read_text()
+        assert "unexpectedly" not in log, log
 
 
 @pytest.fixture(scope="session", params=["direct", "gateway"])
