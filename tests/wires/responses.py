@@ -108,7 +108,7 @@ def response(request: WireRequest, play: Play) -> dict[str, Any]:
         "instructions": request.field("instructions"),
         "max_output_tokens": request.field("max_output_tokens"),
         "model": request.model,
-        "output": [] if status in ("queued", "in_progress") else output(play, serial),
+        "output": [] if status in ("queued", "in_progress") else output(play, serial, sealed=_is_sealed(request)),
         "parallel_tool_calls": True,
         "previous_response_id": request.field("previous_response_id"),
         "reasoning": {"effort": None, "summary": None},
@@ -127,12 +127,18 @@ def response(request: WireRequest, play: Play) -> dict[str, Any]:
     return made
 
 
-def output(play: Play, serial: int = 1) -> list[dict[str, Any]]:
+def _is_sealed(request: WireRequest) -> bool:
+    """Tell whether the client keeps the reasoning itself, as Codex CLI does."""
+    return "reasoning.encrypted_content" in (request.field("include") or ())
+
+
+def output(play: Play, serial: int = 1, *, sealed: bool = False) -> list[dict[str, Any]]:
     """Return the items of an answer."""
     items: list[dict[str, Any]] = []
     if play.thinking is not None:
         summary = [{"type": "summary_text", "text": play.thinking}]
-        items.append({"id": f"rs_{serial}", "type": "reasoning", "summary": summary})
+        encrypted = {"encrypted_content": f"sealed-{serial}"} if sealed else {}
+        items.append({"id": f"rs_{serial}", "type": "reasoning", "summary": summary, **encrypted})
     if play.refusal is not None:
         items.append(_message(serial, {"type": "refusal", "refusal": play.refusal}))
     elif not play.tools or play.text != TEXT:

@@ -115,11 +115,22 @@ def _images(clients: Clients, model: str) -> Iterator[str]:
     yield "" if ended else UNFINISHED
 
 
+def _image_edits(clients: Clients, model: str) -> Iterator[str]:
+    ended = False
+    for event in clients.openai.images.edit(
+        model=model, image=("a.png", PNG), prompt="a hat", stream=True, partial_images=2
+    ):
+        yield f"{event.type} "
+        ended = event.type == "image_edit.completed"
+    yield "" if ended else UNFINISHED
+
+
 def _speech(clients: Clients, model: str) -> Iterator[str]:
     yield clients.openai.audio.speech.create(model=model, voice="alloy", input="hello").content.hex()
 
 
 _PICTURES: Final = "image_generation.partial_image image_generation.partial_image image_generation.completed "
+_EDITED: Final = _PICTURES.replace("image_generation", "image_edit")
 _FIRST: Final = breaks.FIRST_CONTENT
 KINDS: Final = {
     "responses": Streamed(operation="responses", read=_responses, first_content=_FIRST["responses"]),
@@ -143,6 +154,9 @@ KINDS: Final = {
     "completions": Streamed(operation="completions", read=_completions, first_content=_FIRST["completions"]),
     "transcriptions": Streamed(operation="transcriptions", read=_transcripts, first_content=0),
     "images": Streamed(operation="images", read=_images, first_content=0, whole=_PICTURES, second=_PICTURES),
+    "image edits": Streamed(
+        operation="image_edits", read=_image_edits, first_content=0, whole=_EDITED, second=_EDITED
+    ),
     "speech": Streamed(
         operation="speech", read=_speech, first_content=2**14 // PIECE_BYTES - 1, whole=SOUND.hex(),
         second=SOUND.hex(), breaks=("cut_after", "cut_inside"), flows=False,
