@@ -39,6 +39,7 @@ providers:
   claude-first: {kind: anthropic, base_url: "FIRST", api_key: sk-upstream}
   claude-second: {kind: anthropic, base_url: "SECOND", api_key: sk-upstream}
 models:
+  echo: mock/echo
   "one-*": "first/*"
   "pair-*": ["first/*", "second/*"]
   "claude-one-*": "claude-first/*"
