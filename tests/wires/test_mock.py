@@ -69,7 +69,7 @@ def test_speech(gateway: Place) -> None:
 
 def test_transcriptions(gateway: Place) -> None:
     client = gateway.openai("transcriptions")
-    assert client.audio.transcriptions.create(model="echo", file=("a.mp3", SOUND)).text
+    assert client.audio.transcriptions.create(model="echo", file=("a.mp3", SOUND), prompt=SAID).text == SAID
     *_, last = client.audio.transcriptions.create(model="echo", file=("a.mp3", SOUND), stream=True)
     assert last.type == "transcript.text.done"
 
