@@ -122,17 +122,16 @@ def python_program(module: str, *words: str) -> Run:
     return run
 
 
-def ai_sdk(provider: str) -> Run:
-    """Return how to run the AI SDK; its Anthropic base URL has `/v1`."""
+def node_program(name: str, provider: str, *, anthropic_base: str = "") -> Run:
+    """Return how to run one of our programs with the clients' own packages of Node."""
 
     def run(installed: Installed, root_url: str, jobs: Sequence[Job]) -> list[Said]:
         environ = {
             **installed.environ(root_url),
-            "ANTHROPIC_BASE_URL": f"{root_url}/v1",
+            "ANTHROPIC_BASE_URL": f"{root_url}{anthropic_base}",
             "CLIENTS_NODE_MODULES": str(installed.node_modules),
         }
-        program = ROOT / "tests/clients/programs/ai_sdk.mjs"
-        return _by_lines(["node", program, provider], environ, jobs)
+        return _by_lines(["node", ROOT / "tests/clients/programs" / name, provider], environ, jobs)
 
     return run
 
@@ -205,8 +204,21 @@ def clients(installed: Installed) -> list[Client]:
             name="pydantic-ai, anthropic", package="pip:pydantic-ai-slim", wire="messages",
             run=python_program("pydantic_agent", "anthropic"),
         ),
-        Client(name="AI SDK, openai", package="npm:@ai-sdk/openai", wire="responses", run=ai_sdk("openai")),
-        Client(name="AI SDK, anthropic", package="npm:@ai-sdk/anthropic", wire="messages", run=ai_sdk("anthropic")),
+        Client(
+            name="openai for Node", package="npm:openai", wire="responses", run=node_program("node_sdk.mjs", "openai")
+        ),
+        Client(
+            name="anthropic for Node", package="npm:@anthropic-ai/sdk", wire="messages",
+            run=node_program("node_sdk.mjs", "anthropic"),
+        ),
+        Client(
+            name="AI SDK, openai", package="npm:@ai-sdk/openai", wire="responses",
+            run=node_program("ai_sdk.mjs", "openai"),
+        ),
+        Client(
+            name="AI SDK, anthropic", package="npm:@ai-sdk/anthropic", wire="messages",
+            run=node_program("ai_sdk.mjs", "anthropic", anthropic_base="/v1"),
+        ),
         Client(
             name="Codex CLI", package="npm:@openai/codex", wire="responses", run=codex, kinds=("stream",),
             tool=Tool("exec_command", {"cmd": f"cat {NOTE}"}),
