@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -50,7 +51,7 @@ def events(*data: str) -> bytes:
 
 
 async def ask(gateway: RunningGateway, body: bytes, *, path: str = TRANSCRIPTIONS, kind: str = TYPE) -> Answer:
-    return await gateway.request("POST", path, data=body, headers={"content-type": kind})
+    return await gateway.request("POST", path, data=BytesIO(body), headers={"content-type": kind})
 
 
 @pytest.mark.parametrize("path", PATHS)
