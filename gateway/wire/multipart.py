@@ -5,7 +5,8 @@
     pieces = form.encoded({"model": "a", …})         # what to send: views of `body`, and the parts that changed
 
 Source: RFC 7578, with RFC 2046, 5.1.1. What two readers could take for different forms is refused: a part without a
-name, with two or with `name*`, and one that has no filename and is no text. A field that comes twice is a list.
+name, with two or with `name*`, a boundary behind a bare line feed, control characters in a header, and a text that is
+encoded or no UTF-8. A field that comes twice is a list.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ _DISPOSITION: Final = re.compile(r"[ \t]*form-data[ \t]*((?:;.*)?)", re.IGNORECA
 _PARAMETER: Final = re.compile(
     r";[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*=[ \t]*(?:\"((?:[^\"\\]|\\.)*+)\"|([^\s;\"]*+))[ \t]*"
 )
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_CHARSET: Final = re.compile(r";[ \t]*charset=\"?([^\s;\"]*)", re.IGNORECASE)
+_CHARSETS: Final = frozenset({"ascii", "us-ascii", "utf-8", "utf8"})
+_PLAIN_CODINGS: Final = frozenset({"7bit", "8bit", "binary"})
 _ESCAPED: Final = re.compile(r"\\(.)")
 _Q: Final = '"'
 _LIST: Final = "[]"
@@ -137,26 +142,24 @@ def read_form(body: bytes | mmap, content_type: str, *, window_bytes: int = WIND
             fault = "ends" if is_cut else f"has more than {MAX_HEAD_BYTES} bytes"
             raise NotForm(f"the form {fault} in the header of part {number}")
         value_at = head_end + len(_HEAD_END)
-        end = -1
-        looked = value_at - 2
-        while end < 0:
+        found, looked = -1, value_at
+        while found < 0:
             # Of a copy: the search in an mmap tries each byte.
-            found = body[looked : looked + window_bytes + len(line) + 2].find(b"\r\n" + line)
-            end = found if found < 0 else looked + found
-            if end < 0:
+            found = body[looked : looked + window_bytes + len(line)].find(line)
+            if found < 0:
                 looked += window_bytes
                 if looked >= len(body):
                     raise NotForm(f"the form ends within part {number}, without its last boundary")
-                yield
-        if end < value_at:
-            raise NotForm(f"part {number} of the form has no line end before its boundary")
+            yield
+        end = looked + found - 2
+        if end < value_at or body[end : end + 2] != b"\r\n":
+            raise NotForm(f"part {number} of the form has the boundary in it, not on a line of its own")
         part = _part(body, at, head_end, value_at, end, number)
         text_bytes += 0 if part.text is None else end - value_at
         if text_bytes > MAX_TEXT_BYTES:
             raise NotForm(_TOO_MUCH_TEXT)
         parts.append(part)
         at, is_last = _after_boundary(body, end + 2 + len(line), number)
-        yield
     return Form(body, boundary, parts)
 
 
@@ -180,16 +183,8 @@ def _after_boundary(body: bytes | mmap, at: int, number: int) -> tuple[int, bool
 
 def _part(body: bytes | mmap, start: int, head_end: int, value_at: int, end: int, number: int) -> _Part:
     """Return a part by its header. Raises NotForm."""
-    disposition: str | None = None
-    for line in body[start:head_end].split(b"\r\n"):
-        field, colon, value = line.partition(b":")
-        if not colon or not field.strip() or field[:1] in b" \t":
-            raise NotForm(f"part {number} of the form has a line in its header that is no field")
-        if field.strip().lower() == b"content-disposition":
-            if disposition is not None:
-                raise NotForm(f"part {number} of the form has two content-disposition fields")
-            disposition = value.decode("utf-8", "replace")
-    parameters = _parameters(disposition, number)
+    fields = _header(body[start:head_end], number)
+    parameters = _parameters(fields.get("content-disposition"), number)
     name = parameters.get("name")
     if not name:
         raise NotForm(f"part {number} of the form has no name")
@@ -197,11 +192,30 @@ def _part(body: bytes | mmap, start: int, head_end: int, value_at: int, end: int
     if "filename" not in parameters and "filename*" not in parameters:
         if end - value_at > MAX_TEXT_BYTES:
             raise NotForm(_TOO_MUCH_TEXT)
+        charset = _CHARSET.search(fields.get("content-type", ""))
+        if fields.get("content-transfer-encoding", "8bit").lower() not in _PLAIN_CODINGS or (
+            charset is not None and charset[1].lower() not in _CHARSETS
+        ):
+            raise NotForm(f"part {number} of the form is a text with a coding or charset; send it as it is, in UTF-8")
         try:
             text = body[value_at:end].decode()
         except UnicodeDecodeError:
             raise NotForm(f"part {number} of the form has no filename, and is no text in UTF-8") from None
     return _Part(name, text, start, end)
+
+
+def _header(head: bytes, number: int) -> Mapping[str, str]:
+    """Return the header fields of a part, by lower-case names. Raises NotForm."""
+    fields: dict[str, str] = {}
+    for line in head.split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        field = name.strip().lower().decode("latin-1")
+        if not colon or not field or name[:1] in b" \t" or _CONTROL.search(line):
+            raise NotForm(f"part {number} of the form has a line in its header that is no field")
+        if field in fields:
+            raise NotForm(f"part {number} of the form has two {field[:40]} fields")
+        fields[field] = value.strip().decode("utf-8", "replace")
+    return fields
 
 
 def _parameters(disposition: str | None, number: int) -> Mapping[str, str]:

@@ -143,8 +143,8 @@ async def test_without_a_default_model_the_flag_is_named(gateway: RunningGateway
 
 async def test_token_counts_are_read(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:
     cohere = {"results": [], "meta": {"tokens": {"input_tokens": 5, "output_tokens": 0}}}
-    upstream.script("a", body=RANKED).script("a", body=cohere).script("a", body=MADE)
-    for path in ("/v1/rerank", "/v2/rerank", "/v1/images/generations"):
+    upstream.script("a", body=RANKED).script("a", body=cohere).script("a", body={"results": []}).script("a", body=MADE)
+    for path in ("/v1/rerank", "/v2/rerank", "/rerank", "/v1/images/generations"):
         await gateway.request("POST", path, json={"model": "fast", **ASKED[path]})
     assert await gateway.metric('gateway_tokens_total{alias="fast",direction="prompt"}') == 20
 

@@ -141,6 +141,15 @@ async def test_events_that_break_end_with_an_error_event_and_a_reset(
     assert b'event: error\ndata: {"type":"error","error":{"message"' in body
 
 
+@pytest.mark.parametrize(("body", "kind"), [(ERROR, "overloaded"), ({"text": "no sound"}, "bad_response")])
+async def test_json_in_place_of_events_falls_over(
+    gateway: RunningGateway, upstream: ScriptedOpenAI, body: Any, kind: str
+) -> None:
+    upstream.script("a", body=body).script("b", status=500, body={})
+    answer = await speak(gateway, "pair", stream_format="sse")
+    assert [attempt["kind"] for attempt in answer.error["attempts"]] == [kind, "server_error"]
+
+
 @pytest.mark.parametrize("told", [events('{"type":"error","message":"busy","code":"server_error"}'), b": nothing\n\n"])
 async def test_events_without_sound_fall_over(gateway: RunningGateway, upstream: ScriptedOpenAI, told: bytes) -> None:
     upstream.script("a", body=told, content_type="text/event-stream")

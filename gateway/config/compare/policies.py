@@ -13,6 +13,7 @@ from gateway.config.compare import lists
 from gateway.config.compare.lists import EditKind
 from gateway.policy.failures import names_of
 from gateway.policy.keys import KeySource
+from gateway.policy.params import MODEL_FAMILY
 from gateway.policy.secrets import STARS, mask_key
 from gateway.policy.table import Route, RoutingTable, Step
 from gateway.policy.target import Cooldown, Endpoint, Limits
@@ -255,6 +256,7 @@ def _step(old: Step, new: Step) -> Iterator[_Found]:
     yield from _changed("retries", old.retries, new.retries)
     yield from _changed("retry_on", names_of(old.retry_on), names_of(new.retry_on))
     yield from _changed("fallback_on", names_of(old.fallback_on), names_of(new.fallback_on))
+    yield from _changed(f"params.{MODEL_FAMILY}", old.family, new.family)
     for name, kind in _changed_keys(old.params.sent, new.params.sent, _is_same_json):
         key = mask_key(name)
         yield _Found(field=f"params.{key}", kind=kind, old=old.params.shown.get(key), new=new.params.shown.get(key))

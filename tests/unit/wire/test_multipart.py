@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 from mmap import mmap
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.wire.multipart import MAX_HEAD_BYTES, MAX_PARTS, MAX_TEXT_BYTES, Form, NotForm, read_form
 
@@ -133,7 +137,20 @@ def test_the_boundary_is_kept(content_type: str, boundary: bytes) -> None:
         (field("a", b"v" * (MAX_TEXT_BYTES + 1)) + END, "texts have more than"),
         (field("a", b"v" * MAX_TEXT_BYTES) + field("b", b"v") + END, "texts have more than"),
         (field("a", b"v") * (MAX_PARTS + 1) + END, f"more than {MAX_PARTS} parts"),
-        (b"--b0\r\nContent-Disposition: form-data; name=a\r\n\r\n--b0--\r\n", "no line end before its boundary"),
+        (
+            b"--b0\r\nContent-Disposition: form-data; name=a\r\n\r\n--b0--\r\n",
+            "boundary in it, not on a line of its own",
+        ),
+        (
+            file("f", b"x\n" + field("model", b"m").replace(b"\r", b"")) + END,
+            "boundary in it, not on a line of its own",
+        ),
+        (file("f", b"x\r" + field("model", b"m")) + END, "boundary in it, not on a line of its own"),
+        (field("a", b"v", headers=b"x: y\nContent-Disposition: form-data; name=model\r\n") + END, "that is no field"),
+        (field("a", b"v", headers=b"x: \0\r\n") + END, "that is no field"),
+        (field("a", b"v", headers=b"x: 1\r\nX: 2\r\n") + END, "part 1 of the form has two x fields"),
+        (field("a", b"dg==", headers=b"Content-Transfer-Encoding: base64\r\n") + END, "a coding or charset"),
+        (field("a", b"+AHY-", headers=b"Content-Type: text/plain; charset=UTF-7\r\n") + END, "a coding or charset"),
     ],
 )
 def test_what_is_no_form_is_refused_with_what_was_found(body: bytes, found: str) -> None:
@@ -167,6 +184,46 @@ def test_the_boundary_in_a_value_that_is_set_is_refused() -> None:
 def test_padding_and_what_follows_the_form_are_left_out() -> None:
     body = BODY.replace(b"--b0\r\n", b"--b0 \t\r\n") + b"epilogue"
     assert written(read(body), {"model": "m", "n": "2"}) == BODY
+
+
+def test_texts_may_say_that_they_are_plain() -> None:
+    headers = b"Content-Type: text/plain; charset=UTF-8\r\nContent-Transfer-Encoding: 8bit\r\n"
+    assert read(field("a", "ä".encode(), headers=headers) + END).fields == {"a": "ä"}
+    coded = field("f", b"dg==", more="; filename=f", headers=b"Content-Transfer-Encoding: base64\r\n")
+    assert read(coded + END).fields == {}
+
+
+ANY = st.characters(codec="utf-8")
+PRINTABLE = st.characters(codec="utf-8", min_codepoint=0x20, exclude_characters='"\\\x7f')
+NAMES = st.text(PRINTABLE, min_size=1).filter(lambda name: not name.startswith("model["))
+
+
+@given(
+    parts=st.lists(st.tuples(NAMES, st.binary(max_size=200), st.booleans()), max_size=6),
+    model=st.text(ANY, max_size=30),
+    window=st.integers(1, 64),
+)
+def test_what_is_written_is_what_another_reader_reads(
+    parts: list[tuple[str, bytes, bool]], model: str, window: int
+) -> None:
+    boundary = "c5a1f0e2-no-value-has-this"
+    body = b""
+    for name, value, is_file in parts:
+        shown = value if is_file else value.hex().encode()
+        more = b'; filename="f"' if is_file else b""
+        body += b'--%b\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n' % (
+            boundary.encode(), name.encode(), more, shown
+        )  # fmt: skip
+    body += f"--{boundary}--\r\n".encode()
+    form = read(body, f"multipart/form-data; boundary={boundary}", window_bytes=window)
+    out = written(form, {**form.fields, "model": model})
+    head = f"content-type: {form.content_type}\r\n\r\n".encode()
+    message = email.message_from_bytes(head + out, policy=email.policy.HTTP)
+    found = [part.get_payload(decode=True) for part in message.iter_parts()]
+    kept = [value if is_file else value.hex().encode() for name, value, is_file in parts if is_file or name != "model"]
+    assert len(found) >= len(kept)
+    assert all(one in found for one in kept)
+    assert read(out, form.content_type).fields == {**form.fields, "model": model}
 
 
 def test_a_part_may_be_empty() -> None:

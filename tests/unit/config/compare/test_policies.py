@@ -177,3 +177,11 @@ def test_a_chain_in_place_of_an_alias_loses_its_hooks() -> None:
     (change,) = compare(old, new).changes
     assert (change.field, change.kind, change.old) == ("hooks.pre", "removed", ["m.redact"])
     assert [one.alias for one in change.reach] == ["outer"]
+
+
+def test_a_changed_model_family_is_told_though_it_is_never_sent() -> None:
+    change = only(
+        "models: {a: {chain: [mock/a], params: {model_family: x}}}\n",
+        "models: {a: {chain: [mock/a], params: {model_family: y}}}\n",
+    )
+    assert (change.field, change.old, change.new) == ("params.model_family", "x", "y")
