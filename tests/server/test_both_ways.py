@@ -131,7 +131,7 @@ async def test_a_response_does_not_depend_on_the_reader_of_its_request(
     start: Start, upstream: ScriptedOpenAI, sent: bytes, status: str, fields: str
 ) -> None:
     upstream.script("a", headers={"openai-version": "1"}).script("down", status=503)
-    upstream.script("limited", status=429, headers={"retry-after": "7"})
+    upstream.script("limited", status=429, headers={"retry-after": "1"})
     upstream.script("refused", status=400, headers={"x-ratelimit-limit-requests": "3"})
     gateway = await start(ROUTES, allow_origins=(PAGE,), max_body_bytes=10_000)
     is_last = "Connection" in fields.split()
