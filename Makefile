@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-oldest test-locked lock sbom failover audit bench bench-peers clients editor format clean
+.PHONY: run test test-slow test-oldest test-locked lock sbom failover audit bench bench-peers clients editor format clean
+
 
 run: $(VENV)/.run
 	@exec $(BIN)/gateway serve $(ARGS)
@@ -13,6 +14,10 @@ test: $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/mypy --strict gateway tests
 	$(BIN)/pytest $(ARGS)
+
+# The tests marked `slow`, which `make test` leaves out: more cases of what it tries too.
+test-slow: $(VENV)/.test
+	$(BIN)/pytest -m slow $(ARGS)
 
 # The oldest versions that pyproject.toml declares, really installed, and the tests that meet them first.
 OLDEST := .venv-oldest

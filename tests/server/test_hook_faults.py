@@ -237,7 +237,9 @@ async def test_the_process_outlives_what_hooks_do_and_their_texts_are_not_on_std
     assert "the prompt" not in server.err
 
 
-@pytest.mark.parametrize("hook", ["stubborn", "blocked", "in_a_thread"])
+@pytest.mark.parametrize(
+    "hook", ["blocked", *(pytest.param(name, marks=pytest.mark.slow) for name in ("stubborn", "in_a_thread"))]
+)
 async def test_a_stop_signal_ends_the_process_whatever_its_hooks_do(config: Path, hook: str) -> None:
     async with running(config, drain_s=0.2) as server, asyncio.TaskGroup() as group:
         asking = group.create_task(_ask(server.url, hook))

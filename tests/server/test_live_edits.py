@@ -127,19 +127,13 @@ class Place:
 
 
 VERSIONS: Final = count(1)
-FEW: Final = {
-    "a line each 5 ms",
-    "a pause between two parts",
-    "a cut inside a name",
-    "opened for every part",
-    "cp",
-    "sed -i",
-}
-"""The writers tried in every place; the others only on the disk, or with LIVE_EDITS=all in the environment."""
-PLACES: Final = ["disk", "tmpfs", "overlay", "an ordinary user's own", "another user's"]
+FEW: Final = ["a pause between two parts", "opened for every part", "cp"]
+"""The writers tried in every place; the others are tried on the disk, and elsewhere among the slow tests."""
+DISK: Final = ["disk"]
+ELSEWHERE: Final = ["tmpfs", "overlay", "an ordinary user's own", "another user's"]
 
 
-@pytest.fixture(scope="module", params=PLACES)
+@pytest.fixture(scope="module")
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     name = request.param
     if name == "tmpfs" and not os.access("/dev/shm", os.W_OK):
@@ -163,9 +157,26 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 
 
 @pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("place", DISK, indirect=True)
 def test_the_whole_text_is_served_and_nothing_before_it(place: Place, writer: str) -> None:
-    if place.name != "disk" and writer not in FEW and os.environ.get("LIVE_EDITS") != "all":
-        pytest.skip("only with LIVE_EDITS=all")
+    served_whole(place, writer)
+
+
+@pytest.mark.parametrize("writer", FEW)
+@pytest.mark.parametrize("place", ELSEWHERE, indirect=True)
+def test_the_whole_text_is_served_wherever_it_lies(place: Place, writer: str) -> None:
+    served_whole(place, writer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("writer", sorted(WRITERS.keys() - FEW))
+@pytest.mark.parametrize("place", ELSEWHERE, indirect=True)
+def test_the_whole_text_is_served_wherever_it_lies_whoever_writes_it(place: Place, writer: str) -> None:
+    served_whole(place, writer)
+
+
+def served_whole(place: Place, writer: str) -> None:
+    """Save the file, see that its whole text is the next and only one that is loaded."""
     if WRITERS[writer].pauses and not place.tells_writers:
         pytest.skip("only a quiet time counts here, and the writer is quiet for longer")
     if writer == "vim" and shutil.which("vim") is None:
@@ -200,19 +211,19 @@ def test_two_saves_further_apart_are_two_edits(path: Path) -> None:
 
 
 @linux
-def test_a_file_held_open_is_logged_once_and_not_read_until_its_writer_ends_or_dies(path: Path) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_file_held_open_is_logged_once_and_not_read_until_its_writer_dies(path: Path, times: int) -> None:
     """After a kill the half file is all there is: as no one writes it any more, it is an edit like any other."""
     with serving(path) as server:
-        with half_written(path, 1) as writer:
-            server.until(lambda: bool(server.events(STILL)))
-            assert server.loaded == [digest(0)]
-            writer.kill()
-            server.until(lambda: server.loaded == [digest(0), half(1)])
-        with half_written(path, 2):
-            server.until(lambda: len(server.events(STILL)) == 2)
-        server.until(lambda: server.loaded[-1] == half(2))
+        for version in range(1, times + 1):
+            with half_written(path, version) as writer:
+                server.until(lambda: len(server.events(STILL)) == version)  # noqa: B023 - called at once
+                assert server.loaded == [digest(0), *map(half, range(1, version))]
+                writer.kill()
+                server.until(lambda: server.loaded[-1] == half(version))  # noqa: B023 - called at once
+        assert len(server.loaded) == times + 1
     lines = server.events(STILL)
-    assert [line["level"] for line in lines] == ["warning"] * 2
+    assert [line["level"] for line in lines] == ["warning"] * times
     assert {line["reason"] for line in lines} == {"a process has it open for writing"}
 
 
@@ -223,6 +234,7 @@ def test_sighup_reads_at_once_what_is_held_open(path: Path) -> None:
         server.until(lambda: server.loaded == [digest(0), half(1)])
 
 
+@pytest.mark.slow
 def test_a_file_that_never_rests_is_logged_and_not_read(path: Path) -> None:
     endless = """
 import pathlib, sys, time
@@ -257,6 +269,7 @@ def test_a_start_waits_for_a_writer_and_serves_the_whole_text_first(path: Path, 
 
 
 @linux
+@pytest.mark.slow
 def test_a_start_ends_with_2_when_the_file_is_held_open_for_long(path: Path) -> None:
     with half_written(path, 1):
         server = Server(path)

@@ -163,6 +163,7 @@ def job(tmp_path: Path, run: Run) -> Callable[..., Job]:
     return lambda **inputs: Job(tmp_path, run, **inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(90)
 def test_the_action_installs_its_own_package(tmp_path: Path, package: Path, run: Run) -> None:
     (tmp_path / "policy" / "routes.yaml").write_text(GOOD)
@@ -279,7 +280,7 @@ def image(tmp_path: Path, run: Run) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("ref", ["v0.1.0", "main"])
+@pytest.mark.parametrize("ref", ["v0.1.0", pytest.param("main", marks=pytest.mark.slow)])
 @pytest.mark.timeout(90)
 def test_the_gitlab_job_installs_the_project_and_revision_that_it_is_told(
     tmp_path: Path, package: Path, run: Run, image: dict[str, str], ref: str
@@ -323,7 +324,7 @@ def test_nothing_installs_our_package_by_its_name() -> None:
         (".ci", "*"),
         ("gateway", "**/*"),
     ):
-        files += [path for path in (ROOT / folder).glob(pattern) if path.is_file() and path.suffix != ".pyc"]
+        files += [path for path in (ROOT / folder).glob(pattern) if path.is_file() and "__pycache__" not in path.parts]
     names = "|".join(re.escape(name) for name in ("routes-gateway", "routes_gateway", "gateway"))
     by_name = re.compile(
         rf"\b(?:pip3?\b.*\binstall|uv (?:add|tool)|uvx|pipx (?:run|install))\b[^|;&\n]*[ '\"=](?:{names})(?![\w/.-])"

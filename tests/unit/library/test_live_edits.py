@@ -60,9 +60,14 @@ def test_reload_reads_at_once(path: Path) -> None:
 
 
 @linux
-def test_a_first_reading_waits_for_a_writer_and_fails_when_he_takes_too_long(path: Path) -> None:
+@pytest.mark.slow
+def test_a_first_reading_fails_when_a_writer_takes_too_long(path: Path) -> None:
     with half_written(path, 1), pytest.raises(UsageError, match="still being written after 5 s"):
         Provider.from_file(path)
+
+
+@linux
+def test_a_first_reading_waits_for_a_writer(path: Path) -> None:
     before = path.read_text()
     saving = save(path, 2, "a pause between two parts", scratch=path.parent)
     while path.read_text() in (before, ""):
