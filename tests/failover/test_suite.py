@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Final, TypeAlias
 
 import pytest
@@ -29,17 +30,18 @@ CASES: Final = [
 @pytest.fixture(scope="session")
 def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Return the results of one adapter by scenario, of those scenarios only whose tests were chosen."""
-    done: dict[str, dict[str, Result] | Exception] = {}
+    done: dict[str, dict[str, Result] | tuple[Exception, TracebackType | None]] = {}
 
     def of(adapter: str) -> dict[str, Result]:
         if adapter not in done:
             try:
                 done[adapter] = _run(_chosen(request.session.items, adapter), adapter, tmp_path_factory.mktemp(adapter))
             except Exception as error:  # noqa: BLE001 - raised again for each test
-                done[adapter] = error
+                done[adapter] = error, error.__traceback__
         results = done[adapter]
-        if isinstance(results, Exception):
-            raise results
+        if isinstance(results, tuple):
+            fault, traceback = results
+            raise fault.with_traceback(traceback)  # else each test would add its own
         return results
 
     return of
