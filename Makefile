@@ -5,6 +5,11 @@ BIN := $(VENV)/bin
 
 .PHONY: run test test-slow test-oldest test-locked lock sbom failover audit bench bench-peers clients editor format clean
 
+# Tests start hundreds of processes: let them find compiled what the first one compiled.
+export PYTHONDONTWRITEBYTECODE :=
+# Two processes share out the files of tests. ARGS='-n 0' runs them one after the other, as plain pytest does. The limit
+# for one test is three times that of pyproject.toml, since a test has to share the processors.
+WORKERS := -n 2 --dist loadfile --timeout 30
 
 run: $(VENV)/.run
 	@exec $(BIN)/gateway serve $(ARGS)
@@ -13,16 +18,16 @@ test: $(VENV)/.test
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy --strict gateway tests
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(WORKERS) $(ARGS)
 
 # The tests marked `slow`, which `make test` leaves out: more cases of what it tries too.
 test-slow: $(VENV)/.test
-	$(BIN)/pytest -m slow $(ARGS)
+	$(BIN)/pytest -m slow $(WORKERS) $(ARGS)
 
 # The oldest versions that pyproject.toml declares, really installed, and the tests that meet them first.
 OLDEST := .venv-oldest
 test-oldest: $(OLDEST)/.test
-	$(OLDEST)/bin/python -m pytest -p no:cacheprovider tests/supply tests/integration/test_litellm_losses.py \
+	$(OLDEST)/bin/python -m pytest $(WORKERS) -p no:cacheprovider tests/supply tests/integration/test_litellm_losses.py \
 	  tests/integration/test_litellm_responses.py tests/integration/test_litellm_real.py tests/server/test_chat.py \
 	  tests/unit/wire/http1/test_connection.py tests/unit/config/document $(ARGS)
 
