@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -14,9 +15,14 @@ from tests.audit.measured import Lags
 from tests.audit.probes import hooks, http, model_names
 from tests.audit.probes._http_payloads import payloads
 
+SLOW: Final = frozenset({"litellm_hosts"})
+"""Probes of what the tests of `tests/integration/test_litellm_hosts.py` see faster."""
+
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in names()]
+)
 def test_a_probe_finds_nothing(name: str) -> None:
     result = run(name, SMOKE)
     assert result.findings == []
