@@ -19,6 +19,8 @@ from tests.gateway_process import DidNotStartError, gateway_process
 CONCURRENCY: Final = 12
 STAGGER_S: Final = 0.04
 """Between two scenarios' beginnings: a burst would try the machine's processors, not the endpoint."""
+WARM_UP_S: Final = 60.0
+"""Longest wait for a first answer: on a busy machine LiteLLM alone takes 20 s to load."""
 LOG: Final = "gateway.log"
 
 
@@ -107,7 +109,7 @@ async def run_ours(
 async def _warm_up(scenarios: Sequence[Scenario], endpoint: Endpoint) -> None:
     """Let the endpoint load and connect what it needs at its first request; that is no scenario's business."""
     for scenario in {scenario.mode: scenario for scenario in reversed(scenarios)}.values():
-        heard = await exchange(endpoint, _body(scenario, endpoint), bound_s=BOUND_S)
+        heard = await exchange(endpoint, _body(scenario, endpoint), bound_s=WARM_UP_S)
         if heard.status is None:
             raise NoEndpointError(f"{endpoint.url} does not answer")
         if heard.status in (401, 403):

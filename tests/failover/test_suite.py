@@ -76,7 +76,7 @@ def _is_fault(line: str) -> bool:
     return not line.startswith("{") or json.loads(line)["level"] == "error"
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)  # the first test waits for all scenarios of its adapter
 @pytest.mark.parametrize(("adapter", "scenario"), CASES)
 def test_scenario(adapter: str, scenario: Scenario, results: Results) -> None:
     verdict = results(adapter)[scenario.name].verdict
