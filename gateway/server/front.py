@@ -125,6 +125,12 @@ class Front:
                 exchange.send(b"", allow, status=204, content_type=None)
                 return None
             _note_asked(exchange)
+            if request.headers.get("upgrade", "").lower() == "websocket":
+                # Codex CLI asks for one first, tries again after any other status, and falls back at once after this.
+                request.keep_alive = False  # what follows on the connection need not be HTTP
+                message = f"there are no WebSockets here; {request.path} takes {' and '.join(endpoint.methods)}"
+                exchange.refuse(426, "upgrade_required", message, {**allow, "upgrade": "HTTP/1.1"})
+                return None
             message = wrong_method(request.method, request.path, endpoint)
             exchange.refuse(405, "method_not_allowed", message, allow)
             return None
