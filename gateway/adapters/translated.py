@@ -18,6 +18,7 @@ from gateway.adapters.base import (
 )
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.params import NO_PARAMS, merged, upstream_params
+from gateway.policy.target import CARRIED
 from gateway.wire.json import JsonObject
 
 
@@ -31,8 +32,8 @@ class TranslatedAdapter:
     """Calls an endpoint in the words of another operation, by the adapter that carries that one."""
 
     def __init__(self, carriers: Adapters) -> None:
-        """`carriers` are the adapters by name."""
-        self._carriers = {**carriers, "translated": self}
+        """`carriers` are the adapters by name, with another one for what has to be translated twice, if any."""
+        self._carriers = {"translated": self, **carriers}
 
     async def prepare(self) -> None:
         """Do nothing: the engine prepares the carrier."""
@@ -40,7 +41,10 @@ class TranslatedAdapter:
     async def complete(self, call: Call) -> Reply:
         """Return the plain answer, translated back."""
         translation = _translation(call)
-        asked, translated = _translated(call, translation, stream=False)
+        try:
+            asked, translated = _translated(call, translation, stream=False)
+        except NotSupported as error:
+            return await (await self._stand_in(call, error)).complete(call)
         reply = await self._carrier(asked).complete(asked)
         translation.operation.check_reply(reply.data)
         return Reply(translated.answer(reply.data), headers=reply.headers)
@@ -48,12 +52,26 @@ class TranslatedAdapter:
     async def stream(self, call: Call) -> Stream:
         """Return the stream, translated back, once its response headers are there."""
         translation = _translation(call)
-        asked, translated = _translated(call, translation, stream=True)
+        try:
+            asked, translated = _translated(call, translation, stream=True)
+        except NotSupported as error:
+            return await (await self._stand_in(call, error)).stream(call)
         source = await self._carrier(asked).stream(asked)
         return _TranslatedStream(source, translation.operation.judge(one_choice=True), translated.events())
 
     async def close(self) -> None:
         """Do nothing: the carriers are closed by their owner."""
+
+    async def _stand_in(self, call: Call, error: NotSupported) -> Adapter:
+        """Return LiteLLM's adapter for a chat that we cannot put into Messages. Raises `error` where it cannot help."""
+        litellm = self._carriers.get("litellm") if call.target.endpoint.adapter == "anthropic" else None
+        if litellm is None or call.operation.name not in CARRIED["litellm"]:
+            raise error
+        try:
+            await litellm.prepare()
+        except NotSupported:
+            raise error from None
+        return litellm
 
     def _carrier(self, asked: Call) -> Adapter:
         return self._carriers[asked.target.endpoint.adapters[asked.operation.name]]

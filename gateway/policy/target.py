@@ -164,7 +164,7 @@ def _adapters(adapter: AdapterName, wires: frozenset[Wire]) -> Mapping[str, Adap
     found: dict[str, AdapterName] = dict.fromkeys(CARRIED[adapter], adapter)
     found |= dict.fromkeys(operations_of(wires), "relay")
     if adapter == "anthropic":
-        found["chat"] = "translated"
+        found.setdefault("chat", "translated")
     if "chat" in found:
         found |= dict.fromkeys(TRANSLATED - found.keys(), "translated")
     return MappingProxyType(found)

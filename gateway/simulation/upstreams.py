@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.adapters.base import Adapter, Adapters, Call, Operation
+from gateway.adapters.base import Adapter, Adapters, Call, Operation, Reply, Stream
 from gateway.adapters.mock import MockAdapter, OutcomeOf
-from gateway.adapters.translated import with_translation
+from gateway.adapters.translated import TranslatedAdapter, with_translation
 from gateway.errors import UsageError
 from gateway.policy.failures import Kind, classify
 from gateway.policy.params import merged, merged_for_output
 from gateway.policy.table import Route
 from gateway.policy.target import ScriptedOutcome
+from gateway.policy.wires import TRANSLATED
 from gateway.wire.json import Json, JsonObject
 from gateway.words import did_you_mean
 
@@ -118,5 +119,29 @@ class Upstreams:
 
 
 def every_adapter(adapter: Adapter) -> Adapters:
-    """Return the same adapter under the name of each adapter."""
-    return with_translation({"relay": adapter, "litellm": adapter, "mock": adapter})
+    """Return the same adapter under the name of each adapter. It gets chat as it is, whatever the endpoint speaks."""
+    carriers: Adapters = {"relay": adapter, "litellm": adapter, "mock": adapter, "translated": adapter}
+    return {**with_translation(carriers), "translated": _ChatAsItIs(adapter, TranslatedAdapter(carriers))}
+
+
+class _ChatAsItIs:
+    """Translates into chat, and not from there into an endpoint's own words, which say the same."""
+
+    def __init__(self, adapter: Adapter, translating: Adapter) -> None:
+        self._adapter = adapter
+        self._translating = translating
+
+    async def prepare(self) -> None:
+        return
+
+    async def complete(self, call: Call) -> Reply:
+        return await self._for(call).complete(call)
+
+    async def stream(self, call: Call) -> Stream:
+        return await self._for(call).stream(call)
+
+    async def close(self) -> None:
+        return
+
+    def _for(self, call: Call) -> Adapter:
+        return self._translating if call.operation.name in TRANSLATED else self._adapter

@@ -38,6 +38,8 @@ CONNECTION_PARAMS: Final = frozenset(
 _OTHER_CREDENTIALS: Final = frozenset({"sagemaker_chat", "sagemaker_nova", "vertex_ai_beta"})
 """Kinds not in WELL_KNOWN that need no key, because they have other credentials."""
 
+OWN: Final[frozenset[AdapterName]] = frozenset({"relay", "anthropic"})
+"""Adapters that call by our own HTTP client, which LiteLLM's connection settings do not reach."""
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 _A_KEY: Final = "a key is one word of visible ASCII characters"
@@ -153,7 +155,7 @@ class Upstreams:
             wires_written=bool(spec.wires),
             relay_url=relays.url,
             api_version=relays.api_version,
-            library_adapter="litellm" if adapter == "relay" and spec.adapter is None and not spec.wires else None,
+            library_adapter="litellm" if adapter in OWN and spec.adapter is None and not spec.wires else None,
             base_url=base_url,
             own_base_url=own_base_url,
             hosts=hosts_of(known.kind, own_base_url=base_url is not None),
@@ -161,7 +163,7 @@ class Upstreams:
             key_required=_names_key(spec)
             or (not (own_base_url or authorized) and self._needs_key(spec, known, adapter, api_key)),
             headers=headers,
-            params=spec.params.without(CONNECTION_PARAMS) if adapter == "relay" else _litellm_params(spec),
+            params=spec.params.without(CONNECTION_PARAMS) if adapter in OWN else _litellm_params(spec),
             script=spec.script,
             cooldown=merge_cooldowns(spec.cooldown, self._config.defaults.cooldown),
             written=spec.written,
@@ -177,11 +179,13 @@ class Upstreams:
         if known.name not in WELL_KNOWN:
             borrows = spec.name != known.name or spec.api_key is not None
             return borrows and known.name not in _OTHER_CREDENTIALS
-        if not known.key_required or adapter == "relay":
+        if not known.key_required or adapter in OWN:
             return known.key_required
         return api_key.read() is None and self._vendors_variable(known) is not None
 
     def _adapter(self, spec: ProviderSpec, known: WellKnown) -> AdapterName:
+        if known.name == "anthropic" and self._openai_adapter == "relay":
+            return spec.adapter or ("anthropic" if "messages" in (spec.wires or ("messages",)) else "litellm")
         if known.wire != "openai":
             return known.wire
         return spec.adapter or ("relay" if spec.wires else self._openai_adapter)
@@ -274,7 +278,7 @@ class Upstreams:
     def _check_params(self, spec: ProviderSpec, known: WellKnown) -> None:
         place = ("providers", spec.name, "params")
         check_params(spec.params.sent, place, self._report, allowed=CONNECTION_PARAMS)
-        if self._adapter(spec, known) == "relay":
+        if self._adapter(spec, known) in OWN:
             for key in spec.params.sent.keys() & CONNECTION_PARAMS:
                 if key == "api_version" and known.name == "azure":
                     continue

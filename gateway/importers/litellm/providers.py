@@ -26,6 +26,7 @@ _VENDORS: Final = (
 )
 """(pattern, provider) for model names without a provider that LiteLLM's data does not have."""
 
+_VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*|\$\{\w+(?::-)?\}")
 _UNPRICED: Final = CONNECTION_PARAMS - {"input_cost_per_token", "output_cost_per_token", "organization"}
 _AZURE_SIGN_IN: Final = frozenset(
     {"azure_ad_token", "azure_password", "azure_scope", "azure_username", "client_id", "client_secret", "tenant_id"}
@@ -293,7 +294,11 @@ class Connection:
             if value is None:
                 continue
             if key == "api_version" and self._kind == "azure":
-                self.entry[key] = expandable(value)
+                version = expandable(value)
+                if not isinstance(version, str) or not _VERSION.fullmatch(version):
+                    self._report.left_out(where, "an api-version is a date, or a word such as `preview`")
+                    continue
+                self.entry[key] = version
                 self._hints.append("" if "$" in str(self.entry[key]) else str(value))
                 self.exact.append(key)
                 self._report.cover(where)

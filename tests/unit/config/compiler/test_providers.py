@@ -10,14 +10,15 @@ from gateway.config.compiler.providers import bad_header
 from gateway.policy.target import FRAMING_HEADERS, AdapterName, Cooldown, ScriptedOutcome
 from tests.compiling import endpoint, key_of, messages, problems, route, step
 
-KEYS = {"OPENAI_API_KEY": "sk-env", "ANTHROPIC_API_KEY": "sk-ant", "GROQ_API_KEY": "gsk-env"}
+KEYS = {"OPENAI_API_KEY": "sk-env", "ANTHROPIC_API_KEY": "sk-ant", "GROQ_API_KEY": "gsk-env", "GOOGLE_API_KEY": "sk-goo"}
 
 
 @pytest.mark.parametrize(
     ("entry", "target", "name", "key", "required"),
     [
         pytest.param("", "openai/x", "env:OPENAI_API_KEY", "sk-env", True, id="no entry: the vendor's variable"),
-        pytest.param("", "anthropic/x", "env:ANTHROPIC_API_KEY", "sk-ant", False, id="the same through LiteLLM"),
+        pytest.param("", "anthropic/x", "env:ANTHROPIC_API_KEY", "sk-ant", True, id="the same for Anthropic"),
+        pytest.param("", "gemini/x", "env:GOOGLE_API_KEY", "sk-goo", False, id="the same through LiteLLM"),
         pytest.param("openai: {}", "openai/x", "env:OPENAI_API_KEY", "sk-env", True, id="an entry without a key"),
         pytest.param(
             "openai: {kind: openai}", "openai/x", "env:OPENAI_API_KEY", "sk-env", True, id="its own kind written out"
@@ -182,7 +183,9 @@ def test_a_trailing_slash_of_a_base_url_is_dropped() -> None:
         ("openai: {adapter: litellm}", "openai/x", "relay", ("openai", "litellm", None, False)),
         ("openai: {adapter: relay}", "openai/x", "litellm", ("openai", "relay", "https://api.openai.com/v1", False)),
         ("", "groq/x", "relay", ("groq", "relay", "https://api.groq.com/openai/v1", False)),
-        ("", "anthropic/x", "relay", ("anthropic", "litellm", None, False)),
+        ("", "anthropic/x", "relay", ("anthropic", "anthropic", None, False)),
+        ("", "anthropic/x", "litellm", ("anthropic", "litellm", None, False)),
+        ("anthropic: {adapter: litellm}", "anthropic/x", "relay", ("anthropic", "litellm", None, False)),
         ("", "mistral/x", "relay", ("mistral", "litellm", None, False)),
         ("groq: {kind: openai}", "groq/x", "litellm", ("openai", "litellm", "https://api.groq.com/openai/v1", True)),
         ("", "lm_studio/x", "litellm", ("lm_studio", "litellm", "http://127.0.0.1:1234/v1", True)),

@@ -153,9 +153,9 @@ def _paths(value: Json, path: str = "") -> list[str]:
 
 
 def _plain(value: Json) -> Json:
-    """Return the value with `k` in place of each key that does not begin with a letter."""
+    """Return the value with `k` in place of each key that a path would quote."""
     if isinstance(value, dict):
-        return {key if re.match("[a-z]", key) else "k": _plain(item) for key, item in value.items()}
+        return {key if re.fullmatch("[a-z][a-z0-9]*", key) else "k": _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
