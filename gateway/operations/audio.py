@@ -6,14 +6,21 @@ Source: https://platform.openai.com/docs/api-reference/audio
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from gateway.adapters.base import Event, StreamJudge
 from gateway.adapters.content_types import FORM
 from gateway.errors import BadRequest
-from gateway.operations.base import check_stream_fields, is_long_text, raise_error, words_in
+from gateway.operations.base import (
+    ChoicesJudge,
+    check_stream_fields,
+    first_choice,
+    is_long_text,
+    raise_error,
+    words_in,
+)
 from gateway.operations.counts import counts
 from gateway.operations.typed_events import TypedEvents, TypedJudge
 from gateway.policy.failures import no_answer
@@ -125,11 +132,7 @@ class Transcriptions(TypedEvents):
 
     def judge(self, *, one_choice: bool = False) -> StreamJudge:
         """Return a judge of the events of a transcript."""
-        return TypedJudge(
-            ("transcript.text.delta", "transcript.text.segment", "transcript.text.done"),
-            "transcript.text.done",
-            self.tokens,
-        )
+        return _TranscriptJudge(self.tokens)
 
     def varying(self, data: JsonObject) -> Mapping[str, Json] | None:
         """Return the text of a delta."""
@@ -177,8 +180,47 @@ class Transcriptions(TypedEvents):
 
     def text(self, data: JsonObject) -> str | None:
         """Return the text of a transcript or a delta; None if it has none."""
-        text = data.get("delta", data.get("text"))
+        text = data.get("delta", data.get("text")) if "choices" not in data else _content(first_choice(data))
         return text if isinstance(text, str) else None
+
+
+class _TranscriptJudge:
+    """Checks the events of a transcript: OpenAI's by their type, vLLM's (`transcription.chunk`) by their choices."""
+
+    __slots__ = ("_choices", "_typed")
+
+    next_number: Final = 0
+    hears_runs: Final = False
+
+    def __init__(self, tokens_of: Callable[[JsonObject], dict[str, int] | None]) -> None:
+        content = ("transcript.text.delta", "transcript.text.segment", "transcript.text.done")
+        self._typed = TypedJudge(content, "transcript.text.done", tokens_of)
+        self._choices = ChoicesJudge(lambda choice: bool(_content(choice)), _has_delta, one_choice=True)
+
+    def see(self, data: JsonObject) -> None:
+        """Check the next event. Raises UpstreamError if it is an error or malformed."""
+        if "choices" in data:
+            self._choices.see(data)
+        else:
+            self._typed.see(data)
+
+    def skip(self, run: bytes) -> None:
+        """Do nothing: a run ends nothing."""
+
+    @property
+    def has_content(self) -> bool:
+        """There was a text."""
+        return self._typed.has_content or self._choices.has_content
+
+    @property
+    def tokens(self) -> dict[str, int] | None:
+        """The newest token counts."""
+        return self._typed.tokens or self._choices.tokens
+
+    @property
+    def is_whole(self) -> bool:
+        """The transcript has ended, in either of the ways."""
+        return self._typed.is_whole or self._choices.is_whole
 
 
 class Translations(Transcriptions):
@@ -193,6 +235,16 @@ def _tokens(data: JsonObject) -> dict[str, int] | None:
     if not isinstance(usage, dict) or "input_tokens" not in usage:
         return None
     return counts(prompt=usage.get("input_tokens"), completion=usage.get("output_tokens"))
+
+
+def _content(choice: JsonObject) -> Json:
+    """Return the text in the delta of a choice; None without one."""
+    delta = choice.get("delta")
+    return delta.get("content") if isinstance(delta, dict) else None
+
+
+def _has_delta(choice: JsonObject) -> bool:
+    return isinstance(choice.get("delta"), dict)
 
 
 def _text(value: Json) -> str:

@@ -10,11 +10,19 @@ from gateway.policy.failures import failed_by
 from gateway.wire import sse
 from gateway.wire.json import JsonObject, encode_json
 
+_ENDS: Final = (".completed", ".done")
+"""How the types of events end that end something."""
+
 
 class TypedEvents(OpenAIOperation):
     """The common part of operations whose streams have such events. They end without `[DONE]`."""
 
     stream_end = b""
+
+    def is_final_event(self, data: JsonObject) -> bool:
+        """Tell whether an event has token counts, or is the last of a stream or of an image."""
+        kind = data.get("type")
+        return (isinstance(kind, str) and kind.endswith(_ENDS)) or super().is_final_event(data)
 
     def break_event(self, envelope: JsonObject, number: int) -> bytes:
         """Return an `error` event. OpenAI's SDKs raise for the `error` in it."""

@@ -132,6 +132,36 @@ async def test_events_that_break_end_with_an_error_event_and_a_reset(
     assert b'event: error\ndata: {"type":"error","error":' in body
 
 
+VLLM = [
+    {"object": "transcription.chunk", "choices": [{"delta": {"content": "one "}}]},
+    {"object": "transcription.chunk", "choices": [{"delta": {"content": ""}, "finish_reason": "stop"}]},
+    {"object": "transcription.chunk", "choices": [], "usage": {"prompt_tokens": 4, "completion_tokens": 2}},
+]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+async def test_vllms_events_pass_and_are_judged(gateway: RunningGateway, upstream: ScriptedOpenAI, count: int) -> None:
+    """They are chunks as of a chat. https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html"""
+    told = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in VLLM[:count])
+    upstream.script("a", body=told + b"data: [DONE]\n\n", content_type="text/event-stream")
+    form = FILE + model("pair") + part("stream", b"true") + END
+    if count == 1:
+        body = await read_until_broken(gateway, TRANSCRIPTIONS, data=form, headers={"content-type": TYPE})
+        assert body.startswith(told)
+    else:
+        answer = await ask(gateway, form)
+        assert (answer.status, answer.body) == (200, told)
+        assert answer.headers["x-gateway-target"] == "up/a"
+
+
+async def test_vllms_error_in_place_of_events_falls_over(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:
+    told = b'data: {"error": {"message": "no", "code": 503}}\n\ndata: [DONE]\n\n'
+    upstream.script("a", body=told, content_type="text/event-stream")
+    upstream.script("b", body=events(DELTA, DONE), content_type="text/event-stream")
+    answer = await ask(gateway, FILE + model("pair") + part("stream", b"true") + END)
+    assert answer.headers["x-gateway-target"] == "up/b"
+
+
 async def test_a_server_that_ignores_stream_answers_with_events_all_the_same(
     gateway: RunningGateway, upstream: ScriptedOpenAI
 ) -> None:

@@ -69,3 +69,20 @@ def test_bytes_are_whole_once_there_are_any() -> None:
     assert (judge.is_whole, judge.has_content, judge.tokens, judge.next_number) == (False, False, None, 0)
     judge.skip(b"x")
     assert judge.is_whole
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "has_text", "is_final"),
+    [
+        ("transcriptions", {"type": "transcript.text.delta", "delta": "a"}, True, False),
+        ("transcriptions", {"type": "transcript.text.done", "text": "a"}, True, True),
+        ("transcriptions", {"choices": [{"delta": {"content": "a"}}]}, True, False),
+        ("transcriptions", {"choices": [{"delta": {}, "finish_reason": "stop"}]}, False, True),
+        ("images", {"type": "image_generation.completed"}, True, True),
+        ("speech", {"type": "speech.audio.done"}, False, True),
+        ("speech", {"type": "note"}, False, False),
+    ],
+)
+def test_post_hooks_get_the_events_that_they_ask_for(name: str, event: Any, has_text: bool, is_final: bool) -> None:
+    operation = OPERATIONS[name]
+    assert (operation.is_text_event(event), operation.is_final_event(event)) == (has_text, is_final)
