@@ -215,7 +215,7 @@ class Deployments:
             return "a model's name cannot hold `${`, which begins a variable here"
         info = entry["model_info"] if isinstance(entry.get("model_info"), dict) else {}
         mode = mode_of(kind, model, info)
-        if (reason := not_served(mode, info)) is not None:
+        if (reason := not_served(mode, info, kind)) is not None:
             return reason
         if fault := target_fault(f"{kind}/{model}"):
             return fault.message
@@ -348,7 +348,7 @@ class Deployments:
             return None
         is_asked = "the Responses API is asked, through LiteLLM's library"
         exact = {
-            "mode": is_asked if info.get("mode") == RESPONSES else "chat and embeddings are both served by every alias",
+            "mode": is_asked if info.get("mode") == RESPONSES else "every operation is served by every alias",
             "description": "as the alias' description",
         }
         texts = {key: value for key, value in info.items() if key in exact and isinstance(value, str)}

@@ -1,4 +1,4 @@
-"""What a deployment's model is for: chat, embeddings, the Responses API, or what the gateway does not serve."""
+"""What a deployment's model is for, and whether the gateway serves that."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from gateway.config.compiler.known_providers import find
 from gateway.config.model_data import read_entries
 from gateway.wire.json import Json, JsonObject
 
@@ -14,6 +15,11 @@ RESPONSES: Final = "responses"
 PREFIX: Final = "responses/"
 """Begins the name of a model that LiteLLM asks through the Responses API."""
 _SERVED: Final = frozenset({"chat", "completion", "embedding", RESPONSES})
+
+_RELAYED: Final = frozenset(
+    {"audio_speech", "audio_transcription", "image_edit", "image_generation", "moderation", "rerank"}
+)
+"""Modes that are served where the provider has OpenAI's wire."""
 
 _BY_NAME: Final[Mapping[str, re.Pattern[str]]] = MappingProxyType(
     {
@@ -48,11 +54,17 @@ def mode_of(kind: str, model: str, info: JsonObject) -> str | None:
     return next((mode for mode, words in _BY_NAME.items() if words.search(name)), None)
 
 
-def not_served(mode: str | None, info: JsonObject) -> str | None:
-    """Return why a mode is left out; None if it is served."""
+def not_served(mode: str | None, info: JsonObject, kind: str) -> str | None:
+    """Return why a mode of a provider of this kind is left out; None if it is served."""
     if mode is None or mode in _SERVED:
         return None
-    message = f"chat and embeddings are all that is served here, not {mode if len(mode) <= 60 else 'this mode'}"
+    if mode in _RELAYED:
+        known = find(kind)
+        if known is not None and known.wire == "openai":
+            return None
+        message = f"chat and embeddings are all that is served through LiteLLM, not {mode}"
+    else:
+        message = f"there is no operation for it here, not {mode if len(mode) <= 60 else 'this mode'}"
     if info.get("mode"):
         return message
     return f"{message}, which this model is for; if it is not, say `mode: chat` in its model_info"

@@ -25,7 +25,7 @@ NO_LIMIT: Final = "calls and tokens are not limited here; the upstream's 429 mov
 NO_PRICE: Final = "prices are not kept here"
 _NO_TAGS: Final = "requests are not routed by tags here; make an alias for each tag"
 NO_ROUTER: Final = "requests are routed by name alone, not by content"
-_NO_MCP: Final = "chat and embeddings are all that is served here"
+_NO_MCP: Final = "requests to models are all that is served here"
 
 
 def _by_key(reasons: Mapping[str, str]) -> Mapping[str, str]:
