@@ -164,6 +164,18 @@ async def test_bytes_in_place_of_events_pass_as_bytes(gateway: RunningGateway, u
     assert (answer.headers["content-type"], answer.body) == ("audio/mpeg", SOUND)
 
 
+async def test_bytes_do_not_follow_the_head_of_events(start: Start, upstream: ScriptedOpenAI) -> None:
+    upstream.script("a", body=SOUND, content_type="audio/mpeg", delay_s=0.3)
+    gateway = await start(
+        'version: 1\nproviders: {up: {kind: openai, base_url: "BASE_URL", api_key: k}}\n'
+        "models: {fast: {chain: [up/a], stream: {keepalive: 50ms}}}\n"
+    )
+    body = await read_until_broken(gateway, PATH, {"model": "fast", **ASKED, "stream_format": "sse"})
+    assert body.startswith(b": keepalive\n\n")
+    assert b"event: error\n" in body
+    assert SOUND[:64] not in body
+
+
 async def test_events_in_place_of_bytes_pass_as_events(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:
     upstream.script("a", body=events(DELTA, DONE), content_type="text/event-stream")
     answer = await speak(gateway, "fast")

@@ -10,7 +10,7 @@ from typing import Final
 from gateway.adapters.base import Event, Operation, Stream
 from gateway.adapters.content_types import FORM
 from gateway.engine.pipeline import Pipeline
-from gateway.errors import GatewayError, HookFailed
+from gateway.errors import GatewayError, HookFailed, StreamBroken
 from gateway.operations import OPERATIONS, check_request
 from gateway.server.body import LARGE_BYTES, LargeBodies, json_object, read_body
 from gateway.server.exchange import Exchange
@@ -22,6 +22,7 @@ from gateway.telemetry.ids import traceparent
 from gateway.wire.json import JsonObject, encode_json
 from gateway.wire.multipart import Form
 
+_NO_EVENTS: Final = "the answer is bytes, and a stream of events has begun"
 _NOT_JSON: Final = "a post hook left something in the answer that JSON cannot hold"
 
 
@@ -141,6 +142,9 @@ class ModelCalls:
                 stream = await opening
                 try:
                     is_bytes = "content-type" in stream.headers
+                    if is_bytes and response.begun:  # by `keepalive`, as a stream of events
+                        is_bytes = False
+                        raise StreamBroken(_NO_EVENTS, attempts=exchange.report.attempts)
                     last = b"" if is_bytes else last
                     exchange.begin_stream(stream.headers)
                     push = response.push if exchange.keepalive is None else exchange.keepalive.push
