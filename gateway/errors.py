@@ -26,8 +26,11 @@ from gateway.telemetry.report import Attempt
 from gateway.wire.json import EMPTY, JsonObject, json_in
 
 _FINAL_KINDS: Final[frozenset[str | None]] = frozenset(
-    {Kind.AUTH, Kind.BILLING, Kind.NOT_FOUND, Kind.CONTEXT_WINDOW, Kind.CONTENT_FILTER, Kind.BAD_REQUEST, "unsupported"}
-)
+    {
+        Kind.AUTH, Kind.BILLING, Kind.NOT_FOUND, Kind.CONTEXT_WINDOW, Kind.CONTENT_FILTER, Kind.BAD_REQUEST,
+        "bound", "unsupported",
+    }
+)  # fmt: skip
 """Ends of an attempt that the next request would come to as well."""
 
 NO_REPEAT: Final[Mapping[str, str]] = {"x-should-retry": "false"}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from gateway.policy.failures import UpstreamError
 from gateway.policy.params import NO_PARAMS, Params
@@ -196,6 +196,19 @@ class StreamJudge(Protocol):
         """The stream may end here."""
 
 
+class Bond(NamedTuple):
+    """What binds a request to one account."""
+
+    by: str
+    """The field that has it, for the client's error."""
+    id: str
+    """What was made there: an id, or a hash of encrypted content."""
+
+
+Bonds: TypeAlias = Generator[None, None, Sequence[Bond]]
+"""A search for bonds in short steps, since a large body takes some."""
+
+
 class ErrorShape(Protocol):
     """How errors look on a wire."""
 
@@ -281,6 +294,14 @@ class Operation(Protocol):
         """A request may leave the model out."""
 
     @property
+    def method(self) -> str:
+        """The method of its requests."""
+
+    @property
+    def has_body(self) -> bool:
+        """Its requests have a body. Those of an operation without one have each a path of its own."""
+
+    @property
     def errors(self) -> ErrorShape:
         """How errors look on its wire."""
 
@@ -336,6 +357,22 @@ class Operation(Protocol):
 
     def usage_wanted(self, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> bool:
         """Tell whether the client wants a stream to end with its token counts."""
+
+    @property
+    def can_bind(self) -> bool:
+        """Whether a request may be bound, or an answer may make something that binds later ones."""
+
+    def bound_to(self, params: Mapping[str, Json]) -> Bonds:
+        """Return what binds the request to one account, the most telling first; empty if nothing does."""
+
+    def made(self, data: JsonObject) -> Iterable[str]:
+        """Return the ids that a relayed answer or event tells of, by which later requests are bound."""
+
+    def asked_once(self, judge: StreamJudge, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> str:
+        """Return why a stream that broke off before its commit must not be asked for again; empty if it may be.
+
+        `judge` has seen what came of it; the file's `overrides` win over `params`.
+        """
 
     def check_reply(self, data: JsonObject) -> None:
         """Raise UpstreamError for a plain reply with a good status that is an error or no answer."""

@@ -14,7 +14,6 @@ from gateway.adapters.base import (
     Adapters,
     Call,
     NotSupported,
-    NotWhole,
     Operation,
     PathMissing,
     Reply,
@@ -22,16 +21,18 @@ from gateway.adapters.base import (
     Translation,
 )
 from gateway.concurrency.deadlines import until
+from gateway.engine.bound import Bound
+from gateway.engine.final_error import failure
 from gateway.engine.health import NOBODY, Health, Rest, Ticket
 from gateway.engine.missing_paths import is_translatable
 from gateway.engine.nested import NestedHooks
 from gateway.engine.next_step import FIRST, GiveUp, Outcome, Plan, Try, Wait, next_step
 from gateway.engine.stream import CommittedStream, HoldExceeded, close, judge_of, passed_limit, timed_out
-from gateway.errors import BadRequest, BodyTooLarge, GatewayError, Unsupported, UpstreamFailed, UpstreamRefused
+from gateway.errors import GatewayError, UpstreamRefused
 from gateway.operations import params_for
 from gateway.operations.base import UsageLast
 from gateway.policy.echoes import Echoes
-from gateway.policy.failures import PAUSING, Kind, UpstreamError
+from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.table import Route, Step, other_models
 from gateway.policy.target import AdapterName, Target
 from gateway.telemetry.report import Attempt, CallReport, PassedOver
@@ -65,6 +66,10 @@ class RoutedRequest:
     """The multipart form whose texts are `params`."""
     nested: NestedHooks | None = None
     """Set if a step of the route has hooks of nested aliases that this request must pass."""
+    client: str | None = None
+    """The name of the client whose key was sent."""
+    bound: Bound | None = None
+    """The only step that may be called, if the request is bound to one."""
     answered: Step | None = None
     """The step that answered, if `nested` is set."""
     carrier: AdapterName = "relay"
@@ -133,6 +138,8 @@ class Engine:
             lacking = missing.lacking(steps, request.operation, now_s=loop.time())
             if len(lacking) + len(unsupported) < len(steps):  # else the paths are asked for anew
                 unsupported |= lacking
+        if request.bound is not None:
+            unsupported |= request.bound.others(len(steps))
         plan: Plan | None = None
         outcomes: list[Outcome] = []
         errors: list[UpstreamError] = []
@@ -158,7 +165,7 @@ class Engine:
                 if isinstance(following, GiveUp):
                     if following.reason in {"exhausted", "resting"}:
                         left = resting if following.reason == "resting" else NOBODY
-                        _note_passed(report, steps, range(after, len(steps)), unsupported, left)
+                        _note_passed(request, range(after, len(steps)), unsupported, left)
                     error = failure(following, outcomes, errors, request, lacks, now_s=now_s)
                     if isinstance(error, UpstreamRefused):
                         report.target = steps[outcomes[-1].step].target
@@ -170,7 +177,7 @@ class Engine:
                 if resting or unsupported:
                     last_resort = decision.reason == "last_resort"
                     passed = range(after, decision.step)
-                    _note_passed(report, steps, passed, unsupported, NOBODY if last_resort else resting)
+                    _note_passed(request, passed, unsupported, NOBODY if last_resort else resting)
             after = decision.step + 1
             step = steps[decision.step]
             target = step.target
@@ -258,6 +265,7 @@ class Engine:
             jitter=self._jitter(),
             stale_connection=error.reused_connection,
             last_resort=decision.reason == "last_resort",
+            asked_once=bool(error.asked_once),
         )
         # Stopped by the request's deadline, the target may have been within its limits. Its `total` is one of them.
         out_of_time = error.kind is Kind.TIMEOUT and now_s >= plan.deadline_s and error.limit != "stream_total_s"
@@ -356,9 +364,8 @@ async def _stream(
             translation = _translation(request)
             is_told = is_wanted or (translation is not None and translation.tells_usage)
             usage_last = UsageLast(is_told=is_wanted) if is_told else None
-            stream = CommittedStream(
-                opened, judge_of(opened, call), usage_last, step, request.report, ticket, loop, end_s
-            )
+            judge = judge_of(opened, call)
+            stream = CommittedStream(opened, judge, usage_last, step, request.report, ticket, loop, end_s)
             is_held = await stream.hold_until_content(policy)
         if is_held:
             if end_s is not None and not request.report.calls:
@@ -369,8 +376,10 @@ async def _stream(
             except UpstreamError:
                 request.held_s += loop.time() - content_s
                 raise
-    except BaseException:
+    except BaseException as error:
         if stream is not None:
+            if isinstance(error, UpstreamError):
+                error.asked_once = operation.asked_once(judge, call.params, call.overrides.sent)
             await close(opened, step.target)
         raise
     ticket.answered(loop.time())
@@ -419,17 +428,17 @@ def _note(report: CallReport, target: Target, kind: Kind | None, status: int | N
     report.calls += 1
 
 
-def _note_passed(
-    report: CallReport, steps: Sequence[Step], passed: range, unsupported: Collection[int], resting: Collection[int]
-) -> None:
+def _note_passed(request: RoutedRequest, passed: range, unsupported: Collection[int], resting: Collection[int]) -> None:
     """Add the targets that were passed over between two attempts to the report."""
     for position in passed:
-        kind: PassedOver | None = (
-            "unsupported" if position in unsupported else "cooldown" if position in resting else None
-        )
+        target = request.route.steps[position].target
+        kind: PassedOver | None = "cooldown" if position in resting else None
+        if position in unsupported:
+            kind = "unsupported"
+            if request.bound is not None and request.operation.name in target.endpoint.adapters:
+                kind = "bound"
         if kind is not None:
-            target = steps[position].target
-            report.attempts.append(Attempt(target.name, target.label, kind, None, 0.0))
+            request.report.attempts.append(Attempt(target.name, target.label, kind, None, 0.0))
 
 
 def unsupported_steps(steps: Sequence[Step], operation: Operation) -> frozenset[int]:
@@ -440,79 +449,3 @@ def unsupported_steps(steps: Sequence[Step], operation: Operation) -> frozenset[
         if name not in step.target.endpoint.adapters:
             found |= {position}
     return found | other_models(steps, found) if operation.same_model_only else found
-
-
-def failure(
-    decision: GiveUp,
-    outcomes: Sequence[Outcome],
-    errors: Sequence[UpstreamError],
-    request: RoutedRequest,
-    lacks: Sequence[tuple[str, NotSupported]] = (),
-    *,
-    now_s: float,
-) -> GatewayError:
-    """Return the client's error when no target answered (docs/failover.md, "What the client gets").
-
-    `lacks` are the names of targets that were passed over for this request, each with what it does not support.
-    """
-    attempts = request.report.attempts
-    if not outcomes and decision.reason == "exhausted":
-        said = "; ".join(f"{name} {error}" for name, error in lacks)
-        if lacks and isinstance(lacks[0][1], NotWhole) and all(isinstance(error, NotWhole) for _, error in lacks):
-            refused = not_whole(f"no target of {request.model!r} can be asked for this: {said}", lacks[0][1])
-            refused.attempts = tuple(attempts)
-            return refused
-        wanted = f"this: {said}" if said else request.operation.name
-        return Unsupported(f"no target of {request.model!r} can be asked for {wanted}", attempts=attempts)
-    faults = [outcome for outcome in outcomes if outcome.kind not in _PROMPT_OR_MODEL]
-    if errors:
-        last = errors[-1]
-        final = decision.reason == "stopped" or (
-            decision.reason == "exhausted" and last.kind in _PROMPT_OR_MODEL and not _first_failed(outcomes)
-        )
-        status = last.status if last.status and last.status >= 400 else _STATUS_OF_KIND.get(last.kind)
-        if final and status and last.kind not in {Kind.AUTH, Kind.BILLING}:
-            return UpstreamRefused(
-                status=status, kind=last.kind, body=last.body, attempts=attempts, headers=last.headers
-            )
-    rests = decision.rests
-    kinds = {outcome.kind for outcome in faults if outcome.step not in rests} | {rest.asked for rest in rests.values()}
-    if kinds == {Kind.RATE_LIMIT}:
-        status = 429
-    elif decision.reason == "deadline":
-        status = 504
-    elif kinds <= PAUSING or all(outcome.kind is Kind.OVERLOADED or outcome.last_resort for outcome in faults):
-        status = 503
-    else:
-        status = 502
-    known = {outcome.step: outcome for outcome in faults}  # the last one of each step
-    known_s = [one.ended_s + one.retry_after_s for one in known.values() if one.retry_after_s is not None]
-    again_s = min([rest.until_s for rest in rests.values()] or known_s, default=None)
-    retry_after_s = None if again_s is None or status not in {429, 503} else max(0.0, again_s - now_s)
-    tried = ", ".join(f"{attempt.target} {attempt.kind}" for attempt in attempts) or "no attempt was made"
-    passed = " before the deadline" if decision.reason == "deadline" else ""
-    message = f"no target of {request.model!r} answered{passed}: {tried}"
-    return UpstreamFailed(message, status=status, attempts=attempts, retry_after_s=retry_after_s)
-
-
-def not_whole(message: str, error: NotWhole) -> BadRequest:
-    """Return the client's error for a body that cannot be decoded."""
-    return BodyTooLarge(message) if error.is_too_large else BadRequest(message)
-
-
-def _first_failed(outcomes: Sequence[Outcome]) -> bool:
-    """Tell whether the chain's first target is at fault, which a later one's refusal must not hide."""
-    first = min(outcome.step for outcome in outcomes)
-    return [outcome.kind for outcome in outcomes if outcome.step == first][-1] not in _PROMPT_OR_MODEL
-
-
-_PROMPT_OR_MODEL: Final = frozenset({Kind.CONTEXT_WINDOW, Kind.NOT_FOUND})
-"""Kinds of the last target that pass through, although the call could not be stopped by them."""
-
-_STATUS_OF_KIND: Final[Mapping[Kind, int]] = {
-    Kind.BAD_REQUEST: 400,
-    Kind.CONTENT_FILTER: 400,
-    Kind.CONTEXT_WINDOW: 400,
-    Kind.NOT_FOUND: 404,
-}
-"""The client's status for an error inside a response with a good status."""

@@ -18,6 +18,7 @@ MAX_PATIENCE_S: Final = 10.0
 """The longest Retry-After, in seconds, to wait for while another target is left."""
 
 NoRetry: TypeAlias = Literal[
+    "asked_once",  # it would do harm
     "no_retries",  # its step has `retries: 0`
     "kind",  # not in its step's `retry_on`
     "retries_used_up",
@@ -60,6 +61,8 @@ class Outcome:
     """A pooled connection closed before a byte came back."""
     last_resort: bool = False
     """The target was in cooldown and no other was left."""
+    asked_once: bool = False
+    """No target may be asked again: the upstream has done or kept something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +91,8 @@ class Wait:
 class GiveUp:
     """Make no further attempt.
 
-    `stopped`: the last failure's kind is not in `fallback_on`. `resting`: the targets left asked not to be called
-    before the deadline.
+    `stopped`: the last failure's kind is not in `fallback_on`, or the request must not be made again. `resting`: the
+    targets left asked not to be called before the deadline.
     """
 
     reason: Literal["stopped", "exhausted", "deadline", "resting"]
@@ -112,6 +115,8 @@ def next_step(
     if not outcomes:
         return _move_on(plan, outcomes, resting, None) if resting or plan.unsupported else FIRST
     last = outcomes[-1]
+    if last.asked_once:
+        return GiveUp("stopped", "asked_once")
     retry = _retry(plan, outcomes, resting, now_s)
     if isinstance(retry, Wait):
         return Try(last.step, "retry") if now_s >= retry.until_s else retry

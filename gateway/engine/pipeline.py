@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from itertools import product
 from typing import TypeAlias
 
 from gateway.adapters.base import Adapters, Event, NotWhole, Operation, Reply, Stream, whole
-from gateway.engine.attempts import Engine, RoutedRequest, not_whole
+from gateway.engine.attempts import Engine, RoutedRequest
+from gateway.engine.bound import NotingStream, bound
+from gateway.engine.final_error import not_whole
 from gateway.engine.health import Health
 from gateway.engine.hooks import changed_by, copy_json, own_data, refusal, run_hooks
+from gateway.engine.makers import Makers
 from gateway.engine.nested import NestedHooks, post_hooks
 from gateway.errors import BadRequest, GatewayError, UnknownModel, Unsupported
 from gateway.policy.overlay import Tables
@@ -31,12 +35,22 @@ class Pipeline:
     """Answers requests by the live routing table. Use one on one event loop at a time."""
 
     def __init__(
-        self, *, tables: Tables, adapters: Adapters, health: Health, jitter: Callable[[], float] = random.random
+        self,
+        *,
+        tables: Tables,
+        adapters: Adapters,
+        health: Health,
+        makers: Makers | None = None,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`jitter` returns a random number from 0 to 1 for each failed attempt; it spreads the retries."""
+        """`jitter` returns a random number from 0 to 1 for each failed attempt; it spreads the retries.
+
+        `makers` remembers who made what bound requests name.
+        """
         self.tables = tables
         """Owns the live table."""
         self._adapters = adapters
+        self._makers = Makers() if makers is None else makers
         self._engine = Engine(adapters=adapters, health=health, jitter=jitter)
 
     def answer(
@@ -48,27 +62,57 @@ class Pipeline:
         headers: Mapping[str, str] = EMPTY,
         query: str = "",
         form: Form | None = None,
+        client: str | None = None,
     ) -> Coroutine[None, None, Reply]:
         """Return the plain answer to the request body `params`, which is not changed.
 
-        `headers`, `query` and the files of `form`, whose texts are `params`, are sent upstream. `report` is filled in
-        along the way. Raises GatewayError, some before the await.
+        `headers`, `query` and the files of `form`, whose texts are `params`, are sent upstream; `client` is the name of
+        the one whose key was sent. `report` is filled in along the way. Raises GatewayError, some before the await.
         """
         request = self._request(operation, params, report, headers, query, form)
+        if operation.can_bind:
+            request.client = client
+            return self._hooked(request, params) if request.route.has_hooks else self._bound(request)
         return self._hooked(request, params) if request.route.has_hooks else self._engine.complete(request)
 
     async def _hooked(self, request: RoutedRequest, params: JsonObject) -> Reply:
         """Return the plain answer, with pre and post hooks run."""
         await _run_pre_hooks(request, params)
-        reply = await self._engine.complete(request)
+        reply = await (self._bound(request) if request.operation.can_bind else self._engine.complete(request))
         if reply.body is not None:
-            reply.body = await _hooked_body(reply.body, request)
+            reply.body = await hooked_body(reply.body, request)
         elif hooks := _post_hooks(request):
             deadline_s = request.started_s + request.route.deadline_s
             data = own_data(reply.data, reply.raw)
             reply.data = await run_hooks(hooks, data, deadline_s=deadline_s)
             reply.raw = None
         return reply
+
+    async def _bound(self, request: RoutedRequest) -> Reply:
+        """Return the plain answer of the target that the request is bound to, if to one, and remember its ids."""
+        await self._bind(request)
+        reply = await self._engine.complete(request)
+        if is_relayed(request):
+            self._note(request, request.operation.made(reply.data))
+        return reply
+
+    async def _bound_stream(self, request: RoutedRequest) -> Stream:
+        """Return the stream, likewise."""
+        await self._bind(request)
+        stream = await self._engine.open_stream(request)
+        if not is_relayed(request):
+            return stream
+        return NotingStream(stream, request.operation, partial(self._note, request))
+
+    async def _bind(self, request: RoutedRequest) -> None:
+        steps = request.route.steps
+        if len(steps) > 1:
+            request.bound = await bound(request.operation, request.params, steps, self._makers, client=request.client)
+
+    def _note(self, request: RoutedRequest, ids: Iterable[str]) -> None:
+        target = request.report.target
+        assert target is not None, "ids are noted of answers"
+        self._makers.note(ids, target, alias=request.report.alias, client=request.client)
 
     async def open_stream(
         self,
@@ -79,6 +123,7 @@ class Pipeline:
         headers: Mapping[str, str] = EMPTY,
         query: str = "",
         form: Form | None = None,
+        client: str | None = None,
         on_keepalive: OnKeepalive | None = None,
     ) -> Stream:
         """Return the stream that answers the request body `params`, once it has committed. Raises GatewayError.
@@ -90,10 +135,12 @@ class Pipeline:
         keepalive_s = request.route.stream.keepalive_s
         if keepalive_s is not None and on_keepalive is not None:
             on_keepalive(operation.keepalive, keepalive_s)
+        request.client = client
+        opened = self._bound_stream if operation.can_bind else self._engine.open_stream
         if not request.route.has_hooks:
-            return await self._engine.open_stream(request)
+            return await opened(request)
         await _run_pre_hooks(request, params)
-        return await _hooked_body(await self._engine.open_stream(request), request)
+        return await hooked_body(await opened(request), request)
 
     def _request(
         self,
@@ -124,7 +171,7 @@ class Pipeline:
             await adapter.close()
 
 
-async def _hooked_body(body: Stream, request: RoutedRequest) -> Stream:
+async def hooked_body(body: Stream, request: RoutedRequest) -> Stream:
     """Return a stream with post hooks run on its events. Sound passes as it is.
 
     Raises Unsupported for a text that a hook has to see: it is no event.
@@ -132,7 +179,7 @@ async def _hooked_body(body: Stream, request: RoutedRequest) -> Stream:
     hooks = _post_hooks(request)
     kind = body.headers.get("content-type")
     if kind is None:
-        return _HookedStream(body, hooks, request.operation, limit_s=request.route.deadline_s) if hooks else body
+        return HookedStream(body, hooks, request.operation, limit_s=request.route.deadline_s) if hooks else body
     strict = next((hook for hook in hooks if hook.on_error != "skip"), None)
     if strict is not None and kind.startswith("text/"):
         await body.aclose()
@@ -140,7 +187,7 @@ async def _hooked_body(body: Stream, request: RoutedRequest) -> Stream:
     return body
 
 
-class _HookedStream:
+class HookedStream:
     """A stream whose events pass post hooks. The hooks of one event may take as long as the route's deadline.
 
     Events that no hook asks for pass as they came.
@@ -196,6 +243,12 @@ class _HookedStream:
     def _hooks_for(self, data: JsonObject) -> tuple[Hook, ...]:
         ask = self._operation
         return self._hooks[self._get_all or ask.is_text_event(data), self._get_all or ask.is_final_event(data)]
+
+
+def is_relayed(request: RoutedRequest) -> bool:
+    """Tell whether an upstream of the client's wire answered: the ids of a translated answer name nothing there."""
+    target = request.report.target
+    return target is not None and target.endpoint.adapters[request.operation.name] == "relay"
 
 
 async def _run_pre_hooks(request: RoutedRequest, params: JsonObject) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Final
 
-from gateway.adapters.base import Event, StreamJudge, Translation
+from gateway.adapters.base import Bonds, Event, StreamJudge, Translation
 from gateway.adapters.content_types import JSON
 from gateway.errors import BadRequest
 from gateway.operations.counts import counts
@@ -32,6 +32,8 @@ _OPTIONS: Final = "stream_options"
 class OpenAIOperation:
     """The common part of `adapters.base.Operation` on OpenAI's wire; an operation that streams overrides more."""
 
+    method: ClassVar[str] = "POST"
+    has_body: ClassVar[bool] = True
     errors: ClassVar[OpenAIErrors] = OPENAI_ERRORS
     request_headers: ClassVar[tuple[str, ...]] = ()
     queries: ClassVar[frozenset[str]] = frozenset()
@@ -40,6 +42,7 @@ class OpenAIOperation:
     other_paths: ClassVar[tuple[str, ...]] = ()
     model_is_optional: ClassVar[bool] = False
     translation: Translation | None = None
+    can_bind: ClassVar[bool] = False
     streams: ClassVar[bool] = False
     """Whether requests can ask for a stream of events."""
     stream_fields: ClassVar[Mapping[str, Json]] = MappingProxyType({"stream": True})
@@ -56,6 +59,19 @@ class OpenAIOperation:
 
     def check_count(self, data: JsonObject, params: Mapping[str, Json]) -> None:
         """Do nothing: how many results an answer has depends on more than the request."""
+
+    def bound_to(self, params: Mapping[str, Json]) -> Bonds:
+        """Return nothing: no account keeps what a request needs."""
+        return ()
+        yield
+
+    def made(self, data: JsonObject) -> Iterable[str]:
+        """Return nothing."""
+        return ()
+
+    def asked_once(self, judge: StreamJudge, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> str:
+        """Return an empty text: nothing is kept or done upstream before the content."""
+        return ""
 
     def judge(self, *, one_choice: bool = False) -> StreamJudge:
         """Return a judge of events with `choices`. `one_choice`: the request asked for one only."""

@@ -5,11 +5,11 @@ Source: https://platform.claude.com/docs/en/api/messages and https://platform.cl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gateway.adapters.base import Event
+from gateway.adapters.base import Bonds, Event, StreamJudge
 from gateway.errors import BadRequest
 from gateway.operations.base import (
     HELLO,
@@ -20,6 +20,7 @@ from gateway.operations.base import (
     raise_error,
     words_in,
 )
+from gateway.operations.bonds import made_by_message, message_bonds
 from gateway.operations.counts import counts
 from gateway.operations.errors import ANTHROPIC_ERRORS
 from gateway.policy.failures import no_answer
@@ -34,7 +35,9 @@ _TEXT_FIELDS: Final[Mapping[Json, str]] = {
     "input_json_delta": "partial_json",
 }
 """Type of a delta → its field with text."""
-_TOOL_BLOCKS: Final = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
+_HOSTED_BLOCKS: Final = frozenset({"server_tool_use", "mcp_tool_use"})
+"""Blocks whose start names a tool that runs upstream: it may have effects, so nothing is asked twice."""
+_TOOL_BLOCKS: Final = frozenset({"tool_use", *_HOSTED_BLOCKS})
 """Blocks whose start names a tool, which is content."""
 
 _LAST: Final = frozenset({"message_delta", "message_stop"})
@@ -57,6 +60,7 @@ class _AnthropicOperation(OpenAIOperation):
     field: Final = None
     errors = ANTHROPIC_ERRORS
     example = MappingProxyType({"max_tokens": 1024, "messages": [*HELLO]})
+    can_bind = True
     request_headers = ("anthropic-version", "anthropic-beta")
     queries = frozenset({"beta=true"})
 
@@ -66,6 +70,14 @@ class _AnthropicOperation(OpenAIOperation):
         if not (isinstance(messages, list) and messages) and not is_long_list(messages):
             raise BadRequest("messages must be a non-empty list", param="messages")
         check_stream_fields(body)
+
+    def bound_to(self, params: Mapping[str, Json]) -> Bonds:
+        """Return what binds the request: its container, and the files that it names."""
+        return message_bonds(params)
+
+    def made(self, data: JsonObject) -> Iterable[str]:
+        """Return the container's id, if there is one."""
+        return made_by_message(data)
 
 
 class Messages(_AnthropicOperation):
@@ -83,6 +95,10 @@ class Messages(_AnthropicOperation):
         _raise_error(data)
         if not isinstance(data.get("content"), list) or not isinstance(data.get("stop_reason"), str):
             raise no_answer()
+
+    def asked_once(self, judge: StreamJudge, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> str:
+        """Return why not again: a tool of the upstream ran."""
+        return "a tool ran upstream" if isinstance(judge, MessagesJudge) and judge.ran_tool else ""
 
     def judge(self, *, one_choice: bool = False) -> MessagesJudge:
         """Return a judge of the events of a message."""
@@ -170,7 +186,7 @@ class CountTokens(_AnthropicOperation):
 class MessagesJudge:
     """Checks the events of one message."""
 
-    __slots__ = ("_is_finished", "_is_whole", "_usage", "has_content")
+    __slots__ = ("_is_finished", "_is_whole", "_usage", "has_content", "ran_tool")
 
     next_number: Final = 0
     hears_runs: Final = False
@@ -180,6 +196,8 @@ class MessagesJudge:
         """A stop reason has come."""
         self._is_whole = False
         self._usage: JsonObject = {}
+        self.ran_tool = False
+        """A tool has run upstream, or begun to."""
         self.has_content = False
 
     def see(self, data: JsonObject) -> None:
@@ -192,6 +210,7 @@ class MessagesJudge:
         elif kind == "content_block_start":
             block = data.get("content_block")
             if isinstance(block, dict):
+                self.ran_tool = self.ran_tool or block.get("type") in _HOSTED_BLOCKS
                 self.has_content = self.has_content or block.get("type") in _TOOL_BLOCKS or bool(block.get("text"))
         elif kind == "message_delta":
             delta = data.get("delta")

@@ -6,13 +6,14 @@ Source: https://platform.openai.com/docs/api-reference/responses and its `respon
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gateway.adapters.base import Event
+from gateway.adapters.base import Bonds, Event, StreamJudge
 from gateway.errors import BadRequest
 from gateway.operations.base import OpenAIOperation, check_stream_fields, last_said, raise_error, words_in
+from gateway.operations.bonds import made_by_item, made_by_response, response_bonds
 from gateway.operations.counts import counts
 from gateway.policy.failures import UpstreamError, failed_by, no_answer
 from gateway.wire import sse
@@ -25,6 +26,9 @@ _ANSWERS: Final = frozenset({"completed", "incomplete", "in_progress", "queued",
 _NUMBER: Final = re.compile(rb'"sequence_number": ?([0-9]{1,16})')
 _CONTENT: Final = (".delta", ".partial_image", "_command.added", ".compacting")
 """Ends of the types of events that are content; `compacting` tells that a part of a summary was written."""
+_HAS_ITEM: Final = "response.output_item.done"
+_KEPT: Final = ("store", "background")
+"""Fields that have the upstream keep or go on with a response, if they are true."""
 _HOSTED_CALL: Final = "_call."
 """In the types of events of a tool that runs upstream: it may have effects, so nothing is asked twice."""
 
@@ -45,6 +49,7 @@ class _ResponsesOperation(OpenAIOperation):
     wire: Final = "responses"
     field: Final = None
     params = _PARAMS
+    can_bind = True
     example = MappingProxyType({"input": "hello"})
 
     def check(self, body: JsonObject) -> None:
@@ -53,6 +58,24 @@ class _ResponsesOperation(OpenAIOperation):
         if given is not None and not isinstance(given, str | list | RawJson):
             raise BadRequest("input must be a string or a list", param="input")
         check_stream_fields(body)
+
+    def bound_to(self, params: Mapping[str, Json]) -> Bonds:
+        """Return what binds the request: ids of responses, conversations, items, files, containers; encrypted content.
+
+        An item's own `id` does not: clients make such ids themselves.
+        """
+        return response_bonds(params)
+
+    def made(self, data: JsonObject) -> Iterable[str]:
+        """Return the ids of a response, or of what an event tells of."""
+        kind = data.get("type")
+        if kind is None:
+            return made_by_response(data)
+        if kind == _HAS_ITEM:
+            # Whether the response, and so its items, are kept comes with the last event.
+            return made_by_item(data.get("item"), is_kept=False)
+        response = data.get("response")
+        return made_by_response(response) if isinstance(response, dict) else ()
 
     def tokens(self, data: JsonObject) -> dict[str, int] | None:
         """Return the token counts of a response; None if it has none."""
@@ -64,7 +87,7 @@ class Responses(_ResponsesOperation):
     """Responses."""
 
     name: Final = "responses"
-    path: Final = "/responses"
+    path: str = "/responses"
     streams = True
     stream_end = b""
 
@@ -74,6 +97,18 @@ class Responses(_ResponsesOperation):
             raise _failure(data)
         if not isinstance(data.get("output"), list) or data.get("status", "completed") not in _ANSWERS:
             raise no_answer()
+
+    def asked_once(self, judge: StreamJudge, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> str:
+        """Return why not again: a hosted tool ran, or the request writes that the response is kept or goes on.
+
+        An upstream that told the failure itself has ended the response.
+        """
+        if not isinstance(judge, ResponsesJudge) or judge.has_failed:
+            return ""
+        if judge.ran_tool:
+            return "a hosted tool ran upstream"
+        written = next((name for name in _KEPT if overrides.get(name, params.get(name)) is True), None)
+        return "" if written is None else f"the request says {written}: true"
 
     def judge(self, *, one_choice: bool = False) -> ResponsesJudge:
         """Return a judge of the events of a response."""
@@ -185,12 +220,16 @@ class Compact(_ResponsesOperation):
 class ResponsesJudge:
     """Checks the events of one response."""
 
-    __slots__ = ("_is_whole", "_number", "_run", "_usage", "has_content")
+    __slots__ = ("_is_whole", "_number", "_run", "_usage", "has_content", "has_failed", "ran_tool")
 
     hears_runs: Final = True
 
     def __init__(self) -> None:
         self._is_whole = False
+        self.has_failed = False
+        """An event told that the response has failed."""
+        self.ran_tool = False
+        """A tool has run upstream, or begun to."""
         self._usage: JsonObject | None = None
         self.has_content = False
         self._number = -1
@@ -210,17 +249,21 @@ class ResponsesJudge:
             if not isinstance(response, dict):
                 raise no_answer()
             if response.get("status", _ENDS[kind]) != _ENDS[kind]:
+                self.has_failed = True
                 raise _failure(response)
             self._is_whole = True
             usage = response.get("usage")
             self._usage = usage if isinstance(usage, dict) else None
         elif kind == "response.failed":
+            self.has_failed = True
             response = data.get("response")
             raise _failure(response if isinstance(response, dict) else data)
         elif kind == "error" or data.get("error"):
+            self.has_failed = True
             raise _failure(data if data.get("error") else {"error": data})
-        elif not self.has_content and isinstance(kind, str):
-            self.has_content = kind.endswith(_CONTENT) or _HOSTED_CALL in kind
+        elif isinstance(kind, str) and not self.ran_tool:
+            self.ran_tool = _HOSTED_CALL in kind
+            self.has_content = self.has_content or self.ran_tool or kind.endswith(_CONTENT)
 
     def skip(self, run: bytes) -> None:
         """Keep a run: its last event has the last number."""

@@ -184,6 +184,7 @@ def verdicts(route: Route, walk: Walk, operation: str = CHAT.name) -> dict[int, 
 
 _OTHER_MODEL: Final = "its model is another one than the first target's"
 _PASSED_OVER: Final[Mapping[PassedOver, str]] = {
+    "bound": "the request is bound to another target",
     "cooldown": "in cooldown",
     "unsupported": "its adapter cannot carry this operation",
 }

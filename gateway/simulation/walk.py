@@ -170,6 +170,7 @@ class _Call:
         """Return the reason not to call the target of `event` again, in words."""
         several = self._route.steps[event.step].retries > 1
         texts: Mapping[NoRetry | None, str] = {
+            "asked_once": "asking again would do harm",
             "no_retries": "retries: 0",
             "kind": f"{event.kind} is not in retry_on",
             "retries_used_up": "its retries are used up" if several else "its retry is used up",

@@ -10,9 +10,9 @@ from gateway.policy.failures import Kind
 from gateway.policy.target import Target
 from gateway.wire.json import JsonObject
 
-PassedOver: TypeAlias = Literal["cooldown", "unsupported"]
-PASSED_OVER: Final[frozenset[Kind | PassedOver | None]] = frozenset({"cooldown", "unsupported"})
-"""Why a target was not called: in cooldown, or it does not support the operation."""
+PassedOver: TypeAlias = Literal["bound", "cooldown", "unsupported"]
+PASSED_OVER: Final[frozenset[Kind | PassedOver | None]] = frozenset({"bound", "cooldown", "unsupported"})
+"""Why a target was not called: the request is bound to another one, it is in cooldown, or it lacks the operation."""
 
 CLIENT_GONE: Final = 499
 """Status in log and metrics: the caller left before its answer was complete."""

@@ -81,5 +81,7 @@ class UpstreamError(Exception):
         """A pooled connection closed before a byte came back."""
         self.counts = counts and not reused_connection
         """It may count towards the target's cooldown."""
+        self.asked_once = ""
+        """Why the request must not be made again, here or elsewhere; completes a sentence. Empty: it may be."""
         self.limit = limit
         """For a `timeout`: the limit that passed; None if the upstream told of the timeout itself."""

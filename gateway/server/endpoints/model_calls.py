@@ -84,7 +84,7 @@ class ModelCalls:
                 await self._stream(operation, body, headers, query, form, exchange)
                 return
             reply = await self._pipeline.answer(
-                operation, body, report=exchange.report, headers=headers, query=query, form=form
+                operation, body, report=exchange.report, headers=headers, query=query, form=form, client=exchange.client
             )
             if reply.body is not None:
                 await self._send_body(operation, reply.body, exchange)
@@ -120,6 +120,7 @@ class ModelCalls:
             headers=upstream_headers,
             query=query,
             form=form,
+            client=exchange.client,
             on_keepalive=exchange.keep_alive,
         )
         return self._pass_on(operation, opening, exchange)

@@ -48,6 +48,13 @@ def test_the_first_target_is_tried_first() -> None:
     assert next_step(plan(), [], now_s=0.0, resting=NOTHING) == Try(0)
 
 
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("stale", [False, True])
+def test_nothing_follows_a_failure_after_which_the_request_must_not_be_made_again(kind: Kind, stale: bool) -> None:
+    outcomes = [failed(0, kind, asked_once=True, stale_connection=stale)]
+    assert next_step(plan(), outcomes, now_s=0.0, resting=NOTHING) == GiveUp("stopped", "asked_once")
+
+
 @pytest.mark.parametrize("kind", sorted(RETRY_ON - {Kind.BAD_RESPONSE}))
 def test_a_retryable_kind_is_tried_again_on_the_same_target_after_a_backoff(kind: Kind) -> None:
     outcomes = [failed(0, kind, ended_s=1.0, jitter=0.5)]

@@ -1,0 +1,93 @@
+"""Bound requests: they hold what one account alone has, so they go to the target that made it and to no other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from gateway.adapters.base import Bond, Bonds, Event, Operation, Stream
+from gateway.engine.makers import Maker, Makers, account_of
+from gateway.policy.table import Step
+from gateway.wire.json import Json
+
+
+class Bound(NamedTuple):
+    """The only step of a chain that a request may be made to."""
+
+    step: int
+    by: str
+    """The field of the request that binds it."""
+
+    def others(self, steps: int) -> frozenset[int]:
+        """Return the positions of the other ones of `steps`."""
+        return frozenset(range(steps)) - {self.step}
+
+    def reason(self, steps: Sequence[Step]) -> str:
+        """Return why no other target was asked, for the client's error; empty if there is no other."""
+        if len(steps) == 1:
+            return ""
+        return f"; it is bound to {steps[self.step].target.name} by {self.by}, so no other target was asked"
+
+
+async def bound(
+    operation: Operation, params: Mapping[str, Json], steps: Sequence[Step], makers: Makers, *, client: str | None
+) -> Bound | None:
+    """Return the step that a request is bound to; None if it may go to any.
+
+    That is the maker of the first id whose maker is known and in the chain, else the first target that the operation is
+    relayed to. A chain without such a target translates each request, and says itself what it cannot translate.
+    """
+    relaying = [
+        position for position, step in enumerate(steps) if step.target.endpoint.adapters.get(operation.name) == "relay"
+    ]
+    if not relaying:
+        return None
+    bonds = await _in_steps(operation.bound_to(params))
+    if not bonds:
+        return None
+    for bond in bonds:
+        maker = makers.find(bond.id, client=client)
+        position = None if maker is None else position_of(maker, steps, relaying)
+        if position is not None:
+            return Bound(position, bond.by)
+    return Bound(relaying[0], bonds[0].by)
+
+
+def position_of(maker: Maker, steps: Sequence[Step], among: Sequence[int]) -> int | None:
+    """Return the first of these steps that is the maker, else the first with its account; None if there is none."""
+    same = [position for position in among if account_of(steps[position].target.identity) == maker.account]
+    return next((position for position in same if steps[position].target.name == maker.target), next(iter(same), None))
+
+
+class NotingStream:
+    """A committed stream whose events' ids are noted as they pass."""
+
+    def __init__(self, source: Stream, operation: Operation, note: Callable[[list[str]], None]) -> None:
+        self.headers = source.headers
+        self._source = source
+        self._made = operation.made
+        self._note = note
+
+    async def read(self) -> list[Event]:
+        """Return the next events of the source."""
+        events = await self._source.read()
+        for event in events:
+            if event.data is not None and (ids := list(self._made(event.data))):
+                self._note(ids)
+        return events
+
+    async def aclose(self) -> None:
+        """Close the source."""
+        await self._source.aclose()
+
+
+async def _in_steps(bonds: Bonds) -> Sequence[Bond]:
+    """Return what the search finds, letting other requests run between its steps."""
+    while True:
+        try:
+            next(bonds)
+        except StopIteration as end:
+            found: Sequence[Bond] = end.value
+            return found
+        await asyncio.sleep(0)

@@ -1,0 +1,66 @@
+"""Which step of a chain a bound request goes to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from gateway.engine.bound import Bound, bound
+from gateway.engine.makers import Makers
+from gateway.operations import OPERATIONS
+from gateway.policy.table import Step
+from gateway.policy.target import AdapterName, Endpoint, Limits, Target
+
+LIMITS = Limits(connect_s=1, first_token_s=1, idle_s=1, total_s=1)
+RESPONSES = OPERATIONS["responses"]
+
+
+def step(name: str, adapter: AdapterName = "relay") -> Step:
+    provider, _, model = name.partition("/")
+    endpoint = Endpoint(provider=provider, kind="openai", adapter=adapter, base_url=f"https://{provider}.example")
+    return Step(target=Target(name=name, model=model, label=name, endpoint=endpoint), limits=LIMITS)
+
+
+ONE, TWO, TWO_B, CHAT_ONLY = step("one/a"), step("two/a"), step("two/b"), step("chat/a", "litellm")
+
+
+async def found(params: Mapping[str, Any], steps: list[Step]) -> Bound | None:
+    makers = Makers()
+    makers.note(["made_by_one"], ONE.target, alias="", client=None)
+    makers.note(["made_by_two"], TWO.target, alias="", client=None)
+    makers.note(["made_elsewhere"], step("three/a").target, alias="", client=None)
+    return await bound(RESPONSES, params, steps, makers, client=None)
+
+
+@pytest.mark.parametrize(
+    ("previous", "steps", "position"),
+    [
+        ("made_by_two", [ONE, TWO], 1),
+        ("made_by_two", [ONE, TWO_B, TWO], 2),
+        ("made_by_two", [ONE, TWO_B], 1),
+        ("made_by_one", [TWO, ONE], 1),
+        ("made_elsewhere", [ONE, TWO], 0),
+        ("unknown", [ONE, TWO], 0),
+        ("unknown", [CHAT_ONLY, TWO], 1),
+    ],
+)
+async def test_the_maker_is_chosen_else_the_first_that_relays(previous: str, steps: list[Step], position: int) -> None:
+    assert await found({"previous_response_id": previous}, steps) == (position, "previous_response_id")
+
+
+async def test_nothing_is_bound_where_nothing_is_relayed_or_named() -> None:
+    assert await found({"previous_response_id": "made_by_two"}, [CHAT_ONLY, CHAT_ONLY]) is None
+    assert await found({"input": "hi"}, [ONE, TWO]) is None
+
+
+async def test_a_known_id_decides_before_an_unknown_one() -> None:
+    params = {"previous_response_id": "unknown", "conversation": {"id": "made_by_two"}}
+    assert await found(params, [ONE, TWO]) == (1, "conversation")
+
+
+def test_the_reason_names_target_and_field_where_there_is_another() -> None:
+    assert Bound(1, "conversation").reason([ONE]) == ""
+    reason = Bound(1, "conversation").reason([ONE, TWO])
+    assert reason == "; it is bound to two/a by conversation, so no other target was asked"
