@@ -133,7 +133,7 @@ class Guards:
             raise BadRequest(f"a preflight may ask for header names of at most {MAX_WANTED} characters in all")
         return {
             **answer,
-            "access-control-allow-methods": "GET, POST, OPTIONS",
+            "access-control-allow-methods": "GET, POST, DELETE, OPTIONS",
             "access-control-allow-headers": wanted,
             "access-control-max-age": str(PREFLIGHT_AGE_S),
         }

@@ -19,7 +19,9 @@ from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.adapters.translated import with_translation
 from gateway.config.compiler.compiler import Compiler
 from gateway.engine.health import Health
+from gateway.engine.makers import Makers
 from gateway.engine.pipeline import Pipeline
+from gateway.engine.stored import StoredAnswers
 from gateway.server.access import Guards, check_exposure, is_loopback
 from gateway.server.aiohttp_server import Runner
 from gateway.server.body import MAX_IN_FLIGHT_BYTES, MAX_PARSED_BYTES, BodiesInFlight, LargeBodies
@@ -29,6 +31,7 @@ from gateway.server.endpoints.index import Index
 from gateway.server.endpoints.model_calls import ModelCalls
 from gateway.server.endpoints.models import Models
 from gateway.server.endpoints.probes import Probes
+from gateway.server.endpoints.stored_responses import StoredResponses
 from gateway.server.front import Front
 from gateway.server.jobs import CountedReloader, Jobs
 from gateway.server.lifecycle import Lifecycle
@@ -98,15 +101,22 @@ class Gateway:
         self._adapters: Adapters = with_translation(
             {"relay": RelayAdapter(), "litellm": LiteLLMAdapter(own_process=True), "mock": mock}
         )
-        self._pipeline = Pipeline(tables=self.reloader, adapters=self._adapters, health=health)
+        makers = Makers()
+        self._pipeline = Pipeline(tables=self.reloader, adapters=self._adapters, health=health, makers=makers)
         models = Models(pipeline=self._pipeline)
+        calls = ModelCalls(
+            pipeline=self._pipeline,
+            lifecycle=self.lifecycle,
+            large_bodies=LargeBodies(options.max_parsed_body_bytes),
+            default_model=options.default_model,
+        )
+        stored = StoredResponses(
+            stored=StoredAnswers(tables=self.reloader, adapters=self._adapters, makers=makers),
+            calls=calls,
+            lifecycle=self.lifecycle,
+        )
         served = (
-            ModelCalls(
-                pipeline=self._pipeline,
-                lifecycle=self.lifecycle,
-                large_bodies=LargeBodies(options.max_parsed_body_bytes),
-                default_model=options.default_model,
-            ),
+            calls,
             models,
             Probes(
                 tables=self.reloader,
@@ -118,7 +128,8 @@ class Gateway:
             Admin(reloads=self.reloader, health=health, mock=mock),
             Index(lambda: paths.index()),
         )
-        paths = Paths({path: each for part in served for path, each in part.paths().items()}, models.below())
+        exact = {path: each for part in served for path, each in part.paths().items()}
+        paths = Paths(exact, models.below() | stored.below())
         self._front = Front(
             guards=guards, metrics=metrics, tables=self.reloader, paths=paths, client_s=options.client_s
         )

@@ -104,11 +104,11 @@ class RunningGateway:
 
 
 async def read_until_broken(
-    gateway: RunningGateway, path: str, request: JsonObject | None = None, **options: Any
+    gateway: RunningGateway, path: str, request: JsonObject | None = None, *, method: str = "POST", **options: Any
 ) -> bytes:
     """Return what comes of a stream until its connection breaks, as it has to."""
     body = b""
-    async with gateway.session.post(gateway.url + path, json=request, **options) as response:
+    async with gateway.session.request(method, gateway.url + path, json=request, **options) as response:
         try:
             async for data in response.content.iter_any():
                 body += data

@@ -173,7 +173,7 @@ class RelayAdapter:
 
     def _send(self, call: Call, *, stream: bool) -> Awaitable[http1.Response]:
         """Send the request; return an awaitable of its response, body unread."""
-        body = _request_body(call, stream=stream)
+        body = _request_body(call, stream=stream) if call.operation.has_body else b""
         head = self._head(call, stream=stream)
         headers = call.headers if call.form is None else {**call.headers, "content-type": call.form.content_type}
         lines = head.with_headers(headers)
@@ -200,25 +200,28 @@ class RelayAdapter:
         if endpoint.api_version is not None:
             path = azure_path(endpoint, operation, call.target.model)
         name = (id(endpoint), stream, path, call.query)
-        head = self._heads.get(name)
+        head = self._heads.get(name) if operation.has_body else None
         if head is None or head.endpoint is not endpoint or head.key is not key:
-            if len(self._heads) >= _MAX_HEADS:
-                self._heads.clear()
             try:
                 accept = EVENTS if stream else "*/*" if operation.byte_types else JSON
-                path = f"{path}?{call.query}" if call.query else path
-                head = self._heads[name] = _Head(endpoint, key, path, accept=accept)
+                if call.query:
+                    path = f"{path}{'&' if '?' in path else '?'}{call.query}"
+                head = _Head(endpoint, key, path, accept=accept, method=operation.method)
             except http1.Http1Error as error:
                 raise _no_response(error) from error
+            if operation.has_body:  # else its path is asked for once
+                if len(self._heads) >= _MAX_HEADS:
+                    self._heads.clear()
+                self._heads[name] = head
         return head
 
 
 class _Head:
     """The request line and headers that all requests of one operation to an endpoint share."""
 
-    __slots__ = ("_fields", "_line", "_wire", "endpoint", "key", "origin")
+    __slots__ = ("_fields", "_line", "_method", "_wire", "endpoint", "key", "origin")
 
-    def __init__(self, endpoint: Endpoint, key: Secret | None, path: str, *, accept: str) -> None:
+    def __init__(self, endpoint: Endpoint, key: Secret | None, path: str, *, accept: str, method: str) -> None:
         base_url = endpoint.relay_url or endpoint.base_url
         if base_url is None:
             raise TypeError(f"{endpoint!r} is relayed and has no base URL")
@@ -227,9 +230,10 @@ class _Head:
         self.key = key
         self.origin = route.origin
         refuse_other_hosts(endpoint, place_of(URL(f"{route.url}{path}")))
+        self._method = method
         self._line = route.target(path)
         self._fields = {**route.headers, **_request_headers(endpoint, key, accept=accept)}
-        self._wire = http1.request_head("POST", self._line, self._fields)
+        self._wire = http1.request_head(method, self._line, self._fields)
 
     def with_headers(self, headers: Mapping[str, str]) -> bytes:
         """Return the head of one request with its own `headers`, which override the endpoint's."""
@@ -237,7 +241,7 @@ class _Head:
             return self._wire
         if self._fields.keys().isdisjoint(headers):
             return self._wire + http1.header_lines(headers)
-        return http1.request_head("POST", self._line, {**self._fields, **headers})
+        return http1.request_head(self._method, self._line, {**self._fields, **headers})
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,9 +357,12 @@ async def _refusal(response: http1.Response, call: Call) -> UpstreamError | Path
 
 
 def _may_lack(call: Call) -> bool:
-    """Tell whether the endpoint may have no path for a call: not the one that every endpoint of its kind has."""
-    endpoint = call.target.endpoint
-    return not endpoint.wires_written and call.operation.name != main_operation(endpoint)
+    """Tell whether the endpoint may have no path for a call: not the one that every endpoint of its kind has.
+
+    A request without a body is about something that the endpoint made, so the path is there.
+    """
+    endpoint, operation = call.target.endpoint, call.operation
+    return operation.has_body and not endpoint.wires_written and operation.name != main_operation(endpoint)
 
 
 async def _beginning(response: http1.Response) -> bytes:

@@ -71,13 +71,7 @@ class ModelCalls:
             if operation.model_is_optional and self._default_model is not None and body.get("model") is None:
                 body["model"] = self._default_model
             check_request(operation, body)
-            headers = {"x-request-id": exchange.report.request_id}
-            trace = request.headers.get("traceparent")
-            if trace is not None and traceparent(trace) is not None:
-                headers["traceparent"] = trace
-            for name in operation.request_headers:
-                if name in request.headers:
-                    headers[name] = request.headers[name]
+            headers = upstream_headers(operation, exchange)
             query = _passed_query(request, operation) if operation.queries and request.query else ""
             if operation.wants_stream(body):
                 exchange.stream = True
@@ -89,7 +83,7 @@ class ModelCalls:
             if reply.body is not None:
                 await self._send_body(operation, reply.body, exchange)
                 return
-            if not exchange.send(reply.raw if reply.raw is not None else _encoded(reply.data), reply.headers):
+            if not exchange.send(reply.raw if reply.raw is not None else encoded(reply.data), reply.headers):
                 await exchange.response.catch_up()
         except asyncio.CancelledError:
             if self._lifecycle.cut_off:
@@ -103,7 +97,7 @@ class ModelCalls:
         self,
         operation: Operation,
         body: JsonObject,
-        upstream_headers: Mapping[str, str],
+        headers: Mapping[str, str],
         query: str,
         form: Form | None,
         exchange: Exchange,
@@ -117,13 +111,13 @@ class ModelCalls:
             operation,
             body,
             report=exchange.report,
-            headers=upstream_headers,
+            headers=headers,
             query=query,
             form=form,
             client=exchange.client,
             on_keepalive=exchange.keep_alive,
         )
-        return self._pass_on(operation, opening, exchange)
+        return self.pass_on(operation, opening, exchange)
 
     async def _send_body(self, operation: Operation, body: Stream, exchange: Exchange) -> None:
         """Pass on a plain answer that is no JSON."""
@@ -131,9 +125,9 @@ class ModelCalls:
         async def opened() -> Stream:
             return body
 
-        await self._pass_on(operation, opened(), exchange)
+        await self.pass_on(operation, opened(), exchange)
 
-    async def _pass_on(self, operation: Operation, opening: Awaitable[Stream], exchange: Exchange) -> None:
+    async def pass_on(self, operation: Operation, opening: Awaitable[Stream], exchange: Exchange) -> None:
         """Open a stream and pass it on to its end; after a break tell the client."""
         response = exchange.response
         last = operation.stream_end
@@ -188,6 +182,19 @@ async def _break_off(operation: Operation, exchange: Exchange, exc: GatewayError
     exchange.response.close()
 
 
+def upstream_headers(operation: Operation, exchange: Exchange) -> dict[str, str]:
+    """Return the header fields of a request that go upstream."""
+    given = exchange.request.headers
+    headers = {"x-request-id": exchange.report.request_id}
+    trace = given.get("traceparent")
+    if trace is not None and traceparent(trace) is not None:
+        headers["traceparent"] = trace
+    for name in operation.request_headers:
+        if name in given:
+            headers[name] = given[name]
+    return headers
+
+
 def _passed_query(request: Request, operation: Operation) -> str:
     """Return the part of the client's query that goes upstream; empty if none does."""
     given = (f"{name}={value}" for name, values in request.query.items() for value in values)
@@ -204,7 +211,8 @@ def _encoded_events(events: list[Event]) -> bytes:
         raise HookFailed(_NOT_JSON) from exc
 
 
-def _encoded(data: JsonObject) -> bytes:
+def encoded(data: JsonObject) -> bytes:
+    """Return an answer as JSON. Raises HookFailed for what JSON cannot hold."""
     try:
         return encode_json(data)
     except TypeError as exc:  # a hook has put it there
