@@ -43,7 +43,10 @@ def response_bonds(params: Mapping[str, Json]) -> Bonds:
             if isinstance(tool, dict) and tool.get("type") not in _OWN_TOOLS:
                 found += _tool_bonds(tool, _DEEPEST)
     prompt = params.get("prompt")
-    found += _of("prompt.id", prompt.get("id") if isinstance(prompt, dict) else None)
+    if isinstance(prompt, RawJson):
+        found += [Bond("prompt.id", bond.id) for bond in (yield from _long_bonds(prompt, ("id",)))]
+    else:
+        found += _of("prompt.id", prompt.get("id") if isinstance(prompt, dict) else None)
     return _sorted(found)
 
 
@@ -58,6 +61,20 @@ def message_bonds(params: Mapping[str, Json]) -> Bonds:
             blocks = message.get("content") if isinstance(message, dict) else None
             if isinstance(blocks, list):
                 found += _block_bonds(blocks)
+    return found
+
+
+def image_bonds(params: Mapping[str, Json]) -> Bonds:
+    """Return the files that a request for images names, in JSON."""
+    found: list[Bond] = []
+    for name in ("images", "mask"):
+        value = params.get(name)
+        if isinstance(value, RawJson):
+            found += yield from _long_bonds(value, ("file_id",))
+        else:
+            for each in value if isinstance(value, list) else (value,):
+                if isinstance(each, dict):
+                    found += _of("file_id", each.get("file_id"))
     return found
 
 
@@ -141,7 +158,7 @@ def _block_bonds(blocks: list[Json], *, in_result: bool = False) -> list[Bond]:
 
 def _long_bonds(value: RawJson, names: tuple[str, ...]) -> Bonds:
     """Return what binds a request in a long value of its body. The value is searched, not decoded."""
-    if not value.is_array:
+    if value.is_text:
         return []
     found: list[Bond] = []
     encrypted: list[str] = []

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar, Final
 
-from gateway.adapters.base import Event, StreamJudge
+from gateway.adapters.base import Bonds, Event, StreamJudge
 from gateway.adapters.content_types import FORM, JSON
 from gateway.errors import BadRequest
 from gateway.operations.base import check_stream_fields, is_long_text, raise_error, words_in
+from gateway.operations.bonds import image_bonds
 from gateway.operations.counts import counts
 from gateway.operations.typed_events import TypedEvents, TypedJudge
 from gateway.policy.failures import no_answer
@@ -35,6 +36,7 @@ class _ImageOperation(TypedEvents):
     """How the types of its events begin."""
     example = MappingProxyType({"prompt": "hello"})
     model_is_optional = True
+    can_bind = True
     params: Final = frozenset(
         {
             "background", "frame_count", "image", "images", "input_fidelity", "mask", "moderation", "n",
@@ -57,6 +59,10 @@ class _ImageOperation(TypedEvents):
         images = data.get("data")
         if not isinstance(images, list) or not images or not all(map(_is_image, images)):
             raise no_answer()
+
+    def bound_to(self, params: Mapping[str, Json]) -> Bonds:
+        """Return the files that the request names."""
+        return image_bonds(params)
 
     def tokens(self, data: JsonObject) -> dict[str, int] | None:
         """Return the token counts of an answer or an event; None if it has none."""

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.adapters.base import Bonds
 from gateway.operations.bonds import (
+    image_bonds,
     made_by_item,
     made_by_message,
     made_by_response,
@@ -81,9 +82,9 @@ def test_what_binds_a_request_for_a_response(body: JsonObject, bonds: list[tuple
     assert found(response_bonds(body))[:1] == bonds
 
 
-@pytest.mark.parametrize(("body", "bonds"), [case for case in RESPONSES if "prompt" not in case[0]])
+@pytest.mark.parametrize(("body", "bonds"), RESPONSES)
 def test_long_values_are_searched_for_the_same(body: JsonObject, bonds: list[tuple[str, str]]) -> None:
-    large = as_large({name: value for name, value in body.items() if name in {"input", "tools"}})
+    large = as_large({name: value for name, value in body.items() if name in {"input", "prompt", "tools"} and value})
     short = {name: value for name, value in body.items() if name not in large}
     assert found(response_bonds({**short, **large}))[:1] == bonds
 
@@ -142,6 +143,14 @@ def test_a_container_binds_a_message() -> None:
     assert found(message_bonds({"container": "c_1"})) == [("container", "c_1")]
     assert found(message_bonds({"container": {"id": "c_1", "skills": []}})) == [("container", "c_1")]
     assert found(message_bonds({"container": {"skills": []}})) == []
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_files_bind_a_request_for_images(large: bool) -> None:
+    body = {"prompt": "x", "images": [{"image_url": "data:"}, {"file_id": "f"}], "mask": {"file_id": "g"}}
+    bonds = found(image_bonds(as_large(body) if large else body))
+    assert bonds == [("file_id", "f"), ("file_id", "g")]
+    assert found(image_bonds({"prompt": "x", "images": None, "mask": "data:"})) == []
 
 
 def test_what_a_response_makes() -> None:
