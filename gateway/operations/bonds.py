@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Final
 
 from gateway.adapters.base import Bond, Bonds
+from gateway.adapters.responses.compaction import holds_summary
 from gateway.wire.json import Json, JsonObject, RawJson, json_in
 from gateway.wire.raw_search import find_names, object_around, text_behind
 
@@ -120,13 +121,17 @@ def _input_bonds(items: list[Json]) -> list[Bond]:
             found += _of(_REFERENCE, item.get("id"))
         if "container_id" in item:
             found += _of("container_id", item["container_id"])
-        if _ENCRYPTED in item and isinstance(content := item[_ENCRYPTED], str) and content:
-            encrypted.append(content)
+        if _ENCRYPTED in item:
+            encrypted += _text(item[_ENCRYPTED])
         for name in ("content", "output"):
             parts = item.get(name)
             for part in parts if isinstance(parts, list) else (parts,):
-                if isinstance(part, dict) and "file_id" in part:
+                if not isinstance(part, dict):
+                    continue
+                if "file_id" in part:
                     found += _of("file_id", part["file_id"])
+                if _ENCRYPTED in part:
+                    encrypted += _text(part[_ENCRYPTED])
     return found + _encrypted_bonds(encrypted)
 
 
@@ -173,12 +178,16 @@ def _long_bonds(value: RawJson, names: tuple[str, ...]) -> Bonds:
             encrypted.append(text)
         else:
             found += _of(one.name, text)
-    return found + _encrypted_bonds([text for text in encrypted if text])
+    return found + _encrypted_bonds(encrypted)
 
 
 def _encrypted_bonds(texts: list[str]) -> list[Bond]:
-    """Return the bonds of encrypted contents, the newest first."""
-    return [Bond(_ENCRYPTED, _hashed(text)) for text in reversed(texts[-_NEWEST:])]
+    """Return the bonds of encrypted contents, the newest first.
+
+    What a chat target made in their place is none: a summary, or words with blanks in what one agent tells another.
+    """
+    sealed = [text for text in texts if text and " " not in text and not holds_summary(text)]
+    return [Bond(_ENCRYPTED, _hashed(text)) for text in reversed(sealed[-_NEWEST:])]
 
 
 def _sorted(found: list[Bond]) -> list[Bond]:

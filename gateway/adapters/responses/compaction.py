@@ -34,10 +34,15 @@ def encoded(summary: str) -> str:
     return _MARK + base64.urlsafe_b64encode(summary.encode("utf-8", "replace")).decode()
 
 
+def holds_summary(content: str) -> bool:
+    """Tell whether an `encrypted_content` is a summary, which any chat target can go on from."""
+    return content.startswith(_MARK)
+
+
 def message_of(item: JsonObject) -> JsonObject:
     """Return the message that stands for a compaction item. Raises NotSupported for one that another server made."""
     content: Json = item.get("encrypted_content")
-    if isinstance(content, str) and content.startswith(_MARK):
+    if isinstance(content, str) and holds_summary(content):
         try:
             summary = base64.urlsafe_b64decode(content[len(_MARK) :]).decode()
         except (binascii.Error, ValueError):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.adapters.base import Bonds
+from gateway.adapters.responses.compaction import encoded
 from gateway.operations.bonds import (
     image_bonds,
     made_by_item,
@@ -100,6 +101,18 @@ def test_encrypted_content_binds_by_its_hash_the_newest_first_and_behind_all_els
     bonds = found(response_bonds(as_large({"input": items}) if large else {"input": items}))
     assert bonds[:2] == [("file_id", "file_1"), ("encrypted_content", made)]
     assert len(bonds[2][1]) == len(made) < 64
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_what_a_chat_target_made_in_place_of_encrypted_content_binds_nothing(large: bool) -> None:
+    items: list[JsonObject] = [
+        {"type": "compaction", "id": "cmp_1", "encrypted_content": encoded("what was said")},
+        {"type": "agent_message", "content": [{"type": "text", "encrypted_content": "look into this"}]},
+    ]
+    assert found(response_bonds(as_large({"input": items}) if large else {"input": items})) == []
+    items[1]["content"] = [{"type": "text", "encrypted_content": "gAAAA_sealed"}]
+    [bond] = found(response_bonds(as_large({"input": items}) if large else {"input": items}))
+    assert bond[0] == "encrypted_content"
 
 
 def test_text_that_only_looks_like_a_field_binds_nothing() -> None:
