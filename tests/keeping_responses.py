@@ -42,14 +42,15 @@ class KeepingResponses:
         self.bodies: list[Any] = []
         self.url = ""
         app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.router.add_post("/{account}/v1/responses", self._create)
-        app.router.add_post("/{account}/v1/responses/input_tokens", self._count)
-        app.router.add_post("/{account}/v1/responses/compact", self._compact)
-        app.router.add_get("/{account}/v1/responses/{id}", self._get)
-        app.router.add_delete("/{account}/v1/responses/{id}", self._delete)
-        app.router.add_post("/{account}/v1/responses/{id}/cancel", self._cancel)
-        app.router.add_get("/{account}/v1/responses/{id}/input_items", self._items)
-        app.router.add_post("/{account}/v1/messages", self._message)
+        base = "/{account}{base:/v1|/openai/v1}"
+        app.router.add_post(f"{base}/responses", self._create)
+        app.router.add_post(f"{base}/responses/input_tokens", self._count)
+        app.router.add_post(f"{base}/responses/compact", self._compact)
+        app.router.add_get(f"{base}/responses/{{id}}", self._get)
+        app.router.add_delete(f"{base}/responses/{{id}}", self._delete)
+        app.router.add_post(f"{base}/responses/{{id}}/cancel", self._cancel)
+        app.router.add_get(f"{base}/responses/{{id}}/input_items", self._items)
+        app.router.add_post(f"{base}/messages", self._message)
         self._runner = web.AppRunner(app)
 
     async def __aenter__(self) -> KeepingResponses:
@@ -68,7 +69,8 @@ class KeepingResponses:
 
     async def _begin(self, request: web.Request) -> tuple[Account, web.Response | None]:
         account = self.accounts[request.match_info["account"]]
-        self.calls.append(f"{account.name} {request.method} {request.path_qs.removeprefix(f'/{account.name}/v1')}")
+        base = f"/{account.name}{request.match_info['base']}"
+        self.calls.append(f"{account.name} {request.method} {request.path_qs.removeprefix(base)}")
         self.keys.append(request.headers.get("authorization", ""))
         if request.method == "POST" and request.can_read_body:
             self.bodies.append(await request.json())

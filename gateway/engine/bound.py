@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from gateway.adapters.base import Bond, Bonds, Event, Operation, Stream
 from gateway.engine.makers import Maker, Makers, account_of
+from gateway.engine.missing_paths import MissingPaths
 from gateway.policy.table import Step
 from gateway.wire.json import Json
 
@@ -30,17 +31,29 @@ class Bound(NamedTuple):
         return f"; it is bound to {steps[self.step].target.name} by {self.by}, so no other target was asked"
 
 
+def relaying_steps(steps: Sequence[Step], operation: Operation, missing: MissingPaths, *, now_s: float) -> list[int]:
+    """Return the positions of the steps that the operation is relayed to now."""
+    return [
+        position
+        for position, step in enumerate(steps)
+        if missing.carrier(step.target.endpoint, operation, now_s=now_s) == "relay"
+    ]
+
+
 async def bound(
-    operation: Operation, params: Mapping[str, Json], steps: Sequence[Step], makers: Makers, *, client: str | None
+    operation: Operation,
+    params: Mapping[str, Json],
+    steps: Sequence[Step],
+    relaying: Sequence[int],
+    makers: Makers,
+    *,
+    client: str | None,
 ) -> Bound | None:
     """Return the step that a request is bound to; None if it may go to any.
 
-    That is the maker of the first id whose maker is known and in the chain, else the first target that the operation is
-    relayed to. A chain without such a target translates each request, and says itself what it cannot translate.
+    That is the maker of the first id whose maker is known and in the chain, else the first of the `relaying` steps. A
+    chain without any translates each request, and says itself what it cannot translate.
     """
-    relaying = [
-        position for position, step in enumerate(steps) if step.target.endpoint.adapters.get(operation.name) == "relay"
-    ]
     if not relaying:
         return None
     bonds = await _in_steps(operation.bound_to(params))

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from gateway.adapters.base import Adapters, Event, NotWhole, Operation, Reply, Stream, whole
 from gateway.engine.attempts import Engine, RoutedRequest
-from gateway.engine.bound import NotingStream, bound
+from gateway.engine.bound import NotingStream, bound, relaying_steps
 from gateway.engine.final_error import not_whole
 from gateway.engine.health import Health
 from gateway.engine.hooks import changed_by, copy_json, own_data, refusal, run_hooks
@@ -50,6 +50,7 @@ class Pipeline:
         self.tables = tables
         """Owns the live table."""
         self._adapters = adapters
+        self._health = health
         self._makers = Makers() if makers is None else makers
         self._engine = Engine(adapters=adapters, health=health, jitter=jitter)
 
@@ -92,7 +93,7 @@ class Pipeline:
         """Return the plain answer of the target that the request is bound to, if to one, and remember its ids."""
         await self._bind(request)
         reply = await self._engine.complete(request)
-        if is_relayed(request):
+        if request.carrier == "relay":  # ids of a translated answer name nothing upstream
             self._note(request, request.operation.made(reply.data))
         return reply
 
@@ -100,14 +101,16 @@ class Pipeline:
         """Return the stream, likewise."""
         await self._bind(request)
         stream = await self._engine.open_stream(request)
-        if not is_relayed(request):
+        if request.carrier != "relay":
             return stream
         return NotingStream(stream, request.operation, partial(self._note, request))
 
     async def _bind(self, request: RoutedRequest) -> None:
-        steps = request.route.steps
+        steps, operation = request.route.steps, request.operation
         if len(steps) > 1:
-            request.bound = await bound(request.operation, request.params, steps, self._makers, client=request.client)
+            now_s = asyncio.get_running_loop().time()
+            relaying = relaying_steps(steps, operation, self._health.missing, now_s=now_s)
+            request.bound = await bound(operation, request.params, steps, relaying, self._makers, client=request.client)
 
     def _note(self, request: RoutedRequest, ids: Iterable[str]) -> None:
         target = request.report.target
@@ -243,12 +246,6 @@ class HookedStream:
     def _hooks_for(self, data: JsonObject) -> tuple[Hook, ...]:
         ask = self._operation
         return self._hooks[self._get_all or ask.is_text_event(data), self._get_all or ask.is_final_event(data)]
-
-
-def is_relayed(request: RoutedRequest) -> bool:
-    """Tell whether an upstream of the client's wire answered: the ids of a translated answer name nothing there."""
-    target = request.report.target
-    return target is not None and target.endpoint.adapters[request.operation.name] == "relay"
 
 
 async def _run_pre_hooks(request: RoutedRequest, params: JsonObject) -> None:

@@ -9,10 +9,11 @@ from typing import Final
 
 from gateway.adapters.base import Adapters, Operation, Reply, Stream
 from gateway.engine.attempts import Engine, RoutedRequest
-from gateway.engine.bound import position_of
+from gateway.engine.bound import position_of, relaying_steps
 from gateway.engine.health import Health
 from gateway.engine.hooks import own_data, run_hooks
 from gateway.engine.makers import Maker, Makers
+from gateway.engine.missing_paths import MissingPaths
 from gateway.engine.nested import post_hooks
 from gateway.engine.pipeline import HookedStream
 from gateway.errors import GatewayError
@@ -25,6 +26,10 @@ from gateway.wire.json import EMPTY
 
 RETRIES: Final = 2
 """Retries of a request that changes nothing, if it did not reach the upstream."""
+
+
+_NOTHING_MISSING: Final = MissingPaths()
+"""Who made a response has the path."""
 
 
 class UnknownResponse(GatewayError):
@@ -97,11 +102,7 @@ def _post_hooks(route: Route) -> tuple[Hook, ...]:
 def _route(table: RoutingTable, maker: Maker, operation: Operation) -> Route | None:
     """Return a route whose only step is the maker; None if the table has nobody with its account."""
     for route in _routes(table, maker):
-        relaying = [
-            position
-            for position, step in enumerate(route.steps)
-            if step.target.endpoint.adapters.get(operation.name) == "relay"
-        ]
+        relaying = relaying_steps(route.steps, operation, _NOTHING_MISSING, now_s=0.0)
         position = position_of(maker, route.steps, relaying)
         if position is not None:
             passing = route.passing(operation.name).route

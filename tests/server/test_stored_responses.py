@@ -263,3 +263,28 @@ async def test_a_query_is_bounded_and_passes_by_name_only(
     assert server.calls[-1] == "one GET /responses/resp_one_1/input_items?limit=5&limit=%26a%3Db"
     for query in (f"after={'x' * 300}", "&".join(["include=a"] * 17)):
         assert (await gateway.get(f"{path}?{query}", headers=headers)).status == 400
+
+
+async def test_a_response_that_is_gone_upstream_leaves_the_path_as_it_is(
+    start: Start, server: KeepingResponses
+) -> None:
+    """A 404 for the response is none for the path, which would be remembered."""
+    gateway = await start(ROUTES.replace("BASE_URL", server.url))
+    body = {"model": "pair", "input": "hi"}
+    made = (await gateway.request("POST", "/v1/responses", json=body)).json["id"]
+    server["one"].kept.clear()
+    answer = await gateway.get(f"/v1/responses/{made}")
+    assert (answer.status, answer.error["message"]) == (404, "Response with id 'resp_one_1' not found.")
+    assert (await gateway.request("POST", "/v1/responses", json=body)).headers["x-gateway-target"] == "one/a"
+
+
+async def test_azure_gets_its_version_beside_the_query(start: Start, server: KeepingResponses) -> None:
+    azure = 'one: {kind: azure, base_url: "BASE_URL/one", api_version: preview, api_key: sk-one}'
+    routes = ROUTES.replace('one: {kind: openai, base_url: "BASE_URL/one/v1", api_key: sk-one}', azure)
+    gateway = await start(routes.replace("BASE_URL", server.url))
+    made = (await gateway.request("POST", "/v1/responses", json={"model": "pair", "input": "hi"})).json["id"]
+    await gateway.get(f"/v1/responses/{made}/input_items?limit=2")
+    assert server.calls == [
+        "one POST /responses?api-version=preview",
+        "one GET /responses/resp_one_1/input_items?api-version=preview&limit=2",
+    ]

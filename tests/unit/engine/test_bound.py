@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from gateway.engine.bound import Bound, bound
+from gateway.engine.bound import Bound, bound, relaying_steps
 from gateway.engine.makers import Makers
+from gateway.engine.missing_paths import MissingPaths
 from gateway.operations import OPERATIONS
 from gateway.policy.table import Step
 from gateway.policy.target import AdapterName, Endpoint, Limits, Target
@@ -31,7 +32,8 @@ async def found(params: Mapping[str, Any], steps: list[Step]) -> Bound | None:
     makers.note(["made_by_one"], ONE.target, alias="", client=None)
     makers.note(["made_by_two"], TWO.target, alias="", client=None)
     makers.note(["made_elsewhere"], step("three/a").target, alias="", client=None)
-    return await bound(RESPONSES, params, steps, makers, client=None)
+    relaying = relaying_steps(steps, RESPONSES, MissingPaths(), now_s=0.0)
+    return await bound(RESPONSES, params, steps, relaying, makers, client=None)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,13 @@ async def test_nothing_is_bound_where_nothing_is_relayed_or_named() -> None:
 async def test_a_known_id_decides_before_an_unknown_one() -> None:
     params = {"previous_response_id": "unknown", "conversation": {"id": "made_by_two"}}
     assert await found(params, [ONE, TWO]) == (1, "conversation")
+
+
+def test_a_target_without_the_path_is_not_relayed_to() -> None:
+    missing = MissingPaths()
+    missing.note(ONE.target.endpoint, RESPONSES, now_s=0.0)
+    assert relaying_steps([ONE, TWO], RESPONSES, missing, now_s=1.0) == [1]
+    assert relaying_steps([ONE, TWO], RESPONSES, missing, now_s=1e6) == [0, 1]
 
 
 def test_the_reason_names_target_and_field_where_there_is_another() -> None:
