@@ -21,6 +21,8 @@ from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.report import CLIENT_GONE
 from gateway.words import cut
 
+_HTTP_ONLY: Final = {"upgrade": "HTTP/1.1", "connection": "upgrade"}
+"""Header fields of a 426: the protocol that would do (RFC 9110, 15.5.22 and 7.8)."""
 _LONGEST_LOGGED: Final = 256
 """Characters of an unknown path, or of its method, in the log."""
 
@@ -129,7 +131,7 @@ class Front:
                 # Codex CLI asks for one first, tries again after any other status, and falls back at once after this.
                 request.keep_alive = False  # what follows on the connection need not be HTTP
                 message = f"there are no WebSockets here; {request.path} takes {' and '.join(endpoint.methods)}"
-                exchange.refuse(426, "upgrade_required", message, {**allow, "upgrade": "HTTP/1.1"})
+                exchange.refuse(426, "upgrade_required", message, {**allow, **_HTTP_ONLY})
                 return None
             message = wrong_method(request.method, request.path, endpoint)
             exchange.refuse(405, "method_not_allowed", message, allow)

@@ -36,7 +36,8 @@ async def test_a_websocket_is_refused_with_426_at_once(start: Start, path: str, 
     writer.close()
     head, _, said = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
-    assert b"\r\nupgrade: HTTP/1.1\r\n" in head
+    assert b"\r\nupgrade: HTTP/1.1\r\nconnection: upgrade\r\n" in head
+    assert b"\r\nConnection: close\r\n" in head
     error: Any = json.loads(said)["error"]
     assert (error["code"], error["message"]) == (
         "upgrade_required",
