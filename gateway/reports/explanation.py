@@ -39,7 +39,7 @@ def lines(
     yield painter.place("chain")
     yield from table(_chain(route))
     yield painter.place("limits")
-    yield from table(_limits(route))
+    yield from table([*_limits(route), *_bound(explanation)])
     if sent is None:
         yield from _parameters("params", [step.params.shown for step in route.steps], painter)
     if rows := [*_hooks("pre", explanation), *_hooks("post", explanation)]:
@@ -166,6 +166,12 @@ def _taken(explanation: Explanation) -> Iterator[Sequence[str]]:
     if explanation.refuses:
         taken = ", ".join(explanation.takes) or "nothing"
         yield ("takes", f"{taken}; any other request gets 400, as a pre hook does not know it")
+
+
+def _bound(explanation: Explanation) -> Iterator[Sequence[str]]:
+    """Yield a row with the target of bound requests, if the chain has others."""
+    if explanation.bound is not None:
+        yield ("bound", f"a request with an id goes to its maker in this chain, else to {explanation.bound} only")
 
 
 def _hook(hook: Hook, operation: str, when: Literal["pre", "post"]) -> tuple[str, str]:

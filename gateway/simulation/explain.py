@@ -11,11 +11,13 @@ from functools import partial
 from operator import itemgetter
 from typing import Final
 
-from gateway.adapters.base import Call
+from gateway.adapters.base import Call, Operation
 from gateway.adapters.mock import MockAdapter
 from gateway.engine.attempts import unsupported_steps
+from gateway.engine.bound import relaying_steps
 from gateway.engine.health import Health
 from gateway.engine.hooks import refusal
+from gateway.engine.missing_paths import MissingPaths
 from gateway.errors import GatewayError
 from gateway.operations import CHAT, OPERATIONS, operation_of, params_for
 from gateway.policy.failures import names_of
@@ -62,6 +64,8 @@ class Explanation:
     """The operations that a target carries and no pre hook refuses."""
     refuses: tuple[str, ...]
     """Those that a target carries and a pre hook refuses."""
+    bound: str | None
+    """The target of bound requests whose maker is not known; None if none are bound, or all go there anyway."""
     walk: Walk
     worst: Worst
 
@@ -120,9 +124,17 @@ def explain(
         refused=None if found is None else refusal(*found, asked.name),
         takes=tuple([name for name, by in refused_by.items() if by is None]),
         refuses=tuple([name for name, by in refused_by.items() if by is not None]),
+        bound=_bound(route, asked),
         walk=call,
         worst=bad,
     )
+
+
+def _bound(route: Route, operation: Operation) -> str | None:
+    if not operation.can_bind or len(route.steps) == 1:
+        return None
+    relaying = relaying_steps(route.steps, operation, MissingPaths(), now_s=0.0)
+    return route.steps[relaying[0]].target.name if relaying else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +213,7 @@ def as_json(explanation: Explanation) -> JsonObject:
         "operation": explanation.operation,
         "takes": list(explanation.takes),
         "refuses": list(explanation.refuses),
+        "bound": explanation.bound,
         "refused": None if refused is None else str(refused),
         "description": route.description,
         "deadline_s": route.deadline_s,

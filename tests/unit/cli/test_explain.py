@@ -489,6 +489,26 @@ as sent
         assert why in capsys.readouterr().err
 
 
+class TestBound:
+    @pytest.fixture(autouse=True)
+    def _a_chain(self, a_policy: None) -> None:
+        Path("routes.yaml").write_text(
+            'version: 1\nproviders:\n  own: {kind: openai, base_url: "http://127.0.0.1:1/v1"}\n'
+            "models: {several: [mock/echo, own/a, own/b], one: own/a}\n"
+        )
+
+    def test_it_says_where_an_id_that_is_not_known_goes(self, capsys: pytest.CaptureFixture[str]) -> None:
+        out = told(capsys, "several", "--operation", "responses")
+        assert "a request with an id goes to its maker in this chain, else to own/a only" in out
+        assert as_data(capsys, "several", "--operation", "messages")["bound"] is None, "it is translated"
+
+    @pytest.mark.parametrize("asked", [("several",), ("one", "--operation", "responses")])
+    def test_it_says_nothing_where_that_is_no_question(
+        self, asked: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert "maker" not in told(capsys, *asked)
+
+
 class TestJson:
     def test_a_request_that_a_hook_does_not_know_is_called_nowhere(self, capsys: pytest.CaptureFixture[str]) -> None:
         shown = as_data(capsys, "choosy")
@@ -515,6 +535,7 @@ class TestJson:
             "operation": "chat",
             "takes": ["chat", "embeddings"],
             "refuses": [name for name in OPERATIONS if name not in ("chat", "embeddings")],
+            "bound": None,
             "refused": None,
             "description": None,
             "deadline_s": 45.0,
