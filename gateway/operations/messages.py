@@ -40,6 +40,8 @@ _HOSTED_BLOCKS: Final = frozenset({"server_tool_use", "mcp_tool_use"})
 _TOOL_BLOCKS: Final = frozenset({"tool_use", *_HOSTED_BLOCKS})
 """Blocks whose start names a tool, which is content."""
 
+_TELL_CONTAINER: Final = frozenset({"message", "message_start", "message_delta"})
+"""The answer, and the events, that may tell of a container."""
 _LAST: Final = frozenset({"message_delta", "message_stop"})
 """Events after the last content."""
 
@@ -77,7 +79,7 @@ class _AnthropicOperation(OpenAIOperation):
 
     def made(self, data: JsonObject) -> Iterable[str]:
         """Return the container's id, if there is one."""
-        return made_by_message(data)
+        return made_by_message(data) if data.get("type") in _TELL_CONTAINER else ()
 
 
 class Messages(_AnthropicOperation):
