@@ -70,7 +70,6 @@ class StoredAnswers:
         if route is None:
             # OpenAI's words: clients look for them.
             raise UnknownResponse(f"Response with id '{response_id}' not found.", param="id")
-        report.alias = route.alias
         started_s = asyncio.get_running_loop().time()
         return RoutedRequest(operation, response_id, route, EMPTY, headers, started_s, report, query, client=client)
 
@@ -86,6 +85,7 @@ class StoredAnswers:
     async def open_stream(self, request: RoutedRequest) -> Stream:
         """Return the events of a response. Raises GatewayError; the caller closes the stream."""
         stream = await self._engine.open_stream(request)
+        request.report.first_content_s = None  # it came when the response was made
         route = request.route
         hooks = _post_hooks(route)
         return HookedStream(stream, hooks, request.operation, limit_s=route.deadline_s) if hooks else stream

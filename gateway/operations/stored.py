@@ -39,6 +39,10 @@ class StoredResponse(Responses):
         if data.get("error") and "id" not in data:
             raise_error(data)
 
+    def tokens(self, data: JsonObject) -> dict[str, int] | None:
+        """Return None: they were used and counted when the response was made."""
+        return None
+
     def judge(self, *, one_choice: bool = False) -> StoredJudge:
         """Return a judge of events that happened already."""
         return StoredJudge()
@@ -85,6 +89,11 @@ class StoredJudge(ResponsesJudge):
             self._ended = True
         if kind not in _LAST or kind in {"response.completed", "response.incomplete"}:
             super().see(data)
+
+    @property
+    def tokens(self) -> dict[str, int] | None:
+        """None, as of a plain answer."""
+        return None
 
     @property
     def is_whole(self) -> bool:

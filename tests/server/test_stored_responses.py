@@ -118,7 +118,7 @@ async def test_a_background_response_is_streamed_from_a_number_on_and_cancelled(
     assert server.calls[-1] == "one GET /responses/resp_one_1?starting_after=4&stream=true"
     assert (await alice.responses.cancel(made.id)).status == "cancelled"
     answer = await gateway.get("/metrics")
-    assert b'gateway_requests_total{alias="pair",operation="stored_responses",status="200"} 2.0' in answer.body
+    assert b'gateway_requests_total{alias="",operation="stored_responses",status="200"} 2.0' in answer.body
 
 
 async def test_a_stream_of_a_kept_response_that_breaks_ends_with_an_error(
@@ -288,3 +288,11 @@ async def test_azure_gets_its_version_beside_the_query(start: Start, server: Kee
         "one POST /responses?api-version=preview",
         "one GET /responses/resp_one_1/input_items?api-version=preview&limit=2",
     ]
+
+
+async def test_a_draining_gateway_asks_for_no_response(start: Start, server: KeepingResponses) -> None:
+    gateway = await start(ROUTES.replace("BASE_URL", server.url))
+    made = (await gateway.request("POST", "/v1/responses", json={"model": "pair", "input": "hi"})).json["id"]
+    gateway.parts.lifecycle.draining = True
+    answer = await gateway.get(f"/v1/responses/{made}")
+    assert (answer.status, answer.error["code"], len(server.calls)) == (503, "shutting_down", 1)

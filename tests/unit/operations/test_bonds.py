@@ -51,6 +51,7 @@ RESPONSES: list[tuple[JsonObject, list[tuple[str, str]]]] = [
     ({"prompt": {"id": "pmpt_1", "variables": {}}}, [("prompt.id", "pmpt_1")]),
     ({"input": [{"role": "user", "content": "hi", "id": "msg_1"}]}, []),
     ({"input": [{"type": "function_call_output", "id": "fco_1", "call_id": "c", "output": "x"}]}, []),
+    ({"input": ["odd", None, {"role": "user", "content": ["odd", {"text": "hi"}]}], "tools": ["odd"]}, []),
     ({"input": [{"type": "item_reference", "id": "msg_1"}]}, [("item_reference", "msg_1")]),
     ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file_1"}]}]}, [("file_id", "file_1")]),
     (
@@ -138,6 +139,7 @@ def test_names_are_found_across_windows() -> None:
     ("messages", "bonds"),
     [
         ([{"role": "user", "content": "hi"}], []),
+        (["odd", {"content": ["odd", {"type": "text", "text": "hi"}]}], []),
         ([{"role": "user", "content": [{"type": "document", "source": {"type": "file", "file_id": "f"}}]}], ["f"]),
         ([{"role": "user", "content": [{"type": "container_upload", "file_id": "f"}]}], ["f"]),
         (

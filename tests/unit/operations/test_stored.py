@@ -38,6 +38,14 @@ def test_a_stream_is_whole_at_its_last_event_whatever_that_says(end: str) -> Non
     assert judge.is_whole
 
 
+def test_tokens_are_counted_once_when_the_response_is_made() -> None:
+    response = {"id": "resp_1", "status": "completed", "usage": {"input_tokens": 1, "output_tokens": 2}}
+    operation = StoredResponse("resp_1")
+    judge = operation.judge()
+    judge.see({"type": "response.completed", "response": response})
+    assert operation.tokens(response) is judge.tokens is None
+
+
 def test_an_error_without_a_type_is_a_failure() -> None:
     with pytest.raises(UpstreamError):
         StoredResponse("resp_1").judge().see({"error": {"message": "no", "type": "server_error"}})
