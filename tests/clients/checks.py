@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from typing import Final, Literal
 
-from gateway.operations import OPERATIONS
 from tests.clients.programs.jobs import TOOL_RESULT
 from tests.clients.running import Client, Installed, Job
 from tests.wires import breaks
-from tests.wires.lab import CLIENT_KEY, HAS_WIRES, SECOND_TEXT, Lab
+from tests.wires.lab import SECOND_TEXT, Lab
 from tests.wires.play import TEXT
 
 AFTER_TOOL: Final = "it is sunny"
@@ -22,10 +18,6 @@ REFUSAL: Final = "max_tokens is too hot"
 """Of the upstream: what the client, and its user, has to hear."""
 MOVES: Final = {"responses": "gpt-to-claude-", "messages": "claude-to-gpt-"}
 """By the client's wire: aliases whose second target speaks another one."""
-_PROBES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
-    "responses": ("/v1/responses", {"input": "hello"}),
-    "messages": ("/v1/messages", {"max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +26,7 @@ class Result:
 
     client: str
     check: str
-    outcome: Literal["ok", "fail", "skip"]
+    outcome: Literal["ok", "fail"]
     detail: str
     took_s: float
 
@@ -44,9 +36,6 @@ def run_checks(client: Client, installed: Installed, lab: Lab, *, with_breaks: b
     name = f"{client.name} {client.version(installed)}"
     yield _timed(name, "straight at the upstream", lambda: _answers(client, installed, lab, lab.first.root_url, ""))
     for check, begin, wire in _ways(client):
-        if missing := _missing(client, lab, f"{begin}one-"):
-            yield Result(name, check, "skip", missing, 0.0)
-            continue
         yield _timed(name, check, lambda: _answers(client, installed, lab, lab.gateway_url, f"{begin}one-"))  # noqa: B023
         if with_breaks:
             yield _timed(
@@ -71,8 +60,11 @@ def _ways(client: Client) -> list[tuple[str, str, str]]:
     """Return the targets to try: what to call it, how their aliases begin, and the wire of the upstream."""
     if client.wire == "messages":
         return [("relayed", "claude-", "messages"), ("on a target that speaks chat", "", "chat")]
-    on_chat = [("on a target that speaks chat", "chat-", "chat")] if HAS_WIRES else []
-    return [("relayed", "", "responses"), ("on a target that speaks messages", "claude-", "messages"), *on_chat]
+    return [
+        ("relayed", "", "responses"),
+        ("on a target that speaks messages", "claude-", "messages"),
+        ("on a target that speaks chat", "chat-", "chat"),
+    ]
 
 
 def _timed(name: str, check: str, run: Callable[[], tuple[list[str], str]]) -> Result:
@@ -83,22 +75,6 @@ def _timed(name: str, check: str, run: Callable[[], tuple[list[str], str]]) -> R
         faults, detail = [f"{type(error).__name__}: {error}"], ""
     took_s = time.monotonic() - began_s
     return Result(name, check, "fail" if faults else "ok", "; ".join(faults) if faults else detail, took_s)
-
-
-def _missing(client: Client, lab: Lab, alias: str) -> str | None:
-    """Return why the gateway cannot do this at all; None if it can."""
-    if client.wire not in OPERATIONS:
-        return f"the gateway has no {client.wire} yet"
-    path, body = _PROBES[client.wire]
-    headers = {"content-type": "application/json", "anthropic-version": "2023-06-01", "x-api-key": CLIENT_KEY}
-    data = json.dumps({**body, "model": f"{alias}probe"}).encode()
-    try:
-        urlopen(Request(f"{lab.gateway_url}{path}", data=data, headers=headers), timeout=30).close()  # noqa: S310
-    except HTTPError as error:
-        text = error.read().decode()
-        if "unsupported" in text:
-            return "the gateway does not translate this yet"
-    return None
 
 
 def _answers(client: Client, installed: Installed, lab: Lab, root_url: str, alias: str) -> tuple[list[str], str]:

@@ -16,9 +16,7 @@ import anthropic
 import openai
 import pytest
 
-from gateway.operations import OPERATIONS
 from tests.gateway_process import gateway_process
-from tests.paths import ROOT
 from tests.wires.upstream import WireUpstream
 
 T = TypeVar("T")
@@ -30,7 +28,7 @@ SECOND_TEXT: Final = "seven eight nine"
 
 READY_S: Final = 60.0
 
-ROUTES = """\
+ROUTES: Final = """\
 version: 1
 defaults: {retries: 0, timeout: 5s, cooldown: {failures: 1000, within: 1s, for: 1s}}
 providers:
@@ -38,28 +36,19 @@ providers:
   second: {kind: openai, base_url: "SECOND/v1", api_key: sk-upstream}
   claude-first: {kind: anthropic, base_url: "FIRST", api_key: sk-upstream}
   claude-second: {kind: anthropic, base_url: "SECOND", api_key: sk-upstream}
+  chat-first: {kind: openai, base_url: "FIRST/v1", api_key: sk-upstream, wires: [chat]}
+  chat-second: {kind: openai, base_url: "SECOND/v1", api_key: sk-upstream, wires: [chat]}
 models:
   echo: mock/echo
   "one-*": "first/*"
   "pair-*": ["first/*", "second/*"]
   "claude-one-*": "claude-first/*"
   "claude-pair-*": ["claude-first/*", "claude-second/*"]
+  "chat-one-*": "chat-first/*"
+  "chat-pair-*": ["chat-first/*", "chat-second/*"]
   "claude-to-gpt-*": ["claude-first/*", "second/*"]
   "gpt-to-claude-*": ["first/*", "claude-second/*"]
 """
-
-HAS_WIRES: Final = '"wires"' in (ROOT / "schemas" / "routes.schema.json").read_text(encoding="utf-8")
-"""Whether a provider can say that it speaks chat only."""
-if HAS_WIRES:
-    ROUTES = ROUTES.replace(
-        "models:",
-        """\
-  chat-first: {kind: openai, base_url: "FIRST/v1", api_key: sk-upstream, wires: [chat]}
-  chat-second: {kind: openai, base_url: "SECOND/v1", api_key: sk-upstream, wires: [chat]}
-models:
-  "chat-one-*": "chat-first/*"
-  "chat-pair-*": ["chat-first/*", "chat-second/*"]""",
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,20 +114,13 @@ class Place:
         self.direct = direct
         self.upstream = lab.first
         self.root_url = lab.first.root_url if direct else lab.gateway_url
-        self._openai = openai.OpenAI(base_url=f"{self.root_url}/v1", api_key=CLIENT_KEY)
-        self._anthropic = anthropic.Anthropic(base_url=self.root_url, api_key=CLIENT_KEY)
+        self.openai = openai.OpenAI(base_url=f"{self.root_url}/v1", api_key=CLIENT_KEY)
+        self.anthropic = anthropic.Anthropic(base_url=self.root_url, api_key=CLIENT_KEY)
 
-    def openai(self, operation: str, *, path: str | None = None) -> openai.OpenAI:
-        """Return OpenAI's client; skip the test if the gateway has no such operation, or nothing at that path."""
-        self._needs(operation)
-        if path is not None and not self.direct and self._is_unknown(path):
+    def skip_unless_there(self, path: str) -> None:
+        """Skip the test if the gateway has nothing at a path."""
+        if not self.direct and self._is_unknown(path):
             pytest.skip(f"the gateway has nothing at {path} yet")
-        return self._openai
-
-    def anthropic(self, operation: str) -> anthropic.Anthropic:
-        """Return Anthropic's client; skip the test if the gateway has no such operation."""
-        self._needs(operation)
-        return self._anthropic
 
     def model(self, name: str, *, alias: str = "one") -> str:
         """Return what to ask for so that the first upstream is asked for this model."""
@@ -148,13 +130,9 @@ class Place:
         """Return the same, to be reached on Anthropic's wire."""
         return self.model(name, alias="claude-one")
 
-    def _needs(self, operation: str) -> None:
-        if not self.direct and operation not in OPERATIONS:
-            pytest.skip(f"the gateway has no {operation} yet")
-
     def _is_unknown(self, path: str) -> bool:
         try:
-            self._openai.with_options(base_url=self.root_url, max_retries=0).get(path, cast_to=object)
+            self.openai.with_options(base_url=self.root_url, max_retries=0).get(path, cast_to=object)
         except openai.APIStatusError as error:
             return "unknown endpoint" in error.message
         return False
@@ -163,5 +141,5 @@ class Place:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._openai.close()
-        self._anthropic.close()
+        self.openai.close()
+        self.anthropic.close()

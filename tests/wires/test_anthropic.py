@@ -30,7 +30,7 @@ def _text(message: Message) -> str:
 
 
 def test_an_answer(place: Place) -> None:
-    client = place.anthropic("messages")
+    client = place.anthropic
     message = client.messages.create(model=place.claude("m-plain"), max_tokens=99, messages=HELLO, system="be brief")
     assert (_text(message), message.stop_reason, message.model) == ("one two three", "end_turn", "m-plain")
     assert (message.usage.input_tokens, message.usage.cache_read_input_tokens) == (7, 3)
@@ -43,7 +43,7 @@ def test_an_answer(place: Place) -> None:
 
 
 def test_a_stream_of_events(place: Place) -> None:
-    client = place.anthropic("messages")
+    client = place.anthropic
     place.upstream.script("m-events", text="four five six", thinking="let me see")
     stream = client.messages.create(model=place.claude("m-events"), max_tokens=99, messages=HELLO, stream=True)
     seen = list(stream)
@@ -56,7 +56,7 @@ def test_a_stream_of_events(place: Place) -> None:
 
 
 def test_the_stream_helper_puts_a_message_together(place: Place) -> None:
-    client = place.anthropic("messages")
+    client = place.anthropic
     place.upstream.script("m-helper", text="four five six", thinking="let me see", tools=[WEATHER])
     with client.messages.stream(model=place.claude("m-helper"), max_tokens=99, messages=HELLO, tools=[TOOL]) as stream:
         said = "".join(stream.text_stream)
@@ -70,7 +70,7 @@ def test_the_stream_helper_puts_a_message_together(place: Place) -> None:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 def test_a_tool_call_and_its_result(place: Place, stream: bool) -> None:
-    client, name = place.anthropic("messages"), f"m-tool-{stream}"
+    client, name = place.anthropic, f"m-tool-{stream}"
     place.upstream.script(name, tools=[WEATHER]).script(name, text="it is sunny")
     asked: list[Any] = [{"role": "user", "content": "how is the weather?"}]
     options: Any = {"model": place.claude(name), "max_tokens": 99, "tools": [TOOL]}
@@ -89,7 +89,7 @@ def test_a_tool_call_and_its_result(place: Place, stream: bool) -> None:
 
 
 def test_parse(place: Place) -> None:
-    client = place.anthropic("messages")
+    client = place.anthropic
     place.upstream.script("m-parse", text='{"name": "Bern", "people": 137000}')
     parsed = client.messages.parse(
         model=place.claude("m-parse"), max_tokens=99, messages=HELLO, output_format=City
@@ -99,7 +99,7 @@ def test_parse(place: Place) -> None:
 
 def test_beta_messages_carry_their_query_and_header(place: Place) -> None:
     """Claude Code and older clients write `?beta=true`."""
-    client = place.anthropic("messages")
+    client = place.anthropic
     message = client.beta.messages.create(
         model=place.claude("m-beta"),
         max_tokens=99,
@@ -113,21 +113,21 @@ def test_beta_messages_carry_their_query_and_header(place: Place) -> None:
 
 
 def test_an_old_version_and_an_old_key_header_are_passed_on(place: Place) -> None:
-    client = place.anthropic("messages")
+    client = place.anthropic
     headers = {"anthropic-version": "2023-06-01", "x-api-key": CLIENT_KEY}
     client.messages.create(model=place.claude("m-old"), max_tokens=99, messages=HELLO, extra_headers=headers)
     assert place.upstream.asked("m-old")[0].headers["anthropic-version"] == "2023-06-01"
 
 
 def test_counting_tokens(place: Place) -> None:
-    client = place.anthropic("count_tokens")
+    client = place.anthropic
     assert client.messages.count_tokens(model=place.claude("m-count"), messages=HELLO).input_tokens > 0
     assert place.upstream.asked("m-count")[0].path == "/v1/messages/count_tokens"
 
 
 def test_the_models(place: Place) -> None:
     """In Anthropic's shape, since its client sends `anthropic-version`."""
-    page = place.anthropic("messages").models.list()
+    page = place.anthropic.models.list()
     if page.has_more is None:
         pytest.skip("the gateway has no models in Anthropic's shape yet")
     assert page.has_more is False
@@ -135,7 +135,7 @@ def test_the_models(place: Place) -> None:
 
 
 def test_rate_limits_and_the_request_s_id_come_back(place: Place) -> None:
-    client = place.anthropic("messages")
+    client = place.anthropic
     raw = client.messages.with_raw_response.create(model=place.claude("m-raw"), max_tokens=99, messages=HELLO)
     for name in ("anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-input-tokens-remaining"):
         assert raw.headers[name] == HEADERS[name]
@@ -155,7 +155,7 @@ def test_rate_limits_and_the_request_s_id_come_back(place: Place) -> None:
     ],
 )
 def test_an_error_has_the_client_s_own_type(place: Place, status: int, raised: type[anthropic.APIStatusError]) -> None:
-    client = place.anthropic("messages").with_options(max_retries=0)
+    client = place.anthropic.with_options(max_retries=0)
     place.upstream.script(f"m-{status}", status=status, headers={"retry-after": "1"} if status == 429 else {})
     with pytest.raises(anthropic.APIStatusError) as refused:
         client.messages.create(model=place.claude(f"m-{status}"), max_tokens=99, messages=HELLO)
@@ -169,7 +169,7 @@ def test_an_error_has_the_client_s_own_type(place: Place, status: int, raised: t
 
 
 def test_an_error_event_raises(place: Place) -> None:
-    client = place.anthropic("messages")
+    client = place.anthropic
     place.upstream.script("m-error", error_after=5)
     stream = client.messages.create(model=place.claude("m-error"), max_tokens=99, messages=HELLO, stream=True)
     with pytest.raises(anthropic.APIStatusError) as broken:
@@ -180,7 +180,6 @@ def test_an_error_event_raises(place: Place) -> None:
 
 
 async def test_the_async_client(place: Place) -> None:
-    place.anthropic("messages")
     async with (
         anthropic.AsyncAnthropic(base_url=place.root_url, api_key=CLIENT_KEY) as client,
         client.messages.stream(model=place.claude("m-async"), max_tokens=99, messages=HELLO) as stream,

@@ -12,9 +12,8 @@ import anthropic
 import openai
 import pytest
 
-from gateway.operations import OPERATIONS
 from tests.wires import breaks
-from tests.wires.lab import CLIENT_KEY, HAS_WIRES, SECOND_TEXT, Lab
+from tests.wires.lab import CLIENT_KEY, SECOND_TEXT, Lab
 from tests.wires.media import PIECE_BYTES, PNG, SOUND
 from tests.wires.play import TEXT
 
@@ -35,7 +34,6 @@ class Clients:
 class Streamed:
     """One kind of stream, as one client reads it."""
 
-    operation: str
     read: Callable[[Clients, str], Iterator[str]]
     """Ask for a model and yield what is said, and `UNFINISHED` if the end never came."""
     first_content: int
@@ -133,39 +131,30 @@ _PICTURES: Final = "image_generation.partial_image image_generation.partial_imag
 _EDITED: Final = _PICTURES.replace("image_generation", "image_edit")
 _FIRST: Final = breaks.FIRST_CONTENT
 KINDS: Final = {
-    "responses": Streamed(operation="responses", read=_responses, first_content=_FIRST["responses"]),
-    "responses helper": Streamed(operation="responses", read=_responses_helper, first_content=_FIRST["responses"]),
-    "messages": Streamed(operation="messages", read=_messages, first_content=_FIRST["messages"], alias="claude-pair"),
-    "messages helper": Streamed(
-        operation="messages", read=_messages_helper, first_content=_FIRST["messages"], alias="claude-pair"
-    ),
-    "messages on chat": Streamed(operation="messages", read=_messages, first_content=_FIRST["chat"]),
-    "responses on messages": Streamed(
-        operation="responses", read=_responses, first_content=_FIRST["messages"], alias="claude-pair"
-    ),
-    "chat on messages": Streamed(operation="chat", read=_chat, first_content=_FIRST["messages"], alias="claude-pair"),
-    "messages, then chat": Streamed(
-        operation="messages", read=_messages, first_content=_FIRST["messages"], alias="claude-to-gpt"
-    ),
-    "responses, then messages": Streamed(
-        operation="responses", read=_responses, first_content=_FIRST["responses"], alias="gpt-to-claude"
-    ),
-    "chat": Streamed(operation="chat", read=_chat, first_content=_FIRST["chat"]),
-    "completions": Streamed(operation="completions", read=_completions, first_content=_FIRST["completions"]),
-    "transcriptions": Streamed(operation="transcriptions", read=_transcripts, first_content=0),
-    "images": Streamed(operation="images", read=_images, first_content=0, whole=_PICTURES, second=_PICTURES),
-    "image edits": Streamed(
-        operation="image_edits", read=_image_edits, first_content=0, whole=_EDITED, second=_EDITED
-    ),
+    "responses": Streamed(read=_responses, first_content=_FIRST["responses"]),
+    "responses helper": Streamed(read=_responses_helper, first_content=_FIRST["responses"]),
+    "messages": Streamed(read=_messages, first_content=_FIRST["messages"], alias="claude-pair"),
+    "messages helper": Streamed(read=_messages_helper, first_content=_FIRST["messages"], alias="claude-pair"),
+    "messages on chat": Streamed(read=_messages, first_content=_FIRST["chat"]),
+    "responses on chat": Streamed(read=_responses, first_content=_FIRST["chat"], alias="chat-pair"),
+    "responses on messages": Streamed(read=_responses, first_content=_FIRST["messages"], alias="claude-pair"),
+    "chat on messages": Streamed(read=_chat, first_content=_FIRST["messages"], alias="claude-pair"),
+    "messages, then chat": Streamed(read=_messages, first_content=_FIRST["messages"], alias="claude-to-gpt"),
+    "responses, then messages": Streamed(read=_responses, first_content=_FIRST["responses"], alias="gpt-to-claude"),
+    "chat": Streamed(read=_chat, first_content=_FIRST["chat"]),
+    "completions": Streamed(read=_completions, first_content=_FIRST["completions"]),
+    "transcriptions": Streamed(read=_transcripts, first_content=0),
+    "images": Streamed(read=_images, first_content=0, whole=_PICTURES, second=_PICTURES),
+    "image edits": Streamed(read=_image_edits, first_content=0, whole=_EDITED, second=_EDITED),
     "speech": Streamed(
-        operation="speech", read=_speech, first_content=2**14 // PIECE_BYTES - 1, whole=SOUND.hex(),
-        second=SOUND.hex(), breaks=("cut_after", "cut_inside"), flows=False,
+        read=_speech,
+        first_content=2**14 // PIECE_BYTES - 1,
+        whole=SOUND.hex(),
+        second=SOUND.hex(),
+        breaks=("cut_after", "cut_inside"),
+        flows=False,
     ),
-}  # fmt: skip
-if HAS_WIRES:
-    KINDS["responses on chat"] = Streamed(
-        operation="responses", read=_responses, first_content=_FIRST["chat"], alias="chat-pair"
-    )
+}
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +168,6 @@ def clients(lab: Lab) -> Iterator[Clients]:
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_a_break_never_makes_an_answer_look_whole(lab: Lab, clients: Clients, kind: Streamed) -> None:
-    if kind.operation not in OPERATIONS:
-        pytest.skip(f"the gateway has no {kind.operation} yet")
     lab.first.forget()
     assert "".join(kind.read(clients, f"{kind.alias}-whole")) == kind.whole
     faults = [
@@ -194,8 +181,6 @@ def test_a_break_never_makes_an_answer_look_whole(lab: Lab, clients: Clients, ki
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, id=name) for name, kind in KINDS.items() if kind.flows])
 def test_what_has_come_is_passed_on_before_the_rest_is_there(lab: Lab, clients: Clients, kind: Streamed) -> None:
-    if kind.operation not in OPERATIONS:
-        pytest.skip(f"the gateway has no {kind.operation} yet")
     lab.first.forget()
     go_on = Event()
     lab.first.script("slow", stall_after=kind.first_content + 1, go_on=go_on)
@@ -228,8 +213,6 @@ PLAIN: Final[dict[str, Callable[[Clients, str], object]]] = {
 
 @pytest.mark.parametrize("operation", PLAIN)
 def test_a_plain_answer_that_breaks_is_asked_for_elsewhere(lab: Lab, clients: Clients, operation: str) -> None:
-    if operation not in OPERATIONS:
-        pytest.skip(f"the gateway has no {operation} yet")
     lab.first.forget()
     lab.second.forget()
     lab.first.script("torn", cut_inside=0)

@@ -21,14 +21,14 @@ def gateway(lab: Lab) -> Iterator[Place]:
 
 
 def test_responses(gateway: Place) -> None:
-    client = gateway.openai("responses")
+    client = gateway.openai
     assert client.responses.create(model="echo", input=SAID).output_text == SAID
     with client.responses.stream(model="echo", input=SAID) as stream:
         assert stream.get_final_response().output_text == SAID
 
 
 def test_messages(gateway: Place) -> None:
-    client = gateway.anthropic("messages")
+    client = gateway.anthropic
     [block] = client.messages.create(model="echo", max_tokens=9, messages=HELLO).content
     assert block.type == "text"
     assert block.text == SAID
@@ -38,7 +38,7 @@ def test_messages(gateway: Place) -> None:
 
 
 def test_chat_and_completions(gateway: Place) -> None:
-    client = gateway.openai("chat")
+    client = gateway.openai
     assert client.chat.completions.create(model="echo", messages=HELLO).choices[0].message.content == SAID
     assert client.completions.create(model="echo", prompt=SAID).choices[0].text == SAID
     with client.chat.completions.stream(model="echo", messages=HELLO) as stream:
@@ -46,29 +46,29 @@ def test_chat_and_completions(gateway: Place) -> None:
 
 
 def test_counts_and_lists(gateway: Place) -> None:
-    assert gateway.openai("input_tokens").responses.input_tokens.count(model="echo", input=SAID).input_tokens > 0
-    assert len(gateway.openai("embeddings").embeddings.create(model="echo", input=["one", "two"]).data) == 2
-    moderated = gateway.openai("moderations").moderations.create(model="echo", input=["one", "two"])
+    assert gateway.openai.responses.input_tokens.count(model="echo", input=SAID).input_tokens > 0
+    assert len(gateway.openai.embeddings.create(model="echo", input=["one", "two"]).data) == 2
+    moderated = gateway.openai.moderations.create(model="echo", input=["one", "two"])
     assert len(moderated.results) == 2
 
 
 def test_images(gateway: Place) -> None:
-    client = gateway.openai("images")
+    client = gateway.openai
     assert client.images.generate(model="echo", prompt=SAID).data
     *_, last = client.images.generate(model="echo", prompt=SAID, stream=True)
     assert last.type == "image_generation.completed"
 
 
 def test_edits_of_images(gateway: Place) -> None:
-    assert gateway.openai("image_edits").images.edit(model="echo", image=("a.png", PNG), prompt=SAID).data
+    assert gateway.openai.images.edit(model="echo", image=("a.png", PNG), prompt=SAID).data
 
 
 def test_speech(gateway: Place) -> None:
-    assert gateway.openai("speech").audio.speech.create(model="echo", voice="alloy", input=SAID).content
+    assert gateway.openai.audio.speech.create(model="echo", voice="alloy", input=SAID).content
 
 
 def test_transcriptions(gateway: Place) -> None:
-    client = gateway.openai("transcriptions")
+    client = gateway.openai
     assert client.audio.transcriptions.create(model="echo", file=("a.mp3", SOUND), prompt=SAID).text == SAID
     *_, last = client.audio.transcriptions.create(model="echo", file=("a.mp3", SOUND), stream=True)
     assert last.type == "transcript.text.done"
@@ -76,5 +76,5 @@ def test_transcriptions(gateway: Place) -> None:
 
 def test_rerank(gateway: Place) -> None:
     body = {"model": "echo", "query": "q", "documents": ["a", "b"]}
-    answer: Any = gateway.openai("rerank").post("/rerank", cast_to=object, body=body)
+    answer: Any = gateway.openai.post("/rerank", cast_to=object, body=body)
     assert len(answer["results"]) == 2

@@ -27,7 +27,7 @@ class City(pydantic.BaseModel):
 
 
 def test_chat(place: Place) -> None:
-    client = place.openai("chat")
+    client = place.openai
     answer = client.chat.completions.create(model=place.model("c-plain"), messages=HELLO)
     assert answer.choices[0].message.content == "one two three"
     assert answer.usage is not None
@@ -35,7 +35,7 @@ def test_chat(place: Place) -> None:
 
 
 def test_chat_as_a_stream_with_a_tool_call(place: Place) -> None:
-    client = place.openai("chat")
+    client = place.openai
     place.upstream.script("c-tool", text="four five", tools=[WEATHER])
     with client.chat.completions.stream(
         model=place.model("c-tool"), messages=HELLO, tools=[TOOL], stream_options={"include_usage": True}
@@ -50,7 +50,7 @@ def test_chat_as_a_stream_with_a_tool_call(place: Place) -> None:
 
 
 def test_chat_parsed(place: Place) -> None:
-    client = place.openai("chat")
+    client = place.openai
     place.upstream.script("c-parse", text='{"name": "Bern", "people": 137000}')
     answer = client.chat.completions.parse(model=place.model("c-parse"), messages=HELLO, response_format=City)
     assert answer.choices[0].message.parsed == City(name="Bern", people=137000)
@@ -65,7 +65,7 @@ async def test_chat_with_the_async_client(place: Place) -> None:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 def test_completions(place: Place, stream: bool) -> None:
-    client = place.openai("completions")
+    client = place.openai
     if stream:
         chunks = client.completions.create(model=place.model("c-text"), prompt="count", stream=True)
         text = "".join(chunk.choices[0].text for chunk in chunks)
@@ -76,14 +76,14 @@ def test_completions(place: Place, stream: bool) -> None:
 
 def test_embeddings(place: Place) -> None:
     """The client asks for base64 unless told otherwise."""
-    client = place.openai("embeddings")
+    client = place.openai
     answer = client.embeddings.create(model=place.model("e-1"), input=["one", "two"])
     assert [tuple(entry.embedding) for entry in answer.data] == [VECTOR, VECTOR]
     assert place.upstream.asked("e-1")[0].body["encoding_format"] == "base64"
 
 
 def test_moderations(place: Place) -> None:
-    client = place.openai("moderations")
+    client = place.openai
     answer = client.moderations.create(model=place.model("mod-1"), input=["one", "two"])
     assert [result.flagged for result in answer.results] == [False, False]
     mixed: Any = [{"type": "text", "text": "one"}, {"type": "image_url", "image_url": {"url": "data:,"}}]
@@ -96,7 +96,7 @@ def test_rerank(place: Place, version: str) -> None:
 
     The gateway serves both paths alike and asks the upstream below its base URL, which is `/v1` here.
     """
-    client = place.openai("rerank").with_options(base_url=f"{place.root_url}/{version}")
+    client = place.openai.with_options(base_url=f"{place.root_url}/{version}")
     body = {"model": place.model("rr-1"), "query": "q", "documents": ["a", "b", "c"], "top_n": 2}
     answer: Any = client.post("/rerank", cast_to=object, body=body)
     assert [result["index"] for result in answer["results"]] == [2, 1]
@@ -106,7 +106,7 @@ def test_rerank(place: Place, version: str) -> None:
 
 
 def test_making_images(place: Place) -> None:
-    client = place.openai("images")
+    client = place.openai
     answer = client.images.generate(model=place.model("i-1"), prompt="a cat", n=2)
     assert [base64.b64decode(image.b64_json or "") for image in answer.data or []] == [PNG, PNG]
     assert answer.usage is not None
@@ -114,7 +114,7 @@ def test_making_images(place: Place) -> None:
 
 
 def test_making_images_as_a_stream(place: Place) -> None:
-    client = place.openai("images")
+    client = place.openai
     seen = list(client.images.generate(model=place.model("i-2"), prompt="a cat", stream=True, partial_images=2))
     kinds = ["image_generation.partial_image"] * 2 + ["image_generation.completed"]
     assert [event.type for event in seen] == kinds
@@ -122,7 +122,7 @@ def test_making_images_as_a_stream(place: Place) -> None:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 def test_editing_images_with_a_form(place: Place, stream: bool) -> None:
-    client, name = place.openai("image_edits"), f"i-edit-{stream}"
+    client, name = place.openai, f"i-edit-{stream}"
     files: Any = [("one.png", PNG, "image/png"), ("two.png", PNG[::-1], "image/png")]
     options: Any = {"model": place.model(name), "image": files, "prompt": "a hat", "mask": ("m.png", PNG)}
     if stream:
@@ -138,7 +138,7 @@ def test_editing_images_with_a_form(place: Place, stream: bool) -> None:
 
 
 def test_editing_images_with_json(place: Place) -> None:
-    client = place.openai("image_edits")
+    client = place.openai
     body = {"model": place.model("i-json"), "prompt": "a hat", "images": [{"image_url": "data:image/png;base64,AA=="}]}
     answer: Any = client.post("/images/edits", cast_to=object, body=body)
     assert len(answer["data"]) == 1
@@ -147,13 +147,13 @@ def test_editing_images_with_json(place: Place) -> None:
 
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
 def test_variations_of_an_image(place: Place) -> None:
-    client = place.openai("image_variations")
+    client = place.openai
     answer = client.images.create_variation(model=place.model("i-var"), image=("one.png", PNG), n=2)
     assert len(answer.data or []) == 2
 
 
 def test_speech(place: Place) -> None:
-    client = place.openai("speech")
+    client = place.openai
     with client.audio.speech.with_streaming_response.create(
         model=place.model("s-1"), voice="alloy", input="hello"
     ) as response:
@@ -164,7 +164,7 @@ def test_speech(place: Place) -> None:
 
 
 def test_speech_as_events(place: Place) -> None:
-    client = place.openai("speech")
+    client = place.openai
     with client.audio.speech.with_streaming_response.create(
         model=place.model("s-2"), voice="alloy", input="hello", stream_format="sse"
     ) as response:
@@ -174,7 +174,7 @@ def test_speech_as_events(place: Place) -> None:
 
 
 def test_transcriptions(place: Place) -> None:
-    client = place.openai("transcriptions")
+    client = place.openai
     file = ("a.mp3", SOUND, "audio/mpeg")
     plain = client.audio.transcriptions.create(model=place.model("t-1"), file=file, language="en")
     assert plain.text == "one two three"
@@ -188,7 +188,7 @@ def test_transcriptions(place: Place) -> None:
 
 
 def test_transcriptions_as_events(place: Place) -> None:
-    client = place.openai("transcriptions")
+    client = place.openai
     seen = list(client.audio.transcriptions.create(model=place.model("t-2"), file=("a.mp3", SOUND), stream=True))
     deltas = [event.delta for event in seen if event.type == "transcript.text.delta"]
     assert deltas == ["one ", "two ", "three"]
@@ -197,11 +197,11 @@ def test_transcriptions_as_events(place: Place) -> None:
 
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
 def test_translations(place: Place) -> None:
-    client = place.openai("translations")
+    client = place.openai
     answer = client.audio.translations.create(model=place.model("t-3"), file=("a.mp3", SOUND))
     assert answer.text == "one two three"
     assert place.upstream.asked("t-3")[0].path == "/v1/audio/translations"
 
 
 def test_the_models(place: Place) -> None:
-    assert all(model.object == "model" for model in place.openai("chat").models.list())
+    assert all(model.object == "model" for model in place.openai.models.list())

@@ -35,7 +35,7 @@ def _asked(model: str) -> WireRequest:
 
 
 def test_an_answer(place: Place) -> None:
-    client = place.openai("responses")
+    client = place.openai
     response = client.responses.create(model=place.model("r-plain"), input="hello", instructions="be brief")
     assert (response.status, response.output_text, response.model) == ("completed", "one two three", "r-plain")
     assert response.usage is not None
@@ -47,7 +47,7 @@ def test_an_answer(place: Place) -> None:
 
 
 def test_a_stream(place: Place) -> None:
-    client = place.openai("responses")
+    client = place.openai
     place.upstream.script("r-stream", text="four five six", thinking="let me see")
     stream = client.responses.create(model=place.model("r-stream"), input="hello", stream=True)
     seen = list(stream)
@@ -59,7 +59,7 @@ def test_a_stream(place: Place) -> None:
 
 
 def test_the_stream_helper_puts_a_response_together(place: Place) -> None:
-    client = place.openai("responses")
+    client = place.openai
     place.upstream.script("r-helper", text="four five six")
     with client.responses.stream(model=place.model("r-helper"), input="hello") as stream:
         deltas = [event.delta for event in stream if event.type == "response.output_text.delta"]
@@ -68,7 +68,7 @@ def test_the_stream_helper_puts_a_response_together(place: Place) -> None:
 
 
 def test_every_type_of_event_passes(place: Place) -> None:
-    client = place.openai("responses")
+    client = place.openai
     told = response_events.every_event(responses.response(_asked("r-every"), Play()))
     place.upstream.script("r-every", parts=[named_event(event) for event in told])
     seen = list(client.responses.create(model=place.model("r-every"), input="hello", stream=True))
@@ -85,7 +85,7 @@ def test_the_upstream_knows_every_type_of_event() -> None:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 def test_a_tool_call_and_its_result(place: Place, stream: bool) -> None:
-    client, name = place.openai("responses"), f"r-tool-{stream}"
+    client, name = place.openai, f"r-tool-{stream}"
     place.upstream.script(name, tools=[WEATHER]).script(name, text="it is sunny")
     asked: Any = [{"role": "user", "content": "how is the weather?"}]
     for _ in range(2):
@@ -102,7 +102,7 @@ def test_a_tool_call_and_its_result(place: Place, stream: bool) -> None:
 
 
 def test_parse(place: Place) -> None:
-    client = place.openai("responses")
+    client = place.openai
     place.upstream.script("r-parse", text='{"name": "Bern", "people": 137000}')
     response = client.responses.parse(model=place.model("r-parse"), input="which city?", text_format=City)
     assert response.output_parsed == City(name="Bern", people=137000)
@@ -110,7 +110,7 @@ def test_parse(place: Place) -> None:
 
 
 def test_a_refusal(place: Place) -> None:
-    client = place.openai("responses")
+    client = place.openai
     place.upstream.script("r-refusal", refusal="I will not")
     with client.responses.stream(model=place.model("r-refusal"), input="hello") as stream:
         deltas = [event.delta for event in stream if event.type == "response.refusal.delta"]
@@ -118,7 +118,7 @@ def test_a_refusal(place: Place) -> None:
 
 
 def test_an_incomplete_answer_is_an_answer(place: Place) -> None:
-    client = place.openai("responses")
+    client = place.openai
     place.upstream.script("r-incomplete", stop="incomplete")
     plain = client.responses.create(model=place.model("r-incomplete"), input="hello")
     *_, last = client.responses.create(model=place.model("r-incomplete"), input="hello", stream=True)
@@ -129,7 +129,8 @@ def test_an_incomplete_answer_is_an_answer(place: Place) -> None:
 
 
 def test_the_sub_resources_of_a_response(place: Place) -> None:
-    client = place.openai("responses", path="/v1/responses/resp_1")
+    place.skip_unless_there("/v1/responses/resp_1")
+    client = place.openai
     made = client.responses.create(model=place.model("r-made"), input="what I asked")
     assert client.responses.retrieve(made.id).output_text == "one two three"
     [item] = client.responses.input_items.list(made.id).data
@@ -145,7 +146,8 @@ def test_the_sub_resources_of_a_response(place: Place) -> None:
 
 
 def test_cancelling_a_background_response(place: Place) -> None:
-    client = place.openai("responses", path="/v1/responses/resp_1")
+    place.skip_unless_there("/v1/responses/resp_1")
+    client = place.openai
     place.upstream.script("r-background", stop="queued")
     made = client.responses.create(model=place.model("r-background"), input="hello", background=True)
     assert made.status == "queued"
@@ -153,20 +155,20 @@ def test_cancelling_a_background_response(place: Place) -> None:
 
 
 def test_counting_the_tokens_of_an_input(place: Place) -> None:
-    client = place.openai("input_tokens")
+    client = place.openai
     counted = client.responses.input_tokens.count(model=place.model("r-count"), input="hello")
     assert counted.input_tokens > 0
 
 
 def test_compacting(place: Place) -> None:
-    client = place.openai("compact")
+    client = place.openai
     compacted = client.responses.compact(model=place.model("r-compact"), input="hello")
     assert [item.type for item in compacted.output] == ["compaction"]
 
 
 def test_a_failed_response_is_told(place: Place) -> None:
     """A plain 200 with `status: failed` is what the upstream's wire says; the gateway makes an error of it."""
-    client = place.openai("responses").with_options(max_retries=0)
+    client = place.openai.with_options(max_retries=0)
     place.upstream.script("r-failed", stop="failed")
     if place.direct:
         response = client.responses.create(model=place.model("r-failed"), input="hello")
@@ -182,7 +184,7 @@ def test_a_failed_response_is_told(place: Place) -> None:
 
 def test_an_error_event_is_told(place: Place) -> None:
     """The client does not raise for the wire's own event; for the gateway's it does."""
-    client = place.openai("responses").with_options(max_retries=0)
+    client = place.openai.with_options(max_retries=0)
     place.upstream.script("r-error", error_after=6)
     stream = client.responses.create(model=place.model("r-error"), input="hello", stream=True)
     if place.direct:
@@ -194,7 +196,7 @@ def test_an_error_event_is_told(place: Place) -> None:
 
 
 def test_a_refused_request_has_the_wire_s_error(place: Place) -> None:
-    client = place.openai("responses")
+    client = place.openai
     place.upstream.script("r-400", status=400, error={"message": "too hot", "param": "temperature"})
     with pytest.raises(openai.BadRequestError, match="too hot") as refused:
         client.responses.create(model=place.model("r-400"), input="hello", temperature=9)

@@ -9,7 +9,7 @@ import pytest
 from anthropic.types import Message
 from openai.types.responses import Response
 
-from tests.wires.lab import HAS_WIRES, SECOND_TEXT, Lab, Place
+from tests.wires.lab import SECOND_TEXT, Lab, Place
 from tests.wires.play import Tool
 
 WEATHER: Final = Tool("weather", {"city": "Bern", "days": 3})
@@ -34,7 +34,7 @@ def _forget(lab: Lab) -> None:
 
 
 def _message(gateway: Place, model: str, asked: list[Any], *, stream: bool) -> Message:
-    client = gateway.anthropic("messages")
+    client = gateway.anthropic
     options: Any = {"model": model, "max_tokens": 99, "system": "be brief", "tools": [MESSAGES_TOOL]}
     if not stream:
         message: Message = client.messages.create(messages=asked, **options)
@@ -45,7 +45,7 @@ def _message(gateway: Place, model: str, asked: list[Any], *, stream: bool) -> M
 
 
 def _response(gateway: Place, model: str, asked: list[Any], *, stream: bool) -> Response:
-    client = gateway.openai("responses")
+    client = gateway.openai
     options: Any = {"model": model, "input": asked, "instructions": "be brief", "tools": [RESPONSES_TOOL]}
     if not stream:
         response: Response = client.responses.create(**options)
@@ -91,7 +91,6 @@ def test_messages_on_chat(lab: Lab, gateway: Place, stream: bool) -> None:
 
 
 @STREAMED
-@pytest.mark.skipif(not HAS_WIRES, reason="no provider can say that it speaks chat only")
 def test_responses_on_chat(lab: Lab, gateway: Place, stream: bool) -> None:
     lab.first.script("m", text="let me look", tools=[WEATHER]).script("m", text="it is sunny")
     asked: list[Any] = [{"role": "user", "content": "how is the weather?"}]
@@ -124,7 +123,7 @@ def test_responses_on_messages(lab: Lab, gateway: Place, stream: bool) -> None:
 @STREAMED
 def test_chat_on_messages(lab: Lab, gateway: Place, stream: bool) -> None:
     lab.first.script("m", text="let me look", tools=[WEATHER])
-    client = gateway.openai("chat")
+    client = gateway.openai
     asked: Any = [{"role": "user", "content": "how is the weather?"}]
     options: Any = {"model": "claude-one-m", "messages": asked, "tools": [CHAT_TOOL]}
     if stream:
