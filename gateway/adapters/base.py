@@ -21,6 +21,13 @@ MAX_ERROR_BYTES: Final = 64 * 1024
 """A longer error body is not read: the status alone decides the kind."""
 ERROR_BODY_S: Final = 1.0
 """Seconds that the body of an error may take, else the status alone decides the kind."""
+MAX_NAMED: Final = 8
+"""Things that a message names of what a target does not support: a client chooses how many there are."""
+MAX_TOOLS: Final = 10_000
+"""Tools that are translated. A body of 4 MiB may have a million, which take seconds.
+
+Anthropic takes as many: https://platform.claude.com/docs/en/agents-and-tools/tool-use/tool-search-tool
+"""
 
 
 class NotSupported(Exception):
@@ -28,6 +35,15 @@ class NotSupported(Exception):
 
     `str()` is safe for the client. It completes a sentence about the target, such as `does not support tools`.
     """
+
+
+def lacks(names: Iterable[str]) -> NotSupported:
+    """Return the exception that names what a target does not support: each once, and the first MAX_NAMED of many."""
+    told = list(dict.fromkeys(names))
+    more = len(told) - MAX_NAMED
+    if more > 0:
+        told[MAX_NAMED:] = [f"{more:,} more"]
+    return NotSupported(f"does not support {' and '.join(told)}")
 
 
 class NotWhole(NotSupported):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.adapters.base import (
+    MAX_REPLY_BYTES,
     Adapter,
     Adapters,
     Call,
@@ -16,6 +17,7 @@ from gateway.adapters.base import (
     Translator,
     whole,
 )
+from gateway.policy.echoes import Echoes
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.params import NO_PARAMS, merged, upstream_params
 from gateway.policy.target import CARRIED
@@ -31,8 +33,12 @@ def with_translation(carriers: Adapters) -> Adapters:
 class TranslatedAdapter:
     """Calls an endpoint in the words of another operation, by the adapter that carries that one."""
 
-    def __init__(self, carriers: Adapters) -> None:
-        """`carriers` are the adapters by name, with another one for what has to be translated twice, if any."""
+    def __init__(self, carriers: Adapters, *, max_stream_bytes: int = MAX_REPLY_BYTES) -> None:
+        """`carriers` are the adapters by name, with another one for what has to be translated twice, if any.
+
+        A stream that is longer is a `bad_response`.
+        """
+        self._max_stream_bytes = max_stream_bytes
         self._carriers = {"translated": self, **carriers}
 
     async def prepare(self) -> None:
@@ -47,7 +53,10 @@ class TranslatedAdapter:
             return await (await self._stand_in(call, error)).complete(call)
         reply = await self._carrier(asked).complete(asked)
         translation.operation.check_reply(reply.data)
-        return Reply(translated.answer(reply.data), headers=reply.headers)
+        echoes, data = call.target.endpoint.echoes, reply.data
+        if echoes.is_in(data, reply.raw):
+            data = echoes.mask_object(data)  # a translation may encode a text, where nobody finds a secret
+        return Reply(translated.answer(data), headers=reply.headers)
 
     async def stream(self, call: Call) -> Stream:
         """Return the stream, translated back, once its response headers are there."""
@@ -57,7 +66,9 @@ class TranslatedAdapter:
         except NotSupported as error:
             return await (await self._stand_in(call, error)).stream(call)
         source = await self._carrier(asked).stream(asked)
-        return _TranslatedStream(source, translation.operation.judge(one_choice=True), translated.events())
+        judge = translation.operation.judge(one_choice=True)
+        echoes, limit_bytes = call.target.endpoint.echoes, self._max_stream_bytes
+        return _TranslatedStream(source, judge, translated.events(), echoes, limit_bytes)
 
     async def close(self) -> None:
         """Do nothing: the carriers are closed by their owner."""
@@ -80,11 +91,16 @@ class TranslatedAdapter:
 class _TranslatedStream:
     """A stream's events as those of another operation. What ends it comes only once the source is whole."""
 
-    def __init__(self, source: Stream, judge: StreamJudge, translator: Translator) -> None:
+    def __init__(
+        self, source: Stream, judge: StreamJudge, translator: Translator, echoes: Echoes, max_bytes: int
+    ) -> None:
         self.headers = source.headers
         self._source = source
         self._judge = judge
         self._translator = translator
+        self._echoes = echoes
+        self._left_bytes = max_bytes
+        """What may still come: the translator may keep it all for its last event."""
         self._error: UpstreamError | None = None
         """The failure to raise after the events of the last `read`."""
         self._ended = False
@@ -117,11 +133,16 @@ class _TranslatedStream:
         await self._source.aclose()
 
     def _translated(self, event: Event) -> list[Event]:
+        self._left_bytes -= len(event.raw) if event.raw is not None else len(str(event.data))
+        if self._left_bytes < 0:
+            raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         passed: list[Event] = []
         for one in event.singly():
-            if one.data is not None:
-                self._judge.see(one.data)
-                passed += _events(self._translator.feed(one.data))
+            if (data := one.data) is not None:
+                self._judge.see(data)
+                if self._echoes.is_in(data, one.raw):
+                    data = self._echoes.mask_object(data)
+                passed += _events(self._translator.feed(data))
             elif one.raw is not None and one.raw.startswith(b":"):
                 passed.append(one)  # a comment keeps the client's connection alive as well
         return passed

@@ -302,7 +302,7 @@ async def _complete(
     echoes = step.target.endpoint.echoes
     if reply.headers:
         reply.headers = echoes.mask_headers(reply.headers)
-    if echoes.in_value(reply.data) if reply.raw is None else echoes.in_answer(reply.raw):
+    if echoes.is_in(reply.data, reply.raw):
         reply = Reply(echoes.mask_object(reply.data), headers=reply.headers)
     request.report.tokens = operation.tokens(reply.data)
     ticket.answered(loop.time())

@@ -156,7 +156,7 @@ class CommittedStream:
                 if event.data is not None:
                     see(event.data)
                     active = True
-                    if echoes.in_value(event.data) if event.raw is None else echoes.in_answer(event.raw):
+                    if echoes.is_in(event.data, event.raw):
                         name = event.name and echoes.mask(event.name.decode("utf-8", "replace")).encode()
                         events[position] = Event(echoes.mask_object(event.data), name=name)
                 elif event.is_run:

@@ -25,6 +25,8 @@ from gateway.wire.json import EMPTY, Json, JsonObject, RawJson, encode_json
 HELLO: Final = ({"role": "user", "content": "hello"},)
 """The messages of a small request."""
 
+MAX_CHOICES: Final = 100_000
+"""Choices of a stream, whose indexes are remembered to its end. OpenAI's limit is 128 for each prompt."""
 _ARRAYS: Final = (list, tuple)
 _OPTIONS: Final = "stream_options"
 
@@ -219,6 +221,8 @@ class ChoicesJudge:
             if type(index) is not int:
                 index = index_of(index)
             self._seen.add(index)
+            if len(self._seen) > MAX_CHOICES:
+                raise no_answer()
             finish = choice.get("finish_reason")
             if finish:
                 if type(finish) is str and finish in WHOLE:

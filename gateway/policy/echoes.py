@@ -1,13 +1,15 @@
 """Masks an endpoint's own secrets in what its upstream sends back.
 
 Servers repeat what they were sent: in error texts, comments and headers, spelt with escapes or in base64. What is no
-answer is searched for every spelling. An answer passes byte for byte, unless a long secret is in it as it is written.
+answer is searched for every spelling. An answer passes byte for byte, unless a long secret is in it as it is written,
+or with the escapes that some JSON writers use for any `+` or `/`: .NET writes `\\u002B`, PHP `\\/`.
 """
 
 from __future__ import annotations
 
 import binascii
 import html
+import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
@@ -40,7 +42,7 @@ _MAX_NAMES: Final = 256
 class Echoes:
     """The secrets of one endpoint: its keys, the file's `headers`, the URL's user information, secret `params`."""
 
-    __slots__ = ("_base_url", "_headers", "_keys", "_needles", "_params", "_source", "_spellings")
+    __slots__ = ("_base_url", "_escaped", "_headers", "_keys", "_needles", "_params", "_source", "_spellings")
 
     def __init__(
         self, *, source: KeySource, headers: Mapping[str, str], base_url: str | None, params: Mapping[str, Json]
@@ -52,13 +54,17 @@ class Echoes:
         self._keys: tuple[Secret, ...] | None = None
         self._needles: tuple[bytes, ...] = ()
         """The secrets that answers are searched for."""
+        self._escaped: re.Pattern[bytes] | None = None
+        """The same, any of whose characters may be escaped as JSON."""
         self._spellings: _Spellings
 
     def _refresh(self) -> None:
         """Find the secrets: at first use, and when the key's file has changed."""
         keys = self._source.known
         answers = set(self._of_answers(keys))
-        self._needles = tuple(text.encode() for text in sorted(answers) if len(text) >= ANSWER_CHARS)
+        long = [text for text in sorted(answers) if len(text) >= ANSWER_CHARS]
+        self._needles = tuple(text.encode() for text in long)
+        self._escaped = re.compile("|".join(map(_with_escapes, long)).encode()) if long else None
         others = {part for value in self._headers.values() for part in _parts(value) if len(part) >= WORD_CHARS}
         self._spellings = _Spellings(answers | others)
         self._keys = keys
@@ -74,13 +80,15 @@ class Echoes:
         yield from _of_params(self._params, hidden=False)
 
     def in_answer(self, raw: bytes) -> bool:
-        """Tell whether an answer's bytes hold a long secret as it is. Cheap: made for every answer and parsed event."""
+        """Tell whether an answer's bytes hold a long secret. Cheap: asked of every answer and parsed event."""
         if self._source.known is not self._keys:
             self._refresh()
-        for needle in self._needles:  # noqa: SIM110 - a generator takes longer than the search
+        for needle in self._needles:
             if raw.find(needle) >= 0:  # several times as fast as `in`, which tries a number first
                 return True
-        return False
+        if raw.find(b"\\u00") < 0 and raw.find(b"\\/") < 0:
+            return False
+        return self._escaped is not None and self._escaped.search(raw) is not None
 
     def in_value(self, value: Json) -> bool:
         """Tell the same of a decoded answer."""
@@ -89,9 +97,15 @@ class Echoes:
         if not self._needles:
             return False
         try:
-            return self.in_answer(orjson.dumps(value, default=repr))
-        except TypeError:  # orjson refuses it, so whoever sends it fails as well
+            return self.in_answer(_encoded(value))
+        except RecursionError:
+            return True  # so what is nested that deep is masked
+        except (TypeError, ValueError):  # whoever sends it fails as well
             return False
+
+    def is_in(self, data: Json, raw: bytes | None) -> bool:
+        """Tell the same of an answer or event: of its bytes if there are any, else of its decoded value."""
+        return self.in_value(data) if raw is None else self.in_answer(raw)
 
     def mask(self, text: str) -> str:
         """Return a text with the secrets as `***`; only `***` if one is spelt with escapes in it."""
@@ -196,6 +210,20 @@ class _Spellings:
             if spelt in text:
                 return True
         return False
+
+
+def _with_escapes(text: str) -> str:
+    """Return a pattern of a text any of whose characters may be escaped as JSON. Its length is fixed: it is linear."""
+    backslash = dict.fromkeys('"/\\', r"\\?")
+    return "".join(rf"(?:{backslash.get(char, '')}{re.escape(char)}|\\u(?i:{ord(char):04x}))" for char in text)
+
+
+def _encoded(value: Json) -> bytes:
+    """Return a value as JSON, also what orjson refuses: half a surrogate pair, great integers, deep nesting."""
+    try:
+        return orjson.dumps(value, default=repr)
+    except TypeError:
+        return json.dumps(value, default=repr).encode()
 
 
 def _coded(text: str) -> Iterator[str]:

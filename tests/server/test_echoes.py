@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -210,3 +211,71 @@ async def test_an_ordinary_answer_passes_byte_for_byte(start: Start, upstream: S
     raw = b'{"id": "c", "choices" : [{"index": 0, "message": %b, "finish_reason": "stop"}], "more": 1.0}' % said
     upstream.script("a", body=raw)
     assert (await gateway.chat("fast")).body == raw
+
+
+KNOWN: Final = ROUTES.replace('api_key_file: "KEY_FILE"', f"api_key: {KEY}")
+ODD: Final[dict[str, tuple[bytes, bytes]]] = {
+    "half a surrogate pair": (b"cut \\ud83d", b"1"),
+    "deep": (b"deep", b'{"a":' * 300 + b"1" + b"}" * 300),
+    "not finite, and great": (b"odd", b"[NaN, %b]" % (b"9" * 30)),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize(("adapter", "path"), [
+    ("", "chat/completions"), ("", "messages"),
+    ("adapter: litellm", "chat/completions"), ("adapter: litellm", "messages"), ("adapter: litellm", "responses"),
+])  # fmt: skip
+@pytest.mark.parametrize(("text", "more"), ODD.values(), ids=ODD.keys())
+async def test_an_answer_that_is_encoded_anew_and_that_orjson_refuses(
+    start: Start, upstream: ScriptedOpenAI, adapter: str, path: str, stream: bool, text: bytes, more: bytes
+) -> None:
+    """Translated, or read by LiteLLM: it is searched as it is sent, whatever it holds."""
+    gateway = await start(KNOWN.replace("ADAPTER", adapter))
+    said = b'"content": "%b %b"' % (KEY.encode(), text)
+    if stream:
+        choice = b'{"index": 0, "delta": {%b}, "finish_reason": null}' % said
+        event = b'data: {"id": "c", "model": "a", "created": 1, "choices": [%b], "more": %b}\n\n' % (choice, more)
+        upstream.script("a", body=event + _chunk("", finish_reason="stop"), content_type="text/event-stream")
+    else:
+        choice = b'{"index": 0, "message": {"role": "assistant", %b}, "finish_reason": "stop"}' % said
+        upstream.script("a", body=b'{"id": "c", "model": "a", "choices": [%b], "more": %b}' % (choice, more))
+    asked = {"input": "x"} if path == "responses" else {"messages": [{"role": "user", "content": "x"}]}
+    answer = await gateway.request(
+        "POST", f"/v1/{path}", json={"model": "fast", "stream": stream, "max_tokens": 5, **asked}
+    )
+    assert answer.status == 200, answer.body
+    assert _leaks(b"{}", answer.body, answer.headers) == []
+    assert b"***" in answer.body
+
+
+@pytest.mark.parametrize("spelt", [
+    KEY.replace("+", "\\u002B"), KEY.replace("/", "\\/"), _escaped(KEY), _escaped(KEY).upper().replace("\\U", "\\u"),
+])  # fmt: skip
+async def test_an_answer_with_a_secret_escaped_as_json(start: Start, upstream: ScriptedOpenAI, spelt: str) -> None:
+    """.NET and PHP write any `+` and `/` so."""
+    gateway = await start(KNOWN.replace("ADAPTER", ""))
+    said = f'"content": "hi {spelt}"'
+    upstream.script("a", body=f'{{"choices": [{{"message": {{{said}}}, "finish_reason": "stop"}}]}}'.encode())
+    assert (await gateway.chat("fast")).text == "hi ***"
+    event = f'data: {{"choices": [{{"index": 0, "delta": {{{said}}}}}]}}\n\n'.encode()
+    end = _chunk("", finish_reason="stop") + b"data: [DONE]\n\n"
+    upstream.script("a", body=event + end, content_type="text/event-stream")
+    answer = await gateway.chat("fast", stream=True)
+    assert answer.events[0]["choices"][0]["delta"]["content"] == "hi ***"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+async def test_a_summary_that_is_encoded(start: Start, upstream: ScriptedOpenAI, stream: bool) -> None:
+    """A compaction holds the answer's text in base64."""
+    gateway = await start(KNOWN.replace("ADAPTER", "adapter: litellm"))
+    choice = {"index": 0, "message": {"role": "assistant", "content": f"sum {KEY}"}, "finish_reason": "stop"}
+    body = json.dumps({"id": "c", "created": 1, "model": "a", "choices": [choice]}).encode()
+    if stream:
+        body = _chunk(f"sum {KEY}", x=1) + _chunk("", finish_reason="stop") + b"data: [DONE]\n\n"
+    upstream.script("a", body=body, content_type="text/event-stream" if stream else "application/json")
+    asked = [{"role": "user", "content": "x"}, {"type": "compaction_trigger"}]
+    answer = await gateway.request("POST", "/v1/responses", json={"model": "fast", "stream": stream, "input": asked})
+    assert answer.status == 200, answer.body
+    [summary] = set(re.findall(rb"chat-summary\.([\w=-]+)", answer.body))
+    assert base64.urlsafe_b64decode(summary).decode() == "sum ***"

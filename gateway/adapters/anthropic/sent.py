@@ -69,10 +69,12 @@ class CallIds:
     Some servers write ids with dots and colons, and some begin at 0 again with every answer.
     """
 
-    __slots__ = ("_now", "_used")
+    __slots__ = ("_newest", "_now", "_used")
 
     def __init__(self) -> None:
         self._used: set[str] = set()
+        self._newest: dict[str, int] = {}
+        """Id → the newest number behind it. Without it, a conversation with one id everywhere takes quadratic time."""
         self._now: dict[str, str] = {}
         """The client's id → the id sent for its newest call."""
 
@@ -80,9 +82,9 @@ class CallIds:
         """Return the id to send for a new call."""
         own = given if isinstance(given, str) else ""
         plain = fit_id(own) or "call"
-        chosen, number = plain, 1
+        chosen = plain
         while chosen in self._used:
-            number += 1
+            number = self._newest[plain] = self._newest.get(plain, 1) + 1
             chosen = f"{plain}_{number}"
         self._used.add(chosen)
         self._now[own] = chosen

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.adapters.base import Call, NotSupported
+from gateway.adapters.base import Call, lacks
 from gateway.adapters.litellm.call import OurCall
 from gateway.wire.json import Json, JsonObject
 
@@ -94,7 +94,7 @@ class Support:
                 elif name in _MAPPED_BY_VALUE and not self._passes(litellm, call, kwargs, name):
                     lacking.append(_shape(name, kwargs[name]))
         if lacking:
-            raise NotSupported(f"does not support {' and '.join(lacking)}")
+            raise lacks(lacking)
 
     def _supported(self, litellm: Any, call: Call) -> frozenset[str] | None:
         """Return the parameters that LiteLLM supports for the call's model; None if it does not know the model."""

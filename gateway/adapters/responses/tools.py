@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Final
 
-from gateway.adapters.base import NotSupported
+from gateway.adapters.base import MAX_TOOLS, NotSupported
 from gateway.adapters.responses.asked import INPUT, Called
 from gateway.wire.json import Json, JsonObject
 
@@ -157,6 +157,8 @@ class Tools:
             if name in self.functions:
                 name = _shortened(name, f"{called.namespace}\n{called.name}")
             self._names[key] = name
+        if len(self.functions) >= MAX_TOOLS:
+            raise unsupported(f"more than {MAX_TOOLS:,} tools")
         function: JsonObject = {"name": name}
         if description:
             function["description"] = description

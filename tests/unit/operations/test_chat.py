@@ -6,7 +6,7 @@ import pytest
 
 from gateway.adapters.base import Operation
 from gateway.operations import CHAT, OPERATIONS
-from gateway.operations.base import token_counts
+from gateway.operations.base import MAX_CHOICES, token_counts
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.wire.json import JsonObject
 
@@ -199,3 +199,13 @@ def test_an_answer_without_counts_reports_none() -> None:
     without: list[JsonObject] = [{}, {"usage": None}, {"usage": {}}, {"usage": [1]}]
     assert [CHAT.tokens(data) for data in without] == [None] * 4
     assert CHAT.tokens({"usage": {"prompt_tokens": 1}}) == {"prompt": 1}
+
+
+def test_a_stream_with_ever_more_choices_is_broken() -> None:
+    """Their indexes are remembered to its end."""
+    judge = CHAT.judge()
+    for start in range(0, MAX_CHOICES, 1000):
+        judge.see({"choices": [{"index": start + number, "delta": {"content": "a"}} for number in range(1000)]})
+    with pytest.raises(UpstreamError) as broken:
+        judge.see(event(MAX_CHOICES, content="a"))
+    assert broken.value.kind is Kind.BAD_RESPONSE

@@ -53,7 +53,8 @@ class Events:
         self._finish: Json = None
         self._finished: JsonObject = {}
         """The choice with the finish reason."""
-        self._refusal = ""
+        self._refusal: list[str] = []
+        """Its deltas."""
         self._usage: Json = None
         self._is_over = False
 
@@ -99,7 +100,7 @@ class Events:
         )
         delta: JsonObject = {"stop_reason": reason, "stop_sequence": stop}
         if reason == REFUSAL:
-            delta["stop_details"] = refusal_details(self._refusal or None)
+            delta["stop_details"] = refusal_details("".join(self._refusal) or None)
         events.append({"type": "message_delta", "delta": delta, "usage": messages_usage(self._usage)})
         events.append({"type": "message_stop"})
         return events
@@ -114,7 +115,7 @@ class Events:
             self._write("text", "text_delta", text, events)
         refusal = text_of(delta.get("refusal"))
         if refusal:
-            self._refusal += refusal
+            self._refusal.append(refusal)
             self._write("text", "text_delta", refusal, events)
         for call in items_of(delta.get("tool_calls")):
             self._take_call(fields_of(call), events)

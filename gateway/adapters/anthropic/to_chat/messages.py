@@ -37,7 +37,7 @@ class Conversation:
     nine letters and digits, as Mistral's models want them.
     """
 
-    __slots__ = ("_has_short_ids", "_keeps_thinking", "_mixes_roles", "_names", "messages")
+    __slots__ = ("_has_short_ids", "_keeps_thinking", "_mixes_roles", "_names", "_systems", "messages")
 
     def __init__(
         self, names: ToolNames, *, mixes_roles: bool, keeps_thinking: bool, has_short_ids: bool = False
@@ -47,12 +47,14 @@ class Conversation:
         self._keeps_thinking = keeps_thinking
         self._has_short_ids = has_short_ids
         self.messages: list[JsonObject] = []
+        self._systems = 0
+        """Number of system messages; all are the first ones, unless they may stand anywhere."""
 
     def system(self, prompt: Json) -> None:
         """Add the system prompt."""
         text = "\n\n".join(text for text in _texts(prompt) if not text.startswith(_BILLING))
         if text:
-            self.messages.append({"role": "system", "content": text})
+            self._add_system(text)
 
     def take(self, turn: Json) -> None:
         """Add the next turn."""
@@ -63,12 +65,16 @@ class Conversation:
             self._assistant(content)
         elif role == "system":
             text = "\n\n".join(_texts(content))
-            if text and (self._mixes_roles or all(message["role"] == "system" for message in self.messages)):
-                self.messages.append({"role": "system", "content": text})
+            if text and (self._mixes_roles or self._systems == len(self.messages)):
+                self._add_system(text)
             elif text:
                 self.messages.append({"role": "user", "content": _NOTE + text})
         else:
             raise NotSupported(f"does not support messages with the role {str(role)[:64]}")
+
+    def _add_system(self, text: str) -> None:
+        self._systems += 1
+        self.messages.append({"role": "system", "content": text})
 
     def _user(self, content: Json) -> None:
         if isinstance(content, str):

@@ -14,7 +14,7 @@ from gateway.adapters.anthropic.fields import fields_of, items_of, text_of
 from gateway.adapters.anthropic.sent import Sent, ToolNames
 from gateway.adapters.anthropic.to_chat.messages import Conversation
 from gateway.adapters.anthropic.to_chat.tools import MAX_NAME_CHARS, add_tool_choice, response_format_of, tools_of
-from gateway.adapters.base import NotSupported
+from gateway.adapters.base import lacks
 from gateway.wire.json import Json, JsonObject
 
 _MAX_USER_CHARS: Final = 64
@@ -59,7 +59,7 @@ def request(
         sent["response_format"] = response_format
     stops = _stops(body.get("stop_sequences"), model, is_openai, lacking)
     if lacking:
-        raise NotSupported(f"does not support {' and '.join(lacking)}")
+        raise lacks(lacking)
     conversation = Conversation(
         names, mixes_roles=is_openai, keeps_thinking=model.wants_reasoning, has_short_ids=model.wants_short_ids
     )

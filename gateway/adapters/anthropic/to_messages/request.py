@@ -18,7 +18,7 @@ from gateway.adapters.anthropic.sent import Sent, ToolNames
 from gateway.adapters.anthropic.to_messages.messages import Conversation
 from gateway.adapters.anthropic.to_messages.schema import held_schema
 from gateway.adapters.anthropic.to_messages.tools import MAX_NAME_CHARS, tool_choice_of, tools_called, tools_of
-from gateway.adapters.base import NotSupported
+from gateway.adapters.base import NotSupported, lacks
 from gateway.wire.json import Json, JsonObject
 
 _BUDGETS: Final = {"minimal": 1024, "low": 1024, "medium": 2048, "high": 4096, "xhigh": 8192, "max": 16_384}
@@ -50,7 +50,7 @@ def request(body: JsonObject) -> Sent:
         lacking.append("a tool_choice that forces a call")
     output = _format(body.get("response_format"), model, lacking)
     if lacking:
-        raise NotSupported(f"does not support {' and '.join(lacking)}")
+        raise lacks(lacking)
     max_tokens = _max_tokens(body, model)
     thinking, effort = _thinking(body, model, max_tokens)
     if is_forced:

@@ -45,6 +45,15 @@ def test_an_id_that_comes_again_gets_another() -> None:
     assert ids.answered("functions.weather:0") == second
 
 
+def test_ids_that_meet_take_linear_time() -> None:
+    """A body of 4 MiB has 100,000 calls; numbers that were given before are not tried again."""
+    ids = CallIds()
+    sent = [ids.called(given) for given in ["a_2", "a_3", *["a"] * 100_000]]
+    assert len(set(sent)) == len(sent)
+    assert sent[2:5] == ["a", "a_4", "a_5"]
+    assert ids.answered("a") == sent[-1]
+
+
 def test_a_call_without_id_gets_one() -> None:
     ids = CallIds()
     assert (ids.called(None), ids.called(""), ids.answered("unknown.id"), ids.answered(7)) == (
