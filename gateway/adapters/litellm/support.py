@@ -12,9 +12,12 @@ from typing import Any, Final
 from gateway.adapters.base import Call, lacks
 from gateway.adapters.litellm.call import OurCall
 from gateway.wire.json import Json, JsonObject
+from gateway.words import cut
 
 MAX_REMEMBERED: Final = 1024
 """Size of each cache, in models."""
+_MAX_KIND_CHARS: Final = 64
+"""Of a client's word that is remembered, and named in an error."""
 
 _ASKED_BY: Final = frozenset(
     {
@@ -147,14 +150,15 @@ def _asks(kwargs: Mapping[str, Any], name: str) -> bool:
 def _shape(name: str, value: Json) -> str:
     """Return what LiteLLM's support of a value depends on, in the words of an error."""
     kind = value.get("type") if isinstance(value, dict) else value
-    return f"{name} {kind}" if isinstance(kind, str) else name
+    return f"{name} {cut(kind, _MAX_KIND_CHARS)}" if isinstance(kind, str) else name
 
 
 def _dropped_parts(kind: str, kwargs: Mapping[str, Any]) -> Iterator[str]:
     """Yield names of what the provider's part of LiteLLM drops from messages and tools."""
     if not any(kind in kinds for kinds in _DROPS.values()):
         return
-    found = {part.get("type") for part in (*_parts(kwargs.get("messages")), *_dicts(kwargs.get("tools")))}
+    parts = (*_parts(kwargs.get("messages")), *_dicts(kwargs.get("tools")))
+    found = {type_ for type_ in (part.get("type") for part in parts) if isinstance(type_, str)}
     for type_, kinds in _DROPS.items():
         if kind in kinds and type_ in found:
             yield _NAMES[type_]

@@ -210,6 +210,28 @@ async def test_what_litellm_supports_is_asked_once_per_model(
     assert len(function.kwargs) == 1
 
 
+@pytest.mark.parametrize("asked", [
+    {"tools": [TOOL], "tool_choice": "x" * 2**20},
+    {"tools": [TOOL], "tool_choice": {"type": "x" * 2**20}},
+    {"response_format": {"type": "x" * 2**20}},
+])  # fmt: skip
+async def test_a_clients_long_word_is_neither_kept_nor_named(adapter: LiteLLMAdapter, asked: dict[str, Any]) -> None:
+    with pytest.raises(NotSupported) as refused:
+        await ask(adapter, make_call(asked, kind="anthropic", model="claude-sonnet-4-5"))
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("kind", ["anthropic", "deepseek"])
+@pytest.mark.parametrize("odd", [[], {}, [["image_url"]], 7])
+async def test_an_odd_type_is_left_to_the_upstream(
+    adapter: LiteLLMAdapter, monkeypatch: pytest.MonkeyPatch, kind: str, odd: object
+) -> None:
+    function = patched(monkeypatch, ANSWER)
+    content = [{"type": "text", "text": "hi"}, {"type": odd}]
+    await ask(adapter, make_call({"messages": [{"role": "user", "content": content}]}, kind=kind))
+    assert len(function.kwargs) == 1
+
+
 # Plain answers
 
 
