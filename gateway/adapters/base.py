@@ -457,9 +457,9 @@ def plain_answer(value: Json, operation: Operation) -> list[Event] | None:
         return None
     try:
         operation.check_reply(value)
+        return operation.as_events(value)
     except UpstreamError:
         return None
-    return operation.as_events(value)
 
 
 _PASSED_BACK: Final = frozenset({"anthropic-organization-id", "request-id", "retry-after", "retry-after-ms"})

@@ -183,6 +183,12 @@ class OpenAIOperation:
         return sse.encode(encode_json(envelope))
 
 
+def type_of(data: JsonObject) -> str:
+    """Return the `type` of an event or a part of it; empty if it has none, or one that is no text."""
+    kind = data.get("type")
+    return kind if isinstance(kind, str) else ""
+
+
 class ChoicesJudge:
     """Checks a stream whose events have `choices`."""
 

@@ -18,6 +18,7 @@ from gateway.operations.base import (
     is_long_list,
     last_said,
     raise_error,
+    type_of,
     words_in,
 )
 from gateway.operations.bonds import made_by_message, message_bonds
@@ -111,7 +112,7 @@ class Messages(_AnthropicOperation):
         delta = data.get("delta")
         if data.get("type") != "content_block_delta" or not isinstance(delta, dict):
             return None
-        field = _TEXT_FIELDS.get(delta.get("type"))
+        field = _TEXT_FIELDS.get(type_of(delta))
         return None if field is None else {field: delta.get(field)}
 
     def is_last(self, event: Event) -> bool:
@@ -124,7 +125,7 @@ class Messages(_AnthropicOperation):
 
     def is_final_event(self, data: JsonObject) -> bool:
         """Tell whether this is the stop reason with the token counts, or `message_stop`."""
-        return data.get("type") in _LAST
+        return type_of(data) in _LAST
 
     def is_answer(self, data: JsonObject) -> bool:
         """Tell whether a body is a message."""
@@ -208,12 +209,13 @@ class MessagesJudge:
         if kind == "content_block_delta":
             if not self.has_content:
                 delta = data.get("delta")
-                self.has_content = isinstance(delta, dict) and delta.get("type") in _CONTENT_DELTAS
+                self.has_content = isinstance(delta, dict) and type_of(delta) in _CONTENT_DELTAS
         elif kind == "content_block_start":
             block = data.get("content_block")
             if isinstance(block, dict):
-                self.ran_tool = self.ran_tool or block.get("type") in _HOSTED_BLOCKS
-                self.has_content = self.has_content or block.get("type") in _TOOL_BLOCKS or bool(block.get("text"))
+                type_ = type_of(block)
+                self.ran_tool = self.ran_tool or type_ in _HOSTED_BLOCKS
+                self.has_content = self.has_content or type_ in _TOOL_BLOCKS or bool(block.get("text"))
         elif kind == "message_delta":
             delta = data.get("delta")
             if isinstance(delta, dict) and isinstance(delta.get("stop_reason"), str):
@@ -265,8 +267,10 @@ def _raise_error(data: JsonObject) -> None:
         raise_error(data)
 
 
-def _block_events(index: int, block: JsonObject) -> list[JsonObject]:
-    """Return a content block as events. One of an unknown type is whole in its first event."""
+def _block_events(index: int, block: Json) -> list[JsonObject]:
+    """Return a content block as events. One of an unknown type is whole in its first event. Raises UpstreamError."""
+    if not isinstance(block, dict):
+        raise no_answer()
     begun, deltas = block, list[JsonObject]()
     match block.get("type"):
         case "text":

@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway.adapters.base import Bonds, Event, StreamJudge
 from gateway.errors import BadRequest
-from gateway.operations.base import OpenAIOperation, check_stream_fields, last_said, raise_error, words_in
+from gateway.operations.base import OpenAIOperation, check_stream_fields, last_said, raise_error, type_of, words_in
 from gateway.operations.bonds import made_by_item, made_by_response, response_bonds
 from gateway.operations.counts import counts
 from gateway.policy.failures import UpstreamError, failed_by, no_answer
@@ -95,7 +95,8 @@ class Responses(_ResponsesOperation):
         """Raise UpstreamError unless this is a response that did not fail."""
         if data.get("error") or data.get("status") == "failed":
             raise _failure(data)
-        if not isinstance(data.get("output"), list) or data.get("status", "completed") not in _ANSWERS:
+        status = data.get("status", "completed")
+        if not isinstance(data.get("output"), list) or not isinstance(status, str) or status not in _ANSWERS:
             raise no_answer()
 
     def asked_once(self, judge: StreamJudge, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> str:
@@ -123,7 +124,7 @@ class Responses(_ResponsesOperation):
 
     def is_last(self, event: Event) -> bool:
         """Tell whether this ends the response."""
-        return event.data is not None and event.data.get("type") in _ENDS
+        return event.data is not None and type_of(event.data) in _ENDS
 
     def is_text_event(self, data: JsonObject) -> bool:
         """Tell whether an event carries content."""
@@ -131,7 +132,7 @@ class Responses(_ResponsesOperation):
 
     def is_final_event(self, data: JsonObject) -> bool:
         """Tell whether this ends the response, token counts included."""
-        return data.get("type") in _ENDS
+        return type_of(data) in _ENDS
 
     def is_answer(self, data: JsonObject) -> bool:
         """Tell whether a body is a response."""
@@ -243,7 +244,7 @@ class ResponsesJudge:
         if type(number) is int:
             self._number = number
             self._run = b""
-        kind = data.get("type")
+        kind = type_of(data)
         if kind in _ENDS:
             response = data.get("response")
             if not isinstance(response, dict):
@@ -261,7 +262,7 @@ class ResponsesJudge:
         elif kind == "error" or data.get("error"):
             self.has_failed = True
             raise _failure(data if data.get("error") else {"error": data})
-        elif isinstance(kind, str) and not self.ran_tool:
+        elif not self.ran_tool:
             self.ran_tool = _HOSTED_CALL in kind
             self.has_content = self.has_content or self.ran_tool or kind.endswith(_CONTENT)
 
@@ -299,12 +300,16 @@ def _failure(data: JsonObject) -> UpstreamError:
     return failed_by(error) if isinstance(error, dict) and error else no_answer()
 
 
-def _item_events(index: int, item: JsonObject) -> list[JsonObject]:
-    """Return an output item as events; its texts come each in one delta."""
-    parts = item.get("content") if item.get("type") == "message" else None
+def _item_events(index: int, item: Json) -> list[JsonObject]:
+    """Return an output item as events; its texts come each in one delta. Raises UpstreamError."""
+    if not isinstance(item, dict):
+        raise no_answer()
+    parts = (item.get("content") or []) if item.get("type") == "message" else []
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise no_answer()
     begun = {**item, "content": [], "status": "in_progress"} if parts else item
     events: list[JsonObject] = [{"type": "response.output_item.added", "output_index": index, "item": begun}]
-    for place, part in enumerate(parts or ()):
+    for place, part in enumerate(parts):
         at = {"item_id": item.get("id"), "output_index": index, "content_index": place}
         kind = "output_text" if part.get("type") == "output_text" else "refusal"
         field = "text" if kind == "output_text" else "refusal"
