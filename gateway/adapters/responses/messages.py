@@ -176,8 +176,9 @@ class _Messages:
     def _add_reasoning(self, item: JsonObject) -> None:
         """Keep what an item says in text. Encrypted reasoning means nothing to another model."""
         if self._keep_reasoning:
-            parts = item.get("content") or item.get("summary") or ()
-            texts = (part.get("text") for part in parts if isinstance(part, dict))
+            parts = item.get("content") or item.get("summary")
+            given = parts if isinstance(parts, list) else []
+            texts = (part.get("text") for part in given if isinstance(part, dict))
             self._thoughts += [text for text in texts if isinstance(text, str) and text]
 
     def _said(self, *, new: bool) -> _Assistant:
@@ -299,7 +300,7 @@ def _image(part: JsonObject) -> JsonObject:
         raise unsupported("an image without image_url")
     if detail is None:
         return {"url": url}
-    return {"url": url, "detail": detail if detail in _IMAGE_DETAILS else "high"}
+    return {"url": url, "detail": detail if isinstance(detail, str) and detail in _IMAGE_DETAILS else "high"}
 
 
 def _file(part: JsonObject) -> JsonObject:

@@ -337,3 +337,13 @@ def test_all_calls_are_followed_by_their_outputs_and_nothing_is_lost(
     for kind in ("user", "said"):
         of_kind = [text for text in texts if text.startswith(kind)]
         assert of_kind == sorted(of_kind, key=lambda text: int(text.split()[1]))
+
+
+@pytest.mark.parametrize("odd", [7, True, 1.5, [[]], {"a": []}, "x", ["x"]])
+def test_odd_details_are_left_to_the_upstream(odd: object) -> None:
+    """A client's mistake is no fault of the gateway's: a 500 would be, with an error in the log."""
+    image = {"type": "input_image", "image_url": PNG, "detail": odd}
+    (message,) = made({"role": "user", "content": [image]})
+    assert message["content"][0]["image_url"]["detail"] == "high"
+    thought = [{"type": "reasoning", "id": "rs_1", "summary": odd, "content": odd}, said("hi")]
+    assert messages(None, thought, Tools(), keep_reasoning=True) == [assistant("hi")]
