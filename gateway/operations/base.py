@@ -183,12 +183,6 @@ class OpenAIOperation:
         return sse.encode(encode_json(envelope))
 
 
-def type_of(data: JsonObject) -> str:
-    """Return the `type` of an event or a part of it; empty if it has none, or one that is no text."""
-    kind = data.get("type")
-    return kind if isinstance(kind, str) else ""
-
-
 class ChoicesJudge:
     """Checks a stream whose events have `choices`."""
 
@@ -302,6 +296,17 @@ class UsageLast:
         return Event(data, name=event.name)
 
 
+def word(data: JsonObject, name: str = "type") -> str:
+    """Return a field that holds a word of the wire; empty if it is missing or no text."""
+    value = data.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def objects(value: Json) -> list[JsonObject]:
+    """Return the objects in a list; none if it is no list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
 def is_long_list(value: Json) -> bool:
     """Tell whether this is a list of a large body, which is not decoded."""
     return isinstance(value, RawJson) and value.is_array
@@ -387,8 +392,7 @@ def words_in(text: Json) -> int:
 
 def messages_of(params: Mapping[str, Json]) -> list[JsonObject]:
     """Return the messages of a request; those that are no objects are left out."""
-    messages = params.get("messages")
-    return [message for message in messages if isinstance(message, dict)] if isinstance(messages, list) else []
+    return objects(params.get("messages"))
 
 
 def last_said(params: Mapping[str, Json]) -> str:
@@ -400,6 +404,6 @@ def last_said(params: Mapping[str, Json]) -> str:
 def text_of(content: Json) -> str:
     """Return a message's text: the content itself, or its text parts joined."""
     if isinstance(content, list):
-        texts = (part.get("text") for part in content if isinstance(part, dict))
+        texts = (part.get("text") for part in objects(content))
         return "".join(text for text in texts if isinstance(text, str))
     return content if isinstance(content, str) else ""

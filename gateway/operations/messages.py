@@ -17,8 +17,9 @@ from gateway.operations.base import (
     check_stream_fields,
     is_long_list,
     last_said,
+    objects,
     raise_error,
-    type_of,
+    word,
     words_in,
 )
 from gateway.operations.bonds import made_by_message, message_bonds
@@ -28,14 +29,14 @@ from gateway.policy.failures import no_answer
 from gateway.wire import sse
 from gateway.wire.json import Json, JsonObject, encode_json
 
-_CONTENT_DELTAS: Final = frozenset({"text_delta", "input_json_delta", "thinking_delta", "citations_delta"})
-"""Deltas that are content. A `signature_delta` alone is none."""
-_TEXT_FIELDS: Final[Mapping[Json, str]] = {
+_TEXT_FIELDS: Final[Mapping[str, str]] = {
     "text_delta": "text",
     "thinking_delta": "thinking",
     "input_json_delta": "partial_json",
 }
 """Type of a delta → its field with text."""
+_CONTENT_FIELDS: Final[Mapping[str, str]] = {**_TEXT_FIELDS, "citations_delta": "citation"}
+"""Type of a delta that is content unless it is empty → its field. A `signature_delta` alone is none."""
 _HOSTED_BLOCKS: Final = frozenset({"server_tool_use", "mcp_tool_use"})
 """Blocks whose start names a tool that runs upstream: it may have effects, so nothing is asked twice."""
 _TOOL_BLOCKS: Final = frozenset({"tool_use", *_HOSTED_BLOCKS})
@@ -112,8 +113,8 @@ class Messages(_AnthropicOperation):
         delta = data.get("delta")
         if data.get("type") != "content_block_delta" or not isinstance(delta, dict):
             return None
-        field = _TEXT_FIELDS.get(type_of(delta))
-        return None if field is None else {field: delta.get(field)}
+        text = delta.get(field := _TEXT_FIELDS.get(word(delta), ""))
+        return {field: text} if text else None
 
     def is_last(self, event: Event) -> bool:
         """Tell whether this is `message_stop`."""
@@ -125,7 +126,7 @@ class Messages(_AnthropicOperation):
 
     def is_final_event(self, data: JsonObject) -> bool:
         """Tell whether this is the stop reason with the token counts, or `message_stop`."""
-        return type_of(data) in _LAST
+        return word(data) in _LAST
 
     def is_answer(self, data: JsonObject) -> bool:
         """Tell whether a body is a message."""
@@ -136,7 +137,7 @@ class Messages(_AnthropicOperation):
         usage = data.get("usage") or {}
         begun = {**data, "content": [], "stop_reason": None, "stop_sequence": None}
         events: list[JsonObject] = [{"type": "message_start", "message": begun}]
-        for index, block in enumerate(data["content"]):
+        for index, block in enumerate(objects(data["content"])):
             events += _block_events(index, block)
         delta = {"stop_reason": data["stop_reason"], "stop_sequence": data.get("stop_sequence")}
         events += [{"type": "message_delta", "delta": delta, "usage": usage}, {"type": "message_stop"}]
@@ -205,15 +206,16 @@ class MessagesJudge:
 
     def see(self, data: JsonObject) -> None:
         """Check the next event. Raises UpstreamError if it is an error or comes too early."""
-        kind = data.get("type")
+        kind = word(data)
         if kind == "content_block_delta":
             if not self.has_content:
                 delta = data.get("delta")
-                self.has_content = isinstance(delta, dict) and type_of(delta) in _CONTENT_DELTAS
+                if isinstance(delta, dict):
+                    self.has_content = bool(delta.get(_CONTENT_FIELDS.get(word(delta), "")))
         elif kind == "content_block_start":
             block = data.get("content_block")
             if isinstance(block, dict):
-                type_ = type_of(block)
+                type_ = word(block)
                 self.ran_tool = self.ran_tool or type_ in _HOSTED_BLOCKS
                 self.has_content = self.has_content or type_ in _TOOL_BLOCKS or bool(block.get("text"))
         elif kind == "message_delta":

@@ -12,20 +12,31 @@ from typing import Final
 
 from gateway.adapters.base import Bonds, Event, StreamJudge
 from gateway.errors import BadRequest
-from gateway.operations.base import OpenAIOperation, check_stream_fields, last_said, raise_error, type_of, words_in
+from gateway.operations.base import (
+    OpenAIOperation,
+    check_stream_fields,
+    last_said,
+    objects,
+    raise_error,
+    word,
+    words_in,
+)
 from gateway.operations.bonds import made_by_item, made_by_response, response_bonds
 from gateway.operations.counts import counts
 from gateway.policy.failures import UpstreamError, failed_by, no_answer
 from gateway.wire import sse
 from gateway.wire.json import Json, JsonObject, RawJson, encode_json
 
-_ENDS: Final[Mapping[Json, str]] = {"response.completed": "completed", "response.incomplete": "incomplete"}
+_ENDS: Final[Mapping[str, str]] = {"response.completed": "completed", "response.incomplete": "incomplete"}
 """Events that end a whole stream → the status of their response."""
-_ANSWERS: Final = frozenset({"completed", "incomplete", "in_progress", "queued", "cancelled"})
+_NOT_WHOLE: Final = frozenset({"in_progress", "queued", "cancelled"})
+_ANSWERS: Final = _NOT_WHOLE | {"completed", "incomplete"}
 """Statuses of a plain answer; a background response is not completed yet."""
 _NUMBER: Final = re.compile(rb'"sequence_number": ?([0-9]{1,16})')
-_CONTENT: Final = (".delta", ".partial_image", "_command.added", ".compacting")
-"""Ends of the types of events that are content; `compacting` tells that a part of a summary was written."""
+_DELTA: Final = ".delta"
+"""End of the types of events that are content unless their delta is empty."""
+_CONTENT: Final = (".partial_image", "_command.added", ".compacting")
+"""Ends of the types of other events that are content; `compacting` tells that a part of a summary was written."""
 _HAS_ITEM: Final = "response.output_item.done"
 _KEPT: Final = ("store", "background")
 """Fields that have the upstream keep or go on with a response, if they are true."""
@@ -95,8 +106,8 @@ class Responses(_ResponsesOperation):
         """Raise UpstreamError unless this is a response that did not fail."""
         if data.get("error") or data.get("status") == "failed":
             raise _failure(data)
-        status = data.get("status", "completed")
-        if not isinstance(data.get("output"), list) or not isinstance(status, str) or status not in _ANSWERS:
+        status = word(data, "status") if "status" in data else "completed"
+        if not isinstance(data.get("output"), list) or status not in _ANSWERS:
             raise no_answer()
 
     def asked_once(self, judge: StreamJudge, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> str:
@@ -117,14 +128,13 @@ class Responses(_ResponsesOperation):
 
     def varying(self, data: JsonObject) -> Mapping[str, Json] | None:
         """Return the number, the text and the padding of a delta."""
-        kind = data.get("type")
-        if not isinstance(kind, str) or not kind.endswith(".delta"):
+        if not word(data).endswith(_DELTA) or not data.get("delta"):
             return None
         return {name: data[name] for name in ("sequence_number", "delta", "obfuscation") if name in data}
 
     def is_last(self, event: Event) -> bool:
         """Tell whether this ends the response."""
-        return event.data is not None and type_of(event.data) in _ENDS
+        return event.data is not None and word(event.data) in _ENDS
 
     def is_text_event(self, data: JsonObject) -> bool:
         """Tell whether an event carries content."""
@@ -132,11 +142,11 @@ class Responses(_ResponsesOperation):
 
     def is_final_event(self, data: JsonObject) -> bool:
         """Tell whether this ends the response, token counts included."""
-        return type_of(data) in _ENDS
+        return word(data) in _ENDS
 
     def is_answer(self, data: JsonObject) -> bool:
-        """Tell whether a body is a response."""
-        return data.get("object") == "response"
+        """Tell whether a body is a response that has ended."""
+        return data.get("object") == "response" and word(data, "status") not in _NOT_WHOLE
 
     def as_events(self, data: JsonObject) -> list[Event]:
         """Return a response as the events of a whole stream."""
@@ -144,7 +154,7 @@ class Responses(_ResponsesOperation):
         events: list[JsonObject] = [
             {"type": "response.created", "response": {**data, "status": "in_progress", "output": [], "usage": None}}
         ]
-        for index, item in enumerate(data["output"]):
+        for index, item in enumerate(objects(data["output"])):
             events += _item_events(index, item)
         end = "response.incomplete" if status == "incomplete" else "response.completed"
         events.append({"type": end, "response": data})
@@ -172,9 +182,9 @@ class Responses(_ResponsesOperation):
         if isinstance(delta := data.get("delta"), str):
             return delta
         texts = [
-            part["text"]
-            for item in data.get("output") or ()
-            for part in item.get("content") or ()
+            word(part, "text")
+            for item in objects(data.get("output"))
+            for part in objects(item.get("content"))
             if part.get("type") == "output_text"
         ]
         return "".join(texts) if texts else None
@@ -244,7 +254,7 @@ class ResponsesJudge:
         if type(number) is int:
             self._number = number
             self._run = b""
-        kind = type_of(data)
+        kind = word(data)
         if kind in _ENDS:
             response = data.get("response")
             if not isinstance(response, dict):
@@ -264,7 +274,8 @@ class ResponsesJudge:
             raise _failure(data if data.get("error") else {"error": data})
         elif not self.ran_tool:
             self.ran_tool = _HOSTED_CALL in kind
-            self.has_content = self.has_content or self.ran_tool or kind.endswith(_CONTENT)
+            is_content = bool(data.get("delta")) if kind.endswith(_DELTA) else kind.endswith(_CONTENT)
+            self.has_content = self.has_content or self.ran_tool or is_content
 
     def skip(self, run: bytes) -> None:
         """Keep a run: its last event has the last number."""
@@ -300,13 +311,9 @@ def _failure(data: JsonObject) -> UpstreamError:
     return failed_by(error) if isinstance(error, dict) and error else no_answer()
 
 
-def _item_events(index: int, item: Json) -> list[JsonObject]:
-    """Return an output item as events; its texts come each in one delta. Raises UpstreamError."""
-    if not isinstance(item, dict):
-        raise no_answer()
-    parts = (item.get("content") or []) if item.get("type") == "message" else []
-    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
-        raise no_answer()
+def _item_events(index: int, item: JsonObject) -> list[JsonObject]:
+    """Return an output item as events; its texts come each in one delta."""
+    parts = objects(item.get("content")) if item.get("type") == "message" else []
     begun = {**item, "content": [], "status": "in_progress"} if parts else item
     events: list[JsonObject] = [{"type": "response.output_item.added", "output_index": index, "item": begun}]
     for place, part in enumerate(parts):

@@ -10,7 +10,12 @@ from gateway.config.compiler.providers import bad_header
 from gateway.policy.target import FRAMING_HEADERS, AdapterName, Cooldown, ScriptedOutcome
 from tests.compiling import endpoint, key_of, messages, problems, route, step
 
-KEYS = {"OPENAI_API_KEY": "sk-env", "ANTHROPIC_API_KEY": "sk-ant", "GROQ_API_KEY": "gsk-env", "GOOGLE_API_KEY": "sk-goo"}
+KEYS = {
+    "OPENAI_API_KEY": "sk-env",
+    "ANTHROPIC_API_KEY": "sk-ant",
+    "GROQ_API_KEY": "gsk-env",
+    "GOOGLE_API_KEY": "sk-goo",
+}
 
 
 @pytest.mark.parametrize(
