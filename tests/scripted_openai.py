@@ -267,6 +267,8 @@ async def _read_request(
 class _Response:
     """Writes one response, faults included."""
 
+    _paths: Sequence[str] = _PATHS
+
     def __init__(
         self,
         reader: asyncio.StreamReader,
@@ -282,7 +284,7 @@ class _Response:
         self._id = f"chatcmpl-{serial}"
         self._model = outcome.model or request.model
         self._stream = isinstance(request.body, dict) and request.body.get("stream") is True
-        known = request.path in _PATHS or outcome.body is not None
+        known = request.path in self._paths or outcome.body is not None
         self._status = outcome.status if known else 404
         self._gzip = zlib.compressobj(wbits=31) if outcome.gzip else None
 
@@ -309,19 +311,25 @@ class _Response:
             return _HTML, "text/html"
         if outcome.body is not None:
             content = outcome.body.encode() if isinstance(outcome.body, str) else outcome.body
-        elif path not in _PATHS:
+        elif path not in self._paths:
             content = {"error": {"message": f"no such path: {path}", "type": "invalid_request_error", "code": None}}
         elif outcome.status in _BODILESS:
             content = b""
         elif outcome.status >= 300:
-            content = {"error": self._error()}
+            content = self._error_body()
         elif self._stream and path != "/v1/embeddings":
             return None
         elif outcome.empty:
             content = b""
         else:
-            content = self._embeddings() if path == "/v1/embeddings" else self._completion()
+            content = self._answer()
         return content if isinstance(content, bytes) else json.dumps(content).encode(), "application/json"
+
+    def _answer(self) -> dict[str, Any]:
+        return self._embeddings() if self._request.path == "/v1/embeddings" else self._completion()
+
+    def _error_body(self) -> dict[str, Any]:
+        return {"error": self._error()}
 
     def _error(self) -> dict[str, Any]:
         standard = {
@@ -463,10 +471,15 @@ class _Response:
         )
 
     async def _event(self, data: str, *, error: bool = False) -> None:
-        text = ": keep-alive\n\n" if self._outcome.comments else ""
-        if error and self._outcome.error_event_name:
-            text += f"event: {self._outcome.error_event_name}\n"
-        text += f"{data}\n\n" if error and self._outcome.error_event_bare else f"data: {data}\n\n"
+        text = f"event: {self._outcome.error_event_name}\n" if error and self._outcome.error_event_name else ""
+        await self._send_text(
+            text + (f"{data}\n\n" if error and self._outcome.error_event_bare else f"data: {data}\n\n")
+        )
+
+    async def _send_text(self, text: str) -> None:
+        """Send the text of one event."""
+        if self._outcome.comments:
+            text = f": keep-alive\n\n{text}"
         encoded = text.replace("\n", "\r\n" if self._outcome.crlf else "\n").encode()
         if self._gzip:
             encoded = self._gzip.compress(encoded) + self._gzip.flush(zlib.Z_SYNC_FLUSH)

@@ -14,9 +14,9 @@ from typing import Final
 from tests.failover import tables
 from tests.failover.client import Endpoint
 from tests.failover.configs import gateway_config, litellm_config
+from tests.failover.routes import ROUTES, all_scenarios
 from tests.failover.runner import CONCURRENCY, NoEndpointError, Result, run_all, run_ours
-from tests.failover.scenario import Scenario
-from tests.failover.scenarios import SCENARIOS
+from tests.failover.scenario import CHAT, Scenario
 from tests.failover.upstream import FaultyUpstream
 
 UPSTREAM_PORT: Final = 18181
@@ -40,9 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.table:
         print(tables.side_by_side([tables.load(path) for path in args.table]))
         return 0
-    scenarios = [scenario for scenario in SCENARIOS if fnmatch.fnmatch(scenario.name, args.only)]
+    scenarios = [scenario for scenario in all_scenarios() if _is_chosen(scenario, args)]
     if args.list:
-        print("\n".join(scenario.name for scenario in scenarios))
+        print("\n".join(scenario.full_name for scenario in scenarios))
         return 0
     if args.print_config == "gateway":
         print(gateway_config(scenarios, upstream_url=url, adapter=args.adapter), end="")
@@ -63,6 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.save is not None:
         tables.save(run, args.save)
     return int(any(result.verdict.score == "fail" for result in results))
+
+
+def _is_chosen(scenario: Scenario, args: argparse.Namespace) -> bool:
+    """Tell whether a scenario is to be run. Another endpoint is configured for one route; ours runs for each."""
+    one = args.base_url is not None or args.print_config is not None or args.adapter != "relay"
+    routes = args.route or ([CHAT.name] if one else [route.name for route in ROUTES])
+    return scenario.route.name in routes and fnmatch.fnmatch(scenario.full_name, args.only)
 
 
 def _for_others(scenarios: Sequence[Scenario]) -> list[Scenario]:
@@ -103,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model-format", metavar="TEXT", default="{scenario}", help="a scenario's model there")
     parser.add_argument(
         "--header", metavar="'NAME: VALUE'", type=_header, action="append", default=[], help="sent to the endpoint"
+    )
+    parser.add_argument(
+        "--route", choices=[route.name for route in ROUTES], action="append", help="the wires; again for more of them"
     )
     parser.add_argument("--ours", action="store_true", help="the endpoint is this gateway: ask for all it promises")
     parser.add_argument("--adapter", choices=["relay", "litellm"], default="relay", help="how our targets are reached")

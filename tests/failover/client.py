@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from gateway.wire.json import EMPTY
+
 _HEAD_END: Final = b"\r\n\r\n"
 
 
@@ -61,17 +63,17 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What is tested: any server that speaks OpenAI's wire."""
+    """What is tested: any server that speaks the clients' wires."""
 
     base_url: str
     """With or without `/v1` at its end."""
     model_format: str = "{scenario}"
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def url(self) -> str:
+    def url(self, path: str) -> str:
+        """Return where requests go; `path` is below `/v1`."""
         base = self.base_url.rstrip("/")
-        return f"{base if base.endswith('/v1') else base + '/v1'}/chat/completions"
+        return f"{base if base.endswith('/v1') else base + '/v1'}{path}"
 
 
 class _Body:
@@ -109,7 +111,15 @@ class _Body:
             del self._raw[: start + size + 2]
 
 
-async def exchange(endpoint: Endpoint, body: Mapping[str, Any], *, bound_s: float, leave: Leave | None = None) -> Heard:
+async def exchange(
+    endpoint: Endpoint,
+    body: Mapping[str, Any],
+    *,
+    bound_s: float,
+    leave: Leave | None = None,
+    path: str = "/chat/completions",
+    headers: Mapping[str, str] = EMPTY,
+) -> Heard:
     """Send one request on a connection of its own and return what came back within `bound_s`."""
     loop = asyncio.get_running_loop()
     heard = Heard(loop.time())
@@ -117,11 +127,11 @@ async def exchange(endpoint: Endpoint, body: Mapping[str, Any], *, bound_s: floa
     limit_s = leave.after_s if leave is not None and leave.after_s is not None else bound_s
     try:
         async with asyncio.timeout(limit_s):
-            parts = urlsplit(endpoint.url)
+            parts = urlsplit(endpoint.url(path))
             secure = ssl.create_default_context() if parts.scheme == "https" else None
             port = parts.port or (443 if secure else 80)
             reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=secure)
-            writer.write(_request(parts.netloc, parts.path, endpoint, body))
+            writer.write(_request(parts.netloc, parts.path, {**endpoint.headers, **headers}, body))
             await _receive(reader, heard, None if leave is None else leave.at)
     except TimeoutError:
         heard.ending = Ending.HANG if limit_s == bound_s else Ending.LEFT
@@ -136,14 +146,14 @@ async def exchange(endpoint: Endpoint, body: Mapping[str, Any], *, bound_s: floa
     return heard
 
 
-def _request(host: str, path: str, endpoint: Endpoint, body: Mapping[str, Any]) -> bytes:
+def _request(host: str, path: str, more: Mapping[str, str], body: Mapping[str, Any]) -> bytes:
     data = json.dumps(body).encode()
     headers = {
         "host": host,
         "content-type": "application/json",
         "accept": "text/event-stream, application/json",
         "content-length": str(len(data)),
-        **endpoint.headers,
+        **more,
     }
     lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
     return "\r\n".join(lines).encode() + data

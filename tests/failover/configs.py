@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from tests.failover.scenario import (
+    CHAT,
     COOLDOWN_FAILURES,
     COOLDOWN_FOR_S,
     COOLDOWN_WITHIN_S,
@@ -14,6 +15,7 @@ from tests.failover.scenario import (
     LIMIT_S,
     RETRIES,
     SECRET,
+    Route,
     Scenario,
 )
 
@@ -22,22 +24,33 @@ REFUSING: Final = "http://127.0.0.1:9/v1"
 
 
 def gateway_config(scenarios: Sequence[Scenario], *, upstream_url: str, adapter: str) -> str:
-    """Return our routes.yaml."""
+    """Return our routes.yaml. `adapter` is how the targets of the route from chat to chat are reached."""
     cooldown = f"{{failures: {COOLDOWN_FAILURES}, within: {COOLDOWN_WITHIN_S}s, for: {COOLDOWN_FOR_S}s}}"
+    routes = {scenario.route.name: scenario.route for scenario in scenarios}.values()
     lines = [
         "version: 1",
         f"defaults: {{timeout: {LIMIT_S:g}s, retries: {RETRIES}, deadline: {DEADLINE_S:g}s, cooldown: {cooldown}}}",
         "providers:",
-        f'  up: {{kind: openai, adapter: {adapter}, base_url: "{upstream_url}", api_key: {SECRET}}}',
-        f'  gone: {{kind: openai, adapter: {adapter}, base_url: "{REFUSING}", api_key: {SECRET}}}',
+        *(line for route in routes for line in _providers(route, upstream_url, adapter)),
         "models:",
-        *(f"  {scenario.name}: {json.dumps(_alias(scenario))}" for scenario in scenarios),
+        *(f"  {scenario.full_name}: {json.dumps(_alias(scenario))}" for scenario in scenarios),
     ]
     return "\n".join(lines) + "\n"
 
 
+def _providers(route: Route, upstream_url: str, adapter: str) -> Iterator[str]:
+    """Yield the entries of the upstream and of one that nobody listens at."""
+    fields = f"{route.provider}, adapter: {adapter}" if route is CHAT else route.provider
+    for name, url in (("up", upstream_url), ("gone", REFUSING)):
+        yield f'  {_provider(name, route)}: {{{fields}, base_url: "{url}", api_key: {SECRET}}}'
+
+
+def _provider(name: str, route: Route) -> str:
+    return name if route is CHAT else f"{name}-{route.name}"
+
+
 def _alias(scenario: Scenario) -> dict[str, Any]:
-    providers = ["gone" if script is None else "up" for script in scenario.scripts]
+    providers = [_provider("gone" if script is None else "up", scenario.route) for script in scenario.scripts]
     chain = [f"{name}/{model}" for name, model in zip(providers, scenario.models, strict=True)]
     alias: dict[str, Any] = {"chain": chain}
     if scenario.hold:
@@ -51,7 +64,7 @@ def _alias(scenario: Scenario) -> dict[str, Any]:
 
 def litellm_config(scenarios: Sequence[Scenario], *, upstream_url: str) -> str:
     """Return the LiteLLM proxy's config.yaml. There is no deadline over all attempts and no `hold` in it."""
-    fallbacks = [{scenario.name: list(scenario.models[1:])} for scenario in scenarios if len(scenario.models) > 1]
+    fallbacks = [{scenario.full_name: list(scenario.models[1:])} for scenario in scenarios if len(scenario.models) > 1]
     policy = {
         "num_retries": RETRIES,
         "fallbacks": fallbacks,
@@ -74,7 +87,7 @@ def litellm_config(scenarios: Sequence[Scenario], *, upstream_url: str) -> str:
 def _deployments(scenario: Scenario, upstream_url: str) -> Iterator[dict[str, Any]]:
     for position, (model, script) in enumerate(zip(scenario.models, scenario.scripts, strict=True)):
         yield {
-            "model_name": model if position else scenario.name,
+            "model_name": model if position else scenario.full_name,
             "litellm_params": {
                 "model": f"openai/{model}",
                 "api_base": REFUSING if script is None else upstream_url,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Final, Literal, TypeAlias
 
 from tests.scripted_openai import Outcome
+
+ErrorForm: TypeAlias = Literal["bare", "unnamed", "nested", "failed"]
+"""Text between the events; without the event's name; the error under `error`; as `response.failed`."""
+FAILED: Final = "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,13 +21,26 @@ class Fault(Outcome):
     """That part of the response comes byte by byte, too slowly to be waited for; `hints` are 103s without end."""
     only_comments_after: int | None = None
     """Streams: after so many content chunks nothing but comments comes, until the client leaves."""
+    pings_after: int | None = None
+    """Messages: after so many content chunks nothing but pings comes, for longer than any limit; then it goes on."""
     retry_after_date_s: float | None = None
     """Retry-After is the HTTP date so many seconds from now."""
+
+    limit_resets_s: float | None = None
+    """Messages: the hit limit is full again so many seconds from now, as its headers tell."""
 
     unread: bool = False
     """A long body is not read: the response is sent at its beginning, and the connection reset."""
     is_broken: bool = False
     """The `body` is no answer, whatever it looks like."""
+    plain: bool = False
+    """A plain answer also where a stream was asked for."""
+    mark: bool = False
+    """A byte order mark before the first event."""
+    stop: str | None = None
+    """The wire's own word for why the answer ends; for Responses its status, `failed` with an `error` among them."""
+    error_form: ErrorForm | None = None
+    """How the event of `error_event_after` tells the error, where it is not how the wire documents it."""
 
     @property
     def is_whole(self) -> bool:
@@ -35,6 +51,7 @@ class Fault(Outcome):
             and not self.no_finish
             and not self.breaks_after
             and self.finishes is None
+            and self.stop != FAILED
         )
 
     @property
@@ -59,14 +76,25 @@ class Fault(Outcome):
             text = self.reply
         else:
             text = "" if self.tool_calls else f"hello from {model}"
-        return text + "".join(spoken(self.tool_calls or ()))
+        return text + "".join(name + as_written(arguments) for name, arguments in self.calls)
+
+    @property
+    def calls(self) -> list[tuple[str, str]]:
+        """Name and arguments of each tool call."""
+        joined: dict[int, tuple[str, str]] = {}
+        for place, call in enumerate(self.tool_calls or ()):
+            index, function = call.get("index", place), call["function"]
+            name, arguments = joined.get(index, ("", ""))
+            joined[index] = (name + function.get("name", ""), arguments + function.get("arguments", ""))
+        return list(joined.values())
 
 
-def spoken(tool_calls: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the names and arguments of tool calls, or of the deltas of one."""
-    for call in tool_calls:
-        function = call.get("function") or {}
-        yield (function.get("name") or "") + (function.get("arguments") or "")
+def as_written(arguments: str) -> str:
+    """Return the arguments of a tool call as Python writes their JSON; what is no JSON as it is."""
+    try:
+        return json.dumps(json.loads(arguments))
+    except ValueError:
+        return arguments
 
 
 def error_body(message: str, code: str | None, type_: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from tests.failover.client import Leave
 from tests.failover.faults import Fault
@@ -24,6 +24,25 @@ CLOSE_S: Final = 1.0
 
 SECRET: Final = "sk-upstream-secret-4711"
 """The key of the upstream, which some of its errors repeat."""
+
+
+Wire: TypeAlias = Literal["chat", "responses", "messages"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """The wires of the client and of the upstream, and what lies between them."""
+
+    name: str
+    client: Wire
+    upstream: Wire
+    provider: str
+    """The fields of the provider's entry in our routes.yaml, beside `base_url` and `api_key`."""
+    by_litellm: bool = False
+    """LiteLLM reads the upstream's wire."""
+
+
+CHAT: Final = Route(name="chat", client="chat", upstream="chat", provider="kind: openai")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +79,10 @@ class Left:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """One way to fail, in one mode."""
+    """One way to fail, in one mode, on one route."""
 
     name: str
-    """Also the alias that is asked for."""
+    """Distinct among the scenarios of its route."""
     mode: Literal["plain", "stream"]
     scripts: tuple[tuple[Fault, ...] | None, ...]
     """By target: what it does call after call, the last one for ever. None is a port that nobody listens on."""
@@ -78,6 +97,10 @@ class Scenario:
     """The alias' `stream.max_bytes`."""
     pauses_s: tuple[float, ...] = (0.0,)
     """One request after each pause."""
+    route: Route = CHAT
+    prompt: str = "hello"
+    tools: bool = False
+    """The request offers a tool."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """Sent with the request."""
     deadline_s: float | None = None
@@ -91,9 +114,19 @@ class Scenario:
     ours_only: bool = False
     """It needs a setting that other endpoints do not have."""
     usage_last: bool = False
-    """The last event before `[DONE]` carries the usage and `choices: []`."""
+    """A stream ends with the usage; in chat the last event before `[DONE]` carries it and `choices: []`."""
+
+    @property
+    def full_name(self) -> str:
+        """The name among the scenarios of all routes: also the alias that is asked for."""
+        return self.name if self.route is CHAT else f"{self.name}@{self.route.name}"
+
+    @property
+    def fault(self) -> str:
+        """The name without the mode."""
+        return self.name.partition("-")[2]
 
     @property
     def models(self) -> tuple[str, ...]:
         """What the targets are called upstream."""
-        return tuple(f"{self.name}--{position}" for position in range(1, len(self.scripts) + 1))
+        return tuple(f"{self.full_name}--{position}" for position in range(1, len(self.scripts) + 1))

@@ -1,4 +1,4 @@
-"""The list of scenarios. Two targets each unless said otherwise; the second is healthy unless said otherwise."""
+"""The list of scenarios on chat. There are two targets unless said otherwise, and the second is healthy."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _connections() -> Iterator[Scenario]:
     yield from both("reset-once", (Fault(reset=True), OK), expect=FIRST, calls=(2, 0))
     unread = Fault(status=413, body=TOO_LARGE, unread=True)
     told = {"expect": Refused(413), "calls": (1, 0), "again_helps": False}
-    yield from both("early-413", unread, **told, params={"user": "x" * 1_000_000})
+    yield from both("early-413", unread, **told, prompt="x" * 1_000_000)
     yield from both("not-http", Fault(wire=b"220 mail.example.com ESMTP ready\r\n"))
     yield from both("never-answers", LATE, within_s=SOON_S)
     yield from both("headers-drip", Fault(drip="head"), within_s=SOON_S)
@@ -184,13 +184,13 @@ def _bodies() -> Iterator[Scenario]:
     yield from both("split-at-every-byte", Fault(split_bytes=1), **first)
     yield from both("one-megabyte", Fault(reply="x" * 1_000_000), **first)
     yield from both("no-text", Fault(chunks=0), **first)
-    yield from plain("tool-call", Fault(tool_calls=[TOOL]), **first)
+    yield from plain("tool-call", Fault(tool_calls=[TOOL]), **first, tools=True)
     yield from both("two-choices", TWO, TWO, **first, params={"n": 2})
 
 
 def _streams() -> Iterator[Scenario]:
     first = {"expect": FIRST, "calls": (1, 0)}
-    yield from stream("tool-call", Fault(tool_calls=TOOL_DELTAS), **first)
+    yield from stream("tool-call", Fault(tool_calls=TOOL_DELTAS), **first, tools=True)
     yield from stream("crlf", _long(crlf=True), **first)
     yield from stream("comments", _long(comments=True), **first)
     yield from stream("no-done", _long(no_done=True), **first)

@@ -6,9 +6,12 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from tests.failover.runner import Result
+from tests.failover.scenario import CHAT
+
+SCORES: Final = ("pass", "ok", "fail")
 
 Run: TypeAlias = dict[str, Any]
 """What `save` writes: `name` of the endpoint and `results`."""
@@ -20,7 +23,7 @@ def as_run(name: str, results: Sequence[Result]) -> Run:
         "name": name,
         "results": [
             {
-                "scenario": result.scenario.name,
+                "scenario": result.scenario.full_name,
                 "score": result.verdict.score,
                 "caller": result.verdict.caller,
                 "calls": list(result.verdict.calls),
@@ -46,7 +49,30 @@ def load(path: Path) -> Run:
 def one_run(run: Run) -> str:
     """Return the table of one run."""
     rows = [(row["scenario"], row["score"], row["caller"], _calls(row), _reasons(row)) for row in run["results"]]
-    return _columns([("scenario", "score", "the caller got", "calls", ""), *rows]) + "\n\n" + summary(run)
+    table = _columns([("scenario", "score", "the caller got", "calls", ""), *rows])
+    of_routes = [sums(run)] if len(_by_route(run)) > 1 else []
+    return "\n\n".join([table, *of_routes, summary(run)])
+
+
+def sums(run: Run) -> str:
+    """Return the totals by route as a Markdown table."""
+    lines = [_markdown(["client", "upstream", "scenarios", *SCORES]), "|---|---|---:|---:|---:|---:|"]
+    for route, rows in _by_route(run).items():
+        client, _, upstream = route.partition("-to-")
+        scores = Counter(row["score"] for row in rows)
+        counts = map(str, (len(rows), *(scores[score] for score in SCORES)))
+        lines.append(_markdown([client, upstream or "the same", *counts]))
+    scores = Counter(row["score"] for row in run["results"])
+    counts = map(str, (len(run["results"]), *(scores[score] for score in SCORES)))
+    lines.append(_markdown(["**all**", "", *(f"**{count}**" for count in counts)]))
+    return "\n".join(lines)
+
+
+def _by_route(run: Run) -> dict[str, list[Run]]:
+    routes: dict[str, list[Run]] = {}
+    for row in run["results"]:
+        routes.setdefault(row["scenario"].partition("@")[2] or CHAT.name, []).append(row)
+    return routes
 
 
 def summary(run: Run) -> str:

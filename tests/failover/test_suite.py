@@ -1,44 +1,73 @@
-"""Every scenario against our gateway as a process: through the relay, and through LiteLLM.
+"""The scenarios against our gateway as a process: chat relayed, chat through LiteLLM, and a part on the other routes.
 
-The scenarios of an adapter run together, once, before the first test that wants one of their results.
+The scenarios of a run go together, once, before the first test that wants one of their results.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, TypeAlias
 
 import pytest
 
-from tests.failover.runner import CONCURRENCY, LOG, Result, run_ours
-from tests.failover.scenario import BrokenOff, Scenario
+from tests.failover.routes import all_scenarios
+from tests.failover.runner import LOG, Result, run_ours
+from tests.failover.scenario import CHAT, BrokenOff, Scenario
 from tests.failover.scenarios import SCENARIOS
 
 Results: TypeAlias = Callable[[str], dict[str, Result]]
 
+OF_EACH_ROUTE: Final = {
+    "healthy", "500-once", "401", "quota", "context-too-long", "content-filter", "bad-request", "account-told-with-400",
+    "error-in-200", "empty-200", "no-text", "tool-call", "split-at-every-byte", "gzip", "usage", "cut-0",
+    "empty-deltas", "malformed-0", "error-event-first", "only-done", "cut-40", "stall-40", "malformed-40",
+    "error-event-40", "bare-error-40", "no-finish", "all-down", "all-rate-limited", "client-leaves-streaming",
+}  # fmt: skip
+"""Scenarios of chat, without their mode, that are tests on the other routes too: those that tell the wires apart."""
+
+
+def _is_test(scenario: Scenario) -> bool:
+    """Tell whether a scenario of another route than chat is a test, and not only part of `make failover`.
+
+    What only an upstream's wire has is tried where it is relayed, and no held stream where it is translated.
+    """
+    is_relayed = scenario.route.client == scenario.route.upstream
+    if scenario.fault in OF_EACH_ROUTE:
+        return is_relayed or not scenario.hold
+    return is_relayed and scenario.fault not in _OF_CHAT
+
+
+_OF_CHAT: Final = {scenario.fault for scenario in SCENARIOS}
+_ROUTES: Final = [scenario for scenario in all_scenarios() if scenario.route is not CHAT and _is_test(scenario)]
+RUNS: Final[dict[str, tuple[str, Sequence[Scenario]]]] = {
+    "relay": ("relay", SCENARIOS),
+    "litellm": ("litellm", SCENARIOS),
+    "routes": ("relay", _ROUTES),
+}
+"""Run → adapter of the targets that speak the client's wire, and scenarios."""
 CASES: Final = [
-    pytest.param(adapter, scenario, id=f"{adapter}-{scenario.name}")
-    for adapter in ("relay", "litellm")
-    for scenario in SCENARIOS
+    pytest.param(run, scenario, id=f"{run}-{scenario.full_name}")
+    for run, (_, scenarios) in RUNS.items()
+    for scenario in scenarios
 ]
 
 
 @pytest.fixture(scope="session")
 def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """Return the results of one adapter by scenario, of those scenarios only whose tests were chosen."""
+    """Return the results of one run by scenario, of those scenarios only whose tests were chosen."""
     done: dict[str, dict[str, Result] | tuple[Exception, TracebackType | None]] = {}
 
-    def of(adapter: str) -> dict[str, Result]:
-        if adapter not in done:
+    def of(run: str) -> dict[str, Result]:
+        if run not in done:
             try:
-                done[adapter] = _run(_chosen(request.session.items, adapter), adapter, tmp_path_factory.mktemp(adapter))
+                done[run] = _run(_chosen(request.session.items, run), RUNS[run][0], tmp_path_factory.mktemp(run))
             except Exception as error:  # noqa: BLE001 - raised again for each test
-                done[adapter] = error, error.__traceback__
-        results = done[adapter]
+                done[run] = error, error.__traceback__
+        results = done[run]
         if isinstance(results, tuple):
             fault, traceback = results
             raise fault.with_traceback(traceback)  # else each test would add its own
@@ -48,38 +77,30 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def _run(scenarios: list[Scenario], adapter: str, folder: Path) -> dict[str, Result]:
-    """Run scenarios side by side, and those that failed once more alone: a limit of 1.5 s is short in a crowd."""
-    results = _run_with(scenarios, adapter, folder, CONCURRENCY)
-    if failed := [result.scenario for result in results.values() if result.verdict.score == "fail"]:
-        results |= _run_with(failed, adapter, folder, 1)
-    return results
-
-
-def _run_with(scenarios: list[Scenario], adapter: str, folder: Path, concurrency: int) -> dict[str, Result]:
-    ran = asyncio.run(run_ours(scenarios, adapter=adapter, folder=folder, concurrency=concurrency))
-    faults = [line for line in (folder / LOG).read_text().splitlines() if _is_fault(line)]
+    ran = asyncio.run(run_ours(scenarios, adapter=adapter, folder=folder))
+    faults = [line for log in folder.rglob(LOG) for line in log.read_text().splitlines() if _is_fault(line)]
     if faults:
         raise GatewayFaultError("\n".join(faults))
-    return {result.scenario.name: result for result in ran}
+    return {result.scenario.full_name: result for result in ran}
 
 
 class GatewayFaultError(Exception):
     """The gateway logged a fault of its own."""
 
 
-def _chosen(items: list[pytest.Item], adapter: str) -> list[Scenario]:
+def _chosen(items: list[pytest.Item], run: str) -> list[Scenario]:
     chosen = {item.name for item in items}
-    return [scenario for scenario in SCENARIOS if f"test_scenario[{adapter}-{scenario.name}]" in chosen]
+    return [scenario for scenario in RUNS[run][1] if f"test_scenario[{run}-{scenario.full_name}]" in chosen]
 
 
 def _is_fault(line: str) -> bool:
     return not line.startswith("{") or json.loads(line)["level"] == "error"
 
 
-@pytest.mark.timeout(180)  # the first test waits for all scenarios of its adapter
-@pytest.mark.parametrize(("adapter", "scenario"), CASES)
-def test_scenario(adapter: str, scenario: Scenario, results: Results) -> None:
-    verdict = results(adapter)[scenario.name].verdict
+@pytest.mark.timeout(180)  # the first test waits for all scenarios of its run
+@pytest.mark.parametrize(("run", "scenario"), CASES)
+def test_scenario(run: str, scenario: Scenario, results: Results) -> None:
+    verdict = results(run)[scenario.full_name].verdict
     assert not verdict.told + verdict.conduct, (
         f"the caller got {verdict.caller}, the targets were called {verdict.calls}"
     )
@@ -87,12 +108,16 @@ def test_scenario(adapter: str, scenario: Scenario, results: Results) -> None:
 
 
 def test_every_scenario_that_is_only_ok_passes_when_the_whole_answer_is_held() -> None:
-    names = {scenario.name for scenario in SCENARIOS}
-    late = [scenario.name for scenario in SCENARIOS if isinstance(scenario.expect, BrokenOff)]
+    names = {scenario.full_name for scenario in all_scenarios()}
+    late = [scenario.full_name for scenario in all_scenarios() if isinstance(scenario.expect, BrokenOff)]
     assert {name.replace("stream-", "held-") for name in late} <= names
 
 
 def test_names_are_distinct_and_fit_an_alias() -> None:
-    names = [scenario.name for scenario in SCENARIOS]
+    names = [scenario.full_name for scenario in all_scenarios()]
     assert len(set(names)) == len(names)
-    assert all(name.replace("-", "").isalnum() for name in names)
+    assert all(name.replace("-", "").replace("@", "").isalnum() for name in names)
+
+
+def test_the_scenarios_of_each_route_exist() -> None:
+    assert _OF_CHAT >= OF_EACH_ROUTE

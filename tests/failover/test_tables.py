@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.failover.judge import Verdict
+from tests.failover.routes import ROUTES, scenarios_on
 from tests.failover.runner import Result
 from tests.failover.scenarios import SCENARIOS
 from tests.failover.tables import as_run, load, one_run, save, side_by_side
@@ -24,6 +25,22 @@ def test_one_run_shows_each_scenario_with_both_sides_and_the_totals() -> None:
         "stream-healthy  fail   hang            3+0    hang; target 1 was called 3 times, not 1",
         "",
         "us: 2 scenarios: 1 pass, 0 ok, 1 fail (1 for what the caller got)",
+    ]
+
+
+def test_a_run_over_several_routes_ends_with_the_sums_of_each() -> None:
+    messages = scenarios_on(next(route for route in ROUTES if route.name == "messages-to-chat"))[0]
+    text = one_run(as_run("us", [Result(FIRST, PASS), Result(SECOND, FAIL), Result(messages, PASS)]))
+    assert "plain-healthy@messages-to-chat  pass" in text
+    assert text.splitlines()[-8:] == [
+        "",
+        "| client | upstream | scenarios | pass | ok | fail |",
+        "|---|---|---:|---:|---:|---:|",
+        "| chat | the same | 2 | 1 | 0 | 1 |",
+        "| messages | chat | 1 | 1 | 0 | 0 |",
+        "| **all** |  | **3** | **2** | **0** | **1** |",
+        "",
+        "us: 3 scenarios: 2 pass, 0 ok, 1 fail (1 for what the caller got)",
     ]
 
 

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email.utils import formatdate
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from tests.failover.faults import Fault
-from tests.scripted_openai import _MODEL, RecordedRequest, _ClientLeft, _Cut, _read_request, _Response
+from tests.failover.speech import SPEECHES, Event, Saying
+from tests.scripted_openai import _MODEL, _PATHS, RecordedRequest, _ClientLeft, _Cut, _read_request, _Response
 
 DRIP_S: Final = 0.1
 """Between two bytes of a response that drips."""
 BEFORE_FAULT_S: Final = 0.15
 """Silence before a stream breaks, so that what came before has certainly been delivered."""
+BOM: Final = b"\xef\xbb\xbf"
 _COMMENT_S: Final = 0.1
+"""Between two comments or pings."""
+_PINGS: Final = 25
 
 
 @dataclass(slots=True)
@@ -131,9 +137,14 @@ class FaultyUpstream:
 
 
 class _FaultyResponse(_Response):
-    """Writes one response, the slow faults included."""
+    """Writes one response on the wire of its path, the slow faults included."""
 
     _outcome: Fault
+    _paths = (*_PATHS, *SPEECHES)
+
+    @property
+    def _saying(self) -> Saying:
+        return Saying(self._request, self._outcome, self._texts(), self._error())
 
     async def send(self) -> None:
         """Write it; what was not read before is not read then."""
@@ -146,6 +157,10 @@ class _FaultyResponse(_Response):
         extra = dict(extra)
         if fault.retry_after_date_s is not None:
             extra["retry-after"] = formatdate(time.time() + fault.retry_after_date_s, usegmt=True)
+        if fault.limit_resets_s is not None:
+            resets_at = datetime.fromtimestamp(time.time() + fault.limit_resets_s, UTC)
+            extra["anthropic-ratelimit-requests-remaining"] = "0"
+            extra["anthropic-ratelimit-requests-reset"] = resets_at.isoformat()
         while fault.drip == "hints":
             self._writer.write(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n")
             await self._drain()
@@ -155,9 +170,60 @@ class _FaultyResponse(_Response):
             return
         await self._drip(f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\n".encode() + b"x-filler: " + b"x" * 1000)
 
+    def _plain_body(self) -> tuple[bytes, str] | None:
+        body = super()._plain_body()
+        if body is None and self._outcome.plain:
+            return json.dumps(self._answer()).encode(), "application/json"
+        return body
+
+    def _answer(self) -> dict[str, Any]:
+        speech = SPEECHES.get(self._request.path)
+        return super()._answer() if speech is None else speech.answer(self._saying)
+
+    def _error_body(self) -> dict[str, Any]:
+        speech = SPEECHES.get(self._request.path)
+        return super()._error_body() if speech is None else speech.error(self._saying, self._status)
+
+    async def _send_events(self) -> None:
+        speech = SPEECHES.get(self._request.path)
+        if speech is None:
+            await super()._send_events()
+            return
+        fault, saying, place, tried = self._outcome, self._saying, 0, -1
+        if fault.mark:
+            await self._write_part(BOM)
+        events = speech.events(saying)
+        count = sum(map(speech.is_content, events))
+        for number, event in enumerate(events):
+            is_content = speech.is_content(event)
+            if tried < place and (is_content or place == count):
+                tried = place
+                await self._break_at(place)
+                if fault.malformed_after == place:
+                    await self._send_text(speech.malformed)
+                if fault.error_event_after == place:
+                    await self._tell(speech.error_event(saying, number), form=fault.error_form)
+                    return
+            if is_content:
+                await self._pause(fault.chunk_delay_s)
+                place += 1
+            await self._tell(event)
+
+    async def _tell(self, event: Event, *, form: str | None = None) -> None:
+        data = json.dumps(event)
+        if form == "bare":
+            await self._send_text(f"{data}\n\n")
+        elif form == "unnamed":
+            await self._send_text(f"data: {data}\n\n")
+        else:
+            await self._send_text(f"event: {event['type']}\ndata: {data}\n\n")
+
     async def _break_at(self, place: int) -> None:
         if place in self._outcome.breaks_after:
             await self._pause(BEFORE_FAULT_S)
+        for _ in range(_PINGS if place == self._outcome.pings_after else 0):
+            await self._tell({"type": "ping"})
+            await self._pause(_COMMENT_S)
         while place == self._outcome.only_comments_after:
             await self._write_part(b": waiting\n\n")
             await self._pause(_COMMENT_S)

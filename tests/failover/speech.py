@@ -1,0 +1,171 @@
+"""What a scripted upstream says on the wires beside chat: its answers, its events, its errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from tests.failover.faults import Fault
+from tests.scripted_openai import RecordedRequest
+from tests.wires import messages, responses
+from tests.wires.play import TEXT, Play, Tool, WireRequest
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Saying:
+    """One answer to be told."""
+
+    request: RecordedRequest
+    fault: Fault
+    texts: Sequence[str]
+    error: Mapping[str, Any]
+    """Message, type, param and code, as on OpenAI's wire."""
+
+    @property
+    def play(self) -> Play:
+        """The whole answer in the words of the upstreams that never fail in the middle."""
+        calls = enumerate(self.fault.calls, 1)
+        tools = [Tool(name, json.loads(arguments), f"call_{place}") for place, (name, arguments) in calls]
+        text = TEXT if tools and not self.texts else "".join(self.texts)
+        error = {name: self.error[name] for name in ("message", "code") if self.error[name] is not None}
+        return Play(text=text, tools=tools, stop=self.fault.stop, error=error)
+
+    @property
+    def asked(self) -> WireRequest:
+        """The request as those upstreams take it."""
+        request = self.request
+        return WireRequest(
+            method=request.method, path=request.path, query={}, headers=request.headers, raw=request.raw,
+            body=request.body, form=(),
+        )  # fmt: skip
+
+
+class Speech(Protocol):
+    """How a wire says it."""
+
+    @property
+    def malformed(self) -> str:
+        """An event whose JSON is broken."""
+        ...
+
+    def answer(self, saying: Saying) -> Event:
+        """Return the plain answer."""
+        ...
+
+    def events(self, saying: Saying) -> list[Event]:
+        """Return the events of a stream."""
+        ...
+
+    def is_content(self, event: Event) -> bool:
+        """Tell whether an event counts as content."""
+        ...
+
+    def error(self, saying: Saying, status: int) -> Event:
+        """Return an error's body."""
+        ...
+
+    def error_event(self, saying: Saying, number: int) -> Event:
+        """Return the error as the event with this number, named as its `type`."""
+        ...
+
+
+class ResponsesSpeech:
+    """OpenAI's Responses."""
+
+    malformed: Final = 'event: response.output_text.delta\ndata: {"type": "response.output_text.delta", "delta\n\n'
+
+    def answer(self, saying: Saying) -> Event:
+        """Return a response."""
+        made = responses.response(saying.asked, saying.play)
+        if saying.fault.no_finish:
+            made["status"] = "in_progress"
+        return made
+
+    def events(self, saying: Saying) -> list[Event]:
+        """Return the events of a response."""
+        told = responses.events(responses.response(saying.asked, saying.play))
+        at: Event = {"output_index": 0, "content_index": 0, "item_id": told[2]["item"]["id"] if len(told) > 3 else ""}
+        deltas = [{"type": "response.output_text.delta", **at, "delta": text, "logprobs": []} for text in saying.texts]
+        told = _with_deltas(told, deltas, before="response.output_text.done")
+        if saying.fault.no_finish:
+            del told[-1]
+        return [{**event, "sequence_number": number} for number, event in enumerate(told)]
+
+    def is_content(self, event: Event) -> bool:
+        """Tell whether it is a delta."""
+        return bool(event["type"].endswith(".delta"))
+
+    def error(self, saying: Saying, status: int) -> Event:
+        """Return OpenAI's error body."""
+        return {"error": dict(saying.error)}
+
+    def error_event(self, saying: Saying, number: int) -> Event:
+        """Return `error`, whose fields stand at the top, or what `error_form` says."""
+        error = {name: saying.error[name] for name in ("code", "message", "param")}
+        if saying.fault.error_form == "failed":
+            made = responses.response(saying.asked, Play(stop="failed", error=error))
+            return {"type": "response.failed", "response": made, "sequence_number": number}
+        if saying.fault.error_form == "nested":
+            return {"type": "error", "error": dict(saying.error), "sequence_number": number}
+        return {"type": "error", **error, "sequence_number": number}
+
+
+class MessagesSpeech:
+    """Anthropic's Messages."""
+
+    malformed: Final = 'event: content_block_delta\ndata: {"type": "content_block_delta", "index\n\n'
+
+    def answer(self, saying: Saying) -> Event:
+        """Return a message."""
+        made = messages.message(saying.asked, saying.play)
+        if saying.fault.no_finish:
+            made["stop_reason"] = None
+        return made
+
+    def events(self, saying: Saying) -> list[Event]:
+        """Return the events of a message."""
+        told = messages.events(messages.message(saying.asked, saying.play))
+        told = _with_deltas(told, [_text_delta(text) for text in saying.texts], before="content_block_stop")
+        left_out = {"message_delta"} if saying.fault.no_finish else set()
+        left_out |= {"message_stop"} if saying.fault.no_done else set()
+        return [event for event in told if event["type"] not in left_out]
+
+    def is_content(self, event: Event) -> bool:
+        """Tell whether it is a delta."""
+        return bool(event["type"] == "content_block_delta")
+
+    def error(self, saying: Saying, status: int) -> Event:
+        """Return Anthropic's error body."""
+        return messages.error_body(Play(error={"message": saying.error["message"]}), status)
+
+    def error_event(self, saying: Saying, number: int) -> Event:
+        """Return `error`, or OpenAI's error if that is the form."""
+        if saying.fault.error_form == "nested":
+            return {"type": "error", "error": dict(saying.error)}
+        return messages.error_body(Play(error={"message": saying.error["message"]}), 529)
+
+
+def _text_delta(text: str) -> Event:
+    return {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
+
+
+def _with_deltas(told: list[Event], deltas: list[Event], *, before: str) -> list[Event]:
+    """Return the events of a text with these deltas instead of their own, which leave out empty ones."""
+    own = {_kind_of(delta) for delta in deltas}
+    left = [event for event in told if _kind_of(event) not in own]
+    place = next((place for place, event in enumerate(left) if event["type"] == before), len(left))
+    return [*left[:place], *deltas, *left[place:]]
+
+
+def _kind_of(event: Event) -> Any:
+    """Return the type of an event, or of the delta in it."""
+    delta = event.get("delta")
+    return delta.get("type", event["type"]) if isinstance(delta, dict) else event["type"]
+
+
+SPEECHES: Final[Mapping[str, Speech]] = {"/v1/responses": ResponsesSpeech(), "/v1/messages": MessagesSpeech()}
+"""By path; chat is what the scripted upstream speaks without it."""
