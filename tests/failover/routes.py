@@ -14,14 +14,15 @@ from tests.failover.scenarios import FIRST, SCENARIOS, SECOND, both, late, plain
 from tests.wires.messages import ERROR_TYPES
 
 _OPENAI: Final = "kind: openai"
+_ONLY_CHAT: Final = "kind: openai, wires: [chat]"
 _ANTHROPIC: Final = "kind: anthropic"
 
 ROUTES: Final[tuple[Route, ...]] = (
     CHAT,
     Route(name="responses", client="responses", upstream="responses", provider=_OPENAI),
     Route(name="messages", client="messages", upstream="messages", provider=_ANTHROPIC),
-    Route(name="responses-to-chat", client="responses", upstream="chat", provider=f"{_OPENAI}, adapter: litellm"),
-    Route(name="messages-to-chat", client="messages", upstream="chat", provider=_OPENAI),
+    Route(name="responses-to-chat", client="responses", upstream="chat", provider=_ONLY_CHAT),
+    Route(name="messages-to-chat", client="messages", upstream="chat", provider=_ONLY_CHAT),
     Route(name="chat-to-messages", client="chat", upstream="messages", provider=_ANTHROPIC, by_litellm=True),
     Route(name="responses-to-messages", client="responses", upstream="messages", provider=_ANTHROPIC, by_litellm=True),
 )
@@ -90,6 +91,8 @@ def _on(route: Route, scenario: Scenario) -> Scenario:
 
 def _said(route: Route, fault: Fault) -> Fault:
     """Return a fault of chat in the words of the upstream's wire."""
+    if route.upstream != "chat" and fault.error_event_bare:
+        fault = replace(fault, error_form="bare")
     if route.upstream == "responses" and fault.error:
         return replace(fault, error=_FAILED)
     if route.upstream != "messages":

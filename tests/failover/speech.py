@@ -111,6 +111,8 @@ class ResponsesSpeech:
             return {"type": "response.failed", "response": made, "sequence_number": number}
         if saying.fault.error_form == "nested":
             return {"type": "error", "error": dict(saying.error), "sequence_number": number}
+        if saying.fault.error_form == "bare":
+            return {"error": dict(saying.error)}
         return {"type": "error", **error, "sequence_number": number}
 
 
