@@ -113,14 +113,17 @@ class _Body:
 
 async def exchange(
     endpoint: Endpoint,
-    body: Mapping[str, Any],
+    body: Mapping[str, Any] | bytes,
     *,
     bound_s: float,
     leave: Leave | None = None,
     path: str = "/chat/completions",
     headers: Mapping[str, str] = EMPTY,
 ) -> Heard:
-    """Send one request on a connection of its own and return what came back within `bound_s`."""
+    """Send one request on a connection of its own and return what came back within `bound_s`.
+
+    A body that is no JSON needs its `content-type` in `headers`.
+    """
     loop = asyncio.get_running_loop()
     heard = Heard(loop.time())
     writer: asyncio.StreamWriter | None = None
@@ -146,8 +149,8 @@ async def exchange(
     return heard
 
 
-def _request(host: str, path: str, more: Mapping[str, str], body: Mapping[str, Any]) -> bytes:
-    data = json.dumps(body).encode()
+def _request(host: str, path: str, more: Mapping[str, str], body: Mapping[str, Any] | bytes) -> bytes:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {
         "host": host,
         "content-type": "application/json",

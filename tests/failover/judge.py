@@ -94,6 +94,10 @@ def read(heard: Heard, mode: Literal["plain", "stream"], wire: Wire = "chat") ->
 
 
 def _read_plain(heard: Heard, reader: Reader, common: dict[str, Any]) -> Got:
+    is_json = "json" in heard.headers.get("content-type", "")
+    if reader.is_bytes and not is_json:
+        word = Word.BROKEN if heard.ending is not Ending.WHOLE else Word.COMPLETE if heard.body else Word.NO_ANSWER
+        return Got(word=word, text=heard.body.decode(errors="replace"), choices=1, **common)
     if heard.ending is not Ending.WHOLE:
         return Got(word=Word.UNCLEAN, why="the body breaks off", **common)
     body = parsed(heard.body)

@@ -1,7 +1,8 @@
-"""Reading answers as the clients of each wire do: OpenAI's SDKs, and Anthropic's."""
+"""Asking and reading as the clients of each wire do: OpenAI's SDKs, and Anthropic's."""
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ TOOL: Final[Mapping[str, Any]] = {
     "schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
 """The tool that requests offer."""
+_BOUNDARY: Final = "a-boundary-of-4711"
 _ENDS: Final = {"response.completed": "completed", "response.incomplete": "incomplete"}
 
 
@@ -61,8 +63,22 @@ class Reader(Protocol):
         """Fields that requests have to have."""
         ...
 
+    @property
+    def streaming(self) -> Mapping[str, Any]:
+        """The fields that ask for a stream."""
+        ...
+
+    @property
+    def is_bytes(self) -> bool:
+        """Whether a plain answer is bytes, which begin before they are whole."""
+        ...
+
     def request(self, prompt: str, *, tools: bool) -> dict[str, Any]:
-        """Return a request's body without model and `stream`."""
+        """Return a request's fields without model and `stream`."""
+        ...
+
+    def body(self, fields: Mapping[str, Any]) -> Mapping[str, Any] | bytes:
+        """Return a request's body: the fields, for JSON, or bytes."""
         ...
 
     def error(self, body: Any) -> Any:
@@ -86,6 +102,12 @@ class OpenAIReader:
     """What OpenAI's wires have in common."""
 
     headers: ClassVar[Mapping[str, str]] = {}
+    streaming: ClassVar[Mapping[str, Any]] = {"stream": True}
+    is_bytes: ClassVar[bool] = False
+
+    def body(self, fields: Mapping[str, Any]) -> Mapping[str, Any] | bytes:
+        """Return the fields."""
+        return fields
 
     def error(self, body: Any) -> Any:
         """Return `error`."""
@@ -198,7 +220,7 @@ class ResponsesReader(OpenAIReader):
                 told.doubt = f"the last event says {len(whole.said)} characters, the deltas {len(told.said)}"
 
 
-class MessagesReader:
+class MessagesReader(OpenAIReader):
     """Anthropic's Messages."""
 
     path: Final = "/messages"
@@ -265,10 +287,75 @@ class MessagesReader:
                 told.is_ended = True
 
 
+class _MediaReader(OpenAIReader):
+    """What OpenAI's streams of sound and of its text have in common."""
+
+    def see(self, told: Told, name: str, data: str) -> None:
+        """Read an event by its type."""
+        event = parsed(data)
+        if not isinstance(event, dict):
+            told.fault = "an event that is no JSON"
+            return
+        kind = str(event.get("type"))
+        if event.get("error"):
+            told.error = event["error"]
+        elif kind.endswith(".done"):
+            told.finished, told.is_ended, told.usage_last = {0}, True, bool(event.get("usage"))
+            if event.get("text", told.text) != told.text:
+                told.doubt = "the last event says another text than the deltas"
+        elif kind.endswith(".delta"):
+            told.text += event.get("delta") or base64.b64decode(event.get("audio") or "").decode()
+
+
+class SpeechReader(_MediaReader):
+    """Speech: bytes, or events."""
+
+    path: Final = "/audio/speech"
+    streaming: ClassVar[Mapping[str, Any]] = {"stream_format": "sse"}
+    is_bytes: ClassVar[bool] = True
+
+    def request(self, prompt: str, *, tools: bool) -> dict[str, Any]:
+        """Return a request's fields."""
+        return {"input": prompt, "voice": "alloy"}
+
+    def plain(self, body: Any) -> Told:
+        """Return nothing: JSON is no sound."""
+        return Told()
+
+
+class TranscriptionsReader(_MediaReader):
+    """Transcriptions, which are asked for with a form."""
+
+    path: Final = "/audio/transcriptions"
+    headers: ClassVar[Mapping[str, str]] = {"content-type": f"multipart/form-data; boundary={_BOUNDARY}"}
+    streaming: ClassVar[Mapping[str, Any]] = {"stream": "true"}
+
+    def request(self, prompt: str, *, tools: bool) -> dict[str, Any]:
+        """Return a request's fields."""
+        return {"file": prompt}
+
+    def body(self, fields: Mapping[str, Any]) -> Mapping[str, Any] | bytes:
+        """Return the form, its file last."""
+        parts = ""
+        for name, value in sorted(fields.items(), key=lambda field: field[0] == "file"):
+            filename = '; filename="hello.wav"\r\ncontent-type: audio/wav' if name == "file" else ""
+            head = f'content-disposition: form-data; name="{name}"{filename}'
+            parts += f"--{_BOUNDARY}\r\n{head}\r\n\r\n{value}\r\n"
+        return f"{parts}--{_BOUNDARY}--\r\n".encode()
+
+    def plain(self, body: Any) -> Told:
+        """Read the text."""
+        if not isinstance(body, dict) or not isinstance(body.get("text"), str):
+            return Told()
+        return Told(text=body["text"], finished={0})
+
+
 READERS: Final[Mapping[str, Reader]] = {
     "chat": ChatReader(),
     "responses": ResponsesReader(),
     "messages": MessagesReader(),
+    "speech": SpeechReader(),
+    "transcriptions": TranscriptionsReader(),
 }
 """By wire."""
 

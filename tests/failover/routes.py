@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from tests.failover import scenarios as chat
+from tests.failover.client import Leave
 from tests.failover.faults import FAILED, ErrorForm, Fault
-from tests.failover.scenario import CHAT, SECRET, Refused, Route, Scenario
+from tests.failover.scenario import CHAT, SECRET, BrokenOff, Left, Refused, Route, Scenario
 from tests.failover.scenarios import FIRST, SCENARIOS, SECOND, both, late, plain, stream
 from tests.wires.messages import ERROR_TYPES
 
@@ -25,6 +27,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(name="messages-to-chat", client="messages", upstream="chat", provider=_ONLY_CHAT),
     Route(name="chat-to-messages", client="chat", upstream="messages", provider=_ANTHROPIC, by_litellm=True),
     Route(name="responses-to-messages", client="responses", upstream="messages", provider=_ANTHROPIC, by_litellm=True),
+    Route(name="speech", client="speech", upstream="speech", provider=_OPENAI),
+    Route(name="transcriptions", client="transcriptions", upstream="transcriptions", provider=_OPENAI),
 )
 
 _OF_CHAT: Final = {
@@ -34,6 +38,9 @@ _OF_CHAT: Final = {
 """Scenarios, without their mode, of what only an upstream that speaks chat can do."""
 _OPENAI_WORDS: Final = {"tool-use-failed", "model-retired-400"}
 """Scenarios of errors that Anthropic does not have."""
+_MEDIA: Final = {"speech", "transcriptions"}
+_NOT_MEDIA: Final = _OF_CHAT | {"tool-use-failed", "tool-call", "no-text", "usage"}
+"""Scenarios of chat that have no meaning where sound becomes text, or text sound."""
 _FAILED: Final = {"message": "overloaded", "type": "server_error", "code": "server_error"}
 
 _ANTHROPIC_WORDS: Final[Mapping[str, tuple[int, str]]] = {
@@ -78,12 +85,16 @@ def _fits(route: Route, scenario: Scenario) -> bool:
         return False
     if route.upstream == "chat":
         return True
+    if route.upstream in _MEDIA:
+        return scenario.fault not in _NOT_MEDIA
     return scenario.fault not in (_OF_CHAT if route.upstream == "responses" else _OF_CHAT | _OPENAI_WORDS)
 
 
 def _on(route: Route, scenario: Scenario) -> Scenario:
     """Return a scenario of chat on a route."""
     fields = _ON_MESSAGES.get(scenario.fault, {}) if route.upstream == "messages" else {}
+    if route.client == "speech" and isinstance(scenario.expect, Left) and scenario.expect.leave.at is not None:
+        fields = {"expect": Left(Leave(at=base64.b64encode(scenario.expect.leave.at)))}
     params = scenario.params if route.client == "chat" else {}
     scripts = tuple(script and tuple(_said(route, fault) for fault in script) for script in scenario.scripts)
     return replace(scenario, route=route, params=params, scripts=scripts, **fields)
@@ -115,6 +126,11 @@ def _own(route: Route) -> Scenarios:
         yield from _typed_events(plain_instead=SECOND if route.by_litellm else FIRST)
         yield from _messages()
         yield from _read_by_us(route)
+    elif route.upstream in _MEDIA:
+        left_out = {"plain-unfinished", "cut-in-arguments", "plain-labelled-a-stream"}
+        yield from (each for each in _typed_events(plain_instead=FIRST) if each.fault not in left_out)
+        if route.upstream == "speech":
+            yield from _bytes()
 
 
 def _long(**fields: Any) -> Fault:
@@ -156,6 +172,21 @@ def _responses() -> Scenarios:
     forms: tuple[ErrorForm, ...] = ("failed", "nested", "unnamed")
     for form in forms:
         yield from late(f"{form}-error-40", _error_after(40, form, _FAILED), held_calls=(3, 1))
+
+
+def _bytes() -> Scenarios:
+    """Yield faults of a sound after its first 16 KiB, once as it comes and once with all of it held back."""
+    sound = "x" * 100_000
+    faults = {
+        "cut": Fault(reply=sound, cut_after=60_000),
+        "reset": Fault(reply=sound, cut_after=60_000, reset=True),
+        "stall": Fault(reply=sound, stall_after=60_000),
+        "short": Fault(reply=sound, short_body=True, is_broken=True),
+    }
+    for name, fault in faults.items():
+        (scenario,) = plain(f"late-{name}", fault, expect=BrokenOff(), calls=(1, 0))
+        yield scenario
+        yield replace(scenario, name=f"held-late-{name}", hold=True, ours_only=True, expect=SECOND, calls=(1, 1))
 
 
 def _messages() -> Scenarios:

@@ -63,13 +63,15 @@ async def _ask(
     scenario: Scenario, endpoint: Endpoint, leave: Leave | None = None, *, bound_s: float = BOUND_S
 ) -> Heard:
     reader = READERS[scenario.route.client]
-    body = {
+    fields = {
         "model": endpoint.model_format.format(scenario=scenario.full_name),
         **reader.request(scenario.prompt, tools=scenario.tools),
         **scenario.params,
-        **({"stream": True} if scenario.mode == "stream" else {}),
+        **(reader.streaming if scenario.mode == "stream" else {}),
     }
-    return await exchange(endpoint, body, bound_s=bound_s, leave=leave, path=reader.path, headers=reader.headers)
+    return await exchange(
+        endpoint, reader.body(fields), bound_s=bound_s, leave=leave, path=reader.path, headers=reader.headers
+    )
 
 
 async def run_all(

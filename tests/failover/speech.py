@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any, Final, Protocol
 from tests.failover.faults import Fault
 from tests.scripted_openai import RecordedRequest
 from tests.wires import messages, responses
-from tests.wires.play import TEXT, Play, Tool, WireRequest
+from tests.wires.play import TEXT, Play, Tool, WireRequest, read_form
 
 Event = dict[str, Any]
 
@@ -52,8 +53,12 @@ class Speech(Protocol):
         """An event whose JSON is broken."""
         ...
 
-    def answer(self, saying: Saying) -> Event:
-        """Return the plain answer."""
+    def is_streamed(self, request: RecordedRequest) -> bool:
+        """Tell whether a request asks for events."""
+        ...
+
+    def answer(self, saying: Saying) -> Event | bytes:
+        """Return the plain answer; bytes are a sound."""
         ...
 
     def events(self, saying: Saying) -> list[Event]:
@@ -73,7 +78,13 @@ class Speech(Protocol):
         ...
 
 
-class ResponsesSpeech:
+class _JsonSpeech:
+    def is_streamed(self, request: RecordedRequest) -> bool:
+        """Look at `stream`."""
+        return isinstance(request.body, dict) and request.body.get("stream") is True
+
+
+class ResponsesSpeech(_JsonSpeech):
     """OpenAI's Responses."""
 
     malformed: Final = 'event: response.output_text.delta\ndata: {"type": "response.output_text.delta", "delta\n\n'
@@ -116,7 +127,7 @@ class ResponsesSpeech:
         return {"type": "error", **error, "sequence_number": number}
 
 
-class MessagesSpeech:
+class MessagesSpeech(_JsonSpeech):
     """Anthropic's Messages."""
 
     malformed: Final = 'event: content_block_delta\ndata: {"type": "content_block_delta", "index\n\n'
@@ -151,6 +162,63 @@ class MessagesSpeech:
         return messages.error_body(Play(error={"message": saying.error["message"]}), 529)
 
 
+class _MediaSpeech:
+    def error(self, saying: Saying, status: int) -> Event:
+        """Return OpenAI's error body."""
+        return {"error": dict(saying.error)}
+
+    def error_event(self, saying: Saying, number: int) -> Event:
+        """Return `error`."""
+        return {"type": "error", "error": dict(saying.error)}
+
+    def is_content(self, event: Event) -> bool:
+        """Tell whether it is a delta."""
+        return bool(event["type"].endswith(".delta"))
+
+
+class SoundSpeech(_MediaSpeech):
+    """OpenAI's speech: the bytes of the sound are those of what is said, so that each can be told from others."""
+
+    malformed: Final = 'event: speech.audio.delta\ndata: {"type": "speech.audio.delta", "aud\n\n'
+
+    def is_streamed(self, request: RecordedRequest) -> bool:
+        """Look at `stream_format`."""
+        return isinstance(request.body, dict) and request.body.get("stream_format") == "sse"
+
+    def answer(self, saying: Saying) -> bytes:
+        """Return the sound."""
+        return "".join(saying.texts).encode()
+
+    def events(self, saying: Saying) -> list[Event]:
+        """Return the events of a sound."""
+        pieces = (base64.b64encode(text.encode()).decode() for text in saying.texts)
+        told = [{"type": "speech.audio.delta", "audio": piece} for piece in pieces]
+        done = {"type": "speech.audio.done", "usage": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}}
+        return told if saying.fault.no_finish else [*told, done]
+
+
+class TranscriptSpeech(_MediaSpeech):
+    """OpenAI's transcriptions."""
+
+    malformed: Final = 'event: transcript.text.delta\ndata: {"type": "transcript.text.delta", "del\n\n'
+
+    def is_streamed(self, request: RecordedRequest) -> bool:
+        """Look at the part `stream`."""
+        form = read_form(request.raw, request.headers.get("content-type", ""))
+        return any((part.name, part.value) == ("stream", b"true") for part in form)
+
+    def answer(self, saying: Saying) -> Event:
+        """Return the text."""
+        return {"text": "".join(saying.texts), "usage": {"type": "duration", "seconds": 1}}
+
+    def events(self, saying: Saying) -> list[Event]:
+        """Return the events of a text."""
+        told = [{"type": "transcript.text.delta", "delta": text} for text in saying.texts]
+        usage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
+        done = {"type": "transcript.text.done", "text": "".join(saying.texts), "usage": usage}
+        return told if saying.fault.no_finish else [*told, done]
+
+
 def _text_delta(text: str) -> Event:
     return {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
 
@@ -169,5 +237,10 @@ def _kind_of(event: Event) -> Any:
     return delta.get("type", event["type"]) if isinstance(delta, dict) else event["type"]
 
 
-SPEECHES: Final[Mapping[str, Speech]] = {"/v1/responses": ResponsesSpeech(), "/v1/messages": MessagesSpeech()}
+SPEECHES: Final[Mapping[str, Speech]] = {
+    "/v1/responses": ResponsesSpeech(),
+    "/v1/messages": MessagesSpeech(),
+    "/v1/audio/speech": SoundSpeech(),
+    "/v1/audio/transcriptions": TranscriptSpeech(),
+}
 """By path; chat is what the scripted upstream speaks without it."""

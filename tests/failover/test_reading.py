@@ -105,6 +105,31 @@ def test_tool_calls_and_usage_of_each_wire_are_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "content_type", "ending", "word"),
+    [
+        (b"sound", "audio/mpeg", Ending.WHOLE, Word.COMPLETE),
+        (b"sou", "audio/mpeg", Ending.CUT, Word.BROKEN),
+        (b"", "audio/mpeg", Ending.WHOLE, Word.NO_ANSWER),
+        (b'{"error": {"message": "no"}}', "application/json", Ending.WHOLE, Word.UNCLEAN),
+        (b"{}", "application/json", Ending.WHOLE, Word.NO_ANSWER),
+    ],
+)
+def test_bytes_have_no_end_but_that_of_the_response(body: bytes, content_type: str, ending: Ending, word: Word) -> None:
+    got = read(Heard(1.0, 1.5, 200, {"content-type": content_type}, body, ending), "plain", "speech")
+    assert got.word is word
+
+
+def test_events_of_sound_and_of_its_text_are_read() -> None:
+    said = heard({"type": "speech.audio.delta", "audio": "b25l"}, {"type": "speech.audio.done", "usage": {"x": 1}})
+    text = {"type": "transcript.text.delta", "delta": "one"}
+    done = {"type": "transcript.text.done", "text": "one", "usage": {"x": 1}}
+    for got in (read(said, "stream", "speech"), read(heard(text, done), "stream", "transcriptions")):
+        assert (got.word, got.text, got.usage_last) == (Word.COMPLETE, "one", True)
+    assert read(heard(text, text, done), "stream", "transcriptions").word is Word.UNCLEAN
+    assert read(heard(text, {"type": "error", "error": NO}), "stream", "transcriptions").word is Word.BROKEN
+
+
+@pytest.mark.parametrize(
     ("wire", "answer", "word"),
     [
         ("responses", response("one"), Word.COMPLETE),
@@ -113,6 +138,8 @@ def test_tool_calls_and_usage_of_each_wire_are_read() -> None:
         ("messages", {"type": "message", "content": [], "stop_reason": "end_turn"}, Word.COMPLETE),
         ("messages", {"type": "message", "content": [], "stop_reason": None}, Word.NO_ANSWER),
         ("messages", OVERLOADED, Word.UNCLEAN),
+        ("transcriptions", {"text": ""}, Word.COMPLETE),
+        ("transcriptions", {}, Word.NO_ANSWER),
     ],
 )
 def test_a_plain_answer_is_called_what_it_is(wire: Wire, answer: dict[str, Any], word: Word) -> None:

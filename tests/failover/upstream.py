@@ -126,7 +126,7 @@ class FaultyUpstream:
     def _is_unread(self, begun: bytes) -> bool:
         """Tell whether a long body that begins so is not to be read: by the next fault of the model in it."""
         named = _MODEL.search(begun)
-        script = self._scripts.get(named[1].decode()) if named else None
+        script = self._scripts.get((named[1] or named[2]).decode()) if named else None
         return bool(script and script[0].unread)
 
     def _next_fault(self, model: str) -> Fault:
@@ -141,16 +141,20 @@ class _FaultyResponse(_Response):
 
     _outcome: Fault
     _paths = (*_PATHS, *SPEECHES)
+    _is_sound = False
+
+    async def send(self) -> None:
+        """Write it; what was not read before is not read then."""
+        speech = SPEECHES.get(self._request.path)
+        if speech is not None:
+            self._stream = speech.is_streamed(self._request)
+        await super().send()
+        if self._outcome.unread:
+            raise _Cut
 
     @property
     def _saying(self) -> Saying:
         return Saying(self._request, self._outcome, self._texts(), self._error())
-
-    async def send(self) -> None:
-        """Write it; what was not read before is not read then."""
-        await super().send()
-        if self._outcome.unread:
-            raise _Cut
 
     async def _send_head(self, content_type: str, extra: Any) -> None:
         fault = self._outcome
@@ -171,14 +175,15 @@ class _FaultyResponse(_Response):
         await self._drip(f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\n".encode() + b"x-filler: " + b"x" * 1000)
 
     def _plain_body(self) -> tuple[bytes, str] | None:
+        self._stream = self._stream and not self._outcome.plain
         body = super()._plain_body()
-        if body is None and self._outcome.plain:
-            return json.dumps(self._answer()).encode(), "application/json"
-        return body
+        return (body[0], "audio/mpeg") if self._is_sound and body is not None else body
 
-    def _answer(self) -> dict[str, Any]:
+    def _answer(self) -> Any:
         speech = SPEECHES.get(self._request.path)
-        return super()._answer() if speech is None else speech.answer(self._saying)
+        said = super()._answer() if speech is None else speech.answer(self._saying)
+        self._is_sound = isinstance(said, bytes)
+        return said
 
     def _error_body(self) -> dict[str, Any]:
         speech = SPEECHES.get(self._request.path)
