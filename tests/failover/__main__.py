@@ -25,7 +25,7 @@ UPSTREAM_PORT: Final = 18181
 _EPILOG: Final = """\
 Against our own gateway, which is started and stopped:
   python -m tests.failover
-Against any other endpoint, started with what --print-config says:
+Against any other endpoint, started with what --print-config says, on chat unless --route names other wires:
   python -m tests.failover --print-config litellm > config.yaml
   python -m tests.failover --base-url http://127.0.0.1:4000 --model-format "{scenario}"
 Scores: pass; ok, a clean error because the first content had been sent; fail.
@@ -102,7 +102,7 @@ def _header(text: str) -> tuple[str, str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.failover",
-        description="Every way an upstream can fail, tried on an OpenAI-compatible endpoint.",
+        description="Every way an upstream can fail, tried on an endpoint.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -112,7 +112,10 @@ def _parser() -> argparse.ArgumentParser:
         "--header", metavar="'NAME: VALUE'", type=_header, action="append", default=[], help="sent to the endpoint"
     )
     parser.add_argument(
-        "--route", choices=[route.name for route in ROUTES], action="append", help="the wires; again for more of them"
+        "--route",
+        choices=[route.name for route in ROUTES],
+        action="append",
+        help="the wires of client and upstream; may be repeated",
     )
     parser.add_argument("--ours", action="store_true", help="the endpoint is this gateway: ask for all it promises")
     parser.add_argument("--adapter", choices=["relay", "litellm"], default="relay", help="how our targets are reached")

@@ -85,12 +85,14 @@ def litellm_config(scenarios: Sequence[Scenario], *, upstream_url: str) -> str:
 
 
 def _deployments(scenario: Scenario, upstream_url: str) -> Iterator[dict[str, Any]]:
+    is_anthropic = scenario.route.upstream == "messages"
     for position, (model, script) in enumerate(zip(scenario.models, scenario.scripts, strict=True)):
+        url = REFUSING if script is None else upstream_url
         yield {
             "model_name": model if position else scenario.full_name,
             "litellm_params": {
-                "model": f"openai/{model}",
-                "api_base": REFUSING if script is None else upstream_url,
+                "model": f"{'anthropic' if is_anthropic else 'openai'}/{model}",
+                "api_base": url.removesuffix("/v1") if is_anthropic else url,
                 "api_key": SECRET,
                 "timeout": LIMIT_S,
                 "stream_timeout": LIMIT_S,

@@ -12,6 +12,12 @@ from tests.failover.runner import Result
 from tests.failover.scenario import CHAT
 
 SCORES: Final = ("pass", "ok", "fail")
+_SECTIONS: Final = {
+    CHAT.name: "chat",
+    **dict.fromkeys(("responses", "messages"), "Responses, Messages"),
+    **dict.fromkeys(("speech", "transcriptions"), "speech, transcriptions"),
+}
+"""Route → section of `short_sums`; others translate."""
 
 Run: TypeAlias = dict[str, Any]
 """What `save` writes: `name` of the endpoint and `results`."""
@@ -59,13 +65,25 @@ def sums(run: Run) -> str:
     lines = [_markdown(["client", "upstream", "scenarios", *SCORES]), "|---|---|---:|---:|---:|---:|"]
     for route, rows in _by_route(run).items():
         client, _, upstream = route.partition("-to-")
-        scores = Counter(row["score"] for row in rows)
-        counts = map(str, (len(rows), *(scores[score] for score in SCORES)))
-        lines.append(_markdown([client, upstream or "the same", *counts]))
-    scores = Counter(row["score"] for row in run["results"])
-    counts = map(str, (len(run["results"]), *(scores[score] for score in SCORES)))
-    lines.append(_markdown(["**all**", "", *(f"**{count}**" for count in counts)]))
+        lines.append(_markdown([client, upstream or "the same", *_counts(rows)]))
+    lines.append(_markdown(["**all**", "", *(f"**{count}**" for count in _counts(run["results"]))]))
     return "\n".join(lines)
+
+
+def short_sums(run: Run) -> str:
+    """Return the totals in five lines of a Markdown table."""
+    sections: dict[str, list[Run]] = {}
+    for route, rows in _by_route(run).items():
+        sections.setdefault(_SECTIONS.get(route, "translated: chat, Responses, Messages"), []).extend(rows)
+    lines = [_markdown(["", "scenarios", *SCORES]), "|---|---:|---:|---:|---:|"]
+    lines += [_markdown([section, *_counts(rows)]) for section, rows in sections.items()]
+    lines.append(_markdown(["**all**", *(f"**{count}**" for count in _counts(run["results"]))]))
+    return "\n".join(lines)
+
+
+def _counts(rows: Sequence[Run]) -> list[str]:
+    scores = Counter(row["score"] for row in rows)
+    return [str(count) for count in (len(rows), *(scores[score] for score in SCORES))]
 
 
 def _by_route(run: Run) -> dict[str, list[Run]]:

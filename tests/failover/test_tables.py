@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tests.failover.judge import Verdict
-from tests.failover.routes import ROUTES, scenarios_on
+from tests.failover.routes import ROUTES, all_scenarios, scenarios_on
 from tests.failover.runner import Result
+from tests.failover.scenario import BrokenOff
 from tests.failover.scenarios import SCENARIOS
-from tests.failover.tables import as_run, load, one_run, save, side_by_side
+from tests.failover.tables import as_run, load, one_run, save, short_sums, side_by_side, summary, sums
+from tests.paths import ROOT
 
 PASS = Verdict(score="pass", caller="complete", calls=(1, 0))
 FAIL = Verdict(
@@ -42,6 +45,18 @@ def test_a_run_over_several_routes_ends_with_the_sums_of_each() -> None:
         "",
         "us: 3 scenarios: 2 pass, 0 ok, 1 fail (1 for what the caller got)",
     ]
+
+
+def test_the_sums_in_the_docs_are_those_of_the_scenarios() -> None:
+    """`test_suite` and `make failover` hold that each scenario has the score that it expects."""
+    ok = replace(PASS, score="ok")
+    expected = [Result(each, ok if isinstance(each.expect, BrokenOff) else PASS) for each in all_scenarios()]
+    run = as_run("this gateway", expected)
+    docs = (ROOT / "docs" / "failover.md").read_text(encoding="utf-8")
+    assert sums(run) in docs
+    assert summary(run) in docs
+    assert short_sums(run) in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"`make failover`: {len(expected)} ways" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_saved_runs_stand_side_by_side_and_modes_that_went_alike_share_a_line(tmp_path: Path) -> None:
