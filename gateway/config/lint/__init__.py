@@ -25,6 +25,7 @@ _RULES: Final[dict[str, Callable[[Policy], Iterator[Finding]]]] = {
     "deprecated-model": models.retired_models,
     "weaker-fallback": models.weaker_fallbacks,
     "hook-no-timeout": hooks.hooks_without_timeout,
+    "hook-leaves-out": hooks.hooks_that_leave_out,
     "missing-package": providers.missing_packages,
     "refused-param": chains.refused_params,
 }

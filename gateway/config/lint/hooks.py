@@ -1,12 +1,13 @@
-"""Rule for hooks that only the request's deadline can end."""
+"""Rules for hooks: those that only the request's deadline can end, and those that leave out a wire of the file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 
 from gateway.config.document.yaml_tree import Where
-from gateway.config.lint.subject import Finding, Policy
+from gateway.config.lint.subject import Chain, Finding, Policy
 from gateway.config.model.specs import HooksSpec
+from gateway.policy.wires import Wire, as_list, operations_of
 
 
 def hooks_without_timeout(policy: Policy) -> Iterator[Finding]:
@@ -15,6 +16,37 @@ def hooks_without_timeout(policy: Policy) -> Iterator[Finding]:
     yield from _without(policy.config.hooks, ("hooks",), waiting)
     for chain in policy.chains:
         yield from _without(chain.spec.hooks, (*chain.place, "hooks"), waiting)
+
+
+def hooks_that_leave_out(policy: Policy) -> Iterator[Finding]:
+    """Find hooks whose `operations` leave out one that a provider's `wires` name, on the way to that provider."""
+    wires = {name: spec.wires for name, spec in policy.config.providers.items() if spec.wires}
+    reached = {chain.spec.name: _named(chain, wires) for chain in policy.chains}
+    everywhere = {provider: own for named in reached.values() for provider, own in named.items()}
+    yield from _leaving_out(policy.config.hooks, ("hooks",), everywhere)
+    for chain in policy.chains:
+        yield from _leaving_out(chain.spec.hooks, (*chain.place, "hooks"), reached[chain.spec.name])
+
+
+def _named(chain: Chain, wires: Mapping[str, Set[Wire]]) -> dict[str, frozenset[str]]:
+    """Return the operations that the file names for each provider of a chain."""
+    providers = dict.fromkeys([step.target.endpoint.provider for step in chain.route.steps])
+    return {name: operations_of(wires[name]) for name in providers if name in wires}
+
+
+def _leaving_out(hooks: HooksSpec, place: Where, named: Mapping[str, frozenset[str]]) -> Iterator[Finding]:
+    for when, specs in (("pre", hooks.pre), ("post", hooks.post)):
+        for number, spec in enumerate(specs):
+            if spec.operations is None:
+                continue
+            missing = {name: own - spec.operations for name, own in named.items() if own - spec.operations}
+            if missing:
+                names = ", ".join(as_list(frozenset().union(*missing.values())))
+                does = "refuses" if when == "pre" and spec.on_error != "skip" else "is not run for"
+                message = f"{spec.path} {does} {names}, in the `wires` of {', '.join(missing)}"
+                yield Finding(
+                    code="hook-leaves-out", place=(*place, when, number, "operations"), message=message, at_key=True
+                )
 
 
 def _without(hooks: HooksSpec, place: Where, waiting: set[str]) -> Iterator[Finding]:
