@@ -126,8 +126,13 @@ def test_the_result_always_compiles_and_shows_no_secret(config: Json) -> None:
     if found.routes is None:
         assert found.problems
         return
-    compiled = Compiler(environ={"M": "openai/a"}).compile(found.routes.encode(), source="routes.yaml")
-    errors = [str(problem) for problem in compiled.problems if problem.severity == "error"]
+    compiled = Compiler(environ={}).compile(found.routes.encode(), source="routes.yaml")
+    # A variable that is not set stays one: the file tells of it, and its checks too.
+    errors = [
+        str(problem)
+        for problem in compiled.problems
+        if problem.severity == "error" and problem.code != "unset-variable"
+    ]
     assert not errors, found.routes
     assert SECRET not in found.routes
     assert SECRET not in json.dumps([item.as_json() for item in found.items])
