@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from typing import Any
 
 import litellm
@@ -58,9 +59,14 @@ async def test_a_callback_hears_of_a_stream_and_its_price(
         assert await heard.get() > 0
 
 
+@pytest.mark.parametrize("after_gemini", [False, True])
 async def test_without_a_listener_no_price_is_added_to_what_the_upstream_said(
-    adapter: LiteLLMAdapter, openai: ScriptedOpenAI
+    adapter: LiteLLMAdapter, openai: ScriptedOpenAI, after_gemini: bool
 ) -> None:
+    """LiteLLM makes a cache for itself, which is among its callbacks then, when it imports this for Gemini."""
+    if after_gemini:
+        importlib.import_module("litellm.llms.vertex_ai.context_caching.vertex_ai_context_caching")
+        assert "cache" in litellm.success_callback
     usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
     body = events((0, "one", None), (0, "", "stop"), usage=usage)
     openai.script(PRICED, body=body, content_type="text/event-stream")

@@ -193,9 +193,14 @@ _OWN_LISTENERS: Final = ("dynamic_success_callbacks", "dynamic_async_success_cal
 def _is_heard(call: Any) -> bool:
     """Tell whether callbacks, a budget or a cache use the outcome of a call. `call` is LiteLLM's logging object."""
     litellm = sys.modules["litellm"]
-    return any(getattr(litellm, name, None) for name in _LISTENERS) or any(
-        getattr(call, name, None) for name in _OWN_LISTENERS
+    return any(_hears(getattr(litellm, name, None)) for name in _LISTENERS) or any(
+        _hears(getattr(call, name, None)) for name in _OWN_LISTENERS
     )
+
+
+def _hears(listener: Any) -> bool:
+    """Tell whether a setting of LiteLLM listens. `cache` in a list does not: a call to Gemini leaves it there."""
+    return any(each != "cache" for each in listener) if isinstance(listener, list) else bool(listener)
 
 
 def _mute() -> None:
