@@ -14,7 +14,6 @@ from typing import Any, Final, Self, TypeVar
 import aiohttp
 import anthropic
 import openai
-import pytest
 
 from tests.gateway_process import gateway_process
 from tests.wires.upstream import WireUpstream
@@ -117,11 +116,6 @@ class Place:
         self.openai = openai.OpenAI(base_url=f"{self.root_url}/v1", api_key=CLIENT_KEY)
         self.anthropic = anthropic.Anthropic(base_url=self.root_url, api_key=CLIENT_KEY)
 
-    def skip_unless_there(self, path: str) -> None:
-        """Skip the test if the gateway has nothing at a path."""
-        if not self.direct and self._is_unknown(path):
-            pytest.skip(f"the gateway has nothing at {path} yet")
-
     def model(self, name: str, *, alias: str = "one") -> str:
         """Return what to ask for so that the first upstream is asked for this model."""
         return name if self.direct else f"{alias}-{name}"
@@ -129,13 +123,6 @@ class Place:
     def claude(self, name: str) -> str:
         """Return the same, to be reached on Anthropic's wire."""
         return self.model(name, alias="claude-one")
-
-    def _is_unknown(self, path: str) -> bool:
-        try:
-            self.openai.with_options(base_url=self.root_url, max_retries=0).get(path, cast_to=object)
-        except openai.APIStatusError as error:
-            return "unknown endpoint" in error.message
-        return False
 
     def __enter__(self) -> Self:
         return self

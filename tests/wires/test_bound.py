@@ -16,7 +16,6 @@ STREAMED: Final = pytest.mark.parametrize("stream", [False, True], ids=["plain",
 @pytest.fixture(scope="module")
 def client(lab: Lab) -> Iterator[openai.OpenAI]:
     with Place(lab, direct=False) as place:
-        place.skip_unless_there("/v1/responses/resp_1")
         yield place.openai.with_options(max_retries=0)
 
 

@@ -129,7 +129,6 @@ def test_an_incomplete_answer_is_an_answer(place: Place) -> None:
 
 
 def test_the_sub_resources_of_a_response(place: Place) -> None:
-    place.skip_unless_there("/v1/responses/resp_1")
     client = place.openai
     made = client.responses.create(model=place.model("r-made"), input="what I asked")
     assert client.responses.retrieve(made.id).output_text == "one two three"
@@ -146,7 +145,6 @@ def test_the_sub_resources_of_a_response(place: Place) -> None:
 
 
 def test_cancelling_a_background_response(place: Place) -> None:
-    place.skip_unless_there("/v1/responses/resp_1")
     client = place.openai
     place.upstream.script("r-background", stop="queued")
     made = client.responses.create(model=place.model("r-background"), input="hello", background=True)
