@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -66,7 +67,7 @@ def _after_use(asked: list[Any], message: Message) -> list[Any]:
 
 def _after_call(asked: list[Any], response: Response) -> list[Any]:
     [call] = [item for item in response.output if item.type == "function_call"]
-    assert (call.name, call.arguments) == ("weather", WEATHER.text)
+    assert (call.name, json.loads(call.arguments)) == ("weather", WEATHER.arguments)
     result = {"type": "function_call_output", "call_id": call.call_id, "output": SUNNY}
     return [*asked, *(item.to_dict() for item in response.output), result]
 
