@@ -55,6 +55,9 @@ class OpenAIOperation:
     keepalive: ClassVar[bytes] = b": keepalive\n\n"
     """A comment (https://html.spec.whatwg.org/multipage/server-sent-events.html#authoring-notes)."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     def wants_stream(self, body: Mapping[str, Json]) -> bool:
         """Tell whether the request asks for a stream."""
         return self.streams and bool(body.get("stream"))
