@@ -45,7 +45,10 @@ class TypedJudge:
         *,
         ends: int = 1,
     ) -> None:
-        """`content`: how the types of events with content end. The stream is whole after `ends` events of `end`."""
+        """`content`: how the types of events with content end; an empty delta has none.
+
+        The stream is whole after `ends` events of `end`.
+        """
         self._content = content
         self._end = end
         self._ends = ends
@@ -65,7 +68,8 @@ class TypedJudge:
         if kind.endswith(self._end):
             self._ends -= 1
             self._tokens = self._tokens_of(data) or self._tokens
-        self.has_content = self.has_content or kind.endswith(self._content)
+        if not self.has_content and kind.endswith(self._content):
+            self.has_content = not kind.endswith(".delta") or bool(data.get("delta") or data.get("audio"))
 
     def skip(self, run: bytes) -> None:
         """Do nothing: a run ends nothing."""

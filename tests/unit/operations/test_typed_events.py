@@ -9,6 +9,7 @@ import pytest
 from gateway.operations import OPERATIONS
 from gateway.operations.typed_events import BytesJudge
 from gateway.policy.failures import Kind, UpstreamError
+from gateway.wire.json import JsonObject
 
 IMAGES, SPEECH = OPERATIONS["images"], OPERATIONS["speech"]
 
@@ -25,11 +26,24 @@ def test_content_commits_and_the_end_makes_it_whole(name: str, content: str, end
     judge.see({"type": "note"})
     judge.see({"other": 1})
     assert not judge.has_content
-    judge.see({"type": content})
+    judge.see({"type": content, "audio": "AAAA"})
     judge.skip(b"run")
     assert (judge.has_content, judge.is_whole, judge.next_number) == (True, False, 0)
     judge.see({"type": end, "usage": {"input_tokens": 1, "output_tokens": 2}})
     assert (judge.is_whole, judge.tokens) == (True, {"prompt": 1, "completion": 2})
+
+
+@pytest.mark.parametrize(
+    ("name", "empty"),
+    [
+        ("speech", {"type": "speech.audio.delta", "audio": ""}),
+        ("transcriptions", {"type": "transcript.text.delta", "delta": ""}),
+    ],
+)
+def test_an_empty_delta_is_no_content(name: str, empty: JsonObject) -> None:
+    judge = OPERATIONS[name].judge()
+    judge.see(empty)
+    assert not judge.has_content
 
 
 @pytest.mark.parametrize(
