@@ -142,7 +142,7 @@ class _TranslatedStream:
                 self._judge.see(data)
                 if self._echoes.is_in(data, one.raw):
                     data = self._echoes.mask_object(data)
-                passed += _events(self._translator.feed(data))
+                passed += _events(self._translator.feed(data)) or _signs_of_life(data)
             elif one.raw is not None and one.raw.startswith(b":"):
                 passed.append(one)  # a comment keeps the client's connection alive as well
         return passed
@@ -152,6 +152,11 @@ class _TranslatedStream:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         self._ended = True
         return _events(self._translator.end())
+
+
+def _signs_of_life(data: JsonObject) -> list[Event]:
+    """Return a comment for a ping, named as that: Anthropic's servers send pings while a model is silent."""
+    return [Event(None, b": ping\n\n", name=b"ping")] if data.get("type") == "ping" else []
 
 
 def _events(translated: list[JsonObject]) -> list[Event]:

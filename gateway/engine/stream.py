@@ -166,6 +166,7 @@ class CommittedStream:
                 elif event.is_end:
                     return [*self._passing(events[:position]), *self._ending(), event]
                 elif event.raw is not None:
+                    active = active or event.name is not None  # a translated ping; a comment has no name
                     event.raw = echoes.mask_lines(event.raw)
             except UpstreamError as error:
                 if not position:

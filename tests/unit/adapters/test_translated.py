@@ -74,6 +74,16 @@ async def test_a_plain_answer(adapter: TranslatedAdapter, claude: ScriptedAnthro
     }
 
 
+async def test_a_ping_becomes_a_comment_with_a_name(adapter: TranslatedAdapter, claude: ScriptedAnthropic) -> None:
+    """Its name tells the engine that the upstream is at work; the client's connection stays alive as well."""
+    stream = await adapter.stream(a_chat(claude))
+    found = []
+    while events := await stream.read():
+        found += [(event.data, event.raw) for event in events if event.name == b"ping"]
+    await stream.aclose()
+    assert found == [(None, b": ping\n\n")]
+
+
 async def test_a_stream_with_tools(adapter: TranslatedAdapter, claude: ScriptedAnthropic) -> None:
     called = {"id": "toolu_1", "name": "weather", "input": {"city": "Rome"}}
     claude.script(MODEL, reply="I look.", tool_uses=[called])
