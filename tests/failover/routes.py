@@ -25,8 +25,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(name="messages", client="messages", upstream="messages", provider=_ANTHROPIC),
     Route(name="responses-to-chat", client="responses", upstream="chat", provider=_ONLY_CHAT),
     Route(name="messages-to-chat", client="messages", upstream="chat", provider=_ONLY_CHAT),
-    Route(name="chat-to-messages", client="chat", upstream="messages", provider=_ANTHROPIC, by_litellm=True),
-    Route(name="responses-to-messages", client="responses", upstream="messages", provider=_ANTHROPIC, by_litellm=True),
+    Route(name="chat-to-messages", client="chat", upstream="messages", provider=_ANTHROPIC),
+    Route(name="responses-to-messages", client="responses", upstream="messages", provider=_ANTHROPIC),
     Route(name="speech", client="speech", upstream="speech", provider=_OPENAI),
     Route(name="transcriptions", client="transcriptions", upstream="transcriptions", provider=_OPENAI),
 )
@@ -120,15 +120,14 @@ def _said(route: Route, fault: Fault) -> Fault:
 
 def _own(route: Route) -> Scenarios:
     if route.upstream == "responses":
-        yield from _typed_events(plain_instead=FIRST)
+        yield from _typed_events()
         yield from _responses()
     elif route.upstream == "messages":
-        yield from _typed_events(plain_instead=SECOND if route.by_litellm else FIRST)
+        yield from _typed_events()
         yield from _messages()
-        yield from _read_by_us(route)
     elif route.upstream in _MEDIA:
         left_out = {"plain-unfinished", "cut-in-arguments", "plain-labelled-a-stream"}
-        yield from (each for each in _typed_events(plain_instead=FIRST) if each.fault not in left_out)
+        yield from (each for each in _typed_events() if each.fault not in left_out)
         if route.upstream == "speech":
             yield from _bytes()
 
@@ -141,17 +140,16 @@ def _error_after(chunks: int, form: ErrorForm, error: Mapping[str, Any]) -> Faul
     return _long(error_event_after=chunks, error_form=form, error=error)
 
 
-def _typed_events(*, plain_instead: Any) -> Scenarios:
+def _typed_events() -> Scenarios:
     """Yield the forms of streams that `tests.stream_forms` has for chat."""
     first: dict[str, Any] = {"expect": FIRST, "calls": (1, 0)}
-    instead: dict[str, Any] = first if plain_instead is FIRST else {}
     json_type = "application/json"
     yield from stream("labelled-json", _long(content_type=json_type), **first)
     yield from stream("labelled-not", _long(content_type=""), **first)
     yield from stream("coding-none", _long(headers={"content-encoding": "none"}), **first)
     yield from stream("mark", _long(mark=True), **first)
-    yield from stream("plain", _long(plain=True), **instead)
-    yield from stream("plain-labelled-a-stream", _long(plain=True, content_type="text/event-stream"), **instead)
+    yield from stream("plain", _long(plain=True), **first)
+    yield from stream("plain-labelled-a-stream", _long(plain=True, content_type="text/event-stream"), **first)
     yield from stream("torn-after-the-end", _long(torn=True), **first)
     yield from stream("words-labelled-html", Fault(body=b"Bad gateway", content_type="text/html"))
     yield from stream("plain-unfinished", _long(plain=True, no_finish=True))
@@ -195,18 +193,10 @@ def _messages() -> Scenarios:
     yield from both("max-tokens", Fault(stop="max_tokens"), expect=FIRST, calls=(1, 0))
     yield from plain("unfinished", Fault(no_finish=True))
     yield from stream("only-pings", _long(pings_after=0))
+    yield from stream("pings-40", _long(pings_after=40), expect=FIRST, calls=(1, 0))
+    yield from late("no-done", _long(no_done=True, is_broken=True))
+    yield from late("torn-end", _long(no_done=True, is_broken=True, torn=True))
     yield from late("no-finish-no-done", _long(no_finish=True, no_done=True))
     forms: tuple[ErrorForm, ...] = ("nested", "unnamed")
     for form in forms:
         yield from late(f"{form}-error-40", _error_after(40, form, chat.OVERLOADED), held_calls=(3, 1))
-
-
-def _read_by_us(route: Route) -> Scenarios:
-    """Yield what LiteLLM reads otherwise: it waits for no `message_stop`, and does not tell of pings."""
-    first: dict[str, Any] = {"expect": FIRST, "calls": (1, 0)}
-    if route.by_litellm:
-        yield from stream("no-done", _long(no_done=True), **first)
-    else:
-        yield from stream("pings-40", _long(pings_after=40), **first)
-        yield from late("no-done", _long(no_done=True, is_broken=True))
-        yield from late("torn-end", _long(no_done=True, is_broken=True, torn=True))

@@ -38,8 +38,6 @@ class Route:
     upstream: Wire
     provider: str
     """The fields of the provider's entry in our routes.yaml, beside `base_url` and `api_key`."""
-    by_litellm: bool = False
-    """LiteLLM reads the upstream's wire."""
 
 
 CHAT: Final = Route(name="chat", client="chat", upstream="chat", provider="kind: openai")

@@ -36,7 +36,7 @@ def _is_test(scenario: Scenario) -> bool:
     What only an upstream's wire has is tried where it is relayed, and no held stream where it is translated.
     """
     is_relayed = scenario.route.client == scenario.route.upstream
-    if scenario.fault in OF_EACH_ROUTE:
+    if scenario.fault in OF_EACH_ROUTE | {"pings-40"}:
         return is_relayed or not scenario.hold
     return is_relayed and scenario.fault not in _OF_CHAT
 
