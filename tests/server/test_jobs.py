@@ -59,7 +59,7 @@ class Stumbling(Reloader):
 
 
 MOCK = "version: 1\nmodels: {a: mock/echo}\n"
-LITELLM = "version: 1\nmodels: {a: anthropic/claude-sonnet-4-5, b: mock/echo}\n"
+LITELLM = "version: 1\nmodels: {a: mistral/mistral-large-latest, b: mock/echo}\n"
 
 
 @asynccontextmanager

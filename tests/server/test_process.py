@@ -155,7 +155,7 @@ def slow_litellm(tmp_path: Path) -> Path:
 
 def need_litellm(config: Path) -> None:
     text = config.read_text().replace(
-        "models:\n", "  lab: {kind: anthropic, api_key: sk-x}\nmodels:\n  claude: lab/claude\n"
+        "models:\n", "  lab: {kind: mistral, api_key: sk-x}\nmodels:\n  large: lab/large\n"
     )
     save(config, text)
 
@@ -183,12 +183,12 @@ async def test_an_edit_that_first_needs_litellm_goes_live_once_that_is_loaded(co
         need_litellm(config)
         for _ in range(20):
             await asyncio.sleep(0.03)
-            assert (await server.get("/readyz"), await server.get("/v1/models/claude")) == (200, 404)
+            assert (await server.get("/readyz"), await server.get("/v1/models/large")) == (200, 404)
         (slow_litellm / "go").touch()
 
         async def is_live() -> bool:
             assert await server.get("/readyz") == 200
-            return await server.get("/v1/models/claude") == 200
+            return await server.get("/v1/models/large") == 200
 
         await until(is_live)
         assert await server.end() == 0
