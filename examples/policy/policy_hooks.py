@@ -8,15 +8,26 @@ from typing import Any
 HOUSE_STYLE = "Answer in the customer's language, in plain words, and never promise a date."
 
 _CARD = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
+_NO_TEXTS = frozenset({"call_id", "data", "encrypted_content", "id", "signature", "tool_use_id", "url"})
 _EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
 
 
 async def redact(request: dict[str, Any]) -> dict[str, Any]:
-    """Pre hook: blank out card numbers and e-mail addresses in what users wrote."""
-    for message in request.get("messages") or []:
-        if message.get("role") == "user" and isinstance(message.get("content"), str):
-            message["content"] = _EMAIL.sub("[email]", _CARD.sub("[card]", message["content"]))
+    """Pre hook: blank out card numbers and e-mail addresses in all text of the operations that its entry names."""
+    for name in ("messages", "system", "input", "instructions"):
+        if name in request:
+            request[name] = _redacted(request[name])
     return request
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return _EMAIL.sub("[email]", _CARD.sub("[card]", value))
+    if isinstance(value, list):
+        return [_redacted(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: item if key in _NO_TEXTS else _redacted(item) for key, item in value.items()}
 
 
 async def house_style(request: dict[str, Any]) -> dict[str, Any]:

@@ -355,8 +355,10 @@ def choices_of(data: JsonObject) -> Sequence[JsonObject]:
 
 
 def token_counts(usage: JsonObject) -> dict[str, int]:
-    """Return the `prompt` and `completion` counts of an upstream's usage; invalid counts are left out."""
-    return counts(prompt=usage.get("prompt_tokens"), completion=usage.get("completion_tokens"))
+    """Return the `prompt`, `completion` and `cached` counts of an upstream's usage; invalid counts are left out."""
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    return counts(prompt=usage.get("prompt_tokens"), completion=usage.get("completion_tokens"), cached=cached or None)
 
 
 def check_choices(data: JsonObject, field: str, kind: type) -> None:

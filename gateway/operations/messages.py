@@ -255,7 +255,7 @@ class MessagesJudge:
 def message_tokens(usage: JsonObject) -> dict[str, int]:
     """Return the token counts of Anthropic's usage, whose input leaves out what was read from or put into a cache."""
     cached, written = usage.get("cache_read_input_tokens"), usage.get("cache_creation_input_tokens")
-    found = counts(prompt=usage.get("input_tokens"), completion=usage.get("output_tokens"), cached=cached)
+    found = counts(prompt=usage.get("input_tokens"), completion=usage.get("output_tokens"), cached=cached or None)
     if "prompt" in found:
         found["prompt"] += sum(counts(cached=cached, written=written).values())
     return found

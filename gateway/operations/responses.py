@@ -302,7 +302,7 @@ def response_tokens(usage: JsonObject) -> dict[str, int]:
     """Return the token counts of a response's usage."""
     details = usage.get("input_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    return counts(prompt=usage.get("input_tokens"), completion=usage.get("output_tokens"), cached=cached)
+    return counts(prompt=usage.get("input_tokens"), completion=usage.get("output_tokens"), cached=cached or None)
 
 
 def _failure(data: JsonObject) -> UpstreamError:

@@ -22,9 +22,10 @@ _BUCKET_NAMES: Final = (*map(str, LATENCY_BUCKETS_S), "+Inf")
 _SECONDS: Final = 0
 _PROMPT: Final = 1
 _COMPLETION: Final = 2
-_BUCKETS: Final = 3
+_CACHED: Final = 3
+_BUCKETS: Final = 4
 _NOTHING: Final = (0.0,) * (_BUCKETS + len(_BUCKET_NAMES))
-"""Initial sums of one group of requests: seconds, prompt and completion tokens, and a count for each bucket."""
+"""Initial sums of one group of requests: seconds, prompt, completion and cached tokens, and a count for each bucket."""
 
 
 class Counts:
@@ -129,6 +130,7 @@ class RequestCounts:
         if tokens is not None:
             sums[_PROMPT] += tokens.get("prompt", 0)
             sums[_COMPLETION] += tokens.get("completion", 0)
+            sums[_CACHED] += tokens.get("cached", 0)
 
     def settle(self) -> None:
         """Move the sums since the last call to the metrics."""
@@ -141,7 +143,7 @@ class RequestCounts:
             if not alias:
                 continue
             self._seconds.add_all(alias, counts, sums[_SECONDS])
-            for direction, place in (("prompt", _PROMPT), ("completion", _COMPLETION)):
+            for direction, place in (("prompt", _PROMPT), ("completion", _COMPLETION), ("cached", _CACHED)):
                 if sums[place]:
                     self._tokens.counts[alias, direction] += int(sums[place])
 

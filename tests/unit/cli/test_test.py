@@ -104,7 +104,7 @@ class TestTheExamplePolicy:
         assert code == 0
         assert out.splitlines()[1:] == [
             f"{POLICY}/routes.yaml: 100% covered, 30 of 30 aliases, 21 of 21 targets reached",
-            "42 passed, 0 failed",
+            "45 passed, 0 failed",
         ]
 
     @pytest.mark.parametrize(
