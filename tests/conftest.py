@@ -1,13 +1,27 @@
-"""What holds for all tests: LiteLLM asks nothing of the network, and no test fails because the machine is busy."""
+"""What holds for all tests: LiteLLM asks nothing of the network, and no test fails because of the ones before it."""
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
 
+# A busy machine makes no test fail.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """Take back the levels that a command in this process has set."""
+    loggers = [logging.getLogger(name) for name in (None, "gateway")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)

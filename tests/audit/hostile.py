@@ -25,6 +25,7 @@ ACT_S: Final = 6.0
 """The longest of one act."""
 HUGE_AT_A_TIME: Final = 12
 """Connections that send a huge body at once."""
+PATHS: Final = (b"/v1/chat/completions", b"/v1/messages", b"/v1/responses")
 _SLICE: Final = 2**18
 _FLOOD: Final = 200
 _HEADERS: Final = "Content-Type: application/json\r\n"
@@ -69,6 +70,11 @@ class Connection:
             self.writer.transport.abort()
 
 
+def _anywhere(at: Connection, request: bytes) -> bytes:
+    """Return the request, or the same for another wire, which has to be translated or comes to nothing."""
+    return request.replace(PATHS[0], at.numbers.choice(PATHS), 1)
+
+
 Act: TypeAlias = Callable[[Connection], Awaitable[None]]
 
 
@@ -96,7 +102,7 @@ async def half_closed(at: Connection) -> None:
 async def huge_body(at: Connection) -> None:
     data = at.numbers.choice(at.huge)
     async with at.slots:
-        await at.send(post("", data=data))
+        await at.send(_anywhere(at, post("", data=data)))
         await at.read_answer()
 
 
@@ -124,18 +130,18 @@ async def pipelining(at: Connection) -> None:
 
 
 async def pipelining_unread(at: Connection) -> None:
-    await at.send(post("", data=_ask("long", stream=True)) * 50)
+    await at.send(_anywhere(at, post("", data=_ask("long", stream=True))) * 50)
     await asyncio.sleep(ACT_S)
 
 
 async def abandoned_stream(at: Connection) -> None:
-    await at.send(post("", data=_ask(at.numbers.choice(("long", "slow")), stream=True)))
+    await at.send(_anywhere(at, post("", data=_ask(at.numbers.choice(("long", "slow")), stream=True))))
     await at.reader.read(100)
     at.reset()
 
 
 async def unread_stream(at: Connection) -> None:
-    await at.send(post("", data=_ask("long", stream=True)))
+    await at.send(_anywhere(at, post("", data=_ask("long", stream=True))))
     await asyncio.sleep(ACT_S)
 
 
@@ -145,7 +151,7 @@ async def malformed(at: Connection) -> None:
 
 
 async def left_at_once(at: Connection) -> None:
-    await at.send(post("", data=_ask("slow")))
+    await at.send(_anywhere(at, post("", data=_ask("slow"))))
     at.reset()
 
 
