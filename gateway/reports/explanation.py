@@ -164,7 +164,7 @@ def _hooks(when: Literal["pre", "post"], explanation: Explanation) -> Iterator[t
 def _taken(explanation: Explanation) -> Iterator[Sequence[str]]:
     """Yield a row with the operations that no pre hook refuses, if one refuses any."""
     if explanation.refuses:
-        taken = ", ".join(explanation.takes) or "nothing"
+        taken = ", ".join(as_list({*explanation.takes})) or "nothing"
         yield ("takes", f"{taken}; any other request gets 400, as a pre hook does not know it")
 
 

@@ -253,7 +253,7 @@ hooks
          explain_hooks.refuse  skipped when it fails, knows speech, not run for chat
   post   explain_hooks.polite  final events of a stream
          explain_hooks.refuse  knows messages, not run for chat
-  takes  completions, messages, count_tokens; any other request gets 400, as a pre hook does not know it
+  takes  completions, messages; any other request gets 400, as a pre hook does not know it
 
 a call
   nothing is called; the client gets 400 unsupported:
