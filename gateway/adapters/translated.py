@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
+from typing import Final
+
 from gateway.adapters.base import (
     MAX_REPLY_BYTES,
     Adapter,
@@ -21,7 +25,13 @@ from gateway.policy.echoes import Echoes
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.params import NO_PARAMS, merged, upstream_params
 from gateway.policy.target import CARRIED
-from gateway.wire.json import JsonObject
+from gateway.wire import sse
+from gateway.wire.json import JsonObject, encode_json
+
+SLICE_BYTES: Final = 32 * 1024
+"""Bytes of events that are translated before other tasks run."""
+MIN_BYTES: Final = 1024
+"""What an event counts at least."""
 
 
 def with_translation(carriers: Adapters) -> Adapters:
@@ -104,18 +114,27 @@ class _TranslatedStream:
         self._error: UpstreamError | None = None
         """The failure to raise after the events of the last `read`."""
         self._ended = False
+        self._waiting: deque[Event] = deque()
+        """Events of the source that were not translated yet."""
 
     async def read(self) -> list[Event]:
         """Return the next events; an empty list at the end. Raises UpstreamError, after all earlier events."""
         while not self._ended:
             if self._error is not None:
                 raise self._error
-            arrived = await self._source.read()
             passed = list[Event]()
+            waiting = self._waiting
+            if waiting:
+                await asyncio.sleep(0)  # other tasks run between two slices
+            else:
+                waiting.extend(await self._source.read())
             try:
-                if not arrived:
+                if not waiting:
                     passed = self._last()
-                for event in arrived:
+                size = 0
+                while waiting and size < SLICE_BYTES:
+                    event = waiting.popleft()
+                    size += MIN_BYTES if event.raw is None else MIN_BYTES + len(event.raw)
                     if event.is_end:
                         passed += self._last()
                     else:
@@ -161,7 +180,12 @@ def _signs_of_life(data: JsonObject) -> list[Event]:
 
 def _events(translated: list[JsonObject]) -> list[Event]:
     """Return the translated events, named by their type where they have one: chunks of chat have none."""
-    return [Event(data, name=data["type"].encode() if "type" in data else None) for data in translated]
+    return [_event(data, data["type"].encode() if "type" in data else None) for data in translated]
+
+
+def _event(data: JsonObject, name: bytes | None) -> Event:
+    # Encoded here, once: what follows searches the bytes, and sends them.
+    return Event(data, sse.encode(encode_json(data), name=name), name)
 
 
 def _translation(call: Call) -> Translation:
