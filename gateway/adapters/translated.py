@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from typing import Final
 
+from gateway.adapters.anthropic.to_messages.messages import SYSTEM_ROLES
 from gateway.adapters.base import (
     MAX_REPLY_BYTES,
     Adapter,
@@ -84,9 +85,12 @@ class TranslatedAdapter:
         """Do nothing: the carriers are closed by their owner."""
 
     async def _stand_in(self, call: Call, error: NotSupported) -> Adapter:
-        """Return LiteLLM's adapter for a chat that we cannot put into Messages. Raises `error` where it cannot help."""
+        """Return LiteLLM's adapter for a chat that we cannot put into Messages. Raises `error` where it cannot help.
+
+        It cannot with system messages only: LiteLLM refuses these with advice on its own settings.
+        """
         litellm = self._carriers.get("litellm") if call.target.endpoint.adapter == "anthropic" else None
-        if litellm is None or call.operation.name not in CARRIED["litellm"]:
+        if litellm is None or call.operation.name not in CARRIED["litellm"] or _is_system_only(call):
             raise error
         try:
             await litellm.prepare()
@@ -186,6 +190,14 @@ def _events(translated: list[JsonObject]) -> list[Event]:
 def _event(data: JsonObject, name: bytes | None) -> Event:
     # Encoded here, once: what follows searches the bytes, and sends them.
     return Event(data, sse.encode(encode_json(data), name=name), name)
+
+
+def _is_system_only(call: Call) -> bool:
+    """Return whether a chat has no message but system messages."""
+    messages = call.params.get("messages")
+    return isinstance(messages, list) and all(
+        isinstance(message, dict) and message.get("role") in SYSTEM_ROLES for message in messages
+    )
 
 
 def _translation(call: Call) -> Translation:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.adapters.base import Call, Stream
+from gateway.adapters.base import Call, NotSupported, Stream
+from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.adapters.translated import TranslatedAdapter
 from gateway.operations import OPERATIONS
@@ -125,3 +126,15 @@ async def test_a_refusal_has_openai_s_envelope(adapter: TranslatedAdapter, claud
         await adapter.complete(a_chat(claude))
     assert raised.value.kind is Kind.CONTEXT_WINDOW
     assert b'"code":"context_length_exceeded"' in (raised.value.body or b"")
+
+
+async def test_system_messages_alone_are_refused_in_our_words(claude: ScriptedAnthropic) -> None:
+    """LiteLLM, which takes over elsewhere, told the client to set one of its own settings."""
+    relay, litellm = RelayAdapter(), LiteLLMAdapter(own_process=False)
+    adapter = TranslatedAdapter({"relay": relay, "litellm": litellm})
+    call = a_chat(claude, messages=[{"role": "system", "content": "Be brief."}])
+    for ask in (adapter.complete, adapter.stream):
+        with pytest.raises(NotSupported, match="does not support a conversation without a message that says something"):
+            await ask(call)
+    await relay.close()
+    await litellm.close()

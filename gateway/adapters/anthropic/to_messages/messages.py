@@ -22,7 +22,7 @@ from gateway.adapters.anthropic.to_messages.parts import Breakpoints, blocks_of,
 from gateway.adapters.base import NotSupported
 from gateway.wire.json import Json, JsonObject
 
-_SYSTEM: Final = ("system", "developer")
+SYSTEM_ROLES: Final = ("system", "developer")
 _NOTE: Final = "Note from the operator of this conversation, not from the user:"
 _NO_START: Final = "."
 """The user's turn before an assistant who speaks first."""
@@ -90,7 +90,7 @@ class Conversation:
         elif role == "tool":
             self._begin_user()
             self._results.append(self._result(message, message.get("tool_call_id")))
-        elif role in _SYSTEM:
+        elif role in SYSTEM_ROLES:
             self._system(message)
         elif role == "function":
             self._begin_user()
