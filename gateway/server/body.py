@@ -182,6 +182,8 @@ class LargeBodies:
         if found := sorted(form.file_names & _NO_FILES):
             raise BadRequest(f"the form's part {found[0]} must be a text, and it is a file", param=found[0])
         body = dict(form.fields)
+        if isinstance(body.get("model"), list):
+            raise BadRequest("the form's field model must come once", param="model")
         if "stream" in body:
             is_on = _SWITCH.get(body["stream"]) if isinstance(body["stream"], str) else None
             if is_on is None:

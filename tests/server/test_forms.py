@@ -190,7 +190,7 @@ async def test_params_of_the_file_are_set_in_the_form(start: Start, upstream: Sc
         (b"", "the body is no multipart form"),
         (FILE + model("fast"), "without its last boundary"),
         (FILE + END, "model must be a non-empty string"),
-        (FILE + model("fast") + model("fast") + END, "model must be a non-empty string"),
+        (FILE + model("fast") + model("fast") + END, "the form's field model must come once"),
         (part("model", b"fast", "m.txt") + END, "the form's part model must be a text"),
         (model("fast") + part("api_base", b"http://evil", "m.txt") + END, "part api_base must be a text"),
         (FILE + model("fast") + part("stream", b"maybe") + END, "stream must be true or false"),
