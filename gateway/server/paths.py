@@ -41,6 +41,8 @@ class PathHandlers:
     """The shape of errors on the path's wire."""
     media_types: tuple[str, ...] = (JSON,)
     """The content types that a POST's body may have."""
+    told: tuple[str, ...] = ()
+    """Methods and paths for lists, of a prefix below which there is more than one path."""
     of_both: bool = False
     """OpenAI's and Anthropic's clients ask for the same path: a header tells the shape."""
 
@@ -66,7 +68,12 @@ class Paths:
         self._exact = exact
         self._below = below
         shown = [*exact.items(), *((f"{start}NAME", at) for start, at in below.items())]
-        self._shown = [(f"{method} {path}", path) for path, at in shown for method in at.methods if path not in _BASES]
+        self._shown = [
+            (text, path)
+            for path, at in shown
+            if path not in _BASES
+            for text in at.told or [f"{method} {path}" for method in at.methods]
+        ]
 
     def find(self, path: str) -> tuple[str, PathHandlers | None]:
         """Return the path as the endpoint knows it, and its handlers; the path as it is and None if there are none.

@@ -143,6 +143,12 @@ async def test_the_base_url_says_what_there_is(gateway: RunningGateway, path: st
     answer = await gateway.get(path)
     assert answer.status == 200
     assert {"POST /v1/chat/completions", "GET /v1/models/NAME", "GET /readyz"} <= set(answer.json["endpoints"])
+    assert [path for path in answer.json["endpoints"] if "/responses/ID" in path or "/responses/NAME" in path] == [
+        "GET /v1/responses/ID",
+        "DELETE /v1/responses/ID",
+        "POST /v1/responses/ID/cancel",
+        "GET /v1/responses/ID/input_items",
+    ]
     assert not [each for each in answer.json["endpoints"] if "/-/" in each]
     head = await gateway.request("HEAD", path)
     assert (head.status, head.body) == (200, b"")

@@ -369,13 +369,13 @@ def test_commands_print_what_is_shown(path: Path, tmp_path: Path) -> None:
 
 def test_the_page_of_providers_has_the_wires_that_are_known() -> None:
     told = re.findall(
-        r"^\| `(\w+)` \| (.*?) \| (relayed|LiteLLM) \| \[.*?\]\((.*?)\) \|$", page("docs/providers.md"), re.M
+        r"^\| `(\w+)` \| (.*?) \| (relayed|translated|LiteLLM) \| \[.*?\]\((.*?)\) \|$", page("docs/providers.md"), re.M
     )
     known = [
         (
             name,
             ", ".join(f"`{wire}`" for wire in OPERATIONS_OF if wire in line.wires) or "–",
-            "relayed" if "chat" in line.wires else "LiteLLM",
+            "relayed" if "chat" in line.wires else "translated" if name == "anthropic" else "LiteLLM",
             line.source,
         )
         for name, line in KNOWN_WIRES.items()

@@ -27,6 +27,7 @@ _KINDS: Final[Mapping[tuple[str, str], type[StoredResponse]]] = {
     ("GET", "input_items"): InputItems,
 }
 """(method, what follows the id) → what is asked for."""
+_TOLD: Final = tuple(f"{method} {_PREFIX}ID{f'/{end}' if end else ''}" for method, end in _KINDS)
 _MAX_VALUES: Final = 16
 _MAX_VALUE: Final = 256
 """Number of a field's values in a query, and characters of one."""
@@ -46,7 +47,7 @@ class StoredResponses:
     def below(self) -> dict[str, PathHandlers]:
         """Return the endpoints for everything below a path."""
         methods = {method: self.answer for method, _ in _KINDS}
-        return {_PREFIX: PathHandlers("stored_responses", methods)}
+        return {_PREFIX: PathHandlers("stored_responses", methods, told=_TOLD)}
 
     async def answer(self, exchange: Exchange) -> None:
         """Pass the request on to the upstream that made the response, and its answer back."""
@@ -99,8 +100,7 @@ def _refuse(exchange: Exchange, method: str, rest: str) -> None:
         message = f"wrong method: {method} {shown}; this endpoint takes {' and '.join(allowed)}"
         exchange.refuse(405, "method_not_allowed", message, {"allow": ",".join(allowed)})
         return
-    there = ", ".join(f"{known} /v1/responses/ID{f'/{end}' if end else ''}" for known, end in _KINDS)
-    exchange.refuse(404, "not_found", f"unknown endpoint: {method} {shown}; this gateway has {there}")
+    exchange.refuse(404, "not_found", f"unknown endpoint: {method} {shown}; this gateway has {', '.join(_TOLD)}")
 
 
 def _query(given: Mapping[str, Sequence[str]], names: tuple[str, ...]) -> str:
