@@ -20,14 +20,18 @@ async def redact(request: dict[str, Any]) -> dict[str, Any]:
     return request
 
 
-def _redacted(value: Any) -> Any:
+def _redacted(value: Any, kept: frozenset[str] = _NO_TEXTS) -> Any:
     if isinstance(value, str):
         return _EMAIL.sub("[email]", _CARD.sub("[card]", value))
     if isinstance(value, list):
-        return [_redacted(item) for item in value]
+        return [_redacted(item, kept) for item in value]
     if not isinstance(value, dict):
         return value
-    return {key: item if key in _NO_TEXTS else _redacted(item) for key, item in value.items()}
+    if value.get("type") == "text":
+        kept = kept - {"data"}  # a document in plain text
+    if value.get("type") == "tool_use":
+        return {**value, "input": _redacted(value.get("input"), frozenset())}  # its keys are the tool's own
+    return {key: item if key in kept else _redacted(item, kept) for key, item in value.items()}
 
 
 async def house_style(request: dict[str, Any]) -> dict[str, Any]:

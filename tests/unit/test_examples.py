@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from examples.hooks import SYSTEM_MESSAGE, CachedEmbedding, add_metadata, add_system_message, embed_locally, redact
+from examples.policy import policy_hooks
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.lint import lint
 from gateway.config.model_data import load
@@ -243,4 +244,17 @@ def test_the_embedding_program_shows_all_it_says() -> None:
         "a post hook noted: {'processed_by': 'examples.hooks'}",
         "as a stream: one two three",
         "an embedding: 64 numbers, 1 from the cache",
+    ]
+
+
+async def test_the_policy_s_redaction_reads_documents_and_what_tools_are_given() -> None:
+    document = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "a@example.com"}}
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "a@example.com"}}
+    call = {"type": "tool_use", "id": "a@example.com", "name": "pay", "input": {"id": "4111 1111 1111 1111"}}
+    request = {"messages": [{"role": "user", "content": [document, image, call]}]}
+    content = (await policy_hooks.redact(request))["messages"][0]["content"]
+    assert content == [
+        {**document, "source": {"type": "text", "media_type": "text/plain", "data": "[email]"}},
+        image,
+        {**call, "input": {"id": "[card]"}},
     ]
