@@ -29,7 +29,7 @@ from gateway.policy.target import CARRIED
 from gateway.wire import sse
 from gateway.wire.json import JsonObject, encode_json
 
-SLICE_BYTES: Final = 32 * 1024
+SLICE_BYTES: Final = 16 * 1024
 """Bytes of events that are translated before other tasks run."""
 MIN_BYTES: Final = 1024
 """What an event counts at least."""
@@ -50,6 +50,7 @@ class TranslatedAdapter:
         A stream that is longer is a `bad_response`.
         """
         self._max_stream_bytes = max_stream_bytes
+        self._turn = asyncio.Lock()
         self._carriers = {"translated": self, **carriers}
 
     async def prepare(self) -> None:
@@ -79,7 +80,7 @@ class TranslatedAdapter:
         source = await self._carrier(asked).stream(asked)
         judge = translation.operation.judge(one_choice=True)
         echoes, limit_bytes = call.target.endpoint.echoes, self._max_stream_bytes
-        return _TranslatedStream(source, judge, translated.events(), echoes, limit_bytes)
+        return _TranslatedStream(source, judge, translated.events(), echoes, limit_bytes, self._turn)
 
     async def close(self) -> None:
         """Do nothing: the carriers are closed by their owner."""
@@ -106,8 +107,15 @@ class _TranslatedStream:
     """A stream's events as those of another operation. What ends it comes only once the source is whole."""
 
     def __init__(
-        self, source: Stream, judge: StreamJudge, translator: Translator, echoes: Echoes, max_bytes: int
+        self,
+        source: Stream,
+        judge: StreamJudge,
+        translator: Translator,
+        echoes: Echoes,
+        max_bytes: int,
+        turn: asyncio.Lock,
     ) -> None:
+        """`turn` is shared by all streams: while many have much to translate, one does a slice at a time."""
         self.headers = source.headers
         self._source = source
         self._judge = judge
@@ -118,6 +126,7 @@ class _TranslatedStream:
         self._error: UpstreamError | None = None
         """The failure to raise after the events of the last `read`."""
         self._ended = False
+        self._turn = turn
         self._waiting: deque[Event] = deque()
         """Events of the source that were not translated yet."""
 
@@ -129,7 +138,8 @@ class _TranslatedStream:
             passed = list[Event]()
             waiting = self._waiting
             if waiting:
-                await asyncio.sleep(0)  # other tasks run between two slices
+                async with self._turn:  # fair: the next slice is of the stream that waits longest
+                    await asyncio.sleep(0)
             else:
                 waiting.extend(await self._source.read())
             try:

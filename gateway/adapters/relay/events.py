@@ -18,6 +18,8 @@ from gateway.wire.json import json_in
 
 EVENTS_AT_ONCE: Final = 512
 """After so many events of one read other tasks run."""
+PARSED_AT_ONCE: Final = 16 * 1024
+"""After so many bytes of parsed events, too. Events that differ in their text only are not parsed."""
 
 _DONE: Final = sse.encode(sse.DONE)
 
@@ -103,6 +105,7 @@ class RelayedStream:
     def _sound_events(self) -> list[Event]:
         """Return what has come. Events that differ in their text only come as one run."""
         events: list[Event] = []
+        parsed = 0
         while self._next is None:
             if self._shape and (run := self._splitter.cut_run(self._shape.measure)):
                 events.append(Event(None, run, is_run=True))
@@ -124,7 +127,8 @@ class RelayedStream:
                 if self._is_last(event):
                     self._next = _DONE  # the wire has no such mark; the response has to end now as after one
                     break
-                if len(events) >= EVENTS_AT_ONCE:
+                parsed += len(raw)
+                if len(events) >= EVENTS_AT_ONCE or parsed >= PARSED_AT_ONCE:
                     self._is_full = True
                     break
             elif raw == _DONE and self._response.is_whole:
