@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 from gateway.adapters.base import Bonds, Event, StreamJudge, Translation
 from gateway.adapters.content_types import JSON
 from gateway.errors import BadRequest
-from gateway.operations.counts import counts
+from gateway.operations.counts import MAX_TOKENS, counts
 from gateway.operations.errors import OPENAI_ERRORS, OpenAIErrors
 from gateway.policy.failures import (
     WHOLE,
@@ -356,9 +356,17 @@ def choices_of(data: JsonObject) -> Sequence[JsonObject]:
 
 def token_counts(usage: JsonObject) -> dict[str, int]:
     """Return the `prompt`, `completion` and `cached` counts of an upstream's usage; invalid counts are left out."""
+    found: dict[str, int] = {}
+    # Written out, unlike `counts`: every answer passes here.
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if type(prompt) is int and 0 <= prompt < MAX_TOKENS:
+        found["prompt"] = prompt
+    if type(completion) is int and 0 <= completion < MAX_TOKENS:
+        found["completion"] = completion
     details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    return counts(prompt=usage.get("prompt_tokens"), completion=usage.get("completion_tokens"), cached=cached or None)
+    if details and isinstance(details, dict):
+        found |= counts(cached=details.get("cached_tokens") or None)
+    return found
 
 
 def check_choices(data: JsonObject, field: str, kind: type) -> None:
