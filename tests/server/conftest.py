@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import aiohttp
+import openai
 import orjson
 import pytest
 
@@ -179,3 +180,20 @@ async def until(reached: Callable[[], Any], *, within_s: float = 3.0) -> Any:
             if value:
                 return value
             await asyncio.sleep(0.005)
+
+
+Client = Callable[[str], openai.AsyncOpenAI]
+
+
+@pytest.fixture
+async def client_of(gateway: RunningGateway) -> AsyncIterator[Client]:
+    """Make OpenAI's clients, each with the key of a name, for the test's `gateway`."""
+    clients: list[openai.AsyncOpenAI] = []
+
+    def made(name: str) -> openai.AsyncOpenAI:
+        clients.append(openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=f"sk-{name}", max_retries=0))
+        return clients[-1]
+
+    yield made
+    for client in clients:
+        await client.close()

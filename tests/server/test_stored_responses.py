@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import openai
 import pytest
 
 from tests.keeping_responses import KeepingResponses
-from tests.server.conftest import RunningGateway, Start, read_until_broken
+from tests.server.conftest import Client, RunningGateway, Start, read_until_broken
 
 ROUTES = """\
 version: 1
@@ -54,22 +54,6 @@ async def gateway(start: Start, server: KeepingResponses, tmp_path: Path) -> Run
     keys.write_text("alice sk-alice\nbob sk-bob\n")
     running: RunningGateway = await start(ROUTES.replace("BASE_URL", server.url), client_keys_file=keys)
     return running
-
-
-Client = Callable[[str], openai.AsyncOpenAI]
-
-
-@pytest.fixture
-async def client_of(gateway: RunningGateway) -> AsyncIterator[Client]:
-    clients: list[openai.AsyncOpenAI] = []
-
-    def made(name: str) -> openai.AsyncOpenAI:
-        clients.append(openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=f"sk-{name}", max_retries=0))
-        return clients[-1]
-
-    yield made
-    for client in clients:
-        await client.close()
 
 
 async def test_a_response_is_got_listed_and_deleted_at_its_maker(client_of: Client, server: KeepingResponses) -> None:
