@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
-from gateway.adapters.base import Stream
-from gateway.engine.attempts import RoutedRequest
 from gateway.engine.makers import MAX_ID
 from gateway.engine.stored import StoredAnswers, UnknownResponse
 from gateway.errors import BadRequest
@@ -73,7 +71,7 @@ class StoredResponses:
             )
             if kind is StoredResponse and request.first("stream") in _TRUE:
                 exchange.stream = True
-                await self._calls.pass_on(operation, self._opened(asked), exchange)
+                await self._calls.pass_on(operation, self._stored.open_stream(asked), exchange)
                 return
             reply = await self._stored.answer(asked, is_response=operation.is_response)
             if kind is DeletedResponse:
@@ -87,9 +85,6 @@ class StoredResponses:
         finally:
             self._lifecycle.end(task)
             del task  # as in ModelCalls.answer
-
-    async def _opened(self, asked: RoutedRequest) -> Stream:
-        return await self._stored.open_stream(asked)
 
 
 def _refuse(exchange: Exchange, method: str, rest: str) -> None:
