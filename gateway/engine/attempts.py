@@ -302,7 +302,8 @@ async def _complete(
     echoes = step.target.endpoint.echoes
     if reply.headers:
         reply.headers = echoes.mask_headers(reply.headers)
-    if echoes.is_in(reply.data, reply.raw):
+    raw = reply.raw
+    if echoes.in_answer(raw) if raw is not None else echoes.in_value(reply.data):
         reply = Reply(echoes.mask_object(reply.data), headers=reply.headers)
     request.report.tokens = operation.tokens(reply.data)
     ticket.answered(loop.time())

@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 from gateway.adapters.base import Bonds, Event, StreamJudge, Translation
 from gateway.adapters.content_types import JSON
 from gateway.errors import BadRequest
-from gateway.operations.counts import MAX_TOKENS, counts
+from gateway.operations.counts import MAX_TOKENS
 from gateway.operations.errors import OPENAI_ERRORS, OpenAIErrors
 from gateway.policy.failures import (
     WHOLE,
@@ -363,9 +363,11 @@ def token_counts(usage: JsonObject) -> dict[str, int]:
         found["prompt"] = prompt
     if type(completion) is int and 0 <= completion < MAX_TOKENS:
         found["completion"] = completion
-    details = usage.get("prompt_tokens_details")
-    if details and isinstance(details, dict):
-        found |= counts(cached=details.get("cached_tokens") or None)
+    if "prompt_tokens_details" in usage:
+        details = usage["prompt_tokens_details"]
+        cached = details.get("cached_tokens") if isinstance(details, dict) else None
+        if cached and type(cached) is int and 0 < cached < MAX_TOKENS:
+            found["cached"] = cached
     return found
 
 

@@ -86,7 +86,7 @@ class Echoes:
         for needle in self._needles:
             if raw.find(needle) >= 0:  # several times as fast as `in`, which tries a number first
                 return True
-        if raw.find(b"\\u00") < 0 and raw.find(b"\\/") < 0:
+        if raw.find(b"\\") < 0 or (raw.find(b"\\u00") < 0 and raw.find(b"\\/") < 0):
             return False
         return self._escaped is not None and self._escaped.search(raw) is not None
 

@@ -130,7 +130,8 @@ class RequestCounts:
         if tokens is not None:
             sums[_PROMPT] += tokens.get("prompt", 0)
             sums[_COMPLETION] += tokens.get("completion", 0)
-            sums[_CACHED] += tokens.get("cached", 0)
+            if "cached" in tokens:
+                sums[_CACHED] += tokens["cached"]
 
     def settle(self) -> None:
         """Move the sums since the last call to the metrics."""

@@ -60,7 +60,7 @@ class ModelCalls:
             if data is None:
                 data = await read_body(request, exchange.client_s)
             form: Form | None = None
-            if request.content_type == FORM:
+            if FORM in operation.media_types and request.content_type == FORM:
                 form, body = await self._large_bodies.form(data, request.headers["content-type"])
             elif isinstance(data, bytes) and len(data) <= LARGE_BYTES:
                 body = json_object(data)

@@ -27,9 +27,9 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 256
 """Limit of the number of header fields, including trailers and informational responses."""
 WRITE_BYTES: Final = 64 * 1024
+"""A longer body is written in pieces of this size as the transport accepts them."""
 _PIECES: Final = 16
 """Pieces of WRITE_BYTES that a connection writes before it gives way to the event loop."""
-"""A longer body is written in pieces of this size as the transport accepts them."""
 
 _FIRST_BYTES: Final = b"H\r\n"
 """First bytes of a response. The parser also accepts RTSP, and skips blank lines before a response."""
