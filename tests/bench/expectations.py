@@ -118,6 +118,18 @@ EXPECTATIONS: Final = [
         load="streams",
     ),
     Expectation(
+        "requests/s with bodies of 10 MB ÷ aiohttp relay",
+        _ratio("bodies", "10 MB, /s", RELAY),
+        1,
+        by_cpu=_ratio("bodies", "10 MB, CPU ms", GATEWAY, RELAY),
+    ),
+    Expectation(
+        "memory above idle ÷ bodies of 10 MB in flight, answers as long",
+        _value("bodies", "10 MB, memory ÷ body"),
+        3,
+        at_most=True,
+    ),
+    Expectation(
         "requests/s with 100,000 aliases ÷ with 1",
         _ratio("aliases", RATE, own.alias_label(1), own.ONE_OF_MANY),
         0.95,

@@ -18,7 +18,10 @@ from tests.bench.processes import BenchError, Child, pinned
 USUAL: Final = 32
 """Connections, unless said otherwise."""
 _HALF_LOAD_PAUSE_MS: Final = 20.0
-_SAMPLE_S: Final = 0.25
+_SAMPLE_S: Final = 0.05
+_LONG_BYTES: Final = 1_000_000
+"""A longer body is asked for on fewer connections, and memory is told in bodies."""
+_LONG_CONNECTIONS: Final = 4
 RATE: Final = f"{USUAL} connections, /s"
 CPU: Final = "CPU per request, µs"
 BARE_IMPORT: Final = "python -c 'import aiohttp.web'"
@@ -167,22 +170,30 @@ def bodies(lab: Lab) -> None:
     """Requests a second with questions, and answers, of several lengths."""
     kind: Kind = "sized"
     with lab.running(lab.peers(NGINX, RELAY, GATEWAY), direct=kind) as runners:
+        idle_mb = {runner.name: 0.0 if runner.child is None else runner.child.memory_mb() for runner in runners}
         lab.warm_up(runners, kind)
         for name in lab.settings.sizes:
             lab.say(f"bodies: {name}")
-            connections = USUAL if SIZES[name] < 1_000_000 else 4
-            lab.rotate(runners, lambda runner: _bodies(lab, runner, name, connections))  # noqa: B023 - used at once
+            lab.rotate(runners, lambda runner: _bodies(lab, runner, name, idle_mb[runner.name]))  # noqa: B023 - used at once
         for runner in runners:
             if runner.child is not None:
                 lab.run.add("bodies", "memory afterwards, MB", runner.name, "MB", [runner.child.memory_mb()])
 
 
-def _bodies(lab: Lab, runner: Runner, name: str, connections: int) -> None:
+def _bodies(lab: Lab, runner: Runner, name: str, idle_mb: float) -> None:
+    length = SIZES[name]
+    connections = _LONG_CONNECTIONS if length > _LONG_BYTES else USUAL
     meter = Meter(runner.child)
-    counted = lab.load(runner.peer.request("sized", length=SIZES[name]), connections)
-    lab.run.add("bodies", f"{name}, /s", runner.name, "/s", [counted.per_s])
-    if runner.child is not None:
-        lab.run.add("bodies", f"{name}, CPU ms", runner.name, "ms", [1e3 * meter.cpu_s() / counted.requests])
+    with _Peak(runner.child) as peak:
+        counted = lab.load(runner.peer.request("sized", length=length), connections)
+    add = lab.run.add
+    add("bodies", f"{name}, /s", runner.name, "/s", [counted.per_s])
+    if runner.child is None:
+        return
+    add("bodies", f"{name}, CPU ms", runner.name, "ms", [1e3 * meter.cpu_s() / counted.requests])
+    if length > _LONG_BYTES:
+        in_bodies = (peak.memory_mb - idle_mb) * 1e6 / (connections * length)
+        add("bodies", f"{name}, memory ÷ body", runner.name, "", [in_bodies])
 
 
 def start(lab: Lab) -> None:
