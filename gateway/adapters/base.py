@@ -8,8 +8,8 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from gateway.policy.failures import UpstreamError
 from gateway.policy.params import NO_PARAMS, Params
-from gateway.policy.target import AdapterName, Limits, Target
-from gateway.policy.wires import Wire
+from gateway.policy.target import AdapterName, Endpoint, Limits, Target
+from gateway.policy.wires import UpstreamWire
 from gateway.wire import sse
 from gateway.wire.json import EMPTY, Json, JsonObject, RawJson, decode_json, encode_json
 from gateway.wire.multipart import Form
@@ -241,6 +241,9 @@ class Translator(Protocol):
     def feed(self, data: JsonObject) -> list[JsonObject]:
         """Return what the next event becomes; the events of the result have a `type`, which is their name too."""
 
+    def run(self, raw: bytes) -> bytes | None:
+        """Return a run of events (`Event.is_run`) as a run of translated ones; None if its events have to be fed."""
+
     def end(self) -> list[JsonObject]:
         """Return the last events. Called once, and only if the source is whole."""
 
@@ -286,12 +289,20 @@ class Operation(Protocol):
         """Its name in logs, metrics and the config file."""
 
     @property
-    def wire(self) -> Wire:
+    def wire(self) -> UpstreamWire:
         """The wire that it belongs to."""
 
     @property
     def path(self) -> str:
         """Its path below `/v1` here, and below a base URL upstream."""
+
+    @property
+    def stream_path(self) -> str:
+        """Its path upstream for a stream, where that is another one; else empty."""
+
+    @property
+    def model_is_in_path(self) -> bool:
+        """Its path upstream follows that of the model, which its body does not name."""
 
     @property
     def same_model_only(self) -> bool:
@@ -361,9 +372,8 @@ class Operation(Protocol):
     def keepalive(self) -> bytes:
         """What keeps a silent stream alive: bytes that its clients ignore."""
 
-    @property
-    def translation(self) -> Translation | None:
-        """How to put it into chat; None if it cannot be."""
+    def translation_for(self, endpoint: Endpoint) -> Translation | None:
+        """Return how to put it into an operation that the endpoint is asked for; None if it cannot be."""
 
     def check(self, body: JsonObject) -> None:
         """Raise BadRequest for a request that no upstream could accept."""

@@ -76,7 +76,7 @@ class MockAdapter:
         said = call.operation.mock_bytes(_said(call, outcome), _params(call))
         if said is not None:
             return Reply({}, body=GeneratedStream(_once(said[1]), {**headers, "content-type": said[0]}))
-        data = self._signed(call, _spoken(call.operation).reply(_said(call, outcome), _params(call)))
+        data = self._signed(call, _spoken(call).reply(_said(call, outcome), _params(call)))
         translated = _translated(call, stream=False)
         return Reply(data=data if translated is None else translated.answer(data), headers=headers)
 
@@ -131,10 +131,10 @@ class MockAdapter:
 
     def _signed(self, call: Call, data: JsonObject) -> JsonObject:
         serial, created = f"mock-{next(self._serials)}", int(self._clock())
-        return signed(_spoken(call.operation), call.target.model, data, serial=serial, created=created)
+        return signed(_spoken(call), call.target.model, data, serial=serial, created=created)
 
     async def _events(self, call: Call, outcome: ScriptedOutcome) -> AsyncGenerator[Event, None]:
-        operation, params = _spoken(call.operation), _params(call)
+        operation, params = _spoken(call), _params(call)
         signature = self._signed(call, {})
 
         def event(data: JsonObject) -> Event:
@@ -174,15 +174,16 @@ class MockAdapter:
             yield event({**operation.event(""), "choices": [], "usage": operation.usage(text, params)})
 
 
-def _spoken(operation: Operation) -> Operation:
+def _spoken(call: Call) -> Operation:
     """Return the operation whose answers are made: one that can be translated is made in the other one's words."""
-    translation = operation.translation if operation.name in TRANSLATED else None
+    operation = call.operation
+    translation = operation.translation_for(call.target.endpoint) if operation.name in TRANSLATED else None
     return operation if translation is None else translation.operation
 
 
 def _translated(call: Call, *, stream: bool) -> Translated | None:
     """Return the request as it is answered in another operation's words; None if it is answered in its own."""
-    translation = call.operation.translation
+    translation = call.operation.translation_for(call.target.endpoint)
     if translation is None or call.operation.name not in TRANSLATED:
         return None
     try:

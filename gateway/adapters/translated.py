@@ -31,6 +31,8 @@ from gateway.wire.json import JsonObject, encode_json
 
 SLICE_BYTES: Final = 16 * 1024
 """Bytes of events that are translated before other tasks run."""
+_LITELLM_KNOWS: Final = frozenset({"anthropic", "gemini"})
+"""Adapters of endpoints that LiteLLM can call instead."""
 MIN_BYTES: Final = 1024
 """What an event counts at least."""
 
@@ -38,7 +40,7 @@ MIN_BYTES: Final = 1024
 def with_translation(carriers: Adapters) -> Adapters:
     """Return the adapters with the one that translates for endpoints that they carry."""
     translated = TranslatedAdapter(carriers)
-    return {**carriers, "anthropic": translated, "translated": translated}
+    return {**carriers, "anthropic": translated, "gemini": translated, "translated": translated}
 
 
 class TranslatedAdapter:
@@ -86,11 +88,11 @@ class TranslatedAdapter:
         """Do nothing: the carriers are closed by their owner."""
 
     async def _stand_in(self, call: Call, error: NotSupported) -> Adapter:
-        """Return LiteLLM's adapter for a chat that we cannot put into Messages. Raises `error` where it cannot help.
+        """Return LiteLLM's adapter for what we cannot put into a vendor's words. Raises `error` if it cannot help.
 
         It cannot with system messages only: LiteLLM refuses these with advice on its own settings.
         """
-        litellm = self._carriers.get("litellm") if call.target.endpoint.adapter == "anthropic" else None
+        litellm = self._carriers.get("litellm") if call.target.endpoint.adapter in _LITELLM_KNOWS else None
         if litellm is None or call.operation.name not in CARRIED["litellm"] or _is_system_only(call):
             raise error
         try:
@@ -119,7 +121,9 @@ class _TranslatedStream:
         self.headers = source.headers
         self._source = source
         self._judge = judge
-        self._translator = translator
+        self._feed = translator.feed
+        self._end = translator.end
+        self._run = translator.run
         self._echoes = echoes
         self._left_bytes = max_bytes
         """What may still come: the translator may keep it all for its last event."""
@@ -169,13 +173,15 @@ class _TranslatedStream:
         self._left_bytes -= len(event.raw) if event.raw is not None else len(str(event.data))
         if self._left_bytes < 0:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
+        if event.is_run and (run := self._run(event.raw or b"")) is not None:
+            return [Event(None, run, is_run=True)]
         passed: list[Event] = []
         for one in event.singly():
             if (data := one.data) is not None:
                 self._judge.see(data)
                 if self._echoes.is_in(data, one.raw):
                     data = self._echoes.mask_object(data)
-                passed += _events(self._translator.feed(data)) or _signs_of_life(data)
+                passed += _events(self._feed(data)) or _signs_of_life(data)
             elif one.raw is not None and one.raw.startswith(b":"):
                 passed.append(one)  # a comment keeps the client's connection alive as well
         return passed
@@ -184,7 +190,7 @@ class _TranslatedStream:
         if not self._judge.is_whole:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         self._ended = True
-        return _events(self._translator.end())
+        return _events(self._end())
 
 
 def _signs_of_life(data: JsonObject) -> list[Event]:
@@ -212,7 +218,7 @@ def _is_system_only(call: Call) -> bool:
 
 def _translation(call: Call) -> Translation:
     """Return the operation's translation. Raises NotSupported if it has none."""
-    translation = call.operation.translation
+    translation = call.operation.translation_for(call.target.endpoint)
     if translation is None:
         raise NotSupported(f"does not speak {call.operation.name}")
     return translation

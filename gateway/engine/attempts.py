@@ -362,7 +362,7 @@ async def _stream(
             opened = await adapter.stream(call)
             operation = request.operation
             is_wanted = operation.usage_wanted(call.params, call.overrides.sent)
-            translation = _translation(request)
+            translation = _translation(request, step)
             is_told = is_wanted or (translation is not None and translation.tells_usage)
             usage_last = UsageLast(is_told=is_wanted) if is_told else None
             judge = judge_of(opened, call)
@@ -387,9 +387,9 @@ async def _stream(
     return stream
 
 
-def _translation(request: RoutedRequest) -> Translation | None:
+def _translation(request: RoutedRequest, step: Step) -> Translation | None:
     """Return how the operation is put into another in this attempt; None if it is asked in its own words."""
-    return request.operation.translation if request.carrier == "translated" else None
+    return request.operation.translation_for(step.target.endpoint) if request.carrier == "translated" else None
 
 
 def held_limit_s(route: Route) -> float:
@@ -405,7 +405,7 @@ def _call(request: RoutedRequest, step: Step) -> Call:
     operation = request.operation
     overrides = step.params
     if overrides.sent:
-        translation = _translation(request)
+        translation = _translation(request, step)
         if translation is None or translation.params_are_own:
             overrides = params_for(operation, overrides)
         else:

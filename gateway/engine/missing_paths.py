@@ -65,7 +65,7 @@ class MissingPaths:
 
 def is_translatable(endpoint: Endpoint, operation: Operation) -> bool:
     """Tell whether an operation can be put into another one that an endpoint is asked for in its own words."""
-    translation = operation.translation
+    translation = operation.translation_for(endpoint)
     return translation is not None and endpoint.adapters.get(translation.operation.name) not in {None, "translated"}
 
 

@@ -19,6 +19,7 @@ from gateway.policy.failures import (
     no_answer,
 )
 from gateway.policy.finish import index_of, is_finished
+from gateway.policy.target import AdapterName, Endpoint
 from gateway.wire import sse
 from gateway.wire.json import EMPTY, Json, JsonObject, RawJson, encode_json
 
@@ -43,7 +44,12 @@ class OpenAIOperation:
     media_types: ClassVar[tuple[str, ...]] = (JSON,)
     other_paths: ClassVar[tuple[str, ...]] = ()
     model_is_optional: ClassVar[bool] = False
+    model_is_in_path: ClassVar[bool] = False
+    stream_path: ClassVar[str] = ""
     translation: Translation | None = None
+    """How to put it into another operation."""
+    translations: Mapping[AdapterName, Translation] = MappingProxyType({})
+    """By an endpoint's adapter: what goes before `translation` there."""
     can_bind: ClassVar[bool] = False
     streams: ClassVar[bool] = False
     """Whether requests can ask for a stream of events."""
@@ -61,6 +67,10 @@ class OpenAIOperation:
     def wants_stream(self, body: Mapping[str, Json]) -> bool:
         """Tell whether the request asks for a stream."""
         return self.streams and bool(body.get("stream"))
+
+    def translation_for(self, endpoint: Endpoint) -> Translation | None:
+        """Return how to put it into an operation that the endpoint is asked for; None if it cannot be."""
+        return self.translations.get(endpoint.adapter, self.translation)
 
     def check_count(self, data: JsonObject, params: Mapping[str, Json]) -> None:
         """Do nothing: how many results an answer has depends on more than the request."""

@@ -7,9 +7,11 @@ import uuid
 from collections.abc import Mapping
 from typing import Final
 
+from gateway.adapters import gemini
 from gateway.adapters.anthropic import to_chat, to_messages
 from gateway.adapters.anthropic.sent import Sent
 from gateway.adapters.base import Operation, Translated, Translator
+from gateway.adapters.gemini import embeddings
 from gateway.adapters.responses import Asked, Events, answer, request
 from gateway.policy.target import Target
 from gateway.wire.json import Json, JsonObject
@@ -85,6 +87,68 @@ class _ChatInMessages:
         return to_messages.Events(self._sent, created=int(time.time()))
 
 
+class ChatToGemini:
+    """Puts chat into Gemini's `generateContent`."""
+
+    params_are_own: Final = True
+    tells_usage: Final = True
+
+    def __init__(self, generate: Operation) -> None:
+        self.operation = generate
+
+    def request(self, params: Mapping[str, Json], target: Target, *, stream: bool) -> Translated:
+        """Return the request in Gemini's words. Raises NotSupported for what they cannot say."""
+        return _ChatInGemini(gemini.request({**params, "model": target.model}), target.model)
+
+
+class _ChatInGemini:
+    """One chat request in Gemini's words."""
+
+    def __init__(self, sent: Sent, model: str) -> None:
+        self._sent = sent
+        self._model = model
+        self.params: Mapping[str, Json] = sent.body
+
+    def answer(self, data: JsonObject) -> JsonObject:
+        return gemini.answer(data, self._sent, model=self._model, created=int(time.time()), new_id=_new_id)
+
+    def events(self) -> Translator:
+        return gemini.Events(self._sent, model=self._model, created=int(time.time()), new_id=_new_id)
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+class EmbeddingsToGemini:
+    """Puts embeddings into Gemini's `batchEmbedContents`."""
+
+    params_are_own: Final = True
+    tells_usage: Final = False
+
+    def __init__(self, batch_embed: Operation) -> None:
+        self.operation = batch_embed
+
+    def request(self, params: Mapping[str, Json], target: Target, *, stream: bool) -> Translated:
+        """Return the request in Gemini's words. Raises NotSupported for what they cannot say."""
+        return _EmbeddingsInGemini(params, target.model)
+
+
+class _EmbeddingsInGemini:
+    """One request for embeddings in Gemini's words."""
+
+    def __init__(self, params: Mapping[str, Json], model: str) -> None:
+        self._model = model
+        self._is_base64 = params.get("encoding_format") == "base64"
+        self.params: Mapping[str, Json] = embeddings.request({**params, "model": model})
+
+    def answer(self, data: JsonObject) -> JsonObject:
+        return embeddings.answer(data, model=self._model, base64=self._is_base64)
+
+    def events(self) -> Translator:
+        raise TypeError("embeddings have no events")
+
+
 class ResponsesToChat:
     """Puts Responses into chat."""
 
@@ -122,6 +186,9 @@ class _ResponsesEvents:
 
     def feed(self, data: JsonObject) -> list[JsonObject]:
         return self._events.feed(data)
+
+    def run(self, raw: bytes) -> bytes | None:
+        return None
 
     def end(self) -> list[JsonObject]:
         return self._events.end(now=int(time.time()))

@@ -17,18 +17,25 @@ from gateway.policy.secrets import mask_url
 from gateway.policy.wires import ALL_WIRES, OPENAI_WIRES, TRANSLATED, Wire, operations_of
 from gateway.wire.json import EMPTY, Json, JsonObject
 
-AdapterName: TypeAlias = Literal["relay", "litellm", "mock", "anthropic", "translated"]
-"""Carries chat to an endpoint: `anthropic` puts it into Messages and relays that. `translated` is only of calls."""
+AdapterName: TypeAlias = Literal["relay", "litellm", "mock", "anthropic", "gemini", "translated"]
+"""Carries chat to an endpoint. `anthropic` puts it into Messages and relays that, `gemini` into Gemini's own API.
+
+`translated` is only of calls.
+"""
 
 CARRIED: Final[Mapping[AdapterName, frozenset[str]]] = MappingProxyType(
     {
         "relay": frozenset(),
         "litellm": frozenset({"chat", "embeddings"}),
         "anthropic": frozenset(),
+        "gemini": frozenset(),
         "mock": operations_of(ALL_WIRES) - TRANSLATED,
     }
 )
 """By an endpoint's adapter: the operations that it carries whatever the endpoint's `wires` are."""
+
+GEMINI_OPERATIONS: Final = ("generate_content", "batch_embed")
+"""Operations of Gemini's own API, into which others are put. No client asks for them."""
 
 _HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 
@@ -137,6 +144,13 @@ class Endpoint:
     """The entry for an output: variables as written, secrets masked. Empty without variables."""
     adapters: Mapping[str, AdapterName] = field(init=False, repr=False, compare=False)
     """Operation that it can be asked for → what carries it."""
+    has_own_paths: bool = field(init=False, repr=False, compare=False)
+    """The paths of its operations differ from OpenAI's: the model is in them, or the API's version."""
+    wants_plain_ids: bool = field(init=False, repr=False, compare=False)
+    """Ids of tool calls go there without Gemini's signatures.
+
+    A server of the file's own address may be a gateway in front of Gemini, which needs them.
+    """
     echoes: Echoes = field(init=False, repr=False, compare=False)
     """Masks its secrets in what the upstream sends back."""
 
@@ -145,6 +159,8 @@ class Endpoint:
         if wires is None:
             wires = OPENAI_WIRES if self.adapter == "relay" else frozenset()
         object.__setattr__(self, "adapters", _adapters(self.adapter, wires))
+        object.__setattr__(self, "has_own_paths", self.api_version is not None or self.adapter == "gemini")
+        object.__setattr__(self, "wants_plain_ids", self.kind == "azure" or not self.own_base_url)
         echoes = Echoes(source=self.api_key, headers=self.headers, base_url=self.base_url, params=self.params.sent)
         object.__setattr__(self, "echoes", echoes)
 
@@ -165,6 +181,9 @@ def _adapters(adapter: AdapterName, wires: frozenset[Wire]) -> Mapping[str, Adap
     found |= dict.fromkeys(operations_of(wires), "relay")
     if adapter == "anthropic":
         found.setdefault("chat", "translated")
+    elif adapter == "gemini":
+        found |= dict.fromkeys(GEMINI_OPERATIONS, "relay")
+        found |= dict.fromkeys(("chat", "embeddings"), "translated")
     if "chat" in found:
         found |= dict.fromkeys(TRANSLATED - found.keys(), "translated")
     return MappingProxyType(found)

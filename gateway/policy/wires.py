@@ -11,6 +11,9 @@ Wire: TypeAlias = Literal[
     "transcriptions",
 ]  # fmt: skip
 
+UpstreamWire: TypeAlias = Literal[Wire, "gemini"]
+"""A wire of an operation: that of Gemini's own API is spoken to upstreams only."""
+
 OPERATIONS_OF: Final[Mapping[Wire, tuple[str, ...]]] = MappingProxyType(
     {
         "chat": ("chat",),

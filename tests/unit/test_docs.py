@@ -375,7 +375,7 @@ def test_the_page_of_providers_has_the_wires_that_are_known() -> None:
         (
             name,
             ", ".join(f"`{wire}`" for wire in OPERATIONS_OF if wire in line.wires) or "–",
-            "relayed" if "chat" in line.wires else "translated" if name == "anthropic" else "LiteLLM",
+            "relayed" if "chat" in line.wires else "translated" if name in ("anthropic", "gemini") else "LiteLLM",
             line.source,
         )
         for name, line in KNOWN_WIRES.items()

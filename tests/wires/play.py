@@ -8,11 +8,13 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import unquote
 
 from gateway.wire.json import EMPTY
 
 EVENT_STREAM: Final = "text/event-stream; charset=utf-8"
 JSON_TYPE: Final = "application/json"
+_IN_PATH: Final = re.compile(r".*/models/([^/:]+):\w+")
 TEXT: Final = "one two three"
 """What is said unless a script says otherwise."""
 
@@ -102,7 +104,9 @@ class WireRequest:
 
     @property
     def model(self) -> str:
-        """The model asked for; empty if none."""
+        """The model asked for, in the path or in the body; empty if none."""
+        if in_path := _IN_PATH.fullmatch(self.path):
+            return unquote(in_path[1])
         named = self.field("model")
         return named if isinstance(named, str) else ""
 

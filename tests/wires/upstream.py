@@ -22,7 +22,7 @@ from typing import Any, Final, Self
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from tests.wires import chat, lists, media, messages, responses
+from tests.wires import chat, gemini, lists, media, messages, responses
 from tests.wires.play import TEXT, Answer, Play, WireRequest, in_json, openai_error, read_form
 
 Answering = Callable[[WireRequest, Play], Answer]
@@ -113,12 +113,7 @@ class WireUpstream:
         if answer.parts is not None:
             self.part_counts[asked.model] = len(answer.parts)
         if play.status >= 400:
-            error = (
-                messages.error_body(play, play.status)
-                if _is_anthropic(asked)
-                else openai_error(play, status=play.status)
-            )
-            answer = in_json(error, status=play.status)
+            answer = in_json(_error(asked, play), status=play.status)
         if play.body is not None:
             answer = Answer(body=play.body, status=play.status)
         number = next(self._serial)
@@ -166,10 +161,23 @@ def _paths(store: responses.Store) -> Sequence[tuple[str, str, Answering]]:
         ("POST", "/rerank", lists.rerank_v1),
         ("POST", "/v2/rerank", lists.rerank_v2),
         ("POST", "/images/(generations|edits|variations)", media.images),
+        ("POST", r"/v1beta/models/.*:\w*[gG]enerateContent", gemini.generate),
+        ("POST", r"/v1beta/models/.*:batchEmbedContents", gemini.embed),
         ("POST", "/audio/speech", media.speech),
         ("POST", "/audio/(transcriptions|translations)", media.transcriptions),
         ("GET", "/models", lambda asked, play: (messages if _is_anthropic(asked) else lists).models(asked, play)),
     ]
+
+
+def _error(asked: WireRequest, play: Play) -> dict[str, Any]:
+    """Return an error body on the wire of the request."""
+    if _is_gemini(asked):
+        return gemini.error_body(play, play.status)
+    return messages.error_body(play, play.status) if _is_anthropic(asked) else openai_error(play, status=play.status)
+
+
+def _is_gemini(asked: WireRequest) -> bool:
+    return asked.path.startswith("/v1beta/models/")
 
 
 def _is_anthropic(asked: WireRequest) -> bool:
@@ -188,6 +196,9 @@ def _refused(asked: WireRequest) -> Answer | None:
             told = Play(error={"message": "anthropic-version: header is required"})
             return in_json(messages.error_body(told, 400), status=400)
         return None
+    if _is_gemini(asked):
+        refused = Play(error={"message": "Method doesn't allow unregistered callers"})
+        return None if "x-goog-api-key" in asked.headers else in_json(gemini.error_body(refused, 403), status=403)
     if _is_anthropic(asked) or asked.method == "HEAD":
         return None
     if not asked.headers.get("authorization", "").startswith("Bearer "):

@@ -139,8 +139,8 @@ def _copy(value: Json) -> Json:
 
 
 def _api_base(endpoint: Endpoint) -> str | None:
-    # LiteLLM always adds `/v1/messages` to Anthropic's base URL.
-    base_url = endpoint.base_url
+    # LiteLLM always adds `/v1/messages` to Anthropic's base URL, and `/models` to Gemini's.
+    base_url = endpoint.relay_url if endpoint.adapter == "gemini" else endpoint.base_url
     return base_url.removesuffix("/v1") if base_url and endpoint.kind == "anthropic" else base_url
 
 

@@ -30,10 +30,11 @@ from gateway.adapters.base import (
     whole,
 )
 from gateway.adapters.content_types import EVENTS, JSON, JSON_TYPES, SAYS_NOTHING, content_type, is_plain
+from gateway.adapters.gemini.signatures import may_be_signed, without_signatures
 from gateway.adapters.hosts import place_of, refuse_other_hosts
 from gateway.adapters.relay.byte_stream import ByteStream
 from gateway.adapters.relay.events import RelayedStream
-from gateway.adapters.relay.vendors import ANTHROPIC_VERSION, azure_path, key_header, main_operation, overrides_for
+from gateway.adapters.relay.vendors import ANTHROPIC_VERSION, is_sure_to_have, key_header, overrides_for, own_path
 from gateway.policy.failures import (
     PAUSING,
     Kind,
@@ -197,8 +198,8 @@ class RelayAdapter:
             raise UpstreamError(Kind.AUTH)
         operation = call.operation
         path = operation.path
-        if endpoint.api_version is not None:
-            path = azure_path(endpoint, operation, call.target.model)
+        if endpoint.has_own_paths:
+            path = own_path(endpoint, operation, call.target.model, stream=stream)
         name = (id(endpoint), stream, path, call.query)
         head = self._heads.get(name) if operation.has_body else None
         if head is None or head.endpoint is not endpoint or head.key is not key:
@@ -300,7 +301,8 @@ def _request_headers(endpoint: Endpoint, key: Secret | None, *, accept: str) -> 
 def _request_body(call: Call, *, stream: bool) -> bytes | Spliced:
     """Return the body. Raises TypeError for values that JSON cannot hold; NaN and infinity become null.
 
-    Thinking that another target wrote, in the same conversation, is left out: Claude refuses all but its own.
+    What other targets wrote in the same conversation is left out where it is refused: thinking that is not its own by
+    Claude, Gemini's signatures in the ids of tool calls by vendors that limit the length of an id.
     """
     overrides = call.overrides.sent
     if overrides:
@@ -313,9 +315,17 @@ def _request_body(call: Call, *, stream: bool) -> bytes | Spliced:
             raise NotSupported(f"cannot be asked: {error}") from None
     if stream:
         body.update(call.operation.stream_fields)
+    operation = call.operation
+    if operation.model_is_in_path:
+        del body["model"]
+        return encode_body(body)
     encoded = encode_body(body)
-    if call.operation.wire == "messages" and may_have_ours(encoded):
-        return encode_json(without_our_thinking({**whole(body)}))
+    if operation.wire == "messages" and may_have_ours(encoded):
+        encoded = encode_json(without_our_thinking({**whole(body)}))
+    if call.target.endpoint.wants_plain_ids and may_be_signed(encoded):
+        if isinstance(encoded, Spliced):
+            encoded = encode_json({**whole(body)})
+        return without_signatures(encoded)
     return encoded
 
 
@@ -362,7 +372,7 @@ def _may_lack(call: Call) -> bool:
     A request without a body is about something that the endpoint made, so the path is there.
     """
     endpoint, operation = call.target.endpoint, call.operation
-    return operation.has_body and not endpoint.wires_written and operation.name != main_operation(endpoint)
+    return operation.has_body and not endpoint.wires_written and not is_sure_to_have(endpoint, operation)
 
 
 async def _beginning(response: http1.Response) -> bytes:

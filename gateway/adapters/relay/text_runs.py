@@ -88,8 +88,13 @@ def shape_of(event: bytes, data: JsonObject, varying: Varying) -> Shape | None:
         return None
     lines = 3 if event.startswith(b"event: ") else 2
     begins = event.partition(b"\n")[2] if lines == 3 else event
-    if not begins.startswith(b"data:") or not event.endswith(b"\n\n") or event.count(b"\n") != lines or b"\r" in event:
+    if not begins.startswith(b"data:") or event.count(b"\n") != lines:
         return None
+    if b"\r" not in event:
+        if not event.endswith(b"\n\n"):
+            return None
+    elif not event.endswith(b"\r\n\r\n") or not event.count(b"\r") == event.count(b"\r\n") == lines:
+        return None  # Google's servers end lines so
     holes = []
     for name, value in fields.items():
         hole = _hole(event, name, value)

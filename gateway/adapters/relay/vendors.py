@@ -1,9 +1,10 @@
-"""What vendors want of a relayed request beside its wire: the header of the key, versions, Azure's paths."""
+"""What vendors want of a relayed request beside its wire: the header of the key, versions, paths of their own."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -22,32 +23,63 @@ ANTHROPIC_VERSION: Final = "2023-06-01"
 Source: https://platform.claude.com/docs/en/api/versioning
 """
 
+_GEMINI_FOLDERS: Final = frozenset({"models", "tunedModels"})
+_STEERING: Final = frozenset({".", ".."})
+"""As a part of a path these mean folders, however they are spelt."""
+
 _VERSION: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 def key_header(endpoint: Endpoint, key: str) -> tuple[str, str]:
     """Return the header field that carries an endpoint's key, in lower case, and its value."""
+    if endpoint.adapter == "gemini":
+        return "x-goog-api-key", key  # never in the URL, which others log
     name, scheme = _KEY_HEADERS.get(endpoint.kind, _BEARER)
     return name, f"{scheme}{key}"
 
 
-def main_operation(endpoint: Endpoint) -> str:
-    """Return the name of the operation that every endpoint of this kind has."""
-    return "messages" if endpoint.kind == "anthropic" else "chat"
+def is_sure_to_have(endpoint: Endpoint, operation: Operation) -> bool:
+    """Tell whether every endpoint of this kind has a path for an operation."""
+    if endpoint.adapter == "gemini":
+        return True
+    return operation.name == ("messages" if endpoint.kind == "anthropic" else "chat")
 
 
-def azure_path(endpoint: Endpoint, operation: Operation, model: str) -> str:
+def own_path(endpoint: Endpoint, operation: Operation, model: str, *, stream: bool) -> str:
+    """Return the path, below the base URL, of an operation of an endpoint with paths of its own.
+
+    Raises NotSupported for a model that would steer the path.
+    """
+    if endpoint.adapter == "gemini":
+        return _gemini_path(model) + ((stream and operation.stream_path) or operation.path)
+    return _azure_path(endpoint, operation, model)
+
+
+@lru_cache(maxsize=1024)
+def _gemini_path(model: str) -> str:
+    """Return the path of a model of Gemini's API: below `models`, unless its name says where it is.
+
+    Source: https://ai.google.dev/api/models
+    """
+    folder, slash, name = model.partition("/")
+    if not slash or folder not in _GEMINI_FOLDERS:
+        folder, name = "models", model
+    if name in _STEERING:
+        raise NotSupported(f"has no model {model!r}")
+    return f"/{folder}/{quote(name, safe='')}"
+
+
+def _azure_path(endpoint: Endpoint, operation: Operation, model: str) -> str:
     """Return the path of an operation below an Azure endpoint's base URL, with its `api-version`.
 
     A dated version has the deployment in the path, but for Responses; the v1 API has it in the body alone.
     Source: https://learn.microsoft.com/azure/foundry/openai/api-version-lifecycle
-    Raises NotSupported for a model that would steer the path.
     """
     query = f"api-version={quote(endpoint.api_version or '', safe='')}"
     is_v1 = endpoint.relay_url is not None and endpoint.relay_url.endswith("/v1")
     if is_v1 or operation.wire == "responses":
         return f"{operation.path}?{query}"
-    if model in {".", ".."}:  # as a part of a path these mean folders, however they are spelt
+    if model in _STEERING:
         raise NotSupported(f"has no deployment {model!r}")
     return f"/deployments/{quote(model, safe='')}{operation.path}?{query}"
 

@@ -416,7 +416,7 @@ def _service(endpoint: Endpoint) -> Service:
         provider=endpoint.provider,
         kind=endpoint.kind,
         adapter=endpoint.adapter,
-        base_url=endpoint.shown_url or (endpoint.relay_url if endpoint.adapter == "anthropic" else None),
+        base_url=endpoint.shown_url or (endpoint.relay_url if endpoint.adapter in ("anthropic", "gemini") else None),
         api_key=_key(endpoint.api_key),
         headers=tuple(endpoint.headers),
     )

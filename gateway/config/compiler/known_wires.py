@@ -1,8 +1,8 @@
 """What each well-known provider speaks itself, so that it is relayed, and where, as the vendors' own pages say.
 
 Chat is left to LiteLLM where a plain relay of it would fail (`known_providers` says why), and so are embeddings with
-other field names than OpenAI's (Mistral, Voyage, Jina, Gemini, Cohere). A wire of other field names or events is left
-out: Voyage's rerank, Mistral's speech, OpenRouter's transcriptions.
+other field names than OpenAI's (Mistral, Voyage, Jina, Cohere). Anthropic's and Gemini's own are translated into. A
+wire of other field names or events is left out: Voyage's rerank, Mistral's speech, OpenRouter's transcriptions.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ CONNECTION_PARAMS: Final = frozenset(
 _OTHER_CREDENTIALS: Final = frozenset({"sagemaker_chat", "sagemaker_nova", "vertex_ai_beta"})
 """Kinds not in WELL_KNOWN that need no key, because they have other credentials."""
 
-OWN: Final[frozenset[AdapterName]] = frozenset({"relay", "anthropic"})
+OWN: Final[frozenset[AdapterName]] = frozenset({"relay", "anthropic", "gemini"})
 """Adapters that call by our own HTTP client, which LiteLLM's connection settings do not reach."""
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
@@ -186,6 +186,9 @@ class Upstreams:
     def _adapter(self, spec: ProviderSpec, known: WellKnown) -> AdapterName:
         if known.name == "anthropic" and self._openai_adapter == "relay":
             return spec.adapter or ("anthropic" if "messages" in (spec.wires or ("messages",)) else "litellm")
+        if known.name == "gemini" and self._openai_adapter == "relay":
+            # With `wires` it is spoken to at its OpenAI-compatible address.
+            return spec.adapter or ("litellm" if spec.wires else "gemini")
         if known.wire != "openai":
             return known.wire
         return spec.adapter or ("relay" if spec.wires else self._openai_adapter)

@@ -18,6 +18,11 @@ _NONE: Final = frozenset[Wire]()
 _SIGNED: Final = frozenset({"bedrock", "sagemaker", "sagemaker_chat", "sagemaker_nova", "vertex_ai", "vertex_ai_beta"})
 """Kinds whose requests are signed, or carry tokens that expire: only LiteLLM makes both."""
 
+_GEMINI_URL: Final = "https://generativelanguage.googleapis.com"
+_GEMINI_VERSION: Final = "v1beta"
+"""Of Gemini's own API: the one that has all of it. Source: https://ai.google.dev/gemini-api/docs/api-versions"""
+_ENDS_IN_VERSION: Final = re.compile(r"/v\d+\w*$")
+
 _AZURE_ROOT: Final = re.compile(r"(?:/openai)?(?:/v1)?$")
 _DATED: Final = re.compile(r"\d{4}-\d{2}-\d{2}(?:-preview)?")
 _V1: Final = "v1"
@@ -40,6 +45,8 @@ def relays_of(spec: ProviderSpec, known: WellKnown, adapter: AdapterName, base_u
     if known.wire == "mock":
         return Relays()
     wires = spec.wires or _speaks(spec, known, adapter, base_url)
+    if adapter == "gemini":
+        return Relays(url=_gemini_url(base_url))
     url = _relay_url(known, base_url)
     if known.wire == "openai" and adapter == "litellm" and base_url is None:
         url = _named(spec, known).base_url
@@ -79,7 +86,13 @@ def _relay_url(known: WellKnown, base_url: str | None) -> str | None:
         return None
     if base_url is None:
         return known.relay_url
-    return base_url if re.search(r"/v\d+\w*$", base_url) or not _is_at_v1(known) else f"{base_url}/v1"
+    return base_url if _ENDS_IN_VERSION.search(base_url) or not _is_at_v1(known) else f"{base_url}/v1"
+
+
+def _gemini_url(base_url: str | None) -> str:
+    """Return the base URL of Gemini's own API, with its version."""
+    url = base_url or _GEMINI_URL
+    return url if _ENDS_IN_VERSION.search(url) else f"{url}/{_GEMINI_VERSION}"
 
 
 def _is_at_v1(known: WellKnown) -> bool:

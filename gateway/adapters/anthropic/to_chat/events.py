@@ -88,6 +88,10 @@ class Events:
                 self._take_finish(choice)
         return events
 
+    def run(self, raw: bytes) -> bytes | None:
+        """Return None: the events of a run have to be fed."""
+        return None
+
     def end(self) -> list[JsonObject]:
         """Return the last events, once; an empty list if the answer is not whole."""
         if self._finish is None or self._is_over:

@@ -74,6 +74,10 @@ class Events:
             raise failed_by(error_object(event) or {})
         return []
 
+    def run(self, raw: bytes) -> bytes | None:
+        """Return None: the events of a run have to be fed."""
+        return None
+
     def end(self) -> list[JsonObject]:
         """Return nothing: `message_stop` ends a stream."""
         return []

@@ -146,7 +146,10 @@ def test_an_event_that_holds_more_than_text_has_no_shape(data: Any) -> None:
     [
         event(delta("a"), indent=1),
         event(delta("a"), separators=(",", " : ")),
-        compact("a").replace(b"\n\n", b"\r\n\r\n"),
+        compact("a").replace(b"\n\n", b"\r\n\n"),
+        compact("a").replace(b"\n\n", b"\n\r\n"),
+        compact("a").replace(b"\n\n", b"\r\r\n\n"),
+        compact("a").replace(b"data: ", b"data:\r").replace(b"\n\n", b"\r\n\r\n"),
         b": x\n" + compact("a"),
         b"id: 1\n" + compact("a"),
         b"event: x\nid: 1\n" + compact("a"),
@@ -155,6 +158,14 @@ def test_an_event_that_holds_more_than_text_has_no_shape(data: Any) -> None:
 )
 def test_an_event_that_is_written_otherwise_has_no_shape(written: bytes) -> None:
     assert shape_of(written, delta("a"), CHAT.varying) is None
+
+
+def test_lines_may_end_as_google_ends_them() -> None:
+    one, other, unlike = (compact(text).replace(b"\n\n", b"\r\n\r\n") for text in ("a", 'say "b"', "c"))
+    known = shape_of(one, delta("a"), CHAT.varying)
+    assert known is not None
+    assert alike(known, [other, one]) == [other, one]
+    assert alike(known, [other, unlike.replace(b"\r", b"")]) == [other]
 
 
 @given(st.text(max_size=20), st.text(max_size=20), st.booleans())

@@ -1,12 +1,13 @@
-"""What vendors want beside the wire: the key's header, Azure's paths, and params that a version refuses."""
+"""What vendors want beside the wire: the key's header, paths of their own, and params that a version refuses."""
 
 from __future__ import annotations
 
 import pytest
 
 from gateway.adapters.base import NotSupported
-from gateway.adapters.relay.vendors import azure_path, key_header, main_operation, overrides_for
+from gateway.adapters.relay.vendors import is_sure_to_have, key_header, overrides_for, own_path
 from gateway.operations import OPERATIONS
+from gateway.operations.generate import GenerateContent
 from gateway.policy.target import Endpoint
 from gateway.wire.json import JsonObject
 from tests.compiling import endpoint
@@ -23,6 +24,8 @@ def test_the_key_goes_into_the_vendor_s_header() -> None:
     assert key_header(azure(), "k") == ("api-key", "k")
     assert key_header(endpoint(CLAUDE, "claude/x"), "k") == ("x-api-key", "k")
     assert key_header(endpoint("", "openrouter/x"), "k") == ("authorization", "Bearer k")
+    assert key_header(endpoint("", "gemini/x"), "k") == ("x-goog-api-key", "k")
+    assert key_header(endpoint("gemini: {wires: [chat]}", "gemini/x"), "k") == ("authorization", "Bearer k")
 
 
 @pytest.mark.parametrize(
@@ -35,18 +38,41 @@ def test_the_key_goes_into_the_vendor_s_header() -> None:
     ],
 )
 def test_azure_s_paths(operation: str, version: str, model: str, path: str) -> None:
-    assert azure_path(azure(version), OPERATIONS[operation], model) == path
+    assert own_path(azure(version), OPERATIONS[operation], model, stream=True) == path
 
 
 @pytest.mark.parametrize("model", [".", ".."])
 def test_a_deployment_does_not_steer_the_path(model: str) -> None:
     with pytest.raises(NotSupported, match="has no deployment"):
-        azure_path(azure(), OPERATIONS["chat"], model)
+        own_path(azure(), OPERATIONS["chat"], model, stream=False)
+
+
+@pytest.mark.parametrize(
+    ("model", "stream", "path"),
+    [
+        ("gemini-3-pro", False, "/models/gemini-3-pro:generateContent"),
+        ("gemini-3-pro", True, "/models/gemini-3-pro:streamGenerateContent?alt=sse"),
+        ("models/gemini-3-pro", False, "/models/gemini-3-pro:generateContent"),
+        ("tunedModels/mine-1", False, "/tunedModels/mine-1:generateContent"),
+        ("a/b?c#d:e", False, "/models/a%2Fb%3Fc%23d%3Ae:generateContent"),
+        ("models/a/../b", False, "/models/a%2F..%2Fb:generateContent"),
+    ],
+)
+def test_gemini_s_paths(model: str, stream: bool, path: str) -> None:
+    assert own_path(endpoint("", "gemini/x"), GenerateContent(), model, stream=stream) == path
+
+
+@pytest.mark.parametrize("model", [".", "..", "models/..", "tunedModels/."])
+def test_a_model_of_gemini_does_not_steer_the_path(model: str) -> None:
+    with pytest.raises(NotSupported, match="has no model"):
+        own_path(endpoint("", "gemini/x"), GenerateContent(), model, stream=False)
 
 
 def test_every_endpoint_of_a_kind_has_its_main_operation() -> None:
-    assert main_operation(endpoint(CLAUDE, "claude/x")) == "messages"
-    assert main_operation(azure()) == "chat"
+    assert is_sure_to_have(endpoint(CLAUDE, "claude/x"), OPERATIONS["messages"])
+    assert not is_sure_to_have(endpoint(CLAUDE, "claude/x"), OPERATIONS["chat"])
+    assert is_sure_to_have(azure(), OPERATIONS["chat"])
+    assert is_sure_to_have(endpoint("", "gemini/x"), GenerateContent())
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,15 @@ KEYS = {
     [
         pytest.param("", "openai/x", "env:OPENAI_API_KEY", "sk-env", True, id="no entry: the vendor's variable"),
         pytest.param("", "anthropic/x", "env:ANTHROPIC_API_KEY", "sk-ant", True, id="the same for Anthropic"),
-        pytest.param("", "gemini/x", "env:GOOGLE_API_KEY", "sk-goo", False, id="the same through LiteLLM"),
+        pytest.param("", "gemini/x", "env:GOOGLE_API_KEY", "sk-goo", True, id="the same for Gemini"),
+        pytest.param(
+            "gemini: {adapter: litellm}",
+            "gemini/x",
+            "env:GOOGLE_API_KEY",
+            "sk-goo",
+            False,
+            id="the same through LiteLLM",
+        ),
         pytest.param("openai: {}", "openai/x", "env:OPENAI_API_KEY", "sk-env", True, id="an entry without a key"),
         pytest.param(
             "openai: {kind: openai}", "openai/x", "env:OPENAI_API_KEY", "sk-env", True, id="its own kind written out"
@@ -191,6 +199,11 @@ def test_a_trailing_slash_of_a_base_url_is_dropped() -> None:
         ("", "anthropic/x", "relay", ("anthropic", "anthropic", None, False)),
         ("", "anthropic/x", "litellm", ("anthropic", "litellm", None, False)),
         ("anthropic: {adapter: litellm}", "anthropic/x", "relay", ("anthropic", "litellm", None, False)),
+        ("", "gemini/x", "relay", ("gemini", "gemini", None, False)),
+        ("", "gemini/x", "litellm", ("gemini", "litellm", None, False)),
+        ("gemini: {adapter: litellm}", "gemini/x", "relay", ("gemini", "litellm", None, False)),
+        ("gemini: {wires: [chat]}", "gemini/x", "relay", ("gemini", "litellm", None, False)),
+        ("g: {kind: gemini, base_url: 'http://h/'}", "g/x", "relay", ("gemini", "gemini", "http://h", True)),
         ("", "mistral/x", "relay", ("mistral", "litellm", None, False)),
         ("groq: {kind: openai}", "groq/x", "litellm", ("openai", "litellm", "https://api.groq.com/openai/v1", True)),
         ("", "lm_studio/x", "litellm", ("lm_studio", "litellm", "http://127.0.0.1:1234/v1", True)),
