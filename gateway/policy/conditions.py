@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 from gateway.wire.json import EMPTY, Json
 
 Sign: TypeAlias = Literal[">", ">=", "<", "<="]
-Feature: TypeAlias = Literal["stream", "tools", "images", "audio", "files"]
 
 
 class Threshold(NamedTuple):
@@ -58,7 +57,8 @@ class During:
 class When:
     """A `when` block. All of it must hold; of a list of values, one."""
 
-    features: Mapping[Feature, bool] = field(default_factory=lambda: EMPTY)
+    features: Mapping[str, bool] = field(default_factory=lambda: EMPTY)
+    """`stream`, `tools`, `images`, `audio` or `files` → whether the request has it."""
     tokens: Threshold | None = None
     """Of an estimate of the request's input."""
     max_tokens: Threshold | None = None
@@ -108,7 +108,7 @@ class Facts(Protocol):
     @property
     def max_tokens(self) -> int | None: ...
 
-    def has(self, feature: Feature) -> bool:
+    def has(self, feature: str) -> bool:
         """Tell whether it asks for a stream, or has tools, images, audio or files."""
 
 
