@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.adapters.base import Event
+from gateway.adapters.gemini.errors import failed_by
 from gateway.adapters.gemini.finish import FINISH_REASONS, finish_reason
-from gateway.operations.base import MAX_CHOICES, OpenAIOperation, objects, raise_error
+from gateway.operations.base import MAX_CHOICES, OpenAIOperation, objects
 from gateway.operations.counts import counts
-from gateway.policy.failures import Kind, UpstreamError, envelope, no_answer
+from gateway.policy.failures import Kind, UpstreamError, envelope, error_object, no_answer
 from gateway.policy.finish import index_of
 from gateway.wire.json import EMPTY, Json, JsonObject
 
@@ -47,7 +48,7 @@ class GenerateContent(OpenAIOperation):
     def check_reply(self, data: JsonObject) -> None:
         """Raise UpstreamError unless there are candidates, each with the finish reason of an answer."""
         if "error" in data:
-            raise_error(data)
+            _raise_error(data)
         candidates = data.get("candidates")
         if not candidates:
             raise_blocked(data)
@@ -120,7 +121,7 @@ class BatchEmbed(OpenAIOperation):
     def check_reply(self, data: JsonObject) -> None:
         """Raise UpstreamError unless there are embeddings, none of them empty."""
         if "error" in data:
-            raise_error(data)
+            _raise_error(data)
         found = data.get("embeddings")
         if not isinstance(found, list) or not found:
             raise no_answer()
@@ -147,7 +148,7 @@ class GenerateJudge:
     def see(self, data: JsonObject) -> None:
         """Check the next event. Raises UpstreamError if it is an error or malformed, or the prompt was blocked."""
         if "error" in data:
-            raise_error(data)
+            _raise_error(data)
         candidates = data.get("candidates")
         if not candidates:
             if not self._seen:
@@ -204,6 +205,12 @@ def raise_blocked(data: JsonObject) -> None:
         }
         body = envelope(error, Kind.CONTENT_FILTER)
         raise UpstreamError(Kind.CONTENT_FILTER, status=200, code="content_filter", body=body)
+
+
+def _raise_error(data: JsonObject) -> None:
+    error = error_object(data)
+    if error is not None:
+        raise failed_by(error)
 
 
 def _has_content(candidate: JsonObject) -> bool:

@@ -13,11 +13,14 @@ from tests.failover.client import Leave
 from tests.failover.faults import FAILED, ErrorForm, Fault
 from tests.failover.scenario import CHAT, SECRET, BrokenOff, Left, Refused, Route, Scenario
 from tests.failover.scenarios import FIRST, SCENARIOS, SECOND, both, late, plain, stream
+from tests.wires import gemini
 from tests.wires.messages import ERROR_TYPES
+from tests.wires.play import Play
 
 _OPENAI: Final = "kind: openai"
 _ONLY_CHAT: Final = "kind: openai, wires: [chat]"
 _ANTHROPIC: Final = "kind: anthropic"
+_GEMINI: Final = "kind: gemini"
 
 ROUTES: Final[tuple[Route, ...]] = (
     CHAT,
@@ -27,6 +30,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(name="messages-to-chat", client="messages", upstream="chat", provider=_ONLY_CHAT),
     Route(name="chat-to-messages", client="chat", upstream="messages", provider=_ANTHROPIC),
     Route(name="responses-to-messages", client="responses", upstream="messages", provider=_ANTHROPIC),
+    Route(name="chat-to-gemini", client="chat", upstream="gemini", provider=_GEMINI),
+    Route(name="messages-to-gemini", client="messages", upstream="gemini", provider=_GEMINI),
     Route(name="speech", client="speech", upstream="speech", provider=_OPENAI),
     Route(name="transcriptions", client="transcriptions", upstream="transcriptions", provider=_OPENAI),
 )
@@ -55,13 +60,38 @@ _ANTHROPIC_WORDS: Final[Mapping[str, tuple[int, str]]] = {
     chat.ENGINE: (200, "Internal server error"),
 }
 """An error's body on OpenAI's wire → status and message that Anthropic has for it."""
+_GEMINI_WORDS: Final[Mapping[str, tuple[int, str]]] = {
+    chat.CONTEXT: (400, "The input token count (210000) exceeds the maximum number of tokens allowed (200000)."),
+    chat.TOO_LARGE: (413, "Request payload size exceeds the limit: 20971520 bytes."),
+    chat.QUOTA: (429, "Your prepayment credits are depleted. Please go to AI Studio to manage your project."),
+    chat.BAD_KEY: (400, f"API key not valid. Please pass a valid API key. {SECRET}"),
+    chat.NO_MODEL: (404, "models/gemini-none is not found for API version v1beta"),
+    chat.ACCOUNT: (429, "Your prepayment credits are depleted. Please go to AI Studio to manage your project."),
+    chat.HOT: (400, "Invalid value at 'generation_config.temperature'"),
+    chat.ENGINE: (200, "Internal error encountered."),
+}
+"""The same for what Gemini has."""
+_NOT_GEMINI: Final = {
+    # No error has a code for it; a blocked prompt has a scenario of its own.
+    "content-filter",
+    # Calls come whole, and no event is the last one.
+    "cut-in-arguments", "torn-after-the-end",
+    # Found by the model in the body.
+    "early-413",
+}  # fmt: skip
+"""Scenarios that have no meaning where the upstream is Gemini."""
+
 _ON_MESSAGES: Final[Mapping[str, Mapping[str, Any]]] = {
     "content-filter": {"expect": Refused(400, code="content_policy_violation")},
     "bad-request": {"expect": Refused(400)},
     # `request_too_large` says that the prompt is too long for this target.
     "early-413": {"expect": SECOND, "calls": (1, 1)},
 }
-"""Scenario without its mode → fields that are others where the upstream speaks Messages."""
+_ON: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
+    "messages": _ON_MESSAGES,
+    "gemini": {"bad-request": {"expect": Refused(400, code="INVALID_ARGUMENT")}},
+}
+"""Wire of the upstream → scenario without its mode → fields that are others there."""
 
 Scenarios = Iterator[Scenario]
 
@@ -87,12 +117,14 @@ def _fits(route: Route, scenario: Scenario) -> bool:
         return True
     if route.upstream in _MEDIA:
         return scenario.fault not in _NOT_MEDIA
+    if scenario.fault in _NOT_GEMINI and route.upstream == "gemini":
+        return False
     return scenario.fault not in (_OF_CHAT if route.upstream == "responses" else _OF_CHAT | _OPENAI_WORDS)
 
 
 def _on(route: Route, scenario: Scenario) -> Scenario:
     """Return a scenario of chat on a route."""
-    fields = _ON_MESSAGES.get(scenario.fault, {}) if route.upstream == "messages" else {}
+    fields = _ON.get(route.upstream, {}).get(scenario.fault, {})
     if route.client == "speech" and isinstance(scenario.expect, Left) and scenario.expect.leave.at is not None:
         fields = {"expect": Left(Leave(at=base64.b64encode(scenario.expect.leave.at)))}
     params = scenario.params if route.client == "chat" else {}
@@ -106,14 +138,19 @@ def _said(route: Route, fault: Fault) -> Fault:
         fault = replace(fault, error_form="bare")
     if route.upstream == "responses" and fault.error:
         return replace(fault, error=_FAILED)
-    if route.upstream != "messages":
+    if route.upstream not in ("messages", "gemini"):
         return fault
-    if "x-ratelimit-remaining-requests" in fault.headers:
+    if "x-ratelimit-remaining-requests" in fault.headers and route.upstream == "messages":
         return replace(fault, headers={}, limit_resets_s=1.5)
-    words = _ANTHROPIC_WORDS.get(fault.body) if isinstance(fault.body, str) else None
+    known = _GEMINI_WORDS if route.upstream == "gemini" else _ANTHROPIC_WORDS
+    words = known.get(fault.body) if isinstance(fault.body, str) else None
     if words is None:
         return fault
     status, message = words
+    if route.upstream == "gemini":
+        return replace(
+            fault, status=status, body=json.dumps(gemini.error_body(Play(error={"message": message}), status))
+        )
     error = {"type": ERROR_TYPES.get(status, "api_error"), "message": message}
     return replace(fault, status=status, body=json.dumps({"type": "error", "error": error}))
 
@@ -125,6 +162,9 @@ def _own(route: Route) -> Scenarios:
     elif route.upstream == "messages":
         yield from _typed_events()
         yield from _messages()
+    elif route.upstream == "gemini":
+        yield from (each for each in _typed_events() if each.fault not in _NOT_GEMINI)
+        yield from _gemini()
     elif route.upstream in _MEDIA:
         left_out = {"plain-unfinished", "cut-in-arguments", "plain-labelled-a-stream"}
         yield from (each for each in _typed_events() if each.fault not in left_out)
@@ -185,6 +225,20 @@ def _bytes() -> Scenarios:
         (scenario,) = plain(f"late-{name}", fault, expect=BrokenOff(), calls=(1, 0))
         yield scenario
         yield replace(scenario, name=f"held-late-{name}", hold=True, ours_only=True, expect=SECOND, calls=(1, 1))
+
+
+def _gemini() -> Scenarios:
+    blocked = {"promptFeedback": {"blockReason": "SAFETY"}}
+    refused = Refused(400, code="content_filter")
+    yield from plain("blocked", Fault(body=blocked), expect=refused, calls=(1, 0))
+    yield from stream("blocked", Fault(body=f"data: {json.dumps(blocked)}\r\n\r\n", content_type="text/event-stream"),
+                      expect=refused, calls=(1, 0))  # fmt: skip
+    yield from plain("hollow", Fault(body={"usageMetadata": {}, "modelVersion": "m"}))
+    yield from both("max-tokens", Fault(stop="MAX_TOKENS"), expect=FIRST, calls=(1, 0))
+    yield from both("filtered", Fault(stop="SAFETY"), expect=FIRST, calls=(1, 0))
+    yield from both("malformed-call", Fault(stop="MALFORMED_FUNCTION_CALL", chunks=0))
+    yield from plain("unfinished", Fault(no_finish=True))
+    yield from late("error-40", _long(error_event_after=40, error=chat.OVERLOADED), held_calls=(3, 1))
 
 
 def _messages() -> Scenarios:

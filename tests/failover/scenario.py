@@ -26,7 +26,7 @@ SECRET: Final = "sk-upstream-secret-4711"
 """The key of the upstream, which some of its errors repeat."""
 
 
-Wire: TypeAlias = Literal["chat", "responses", "messages", "speech", "transcriptions"]
+Wire: TypeAlias = Literal["chat", "responses", "messages", "gemini", "speech", "transcriptions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,12 @@ from typing import Any, Final, Protocol
 
 from tests.failover.faults import Fault
 from tests.scripted_openai import RecordedRequest
-from tests.wires import messages, responses
+from tests.wires import gemini, messages, responses
 from tests.wires.play import TEXT, Play, Tool, WireRequest, read_form
 
 Event = dict[str, Any]
+GEMINI_PLAIN: Final = "/v1/models/MODEL:generateContent"
+GEMINI_STREAM: Final = "/v1/models/MODEL:streamGenerateContent?alt=sse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,50 @@ class MessagesSpeech(_JsonSpeech):
         return messages.error_body(Play(error={"message": saying.error["message"]}), 529)
 
 
+class GeminiSpeech:
+    """Gemini's own API. Its events have neither names nor types, and none says that it is the last."""
+
+    malformed: Final = 'data: {"candidates": [{"content": {"par\r\n\r\n'
+
+    def is_streamed(self, request: RecordedRequest) -> bool:
+        """Look at the path."""
+        return request.path == GEMINI_STREAM
+
+    def answer(self, saying: Saying) -> Event:
+        """Return an answer."""
+        return self._finished(saying, gemini.answer(saying.asked, saying.play))
+
+    def events(self, saying: Saying) -> list[Event]:
+        """Return the events of an answer."""
+        told = gemini.events(saying.asked, saying.play)
+        own = [event for event in told if not _gemini_text(event)]
+        said = [gemini.said(saying.asked, text) for text in saying.texts]
+        return [*said, *own[:-1], self._finished(saying, own[-1])]
+
+    def is_content(self, event: Event) -> bool:
+        """Tell whether it has more than a finish reason."""
+        return "error" not in event and "finishReason" not in event["candidates"][0]
+
+    def error(self, saying: Saying, status: int) -> Event:
+        """Return Google's error body."""
+        return gemini.error_body(Play(error={"message": saying.error["message"]}), status)
+
+    def error_event(self, saying: Saying, number: int) -> Event:
+        """Return the error body, as a server that is overloaded."""
+        return self.error(saying, 503)
+
+    @staticmethod
+    def _finished(saying: Saying, event: Event) -> Event:
+        if saying.fault.no_finish:
+            del event["candidates"][0]["finishReason"]
+        return event
+
+
+def _gemini_text(event: Event) -> bool:
+    [part] = event["candidates"][0]["content"]["parts"]
+    return bool(part.get("text"))
+
+
 class _MediaSpeech:
     def error(self, saying: Saying, status: int) -> Event:
         """Return OpenAI's error body."""
@@ -240,6 +286,8 @@ def _kind_of(event: Event) -> Any:
 SPEECHES: Final[Mapping[str, Speech]] = {
     "/v1/responses": ResponsesSpeech(),
     "/v1/messages": MessagesSpeech(),
+    GEMINI_PLAIN: GeminiSpeech(),
+    GEMINI_STREAM: GeminiSpeech(),
     "/v1/audio/speech": SoundSpeech(),
     "/v1/audio/transcriptions": TranscriptSpeech(),
 }

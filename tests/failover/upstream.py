@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import formatdate
 from types import TracebackType
 from typing import Any, Final, Literal, Self
+from urllib.parse import unquote
 
 from tests.failover.faults import Fault
 from tests.failover.speech import SPEECHES, Event, Saying
@@ -26,6 +28,7 @@ BOM: Final = b"\xef\xbb\xbf"
 _COMMENT_S: Final = 0.1
 """Between two comments or pings."""
 _PINGS: Final = 25
+_IN_PATH: Final = re.compile(r"/v1/models/([^/:]+):")
 
 
 @dataclass(slots=True)
@@ -107,6 +110,7 @@ class FaultyUpstream:
     async def _answer(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: RecordedRequest
     ) -> None:
+        request = _named(request)
         call = UpstreamCall(request.model, asyncio.get_running_loop().time())
         self.calls.append(call)
         ending: Literal["whole", "cut", "left"] = "whole"
@@ -134,6 +138,15 @@ class FaultyUpstream:
         if not script:
             return Fault()
         return script.popleft() if len(script) > 1 else script[0]
+
+
+def _named(request: RecordedRequest) -> RecordedRequest:
+    """Return a request with its model, which may be in the path, and then with the path of all models."""
+    found = _IN_PATH.match(request.path)
+    if found is None:
+        return request
+    path = f"{request.path[: found.start(1)]}MODEL{request.path[found.end(1) :]}"
+    return replace(request, model=unquote(found[1]), path=path)
 
 
 class _FaultyResponse(_Response):
@@ -218,7 +231,7 @@ class _FaultyResponse(_Response):
         data = json.dumps(event)
         if form == "bare":
             await self._send_text(f"{data}\n\n")
-        elif form == "unnamed":
+        elif form == "unnamed" or "type" not in event:
             await self._send_text(f"data: {data}\n\n")
         else:
             await self._send_text(f"event: {event['type']}\ndata: {data}\n\n")

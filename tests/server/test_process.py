@@ -21,6 +21,7 @@ import pytest
 from gateway.server.aiohttp_server import FLUSH_S
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import HELLO, ROUTES, save, until
+from tests.wires.upstream import WireUpstream
 
 CODE = """\
 import sys
@@ -124,6 +125,28 @@ async def test_it_serves_until_sigterm_and_never_loads_litellm_for_relayed_and_m
         assert await server.end() == 0
     assert server.out.strip() == "False"
     assert upstream.calls == ["a", "a"]
+
+
+async def test_openai_anthropic_and_gemini_never_load_litellm(tmp_path: Path) -> None:
+    path = tmp_path / "routes.yaml"
+    async with WireUpstream() as upstream:
+        kinds = {"openai": "/v1", "anthropic": "", "gemini": ""}
+        providers = "".join(
+            f"  my-{kind}: {{kind: {kind}, base_url: '{upstream.root_url}{end}', api_key: k}}\n"
+            for kind, end in kinds.items()
+        )
+        models = "".join(f"  {kind}: my-{kind}/m\n" for kind in kinds)
+        path.write_text(f"version: 1\nproviders:\n{providers}models:\n{models}")
+        async with running(path) as server:
+            assert await server.get("/readyz") == 200
+            for kind in kinds:
+                for stream in (False, True):
+                    async with server.chat(kind, stream=stream) as response:
+                        assert response.status == 200
+                        await response.read()
+            assert await server.end() == 0
+        assert server.out.strip() == "False"
+        assert len(upstream.requests) == 6
 
 
 SLOW: Final = {

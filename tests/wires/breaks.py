@@ -9,7 +9,7 @@ from tests.wires.play import TEXT
 
 BREAKS: Final = ("cut_after", "cut_inside", "end_after", "error_after")
 """Fields of `Play`: the connection ends between two events, or within one; a clean end; the wire's own error."""
-FIRST_CONTENT: Final = {"responses": 4, "messages": 3, "chat": 1, "completions": 0}
+FIRST_CONTENT: Final = {"responses": 4, "messages": 3, "chat": 1, "completions": 0, "gemini": 0}
 """By wire: index of the first part of a stream of words that has content."""
 
 

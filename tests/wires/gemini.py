@@ -42,6 +42,11 @@ def embed(request: WireRequest, play: Play) -> Answer:
     return in_json({"embeddings": [{"values": [0.5] * len(text)} for text in texts]})
 
 
+def said(request: WireRequest, text: str) -> dict[str, Any]:
+    """Return an event with a text."""
+    return _response(request, Play(), [{"text": text}], USAGE)
+
+
 def error_body(play: Play, status: int) -> dict[str, Any]:
     """Return the error envelope."""
     known = STATUSES.get(status, "UNKNOWN")

@@ -37,6 +37,8 @@ providers:
   claude-second: {kind: anthropic, base_url: "SECOND", api_key: sk-upstream}
   chat-first: {kind: openai, base_url: "FIRST/v1", api_key: sk-upstream, wires: [chat]}
   chat-second: {kind: openai, base_url: "SECOND/v1", api_key: sk-upstream, wires: [chat]}
+  gemini-first: {kind: gemini, base_url: "FIRST", api_key: sk-upstream}
+  gemini-second: {kind: gemini, base_url: "SECOND/v1beta", api_key: sk-upstream}
 models:
   echo: mock/echo
   "one-*": "first/*"
@@ -47,6 +49,10 @@ models:
   "chat-pair-*": ["chat-first/*", "chat-second/*"]
   "claude-to-gpt-*": ["claude-first/*", "second/*"]
   "gpt-to-claude-*": ["first/*", "claude-second/*"]
+  "gemini-one-*": "gemini-first/*"
+  "gemini-pair-*": ["gemini-first/*", "gemini-second/*"]
+  "gemini-to-gpt-*": ["gemini-first/*", "second/*"]
+  "claude-to-gemini-*": ["claude-first/*", "gemini-second/*"]
 """
 
 

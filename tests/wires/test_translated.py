@@ -10,6 +10,7 @@ import pytest
 from anthropic.types import Message
 from openai.types.responses import Response
 
+from tests.wires import gemini
 from tests.wires.lab import SECOND_TEXT, Lab, Place
 from tests.wires.play import Tool
 
@@ -43,6 +44,16 @@ def _message(gateway: Place, model: str, asked: list[Any], *, stream: bool) -> M
     with client.messages.stream(messages=asked, **options) as events:
         whole: Message = events.get_final_message()
     return whole
+
+
+def _completion(gateway: Place, model: str, asked: Any, *, stream: bool) -> Any:
+    """Return the message of a chat."""
+    client = gateway.openai
+    options: Any = {"model": model, "messages": asked, "tools": [CHAT_TOOL]}
+    if not stream:
+        return client.chat.completions.create(**options).choices[0].message
+    with client.chat.completions.stream(**options) as events:
+        return events.get_final_completion().choices[0].message
 
 
 def _response(gateway: Place, model: str, asked: list[Any], *, stream: bool) -> Response:
@@ -124,16 +135,76 @@ def test_responses_on_messages(lab: Lab, gateway: Place, stream: bool) -> None:
 @STREAMED
 def test_chat_on_messages(lab: Lab, gateway: Place, stream: bool) -> None:
     lab.first.script("m", text="let me look", tools=[WEATHER])
-    client = gateway.openai
     asked: Any = [{"role": "user", "content": "how is the weather?"}]
-    options: Any = {"model": "claude-one-m", "messages": asked, "tools": [CHAT_TOOL]}
-    if stream:
-        with client.chat.completions.stream(**options) as events:
-            message: Any = events.get_final_completion().choices[0].message
-    else:
-        message = client.chat.completions.create(**options).choices[0].message
+    message = _completion(gateway, "claude-one-m", asked, stream=stream)
     assert (message.content, message.tool_calls[0].function.name) == ("let me look", "weather")
     assert lab.first.asked("m")[0].path == "/v1/messages"
+
+
+@STREAMED
+def test_chat_on_gemini(lab: Lab, gateway: Place, stream: bool) -> None:
+    lab.first.script("m", text="let me look", tools=[WEATHER, Tool("time", {})]).script("m", text="it is sunny")
+    asked: Any = [{"role": "user", "content": "how is the weather?"}]
+    message = _completion(gateway, "gemini-one-m", asked, stream=stream)
+    assert (message.content, [call.function.name for call in message.tool_calls]) == (
+        "let me look",
+        ["weather", "time"],
+    )
+    results = [{"role": "tool", "tool_call_id": call.id, "content": SUNNY} for call in message.tool_calls]
+    assert _completion(gateway, "gemini-one-m", [*asked, message, *results], stream=stream).content == "it is sunny"
+    request = lab.first.asked("m")[1]
+    assert request.path.startswith("/v1beta/models/m:")
+    _, said, told = request.body["contents"]
+    assert [part.get("thoughtSignature") for part in said["parts"]] == [None, gemini.SIGNATURE, None]
+    assert [part["functionResponse"]["name"] for part in told["parts"]] == ["weather", "time"]
+
+
+@STREAMED
+def test_messages_on_gemini(lab: Lab, gateway: Place, stream: bool) -> None:
+    lab.first.script("m", text="let me look", tools=[WEATHER]).script("m", text="it is sunny")
+    asked: list[Any] = [{"role": "user", "content": "how is the weather?"}]
+    message = _message(gateway, "gemini-one-m", asked, stream=stream)
+    assert (_text(message), message.stop_reason) == ("let me look", "tool_use")
+    message = _message(gateway, "gemini-one-m", _after_use(asked, message), stream=stream)
+    assert (_text(message), message.stop_reason) == ("it is sunny", "end_turn")
+    assert (message.usage.input_tokens, message.usage.cache_read_input_tokens) == (5, 2)
+    assert gemini.SIGNATURE in str(lab.first.asked("m")[1].body["contents"])
+
+
+@STREAMED
+def test_responses_on_gemini(lab: Lab, gateway: Place, stream: bool) -> None:
+    lab.first.script("m", text="let me look", tools=[WEATHER]).script("m", text="it is sunny")
+    asked: list[Any] = [{"role": "user", "content": "how is the weather?"}]
+    response = _response(gateway, "gemini-one-m", asked, stream=stream)
+    assert response.output_text == "let me look"
+    response = _response(gateway, "gemini-one-m", _after_call(asked, response), stream=stream)
+    assert (response.output_text, response.status) == ("it is sunny", "completed")
+    second = str(lab.first.asked("m")[1].body["contents"])
+    assert SUNNY in second
+    assert gemini.SIGNATURE in second
+
+
+@STREAMED
+def test_a_conversation_with_gemini_goes_on_with_gpt(lab: Lab, gateway: Place, stream: bool) -> None:
+    lab.first.script("m", thinking="let me see", tools=[WEATHER]).script("m", status=503)
+    asked: Any = [{"role": "user", "content": "how is the weather?"}]
+    message = _completion(gateway, "gemini-to-gpt-m", asked, stream=stream)
+    results = [{"role": "tool", "tool_call_id": call.id, "content": SUNNY} for call in message.tool_calls]
+    assert _completion(gateway, "gemini-to-gpt-m", [*asked, message, *results], stream=stream).content == SECOND_TEXT
+    [request] = lab.second.asked("m")
+    assert request.body["messages"][-1]["tool_call_id"] == request.body["messages"][-2]["tool_calls"][0]["id"]
+
+
+@STREAMED
+def test_a_conversation_with_claude_goes_on_with_gemini(lab: Lab, gateway: Place, stream: bool) -> None:
+    lab.first.script("m", thinking="let me see", tools=[WEATHER]).script("m", status=529)
+    asked: list[Any] = [{"role": "user", "content": "how is the weather?"}]
+    message = _message(gateway, "claude-to-gemini-m", asked, stream=stream)
+    message = _message(gateway, "claude-to-gemini-m", _after_use(asked, message), stream=stream)
+    assert _text(message) == SECOND_TEXT
+    [request] = lab.second.asked("m")
+    assert "let me see" not in request.raw.decode()
+    assert SUNNY in str(request.body["contents"][-1])
 
 
 @STREAMED

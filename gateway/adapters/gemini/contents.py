@@ -149,9 +149,12 @@ class Contents:
 
     def _add_result(self, message: JsonObject, given: Json) -> None:
         call_id = plain_id(text_of(given))
-        name = self._called.get(call_id) or self._names.sent(text_of(message.get("name")))
-        if not name:
-            raise NotSupported("does not support the result of a tool that the history does not call")
+        name = self._called.get(call_id)
+        if name is None:
+            own = text_of(message.get("name"))
+            if not own:
+                raise NotSupported("does not support the result of a tool that the history does not call")
+            name = self._names.sent(own)
         texts, media = list[str](), list[JsonObject]()
         for part in parts_of(message, self._model):
             if "text" in part:

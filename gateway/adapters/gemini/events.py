@@ -20,9 +20,10 @@ from typing import Final
 from gateway.adapters.anthropic.fields import items_of
 from gateway.adapters.anthropic.sent import AS_IS, Sent
 from gateway.adapters.gemini.answer import Said, ToolCalls, audio_of, logprobs_of, malformed, parts_in
+from gateway.adapters.gemini.errors import failed_by
 from gateway.adapters.gemini.finish import finish_reason
 from gateway.adapters.gemini.usage import chat_usage
-from gateway.policy.failures import error_object, failed_by
+from gateway.policy.failures import error_object
 from gateway.policy.finish import index_of
 from gateway.wire import sse
 from gateway.wire.json import Json, JsonObject, encode_json, json_in

@@ -30,6 +30,7 @@ from gateway.adapters.base import (
     whole,
 )
 from gateway.adapters.content_types import EVENTS, JSON, JSON_TYPES, SAYS_NOTHING, content_type, is_plain
+from gateway.adapters.gemini.errors import openai_error
 from gateway.adapters.gemini.signatures import may_be_signed, without_signatures
 from gateway.adapters.hosts import place_of, refuse_other_hosts
 from gateway.adapters.relay.byte_stream import ByteStream
@@ -363,6 +364,9 @@ async def _refusal(response: http1.Response, call: Call) -> UpstreamError | Path
     body = json_in(raw)
     error = refusal(body, (raw or b"").decode("utf-8", "replace"), status)
     kind = Kind.CONNECTION if status == _PROXY_REFUSED else classify(status, {"error": error})
+    if call.operation.wire == "gemini":
+        error = openai_error(error)
+        return _told(response, kind, error, envelope(error, kind))
     return _told(response, kind, error, None if raw is None else _passed_body(body, raw, error, kind))
 
 

@@ -7,6 +7,8 @@ import json
 import math
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,11 +19,12 @@ from gateway import __version__
 from gateway.adapters.anthropic.thinking import our_thinking
 from gateway.adapters.relay import adapter as relay
 from gateway.adapters.relay.adapter import RelayAdapter
-from gateway.policy.failures import Kind
+from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.target import FRAMING_HEADERS
 from tests.relay_calls import MESSAGES, a_call, failure_of
 from tests.scripted_anthropic import ScriptedAnthropic
 from tests.scripted_openai import ScriptedOpenAI
+from tests.wires.upstream import WireUpstream
 
 BASIC = "Basic bWU6cGFzcw=="
 """The user `me` with the password `pass`."""
@@ -55,6 +58,24 @@ async def test_thinking_that_another_target_wrote_is_not_sent_to_one_that_checks
         claude.script("a", reply="hello")
         await adapter.complete(a_call(claude.base_url, operation="messages", params={"messages": messages}))
         assert claude.requests[0].body["messages"][1]["content"] == [signed, text]
+
+
+@pytest.mark.parametrize("operation", ["chat", "messages", "responses"])
+@pytest.mark.parametrize("own", [True, False])
+async def test_ids_go_to_vendors_without_gemini_s_signatures(adapter: RelayAdapter, operation: str, own: bool) -> None:
+    """An own server may be a gateway in front of Gemini, which wants them back."""
+    call_id, said = "call_1__thought__c2lnbmVk", "it says call_1__thought__c2lnbmVk"
+    params = {"input": [{"call_id": call_id, "text": said}], "messages": [{"role": "user", "content": [call_id, said]}]}
+    async with WireUpstream() as upstream:
+        call = a_call(f"{upstream.root_url}/v1", operation=operation, params=params, key="k")
+        endpoint = replace(call.target.endpoint, own_base_url=own)
+        call.target = replace(call.target, endpoint=endpoint)
+        call.headers = {"anthropic-version": "2023-06-01"}
+        with suppress(UpstreamError):
+            await adapter.complete(call)
+        (request,) = upstream.requests
+    found = [request.body["input"][0][field] for field in ("call_id", "text")]
+    assert found == request.body["messages"][0]["content"] == [call_id if own else "call_1", said]
 
 
 async def test_the_request_is_the_params_with_the_target_s_model(
