@@ -19,6 +19,8 @@ from gateway.wire.json import Json, JsonObject, RawJson, RawSource, decode_json
 
 WINDOW_BYTES: Final = 32 * 1024
 """Bytes that a step reads."""
+FIRST_BYTES: Final = 2 * 1024
+"""Bytes that are first looked at for the end of a text."""
 SHORT_BYTES: Final = 4 * 1024
 """Values up to this size are decoded."""
 LONG_TEXT_BYTES: Final = 64 * 1024
@@ -30,6 +32,7 @@ _BOM: Final = codecs.BOM_UTF8
 _BLANK: Final = re.compile(rb"[ \t\n\r]*+")
 _WORD: Final = re.compile(rb"[0-9A-Za-z.+-]*+")
 _QUOTE: Final = b'"'
+_ESCAPED_QUOTE: Final = b'\\"'
 _STRUCTURE: Final = re.compile(rb'["\[\]{}]')
 _OPENING: Final = b"[{"
 _BETWEEN: Final = b" \t\n\r,:+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -117,7 +120,9 @@ class _Reader:
         decoder = codecs.getincrementaldecoder("utf-8")()
         try:
             for start in range(0, len(self.data), self.window_bytes):
-                decoder.decode(self.data[start : start + self.window_bytes])
+                window = self.data[start : start + self.window_bytes]
+                if not window.isascii() or decoder.getstate()[0]:  # most windows are, which is seen at once
+                    decoder.decode(window)
                 yield
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
@@ -154,13 +159,16 @@ class _Reader:
         """Move from a text's first quote to behind its last one."""
         start = self.place
         self.place += 1
+        size = min(FIRST_BYTES, self.window_bytes)  # most texts are short
         while True:
-            window = self._window()
+            window = self._window(size)
             end = window.find(_QUOTE)
             if end >= 0:
                 break
             self.place += len(window)
-            yield
+            if size == self.window_bytes:
+                yield
+            size = self.window_bytes
         self.place += end + 1
         if self.place - start > LONG_TEXT_BYTES:
             self.long_text_bytes += self.place - start
@@ -170,7 +178,7 @@ class _Reader:
         self.place += 1
         depth = 1
         while True:
-            window = self._window()
+            window = self._window(self.window_bytes)
             parts = window.split(_QUOTE)
             brackets = b"".join(parts[::2]).translate(_ONE_KIND, _BETWEEN)
             if brackets.strip(b"[]"):
@@ -188,9 +196,9 @@ class _Reader:
                 yield
                 yield from self._text()
 
-    def _window(self) -> bytes:
-        """Return the next bytes with `~` for escaped quotes and backslashes, so that each quote in it is one."""
-        window = self.data[self.place : self.place + self.window_bytes]
+    def _window(self, size: int) -> bytes:
+        """Return the next bytes, with `~` for escaped quotes: each quote in it is one."""
+        window = self.data[self.place : self.place + size]
         if not window:
             raise self._fault()
         if b"\\" not in window:
@@ -199,7 +207,9 @@ class _Reader:
             window = window[:-1]
             if not window:
                 raise self._fault()
-        return window.replace(b"\\\\", b"~~").replace(b'\\"', b"~~")
+        if _ESCAPED_QUOTE not in window:
+            return window
+        return window.replace(b"\\\\", b"~~").replace(_ESCAPED_QUOTE, b"~~")
 
     def _skip(self, pattern: re.Pattern[bytes]) -> Generator[None, None, None]:
         """Move behind what `pattern` matches."""

@@ -26,9 +26,11 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 """Limit of all header fields of a head, of all trailers, and of other data in a row that is no body."""
 MAX_HEADERS: Final = 256
 """Limit of the number of header fields, including trailers and informational responses."""
-WRITE_BYTES: Final = 64 * 1024
-"""A longer body is written in pieces of this size as the transport accepts them."""
-_PIECES: Final = 16
+WHOLE_BYTES: Final = 64 * 1024
+"""A body up to this size is sent in one write with its head."""
+WRITE_BYTES: Final = 256 * 1024
+"""A longer one is written in pieces of this size as the transport accepts them."""
+_PIECES: Final = 4
 """Pieces of WRITE_BYTES that a connection writes before it gives way to the event loop."""
 
 _FIRST_BYTES: Final = b"H\r\n"
@@ -117,7 +119,7 @@ class Connection(asyncio.Protocol):
             return response
         self._response = response
         self._received = False
-        if type(body) is bytes and len(body) <= WRITE_BYTES:
+        if type(body) is bytes and len(body) <= WHOLE_BYTES:
             transport.write(head + body)
         else:
             transport.write(head)
