@@ -11,7 +11,7 @@ from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.target import AdapterName, Endpoint, Limits, Target
 from gateway.policy.wires import UpstreamWire
 from gateway.wire import sse
-from gateway.wire.json import EMPTY, Json, JsonObject, RawJson, decode_json, encode_json
+from gateway.wire.json import EMPTY, Json, JsonObject, RawJson, Spliced, decode_json, encode_json
 from gateway.wire.multipart import Form
 from gateway.words import shown_size
 
@@ -106,13 +106,21 @@ class Reply:
     """A plain answer."""
 
     data: JsonObject
-    """The body in OpenAI's shape."""
-    raw: bytes | None = None
-    """The body as the upstream sent it; None if there is none or `data` was changed."""
+    """The body in OpenAI's shape. Where `raw` is in parts, long texts and lists of numbers in it are shortened."""
+    raw: bytes | Spliced | None = None
+    """The body as the upstream sent it; None if there is none or `data` was changed.
+
+    One in parts has been searched for echoes.
+    """
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     """Headers for the client: `retry-after`, `x-ratelimit-*`, `openai-*`. Lower-case names."""
     body: Stream | None = None
     """The answer if it is no JSON but bytes or events; `data` is empty then."""
+
+    def whole(self) -> JsonObject:
+        """Return `data` with nothing shortened."""
+        whole: JsonObject = decode_json(bytes(self.raw)) if type(self.raw) is Spliced else self.data
+        return whole
 
 
 @dataclass(slots=True)

@@ -67,7 +67,7 @@ class TranslatedAdapter:
             return await (await self._stand_in(call, error)).complete(call)
         reply = await self._carrier(asked).complete(asked)
         translation.operation.check_reply(reply.data)
-        echoes, data = call.target.endpoint.echoes, reply.data
+        echoes, data = call.target.endpoint.echoes, reply.whole()
         if echoes.is_in(data, reply.raw):
             data = echoes.mask_object(data)  # a translation may encode a text, where nobody finds a secret
         return Reply(translated.answer(data), headers=reply.headers)

@@ -303,7 +303,7 @@ async def _complete(
     if reply.headers:
         reply.headers = echoes.mask_headers(reply.headers)
     raw = reply.raw
-    if echoes.in_answer(raw) if raw is not None else echoes.in_value(reply.data):
+    if echoes.in_answer(raw) if type(raw) is bytes else raw is None and echoes.in_value(reply.data):
         reply = Reply(echoes.mask_object(reply.data), headers=reply.headers)
     request.report.tokens = operation.tokens(reply.data)
     ticket.answered(loop.time())

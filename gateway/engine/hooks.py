@@ -12,13 +12,13 @@ from gateway.concurrency.deadlines import until
 from gateway.errors import GatewayError, HookFailed, Unsupported
 from gateway.policy.table import Hook, HookEvents
 from gateway.policy.wires import HOOK_OPERATIONS, OPERATION_NAMES, as_list, operations_named
-from gateway.wire.json import Json, JsonObject, decode_json
+from gateway.wire.json import Json, JsonObject, Spliced, decode_json
 from gateway.words import did_you_mean
 
 
-def own_data(data: JsonObject, raw: bytes | None) -> JsonObject:
+def own_data(data: JsonObject, raw: bytes | Spliced | None) -> JsonObject:
     """Return a copy of an answer for hooks; decoded from `raw`, if given, so that no number is rounded."""
-    own: JsonObject = copy_json(data) if raw is None else decode_json(raw, exact=True)
+    own: JsonObject = copy_json(data) if raw is None else decode_json(bytes(raw), exact=True)
     return own
 
 

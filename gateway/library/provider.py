@@ -83,7 +83,7 @@ class Provider:
         """
         with _logged(stream=False) as report:
             params = _chat_params(model, messages, temperature, top_p, n, max_tokens, user_id, kwargs)
-            return (await self._pipeline.answer(CHAT, params, report=report)).data
+            return (await self._pipeline.answer(CHAT, params, report=report)).whole()
 
     async def stream_chat(
         self,

@@ -20,7 +20,7 @@ import orjson
 
 from gateway.policy.keys import KeySource, Secret
 from gateway.policy.secrets import STARS, is_secret_name
-from gateway.wire.json import Json, JsonObject, encode_json, json_in
+from gateway.wire.json import Json, JsonObject, Spliced, encode_json, json_in
 
 WORD_CHARS: Final = 8
 """Shorter secrets, such as a local server's key `x`, are masked as whole words only, and in no other spelling."""
@@ -31,6 +31,8 @@ _SCHEME: Final = re.compile(r"([A-Za-z]{1,32}) +(\S+)")
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _CONTROLS: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 _MAX_DEPTH: Final = 100
+_LONGEST_ESCAPE: Final = 6
+"""Bytes of a character that is escaped as JSON."""
 _ROUNDS: Final = 3
 """How often a text is decoded: JSON in JSON in a URL."""
 _URL_ALPHABET: Final = str.maketrans("+/", "-_")
@@ -90,6 +92,12 @@ class Echoes:
             return False
         return self._escaped is not None and self._escaped.search(raw) is not None
 
+    def search(self) -> EchoSearch:
+        """Return a search of an answer that arrives in parts."""
+        if self._source.known is not self._keys:
+            self._refresh()
+        return EchoSearch(self, _LONGEST_ESCAPE * max(map(len, self._needles), default=0))
+
     def in_value(self, value: Json) -> bool:
         """Tell the same of a decoded answer."""
         if self._source.known is not self._keys:
@@ -103,9 +111,14 @@ class Echoes:
         except (TypeError, ValueError):  # whoever sends it fails as well
             return False
 
-    def is_in(self, data: Json, raw: bytes | None) -> bool:
-        """Tell the same of an answer or event: of its bytes if there are any, else of its decoded value."""
-        return self.in_value(data) if raw is None else self.in_answer(raw)
+    def is_in(self, data: Json, raw: bytes | Spliced | None) -> bool:
+        """Tell the same of an answer or event: of its bytes if there are any, else of its decoded value.
+
+        Bytes in parts were searched as they arrived.
+        """
+        if raw is None:
+            return self.in_value(data)
+        return type(raw) is bytes and self.in_answer(raw)
 
     def mask(self, text: str) -> str:
         """Return a text with the secrets as `***`; only `***` if one is spelt with escapes in it."""
@@ -162,6 +175,28 @@ class Echoes:
         if spellings.are_fit(tuple(headers)) and spellings.masked(text) == text:
             return headers
         return {name: spellings.masked(value) for name, value in headers.items() if spellings.are_fit((name,))}
+
+
+class EchoSearch:
+    """Searches an answer for an endpoint's secrets, part after part."""
+
+    __slots__ = ("_echoes", "_most_bytes", "_tail")
+
+    def __init__(self, echoes: Echoes, most_bytes: int) -> None:
+        """`most_bytes`: length of the longest spelling of a secret; 0 if there are none."""
+        self._echoes = echoes
+        self._most_bytes = most_bytes
+        self._tail = b""
+
+    def are_in(self, part: bytes) -> bool:
+        """Tell whether a long secret is in the next part, or begins in an earlier one and ends in this."""
+        if not self._most_bytes:
+            return False
+        across = self._tail + part[: self._most_bytes]
+        self._tail = (
+            (self._tail + part)[-self._most_bytes :] if len(part) < self._most_bytes else part[-self._most_bytes :]
+        )
+        return self._echoes.in_answer(across) or self._echoes.in_answer(part)
 
 
 class _Spellings:

@@ -19,7 +19,7 @@ from gateway.server.request import Request
 from gateway.server.response import EVENTS_TYPE, JSON_TYPE, ResponseWriter
 from gateway.telemetry.ids import request_id
 from gateway.telemetry.report import CLIENT_GONE, CallReport
-from gateway.wire.json import EMPTY, Json
+from gateway.wire.json import EMPTY, Json, Spliced
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,12 @@ class Exchange:
         """Method and path for the log, where there is no such endpoint."""
 
     def send(
-        self, body: bytes, more: Mapping[str, str] = EMPTY, *, status: int = 200, content_type: str | None = JSON_TYPE
+        self,
+        body: bytes | Spliced,
+        more: Mapping[str, str] = EMPTY,
+        *,
+        status: int = 200,
+        content_type: str | None = JSON_TYPE,
     ) -> bool:
         """Send a whole response with the header fields `more`; return False if `response.catch_up` has to wait."""
         sent = self.response.send_whole(status, content_type, {**more, **self.cors} if self.cors else more, body)

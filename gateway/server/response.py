@@ -21,6 +21,7 @@ from typing import Final
 from gateway.concurrency.deadlines import until
 from gateway.server.request import Request
 from gateway.telemetry.report import CallReport
+from gateway.wire.json import Spliced
 
 JSON_TYPE: Final = "application/json"
 EVENTS_TYPE: Final = "text/event-stream"
@@ -56,7 +57,7 @@ class ResponseWriter:
 
     # A whole response
 
-    def send_whole(self, status: int, content_type: str | None, more: Mapping[str, str], body: bytes) -> bool:
+    def send_whole(self, status: int, content_type: str | None, more: Mapping[str, str], body: bytes | Spliced) -> bool:
         """Write a whole response; return False if the client may be behind or gone: call `catch_up` then.
 
         Raises ValueError for a header field in `more` that cannot go on the wire.
@@ -71,10 +72,13 @@ class ResponseWriter:
         if request.method == "HEAD":
             body = b""
         if len(body) <= _JOINED_BYTES:
-            transport.write(head + body)
+            transport.write(head + body)  # type: ignore[operator]  # what comes in parts is longer
             return True
         transport.write(head)
-        transport.write(body)
+        if isinstance(body, bytes):
+            transport.write(body)
+        else:
+            transport.writelines(body.parts)
         return False
 
     # A stream of events or bytes

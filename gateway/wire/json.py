@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from mmap import mmap
 from types import MappingProxyType
@@ -103,13 +103,17 @@ class Spliced:
 
     __slots__ = ("_size", "parts")
 
-    def __init__(self, parts: list[bytes | memoryview]) -> None:
+    def __init__(self, parts: Sequence[bytes | memoryview]) -> None:
         """`parts` in order; none is empty."""
         self.parts = parts
         self._size = sum(map(len, parts))
 
     def __len__(self) -> int:
         return self._size
+
+    def __bytes__(self) -> bytes:
+        """Return a copy of the whole."""
+        return b"".join(self.parts)
 
     def has(self, mark: bytes) -> bool:
         """Tell whether one of the parts has these bytes."""

@@ -35,6 +35,7 @@ from gateway.adapters.gemini.signatures import may_be_signed, without_signatures
 from gateway.adapters.hosts import place_of, refuse_other_hosts
 from gateway.adapters.relay.byte_stream import ByteStream
 from gateway.adapters.relay.events import RelayedStream
+from gateway.adapters.relay.plain_answer import read_answer
 from gateway.adapters.relay.vendors import ANTHROPIC_VERSION, is_sure_to_have, key_header, overrides_for, own_path
 from gateway.policy.failures import (
     PAUSING,
@@ -95,12 +96,11 @@ class RelayAdapter:
             return await self._by_content_type(response, call)
         raw = response.whole(self._max_reply_bytes)
         if raw is None:
-            raw = await _read(response, limit=self._max_reply_bytes)
-        return self._reply(raw, response, call)
+            return self._reply(*await read_answer(response, call, limit=self._max_reply_bytes), response, call)
+        return self._reply(json_in(raw), raw, response, call)
 
-    def _reply(self, raw: bytes, response: http1.Response, call: Call) -> Reply:
+    def _reply(self, data: Json, raw: bytes | Spliced, response: http1.Response, call: Call) -> Reply:
         """Return a body as a plain answer. Raises UpstreamError unless it is a JSON object, or PathMissing."""
-        data = json_in(raw)
         if not isinstance(data, dict):
             raise UpstreamError(Kind.BAD_RESPONSE, status=response.status)
         if "error" in data and is_missing_in(data) and _may_lack(call):
@@ -119,10 +119,11 @@ class RelayAdapter:
             except http1.Http1Error as error:
                 raise UpstreamError(Kind.BAD_RESPONSE, status=response.status) from error
         if kind in JSON_TYPES or begun.startswith(b"{"):
-            begun += await _read(response, limit=self._max_reply_bytes)
+            data, raw = await read_answer(response, call, limit=self._max_reply_bytes, begun=begun)
             is_whole = True
-            if kind in JSON_TYPES or isinstance(json_in(begun), dict):
-                return self._reply(begun, response, call)
+            if kind in JSON_TYPES or isinstance(data, dict):
+                return self._reply(data, raw, response, call)
+            begun = bytes(raw)
         if kind == EVENTS:
             return Reply({}, body=self._events(response, call))
         if kind and not kind.startswith(call.operation.byte_types):

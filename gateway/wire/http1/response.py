@@ -77,6 +77,19 @@ class Response:
             else:
                 await self._wait()
 
+    async def read_parts(self) -> list[bytes]:
+        """Return what `readany` does without joining it; an empty list at the end of the body."""
+        while self.must_wait:
+            await self._wait()
+        if self._decoder is not None or not self._parts:
+            data = await self.readany()
+            return [data] if data else []
+        parts, self._parts = self._parts, []
+        self.waiting_bytes = 0
+        if self._connection is not None:
+            self._connection.go_on_reading()
+        return parts
+
     def take(self) -> bytes:
         """Return the bytes that have arrived, without waiting; empty if there are none or the body must be decoded."""
         parts = self._parts
