@@ -129,6 +129,10 @@ class LargeBody:
         start, self._end = self._end, self._end + len(part)
         self.data[start : self._end] = part
 
+    def rest(self) -> memoryview:
+        """Return the place of the bytes that are missing."""
+        return memoryview(self.data)[self._end :]
+
 
 Parts: TypeAlias = list[bytes] | LargeBody
 """What has arrived of a body."""

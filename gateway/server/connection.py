@@ -12,7 +12,17 @@ from typing import Final, TypeAlias, cast
 
 from aiohttp.tcp_helpers import tcp_keepalive
 
-from gateway.server.body import UNCOUNTED_BYTES, BodiesInFlight, Body, Parts, TooManyBodies, parts_of, whole
+from gateway.server.body import (
+    UNCOUNTED_BYTES,
+    BodiesInFlight,
+    Body,
+    LargeBody,
+    Parts,
+    TooManyBodies,
+    parts_of,
+    whole,
+)
+from gateway.server.body_reader import BodyReader
 from gateway.server.request import Request
 from gateway.server.request_head import Heads
 from gateway.wire.json import EMPTY
@@ -120,7 +130,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_body_waiter", "_connections", "_drained", "_idle_since_s", "_is_last", "_is_paused", "_missing_bytes",
-        "_parts", "_request", "_transport", "_waiting", "task",
+        "_parts", "_reader", "_request", "_transport", "_waiting", "task",
     )  # fmt: skip
 
     def __init__(self, connections: ClientConnections) -> None:
@@ -133,6 +143,8 @@ class ClientConnection(asyncio.Protocol):
         self._parts: Parts | None = []
         """Parts of the body that is arriving; None if it is refused unread."""
         self._missing_bytes = 0
+        self._reader: BodyReader | None = None
+        """Reads a large body for as long as it arrives."""
         self._body_waiter: asyncio.Future[None] | None = None
         self._waiting = b""
         """Data of the next requests, which came early."""
@@ -263,6 +275,9 @@ class ClientConnection(asyncio.Protocol):
             if not self._missing_bytes:
                 request.body = whole(parts)
                 self._parts = []
+            elif isinstance(parts, LargeBody):
+                self._reader = BodyReader(self, parts.rest())
+                self._transport.set_protocol(self._reader)
         self.task = connections.loop.create_task(self._answer(request, answer))
         if is_taken:
             # Not in the task: one that is cancelled before it starts runs nothing.
@@ -278,8 +293,29 @@ class ClientConnection(asyncio.Protocol):
             if missing > UNCOUNTED_BYTES:
                 self._connections.took(self._transport, len(data))
             return
-        self._missing_bytes = 0
         self._waiting = data[missing:] if missing else b""
+        self._end_body()
+
+    def body_read(self, size_bytes: int) -> None:
+        """Note that so many bytes of a large body are in their place. Called by its reader."""
+        self._missing_bytes -= size_bytes
+        if not self._missing_bytes:
+            self._end_reader()
+            self._end_body()
+        elif self._missing_bytes > UNCOUNTED_BYTES:
+            self._connections.took(self._transport, size_bytes)
+
+    def _end_reader(self) -> None:
+        """Read by `data_received` again."""
+        if self._reader is not None:
+            self._reader.leave()
+            self._reader = None
+            self._transport.set_protocol(self)
+
+    def _end_body(self) -> None:
+        """Give the whole body to what waits for it, or go on where nothing does."""
+        request = self._request
+        self._missing_bytes = 0
         if request is not None and self._parts is not None:
             parts, self._parts = self._parts, []
             request.body = whole(parts)
@@ -296,6 +332,7 @@ class ClientConnection(asyncio.Protocol):
             self.task = self._request = self._body_waiter = None
             self._is_last = not keep_alive
             if self._missing_bytes:
+                self._end_reader()
                 # If closed at once, the client could lose the answer while it still sends.
                 self._parts = []
                 self._idle_since_s = self._connections.now_s

@@ -100,6 +100,46 @@ async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(start: Start
         assert (await answer(reader))[0] == 200
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_large_body_is_read_to_its_end_and_no_further(loop: str) -> None:
+    size = 3_000_000
+    head = b"POST /v1 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+    small = b"POST /v1 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n"
+
+    async def send() -> None:
+        async with serving(Reading, max_body_bytes=size) as served:
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            for mark in (b"a", b"b"):
+                writer.write(head + mark * 70_000)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+                writer.write(mark * (size - 70_000) + small + b"c")
+                for _ in range(2):
+                    assert (await answer(reader))[0] == 200
+            bodies = [each.body for each in served.requests]
+            assert [None if body is None else (body[:1], len(body)) for body in bodies] == [
+                (b"a", size), (b"c", 1), (b"b", size), (b"c", 1),
+            ]  # fmt: skip
+            writer.close()
+            await writer.wait_closed()
+
+    with asyncio.Runner(loop_factory=pytest.importorskip(loop).new_event_loop) as runner:
+        runner.run(send())
+
+
+async def test_the_rest_of_a_large_body_that_was_refused_is_dropped(start: Start, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("team sk-1\n")
+    gateway = await start(client_keys_file=keys)
+    large = request(messages=[{"role": "user", "content": "x" * 3_000_000}])
+    async with connected(gateway) as (reader, writer):
+        for _ in range(2):
+            writer.write(large[:100_000])
+            assert (await answer(reader))[0] == 401
+            writer.write(large[100_000:] + request(head="Authorization: Bearer sk-1\r\n"))
+            assert (await answer(reader))[0] == 200
+
+
 async def test_who_may_not_ask_is_told_so_before_the_body_has_come(start: Start, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("team sk-1\n")
@@ -401,12 +441,19 @@ async def _send_long_bodies() -> None:
     turns = [0]
     one_read = 0
 
+    def count(size_bytes: int) -> None:
+        nonlocal one_read
+        turns[-1] += size_bytes
+        one_read = max(one_read, size_bytes)
+
     class Counted(ClientConnection):
         def data_received(self, data: bytes) -> None:
-            nonlocal one_read
-            turns[-1] += len(data)
-            one_read = max(one_read, len(data))
+            count(len(data))
             super().data_received(data)
+
+        def body_read(self, size_bytes: int) -> None:
+            count(size_bytes)
+            super().body_read(size_bytes)
 
     async def count_turns() -> None:
         while True:
