@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from gateway.policy.failures import FALLBACK_ON, RETRY_ON, Kind
 from gateway.policy.params import NO_PARAMS, Params
+from gateway.policy.pools import Part
 from gateway.policy.target import Limits, Target
 from gateway.policy.wires import HOOK_OPERATIONS
 from gateway.wire.json import EMPTY, Json, JsonObject
@@ -121,7 +122,9 @@ class Route:
     alias: str
     """As written in the file; for a wildcard the pattern."""
     steps: tuple[Step, ...]
-    """Never empty; steps that name another alias are resolved."""
+    """Never empty; steps that name another alias are resolved. All of them, in file order, those of pools too."""
+    parts: tuple[Part, ...] | None = None
+    """The chain's pools and conditions; None for a chain without any, whose steps are tried in order."""
     pre: tuple[Hook, ...] = ()
     """Hooks for all requests first, then the alias' own; those of nested aliases are in the steps."""
     post: tuple[Hook, ...] = ()

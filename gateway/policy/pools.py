@@ -1,0 +1,93 @@
+"""Pools and conditions of a chain: which steps a request takes, and in which order.
+
+A chain without either has none of this: its steps are tried in the order of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from gateway.policy.conditions import When
+
+Pick: TypeAlias = Literal["weighted", "sticky", "least_busy", "fastest"]
+"""How a pool orders its members for a request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StickyKey:
+    """Where the key of a sticky pool comes from. One of the three is set."""
+
+    header: str | None = None
+    """The client's header field of this lower-case name."""
+    metadata: str | None = None
+    """The field of this name in the request's `metadata`."""
+    client: bool = False
+    """The name of the client whose key was sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One member of a pool: a target, or an alias with its whole chain."""
+
+    name: str
+    """Its text in the file: the target, or the alias' name. `sticky` hashes it."""
+    parts: tuple[Part, ...]
+    """Its steps. Tried one after the other before the next member."""
+    weight: float = 1.0
+    """Its share of the requests, beside the others' weights; 0 for a member that others only fall over to."""
+    is_alias: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """One step with several targets."""
+
+    members: tuple[Member, ...]
+    """In file order; never empty."""
+    pick: Pick = "weighted"
+    key: StickyKey | None = None
+    """For `sticky`; None for the first key there is of the usual ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditional:
+    """Steps that a request takes only if it meets a condition."""
+
+    when: When
+    parts: tuple[Part, ...]
+
+
+Part: TypeAlias = int | Pool | Conditional
+"""A part of a chain: the position of a step in `Route.steps`, or more."""
+
+
+def shifted(parts: Sequence[Part], by: int) -> tuple[Part, ...]:
+    """Return parts whose steps are `by` positions further on, as when a chain is inserted into another."""
+    if not by:
+        return tuple(parts)
+    moved: list[Part] = []
+    for part in parts:
+        if isinstance(part, int):
+            moved.append(part + by)
+        elif isinstance(part, Conditional):
+            moved.append(replace(part, parts=shifted(part.parts, by)))
+        else:
+            members = tuple([replace(member, parts=shifted(member.parts, by)) for member in part.members])
+            moved.append(replace(part, members=members))
+    return tuple(moved)
+
+
+def positions(parts: Sequence[Part]) -> list[int]:
+    """Return the positions of all steps of these parts, in file order."""
+    found: list[int] = []
+    for part in parts:
+        if isinstance(part, int):
+            found.append(part)
+        elif isinstance(part, Conditional):
+            found += positions(part.parts)
+        else:
+            for member in part.members:
+                found += positions(member.parts)
+    return found
