@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Generator, Iterable, Mapping, Sequen
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
+from gateway.adapters.text_runs import Shape
 from gateway.policy.failures import UpstreamError
 from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.target import AdapterName, Endpoint, Limits, Target
@@ -137,6 +138,8 @@ class Event:
     """`raw` is one or more unparsed events that carry text only; `singly` parses them."""
     is_end: bool = False
     """`raw` is the wire's end of a stream; nothing follows. A stream may end without it."""
+    shape: Shape | None = None
+    """What the events of a run have in common, where that is known."""
 
     def singly(self) -> list[Event]:
         """Return the parsed events of a run; any other event alone."""
@@ -153,6 +156,15 @@ class Event:
         if self.raw is not None:
             return self.raw
         return b"" if self.data is None else sse.encode(encode_json(self.data), name=self.name)
+
+
+def typed_event(data: JsonObject) -> Event:
+    """Return an event named by the type of its data, if that has one, as chunks of chat have none.
+
+    Encoded here, once: what follows searches the bytes, and sends them.
+    """
+    name = data["type"].encode() if "type" in data else None
+    return Event(data, sse.encode(encode_json(data), name=name), name)
 
 
 class Stream(Protocol):
@@ -249,8 +261,11 @@ class Translator(Protocol):
     def feed(self, data: JsonObject) -> list[JsonObject]:
         """Return what the next event becomes; the events of the result have a `type`, which is their name too."""
 
-    def run(self, raw: bytes) -> bytes | None:
-        """Return a run of events (`Event.is_run`) as a run of translated ones; None if its events have to be fed."""
+    def run(self, raw: bytes, shape: Shape) -> bytes | None:
+        """Return a run of events of this shape as a run of translated ones; None if its events have to be fed.
+
+        `shape.data` was fed before, and whatever came between.
+        """
 
     def end(self) -> list[JsonObject]:
         """Return the last events. Called once, and only if the source is whole."""

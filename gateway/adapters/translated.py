@@ -20,14 +20,14 @@ from gateway.adapters.base import (
     Translated,
     Translation,
     Translator,
+    typed_event,
     whole,
 )
 from gateway.policy.echoes import Echoes
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.params import NO_PARAMS, merged, upstream_params
 from gateway.policy.target import CARRIED
-from gateway.wire import sse
-from gateway.wire.json import JsonObject, encode_json
+from gateway.wire.json import JsonObject
 
 SLICE_BYTES: Final = 16 * 1024
 """Bytes of events that are translated before other tasks run."""
@@ -173,15 +173,19 @@ class _TranslatedStream:
         self._left_bytes -= len(event.raw) if event.raw is not None else len(str(event.data))
         if self._left_bytes < 0:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
-        if event.is_run and (run := self._run(event.raw or b"")) is not None:
-            return [Event(None, run, is_run=True)]
+        shape, raw = event.shape, event.raw
+        if shape is not None and raw is not None and not self._echoes.in_answer(raw):
+            run = self._run(raw, shape)
+            if run is not None:
+                self._judge.skip(raw)
+                return [Event(None, run, is_run=True)] if run else []
         passed: list[Event] = []
         for one in event.singly():
             if (data := one.data) is not None:
                 self._judge.see(data)
                 if self._echoes.is_in(data, one.raw):
                     data = self._echoes.mask_object(data)
-                passed += _events(self._feed(data)) or _signs_of_life(data)
+                passed += [typed_event(told) for told in self._feed(data)] or _signs_of_life(data)
             elif one.raw is not None and one.raw.startswith(b":"):
                 passed.append(one)  # a comment keeps the client's connection alive as well
         return passed
@@ -190,22 +194,12 @@ class _TranslatedStream:
         if not self._judge.is_whole:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         self._ended = True
-        return _events(self._end())
+        return [typed_event(told) for told in self._end()]
 
 
 def _signs_of_life(data: JsonObject) -> list[Event]:
     """Return a comment for a ping, named as that: Anthropic's servers send pings while a model is silent."""
     return [Event(None, b": ping\n\n", name=b"ping")] if data.get("type") == "ping" else []
-
-
-def _events(translated: list[JsonObject]) -> list[Event]:
-    """Return the translated events, named by their type where they have one: chunks of chat have none."""
-    return [_event(data, data["type"].encode() if "type" in data else None) for data in translated]
-
-
-def _event(data: JsonObject, name: bytes | None) -> Event:
-    # Encoded here, once: what follows searches the bytes, and sends them.
-    return Event(data, sse.encode(encode_json(data), name=name), name)
 
 
 def _is_system_only(call: Call) -> bool:

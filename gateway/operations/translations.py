@@ -13,6 +13,7 @@ from gateway.adapters.anthropic.sent import Sent
 from gateway.adapters.base import Operation, Translated, Translator
 from gateway.adapters.gemini import embeddings
 from gateway.adapters.responses import Asked, Events, answer, request
+from gateway.adapters.text_runs import Shape
 from gateway.policy.target import Target
 from gateway.wire.json import Json, JsonObject
 
@@ -187,8 +188,8 @@ class _ResponsesEvents:
     def feed(self, data: JsonObject) -> list[JsonObject]:
         return self._events.feed(data)
 
-    def run(self, raw: bytes) -> bytes | None:
-        return None
+    def run(self, raw: bytes, shape: Shape) -> bytes | None:
+        return self._events.run(raw, shape)
 
     def end(self) -> list[JsonObject]:
         return self._events.end(now=int(time.time()))

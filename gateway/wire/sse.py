@@ -155,6 +155,10 @@ def event_data(event: bytes) -> bytes | None:
     one_line = event.endswith(b"\n\n") and event.find(b"\n") == len(event) - 2 and b"\r" not in event
     if one_line and event.startswith(b"data:"):
         return event[6:-2] if event[5] == 0x20 else event[5:-2]
+    if event.startswith(b"event: ") and event.endswith(b"\n\n") and event.count(b"\n") == 3 and b"\r" not in event:
+        start = event.find(b"\n") + 1
+        if event.startswith(b"data: ", start):
+            return event[start + 6 : -2]
     if len(event) > MAX_LINES and event.count(b"\n") + event.count(b"\r") > 2 * MAX_LINES:
         raise EventTooLarge(f"an event has more than {MAX_LINES} lines")
     values, strays = [], []
@@ -176,6 +180,8 @@ def is_done(data: bytes) -> bool:
 
 def event_name(event: bytes) -> bytes | None:
     """Return an event's `event` field, or `error` if it has a field of that name; else None."""
+    if event.startswith(b"event: ") and (end := event.find(b"\n")) > 0 and event.find(b"\r", 0, end) < 0:
+        return event[7:end]
     for line in event.removeprefix(BOM).splitlines():
         name, _, value = line.partition(b":")
         if name == b"event":

@@ -23,6 +23,7 @@ from gateway.adapters.gemini.answer import Said, ToolCalls, audio_of, logprobs_o
 from gateway.adapters.gemini.errors import failed_by
 from gateway.adapters.gemini.finish import finish_reason
 from gateway.adapters.gemini.usage import chat_usage
+from gateway.adapters.text_runs import Shape
 from gateway.policy.failures import error_object
 from gateway.policy.finish import index_of
 from gateway.wire import sse
@@ -75,8 +76,11 @@ class Events:
             return self._candidate(candidates[0], 0)
         return [chunk for place, one in enumerate(candidates) for chunk in self._candidate(one, place)]
 
-    def run(self, raw: bytes) -> bytes | None:
-        """Return events that differ in their text only as encoded chunks; None if each has to be fed."""
+    def run(self, raw: bytes, shape: Shape | None = None) -> bytes | None:
+        """Return events that differ in their text only as encoded chunks; None if each has to be fed.
+
+        Of any shape: the text is the one field of its name.
+        """
         around = self._around
         if around is None:
             choice = self._choices.get(0)

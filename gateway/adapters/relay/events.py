@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final, Literal
 
 from gateway.adapters.base import Event, Operation, plain_answer
-from gateway.adapters.relay.text_runs import Shape, shape_of
+from gateway.adapters.text_runs import Shape, shape_of
 from gateway.concurrency.deadlines import until
 from gateway.policy.echoes import Echoes
 from gateway.policy.failures import Kind, UpstreamError, error_object
@@ -108,7 +108,7 @@ class RelayedStream:
         parsed = 0
         while self._next is None:
             if self._shape and (run := self._splitter.cut_run(self._shape.measure)):
-                events.append(Event(None, run, is_run=True))
+                events.append(Event(None, run, is_run=True, shape=self._shape))
                 self._silent_events = 0
             try:
                 raw = self._splitter.cut()

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.adapters.base import typed_event
+from gateway.adapters.chat_chunks import is_lone_text
 from gateway.adapters.responses.answer import (
     NO_ARGUMENTS,
     annotations_in,
@@ -35,6 +37,7 @@ from gateway.adapters.responses.answer import (
 from gateway.adapters.responses.asked import Asked, Called, response
 from gateway.adapters.responses.compaction import ITEM
 from gateway.adapters.responses.free_text import FreeText
+from gateway.adapters.text_runs import HOLE, NumberedPattern, Shape, joined
 from gateway.policy.failures import error_object, failed_by, no_answer
 from gateway.wire.json import Json, JsonObject
 
@@ -50,8 +53,8 @@ class Events:
     """The events of one stream. Not to be used again after an exception."""
 
     __slots__ = (
-        "_asked", "_calls", "_closed", "_created", "_finish", "_id", "_model", "_newest", "_open", "_out", "_serial",
-        "_summary", "_tier", "_told", "sequence_number",
+        "_asked", "_calls", "_closed", "_created", "_finish", "_id", "_model", "_newest", "_open", "_out",
+        "_pattern", "_serial", "_shape", "_summary", "_tier", "_told", "sequence_number",
     )  # fmt: skip
 
     def __init__(self, asked: Asked, *, serial: str, now: int) -> None:
@@ -76,6 +79,10 @@ class Events:
         self._summary: list[str] = []
         """The text of a compaction."""
         self._out: list[JsonObject] = []
+        self._shape: Shape | None = None
+        """What the last run had in common, if it became deltas of the open item."""
+        self._pattern: NumberedPattern
+        """These deltas."""
 
     @property
     def is_whole(self) -> bool:
@@ -103,6 +110,23 @@ class Events:
             if not choice.get("index"):  # one choice is asked for
                 self._add_choice(choice)
         return out
+
+    def run(self, raw: bytes, shape: Shape) -> bytes | None:
+        """Return the encoded events for a run of chunks; None if each has to be fed."""
+        item = self._open
+        if item is None:
+            return None
+        if shape is not self._shape:
+            if item.kind != _TEXT or self._asked.compacts or not is_lone_text(shape.data):
+                return None
+            self._shape = shape
+            delta = {**self._text_delta(item, HOLE), "sequence_number": HOLE}
+            self._pattern = NumberedPattern(typed_event(delta).encoded())
+        if texts := [text for text in shape.values(raw, "content") if text]:
+            item.texts.append(joined(texts))
+        number = self.sequence_number
+        self.sequence_number += len(texts)
+        return self._pattern.filled(texts, number)
 
     def end(self, *, now: int) -> list[JsonObject]:
         """Return the last events; an empty list if the source ended before the answer was finished."""
@@ -190,21 +214,25 @@ class Events:
         if item is None or item.kind != kind:
             item = self._text(kind)
         item.texts.append(delta)
+        event = self._text_delta(item, delta)
+        if kind == _TEXT and logprobs:
+            event["logprobs"] = logprobs_in(logprobs, whole=False)
+            item.logprobs += logprobs_in(logprobs, whole=True)
+        self.sequence_number += 1
+        self._out.append(event)
+
+    def _text_delta(self, item: _Text, delta: str) -> JsonObject:
         event: JsonObject = {
-            "type": kind,
+            "type": item.kind,
             "sequence_number": self.sequence_number,
             "item_id": item.id,
             "output_index": item.position,
             "content_index": item.index,
             "delta": delta,
         }
-        if kind == _TEXT:
+        if item.kind == _TEXT:
             event["logprobs"] = []
-            if logprobs:
-                event["logprobs"] = logprobs_in(logprobs, whole=False)
-                item.logprobs += logprobs_in(logprobs, whole=True)
-        self.sequence_number += 1
-        self._out.append(event)
+        return event
 
     def _add_reasoning(self, delta: str) -> None:
         kind = _SUMMARY if self._asked.summarizes else _REASONING
@@ -229,6 +257,7 @@ class Events:
 
     def _text(self, kind: str) -> _Text:
         """Return a new open item, or the open message with a new part, after the events that say so."""
+        self._shape = None
         before = self._open
         if before is not None and before.is_message and kind in (_TEXT, _REFUSAL):
             self._close_part(before)
@@ -262,6 +291,7 @@ class Events:
         item.parts.append(_fresh(part))
 
     def _close_text(self, item: _Text, status: str) -> None:
+        self._shape = None
         self._close_part(item)
         if item.is_message:
             fields: JsonObject = {"role": "assistant", "content": item.parts}

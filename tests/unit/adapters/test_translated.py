@@ -54,7 +54,7 @@ async def read_all(stream: Stream, found: list[JsonObject]) -> None:
     """Read a stream to its end, into `found`."""
     try:
         while events := await stream.read():
-            found += [event.data for event in events if event.data is not None]
+            found += [one.data for event in events for one in event.singly() if one.data is not None]
     finally:
         await stream.aclose()
 

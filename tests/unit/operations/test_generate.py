@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.adapters.relay.text_runs import shape_of
+from gateway.adapters.text_runs import shape_of
 from gateway.operations import OPERATIONS
 from gateway.operations.generate import BatchEmbed, GenerateContent
 from gateway.policy.failures import Kind, UpstreamError

@@ -23,6 +23,9 @@ from gateway.adapters.anthropic.to_chat.answer import (
     text_in,
 )
 from gateway.adapters.anthropic.usage import messages_usage
+from gateway.adapters.base import typed_event
+from gateway.adapters.chat_chunks import is_lone_text
+from gateway.adapters.text_runs import HOLE, Pattern, Shape
 from gateway.policy.failures import choice_error, error_object, failed_by, no_answer
 from gateway.policy.finish import index_of, is_finished
 from gateway.wire.json import Json, JsonObject, encode_json
@@ -33,7 +36,7 @@ class Events:
 
     __slots__ = (
         "_calls", "_finish", "_finished", "_ids", "_index", "_is_over", "_message_id", "_numbers", "_open",
-        "_open_call", "_refusal", "_sent", "_started", "_usage",
+        "_open_call", "_pattern", "_refusal", "_sent", "_shape", "_started", "_usage",
     )  # fmt: skip
 
     def __init__(self, sent: Sent = AS_IS) -> None:
@@ -57,6 +60,10 @@ class Events:
         """Its deltas."""
         self._usage: Json = None
         self._is_over = False
+        self._shape: Shape | None = None
+        """What the last run had in common, if it became deltas of the open block."""
+        self._pattern: Pattern
+        """These deltas."""
 
     def feed(self, chunk: JsonObject) -> list[JsonObject]:
         """Return the events for the next chunk. Raises UpstreamError if it is an error or malformed."""
@@ -88,9 +95,14 @@ class Events:
                 self._take_finish(choice)
         return events
 
-    def run(self, raw: bytes) -> bytes | None:
-        """Return None: the events of a run have to be fed."""
-        return None
+    def run(self, raw: bytes, shape: Shape) -> bytes | None:
+        """Return the encoded events for a run of chunks; None if each has to be fed."""
+        if shape is not self._shape:
+            if self._open != "text" or not is_lone_text(shape.data):
+                return None
+            self._shape = shape
+            self._pattern = Pattern(typed_event(self._delta("text_delta", "text", HOLE)).encoded())
+        return self._pattern.filled([text for text in shape.values(raw, "content") if text])
 
     def end(self) -> list[JsonObject]:
         """Return the last events, once; an empty list if the answer is not whole."""
@@ -171,6 +183,7 @@ class Events:
 
     def _begin(self, kind: str, block: JsonObject, events: list[JsonObject]) -> None:
         self._close(events)
+        self._shape = None
         self._index += 1
         self._open = kind
         events.append({"type": "content_block_start", "index": self._index, "content_block": block})

@@ -12,21 +12,29 @@ Source: https://platform.claude.com/docs/en/build-with-claude/streaming
 
 from __future__ import annotations
 
+from typing import Final
+
+from gateway.adapters.anthropic.fields import fields_of, text_of
 from gateway.adapters.anthropic.sent import AS_IS, Sent
 from gateway.adapters.anthropic.stops import REFUSAL, finish_reason
 from gateway.adapters.anthropic.to_messages.answer import explanation_of
 from gateway.adapters.anthropic.usage import chat_usage
+from gateway.adapters.base import typed_event
+from gateway.adapters.text_runs import HOLE, Pattern, Shape, joined
 from gateway.policy.failures import Kind, UpstreamError, error_object, failed_by
 from gateway.policy.finish import index_of
 from gateway.wire.json import Json, JsonObject, encode_json
+
+_FIELDS: Final = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+"""Type of a delta → its text."""
 
 
 class Events:
     """Turns the events of one Messages stream into chunks."""
 
     __slots__ = (
-        "_calls", "_created", "_id", "_is_over", "_model", "_sent", "_stop", "_stop_details", "_thinking_blocks",
-        "_thoughts", "_usage",
+        "_calls", "_created", "_id", "_is_over", "_model", "_pattern", "_sent", "_shape", "_stop", "_stop_details",
+        "_thinking_blocks", "_thoughts", "_usage",
     )  # fmt: skip
 
     def __init__(self, sent: Sent = AS_IS, *, created: int) -> None:
@@ -45,6 +53,9 @@ class Events:
         self._thinking_blocks = 0
         """Thinking blocks so far."""
         self._is_over = False
+        self._shape: Shape | None = None
+        self._pattern: Pattern | None = None
+        """The chunks for runs of `_shape`."""
 
     def feed(self, event: JsonObject) -> list[JsonObject]:
         """Return the chunks for the next event. Raises UpstreamError if it is an error or malformed."""
@@ -74,9 +85,28 @@ class Events:
             raise failed_by(error_object(event) or {})
         return []
 
-    def run(self, raw: bytes) -> bytes | None:
-        """Return None: the events of a run have to be fed."""
-        return None
+    def run(self, raw: bytes, shape: Shape) -> bytes | None:
+        """Return the encoded chunks for a run of deltas; None if each has to be fed."""
+        delta = fields_of(shape.data.get("delta"))
+        field = _FIELDS.get(text_of(delta.get("type")))
+        if field is None or shape.names != (field,):
+            return None
+        texts = [text for text in shape.values(raw, field) if text]
+        call = None
+        if field == "partial_json":
+            call = self._calls.get(index_of(shape.data.get("index")))
+            if call is None:
+                return None
+            call.is_told = True
+        if field == "thinking" and texts:
+            self._thoughts.setdefault(index_of(shape.data.get("index")), []).append(joined(texts))
+        if shape is not self._shape or self._pattern is None:
+            if call is not None:
+                chunk = self._arguments(call, HOLE)
+            else:
+                chunk = self._chunk({"content" if field == "text" else "reasoning_content": HOLE})
+            self._shape, self._pattern = shape, Pattern(typed_event(chunk).encoded())
+        return self._pattern.filled(texts)
 
     def end(self) -> list[JsonObject]:
         """Return nothing: `message_stop` ends a stream."""
@@ -123,6 +153,7 @@ class Events:
         return self._chunk({"tool_calls": [{"index": call.index, "function": {"arguments": part}}]})
 
     def _block_start(self, event: JsonObject) -> list[JsonObject]:
+        self._shape = None
         block = event.get("content_block")
         if type(block) is not dict:
             raise _malformed()
@@ -154,6 +185,7 @@ class Events:
     def _message_start(self, message: Json) -> list[JsonObject]:
         if not isinstance(message, dict):
             raise _malformed()
+        self._shape = None
         self._id, self._model = message.get("id"), message.get("model")
         self._count(message.get("usage"))
         return [self._chunk({"role": "assistant", "content": ""})]

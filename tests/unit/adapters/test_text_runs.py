@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.adapters.relay.text_runs import Shape, shape_of
+from gateway.adapters.text_runs import HOLE, NumberedPattern, Pattern, Shape, joined, shape_of
 from gateway.operations import CHAT, OPERATIONS
 
 
@@ -244,3 +244,31 @@ def test_whatever_is_alike_in_responses_parses_to_the_same_object(number: int, t
     if alike(known, [other]):
         data = orjson.loads(other.partition(b"data: ")[2])
         assert (data["sequence_number"], data["delta"], data["obfuscation"]) == (number, text, padding)
+
+
+@given(st.lists(st.text(max_size=12), min_size=1, max_size=5))
+@example(["", 'say "it"', '","obfuscation":"'])
+def test_the_values_of_a_run_are_those_of_its_events(texts: list[str]) -> None:
+    known = shape_on("responses", named(7, "first", obfuscation="abc"))
+    numbered = enumerate(texts, 8)
+    events = alike(known, [named(number, text, obfuscation=text[::-1]) for number, text in numbered])
+    if not events:
+        return
+    run = b"".join(events)
+    parsed = [orjson.loads(event.partition(b"data: ")[2]) for event in events]
+    assert [int(number) for number in known.values(run, "sequence_number")] == [
+        one["sequence_number"] for one in parsed
+    ]
+    for field in ("delta", "obfuscation"):
+        values = known.values(run, field)
+        assert [joined([value]) for value in values] == [one[field] for one in parsed]
+        assert joined(values) == "".join(one[field] for one in parsed)
+
+
+def test_a_pattern_writes_an_event_for_each_text() -> None:
+    texts = [b"a", rb"\"b\""]
+    events = compact(HOLE)
+    assert Pattern(events).filled(texts) == compact("a") + compact('"b"')
+    assert Pattern(events).filled([]) == b""
+    numbered = NumberedPattern(named(7, HOLE).replace(b"7", b'"\\u0000"'))
+    assert numbered.filled(texts, 9) == named(9, "a") + named(10, '"b"')

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final, TypeAlias
 
+import orjson
+
 from gateway.wire.json import Json, JsonObject
 
 _PLAIN_TEXT: Final = re.compile(rb'[^"\\\x00-\x1f]*')
@@ -22,6 +24,10 @@ _ODD_BYTE: Final = re.compile(rb"[\\\x00-\x1f]")
 _WINDOW_BYTES: Final = 32 * 1024
 """Bytes given to the pattern at once, so that long data behind a short run is not copied each time."""
 _MAX_HOLES: Final = 4
+HOLE: Final = "\0"
+"""The text of an event that `Pattern` fills. No other value behind it has this character."""
+_WRITTEN_HOLE: Final = rb"\u0000"
+
 Varying: TypeAlias = Callable[[JsonObject], Mapping[str, Json] | None]
 """Returns the fields in which events that carry text only differ, with their values; None for other events."""
 
@@ -43,13 +49,19 @@ def _run_of(numbers: tuple[bool, ...]) -> re.Pattern[bytes]:
 class Shape:
     """The bytes around the texts and numbers of an event that carries text only."""
 
-    __slots__ = ("_first", "_holes", "_numbers", "_pattern_head")
+    __slots__ = ("_first", "_holes", "_numbers", "_parts", "_pattern_head", "data", "names")
 
-    def __init__(self, parts: list[bytes], numbers: tuple[bool, ...]) -> None:
+    def __init__(
+        self, parts: list[bytes], numbers: tuple[bool, ...], names: tuple[str, ...] = (), data: JsonObject | None = None
+    ) -> None:
         """`parts` are what stands around the holes, of which `numbers` tells whether each is a number or a text.
 
-        A part begins with the quote behind a text, and ends with the quote before one. None contains NUL.
+        A part begins with the quote behind a text, and ends with the quote before one. None contains NUL. `names` are
+        the fields whose values are the holes, and `data` is the event that the shape was found in.
         """
+        self.data: JsonObject = data or {}
+        self.names = names
+        self._parts = parts
         self._first = parts[0]
         self._holes = [
             (is_number, part[:1], part, len(part)) for is_number, part in zip(numbers, parts[1:], strict=True)
@@ -80,6 +92,58 @@ class Shape:
         run = found[len(self._numbers) + 2]
         return len(run) if _is_utf8(run) else 0
 
+    def values(self, run: bytes, name: str) -> list[bytes]:
+        """Return the values of one of the `names` in the events of a run as they are written, texts without quotes.
+
+        No part is inside a value: each has quotes that would be escaped there, or the end of a line.
+        """
+        first, *between, last = self._parts
+        found = run[len(first) : -len(last)].split(last + first)
+        for part in between[: (place := self.names.index(name))]:
+            found = [value.partition(part)[2] for value in found]
+        if place < len(between):
+            found = [value.partition(between[place])[0] for value in found]
+        return found
+
+
+class Pattern:
+    """An encoded event whose text is still to be filled in."""
+
+    __slots__ = ("_between", "_first", "_last")
+
+    def __init__(self, event: bytes) -> None:
+        """`event` has HOLE as a text."""
+        self._first, _, self._last = event.rpartition(_WRITTEN_HOLE)
+        self._between = self._last + self._first
+
+    def filled(self, texts: list[bytes]) -> bytes:
+        """Return an event for each of the texts, which are written as in a JSON string."""
+        return self._first + self._between.join(texts) + self._last if texts else b""
+
+
+class NumberedPattern:
+    """The same where the events are numbered."""
+
+    __slots__ = ("_between", "_first", "_last")
+
+    def __init__(self, event: bytes) -> None:
+        """`event` has HOLE as its number and as a text behind it, and nowhere else."""
+        self._first, self._between, self._last = event.split(b'"' + _WRITTEN_HOLE + b'"')
+
+    def filled(self, texts: list[bytes], number: int) -> bytes:
+        """Return an event for each of the texts, the first with this number."""
+        first, between, last = self._first, self._between, self._last
+        return b"".join(
+            [b'%b%d%b"%b"%b' % (first, place, between, text, last) for place, text in enumerate(texts, number)]
+        )
+
+
+def joined(texts: list[bytes]) -> str:
+    """Return texts of runs, as they are written, as one."""
+    text = orjson.loads(b'"%b"' % b"".join(texts))
+    assert isinstance(text, str), "texts of runs are insides of strings"
+    return text
+
 
 def shape_of(event: bytes, data: JsonObject, varying: Varying) -> Shape | None:
     """Return the shape of an event with the decoded `data`; None if it carries more than text."""
@@ -100,13 +164,14 @@ def shape_of(event: bytes, data: JsonObject, varying: Varying) -> Shape | None:
         hole = _hole(event, name, value)
         if hole is None:
             return None
-        holes.append(hole)
+        holes.append((*hole, name))
     holes.sort()
     parts, at = [], 0
-    for start, end, _ in holes:
+    for start, end, _, _ in holes:
         parts.append(event[at:start])
         at = end
-    return Shape([*parts, event[at:]], tuple(is_number for _, _, is_number in holes))
+    _, _, numbers, names = zip(*holes, strict=True)
+    return Shape([*parts, event[at:]], numbers, names, data)
 
 
 def _hole(event: bytes, name: str, value: Json) -> tuple[int, int, bool] | None:
