@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -28,6 +29,8 @@ from gateway.wire.json import JsonObject
 
 MAX_TARGETS: Final = 10_000
 """Targets remembered, as wildcards can name any number. The least recently used idle ones are dropped first."""
+_FORGOTTEN_PART: Final = 10
+"""This part of them is dropped at a time."""
 
 MAX_REST_S: Final = 600.0
 """Longest cooldown after an upstream's Retry-After, in seconds."""
@@ -170,12 +173,12 @@ class Health:
         self.at_rest.discard(identity)
 
     def _forget_idle(self) -> None:
-        for identity, health in list(self._targets.items()):
-            if len(self._targets) <= self._max_targets:
-                return
-            if not health.in_flight:
-                del self._targets[identity]
-                self.at_rest.discard(identity)
+        """Drop the least recently used targets that are idle: many at once, since finding them takes long."""
+        wanted = len(self._targets) - self._max_targets + self._max_targets // _FORGOTTEN_PART
+        idle = (identity for identity, health in self._targets.items() if not health.in_flight)
+        for identity in list(islice(idle, wanted)):
+            del self._targets[identity]
+            self.at_rest.discard(identity)
 
 
 class Ticket:
@@ -206,6 +209,8 @@ class Ticket:
         if now_s >= requests.slot.end_s:
             requests.turn(now_s, self._step.target.endpoint.cooldown.within_s)
             health.times.append(now_s - self._began_s)
+            if len(health.times) > _TIMES:
+                del health.times[0]
         slot = self._slot = requests.slot
         slot.answers += 1
         if self._rest is not None:
@@ -276,7 +281,7 @@ class Ticket:
         if self._kind == "ok":
             health.answers += 1
         elif self._kind is not None:
-            health.attempts[self._kind] += 1
+            health.attempts[self._kind] = health.attempts.get(self._kind, 0) + 1
         if self._rest is not None:
             self._rest.probes -= 1
             self._rest = None
@@ -349,12 +354,12 @@ class _TargetHealth:
     """Stays after its end until a probe has answered."""
     answered_s: float = -math.inf
     """When the target last answered, or a stream of it committed."""
-    times: deque[float] = field(default_factory=lambda: deque(maxlen=_TIMES))
-    """Seconds that some of its last answers took, one of each slot of its window."""
+    times: list[float] = field(default_factory=list)
+    """Seconds that some of its last _TIMES answers took, one of each slot of its window."""
     in_flight: int = 0
     answers: int = 0
-    attempts: Counter[str] = field(default_factory=Counter)
-    """By the kind of failure."""
+    attempts: dict[str, int] = field(default_factory=dict)
+    """Number by the kind of failure."""
     window_s: float = -math.inf
     """The start of the retry budget's window."""
     tries: int = 0
@@ -363,7 +368,7 @@ class _TargetHealth:
 
     def counted(self) -> Counter[str]:
         """Return outcome → number of attempts."""
-        return Counter({"ok": self.answers} if self.answers else {}) + self.attempts
+        return Counter({"ok": self.answers, **self.attempts} if self.answers else self.attempts)
 
     def begin_probe(self, rest: _TargetRest, now_s: float) -> None:
         rest.probes += 1

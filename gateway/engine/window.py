@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from gateway.policy.failures import LimitName
@@ -55,7 +55,12 @@ class Slot:
     end_s: float
     answers: int = 0
     failures: int = 0
-    timeouts: Counter[PassedLimit] = field(default_factory=Counter)
+    timeouts: Counter[PassedLimit] | None = None
+    """None as long as there are none: a target that is seldom called has a slot for each of its requests."""
+
+
+_BEFORE: Final = Slot(-math.inf, -math.inf)
+"""The newest slot before the first request. Nothing is counted in it."""
 
 
 class Window:
@@ -64,15 +69,17 @@ class Window:
     __slots__ = ("_slots", "slot")
 
     def __init__(self) -> None:
-        self.slot = Slot(-math.inf, -math.inf)
+        self.slot = _BEFORE
         """The newest. Before counting in it call `turn`, if its end has passed."""
         self._slots: list[Slot] = []
 
     def turn(self, now_s: float, within_s: float) -> None:
         """Begin a new slot, and drop those that have left the window of `within_s` seconds."""
-        self._slots = [slot for slot in self._slots if slot.begin_s > now_s - within_s]
+        slots = self._slots
+        while slots and slots[0].begin_s <= now_s - within_s:
+            del slots[0]
         self.slot = Slot(now_s, now_s + within_s / SLOTS)
-        self._slots.append(self.slot)
+        slots.append(self.slot)
 
     def fail(self, passed: PassedLimit | None, *, now_s: float, within_s: float) -> None:
         """Count a failed request; `passed` is the limit that ended it, if one did."""
@@ -81,13 +88,13 @@ class Window:
         if passed is None:
             self.slot.failures += 1
         else:
-            self.slot.timeouts[passed] += 1
+            self.slot.timeouts = (self.slot.timeouts or Counter()) + Counter([passed])
 
     def counts(self, *, now_s: float, within_s: float) -> Counts:
         """Return the requests of the last `within_s` seconds."""
         slots = [slot for slot in self._slots if slot.begin_s > now_s - within_s]
         failures = sum(slot.failures for slot in slots)
-        timeouts = sum((slot.timeouts for slot in slots), Counter[PassedLimit]())
+        timeouts = sum((slot.timeouts for slot in slots if slot.timeouts is not None), Counter[PassedLimit]())
         requests = failures + timeouts.total() + sum(slot.answers for slot in slots)
         return Counts(requests, failures, timeouts)
 
@@ -95,7 +102,7 @@ class Window:
         """Return a copy on a clock that is ahead by `by_s` seconds."""
         copy = Window()
         copy._slots = [
-            Slot(slot.begin_s + by_s, slot.end_s + by_s, slot.answers, slot.failures, Counter(slot.timeouts))
+            Slot(slot.begin_s + by_s, slot.end_s + by_s, slot.answers, slot.failures, slot.timeouts)
             for slot in self._slots
         ]
         if copy._slots:

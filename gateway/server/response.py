@@ -163,9 +163,9 @@ class ResponseWriter:
         """Return the status line and all header fields."""
         report = self._report
         attempts = "" if is_early else f"x-gateway-attempts: {report.calls}\r\n"
-        target = None if report.target is None else report.target.header
+        target = "" if report.target is None else f"x-gateway-target: {report.target.header}\r\n"
         lines = (
-            f"{_shared_lines(status, content_type, report.generation, target)}"
+            f"{_shared_lines(status, content_type, report.generation)}{target}"
             f"x-request-id: {report.request_id}\r\n{attempts}"
             f"Date: {_http_date(int(time.time()))}\r\n"
         )
@@ -179,13 +179,12 @@ class ResponseWriter:
 
 
 @lru_cache(maxsize=256)
-def _shared_lines(status: int, content_type: str | None, generation: int, target: str | None) -> str:
+def _shared_lines(status: int, content_type: str | None, generation: int) -> str:
     """Return the status line and the header fields that many responses share."""
     lines = f"HTTP/1.1 {status} {responses.get(status, '')}\r\nserver: gateway\r\n"
     if content_type is not None:
         lines += f"content-type: {content_type}\r\n"
-    lines += f"x-gateway-generation: {generation}\r\n"
-    return lines if target is None else f"{lines}x-gateway-target: {target}\r\n"
+    return f"{lines}x-gateway-generation: {generation}\r\n"
 
 
 @lru_cache(maxsize=2)

@@ -390,6 +390,15 @@ def test_idle_targets_are_forgotten_when_there_are_too_many() -> None:
     assert health.snapshot(target("9"), 0.0)["attempts"] == {"server_error": 1}
 
 
+def test_targets_are_forgotten_many_at_once_the_least_recently_called_first() -> None:
+    """Each time one was too many, all were looked through for it: 0.4 ms for a request, with 10,000 of them."""
+    health = Health(max_targets=100)
+    for number in [*range(100), 0, 100]:
+        health.begin(step(str(number)), now_s=0.0).done()
+    left = [name for name, *_ in health._targets]
+    assert left == [f"mock/{number}" for number in [*range(12, 100), 0, 100]]
+
+
 def test_a_copy_knows_what_its_original_knew_on_a_clock_of_its_own() -> None:
     health, b = Health(), step("b")
     fail(health, at=101.0)
