@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncGenerator, Awaitable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from yarl import URL
@@ -15,7 +10,6 @@ from yarl import URL
 from gateway._version import __version__
 from gateway.adapters.anthropic.thinking import may_have_ours, without_our_thinking
 from gateway.adapters.base import (
-    ERROR_BODY_S,
     MAX_ERROR_BYTES,
     MAX_REPLY_BYTES,
     Call,
@@ -25,7 +19,6 @@ from gateway.adapters.base import (
     PathMissing,
     Reply,
     Stream,
-    passed_back,
     plain_answer,
     whole,
 )
@@ -37,26 +30,24 @@ from gateway.adapters.relay.byte_stream import ByteStream
 from gateway.adapters.relay.events import RelayedStream
 from gateway.adapters.relay.plain_answer import read_answer
 from gateway.adapters.relay.vendors import ANTHROPIC_VERSION, is_sure_to_have, key_header, overrides_for, own_path
-from gateway.policy.failures import (
-    PAUSING,
-    Kind,
-    UpstreamError,
-    classify,
-    client_code,
-    envelope,
-    error_code,
-    error_object,
-    refusal,
-    retry_after_s,
-    told_headers,
+from gateway.adapters.routes import Clients, route_to
+from gateway.adapters.upstream_response import (
+    beginning,
+    error_body,
+    headers_back,
+    is_good,
+    no_response,
+    plain_refusal,
+    read_body,
+    refused,
 )
+from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.failures.missing_path import is_missing_in, is_missing_path
 from gateway.policy.keys import Secret
 from gateway.policy.params import merged
 from gateway.policy.target import FRAMING_HEADERS, Endpoint
-from gateway.wire import sse
 from gateway.wire.http1 import client as http1
-from gateway.wire.json import EMPTY, Json, JsonObject, Spliced, encode_body, encode_json, json_in
+from gateway.wire.json import Json, Spliced, encode_body, encode_json, json_in
 from gateway.wire.multipart import NotForm
 
 END_GRACE_S: Final = 0.1
@@ -64,8 +55,6 @@ END_GRACE_S: Final = 0.1
 
 _USER_AGENT: Final = f"routes-gateway/{__version__}"
 _MAX_HEADS: Final = 256
-_PROXY_REFUSED: Final = 407
-_NO_BODY: Final = frozenset({204, 205})
 _BYTES: Final = "application/octet-stream"
 _KEPT: Final = frozenset({"stream"})
 """A form's field that is sent as it came. JSON's is written anew."""
@@ -78,7 +67,8 @@ class RelayAdapter:
     def __init__(self, *, max_reply_bytes: int = MAX_REPLY_BYTES, end_grace_s: float = END_GRACE_S) -> None:
         self._max_reply_bytes = max_reply_bytes
         self._end_grace_s = end_grace_s
-        self._clients: dict[asyncio.AbstractEventLoop, http1.Http1Client] = {}
+        self._clients = Clients()
+        self._client = self._clients.current
         self._heads: dict[tuple[int, bool, str, str], _Head] = {}
 
     async def prepare(self) -> None:
@@ -89,8 +79,8 @@ class RelayAdapter:
         try:
             response = await self._send(call, stream=False)
         except http1.Http1Error as error:
-            raise _no_response(error) from error
-        if not _is_good(response.status):
+            raise no_response(error) from error
+        if not is_good(response.status):
             raise await _refusal(response, call)
         if call.operation.byte_types:
             return await self._by_content_type(response, call)
@@ -105,7 +95,7 @@ class RelayAdapter:
             raise UpstreamError(Kind.BAD_RESPONSE, status=response.status)
         if "error" in data and is_missing_in(data) and _may_lack(call):
             raise PathMissing(response.status)
-        return Reply(data, raw, _passed_back(response.headers))
+        return Reply(data, raw, headers_back(response.headers))
 
     async def _by_content_type(self, response: http1.Response, call: Call) -> Reply:
         """Return the answer to a request whose answers may be bytes or events too."""
@@ -136,14 +126,14 @@ class RelayAdapter:
         try:
             response = await self._send(call, stream=True)
         except http1.Http1Error as error:
-            raise _no_response(error) from error
-        if not _is_good(response.status):
+            raise no_response(error) from error
+        if not is_good(response.status):
             raise await _refusal(response, call)
         begun = b""
         said = response.headers.get("content-type", "")
         kind = content_type(said)
         if kind in SAYS_NOTHING:
-            begun = await _beginning(response)
+            begun = await beginning(response)
             if not begun or is_plain(begun):
                 return await self._plain(response, begun, call)
         elif call.operation.byte_types and kind.startswith(call.operation.byte_types):
@@ -151,28 +141,25 @@ class RelayAdapter:
         return self._events(response, call, begun=begun)
 
     def _events(self, response: http1.Response, call: Call, *, begun: bytes = b"") -> Stream:
-        headers = _passed_back(response.headers)
+        headers = headers_back(response.headers)
         echoes = call.target.endpoint.echoes
         return RelayedStream(response, headers, call.operation, echoes, end_grace_s=self._end_grace_s, begun=begun)
 
     async def close(self) -> None:
         """Close all connections."""
-        while self._clients:
-            loop, client = self._clients.popitem()
-            if not loop.is_closed():
-                await client.close()
+        await self._clients.close()
 
     async def _plain(self, response: http1.Response, begun: bytes, call: Call) -> Stream:
         """Return a plain answer as a stream. Raises UpstreamError for the error in it, else `bad_response`."""
-        raw = begun + await _read(response, limit=self._max_reply_bytes)
+        raw = begun + await read_body(response, limit=self._max_reply_bytes)
         value = json_in(raw)
         if _may_lack(call) and is_missing_in(value):
             raise PathMissing(response.status)
         answer = plain_answer(value, call.operation)
         if answer is None:
             raw = raw[: MAX_ERROR_BYTES + 1]
-            raise _plain_refusal(response, raw, json_in(raw))
-        return GeneratedStream(_each(answer), _passed_back(response.headers))
+            raise plain_refusal(response, raw, json_in(raw))
+        return GeneratedStream(_each(answer), headers_back(response.headers))
 
     def _send(self, call: Call, *, stream: bool) -> Awaitable[http1.Response]:
         """Send the request; return an awaitable of its response, body unread."""
@@ -181,16 +168,6 @@ class RelayAdapter:
         headers = call.headers if call.form is None else {**call.headers, "content-type": call.form.content_type}
         lines = head.with_headers(headers)
         return self._client().request(head.origin, lines, body, connect_s=call.limits.connect_s)
-
-    def _client(self) -> http1.Http1Client:
-        """Return the running loop's client. A program may run one loop after the other."""
-        loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
-        if client is None:
-            for dead in [known for known in self._clients if known.is_closed()]:
-                del self._clients[dead]
-            client = self._clients[loop] = http1.Http1Client()
-        return client
 
     def _head(self, call: Call, *, stream: bool) -> _Head:
         """Return the cached head of requests to the endpoint; made anew when its key has changed."""
@@ -211,7 +188,7 @@ class RelayAdapter:
                     path = f"{path}{'&' if '?' in path else '?'}{call.query}"
                 head = _Head(endpoint, key, path, accept=accept, method=operation.method)
             except http1.Http1Error as error:
-                raise _no_response(error) from error
+                raise no_response(error) from error
             if operation.has_body:  # else its path is asked for once
                 if len(self._heads) >= _MAX_HEADS:
                     self._heads.clear()
@@ -228,7 +205,7 @@ class _Head:
         base_url = endpoint.relay_url or endpoint.base_url
         if base_url is None:
             raise TypeError(f"{endpoint!r} is relayed and has no base URL")
-        route = _route(base_url)
+        route = route_to(base_url)
         self.endpoint = endpoint
         self.key = key
         self.origin = route.origin
@@ -245,40 +222,6 @@ class _Head:
         if self._fields.keys().isdisjoint(headers):
             return self._wire + http1.header_lines(headers)
         return http1.request_head(self._method, self._line, {**self._fields, **headers})
-
-
-@dataclass(frozen=True, slots=True)
-class _Route:
-    """How to reach a base URL."""
-
-    url: URL
-    """Without user information."""
-    origin: http1.Origin
-    headers: Mapping[str, str]
-    """Host, credentials from the URL's user information, and over plain HTTP those for the proxy."""
-
-    @property
-    def proxy(self) -> http1.Proxy | None:
-        """The proxy that the environment names for this URL."""
-        return self.origin.proxy
-
-    def target(self, path: str) -> str:
-        """Return the request target of an operation: the whole URL if a proxy has to read it."""
-        url = URL(f"{self.url}{path}")
-        return str(url) if self.proxy is not None and url.scheme == "http" else url.raw_path_qs
-
-
-@lru_cache(maxsize=1024)
-def _route(base_url: str) -> _Route:
-    """Return the way to a base URL, through the environment's proxy if any; loopback needs none. Cached."""
-    url = URL(base_url)
-    origin = http1.origin_of(url)
-    headers = {"host": url.host_port_subcomponent or ""}
-    if (credentials := http1.basic_credentials(url)) is not None:
-        headers["authorization"] = credentials
-    if url.scheme == "http" and origin.proxy is not None and origin.proxy.authorization is not None:
-        headers["proxy-authorization"] = origin.proxy.authorization
-    return _Route(url.with_user(None).with_fragment(None), origin, headers)
 
 
 def _request_headers(endpoint: Endpoint, key: Secret | None, *, accept: str) -> dict[str, str]:
@@ -331,44 +274,18 @@ def _request_body(call: Call, *, stream: bool) -> bytes | Spliced:
     return encoded
 
 
-def _no_response(error: http1.Http1Error) -> UpstreamError:
-    """Return the failure of a call that got no response headers."""
-    match error:
-        case http1.ConnectTimeout():
-            return UpstreamError(Kind.TIMEOUT, limit="connect_s")
-        case http1.ProtocolError():
-            return UpstreamError(Kind.BAD_RESPONSE)
-        case http1.Disconnected():
-            return UpstreamError(Kind.CONNECTION, reused_connection=error.reused)
-        case _:
-            return UpstreamError(Kind.CONNECTION)
-
-
-def _is_good(status: int) -> bool:
-    return 200 <= status < 300 and status not in _NO_BODY
-
-
 async def _refusal(response: http1.Response, call: Call) -> UpstreamError | PathMissing:
     """Return the failure for a response with an error status, and close it."""
     status = response.status
     if status < 400:
         response.close()
         return UpstreamError(Kind.BAD_RESPONSE, status=status)
-    raw: bytes | None = None
-    with suppress(UpstreamError, TimeoutError):
-        async with asyncio.timeout(ERROR_BODY_S):
-            raw = await _read(response, limit=MAX_ERROR_BYTES)
+    raw = await error_body(response)
     if raw is not None and _may_lack(call):
         operation = call.operation
         if is_missing_path(status, raw, path=operation.path, model=call.target.model):
             return PathMissing(status)
-    body = json_in(raw)
-    error = refusal(body, (raw or b"").decode("utf-8", "replace"), status)
-    kind = Kind.CONNECTION if status == _PROXY_REFUSED else classify(status, {"error": error})
-    if call.operation.wire == "gemini":
-        error = openai_error(error)
-        return _told(response, kind, error, envelope(error, kind))
-    return _told(response, kind, error, None if raw is None else _passed_body(body, raw, error, kind))
+    return refused(response, raw, reworded=openai_error if call.operation.wire == "gemini" else None)
 
 
 def _may_lack(call: Call) -> bool:
@@ -380,94 +297,14 @@ def _may_lack(call: Call) -> bool:
     return operation.has_body and not endpoint.wires_written and not is_sure_to_have(endpoint, operation)
 
 
-async def _beginning(response: http1.Response) -> bytes:
-    """Return the beginning of a body, from its first byte that is no blank; empty for a body of blanks.
-
-    Raises UpstreamError for more than MAX_SILENT_BYTES of them.
-    """
-    begun = b""
-    size = 0
-    complete = False
-    try:
-        while not begun and (part := await response.readany()):
-            begun = part.removeprefix(sse.BOM).lstrip()
-            size += len(part)
-            if not begun and size > sse.MAX_SILENT_BYTES:
-                raise UpstreamError(Kind.BAD_RESPONSE, status=response.status)
-        complete = True
-    except http1.Http1Error as error:
-        raise UpstreamError(Kind.BAD_RESPONSE, status=response.status) from error
-    finally:
-        if not complete:
-            response.close()
-    return begun
-
-
 def _bytes(
     response: http1.Response, content_type: str, call: Call, begun: bytes = b"", *, is_whole: bool = False
 ) -> Stream:
     echoes = call.target.endpoint.echoes
-    headers = _passed_back(response.headers)
+    headers = headers_back(response.headers)
     return ByteStream(response, headers, echoes.mask(content_type), echoes, begun=begun, is_whole=is_whole)
 
 
 async def _each(events: list[Event]) -> AsyncGenerator[Event, None]:
     for event in events:
         yield event
-
-
-def _plain_refusal(response: http1.Response, raw: bytes, body: Json) -> UpstreamError:
-    """Return the failure for a plain body instead of a stream: the error in it, else `bad_response`."""
-    error = error_object(body)
-    if error is None:
-        return UpstreamError(Kind.BAD_RESPONSE, status=response.status)
-    kind = classify(None, body)
-    return _told(response, kind, error, _passed_body(body, raw, error, kind))
-
-
-def _told(response: http1.Response, kind: Kind, error: JsonObject, body: bytes | None) -> UpstreamError:
-    """Return the failure that an upstream told by its error object. `body` is for the client."""
-    now = time.time()
-    wait_s = retry_after_s(response.headers, now=now, status=response.status, error=error)
-    return UpstreamError(
-        kind,
-        status=response.status,
-        code=error_code(error),
-        retry_after_s=wait_s,
-        body=body,
-        headers=told_headers(_passed_back(response.headers), wait_s if kind in PAUSING else None, now=now),
-    )
-
-
-def _passed_body(body: Json, raw: bytes, error: JsonObject, kind: Kind) -> bytes:
-    """Return what the client gets of an error body: the same bytes if they are OpenAI's envelope with OpenAI's code."""
-    if isinstance(body, list) and len(body) == 1:
-        # Google's OpenAI-wire endpoint wraps its errors in a list.
-        body = body[0]
-        raw = encode_json(body)
-    said = body.get("error") if isinstance(body, dict) else None
-    if not isinstance(body, dict) or not isinstance(said, dict) or not isinstance(said.get("message"), str):
-        return envelope(error, kind)
-    code = client_code(kind, error)
-    return raw if said.get("code") == code else encode_json({**body, "error": {**said, "code": code}})
-
-
-async def _read(response: http1.Response, *, limit: int) -> bytes:
-    """Return the whole body. Raises UpstreamError when it breaks off or has more than `limit` bytes."""
-    try:
-        return await response.read(limit)
-    except http1.Http1Error as error:
-        raise UpstreamError(Kind.BAD_RESPONSE, status=response.status) from error
-    finally:
-        response.close()
-
-
-def _passed_back(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the response headers that may go back to the client."""
-    names = _passing_back(tuple(headers))
-    return {name: headers[name] for name in names} if names else EMPTY
-
-
-@lru_cache(maxsize=128)
-def _passing_back(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(filter(passed_back, names))

@@ -17,8 +17,8 @@ import pytest
 
 from gateway import __version__
 from gateway.adapters.anthropic.thinking import our_thinking
-from gateway.adapters.relay import adapter as relay
 from gateway.adapters.relay.adapter import RelayAdapter
+from gateway.adapters.routes import route_to
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.target import FRAMING_HEADERS
 from tests.relay_calls import MESSAGES, a_call, failure_of
@@ -203,7 +203,7 @@ async def test_the_environment_s_proxy_is_used(
     failure = await failure_of(adapter, a_call("http://upstream.test/v1"))
     assert (failure.status, upstream.requests[0].path) == (404, "http://upstream.test/v1/chat/completions")
     assert upstream.requests[0].headers["proxy-authorization"] == BASIC
-    assert relay._route("http://bypassed.test/v1").proxy is None
+    assert route_to("http://bypassed.test/v1").proxy is None
 
 
 async def test_a_proxy_that_cannot_be_used_is_a_connection_failure(
@@ -231,7 +231,7 @@ async def test_tls_goes_through_a_proxy_s_tunnel(
 def test_the_loopback_is_never_reached_through_a_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
-    assert relay._route(f"http://{host}:5/v1").proxy is None
+    assert route_to(f"http://{host}:5/v1").proxy is None
 
 
 async def test_a_proxy_that_wants_credentials_is_a_connection_failure(

@@ -12,6 +12,7 @@ import pytest
 from gateway.adapters.base import Call
 from gateway.adapters.relay import adapter as relay
 from gateway.adapters.relay.adapter import RelayAdapter
+from gateway.adapters.routes import route_to
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.keys import KeySource
 from tests.relay_calls import a_call
@@ -98,7 +99,7 @@ async def test_a_header_that_would_split_the_request_is_never_sent(
     ],
 )
 def test_a_base_url_becomes_a_host_and_a_path(base_url: str, target: str, host: str) -> None:
-    route = relay._route(base_url)
+    route = route_to(base_url)
     assert (route.target("/chat/completions"), route.headers["host"]) == (target, host)
 
 
@@ -118,7 +119,7 @@ async def test_a_stream_that_the_reader_leaves_alone_is_held_back(
 ) -> None:
     upstream.script("a", chunks=["x" * 100_000] * 200)
     opened = await adapter.stream(a_call(upstream.base_url))
-    (client,) = adapter._clients.values()
+    client = adapter._clients.current()
     (connection,) = client._all
     while not connection._paused:  # noqa: ASYNC110 - nobody tells when it has had enough
         await asyncio.sleep(0)
