@@ -85,6 +85,17 @@ async def failure(adapter: LiteLLMAdapter, call: Call, *, stream: bool = False) 
     return caught.value
 
 
+async def chunks_of(stream: Stream, into: list[JsonObject] | None = None) -> list[JsonObject]:
+    """Return the data of all events but comments, which keep the client's connection alive."""
+    events: list[JsonObject] = []
+    into = [] if into is None else into
+    try:
+        await data_of(stream, events)
+    finally:
+        into += [event for event in events if event]
+    return into
+
+
 async def _read_all(adapter: LiteLLMAdapter, call: Call) -> list[JsonObject]:
     return await data_of(await open_stream(adapter, call))
 

@@ -21,6 +21,8 @@ class Route:
     origin: http1.Origin
     headers: Mapping[str, str]
     """Host, credentials from the URL's user information, and over plain HTTP those for the proxy."""
+    is_exact: bool = False
+    """The URL is sent as it is written: a signature covers its spelling."""
 
     @property
     def proxy(self) -> http1.Proxy | None:
@@ -29,21 +31,25 @@ class Route:
 
     def target(self, path: str) -> str:
         """Return the request target of an operation: the whole URL if a proxy has to read it."""
-        url = URL(f"{self.url}{path}")
+        url = URL(f"{self.url}{path}", encoded=self.is_exact)
         return str(url) if self.proxy is not None and url.scheme == "http" else url.raw_path_qs
 
 
 @lru_cache(maxsize=1024)
-def route_to(base_url: str) -> Route:
-    """Return the way to a base URL, through the environment's proxy if any; loopback needs none. Cached."""
-    url = URL(base_url)
+def route_to(base_url: str, *, exact: bool = False) -> Route:
+    """Return the way to a base URL, through the environment's proxy if any; loopback needs none. Cached.
+
+    `exact` keeps the spelling of a URL that is quoted already.
+    """
+    url = URL(base_url, encoded=exact)
     origin = http1.origin_of(url)
     headers = {"host": url.host_port_subcomponent or ""}
     if (credentials := http1.basic_credentials(url)) is not None:
         headers["authorization"] = credentials
     if url.scheme == "http" and origin.proxy is not None and origin.proxy.authorization is not None:
         headers["proxy-authorization"] = origin.proxy.authorization
-    return Route(url.with_user(None).with_fragment(None), origin, headers)
+    plain = url.with_user(None).with_fragment(None) if url.raw_user is not None or url.raw_fragment else url
+    return Route(plain, origin, headers, exact)
 
 
 class Clients:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.adapters.anthropic.to_messages.messages import SYSTEM_ROLES
 from gateway.adapters.base import (
@@ -16,7 +16,6 @@ from gateway.adapters.base import (
     NotSupported,
     Reply,
     Stream,
-    StreamJudge,
     Translated,
     Translation,
     Translator,
@@ -82,7 +81,7 @@ class TranslatedAdapter:
         source = await self._carrier(asked).stream(asked)
         judge = translation.operation.judge(one_choice=True)
         echoes, limit_bytes = call.target.endpoint.echoes, self._max_stream_bytes
-        return _TranslatedStream(source, judge, translated.events(), echoes, limit_bytes, self._turn)
+        return TranslatedStream(source, judge, translated.events(), echoes, max_bytes=limit_bytes, turn=self._turn)
 
     async def close(self) -> None:
         """Do nothing: the carriers are closed by their owner."""
@@ -105,16 +104,31 @@ class TranslatedAdapter:
         return self._carriers[asked.target.endpoint.adapters[asked.operation.name]]
 
 
-class _TranslatedStream:
+class SourceJudge(Protocol):
+    """Checks the events that are translated."""
+
+    def see(self, data: JsonObject) -> None:
+        """Check the next event. Raises UpstreamError if it is an error or malformed."""
+
+    def skip(self, run: bytes) -> None:
+        """Take note of a run, which needs no check."""
+
+    @property
+    def is_whole(self) -> bool:
+        """The stream may end here."""
+
+
+class TranslatedStream:
     """A stream's events as those of another operation. What ends it comes only once the source is whole."""
 
     def __init__(
         self,
         source: Stream,
-        judge: StreamJudge,
+        judge: SourceJudge,
         translator: Translator,
         echoes: Echoes,
-        max_bytes: int,
+        *,
+        max_bytes: int = MAX_REPLY_BYTES,
         turn: asyncio.Lock,
     ) -> None:
         """`turn` is shared by all streams: while many have much to translate, one does a slice at a time."""
@@ -167,6 +181,7 @@ class _TranslatedStream:
 
     async def aclose(self) -> None:
         """Close the source."""
+        self._ended = True
         await self._source.aclose()
 
     def _translated(self, event: Event) -> list[Event]:

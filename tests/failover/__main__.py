@@ -13,7 +13,7 @@ from typing import Final
 
 from tests.failover import tables
 from tests.failover.client import Endpoint
-from tests.failover.configs import gateway_config, litellm_config
+from tests.failover.configs import ADAPTERS, gateway_config, litellm_config
 from tests.failover.routes import ROUTES, all_scenarios
 from tests.failover.runner import CONCURRENCY, NoEndpointError, Result, run_all, run_ours
 from tests.failover.scenario import CHAT, Scenario
@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the wires of client and upstream; may be repeated",
     )
     parser.add_argument("--ours", action="store_true", help="the endpoint is this gateway: ask for all it promises")
-    parser.add_argument("--adapter", choices=["relay", "litellm"], default="relay", help="how our targets are reached")
+    parser.add_argument("--adapter", choices=ADAPTERS, default="relay", help="how our targets are reached")
     parser.add_argument("--upstream-port", metavar="PORT", type=int, help=f"with --base-url {UPSTREAM_PORT}, else any")
     parser.add_argument("--print-config", choices=["gateway", "litellm"], help="print the config the endpoint needs")
     parser.add_argument("--only", metavar="PATTERN", default="*", help="only these scenarios, such as 'stream-cut-*'")

@@ -23,6 +23,15 @@ REFUSING: Final = "http://127.0.0.1:9/v1"
 """The base URL of a target that nobody listens at."""
 
 
+_CARRIED: Final = {
+    "relay": f"{CHAT.provider}, adapter: relay",
+    "litellm": f"{CHAT.provider}, adapter: litellm",
+    "classes": "kind: hosted_vllm, adapter: litellm",
+}
+"""How targets are reached → their provider's entry: by LiteLLM's function, or by its classes and our HTTP client."""
+ADAPTERS: Final = tuple(_CARRIED)
+
+
 def gateway_config(scenarios: Sequence[Scenario], *, upstream_url: str, adapter: str) -> str:
     """Return our routes.yaml. `adapter` is how the targets of the route from chat to chat are reached."""
     cooldown = f"{{failures: {COOLDOWN_FAILURES}, within: {COOLDOWN_WITHIN_S}s, for: {COOLDOWN_FOR_S}s}}"
@@ -40,7 +49,7 @@ def gateway_config(scenarios: Sequence[Scenario], *, upstream_url: str, adapter:
 
 def _providers(route: Route, upstream_url: str, adapter: str) -> Iterator[str]:
     """Yield the entries of the upstream and of one that nobody listens at."""
-    fields = f"{route.provider}, adapter: {adapter}" if route is CHAT else route.provider
+    fields = _CARRIED[adapter] if route is CHAT else route.provider
     for name, url in (("up", upstream_url), ("gone", REFUSING)):
         yield f'  {_provider(name, route)}: {{{fields}, base_url: "{url}", api_key: {SECRET}}}'
 

@@ -46,6 +46,7 @@ _ROUTES: Final = [scenario for scenario in all_scenarios() if scenario.route is 
 RUNS: Final[dict[str, tuple[str, Sequence[Scenario]]]] = {
     "relay": ("relay", SCENARIOS),
     "litellm": ("litellm", SCENARIOS),
+    "classes": ("classes", SCENARIOS),
     "routes": ("relay", _ROUTES),
 }
 """Run → adapter of the targets that speak the client's wire, and scenarios."""

@@ -18,6 +18,7 @@ from tests.litellm_upstreams import (
     WEATHER,
     azure_embeddings,
     body_of,
+    chunks_of,
     complete,
     events,
     failure,
@@ -27,7 +28,6 @@ from tests.litellm_upstreams import (
 )
 from tests.scripted_anthropic import ScriptedAnthropic
 from tests.scripted_openai import ScriptedOpenAI
-from tests.streaming import data_of
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -139,7 +139,7 @@ async def test_anthropic_streams_text_thinking_and_usage_as_it_comes(
 ) -> None:
     anthropic.script("claude", reply="one two three", thinking="hm hm", model="claude-20260101")
     call = make_call(anthropic, "anthropic", "claude", stream_options={"include_usage": True})
-    chunks = await data_of(await open_stream(adapter, call))
+    chunks = await chunks_of(await open_stream(adapter, call))
     assert text_of(chunks) == "one two three"
     reasoning = [choice["delta"].get("reasoning_content") for chunk in chunks for choice in chunk["choices"]]
     assert "".join(piece or "" for piece in reasoning) == "hm hm"
@@ -162,7 +162,7 @@ async def test_openai_wire_streams_name_the_upstreams_model_and_end_with_usage(
     openai.script("m", body=body, content_type="text/event-stream", headers=headers)
     stream = await open_stream(adapter, make_call(openai, kind, "m", stream_options={"include_usage": True}))
     assert stream.headers == {"x-ratelimit-limit-requests": "9"}
-    chunks = await data_of(stream)
+    chunks = await chunks_of(stream)
     assert text_of(chunks) == "one two three"
     assert {chunk["model"] for chunk in chunks} == {"m-2026"}
     assert [chunk["choices"] for chunk in chunks if chunk.get("usage")] == [[]]
@@ -173,7 +173,7 @@ async def test_usage_comes_only_when_it_was_asked_for(
     adapter: LiteLLMAdapter, anthropic: ScriptedAnthropic, openai: ScriptedOpenAI
 ) -> None:
     for upstream, kind in ((anthropic, "anthropic"), (openai, "openai")):
-        chunks = await data_of(await open_stream(adapter, make_call(upstream, kind, "m")))
+        chunks = await chunks_of(await open_stream(adapter, make_call(upstream, kind, "m")))
         assert not [chunk for chunk in chunks if chunk.get("usage") or not chunk["choices"]]
     assert "stream_options" not in openai.requests[0].body
 
@@ -181,7 +181,7 @@ async def test_usage_comes_only_when_it_was_asked_for(
 async def test_tool_call_deltas_are_not_bunched(adapter: LiteLLMAdapter, anthropic: ScriptedAnthropic) -> None:
     use = {"id": "toolu_1", "name": "weather", "input": {"city": "Berlin, Alexanderplatz"}}
     anthropic.script("claude", tool_uses=[use])
-    chunks = await data_of(await open_stream(adapter, make_call(anthropic, "anthropic", "claude", tools=[WEATHER])))
+    chunks = await chunks_of(await open_stream(adapter, make_call(anthropic, "anthropic", "claude", tools=[WEATHER])))
     calls = [call for chunk in chunks for choice in chunk["choices"] for call in choice["delta"].get("tool_calls", ())]
     assert len(calls) >= 4
     assert calls[0]["id"] == "toolu_1"
@@ -199,7 +199,7 @@ async def test_first_chunk_comes_while_the_upstream_is_still_talking(
         text = ""
         async with contextlib.aclosing(stream):
             while not text:
-                text = text_of([event.data or {} for event in await stream.read()])
+                text = text_of([event.data for event in await stream.read() if event.data])
         assert text == "one "
 
 
@@ -207,7 +207,7 @@ async def test_every_choice_of_a_stream_gets_its_finish_reason(adapter: LiteLLMA
     """LiteLLM drops the finish reasons of all choices but the first."""
     body = events((0, "a", None), (1, "b", None), (0, "", "stop"), (1, "c", None), (1, "", "length"))
     openai.script("m", body=body, content_type="text/event-stream")
-    chunks = await data_of(await open_stream(adapter, make_call(openai, "openai", "m", n=2)))
+    chunks = await chunks_of(await open_stream(adapter, make_call(openai, "openai", "m", n=2)))
     reasons = [(choice["index"], choice["finish_reason"]) for chunk in chunks for choice in chunk["choices"]]
     assert [pair for pair in reasons if pair[1]] == [(0, "stop"), (1, "length")]
 
@@ -223,7 +223,7 @@ async def test_broken_anthropic_stream_never_looks_complete(
     stream = await open_stream(adapter, make_call(anthropic, "anthropic", "claude"))
     seen: list[JsonObject] = []
     with pytest.raises(UpstreamError) as caught:
-        await data_of(stream, seen)
+        await chunks_of(stream, seen)
     assert caught.value.kind is Kind.BAD_RESPONSE
     assert text_of(seen).startswith("one ")
     assert not [choice for chunk in seen for choice in chunk["choices"] if choice["finish_reason"]]
@@ -288,7 +288,7 @@ async def test_cancelling_while_a_chunk_is_awaited_closes_the_upstream(
     upstream.script("m", reply="one two three", stall_after=1)
     stream = await open_stream(adapter, make_call(upstream, kind, "m"))
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(data_of(stream, []), 0.2)
+        await asyncio.wait_for(chunks_of(stream, []), 0.2)
     await upstream.wait_for_disconnect(1.0)
 
 

@@ -17,11 +17,10 @@ from gateway.adapters.litellm.call import OurCall, our_call
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.wire.json import JsonObject
 from tests.litellm_calls import QUIET
-from tests.litellm_upstreams import body_of, complete, events, failure, make_call, open_stream, text_of
+from tests.litellm_upstreams import body_of, chunks_of, complete, events, failure, make_call, open_stream, text_of
 from tests.raw_http import Peer, Server, answering, serving, until
 from tests.scripted_anthropic import ScriptedAnthropic
 from tests.scripted_openai import ScriptedOpenAI
-from tests.streaming import data_of
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -158,10 +157,10 @@ async def test_a_stream_torn_after_its_finish_reason_is_broken_as_on_the_relay(
     openai.script("m", wire=STREAM_HEAD + sent)
     stream = await open_stream(adapter, make_call(openai, kind, "m"))
     if whole:
-        assert text_of(await data_of(stream)) == "hello"
+        assert text_of(await chunks_of(stream)) == "hello"
         return
     with pytest.raises(UpstreamError) as broken:
-        await data_of(stream)
+        await chunks_of(stream)
     assert broken.value.kind is Kind.BAD_RESPONSE
 
 
@@ -203,7 +202,7 @@ async def test_a_sound_stream_passes(
     adapter: LiteLLMAdapter, openai: ScriptedOpenAI, kind: str, how: dict[str, Any]
 ) -> None:
     openai.script("m", reply="it was an error: none", **how)
-    assert text_of(await data_of(await open_stream(adapter, make_call(openai, kind, "m")))) == "it was an error: none"
+    assert text_of(await chunks_of(await open_stream(adapter, make_call(openai, kind, "m")))) == "it was an error: none"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -215,7 +214,7 @@ async def test_an_event_without_data_does_no_harm(
     """The SDKs under LiteLLM would take its data for JSON."""
     body = SAID.replace("data: {", f"{empty}\n\ndata: {{")
     openai.script("m", body=body, content_type="text/event-stream", split_bytes=split_bytes)
-    assert text_of(await data_of(await open_stream(adapter, make_call(openai, kind, "m")))) == "hello"
+    assert text_of(await chunks_of(await open_stream(adapter, make_call(openai, kind, "m")))) == "hello"
 
 
 UNFINISHED: Final = json.loads(ANSWER) | {"choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}}]}
@@ -302,13 +301,13 @@ async def test_a_plain_answer_is_a_stream_of_one_event(
     adapter: LiteLLMAdapter, openai: ScriptedOpenAI, kind: str
 ) -> None:
     openai.script("m", body=ANSWER)
-    assert text_of(await data_of(await open_stream(adapter, make_call(openai, kind, "m")))) == "hi"
+    assert text_of(await chunks_of(await open_stream(adapter, make_call(openai, kind, "m")))) == "hi"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_byte_order_mark_costs_no_text(adapter: LiteLLMAdapter, openai: ScriptedOpenAI, kind: str) -> None:
     openai.script("m", body=b"\xef\xbb\xbf" + SAID.encode(), content_type="text/event-stream")
-    assert text_of(await data_of(await open_stream(adapter, make_call(openai, kind, "m")))) == "hello"
+    assert text_of(await chunks_of(await open_stream(adapter, make_call(openai, kind, "m")))) == "hello"
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -347,4 +346,4 @@ async def test_an_exchange_is_over_with_its_answer(
         await complete(adapter, call)
     assert [ours.asking for ours in calls] == [False]
     if opened is not None:
-        await data_of(opened)
+        await chunks_of(opened)

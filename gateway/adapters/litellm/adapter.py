@@ -18,8 +18,9 @@ import orjson
 
 from gateway.adapters.base import Call, NotSupported, Reply, Stream
 from gateway.adapters.litellm.call import OurCall
+from gateway.adapters.litellm.classes import Classes, Unfit
 from gateway.adapters.litellm.errors import map_error, missing_package
-from gateway.adapters.litellm.loading import load
+from gateway.adapters.litellm.loading import is_listened_to, load
 from gateway.adapters.litellm.stream import LiteLLMStream
 from gateway.adapters.litellm.support import MAX_REMEMBERED, Support
 from gateway.adapters.litellm.translate import (
@@ -49,6 +50,7 @@ class LiteLLMAdapter:
         self._loading: Future[Any] | None = None
         self._loaded: Any = None
         self._support = Support()
+        self._classes = Classes() if own_process else None
 
     async def prepare(self) -> None:
         """Load LiteLLM in a thread. Concurrent calls share one load; cancelling a call does not stop the load.
@@ -59,6 +61,10 @@ class LiteLLMAdapter:
 
     async def complete(self, call: Call) -> Reply:
         """Return the plain answer. Raises UpstreamError for the upstream's failures; anything else is a bug."""
+        if self._classes is not None and (litellm := await self._by_classes(call)) is not None:
+            with contextlib.suppress(Unfit):
+                kwargs, ours = self._request(litellm, call, stream=False)
+                return await self._classes.complete(litellm, call, kwargs, ours)
         answer, _, ours = await self._ask(call, stream=False)
         if answer is None:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
@@ -66,6 +72,10 @@ class LiteLLMAdapter:
 
     async def stream(self, call: Call) -> Stream:
         """Return the stream once LiteLLM has opened it. Cancelling, or closing the stream, closes the upstream."""
+        if self._classes is not None and (litellm := await self._by_classes(call)) is not None:
+            with contextlib.suppress(Unfit):
+                kwargs, ours = self._request(litellm, call, stream=True)
+                return await self._classes.stream(litellm, call, kwargs, ours)
         stream, kwargs, ours = await self._ask(call, stream=True)
         if not (hasattr(stream, "__aiter__") or hasattr(stream, "__anext__")):
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
@@ -80,6 +90,8 @@ class LiteLLMAdapter:
 
     async def close(self) -> None:
         """Close LiteLLM's connections in a process of our own; a host's stay open."""
+        if self._classes is not None:
+            await self._classes.close()
         loading, self._loading, self._loaded = self._loading, None, None
         if loading is None or not loading.done() or loading.exception() is not None or not self._own_process:
             return
@@ -106,6 +118,29 @@ class LiteLLMAdapter:
         self._loaded = loading.result()
         return self._loaded
 
+    async def _by_classes(self, call: Call) -> Any:
+        """Return LiteLLM if its classes may be used for a call; None where its functions are needed."""
+        if call.operation.name != "chat":
+            return None
+        litellm = await self._litellm()
+        # Callbacks are told by its functions only, and programs replace these in their tests.
+        is_own = getattr(litellm.acompletion, "__module__", "").startswith("litellm.")
+        return litellm if is_own and not is_listened_to() else None
+
+    def _request(self, litellm: Any, call: Call, *, stream: bool) -> tuple[dict[str, Any], OurCall]:
+        """Return the arguments of LiteLLM's function, and the call as `OurCall`. Raises NotSupported, UpstreamError."""
+        key = self._key(call)
+        unsent = unsent_headers(call)
+        kwargs = request_kwargs(call, key=key, stream=stream, unsent=unsent)
+        self._support.refuse(litellm, call, kwargs)
+        kwargs["timeout"] = _timeout(call, stream=kwargs.get("stream") is True)
+        ours = OurCall(
+            call.limits.connect_s, endpoint=call.target.endpoint, operation=call.operation, streaming=stream,
+            unsent=unsent,
+            one_choice=call.operation.one_choice_asked(call.params, call.overrides.sent),
+        )  # fmt: skip
+        return kwargs, ours
+
     def _key(self, call: Call) -> str | None:
         """Return the endpoint's key. Raises UpstreamError for a call that must not be made."""
         target = call.target
@@ -119,16 +154,7 @@ class LiteLLMAdapter:
     async def _ask(self, call: Call, *, stream: bool) -> tuple[Any, dict[str, Any], OurCall]:
         """Call LiteLLM's function; return its answer, its arguments and the call as `OurCall`."""
         litellm = await self._litellm()
-        key = self._key(call)
-        unsent = unsent_headers(call)
-        kwargs = request_kwargs(call, key=key, stream=stream, unsent=unsent)
-        self._support.refuse(litellm, call, kwargs)
-        kwargs["timeout"] = _timeout(call, stream=kwargs.get("stream") is True)
-        ours = OurCall(
-            call.limits.connect_s, endpoint=call.target.endpoint, operation=call.operation, streaming=stream,
-            unsent=unsent,
-            one_choice=call.operation.one_choice_asked(call.params, call.overrides.sent),
-        )  # fmt: skip
+        kwargs, ours = self._request(litellm, call, stream=stream)
         handled = sys.exception()
         answer: Any = None
         try:

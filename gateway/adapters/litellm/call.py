@@ -33,6 +33,10 @@ class OurCall:
     """The client asked for one choice: all indexes are one."""
     unsent: frozenset[str] = frozenset()
     """Lower-case names of headers that are removed before sending, in a process of our own."""
+    carried: bool = False
+    """Our own HTTP client carries its request: LiteLLM's may send nothing but what it asks beside the call."""
+    beside: bool = False
+    """LiteLLM asked something beside the call, such as a token."""
     asking: bool = True
     """False once the answer or the stream was returned. LiteLLM's later requests are not part of this exchange."""
     reused: bool = False

@@ -190,12 +190,15 @@ _LISTENERS: Final = (
 _OWN_LISTENERS: Final = ("dynamic_success_callbacks", "dynamic_async_success_callbacks")
 
 
-def _is_heard(call: Any) -> bool:
-    """Tell whether callbacks, a budget or a cache use the outcome of a call. `call` is LiteLLM's logging object."""
+def is_listened_to() -> bool:
+    """Tell whether callbacks, a budget or a cache were registered with LiteLLM, which use the outcome of calls."""
     litellm = sys.modules["litellm"]
-    return any(_hears(getattr(litellm, name, None)) for name in _LISTENERS) or any(
-        _hears(getattr(call, name, None)) for name in _OWN_LISTENERS
-    )
+    return any(_hears(getattr(litellm, name, None)) for name in _LISTENERS)
+
+
+def _is_heard(call: Any) -> bool:
+    """Tell the same of one call. `call` is LiteLLM's logging object."""
+    return is_listened_to() or any(_hears(getattr(call, name, None)) for name in _OWN_LISTENERS)
 
 
 def _hears(listener: Any) -> bool:

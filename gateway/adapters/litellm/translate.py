@@ -84,7 +84,7 @@ def request_kwargs(call: Call, *, key: str | None, stream: bool, unsent: frozens
     params = {name: value for name, value in whole(call.params).items() if name in allowed}
     body = merged(params, call.overrides.sent, call.target.model)
     # LiteLLM takes None for an argument that is not given.
-    kwargs = {name: _copy(value) for name, value in body.items() if value is not None}
+    kwargs = {name: copied(value) for name, value in body.items() if value is not None}
     if stream:
         kwargs["stream"] = True
     else:
@@ -127,14 +127,14 @@ def unsent_headers(call: Call) -> frozenset[str]:
     return frozenset(_ACCOUNT_HEADERS) - named
 
 
-def _copy(value: Json) -> Json:
+def copied(value: Json) -> Json:
     """Return a copy as plain dicts and lists: LiteLLM changes messages in place, and later targets need them."""
     if isinstance(value, str):
         return value
     if isinstance(value, (dict, Mapping)):  # a dict first, as telling a Mapping is slow
-        return {name: _copy(item) for name, item in value.items()}
+        return {name: copied(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_copy(item) for item in value]
+        return [copied(item) for item in value]
     return value
 
 

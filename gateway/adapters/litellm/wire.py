@@ -17,10 +17,10 @@ from typing import Any, Final
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from gateway.adapters.base import ERROR_BODY_S, MAX_ERROR_BYTES, MAX_REPLY_BYTES, plain_answer
+from gateway.adapters.base import ERROR_BODY_S, MAX_ERROR_BYTES, MAX_REPLY_BYTES, Event
 from gateway.adapters.content_types import EVENTS, JSON, SAYS_NOTHING, content_type, is_plain
-from gateway.adapters.litellm.bodies import error_in, has_end, tells_usage
 from gateway.adapters.litellm.call import OurCall, our_call
+from gateway.adapters.litellm.judging import answer_as_events, check_answer, plain_events
 from gateway.policy.failures import (
     Kind,
     UpstreamError,
@@ -33,7 +33,7 @@ from gateway.policy.failures import (
 from gateway.wire import sse
 from gateway.wire.http1.decoding import Decoder, Undecodable, decoder_for
 from gateway.wire.http1.errors import ReadError
-from gateway.wire.json import Json, json_in
+from gateway.wire.json import json_in
 
 EVENTS_AT_ONCE: Final = 64
 """After so many events of one part other tasks run. LiteLLM takes up to 0.2 ms for each."""
@@ -195,33 +195,14 @@ async def _judged(
         if len(buffer) > MAX_REPLY_BYTES:
             raise _broken()
     raw = bytes(buffer)
-    value = json_in(raw)
-    said = error_in(value)
-    if said is not None and (stream or is_answer):
-        raise failed_by(said)
     if stream:
-        if (events := _as_events(value, ours)) is not None:
-            return events + _DONE
-        raise _broken()
-    if isinstance(value, dict) and (failed := answer_error(value)) is not None:
-        raise failed_by(error_object(value) or failed)
-    # A stream labelled as JSON is no JSON: it is read for what it is.
-    is_stream = ours.streaming and value is None and bool(raw.strip())
-    if is_answer and not is_stream and not (value and (isinstance(value, list) or _is_finished(value))):
-        raise _broken()
-    if is_answer:
-        ours.usage_told = tells_usage(value, headers)
+        return _encoded(answer_as_events(raw, ours)) + _DONE
+    check_answer(raw, ours, headers, is_answer=is_answer)
     return raw
 
 
-def _as_events(value: Json, ours: OurCall) -> bytes | None:
-    """Return a plain answer as a stream, without its end; None if it is no answer."""
-    events = plain_answer(value, ours.operation) if ours.operation is not None else None
-    return None if events is None else b"".join(event.encoded() for event in events)
-
-
-def _is_finished(value: Json) -> bool:
-    return isinstance(value, dict) and has_end(value)
+def _encoded(events: list[Event]) -> bytes:
+    return b"".join(event.encoded() for event in events)
 
 
 @functools.cache
@@ -314,9 +295,9 @@ class _Body:
         except sse.StrayText as stray:
             data = stray.text
             value = json_in(data)
-            answer = None if self._call.begun else _as_events(value, self._call)
+            answer = None if self._call.begun else plain_events(value, self._call)
             if answer is not None:
-                return self._judged(answer)
+                return self._judged(_encoded(answer))
             if not sse.is_done(data):
                 said = error_object(value)
                 raise (_broken() if said is None else failed_by(said)) from None
