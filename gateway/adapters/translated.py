@@ -126,12 +126,15 @@ class TranslatedStream:
         source: Stream,
         judge: SourceJudge,
         translator: Translator,
-        echoes: Echoes,
+        echoes: Echoes | None,
         *,
         max_bytes: int = MAX_REPLY_BYTES,
         turn: asyncio.Lock,
     ) -> None:
-        """`turn` is shared by all streams: while many have much to translate, one does a slice at a time."""
+        """`turn` is shared by all streams: while many have much to translate, one does a slice at a time.
+
+        `echoes` masks secrets before a translation that may encode texts; with None it hands them on as they are.
+        """
         self.headers = source.headers
         self._source = source
         self._judge = judge
@@ -198,7 +201,7 @@ class TranslatedStream:
         for one in event.singly():
             if (data := one.data) is not None:
                 self._judge.see(data)
-                if self._echoes.is_in(data, one.raw):
+                if self._echoes is not None and self._echoes.is_in(data, one.raw):
                     data = self._echoes.mask_object(data)
                 passed += [typed_event(told) for told in self._feed(data)] or _signs_of_life(data)
             elif one.raw is not None and one.raw.startswith(b":"):

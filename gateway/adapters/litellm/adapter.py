@@ -63,7 +63,7 @@ class LiteLLMAdapter:
         """Return the plain answer. Raises UpstreamError for the upstream's failures; anything else is a bug."""
         if self._classes is not None and (litellm := await self._by_classes(call)) is not None:
             with contextlib.suppress(Unfit):
-                kwargs, ours = self._request(litellm, call, stream=False)
+                kwargs, ours = self._request(litellm, call, stream=False, by_classes=True)
                 return await self._classes.complete(litellm, call, kwargs, ours)
         answer, _, ours = await self._ask(call, stream=False)
         if answer is None:
@@ -74,7 +74,7 @@ class LiteLLMAdapter:
         """Return the stream once LiteLLM has opened it. Cancelling, or closing the stream, closes the upstream."""
         if self._classes is not None and (litellm := await self._by_classes(call)) is not None:
             with contextlib.suppress(Unfit):
-                kwargs, ours = self._request(litellm, call, stream=True)
+                kwargs, ours = self._request(litellm, call, stream=True, by_classes=True)
                 return await self._classes.stream(litellm, call, kwargs, ours)
         stream, kwargs, ours = await self._ask(call, stream=True)
         if not (hasattr(stream, "__aiter__") or hasattr(stream, "__anext__")):
@@ -127,11 +127,13 @@ class LiteLLMAdapter:
         is_own = getattr(litellm.acompletion, "__module__", "").startswith("litellm.")
         return litellm if is_own and not is_listened_to() else None
 
-    def _request(self, litellm: Any, call: Call, *, stream: bool) -> tuple[dict[str, Any], OurCall]:
+    def _request(
+        self, litellm: Any, call: Call, *, stream: bool, by_classes: bool = False
+    ) -> tuple[dict[str, Any], OurCall]:
         """Return the arguments of LiteLLM's function, and the call as `OurCall`. Raises NotSupported, UpstreamError."""
         key = self._key(call)
         unsent = unsent_headers(call)
-        kwargs = request_kwargs(call, key=key, stream=stream, unsent=unsent)
+        kwargs = request_kwargs(call, key=key, stream=stream, unsent=unsent, by_classes=by_classes)
         self._support.refuse(litellm, call, kwargs)
         kwargs["timeout"] = _timeout(call, stream=kwargs.get("stream") is True)
         ours = OurCall(

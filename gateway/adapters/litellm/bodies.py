@@ -13,6 +13,7 @@ from gateway.policy.failures import error_object
 from gateway.policy.finish import is_finished
 from gateway.wire.json import Json, JsonObject
 
+_USUAL_COUNTS: Final = ("prompt_tokens", "inputTokens", "input_tokens")
 _NO_OBJECTS: Final[list[Json]] = []
 
 
@@ -53,6 +54,9 @@ def tells_usage(value: Json, headers: Iterable[str] = (), *, depth: int = 5) -> 
 
     Some of Bedrock's models tell them in headers.
     """
+    usage = value.get("usage") if isinstance(value, dict) else None
+    if isinstance(usage, dict) and any(type(usage.get(name)) is int for name in _USUAL_COUNTS):
+        return True
     if any("token-count" in name.lower() for name in headers):
         return True
     if isinstance(value, list):

@@ -173,15 +173,33 @@ async def _each(events: list[Event]) -> AsyncGenerator[Event, None]:
 
 def _response(status: int, headers: Mapping[str, str], raw: bytes) -> Any:
     """Return a response as LiteLLM's classes read it."""
-    httpx = importlib.import_module("httpx")
-    kept = {name: value for name, value in headers.items() if name not in _UNTRUE}
-    return httpx.Response(status, headers=kept, content=raw, request=_request())
+    return _response_class()(status, headers, raw)
 
 
 @functools.cache
-def _request() -> Any:
-    """Return the request that responses name; only their status is looked at."""
-    return importlib.import_module("httpx").Request("POST", "http://gateway.invalid/")
+def _response_class() -> type[Any]:
+    """Return the class of responses that LiteLLM reads: httpx's, which has read its body and parses headers if asked.
+
+    Made the usual way, one takes as long as translating a small answer.
+    """
+    httpx = importlib.import_module("httpx")
+    request = httpx.Request("POST", "http://gateway.invalid/")
+    whole = vars(httpx.Response(200, content=b"", request=request))
+
+    class CarriedResponse(httpx.Response):  # type: ignore[name-defined,misc]  # httpx is imported when it is needed
+        def __init__(self, status: int, headers: Mapping[str, str], raw: bytes) -> None:
+            self.__dict__.update(whole)
+            self.__dict__.update(
+                status_code=status, _content=raw, _num_bytes_downloaded=len(raw), stream=httpx.ByteStream(raw)
+            )
+            self.__dict__.pop("headers")
+            self._said = headers
+
+        @functools.cached_property
+        def headers(self) -> Any:
+            return httpx.Headers({name: value for name, value in self._said.items() if name not in _UNTRUE})
+
+    return CarriedResponse
 
 
 @functools.cache

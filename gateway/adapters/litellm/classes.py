@@ -24,7 +24,9 @@ from gateway.adapters.litellm.carrying import Exchange, Probed
 from gateway.adapters.litellm.errors import map_error
 from gateway.adapters.litellm.preludes import Prelude, Preludes, capture_handlers
 from gateway.adapters.litellm.reading import Reader, parser_of
-from gateway.adapters.litellm.translate import answer_data, copied
+from gateway.adapters.litellm.remembering import remember_models
+from gateway.adapters.litellm.signing import sign_in_place
+from gateway.adapters.litellm.translate import answer_data
 from gateway.adapters.routes import Clients
 from gateway.adapters.translated import TranslatedStream
 from gateway.wire import sse
@@ -151,6 +153,9 @@ class Classes:
             answer = await self._ran(litellm, prelude, exchange, tiny, ours, stream=stream)
         except Exception as error:  # noqa: BLE001 - whatever it is, LiteLLM's own function tells it better
             return _was_probed(error)
+        finally:
+            await asyncio.to_thread(remember_models)  # the kind's modules are imported by now
+            sign_in_place()
         return stream and parser_of(answer) is not None
 
     async def _ran(
@@ -159,14 +164,14 @@ class Classes:
         """Run the handler; return its answer, or what is under LiteLLM's wrapper around a stream."""
         messages = prelude.messages if prelude.messages is not None else kwargs["messages"]
         client = exchange.client()
-        response = None if stream else _empty_answer(litellm)
+        response = None if stream else litellm.ModelResponse()
         kind = ours.endpoint.kind if ours.endpoint is not None else ""
         ours.carried = True
         with ours:
             if self._quiet.get(kind, False):
-                answer = prelude.call(copied(messages), client, model_response=response)
+                answer = prelude.call(messages, client, model_response=response)
             else:
-                answer = await asyncio.to_thread(prelude.call, copied(messages), client, model_response=response)
+                answer = await asyncio.to_thread(prelude.call, messages, client, model_response=response)
                 self._quiet[kind] = not ours.beside and not _signs_in(kind, prelude.arguments)
             if inspect.isawaitable(answer):
                 answer = await answer
@@ -191,8 +196,7 @@ class Classes:
         reader = Reader(parse, model=model, usage_wanted=wanted, one_choice=ours.one_choice)
         if self._turn is None:
             self._turn = asyncio.Lock()
-        echoes = call.target.endpoint.echoes
-        return TranslatedStream(exchange.events(), reader, reader, echoes, turn=self._turn)
+        return TranslatedStream(exchange.events(), reader, reader, None, turn=self._turn)
 
 
 def _mapped(error: Exception, exchange: Exchange, handled: BaseException | None) -> Exception:
@@ -225,13 +229,6 @@ def _signs_in(kind: str, arguments: Mapping[str, Any]) -> bool:
     params = arguments.get("optional_params") or {}
     is_static = params.keys() >= _STATIC and _ROLES.isdisjoint(params)
     return not (kind.startswith("bedrock") and (is_static or arguments.get("api_key")))
-
-
-def _empty_answer(litellm: Any) -> Any:
-    """Return what handlers fill with an answer, as LiteLLM's `completion` makes it."""
-    answer = litellm.ModelResponse()
-    answer.usage = litellm.Usage()
-    return answer
 
 
 def _unread(data: JsonObject) -> Json:

@@ -192,8 +192,8 @@ _OWN_LISTENERS: Final = ("dynamic_success_callbacks", "dynamic_async_success_cal
 
 def is_listened_to() -> bool:
     """Tell whether callbacks, a budget or a cache were registered with LiteLLM, which use the outcome of calls."""
-    litellm = sys.modules["litellm"]
-    return any(_hears(getattr(litellm, name, None)) for name in _LISTENERS)
+    settings = vars(sys.modules["litellm"])
+    return any(_hears(listener) for name in _LISTENERS if (listener := settings.get(name)))
 
 
 def _is_heard(call: Any) -> bool:

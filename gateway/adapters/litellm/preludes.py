@@ -64,9 +64,10 @@ class Prelude:
     def call(self, messages: list[Json], client: Any, *, model_response: Any) -> Any:
         """Call the handler; return the coroutine of its answer."""
         arguments = {**self.arguments, "messages": messages, "client": client, "logging_obj": Unlogged()}
-        for name in ("optional_params", "litellm_params", "headers", "extra_headers"):
+        arguments["optional_params"] = copied(arguments.get("optional_params") or {})
+        for name in ("litellm_params", "headers", "extra_headers"):
             if arguments.get(name):
-                arguments[name] = copied(arguments[name])
+                arguments[name] = {**arguments[name]}
         if model_response is not None:
             arguments["model_response"] = model_response
         return self.handler(**arguments)

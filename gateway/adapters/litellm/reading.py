@@ -10,7 +10,7 @@ import functools
 import importlib
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from gateway.adapters.litellm.bodies import ends_of, error_in
@@ -22,6 +22,7 @@ from gateway.wire.json import Json, JsonObject
 
 Parser = Callable[[JsonObject], Any]
 
+_TEXT_ONLY: Final = {"content"}
 _COUNTS: Final = ("prompt_tokens", "completion_tokens")
 
 
@@ -49,6 +50,61 @@ def _cohere(parse: Parser) -> Parser:
     return parse_events
 
 
+class TextPattern:
+    """Events of a stream that differ in one text only, of which the parser makes chunks that differ in the same one.
+
+    Most events of a stream are such. Once a second one has shown it, the parser is left out for the others.
+    """
+
+    __slots__ = ("_event", "_parents", "_place", "_text", "is_sure")
+
+    def __init__(self, event: JsonObject, path: list[str | int], text: str) -> None:
+        """`path` leads to `text` in `event`."""
+        self._event = event
+        *self._parents, self._place = path
+        self._text = text
+        self.is_sure = False
+        """A second event gave what the first one lets expect."""
+
+    def text_of(self, event: JsonObject) -> str | None:
+        """Return the text in which an event differs; None if it is empty, or for an event that is not alike."""
+        part: Any = event
+        try:
+            for name in self._parents:
+                part = part[name]
+            text = part[self._place]
+        except (KeyError, IndexError, TypeError):
+            return None
+        if type(text) is not str or not text:
+            return None
+        part[self._place] = self._text
+        is_alike = event == self._event
+        part[self._place] = text
+        return text if is_alike else None
+
+
+def pattern_of(event: JsonObject, chunks: list[JsonObject]) -> TextPattern | None:
+    """Return the pattern of an event that became one chunk with nothing but a text, which the event has once."""
+    if len(chunks) != 1 or len(chunks[0]["choices"]) != 1:
+        return None
+    choice = chunks[0]["choices"][0]
+    delta = choice["delta"]
+    if delta.keys() != _TEXT_ONLY or choice["finish_reason"] is not None or choice.get("logprobs"):
+        return None
+    text = delta["content"]
+    paths = list(_paths(event, text, []))
+    return TextPattern(event, paths[0], text) if len(paths) == 1 else None
+
+
+def _paths(value: Json, text: str, path: list[str | int]) -> Iterator[list[str | int]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, item in items:
+        if isinstance(item, dict | list):
+            yield from _paths(item, text, [*path, name])
+        elif item == text:
+            yield [*path, name]
+
+
 class Reader:
     """Judges and translates the events of one stream. A choice is whole once its finish reason came over the wire."""
 
@@ -69,9 +125,18 @@ class Reader:
         """Choice of the last event → whether it ends there, on OpenAI's wire and Google's. LiteLLM's parsers for these
         give finish reasons to choices that go on."""
         self._usage: JsonObject = {}
+        self._pattern: TextPattern | None = None
+        self._chunk: JsonObject = {}
+        """What the pattern's event became."""
+        self._text: str | None = None
+        """The text of an event that was checked and needs no parser."""
 
     def see(self, data: JsonObject) -> None:
         """Check the provider's next event. Raises UpstreamError if it is an error."""
+        pattern = self._pattern
+        if pattern is not None and pattern.is_sure and (text := pattern.text_of(data)) is not None:
+            self._text = text
+            return
         said = error_in(data)
         failed = said if said is not None else answer_error(data)
         if failed is not None:
@@ -84,6 +149,9 @@ class Reader:
 
     def feed(self, data: JsonObject) -> list[JsonObject]:
         """Return the chunks that an event becomes. Raises UpstreamError for one that LiteLLM cannot read."""
+        if self._text is not None:
+            text, self._text = self._text, None
+            return [self._with_text(text)]
         try:
             chunk = self._parse(data)
         except UpstreamError:
@@ -92,7 +160,25 @@ class Reader:
             raise no_answer() from error
         self._note_usage_beside(data)
         self._ends = {0 if self._one_choice else index: is_end for index, is_end in ends_of(data)}
-        return [] if chunk is None else self.take(chunk)
+        chunks = [] if chunk is None else self.take(chunk)
+        self._learn(data, chunks)
+        return chunks
+
+    def _learn(self, data: JsonObject, chunks: list[JsonObject]) -> None:
+        """Compare an event and its chunks with the last ones that had a text only."""
+        pattern = self._pattern
+        text = pattern.text_of(data) if pattern is not None else None
+        if pattern is not None and text is not None and chunks == [self._with_text(text)]:
+            pattern.is_sure = True
+            return
+        found = pattern_of(data, chunks)
+        if found is not None:
+            self._pattern, self._chunk = found, chunks[0]
+
+    def _with_text(self, text: str) -> JsonObject:
+        """Return the pattern's chunk with another text."""
+        chunk = self._chunk
+        return {**chunk, "choices": [{**chunk["choices"][0], "delta": {"content": text}}]}
 
     def take(self, chunk: Any) -> list[JsonObject]:
         """Return what a chunk of LiteLLM's becomes."""

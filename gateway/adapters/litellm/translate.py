@@ -26,6 +26,7 @@ _NULL_IN_CHUNK: Final = frozenset({"finish_reason"})
 """Fields that OpenAI's shape requires even when null. Other nulls are left out."""
 
 _PLAIN: Final = frozenset({str, int, float, bool})
+_UNCOPIED: Final = _PLAIN | {type(None)}
 
 _ACCOUNT_VARIABLES: Final = ("OPENAI_ORG_ID", "OPENAI_ORGANIZATION", "OPENAI_PROJECT_ID")
 _ACCOUNT_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
@@ -73,11 +74,14 @@ def is_fit(model: str) -> bool:
     return bool(model) and _UNFIT_MODEL.search(model) is None
 
 
-def request_kwargs(call: Call, *, key: str | None, stream: bool, unsent: frozenset[str]) -> dict[str, Any]:
+def request_kwargs(
+    call: Call, *, key: str | None, stream: bool, unsent: frozenset[str], by_classes: bool = False
+) -> dict[str, Any]:
     """Return the keyword arguments of `acompletion` or `aembedding`, without the timeout.
 
     Of the request only the operation's parameters get in, as copies: other fields could steer LiteLLM. The file's
-    `params` override them unfiltered. `unsent` comes from `unsent_headers`.
+    `params` override them unfiltered. `unsent` comes from `unsent_headers`. `by_classes` leaves out the request's own
+    headers, such as its id, which our HTTP client adds: so requests of one shape have equal arguments.
     """
     endpoint, operation = call.target.endpoint, call.operation
     allowed = (operation.params | _EXTRA[operation.name]) - _WITHHELD
@@ -101,9 +105,10 @@ def request_kwargs(call: Call, *, key: str | None, stream: bool, unsent: frozens
         kwargs["api_key"] = key or "none"
     elif key:
         kwargs["api_key"] = key
-    if endpoint.headers or call.headers or unsent:
+    own = EMPTY if by_classes else call.headers
+    if endpoint.headers or own or unsent:
         headers = {_ACCOUNT_HEADERS.get(name.lower(), name): value for name, value in endpoint.headers.items()}
-        headers |= call.headers
+        headers |= own
         headers |= {_ACCOUNT_HEADERS[name]: left_out() for name in unsent}
         kwargs["extra_headers"] = headers
     return kwargs
@@ -129,7 +134,7 @@ def unsent_headers(call: Call) -> frozenset[str]:
 
 def copied(value: Json) -> Json:
     """Return a copy as plain dicts and lists: LiteLLM changes messages in place, and later targets need them."""
-    if isinstance(value, str):
+    if type(value) in _UNCOPIED:
         return value
     if isinstance(value, (dict, Mapping)):  # a dict first, as telling a Mapping is slow
         return {name: copied(item) for name, item in value.items()}
