@@ -44,13 +44,16 @@ class LiteLLMUnavailable(NotSupported):
 class LiteLLMAdapter:
     """Calls upstreams through LiteLLM, which it loads at first use."""
 
-    def __init__(self, own_process: bool) -> None:
-        """`own_process` allows changes to LiteLLM's settings; in a host's process none is changed."""
+    def __init__(self, own_process: bool, *, by_classes: bool = True) -> None:
+        """`own_process` allows changes to LiteLLM's settings; in a host's process none is changed.
+
+        `by_classes`: chat goes by LiteLLM's classes where it can, in a process of our own.
+        """
         self._own_process = own_process
         self._loading: Future[Any] | None = None
         self._loaded: Any = None
         self._support = Support()
-        self._classes = Classes() if own_process else None
+        self._classes = Classes() if own_process and by_classes else None
 
     async def prepare(self) -> None:
         """Load LiteLLM in a thread. Concurrent calls share one load; cancelling a call does not stop the load.
@@ -87,6 +90,14 @@ class LiteLLMAdapter:
             choices=choices if isinstance(choices, int) else 1,
             usage_wanted=isinstance(options, dict) and bool(options.get("include_usage")),
         )
+
+    async def goes_by_classes(self, call: Call, *, stream: bool) -> bool:
+        """Tell, without sending anything, whether a call would go by LiteLLM's classes and our own HTTP client."""
+        litellm = await self._by_classes(call)
+        if self._classes is None or litellm is None:
+            return False
+        kwargs, ours = self._request(litellm, call, stream=stream, by_classes=True)
+        return await self._classes.is_fit(litellm, call, kwargs, ours, stream=stream)
 
     async def close(self) -> None:
         """Close LiteLLM's connections in a process of our own; a host's stay open."""

@@ -14,6 +14,7 @@ import asyncio
 import importlib
 import inspect
 import logging
+import math
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
@@ -37,6 +38,9 @@ log = logging.getLogger(__name__)
 MAX_VERDICTS: Final = 1024
 """Models whose dry run is remembered."""
 
+UNFIT_S: Final = 60.0
+"""Seconds after which a dry run that went wrong is made again: credentials may have been missing."""
+
 _LEFT: Final = frozenset({"functions", "function_call"})
 """Parameters whose answers LiteLLM's wrapper around a stream puts into other words."""
 _ACCOUNTS: Final = ("bedrock", "sagemaker", "vertex_ai")
@@ -55,8 +59,8 @@ class Classes:
     def __init__(self) -> None:
         self._clients = Clients()
         self._preludes = Preludes()
-        self._verdicts: dict[tuple[str, str, bool], bool] = {}
-        """(kind, model, streaming) → whether its dry run went well."""
+        self._verdicts: dict[tuple[str, str, bool], tuple[bool, float]] = {}
+        """(kind, model, streaming) → whether its dry run went well, and the loop's time from which it is made again."""
         self._quiet: dict[str, bool] = {}
         """Kind → whether its first request went without another one beside it, so that it may run in the loop."""
         self._turn: asyncio.Lock | None = None
@@ -96,17 +100,19 @@ class Classes:
     async def is_fit(self, litellm: Any, call: Call, kwargs: dict[str, Any], ours: OurCall, *, stream: bool) -> bool:
         """Tell, with a dry run at first, whether a call's model has classes that use our client."""
         name = (call.target.endpoint.kind, call.target.model, stream)
-        verdict = self._verdicts.get(name)
-        if verdict is None:
-            if self._main is None:
-                main = importlib.import_module("litellm.main")
-                capture_handlers(main)
-                self._main = main
-            verdict = await self._probed(litellm, call, kwargs, ours, stream=stream)
-            if len(self._verdicts) >= MAX_VERDICTS:
-                self._verdicts.clear()
-            self._verdicts[name] = verdict
-        return verdict
+        now = asyncio.get_running_loop().time()
+        is_fit, until = self._verdicts.get(name, (False, -math.inf))
+        if now < until:
+            return is_fit
+        if self._main is None:
+            main = importlib.import_module("litellm.main")
+            capture_handlers(main)
+            self._main = main
+        is_fit = await self._probed(litellm, call, kwargs, ours, stream=stream)
+        if len(self._verdicts) >= MAX_VERDICTS:
+            self._verdicts.clear()
+        self._verdicts[name] = is_fit, math.inf if is_fit else now + UNFIT_S
+        return is_fit
 
     async def _asked(
         self, litellm: Any, exchange: Exchange, call: Call, kwargs: dict[str, Any], ours: OurCall, *, stream: bool

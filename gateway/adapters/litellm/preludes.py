@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import hashlib
+import importlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,21 @@ _MAX_SHAPE_BYTES: Final = 256 * 1024
 _MARK: Final = "gateway_captured"
 _FRESH: Final = frozenset({"messages", "client", "logging_obj"})
 """Arguments of a handler that belong to one call."""
+_SDK: Final = "OpenAIChatCompletion"
+"""The handler that sends by OpenAI's SDK."""
+_SDK_KEPT: Final = frozenset(
+    {
+        "messages",
+        "model",
+        "api_base",
+        "api_key",
+        "custom_llm_provider",
+        "model_response",
+        "timeout",
+        "litellm_params",
+        "acompletion",
+    }
+)
 _UNSHAPED: Final = frozenset({"messages", "timeout"})
 _SIMPLE: Final = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
 """Fields of messages that no provider's parameters depend on, unless the request asks for reasoning."""
@@ -127,7 +143,7 @@ class Preludes:
                 **{**kwargs, "messages": copied(messages), "acompletion": True, "litellm_logging_obj": Unlogged()}
             )
         except Captured as captured:
-            prelude = _prelude_of(captured, messages)
+            prelude = _prelude_of(captured, messages, main)
         else:
             close = getattr(answer, "close", None)  # a coroutine that nobody awaits
             if close is not None:
@@ -162,15 +178,45 @@ def _capturing(completion: Callable[..., Any]) -> Callable[..., Any]:
     return captured_or_called
 
 
-def _prelude_of(captured: Captured, messages: list[Json]) -> Prelude:
-    arguments = captured.arguments
+def _prelude_of(captured: Captured, messages: list[Json], main: Any) -> Prelude:
+    handler, arguments = captured.handler, captured.arguments
+    owner = type(getattr(handler, "__self__", None)).__name__
+    if owner == _SDK:
+        handler, arguments = main.base_llm_http_handler.completion, _without_sdk(arguments)
     changed = arguments.get("messages")
     return Prelude(
-        captured.handler,
-        type(getattr(captured.handler, "__self__", None)).__name__,
+        handler,
+        owner,
         {name: value for name, value in arguments.items() if name not in _FRESH},
         None if changed == messages else changed,
     )
+
+
+def _without_sdk(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments for OpenAI's SDK as those of LiteLLM's own handler, which takes our client.
+
+    LiteLLM does the same if EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER is set. Raises ValueError for a
+    provider without a class.
+    """
+    litellm = importlib.import_module("litellm")
+    provider, model = arguments["custom_llm_provider"], arguments["model"]
+    config = litellm.utils.ProviderConfigManager.get_provider_chat_config(model, litellm.LlmProviders(provider))
+    if config is None:
+        raise ValueError("a provider without a class")
+    params = {**arguments["optional_params"]}
+    headers = {**(arguments.get("headers") or {}), **(params.pop("extra_headers", None) or {})}
+    if organization := arguments.get("organization"):
+        headers["OpenAI-Organization"] = organization
+    params.pop("max_retries", None)
+    kept = {name: value for name, value in arguments.items() if name in _SDK_KEPT}
+    return {
+        **kept,
+        "optional_params": params,
+        "headers": headers,
+        "provider_config": config,
+        "encoding": None,
+        "stream": params.get("stream"),
+    }
 
 
 def _shape_of(kwargs: Mapping[str, Any]) -> bytes | None:
