@@ -192,7 +192,7 @@ class TranslatedStream:
         if self._left_bytes < 0:
             raise UpstreamError(Kind.BAD_RESPONSE, status=200)
         shape, raw = event.shape, event.raw
-        if shape is not None and raw is not None and not self._echoes.in_answer(raw):
+        if shape is not None and raw is not None and (self._echoes is None or not self._echoes.in_answer(raw)):
             run = self._run(raw, shape)
             if run is not None:
                 self._judge.skip(raw)

@@ -31,6 +31,7 @@ from gateway.adapters.litellm.translate import (
     request_kwargs,
     unsent_headers,
 )
+from gateway.adapters.routes import Clients
 from gateway.policy.failures import Kind, UpstreamError
 
 GRACE_S: Final = 5.0
@@ -53,7 +54,8 @@ class LiteLLMAdapter:
         self._loading: Future[Any] | None = None
         self._loaded: Any = None
         self._support = Support()
-        self._classes = Classes() if own_process and by_classes else None
+        self._clients = Clients() if own_process else None
+        self._classes = Classes(self._clients) if self._clients is not None and by_classes else None
 
     async def prepare(self) -> None:
         """Load LiteLLM in a thread. Concurrent calls share one load; cancelling a call does not stop the load.
@@ -101,8 +103,8 @@ class LiteLLMAdapter:
 
     async def close(self) -> None:
         """Close LiteLLM's connections in a process of our own; a host's stay open."""
-        if self._classes is not None:
-            await self._classes.close()
+        if self._clients is not None:
+            await self._clients.close()
         loading, self._loading, self._loaded = self._loading, None, None
         if loading is None or not loading.done() or loading.exception() is not None or not self._own_process:
             return
@@ -149,7 +151,7 @@ class LiteLLMAdapter:
         kwargs["timeout"] = _timeout(call, stream=kwargs.get("stream") is True)
         ours = OurCall(
             call.limits.connect_s, endpoint=call.target.endpoint, operation=call.operation, streaming=stream,
-            unsent=unsent,
+            unsent=unsent, clients=self._clients,
             one_choice=call.operation.one_choice_asked(call.params, call.overrides.sent),
         )  # fmt: skip
         return kwargs, ours
@@ -179,7 +181,7 @@ class LiteLLMAdapter:
         except Exception as error:
             if missing := missing_package(error, call.target.endpoint.kind, handled=handled):
                 raise NotSupported(missing) from error
-            mapped = map_error(error, opened=False, handled=handled, reused=ours.reused)
+            mapped = map_error(error, opened=False, handled=handled)
             if mapped is error:
                 raise
             raise mapped from (error if isinstance(mapped, UpstreamError) else None)

@@ -8,6 +8,7 @@ from typing import Final
 
 from gateway.adapters.base import Operation
 from gateway.adapters.litellm.bodies import ends_of
+from gateway.adapters.routes import Clients
 from gateway.policy.failures import UpstreamError
 from gateway.policy.target import Endpoint
 from gateway.wire.json import JsonObject
@@ -33,14 +34,14 @@ class OurCall:
     """The client asked for one choice: all indexes are one."""
     unsent: frozenset[str] = frozenset()
     """Lower-case names of headers that are removed before sending, in a process of our own."""
+    clients: Clients | None = None
+    """Our own HTTP clients, in a process of our own."""
     carried: bool = False
     """Our own HTTP client carries its request: LiteLLM's may send nothing but what it asks beside the call."""
     beside: bool = False
     """LiteLLM asked something beside the call, such as a token."""
     asking: bool = True
     """False once the answer or the stream was returned. LiteLLM's later requests are not part of this exchange."""
-    reused: bool = False
-    """The request went over a pooled connection, and nothing has come back yet."""
     broken: UpstreamError | None = None
     """What was wrong with the response."""
     begun: set[int] = field(default_factory=set)

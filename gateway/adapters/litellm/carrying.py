@@ -18,6 +18,7 @@ from gateway.adapters.content_types import EVENTS, JSON, SAYS_NOTHING, content_t
 from gateway.adapters.hosts import place_of, refuse_other_hosts
 from gateway.adapters.litellm.call import OurCall
 from gateway.adapters.litellm.judging import answer_as_events, check_answer
+from gateway.adapters.litellm.parts import part
 from gateway.adapters.litellm.sources import FRAMES, LINES, CutStream, FrameCutter, LineCutter
 from gateway.adapters.relay.adapter import END_GRACE_S
 from gateway.adapters.relay.events import RelayedStream
@@ -37,9 +38,9 @@ from gateway.wire.http1 import client as http1
 from gateway.wire.json import EMPTY, JsonObject, encode_json
 
 _USER_AGENT: Final = f"routes-gateway/{__version__}"
-_SET_BY_US: Final = FRAMING_HEADERS - {"content-type"}
+SET_BY_US: Final = FRAMING_HEADERS - {"content-type"}
 """LiteLLM's classes choose the content type; the rest of the framing is the client's."""
-_UNTRUE: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+UNTRUE: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 """Response headers that do not describe the decoded body."""
 _REFUSED: Final = 400
 
@@ -124,7 +125,7 @@ class Exchange:
         unsent = self._ours.unsent
         for name, value in (*headers.items(), *self._call.headers.items()):
             lower = name.lower()
-            if value is not None and lower not in _SET_BY_US and lower not in unsent:
+            if value is not None and lower not in SET_BY_US and lower not in unsent:
                 fields[lower] = value if isinstance(value, str) else str(value, "latin-1")
         head = http1.request_head("POST", route.target(""), fields)
         self.is_sent = True
@@ -134,7 +135,7 @@ class Exchange:
         except http1.Http1Error as error:
             raise no_response(error) from error
         if not is_good(response.status):
-            raise await _refusal(response)
+            raise await refusal_of(response)
         self.headers = headers_back(response.headers)
         if stream:
             await self._open_stream(response)
@@ -154,7 +155,8 @@ class Exchange:
         self._open = response
 
 
-async def _refusal(response: http1.Response) -> UpstreamError:
+async def refusal_of(response: http1.Response) -> UpstreamError:
+    """Return the failure for a response with a status that is not good, and close it."""
     status = response.status
     if status < _REFUSED:
         response.close()
@@ -197,7 +199,7 @@ def _response_class() -> type[Any]:
 
         @functools.cached_property
         def headers(self) -> Any:
-            return httpx.Headers({name: value for name, value in self._said.items() if name not in _UNTRUE})
+            return httpx.Headers({name: value for name, value in self._said.items() if name not in UNTRUE})
 
     return CarriedResponse
 
@@ -205,7 +207,7 @@ def _response_class() -> type[Any]:
 @functools.cache
 def _client_class() -> type[Any]:
     """Return the class of clients for LiteLLM's handlers, which take no others than subclasses of their own."""
-    module = importlib.import_module("litellm.llms.custom_httpx.http_handler")
+    module = part("llms.custom_httpx.http_handler")
     return type("_CarriedClient", (_Client, module.AsyncHTTPHandler), {})
 
 

@@ -11,7 +11,6 @@ What goes wrong before anything was sent leaves the call to LiteLLM's own functi
 from __future__ import annotations
 
 import asyncio
-import importlib
 import inspect
 import logging
 import math
@@ -23,6 +22,7 @@ from gateway.adapters.base import Call, Event, GeneratedStream, Reply, Stream
 from gateway.adapters.litellm.call import OurCall
 from gateway.adapters.litellm.carrying import Exchange, Probed
 from gateway.adapters.litellm.errors import map_error
+from gateway.adapters.litellm.parts import part
 from gateway.adapters.litellm.preludes import Prelude, Preludes, capture_handlers
 from gateway.adapters.litellm.reading import Reader, parser_of
 from gateway.adapters.litellm.remembering import remember_models
@@ -56,8 +56,8 @@ class Unfit(Exception):
 class Classes:
     """Calls chat by LiteLLM's provider classes, where they can be."""
 
-    def __init__(self) -> None:
-        self._clients = Clients()
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
         self._preludes = Preludes()
         self._verdicts: dict[tuple[str, str, bool], tuple[bool, float]] = {}
         """(kind, model, streaming) → whether its dry run went well, and the loop's time from which it is made again."""
@@ -93,10 +93,6 @@ class Classes:
                 exchange.close()
         return opened
 
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._clients.close()
-
     async def is_fit(self, litellm: Any, call: Call, kwargs: dict[str, Any], ours: OurCall, *, stream: bool) -> bool:
         """Tell, with a dry run at first, whether a call's model has classes that use our client."""
         name = (call.target.endpoint.kind, call.target.model, stream)
@@ -105,7 +101,7 @@ class Classes:
         if now < until:
             return is_fit
         if self._main is None:
-            main = importlib.import_module("litellm.main")
+            main = part("main")
             capture_handlers(main)
             self._main = main
         is_fit = await self._probed(litellm, call, kwargs, ours, stream=stream)

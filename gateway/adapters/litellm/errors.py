@@ -100,12 +100,11 @@ def map_error(
     *,
     opened: bool,
     handled: BaseException | None = None,
-    reused: bool = False,
 ) -> Exception:
     """Return the UpstreamError for what LiteLLM raised, or the exception to raise if no upstream is at fault.
 
     `opened`: the response's headers had arrived. `handled`: the exception that the caller was handling before the call;
-    the chain is read up to it. `reused`: a pooled connection was used and returned nothing.
+    the chain is read up to it.
     """
     chain = list(_chain(error, handled))
     seen = next((link for link in chain if isinstance(link, UpstreamError)), None)
@@ -128,7 +127,7 @@ def map_error(
             note_local_fault(error, doing="connect")
         # LiteLLM's other limits are longer than the engine's.
         limit: LimitName | None = "connect_s" if transport is Kind.TIMEOUT else None
-        return UpstreamError(transport, reused_connection=reused and transport is Kind.CONNECTION, limit=limit)
+        return UpstreamError(transport, limit=limit)
     cause = next((link for link in chain if isinstance(link, Exception) and not _is_wrapper(link)), None)
     judged = _from_cause(cause, opened=opened) if cause is not None else None
     if typed is not None:

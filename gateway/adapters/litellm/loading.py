@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from gateway.adapters.litellm.call import our_call
 from gateway.adapters.litellm.sending import check_hosts
-from gateway.adapters.litellm.wire import watch
+from gateway.adapters.litellm.wire import carry
 
 _ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
     {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"}
@@ -106,8 +106,7 @@ def _configure(litellm: Any) -> None:
     check_hosts()
     for patch, name in (
         (_restrict_requests, "llms.custom_httpx.aiohttp_transport"),
-        (watch, "llms.custom_httpx.aiohttp_transport"),
-        (_refuse_resending, "llms.custom_httpx.http_handler"),
+        (carry, "llms.custom_httpx.aiohttp_transport"),
         (_keep_no_accounts, "litellm_core_utils.litellm_logging"),
     ):
         with contextlib.suppress(ImportError):
@@ -139,25 +138,6 @@ def _restrict_requests(module: Any) -> None:
         return response
 
     transport.handle_async_request = handle_restricted
-
-
-def _refuse_resending(module: Any) -> None:
-    """Keep LiteLLM from repeating a request after a connection reset: retries are the engine's."""
-    handler: Any = getattr(module, "AsyncHTTPHandler", None)
-    # The second is the name since 1.110, where it repeats refused connections only.
-    names = ("single_connection_post_request", "single_connection_request")
-    name = next((name for name in names if hasattr(handler, name)), None)
-    if name is None:
-        return
-    send_again = getattr(handler, name)
-
-    async def refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
-        error = sys.exception()
-        if error is None or our_call() is None:
-            return await send_again(self, *args, **kwargs)
-        raise error
-
-    setattr(handler, name, refuse)
 
 
 def _keep_no_accounts(module: Any) -> None:

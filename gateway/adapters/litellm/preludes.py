@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextvars
 import hashlib
-import importlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 import orjson
 
+from gateway.adapters.litellm.parts import part
 from gateway.adapters.litellm.translate import copied
 from gateway.wire.json import Json
 
@@ -198,15 +198,18 @@ def _without_sdk(arguments: Mapping[str, Any]) -> dict[str, Any]:
     LiteLLM does the same if EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER is set. Raises ValueError for a
     provider without a class.
     """
-    litellm = importlib.import_module("litellm")
+    litellm = part()
     provider, model = arguments["custom_llm_provider"], arguments["model"]
     config = litellm.utils.ProviderConfigManager.get_provider_chat_config(model, litellm.LlmProviders(provider))
     if config is None:
         raise ValueError("a provider without a class")
     params = {**arguments["optional_params"]}
-    headers = {**(arguments.get("headers") or {}), **(params.pop("extra_headers", None) or {})}
-    if organization := arguments.get("organization"):
-        headers["OpenAI-Organization"] = organization
+    organization = arguments.get("organization")
+    headers = {
+        **({"OpenAI-Organization": organization} if organization else {}),
+        **(arguments.get("headers") or {}),
+        **(params.pop("extra_headers", None) or {}),
+    }
     params.pop("max_retries", None)
     kept = {name: value for name, value in arguments.items() if name in _SDK_KEPT}
     return {

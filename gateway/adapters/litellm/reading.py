@@ -7,13 +7,13 @@ reason where none came.
 from __future__ import annotations
 
 import functools
-import importlib
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from gateway.adapters.litellm.bodies import ends_of, error_in
+from gateway.adapters.litellm.parts import part
 from gateway.adapters.litellm.translate import chunk_data
 from gateway.adapters.text_runs import Shape
 from gateway.policy.failures import UpstreamError, answer_error, error_object, failed_by, no_answer
@@ -279,6 +279,6 @@ def _without_nulls(value: Json) -> Json:
 @functools.cache
 def _finish_reasons() -> Callable[[str], str]:
     """Return LiteLLM's function that puts a provider's finish reason into OpenAI's words."""
-    module = importlib.import_module("litellm.litellm_core_utils.core_helpers")
+    module = part("litellm_core_utils.core_helpers")
     reasons: Callable[[str], str] = module.map_finish_reason
     return reasons

@@ -38,7 +38,7 @@ def _check_aiohttp() -> None:
     async def request_checked(self: Any, method: str, str_or_url: Any, **kwargs: Any) -> Any:
         ours = our_call()
         if ours is not None and ours.endpoint is not None:
-            _refuse_if_carried(ours)
+            refuse_if_carried(ours)
             refuse_other_hosts(ours.endpoint, place_of(self._build_url(str_or_url)))
             kwargs["allow_redirects"] = False
         return await request(self, method, str_or_url, **kwargs)
@@ -54,7 +54,7 @@ def _check_httpx(httpx: Any) -> None:
 
     async def send_async_checked(self: Any, request: Any) -> Any:
         if (ours := our_call()) is not None:
-            _refuse_if_carried(ours)
+            refuse_if_carried(ours)
         return _without_redirect(await send_async(self, _checked(request)))
 
     def send_checked(self: Any, request: Any) -> Any:
@@ -65,7 +65,7 @@ def _check_httpx(httpx: Any) -> None:
     httpx.HTTPTransport.handle_request = send_checked
 
 
-def _refuse_if_carried(ours: OurCall) -> None:
+def refuse_if_carried(ours: OurCall) -> None:
     """Raise for a request that LiteLLM would send itself although it was given our client."""
     if ours.carried and ours.asking:
         raise RuntimeError("LiteLLM did not use the client that it was given")

@@ -5,7 +5,6 @@ LiteLLM signs each in a thread, since fetching may block. A signature alone take
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable
 from typing import Any, Final
@@ -21,7 +20,7 @@ _READY: Final = frozenset({"NoneType", "Credentials", "ReadOnlyCredentials"})
 
 def sign_in_place() -> None:
     """Replace LiteLLM's function wherever it was imported. Does nothing if that was done, or if it has none."""
-    run_in_thread = getattr(importlib.import_module(_MODULE), _NAME, None) if _MODULE in sys.modules else None
+    run_in_thread = getattr(sys.modules.get(_MODULE), _NAME, None)
     if run_in_thread is None or hasattr(run_in_thread, _MARK):
         return
 

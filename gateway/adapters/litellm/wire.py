@@ -1,204 +1,119 @@
-"""Checks responses in LiteLLM's HTTP transport, before LiteLLM loses what is wrong with them.
+"""Carries the requests of LiteLLM's call functions over our own HTTP client, and checks the responses.
 
 LiteLLM and the SDKs below it skip events that they do not understand, accept truncated responses, and lose the status
-of an error whose body breaks off. Used in a process of our own only, because it changes LiteLLM's transport.
+of an error whose body breaks off. So in a process of our own the one method of LiteLLM's transport that sends is
+replaced: what `carrying` does for LiteLLM's classes is done for our calls beneath its functions, which embeddings need,
+and chat of providers without such classes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import importlib
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
-import aiohttp
-from aiohttp.client_proto import ResponseHandler
-
-from gateway.adapters.base import ERROR_BODY_S, MAX_ERROR_BYTES, MAX_REPLY_BYTES, Event
+from gateway.adapters.base import MAX_REPLY_BYTES, Event
 from gateway.adapters.content_types import EVENTS, JSON, SAYS_NOTHING, content_type, is_plain
+from gateway.adapters.hosts import place_of, refuse_other_hosts
 from gateway.adapters.litellm.call import OurCall, our_call
+from gateway.adapters.litellm.carrying import SET_BY_US, UNTRUE, refusal_of
 from gateway.adapters.litellm.judging import answer_as_events, check_answer, plain_events
-from gateway.policy.failures import (
-    Kind,
-    UpstreamError,
-    answer_error,
-    choice_error,
-    classify,
-    error_object,
-    failed_by,
-)
+from gateway.adapters.litellm.sending import refuse_if_carried
+from gateway.adapters.litellm.sources import FRAMES
+from gateway.adapters.routes import Clients, route_to
+from gateway.adapters.upstream_response import beginning, error_body, is_good, no_response, read_body
+from gateway.policy.failures import UpstreamError, answer_error, choice_error, error_object, failed_by, no_answer
 from gateway.wire import sse
-from gateway.wire.http1.decoding import Decoder, Undecodable, decoder_for
-from gateway.wire.http1.errors import ReadError
+from gateway.wire.http1 import client as http1
 from gateway.wire.json import json_in
 
 EVENTS_AT_ONCE: Final = 64
 """After so many events of one part other tasks run. LiteLLM takes up to 0.2 ms for each."""
 
-_REFUSED: Final = 300
-_NO_STATUS: Final = 600
-_FRAMES: Final = "application/vnd.amazon.eventstream"
+_REFUSED: Final = 400
 _DONE: Final = sse.encode(sse.DONE)
 _STREAM_ASKED: Final = re.compile(rb'(?<!\\)"stream"\s*:\s*true')
 _STOP_REASON: Final = re.compile(rb'(?<!\\)"stopReason"\s{0,4}:\s{0,4}"(\w{1,64})"')
 """In a frame of Bedrock's, whose payload is JSON. Texts in it have their quotes escaped."""
 _STOP_REASON_BYTES: Final = 96
-_BODY_HEADERS: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
-def watch(module: Any) -> None:
-    """Make LiteLLM's transport, in `module`, check the responses to our calls and note what it sees in OurCall."""
+def carry(module: Any) -> None:
+    """Make LiteLLM's transport, in `module`, send our calls by our own HTTP client and note what it sees in OurCall."""
     transport: Any = getattr(module, "LiteLLMAiohttpTransport", None)
-    if not hasattr(transport, "_get_valid_client_session"):
+    if transport is None:
         return
     handle = transport.handle_async_request
 
-    async def handle_watched(self: Any, request: Any) -> Any:
+    async def handle_carried(self: Any, request: Any) -> Any:
         ours = our_call()
-        if ours is None or not ours.asking:
+        if ours is None or ours.clients is None or not ours.asking:
             return await handle(self, request)
-        ours.reused = False
-        session = self._get_valid_client_session()
-        if _reuse_trace() not in session.trace_configs:
-            session.trace_configs.append(_reuse_trace())
-        try:
-            response = await handle(self, request)
-        except Exception as error:
-            if ours.reused:
-                ours.reused = not _began(error)
-                _drop_idle(session, request.url)
-            raise
-        ours.reused = False
-        if not 200 <= response.status_code < _REFUSED:
-            return await _with_its_body(response, request)
-        coding = decoder_for(response.headers.get("content-encoding", ""))
-        if isinstance(coding, Undecodable):
-            return response
-        for name in _BODY_HEADERS:
-            response.headers.pop(name, None)
-        source = _decoded(response.stream, coding)
-        kind = content_type(response.headers.get("content-type", ""))
-        before = b""
-        # LiteLLM may ask for a plain answer and make a stream of it.
-        asked = ours.streaming and _STREAM_ASKED.search(request.content) is not None
-        events = ours.streaming and kind == EVENTS
-        is_answer = request.method == "POST"
-        if asked and kind in SAYS_NOTHING:
-            before = await _judged(source, ours, response.headers, stream=True, is_answer=is_answer)
-            events = True
-            response.headers["content-type"] = EVENTS
-        elif kind == JSON or (not ours.streaming and kind != EVENTS):
-            before = await _judged(source, ours, response.headers, stream=False, is_answer=is_answer)
-        frames = kind == _FRAMES
-        response.stream = _body_class()(source, response.stream, ours, before, events=events, frames=frames)
-        return response
+        refuse_if_carried(ours)
+        return await _carried(request, ours, ours.clients)
 
-    transport.handle_async_request = handle_watched
+    transport.handle_async_request = handle_carried
+
+
+async def _carried(request: Any, ours: OurCall, clients: Clients) -> Any:
+    """Send one of httpx's requests; return its response. Raises UpstreamError for one that is no answer."""
+    body: bytes = await request.aread()
+    response = await _sent(request, body, ours, clients)
+    is_answer = request.method == "POST"
+    if not is_good(response.status):
+        if is_answer or response.status < _REFUSED:
+            raise await refusal_of(response)
+        return _whole(response, await error_body(response) or b"")
+    kind = content_type(response.headers.get("content-type", ""))
+    # LiteLLM may ask for a plain answer and make a stream of it.
+    asked = ours.streaming and _STREAM_ASKED.search(body) is not None
+    events = ours.streaming and kind == EVENTS
+    begun = b""
+    if asked and kind in SAYS_NOTHING:
+        events = True
+        begun = await beginning(response)
+        if not begun or is_plain(begun):
+            raw = begun + await read_body(response, limit=MAX_REPLY_BYTES)
+            begun = _encoded(answer_as_events(raw, ours)) + _DONE
+    elif kind == JSON or (not ours.streaming and kind != EVENTS):
+        raw = await read_body(response, limit=MAX_REPLY_BYTES)
+        check_answer(raw, ours, response.headers, is_answer=is_answer)
+        return _whole(response, raw)
+    stream = _body_class()(response, ours, begun, events=events, frames=kind == FRAMES)
+    return _httpx().Response(response.status, headers=_headers(response, events=events), stream=stream)
+
+
+async def _sent(request: Any, body: bytes, ours: OurCall, clients: Clients) -> http1.Response:
+    """Send the request; return the response, body unread."""
+    route = route_to(str(request.url), exact=True)
+    if ours.endpoint is not None:
+        refuse_other_hosts(ours.endpoint, place_of(route.url))
+    left_out = SET_BY_US | ours.unsent
+    own = {name: value for name, value in request.headers.items() if name not in left_out}
+    fields = {"accept-encoding": "gzip, deflate", **route.headers, **own}
+    head = http1.request_head(request.method, route.target(""), fields)
+    try:
+        return await clients.current().request(route.origin, head, body, connect_s=ours.connect_s)
+    except http1.Http1Error as error:
+        raise no_response(error) from error
+
+
+def _whole(response: http1.Response, raw: bytes) -> Any:
+    return _httpx().Response(response.status, headers=_headers(response), stream=_httpx().ByteStream(raw))
+
+
+def _headers(response: http1.Response, *, events: bool = False) -> dict[str, str]:
+    """Return the headers that describe the decoded body."""
+    kept = {name: value for name, value in response.headers.items() if name not in UNTRUE and name != "location"}
+    return {**kept, "content-type": EVENTS} if events else kept
 
 
 @functools.cache
-def _reuse_trace() -> aiohttp.TraceConfig:
-    async def reused(session: object, context: object, params: object) -> None:
-        ours = our_call()
-        if ours is not None and ours.asking:
-            ours.reused = True
-
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_reuseconn.append(reused)
-    trace.freeze()
-    return trace
-
-
-def _drop_idle(session: Any, url: Any) -> None:
-    """Close the unused connections to a host, now or once they are free: when one is stale, the others are too."""
-    for protocol in getattr(session.connector, "_acquired", ()):
-        if isinstance(protocol, ResponseHandler):  # not one that is being set up
-            protocol.force_close()
-    idle = getattr(session.connector, "_conns", {})
-    port = url.port or (443 if url.scheme == "https" else 80)
-    for place in [key for key in idle if (key.host, key.port) == (url.host, port)]:
-        for connection, _ in idle.pop(place):
-            connection.close()
-
-
-def _began(error: Exception) -> bool:
-    """Tell whether part of a response head had arrived when the connection broke, as far as aiohttp says."""
-    cause = error.__cause__
-    return isinstance(cause, aiohttp.ServerDisconnectedError) and not isinstance(cause.message, str)
-
-
-async def _with_its_body(response: Any, request: Any) -> Any:
-    """Return an error response with its body read; the body is empty if it is broken, too slow or too long."""
-    status: int = response.status_code
-    if not 400 <= status < _NO_STATUS:  # LiteLLM would report a redirect as a fault of ours
-        await response.stream.aclose()
-        raise UpstreamError(classify(status) if status >= 400 else Kind.BAD_RESPONSE, status=status)
-    httpx = importlib.import_module("httpx")
-    raw = b""
-    source = _decoded(response.stream, decoder_for(response.headers.get("content-encoding", "")))
-    try:
-        async with asyncio.timeout(ERROR_BODY_S):
-            async for part in source:
-                raw += part
-                if len(raw) > MAX_ERROR_BYTES:
-                    raw = b""
-                    break
-    except (TimeoutError, UpstreamError, httpx.RequestError, aiohttp.ClientError):
-        raw = b""
-    with contextlib.suppress(Exception):
-        await response.stream.aclose()
-    headers = [(name, value) for name, value in response.headers.multi_items() if name not in _BODY_HEADERS]
-    return httpx.Response(status, headers=headers, stream=httpx.ByteStream(raw), request=request)
-
-
-async def _decoded(stream: Any, decoder: Decoder | Undecodable | None) -> AsyncIterator[bytes]:
-    """Yield a decoded body. Raises UpstreamError when the content coding is broken or ends too early."""
-    try:
-        async for part in stream:
-            if decoder is None:
-                yield part
-                continue
-            yield decoder.decode(part)
-            while decoder.pending:
-                # A few bytes can decode to a lot: let other tasks run meanwhile.
-                await asyncio.sleep(0)
-                yield decoder.decode(b"")
-        if decoder is not None:
-            decoder.finish()
-    except ReadError as error:
-        raise _broken() from error
-
-
-async def _judged(
-    source: AsyncIterator[bytes], ours: OurCall, headers: Mapping[str, str], *, stream: bool, is_answer: bool
-) -> bytes:
-    """Return a plain body, or its beginning. Raises UpstreamError when it is no answer.
-
-    `stream`: a stream was requested, so a plain answer is returned as one; events with another content type are passed
-    on without waiting for the end. `is_answer`: it answers the call itself, not a download that LiteLLM makes for it.
-    An answer that does not say how it ended is refused because LiteLLM would invent that.
-    """
-    buffer = bytearray()
-    has_begun = False
-    async for part in source:
-        buffer += part
-        if stream and not has_begun:
-            begun = buffer.removeprefix(sse.BOM).lstrip()
-            if begun and not is_plain(begun):
-                return bytes(buffer)
-            if not begun and len(buffer) > sse.MAX_SILENT_BYTES:
-                raise _broken()
-            has_begun = bool(begun)
-        if len(buffer) > MAX_REPLY_BYTES:
-            raise _broken()
-    raw = bytes(buffer)
-    if stream:
-        return _encoded(answer_as_events(raw, ours)) + _DONE
-    check_answer(raw, ours, headers, is_answer=is_answer)
-    return raw
+def _httpx() -> Any:
+    return importlib.import_module("httpx")
 
 
 def _encoded(events: list[Event]) -> bytes:
@@ -208,20 +123,17 @@ def _encoded(events: list[Event]) -> bytes:
 @functools.cache
 def _body_class() -> type[Any]:
     """Return the class of checked bodies; httpx accepts only subclasses of its own."""
-    httpx = importlib.import_module("httpx")
-    return type("_WatchedBody", (_Body, httpx.AsyncByteStream), {})
+    return type("_CheckedBody", (_Body, _httpx().AsyncByteStream), {})
 
 
 class _Body:
     """The body of a good response on its way to LiteLLM. Raises for the same faults as the relay."""
 
-    def __init__(
-        self, source: AsyncIterator[bytes], stream: Any, ours: OurCall, before: bytes, *, events: bool, frames: bool
-    ) -> None:
-        self._source = source
-        self._stream = stream
+    def __init__(self, response: http1.Response, ours: OurCall, begun: bytes, *, events: bool, frames: bool) -> None:
+        """`begun` was read of it already; if that is all there is, the response is closed."""
+        self._response = response
         self._call = ours
-        self._before = before
+        self._before = begun
         self._splitter = sse.Splitter() if events else None
         self._silent_events = 0
         """Number of events without data since the last one with data."""
@@ -249,17 +161,23 @@ class _Body:
         except Exception as error:
             if self._call.done:
                 return
-            self._call.broken = error if isinstance(error, UpstreamError) else _broken()
+            self._call.broken = error if isinstance(error, UpstreamError) else no_answer()
             raise
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        """Close the response, read to its end or not."""
+        self._response.close()
 
     async def _parts(self) -> AsyncIterator[bytes]:
         if self._before:
             yield self._before
-        async for part in self._source:
-            yield part
+            if self._before.endswith(_DONE):
+                return  # a plain answer, which was read whole
+        try:
+            while part := await self._response.readany():
+                yield part
+        except http1.Http1Error as error:
+            raise no_answer() from error
 
     def _look(self, part: bytes) -> tuple[bytes, UpstreamError | None, bool]:
         """Return the valid events that `part` completes, the fault of the next one if any, and whether more come.
@@ -285,7 +203,7 @@ class _Body:
         except UpstreamError as error:
             return bytes(sound), error, False
         except sse.EventTooLarge:
-            return bytes(sound), _broken(), False
+            return bytes(sound), no_answer(), False
         return bytes(sound), None, False
 
     def _judged(self, event: bytes) -> bytes:
@@ -300,12 +218,12 @@ class _Body:
                 return self._judged(_encoded(answer))
             if not sse.is_done(data):
                 said = error_object(value)
-                raise (_broken() if said is None else failed_by(said)) from None
+                raise (no_answer() if said is None else failed_by(said)) from None
         if not data:
             self._silent_bytes = (self._silent_bytes if self._silent_events else 0) + len(event)
             self._silent_events += 1
             if self._silent_events > sse.MAX_SILENT_EVENTS or self._silent_bytes > sse.MAX_SILENT_BYTES:
-                raise _broken()
+                raise no_answer()
             return b""
         self._silent_events = 0
         if sse.is_done(data):
@@ -317,7 +235,7 @@ class _Body:
             words = data.decode(errors="replace")
             raise failed_by(said if isinstance(said, dict) else {"message": words})
         if not isinstance(value, dict):
-            raise _broken()
+            raise no_answer()
         failed = answer_error(value)
         if failed is not None:
             raise failed_by(error_object(value) or failed)
@@ -329,14 +247,4 @@ class _Body:
         if self._call.done:
             return b""
         rest = self._splitter.flush() if self._splitter is not None else None
-        last = self._judged(rest + b"\n\n") if rest else b""
-        # Releases before 1.110 end a truncated body as if it were whole.
-        content = getattr(getattr(self._stream, "_aiohttp_response", None), "content", None)
-        torn = content.exception() if content is not None else None
-        if isinstance(torn, aiohttp.ClientPayloadError | aiohttp.http_exceptions.TransferEncodingError):
-            raise _broken() from torn
-        return last
-
-
-def _broken() -> UpstreamError:
-    return UpstreamError(Kind.BAD_RESPONSE, status=200)
+        return self._judged(rest + b"\n\n") if rest else b""

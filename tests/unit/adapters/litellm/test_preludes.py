@@ -1,0 +1,137 @@
+"""Which requests share a prelude: those that differ in words only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.adapters.litellm.preludes import Captured, Preludes, Unlogged, capture_handlers
+from gateway.wire.json import JsonObject
+
+HI: JsonObject = {"role": "user", "content": "hi"}
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+TOOLS: list[JsonObject] = [
+    HI, {"role": "assistant", "content": None, "tool_calls": [CALL]},
+    {"role": "tool", "tool_call_id": "c", "content": "x"},
+]  # fmt: skip
+
+
+class Handler:
+    """Stands for a provider's handler of LiteLLM's."""
+
+    __module__ = "litellm.llms.x"
+
+    def completion(self, **kwargs: Any) -> Any:
+        return kwargs
+
+
+class Main:
+    """Stands for LiteLLM's module with `completion`."""
+
+    def __init__(self, *, changes: bool = False) -> None:
+        self.handler = Handler()
+        self.runs = 0
+        self.changes = changes
+        vars(self)["completion"] = type("Function", (), {"__wrapped__": staticmethod(self.prelude)})()
+
+    def prelude(self, **kwargs: Any) -> Any:
+        self.runs += 1
+        try:
+            messages = [{**one, "role": "system"} for one in kwargs["messages"]] if self.changes else kwargs["messages"]
+            params = {"temperature": kwargs.get("temperature")}
+            return self.handler.completion(messages=messages, model=kwargs["model"], optional_params=params)
+        except Exception:  # noqa: BLE001 - as LiteLLM does it
+            return None
+
+
+def run(preludes: Preludes, main: Main, messages: list[JsonObject], **params: Any) -> Any:
+    kwargs = {"model": "x/m", "messages": messages, "timeout": object(), **params}
+    shape, known = preludes.find(kwargs)
+    return known or preludes.run(main, kwargs, shape)
+
+
+def main_of(**options: Any) -> Main:
+    main = Main(**options)
+    capture_handlers(main)
+    return main
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "runs"),
+    [
+        ([HI], [{"role": "user", "content": "what else?"}], 1),
+        ([HI], [HI, HI], 1),
+        ([HI], [{"role": "user", "content": [{"type": "text", "text": "hi"}]}], 2),
+        ([HI], [{"role": "system", "content": "hi"}], 2),
+        ([HI], [{**HI, "name": "me"}], 2),
+        (TOOLS, [*TOOLS, *TOOLS], 1),
+        ([HI], [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}], 2),
+    ],
+)
+def test_words_alone_make_no_other_shape(first: list[JsonObject], second: list[JsonObject], runs: int) -> None:
+    preludes, main = Preludes(), main_of()
+    run(preludes, main, first)
+    run(preludes, main, second)
+    assert main.runs == runs
+
+
+@pytest.mark.parametrize(
+    "messages", [[{**HI, "cache_control": {}}], [{"role": "user", "content": 5}], ["x"], [{"role": 1, "content": "x"}]]
+)
+def test_unusual_messages_are_not_remembered(messages: Any) -> None:
+    preludes = Preludes()
+    assert preludes.find({"model": "m", "messages": messages}) == (None, None)
+
+
+def test_tool_calls_of_a_request_that_asks_for_reasoning_are_not_remembered() -> None:
+    preludes = Preludes()
+    assert preludes.find({"messages": TOOLS})[0] is not None
+    assert preludes.find({"messages": TOOLS, "reasoning_effort": "low"}) == (None, None)
+    assert preludes.find({"messages": [HI], "reasoning_effort": "low"})[0] is not None
+
+
+def test_other_parameters_make_another_shape() -> None:
+    preludes, main = Preludes(), main_of()
+    for temperature in (0.1, 0.2, 0.1):
+        prelude = run(preludes, main, [HI], temperature=temperature)
+        assert prelude.arguments["optional_params"] == {"temperature": temperature}
+    assert main.runs == 2
+
+
+def test_a_prelude_that_changes_messages_is_run_each_time() -> None:
+    preludes, main = Preludes(), main_of(changes=True)
+    for words in ("hi", "hello"):
+        prelude = run(preludes, main, [{"role": "user", "content": words}])
+        assert prelude.messages == [{"role": "system", "content": words}]
+    assert main.runs == 2
+
+
+def test_a_handler_outside_a_prelude_is_called() -> None:
+    main = main_of()
+    capture_handlers(main)
+    assert main.handler.completion(model="m") == {"model": "m"}
+
+
+def test_each_call_gets_its_own_parameters() -> None:
+    preludes, main = Preludes(), main_of()
+    prelude = run(preludes, main, [HI], temperature=0.1)
+    first = prelude.call([HI], "client", model_response=None)
+    first["optional_params"]["stream"] = True
+    second = prelude.call([HI], "client", model_response="answer")
+    assert second["optional_params"] == {"temperature": 0.1}
+    assert (second["client"], second["model_response"]) == ("client", "answer")
+    assert isinstance(second["logging_obj"], Unlogged)
+
+
+def test_without_a_handler_there_is_no_prelude() -> None:
+    main = Main()
+    assert Preludes().run(main, {"model": "m", "messages": [HI]}, None) is None
+    assert Preludes().run(type("Other", (), {"completion": print}), {"model": "m", "messages": [HI]}, None) is None
+
+
+def test_what_is_captured_passes_by_whoever_catches_exceptions() -> None:
+    assert not issubclass(Captured, Exception)
+    assert Unlogged().post_call(1, x=2) is None
+    with pytest.raises(AttributeError):
+        _ = Unlogged()._private
