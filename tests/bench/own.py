@@ -18,7 +18,7 @@ from tests.bench.measures import CPU, RATE, USUAL
 from tests.bench.peers import Kind, Peer
 from tests.bench.processes import BenchError, fetch, pinned
 
-ASKED: Final = 64
+ASKED: Final = 1024
 """Different names that are asked for in turn, spread over all."""
 ONE_OF_MANY: Final = "one of 100,000 aliases"
 """The same table, asked for one name as the one with a single alias is."""
@@ -46,7 +46,7 @@ def aliases(lab: Lab) -> None:
     made: list[Peer] = []
     asked: dict[str, list[str]] = {}
     for label, (every, star) in tables.items():
-        # One name is asked for as often as 64 are, so that the load is the same.
+        # One name is asked for as often as many are, so that the load is the same.
         asked[label] = [f"{every[place * len(every) // ASKED]}{'model' if star else ''}" for place in range(ASKED)]
         more = [f'  "{name}{star}": "plain/{star or name}"' for name in every]
         made.append(peers.gateway(lab.folder, lab.up, name=label, routes=peers.routes_yaml(lab.up, more=more)))
