@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Generator
+from types import CoroutineType, coroutine
 from typing import Any, Final, get_args
 
 from gateway.concurrency.deadlines import until
@@ -33,52 +34,90 @@ def running_hooks() -> list[str]:
     return sorted(set(_running.values()))
 
 
-async def run_hooks(hooks: tuple[Hook, ...], value: JsonObject, *, deadline_s: float) -> JsonObject:
+async def run_hooks(
+    hooks: tuple[Hook, ...],
+    value: JsonObject,
+    *,
+    deadline_s: float,
+    again: Callable[[], JsonObject] | None = None,
+) -> JsonObject:
     """Run the hooks in order on `value`, which they may change in place, and return the result. Raises HookFailed.
 
+    `again` returns `value` as it was; where it is given, no copy is made in case the first hook fails and is skipped.
     Whatever a hook raises is its error, SystemExit and CancelledError too. Only the cancellation of the task that runs
     it is cancellation, and a hook cannot hold that up by swallowing it.
     """
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task(loop)
-    assert task is not None, "a request is answered in a task"
-    cancelled_before = task.cancelling()
-    for hook in hooks:
-        before = copy_json(value) if hook.on_error == "skip" else value
-        limit_s = deadline_s if hook.timeout_s is None else min(deadline_s, loop.time() + hook.timeout_s)
-        mark = object()
-        _running[mark] = hook.path
-        try:
-            value = await _called(hook, value, limit_s)
-        except BaseException as error:
-            if asyncio.current_task(loop) is not task:
-                raise  # this coroutine is closed from outside, by GeneratorExit
-            if task.cancelling() > cancelled_before:
-                raise asyncio.CancelledError from None
-            if isinstance(error, GatewayError):
-                raise
-            log.warning(
-                "hook failed", extra={"hook": hook.path, "error": type(error).__name__, "on_error": hook.on_error}
-            )
-            if hook.on_error != "skip":
-                raise HookFailed(f"hook {hook.path} failed: {_reason(error)}") from error
-            value = before
-        finally:
-            del _running[mark]
-        if task.cancelling() > cancelled_before:
-            raise asyncio.CancelledError
+    mark = object()
+    try:
+        for hook in hooks:
+            before = copy_json(value) if hook.on_error == "skip" and again is None else value
+            task: asyncio.Task[Any] | None = None
+            cancelled_before = 0
+            limit_s = deadline_s
+            if hook.timeout_s is not None:
+                limit_s = min(deadline_s, asyncio.get_running_loop().time() + hook.timeout_s)
+            _running[mark] = hook.path
+            try:
+                result = hook.call(value)
+                if type(result) is CoroutineType:
+                    # Most wait for nothing: a timer would take several times as long.
+                    try:
+                        waited = result.send(None)
+                    except StopIteration as stop:
+                        result = stop.value
+                    else:
+                        result = _rest(result, waited)
+                if type(result) is not dict:
+                    task = asyncio.current_task()
+                    assert task is not None, "a request is answered in a task"
+                    cancelled_before = task.cancelling()
+                    result = await _awaited(result, limit_s)
+                value = result
+            except BaseException as error:
+                if task is not None:
+                    if asyncio.current_task(task.get_loop()) is not task:
+                        raise  # this coroutine is closed from outside, by GeneratorExit
+                    if task.cancelling() > cancelled_before:
+                        raise asyncio.CancelledError from None
+                if isinstance(error, GatewayError):
+                    raise
+                log.warning(
+                    "hook failed", extra={"hook": hook.path, "error": type(error).__name__, "on_error": hook.on_error}
+                )
+                if hook.on_error != "skip":
+                    raise HookFailed(f"hook {hook.path} failed: {_reason(error)}") from error
+                value = before if again is None else again()
+            again = None
+            if task is not None and task.cancelling() > cancelled_before:
+                raise asyncio.CancelledError
+    finally:
+        _running.pop(mark, None)
     return value
 
 
-async def _called(hook: Hook, value: JsonObject, limit_s: float) -> JsonObject:
-    """Return what a hook makes of `value`, until `limit_s` on the loop's clock."""
-    result = hook.call(value)
+async def _awaited(result: object, limit_s: float) -> JsonObject:
+    """Return the dict that a hook's result is or becomes, until `limit_s` on the loop's clock."""
     if inspect.isawaitable(result):
         with until(limit_s):
             result = await result
     if not isinstance(result, dict):
         raise _NotADict(f"it returned {type(result).__name__}, not a dict")
     return result
+
+
+@coroutine
+def _rest(begun: CoroutineType[Any, Any, Any], waited: object) -> Generator[Any, Any, Any]:
+    """Go on with a coroutine that waits for `waited`, and return its result."""
+    try:
+        while True:
+            try:
+                yield waited
+            except BaseException as error:  # noqa: BLE001 - the hook's to handle
+                waited = begun.throw(error)
+            else:
+                waited = begun.send(None)
+    except StopIteration as stop:
+        return stop.value
 
 
 async def changed_by(
@@ -116,12 +155,15 @@ def _reason(error: BaseException) -> str:
     return str(error) if isinstance(error, _NotADict) else type(error).__name__
 
 
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+
+
 def copy_json(value: Json) -> Json:
     """Return a copy whose dicts and lists are new; other values are shared."""
     if isinstance(value, dict):
-        return {key: copy_json(item) for key, item in value.items()}
+        return {key: item if type(item) in _SCALARS else copy_json(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [copy_json(item) for item in value]
+        return [item if type(item) in _SCALARS else copy_json(item) for item in value]
     return value
 
 

@@ -6,23 +6,22 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
-from itertools import product
 from typing import TypeAlias
 
-from gateway.adapters.base import Adapters, Event, NotWhole, Operation, Reply, Stream, whole
+from gateway.adapters.base import Adapters, NotWhole, Operation, Reply, Stream, whole
 from gateway.engine.attempts import Engine, RoutedRequest
 from gateway.engine.bound import NotingStream, bound, relaying_steps
 from gateway.engine.final_error import not_whole
 from gateway.engine.health import Health
+from gateway.engine.hooked_stream import HookedStream
 from gateway.engine.hooks import changed_by, copy_json, own_data, refusal, run_hooks
 from gateway.engine.makers import Makers
 from gateway.engine.nested import NestedHooks, post_hooks
-from gateway.errors import BadRequest, GatewayError, UnknownModel, Unsupported
+from gateway.errors import BadRequest, UnknownModel, Unsupported
 from gateway.policy.overlay import Tables
 from gateway.policy.params import upstream_params
 from gateway.policy.table import MAX_NAME, Hook, Route, RoutingTable
 from gateway.telemetry.report import CallReport
-from gateway.wire import sse
 from gateway.wire.json import EMPTY, JsonObject
 from gateway.wire.multipart import Form
 from gateway.words import did_you_mean
@@ -188,64 +187,6 @@ async def hooked_body(body: Stream, request: RoutedRequest) -> Stream:
         await body.aclose()
         raise Unsupported(f"the answer is {kind}, which the post hook {strict.path} cannot see: ask for it in JSON")
     return body
-
-
-class HookedStream:
-    """A stream whose events pass post hooks. The hooks of one event may take as long as the route's deadline.
-
-    Events that no hook asks for pass as they came.
-    """
-
-    def __init__(self, source: Stream, hooks: tuple[Hook, ...], operation: Operation, *, limit_s: float) -> None:
-        """`limit_s`: most seconds for the hooks of one event."""
-        self.headers = source.headers
-        self._source = source
-        self._operation = operation
-        self._hooks = {
-            (is_text, is_final): tuple(
-                [hook for hook in hooks if {"all": True, "text": is_text, "final": is_final}[hook.events]]
-            )
-            for is_text, is_final in product((False, True), repeat=2)
-        }
-        """(has content, is one of the last) → the hooks that get such an event."""
-        self._get_all = all(hook.events == "all" for hook in hooks)
-        self._limit_s = limit_s
-        self._error: GatewayError | None = None
-        """A hook's error, raised after the events of the last `read` were returned."""
-
-    async def read(self) -> list[Event]:
-        if self._error is not None:
-            raise self._error
-        passed: list[Event] = []
-        for arrived in await self._source.read():
-            if arrived.is_run and not self._hooks[True, False]:
-                passed.append(arrived)
-                continue
-            for event in arrived.singly():
-                try:
-                    passed.append(await self._through_hooks(event))
-                except GatewayError as error:
-                    if not passed:
-                        raise
-                    self._error = error
-                    return passed
-        return passed
-
-    async def aclose(self) -> None:
-        await self._source.aclose()
-
-    async def _through_hooks(self, event: Event) -> Event:
-        data = event.data
-        hooks = () if data is None else self._hooks_for(data)
-        if data is None or not hooks:
-            return event
-        deadline_s = asyncio.get_running_loop().time() + self._limit_s
-        own = own_data(data, None if event.raw is None else sse.event_data(event.raw))
-        return Event(await run_hooks(hooks, own, deadline_s=deadline_s), name=event.name)
-
-    def _hooks_for(self, data: JsonObject) -> tuple[Hook, ...]:
-        ask = self._operation
-        return self._hooks[self._get_all or ask.is_text_event(data), self._get_all or ask.is_final_event(data)]
 
 
 async def _run_pre_hooks(request: RoutedRequest, params: JsonObject) -> None:

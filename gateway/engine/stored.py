@@ -11,11 +11,11 @@ from gateway.adapters.base import Adapters, Operation, Reply, Stream
 from gateway.engine.attempts import Engine, RoutedRequest
 from gateway.engine.bound import position_of, relaying_steps
 from gateway.engine.health import Health
+from gateway.engine.hooked_stream import HookedStream
 from gateway.engine.hooks import own_data, run_hooks
 from gateway.engine.makers import Maker, Makers
 from gateway.engine.missing_paths import MissingPaths
 from gateway.engine.nested import post_hooks
-from gateway.engine.pipeline import HookedStream
 from gateway.errors import GatewayError
 from gateway.policy.failures import Kind
 from gateway.policy.overlay import Tables

@@ -143,10 +143,8 @@ class OpenAIOperation:
         return [Event(data)]
 
     def is_text_event(self, data: JsonObject) -> bool:
-        """Tell whether a judge that sees this event alone finds content in it."""
-        judge = self.judge()
-        judge.see(data)
-        return judge.has_content
+        """Tell whether a choice of an event carries content."""
+        return any(map(self.has_content, choices_of(data)))
 
     def is_final_event(self, data: JsonObject) -> bool:
         """Tell whether a choice of an event has a finish reason, or the event has token counts."""
@@ -194,6 +192,13 @@ class OpenAIOperation:
     def break_event(self, envelope: JsonObject, number: int) -> bytes:
         """Return the error envelope as an event."""
         return sse.encode(encode_json(envelope))
+
+
+def is_text_to_judge(operation: OpenAIOperation, data: JsonObject) -> bool:
+    """Tell whether a judge that sees this event alone finds content in it."""
+    judge = operation.judge()
+    judge.see(data)
+    return judge.has_content
 
 
 class ChoicesJudge:

@@ -72,7 +72,7 @@ class Chat(OpenAIOperation):
     def has_content(self, choice: JsonObject) -> bool:
         """Tell whether a choice of an event carries content."""
         delta = choice.get("delta")
-        return isinstance(delta, dict) and any(delta.get(key) for key in _CONTENT_KEYS)
+        return isinstance(delta, dict) and (bool(delta.get("content")) or any(map(delta.get, _CONTENT_KEYS)))
 
     def is_own(self, choice: JsonObject) -> bool:
         """Tell whether a choice of an event has this operation's shape."""

@@ -16,6 +16,7 @@ from gateway.operations.base import (
     OpenAIOperation,
     check_stream_fields,
     is_long_list,
+    is_text_to_judge,
     last_said,
     objects,
     raise_error,
@@ -37,6 +38,7 @@ _TEXT_FIELDS: Final[Mapping[str, str]] = {
 """Type of a delta → its field with text."""
 _CONTENT_FIELDS: Final[Mapping[str, str]] = {**_TEXT_FIELDS, "citations_delta": "citation"}
 """Type of a delta that is content unless it is empty → its field. A `signature_delta` alone is none."""
+_DELTA: Final = "content_block_delta"
 _HOSTED_BLOCKS: Final = frozenset({"server_tool_use", "mcp_tool_use"})
 """Blocks whose start names a tool that runs upstream: it may have effects, so nothing is asked twice."""
 _TOOL_BLOCKS: Final = frozenset({"tool_use", *_HOSTED_BLOCKS})
@@ -111,7 +113,7 @@ class Messages(_AnthropicOperation):
     def varying(self, data: JsonObject) -> Mapping[str, Json] | None:
         """Return the text, or the piece of JSON, of a delta."""
         delta = data.get("delta")
-        if data.get("type") != "content_block_delta" or not isinstance(delta, dict):
+        if data.get("type") != _DELTA or not isinstance(delta, dict):
             return None
         text = delta.get(field := _TEXT_FIELDS.get(word(delta), ""))
         return {field: text} if text else None
@@ -122,7 +124,9 @@ class Messages(_AnthropicOperation):
 
     def is_text_event(self, data: JsonObject) -> bool:
         """Tell whether an event carries content."""
-        return not self.is_final_event(data) and super().is_text_event(data)
+        if word(data) == _DELTA:
+            return _has_text(data)
+        return not self.is_final_event(data) and is_text_to_judge(self, data)
 
     def is_final_event(self, data: JsonObject) -> bool:
         """Tell whether this is the stop reason with the token counts, or `message_stop`."""
@@ -207,11 +211,9 @@ class MessagesJudge:
     def see(self, data: JsonObject) -> None:
         """Check the next event. Raises UpstreamError if it is an error or comes too early."""
         kind = word(data)
-        if kind == "content_block_delta":
+        if kind == _DELTA:
             if not self.has_content:
-                delta = data.get("delta")
-                if isinstance(delta, dict):
-                    self.has_content = bool(delta.get(_CONTENT_FIELDS.get(word(delta), "")))
+                self.has_content = _has_text(data)
         elif kind == "content_block_start":
             block = data.get("content_block")
             if isinstance(block, dict):
@@ -252,6 +254,12 @@ class MessagesJudge:
         return self._is_whole
 
 
+def _has_text(data: JsonObject) -> bool:
+    """Tell whether a delta of a block has content."""
+    delta = data.get("delta")
+    return isinstance(delta, dict) and bool(delta.get(_CONTENT_FIELDS.get(word(delta), "")))
+
+
 def message_tokens(usage: JsonObject) -> dict[str, int]:
     """Return the token counts of Anthropic's usage, whose input leaves out what was read from or put into a cache."""
     cached, written = usage.get("cache_read_input_tokens"), usage.get("cache_creation_input_tokens")
@@ -289,7 +297,7 @@ def _block_events(index: int, block: Json) -> list[JsonObject]:
             deltas = [{"type": "input_json_delta", "partial_json": encode_json(block.get("input", {})).decode()}]
     return [
         {"type": "content_block_start", "index": index, "content_block": begun},
-        *({"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas),
+        *({"type": _DELTA, "index": index, "delta": delta} for delta in deltas),
         {"type": "content_block_stop", "index": index},
     ]
 

@@ -15,6 +15,7 @@ from gateway.errors import BadRequest
 from gateway.operations.base import (
     OpenAIOperation,
     check_stream_fields,
+    is_text_to_judge,
     last_said,
     objects,
     raise_error,
@@ -138,7 +139,9 @@ class Responses(_ResponsesOperation):
 
     def is_text_event(self, data: JsonObject) -> bool:
         """Tell whether an event carries content."""
-        return not self.is_final_event(data) and super().is_text_event(data)
+        if word(data).endswith(_DELTA) and data.get("delta"):
+            return True
+        return not self.is_final_event(data) and is_text_to_judge(self, data)
 
     def is_final_event(self, data: JsonObject) -> bool:
         """Tell whether this ends the response, token counts included."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from gateway.operations.base import OpenAIOperation, raise_error
+from gateway.operations.base import OpenAIOperation, is_text_to_judge, raise_error
 from gateway.policy.failures import failed_by
 from gateway.wire import sse
 from gateway.wire.json import JsonObject, encode_json
@@ -18,6 +18,10 @@ class TypedEvents(OpenAIOperation):
     """The common part of operations whose streams have such events. They end without `[DONE]`."""
 
     stream_end = b""
+
+    def is_text_event(self, data: JsonObject) -> bool:
+        """Tell whether an event has content."""
+        return is_text_to_judge(self, data)
 
     def is_final_event(self, data: JsonObject) -> bool:
         """Tell whether an event has token counts, or is the last of a stream or of an image."""

@@ -41,7 +41,7 @@ def decode_json(data: bytes, *, finite: bool = False, exact: bool = False) -> Js
         except (ValueError, RecursionError):
             raise error from None
     else:
-        if exact and (len(data) > _LARGE_BYTES or _has_many_digits(data)) and _has_great_number(value):
+        if exact and (len(data) > _LARGE_BYTES or has_many_digits(data)) and _has_great_number(value):
             with suppress(ValueError, RecursionError):
                 return json.loads(data)
     return value
@@ -55,11 +55,13 @@ def json_in(data: bytes | None) -> Json:
         return None
 
 
-def _has_many_digits(data: bytes) -> bool:
+def has_many_digits(data: bytes) -> bool:
     """Tell whether `data` has _SHORTEST digits in a row, texts included. Samples first: most data has none."""
-    if b"0" not in data[:: _SHORTEST - 1].translate(_DIGITS):
-        return False
-    return all(b"0" * (_SHORTEST // step) in data[::step].translate(_DIGITS) for step in (6, 1))
+    return (
+        b"0" in data[:: _SHORTEST - 1].translate(_DIGITS)
+        and b"0" * (_SHORTEST // 6) in data[::6].translate(_DIGITS)
+        and b"0" * _SHORTEST in data.translate(_DIGITS)
+    )
 
 
 def _has_great_number(value: Json) -> bool:

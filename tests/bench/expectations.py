@@ -130,6 +130,12 @@ EXPECTATIONS: Final = [
         at_most=True,
     ),
     Expectation(
+        "streams/s with a post hook on each event ÷ without hooks",
+        _ratio("hooks", own.STREAMS, own.NO_HOOKS, own.POST_HOOK),
+        0.4,
+        by_cpu=_ratio("hooks", own.STREAM_CPU, own.POST_HOOK, own.NO_HOOKS),
+    ),
+    Expectation(
         "requests/s with 100,000 aliases ÷ with 1",
         _ratio("aliases", RATE, own.alias_label(1), own.ONE_OF_MANY),
         0.95,

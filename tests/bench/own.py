@@ -25,6 +25,10 @@ ONE_OF_MANY: Final = "one of 100,000 aliases"
 _SHORT_ROUNDS: Final = 5
 _SHORT_S: Final = 1.0
 """Where a few percent are looked for: more rounds, so near to each other that what disturbs one disturbs the next."""
+NO_HOOKS: Final = "no hooks"
+POST_HOOK: Final = "a pre and a post hook"
+STREAMS: Final = "streams, /s"
+STREAM_CPU: Final = "CPU per stream, µs"
 P99: Final = "p99, ms"
 AT_REST: Final = "at rest"
 RELOADING: Final = "a reload each second"
@@ -91,9 +95,10 @@ def names(count: int, pattern: str) -> list[str]:
 def hooks(lab: Lab) -> None:
     """Requests and streams a second with hooks that see every request, answer and chunk."""
     chosen = {
-        "no hooks": "{}",
+        NO_HOOKS: "{}",
         "a pre hook": "{pre: [examples.hooks.add_system_message]}",
-        "a pre and a post hook": "{pre: [examples.hooks.add_system_message], post: [examples.hooks.add_metadata]}",
+        POST_HOOK: "{pre: [examples.hooks.add_system_message], post: [examples.hooks.add_metadata]}",
+        "a post hook on last events": "{post: [{path: examples.hooks.add_metadata, events: final}]}",
     }
     kinds: Sequence[Kind] = ("plain", "stream")
     more = [
@@ -120,7 +125,7 @@ def _asked(
 ) -> None:
     meter = Meter(runner.child)
     counted = lab.load(runner.peer.request(kind, models=models), USUAL, seconds=seconds)
-    rate, cpu = (RATE, CPU) if kind == "plain" else ("streams, /s", "CPU per stream, µs")
+    rate, cpu = (RATE, CPU) if kind == "plain" else (STREAMS, STREAM_CPU)
     lab.run.add(measure, rate, label, "/s", [counted.per_s])
     lab.run.add(measure, cpu, label, "µs", [1e6 * meter.cpu_s() / counted.requests])
 
