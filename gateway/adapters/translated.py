@@ -162,7 +162,12 @@ class TranslatedStream:
                 async with self._turn:  # fair: the next slice is of the stream that waits longest
                     await asyncio.sleep(0)
             else:
-                waiting.extend(await self._source.read())
+                events = await self._source.read()
+                if len(events) == 1 and events[0].is_run:  # the usual read
+                    if passed := self._translated(events[0]):
+                        return passed
+                    continue
+                waiting.extend(events)
             try:
                 if not waiting:
                     passed = self._last()

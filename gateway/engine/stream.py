@@ -110,7 +110,7 @@ class CommittedStream:
                     self._leave(error, asked_s)
                     raise
                 limit.deadline_s = math.inf
-                if len(events) == 1 and events[0].is_run and self._usage_last is None:
+                if len(events) == 1 and events[0].is_run:
                     self._idle_left_s = self._idle_s
                     if self._hears_runs:
                         self._judge.skip(events[0].raw or b"")
