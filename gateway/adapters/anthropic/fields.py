@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.wire.json import Json, JsonObject
+from gateway.wire.json import Json, JsonObject, decode_json
 
 _NO_FIELDS: Final[JsonObject] = {}
 _NO_ITEMS: Final[list[Json]] = []
@@ -23,3 +23,23 @@ def items_of(value: Json) -> list[Json]:
 def text_of(value: Json) -> str:
     """Return a text as it is; an empty one for any other value."""
     return value if isinstance(value, str) else ""
+
+
+def is_text(value: Json) -> bool:
+    """Tell whether a value is a text that is not empty."""
+    return isinstance(value, str) and bool(value)
+
+
+def arguments_of(arguments: Json) -> JsonObject:
+    """Return a call's arguments as an object. What is no JSON object was the model's mistake, and is kept as a text."""
+    value = arguments
+    if isinstance(arguments, str):
+        if not arguments.strip():
+            return {}
+        try:
+            value = decode_json(arguments.encode("utf-8", "surrogatepass"), exact=True)
+        except ValueError:
+            value = arguments
+    if isinstance(value, dict):
+        return value
+    return {} if value is None else {"arguments": value}

@@ -15,15 +15,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.adapters.anthropic.fields import fields_of, items_of, text_of
+from gateway.adapters.anthropic.fields import arguments_of, fields_of, is_text, items_of, text_of
 from gateway.adapters.anthropic.sent import ToolNames
+from gateway.adapters.anthropic.to_messages.messages import SYSTEM_ROLES
 from gateway.adapters.base import NotSupported
 from gateway.adapters.gemini.models import GeminiModel
-from gateway.adapters.gemini.parts import is_text, parts_of, text_parts_of
+from gateway.adapters.gemini.parts import parts_of, text_parts_of
 from gateway.adapters.gemini.signatures import PLACEHOLDER, plain_id, signature_of
 from gateway.wire.json import Json, JsonObject, decode_json
 
-SYSTEM_ROLES: Final = ("system", "developer")
 _NO_USER: Final = "."
 """The user's turn of a request with system messages only: Gemini wants contents."""
 _NO_TEXT: Final = " "
@@ -135,7 +135,7 @@ class Contents:
 
     def _function_call(self, function: JsonObject, call: JsonObject) -> JsonObject:
         name = self._names.sent(text_of(function.get("name")))
-        called: JsonObject = {"name": name, "args": _arguments(function.get("arguments"))}
+        called: JsonObject = {"name": name, "args": arguments_of(function.get("arguments"))}
         call_id = plain_id(text_of(call.get("id")))
         if call_id:
             self._called[call_id] = name
@@ -174,21 +174,6 @@ class Contents:
             last["parts"] += [{"functionResponse": result}, *media]
         else:
             self.contents.append({"role": "user", "parts": [{"functionResponse": result}, *media]})
-
-
-def _arguments(arguments: Json) -> JsonObject:
-    """Return a call's arguments as an object. What is no JSON object was the model's mistake, and is kept as a text."""
-    value = arguments
-    if isinstance(arguments, str):
-        if not arguments.strip():
-            return {}
-        try:
-            value = decode_json(arguments.encode("utf-8", "surrogatepass"), exact=True)
-        except ValueError:
-            value = arguments
-    if isinstance(value, dict):
-        return value
-    return {} if value is None else {"arguments": value}
 
 
 def _response(text: str) -> JsonObject:

@@ -12,9 +12,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.adapters.anthropic.fields import fields_of
+from gateway.adapters.anthropic.thinking import THINKING
 from gateway.adapters.base import NotSupported
 from gateway.adapters.gemini.models import GeminiModel
-from gateway.wire.json import Json, JsonObject
+from gateway.wire.json import JsonObject
 
 _PDF_BASE64: Final = "JVBERi"
 """How a PDF begins in base64."""
@@ -47,13 +48,9 @@ def parts_of(message: JsonObject, model: GeminiModel) -> list[JsonObject]:
         elif (read := _READERS.get(kind) if isinstance(kind, str) else None) is not None:
             if (found := read(part, model)) is not None:
                 parts.append(found)
-        elif kind not in _THOUGHTS:
+        elif kind not in THINKING:  # another vendor's, which is left out
             raise NotSupported(f"does not support content parts of type {str(kind)[:64]}")
     return parts
-
-
-_THOUGHTS: Final = ("thinking", "redacted_thinking")
-"""Another vendor's thinking, which is left out."""
 
 
 def text_parts_of(message: JsonObject, model: GeminiModel) -> list[JsonObject]:
@@ -150,8 +147,3 @@ def _guessed(url: str) -> str | None:
 def _usual(media_type: str) -> str:
     plain = media_type.strip().lower()
     return "image/jpeg" if plain == "image/jpg" else plain
-
-
-def is_text(value: Json) -> bool:
-    """Tell whether a value is a text that is not empty."""
-    return isinstance(value, str) and bool(value)

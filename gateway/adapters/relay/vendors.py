@@ -23,7 +23,6 @@ ANTHROPIC_VERSION: Final = "2023-06-01"
 Source: https://platform.claude.com/docs/en/api/versioning
 """
 
-_GEMINI_FOLDERS: Final = frozenset({"models", "tunedModels"})
 _STEERING: Final = frozenset({".", ".."})
 """As a part of a path these mean folders, however they are spelt."""
 
@@ -57,16 +56,14 @@ def own_path(endpoint: Endpoint, operation: Operation, model: str, *, stream: bo
 
 @lru_cache(maxsize=1024)
 def _gemini_path(model: str) -> str:
-    """Return the path of a model of Gemini's API: below `models`, unless its name says where it is.
+    """Return the path of a model of Gemini's API, whose name may say `models/` too.
 
     Source: https://ai.google.dev/api/models
     """
-    folder, slash, name = model.partition("/")
-    if not slash or folder not in _GEMINI_FOLDERS:
-        folder, name = "models", model
+    name = model.removeprefix("models/")
     if name in _STEERING:
         raise NotSupported(f"has no model {model!r}")
-    return f"/{folder}/{quote(name, safe='')}"
+    return f"/models/{quote(name, safe='')}"
 
 
 def _azure_path(endpoint: Endpoint, operation: Operation, model: str) -> str:

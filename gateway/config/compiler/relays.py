@@ -90,8 +90,8 @@ def _relay_url(known: WellKnown, base_url: str | None) -> str | None:
 
 
 def _gemini_url(base_url: str | None) -> str:
-    """Return the base URL of Gemini's own API, with its version."""
-    url = base_url or _GEMINI_URL
+    """Return the base URL of Gemini's own API, with its version; also from that of its OpenAI-compatible address."""
+    url = (base_url or _GEMINI_URL).removesuffix("/openai")
     return url if _ENDS_IN_VERSION.search(url) else f"{url}/{_GEMINI_VERSION}"
 
 

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from typing import Final
 
-import orjson
-
+from gateway.adapters.anthropic.fields import arguments_of, is_text
 from gateway.adapters.anthropic.models import ClaudeModel
 from gateway.adapters.anthropic.sent import CallIds, ToolNames
 from gateway.adapters.anthropic.thinking import THINKING, is_ours
-from gateway.adapters.anthropic.to_messages.parts import Breakpoints, blocks_of, is_text, text_blocks_of
+from gateway.adapters.anthropic.to_messages.parts import Breakpoints, blocks_of, text_blocks_of
 from gateway.adapters.base import NotSupported
 from gateway.wire.json import Json, JsonObject
 
@@ -210,7 +209,7 @@ class Conversation:
     def _use(self, call_id: Json, name: Json, arguments: Json) -> JsonObject:
         sent = self._names.sent(name if isinstance(name, str) else "")
         self.called[sent] = None
-        return {"type": "tool_use", "id": self._ids.called(call_id), "name": sent, "input": _input(arguments)}
+        return {"type": "tool_use", "id": self._ids.called(call_id), "name": sent, "input": arguments_of(arguments)}
 
     def _result(self, message: JsonObject, call_id: Json) -> JsonObject:
         block: JsonObject = {"type": "tool_result", "tool_use_id": self._ids.answered(call_id)}
@@ -242,21 +241,6 @@ def _thinking(message: JsonObject) -> list[JsonObject]:
             elif block.get("type") == "redacted_thinking" and is_text(block.get("data")):
                 found.append({"type": "redacted_thinking", "data": block["data"]})
     return found
-
-
-def _input(arguments: Json) -> JsonObject:
-    """Return a call's arguments as an object. What is no JSON object was the model's mistake, and is kept as a text."""
-    value = arguments
-    if isinstance(arguments, str):
-        if not arguments.strip():
-            return {}
-        try:
-            value = orjson.loads(arguments)
-        except orjson.JSONDecodeError:
-            value = arguments
-    if isinstance(value, dict):
-        return value
-    return {} if value is None else {"arguments": value}
 
 
 def _function_id(name: Json) -> str:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.adapters.base import NotSupported
-from gateway.wire.json import Json, JsonObject
+from gateway.wire.json import JsonObject
 
 MAX_BREAKPOINTS: Final = 4
 """Blocks with `cache_control` that a request may have."""
@@ -160,8 +160,3 @@ def _text(data: str) -> str:
         return base64.b64decode(data).decode()
     except (binascii.Error, ValueError):
         raise NotSupported("does not support text files that are not UTF-8 in base64") from None
-
-
-def is_text(value: Json) -> bool:
-    """Tell whether a value is a text that is not empty."""
-    return isinstance(value, str) and bool(value)

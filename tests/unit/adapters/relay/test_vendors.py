@@ -53,7 +53,7 @@ def test_a_deployment_does_not_steer_the_path(model: str) -> None:
         ("gemini-3-pro", False, "/models/gemini-3-pro:generateContent"),
         ("gemini-3-pro", True, "/models/gemini-3-pro:streamGenerateContent?alt=sse"),
         ("models/gemini-3-pro", False, "/models/gemini-3-pro:generateContent"),
-        ("tunedModels/mine-1", False, "/tunedModels/mine-1:generateContent"),
+        ("tunedModels/mine-1", False, "/models/tunedModels%2Fmine-1:generateContent"),
         ("a/b?c#d:e", False, "/models/a%2Fb%3Fc%23d%3Ae:generateContent"),
         ("models/a/../b", False, "/models/a%2F..%2Fb:generateContent"),
     ],
@@ -62,7 +62,7 @@ def test_gemini_s_paths(model: str, stream: bool, path: str) -> None:
     assert own_path(endpoint("", "gemini/x"), GenerateContent(), model, stream=stream) == path
 
 
-@pytest.mark.parametrize("model", [".", "..", "models/..", "tunedModels/."])
+@pytest.mark.parametrize("model", [".", "..", "models/..", "models/."])
 def test_a_model_of_gemini_does_not_steer_the_path(model: str) -> None:
     with pytest.raises(NotSupported, match="has no model"):
         own_path(endpoint("", "gemini/x"), GenerateContent(), model, stream=False)

@@ -31,6 +31,7 @@ LOCAL = "http://127.0.0.1:9000/v1"
         ("", "gemini/x", "", "https://generativelanguage.googleapis.com/v1beta"),
         ("gemini: {base_url: 'http://h'}", "gemini/x", "", "http://h/v1beta"),
         ("gemini: {base_url: 'http://h/v1beta/'}", "gemini/x", "", "http://h/v1beta"),
+        ("gemini: {base_url: 'http://h/v1beta/openai/'}", "gemini/x", "", "http://h/v1beta"),
         ("gemini: {base_url: 'http://h/v1alpha'}", "gemini/x", "", "http://h/v1alpha"),
         ("gemini: {base_url: 'http://h/google'}", "gemini/x", "", "http://h/google/v1beta"),
         ("gemini: {wires: [chat]}", "gemini/x", "chat", "https://generativelanguage.googleapis.com/v1beta/openai"),
