@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.bench import measures, own, tables
+from tests.bench import measures, own, tables, vendors
 from tests.bench.figures import Run, load, save
 from tests.bench.lab import Lab, Settings
 from tests.bench.machine import OtherWork, describe, missing_tools
@@ -23,6 +23,8 @@ MEASURES: Final[dict[str, Callable[[Lab], None]]] = {
     "slow-streams": measures.slow_streams,
     "bodies": measures.bodies,
     "start": measures.start,
+    "vendors": vendors.vendors,
+    "wires": vendors.wires,
     "hooks": own.hooks,
     "aliases": own.aliases,
     "reload": own.reloads,
@@ -42,7 +44,7 @@ _EPILOG: Final = f"""\
 measures: {", ".join(MEASURES)}
 peers: {", ".join(PEERS)} (the last two where `make bench-peers` has installed them)
 
-all of it, about twelve minutes, on a machine that does nothing else:
+all of it, about half an hour, on a machine that does nothing else:
   make bench ARGS='--save out.json'
 while working on the relay:
   python -m tests.bench --quick --measure requests --peers nginx,relay,gateway

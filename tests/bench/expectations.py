@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from tests.bench import own
+from tests.bench import own, vendors
 from tests.bench.figures import BUSY, USED, Run, number
-from tests.bench.measures import BARE_IMPORT, CPU, RATE
+from tests.bench.measures import BARE_IMPORT, CPU, CPU_OF_STREAM, RATE
 from tests.bench.peers import DIRECT, GATEWAY, LITELLM, NGINX, PORTKEY, RELAY, TRANSLATED
 
 Found = Callable[[Run], float | None]
@@ -104,6 +104,73 @@ def _own_cost(run: Run) -> float | None:
     return None if ratio is None else 100 * (ratio - 1)
 
 
+def _native(vendor: vendors.Vendor) -> list[Expectation]:
+    """Return what a target must show that the gateway translates for itself."""
+    ours, theirs, measure = vendor.ours(), vendor.theirs(), vendors.MEASURE
+    return [
+        *_cpu(vendor, request=2.5, stream=2),
+        Expectation(
+            f"requests/s of {vendor.label} targets ÷ LiteLLM proxy's",
+            _ratio(measure, RATE, theirs, ours),
+            30,
+            by_cpu=_ratio(measure, CPU, ours, theirs),
+        ),
+        Expectation(
+            f"streams/s of {vendor.label} targets ÷ LiteLLM proxy's",
+            _ratio(measure, vendors.STREAMS, theirs, ours),
+            50,
+            by_cpu=_ratio(measure, CPU_OF_STREAM, ours, theirs),
+        ),
+        Expectation(
+            f"added p50 at 1 connection, {vendor.label} target",
+            lambda run: _added(run, ours),
+            1.5,
+            at_most=True,
+            unit="ms",
+            by_clock=True,
+        ),
+        *(
+            Expectation(
+                f"{vendor.label} target, 100 streams: {case.removesuffix(', ms')}",
+                lambda run, case=case: run.value(measure, case, ours),  # type: ignore[misc] # mypy infers no default
+                5,
+                at_most=True,
+                unit="ms",
+                by_clock=True,
+            )
+            for case in (vendors.LATE, vendors.LATE_BUSY)
+        ),
+    ]
+
+
+def _cpu(vendor: vendors.Vendor, *, request: float, stream: float) -> list[Expectation]:
+    """Return how many times the CPU time of relayed ones the requests and streams of a vendor's targets may take."""
+    ours = vendor.ours()
+    return [
+        Expectation(
+            f"CPU per {what}, {vendor.label} target ÷ relayed",
+            _ratio(vendors.MEASURE, case, vendors.RELAYED, ours),
+            limit,
+            at_most=True,
+        )
+        for what, case, limit in (("request", CPU, request), ("stream", CPU_OF_STREAM, stream))
+    ]
+
+
+def _added(run: Run, peer: str) -> float | None:
+    """Return what a peer adds to the p50 of no gateway at one connection, in ms, by rounds."""
+    rounds = {figure.peer: figure.rounds for figure in run.figures if figure.case == vendors.P50}
+    if not {DIRECT, peer} <= rounds.keys():
+        return None
+    return median(ours - bare for ours, bare in zip(rounds[peer], rounds[DIRECT], strict=False))
+
+
+def _memory(peer: str, limit: float) -> Expectation:
+    return Expectation(
+        f"memory idle, {peer}", lambda run: run.value("memory", vendors.IDLE, peer), limit, at_most=True, unit="MB"
+    )
+
+
 EXPECTATIONS: Final = [
     _against(NGINX, 0.25),
     _against(RELAY, 1.7),
@@ -114,7 +181,7 @@ EXPECTATIONS: Final = [
         "streams/s (50 events) ÷ aiohttp relay",
         _ratio("streams", RATE, RELAY),
         1.5,
-        by_cpu=_ratio("streams", "CPU per stream, µs", GATEWAY, RELAY),
+        by_cpu=_ratio("streams", CPU_OF_STREAM, GATEWAY, RELAY),
         load="streams",
     ),
     Expectation(
@@ -131,9 +198,9 @@ EXPECTATIONS: Final = [
     ),
     Expectation(
         "streams/s with a post hook on each event ÷ without hooks",
-        _ratio("hooks", own.STREAMS, own.NO_HOOKS, own.POST_HOOK),
+        _ratio("hooks", vendors.STREAMS, own.NO_HOOKS, own.POST_HOOK),
         0.4,
-        by_cpu=_ratio("hooks", own.STREAM_CPU, own.POST_HOOK, own.NO_HOOKS),
+        by_cpu=_ratio("hooks", CPU_OF_STREAM, own.POST_HOOK, own.NO_HOOKS),
     ),
     Expectation(
         "requests/s with 100,000 aliases ÷ with 1",
@@ -174,4 +241,20 @@ EXPECTATIONS: Final = [
     Expectation("1,000 slow streams: memory", _value("slow streams", "memory at most, MB"), 150, True, "MB"),
     Expectation("own cost over litellm.acompletion", _own_cost, 5, True, "%"),
     _against(LITELLM, 2.5, peer=TRANSLATED, name="requests/s with LiteLLM targets"),
+    *(expected for vendor in vendors.NATIVES for expected in _native(vendor)),
+    *(expected for vendor in vendors.OTHERS for expected in _cpu(vendor, request=12, stream=12)),
+    *(
+        Expectation(
+            f"CPU per relayed stream, {wire} ÷ {like}",
+            _ratio("wires", CPU_OF_STREAM, like, wire),
+            1.3,
+            at_most=True,
+        )
+        for wire, like in (
+            (vendors.MESSAGES, vendors.LIKE_MESSAGES),
+            (vendors.RESPONSES, vendors.LIKE_RESPONSES),
+        )
+    ),
+    _memory(vendors.NATIVE, 70),
+    _memory(vendors.CLASSES, 220),
 ]

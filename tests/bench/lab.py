@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from tests.bench import peers as builders
 from tests.bench.figures import Run
 from tests.bench.load import Counted, Request, Wrk
 from tests.bench.peers import Kind, Peer, Upstreams
 from tests.bench.processes import BenchError, Child, Cores
+
+_MOST_S: Final = 300.0
+"""Seconds for a number of answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,10 @@ class Settings:
     wildcards: int = 10_000
     reloaded_aliases: int = 10_000
     library_calls: int = 400
+    streams_of_each: int = 1500
+    """Streams of each kind of target, where targets are compared."""
+    stamped_streams: int = 100
+    """Streams at once whose events must not wait for the translation of others."""
     sizes: tuple[str, ...] = ("1 KB", "100 KB", "10 MB")
     beside: tuple[Path, ...] = ()
     """Other checkouts of this repository whose gateway is measured too."""
@@ -114,10 +122,20 @@ class Lab:
                 if runner.child is not None:
                     runner.child.forget_log()
 
-    def load(self, request: Request, connections: int, *, pause_ms: float = 0.0, seconds: float = 0.0) -> Counted:
-        """Let wrk ask, and return what it counted."""
-        seconds = seconds or self.settings.seconds
-        return Wrk(request, connections=connections, seconds=seconds, cores=self.cores.rest, pause_ms=pause_ms).result()
+    def load(
+        self, request: Request, connections: int, *, pause_ms: float = 0.0, seconds: float = 0.0, answers: int = 0
+    ) -> Counted:
+        """Let wrk ask, for so many `answers` if given, and return what it counted."""
+        seconds = _MOST_S if answers else seconds or self.settings.seconds
+        wrk = Wrk(
+            request,
+            connections=connections,
+            seconds=seconds,
+            cores=self.cores.rest,
+            pause_ms=pause_ms,
+            answers=answers,
+        )
+        return wrk.result()
 
     def warm_up(self, runners: Sequence[Runner], kind: Kind, connections: int = 32) -> None:
         """Let each answer for a while before anything counts."""

@@ -25,7 +25,7 @@ _MARK: Final = "figures: "
 _LUA: Final = """\
 local requests, turn = {}, 0
 function init(args)
-  begun_file = args[2]
+  mark_file = args[2]
   for body in io.lines(args[1]) do requests[#requests + 1] = wrk.format("POST", nil, nil, body) end
 end
 function request()
@@ -41,9 +41,11 @@ function done(summary, latency)
 end
 """
 
-_LUA_BEGUN: Final = """\
+_LUA_MARK: Final = """\
+local answered = 0
 function response()
-  if not begun then begun = io.open(begun_file, "w"):close() end
+  answered = answered + 1
+  if answered == %d then io.open(mark_file, "w"):close() end
 end
 """
 
@@ -87,29 +89,42 @@ class Wrk:
     """One run of wrk, begun when made; `result` waits for it."""
 
     def __init__(
-        self, request: Request, *, connections: int, seconds: float, cores: Iterable[int], pause_ms: float = 0.0
+        self,
+        request: Request,
+        *,
+        connections: int,
+        seconds: float,
+        cores: Iterable[int],
+        pause_ms: float = 0.0,
+        answers: int = 0,
     ) -> None:
-        """With `pause_ms`, a connection waits so long on average after each answer."""
+        """With `pause_ms`, a connection waits so long on average after each answer.
+
+        With `answers` it ends after about so many, or after the `seconds`.
+        """
         self._folder = tempfile.TemporaryDirectory()
         script, bodies = Path(self._folder.name, "load.lua"), Path(self._folder.name, "bodies")
         bodies.write_bytes(b"\n".join(request.bodies) + b"\n")
         pause = f"function delay() return math.random(0, {round(2 * pause_ms)}) end\n" if pause_ms >= 1 else ""
-        self._begun = Path(self._folder.name, "begun")
-        self._early = bool(seconds % 1)
-        script.write_text(_LUA + pause + (_LUA_BEGUN if self._early else ""))
+        self._mark = Path(self._folder.name, "mark")
+        """Made at the first answer, or the last one of `answers`, if it has to be ended early."""
+        self._left_s = 0.0 if answers else seconds
+        """Seconds from the mark to the end."""
+        self._early = answers > 0 or bool(seconds % 1)
+        script.write_text(_LUA + pause + (_LUA_MARK % max(1, answers) if self._early else ""))
         self._seconds = seconds
         headers = [arg for name, value in request._headers().items() for arg in ("-H", f"{name}: {value}")]
         command = [
             "wrk",
             "-t1",
             f"-c{connections}",
-            f"-d{_GIVE_UP_S if self._early else round(seconds)}s",
+            f"-d{max(_GIVE_UP_S, round(seconds)) if self._early else round(seconds)}s",
             f"--timeout={_TIMEOUT_S}s",
             *headers,
         ]
         self._url = request.url
         self._process = subprocess.Popen(
-            [*pinned(cores), *command, "-s", str(script), request.url, "--", str(bodies), str(self._begun)],
+            [*pinned(cores), *command, "-s", str(script), request.url, "--", str(bodies), str(self._mark)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -123,7 +138,7 @@ class Wrk:
         """Return the figures. Raises BenchError when a request failed: then they would mean nothing."""
         try:
             self._end_early()
-            output, _ = self._process.communicate(timeout=_GRACE_S)
+            output, _ = self._process.communicate(timeout=self._seconds + _GRACE_S)
         except subprocess.TimeoutExpired:
             raise BenchError(f"wrk on {self._url} did not end") from None
         finally:
@@ -148,10 +163,10 @@ class Wrk:
         """End it after a part of a second, as it knows only whole ones, but not before the first answer."""
         if not self._early:
             return
-        while self.running and not self._begun.exists():
+        while self.running and not self._mark.exists():
             time.sleep(_POLL_S)
         try:
-            self._process.wait(self._seconds)
+            self._process.wait(self._left_s)
         except subprocess.TimeoutExpired:
             self._process.send_signal(signal.SIGINT)
 

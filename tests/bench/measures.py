@@ -24,6 +24,7 @@ _LONG_BYTES: Final = 1_000_000
 _LONG_CONNECTIONS: Final = 4
 RATE: Final = f"{USUAL} connections, /s"
 CPU: Final = "CPU per request, µs"
+CPU_OF_STREAM: Final = "CPU per stream, µs"
 BARE_IMPORT: Final = "python -c 'import aiohttp.web'"
 
 
@@ -107,7 +108,7 @@ def _streams(lab: Lab, runner: Runner) -> None:
     cpu_us, busy = 1e6 * meter.cpu_s() / counted.requests, meter.busy()
     lab.run.add("streams", RATE, runner.name, "/s", [counted.per_s])
     if runner.child is not None:
-        lab.run.add("streams", "CPU per stream, µs", runner.name, "µs", [cpu_us])
+        lab.run.add("streams", CPU_OF_STREAM, runner.name, "µs", [cpu_us])
         lab.run.add("streams", USED, runner.name, "%", [busy])
 
 

@@ -10,14 +10,20 @@ EVENTS: Final = 50
 SIZES: Final = {"1 KB": 1_000, "100 KB": 100_000, "10 MB": 10_000_000}
 """Lengths of bodies. An answer is as long as what was asked."""
 
+TEXT: Final = "Air scatters blue light more than red light."
+"""A small answer."""
 _WORDS: Final = "Tell me in two sentences why the sky is blue."
 
 
-def question(model: str, *, stream: bool = False, length: int = 0) -> bytes:
-    """Return a request's body of at least `length` bytes."""
+def question(model: str, *, stream: bool = False, length: int = 0, path: str = "") -> bytes:
+    """Return a request's body of at least `length` bytes, on the wire of the path: chat, Messages or Responses."""
     asked: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": _WORDS}]}
     if stream:
         asked["stream"] = True
+    if path.endswith("/responses"):
+        return json.dumps({"model": model, "input": _WORDS, "stream": stream}).encode()
+    if path.endswith("/messages"):
+        asked["max_tokens"] = 1024
     bare = len(json.dumps(asked))
     asked["messages"] = [{"role": "user", "content": _WORDS + " because" * max(0, -(-(length - bare) // 8))}]
     return json.dumps(asked).encode()
@@ -25,7 +31,7 @@ def question(model: str, *, stream: bool = False, length: int = 0) -> bytes:
 
 def answer(length: int = 0) -> bytes:
     """Return a plain answer's body of about `length` bytes."""
-    text = "Air scatters blue light more than red light." + " because" * max(0, (length - 300) // 8)
+    text = TEXT + " because" * max(0, (length - 300) // 8)
     return json.dumps(
         {
             "id": "chatcmpl-bench",

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Final
 
-from tests.bench import peers
+from tests.bench import peers, vendors
 from tests.bench.lab import Lab, Meter, Runner
 from tests.bench.load import Wrk
-from tests.bench.measures import CPU, RATE, USUAL
+from tests.bench.measures import CPU, CPU_OF_STREAM, RATE, USUAL
 from tests.bench.peers import Kind, Peer
 from tests.bench.processes import BenchError, fetch, pinned
 
@@ -27,8 +27,6 @@ _SHORT_S: Final = 1.0
 """Where a few percent are looked for: more rounds, so near to each other that what disturbs one disturbs the next."""
 NO_HOOKS: Final = "no hooks"
 POST_HOOK: Final = "a pre and a post hook"
-STREAMS: Final = "streams, /s"
-STREAM_CPU: Final = "CPU per stream, µs"
 P99: Final = "p99, ms"
 AT_REST: Final = "at rest"
 RELOADING: Final = "a reload each second"
@@ -125,7 +123,7 @@ def _asked(
 ) -> None:
     meter = Meter(runner.child)
     counted = lab.load(runner.peer.request(kind, models=models), USUAL, seconds=seconds)
-    rate, cpu = (RATE, CPU) if kind == "plain" else (STREAMS, STREAM_CPU)
+    rate, cpu = (RATE, CPU) if kind == "plain" else (vendors.STREAMS, CPU_OF_STREAM)
     lab.run.add(measure, rate, label, "/s", [counted.per_s])
     lab.run.add(measure, cpu, label, "µs", [1e6 * meter.cpu_s() / counted.requests])
 

@@ -58,13 +58,16 @@ class Peer:
     """The path that answers once it takes requests."""
     by_path: bool = False
     """The kind of answer is chosen by the path, as nobody looks at the model; else by the model."""
+    model: Callable[[Kind], str] = field(default=lambda kind: kind)
+    """The name of what gives a kind of answer."""
     headers: Callable[[Kind], Mapping[str, str]] = field(default=lambda kind: {})
     env: Mapping[str, str] = field(default_factory=dict)
     folder: Path
 
     def request(self, kind: Kind, *, models: Sequence[str] = (), length: int = 0) -> Request:
         """Return what asks for that kind of answer, of these models in turn."""
-        bodies = tuple(question(model, stream=kind in ("stream", "slow"), length=length) for model in models or (kind,))
+        asked = models or (self.model(kind),)
+        bodies = tuple(question(model, stream=kind in ("stream", "slow"), length=length) for model in asked)
         path = f"/{kind}/v1/chat/completions" if self.by_path else "/v1/chat/completions"
         return Request(self.url + path, bodies, self.headers(kind))
 
@@ -180,20 +183,21 @@ def translated(folder: Path, up: Upstreams) -> Peer:
     return gateway(folder, up, name=TRANSLATED, routes=routes_yaml(up, adapter="litellm"))
 
 
-def litellm_proxy(folder: Path, up: Upstreams) -> Peer | None:
-    """Return the LiteLLM proxy, where it is installed: one worker, no database, no keys."""
+def litellm_proxy(
+    folder: Path, up: Upstreams, *, targets: Mapping[str, Mapping[str, str]] | None = None
+) -> Peer | None:
+    """Return the LiteLLM proxy, where it is installed: one worker, no database, no keys.
+
+    `targets` are LiteLLM's parameters by the name of a model; without, a model for each kind of answer.
+    """
     script = INSTALLED / "litellm/bin/litellm"
     if not script.exists():
         return None
     (port,) = free_ports(1)
-    own = _made(folder / "litellm")
-    models = [
-        {
-            "model_name": kind,
-            "litellm_params": {"model": "openai/bench-model", "api_base": up.base_url(kind), "api_key": "none"},
-        }
-        for kind in KINDS
-    ]
+    own = _made(folder / ("litellm" if targets is None else "litellm-targets"))
+    if targets is None:
+        targets = {kind: {"model": "openai/bench-model", "api_base": up.base_url(kind)} for kind in KINDS}
+    models = [{"model_name": name, "litellm_params": {**params, "api_key": "none"}} for name, params in targets.items()]
     (own / "config.yaml").write_text(json.dumps({"model_list": models, "litellm_settings": {"telemetry": False}}))
     listen = ("--host", "127.0.0.1", "--port", str(port), "--num_workers", "1", "--telemetry", "False")
     return Peer(

@@ -114,4 +114,7 @@ async def _read(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     gc.disable()
-    print(json.dumps(uvloop.run(_read(json.load(sys.stdin)))))
+    found = json.dumps(uvloop.run(_read(json.load(sys.stdin))))
+    # With PYTHONUNBUFFERED, `print` loses what a pipe does not take at once.
+    with open(sys.stdout.fileno(), "w", closefd=False) as output:
+        output.write(found)

@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.bench import __main__ as command
-from tests.bench import measures, own, peers, tables
+from tests.bench import measures, own, peers, tables, vendors, wires
 from tests.bench.figures import Run, load, save
 from tests.bench.lab import Settings
-from tests.bench.load import Request, read_streams
-from tests.bench.messages import EVENTS, LAST, answer, event, question
+from tests.bench.load import Request, Wrk, read_streams
+from tests.bench.messages import EVENTS, LAST, TEXT, answer, event, question
 from tests.bench.processes import Cores
 
 needs_tools = pytest.mark.skipif(
@@ -37,6 +37,8 @@ TINY: Final = Settings(
     alias_counts=(3,),
     wildcards=2,
     reloaded_aliases=3,
+    streams_of_each=64,
+    stamped_streams=5,
     sizes=("1 KB",),
     peers=(peers.NGINX, peers.RELAY, peers.GATEWAY),
 )
@@ -77,6 +79,38 @@ def test_questions_and_answers_are_as_long_as_they_should_be() -> None:
     assert json.loads(question("m", stream=True))["stream"] is True
 
 
+@pytest.mark.parametrize("path", ["messages", "responses"])
+def test_streams_of_a_wire_have_a_chat_stream_of_as_many_events_and_bytes_beside(path: str) -> None:
+    stream = wires.spoken_at(f"/v1/{path}".encode()).stream()
+    chat = wires.spoken_at(f"/like-{path}/v1/chat/completions".encode()).stream()
+    assert (len(chat), chat.count(b"\n\n")) == (len(stream), stream.count(b"\n\n"))
+
+
+@pytest.mark.parametrize("vendor", vendors.VENDORS, ids=lambda vendor: vendor.name)
+def test_targets_of_vendors_are_answered_on_their_wire(
+    vendor: vendors.Vendor, up: peers.Upstreams, tmp_path: Path
+) -> None:
+    peer = peers.gateway(tmp_path, up, routes=vendors.routes_yaml(up, [vendor]))
+    with peer.running(CORES):
+        assert json.loads(body(peer.request("sized", models=["relayed-sized"])))["id"] == "chatcmpl-bench"
+        answered = json.loads(body(peer.request("sized", models=[f"{vendor.name}-sized"])))
+        assert answered["choices"][0]["message"]["content"] == TEXT
+        if not vendor.is_native:
+            return  # LiteLLM's call functions read no finish reason in Cohere's streams
+        asked = peer.request("stream", models=[f"{vendor.name}-stream"])
+        read = read_streams(asked, connections=2, seconds=0, cores=CORES.rest)
+        assert (read.broken, read.streams) == (0, 2)
+        assert body(asked).count(wires.WORD.encode()) == EVENTS
+
+
+@needs_tools
+def test_a_load_may_end_after_some_answers(up: peers.Upstreams, tmp_path: Path) -> None:
+    request = peers.direct(tmp_path, up).request("sized")
+    counted = Wrk(request, connections=2, seconds=30, cores=CORES.rest, answers=50).result()
+    assert counted.requests >= 50
+    assert counted.seconds < 30
+
+
 @needs_tools
 def test_requests_are_measured_of_every_peer_and_the_tables_show_them(tmp_path: Path) -> None:
     run = command.measure(TINY, ["requests"])
@@ -99,6 +133,8 @@ def test_requests_are_measured_of_every_peer_and_the_tables_show_them(tmp_path: 
         ("hooks", "hooks", "streams, /s", "a pre and a post hook"),
         ("aliases", "aliases", "memory, MB", "2 wildcards"),
         ("reload", "reload", "p99, ms", own.RELOADING),
+        ("vendors", "vendors", vendors.LATE_BUSY, "gateway, Gemini target"),
+        ("wires", "wires", measures.CPU_OF_STREAM, vendors.LIKE_RESPONSES),
     ],
 )
 def test_measures_yield_their_figures(measure: str, name: str, case: str, peer: str) -> None:

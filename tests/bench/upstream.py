@@ -1,10 +1,10 @@
 """`python -m tests.bench.upstream PORT SLOW_EVERY_S`: the upstream of the benchmark, with bytes made beforehand.
 
-A question that wants no stream is answered at once, at the length it has itself. One that does gets EVENTS events:
-BURST to a write, without a pause, or, when the path begins with `/slow`, one every SLOW_EVERY_S seconds with the time
-it was sent in it. With a write for each of the events this upstream, on its half of the machine, gives no more streams
-than some of the peers can pass on, and would be what is measured. (`/plain` is answered by an nginx where there is one:
-see `peers.py`.)
+A question that wants no stream is answered at once, on chat at the length it has itself. One that does gets EVENTS
+events: BURST to a write, without a pause, or, when the path begins with `/slow`, one every SLOW_EVERY_S seconds with
+the time it was sent in it. The path tells which wire it speaks, as `wires.py` has them. With a write for each of the
+events this upstream, on its half of the machine, gives no more streams than some of the peers can pass on, and would be
+what is measured. (`/plain` is answered by an nginx where there is one: see `peers.py`.)
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Final, cast
 import httptools
 import uvloop
 
-from tests.bench.messages import EVENTS, LAST, SIZES, answer, event
+from tests.bench.messages import EVENTS, SIZES, answer
+from tests.bench.wires import SPOKEN, WORD, Spoken, spoken_at
 
 BURST: Final = 10
 """Events in one write, where nothing is waited for."""
@@ -36,8 +37,23 @@ def _plain(body: bytes) -> bytes:
 
 _ANSWERS: Final = [(length, _plain(answer(length))) for length in (0, *SIZES.values())]
 _HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-_WORD: Final = _chunk(event("because "))
-_END: Final = _chunk(LAST) + b"0\r\n\r\n"
+
+
+def _end(spoken: Spoken) -> bytes:
+    return _chunk(spoken.last) + b"0\r\n\r\n"
+
+
+def _writes(spoken: Spoken) -> list[bytes]:
+    """Return a whole stream, write by write."""
+    words = [_chunk(spoken.event(WORD, number)) for number in range(EVENTS)]
+    bursts = [b"".join(words[place : place + BURST]) for place in range(0, EVENTS, BURST)]
+    begun = _chunk(spoken.begun) if spoken.begun else b""
+    return [_HEAD + begun, *bursts, _end(spoken)]
+
+
+_WRITES: Final = {id(spoken): _writes(spoken) for spoken in SPOKEN.values()}
+_PLAIN: Final = {id(spoken): _plain(spoken.plain) for spoken in SPOKEN.values()}
+_CHAT: Final = spoken_at(b"")
 
 
 class Upstream(asyncio.Protocol):
@@ -79,26 +95,30 @@ class Upstream(asyncio.Protocol):
             self._wants_stream = True
 
     def on_message_complete(self) -> None:
-        if not self._wants_stream:
-            self._transport.write(next(data for length, data in reversed(_ANSWERS) if length <= self._length * 1.01))
+        spoken = spoken_at(self._path)
+        if not self._wants_stream and b":streamGenerate" not in self._path:
+            if spoken is _CHAT:
+                data = next(data for length, data in reversed(_ANSWERS) if length <= self._length * 1.01)
+            else:
+                data = _PLAIN[id(spoken)]
+            self._transport.write(data)
         elif self._path.startswith(b"/slow"):
-            self._transport.write(_HEAD)
-            self._send_slowly(EVENTS)
+            self._transport.write(_HEAD + (_chunk(spoken.begun) if spoken.begun else b""))
+            self._send_slowly(spoken, 0)
         else:
-            self._transport.write(_HEAD)
-            self._send_on(EVENTS)
+            self._send_on(_WRITES[id(spoken)], 0)
 
-    def _send_on(self, left: int) -> None:
-        burst = min(left, BURST)
-        self._transport.write(_WORD * burst if left else _END)
-        if left:
-            self._timer = self._loop.call_soon(self._send_on, left - burst)
+    def _send_on(self, writes: list[bytes], place: int) -> None:
+        self._transport.write(writes[place])
+        if place + 1 < len(writes):
+            self._timer = self._loop.call_soon(self._send_on, writes, place + 1)
 
-    def _send_slowly(self, left: int) -> None:
-        stamp = STAMP.format(time.monotonic())
-        self._transport.write(_chunk(event(stamp)) if left else _END)
-        if left:
-            self._timer = self._loop.call_later(self._slow_every_s, self._send_slowly, left - 1)
+    def _send_slowly(self, spoken: Spoken, number: int) -> None:
+        if number == EVENTS:
+            self._transport.write(_end(spoken))
+            return
+        self._transport.write(_chunk(spoken.event(STAMP.format(time.monotonic()), number)))
+        self._timer = self._loop.call_later(self._slow_every_s, self._send_slowly, spoken, number + 1)
 
 
 async def _serve(port: int, slow_every_s: float) -> None:
