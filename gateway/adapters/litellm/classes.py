@@ -23,7 +23,7 @@ from gateway.adapters.litellm.call import OurCall
 from gateway.adapters.litellm.carrying import Exchange, Probed
 from gateway.adapters.litellm.errors import map_error
 from gateway.adapters.litellm.parts import part
-from gateway.adapters.litellm.preludes import Prelude, Preludes, capture_handlers
+from gateway.adapters.litellm.preludes import Prelude, Preludes, capture_handlers, is_long
 from gateway.adapters.litellm.reading import Reader, parser_of
 from gateway.adapters.litellm.remembering import remember_models
 from gateway.adapters.litellm.signing import sign_in_place
@@ -170,7 +170,7 @@ class Classes:
         kind = ours.endpoint.kind if ours.endpoint is not None else ""
         ours.carried = True
         with ours:
-            if self._quiet.get(kind, False):
+            if self._quiet.get(kind, False) and not is_long(messages):
                 answer = prelude.call(messages, client, model_response=response)
             else:
                 answer = await asyncio.to_thread(prelude.call, messages, client, model_response=response)

@@ -11,7 +11,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -21,8 +21,10 @@ from gateway.wire.json import Json
 
 MAX_REMEMBERED: Final = 512
 """Request shapes whose prelude is remembered."""
-_MAX_SHAPE_BYTES: Final = 256 * 1024
-"""Larger parameters, such as hundreds of tools, are not remembered."""
+MAX_REMEMBERED_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of JSON that the parameters of all of them have at most."""
+LONG_CHARS: Final = 128 * 1024
+"""Messages with more text are put into a provider's words in a thread."""
 
 _MARK: Final = "gateway_captured"
 _FRESH: Final = frozenset({"messages", "client", "logging_obj"})
@@ -58,6 +60,14 @@ class Captured(BaseException):
         super().__init__()
         self.handler = handler
         self.arguments = arguments
+
+
+class Shape(NamedTuple):
+    """All that a prelude depends on."""
+
+    digest: bytes
+    size: int
+    """Bytes of its parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +130,29 @@ class Preludes:
     """Runs preludes and remembers them."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[bytes, Prelude] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[Prelude, int]] = OrderedDict()
+        """Digest of a shape → its prelude, and the bytes of its parameters. The one used last is the last."""
+        self._size = 0
 
-    def find(self, kwargs: Mapping[str, Any]) -> tuple[bytes | None, Prelude | None]:
+    def find(self, kwargs: Mapping[str, Any]) -> tuple[Shape | None, Prelude | None]:
         """Return the shape of a request, None if it has none that may be remembered, and its prelude if known."""
         shape = _shape_of(kwargs)
-        known = self._known.get(shape) if shape is not None else None
-        return shape, known
+        known = self._known.get(shape.digest) if shape is not None else None
+        if shape is None or known is None:
+            return shape, None
+        self._known.move_to_end(shape.digest)
+        return shape, known[0]
 
-    def run(self, main: Any, kwargs: Mapping[str, Any], shape: bytes | None) -> Prelude | None:
+    def _remember(self, shape: Shape, prelude: Prelude) -> None:
+        if shape.size > MAX_REMEMBERED_BYTES or shape.digest in self._known:
+            return
+        self._known[shape.digest] = prelude, shape.size
+        self._size += shape.size
+        while len(self._known) > MAX_REMEMBERED or self._size > MAX_REMEMBERED_BYTES:
+            _, (_, size) = self._known.popitem(last=False)
+            self._size -= size
+
+    def run(self, main: Any, kwargs: Mapping[str, Any], shape: Shape | None) -> Prelude | None:
         """Run the prelude of a request; return None if LiteLLM does not get as far as a handler.
 
         `main` is LiteLLM's module with `completion`. May block. Raises what LiteLLM raises.
@@ -152,9 +176,7 @@ class Preludes:
         finally:
             _is_capturing.reset(token)
         if shape is not None and prelude.messages is None:
-            while len(self._known) >= MAX_REMEMBERED:
-                self._known.popitem(last=False)
-            self._known[shape] = prelude
+            self._remember(shape, prelude)
         return prelude
 
 
@@ -222,7 +244,21 @@ def _without_sdk(arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _shape_of(kwargs: Mapping[str, Any]) -> bytes | None:
+def is_long(messages: Sequence[Json]) -> bool:
+    """Tell whether messages have more than LONG_CHARS of text, data URLs included."""
+    left = LONG_CHARS
+    for message in messages:
+        content = message.get("content") if isinstance(message, dict) else None
+        for said in content if isinstance(content, list) else [content]:
+            text = said
+            if isinstance(said, dict):
+                image = said.get("image_url")
+                text = image.get("url") if isinstance(image, dict) else said.get("text")
+            left -= len(text) if isinstance(text, str) else 0
+    return left < 0
+
+
+def _shape_of(kwargs: Mapping[str, Any]) -> Shape | None:
     """Return a digest of all that a prelude depends on but the messages' own words; None for unusual requests.
 
     A prelude that changes messages is not remembered, so what it would change must show in the shape: which roles,
@@ -236,9 +272,7 @@ def _shape_of(kwargs: Mapping[str, Any]) -> bytes | None:
         encoded = orjson.dumps([rest, sorted(forms)])
     except TypeError:
         return None
-    if len(encoded) > _MAX_SHAPE_BYTES:
-        return None
-    return hashlib.blake2b(encoded, digest_size=16).digest()
+    return Shape(hashlib.blake2b(encoded, digest_size=16).digest(), len(encoded))
 
 
 def _forms_of(messages: Sequence[Json]) -> set[tuple[str, str, str, bool]] | None:

@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from gateway.adapters.litellm.preludes import Captured, Preludes, Unlogged, capture_handlers
+from gateway.adapters.litellm.preludes import (
+    LONG_CHARS,
+    MAX_REMEMBERED,
+    MAX_REMEMBERED_BYTES,
+    Captured,
+    Preludes,
+    Unlogged,
+    capture_handlers,
+    is_long,
+)
 from gateway.wire.json import JsonObject
 
 HI: JsonObject = {"role": "user", "content": "hi"}
@@ -135,3 +144,33 @@ def test_what_is_captured_passes_by_whoever_catches_exceptions() -> None:
     assert Unlogged().post_call(1, x=2) is None
     with pytest.raises(AttributeError):
         _ = Unlogged()._private
+
+
+def test_what_is_remembered_is_bounded_in_number_and_bytes() -> None:
+    preludes, main = Preludes(), main_of()
+    for number in range(MAX_REMEMBERED + 1):
+        run(preludes, main, [HI], temperature=number)
+    run(preludes, main, [HI], temperature=MAX_REMEMBERED)
+    assert main.runs == MAX_REMEMBERED + 1
+    run(preludes, main, [HI], temperature=0)
+    assert main.runs == MAX_REMEMBERED + 2
+    for _ in range(2):
+        run(preludes, main, [HI], tools=["x" * MAX_REMEMBERED_BYTES])
+    assert main.runs == MAX_REMEMBERED + 4
+    for letter in "abc":
+        run(preludes, main, [HI], tools=[letter * (MAX_REMEMBERED_BYTES // 2)])
+    run(preludes, main, [HI], tools=["c" * (MAX_REMEMBERED_BYTES // 2)])
+    assert main.runs == MAX_REMEMBERED + 7
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "x" * (LONG_CHARS + 1),
+        [{"type": "text", "text": "x" * (LONG_CHARS + 1)}],
+        [{"type": "image_url", "image_url": {"url": "x" * (LONG_CHARS + 1)}}],
+    ],
+)
+def test_long_messages_are_told_apart(content: Any) -> None:
+    assert is_long([{"role": "user", "content": content}])
+    assert not is_long([HI, {"role": "assistant", "content": None}, {"role": "user", "content": [5]}])
