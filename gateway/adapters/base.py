@@ -430,6 +430,21 @@ class Operation(Protocol):
     def bound_to(self, params: Mapping[str, Json]) -> Bonds:
         """Return what binds the request to one account, the most telling first; empty if nothing does."""
 
+    def max_tokens(self, params: Mapping[str, Json]) -> int | None:
+        """Return the request's own limit of the output in tokens; None without one."""
+
+    def text_bytes(self, params: Mapping[str, Json]) -> Generator[None, None, int]:
+        """Return the bytes of text that the model has to read, base64 left out, in short steps."""
+
+    def media(self, params: Mapping[str, Json], form: Form | None) -> Generator[None, None, frozenset[str]]:
+        """Return which of `images`, `audio` and `files` the request has, in short steps."""
+
+    def opening(self, params: Mapping[str, Json]) -> bytes:
+        """Return a checksum of how system prompt, tools and first user message begin; empty if there are none of them.
+
+        The turns of one conversation have the same. Little is read, however long the request is.
+        """
+
     def made(self, data: JsonObject) -> Iterable[str]:
         """Return the ids that a relayed answer or event tells of, by which later requests are bound."""
 

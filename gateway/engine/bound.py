@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from gateway.adapters.base import Bond, Bonds, Event, Operation, Stream
+from gateway.adapters.base import Event, Operation, Stream
+from gateway.concurrency.steps import in_turns
 from gateway.engine.makers import Maker, Makers, account_of
 from gateway.engine.missing_paths import MissingPaths
 from gateway.policy.table import Step
@@ -56,7 +56,7 @@ async def bound(
     """
     if not relaying:
         return None
-    bonds = await _in_steps(operation.bound_to(params))
+    bonds = await in_turns(operation.bound_to(params))
     if not bonds:
         return None
     for bond in bonds:
@@ -93,14 +93,3 @@ class NotingStream:
     async def aclose(self) -> None:
         """Close the source."""
         await self._source.aclose()
-
-
-async def _in_steps(bonds: Bonds) -> Sequence[Bond]:
-    """Return what the search finds, letting other requests run between its steps."""
-    while True:
-        try:
-            next(bonds)
-        except StopIteration as end:
-            found: Sequence[Bond] = end.value
-            return found
-        await asyncio.sleep(0)

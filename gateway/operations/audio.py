@@ -44,6 +44,7 @@ class Speech(TypedEvents):
     field: Final = None
     params: Final = frozenset({"input", "instructions", "response_format", "speed", "stream_format", "voice"})
     streams = True
+    read_fields = ("input", "instructions")
     stream_fields = EMPTY
     byte_types = ("application/octet-stream", "audio/", "video/")
 
@@ -115,6 +116,8 @@ class Transcriptions(TypedEvents):
     )  # fmt: skip
     media_types = (FORM,)
     streams = True
+    read_fields = ("prompt",)
+    form_media = frozenset({"audio", "files"})
     byte_types = (
         "application/octet-stream", "application/srt", "application/x-subrip", "text/plain", "text/srt", "text/vtt",
     )  # fmt: skip

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Final
 
 from gateway.adapters.base import Bonds, Event, StreamJudge, Translation
 from gateway.adapters.content_types import JSON
 from gateway.errors import BadRequest
+from gateway.operations.content import media_in, opening, read_bytes
 from gateway.operations.counts import MAX_TOKENS
 from gateway.operations.errors import OPENAI_ERRORS, OpenAIErrors
 from gateway.policy.failures import (
@@ -22,6 +23,7 @@ from gateway.policy.finish import index_of, is_finished
 from gateway.policy.target import AdapterName, Endpoint
 from gateway.wire import sse
 from gateway.wire.json import EMPTY, Json, JsonObject, RawJson, encode_json
+from gateway.wire.multipart import Form
 
 HELLO: Final = ({"role": "user", "content": "hello"},)
 """The messages of a small request."""
@@ -51,6 +53,14 @@ class OpenAIOperation:
     translations: Mapping[AdapterName, Translation] = MappingProxyType({})
     """By an endpoint's adapter: what goes before `translation` there."""
     can_bind: ClassVar[bool] = False
+    read_fields: ClassVar[tuple[str, ...]] = ()
+    """The fields that the model has to read."""
+    limit_fields: ClassVar[tuple[str, ...]] = ()
+    """The fields that limit the output; the first one that is there counts."""
+    part_kinds: ClassVar[Mapping[str, str]] = EMPTY
+    """Type of a part of `read_fields` → `images`, `audio` or `files`."""
+    form_media: ClassVar[frozenset[str]] = frozenset()
+    """What the files of a form are."""
     streams: ClassVar[bool] = False
     """Whether requests can ask for a stream of events."""
     stream_fields: ClassVar[Mapping[str, Json]] = MappingProxyType({"stream": True})
@@ -83,6 +93,24 @@ class OpenAIOperation:
     def made(self, data: JsonObject) -> Iterable[str]:
         """Return nothing."""
         return ()
+
+    def max_tokens(self, params: Mapping[str, Json]) -> int | None:
+        """Return the request's own limit of the output in tokens; None without one."""
+        limits = (params.get(name) for name in self.limit_fields)
+        return next((limit for limit in limits if type(limit) is int), None)
+
+    def text_bytes(self, params: Mapping[str, Json]) -> Generator[None, None, int]:
+        """Return the bytes of text that the model has to read, base64 left out, in short steps."""
+        return read_bytes(params, self.read_fields)
+
+    def media(self, params: Mapping[str, Json], form: Form | None) -> Generator[None, None, frozenset[str]]:
+        """Return which of `images`, `audio` and `files` the request has, in short steps."""
+        found = yield from media_in(params, self.read_fields, self.part_kinds)
+        return found if form is None or not form.file_names else found | self.form_media
+
+    def opening(self, params: Mapping[str, Json]) -> bytes:
+        """Return a checksum of how the first field that is read begins."""
+        return opening(messages=params.get(self.read_fields[0]) if self.read_fields else None)
 
     def asked_once(self, judge: StreamJudge, params: Mapping[str, Json], overrides: Mapping[str, Json]) -> str:
         """Return an empty text: nothing is kept or done upstream before the content."""

@@ -5,7 +5,7 @@ Source: https://platform.openai.com/docs/api-reference/chat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -25,7 +25,9 @@ from gateway.operations.base import (
     usage_of,
     words_in,
 )
+from gateway.operations.content import opening
 from gateway.wire.json import Json, JsonObject
+from gateway.wire.multipart import Form
 
 _CONTENT_KEYS: Final = ("content", "reasoning_content", "reasoning", "tool_calls", "function_call", "refusal", "audio")
 """Fields of a delta that carry content: text, reasoning, a tool call, a refusal, audio."""
@@ -51,6 +53,9 @@ class Chat(OpenAIOperation):
     example = MappingProxyType({"messages": [*HELLO]})
     id_prefix = "chatcmpl-"
     streams = True
+    read_fields = ("messages", "tools", "functions")
+    limit_fields = ("max_completion_tokens", "max_tokens")
+    part_kinds = MappingProxyType({"image_url": "images", "input_audio": "audio", "file": "files"})
 
     def check(self, body: JsonObject) -> None:
         """Raise BadRequest for a request that no upstream could accept. Upstreams check the details."""
@@ -89,6 +94,17 @@ class Chat(OpenAIOperation):
             {**_without(choice, "message"), "delta": _delta(choice.get("message"))} for choice in choices_of(data)
         ]
         return [Event({**data, "object": "chat.completion.chunk", "choices": choices})]
+
+    def media(self, params: Mapping[str, Json], form: Form | None) -> Generator[None, None, frozenset[str]]:
+        """Return which of the three the messages have; `audio` also where the answer is to be spoken."""
+        found = yield from super().media(params, form)
+        modalities = params.get("modalities")
+        is_spoken = bool(params.get("audio")) or (isinstance(modalities, list) and "audio" in modalities)
+        return found | {"audio"} if is_spoken else found
+
+    def opening(self, params: Mapping[str, Json]) -> bytes:
+        """Return a checksum of the beginnings of system prompt, tools and first user message."""
+        return opening(tools=params.get("tools") or params.get("functions"), messages=params.get("messages"))
 
     # For the mock and the simulation
 

@@ -39,6 +39,8 @@ class Completions(OpenAIOperation):
     example = MappingProxyType({"prompt": "hello"})
     id_prefix = "cmpl-"
     streams = True
+    read_fields = ("prompt", "suffix")
+    limit_fields = ("max_tokens",)
 
     def check(self, body: JsonObject) -> None:
         """Raise BadRequest for a request that no upstream could accept. Upstreams check the details."""

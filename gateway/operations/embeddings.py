@@ -29,6 +29,7 @@ class Embeddings(OpenAIOperation):
     path: Final = "/embeddings"
     field: Final = "input"
     same_model_only = True
+    read_fields = ("input",)
     example = MappingProxyType({"input": "hello"})
     params: Final = frozenset({"dimensions", "encoding_format", "input", "user"})
 

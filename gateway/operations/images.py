@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from types import MappingProxyType
 from typing import ClassVar, Final
 
@@ -21,8 +21,11 @@ from gateway.operations.counts import counts
 from gateway.operations.typed_events import TypedEvents, TypedJudge
 from gateway.policy.failures import no_answer
 from gateway.wire.json import Json, JsonObject
+from gateway.wire.multipart import Form
 
 _PICTURES: Final = ("b64_json", "url")
+_GIVEN: Final = ("image", "images", "mask")
+"""Fields with the images that a request has."""
 _MAX_COUNT: Final = 10
 _MAX_DIGITS: Final = 4
 
@@ -37,6 +40,8 @@ class _ImageOperation(TypedEvents):
     example = MappingProxyType({"prompt": "hello"})
     model_is_optional = True
     can_bind = True
+    read_fields = ("prompt",)
+    form_media = frozenset({"images", "files"})
     params: Final = frozenset(
         {
             "background", "frame_count", "image", "images", "input_fidelity", "mask", "moderation", "n",
@@ -63,6 +68,11 @@ class _ImageOperation(TypedEvents):
     def bound_to(self, params: Mapping[str, Json]) -> Bonds:
         """Return the files that the request names."""
         return image_bonds(params)
+
+    def media(self, params: Mapping[str, Json], form: Form | None) -> Generator[None, None, frozenset[str]]:
+        """Return `images` for a request that names some, and `files` too if they come in a form."""
+        found = yield from super().media(params, form)
+        return found | {"images"} if any(params.get(name) for name in _GIVEN) else found
 
     def tokens(self, data: JsonObject) -> dict[str, int] | None:
         """Return the token counts of an answer or an event; None if it has none."""

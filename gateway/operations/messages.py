@@ -24,6 +24,7 @@ from gateway.operations.base import (
     words_in,
 )
 from gateway.operations.bonds import made_by_message, message_bonds
+from gateway.operations.content import opening
 from gateway.operations.counts import counts
 from gateway.operations.errors import ANTHROPIC_ERRORS
 from gateway.policy.failures import no_answer
@@ -67,6 +68,9 @@ class _AnthropicOperation(OpenAIOperation):
     errors = ANTHROPIC_ERRORS
     example = MappingProxyType({"max_tokens": 1024, "messages": [*HELLO]})
     can_bind = True
+    read_fields = ("system", "messages", "tools")
+    limit_fields = ("max_tokens",)
+    part_kinds = MappingProxyType({"image": "images", "document": "files", "container_upload": "files"})
     request_headers = ("anthropic-version", "anthropic-beta")
     queries = frozenset({"beta=true"})
 
@@ -80,6 +84,10 @@ class _AnthropicOperation(OpenAIOperation):
     def bound_to(self, params: Mapping[str, Json]) -> Bonds:
         """Return what binds the request: its container, and the files that it names."""
         return message_bonds(params)
+
+    def opening(self, params: Mapping[str, Json]) -> bytes:
+        """Return a checksum of the beginnings of system prompt, tools and first user message."""
+        return opening(system=params.get("system"), tools=params.get("tools"), messages=params.get("messages"))
 
     def made(self, data: JsonObject) -> Iterable[str]:
         """Return the container's id, if there is one."""

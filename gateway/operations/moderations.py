@@ -20,6 +20,8 @@ class Moderations(OpenAIOperation):
     path: Final = "/moderations"
     field: Final = None
     model_is_optional = True
+    read_fields = ("input",)
+    part_kinds = MappingProxyType({"image_url": "images"})
     example = MappingProxyType({"input": "hello"})
     params: Final = frozenset({"input"})
 

@@ -29,6 +29,7 @@ class Rerank(OpenAIOperation):
     other_paths = ("/v2/rerank",)
     example = MappingProxyType({"query": "hello", "documents": ["hello"]})
     field: Final = None
+    read_fields = ("query", "documents")
     params: Final = frozenset(
         {
             "documents", "max_chunks_per_doc", "max_tokens_per_doc", "priority", "query", "rank_fields",

@@ -23,6 +23,7 @@ from gateway.operations.base import (
     words_in,
 )
 from gateway.operations.bonds import made_by_item, made_by_response, response_bonds
+from gateway.operations.content import opening
 from gateway.operations.counts import counts
 from gateway.policy.failures import UpstreamError, failed_by, no_answer
 from gateway.wire import sse
@@ -63,6 +64,13 @@ class _ResponsesOperation(OpenAIOperation):
     params = _PARAMS
     can_bind = True
     example = MappingProxyType({"input": "hello"})
+    read_fields = ("instructions", "input", "tools")
+    limit_fields = ("max_output_tokens",)
+    part_kinds = MappingProxyType(
+        {
+            "input_image": "images", "computer_screenshot": "images", "input_audio": "audio", "input_file": "files",
+        }
+    )  # fmt: skip
 
     def check(self, body: JsonObject) -> None:
         """Raise BadRequest for a request that no upstream could accept. Upstreams check the details."""
@@ -88,6 +96,10 @@ class _ResponsesOperation(OpenAIOperation):
             return made_by_item(data.get("item"), is_kept=False)
         response = data.get("response")
         return made_by_response(response) if isinstance(response, dict) else ()
+
+    def opening(self, params: Mapping[str, Json]) -> bytes:
+        """Return a checksum of the beginnings of instructions, tools and first user message."""
+        return opening(system=params.get("instructions"), tools=params.get("tools"), messages=params.get("input"))
 
     def tokens(self, data: JsonObject) -> dict[str, int] | None:
         """Return the token counts of a response; None if it has none."""
