@@ -6,6 +6,7 @@ Exception
     ├── BadRequest         400 or another: the request itself is at fault
     │   └── BodyTooLarge   413
     ├── UnknownModel       404
+    ├── NoStep             400: the request meets no condition of the chain
     ├── Unsupported        400: no target, or a hook, supports the operation
     ├── HookFailed         500
     ├── UpstreamFailed     no target answered: 429, 502, 503 or 504
@@ -28,7 +29,7 @@ from gateway.wire.json import EMPTY, JsonObject, json_in
 _FINAL_KINDS: Final[frozenset[str | None]] = frozenset(
     {
         Kind.AUTH, Kind.BILLING, Kind.NOT_FOUND, Kind.CONTEXT_WINDOW, Kind.CONTENT_FILTER, Kind.BAD_REQUEST,
-        "bound", "unsupported",
+        "bound", "condition", "unsupported",
     }
 )  # fmt: skip
 """Ends of an attempt that the next request would come to as well."""
@@ -101,6 +102,14 @@ class UnknownModel(GatewayError):
 
     status = 404
     code = "model_not_found"
+    type = "invalid_request_error"
+
+
+class NoStep(GatewayError):
+    """The request meets the condition of no step of its chain."""
+
+    status = 400
+    code = "no_step"
     type = "invalid_request_error"
 
 

@@ -21,7 +21,9 @@ from gateway.adapters.base import (
     Translation,
 )
 from gateway.concurrency.deadlines import until
+from gateway.engine.arrange import Arranged
 from gateway.engine.bound import Bound
+from gateway.engine.facts import RequestFacts
 from gateway.engine.final_error import failure
 from gateway.engine.health import NOBODY, Health, Rest, Ticket
 from gateway.engine.missing_paths import is_translatable
@@ -70,6 +72,10 @@ class RoutedRequest:
     """The name of the client whose key was sent."""
     bound: Bound | None = None
     """The only step that may be called, if the request is bound to one."""
+    facts: RequestFacts | None = None
+    """What the route's pools and conditions ask; None for a route without any."""
+    arranged: Arranged | None = None
+    """The steps in the order of the route's pools; None if that is the file's."""
     answered: Step | None = None
     """The step that answered, if `nested` is set."""
     carrier: AdapterName = "relay"
@@ -83,6 +89,11 @@ class RoutedRequest:
     def deadline_s(self) -> float:
         """The last moment for content on the event loop's clock."""
         return min(self.started_s + self.route.deadline_s + self.held_s, self.end_s)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps in the order in which they are tried."""
+        return self.route.steps if self.arranged is None else self.arranged.steps
 
 
 _Attempt: TypeAlias = Callable[
@@ -131,8 +142,13 @@ class Engine:
         """Follow `next_step` until an attempt succeeds. A successful `attempt` closes its ticket itself."""
         loop = asyncio.get_running_loop()
         health, report, route = self._health, request.report, request.route
-        steps = route.steps
-        unsupported = unsupported_steps(steps, request.operation)
+        arranged = request.arranged
+        if arranged is None:
+            steps = route.steps
+            unsupported = unsupported_steps(steps, request.operation)
+        else:
+            steps = arranged.steps
+            unsupported = unsupported_steps(steps, request.operation, arranged.skipped)
         missing = health.missing
         if missing.remembered:
             lacking = missing.lacking(steps, request.operation, now_s=loop.time())
@@ -201,6 +217,8 @@ class Engine:
             except UpstreamError as error:
                 _mask(error, target.endpoint.echoes)
                 _note(report, target, error.kind, error.status, loop.time() - now_s)
+                if arranged is not None and arranged.pace is not None and error.kind is Kind.TIMEOUT:
+                    health.note_pace(target, arranged.pace, loop.time() - now_s, now_s=loop.time())
                 plan = plan or Plan(steps, deadline_s, route.max_attempts, unsupported)
                 if request.held_s:
                     deadline_s = request.deadline_s
@@ -243,6 +261,8 @@ class Engine:
                 _note(report, target, None, 200, loop.time() - now_s)
                 report.target = target
                 report.calling = None
+                if arranged is not None and arranged.pace is not None:
+                    health.note_pace(target, arranged.pace, loop.time() - now_s, now_s=loop.time())
                 return result
             report.calling = None
 
@@ -432,9 +452,11 @@ def _note(report: CallReport, target: Target, kind: Kind | None, status: int | N
 def _note_passed(request: RoutedRequest, passed: range, unsupported: Collection[int], resting: Collection[int]) -> None:
     """Add the targets that were passed over between two attempts to the report."""
     for position in passed:
-        target = request.route.steps[position].target
+        target = request.steps[position].target
         kind: PassedOver | None = "cooldown" if position in resting else None
-        if position in unsupported:
+        if request.arranged is not None and position in request.arranged.skipped:
+            kind = "condition"
+        elif position in unsupported:
             kind = "unsupported"
             if request.bound is not None and request.operation.name in target.endpoint.adapters:
                 kind = "bound"
@@ -442,9 +464,12 @@ def _note_passed(request: RoutedRequest, passed: range, unsupported: Collection[
             request.report.attempts.append(Attempt(target.name, target.label, kind, None, 0.0))
 
 
-def unsupported_steps(steps: Sequence[Step], operation: Operation) -> frozenset[int]:
-    """Return the positions of the steps whose target does not support the operation, or has another model."""
-    found: frozenset[int] = NONE
+def unsupported_steps(steps: Sequence[Step], operation: Operation, skipped: Collection[int] = NONE) -> frozenset[int]:
+    """Return the positions of the steps whose target does not support the operation, or has another model.
+
+    Those of `skipped` steps, whose condition is not met, are among them.
+    """
+    found = frozenset(skipped)
     name = operation.name
     for position, step in enumerate(steps):
         if name not in step.target.endpoint.adapters:

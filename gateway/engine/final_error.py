@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.adapters.base import NotSupported, NotWhole
 from gateway.engine.next_step import GiveUp, Outcome
-from gateway.errors import BadRequest, BodyTooLarge, GatewayError, Unsupported, UpstreamFailed, UpstreamRefused
+from gateway.errors import BadRequest, BodyTooLarge, GatewayError, NoStep, Unsupported, UpstreamFailed, UpstreamRefused
 from gateway.policy.failures import PAUSING, Kind, UpstreamError
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ def failure(
     """
     attempts = request.report.attempts
     if not outcomes and decision.reason == "exhausted":
+        skipped = {} if request.arranged is None else request.arranged.skipped
+        if len(skipped) == len(request.steps):
+            unmet = ", ".join(dict.fromkeys(skipped.values()))
+            message = f"no step of {request.model!r} takes this request: it does not meet their conditions ({unmet})"
+            return NoStep(message, attempts=attempts)
         said = "; ".join(f"{name} {error}" for name, error in lacks)
         if lacks and isinstance(lacks[0][1], NotWhole) and all(isinstance(error, NotWhole) for _, error in lacks):
             refused = not_whole(f"no target of {request.model!r} can be asked for this: {said}", lacks[0][1])

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from gateway.engine.missing_paths import MissingPaths
+from gateway.engine.paces import Pace, PaceKey, with_time
 from gateway.engine.window import Counts, PassedLimit, Slot, Window
 from gateway.policy.failures import CLIENT_FAULTS, PAUSING, Kind
 from gateway.policy.keys import Secret
@@ -112,6 +113,23 @@ class Health:
                 rests[position] = rest
         return rests
 
+    def in_flight(self, target: Target) -> int:
+        """Return the number of calls of a target that have not ended, streams to their last event."""
+        health = self._targets.get(target.identity)
+        return 0 if health is None else health.in_flight
+
+    def pace(self, target: Target, key: PaceKey) -> Pace | None:
+        """Return how fast a target answers; None if that is not known."""
+        health = self._targets.get(target.identity)
+        return None if health is None or health.paces is None else health.paces.get(key)
+
+    def note_pace(self, target: Target, key: PaceKey, time_s: float, *, now_s: float) -> None:
+        """Count the seconds that a target took until its first content, or until it was given up."""
+        health = self._targets.get(target.identity)
+        if health is not None:
+            paces = health.paces = health.paces or {}
+            paces[key] = with_time(paces.get(key), time_s, now_s=now_s)
+
     def reset(self, name: str) -> int | None:
         """End the rests of the targets with this name or label and forget their failures.
 
@@ -153,6 +171,7 @@ class Health:
             twin = copy._targets[target.identity] = _TargetHealth(health.label)
             twin.requests = health.requests.shifted(-now_s)
             twin.times.extend(health.times)
+            twin.paces = health.paces and {key: pace.shifted(-now_s) for key, pace in health.paces.items()}
             twin.answered_s = health.answered_s - now_s
             twin.window_s, twin.tries, twin.retries = health.window_s - now_s, health.tries, health.retries
             if health.rest is not None:
@@ -356,6 +375,8 @@ class _TargetHealth:
     """When the target last answered, or a stream of it committed."""
     times: list[float] = field(default_factory=list)
     """Seconds that some of its last _TIMES answers took, one of each slot of its window."""
+    paces: dict[PaceKey, Pace] | None = None
+    """Kept where a pool picks the fastest."""
     in_flight: int = 0
     answers: int = 0
     attempts: dict[str, int] = field(default_factory=dict)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import TypeAlias
 
 from gateway.adapters.base import Adapters, NotWhole, Operation, Reply, Stream, whole
+from gateway.engine.arrange import arranged
 from gateway.engine.attempts import Engine, RoutedRequest
 from gateway.engine.bound import NotingStream, bound, relaying_steps
+from gateway.engine.facts import RequestFacts, WallClock
 from gateway.engine.final_error import not_whole
 from gateway.engine.health import Health
 from gateway.engine.hooked_stream import HookedStream
 from gateway.engine.hooks import changed_by, copy_json, own_data, refusal, run_hooks
 from gateway.engine.makers import Makers
 from gateway.engine.nested import NestedHooks, post_hooks
+from gateway.engine.picks import Draw
 from gateway.errors import BadRequest, UnknownModel, Unsupported
 from gateway.policy.overlay import Tables
 from gateway.policy.params import upstream_params
@@ -41,16 +45,21 @@ class Pipeline:
         health: Health,
         makers: Makers | None = None,
         jitter: Callable[[], float] = random.random,
+        draw: Draw = random.random,
+        wall_clock: WallClock = time.time,
     ) -> None:
         """`jitter` returns a random number from 0 to 1 for each failed attempt; it spreads the retries.
 
-        `makers` remembers who made what bound requests name.
+        `makers` remembers who made what bound requests name. `draw` decides in pools, `wall_clock` when conditions on
+        the time hold.
         """
         self.tables = tables
         """Owns the live table."""
         self._adapters = adapters
         self._health = health
         self._makers = Makers() if makers is None else makers
+        self._draw = draw
+        self._wall_clock = wall_clock
         self._engine = Engine(adapters=adapters, health=health, jitter=jitter)
 
     def answer(
@@ -63,22 +72,28 @@ class Pipeline:
         query: str = "",
         form: Form | None = None,
         client: str | None = None,
+        client_headers: Mapping[str, str] = EMPTY,
     ) -> Coroutine[None, None, Reply]:
         """Return the plain answer to the request body `params`, which is not changed.
 
         `headers`, `query` and the files of `form`, whose texts are `params`, are sent upstream; `client` is the name of
-        the one whose key was sent. `report` is filled in along the way. Raises GatewayError, some before the await.
+        the one whose key was sent, `client_headers` are all that it sent, with lower-case names. `report` is filled in
+        along the way. Raises GatewayError, some before the await.
         """
         request = self._request(operation, params, report, headers, query, form)
-        if operation.can_bind:
+        if request.route.is_plain:
+            if not operation.can_bind:
+                return self._engine.complete(request)
             request.client = client
-            return self._hooked(request, params) if request.route.has_hooks else self._bound(request)
-        return self._hooked(request, params) if request.route.has_hooks else self._engine.complete(request)
+            return self._bound(request)
+        request.client = client
+        self._note_facts(request, client_headers, stream=False)
+        return self._hooked(request, params) if request.route.has_hooks else self._routed(request)
 
     async def _hooked(self, request: RoutedRequest, params: JsonObject) -> Reply:
         """Return the plain answer, with pre and post hooks run."""
         await _run_pre_hooks(request, params)
-        reply = await (self._bound(request) if request.operation.can_bind else self._engine.complete(request))
+        reply = await self._routed(request)
         if reply.body is not None:
             reply.body = await hooked_body(reply.body, request)
         elif hooks := _post_hooks(request):
@@ -87,6 +102,47 @@ class Pipeline:
             reply.data = await run_hooks(hooks, data, deadline_s=deadline_s)
             reply.raw = None
         return reply
+
+    async def _routed(self, request: RoutedRequest) -> Reply:
+        """Return the plain answer to a request whose pre hooks have run."""
+        if request.operation.can_bind:
+            return await self._bound(request)
+        if request.facts is not None:
+            await self._arrange(request, request.facts)
+        return await self._engine.complete(request)
+
+    async def _routed_stream(self, request: RoutedRequest) -> Stream:
+        """Return the stream, likewise."""
+        if request.operation.can_bind:
+            return await self._bound_stream(request)
+        if request.facts is not None:
+            await self._arrange(request, request.facts)
+        return await self._engine.open_stream(request)
+
+    def _note_facts(self, request: RoutedRequest, client_headers: Mapping[str, str], *, stream: bool) -> None:
+        """Keep what the route's pools and conditions may ask of the request."""
+        if request.route.parts is not None:
+            request.facts = RequestFacts(
+                request.operation,
+                request.params,
+                arrived=partial(self._arrived_at, request.started_s),
+                stream=stream,
+                headers=client_headers,
+                client=request.client,
+                form=request.form,
+            )
+
+    def _arrived_at(self, started_s: float) -> float:
+        return self._wall_clock() - (asyncio.get_running_loop().time() - started_s)
+
+    async def _arrange(self, request: RoutedRequest, facts: RequestFacts) -> None:
+        """Put the steps into the order for this request."""
+        facts.params = request.params  # as the pre hooks have left them
+        if request.route.asks:
+            await facts.read_ahead(request.route.asks)
+        now_s = asyncio.get_running_loop().time()
+        request.arranged = arranged(request.route, facts, self._health, self._draw, now_s=now_s)
+        request.report.sticky = request.arranged.made.source
 
     async def _bound(self, request: RoutedRequest) -> Reply:
         """Return the plain answer of the target that the request is bound to, if to one, and remember its ids."""
@@ -106,10 +162,13 @@ class Pipeline:
 
     async def _bind(self, request: RoutedRequest) -> None:
         steps, operation = request.route.steps, request.operation
-        if len(steps) > 1:
+        facts = request.facts
+        if len(steps) > 1 or facts is not None:
             now_s = asyncio.get_running_loop().time()
             relaying = relaying_steps(steps, operation, self._health.missing, now_s=now_s)
             request.bound = await bound(operation, request.params, steps, relaying, self._makers, client=request.client)
+        if facts is not None and request.bound is None:
+            await self._arrange(request, facts)
 
     def _note(self, request: RoutedRequest, ids: Iterable[str]) -> None:
         target = request.report.target
@@ -126,6 +185,7 @@ class Pipeline:
         query: str = "",
         form: Form | None = None,
         client: str | None = None,
+        client_headers: Mapping[str, str] = EMPTY,
         on_keepalive: OnKeepalive | None = None,
     ) -> Stream:
         """Return the stream that answers the request body `params`, once it has committed. Raises GatewayError.
@@ -138,11 +198,13 @@ class Pipeline:
         if keepalive_s is not None and on_keepalive is not None:
             on_keepalive(operation.keepalive, keepalive_s)
         request.client = client
-        opened = self._bound_stream if operation.can_bind else self._engine.open_stream
+        if request.route.is_plain:
+            return await (self._bound_stream if operation.can_bind else self._engine.open_stream)(request)
+        self._note_facts(request, client_headers, stream=True)
         if not request.route.has_hooks:
-            return await opened(request)
+            return await self._routed_stream(request)
         await _run_pre_hooks(request, params)
-        return await hooked_body(await opened(request), request)
+        return await hooked_body(await self._routed_stream(request), request)
 
     def _request(
         self,

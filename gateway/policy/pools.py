@@ -5,8 +5,8 @@ A chain without either has none of this: its steps are tried in the order of the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from gateway.policy.conditions import When
@@ -49,6 +49,19 @@ class Pool:
     pick: Pick = "weighted"
     key: StickyKey | None = None
     """For `sticky`; None for the first key there is of the usual ones."""
+    weights: tuple[float, ...] = field(init=False, repr=False, compare=False)
+    """Of the members."""
+    names: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
+    """Of the members, encoded."""
+    steps: tuple[int, ...] | None = field(init=False, repr=False, compare=False)
+    """The one step of each member; None if a member has more, or a condition."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", tuple([member.weight for member in self.members]))
+        object.__setattr__(self, "names", tuple([member.name.encode() for member in self.members]))
+        only = [part for member in self.members for part in member.parts if isinstance(part, int)]
+        is_plain = all(len(member.parts) == 1 for member in self.members) and len(only) == len(self.members)
+        object.__setattr__(self, "steps", tuple(only) if is_plain else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,3 +104,37 @@ def positions(parts: Sequence[Part]) -> list[int]:
             for member in part.members:
                 found += positions(member.parts)
     return found
+
+
+def conditionals(parts: Sequence[Part]) -> Iterator[Conditional]:
+    """Yield all conditions of these parts, from the outer to the inner, in file order."""
+    for part in parts:
+        if isinstance(part, Conditional):
+            yield part
+            yield from conditionals(part.parts)
+        elif isinstance(part, Pool):
+            for member in part.members:
+                yield from conditionals(member.parts)
+
+
+def pools(parts: Sequence[Part]) -> Iterator[Pool]:
+    """Yield all pools of these parts, from the outer to the inner, in file order."""
+    for part in parts:
+        if isinstance(part, Conditional):
+            yield from pools(part.parts)
+        elif isinstance(part, Pool):
+            yield part
+            for member in part.members:
+                yield from pools(member.parts)
+
+
+def asked_facts(parts: Sequence[Part]) -> frozenset[str]:
+    """Return the features that the conditions of these parts ask for, and `tokens` if one asks for that."""
+    found: set[str] = set()
+    for conditional in conditionals(parts):
+        when: When | None = conditional.when
+        while when is not None:
+            found |= when.features.keys()
+            found |= {"tokens"} if when.tokens is not None else set()
+            when = when.inverse
+    return frozenset(found)

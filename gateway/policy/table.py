@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from gateway.policy.failures import FALLBACK_ON, RETRY_ON, Kind
 from gateway.policy.params import NO_PARAMS, Params
-from gateway.policy.pools import Part
+from gateway.policy.pools import Part, asked_facts, pools
 from gateway.policy.target import Limits, Target
 from gateway.policy.wires import HOOK_OPERATIONS
 from gateway.wire.json import EMPTY, Json, JsonObject
@@ -138,12 +138,22 @@ class Route:
     """Some hook may run, be it a nested alias'."""
     has_nested: bool = field(init=False)
     """Some step has hooks of nested aliases."""
+    is_plain: bool = field(init=False)
+    """Its requests take the steps as they are in the file, and no hook may run."""
+    asks: frozenset[str] = field(init=False, repr=False, compare=False)
+    """The features that its conditions ask for, and `tokens` if one asks for that."""
+    is_paced: bool = field(init=False, repr=False, compare=False)
+    """A pool picks the fastest."""
     _passing: dict[str, Passing] | None = field(init=False, repr=False, compare=False, default=None)
     """Cache: operation → what `passing` returns. None, to save memory, until it is asked."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "has_nested", any(step.nested for step in self.steps))
         object.__setattr__(self, "has_hooks", bool(self.pre or self.post or self.has_nested))
+        object.__setattr__(self, "is_plain", not self.has_hooks and self.parts is None)
+        parts = self.parts or ()
+        object.__setattr__(self, "asks", asked_facts(parts) if parts else frozenset())
+        object.__setattr__(self, "is_paced", any(pool.pick == "fastest" for pool in pools(parts)))
 
     def fill(self, matched: str) -> Route:
         """Return this wildcard's route with `matched` for the star in its targets."""

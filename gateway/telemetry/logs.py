@@ -223,6 +223,8 @@ def log_request(
         line["tokens"] = report.tokens
     if client is not None:
         line["client"] = client
+    if report.sticky is not None:
+        line["sticky"] = report.sticky
     if asked is not None:
         line["method"], line["path"] = asked
     if error is not None:

@@ -25,7 +25,8 @@ class Metrics:
         )
         self._attempts = Counts(
             "gateway_attempts_total",
-            "Calls of targets by outcome: ok, a kind of failure, or `bound`, `cooldown`, `unsupported` if passed over.",
+            "Calls of targets by outcome: ok, a kind of failure, or `bound`, `condition`, `cooldown`, `unsupported` if "
+            "passed over.",
             ["target", "kind"],
         )
         seconds = Times(

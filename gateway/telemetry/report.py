@@ -10,9 +10,12 @@ from gateway.policy.failures import Kind
 from gateway.policy.target import Target
 from gateway.wire.json import JsonObject
 
-PassedOver: TypeAlias = Literal["bound", "cooldown", "unsupported"]
-PASSED_OVER: Final[frozenset[Kind | PassedOver | None]] = frozenset({"bound", "cooldown", "unsupported"})
-"""Why a target was not called: the request is bound to another one, it is in cooldown, or it lacks the operation."""
+PassedOver: TypeAlias = Literal["bound", "condition", "cooldown", "unsupported"]
+PASSED_OVER: Final[frozenset[Kind | PassedOver | None]] = frozenset({"bound", "condition", "cooldown", "unsupported"})
+"""Why a target was not called.
+
+The request is bound to another one, it does not meet a condition, the target is in cooldown, or it lacks the operation.
+"""
 
 CLIENT_GONE: Final = 499
 """Status in log and metrics: the caller left before its answer was complete."""
@@ -60,3 +63,5 @@ class CallReport:
     """The number of the stream's next event, on a wire that numbers them."""
     calls: int = 0
     """Number of attempts without those passed over."""
+    sticky: str | None = None
+    """Where the key of a sticky pool was from, such as `header x-session-id`; None if none was asked for or found."""

@@ -78,7 +78,14 @@ class ModelCalls:
                 await self._stream(operation, body, headers, query, form, exchange)
                 return
             reply = await self._pipeline.answer(
-                operation, body, report=exchange.report, headers=headers, query=query, form=form, client=exchange.client
+                operation,
+                body,
+                report=exchange.report,
+                headers=headers,
+                query=query,
+                form=form,
+                client=exchange.client,
+                client_headers=request.headers,
             )
             if reply.body is not None:
                 await self._send_body(operation, reply.body, exchange)
@@ -115,6 +122,7 @@ class ModelCalls:
             query=query,
             form=form,
             client=exchange.client,
+            client_headers=exchange.request.headers,
             on_keepalive=exchange.keep_alive,
         )
         return self.pass_on(operation, opening, exchange)

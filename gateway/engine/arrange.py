@@ -1,0 +1,201 @@
+"""Arranges the steps of a chain for one request: the order of its pools' members, and the steps that are skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Final, NamedTuple, Protocol
+
+from gateway.engine.facts import RequestFacts
+from gateway.engine.health import Health
+from gateway.engine.health_view import HealthView
+from gateway.engine.paces import PaceKey
+from gateway.engine.picks import Draw, better_of_two, first_shares, sticky, weighted
+from gateway.policy.conditions import unmet
+from gateway.policy.pools import Conditional, Part, Pool, positions
+from gateway.policy.table import Route, Step
+
+_BY_LOAD: Final = frozenset({"least_busy", "fastest"})
+
+
+class View(Protocol):
+    """What the arrangement has to know of the targets' health. Steps are positions in the file's order."""
+
+    @property
+    def resting(self) -> Collection[int]:
+        """The steps whose target is in cooldown."""
+
+    def in_flight(self, steps: Sequence[int]) -> int:
+        """Return the number of calls of these steps' targets that have not ended."""
+
+    def expected_s(self, step: int, others: Iterable[int]) -> float:
+        """Return the seconds to expect until the first content of a step's target, beside those of others."""
+
+
+class Picked(NamedTuple):
+    """The order of one pool for a request."""
+
+    pool: Pool
+    order: tuple[int, ...]
+    """Members, by their places in the pool."""
+    source: str | None = None
+    """Of a sticky pool: where the key is from; None if the request has none and a draw decided."""
+
+
+class Arrangement(NamedTuple):
+    """The order of a chain's steps for one request."""
+
+    order: tuple[int, ...]
+    """All steps, by their positions in the file's order."""
+    skipped: Mapping[int, str]
+    """Position in the file's order → the first part of a condition that is not met, for steps that are not taken."""
+    picked: tuple[Picked, ...]
+    """Pools from the outer to the inner, in file order."""
+
+    @property
+    def source(self) -> str | None:
+        """Where the key of the first sticky pool that has one is from."""
+        return next((pick.source for pick in self.picked if pick.source is not None), None)
+
+
+def arrange(parts: Sequence[Part], facts: RequestFacts, view: View, draw: Draw) -> Arrangement:
+    """Return the order for one request. Every step is in it, also one that is skipped or rests."""
+    making = _Making(facts, view, draw)
+    return Arrangement(tuple(making.ordered(parts)), making.skipped, tuple(making.picked))
+
+
+class _Making:
+    """Makes one arrangement."""
+
+    __slots__ = ("_draw", "_facts", "_view", "picked", "skipped")
+
+    def __init__(self, facts: RequestFacts, view: View, draw: Draw) -> None:
+        self._facts = facts
+        self._view = view
+        self._draw = draw
+        self.skipped: dict[int, str] = {}
+        self.picked: list[Picked] = []
+
+    def ordered(self, parts: Sequence[Part], failing: str | None = None) -> list[int]:
+        """Return the steps of these parts in order. `failing`: what an outer condition does not meet."""
+        order: list[int] = []
+        for part in parts:
+            if type(part) is int:
+                order.append(part)
+                if failing is not None:
+                    self.skipped[part] = failing
+            elif type(part) is Pool:
+                order += self._of_pool(part, failing)
+            elif type(part) is Conditional:
+                order += self.ordered(part.parts, failing or unmet(part.when, self._facts))
+        return order
+
+    def _of_pool(self, pool: Pool, failing: str | None) -> list[int]:
+        place = len(self.picked)
+        members: list[list[int]] | None = None
+        if pool.steps is None or failing is not None:
+            members = [self.ordered(member.parts, failing) for member in pool.members]
+        order, source = self._drawn(pool)
+        closed: frozenset[int] = frozenset()
+        if self.skipped or self._view.resting:
+            closed = frozenset([member for member in order if self._first_open(pool, members, member) is None])
+            order.sort(key=closed.__contains__)
+        if pool.pick in _BY_LOAD:
+            asked = len(order) - len(closed)
+            score = partial(self._score, pool, members)
+            order = better_of_two(order[:asked], pool.weights, score) + order[asked:]
+        self.picked.insert(place, Picked(pool, tuple(order), source))
+        if members is None:
+            steps = pool.steps
+            assert steps is not None, "or there are members"
+            return [steps[member] for member in order]
+        return [step for member in order for step in members[member]]
+
+    def _drawn(self, pool: Pool) -> tuple[list[int], str | None]:
+        if pool.pick == "sticky" and (key := self._facts.sticky(pool.key)) is not None:
+            return sticky(pool.names, pool.weights, key.key), key.source
+        return weighted(pool.weights, self._draw), None
+
+    def _first_open(self, pool: Pool, members: Sequence[Sequence[int]] | None, member: int) -> int | None:
+        """Return the first of a member's steps that can be asked now."""
+        for step in _steps_of(pool, members, member):
+            if step not in self.skipped and step not in self._view.resting:
+                return step
+        return None
+
+    def _score(self, pool: Pool, members: Sequence[Sequence[int]] | None, member: int) -> float:
+        """Return a member's calls in flight over its weight; for `fastest`, one more times the seconds to expect."""
+        load: float = self._view.in_flight(_steps_of(pool, members, member))
+        if pool.pick == "fastest":
+            own = self._first_open(pool, members, member)
+            found = (self._first_open(pool, members, one) for one in range(len(pool.members)) if one != member)
+            others = (step for step in found if step is not None)
+            load = 0.0 if own is None else (1.0 + load) * self._view.expected_s(own, others)
+        return load / pool.weights[member] if pool.weights[member] else load
+
+
+def _steps_of(pool: Pool, members: Sequence[Sequence[int]] | None, member: int) -> Sequence[int]:
+    """Return the steps of a member in their order. `members` is None where each has one."""
+    if members is not None:
+        return members[member]
+    assert pool.steps is not None, "or there are members"
+    return (pool.steps[member],)
+
+
+class Arranged(NamedTuple):
+    """The steps of a route as one request takes them."""
+
+    steps: tuple[Step, ...]
+    """In the order of the arrangement; all positions of the request's attempts are in this."""
+    skipped: Mapping[int, str]
+    """Position in `steps` → the first part of a condition that is not met."""
+    made: Arrangement
+    pace: PaceKey | None
+    """Where a pool picks the fastest: what the times of this request's attempts are noted as."""
+
+
+def arranged(route: Route, facts: RequestFacts, health: Health, draw: Draw, *, now_s: float) -> Arranged:
+    """Return the steps of a route that has pools or conditions, as one request takes them."""
+    assert route.parts is not None, "other chains have one order"
+    steps = route.steps
+    pace = (facts.operation, facts.has("stream"))
+    made = arrange(route.parts, facts, HealthView(health, steps, pace, now_s=now_s), draw)
+    order, skipped = made.order, made.skipped
+    if skipped:
+        skipped = {place: skipped[position] for place, position in enumerate(order) if position in skipped}
+    return Arranged(tuple([steps[position] for position in order]), skipped, made, pace if route.is_paced else None)
+
+
+def shares(parts: Sequence[Part], closed: Collection[int] = ()) -> dict[int, float]:
+    """Return the part of all requests for which each step comes first; of `closed` steps none does.
+
+    `closed` are steps that are skipped, rest, or cannot be asked. Pools count by their weights.
+    """
+    found: dict[int, float] = {}
+    _share(parts, closed, 1.0, found)
+    return found
+
+
+def _share(parts: Sequence[Part], closed: Collection[int], whole: float, found: dict[int, float]) -> None:
+    for part in parts:
+        if all(step in closed for step in positions([part])):
+            continue
+        if isinstance(part, int):
+            found[part] = found.get(part, 0.0) + whole
+        elif isinstance(part, Conditional):
+            _share(part.parts, closed, whole, found)
+        else:
+            for member, share in zip(part.members, member_shares(part, closed), strict=True):
+                if share:
+                    _share(member.parts, closed, whole * share, found)
+        return
+
+
+def member_shares(pool: Pool, closed: Collection[int] = ()) -> list[float]:
+    """Return the part of a pool's requests for which each member comes first."""
+    is_open = [any(step not in closed for step in positions(member.parts)) for member in pool.members]
+    places = [place for place, opened in enumerate(is_open) if opened] or list(range(len(is_open)))
+    found = [0.0] * len(is_open)
+    for place, share in zip(places, first_shares([pool.members[place].weight for place in places]), strict=True):
+        found[place] = share
+    return found

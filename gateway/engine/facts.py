@@ -1,0 +1,173 @@
+"""What conditions and sticky pools ask of a request. Each fact is found when it is first asked for, and once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
+from typing import Final, NamedTuple, TypeAlias
+
+from gateway.adapters.base import Operation
+from gateway.concurrency.steps import at_once, in_turns
+from gateway.operations.content import BYTES_PER_TOKEN
+from gateway.policy.pools import StickyKey
+from gateway.wire.json import EMPTY, Json, RawJson
+from gateway.wire.multipart import Form
+
+WallClock: TypeAlias = Callable[[], float]
+"""Returns the present in seconds since the epoch."""
+
+SESSION_HEADERS: Final = (
+    "x-claude-code-session-id", "session_id", "session-id", "x-opencode-session", "x-session-id",
+)  # fmt: skip
+"""Header fields in which Claude Code, Codex, OpenCode and others name their session."""
+
+_MEDIA: Final = frozenset({"images", "audio", "files"})
+_READ: Final = _MEDIA | {"tokens"}
+"""Facts for which the whole request is read."""
+_MAX_SMALL: Final = 64 * 1024
+"""A long value up to this size is decoded where a small one is expected."""
+
+
+class Sticky(NamedTuple):
+    """The key of a request for sticky pools."""
+
+    source: str
+    """Where it is from, for log and `explain`."""
+    key: bytes
+    """Enters no log."""
+
+
+class RequestFacts:
+    """The facts of one request, as the asked alias' pre hooks leave it."""
+
+    __slots__ = (
+        "_arrived", "_at", "_media", "_metadata", "_sticky", "_stream", "_tokens", "client", "form", "headers",
+        "operation", "params", "wire",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        operation: Operation,
+        params: Mapping[str, Json],
+        *,
+        arrived: WallClock,
+        stream: bool = False,
+        headers: Mapping[str, str] = EMPTY,
+        client: str | None = None,
+        form: Form | None = None,
+    ) -> None:
+        """`headers` are the client's, with lower-case names; `arrived` tells when the request came."""
+        self.wire = operation
+        self.operation = operation.name
+        self.params = params
+        self.headers = headers
+        self.client = client
+        self.form = form
+        self._stream = stream
+        self._arrived = arrived
+        self._at: datetime | None = None
+        self._metadata: Mapping[str, Json] | None = None
+        self._media: frozenset[str] | None = None
+        self._tokens: int | None = None
+        self._sticky: dict[StickyKey | None, Sticky | None] = {}
+
+    @property
+    def at(self) -> datetime:
+        """The time of arrival."""
+        if self._at is None:
+            self._at = datetime.fromtimestamp(self._arrived(), UTC)
+        return self._at
+
+    @property
+    def metadata(self) -> Mapping[str, Json]:
+        """The request's `metadata`; empty if it is no object."""
+        if self._metadata is None:
+            found = _small(self.params.get("metadata"))
+            self._metadata = found if isinstance(found, dict) else EMPTY
+        return self._metadata
+
+    @property
+    def tokens(self) -> int:
+        """An estimate of the input's tokens: bytes of text, base64 left out, over 4."""
+        if self._tokens is None:
+            self._tokens = at_once(self.wire.text_bytes(self.params)) // BYTES_PER_TOKEN
+        return self._tokens
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The wire's own limit of the output."""
+        return self.wire.max_tokens(self.params)
+
+    def has(self, feature: str) -> bool:
+        """Tell whether the request asks for a stream, or has tools, images, audio or files."""
+        if feature == "stream":
+            return self._stream
+        if feature == "tools":
+            return bool(self.params.get("tools") or self.params.get("functions"))
+        if self._media is None:
+            self._media = at_once(self.wire.media(self.params, self.form))
+        return feature in self._media
+
+    async def read_ahead(self, asked: Collection[str]) -> None:
+        """Find those of the `asked` facts for which a large body is read, letting other requests run meanwhile."""
+        if _READ.isdisjoint(asked) or not any(type(value) is RawJson for value in self.params.values()):
+            return
+        if "tokens" in asked:
+            self._tokens = await in_turns(self.wire.text_bytes(self.params)) // BYTES_PER_TOKEN
+        if not _MEDIA.isdisjoint(asked):
+            self._media = await in_turns(self.wire.media(self.params, self.form))
+
+    def sticky(self, key: StickyKey | None) -> Sticky | None:
+        """Return the request's key for a sticky pool; None if it has none. Without `key` it is the first of the usual.
+
+        Those are the headers of a session, `prompt_cache_key`, `metadata.user_id`, `safety_identifier`, `user`, and how
+        the prompt begins.
+        """
+        if key not in self._sticky:
+            self._sticky[key] = self._usual() if key is None else self._named(key)
+        return self._sticky[key]
+
+    def _named(self, key: StickyKey) -> Sticky | None:
+        if key.client:
+            return _key("client", self.client)
+        if key.header is not None:
+            return _key(f"header {key.header}", self.headers.get(key.header))
+        assert key.metadata is not None, "a key has one of the three"
+        return _key(f"metadata.{key.metadata}", self.metadata.get(key.metadata))
+
+    def _usual(self) -> Sticky | None:
+        headers, params = self.headers, self.params
+        for name in SESSION_HEADERS:
+            if headers.get(name):
+                return _key(f"header {name}", headers[name])
+        if "prompt_cache_key" in params and (found := _key("prompt_cache_key", params["prompt_cache_key"])):
+            return found
+        if "metadata" in params and (found := _key("metadata.user_id", self.metadata.get("user_id"))):
+            return found
+        for name in ("safety_identifier", "user"):
+            if name in params and (found := _key(name, params[name])):
+                return found
+        opening = self.wire.opening(params)
+        return Sticky("prompt", opening) if opening else None
+
+
+def _key(source: str, value: Json) -> Sticky | None:
+    """Return the key that a text or a number is; None for anything else."""
+    value = _small(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value:
+        return None
+    return Sticky(source, value.encode("utf-8", "surrogatepass"))
+
+
+def _small(value: Json) -> Json:
+    """Return a value that may be RawJson decoded; None for one that is too long."""
+    if type(value) is not RawJson:
+        return value
+    if len(value.encoded) > _MAX_SMALL:
+        return None
+    try:
+        return value.decode()
+    except (ValueError, RecursionError):
+        return None
