@@ -110,6 +110,7 @@ def shown(
     value: Json,
     name: str = "",
     *,
+    around: str = "",
     hidden: bool = False,
     address: bool = False,
     secrets: frozenset[str] = frozenset(),
@@ -117,14 +118,15 @@ def shown(
 ) -> Json:
     """Return a value for an output, with all secrets in it masked at any depth. Variables must be as written.
 
-    `name` is its key. `hidden` and `address` make it a secret or an address regardless of its name. Texts in `secrets`
-    are hidden wherever they occur; `names` may look random.
+    `name` is its key, `around` the key of the mapping that has it. `hidden` and `address` make it a secret or an
+    address regardless of its name. Texts in `secrets` are hidden wherever they occur; `names` may look random.
     """
-    hidden, address = hidden or is_secret_name(name), address or is_address_name(name)
+    hidden = hidden or (is_secret_name(name) and not names_no_secret(around, name, value))
+    address = address or is_address_name(name)
     if isinstance(value, Mapping):
         return {
             (STARS if hidden and not shows_key(name, key) else mask_key(key, names)): shown(
-                item, key, hidden=hidden, address=address, secrets=secrets, names=names
+                item, key, around=name, hidden=hidden, address=address, secrets=secrets, names=names
             )
             for key, item in value.items()
         }
@@ -138,6 +140,21 @@ def shown(
     if named and is_secret_name(named[1]):
         return value[: named.end(1)] + STARS
     return mask_address(value) if address else mask_text(value, names)
+
+
+SOURCES: Final = frozenset({"header", "metadata"})
+"""Keys of a sticky pool's `key`: they name where the key of a request is, and are none."""
+
+
+def names_no_secret(around: str, name: str, value: Json = None) -> bool:
+    """Tell whether a value is shown although its name looks secret: headers of a condition, the `key` of a pool.
+
+    `around` is the key of the mapping that has it. A header of a condition may have a secret name itself.
+    """
+    if name == "header":
+        return around in ("when", "not", "key")
+    is_source = value == "client" or (isinstance(value, Mapping) and len(value) > 0 and value.keys() <= SOURCES)
+    return name == "key" and is_source
 
 
 def shows_key(parent: str, key: str) -> bool:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import operator
-import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, TypeAlias, cast
 
 from gateway.concurrency.pacing import paced
+from gateway.config.compiler.conditions import compiled_when
 from gateway.config.compiler.inherit import Environment, merge_timeouts
-from gateway.config.compiler.providers import Upstreams, check_params
+from gateway.config.compiler.pools import Link, check_pool, leaves, placed, shape
+from gateway.config.compiler.providers import check_params
+from gateway.config.compiler.targets import Targets
 from gateway.config.document.yaml_tree import Where
-from gateway.config.model.specs import AliasSpec, DefaultsSpec, StepSpec
+from gateway.config.model.specs import NO_LIMITS, AliasSpec, DefaultsSpec, LimitsSpec
 from gateway.config.problems import Fault, Report
+from gateway.policy.conditions import When
 from gateway.policy.failures import FALLBACK_ON, RETRY_ON
 from gateway.policy.params import MODEL_FAMILY, Params
+from gateway.policy.pools import Part, shifted
 from gateway.policy.table import AliasHooks, Route, RoutingTable, Step
 from gateway.policy.target import Target
 from gateway.wire.json import EMPTY
@@ -28,19 +32,6 @@ MAX_STEPS: Final = 100
 _NEVER_SENT: Final = frozenset({MODEL_FAMILY})
 _MAX_CYCLES: Final = 100
 _MAX_SHOWN: Final = 8
-
-_STEERS: Final = re.compile(r"\.\.|[ ?#\\%]")
-"""Characters of a model's name that could steer a request to another path of the upstream."""
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One entry of a chain and its place."""
-
-    spec: StepSpec
-    place: Where
-    from_code: bool = False
-    """Whether a program added it: then its target may be a bare name, if those are allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +59,10 @@ class Reference:
     place: Where
 
 
-Parts: TypeAlias = tuple[Step | Reference, ...]
+Elements: TypeAlias = tuple[Step | Reference, ...]
 """A chain with its own targets as steps, before the chains of other aliases are inserted."""
+
+Parts: TypeAlias = tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,64 +70,10 @@ class CompiledAlias:
     """Result for one alias of an earlier compile with the same defaults."""
 
     alias: Alias
-    parts: Parts
+    elements: Elements
+    shape: Parts | None
+    """Its pools and conditions over the positions of its elements; None without any."""
     route: Route
-
-
-class Targets:
-    """The targets of one compile, by their text."""
-
-    def __init__(self, upstreams: Upstreams, *, bare_names: bool) -> None:
-        self._upstreams = upstreams
-        self._bare_names = bare_names
-        self._bare = upstreams.bare()
-        self._found: dict[str, Target | Fault | None] = {}
-
-    def find(self, text: str, *, from_code: bool = False) -> Target | Fault | None:
-        """Return the target, or None when its provider's entry has problems, which are already reported."""
-        if text not in self._found:
-            self._found[text] = self._make(text)
-        found = self._found[text]
-        if from_code and self._bare_names and isinstance(found, Fault) and found.code in _UNKNOWN:
-            return self.bare(text)
-        return found
-
-    def are_unchanged(self) -> bool:
-        """Tell whether every target of the earlier compile is still valid."""
-        return self._upstreams.is_unchanged
-
-    def is_unchanged(self, target: Target) -> bool:
-        """Tell whether a target of the earlier compile is still valid."""
-        return self._upstreams.find(target.endpoint.provider) is target.endpoint
-
-    def bare(self, text: str) -> Target:
-        """Return the target of a name that is passed to LiteLLM unchanged."""
-        return Target(name=text, model=text, label=text, endpoint=self._bare)
-
-    def _make(self, text: str) -> Target | Fault | None:
-        provider, _, model = text.partition("/")
-        endpoint = target_fault(text) or self._upstreams.find(provider)
-        if endpoint is None or isinstance(endpoint, Fault):
-            return endpoint
-        return Target(name=text, model=model, label=text, endpoint=endpoint)
-
-
-_UNKNOWN: Final = frozenset({"no-provider", "unknown-provider", "missing-base-url"})
-"""Codes of faults that do not matter for a name that is passed to LiteLLM unchanged."""
-
-
-def target_fault(text: str) -> Fault | None:
-    """Return the fault of a target's text, or None. Does not look up the provider."""
-    if not text or _STEERS.search(text) or not text.isprintable():
-        return Fault("bad-target", "a target holds no spaces, no control characters and none of `..`, ?, #, %, \\")
-    provider, slash, model = text.partition("/")
-    if not slash:
-        return Fault("no-provider", f"{text!r} names no provider; write `provider/{text}`")
-    if not provider or not model:
-        return Fault("bad-target", f"{text!r} is not whole; write `provider/model`")
-    if text.count("*") > 1 or text.find("*") not in (-1, len(text) - 1) or "*" in provider:
-        return Fault("misplaced-star", f"{text!r} may have one `*`, at its end")
-    return None
 
 
 class Chains:
@@ -166,79 +105,110 @@ class Chains:
         self._report = report
         self._base_params: dict[str, Params] = {}
         self._names: RoutingTable | None = None
+        self.elements: dict[str, Elements] = {}
+        """Elements of the chain by alias; those with a problem are omitted."""
+        self.shapes: dict[str, Parts] = {}
+        """Pools and conditions over these elements, for aliases that have some in their own chain."""
         self.parts: dict[str, Parts] = {}
-        """Chain parts by alias; parts with a problem are omitted."""
+        """The parts of the route by alias, for aliases with pools or conditions, those of other aliases included."""
         self._referring: dict[str, None] = {}
         """Aliases with a reference in their chains, in file order."""
         self._broken: set[str] = set()
         """Aliases with a problem in their chains."""
 
     def flatten(self) -> dict[str, tuple[Step, ...]]:
-        """Return the steps by alias, without the aliases that have a problem."""
+        """Return the steps by alias, without the aliases that have a problem. Fills in `parts` too."""
         steps: dict[str, tuple[Step, ...]] = {}
         are_unchanged = self._targets.are_unchanged()
         for name, alias in paced(self._aliases.items()):
             before = self._earlier.get(name)
-            if before is None or before.alias is not alias or not (are_unchanged or self._are_valid(before.parts)):
-                self.parts[name] = self._parts(name, alias)
-            elif before.parts is before.route.steps:
-                self.parts[name] = steps[name] = before.route.steps
-                continue
+            if before is None or before.alias is not alias or not (are_unchanged or self._are_valid(before.elements)):
+                self.elements[name] = self._compiled(name, alias)
             else:
+                if before.shape is not None:
+                    self.shapes[name] = before.shape
+                if before.elements is before.route.steps:
+                    self.elements[name] = steps[name] = before.route.steps
+                    if before.route.parts is not None:
+                        self.parts[name] = before.route.parts
+                    continue
                 # Only the references are looked up anew: other aliases may have changed.
-                links = zip(before.parts, alias.links, strict=True)
-                found = [part if isinstance(part, Step) else self._part(name, alias, link) for part, link in links]
-                self.parts[name] = tuple([part for part in found if part is not None])
+                links = zip(before.elements, _leaves(alias.links), strict=True)
+                found = [one if isinstance(one, Step) else self._element(name, alias, link) for one, link in links]
+                self.elements[name] = tuple([one for one in found if one is not None])
             if name not in self._referring:
                 self._expand(name, steps)
         for name in paced(self._ordered()):
             self._expand(name, steps)
         return steps
 
-    def _parts(self, name: str, alias: Alias) -> Parts:
+    def _compiled(self, name: str, alias: Alias) -> Elements:
+        """Compile an alias' own chain, and its shape."""
         check_params(alias.spec.limits.params.sent, ("models", name, "params"), self._report)
-        found = [self._part(name, alias, link) for link in alias.links]
-        for link in alias.replaced:
-            self._part(name, alias, link)
-        return tuple([part for part in found if part is not None])
+        found = [self._element(name, alias, link) for link in _leaves(alias.links)]
+        own = shape(alias.links, lambda link: self._condition(name, link))
+        if own is not None:
+            self.shapes[name] = own
+            self._check_pools(name, alias.links)
+        if alias.replaced:
+            shape(alias.replaced, lambda link: self._condition(name, link))
+            self._check_pools(name, alias.replaced)
+            for link in _leaves(alias.replaced):
+                self._element(name, alias, link)
+        return tuple([one for one in found if one is not None])
 
-    def _are_valid(self, parts: Parts) -> bool:
-        return all(isinstance(part, Reference) or self._targets.is_unchanged(part.target) for part in parts)
-
-    def _part(self, name: str, alias: Alias, link: Link) -> Step | Reference | None:
-        """Compile one entry of a chain. On a problem mark the alias as broken and return None."""
-        if link.spec.alias is None:
-            part: Step | Reference | None = self._target_step(name, alias, link)
-        else:
-            part = self._reference(link.spec.alias, link.place)
-        if part is None:
+    def _condition(self, name: str, link: Link) -> When | None:
+        assert link.spec.when is not None, "asked for entries that have a condition"
+        when = compiled_when(link.spec.when, (*link.place, "when"), self._report)
+        if when is None:
             self._broken.add(name)
-        elif isinstance(part, Reference):
+        return when
+
+    def _check_pools(self, name: str, links: Sequence[Link]) -> None:
+        for link in links:
+            if link.spec.pool is not None:
+                if check_pool(link, self._report):
+                    self._broken.add(name)
+                check_params(link.spec.limits.params.sent, (*link.place, "params"), self._report)
+
+    def _are_valid(self, elements: Elements) -> bool:
+        return all(isinstance(one, Reference) or self._targets.is_unchanged(one.target) for one in elements)
+
+    def _element(self, name: str, alias: Alias, link: Link) -> Step | Reference | None:
+        """Compile one target or reference. On a problem mark the alias as broken and return None."""
+        if link.spec.alias is None:
+            element: Step | Reference | None = self._target_step(name, alias, link)
+        else:
+            element = self._reference(link.spec.alias, link.name_place)
+        if element is None:
+            self._broken.add(name)
+        elif isinstance(element, Reference):
             self._referring[name] = None
-        return part
+        return element
 
     def _target_step(self, name: str, alias: Alias, link: Link) -> Step | None:
         text = link.spec.target or ""
         target = self._targets.find(text, from_code=link.from_code)
         if isinstance(target, Target) and "*" in target.name and not name.endswith("*"):
             target = Fault("misplaced-star", f"{text!r} has a `*`, but {name!r} has none to carry over")
-        place = link.place if link.from_code else (*link.place, "target")
         if isinstance(target, Fault):
             message = target.message
             if target.code == "no-provider" and (text in self._aliases or text in self._left_out):
-                message = f"{text!r} names no provider; for the alias of that name write `{{alias: {text}}}`"
-            self._report(place, target.code, message)
+                entry = " in a list of members" if link.is_key else ""
+                message = f"{text!r} names no provider; for the alias of that name write `{{alias: {text}}}`{entry}"
+            self._report(link.name_place, target.code, message, at_key=link.is_key)
         check_params(link.spec.limits.params.sent, (*link.place, "params"), self._report)
-        return self.step(target, alias.spec, link.spec) if isinstance(target, Target) else None
+        own = (link.spec.limits,) if link.outer is NO_LIMITS else (link.spec.limits, link.outer)
+        return self.step(target, *own, alias.spec.limits) if isinstance(target, Target) else None
 
-    def step(self, target: Target, alias: AliasSpec, step: StepSpec) -> Step:
-        """Return a target's step: its own limits merged with those of its alias, the defaults and the environment."""
-        layers = (step.limits, alias.limits, self._defaults)
+    def step(self, target: Target, *limits: LimitsSpec) -> Step:
+        """Return a target's step; in `limits` its own are first and its alias' last, the defaults are under them."""
+        layers = (*limits, self._defaults)
         retries = [layer.retries for layer in layers if layer.retries is not None]
         retry_on = [layer.retry_on for layer in layers if layer.retry_on is not None]
         fallback_on = [layer.fallback_on for layer in layers if layer.fallback_on is not None]
-        timeouts = (step.limits.timeout, alias.limits.timeout, self._defaults.timeout)
-        params = self._params(target, alias.limits.params, step.limits.params)
+        timeouts = tuple([layer.timeout for layer in layers])
+        params = self._params(target, limits)
         family = params.sent.get(MODEL_FAMILY)
         return Step(
             target=target,
@@ -247,19 +217,20 @@ class Chains:
             params=params.without(_NEVER_SENT),
             retry_on=retry_on[0] if retry_on else RETRY_ON,
             fallback_on=fallback_on[0] if fallback_on else FALLBACK_ON,
-            says_fallback=step.limits.fallback_on is not None or alias.limits.fallback_on is not None,
+            says_fallback=any(layer.fallback_on is not None for layer in limits),
             family=str(family) if family else None,
         )
 
-    def _params(self, target: Target, of_alias: Params, of_step: Params) -> Params:
+    def _params(self, target: Target, limits: Sequence[LimitsSpec]) -> Params:
         provider = target.endpoint.provider
         base = self._base_params.get(provider)
         if base is None:
             base = self._base_params[provider] = self._defaults.params.under(target.endpoint.params)
-        return base.under(of_alias).under(of_step)
+        for layer in reversed(limits):
+            base = base.under(layer.params)
+        return base
 
     def _reference(self, name: str, place: Where) -> Reference | None:
-        place = (*place, "alias")
         if "*" in name:
             self._report(place, "misplaced-star", f"{name!r} must name one alias; a `*` is not carried into it")
             return None
@@ -301,7 +272,7 @@ class Chains:
         return [*ordered]
 
     def _references(self, name: str) -> Iterator[Reference]:
-        return (part for part in self.parts[name] if isinstance(part, Reference))
+        return (one for one in self.elements[name] if isinstance(one, Reference))
 
     def _report_cycle(self, names: list[str], followed: list[Reference], reported: set[Where]) -> None:
         self._broken.update(names)
@@ -321,8 +292,8 @@ class Chains:
         """Add the steps of an alias to `steps`, unless it has a problem. Those that it refers to are there already."""
         if name in self._broken:
             return
-        parts = self.parts[name]
-        whole = self._joined(parts, steps) if name in self._referring else cast("tuple[Step, ...]", parts)
+        elements = self.elements[name]
+        whole = self._joined(elements, steps) if name in self._referring else cast("tuple[Step, ...]", elements)
         if whole is None:
             return
         if len(whole) > MAX_STEPS:
@@ -332,25 +303,53 @@ class Chains:
         earlier = self._earlier.get(name)
         before = earlier.route.steps if earlier is not None else ()
         steps[name] = before if len(whole) == len(before) and all(map(operator.is_, whole, before)) else whole
+        parts = self._joined_parts(name, steps)
+        if parts is not None:
+            is_same = earlier is not None and earlier.route.parts == parts
+            self.parts[name] = earlier.route.parts if is_same and earlier and earlier.route.parts else parts
 
-    def _joined(self, parts: Parts, steps: Mapping[str, tuple[Step, ...]]) -> tuple[Step, ...] | None:
+    def _joined(self, elements: Elements, steps: Mapping[str, tuple[Step, ...]]) -> tuple[Step, ...] | None:
         """Return the chain with the chains of its references inserted; None when one of them has no steps.
 
         The hooks of an inserted alias go with its steps.
         """
         whole: list[Step] = []
-        for part in parts:
-            if isinstance(part, Step):
-                whole.append(part)
-            elif part.alias not in steps:
+        for element in elements:
+            if isinstance(element, Step):
+                whole.append(element)
+            elif element.alias not in steps:
                 return None
             else:
-                inserted = steps[part.alias]
-                if part.matched is not None:
-                    inserted = Route(alias=part.alias, steps=inserted).fill(part.matched).steps
-                hooks = self._hooks.get(part.alias)
+                inserted = steps[element.alias]
+                if element.matched is not None:
+                    inserted = Route(alias=element.alias, steps=inserted).fill(element.matched).steps
+                hooks = self._hooks.get(element.alias)
                 whole += inserted if hooks is None else [_behind(hooks, step) for step in inserted]
         return tuple(whole)
+
+    def _joined_parts(self, name: str, steps: Mapping[str, tuple[Step, ...]]) -> Parts | None:
+        """Return the parts of the whole chain; None if neither its own chain nor an inserted one has any."""
+        own = self.shapes.get(name)
+        if name not in self._referring:
+            return own
+        pieces: list[Parts] = []
+        position, has_parts = 0, own is not None
+        for element in self.elements[name]:
+            inserted = self.parts.get(element.alias) if isinstance(element, Reference) else None
+            count = len(steps[element.alias]) if isinstance(element, Reference) else 1
+            pieces.append(tuple(range(position, position + count)) if inserted is None else shifted(inserted, position))
+            has_parts = has_parts or inserted is not None
+            position += count
+        return placed(range(len(pieces)) if own is None else own, pieces) if has_parts else None
+
+
+def _leaves(links: Sequence[Link]) -> Iterator[Link]:
+    """Yield the targets and aliases of a chain, the members of its pools among them."""
+    for link in links:
+        if link.spec.pool is None:
+            yield link
+        else:
+            yield from leaves(link)
 
 
 def _behind(hooks: AliasHooks, step: Step) -> Step:

@@ -13,18 +13,21 @@ from typing import Final
 import gateway
 from gateway.concurrency.pacing import paced
 from gateway.config.compiler import known_providers
-from gateway.config.compiler.chains import Alias, Chains, CompiledAlias, Link, Targets, look_up, split_wildcards
+from gateway.config.compiler.chains import Alias, Chains, CompiledAlias, look_up, split_wildcards
 from gateway.config.compiler.hook_import import HookLoader, misshapen
 from gateway.config.compiler.inherit import DEADLINE_S, MAX_ATTEMPTS, merge_streams, read_environment
+from gateway.config.compiler.pools import Link, filled
 from gateway.config.compiler.providers import Upstreams, check_params
+from gateway.config.compiler.targets import Targets
 from gateway.config.document.document import Document, in_file_order, parse, written
 from gateway.config.document.reparse import Entries
 from gateway.config.document.yaml_tree import Where
 from gateway.config.model.partial import prune
 from gateway.config.model.read import Dump, Judge
-from gateway.config.model.specs import AliasSpec, Config, DefaultsSpec, HookSpec, StepSpec
+from gateway.config.model.specs import NO_LIMITS, AliasSpec, Config, DefaultsSpec, HookSpec, StepSpec
 from gateway.config.problems import Fault
 from gateway.policy.overlay import NO_OVERLAY, Overlay
+from gateway.policy.pools import Part
 from gateway.policy.problem import Problem, Severity, listed
 from gateway.policy.table import MAX_NAME, AliasHooks, Hook, Route, RoutingTable, Step
 from gateway.policy.target import AdapterName, Endpoint
@@ -156,7 +159,7 @@ class Compiler:
             hooks=own_hooks,
             earlier=memory.aliases,
         )
-        routes = run.routes(aliases, chains.flatten(), own_hooks)
+        routes = run.routes(aliases, chains.flatten(), own_hooks, chains.parts)
         capabilities = run.capabilities()
         compiled = Compiled(
             table=None,
@@ -171,7 +174,7 @@ class Compiler:
         results = {
             name: before
             if (before := memory.aliases.get(name)) is not None and before.route is route
-            else CompiledAlias(aliases[name], chains.parts[name], route)
+            else CompiledAlias(aliases[name], chains.elements[name], chains.shapes.get(name), route)
             for name, route in paced(routes.items())
         }
         self._memory = _Memory(config.defaults, upstreams.endpoints, results, run.hooks)
@@ -182,7 +185,7 @@ class Compiler:
             routes=exact,
             wildcards=wildcards,
             wildcard_lengths=lengths,
-            passthrough=run.passthrough(chains.step(targets.bare("*"), _ANY, StepSpec())) if self._bare_names else None,
+            passthrough=run.passthrough(chains.step(targets.bare("*"), NO_LIMITS)) if self._bare_names else None,
             capabilities=capabilities,
             digest=document.digest,
             source=source,
@@ -269,10 +272,7 @@ class _Run:
             return Alias(AliasSpec(name=name, chain=()), (), place)
         wildcard = aliases[route.alias]
         matched = name[len(route.alias) - 1 :]
-        links = tuple(
-            replace(link, spec=replace(link.spec, target=link.spec.target and link.spec.target.replace("*", matched)))
-            for link in wildcard.links
-        )
+        links = tuple(replace(link, spec=filled(link.spec, matched)) for link in wildcard.links)
         return Alias(replace(wildcard.spec, name=name), links, wildcard.place)
 
     def _overlaid(self, name: str, links: tuple[Link, ...]) -> tuple[Link, ...]:
@@ -292,7 +292,8 @@ class _Run:
             rest = tuple(Link(step, (*place, number), from_code=True) for number, step in enumerate(steps))
         chain: dict[str | Where, Link] = {}
         for link in (*first, *rest):
-            chain.setdefault(link.place if link.spec.target is None else link.spec.target, link)
+            is_target = link.spec.target is not None and link.spec.when is None
+            chain.setdefault(link.spec.target if is_target and link.spec.target else link.place, link)
         return tuple(chain.values())
 
     def _check_name(self, name: str, place: Where) -> None:
@@ -319,8 +320,9 @@ class _Run:
         aliases: Mapping[str, Alias],
         steps: Mapping[str, tuple[Step, ...]],
         own_hooks: Mapping[str, AliasHooks] = EMPTY,
+        parts: Mapping[str, tuple[Part, ...]] = EMPTY,
     ) -> dict[str, Route]:
-        """Return the route of every alias that has steps."""
+        """Return the route of every alias that has steps. `parts` has the pools and conditions, where there are any."""
         defaults = self.config.defaults
         pre, post = self.hooks
         routes: dict[str, Route] = {}
@@ -330,13 +332,15 @@ class _Run:
             own = own_hooks.get(name)
             if before is not None and before.alias is alias and own is None:
                 route = before.route
-                if route.steps is steps.get(name) and route.pre is pre and route.post is post:
+                is_same = route.steps is steps.get(name) and route.parts is parts.get(name)
+                if is_same and route.pre is pre and route.post is post:
                     routes[name] = route
                     continue
             if name in steps:
                 routes[name] = Route(
                     alias=name,
                     steps=steps[name],
+                    parts=parts.get(name),
                     pre=(*pre, *own.pre) if own is not None and own.pre else pre,
                     post=(*post, *own.post) if own is not None and own.post else post,
                     deadline_s=spec.deadline_s or defaults.deadline_s or _longest_s(steps[name]),

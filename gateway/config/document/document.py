@@ -102,7 +102,7 @@ class Document:
         where: Where = ()
         for part in place:
             where = (*where, part) if self.node((*where, part)) is not None else where
-        return self.problem(code, where, message, key=key and where == place, severity=severity)
+        return self.problem(code, where, message, key=key and where[-1:] == place[-1:], severity=severity)
 
     def problem_at(
         self, position: Position, code: str, message: str, *, where: Where = (), severity: Severity = "error"
@@ -213,7 +213,7 @@ def _collect_secrets(value: Json, key: str, secrets: set[str], *, hidden: bool) 
     """Add all secret texts to `secrets`: YAML aliases may repeat them where nothing looks secret."""
     if isinstance(value, dict):
         for name, item in value.items():
-            _collect_secrets(item, name, secrets, hidden=hidden or hides(key, name))
+            _collect_secrets(item, name, secrets, hidden=hidden or hides(key, name, item))
     elif isinstance(value, list):
         for item in value:
             _collect_secrets(item, key, secrets, hidden=hidden)

@@ -18,16 +18,19 @@ import yaml
 from gateway.config.document.yaml_tree import LINE_BREAK, Node, events
 from gateway.policy.secrets import (
     SECRET_TEXT,
+    SOURCES,
     STARS,
     is_address_name,
     is_secret_name,
     mask_key,
     merged,
+    names_no_secret,
     secret_spans,
     shows_key,
     start_of_host,
 )
 from gateway.policy.variables import ONLY_VARIABLES
+from gateway.wire.json import Json
 
 EXCERPT_LENGTH: Final = 200
 """Characters of a line that an excerpt shows at most, around the fault."""
@@ -56,11 +59,11 @@ _Point = tuple[int, int]
 _Span = tuple[_Point, _Point]
 
 
-def hides(parent: str, key: str) -> bool:
+def hides(parent: str, key: str, value: Json = None) -> bool:
     """Say whether the value of a key is hidden, given the key around it: an alias may be called `secret-model`."""
     if parent in ENTRY_LISTS:
         return re.sub(r"[^a-z0-9]", "", key.lower()) in _ALWAYS_SECRET
-    return is_secret_name(key)
+    return is_secret_name(key) and not names_no_secret(parent, key, value)
 
 
 def wants_address(parent: str, key: str) -> bool:
@@ -228,7 +231,7 @@ def _parsed_spans(text: str, names: frozenset[str]) -> tuple[list[_Span], list[_
             if kind in (yaml.MappingStartEvent, yaml.SequenceStartEvent):
                 if len(stack) > 200:
                     return spans, addresses, False
-                hidden, address, name = _next_value(stack)
+                hidden, address, name = _next_value(stack, _A_SOURCE if kind is yaml.MappingStartEvent else None)
                 is_map = kind is yaml.MappingStartEvent
                 start = (event.start_mark.line, event.start_mark.column)
                 stack.append(_Frame(is_map, name, hidden, address, event.anchor, start))
@@ -241,7 +244,7 @@ def _parsed_spans(text: str, names: frozenset[str]) -> tuple[list[_Span], list[_
                 span = ((event.start_mark.line, event.start_mark.column), (event.end_mark.line, event.end_mark.column))
                 value = event.value if kind is yaml.ScalarEvent else ""
                 is_key = bool(stack) and stack[-1].is_map and stack[-1].key is None
-                hidden, address, _ = _next_value(stack)
+                hidden, address, _ = _next_value(stack, value)
                 if kind is yaml.AliasEvent:
                     both = [span, anchors[event.anchor]] if event.anchor in anchors else [span]
                     spans += both if hidden else []
@@ -261,7 +264,11 @@ def _parsed_spans(text: str, names: frozenset[str]) -> tuple[list[_Span], list[_
     return spans, addresses, True
 
 
-def _next_value(stack: list[_Frame]) -> tuple[bool, bool, str]:
+_A_SOURCE: Final = {"header": ""}
+"""Stands for a mapping that begins: only its members tell whether it is the key of a pool."""
+
+
+def _next_value(stack: list[_Frame], value: Json) -> tuple[bool, bool, str]:
     """Return whether the next node is secret, whether it is an address, and the key that holds it."""
     if not stack:
         return False, False, ""
@@ -270,7 +277,10 @@ def _next_value(stack: list[_Frame]) -> tuple[bool, bool, str]:
         return frame.hidden, frame.address, frame.name
     parent = frame.name if len(stack) == 2 else ""
     address = frame.address or wants_address(parent, frame.key)
-    return frame.hidden or hides(parent, frame.key), address, frame.key
+    if frame.name == "key" and frame.key not in SOURCES:
+        return True, address, frame.key
+    around = frame.name if frame.name in ("when", "not", "key") else parent
+    return frame.hidden or hides(around, frame.key, value), address, frame.key
 
 
 def _has_slipped(stack: list[_Frame], value: str) -> bool:

@@ -168,6 +168,8 @@ def _syntax_fault(text: str, error: yaml.YAMLError) -> tuple[Position, str, str]
         return position, "yaml-tag", _NO_TAGS
     if mark is not None and text[mark.index : mark.index + 1] == "\t" and "token" in said:
         return position, "yaml-syntax", "a tab cannot indent; use spaces"
+    if opened is not None and "line break" in said and text[opened.index : opened.index + 1] == ">":
+        return position, "yaml-syntax", "'>' begins a text of several lines; put quotes around a comparison: '> 100k'"
     message = next((ours for theirs, ours in _WORDING if theirs in said), "this is not valid YAML")
     return position, "yaml-syntax", message
 

@@ -12,7 +12,7 @@ from gateway.config.document.yaml_tree import Node, Where
 from gateway.policy.problem import Problem
 from gateway.wire.json import Json
 
-_NEEDED: Final = frozenset({"alias", "chain", "path", "target"})
+_NEEDED: Final = frozenset({"alias", "chain", "path", "pool", "target"})
 """Keys without which the mapping around them is left out."""
 
 _STAND_IN: Final = "mock/refused"
@@ -75,7 +75,7 @@ def _alias_part(where: Where, node: Node, refused: set[str]) -> Node | None:
         return None
     if isinstance(node.children, list):
         if len(where) > 2 and where[2:] != ("chain",):
-            return None
+            return None  # a pool too: without a member, the places behind it would be wrong
         steps = [
             _alias_part((*where, number), step, inside) or Node(step.line, step.column, _STAND_IN)
             for number, step in enumerate(node.children)
@@ -88,7 +88,7 @@ def _alias_part(where: Where, node: Node, refused: set[str]) -> Node | None:
             members[key] = rest
         elif key in _NEEDED:
             return None
-    return _with_children(node, members)
+    return _with_children(node, members) if members else None
 
 
 def _inside(path: str, paths: set[str]) -> set[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.resources import files
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -26,15 +26,19 @@ from gateway.config.model.specs import (
     HookSpec,
     HooksSpec,
     LimitsSpec,
+    MemberSpec,
+    PoolSpec,
     ProviderSpec,
     StepSpec,
     StreamSpec,
     TimeoutSpec,
+    WhenSpec,
 )
 from gateway.config.model.variables import Expander
 from gateway.policy.failures import Kind
 from gateway.policy.keys import Secret
 from gateway.policy.params import NO_PARAMS, Params
+from gateway.policy.pools import StickyKey
 from gateway.policy.problem import Problem
 from gateway.policy.secrets import shown
 from gateway.policy.target import ScriptedOutcome
@@ -293,12 +297,64 @@ def _alias(name: str, value: Json, written: Json) -> AliasSpec:
 
 
 def _chain(steps: list[Json], written: list[Json]) -> tuple[StepSpec, ...]:
-    return tuple(
-        StepSpec(target=step)
-        if isinstance(step, str)
-        else StepSpec(target=step.get("target"), alias=step.get("alias"), limits=_limits(step, text))
-        for step, text in zip(steps, written, strict=True)
+    return tuple([_step(step, text) for step, text in zip(steps, written, strict=True)])
+
+
+def _step(step: Json, written: Json) -> StepSpec:
+    """Return the spec of a chain's entry, or of a pool's, whose `weight` is left out."""
+    if isinstance(step, str):
+        return StepSpec(target=step)
+    when, has_pool = step.get("when"), "pool" in step
+    return StepSpec(
+        target=step.get("target"),
+        alias=step.get("alias"),
+        pool=_pool(step, written) if has_pool else None,
+        limits=_limits(step, written),
+        when=None if when is None else _when(when),
     )
+
+
+def _pool(step: JsonObject, written: JsonObject) -> PoolSpec:
+    pool, texts, key = step["pool"], written["pool"], step.get("key")
+    if isinstance(pool, dict):
+        members = [MemberSpec(step=StepSpec(target=target), weight=float(weight)) for target, weight in pool.items()]
+    else:
+        members = [
+            MemberSpec(
+                step=_step(member, text), weight=float(member.get("weight", 1)) if isinstance(member, dict) else 1
+            )
+            for member, text in zip(pool, texts, strict=True)
+        ]
+    return PoolSpec(
+        members=tuple(members),
+        is_mapping=isinstance(pool, dict),
+        pick=step.get("pick"),
+        key=None if key is None else StickyKey(client=True) if isinstance(key, str) else StickyKey(**key),
+    )
+
+
+_FEATURES: Final = ("stream", "tools", "images", "audio", "files")
+
+
+def _when(block: JsonObject) -> WhenSpec:
+    inverse = block.get("not")
+    return WhenSpec(
+        features=_frozen({name: block[name] for name in _FEATURES if name in block}),
+        tokens=block.get("tokens"),
+        max_tokens=block.get("max_tokens"),
+        operations=operations_named(block.get("operation", ())),
+        headers=_values(block.get("header")),
+        metadata=_values(block.get("metadata")),
+        clients=frozenset(block.get("client", ())),
+        params=_values(block.get("param")),
+        during=block.get("during"),
+        inverse=None if inverse is None else _when(inverse),
+    )
+
+
+def _values(block: JsonObject | None) -> Mapping[str, tuple[Any, ...]]:
+    values = (block or {}).items()
+    return _frozen({name: tuple(value) if isinstance(value, list) else (value,) for name, value in values})
 
 
 def _limits(block: JsonObject, written: JsonObject) -> LimitsSpec:

@@ -79,11 +79,14 @@ def _items(rule: Json) -> Fits:
 
 
 def _unique(wanted: bool) -> Fits:
-    """Return a test that also refuses a list with an item that is not text: jsonschema then decides."""
+    """Return a test that also refuses a list with a mapping or a list in it: jsonschema then decides."""
     return lambda value: (
         not wanted
         or not isinstance(value, list)
-        or (all(isinstance(item, str) for item in value) and len({*value}) == len(value))
+        or (
+            all(isinstance(item, str | int | float) for item in value)
+            and len({(isinstance(item, bool), item) for item in value}) == len(value)  # true is not 1
+        )
     )
 
 
@@ -113,6 +116,7 @@ _MAKERS: Final[Mapping[str, Callable[[Any], Fits]]] = {
     "maxProperties": lambda most: lambda value: not isinstance(value, dict) or len(value) <= most,
     "maximum": lambda most: _bound(lambda value: value > most),
     "minItems": lambda least: lambda value: not isinstance(value, list) or len(value) >= least,
+    "minProperties": lambda least: lambda value: not isinstance(value, dict) or len(value) >= least,
     "minimum": lambda least: _bound(lambda value: value < least),
     "not": _not,
     "pattern": _pattern,

@@ -36,6 +36,7 @@ _DURATION: Final = "a duration such as 250ms, 10s, 2m or 1h, or a number of seco
 _TARGET: Final = ("bad-target", "is no target; write provider/model, without spaces and control characters")
 _PATH: Final = ("hook-path", "is no dotted path; write package.module.name, without spaces")
 _LENGTH: Final = ("bad-duration", "is no duration above zero; write 250ms, 10s, 2m, 1h, or a number of seconds")
+_KEY: Final = ("bad-sticky-key", "is no key; write {header: NAME}, {metadata: NAME} or client")
 _FORMS: Final = {
     "alias": _TARGET,
     "aliasName": (
@@ -46,40 +47,74 @@ _FORMS: Final = {
     "capabilityName": ("bad-name", "is no name for a capability; it is made of letters, digits and _, no digit first"),
     "dottedPath": _PATH,
     "duration": _LENGTH,
+    "feature": ("wrong-type", "is neither true nor false"),
     "hook": _PATH,
+    "member": _TARGET,
+    "memberName": (
+        "bad-target",
+        "is no target; write provider/model, without spaces; a key holds no variables, an entry of a list may",
+    ),
     "pause": ("bad-duration", "is no duration; write 0, 250ms, 10s, 2m, 1h, or a number of seconds"),
     "providerName": ("bad-name", "is no name for a provider; it holds no slash, no spaces and no control characters"),
+    "during": ("bad-during", "is no time of the week; write it like 'mon-fri 08:00-18:00 Europe/Berlin'"),
     "share": ("bad-share", "is no share; write a percentage such as 5%, or a number from 0 to 1"),
     "span": ("bad-duration", "is no duration; write 0, 250ms, 10s, 2m, 1h, or a number of seconds"),
     "step": _TARGET,
+    "stickyKey": _KEY,
     "target": _TARGET,
+    "threshold": ("bad-threshold", "is no comparison; write >, >=, < or <= and a whole number, such as '> 100k'"),
     "timeout": _LENGTH,
+    "weight": ("bad-weight", "is no weight; write a number from 0 to 1000000000, such as 9"),
 }
 """Code and message by definition, for text that does not match the definition's pattern or is too long."""
 
 _WANTED: Final = {
     "alias": "a target, a list of steps, or a mapping",
     "duration": _DURATION,
+    "during": "a text such as 'mon-fri 08:00-18:00 Europe/Berlin'",
     "expectedAttempt": "a target, or a mapping",
+    "feature": "true or false",
     "hook": "a dotted path, or a mapping",
+    "member": "a target, or a mapping",
     "outcomes": "a kind of failure, a status, a mapping, or a list of these",
     "pause": _DURATION,
+    "pool": "a mapping of targets to weights, or a list of members",
     "scripted": "a kind of failure, a status, or a mapping",
     "share": "a percentage such as 5%, or a number from 0 to 1",
     "span": f"{_DURATION}, or a mapping",
     "step": "a target, or a mapping",
+    "stickyKey": "{header: NAME}, {metadata: NAME} or client",
+    "texts": "text, or a list of texts",
+    "threshold": "a comparison in quotes, such as '> 100k'",
     "timeout": f"{_DURATION}, or a mapping",
+    "values": "text, a number, true or false, or a list of these",
+    "weight": "a number",
 }
 """Accepted values by definition, where the names of its types would say too little."""
 
 _ELSEWHERE: Final = {
+    **dict.fromkeys(("algorithm", "routing_strategy", "strategy"), "pick"),
     **dict.fromkeys(("api_base", "endpoint", "url"), "base_url"),
+    **dict.fromkeys(("condition", "conditions", "if"), "when"),
     **dict.fromkeys(("fallback", "fallbacks", "models", "targets"), "chain"),
     **dict.fromkeys(("provider", "type"), "kind"),
+    **dict.fromkeys(("hours", "schedule", "time"), "during"),
     **dict.fromkeys(("max_retries", "num_retries"), "retries"),
+    "members": "pool",
     "model": "target",
+    "vision": "images",
 }
 """Our keys by the names that other tools give them."""
+
+_NOT_OF_MEMBERS: Final = {
+    "when": "put it beside the pool, or on a step of an alias that is the member",
+    "pool": "give that pool to an alias, and make {alias: …} the member",
+    "pick": "it stands beside 'pool'",
+    "key": "it stands beside 'pool'",
+}
+"""Keys of steps that members of pools do not have, and what to do instead."""
+
+_STEP_NEEDS: Final = "a step needs 'target', 'alias' or 'pool'"
 
 _SHOWN: Final = 60
 """Maximum characters of a value in a message."""
@@ -139,15 +174,17 @@ def _translate(error: ValidationError, written: Json, at: Where) -> Iterator[Mis
     keyword = str(error.validator)
     value: Json = error.instance
     if "propertyNames" in error.absolute_schema_path:
-        yield misnamed((*where, str(value)), form)
+        place = (*where, str(value))
+        yield misnamed(place, form) if form else Misfit(place, "bad-step", _beside(place, written), at_key=True)
     elif keyword == "additionalProperties":
         known = rule.get("properties", {})
         for key in value:
             if key not in known and not any(re.search(pattern, key) for pattern in rule.get("patternProperties", ())):
-                yield Misfit((*where, key), "unknown-key", _unknown_key(key, known), at_key=True)
+                yield _unknown(form, (*where, key), known)
     elif keyword == "required":
         if "else" in error.absolute_schema_path:
-            yield Misfit(where, "missing-key", "a step needs 'target' or 'alias'")
+            needed = "a member needs 'target' or 'alias'" if _is_member(where) else _STEP_NEEDS
+            yield Misfit(where, "missing-key", needed)
             return
         for key in rule["required"]:
             if key not in value:
@@ -155,8 +192,14 @@ def _translate(error: ValidationError, written: Json, at: Where) -> Iterator[Mis
                 yield Misfit(where, "missing-key", f"the key {key!r} is missing{hint}")
     elif where == ("version",) and len(at) == 0:
         yield Misfit(where, "bad-version", "the version must be the number 1")
-    elif keyword == "maxProperties":
-        yield Misfit(where, "bad-step", "an alias brings its own steps; nothing may stand beside 'alias'")
+    elif form == "stickyKey" and keyword in ("maxProperties", "minProperties"):
+        yield Misfit(where, "bad-sticky-key", "a key is one of {header: NAME}, {metadata: NAME} and client")
+    elif form == "pool" and keyword in ("minItems", "minProperties"):
+        yield Misfit(where, "empty-pool", "a pool needs at least one member")
+    elif keyword == "minProperties":
+        yield Misfit(where, "bad-when", "there is nothing to hold here; name a condition, or leave the key out")
+    elif keyword == "minItems" and "when" in where:
+        yield Misfit(where, "bad-when", "no value is among none; name one, or leave the key out")
     elif keyword == "minItems" and form == "operations":
         yield Misfit(where, "bad-value", "expected at least one operation; without the key it is [chat, embeddings]")
     elif keyword == "minItems" and where[-1:] == ("wires",):
@@ -170,6 +213,9 @@ def _translate(error: ValidationError, written: Json, at: Where) -> Iterator[Mis
             if text in seen:
                 yield Misfit((*where, index), "duplicate-item", f"{_shown(written, where, index)} stands here twice")
             seen.add(text)
+    elif keyword == "type" and form == "weight" and isinstance(value, dict):
+        message = "a weight is a number; a member with more than that is an entry of a list: {target: …, weight: 9}"
+        yield Misfit(where, "bad-weight", message)
     elif keyword == "type":
         yield Misfit(where, "wrong-type", f"expected {_expected(rule)}, found {_found(value, rule)}")
     else:
@@ -198,6 +244,39 @@ def _bad_value(keyword: str, rule: JsonObject, where: Where, shown: str) -> Misf
     return Misfit(where, "bad-value", f"spaces and control characters cannot stand here{found}")
 
 
+def _unknown(form: str, where: Where, known: Iterable[str]) -> Misfit:
+    """Return the fault of a key that definition `form` does not have."""
+    key = str(where[-1])
+    if form == "member" and key in _NOT_OF_MEMBERS:
+        message = f"a member of a pool has no {key!r}: {_NOT_OF_MEMBERS[key]}"
+        return Misfit(where, "bad-member", message, at_key=True)
+    if form == "step" and key == "weight":
+        message = "a weight is a member's: write pool: {…: 9, …: 1}"
+        return Misfit(where, "bad-step", message, at_key=True)
+    if form == "inverse" and key == "not":
+        message = "a 'not' has no 'not' inside: what is there holds, so write it beside the outer one"
+        return Misfit(where, "bad-when", message, at_key=True)
+    return Misfit(where, "unknown-key", _unknown_key(key, known), at_key=True)
+
+
+def _is_member(where: Where) -> bool:
+    """Tell whether a place is a member of a pool's list."""
+    return where[-2:-1] == ("pool",)
+
+
+def _beside(where: Where, written: Json) -> str:
+    """Return why a key cannot be where it is in a step or a member."""
+    key, step = str(where[-1]), written
+    for part in where[:-1]:
+        step = step[part]
+    if "alias" in step:
+        beside = "weight" if _is_member(where[:-1]) else "when"
+        return f"an alias brings its own steps; beside 'alias' only {beside!r} is possible, not {key!r}"
+    if "pool" in step:
+        return f"a step is either a pool or a target, not both; {key!r} may be a member"
+    return f"{key!r} is a pool's, and this step has one target"
+
+
 def _unknown_key(key: str, known: Iterable[str]) -> str:
     names = list(known)
     other = _ELSEWHERE.get(key.lower().replace("-", "_"))
@@ -223,7 +302,8 @@ def _found(value: Json, rule: JsonObject) -> str:
         return "nothing" + ("; write {} for an empty one" if types == {"object"} else "")
     if isinstance(value, (bool, int, float)):
         name = "a boolean" if isinstance(value, bool) else "a number"
-        wants_text = "string" in types and not types & {"integer", "number"} and "enum" not in rule.get("then", {})
+        is_text = "string" in types and not types & {"boolean", "integer", "number"} and rule.get(NAME) != "threshold"
+        wants_text = is_text and "enum" not in rule.get("then", {})
         return f"{name}; put quotes around it if it is text" if wants_text else name
     if isinstance(value, str):
         return "text" + ("; put it in brackets" if types == {"array"} else "")

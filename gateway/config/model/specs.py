@@ -13,6 +13,7 @@ from typing import Final, Literal
 from gateway.policy.failures import Kind
 from gateway.policy.keys import Secret
 from gateway.policy.params import NO_PARAMS, Params
+from gateway.policy.pools import Pick, StickyKey
 from gateway.policy.table import HookEvents
 from gateway.policy.target import AdapterName, ScriptedOutcome
 from gateway.policy.wires import Wire
@@ -105,12 +106,55 @@ class ProviderSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WhenSpec:
+    """A `when` block, or the `not` in one. Names of headers are as written."""
+
+    features: Mapping[str, bool] = field(default_factory=lambda: EMPTY)
+    """`stream`, `tools`, `images`, `audio`, `files`."""
+    tokens: str | None = None
+    max_tokens: str | None = None
+    operations: frozenset[str] = frozenset()
+    """The operations that the file's list means, those of a wire's name included."""
+    headers: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)
+    metadata: Mapping[str, tuple[Json, ...]] = field(default_factory=lambda: EMPTY)
+    clients: frozenset[str] = frozenset()
+    params: Mapping[str, tuple[Json, ...]] = field(default_factory=lambda: EMPTY)
+    during: str | None = None
+    inverse: WhenSpec | None = None
+    """`not`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepSpec:
-    """One entry of a chain: exactly one of `target` and `alias` is set."""
+    """One entry of a chain, or of a pool: exactly one of `target`, `alias` and `pool` is set."""
 
     target: str | None = None
     alias: str | None = None
+    pool: PoolSpec | None = None
     limits: LimitsSpec = NO_LIMITS
+    """Of a pool: for those of its members that are targets."""
+    when: WhenSpec | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberSpec:
+    """One member of a pool."""
+
+    step: StepSpec
+    """A target or an alias, without a condition."""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSpec:
+    """A `pool` with `pick` and `key` beside it."""
+
+    members: tuple[MemberSpec, ...]
+    is_mapping: bool
+    """Written as a mapping of targets to weights, not as a list."""
+    pick: Pick | None = None
+    key: StickyKey | None = None
+    """The header's name is as written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,6 +84,6 @@ def _typed(text: str, node: Node, types: frozenset[str]) -> Json:
     value = resolve(text)
     if not types:
         return value if node.plain or VARIABLE.fullmatch(node.value) else text
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and types & {"integer", "number"}:
-        return value
-    return text
+    if isinstance(value, bool):
+        return value if "boolean" in types else text
+    return value if isinstance(value, (int, float)) and types & {"integer", "number"} else text

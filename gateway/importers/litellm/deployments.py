@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from gateway.config.compiler.chains import target_fault
 from gateway.config.compiler.known_hosts import INSTEAD
 from gateway.config.compiler.known_providers import KINDS, WELL_KNOWN
+from gateway.config.compiler.targets import target_fault
 from gateway.config.document.yaml_tree import Where
 from gateway.importers.litellm.draft import Step, Upstream
 from gateway.importers.litellm.modes import PREFIX, RESPONSES, mode_of, not_served

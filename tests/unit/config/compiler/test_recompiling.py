@@ -53,6 +53,8 @@ models:
   "w/*": "up/*"
   six: {chain: [{alias: w/x}]}
   seven: up/${MODEL}
+  pooled: [{pool: {up/p: 9, other/q: 1}, pick: sticky}, {when: {tools: true}, alias: two}]
+  outer: [{pool: [{alias: pooled, weight: 3}, up/r]}, up/z]
   last: up/z
 hooks: {pre: []}
 """
@@ -78,6 +80,13 @@ hooks: {pre: []}
         ("{pre: []}", "{pre: [no.such]}"),
         ("one: up/one", "one: {chain: [up/one], hooks: {pre: [json.dumps]}}"),
         ('"w/*": "up/*"', '"w/*": {chain: ["up/*"], hooks: {post: [json.dumps]}}'),
+        ("up/p: 9", "up/p: 8"),
+        ("tools: true", "tools: false"),
+        (", pick: sticky", ""),
+        ("{when: {tools: true}, alias: two}", "{alias: two}"),
+        ("pooled: [{pool: {up/p: 9, other/q: 1}, pick: sticky}, {when: {tools: true}, alias: two}]", "pooled: up/p"),
+        ("tools: true", "tokens: '>= 0'"),
+        ("weight: 3", "weight: 4"),
         ("two: [", "two: [,"),
         ("two: [", "# a line\n  two: ["),
         ("  two: [up/a, other/b]", "  two: [up/a, other/b, nowhere/c]\n  new: 5"),
@@ -95,7 +104,7 @@ def test_what_did_not_change_is_the_same_object() -> None:
     assert before is not None
     assert after is not None
     kept = [name for name, route in after.routes.items() if before.routes[name] is route]
-    assert kept == ["two", "four", "seven", "last"]
+    assert kept == ["two", "four", "seven", "pooled", "outer", "last"]
     assert after.wildcards["w/"] is before.wildcards["w/"]
 
 
@@ -135,6 +144,11 @@ VALUES: Final = [
     "{chain: [{target: up/e, params: {n: 1}}]}",
     "{chain: [{target: up/e, params: {n: true}}]}", "\n    chain:\n      - up/f",
     "{chain: [up/g], hooks: {pre: [json.dumps]}}",
+    "[{pool: {up/a: 9, other/b: 1}}, up/c]", "[{pool: [up/a, {alias: a}], pick: sticky}]",
+    "[{pool: {up/a: 8, up/a: 1}}]",
+    "[{when: {tools: true}, alias: b}, up/h]",
+    "[{when: {tools: true}, pool: [up/a, {alias: c, weight: 2}]}, {alias: a}]",
+    "[{when: {tokens: '>= 0'}, target: up/i}]", "[{pool: [up/a, {target: nowhere/x}]}]",
 ]  # fmt: skip
 HEADS: Final = ["", "defaults: {retries: 1}\n", "defaults: {params: {n: true}}\n", "hooks: {pre: [json.dumps]}\n", "\n"]
 

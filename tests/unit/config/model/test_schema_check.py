@@ -92,7 +92,8 @@ def test_a_keyword_that_is_not_known_is_an_error(rule: Json) -> None:
         fitting(rule)
 
 
-def test_a_list_of_other_than_texts_is_left_to_jsonschema() -> None:
+def test_a_list_of_mappings_or_lists_is_left_to_jsonschema() -> None:
     unique = fitting({"uniqueItems": True})
-    assert [unique(value) for value in (["a"], ["a", "a"], [1, 2], 5)] == [True, False, False, True]
+    values: list[Json] = [["a", 1], ["a", "a"], [1, True], [{}], 5]
+    assert [unique(value) for value in values] == [True, False, True, False, True]
     assert fitting({"uniqueItems": False})(["a", "a"])
