@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.config.compiler.compiler import Compiled
 from gateway.config.document.document import in_file_order
-from gateway.config.lint import chains, hooks, models, providers, timeouts
+from gateway.config.lint import chains, hooks, models, pools, providers, timeouts
 from gateway.config.lint.ignores import Silences
 from gateway.config.lint.subject import Finding, Outside, Policy
 from gateway.policy.problem import Problem, listed
@@ -17,6 +17,11 @@ __all__ = ["CODES", "Outside", "lint"]
 _RULES: Final[dict[str, Callable[[Policy], Iterator[Finding]]]] = {
     "unreachable-step": chains.unreachable_steps,
     "repeated-target": chains.repeated_targets,
+    "pool-of-one": pools.pools_of_one,
+    "zero-weights": pools.zero_weights,
+    "sticky-alone": pools.sticky_alone,
+    "sticky-no-key": pools.sticky_without_key,
+    "no-step-left": pools.chains_left_empty,
     "single-provider": chains.single_providers,
     "embeddings-other-model": chains.other_embedding_models,
     "short-deadline": chains.short_deadlines,

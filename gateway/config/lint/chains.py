@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Final
 from urllib.parse import urlsplit
 
+from gateway.config.compiler.implied import implies
 from gateway.config.document.yaml_tree import Where
 from gateway.config.lint.subject import Chain, Entry, Finding, Policy
-from gateway.config.model.specs import AliasSpec, DefaultsSpec, StepSpec
+from gateway.config.model.specs import AliasSpec, DefaultsSpec
+from gateway.policy.pools import Conditional, Part, Pool
 from gateway.policy.table import Route, Step, other_models
 from gateway.policy.target import Endpoint
 from gateway.policy.wires import REFUSED_BY_VERSION, REFUSING_VERSION
@@ -21,16 +25,56 @@ _REGIONS: Final = ("aws_region_name", "region_name", "vertex_location")
 
 
 def unreachable_steps(policy: Policy) -> Iterator[Finding]:
-    """Find a chain's first entry that no failure, but at most a cooldown, leads to."""
+    """Find a chain's first entry that no failure, but at most a cooldown, leads to, or a condition too late."""
     for chain in policy.chains:
-        steps = chain.route.steps
-        for number, step in enumerate(steps[:-1]):
-            message = _why_last(chain, step)
+        for item, following in pairwise(chain.items):
+            message = _why_left(chain, item.parts) if item.when is None else None
             if message is not None:
-                entry = next(entry for entry in reversed(chain.entries) if entry.first <= number + 1)
-                if entry.first == number + 1:
-                    yield Finding(code="unreachable-step", place=entry.value_place, message=message)
+                if message:
+                    yield following.finding("unreachable-step", message)
                 break
+        yield from _shadowed(chain)
+
+
+def _why_left(chain: Chain, parts: Sequence[Part]) -> str | None:
+    """Return why no failure of these parts leads beyond them, or None when one does.
+
+    It is empty if the same is told of steps inside, at the alias that has them.
+    """
+    for number, part in enumerate(parts, start=1):
+        if isinstance(part, Conditional):
+            continue
+        if isinstance(part, Pool):
+            whys = [_why_left(chain, member.parts) for member in part.members]
+            message = whys[-1] if None not in whys else None
+        else:
+            message = _why_last(chain, chain.route.steps[part])
+        if message is not None:
+            return message if number == len(parts) else ""
+    return None
+
+
+def _shadowed(chain: Chain) -> Iterator[Finding]:
+    """Find items that are no request's first choice: whatever meets their condition meets an earlier, wider one."""
+    for number, item in enumerate(chain.items):
+        when = item.when
+        wider = next(
+            (
+                before
+                for before, other in enumerate(chain.items[:number])
+                if when is not None
+                and other.when is not None
+                and implies(when, other.when)
+                and not implies(other.when, when)
+            ),
+            None,
+        )
+        if wider is not None:
+            message = (
+                f"step {wider + 1} takes these requests first: whatever meets this condition meets its condition too; "
+                "put the narrower one before it"
+            )
+            yield Finding(code="unreachable-step", place=(*item.place, "when"), message=message, at_key=True)
 
 
 def _why_last(chain: Chain, step: Step) -> str | None:
@@ -58,12 +102,20 @@ def _always_answers(endpoint: Endpoint, model: str) -> bool:
 
 
 def repeated_targets(policy: Policy) -> Iterator[Finding]:
-    """Find targets that a chain has a second time with the same limits and parameters."""
+    """Find targets that a chain has a second time with the same limits and parameters.
+
+    After a target with a condition a repeat is for the requests that do not meet it.
+    """
     for chain in policy.chains:
         steps = chain.route.steps
+        whens = [entry.when for entry in chain.entries for _ in entry.steps]
         for entry in chain.entries:
             # A repeat inside an inserted chain is reported at that chain's own alias.
-            before = list(enumerate(steps[: entry.first], start=1))
+            before = [
+                (number, step)
+                for number, (step, when) in enumerate(zip(steps[: entry.first], whens, strict=False), start=1)
+                if when is None or (entry.when is not None and implies(entry.when, when))
+            ]
             again = {
                 step.target.name: next((number for number, other in before if _call(step) == _call(other)), None)
                 for step in entry.steps
@@ -71,7 +123,7 @@ def repeated_targets(policy: Policy) -> Iterator[Finding]:
             named = [f"{name} (step {number})" for name, number in again.items() if number is not None]
             if named:
                 message = f"the chain has {', '.join(named)} already: what failed there will most likely fail here"
-                yield Finding(code="repeated-target", place=entry.value_place, message=message)
+                yield entry.finding("repeated-target", message)
 
 
 def _call(step: Step) -> tuple[object, ...]:
@@ -107,33 +159,50 @@ def _host(endpoint: Endpoint) -> str | None:
 
 
 def other_embedding_models(policy: Policy) -> Iterator[Finding]:
-    """Find entries of chains for embeddings to which no request falls over, as their model is another one."""
+    """Find entries of chains for embeddings to which no request falls over, as their model is another one.
+
+    A member of a pool, and a step that is first for some requests, is called all the same: then vectors are mixed.
+    """
     for chain in policy.chains:
-        steps = chain.route.steps
-        first = steps[0].target
-        if not _EMBEDDING.search(first.model):
+        start = chain.start
+        if start is None or not _EMBEDDING.search(chain.route.steps[start].target.model):
             continue
-        others = other_models(steps)
+        first = chain.route.steps[start].target.name
+        others = {start + position for position in other_models(chain.route.steps[start:])}
+        picked = {
+            entry.first
+            for item in chain.items
+            if item.pool is not None
+            for entry, member in zip(item.entries, item.pool.members, strict=True)
+            if member.weight > 0
+        }
         for entry in chain.entries:
             own = range(entry.first, entry.first + len(entry.steps))
             if others.issuperset(own):
                 names = ", ".join(step.target.name for step in entry.steps)
-                message = (
-                    f"embeddings do not fall over to {names}, whose vectors are not {first.name}'s; for the same model "
-                    "under another name set the same params.model_family, and where any will do write fallback_on"
+                is_picked = entry.first in picked
+                does = (
+                    f"for embeddings the pool may pick {names}"
+                    if is_picked
+                    else f"embeddings do not fall over to {names}"
                 )
-                yield Finding(code="embeddings-other-model", place=entry.value_place, message=message)
+                message = (
+                    f"{does}, whose vectors are not {first}'s; for the same model under another name set the same "
+                    "params.model_family, and where any will do write fallback_on"
+                )
+                yield entry.finding("embeddings-other-model", message)
 
 
 def short_deadlines(policy: Policy) -> Iterator[Finding]:
     """Find chains whose earlier targets may use up the deadline, so that a later one is never tried."""
     defaults = policy.config.defaults
     for chain in policy.chains:
-        route, spec = chain.route, chain.spec
+        # In the order of the file: one of a pool's orders, and all conditions met.
+        route, spec = replace(chain.route, parts=None), chain.spec
         if len(route.steps) < 2 or _longest_s(route) <= route.deadline_s:
             continue
         step = policy.outside.untried(route)
-        if step is None or not _says_limits(defaults, spec, len([one for one in chain.entries if one.first < step])):
+        if step is None or not _says_limits(defaults, spec, [one for one in chain.entries if one.first < step]):
             continue
         calls = " + ".join(f"{count} × {shown(limit_s)}" for limit_s, count in _calls(route, step))
         who = route.steps[0].target.name if step == 1 else f"the {step} targets before it"
@@ -145,12 +214,12 @@ def short_deadlines(policy: Policy) -> Iterator[Finding]:
         yield Finding(code="short-deadline", place=place, message=message, at_key=True)
 
 
-def _says_limits(defaults: DefaultsSpec, spec: AliasSpec, entries: int) -> bool:
-    """Tell whether the file sets a limit of the first `entries`: built-in limits alone are no mistake of the file."""
-    blocks: list[DefaultsSpec | AliasSpec | StepSpec] = [defaults, spec, *spec.chain[:entries]]
+def _says_limits(defaults: DefaultsSpec, spec: AliasSpec, entries: Sequence[Entry]) -> bool:
+    """Tell whether the file sets a limit of these entries: built-in limits alone are no mistake of the file."""
+    blocks = [defaults.limits, spec.limits, *(limits for entry in entries for _, limits in entry.layers)]
     if defaults.deadline_s or spec.deadline_s:
         return True
-    return any(block.limits.timeout is not None or block.limits.retries is not None for block in blocks)
+    return any(limits.timeout is not None or limits.retries is not None for limits in blocks)
 
 
 def _calls(route: Route, steps: int) -> list[tuple[float, int]]:
@@ -192,12 +261,10 @@ def refused_params(policy: Policy) -> Iterator[Finding]:
 
 def _where_written(policy: Policy, chain: Chain, entry: Entry, endpoint: Endpoint, name: str) -> Where:
     """Return the block whose `params` set a parameter of an entry: the innermost one that has it."""
-    spec = chain.spec.chain[entry.place[-1]] if isinstance(entry.place[-1], int) else None
     provider = policy.config.providers.get(endpoint.provider)
-    if spec is not None and name in spec.limits.params.sent:
-        return entry.place
-    if name in chain.spec.limits.params.sent:
-        return chain.place
+    for place, limits in (*entry.layers, (chain.place, chain.spec.limits)):
+        if name in limits.params.sent:
+            return place
     if provider is not None and name in provider.params.sent:
         return ("providers", endpoint.provider)
     return ("defaults",)

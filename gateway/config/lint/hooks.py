@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
+from typing import Literal, TypeAlias
 
 from gateway.config.document.yaml_tree import Where
 from gateway.config.lint.subject import Chain, Finding, Policy
@@ -18,32 +19,46 @@ def hooks_without_timeout(policy: Policy) -> Iterator[Finding]:
         yield from _without(chain.spec.hooks, (*chain.place, "hooks"), waiting)
 
 
+_Source: TypeAlias = tuple[Literal["wires", "when"], str]
+"""What names operations: the `wires` of a provider, or a `when` of an alias."""
+
+
 def hooks_that_leave_out(policy: Policy) -> Iterator[Finding]:
-    """Find hooks whose `operations` leave out one that a provider's `wires` name, on the way to that provider."""
+    """Find hooks whose `operations` leave out one that `wires` of a provider behind them, or a condition, name."""
     wires = {name: spec.wires for name, spec in policy.config.providers.items() if spec.wires}
     reached = {chain.spec.name: _named(chain, wires) for chain in policy.chains}
-    everywhere = {provider: own for named in reached.values() for provider, own in named.items()}
+    everywhere = {source: own for named in reached.values() for source, own in named.items()}
     yield from _leaving_out(policy.config.hooks, ("hooks",), everywhere)
     for chain in policy.chains:
         yield from _leaving_out(chain.spec.hooks, (*chain.place, "hooks"), reached[chain.spec.name])
 
 
-def _named(chain: Chain, wires: Mapping[str, Set[Wire]]) -> dict[str, frozenset[str]]:
-    """Return the operations that the file names for each provider of a chain."""
+def _named(chain: Chain, wires: Mapping[str, Set[Wire]]) -> dict[_Source, frozenset[str]]:
+    """Return the operations that the file names for each provider of a chain, and for its conditions."""
     providers = dict.fromkeys([step.target.endpoint.provider for step in chain.route.steps])
-    return {name: operations_of(wires[name]) for name in providers if name in wires}
+    named: dict[_Source, frozenset[str]] = {
+        ("wires", name): operations_of(wires[name]) for name in providers if name in wires
+    }
+    asked = [item.when.operations for item in chain.items if item.when is not None and item.when.operations]
+    if asked:
+        named["when", chain.spec.name] = frozenset().union(*asked)
+    return named
 
 
-def _leaving_out(hooks: HooksSpec, place: Where, named: Mapping[str, frozenset[str]]) -> Iterator[Finding]:
+def _leaving_out(hooks: HooksSpec, place: Where, named: Mapping[_Source, frozenset[str]]) -> Iterator[Finding]:
     for when, specs in (("pre", hooks.pre), ("post", hooks.post)):
         for number, spec in enumerate(specs):
             if spec.operations is None:
                 continue
-            missing = {name: own - spec.operations for name, own in named.items() if own - spec.operations}
+            missing = {source: own - spec.operations for source, own in named.items() if own - spec.operations}
             if missing:
                 names = ", ".join(as_list(frozenset().union(*missing.values())))
                 does = "refuses" if when == "pre" and spec.on_error != "skip" else "is not run for"
-                message = f"{spec.path} {does} {names}, in the `wires` of {', '.join(missing)}"
+                providers = ", ".join(name for key, name in missing if key == "wires")
+                aliases = ", ".join(name for key, name in missing if key == "when")
+                sources = [f"the `wires` of {providers}"] if providers else []
+                sources += [f"a `when` of {aliases}"] if aliases else []
+                message = f"{spec.path} {does} {names}, in {' and '.join(sources)}"
                 yield Finding(
                     code="hook-leaves-out", place=(*place, when, number, "operations"), message=message, at_key=True
                 )

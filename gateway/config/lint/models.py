@@ -8,6 +8,7 @@ from typing import Final
 from gateway.config.lint.spelling import Spelling
 from gateway.config.lint.subject import Finding, Policy
 from gateway.config.model_data import NO_MODELS, Model
+from gateway.policy.conditions import When
 from gateway.words import meant
 
 _MUCH_LESS: Final = 0.5
@@ -23,7 +24,7 @@ def misspelt_models(policy: Policy) -> Iterator[Finding]:
             if other is not None:
                 kind, name = step.target.endpoint.kind, step.target.model
                 message = f"{kind} has no model {name!r} that LiteLLM knows of{meant(other)}"
-                yield Finding(code="unknown-model", place=entry.value_place, message=message)
+                yield entry.finding("unknown-model", message)
 
 
 def retired_models(policy: Policy) -> Iterator[Finding]:
@@ -35,34 +36,44 @@ def retired_models(policy: Policy) -> Iterator[Finding]:
                 successor = f", which names {model.successor} after it" if model.successor else ""
                 message = f"{step.target.name} came to its end on {model.retired}, says LiteLLM's model data{successor}"
                 dormant = model.retired > policy.outside.today
-                yield Finding(code="deprecated-model", place=entry.value_place, message=message, dormant=dormant)
+                yield entry.finding("deprecated-model", message, dormant=dormant)
 
 
 def weaker_fallbacks(policy: Policy) -> Iterator[Finding]:
-    """Find fallbacks that lack an ability of the chain's first target."""
+    """Find fallbacks, and members of pools, that lack an ability of the chain's first target without a condition.
+
+    What comes before it, and what a step's own condition keeps away from it, is no fault.
+    """
     for chain in policy.chains:
-        first = chain.route.steps[0].target
+        start = chain.start
+        if start is None:
+            continue
+        first = chain.route.steps[start].target
         primary = policy.model(first)
-        for entry in chain.entries[1:] if primary is not None else ():
+        for entry in chain.entries if primary is not None else ():
+            if entry.first <= start:
+                continue
             weaker = []
             for target in {step.target.name: step.target for step in entry.steps}.values():
                 model = policy.model(target)
-                lacks = _lacks(model, primary) if model is not None and primary is not None else []
+                lacks = _lacks(model, primary, entry.when) if model is not None and primary is not None else []
                 if lacks:
                     weaker.append(f"{target.name} lacks {', '.join(lacks)}")
             if weaker:
                 message = f"{'; '.join(weaker)}; {first.name}, the chain's first target, has it"
-                yield Finding(code="weaker-fallback", place=entry.value_place, message=message)
+                yield entry.finding("weaker-fallback", message)
 
 
-def _lacks(model: Model, primary: Model) -> list[str]:
+def _lacks(model: Model, primary: Model, when: When | None) -> list[str]:
     lacks: list[str] = []
     if not (model.chat and primary.chat):
         return lacks
-    if primary.tools and model.tools is False:
+    features = when.features if when is not None else {}
+    is_short = when is not None and when.tokens is not None and when.tokens.sign in ("<", "<=")
+    if primary.tools and model.tools is False and features.get("tools") is not False:
         lacks.append("tools")
     if "image" in (primary.inputs or ()) and "image" not in (model.inputs or ("image",)):
-        lacks.append("vision")
-    if primary.context and model.context and model.context < primary.context * _MUCH_LESS:
+        lacks += ["vision"] if features.get("images") is not False else []
+    if primary.context and model.context and model.context < primary.context * _MUCH_LESS and not is_short:
         lacks.append(f"context ({model.context:,} tokens instead of {primary.context:,})")
     return lacks

@@ -62,6 +62,11 @@ def plain_secrets(document: Document) -> Iterator[Finding]:
         chain, where = (parts["chain"], (*place, "chain")) if "chain" in parts else (alias, place)
         for number, step in enumerate(chain.children if isinstance(chain.children, list) else ()):
             yield from _in_params(step.members.get("params"), (*where, number, "params"))
+            pool = step.members.get("pool")
+            for index, member in enumerate(
+                pool.children if pool is not None and isinstance(pool.children, list) else ()
+            ):
+                yield from _in_params(member.members.get("params"), (*where, number, "pool", index, "params"))
 
 
 def _members(node: Node | None) -> dict[str, Node]:
@@ -120,7 +125,7 @@ def missing_packages(policy: Policy) -> Iterator[Finding]:
                 continue
             seen.add(endpoint.provider)
             message = f"{endpoint.kind} needs the package {package.name}, which is not installed here"
-            yield Finding(code="missing-package", place=entry.value_place, message=message)
+            yield entry.finding("missing-package", message)
 
 
 def is_public(host: str) -> bool:

@@ -8,10 +8,13 @@ from datetime import date
 from functools import cached_property
 
 from gateway.config.compiler.compiler import Compiled
+from gateway.config.compiler.pools import Link, leaves
 from gateway.config.document.yaml_tree import Where
-from gateway.config.model.specs import AliasSpec, Config
+from gateway.config.model.specs import AliasSpec, Config, LimitsSpec, StepSpec
 from gateway.config.model_data import NO_MODELS, Model, ModelData, is_listed
+from gateway.policy.conditions import When
 from gateway.policy.packages import Package, is_installed
+from gateway.policy.pools import Conditional, Part, Pool, positions
 from gateway.policy.table import Route, RoutingTable, Step
 from gateway.policy.target import Target
 
@@ -44,7 +47,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One entry of a chain."""
+    """One target or alias of a chain, be it a member of a pool."""
 
     place: Where
     alias: str | None
@@ -53,11 +56,40 @@ class Entry:
     """Index of its first step in the whole chain."""
     steps: tuple[Step, ...]
     """One step for a target, the whole inserted chain for an alias."""
+    layers: tuple[tuple[Where, LimitsSpec], ...]
+    """Where its limits may be written, its own first, then those of the pool around it."""
+    is_key: bool = False
+    """The target is the key of its place."""
+    when: When | None = None
+    """The condition of the item that it belongs to."""
 
     @property
     def value_place(self) -> Where:
         """Place of its target or alias name."""
-        return (*self.place, "target" if self.alias is None else "alias")
+        return self.place if self.is_key else (*self.place, "target" if self.alias is None else "alias")
+
+    def finding(self, code: str, message: str, *, dormant: bool = False) -> Finding:
+        """Return a warning at its target or alias name."""
+        return Finding(code=code, place=self.value_place, message=message, at_key=self.is_key, dormant=dormant)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One entry of the chain's list: a target, an alias or a pool."""
+
+    place: Where
+    spec: StepSpec
+    entries: tuple[Entry, ...]
+    parts: tuple[Part, ...]
+    """Its parts of the route, without its own condition."""
+    when: When | None
+    pool: Pool | None
+
+    def finding(self, code: str, message: str) -> Finding:
+        """Return a warning at its `pool`, target or alias name."""
+        if self.pool is None:
+            return self.entries[0].finding(code, message)
+        return Finding(code=code, place=(*self.place, "pool"), message=message, at_key=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +98,12 @@ class Chain:
 
     spec: AliasSpec
     route: Route
-    entries: tuple[Entry, ...]
+    items: tuple[Item, ...]
+
+    @property
+    def entries(self) -> Iterator[Entry]:
+        """The targets and aliases of all items, in file order."""
+        return (entry for item in self.items for entry in item.entries)
 
     @property
     def place(self) -> Where:
@@ -77,6 +114,11 @@ class Chain:
     def targets(self) -> Iterator[tuple[Entry, Step]]:
         """The entries that are targets, each with its step."""
         return ((entry, entry.steps[0]) for entry in self.entries if entry.alias is None)
+
+    @property
+    def start(self) -> int | None:
+        """Position of the first step without a condition of its own; None if all entries have one."""
+        return next((entry.first for entry in self.entries if entry.when is None), None)
 
 
 class Policy:
@@ -103,15 +145,49 @@ class Policy:
         """Every alias, in file order."""
         routes = {route.alias: route for route in (*self._table.routes.values(), *self._table.wildcards.values())}
         return tuple(
-            Chain(spec=spec, route=routes[name], entries=tuple(self._entries(spec, routes[name])))
+            Chain(spec=spec, route=routes[name], items=tuple(self._items(spec, routes[name])))
             for name, spec in self.config.models.items()
         )
 
-    def _entries(self, spec: AliasSpec, route: Route) -> Iterator[Entry]:
+    def _items(self, spec: AliasSpec, route: Route) -> Iterator[Item]:
         first = 0
+        rest: list[Part] = list(range(len(route.steps)) if route.parts is None else route.parts)
         for number, step in enumerate(spec.chain):
-            inserted = self._table.find(step.alias) if step.alias is not None else None
-            steps = route.steps[first : first + (len(inserted.steps) if inserted else 1)]
-            place: Where = ("models", spec.name, "chain", number)
-            yield Entry(place=place, alias=step.alias, first=first, steps=steps)
-            first += len(steps)
+            link = Link(step, ("models", spec.name, "chain", number))
+            counts = [self._count(leaf) for leaf in leaves(link)]
+            parts = _taken(rest, sum(counts))
+            when = None
+            if step.when is not None:
+                (conditional,) = parts
+                assert isinstance(conditional, Conditional), "a step with a condition is compiled to one"
+                when, parts = conditional.when, conditional.parts
+            entries: list[Entry] = []
+            for leaf, count in zip(leaves(link), counts, strict=True):
+                entries.append(
+                    Entry(
+                        place=leaf.place,
+                        alias=leaf.spec.alias,
+                        first=first,
+                        steps=route.steps[first : first + count],
+                        layers=((leaf.place, leaf.spec.limits), (link.place, leaf.outer)),
+                        is_key=leaf.is_key,
+                        when=when,
+                    )
+                )
+                first += count
+            pool = parts[0] if step.pool is not None and isinstance(parts[0], Pool) else None
+            yield Item(place=link.place, spec=step, entries=tuple(entries), parts=parts, when=when, pool=pool)
+
+    def _count(self, leaf: Link) -> int:
+        """Return the number of steps of a target or an alias."""
+        inserted = self._table.find(leaf.spec.alias) if leaf.spec.alias is not None else None
+        return len(inserted.steps) if inserted is not None else 1
+
+
+def _taken(rest: list[Part], count: int) -> tuple[Part, ...]:
+    """Remove from the front of `rest` the parts of `count` steps, and return them."""
+    parts: list[Part] = []
+    while count > 0:
+        parts.append(rest.pop(0))
+        count -= len(positions(parts[-1:]))
+    return tuple(parts)

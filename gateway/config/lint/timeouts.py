@@ -25,6 +25,8 @@ class _Limit:
     place: Where
     key: str | None
     """The key that sets the limits; None where they are built in."""
+    is_key: bool
+    """Of built-in limits: the target is the key of the place."""
     shortest_s: dict[str, float] = field(default_factory=dict)
     """What is limited → the shortest limit, in seconds."""
     models: dict[str, None] = field(default_factory=dict)
@@ -36,7 +38,7 @@ def short_timeouts(policy: Policy) -> Iterator[Finding]:
 
     def note(place: Where | None, entry: Entry, step: Step, what: str, limit_s: float) -> None:
         key = None if place is None else str(place[-1])
-        limit = found.setdefault(place, _Limit(entry.value_place if place is None else place, key))
+        limit = found.setdefault(place, _Limit(entry.value_place if place is None else place, key, entry.is_key))
         limit.shortest_s[what] = min(limit_s, limit.shortest_s.get(what, limit_s))
         limit.models[step.target.name] = None
 
@@ -58,15 +60,14 @@ def short_timeouts(policy: Policy) -> Iterator[Finding]:
                 if step.limits.total_s < _IN_ALL_S:
                     note(_place(policy, chain, entry, "total_s"), entry, step, "in all", step.limits.total_s)
     for limit in found.values():
-        yield Finding(code="short-timeout", place=limit.place, message=_message(limit), at_key=limit.key is not None)
+        at_key = limit.key is not None or limit.is_key
+        yield Finding(code="short-timeout", place=limit.place, message=_message(limit), at_key=at_key)
 
 
 def _place(policy: Policy, chain: Chain, entry: Entry, part: str) -> Where | None:
     """Return the place of the `timeout` that sets a part of a step's limits; None if none does."""
-    number = entry.place[-1]
-    assert isinstance(number, int), "an entry's place ends in its number"
     layers: tuple[tuple[Where, TimeoutSpec | None], ...] = (
-        (entry.place, chain.spec.chain[number].limits.timeout),
+        *((place, limits.timeout) for place, limits in entry.layers),
         (chain.place, chain.spec.limits.timeout),
         (("defaults",), policy.config.defaults.limits.timeout),
     )

@@ -28,6 +28,7 @@ REPORTING = {
     "Misfit",
     "Problem",
     "fault",
+    "finding",
     "note",
     "problem",
     "problem_at",
