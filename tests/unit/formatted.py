@@ -56,11 +56,18 @@ class Author:
 
     def _step(self) -> Json:
         target = self._name("p/m")
-        match self._random.randrange(3):
+        match self._random.randrange(5):
             case 0:
                 return target
             case 1:
                 return {"target": target}
+            case 2:
+                members: Json = [target, {"target": self._name("p/m")}, {"weight": 2, "target": self._name("p/m")}]
+                pool = self._random.choice((members, {target: 9, self._name("p/m"): 1}))
+                return self._shuffled({"pool": pool, "pick": "sticky", "retries": self._random.randint(0, 9)})
+            case 3:
+                when = self._shuffled({"tools": True, "not": {"header": {self._name("x"): "a"}}, "tokens": "> 5k"})
+                return self._shuffled({"target": target, "when": when})
             case _:
                 return self._shuffled({"target": target, "retries": self._random.randint(0, 9)})
 

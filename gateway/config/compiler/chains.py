@@ -124,14 +124,14 @@ class Chains:
             before = self._earlier.get(name)
             if before is None or before.alias is not alias or not (are_unchanged or self._are_valid(before.elements)):
                 self.elements[name] = self._compiled(name, alias)
+            elif before.elements is before.route.steps:
+                self.elements[name] = steps[name] = before.route.steps
+                if before.shape is not None:
+                    self.shapes[name] = self.parts[name] = before.shape
+                continue
             else:
                 if before.shape is not None:
                     self.shapes[name] = before.shape
-                if before.elements is before.route.steps:
-                    self.elements[name] = steps[name] = before.route.steps
-                    if before.route.parts is not None:
-                        self.parts[name] = before.route.parts
-                    continue
                 # Only the references are looked up anew: other aliases may have changed.
                 links = zip(before.elements, _leaves(alias.links), strict=True)
                 found = [one if isinstance(one, Step) else self._element(name, alias, link) for one, link in links]
@@ -305,8 +305,8 @@ class Chains:
         steps[name] = before if len(whole) == len(before) and all(map(operator.is_, whole, before)) else whole
         parts = self._joined_parts(name, steps)
         if parts is not None:
-            is_same = earlier is not None and earlier.route.parts == parts
-            self.parts[name] = earlier.route.parts if is_same and earlier and earlier.route.parts else parts
+            known = earlier.route.parts if earlier is not None else None
+            self.parts[name] = known if known is not None and known == parts else parts
 
     def _joined(self, elements: Elements, steps: Mapping[str, tuple[Step, ...]]) -> tuple[Step, ...] | None:
         """Return the chain with the chains of its references inserted; None when one of them has no steps.

@@ -332,8 +332,8 @@ class _Run:
             own = own_hooks.get(name)
             if before is not None and before.alias is alias and own is None:
                 route = before.route
-                is_same = route.steps is steps.get(name) and route.parts is parts.get(name)
-                if is_same and route.pre is pre and route.post is post:
+                has_same_hooks = route.pre is pre and route.post is post
+                if has_same_hooks and route.steps is steps.get(name) and route.parts is parts.get(name):
                     routes[name] = route
                     continue
             if name in steps:

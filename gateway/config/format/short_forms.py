@@ -17,7 +17,7 @@ from gateway.wire.json import Json, JsonObject
 Place: TypeAlias = tuple[Piece | None, Piece, JsonObject]
 """A key, or None in a list; its value; the value's part of the inlined schema."""
 
-_ONLY: Final = {"step": "target", "hook": "path"}
+_ONLY: Final = {"step": "target", "member": "target", "hook": "path"}
 """The only key of a mapping that has a short form, by definition of the schema."""
 _BARE: Final = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_./@+-]*[A-Za-z0-9_])?")
 _QUOTED_WORDS: Final = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
