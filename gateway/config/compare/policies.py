@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from gateway.config.compare import lists
 from gateway.config.compare.lists import EditKind
+from gateway.config.compare.shapes import shape_of
 from gateway.policy.failures import names_of
 from gateway.policy.keys import KeySource
 from gateway.policy.params import MODEL_FAMILY
@@ -43,7 +44,10 @@ class Change:
     """One difference and the aliases that it affects. Contains no secrets."""
 
     field: str
-    """In the config file's terms: `chain`, `retries`, `params.temperature`, `hooks.pre`, `providers.base_url`."""
+    """In the config file's terms: `chain`, `retries`, `params.temperature`, `hooks.pre`, `providers.base_url`.
+
+    `pools` are a chain's pools and conditions, as one text.
+    """
     kind: ChangeKind
     old: Json
     """Durations in seconds; None for `added`."""
@@ -172,7 +176,7 @@ class _Group:
 
 
 _ORDER: Final = (
-    "chain", "timeout", "retries", "deadline", "max_attempts", "cooldown", "retry_on", "fallback_on", "params",
+    "chain", "pools", "timeout", "retries", "deadline", "max_attempts", "cooldown", "retry_on", "fallback_on", "params",
     "stream", "hooks", "providers", "capabilities",
 )  # fmt: skip
 
@@ -217,7 +221,9 @@ def _differences(
     for found, targets in steps.values():
         everywhere = found.provider is not None or len(targets) == len(chain.pairs)
         yield found, () if everywhere else tuple(dict.fromkeys(targets))
+    shapes = ["; ".join(shape_of(route)) or None for route in (old, new)]
     for found in (
+        *_changed("pools", *shapes),
         *_changed("deadline", old.deadline_s, new.deadline_s),
         *_changed("max_attempts", old.max_attempts, new.max_attempts),
         *_changed("stream.hold", old.stream.hold, new.stream.hold),

@@ -52,6 +52,39 @@ def test_the_dump_of_a_file_shows_no_user_of_an_address() -> None:
     }
 
 
+POOLS = f"""\
+version: 1
+models:
+  fast:
+    - {{pool: [a/b, c/d], pick: sticky, key: {{header: x-session-id}}}}
+    - {{pool: [a/b, c/d], pick: sticky, key: client}}
+    - {{when: {{header: {{x-tier: paid}}, not: {{header: {{x-region: [us, "eu-*"]}}}}}}, target: a/b}}
+    - {{when: {{header: {{authorization: {SECRET}}}}}, target: a/b}}
+    - {{target: a/b, key: {SECRET}}}
+    - {{target: a/b, key: {{value: {SECRET}, header: x}}}}
+    - {{target: a/b, header: {{x-tier: {SECRET}}}}}
+    - {{target: a/b, params: {{when: {{api_key: {SECRET}}}, key: [{SECRET}]}}}}
+"""
+
+
+def test_the_source_of_a_sticky_key_and_the_values_of_conditions_are_shown_and_keys_beside_them_are_not() -> None:
+    lines = all_lines(POOLS)
+    assert lines[:6] == POOLS.splitlines()[:6]
+    assert SECRET not in "".join(lines)
+    assert lines[6:] == [
+        "    - {when: {header: {authorization: ***}}, target: a/b}",
+        "    - {target: a/b, key: ***}",
+        "    - {target: a/b, key: {value: ***, header: x}}",
+        "    - {target: a/b, header: {***: ***}}",
+        "    - {target: a/b, params: {when: {api_key: ***}, key: [***]}}",
+        "",
+    ]
+    document = parse(POOLS.encode(), name="x")
+    steps = Dump(document)["models"]["fast"]
+    assert steps[:3] == (document.value or {})["models"]["fast"][:3]
+    assert SECRET not in repr(steps)
+
+
 def test_an_alias_may_have_a_name_that_looks_secret() -> None:
     assert excerpt("models:\n  curl-model: a/b@1", 2)[0] == "  curl-model: a/b@1"
     assert excerpt("models:\n  secret-model: a/b", 2)[0] == "  secret-model: a/b"
