@@ -5,11 +5,12 @@ Where the two differ, and ours is the more honest, DIFFERENCES says how.
 
 from __future__ import annotations
 
+import importlib
 import json
 import threading
 import warnings
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import litellm  # noqa: F401 - here, where its warnings are no errors
@@ -22,7 +23,7 @@ from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.policy.failures import UpstreamError
 from gateway.wire.json import Json, JsonObject
 from tests.litellm_calls import QUIET
-from tests.litellm_recorded import GEMINI, REQUESTS, VENDORS, VERTEX, VERTEX_CLAUDE, Vendor
+from tests.litellm_recorded import BEDROCK, GEMINI, REQUESTS, VENDORS, VERTEX, VERTEX_CLAUDE, Vendor
 from tests.litellm_upstreams import WEATHER, chunks_of, make_call
 
 pytestmark = [
@@ -47,11 +48,14 @@ class Upstream:
     base_url: str = ""
     body: bytes = b"{}"
     content_type: str = "application/json"
+    raw: bytes = b""
+    """The body of the last request."""
     got: list[tuple[str, JsonObject, dict[str, str]]] = field(default_factory=list)
 
     async def handle(self, request: web.Request) -> web.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        self.got.append((request.path_qs, await request.json(), headers))
+        self.raw = await request.read()
+        self.got.append((request.raw_path, await request.json(), headers))
         return web.Response(body=self.body, headers={"content-type": self.content_type})
 
 
@@ -190,6 +194,46 @@ async def test_an_answer_is_the_same(
             for call in choice["message"].get("tool_calls") or ():
                 call.pop("id")
     assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_signature_for_amazon_holds_for_what_our_client_sends(
+    ways: tuple[LiteLLMAdapter, LiteLLMAdapter],
+    upstream: Upstream,
+    streaming: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Path, host, body and signed headers arrive as they were signed, with the account of the environment."""
+    for name in ("AWS_BEARER_TOKEN_BEDROCK", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
+    upstream.got.clear()
+    overrides = {"aws_region_name": "us-east-1", "aws_bedrock_runtime_endpoint": upstream.base_url}
+    call = make_call(upstream.base_url, BEDROCK.kind, BEDROCK.model, overrides=overrides, key=None)
+    known = replace(call.target.endpoint, base_url=None, own_base_url=False, hosts=(upstream.base_url,))
+    call = replace(call, target=replace(call.target, endpoint=known))
+    assert await ways[0].goes_by_classes(call, stream=streaming)
+    upstream.body = BEDROCK.streams["text"] if streaming else json.dumps(BEDROCK.answers["text"]).encode()
+    upstream.content_type = BEDROCK.content_type if streaming else "application/json"
+    if streaming:
+        assert _whole(await chunks_of(await ways[0].stream(call)))["text"] == "one two three four"
+    else:
+        assert (await ways[0].complete(call)).data["choices"][0]["message"]["content"] == "good day"
+    [(path, _, headers)] = upstream.got
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        auth = importlib.import_module("botocore.auth")
+        request_of = importlib.import_module("botocore.awsrequest").AWSRequest
+        credentials = importlib.import_module("botocore.credentials").Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI")
+    signed_names = headers["authorization"].split("SignedHeaders=")[1].split(",")[0].split(";")
+    signed = {name: headers[name] for name in signed_names}
+    url = f"{upstream.base_url}{path}"
+    again = request_of(method="POST", url=url, data=upstream.raw, headers=signed)
+    again.context["timestamp"] = headers["x-amz-date"]
+    signer = auth.SigV4Auth(credentials, "bedrock", "us-east-1")
+    expected = signer.signature(signer.string_to_sign(again, signer.canonical_request(again)), again)
+    assert headers["authorization"].endswith(f"Signature={expected}")
 
 
 @pytest.mark.parametrize("streaming", [False, True])
