@@ -103,6 +103,20 @@ async def test_an_event_keeps_its_name_and_its_great_integers() -> None:
     assert [event.data["n"] for event in passed if event.data is not None] == [GREAT] * 2
 
 
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("behind", [b"", b"id: 7"])
+def test_a_run_is_parsed_with_any_line_ends(end: bytes, count: int, behind: bytes) -> None:
+    words = ["one", "two", "three"][:count]
+    lines = [
+        b"data: " + written(word).strip().removeprefix(b"data: ") + end + (behind + end if behind else b"") + end
+        for word in words
+    ]
+    events = run_of(b"".join(lines)).singly()
+    assert [event.raw for event in events] == lines
+    assert [event.data for event in events] == [orjson.loads(written(word)[6:]) for word in words]
+
+
 async def test_the_name_of_an_event_may_look_like_a_field() -> None:
     (event,) = run_of(b"event: data: x\n" + written("one")).singly()
     assert (event.name, event.raw, event.data and text_of(event.data)) == (
