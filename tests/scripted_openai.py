@@ -161,6 +161,15 @@ class ScriptedOpenAI:
         self._scripts.setdefault(model, deque()).append(Outcome(**outcome))
         return self
 
+    def script_key(self, key: str, /, **outcome: Any) -> Self:
+        """Queue one outcome for calls with a bearer token, whatever their model."""
+        return self.script(f"Bearer {key}", **outcome)
+
+    @property
+    def keys(self) -> list[str]:
+        """The bearer tokens of all requests, in order."""
+        return [request.headers.get("authorization", "").removeprefix("Bearer ") for request in self.requests]
+
     def reset_script(self, model: str) -> Self:
         """Forget what a model was told to do; the next `script` counts from now."""
         self._scripts.pop(model, None)
@@ -201,7 +210,7 @@ class ScriptedOpenAI:
         serial = self.connections
         try:
             while (request := await _read_request(reader, serial)) is not None:
-                outcome = self._next_outcome(request.model)
+                outcome = self._next_outcome(request.headers.get("authorization", ""), request.model)
                 self.requests.append(request)
                 self.calls.append(request.model)
                 await self._notify()
@@ -223,8 +232,8 @@ class ScriptedOpenAI:
         async with self._changed:
             self._changed.notify_all()
 
-    def _next_outcome(self, model: str) -> Outcome:
-        queue = self._scripts.get(model)
+    def _next_outcome(self, authorization: str, model: str) -> Outcome:
+        queue = self._scripts.get(authorization) or self._scripts.get(model)
         if not queue:
             return Outcome()
         return queue.popleft() if len(queue) > 1 else queue[0]

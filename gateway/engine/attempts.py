@@ -26,6 +26,7 @@ from gateway.engine.bound import Bound
 from gateway.engine.facts import RequestFacts
 from gateway.engine.final_error import failure
 from gateway.engine.health import NOBODY, Health, Rest, Ticket
+from gateway.engine.keys import KeyOrder, KeyTurn
 from gateway.engine.missing_paths import is_translatable
 from gateway.engine.nested import NestedHooks
 from gateway.engine.next_step import FIRST, GiveUp, Outcome, Plan, Try, Wait, next_step
@@ -76,6 +77,8 @@ class RoutedRequest:
     """What the route's pools and conditions ask; None for a route without any."""
     arranged: Arranged | None = None
     """The steps in the order of the route's pools; None if that is the file's."""
+    key_order: KeyOrder | None = None
+    """In which order the request tries the keys of a target that has several; None: all in turn."""
     answered: Step | None = None
     """The step that answered, if `nested` is set."""
     carrier: AdapterName = "relay"
@@ -161,11 +164,14 @@ class Engine:
         errors: list[UpstreamError] = []
         failed: Ticket | None = None
         lacks: list[tuple[str, NotSupported]] = []
+        keys: KeyTurn | None = None
         after = 0
         while True:
             now_s = loop.time()
             resting = health.resting(steps, now_s=now_s) if health.at_rest else NOBODY
-            if plan is None and not resting and not unsupported and now_s < deadline_s:
+            if keys is not None:
+                pass  # the same target, with another key
+            elif plan is None and not resting and not unsupported and now_s < deadline_s:
                 decision = FIRST  # as `next_step` would say
             else:
                 plan = plan or Plan(steps, deadline_s, route.max_attempts, unsupported)
@@ -202,7 +208,12 @@ class Engine:
                 name = missing.carrier(target.endpoint, request.operation, now_s=now_s) or name
             request.carrier = name
             adapter = self._adapters[name]
-            ticket = health.begin(step, now_s=now_s, retry=decision.reason == "retry")
+            if step.by_key:
+                keys = keys or KeyTurn(health, step, request.key_order)
+                step, ticket = keys.begin(now_s=now_s, retry=decision.reason == "retry")
+                target = step.target
+            else:
+                ticket = health.begin(step, now_s=now_s, retry=decision.reason == "retry")
             report.calling = target
             try:
                 if name not in self._prepared:
@@ -217,13 +228,17 @@ class Engine:
             except UpstreamError as error:
                 _mask(error, target.endpoint.echoes)
                 _note(report, target, error.kind, error.status, loop.time() - now_s)
+                if keys is not None and keys.goes_on(error, ticket, report, now_s=loop.time(), deadline_s=deadline_s):
+                    continue
                 if arranged is not None and arranged.pace is not None and error.kind is Kind.TIMEOUT:
-                    health.note_pace(target, arranged.pace, loop.time() - now_s, now_s=loop.time())
+                    health.note_pace(steps[decision.step].target, arranged.pace, loop.time() - now_s, now_s=loop.time())
                 plan = plan or Plan(steps, deadline_s, route.max_attempts, unsupported)
                 if request.held_s:
                     deadline_s = request.deadline_s
                     plan = plan._replace(deadline_s=deadline_s)
-                outcomes.append(self.failed(plan, outcomes, decision, ticket, error, now_s=loop.time()))
+                outcomes.append(self.failed(plan, outcomes, decision, ticket, error, keys, now_s=loop.time()))
+                if keys is not None:
+                    error, keys = keys.of_all(error), None
                 errors.append(error.with_traceback(None))  # has this frame, and is in it: a cycle, as below
                 ticket.done()
                 failed = ticket
@@ -240,6 +255,7 @@ class Engine:
                     after = decision.step  # it is the next one again, translated
                 else:
                     unsupported |= {decision.step}
+                keys = None
                 plan = Plan(steps, deadline_s, route.max_attempts, unsupported)
                 ticket.done()
             except HoldExceeded as error:
@@ -259,10 +275,12 @@ class Engine:
                 if request.nested is not None:
                     request.answered = step
                 _note(report, target, None, 200, loop.time() - now_s)
+                if keys is not None:
+                    keys.note(report)
                 report.target = target
                 report.calling = None
                 if arranged is not None and arranged.pace is not None:
-                    health.note_pace(target, arranged.pace, loop.time() - now_s, now_s=loop.time())
+                    health.note_pace(steps[decision.step].target, arranged.pace, loop.time() - now_s, now_s=loop.time())
                 return result
             report.calling = None
 
@@ -273,10 +291,11 @@ class Engine:
         decision: Try,
         ticket: Ticket,
         error: UpstreamError,
+        keys: KeyTurn | None = None,
         *,
         now_s: float,
     ) -> Outcome:
-        """Record a failed attempt with its target's health and return it as an outcome."""
+        """Record a failed attempt with its target's health and return it as an outcome. `keys`: of several."""
         outcome = Outcome(
             step=decision.step,
             kind=error.kind,
@@ -296,6 +315,8 @@ class Engine:
             passed=passed_limit(error, plan.steps[decision.step].limits),
             counts=error.counts and not out_of_time,
         )
+        if keys is not None:
+            outcome = keys.outcome(outcome, error)
         then = next_step(plan, [*outcomes, outcome], now_s=now_s, resting={})
         retries = isinstance(then, Wait) or (isinstance(then, Try) and then.reason == "retry")
         return replace(outcome, over_budget=True) if retries and not ticket.take_retry(now_s=now_s) else outcome

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from gateway.adapters.base import Event, Operation, Stream
 from gateway.concurrency.steps import in_turns
 from gateway.engine.makers import Maker, Makers, account_of
 from gateway.engine.missing_paths import MissingPaths
-from gateway.policy.table import Step
+from gateway.policy.table import Route, Step
 from gateway.wire.json import Json
 
 
@@ -19,6 +20,8 @@ class Bound(NamedTuple):
     step: int
     by: str
     """The field of the request that binds it."""
+    key: int | None = None
+    """The position of the key that may be used, where the step's target has several."""
 
     def others(self, steps: int) -> frozenset[int]:
         """Return the positions of the other ones of `steps`."""
@@ -29,6 +32,14 @@ class Bound(NamedTuple):
         if len(steps) == 1:
             return ""
         return f"; it is bound to {steps[self.step].target.name} by {self.by}, so no other target was asked"
+
+    def kept(self, route: Route) -> Route:
+        """Return a route whose bound step may use its one key only."""
+        if self.key is None:
+            return route
+        steps = list(route.steps)
+        steps[self.step] = replace(steps[self.step], key=self.key)
+        return replace(route, steps=tuple(steps))
 
 
 def relaying_steps(steps: Sequence[Step], operation: Operation, missing: MissingPaths, *, now_s: float) -> list[int]:
@@ -51,8 +62,8 @@ async def bound(
 ) -> Bound | None:
     """Return the step that a request is bound to; None if it may go to any.
 
-    That is the maker of the first id whose maker is known and in the chain, else the first of the `relaying` steps. A
-    chain without any translates each request, and says itself what it cannot translate.
+    That is the maker of the first id whose maker is known and in the chain, else the first of the `relaying` steps with
+    its first key. A chain without any translates each request, and says itself what it cannot translate.
     """
     if not relaying:
         return None
@@ -62,15 +73,27 @@ async def bound(
     for bond in bonds:
         maker = makers.find(bond.id, client=client)
         position = None if maker is None else position_of(maker, steps, relaying)
-        if position is not None:
-            return Bound(position, bond.by)
-    return Bound(relaying[0], bonds[0].by)
+        if maker is not None and position is not None:
+            return Bound(position, bond.by, key_of(maker, steps[position]))
+    return Bound(relaying[0], bonds[0].by, 0 if steps[relaying[0]].by_key else None)
 
 
 def position_of(maker: Maker, steps: Sequence[Step], among: Sequence[int]) -> int | None:
     """Return the first of these steps that is the maker, else the first with its account; None if there is none."""
-    same = [position for position in among if account_of(steps[position].target.identity) == maker.account]
+    same = [position for position in among if maker.account in _accounts(steps[position].by_key or (steps[position],))]
     return next((position for position in same if steps[position].target.name == maker.target), next(iter(same), None))
+
+
+def key_of(maker: Maker, step: Step) -> int | None:
+    """Return the position of the key that the maker, which is this step's target, was called with; None if it has one.
+
+    `step` may use all its keys.
+    """
+    return _accounts(step.by_key).index(maker.account) if step.by_key else None
+
+
+def _accounts(steps: Sequence[Step]) -> list[str]:
+    return [account_of(step.target.identity) for step in steps]
 
 
 class NotingStream:

@@ -58,6 +58,25 @@ class Rest(NamedTuple):
     """On the event loop's clock; the present if the rest is over and the target is being probed."""
     asked: Kind | None = None
     """`rate_limit` or `overloaded` if the upstream asked for the rest: it is not called before `until_s`."""
+    refused: Kind | None = None
+    """Of one key of several: why the upstream refused it last."""
+
+    @property
+    def patience(self) -> tuple[bool, bool, float]:
+        """What orders rests by which to call first.
+
+        A key that was only too busy goes before one that is not accepted, and what may be called before what may not.
+        """
+        return self.refused in {Kind.AUTH, Kind.BILLING}, self.asked is not None, self.until_s
+
+
+def _of_both(own: Rest | None, of_keys: Sequence[Rest | None]) -> Rest | None:
+    """Return the rest of a target with several keys: its own, or the shortest of its keys' if all rest."""
+    rests = [rest for rest in of_keys if rest is not None]
+    if len(rests) < len(of_keys):
+        return own
+    first = min(rests, key=lambda rest: rest.patience)
+    return first if own is None else max(own, first, key=lambda rest: (rest.asked is not None, rest.until_s))
 
 
 NOBODY: Final[Mapping[int, Rest]] = MappingProxyType({})
@@ -74,6 +93,8 @@ class Health:
         """Identities of the targets in cooldown. While it is empty, `resting` need not be called."""
         self.missing = MissingPaths()
         """The paths that endpoints lack."""
+        self._uses = 0
+        """Calls with one of several keys so far."""
 
     def begin(self, step: Step, *, now_s: float, retry: bool = False) -> Ticket:
         """Count an attempt that begins and return its ticket. The caller must call `done()` on it in every case."""
@@ -98,18 +119,23 @@ class Health:
                 rest = None
         return Ticket(self, health, step, rest, now_s)
 
+    def begin_key(self, step: Step, *, now_s: float) -> Ticket:
+        """Count an attempt with one of several keys, for the key alone, as `begin` does."""
+        ticket = self.begin(step, now_s=now_s)
+        self._uses += 1
+        ticket._target_health.used = self._uses
+        return ticket
+
     def resting(self, steps: Sequence[Step], *, now_s: float) -> Mapping[int, Rest]:
         """Return position → rest, for those of `steps` whose target rests or is being probed."""
         if not self.at_rest:
             return NOBODY
         rests: dict[int, Rest] = {}
         for position, step in enumerate(steps):
-            health = self._targets.get(step.target.identity)
-            if health is None or health.rest is None:
-                continue
-            if not health.rest.holds_for(step.target):
-                self.end_rest(step.target.identity, health)
-            elif (rest := health.rest.as_seen(step.limits, now_s)) is not None:
+            rest = self.rest(step, now_s=now_s)
+            if step.by_key:
+                rest = _of_both(rest, [self.rest(one, now_s=now_s) for one in step.by_key])
+            if rest is not None:
                 rests[position] = rest
         return rests
 
@@ -130,6 +156,21 @@ class Health:
             paces = health.paces = health.paces or {}
             paces[key] = with_time(paces.get(key), time_s, now_s=now_s)
 
+    def rest(self, step: Step, *, now_s: float) -> Rest | None:
+        """Return the rest of one step's own target, be it one of a key; a rest that holds no longer is ended."""
+        health = self._targets.get(step.target.identity)
+        if health is None or health.rest is None:
+            return None
+        if not health.rest.holds_for(step.target):
+            self.end_rest(step.target.identity, health)
+            return None
+        return health.rest.as_seen(step.limits, now_s)
+
+    def last_use(self, step: Step) -> int:
+        """Return the serial number of the last call with a key; 0 if there was none."""
+        health = self._targets.get(step.target.identity)
+        return 0 if health is None else health.used
+
     def reset(self, name: str) -> int | None:
         """End the rests of the targets with this name or label and forget their failures.
 
@@ -141,16 +182,17 @@ class Health:
             self.end_rest(identity, health)
         return rested if named else None
 
-    def snapshot(self, target: Target, now_s: float) -> JsonObject:
-        """Return a target's state and counters for `/-/targets`; for a wildcard, of all its models together."""
-        if target.name.endswith("*"):
-            known = [health for health in self._targets.values() if health.label == target.label]
-        else:
-            known = [health for health in (self._targets.get(target.identity),) if health is not None]
-        if not known:
-            return {"state": "ok", "cooldown_ends_in_s": None, "attempts": {}, "in_flight": 0}
-        rests = [health.rest for health in known if health.rest is not None and health.rest.holds_for(target)]
-        left_s = min((max(0.0, rest.until_s - now_s) for rest in rests), default=None)
+    def snapshot(self, target: Target, now_s: float, *, of: Target | None = None) -> JsonObject:
+        """Return a target's state and counters for `/-/targets`; for a wildcard, of all its models together.
+
+        `of`: the target with all its keys, for one of its `by_key`, which rests while the whole does.
+        """
+        left = [self._left_s(target, now_s), None if of is None else self._left_s(of, now_s)]
+        of_keys = [self._left_s(one, now_s) for one in target.by_key]
+        if of_keys and None not in of_keys:
+            left.append(min(of_keys, key=lambda left_s: left_s or 0.0))
+        left_s = max((one for one in left if one is not None), default=None)
+        known = self._known(target)
         return {
             "state": "ok" if left_s is None else "probing" if left_s == 0 else "cooldown",
             "cooldown_ends_in_s": None if left_s is None else round(left_s, 3),
@@ -158,13 +200,28 @@ class Health:
             "in_flight": sum(health.in_flight for health in known),
         }
 
+    def _known(self, target: Target) -> list[_TargetHealth]:
+        if not target.name.endswith("*"):
+            return [health for health in (self._targets.get(target.identity),) if health is not None]
+        source = target.endpoint.api_key.name
+        return [one for key, one in self._targets.items() if one.label == target.label and key[2] == source]
+
+    def _left_s(self, target: Target, now_s: float) -> float | None:
+        """Return the seconds of the shortest rest left; 0 if it is over and has not been probed, None without one."""
+        rests = [health.rest for health in self._known(target)]
+        return min(
+            (max(0.0, rest.until_s - now_s) for rest in rests if rest is not None and rest.holds_for(target)),
+            default=None,
+        )
+
     def copied(self, targets: Iterable[Target], *, now_s: float) -> Health:
         """Return a copy for `targets` on a clock that reads 0 at `now_s`.
 
         Nothing is in flight in it. A target that is being probed is in cooldown for a moment more.
         """
         copy = Health()
-        for target in targets:
+        copy._uses = self._uses
+        for target in [one for each in targets for one in (each, *each.by_key)]:
             health = self._targets.get(target.identity)
             if health is None:
                 continue
@@ -172,7 +229,7 @@ class Health:
             twin.requests = health.requests.shifted(-now_s)
             twin.times.extend(health.times)
             twin.paces = health.paces and {key: pace.shifted(-now_s) for key, pace in health.paces.items()}
-            twin.answered_s = health.answered_s - now_s
+            twin.answered_s, twin.used = health.answered_s - now_s, health.used
             twin.window_s, twin.tries, twin.retries = health.window_s - now_s, health.tries, health.retries
             if health.rest is not None:
                 left_s = health.rest.until_s - now_s
@@ -286,6 +343,19 @@ class Ticket:
                 self._slot.answers -= 1
             self.left(now_s)
 
+    def refused(self, kind: Kind, *, now_s: float, retry_after_s: float | None) -> None:
+        """Record that one of several keys was refused: it rests at once, by Retry-After, else for the cooldown's `for`.
+
+        The attempt is one of a step of `Step.by_key`.
+        """
+        self._kind = kind.value
+        rest = self._target_health.rest or self._new_rest()
+        rest.failed, rest.refused_by = None, kind
+        if retry_after_s is not None:
+            self._pause(kind, now_s + min(retry_after_s, MAX_REST_S))
+        else:
+            rest.until_s = max(rest.until_s, now_s + rest.cooldown.for_s)
+
     def take_retry(self, *, now_s: float) -> bool:
         """Take one retry from the target's budget; return False if it is used up.
 
@@ -336,6 +406,8 @@ class _TargetRest:
     asked: Kind | None = None
     asked_until_s: float = -math.inf
     """Until when the upstream asked not to be called."""
+    refused_by: Kind | None = None
+    """Of one key of several: why the upstream refused it last."""
     probes: int = 0
     """Probes in flight."""
     next_probe_s: float = -math.inf
@@ -359,10 +431,10 @@ class _TargetRest:
         if not self.covers(limits):
             return None
         if self.asked_until_s > now_s:
-            return Rest(self.asked_until_s, self.asked)
+            return Rest(self.asked_until_s, self.asked, self.refused_by)
         if self.until_s > now_s:
-            return Rest(self.until_s)
-        return Rest(now_s) if self.is_probed(now_s) else None
+            return Rest(self.until_s, None, self.refused_by)
+        return Rest(now_s, None, self.refused_by) if self.is_probed(now_s) else None
 
 
 @dataclass(slots=True, eq=False)
@@ -377,6 +449,8 @@ class _TargetHealth:
     """Seconds that some of its last _TIMES answers took, one of each slot of its window."""
     paces: dict[PaceKey, Pace] | None = None
     """Kept where a pool picks the fastest."""
+    used: int = 0
+    """Of one key of several: the serial number of its last call."""
     in_flight: int = 0
     answers: int = 0
     attempts: dict[str, int] = field(default_factory=dict)

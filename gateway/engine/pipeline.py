@@ -163,10 +163,12 @@ class Pipeline:
     async def _bind(self, request: RoutedRequest) -> None:
         steps, operation = request.route.steps, request.operation
         facts = request.facts
-        if len(steps) > 1 or facts is not None:
+        if len(steps) > 1 or facts is not None or steps[0].by_key:
             now_s = asyncio.get_running_loop().time()
             relaying = relaying_steps(steps, operation, self._health.missing, now_s=now_s)
             request.bound = await bound(operation, request.params, steps, relaying, self._makers, client=request.client)
+            if request.bound is not None:
+                request.route = request.bound.kept(request.route)
         if facts is not None and request.bound is None:
             await self._arrange(request, facts)
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from gateway.adapters.base import Adapters, Operation, Reply, Stream
 from gateway.engine.attempts import Engine, RoutedRequest
-from gateway.engine.bound import position_of, relaying_steps
+from gateway.engine.bound import key_of, position_of, relaying_steps
 from gateway.engine.health import Health
 from gateway.engine.hooked_stream import HookedStream
 from gateway.engine.hooks import own_data, run_hooks
@@ -112,6 +112,7 @@ def _route(table: RoutingTable, maker: Maker, operation: Operation) -> Route | N
                 params=NO_PARAMS,
                 retry_on=frozenset({Kind.CONNECTION}),
                 fallback_on=frozenset(),
+                key=key_of(maker, passing.steps[position]),
             )
             if "*" in step.target.name:
                 step = replace(step, target=replace(step.target, name=maker.target))

@@ -1,8 +1,10 @@
-"""Upstreams' keys: Secret, which prints as `***`, and KeySource, which reads a key from the config or a file."""
+"""Upstreams' keys: Secret, which prints as `***`; KeySource reads one from config or file, a KeyList has several."""
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -43,7 +45,7 @@ class Secret:
 class KeySource:
     """Where an upstream's key comes from: a value of the config file, a file of its own, or nowhere."""
 
-    __slots__ = ("_file", "_read", "_stamp", "known", "name")
+    __slots__ = ("_file", "_list", "_read", "_stamp", "known", "name")
 
     def __init__(self, *, name: str, value: Secret | None = None, file: Path | None = None) -> None:
         self.name = name
@@ -51,6 +53,7 @@ class KeySource:
         self._file = file
         self._read = _usable(value.reveal()) if value is not None else None
         self._stamp: Stamp | None = None
+        self._list: KeyList | None = None
         self.known: tuple[Secret, ...] = () if self._read is None else (self._read,)
         """The last keys that `read` returned, the newest first: a call that is under way was sent an older one."""
 
@@ -71,7 +74,15 @@ class KeySource:
                 self._read, self._stamp = None, None
             if self._read is not None and self._read not in self.known[:1]:
                 self.known = (self._read, *self.known)[:_KNOWN]
+                if self._list is not None:
+                    self._list.gather()
         return self._read
+
+    @property
+    def short(self) -> str:
+        """Four characters that stand for the key in outputs: its SHA-256's first; the name's while there is no key."""
+        text = self.known[0].reveal() if self.known else self.name
+        return hashlib.sha256(text.encode()).hexdigest()[:4]
 
     def __eq__(self, other: object) -> bool:
         """Compare by value, or by file regardless of its present content."""
@@ -85,6 +96,37 @@ class KeySource:
 
     def __repr__(self) -> str:
         return f"KeySource({self.name!r})"
+
+
+class KeyList(KeySource):
+    """The keys of an upstream that has several. Calls use one of `sources` each; to read the list is to read its first.
+
+    `known` are the keys of all: an upstream may repeat one that another call was sent.
+    """
+
+    __slots__ = ("sources",)
+
+    def __init__(self, sources: Sequence[KeySource]) -> None:
+        """The sources are read once, and belong to this list alone."""
+        super().__init__(name=", ".join(source.name for source in sources))
+        self.sources = tuple(sources)
+        for source in self.sources:
+            source.read()
+            source._list = self
+        self.gather()
+
+    def gather(self) -> None:
+        """Bring `known` up to date with the sources."""
+        self.known = tuple([key for source in self.sources for key in source.known])
+
+    def read(self) -> Secret | None:
+        """Return the first source's key that there is."""
+        return next((key for source in self.sources if (key := source.read()) is not None), None)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, KeyList) and self.sources == other.sources
+
+    __hash__ = KeySource.__hash__
 
 
 def _usable(text: str) -> Secret | None:

@@ -72,6 +72,17 @@ class Step:
     """`params.model_family`: models of one family are the same to operations that only go to the same model."""
     nested: tuple[AliasHooks, ...] = ()
     """Hooks of the aliases through which `{alias: …}` leads to this step, from outer to inner; usually none."""
+    key: int | None = None
+    """The position of the only one of the target's several keys that may be used; None for all."""
+    by_key: tuple[Step, ...] = field(init=False, repr=False, compare=False)
+    """The step with each key that may be used, in file order; empty where the target has no several keys."""
+
+    def __post_init__(self) -> None:
+        by_key: tuple[Step, ...] = ()
+        if self.target.endpoint.by_key:
+            by_key = tuple([replace(self, target=target, key=None) for target in self.target.by_key])
+            by_key = by_key if self.key is None else (by_key[self.key],)
+        object.__setattr__(self, "by_key", by_key)
 
 
 def other_models(steps: Sequence[Step], closed: Collection[int] = ()) -> frozenset[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from gateway.policy.echoes import Echoes
 from gateway.policy.failures import Kind
-from gateway.policy.keys import NO_KEY, KeySource
+from gateway.policy.keys import NO_KEY, KeyList, KeySource
 from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.secrets import mask_url
 from gateway.policy.wires import ALL_WIRES, OPENAI_WIRES, TRANSLATED, Wire, operations_of
@@ -152,7 +152,9 @@ class Endpoint:
     A server of the file's own address may be a gateway in front of Gemini, which needs them.
     """
     echoes: Echoes = field(init=False, repr=False, compare=False)
-    """Masks its secrets in what the upstream sends back."""
+    """Masks its secrets in what the upstream sends back: those of all its keys, whichever was sent."""
+    by_key: tuple[Endpoint, ...] = field(init=False, repr=False, compare=False, default=())
+    """Where it has several keys, the same endpoint with each of them, in file order: these are called."""
 
     def __post_init__(self) -> None:
         wires = self.wires
@@ -163,6 +165,11 @@ class Endpoint:
         object.__setattr__(self, "wants_plain_ids", self.kind == "azure" or not self.own_base_url)
         echoes = Echoes(source=self.api_key, headers=self.headers, base_url=self.base_url, params=self.params.sent)
         object.__setattr__(self, "echoes", echoes)
+        if isinstance(self.api_key, KeyList):
+            by_key = tuple([replace(self, api_key=source) for source in self.api_key.sources])
+            for one in by_key:
+                object.__setattr__(one, "echoes", echoes)
+            object.__setattr__(self, "by_key", by_key)
 
     @property
     def shown_url(self) -> str | None:
@@ -210,3 +217,8 @@ class Target:
         quoted = quote(self.name, safe=_HEADER_SAFE, errors="replace")
         object.__setattr__(self, "header", self.name if quoted == self.name else quoted)
         object.__setattr__(self, "identity", (self.name, endpoint.base_url or "", endpoint.api_key.name))
+
+    @property
+    def by_key(self) -> tuple[Target, ...]:
+        """The same target with each of its endpoint's keys, in file order; empty unless there are several."""
+        return tuple([replace(self, endpoint=endpoint) for endpoint in self.endpoint.by_key])

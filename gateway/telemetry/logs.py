@@ -215,7 +215,7 @@ def log_request(
         "ms": round(ms * 10) / 10,  # faster than `round(ms, 1)`
         "stream": stream,
         "generation": report.generation or None,
-        "attempts": list(map(Attempt.public, report.attempts)),
+        "attempts": list(map(Attempt.logged, report.attempts)),
     }
     if report.calling is not None:
         line["calling"] = report.calling.name

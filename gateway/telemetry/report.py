@@ -31,6 +31,8 @@ class Attempt:
     """None if the target answered; else the failure's kind, or why it was passed over."""
     status: int | None
     ms: float
+    key: str | None = None
+    """Short for the key that was sent, where the target has several."""
 
     @property
     def was_called(self) -> bool:
@@ -39,7 +41,18 @@ class Attempt:
 
     def public(self) -> JsonObject:
         """Return the form for clients."""
-        return {"target": self.target, "kind": self.kind, "status": self.status, "ms": round(self.ms * 10) / 10}
+        line = self.logged()
+        line.pop("key", None)
+        return line
+
+    def logged(self) -> JsonObject:
+        """Return the form for the log."""
+        line: JsonObject = {
+            "target": self.target, "kind": self.kind, "status": self.status, "ms": round(self.ms * 10) / 10
+        }  # fmt: skip
+        if self.key is not None:
+            line["key"] = self.key
+        return line
 
 
 @dataclass(slots=True)

@@ -41,6 +41,8 @@ def names_of(kinds: Collection[Kind]) -> list[str]:
 CLIENT_FAULTS: Final = frozenset({Kind.BAD_REQUEST, Kind.CONTENT_FILTER, Kind.CONTEXT_WINDOW})
 """Kinds that never count towards a target's cooldown: the request is at fault."""
 
+KEY_FAULTS: Final = frozenset({Kind.AUTH, Kind.BILLING, Kind.RATE_LIMIT})
+"""Kinds after which another key of the same target may do better."""
 
 LimitName: TypeAlias = Literal["connect_s", "first_token_s", "idle_s", "total_s", "stream_total_s"]
 """A field of `Limits`."""

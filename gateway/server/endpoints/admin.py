@@ -67,19 +67,21 @@ class Admin:
         )
 
     async def targets(self, exchange: Exchange) -> None:
-        """`GET /-/targets`: every target with its health and counters."""
+        """`GET /-/targets`: every target with its health and counters; one with several keys comes once for each."""
         table = self._reloads.current
         now_s = asyncio.get_running_loop().time()
         aliases = _aliases(table)
         targets: list[JsonObject] = [
             {
                 "target": target.name,
+                **({"key": one.endpoint.api_key.short} if target.by_key else {}),
                 "adapter": target.endpoint.adapter,
                 "base_url": target.endpoint.shown_url,
                 "aliases": aliases.get(target.identity, []),
-                **self._health.snapshot(target, now_s),
+                **self._health.snapshot(one, now_s, of=target if target.by_key else None),
             }
             for target in table.targets
+            for one in target.by_key or (target,)
         ]
         exchange.send_json({"generation": table.generation, "targets": targets})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -11,16 +11,23 @@ from gateway.engine.bound import Bound, bound, relaying_steps
 from gateway.engine.makers import Makers
 from gateway.engine.missing_paths import MissingPaths
 from gateway.operations import OPERATIONS
-from gateway.policy.table import Step
+from gateway.policy.keys import NO_KEY, KeyList, KeySource, Secret
+from gateway.policy.table import Route, Step
 from gateway.policy.target import AdapterName, Endpoint, Limits, Target
 
 LIMITS = Limits(connect_s=1, first_token_s=1, idle_s=1, total_s=1)
 RESPONSES = OPERATIONS["responses"]
 
 
-def step(name: str, adapter: AdapterName = "relay") -> Step:
+def step(name: str, adapter: AdapterName = "relay", *, keys: Sequence[str] = ()) -> Step:
     provider, _, model = name.partition("/")
-    endpoint = Endpoint(provider=provider, kind="openai", adapter=adapter, base_url=f"https://{provider}.example")
+    endpoint = Endpoint(
+        provider=provider,
+        kind="openai",
+        adapter=adapter,
+        base_url=f"https://{provider}.example",
+        api_key=KeyList([KeySource(name=key, value=Secret(key)) for key in keys]) if keys else NO_KEY,
+    )
     return Step(target=Target(name=name, model=model, label=name, endpoint=endpoint), limits=LIMITS)
 
 
@@ -49,7 +56,7 @@ async def found(params: Mapping[str, Any], steps: list[Step]) -> Bound | None:
     ],
 )
 async def test_the_maker_is_chosen_else_the_first_that_relays(previous: str, steps: list[Step], position: int) -> None:
-    assert await found({"previous_response_id": previous}, steps) == (position, "previous_response_id")
+    assert await found({"previous_response_id": previous}, steps) == Bound(position, "previous_response_id")
 
 
 async def test_nothing_is_bound_where_nothing_is_relayed_or_named() -> None:
@@ -59,7 +66,19 @@ async def test_nothing_is_bound_where_nothing_is_relayed_or_named() -> None:
 
 async def test_a_known_id_decides_before_an_unknown_one() -> None:
     params = {"previous_response_id": "unknown", "conversation": {"id": "made_by_two"}}
-    assert await found(params, [ONE, TWO]) == (1, "conversation")
+    assert await found(params, [ONE, TWO]) == Bound(1, "conversation")
+
+
+async def test_a_bound_request_keeps_the_key_of_its_maker_and_an_unknown_one_the_first() -> None:
+    steps = [ONE, step("two/a", keys=["k1", "k2"])]
+    makers = Makers()
+    makers.note(["made"], steps[1].target.by_key[1], alias="", client=None)
+    found = await bound(RESPONSES, {"previous_response_id": "made"}, steps, [0, 1], makers, client=None)
+    assert found == Bound(1, "previous_response_id", key=1)
+    kept = found.kept(Route(alias="a", steps=tuple(steps))).steps
+    assert [one.target.endpoint.api_key.name for one in kept[1].by_key] == ["k2"]
+    unknown = await bound(RESPONSES, {"previous_response_id": "?"}, steps[1:], [0], makers, client=None)
+    assert unknown == Bound(0, "previous_response_id", key=0)
 
 
 def test_a_target_without_the_path_is_not_relayed_to() -> None:
