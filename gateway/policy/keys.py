@@ -135,4 +135,9 @@ def _usable(text: str) -> Secret | None:
     return Secret(text) if _KEY.fullmatch(text) else None
 
 
+def one_of(sources: Sequence[KeySource]) -> KeySource:
+    """Return the only source, or a list of several."""
+    return KeyList(sources) if len(sources) > 1 else sources[0]
+
+
 NO_KEY: Final = KeySource(name="none")

@@ -131,6 +131,8 @@ class Endpoint:
     hosts: tuple[str, ...] = ()
     """Origins that LiteLLM may reach beside the base URL's: `scheme://host:port`, `*` for one label, `**` for any."""
     api_key: KeySource = NO_KEY
+    key_names: tuple[str, ...] = ()
+    """Of a list of keys, the names of all sources that the file names, those without a key too."""
     key_required: bool = False
     """Calls without a key fail with `auth`: the file names a key, or the vendor requires one."""
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)

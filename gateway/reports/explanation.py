@@ -69,6 +69,8 @@ def _chain(route: Route) -> list[Sequence[str]]:
     for number, step in enumerate(route.steps, start=1):
         retries = {0: "no retry", 1: "1 retry"}.get(step.retries, f"{step.retries} retries")
         note = "no key here" if has_key(step) is False else ""
+        if step.by_key:
+            note = f"{len(step.by_key)} keys in turn" + (note and f", {note}")
         endpoint = step.target.endpoint
         adapter = (
             f"{endpoint.adapter}, {endpoint.library_adapter} in Python"
@@ -300,6 +302,7 @@ def _event(route: Route, event: Event) -> Sequence[str]:
     outcome = f"{event.kind or 'answers'}{status}{lasted}{resort}"
     decided = {
         "answers": "",
+        "key": "another key at once",
         "retry": f"tried again in {shown(event.wait_s)}" if event.wait_s else "tried again at once",
         "next": f"next target: {event.why}",
         "stop": f"stops: {event.why}",

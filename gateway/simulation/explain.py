@@ -21,6 +21,7 @@ from gateway.engine.missing_paths import MissingPaths
 from gateway.errors import GatewayError
 from gateway.operations import CHAT, OPERATIONS, operation_of, params_for
 from gateway.policy.failures import names_of
+from gateway.policy.keys import NO_KEY
 from gateway.policy.params import merged_for_output
 from gateway.policy.table import Hook, Route, RoutingTable, Step
 from gateway.policy.target import ScriptedOutcome
@@ -256,6 +257,7 @@ def _step(number: int, step: Step, hook: Callable[[Hook], JsonObject]) -> JsonOb
         "wires": sorted(endpoint.wires or ()),
         "base_url": endpoint.shown_url,
         "has_key": has_key(step),
+        "keys": len(step.by_key) or int(endpoint.api_key is not NO_KEY),
         "limits": asdict(step.limits),
         "retries": step.retries,
         "retry_on": names_of(step.retry_on),

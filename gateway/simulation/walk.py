@@ -44,7 +44,8 @@ class Event:
     status: int | None
     last_resort: bool
     """Whether the target is in cooldown and tried only because no other is left."""
-    then: Literal["answers", "retry", "next", "stop", "give up"]
+    then: Literal["answers", "key", "retry", "next", "stop", "give up"]
+    """`key`: the same target is called at once with another of its keys."""
     wait_s: float = 0.0
     """Seconds before the retry."""
     why: str = ""
@@ -134,7 +135,9 @@ class _Call:
         ]
         for number, (following, began_s) in enumerate(self._tries[1:]):
             event = events[number]
-            if following.reason == "retry":
+            if following is self._tries[number][0]:
+                events[number] = replace(event, then="key")
+            elif following.reason == "retry":
                 events[number] = replace(event, then="retry", wait_s=began_s - event.ended_s)
             else:
                 events[number] = replace(event, then="next", why=self._no_retry(event, following.no_retry))
@@ -195,12 +198,17 @@ class _Call:
 def worst(route: Route, *, operation: Operation = CHAT, stream: bool, slow: bool) -> Walk:
     """Return the call with the most attempts: each step fails so that it is retried, then so that the next is tried.
 
+    Of several keys all but the last are refused first.
+
     With `slow` each attempt takes its whole limit, else none takes any time.
     """
     delay_s = math.inf if slow else 0.0
 
     def suppose(_: Call, position: int, before: int) -> ScriptedOutcome:
-        return ScriptedOutcome(kind=_worst_kind(route.steps[position], before), delay_s=delay_s)
+        step = route.steps[position]
+        others = max(0, len(step.by_key) - 1)
+        kind = Kind.AUTH if before < others else _worst_kind(step, before - others)
+        return ScriptedOutcome(kind=kind, delay_s=delay_s)
 
     if slow and stream and route.stream.hold == "full":  # content that never ends keeps all limits but the last
         most_s = held_limit_s(route)

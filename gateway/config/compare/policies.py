@@ -13,7 +13,6 @@ from gateway.config.compare import lists
 from gateway.config.compare.lists import EditKind
 from gateway.config.compare.shapes import shape_of
 from gateway.policy.failures import names_of
-from gateway.policy.keys import KeySource
 from gateway.policy.params import MODEL_FAMILY
 from gateway.policy.secrets import STARS, mask_key
 from gateway.policy.table import Route, RoutingTable, Step
@@ -309,8 +308,8 @@ def _endpoint(old: Endpoint, new: Endpoint) -> Iterator[_Found]:
     ):
         if one != other:
             yield _Found(field=f"providers.{name}", kind="changed", old=before, new=after, provider=provider)
-    if _key(old.api_key) != _key(new.api_key) or (_is_literal(old.api_key) and old.api_key.name != new.api_key.name):
-        keys = _key(old.api_key), _key(new.api_key)
+    keys = _keys(old), _keys(new)
+    if keys[0] != keys[1] or (_has_literal(old) and _key_names(old) != _key_names(new)):
         yield _Found(field="providers.api_key", kind="changed", old=keys[0], new=keys[1], provider=provider)
     for name, kind in _changed_keys(old.headers, new.headers):
         one, other = _header(old, name), _header(new, name)
@@ -340,14 +339,27 @@ def _script(endpoint: Endpoint) -> list[JsonObject]:
     return [{name: value for name, value in outcome.items() if value is not None} for outcome in outcomes]
 
 
-def _is_literal(source: KeySource) -> bool:
-    return source.name.startswith("sha256:")
+def _key_names(endpoint: Endpoint) -> tuple[str, ...]:
+    """Return the names of the sources of an endpoint's keys, as the file names them: here none may have a key."""
+    return endpoint.key_names or (endpoint.api_key.name,)
 
 
-def _key(source: KeySource) -> str:
+def _has_literal(endpoint: Endpoint) -> bool:
+    return any(map(_is_literal, _key_names(endpoint)))
+
+
+def _is_literal(name: str) -> bool:
+    return name.startswith("sha256:")
+
+
+def _keys(endpoint: Endpoint) -> str:
+    """Return the sources of an endpoint's keys in words; of several in turn."""
+    return ", ".join(map(_key, _key_names(endpoint)))
+
+
+def _key(name: str) -> str:
     """Return the source of a key: `$NAME`, `$NAME or none`, `file PATH`, `none`, or `written in the config file`."""
-    name = source.name
-    if _is_literal(source):
+    if _is_literal(name):
         return "written in the config file"
     if name.startswith("file:"):
         return f"file {name.removeprefix('file:')}"
@@ -423,6 +435,6 @@ def _service(endpoint: Endpoint) -> Service:
         kind=endpoint.kind,
         adapter=endpoint.adapter,
         base_url=endpoint.shown_url or (endpoint.relay_url if endpoint.adapter in ("anthropic", "gemini") else None),
-        api_key=_key(endpoint.api_key),
+        api_key=_keys(endpoint),
         headers=tuple(endpoint.headers),
     )

@@ -16,9 +16,9 @@ from gateway.config.compiler.known_hosts import INSTEAD, hosts_of
 from gateway.config.compiler.known_providers import WELL_KNOWN, WellKnown
 from gateway.config.compiler.relays import azure_version, relay_faults, relays_of
 from gateway.config.document.yaml_tree import Where
-from gateway.config.model.specs import Config, ProviderSpec
+from gateway.config.model.specs import Config, KeySpec, ProviderSpec
 from gateway.config.problems import Fault, Report
-from gateway.policy.keys import MAX_KEY_FILE_BYTES, NO_KEY, KeySource, Secret
+from gateway.policy.keys import MAX_KEY_FILE_BYTES, NO_KEY, KeySource, Secret, one_of
 from gateway.policy.params import FORBIDDEN_PARAMS, OWN_FIELDS, Params
 from gateway.policy.problem import Severity
 from gateway.policy.regular_file import read_regular_file, why
@@ -160,6 +160,7 @@ class Upstreams:
             own_base_url=own_base_url,
             hosts=hosts_of(known.kind, own_base_url=base_url is not None),
             api_key=api_key,
+            key_names=self._key_names(spec),
             key_required=_names_key(spec)
             or (not (own_base_url or authorized) and self._needs_key(spec, known, adapter, api_key)),
             headers=headers,
@@ -177,7 +178,7 @@ class Upstreams:
         Without a key LiteLLM would use the vendor's key from the environment, which the file did not name.
         """
         if known.name not in WELL_KNOWN:
-            borrows = spec.name != known.name or spec.api_key is not None
+            borrows = spec.name != known.name or bool(spec.api_keys)
             return borrows and known.name not in _OTHER_CREDENTIALS
         if not known.key_required or adapter in OWN:
             return known.key_required
@@ -208,15 +209,38 @@ class Upstreams:
             if named is None or named.wire != "openai" or named.base_url is None:
                 message = f"an entry of kind {kind!r} needs a `base_url`: say where the server is{_instead(known)}"
                 yield "", Fault("missing-base-url", message)
-        if spec.api_key_file is not None and (spec.api_key is not None or spec.api_key_unset):
+        if spec.api_key_files and spec.api_keys:
             yield "api_key_file", Fault("api-key-conflict", "there is an `api_key` as well; keep one of the two")
-        elif spec.api_key_file is not None:
-            self._check_key_file(spec, spec.api_key_file)
+        else:
+            self._check_repeats(spec)
+            for number, file in enumerate(dict.fromkeys(spec.api_key_files)):
+                self._check_key_file(file, _place(spec, "api_key_file", number))
         yield from relay_faults(spec, known)
         if spec.script and known.wire != "mock":
             yield "script", Fault("script-not-mock", f"only `kind: mock` plays a script, not {kind!r}")
 
-    def _check_key_file(self, spec: ProviderSpec, name: str) -> None:
+    def _check_repeats(self, spec: ProviderSpec) -> None:
+        """Report entries of a list of keys that bring no other key."""
+        files = set[str]()
+        for number, file in enumerate(spec.api_key_files):
+            if file in files:
+                message = f"the file {file!r} stands here twice; take one of the two out"
+                self._report(_place(spec, "api_key_file", number), "repeated-key", message)
+            files.add(file)
+        found: dict[Secret, KeySpec] = {}
+        for number, key in enumerate(spec.api_keys):
+            value = key.value or Secret(key.written or "")
+            before = found.setdefault(value, key)
+            if before is key or _is_empty(key):
+                continue
+            is_same = before.written == key.written
+            message = "the same key stands here twice; take one of the two out"
+            if not is_same:
+                message = f"this is the same key as {before.written or 'one before'} has here, so it is used once"
+            place = _place(spec, "api_key", number)
+            self._report(place, "repeated-key", message, severity="error" if is_same else "warning")
+
+    def _check_key_file(self, name: str, place: Where) -> None:
         if self._key_source(name).read() is not None:
             return
         file = self._folder / name
@@ -232,24 +256,28 @@ class Upstreams:
             if data.strip():
                 fault = Fault("bad-api-key", f"what the key file {name!r} holds is no key; {_A_KEY}")
         severity: Severity = "error" if self._strict_env else "warning"
-        self._report(("providers", spec.name, "api_key_file"), fault.code, fault.message, severity=severity)
+        self._report(place, fault.code, fault.message, severity=severity)
 
     def _key(self, spec: ProviderSpec, known: WellKnown, *, use_vendors: bool) -> KeySource:
         """Return the entry's key source; with `use_vendors` an entry without one gets the vendor's variable."""
-        if spec.api_key_file is not None:
-            return self._key_source(spec.api_key_file)
-        if spec.api_key is not None or spec.api_key_unset:
-            text = spec.api_key.reveal().strip() if spec.api_key else ""
-            value = Secret(text) if text else None
-            if spec.api_key_written is not None:
-                return KeySource(name=spec.api_key_written, value=value)
-            digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-            return KeySource(name=f"sha256:{digest}", value=value) if value else NO_KEY
+        if spec.api_key_files:
+            return one_of([self._key_source(file) for file in dict.fromkeys(spec.api_key_files)])
+        if spec.api_keys:
+            keys: dict[Secret | str | None, KeySpec] = {}
+            for key in spec.api_keys:
+                if not _is_empty(key):
+                    keys.setdefault(key.value or key.written, key)
+            return one_of([_source(key) for key in keys.values() or spec.api_keys[:1]])
         if not use_vendors or not known.key_variables:
             return NO_KEY
         variable = self._vendors_variable(known) or known.key_variables[0]
         text = self._environ.get(variable, "").strip()
         return KeySource(name=f"env:{variable}", value=Secret(text) if text else None)
+
+    def _key_names(self, spec: ProviderSpec) -> tuple[str, ...]:
+        """Return the names of all sources of a list of keys, those without a key too; none where there is no list."""
+        sources = [_source(key) for key in spec.api_keys] + [self._key_source(file) for file in spec.api_key_files]
+        return tuple([source.name for source in sources]) if len(sources) > 1 else ()
 
     def _key_source(self, file: str) -> KeySource:
         return KeySource(name=f"file:{file}", file=self._folder / file)
@@ -262,7 +290,7 @@ class Upstreams:
         """Return the entry's headers by lower-case name; None when one has a problem."""
         headers: dict[str, str] = {}
         good = True
-        has_key = spec.api_key is not None or spec.api_key_unset or spec.api_key_file is not None
+        has_key = bool(spec.api_keys or spec.api_key_files)
         for name, value in spec.headers.items():
             lower = name.lower()
             message = bad_header(lower, value, has_key=has_key)
@@ -304,8 +332,27 @@ def _litellm_params(spec: ProviderSpec) -> Params:
 
 def _names_key(spec: ProviderSpec) -> bool:
     """Tell whether an entry names its key; an empty `api_key` means no key."""
-    written = spec.api_key is not None and bool(spec.api_key.reveal().strip())
-    return written or spec.api_key_unset or spec.api_key_file is not None
+    return bool(spec.api_key_files) or not all(map(_is_empty, spec.api_keys))
+
+
+def _is_empty(key: KeySpec) -> bool:
+    """Tell whether a text means no key; one with a variable that is not set means one."""
+    return key.value is not None and not key.value.reveal().strip()
+
+
+def _source(key: KeySpec) -> KeySource:
+    text = key.value.reveal().strip() if key.value else ""
+    value = Secret(text) if text else None
+    if key.written is not None:
+        return KeySource(name=key.written, value=value)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return KeySource(name=f"sha256:{digest}", value=value) if value else NO_KEY
+
+
+def _place(spec: ProviderSpec, key: str, number: int) -> Where:
+    """Return the place of one of an entry's keys: in a list, or the only one."""
+    several = len(spec.api_keys if key == "api_key" else spec.api_key_files) > 1
+    return ("providers", spec.name, key, number) if several else ("providers", spec.name, key)
 
 
 _VENDOR_ROUTING: Final = frozenset({"models", "provider", "route"})

@@ -39,7 +39,7 @@ _RULES: Final[dict[str, Callable[[Policy], Iterator[Finding]]]] = {
 _OF_MODELS: Final = frozenset({"short-timeout", "unknown-model", "deprecated-model", "weaker-fallback"})
 """Rules that need LiteLLM's model data."""
 
-_COMPILERS: Final = frozenset({"bad-api-key", "missing-key-file", "unset-variable", "unused-param"})
+_COMPILERS: Final = frozenset({"bad-api-key", "missing-key-file", "repeated-key", "unset-variable", "unused-param"})
 """Warnings of the compiler. All but the last depend on the machine, so a comment that ignores them is never unused."""
 
 CODES: Final = frozenset({*_RULES, *_COMPILERS, "plain-secret", "plain-http", "unused-ignore"})

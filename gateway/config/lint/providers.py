@@ -46,9 +46,10 @@ def plain_secrets(document: Document) -> Iterator[Finding]:
             continue
         parts = entry.members
         is_mock = "kind" in parts and parts["kind"].value == "mock"
-        if "api_key" in parts and not is_mock and _is_written_out(parts["api_key"].value):
-            message = "a key is written out here; write `${NAME}` and set the variable, or use `api_key_file`"
-            yield Finding(code="plain-secret", place=(*place, "api_key"), message=message)
+        for where, key in _keys(parts.get("api_key"), (*place, "api_key")) if not is_mock else ():
+            if _is_written_out(key.value):
+                message = "a key is written out here; write `${NAME}` and set the variable, or use `api_key_file`"
+                yield Finding(code="plain-secret", place=where, message=message)
         for header, value in _members(parts.get("headers")).items():
             if is_secret_name(header) and _is_written_out(value.value):
                 message = "a secret is written out in this header; write `${NAME}` and set the variable"
@@ -71,6 +72,14 @@ def plain_secrets(document: Document) -> Iterator[Finding]:
 
 def _members(node: Node | None) -> dict[str, Node]:
     return node.members if node is not None else {}
+
+
+def _keys(node: Node | None, place: Where) -> Iterator[tuple[Where, Node]]:
+    """Yield the one key, or those of the list, each with its place."""
+    if node is not None and isinstance(node.children, list):
+        yield from (((*place, number), child) for number, child in enumerate(node.children))
+    elif node is not None:
+        yield place, node
 
 
 def _in_params(node: Node | None, place: Where) -> Iterator[Finding]:

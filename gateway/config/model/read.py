@@ -25,6 +25,7 @@ from gateway.config.model.specs import (
     DefaultsSpec,
     HookSpec,
     HooksSpec,
+    KeySpec,
     LimitsSpec,
     MemberSpec,
     PoolSpec,
@@ -226,7 +227,7 @@ def _models(aliases: Mapping[str, _Judged]) -> Mapping[str, AliasSpec]:
 
 def _config(values: JsonObject, models: Mapping[str, AliasSpec], written: JsonObject, unset: set[Where]) -> Config:
     providers = {
-        name: _provider(name, entry, written["providers"][name], unset=("providers", name, "api_key") in unset)
+        name: _provider(name, entry, written["providers"][name], unset)
         for name, entry in values.get("providers", {}).items()
     }
     defaults = values.get("defaults", {})
@@ -245,16 +246,13 @@ def _config(values: JsonObject, models: Mapping[str, AliasSpec], written: JsonOb
     )
 
 
-def _provider(name: str, entry: JsonObject, written: JsonObject, *, unset: bool) -> ProviderSpec:
-    key, text = entry.get("api_key"), written.get("api_key")
+def _provider(name: str, entry: JsonObject, written: JsonObject, unset: set[Where]) -> ProviderSpec:
     return ProviderSpec(
         name=name,
         kind=entry.get("kind"),
         base_url=entry.get("base_url"),
-        api_key=None if key is None or unset else Secret(key),
-        api_key_written=text if isinstance(text, str) and is_made_of_variables(text) else None,
-        api_key_unset=unset,
-        api_key_file=entry.get("api_key_file"),
+        api_keys=tuple(_keys(entry.get("api_key"), written.get("api_key"), ("providers", name, "api_key"), unset)),
+        api_key_files=tuple(_as_list(entry.get("api_key_file"))),
         adapter=entry.get("adapter"),
         wires=frozenset(entry.get("wires", ())),
         api_version=entry.get("api_version"),
@@ -264,6 +262,19 @@ def _provider(name: str, entry: JsonObject, written: JsonObject, *, unset: bool)
         script=tuple(_outcome(outcome) for outcome in entry.get("script", ())),
         written=EMPTY if entry is written else _frozen(shown(written)),
     )
+
+
+def _keys(value: Json, written: Json, place: Where, unset: set[Where]) -> Iterator[KeySpec]:
+    is_list = isinstance(value, list)
+    for index, (text, before) in enumerate(zip(_as_list(value), _as_list(written), strict=True)):
+        yield KeySpec(
+            value=None if ((*place, index) if is_list else place) in unset else Secret(text),
+            written=before if is_made_of_variables(before) else None,
+        )
+
+
+def _as_list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _outcome(entry: JsonObject) -> ScriptedOutcome:

@@ -37,13 +37,15 @@ _TARGET: Final = ("bad-target", "is no target; write provider/model, without spa
 _PATH: Final = ("hook-path", "is no dotted path; write package.module.name, without spaces")
 _LENGTH: Final = ("bad-duration", "is no duration above zero; write 250ms, 10s, 2m, 1h, or a number of seconds")
 _KEY: Final = ("bad-sticky-key", "is no key; write {header: NAME}, {metadata: NAME} or client")
+_API_KEY: Final = ("bad-api-key", "is no key; a key is one word of visible ASCII characters")
 _FORMS: Final = {
     "alias": _TARGET,
     "aliasName": (
         "bad-name",
         "is no name for an alias; it has at most 256 characters, no spaces and no control characters",
     ),
-    "apiKey": ("bad-api-key", "is no key; a key is one word of visible ASCII characters"),
+    "apiKey": _API_KEY,
+    "apiKeys": _API_KEY,
     "capabilityName": ("bad-name", "is no name for a capability; it is made of letters, digits and _, no digit first"),
     "dottedPath": _PATH,
     "duration": _LENGTH,
@@ -70,11 +72,13 @@ _FORMS: Final = {
 
 _WANTED: Final = {
     "alias": "a target, a list of steps, or a mapping",
+    "apiKeys": "a key, or a list of keys",
     "duration": _DURATION,
     "during": "a text such as 'mon-fri 08:00-18:00 Europe/Berlin'",
     "expectedAttempt": "a target, or a mapping",
     "feature": "true or false",
     "hook": "a dotted path, or a mapping",
+    "keyFiles": "a path, or a list of paths",
     "member": "a target, or a mapping",
     "outcomes": "a kind of failure, a status, a mapping, or a list of these",
     "pause": _DURATION,
@@ -204,6 +208,8 @@ def _translate(error: ValidationError, written: Json, at: Where) -> Iterator[Mis
         yield Misfit(where, "bad-value", "expected at least one operation; without the key it is [chat, embeddings]")
     elif keyword == "minItems" and where[-1:] == ("wires",):
         yield Misfit(where, "bad-wires", "a server speaks at least one wire; name it, or leave `wires` out")
+    elif keyword == "minItems" and form in ("apiKeys", "keyFiles"):
+        yield Misfit(where, "bad-value", 'expected at least one entry; `api_key: ""` means no key')
     elif keyword == "minItems":
         yield Misfit(where, "empty-chain", "a chain needs at least one step")
     elif keyword == "uniqueItems":

@@ -77,19 +77,26 @@ class DefaultsSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeySpec:
+    """An `api_key`, or one entry of its list."""
+
+    value: Secret | None
+    """The expanded text; a Secret of "" means no key. None: it names a variable that is not set."""
+    written: str | None = None
+    """The text as written when it is made of variables, such as `${VLLM_KEY}`; None for a literal key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSpec:
     """One entry of `providers`."""
 
     name: str
     kind: str | None = None
     base_url: str | None = None
-    api_key: Secret | None = None
-    """The expanded text; a Secret of "" means no key."""
-    api_key_written: str | None = None
-    """`api_key` as written when it is made of variables, such as `${VLLM_KEY}`; None for a literal key."""
-    api_key_unset: bool = False
-    """Whether `api_key` names a variable that is not set; `api_key` is then None."""
-    api_key_file: str | None = None
+    api_keys: tuple[KeySpec, ...] = ()
+    """Of `api_key`, be it a text or a list; empty without one."""
+    api_key_files: tuple[str, ...] = ()
+    """Of `api_key_file`, likewise."""
     adapter: AdapterName | None = None
     wires: frozenset[Wire] = frozenset()
     """Empty where the file names none: the compiler knows what the endpoint speaks."""

@@ -50,7 +50,7 @@ class Expander:
         except BadVariable as exc:
             return self._refuse("bad-variable", where, str(exc))
         except UnsetVariable as exc:
-            is_key = len(where) == 3 and where[0] == "providers" and where[2] == "api_key"
+            is_key = len(where) in (3, 4) and where[0] == "providers" and where[2] == "api_key"
             if is_key:
                 self.unset_keys.add(where)
             is_warning = is_key and not self._strict_env

@@ -231,6 +231,15 @@ a call when own/* fails with timeout and openai/gpt-4o fails with rate_limit
             "team/*  routes.yaml:24\n\nchain\n  1  own/*  relay, litellm in Python  1 retry  no key here\n"
         )
 
+    def test_several_keys_are_counted_and_tried_at_once(self, capsys: pytest.CaptureFixture[str]) -> None:
+        keyed = ROUTES.replace('"${OWN_KEY}"', '["${OWN_1}", "${OWN_2}", "${OWN_3:-}"]').replace(", plain/x", "")
+        Path("routes.yaml").write_text(keyed)
+        text = told(capsys, "smart", "--fail", "own/llama=auth")
+        assert "no retry   2 keys in turn, no key here" in text
+        assert text.count("auth 401") == 2
+        assert "another key at once" in text
+        assert as_data(capsys, "smart")["chain"][0]["keys"] == 2
+
     def test_hooks_in_their_order(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = told(capsys, "hooked")
         assert (
@@ -588,6 +597,7 @@ class TestJson:
                 "wires": [],
                 "base_url": None,
                 "has_key": None,
+                "keys": 0,
                 "limits": {
                     "connect_s": 5.0,
                     "first_token_s": 10.0,

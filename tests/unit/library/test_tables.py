@@ -26,10 +26,11 @@ class Patched:
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
         self.failing: set[str] = set()
+        """Models and keys."""
 
     async def __call__(self, **kwargs: Any) -> Any:
         self.calls.append(kwargs)
-        if kwargs["model"] in self.failing:
+        if {kwargs["model"], kwargs.get("api_key")} & self.failing:
             litellm: Any = importlib.import_module("litellm")
             raise litellm.RateLimitError("busy", llm_provider="openai", model=kwargs["model"])
         return self._stream() if kwargs.get("stream") else dict(ANSWER)
@@ -123,3 +124,20 @@ def test_gateway_config_is_read_at_first_use(patched: Patched, tmp_path: Path, m
     provider.reload()
     (tmp_path / "routes.yaml").unlink()
     assert provider.map_model_name("mine") == "mock/echo"
+
+
+async def test_a_list_of_keys_is_used_in_turn_and_past_a_limit(
+    patched: Patched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONE", "sk-one")
+    monkeypatch.setenv("TWO", "sk-two")
+    file = tmp_path / "routes.yaml"
+    file.write_text("version: 1\nproviders: {openai: {api_key: ['${ONE}', '${TWO}']}}\nmodels: {fast: openai/gpt-4o}\n")
+    provider = Provider.from_file(file)
+    for _ in range(3):
+        await provider.complete_chat(model="fast", messages=HELLO)
+    assert [call["api_key"] for call in patched.calls] == ["sk-one", "sk-two", "sk-one"]
+    patched.failing.add("sk-two")
+    for _ in range(2):
+        await provider.complete_chat(model="fast", messages=HELLO)
+    assert [call["api_key"] for call in patched.calls[3:]] == ["sk-two", "sk-one", "sk-one"]

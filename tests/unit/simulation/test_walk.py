@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.policy.failures import Kind
+from gateway.policy.keys import NO_KEY, KeyList, KeySource
 from gateway.policy.table import Route, RoutingTable, Step, StreamPolicy
 from gateway.policy.target import Cooldown, Endpoint, Limits, ScriptedOutcome, Target
 from gateway.simulation import clock as virtual
@@ -20,9 +21,15 @@ from tests.supposing import fails, resting
 LIMITS = Limits(connect_s=5, first_token_s=10, idle_s=20, total_s=30)
 
 
-def step(name: str, *, cooldown: Cooldown | None = None, limits: Limits = LIMITS, **values: Any) -> Step:
+def step(name: str, *, cooldown: Cooldown | None = None, limits: Limits = LIMITS, keys: int = 1, **values: Any) -> Step:
     provider, _, model = name.partition("/")
-    endpoint = Endpoint(provider=provider, kind="openai", adapter="relay", cooldown=cooldown or Cooldown())
+    endpoint = Endpoint(
+        provider=provider,
+        kind="openai",
+        adapter="relay",
+        cooldown=cooldown or Cooldown(),
+        api_key=KeyList([KeySource(name=f"k{number}") for number in range(keys)]) if keys > 1 else NO_KEY,
+    )
     return Step(target=Target(name=name, model=model, label=name, endpoint=endpoint), limits=limits, **values)
 
 
@@ -249,3 +256,28 @@ def test_a_call_is_told_as_a_whole_gateway_runs_it(
     assert [event.started_s for event in call.events] == [one.started_s for one in seen.attempts]
     assert call.ended_s == seen.elapsed_s
     assert (call.error.status if call.error else 200, call.error and call.error.code) == (seen.status, seen.error)
+
+
+class TestSeveralKeys:
+    def test_each_key_is_tried_before_the_targets_own_retry(self) -> None:
+        chain = route(step("a/x", keys=3, retries=1), step("b/x"))
+        call = walk(chain, fails(Kind.AUTH, Kind.RATE_LIMIT, Kind.OVERLOADED, None))
+        assert [(event.step, event.then) for event in call.events] == [
+            (0, "key"), (0, "key"), (0, "retry"), (0, "answers")
+        ]  # fmt: skip
+
+    def test_the_worst_case_counts_the_other_keys(self) -> None:
+        chain = route(step("a/x", keys=3, retries=1), step("b/x"))
+        assert len(worst(chain, stream=False, slow=False).events) == 3 + 1 + 1
+
+    def test_a_scripted_upstream_gives_its_outcomes_to_one_key_after_the_other(self) -> None:
+        chain = route(step("a/x", keys=2))
+        table = RoutingTable(generation=1, routes={"smart": chain})
+        script = Script({"a/x": (named(Kind.RATE_LIMIT), ANSWERED)})
+        body = {"model": "smart", "messages": [{"role": "user", "content": "hi"}]}
+
+        async def ask() -> Observed:
+            return await Simulator(table, script).ask(body)
+
+        seen = virtual.run(ask())
+        assert [(one.target, one.kind) for one in seen.attempts] == [("a/x", Kind.RATE_LIMIT), ("a/x", None)]

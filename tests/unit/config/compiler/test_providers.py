@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.compiler.compiler import Compiler
 from gateway.config.compiler.providers import bad_header
-from gateway.policy.target import FRAMING_HEADERS, AdapterName, Cooldown, ScriptedOutcome
+from gateway.policy.target import FRAMING_HEADERS, AdapterName, Cooldown, Endpoint, ScriptedOutcome
 from tests.compiling import endpoint, key_of, messages, problems, route, step
 
 KEYS = {
@@ -176,6 +177,91 @@ def test_a_vendors_variable_that_holds_no_key_is_no_key(target: str) -> None:
     broken = "sk-hunter2\nx"
     found = endpoint("", target, environ={"OPENAI_API_KEY": broken, "ANTHROPIC_API_KEY": broken})
     assert (key_of(found), found.key_required) == (None, True)
+
+
+def keys_of(found: Endpoint) -> list[tuple[str, str | None]]:
+    """Return, of each endpoint with one key, the key's name and the key."""
+    return [(one.api_key.name, key_of(one)) for one in found.by_key]
+
+
+def test_a_list_of_keys_makes_an_endpoint_with_each() -> None:
+    found = endpoint(
+        "mine: {kind: openai, base_url: 'http://h/v1', api_key: ['${A}', '${B:-}', sk-c, '${D}']}",
+        "mine/x",
+        environ={"A": "sk-a", "B": "sk-b"},
+    )
+    names = [name for name, _ in keys_of(found)]
+    assert (names[:2], names[3]) == (["${A}", "${B:-}"], "${D}")
+    assert names[2].startswith("sha256:")
+    assert [key for _, key in keys_of(found)] == ["sk-a", "sk-b", "sk-c", None]
+    assert (key_of(found), found.key_required) == ("sk-a", True)
+    assert all(one.key_required and one.base_url == found.base_url for one in found.by_key)
+
+
+@pytest.mark.parametrize(
+    ("keys", "left"),
+    [
+        ("['${A:-}', sk-b, '']", ("sk-b", True)),
+        ("[' ', sk-b]", ("sk-b", True)),
+        ("[sk-b]", ("sk-b", True)),
+        ("['${A:-}', '']", (None, False)),
+        ("['']", (None, False)),
+    ],
+)
+def test_empty_keys_drop_out_and_one_that_is_left_is_as_any_single_key(
+    keys: str, left: tuple[str | None, bool]
+) -> None:
+    found = endpoint(f"mine: {{kind: openai, base_url: 'http://h/v1', api_key: {keys}}}", "mine/x")
+    assert ((key_of(found), found.key_required), found.by_key) == (left, ())
+
+
+def test_a_list_of_empty_keys_means_none_and_not_the_vendors_variable() -> None:
+    assert key_of(endpoint("openai: {api_key: ['', '']}", "openai/x", environ=KEYS)) is None
+
+
+def test_a_list_of_key_files_is_read_as_one_is(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("sk-one\n")
+    text = "providers: {openai: {api_key_file: [one, two]}}\nmodels: {fast: openai/x}\n"
+    source = str(tmp_path / "routes.yaml")
+    assert problems(text, source=source) == ["2:42: missing-key-file?"]
+    assert problems(text, source=source, strict_env=True) == ["2:42: missing-key-file"]
+    found = endpoint("openai: {api_key_file: [one, two]}", "openai/x", source=source)
+    assert keys_of(found) == [("file:one", "sk-one"), ("file:two", None)]
+    (tmp_path / "two").write_text("sk-two")
+    assert keys_of(found) == [("file:one", "sk-one"), ("file:two", "sk-two")]
+
+
+@pytest.mark.parametrize(
+    ("entry", "found"),
+    [
+        ("api_key: [sk-1, sk-2, sk-1]", ["2:58: repeated-key"]),
+        ("api_key: ['${A}', '${B}', '${A}']", ["2:62: repeated-key"]),
+        ("api_key: ['${UNSET}', '${UNSET}']", ["2:46: unset-variable?", "2:58: unset-variable?", "2:58: repeated-key"]),
+        ("api_key_file: [k, k]", ["2:51: missing-key-file?", "2:54: repeated-key"]),
+        ("api_key: ['${A}', '${SAME}']", ["2:54: repeated-key?"]),
+        ("api_key: ['${A}', sk-a]", ["2:54: repeated-key?"]),
+        ("api_key: ['${E}', '${E}', '']", []),
+    ],
+)
+def test_a_key_that_is_in_a_list_twice_is_told(entry: str, found: list[str]) -> None:
+    environ = {"A": "sk-a", "B": "sk-b", "SAME": "sk-a", "E": ""}
+    text = f"providers: {{openai: {{kind: openai, {entry}}}}}\nmodels: {{fast: openai/x}}\n"
+    assert problems(text, environ=environ) == found
+    assert "sk-" not in "".join(messages(text, environ=environ))
+
+
+def test_a_key_that_two_variables_hold_is_used_once() -> None:
+    found = endpoint("openai: {api_key: ['${A}', '${B}', '${C}']}", "openai/x", environ={"A": "x", "B": "x", "C": "y"})
+    assert keys_of(found) == [("${A}", "x"), ("${C}", "y")]
+
+
+def test_keys_that_did_not_change_are_the_same_endpoint_after_a_reload() -> None:
+    compiler = Compiler(environ={"A": "x", "B": "y"})
+    text = b"version: 1\nproviders: {openai: {api_key: ['${A}', '${B}']}}\nmodels: {fast: openai/x}\n#"
+    one, other = (compiler.compile(text + more, source="routes.yaml").table for more in (b"a", b"b"))
+    assert one is not None
+    assert other is not None
+    assert one.routes["fast"].steps[0].target.endpoint is other.routes["fast"].steps[0].target.endpoint
 
 
 def test_a_tilde_in_a_key_files_path_is_not_expanded() -> None:

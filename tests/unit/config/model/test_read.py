@@ -22,6 +22,7 @@ from gateway.config.model.specs import (
     DefaultsSpec,
     HookSpec,
     HooksSpec,
+    KeySpec,
     LimitsSpec,
     ProviderSpec,
     StepSpec,
@@ -39,7 +40,7 @@ NO_ENVIRON: Mapping[str, str] = {}
 SHAPE_CODES = frozenset(
     {
         "bad-duration", "bad-api-key", "bad-key", "bad-name", "bad-share", "bad-step", "bad-target", "bad-value",
-        "bad-version",
+        "bad-version", "bad-wires",
         "duplicate-item", "empty-chain", "hook-path", "missing-key", "unknown-key", "wrong-type",
     }
 )  # fmt: skip
@@ -141,7 +142,7 @@ def test_every_key_of_a_file_becomes_its_spec() -> None:
                 name="mine",
                 kind="openai",
                 base_url="http://127.0.0.1:8000/v1",
-                api_key=Secret("sk-literal"),
+                api_keys=(KeySpec(value=Secret("sk-literal")),),
                 adapter="relay",
                 wires=frozenset({"chat", "messages"}),
                 api_version="2",
@@ -149,7 +150,7 @@ def test_every_key_of_a_file_becomes_its_spec() -> None:
                 params=Params({"api_version": "1"}),
                 cooldown=CooldownSpec(failures=1),
             ),
-            "filed": ProviderSpec(name="filed", api_key_file="/run/key", api_key=Secret("")),
+            "filed": ProviderSpec(name="filed", api_key_files=("/run/key",), api_keys=(KeySpec(value=Secret("")),)),
             "up": ProviderSpec(
                 name="up",
                 kind="mock",

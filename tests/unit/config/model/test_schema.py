@@ -167,6 +167,7 @@ SCALARS = [
     "defaults.stream.hold: V", "defaults.stream.max_bytes: V", "defaults.retry_on: [V]",
     "providers.a.kind: V", "providers.a.base_url: V",
     "providers.a.api_key: V", "providers.a.api_key_file: V", "providers.a.adapter: V", "providers.a.headers.x: V",
+    "providers.a.api_key: [V]", "providers.a.api_key_file: [V]",
     "providers.a.script: [{status: V}]", "providers.a.script: [{retry_after: V}]", "providers.a.script: [{delay: V}]",
     "providers.a.script: [{cut: V}]", "providers.a.script: [{stall: V}]", "providers.a.script: [{text: V}]",
     "models.a: [{pool: [V]}]", "models.a: [{pool: [{target: V, weight: V}]}]", "models.a: [{pool: [V], pick: V}]",

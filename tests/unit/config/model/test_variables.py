@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.config.document.document import parse
 from gateway.config.model.read import Judge
-from gateway.config.model.specs import Config
+from gateway.config.model.specs import Config, KeySpec
 from gateway.policy.keys import Secret
 from gateway.policy.problem import Problem
 from gateway.policy.variables import BadVariable, UnsetVariable, expand
@@ -136,7 +136,7 @@ def test_the_version_may_be_a_variable() -> None:
 
 def test_where_text_is_wanted_the_expanded_text_stays_text() -> None:
     found = config('providers: {a: {api_key: "${K}", headers: {x: "${K}"}}}\nmodels: {}', {"K": "12345"})
-    assert found.providers["a"].api_key == Secret("12345")
+    assert found.providers["a"].api_keys == (KeySpec(value=Secret("12345"), written="${K}"),)
     assert found.providers["a"].headers == {"x": "12345"}
     text = "providers: {a: {headers: {x: '${D}'}}}\nmodels: {a: {chain: [b/c], description: '${D}'}}"
     assert config(text, {"D": "true"}).providers["a"].headers == {"x": "true"}
@@ -213,15 +213,25 @@ def test_an_unset_variable_in_an_api_key_is_a_warning_unless_strict() -> None:
     text = "providers: {a: {api_key: '${K}'}}\nmodels: {}"
     found, (problem,) = read(text)
     assert (problem.code, problem.path, problem.severity) == ("unset-variable", "providers.a.api_key", "warning")
-    provider = found.providers["a"]
-    assert (provider.api_key, provider.api_key_unset, provider.api_key_written) == (None, True, "${K}")
+    assert found.providers["a"].api_keys == (KeySpec(value=None, written="${K}"),)
+    found, (problem,) = read(text, strict_env=True)
+    assert (found, problem.severity) == (None, "error")
+
+
+def test_an_unset_variable_in_a_list_of_keys_is_told_of_its_entry() -> None:
+    text = "providers: {a: {api_key: ['${K}', '${L:-}', sk-1]}}\nmodels: {}"
+    found, (problem,) = read(text, {"L": "l"})
+    assert (problem.code, problem.path, problem.severity) == ("unset-variable", "providers.a.api_key[0]", "warning")
+    assert found.providers["a"].api_keys == (
+        KeySpec(value=None, written="${K}"), KeySpec(value=Secret("l"), written="${L:-}"), KeySpec(value=Secret("sk-1"))
+    )  # fmt: skip
     found, (problem,) = read(text, strict_env=True)
     assert (found, problem.severity) == (None, "error")
 
 
 def test_an_empty_variable_is_set() -> None:
     provider = config("providers: {a: {api_key: '${K}'}}\nmodels: {}", {"K": ""}).providers["a"]
-    assert (provider.api_key, provider.api_key_unset) == (Secret(""), False)
+    assert provider.api_keys == (KeySpec(value=Secret(""), written="${K}"),)
 
 
 @pytest.mark.parametrize(
@@ -261,4 +271,4 @@ def test_a_variable_in_an_anchor_is_told_once() -> None:
 )  # fmt: skip
 def test_a_key_is_named_as_written_only_when_that_gives_nothing_away(written: str, shown: str | None) -> None:
     found = config(f"providers: {{a: {{api_key: '{written}'}}}}\nmodels: {{}}", {"K": "k", "L": "l"})
-    assert found.providers["a"].api_key_written == shown
+    assert found.providers["a"].api_keys[0].written == shown
