@@ -1,6 +1,6 @@
 """Loads and patches LiteLLM. The only file that imports it.
 
-LiteLLM takes two seconds and 160 MB to import, fetches a price list over HTTPS, loads `.env` and prints banners. In a
+LiteLLM takes two seconds and 150 MB to import, fetches a price list over HTTPS, loads `.env` and prints banners. In a
 process of our own that is switched off here. In a host's process LiteLLM's public settings stay as they are, and only
 our calls print no banners (see `_mute`).
 """
@@ -17,7 +17,9 @@ import os
 import sys
 import typing
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any, Final
 
@@ -49,7 +51,6 @@ _PRINTERS: Final = (
 
 
 _FIRST_USED: Final = (
-    "litellm_core_utils.default_encoding",
     "litellm_core_utils.logging_callback_manager",
     "llms.edenai.chat.transformation",
     "llms.fal_ai",
@@ -62,7 +63,7 @@ _FIRST_USED: Final = (
 
 def load(*, own_process: bool) -> ModuleType:
     """Import and patch LiteLLM, or the module that the host has imported. Blocks for seconds; run it in a thread."""
-    with _environment(restore=not own_process):
+    with _environment(restore=not own_process), _pruned() if own_process else contextlib.nullcontext():
         litellm = importlib.import_module("litellm")
     mend_annotations(importlib.import_module("litellm.litellm_core_utils.model_param_helper"))
     if own_process:
@@ -70,12 +71,70 @@ def load(*, own_process: bool) -> ModuleType:
         for name in _FIRST_USED:
             with contextlib.suppress(ImportError):
                 importlib.import_module(f"litellm.{name}")
+        _postpone_tokenizer()
         # Each full collection would walk hundreds of thousands of permanent objects: 7 % of the throughput.
         gc.collect()
         gc.freeze()
     else:
         _mute()
     return litellm
+
+
+class _Pruner(MetaPathFinder):
+    """Takes out of `litellm.utils`, once it is imported, Anthropic's tokenizer as it was parsed.
+
+    LiteLLM uses its text, which it keeps as well. At once, what is imported later takes its memory; that is 15 MB.
+    """
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return where to find the module, with a loader that prunes it."""
+        spec = PathFinder.find_spec(fullname, path, target) if fullname == "litellm.utils" else None
+        loader: Any = None if spec is None else spec.loader
+        if loader is None:
+            return None
+        execute = loader.exec_module
+
+        def execute_pruned(module: ModuleType) -> None:
+            execute(module)
+            if hasattr(module, "claude_json_str"):
+                vars(module).pop("json_data", None)
+
+        loader.exec_module = execute_pruned
+        return spec
+
+
+@contextlib.contextmanager
+def _pruned() -> Iterator[None]:
+    """Import LiteLLM without what nobody needs."""
+    pruner = _Pruner()
+    sys.meta_path.insert(0, pruner)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(pruner)
+
+
+class _Postponed:
+    """LiteLLM's tokenizer, which is loaded once somebody wants something of it."""
+
+    def __init__(self, load: Callable[[], Any]) -> None:
+        self._load = load
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._load(), name)
+
+
+def _postpone_tokenizer() -> None:
+    """Keep OpenAI's tokenizer, 42 MB, out of memory until tokens are counted, where an upstream tells no usage.
+
+    LiteLLM hands it to each call.
+    """
+    main = sys.modules.get("litellm.main")
+    load = getattr(main, "_load_default_encoding", None)
+    if load is not None and getattr(main, "_encoding_cache", load) is None:
+        vars(main)["_encoding_cache"] = _Postponed(load)
 
 
 @contextlib.contextmanager

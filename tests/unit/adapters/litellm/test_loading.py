@@ -238,6 +238,28 @@ def test_what_litellm_imports_late_is_where_the_installed_release_has_it(name: s
     assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
+TOKENIZERS: Final = """
+    import sys
+    from gateway.adapters.litellm.loading import load
+    litellm = load(own_process={own_process})
+    parsed, cached = hasattr(litellm.utils, "json_data"), type(litellm.main._encoding_cache).__name__
+    print(parsed, cached, "litellm.litellm_core_utils.default_encoding" in sys.modules)
+    print(litellm.main._get_encoding().name, len(litellm.main._get_encoding().encode("hello world")))
+    print(litellm.utils.token_counter(model="gpt-4o", text="hello world"))
+    print(litellm.utils.token_counter(model="claude-3-opus", text="hello world") > 0)
+"""
+
+
+def test_tokenizers_are_loaded_once_tokens_are_counted(tmp_path: Path) -> None:
+    lines = run(TOKENIZERS.format(own_process=True), tmp_path, LITELLM_LOG="ERROR")
+    assert lines == ["False _Postponed False", "cl100k_base 2", "2", "True"]
+
+
+def test_a_hosts_tokenizers_are_left_alone(tmp_path: Path) -> None:
+    lines = run(TOKENIZERS.format(own_process=False), tmp_path, LITELLM_LOG="ERROR")
+    assert lines == ["True NoneType False", "cl100k_base 2", "2", "True"]
+
+
 async def test_litellm_that_cannot_be_imported_is_said_at_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "litellm", None)
     adapter = LiteLLMAdapter(own_process=True)
