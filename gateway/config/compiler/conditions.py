@@ -25,7 +25,7 @@ _CREDENTIALS: Final = frozenset(
 )
 """Headers by which clients show who they are; others are told by their names."""
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
-_THRESHOLD: Final = re.compile(r"\s*(>=|<=|>|<)\s*([0-9.]+)(k?)\s*")
+_THRESHOLD: Final = re.compile(r"\s*(>=|<=|>|<)\s*([0-9]+(?:\.[0-9]+)?)(k?)\s*")
 _HOURS: Final = re.compile(r"([0-9]{1,2}):([0-9]{2})-([0-9]{1,2}):([0-9]{2})")
 _DAY_MIN: Final = 24 * 60
 _HOW_TIMES: Final = "write days, hours and a time zone, such as 'mon-fri 08:00-18:00 Europe/Berlin'"
@@ -99,9 +99,7 @@ def header_fault(name: str) -> Fault | None:
     """Return why the file may not name a client's header, or None."""
     lower = name.lower()
     if lower in _CREDENTIALS or is_secret_name(lower):
-        message = (
-            f"{name!r} is a header that holds a key, which the file may not ask for; who the client is, says `client`"
-        )
+        message = f"{name!r} holds a key, and cannot be named here; for the client's name there is `client`"
         return Fault("secret-header", message)
     if not _HEADER_NAME.fullmatch(lower):
         return Fault("bad-header", "a header's name is made of letters, digits and dashes")

@@ -201,9 +201,9 @@ def _translate(error: ValidationError, written: Json, at: Where) -> Iterator[Mis
     elif form == "pool" and keyword in ("minItems", "minProperties"):
         yield Misfit(where, "empty-pool", "a pool needs at least one member")
     elif keyword == "minProperties":
-        yield Misfit(where, "bad-when", "there is nothing to hold here; name a condition, or leave the key out")
+        yield Misfit(where, "bad-when", "this is empty; name a condition, or leave the key out")
     elif keyword == "minItems" and "when" in where:
-        yield Misfit(where, "bad-when", "no value is among none; name one, or leave the key out")
+        yield Misfit(where, "bad-when", "the list is empty; name a value, or leave the key out")
     elif keyword == "minItems" and form == "operations":
         yield Misfit(where, "bad-value", "expected at least one operation; without the key it is [chat, embeddings]")
     elif keyword == "minItems" and where[-1:] == ("wires",):
@@ -257,10 +257,10 @@ def _unknown(form: str, where: Where, known: Iterable[str]) -> Misfit:
         message = f"a member of a pool has no {key!r}: {_NOT_OF_MEMBERS[key]}"
         return Misfit(where, "bad-member", message, at_key=True)
     if form == "step" and key == "weight":
-        message = "a weight is a member's: write pool: {…: 9, …: 1}"
+        message = "'weight' is for members of a pool; write pool: {…: 9, …: 1}"
         return Misfit(where, "bad-step", message, at_key=True)
     if form == "inverse" and key == "not":
-        message = "a 'not' has no 'not' inside: what is there holds, so write it beside the outer one"
+        message = "a 'not' has no 'not' inside; write its content beside the outer 'not'"
         return Misfit(where, "bad-when", message, at_key=True)
     return Misfit(where, "unknown-key", _unknown_key(key, known), at_key=True)
 
@@ -280,7 +280,7 @@ def _beside(where: Where, written: Json) -> str:
         return f"an alias brings its own steps; beside 'alias' only {beside!r} is possible, not {key!r}"
     if "pool" in step:
         return f"a step is either a pool or a target, not both; {key!r} may be a member"
-    return f"{key!r} is a pool's, and this step has one target"
+    return f"{key!r} needs a pool, and this step has one target"
 
 
 def _unknown_key(key: str, known: Iterable[str]) -> str:
