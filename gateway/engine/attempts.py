@@ -490,7 +490,7 @@ def unsupported_steps(steps: Sequence[Step], operation: Operation, skipped: Coll
 
     Those of `skipped` steps, whose condition is not met, are among them.
     """
-    found = frozenset(skipped)
+    found = frozenset(skipped) if skipped else NONE
     name = operation.name
     for position, step in enumerate(steps):
         if name not in step.target.endpoint.adapters:

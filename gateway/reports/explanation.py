@@ -9,6 +9,7 @@ from itertools import zip_longest
 from typing import Final, Literal
 
 from gateway.policy.failures import Kind, names_of
+from gateway.policy.pools import positions
 from gateway.policy.table import Hook, Route, Step
 from gateway.policy.target import Limits
 from gateway.policy.wires import HOOK_OPERATIONS, OPERATIONS_OF, as_list
@@ -38,6 +39,9 @@ def lines(
     yield ""
     yield painter.place("chain")
     yield from table(_chain(route))
+    if rows := [*_pools(explanation), *_conditions(explanation)]:
+        yield painter.place("pools and conditions")
+        yield from table(rows)
     yield painter.place("limits")
     yield from table([*_limits(route), *_bound(explanation)])
     if sent is None:
@@ -79,6 +83,25 @@ def _chain(route: Route) -> list[Sequence[str]]:
         )
         rows.append((str(number), step.target.name, adapter, retries, note))
     return rows
+
+
+def _pools(explanation: Explanation) -> Iterator[Sequence[str]]:
+    """Yield rows for each pool: its members' shares, and their order for this request."""
+    for one in explanation.pools:
+        pool = one.picked.pool
+        steps = ", ".join([str(step + 1) for step in positions([pool])])
+        members = zip(pool.members, one.shares, strict=True)
+        key = f", by {one.picked.source}" if one.picked.source else ""
+        shares = ", ".join([f"{member.name} {as_share(share)}" for member, share in members])
+        yield f"step {steps}", f"{pool.pick}{key}", shares
+        yield "", "", f"this request: {', '.join(one.names())}"
+
+
+def _conditions(explanation: Explanation) -> Iterator[Sequence[str]]:
+    """Yield a row for each condition: whether this request meets it."""
+    for one in explanation.conditions:
+        steps = ", ".join([str(step + 1) for step in one.steps])
+        yield f"step {steps}", "when", "holds" if one.unmet is None else f"does not hold: {one.unmet}"
 
 
 def timeout(limits: Limits) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -13,16 +14,21 @@ from typing import Final
 
 from gateway.adapters.base import Call, Operation
 from gateway.adapters.mock import MockAdapter
+from gateway.engine.arrange import Picked, member_shares
 from gateway.engine.attempts import unsupported_steps
 from gateway.engine.bound import relaying_steps
+from gateway.engine.facts import RequestFacts
 from gateway.engine.health import Health
 from gateway.engine.hooks import refusal
 from gateway.engine.missing_paths import MissingPaths
+from gateway.engine.picks import Draw
 from gateway.errors import GatewayError
 from gateway.operations import CHAT, OPERATIONS, operation_of, params_for
+from gateway.policy.conditions import unmet
 from gateway.policy.failures import names_of
 from gateway.policy.keys import NO_KEY
-from gateway.policy.params import merged_for_output
+from gateway.policy.params import merged_for_output, upstream_params
+from gateway.policy.pools import conditionals, positions
 from gateway.policy.table import Hook, Route, RoutingTable, Step
 from gateway.policy.target import ScriptedOutcome
 from gateway.policy.wires import as_list
@@ -69,6 +75,31 @@ class Explanation:
     """The target of bound requests whose maker is not known; None if none are bound, or all go there anyway."""
     walk: Walk
     worst: Worst
+    pools: tuple[PoolOrder, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolOrder:
+    """One pool of a chain: the members' shares, and their order for the request."""
+
+    picked: Picked
+    shares: tuple[float, ...]
+    """By member: its part of the requests like this one, for which it comes first."""
+
+    def names(self) -> list[str]:
+        """Return the members in their order."""
+        return [self.picked.pool.members[member].name for member in self.picked.order]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One condition of a chain, as far as the request meets it."""
+
+    steps: tuple[int, ...]
+    """Those that it is for."""
+    unmet: str | None
+    """The first part that the request does not meet; None if the condition holds."""
 
 
 def look_up(table: RoutingTable, name: str) -> Route | None:
@@ -85,15 +116,20 @@ def explain(
     request: Mapping[str, Json] = EMPTY,
     mock: MockAdapter,
     health: Health | None = None,
+    facts: RequestFacts | None = None,
+    draw: Draw | None = None,
 ) -> Explanation:
     """Explain a route for a request. `fails` has the outcomes of failing targets, by name or pattern.
 
-    The other targets answer, those of `mock` by their scripts. Of the body `request` only the wish for a stream counts,
-    and what it tells of the operation where `operation` is None. `health` is as for `walk`. Runs event loops of its
-    own, so never call it from a coroutine.
+    The other targets answer, those of `mock` by their scripts. Pools and conditions are asked for `facts`; if None, for
+    the body `request` as it is, without headers or client, arriving now. Of the body only the wish for a stream counts
+    beside that, and what it tells of the operation where `operation` is None. `health` and `draw` are as for `walk`.
+    Runs event loops of its own, so never call it from a coroutine.
     """
     asked = OPERATIONS[operation] if operation else operation_of(request)
     stream = asked.wants_stream(request)
+    if facts is None:
+        facts = RequestFacts(asked, upstream_params({**request}), arrived=time.time, stream=stream)
 
     def suppose(call: Call, *_: int) -> ScriptedOutcome | None:
         named = fails.get(best_match(call.target.name, fails) or "")
@@ -113,7 +149,7 @@ def explain(
         plain=plain,
         stream=streamed,
     )
-    call = walk(route, suppose, operation=asked, stream=stream, mock=mock, health=health)
+    call = walk(route, suppose, operation=asked, stream=stream, mock=mock, health=health, facts=facts, draw=draw)
     carried = [one for one in OPERATIONS.values() if len(unsupported_steps(route.steps, one)) < len(route.steps)]
     refused_by = {one.name: route.passing(one.name).refused_by for one in carried}
     found = route.passing(asked.name).refused_by
@@ -128,6 +164,22 @@ def explain(
         bound=_bound(route, asked),
         walk=call,
         worst=bad,
+        pools=_pools(call),
+        conditions=tuple(
+            [
+                Condition(steps=tuple(positions(one.parts)), unmet=unmet(one.when, facts))
+                for one in conditionals(route.parts or ())
+            ]
+        ),
+    )
+
+
+def _pools(call: Walk) -> tuple[PoolOrder, ...]:
+    made = call.arrangement
+    if made is None:
+        return ()
+    return tuple(
+        [PoolOrder(picked=picked, shares=tuple(member_shares(picked.pool, made.skipped))) for picked in made.picked]
     )
 
 
@@ -185,7 +237,10 @@ def verdicts(route: Route, walk: Walk, operation: str = CHAT.name) -> dict[int, 
             is_other = (
                 walk.passed_over[step] == "unsupported" and operation in route.steps[step].target.endpoint.adapters
             )
-            reasons[step] = f"passed over: {_OTHER_MODEL if is_other else _PASSED_OVER[walk.passed_over[step]]}"
+            why = _OTHER_MODEL if is_other else _PASSED_OVER[walk.passed_over[step]]
+            if walk.arrangement is not None and step in walk.arrangement.skipped:
+                why += f": {walk.arrangement.skipped[step]}"
+            reasons[step] = f"passed over: {why}"
         elif last is None or walk.reason == "deadline":
             reasons[step] = "not reached: the deadline passes first"
         elif walk.reason == "stopped":
@@ -198,6 +253,7 @@ def verdicts(route: Route, walk: Walk, operation: str = CHAT.name) -> dict[int, 
 _OTHER_MODEL: Final = "its model is another one than the first target's"
 _PASSED_OVER: Final[Mapping[PassedOver, str]] = {
     "bound": "the request is bound to another target",
+    "condition": "the request does not meet its condition",
     "cooldown": "in cooldown",
     "unsupported": "its adapter cannot carry this operation",
 }
@@ -208,6 +264,17 @@ def as_json(explanation: Explanation) -> JsonObject:
     route, bad, refused = explanation.route, explanation.worst, explanation.refused
     hook = partial(_hook, operation=explanation.operation)
     walk = _walk(route, explanation.walk, explanation.operation)
+    arranged = (
+        {}
+        if route.parts is None
+        else {
+            "pools": list(map(_pool, explanation.pools)),
+            "conditions": [
+                {"steps": [step + 1 for step in one.steps], "holds": one.unmet is None, "unmet": one.unmet}
+                for one in explanation.conditions
+            ],
+        }
+    )
     return {
         "name": explanation.name,
         "alias": route.alias,
@@ -226,6 +293,7 @@ def as_json(explanation: Explanation) -> JsonObject:
         },
         "hooks": {"pre": list(map(hook, route.pre)), "post": list(map(hook, route.post))},
         "chain": [_step(number, step, hook) for number, step in enumerate(route.steps, start=1)],
+        **arranged,
         "walk": walk if refused is None else nothing_called(walk, refused.status, refused.code),
         "worst_case": {
             "calls": bad.calls,
@@ -233,6 +301,24 @@ def as_json(explanation: Explanation) -> JsonObject:
             "stream_s": _seconds(bad.stream_s),
             "untried": [route.steps[step].target.name for step in bad.untried],
         },
+    }
+
+
+def _pool(order: PoolOrder) -> JsonObject:
+    pool = order.picked.pool
+    return {
+        "pick": pool.pick,
+        "key": order.picked.source,
+        "order": order.names(),
+        "members": [
+            {
+                "name": member.name,
+                "weight": member.weight,
+                "share": round(share, 4),
+                "steps": [step + 1 for step in positions(member.parts)],
+            }
+            for member, share in zip(pool.members, order.shares, strict=True)
+        ],
     }
 
 

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Final
 from urllib.parse import quote
@@ -25,11 +26,13 @@ from gateway.policy.overlay import Overlay
 from gateway.policy.problem import Problems
 from gateway.policy.table import RoutingTable
 from gateway.simulation.upstreams import Called, Upstreams
-from gateway.simulation.walk import JITTER
+from gateway.simulation.walk import JITTER, SEED, seeded
 from gateway.telemetry.report import CallReport
 from gateway.wire.json import EMPTY, Json, JsonObject
 
 REQUEST_ID: Final = "simulated"
+BEGIN: Final = datetime(2026, 1, 5, 12, tzinfo=UTC)
+"""The time of day, unless told otherwise, when the clock of a simulation is at 0: noon of a Monday."""
 
 _HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 
@@ -61,7 +64,7 @@ class Observed:
     """Headers of the response, with lower-case names."""
     attempts: tuple[Seen, ...] = ()
     skipped: tuple[str, ...] = ()
-    """Targets in cooldown, which were passed over."""
+    """Targets that were passed over, in cooldown or by a condition."""
     error: str | None = None
     """Code of the error in the response or in the broken stream."""
     text: str | None = None
@@ -110,20 +113,34 @@ class _FixedTable:
 class Simulator:
     """A gateway with one table and fresh health. Create it and use it within one virtual loop."""
 
-    def __init__(self, table: RoutingTable, script: OutcomeOf) -> None:
+    def __init__(self, table: RoutingTable, script: OutcomeOf, *, seed: int = SEED, begin: datetime = BEGIN) -> None:
+        """`seed` is that of the draws in pools; at `begin` the loop's clock is at 0."""
         self._upstreams = Upstreams(script)
         self._pipeline = Pipeline(
-            tables=_FixedTable(table), adapters=self._upstreams.adapters, health=Health(), jitter=lambda: JITTER
+            tables=_FixedTable(table),
+            adapters=self._upstreams.adapters,
+            health=Health(),
+            jitter=lambda: JITTER,
+            draw=seeded(seed),
+            wall_clock=lambda: begin.timestamp() + asyncio.get_running_loop().time(),
         )
 
     def play(self, script: OutcomeOf) -> None:
         """Use another script for the calls from now on."""
         self._upstreams.script = script
 
-    async def ask(self, body: JsonObject, operation: str | None = None) -> Observed:
+    async def ask(
+        self,
+        body: JsonObject,
+        operation: str | None = None,
+        *,
+        headers: Mapping[str, str] = EMPTY,
+        client: str | None = None,
+    ) -> Observed:
         """Send one request and read its answer to the end. An exception becomes a part of the result.
 
-        `operation` is told by the body's fields if it is None.
+        `operation` is told by the body's fields if it is None. `headers`, with lower-case names, and the name `client`
+        are the client's.
         """
         loop = asyncio.get_running_loop()
         started_s = loop.time()
@@ -134,9 +151,12 @@ class Simulator:
             asked = OPERATIONS[operation] if operation else operation_of(body)
             check_request(asked, body)
             if asked.wants_stream(body):
-                await self._stream(asked, body, report, observed)
+                stream = await self._pipeline.open_stream(
+                    asked, body, report=report, client=client, client_headers=headers
+                )
+                await _read(stream, asked, report, observed)
             else:
-                reply = await self._pipeline.answer(asked, body, report=report)
+                reply = await self._pipeline.answer(asked, body, report=report, client=client, client_headers=headers)
                 if reply.body is not None:
                     await _read(reply.body, asked, report, observed)
                 else:
@@ -164,10 +184,6 @@ class Simulator:
         )
         observed.skipped = tuple(attempt.target for attempt in report.attempts if not attempt.was_called)
         return observed
-
-    async def _stream(self, operation: Operation, body: JsonObject, report: CallReport, observed: Observed) -> None:
-        stream = await self._pipeline.open_stream(operation, body, report=report)
-        await _read(stream, operation, report, observed)
 
 
 async def _read(stream: Stream, operation: Operation, report: CallReport, observed: Observed) -> None:

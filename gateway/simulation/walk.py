@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from gateway.adapters.base import Call, Operation
 from gateway.adapters.mock import MockAdapter
+from gateway.engine.arrange import Arrangement, arranged
 from gateway.engine.attempts import Engine, RoutedRequest, held_limit_s, unsupported_steps
+from gateway.engine.facts import RequestFacts
 from gateway.engine.health import Health, Rest
 from gateway.engine.next_step import FIRST, GiveUp, NoRetry, Try, Wait
+from gateway.engine.picks import Draw
 from gateway.errors import GatewayError
 from gateway.operations import CHAT
 from gateway.policy.failures import Kind
@@ -25,6 +30,14 @@ from gateway.wire.json import EMPTY
 
 JITTER: Final = 1.0
 """Every backoff takes its longest time, so that waits are the same each time."""
+
+SEED: Final = 0
+"""Of the draws in pools, so that they are the same each time."""
+
+
+def seeded(seed: int) -> Draw:
+    """Return draws that are the same each time."""
+    return random.Random(seed).random  # noqa: S311 - it decides in pools, and keeps no secret
 
 
 Suppose: TypeAlias = Callable[[Call, int, int], ScriptedOutcome | None]
@@ -63,6 +76,8 @@ class Walk:
     reason: Literal["answered", "stopped", "exhausted", "deadline", "resting"]
     passed_over: Mapping[int, PassedOver]
     """Skipped steps, each with the reason."""
+    arrangement: Arrangement | None = None
+    """The order of the steps where the chain has pools or conditions."""
 
     @property
     def tried(self) -> frozenset[int]:
@@ -78,35 +93,56 @@ def walk(
     stream: bool = False,
     mock: MockAdapter | None = None,
     health: Health | None = None,
+    facts: RequestFacts | None = None,
+    draw: Draw | None = None,
 ) -> Walk:
     """Return the attempts of a call until its answer, its stream's first content, or its failure. No hooks run.
 
-    `mock` has the positions in the scripts of mocks, `health` the targets' health, both as of the call's arrival at
-    second 0. Runs an event loop of its own, so never call it from a coroutine.
+    Pools and conditions are asked for the request of `facts`, an empty one if None; `draw` decides in pools, the same
+    way each time if None. `mock` has the positions in the scripts of mocks, `health` the targets' health, both as of
+    the call's arrival at second 0. Runs an event loop of its own, so never call it from a coroutine.
     """
-    call = _Call(route, suppose, mock or MockAdapter(), health or Health())
+    if route.parts is not None and facts is None:
+        facts = RequestFacts(operation, EMPTY, arrived=time.time, stream=stream)
+    call = _Call(route, suppose, mock or MockAdapter(), health or Health(), facts, draw or seeded(SEED))
     return virtual.run(call.run(operation, stream=stream))
 
 
 class _Call:
     """One simulated call: supplies the outcome of each attempt and records each decision of the engine."""
 
-    def __init__(self, route: Route, suppose: Suppose, mock: MockAdapter, health: Health) -> None:
+    def __init__(
+        self,
+        route: Route,
+        suppose: Suppose,
+        mock: MockAdapter,
+        health: Health,
+        facts: RequestFacts | None,
+        draw: Draw,
+    ) -> None:
         self._route = route
         self._suppose = suppose
+        self._health = health
+        self._facts = facts
+        self._draw = draw
+        self._order: tuple[int, ...] = tuple(range(len(route.steps)))
+        """Position in the order of the call → position in the file's order. Decisions have the first."""
         adapters = every_adapter(mock.twin(self._begin))
         self._engine = Engine(adapters=adapters, health=health, jitter=lambda: JITTER, observer=self._decided)
         self._decision: Try | GiveUp = FIRST
         self._tries: list[tuple[Try, float]] = []
         """The decision for each attempt, and the time it began."""
         self._resting: set[int] = set()
-        """Steps that were skipped because their target is in cooldown."""
+        """Steps that were passed over because their target is in cooldown."""
 
     async def run(self, operation: Operation, *, stream: bool) -> Walk:
-        loop, steps = asyncio.get_running_loop(), self._route.steps
+        loop = asyncio.get_running_loop()
         report = CallReport()
         route, params = self._route, operation.example
         request = RoutedRequest(operation, route.alias, route, params, EMPTY, loop.time(), report)
+        if route.parts is not None and self._facts is not None:
+            request.arranged = arranged(route, self._facts, self._health, self._draw, now_s=loop.time())
+            self._order = request.arranged.made.order
         error: GatewayError | None = None
         try:
             if stream:
@@ -120,10 +156,10 @@ class _Call:
                     await reply.body.aclose()
         except GatewayError as exc:
             error, ended_s = exc, loop.time()
-        made = [attempt for attempt in report.attempts if attempt.was_called]
+        called = [attempt for attempt in report.attempts if attempt.was_called]
         events = [
             Event(
-                step=decision.step,
+                step=self._order[decision.step],
                 started_s=started_s,
                 ended_s=started_s + attempt.ms / 1000,
                 kind=None if attempt.kind is None else Kind(attempt.kind),
@@ -131,7 +167,7 @@ class _Call:
                 last_resort=decision.reason == "last_resort",
                 then="answers",
             )
-            for attempt, (decision, started_s) in zip(made, self._tries, strict=True)
+            for attempt, (decision, started_s) in zip(called, self._tries, strict=True)
         ]
         for number, (following, began_s) in enumerate(self._tries[1:]):
             event = events[number]
@@ -145,9 +181,19 @@ class _Call:
             events[-1] = self._ended(events[-1], error)
         gave_up = self._decision.reason if isinstance(self._decision, GiveUp) else "stopped"
         reason = gave_up if error else "answered"
-        passed_over: dict[int, PassedOver] = dict.fromkeys(self._resting, "cooldown")
-        passed_over |= dict.fromkeys(unsupported_steps(steps, operation), "unsupported")
-        return Walk(events=tuple(events), ended_s=ended_s, error=error, reason=reason, passed_over=passed_over)
+        made = None if request.arranged is None else request.arranged.made
+        skipped = frozenset() if request.arranged is None else frozenset(request.arranged.skipped)
+        passed: dict[int, PassedOver] = dict.fromkeys(self._resting, "cooldown")
+        passed |= dict.fromkeys(unsupported_steps(request.steps, operation, skipped), "unsupported")
+        passed |= dict.fromkeys(skipped, "condition")
+        return Walk(
+            events=tuple(events),
+            ended_s=ended_s,
+            error=error,
+            reason=reason,
+            passed_over={self._order[place]: why for place, why in passed.items()},
+            arrangement=made,
+        )
 
     def _decided(self, decision: Try | Wait | GiveUp, resting: Mapping[int, Rest]) -> None:
         if isinstance(decision, Wait):
@@ -192,17 +238,19 @@ class _Call:
         step = self._decision.step
         before = sum(decision.step == step for decision, _ in self._tries)
         self._tries.append((self._decision, asyncio.get_running_loop().time()))
-        return self._suppose(call, step, before)
+        return self._suppose(call, self._order[step], before)
 
 
 def worst(route: Route, *, operation: Operation = CHAT, stream: bool, slow: bool) -> Walk:
     """Return the call with the most attempts: each step fails so that it is retried, then so that the next is tried.
 
-    Of several keys all but the last are refused first.
+    Of several keys all but the last are refused first. Of a chain with pools and conditions it is that of a request
+    that all steps take, in the file's order.
 
     With `slow` each attempt takes its whole limit, else none takes any time.
     """
     delay_s = math.inf if slow else 0.0
+    route = replace(route, parts=None)
 
     def suppose(_: Call, position: int, before: int) -> ScriptedOutcome:
         step = route.steps[position]
