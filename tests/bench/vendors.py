@@ -82,6 +82,7 @@ def vendors(lab: Lab) -> None:
         lab.warm_up(rows, "sized")
         lab.say(f"vendors: {USUAL} connections")
         lab.rotate(rows, partial(_asked, lab, "sized"))
+        lab.warm_up(rows, "stream")
         lab.say(f"vendors: {lab.settings.streams_of_each:,} streams of each")
         lab.rotate(rows, partial(_asked, lab, "stream"))
         lab.say("vendors: 1 connection")
