@@ -166,6 +166,21 @@ def arranged(route: Route, facts: RequestFacts, health: Health, draw: Draw, *, n
     return Arranged(tuple([steps[position] for position in order]), skipped, made, pace if route.is_paced else None)
 
 
+def stuck_keys(route: Route, made: Arrangement, facts: RequestFacts, step: Step) -> Sequence[Step] | None:
+    """Return the order of `step.by_key` that the innermost sticky pool around a step has for a request's key.
+
+    None where there is no such pool: the step's keys are used in turn. `step` is one of the route's.
+    """
+    position = next(place for place, one in enumerate(route.steps) if one is step)
+    for pick in reversed(made.picked):
+        if pick.source is not None and position in positions([pick.pool]):
+            key = facts.sticky(pick.pool.key)
+            assert key is not None, "or there is no source"
+            names = [one.target.endpoint.api_key.name.encode("utf-8", "surrogatepass") for one in step.by_key]
+            return [step.by_key[place] for place in sticky(names, [1.0] * len(names), key.key)]
+    return None
+
+
 def shares(parts: Sequence[Part], closed: Collection[int] = ()) -> dict[int, float]:
     """Return the part of all requests for which each step comes first; of `closed` steps none does.
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeAlias
 
 from gateway.adapters.base import Adapters, NotWhole, Operation, Reply, Stream, whole
-from gateway.engine.arrange import arranged
+from gateway.engine.arrange import arranged, stuck_keys
 from gateway.engine.attempts import Engine, RoutedRequest
 from gateway.engine.bound import NotingStream, bound, relaying_steps
 from gateway.engine.facts import RequestFacts, WallClock
@@ -142,7 +142,10 @@ class Pipeline:
             await facts.read_ahead(request.route.asks)
         now_s = asyncio.get_running_loop().time()
         request.arranged = arranged(request.route, facts, self._health, self._draw, now_s=now_s)
-        request.report.sticky = request.arranged.made.source
+        made = request.arranged.made
+        request.report.sticky = made.source
+        if made.source is not None:
+            request.key_order = partial(stuck_keys, request.route, made, facts)
 
     async def _bound(self, request: RoutedRequest) -> Reply:
         """Return the plain answer of the target that the request is bound to, if to one, and remember its ids."""

@@ -188,6 +188,27 @@ async def test_claudes_keys_too_whether_relayed_or_translated(start: Start, path
         assert [request.headers["x-api-key"] for request in claude.requests] == [A, B]
 
 
+async def test_a_sticky_pool_fixes_the_key_too(start: Start, upstream: ScriptedOpenAI) -> None:
+    gateway = await start(
+        f'version: 1\nproviders:\n  up: {{kind: openai, base_url: "BASE_URL", api_key: [{A}, {B}, {C}]}}\n'
+        "models:\n  smart: [{pool: [up/m, up/n], pick: sticky, key: {header: x-session}}, up/last]\n"
+    )
+    sent: dict[str, set[tuple[str, str]]] = {}
+    for _ in range(3):
+        for session in map(str, range(12)):
+            await gateway.chat("smart", headers={"x-session": session})
+            sent.setdefault(session, set()).add((upstream.calls[-1], upstream.keys[-1]))
+    assert [len(each) for each in sent.values()] == [1] * 12
+    assert {key for each in sent.values() for _, key in each} == {A, B, C}
+    ((model, key),) = sent["0"]
+    upstream.script_key(key, **LIMITED)
+    upstream.requests.clear()
+    for _ in range(2):
+        await gateway.chat("smart", headers={"x-session": "0"})
+    others = upstream.keys[1:]
+    assert (upstream.keys[0], len(set(others)), len(others), set(upstream.calls[-3:])) == (key, 1, 2, {model})
+
+
 class TestBoundRequests:
     @pytest.fixture
     async def server(self) -> AsyncIterator[KeepingResponses]:
