@@ -15,6 +15,7 @@ from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.compare.policies import compare
 from gateway.config.compare.revisions import Source, read_both
 from gateway.config.compiler.compiler import Compiled, Compiler
+from gateway.engine.arrange import shares
 from gateway.policy.problem import Problem
 from gateway.policy.table import RoutingTable
 from gateway.reports.diff_json import as_json
@@ -57,7 +58,9 @@ examples:
                     "verdict": "newly fails" | "newly passes" | "passes" | "fails"}]},
    "notes": [text], "problems": []}
   Fields are named as in the config file (chain, retries, params.NAME, hooks.pre, providers.base_url); durations are
-  in seconds. When a side has problems: {"ok": false, "changed": null, "problems": [as validate prints them]}.
+  in seconds. `shares` is {target: the share of requests that go there first, from 0 to 1}, `shares.CONDITION` the same
+  of requests that meet it, `providers.shares` {key: share of the calls}.
+  When a side has problems: {"ok": false, "changed": null, "problems": [as validate prints them]}.
   Fields may be added; these stay.
 
 exit codes:
@@ -123,7 +126,7 @@ class _Comparison:
         if before is None or after is None:
             return tuple(dict.fromkeys(problem for one in compiled if one.table is None for problem in one.problems))
         cases = self._cases(old, new, (before, after))
-        changes = compare(before, after)
+        changes = compare(before, after, shares)
         return Difference(old=old.name, new=new.name, changes=changes, cases=cases, notes=tuple(self._notes))
 
     def _compile(self, sides: Sequence[Source], env: Mapping[str, str]) -> list[Compiled]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from gateway.config.compare.policies import Change, Changes, Reach, Service
+from gateway.config.compare.shares import NO_CONDITION
 from gateway.policy.secrets import STARS
 from gateway.simulation.cases.compare import CaseChange, Outcome
 from gateway.wire.json import Json
@@ -128,6 +129,8 @@ def change_text(change: Change, place: int | None, quote: Quote) -> str:
         return f"{kind} hook{'s' if change.kind in ('swapped', 'reordered') else ''} {_list_text(change, None, quote)}"
     if block == "params":
         return _param_text(change, rest, quote)
+    if block == "shares":
+        return f"{_with(rest, quote)}{_moved(change, 'requests', quote)}"
     if block in ("retry_on", "fallback_on"):
         return f"{block} {_set_text(change.old, change.new)}"
     of = f" of {_listed(list(map(quote, change.providers)), 'providers')}" if change.providers else ""
@@ -135,13 +138,15 @@ def change_text(change: Change, place: int | None, quote: Quote) -> str:
         return _provider_text(change, rest, of, quote)
     if block in ("timeout", "cooldown"):
         return f"{block}{of} {_limits_text(change, quote)}"
-    values = [_value_text(change.field, value) for value in (change.old, change.new)]
+    values = [_value_text(change.field, value, quote) for value in (change.old, change.new)]
     return f"{change.field} {values[0]} → {values[1]}"
 
 
-def _value_text(field: str, value: Json) -> str:
+def _value_text(field: str, value: Json, quote: Quote) -> str:
     if value is None:
         return "none"
+    if field == "pools":
+        return quote(value)
     return shown(value) if field in ("deadline", "stream.keepalive") else str(value)
 
 
@@ -179,6 +184,8 @@ def _param_text(change: Change, name: str, quote: Quote) -> str:
 
 def _provider_text(change: Change, field: str, of: str, quote: Quote) -> str:
     block, _, name = field.partition(".")
+    if block == "shares":
+        return _moved(change, f"calls{of}", quote)
     if block == "headers":
         return f"header {quote(name)}{of} {change.kind if change.kind in ('added', 'removed') else 'has another value'}"
     if block == "script":
@@ -191,6 +198,39 @@ def _provider_text(change: Change, field: str, of: str, quote: Quote) -> str:
         return f"{what}{of}: another is {change.new}"
     values = [quote(value) if value is not None else "LiteLLM's own" for value in (change.old, change.new)]
     return f"{what}{of} {values[0]} → {values[1]}"
+
+
+def _with(condition: str, quote: Quote) -> str:
+    """Return the requests that a change of shares is about; nothing for all of them."""
+    if not condition:
+        return ""
+    return "where no condition holds, " if condition == NO_CONDITION else f"where only {quote(condition)} holds, "
+
+
+def _moved(change: Change, what: str, quote: Quote) -> str:
+    """Return other shares as moves; as two lists where it is not certain what moves where."""
+    gains = {
+        name: round(change.new.get(name, 0.0) - change.old.get(name, 0.0), 9)
+        for name in dict.fromkeys((*change.old, *change.new))
+    }
+    losers, winners = ([name for name, gain in gains.items() if gain * sign > 0] for sign in (-1, 1))
+    if len(losers) > 1 and len(winners) > 1:
+        before, after = (
+            ", ".join(f"{quote(name)} {_percent(shares[name])}" for name in shares)
+            for shares in (change.old, change.new)
+        )
+        return f"shares of {what} {before} → {after}"
+    moves = [(one, other, min(-gains[one], gains[other])) for one in losers for other in winners]
+    first, *rest = [
+        (f"{_percent(share)} of {what} move", f"from {quote(one)} to {quote(other)}", _percent(share))
+        for one, other, share in moves
+    ]
+    return ", ".join([f"{first[0]} {first[1]}", *(f"{share} {way}" for _, way, share in rest)])
+
+
+def _percent(share: float) -> str:
+    """Return a share with two digits after the point at most: `10%`, `33.33%`."""
+    return as_share(round(share, 4))
 
 
 def _set_text(old: Sequence[str], new: Sequence[str]) -> str:

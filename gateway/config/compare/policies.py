@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
 from gateway.config.compare import lists
 from gateway.config.compare.lists import EditKind
 from gateway.config.compare.shapes import shape_of
+from gateway.config.compare.shares import FirstChoices, moved, of_keys
 from gateway.policy.failures import names_of
 from gateway.policy.params import MODEL_FAMILY
 from gateway.policy.secrets import STARS, mask_key
@@ -45,7 +46,8 @@ class Change:
     field: str
     """In the config file's terms: `chain`, `retries`, `params.temperature`, `hooks.pre`, `providers.base_url`.
 
-    `pools` are a chain's pools and conditions, as one text.
+    `pools` are a chain's pools and conditions, as one text. `shares` are target → share of the requests that go there
+    first, `shares.CONDITION` those of requests that meet it; `providers.shares` key → share of a provider's calls.
     """
     kind: ChangeKind
     old: Json
@@ -116,7 +118,7 @@ class _Found:
         return json.dumps([self.field, self.kind, self.old, self.new], sort_keys=True, default=repr)
 
 
-def compare(old: RoutingTable, new: RoutingTable) -> Changes:
+def compare(old: RoutingTable, new: RoutingTable, first_choices: FirstChoices) -> Changes:
     """Return what changes for clients when `new` replaces `old`. Hooks and capabilities are compared by path."""
     before, after = (
         {route.alias: route for route in (*table.routes.values(), *table.wildcards.values())} for table in (old, new)
@@ -129,7 +131,10 @@ def compare(old: RoutingTable, new: RoutingTable) -> Changes:
     pairs |= {one.alias: (before[one.alias], route) for one in removed if (route := _by_wildcard(new, one.alias))}
     groups: dict[str, _Group] = {}
     for name, (one, other) in pairs.items():
-        for found, targets in _differences(one, other, partial(_hooks, old), partial(_hooks, new)):
+        for found, targets in (
+            *_differences(one, other, partial(_hooks, old), partial(_hooks, new)),
+            *_moved(one, other, first_choices),
+        ):
             group = groups.setdefault(found.key, _Group(found))
             group.reach.setdefault(name, Reach(name, targets, found.place, len(other.steps)))
             if found.provider is not None:
@@ -175,8 +180,8 @@ class _Group:
 
 
 _ORDER: Final = (
-    "chain", "pools", "timeout", "retries", "deadline", "max_attempts", "cooldown", "retry_on", "fallback_on", "params",
-    "stream", "hooks", "providers", "capabilities",
+    "chain", "pools", "shares", "timeout", "retries", "deadline", "max_attempts", "cooldown", "retry_on",
+    "fallback_on", "params", "stream", "hooks", "providers", "capabilities",
 )  # fmt: skip
 
 
@@ -231,6 +236,12 @@ def _differences(
         *_all_hook_changes(_with_global(old.alias, old_hooks), _with_global(new.alias, new_hooks)),
     ):
         yield found, ()
+
+
+def _moved(old: Route, new: Route, first_choices: FirstChoices) -> Iterator[tuple[_Found, tuple[str, ...]]]:
+    for one in moved(old, new, first_choices):
+        field = f"shares.{one.condition}" if one.condition else "shares"
+        yield _Found(field=field, kind="changed", old=one.old, new=one.new), ()
 
 
 def _listed(field: str, changes: Sequence[lists.Edit]) -> Iterator[_Found]:
@@ -311,6 +322,9 @@ def _endpoint(old: Endpoint, new: Endpoint) -> Iterator[_Found]:
     keys = _keys(old), _keys(new)
     if keys[0] != keys[1] or (_has_literal(old) and _key_names(old) != _key_names(new)):
         yield _Found(field="providers.api_key", kind="changed", old=keys[0], new=keys[1], provider=provider)
+        shares = [of_keys(list(map(_key, _key_names(endpoint)))) for endpoint in (old, new)]
+        if len(shares[0]) > 1 or len(shares[1]) > 1:
+            yield from (replace(found, provider=provider) for found in _changed("providers.shares", *shares))
     for name, kind in _changed_keys(old.headers, new.headers):
         one, other = _header(old, name), _header(new, name)
         yield _Found(field=f"providers.headers.{mask_key(name)}", kind=kind, old=one, new=other, provider=provider)

@@ -19,6 +19,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.config.compare.policies import compare
+from gateway.engine.arrange import shares
 from gateway.reports.diff_text import Difference, code, text_lines
 from gateway.reports.problems import Painter
 from gateway.wire.json import JsonObject
@@ -463,7 +464,9 @@ class TestWords:
         told = Difference(
             old="old",
             new="new",
-            changes=compare(table("models: {a: mock/a, b: mock/b}\n"), table("models: {a: mock/c, c: mock/b}\n")),
+            changes=compare(
+                table("models: {a: mock/a, b: mock/b}\n"), table("models: {a: mock/c, c: mock/b}\n"), shares
+            ),
             cases=None,
         )
         assert list(text_lines(told, Painter(colour=True), verbose=False)) == [

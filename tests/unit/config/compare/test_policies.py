@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from gateway.config.compare.policies import Change, Changes, Reach, compare
+from gateway.engine.arrange import shares
 from tests.compiling import table
 
 
 def changes(old: str, new: str) -> Changes:
-    return compare(table(old), table(new))
+    return compare(table(old), table(new), shares)
 
 
 def only(old: str, new: str) -> Change:
@@ -131,6 +132,7 @@ def test_a_hook_is_compared_by_what_the_file_says_even_when_it_is_not_imported()
         table(
             f"hooks: {{pre: [m.a, {{path: m.c, timeout: '${{T:-2s}}', on_error: skip}}]}}\n{models}", skip_hooks=True
         ),
+        shares,
     )
     (change,) = found.changes
     assert change.field == "hooks.pre.m.c"
@@ -147,8 +149,8 @@ def test_the_operations_of_a_hook_are_compared_by_what_they_mean() -> None:
             "{path: m.a, operations: [chat, messages, '${MORE:-speech}']}",
         )
     )
-    assert not compare(old, same)
-    (change,) = compare(old, new).changes
+    assert not compare(old, same, shares)
+    (change,) = compare(old, new, shares).changes
     assert change.old == {"operations": ["chat", "embeddings"]}
     assert change.new == {"operations": ["chat", "messages", "count_tokens", "${MORE:-speech}"]}
 
@@ -161,11 +163,11 @@ def test_a_nested_alias_hooks_are_compared_for_the_steps_that_it_leads_to() -> N
         models.replace("HOOKS", ", hooks: {pre: [{path: m.redact, timeout: 1s}], post: [m.stamp]}"), skip_hooks=True
     )
     reach = (Reach("outer", ("mock/b", "mock/c"), 1, 3), Reach("safe", (), 1, 2))
-    assert [(one.field, one.kind, one.new, set(one.reach)) for one in compare(bare, hooked).changes] == [
+    assert [(one.field, one.kind, one.new, set(one.reach)) for one in compare(bare, hooked, shares).changes] == [
         ("hooks.pre", "added", ["m.redact"], set(reach)),
         ("hooks.post", "added", ["m.stamp"], set(reach)),
     ]
-    (change,) = compare(hooked, slower).changes
+    (change,) = compare(hooked, slower, shares).changes
     assert (change.field, change.old, change.new) == ("hooks.pre.m.redact", {"timeout": None}, {"timeout": 1.0})
     assert [one.alias for one in change.reach] == ["outer", "safe"]
 
@@ -174,7 +176,7 @@ def test_a_chain_in_place_of_an_alias_loses_its_hooks() -> None:
     safe = "safe: {chain: [mock/b], hooks: {pre: [m.redact]}}"
     old = table(f"models: {{outer: [{{alias: safe}}], {safe}}}\n", skip_hooks=True)
     new = table(f"models: {{outer: [mock/b], {safe}}}\n", skip_hooks=True)
-    (change,) = compare(old, new).changes
+    (change,) = compare(old, new, shares).changes
     assert (change.field, change.kind, change.old) == ("hooks.pre", "removed", ["m.redact"])
     assert [one.alias for one in change.reach] == ["outer"]
 
