@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from contextlib import redirect_stdout
+from datetime import UTC, datetime
 from functools import partial
 
 import orjson
@@ -25,6 +26,7 @@ from gateway.reports import explanation as explaintext
 from gateway.reports import problems as render
 from gateway.reports.problems import Painter
 from gateway.simulation import clock as virtual
+from gateway.simulation.circumstances import Circumstances, read_circumstances
 from gateway.simulation.explain import Sent, as_json, explain, look_up, nothing_called, send, sent_to_each
 from gateway.simulation.simulator import OPERATION_NAMES, Observed, Simulator
 from gateway.simulation.upstreams import ANSWERED, Script, named, read_failure
@@ -45,6 +47,7 @@ examples:
   gateway explain smart --stream --fail 'openai/*=timeout'   with a stream's limits
   gateway explain smart --operation messages             what Claude Code gets
   gateway explain smart --request body.json                as sent, after hooks and params
+  gateway explain smart --header x-tier=paid --client shop --at 2026-11-29T09:00Z   which steps of pools and conditions
 
 A failure is a kind (rate_limit, overloaded, timeout, auth, ...) or an HTTP status. It is every call's of that target,
 or of every target that begins with what stands before the *.
@@ -70,6 +73,10 @@ def add(commands: Commands) -> None:
         help="what is asked for (default: as the request's fields tell it, chat)",
     )
     parser.add_argument("--stream", action="store_true", help="ask for a stream, as `stream: true` in the request does")
+    text = "a header field of the request, for conditions and sticky pools; may be repeated"
+    parser.add_argument("--header", metavar="NAME=VALUE", action="append", default=[], help=text)
+    parser.add_argument("--client", metavar="NAME", help="the client that asks, by its name in the client keys file")
+    parser.add_argument("--at", metavar="TIME", help="when the request arrives, as 2026-11-29T09:00Z (default: now)")
     text = "let a target fail; may be repeated"
     parser.add_argument("--fail", metavar="TARGET=KIND", action="append", default=[], help=text)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print (default: text)")
@@ -92,13 +99,23 @@ def run(args: argparse.Namespace) -> int:
         render.complain(f"{config} has no alias {args.alias!r}{hint}")
         return 1
     fails = dict(read_failure(text, route, option="--fail") for text in args.fail)
+    circumstances = read_circumstances(args.header, args.client, args.at, dashes="--")
     body = None if args.request is None else _body(args.request, args.alias)
     wish: JsonObject = {"stream": True} if args.stream else {}
     body = None if body is None else body | wish
     asked: str | None = args.operation
-    explanation = explain(args.alias, route, fails, operation=asked, request=body or wish, mock=MockAdapter())
+    explanation = explain(
+        args.alias,
+        route,
+        fails,
+        operation=asked,
+        request=body or wish,
+        mock=MockAdapter(),
+        circumstances=circumstances,
+    )
     with redirect_stdout(sys.stderr):  # hooks may print
-        sent = None if body is None else send(compiled.table, route, body, partial(_send, body, asked))
+        ask = partial(_send, body or {}, asked, circumstances)
+        sent = None if body is None else send(compiled.table, route, body, ask)
     if args.format == "json":
         output = as_json(explanation)
         if sent is not None:
@@ -115,11 +132,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _send(body: JsonObject, operation: str | None, table: RoutingTable) -> Observed:
+def _send(body: JsonObject, operation: str | None, supposed: Circumstances, table: RoutingTable) -> Observed:
     """Send a request through its hooks to upstreams that all answer."""
 
     async def ask() -> Observed:
-        return await Simulator(table, Script({"*": (ANSWERED,)})).ask(body, operation)
+        simulator = Simulator(table, Script({"*": (ANSWERED,)}), begin=supposed.at or datetime.now(UTC))
+        return await simulator.ask(body, operation, headers=supposed.headers, client=supposed.client)
 
     try:
         return virtual.run(ask())

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -17,7 +16,6 @@ from gateway.adapters.mock import MockAdapter
 from gateway.engine.arrange import Picked, member_shares
 from gateway.engine.attempts import unsupported_steps
 from gateway.engine.bound import relaying_steps
-from gateway.engine.facts import RequestFacts
 from gateway.engine.health import Health
 from gateway.engine.hooks import refusal
 from gateway.engine.missing_paths import MissingPaths
@@ -27,11 +25,12 @@ from gateway.operations import CHAT, OPERATIONS, operation_of, params_for
 from gateway.policy.conditions import unmet
 from gateway.policy.failures import names_of
 from gateway.policy.keys import NO_KEY
-from gateway.policy.params import merged_for_output, upstream_params
+from gateway.policy.params import merged_for_output
 from gateway.policy.pools import conditionals, positions
 from gateway.policy.table import Hook, Route, RoutingTable, Step
 from gateway.policy.target import ScriptedOutcome
 from gateway.policy.wires import as_list
+from gateway.simulation.circumstances import NOW, Circumstances
 from gateway.simulation.simulator import Observed
 from gateway.simulation.upstreams import ANSWERED, best_match
 from gateway.simulation.walk import Walk, walk, worst
@@ -116,20 +115,19 @@ def explain(
     request: Mapping[str, Json] = EMPTY,
     mock: MockAdapter,
     health: Health | None = None,
-    facts: RequestFacts | None = None,
+    circumstances: Circumstances = NOW,
     draw: Draw | None = None,
 ) -> Explanation:
     """Explain a route for a request. `fails` has the outcomes of failing targets, by name or pattern.
 
-    The other targets answer, those of `mock` by their scripts. Pools and conditions are asked for `facts`; if None, for
-    the body `request` as it is, without headers or client, arriving now. Of the body only the wish for a stream counts
-    beside that, and what it tells of the operation where `operation` is None. `health` and `draw` are as for `walk`.
+    The other targets answer, those of `mock` by their scripts. Pools and conditions are asked for the body `request` as
+    it is, in these `circumstances`. Of the body only the wish for a stream counts beside that, and what it tells of the
+    operation where `operation` is None. `health` and `draw` are as for `walk`.
     Runs event loops of its own, so never call it from a coroutine.
     """
     asked = OPERATIONS[operation] if operation else operation_of(request)
     stream = asked.wants_stream(request)
-    if facts is None:
-        facts = RequestFacts(asked, upstream_params({**request}), arrived=time.time, stream=stream)
+    facts = circumstances.facts(asked, request)
 
     def suppose(call: Call, *_: int) -> ScriptedOutcome | None:
         named = fails.get(best_match(call.target.name, fails) or "")
@@ -209,7 +207,7 @@ def send(table: RoutingTable, route: Route, body: JsonObject, ask: Callable[[Rou
     found: dict[tuple[str, ...], Observed] = {}
     for way, step in zip(ways, route.steps, strict=True):
         if way not in found:
-            alone = {**table.routes, body["model"]: replace(route, steps=(step,))}
+            alone = {**table.routes, body["model"]: replace(route, steps=(step,), parts=None)}
             found[way] = ask(replace(table, routes=alone))
     return Sent(whole=whole, by_step=tuple(found[way] for way in ways))
 

@@ -237,6 +237,10 @@ async def test_explain_takes_names_and_patterns_of_wildcards(gateway: RunningGat
         ("?model=pair&fail=up/a=slow", 400, "bad_request", "fail has no kind 'slow'"),
         ("?model=pair&fail=up/a=200", 400, "bad_request", "fail has no kind '200'"),
         ("?model=pair&stream=maybe", 400, "bad_request", "stream must be 1 or 0"),
+        ("?model=pair&header=x-tier", 400, "bad_request", "header is 'x-tier'; write NAME=VALUE, such as x-tier=paid"),
+        ("?model=pair&client=", 400, "bad_request", "client is empty"),
+        ("?model=pair&at=noon", 400, "bad_request", "at is 'noon', which is no time; write it in ISO 8601"),
+        ("?model=pair&at=", 400, "bad_request", "at is '', which is no time"),
     ],
 )
 async def test_explain_says_what_is_wrong_with_the_question(
@@ -245,6 +249,26 @@ async def test_explain_says_what_is_wrong_with_the_question(
     answer = await gateway.get(f"/-/explain{query}")
     assert (answer.status, answer.error["code"]) == (status, code)
     assert said in answer.error["message"]
+
+
+async def test_explain_supposes_header_fields_a_client_and_a_time(start: Start) -> None:
+    routes = """\
+version: 1
+providers: {own: {kind: mock}}
+models:
+  smart:
+    - {target: own/paid, when: {header: {x-tier: paid}, client: [shop], during: "sun UTC"}}
+    - pool: {own/big: 9, own/small: 1}
+"""
+    gateway = await start(routes)
+    query = "/-/explain?model=smart&header=x-tier=paid&client=shop&at="
+    shown = (await gateway.get(f"{query}2026-11-29T09:00Z")).json
+    assert (shown["walk"]["answered"], shown["conditions"][0]["holds"]) == ("own/paid", True)
+    shown = (await gateway.get(f"{query}2026-11-30T00:59%2B01:00")).json
+    assert shown["walk"]["answered"] == "own/paid"
+    shown = (await gateway.get(f"{query}2026-11-30T09:00Z")).json
+    assert shown["conditions"] == [{"steps": [1], "holds": False, "unmet": "during"}]
+    assert [member["share"] for member in shown["pools"][0]["members"]] == [0.9, 0.1]
 
 
 async def test_explain_shows_no_secret(start: Start) -> None:

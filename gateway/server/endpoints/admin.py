@@ -17,6 +17,7 @@ from gateway.policy.table import RoutingTable
 from gateway.server.exchange import Exchange
 from gateway.server.paths import PathHandlers
 from gateway.server.request import Request
+from gateway.simulation.circumstances import Circumstances, read_circumstances
 from gateway.simulation.explain import as_json, explain, look_up
 from gateway.simulation.upstreams import read_failure
 from gateway.telemetry.logs import timestamp
@@ -116,6 +117,7 @@ class Admin:
             fails = dict(read_failure(text, route, option="fail") for text in query.get("fail", ()))
         except UsageError as exc:
             raise BadRequest(str(exc), param="fail") from None
+        circumstances = _circumstances(exchange.request)
         now_s = asyncio.get_running_loop().time()
         health = self._health.copied([step.target for step in route.steps], now_s=now_s)
         cooldowns = [
@@ -131,6 +133,7 @@ class Admin:
             request={"stream": stream},
             mock=self._mock,
             health=health,
+            circumstances=circumstances,
         )
         exchange.send_json({"generation": table.generation, **as_json(explanation), "cooldowns": cooldowns})
 
@@ -161,6 +164,14 @@ def _flag(request: Request, name: str) -> bool:
     if value not in _FLAGS:
         raise BadRequest(f"{name} must be 1 or 0", param=name)
     return _FLAGS[value]
+
+
+def _circumstances(request: Request) -> Circumstances:
+    try:
+        client, at = (request.query.get(name, (None,))[0] for name in ("client", "at"))
+        return read_circumstances(request.query.get("header", ()), client, at)
+    except UsageError as exc:
+        raise BadRequest(str(exc), param=str(exc).partition(" ")[0]) from None
 
 
 def _aliases(table: RoutingTable) -> dict[tuple[str, str, str], list[str]]:

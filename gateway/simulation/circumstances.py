@@ -1,0 +1,107 @@
+"""What is supposed about a request beside its body: header fields, the client and the time of arrival."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from gateway.adapters.base import Operation
+from gateway.engine.facts import RequestFacts
+from gateway.errors import UsageError
+from gateway.policy.params import upstream_params
+from gateway.wire.json import EMPTY, Json
+
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A field name of RFC 9110, section 5.1."""
+_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+_YEARS: Final = range(1970, 3000)
+"""Years in which every zone can tell the time of day."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What is supposed about a request beside its body."""
+
+    headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    """The client's header fields, names in lower case."""
+    client: str | None = None
+    at: datetime | None = None
+    """The time of arrival, with its zone; None for now."""
+
+    def facts(self, operation: Operation, body: Mapping[str, Json]) -> RequestFacts:
+        """Return the facts of a request with this body."""
+        at = self.at
+        return RequestFacts(
+            operation,
+            upstream_params({**body}),
+            arrived=time.time if at is None else at.timestamp,
+            stream=operation.wants_stream(body),
+            headers=self.headers,
+            client=self.client,
+        )
+
+
+NOW: Final = Circumstances()
+"""Nothing is supposed."""
+
+
+def read_circumstances(
+    headers: Sequence[str], client: str | None, at: str | None, *, dashes: str = ""
+) -> Circumstances:
+    """Read the values of the options `header`, `client` and `at`; `dashes` precede their names in messages.
+
+    Raises UsageError, which says what is wrong with which option and what would be right.
+    """
+    found: dict[str, str] = {}
+    for text in headers:
+        name, value = _header(text, f"{dashes}header")
+        if name in found:
+            raise UsageError(f"{dashes}header has {name!r} twice; give each header field once")
+        found[name] = value
+    if client == "":
+        raise UsageError(f"{dashes}client is empty; give the name of a client, or leave it out")
+    moment = None if at is None else read_moment(at)
+    if isinstance(moment, str):
+        raise UsageError(f"{dashes}at is {shortened(at)}, {moment}")
+    return Circumstances(headers=found, client=client, at=moment)
+
+
+def _header(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"{option} is {shortened(text)}; write NAME=VALUE, such as x-tier=paid")
+    if fault := header_fault(name, value):
+        raise UsageError(f"{option} is {shortened(text)}: {fault}")
+    return name.lower(), value.strip(" \t")
+
+
+def header_fault(name: str, value: str) -> str | None:
+    """Return what makes this no header field that a client can send; None if it is one."""
+    if not _NAME.fullmatch(name):
+        return f"{shortened(name)} is no name of a header field; write letters, digits and dashes, such as x-tier"
+    if not _VALUE.fullmatch(value):
+        return f"the value of {shortened(name)} has a control character, which no header field may have"
+    return None
+
+
+def read_moment(text: str) -> datetime | str:
+    """Return the moment that an ISO 8601 text with a zone is, or what is wrong with it."""
+    example = "write it in ISO 8601 with its zone, such as 2026-11-29T09:00Z or 2026-11-29T10:00+01:00"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return f"which is no time; {example}"
+    if moment.tzinfo is None:
+        return f"which has no zone; {example}"
+    if moment.year not in _YEARS:
+        return f"which is too far away; write a year from {_YEARS[0]} to {_YEARS[-1]}"
+    return moment.astimezone(UTC)
+
+
+def shortened(text: str | None) -> str:
+    """Return a text in quotes, cut to what a message can hold."""
+    return repr((text or "")[:128])
