@@ -209,3 +209,14 @@ async def test_other_tasks_run_between_the_runs_of_a_long_read() -> None:
         tasks.create_task(other())
         await hooked(hook_of(note), run_of(*[written("one")] * EVENTS_AT_ONCE), run_of(written("two")))
     assert seen == ["event"] * EVENTS_AT_ONCE + ["other", "event"]
+
+
+@pytest.mark.parametrize("named", [b"", b"event: chunk\n"], ids=["plain", "named"])
+async def test_a_run_may_have_lines_that_end_with_carriage_returns(named: bytes) -> None:
+    """Google's servers end lines so, and so do some that speak OpenAI's wire."""
+    events = [(named + written(text)).replace(b"\n", b"\r\n") for text in ("a", "b\n", "c")]
+    passed = await hooked(hook_of(shout, events="text"), run_of(*events))
+    assert [text_of(event.data) for event in passed if event.data is not None] == ["A", "B\n", "C"]
+    single = run_of(*events).singly()
+    assert [event.raw for event in single] == events
+    assert {event.name for event in single} == {b"chunk" if named else None}
