@@ -19,7 +19,8 @@ _AROUND: Final = 64
 """Bytes at both ends of a stretch that stay, and within which a place to cut is looked for."""
 _LONGEST_ESCAPE: Final = 6
 _QUOTE: Final = b'"'
-_NOT_IN_NUMBERS: Final = (b"[", b"]", b"{", b"}", b"\\")
+_NOT_IN_NUMBERS: Final = (b"[", b"]", b"{", b"}", b"\\", b"n", b"N", b",,")
+"""Brackets, and what faulty servers write among numbers: `nan`, `inf`, `NaN`, nothing. `null` is kept with them."""
 _NOT_IN_TEXTS: Final = (b"\n", b"\r", b"\t", b"\0")
 """The control characters that a faulty server may write into a text."""
 _BEGINS_WITH_NUMBERS: Final = re.compile(rb"[\s:\[]*[0-9+.eE, -]{16}")

@@ -97,3 +97,12 @@ def test_half_of_a_text_or_of_a_list_is_nothing() -> None:
     for name in ("base64", "prose", "floats"):
         data = orjson.dumps({"a": VALUES[name]})
         assert abridged(data[: len(data) // 2], 250_000)[0] is None
+
+
+@pytest.mark.parametrize("size", PARTS)
+@pytest.mark.parametrize("odd", ["nan", "-nan", "inf", "NAN", "1.#QNAN", ""])
+def test_what_is_no_number_is_noticed_among_many(odd: str, size: int) -> None:
+    """Servers written in C++ print what is no number as `nan` and `inf`."""
+    numbers = ["0.125"] * LONG
+    data = f'{{"data": [{",".join([*numbers, odd, *numbers])}]}}'.encode()
+    assert abridged(data, size)[0] is None
