@@ -249,6 +249,24 @@ async def test_a_request_that_litellm_cannot_translate_is_a_bad_request(
     assert anthropic.calls == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "model", "content"),
+    [
+        ("bedrock", "converse/amazon.nova-lite", [{"type": "text", "text": None}]),
+        ("bedrock", "converse/amazon.nova-lite", [7]),
+        ("cohere_chat", "command", [None]),
+        ("gemini", "gemini-2.5-pro", [7]),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_content_of_a_wrong_type_is_a_bad_request(
+    adapter: LiteLLMAdapter, openai: ScriptedOpenAI, kind: str, model: str, content: list[object], stream: bool
+) -> None:
+    call = make_call(openai, kind, model, messages=[{"role": "user", "content": content}])
+    assert (await failure(adapter, call, stream=stream)).kind is Kind.BAD_REQUEST
+    assert openai.calls == []
+
+
 async def test_a_provider_litellm_does_not_know_is_not_found(adapter: LiteLLMAdapter, openai: ScriptedOpenAI) -> None:
     error = await failure(adapter, make_call(openai, "no_such_provider", "m"))
     assert error.kind is Kind.NOT_FOUND

@@ -82,6 +82,7 @@ _KINDS_OF_ANSWERS: Final = frozenset({Kind.CONTENT_FILTER, Kind.CONTEXT_WINDOW})
 """What LiteLLM may find in an answer with a good status."""
 
 _UNFIT_REQUEST: Final = (ValueError, TypeError, KeyError, IndexError)
+_OF_JSON: Final = (type(None), bool, int, float, str, list, dict)
 _LIBRARIES: Final = frozenset({"botocore", "httpx", "httpx2", "litellm", "openai", "pydantic"})
 _SENDERS: Final = frozenset({"httpx", "httpx2", "openai"})
 """Packages whose exceptions hold only responses that an upstream sent."""
@@ -134,7 +135,7 @@ def map_error(
         if isinstance(judged, UpstreamError) and judged.kind is Kind.BAD_RESPONSE:
             return judged
         return _from_message(typed, _status(chain[0]), _message(chain))
-    if cause is error and not opened:
+    if cause is error and not opened and not _is_of_json(error):
         return error
     said = _error_said(chain)
     if said is None and opened and cause is None:
@@ -314,10 +315,15 @@ def _from_cause(cause: Exception, *, opened: bool) -> Exception:
         return cause
     if opened or not _READING.isdisjoint(frame.f_code.co_name for frame in frames):
         return UpstreamError(Kind.BAD_RESPONSE, status=200)
-    if isinstance(cause, _UNFIT_REQUEST) or type(cause) is Exception:
+    if isinstance(cause, _UNFIT_REQUEST) or type(cause) is Exception or _is_of_json(cause):
         message = f"the request cannot be put into this provider's words ({type(cause).__name__})"
         return UpstreamError(Kind.BAD_REQUEST, body=envelope({"message": message}, Kind.BAD_REQUEST))
     return cause
+
+
+def _is_of_json(error: Exception) -> bool:
+    """Tell whether LiteLLM took a value of the request for one of another type, as in `None.strip()`."""
+    return isinstance(error, AttributeError) and type(error.obj) in _OF_JSON
 
 
 def _status(error: BaseException) -> int | None:
