@@ -156,10 +156,10 @@ class GenerateJudge:
             candidates = ()
         elif type(candidates) is not list:
             raise no_answer()
-        for candidate in candidates:
+        for place, candidate in enumerate(candidates):
             if type(candidate) is not dict:
                 raise no_answer()
-            index = candidate.get("index", 0)
+            index = candidate.get("index", place)
             if type(index) is not int:
                 index = index_of(index)
             if index not in self._seen:

@@ -80,6 +80,8 @@ def test_embeddings() -> None:
         ([piece(text("a")), said()], True, True),
         ([said()], False, True),
         ([said(), {"usageMetadata": USAGE}], False, True),
+        ([answered({"finishReason": "STOP"}, {"content": {"parts": [text("a")]}})], True, False),
+        ([answered({"finishReason": "STOP"}, {"finishReason": "STOP"})], False, True),
     ],
 )
 def test_a_stream(events: list[JsonObject], has_content: bool, is_whole: bool) -> None:
