@@ -286,9 +286,14 @@ def _forms_of(messages: Sequence[Json]) -> set[tuple[str, str, str, bool]] | Non
         if type(role) is not str or kind is None:
             return None
         has_tools = role == "tool" or bool(message.get("tool_calls"))
-        fields = "" if len(message) == 2 else ",".join(sorted(message))
+        fields = "" if len(message) == 2 and "content" in message else _fields_of(message)
         forms.add((role, kind, fields, has_tools))
     return forms
+
+
+def _fields_of(message: Mapping[str, Json]) -> str:
+    """Return the names of a message's fields, with a mark for those without a value, which LiteLLM leaves out."""
+    return ",".join(sorted(name if value is not None else f"{name}=" for name, value in message.items()))
 
 
 def _kind_of(content: Json) -> str | None:

@@ -19,6 +19,7 @@ from gateway.adapters.litellm.preludes import (
 from gateway.wire.json import JsonObject
 
 HI: JsonObject = {"role": "user", "content": "hi"}
+SAID: JsonObject = {"role": "assistant", "content": "hi"}
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 TOOLS: list[JsonObject] = [
     HI, {"role": "assistant", "content": None, "tool_calls": [CALL]},
@@ -74,6 +75,9 @@ def main_of(**options: Any) -> Main:
         ([HI], [{"role": "user", "content": [{"type": "text", "text": "hi"}]}], 2),
         ([HI], [{"role": "system", "content": "hi"}], 2),
         ([HI], [{**HI, "name": "me"}], 2),
+        ([{**HI, "name": "me"}], [{**HI, "name": None}], 2),
+        ([{**SAID, "tool_calls": []}], [{**SAID, "tool_calls": None}], 2),
+        ([{"role": "assistant", "tool_calls": []}], [{"role": "assistant", "content": None}], 2),
         (TOOLS, [*TOOLS, *TOOLS], 1),
         ([HI], [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}], 2),
     ],
