@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from yarl import URL
 
+from gateway.adapters.base import NotSupported
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.target import Endpoint
 
@@ -43,10 +44,16 @@ def is_meant(endpoint: Endpoint, place: Place) -> bool:
     return bool(endpoint.hosts) and _pattern(endpoint.hosts).fullmatch(origin_of(place)) is not None
 
 
-def refuse_other_hosts(endpoint: Endpoint, place: Place) -> None:
-    """Raise UpstreamError, and log a line, unless `is_meant`. Nothing was sent then."""
+def refuse_other_hosts(endpoint: Endpoint, place: Place, *, method: str = "POST") -> None:
+    """Raise UpstreamError, and log a line, unless `is_meant`. Nothing was sent then.
+
+    Raises NotSupported, without a line, for a GET: LiteLLM fetches images and files that a client named by URL, and a
+    client must neither make the target rest nor fill the log.
+    """
     if is_meant(endpoint, place):
         return
+    if method == "GET":
+        raise not_fetched()
     origin, now_s = origin_of(place), time.monotonic()
     last_s = _logged.get((endpoint.provider, origin))
     if last_s is None or now_s - last_s >= LOG_EVERY_S:
@@ -58,6 +65,11 @@ def refuse_other_hosts(endpoint: Endpoint, place: Place) -> None:
             extra={"provider": endpoint.provider, "host": origin, "base_url": endpoint.shown_url},
         )
     raise UpstreamError(Kind.CONNECTION)
+
+
+def not_fetched() -> NotSupported:
+    """Return what a request with media by URL gets of a target whose provider takes them inline only."""
+    return NotSupported("does not support media by URL: the gateway fetches nothing")
 
 
 def origin_of(place: Place) -> str:

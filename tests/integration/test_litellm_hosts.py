@@ -8,7 +8,7 @@ from dataclasses import replace
 import litellm  # noqa: F401 - its import may warn, which is an error in the loading thread
 import pytest
 
-from gateway.adapters.base import Call
+from gateway.adapters.base import Call, NotSupported
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.config.compiler.known_hosts import hosts_of
 from gateway.policy.failures import Kind, UpstreamError
@@ -77,3 +77,18 @@ async def test_a_model_stays_below_the_base_url(
 ) -> None:
     await failure(adapter, make_call(f"{openai.base_url}/root", kind, model))
     assert not [request.path for request in openai.requests if not request.path.startswith("/v1/root/")]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/x.png", "https://8.8.8.8/x.png"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_media_by_url_are_not_fetched_and_are_not_the_targets_failure(
+    adapter: LiteLLMAdapter, openai: ScriptedOpenAI, caplog: pytest.LogCaptureFixture, url: str, stream: bool
+) -> None:
+    """A client must neither make a target rest nor fill the log."""
+    content = [{"type": "text", "text": "what is it?"}, {"type": "image_url", "image_url": {"url": url}}]
+    messages = [{"role": "user", "content": content}]
+    call = make_call(openai, "bedrock", "converse/amazon.nova-lite-v1:0", messages=messages)
+    with caplog.at_level(logging.WARNING, "gateway"), pytest.raises(NotSupported, match="by URL"):
+        await (adapter.stream(call) if stream else adapter.complete(call))
+    assert openai.calls == []
+    assert not [record for record in caplog.records if record.name.startswith("gateway")]

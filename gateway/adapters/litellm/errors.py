@@ -18,6 +18,8 @@ from typing import Any, Final
 
 import aiohttp
 
+from gateway.adapters.base import NotSupported
+from gateway.adapters.hosts import not_fetched
 from gateway.adapters.litellm.bodies import error_in
 from gateway.adapters.litellm.translate import headers_back
 from gateway.policy.failures import (
@@ -88,6 +90,8 @@ _SENDERS: Final = frozenset({"httpx", "httpx2", "openai"})
 """Packages whose exceptions hold only responses that an upstream sent."""
 _NO_CREDENTIALS: Final = frozenset({"CredentialRetrievalError", "NoCredentialsError", "PartialCredentialsError"})
 """Botocore's exceptions for a machine without an AWS account. Nothing was sent."""
+_BLOCKED_URL: Final = "SSRFError"
+"""LiteLLM's exception for media that a client named by a URL of a private network."""
 _STANDARD: Final = frozenset({"ast", "asyncio", "concurrent", "contextlib", "functools", "json", "re", "typing"})
 """Packages of the standard library whose failures are attributed to their caller."""
 
@@ -102,15 +106,17 @@ def map_error(
     opened: bool,
     handled: BaseException | None = None,
 ) -> Exception:
-    """Return the UpstreamError for what LiteLLM raised, or the exception to raise if no upstream is at fault.
+    """Return the UpstreamError or NotSupported for what LiteLLM raised, or the exception if no upstream is at fault.
 
     `opened`: the response's headers had arrived. `handled`: the exception that the caller was handling before the call;
     the chain is read up to it.
     """
     chain = list(_chain(error, handled))
-    seen = next((link for link in chain if isinstance(link, UpstreamError)), None)
+    seen = next((link for link in chain if isinstance(link, UpstreamError | NotSupported)), None)
     if seen is not None:
         return seen
+    if not opened and any(_root_module(link) == "litellm" and type(link).__name__ == _BLOCKED_URL for link in chain):
+        return not_fetched()
     if any(_root_module(link) == "botocore" and type(link).__name__ in _NO_CREDENTIALS for link in chain):
         return UpstreamError(Kind.AUTH)
     typed = next((kind for link in chain if (kind := _typed(link)) is not None), None)

@@ -39,7 +39,7 @@ def _check_aiohttp() -> None:
         ours = our_call()
         if ours is not None and ours.endpoint is not None:
             refuse_if_carried(ours)
-            refuse_other_hosts(ours.endpoint, place_of(self._build_url(str_or_url)))
+            refuse_other_hosts(ours.endpoint, place_of(self._build_url(str_or_url)), method=method)
             kwargs["allow_redirects"] = False
         return await request(self, method, str_or_url, **kwargs)
 
@@ -75,7 +75,7 @@ def _checked(request: Any) -> Any:
     ours = our_call()
     if ours is not None and ours.endpoint is not None:
         ours.beside = True
-        refuse_other_hosts(ours.endpoint, place_of(URL(str(request.url))))
+        refuse_other_hosts(ours.endpoint, place_of(URL(str(request.url))), method=request.method)
     return request
 
 

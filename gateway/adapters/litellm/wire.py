@@ -90,7 +90,7 @@ async def _sent(request: Any, body: bytes, ours: OurCall, clients: Clients) -> h
     """Send the request; return the response, body unread."""
     route = route_to(str(request.url), exact=True)
     if ours.endpoint is not None:
-        refuse_other_hosts(ours.endpoint, place_of(route.url))
+        refuse_other_hosts(ours.endpoint, place_of(route.url), method=request.method)
     left_out = SET_BY_US | ours.unsent
     own = {name: value for name, value in request.headers.items() if name not in left_out}
     fields = {"accept-encoding": "gzip, deflate", **route.headers, **own}
