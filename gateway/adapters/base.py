@@ -164,10 +164,10 @@ class Event:
                 for raw in sse.Splitter().split(run)
             ]
         head = b"data:" if first.startswith(b"data:") else first[: first.index(b"\ndata:") + 6]
-        array = b"[" + run[len(head) : -size].replace(end + head, b",") + b"]"
+        array = b"[" + run[len(head) : -2].replace(b"\n\n" + head, b",") + b"]"
         data = decode_json(array, exact=has_many_digits(first))
         name = sse.event_name(first)
-        return [Event(each, raw + end, name) for each, raw in zip(data, run[:-size].split(end), strict=True)]
+        return [Event(each, raw + b"\n\n", name) for each, raw in zip(data, run[:-2].split(b"\n\n"), strict=True)]
 
     def encoded(self) -> bytes:
         """Return the event as bytes. Raises TypeError for data that JSON cannot hold."""
