@@ -21,6 +21,7 @@ from gateway.engine.hooks import changed_by, copy_json, own_data, refusal, run_h
 from gateway.engine.makers import Makers
 from gateway.engine.nested import NestedHooks, post_hooks
 from gateway.engine.picks import Draw
+from gateway.engine.shadows import Shadows
 from gateway.errors import BadRequest, UnknownModel, Unsupported
 from gateway.policy.overlay import Tables
 from gateway.policy.params import upstream_params
@@ -47,11 +48,12 @@ class Pipeline:
         jitter: Callable[[], float] = random.random,
         draw: Draw = random.random,
         wall_clock: WallClock = time.time,
+        shadows: Shadows | None = None,
     ) -> None:
         """`jitter` returns a random number from 0 to 1 for each failed attempt; it spreads the retries.
 
         `makers` remembers who made what bound requests name. `draw` decides in pools, `wall_clock` when conditions on
-        the time hold.
+        the time hold. `shadows` send requests once more to the shadows of aliases; without them nothing does.
         """
         self.tables = tables
         """Owns the live table."""
@@ -60,6 +62,7 @@ class Pipeline:
         self._makers = Makers() if makers is None else makers
         self._draw = draw
         self._wall_clock = wall_clock
+        self._shadows = shadows
         self._engine = Engine(adapters=adapters, health=health, jitter=jitter)
 
     def answer(
@@ -106,18 +109,26 @@ class Pipeline:
     async def _routed(self, request: RoutedRequest) -> Reply:
         """Return the plain answer to a request whose pre hooks have run."""
         if request.operation.can_bind:
-            return await self._bound(request)
-        if request.facts is not None:
-            await self._arrange(request, request.facts)
-        return await self._engine.complete(request)
+            reply = await self._bound(request)
+        else:
+            if request.facts is not None:
+                await self._arrange(request, request.facts)
+            reply = await self._engine.complete(request)
+        if request.route.shadow is not None and self._shadows is not None:
+            self._shadows.send(request, request.route.shadow, stream=False)
+        return reply
 
     async def _routed_stream(self, request: RoutedRequest) -> Stream:
         """Return the stream, likewise."""
         if request.operation.can_bind:
-            return await self._bound_stream(request)
-        if request.facts is not None:
-            await self._arrange(request, request.facts)
-        return await self._engine.open_stream(request)
+            stream = await self._bound_stream(request)
+        else:
+            if request.facts is not None:
+                await self._arrange(request, request.facts)
+            stream = await self._engine.open_stream(request)
+        if request.route.shadow is not None and self._shadows is not None:
+            self._shadows.send(request, request.route.shadow, stream=True)
+        return stream
 
     def _note_facts(self, request: RoutedRequest, client_headers: Mapping[str, str], *, stream: bool) -> None:
         """Keep what the route's pools and conditions may ask of the request."""

@@ -117,6 +117,15 @@ class StreamPolicy:
     """Seconds without data after which the server's client gets the head and a comment; None for never."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shadow:
+    """A target that gets a share of an alias' requests once more. Its answers are dropped."""
+
+    step: Step
+    share: float
+    """Part of the requests, from 0 to 1."""
+
+
 class Passing(NamedTuple):
     """A route as the requests of one operation pass it."""
 
@@ -145,12 +154,13 @@ class Route:
     """At least the number of steps."""
     stream: StreamPolicy = field(default_factory=StreamPolicy)
     description: str | None = None
+    shadow: Shadow | None = None
     has_hooks: bool = field(init=False)
     """Some hook may run, be it a nested alias'."""
     has_nested: bool = field(init=False)
     """Some step has hooks of nested aliases."""
     is_plain: bool = field(init=False)
-    """Its requests take the steps as they are in the file, and no hook may run."""
+    """Its requests take the steps as they are in the file, no hook may run, and none is sent to a shadow."""
     asks: frozenset[str] = field(init=False, repr=False, compare=False)
     """The features that its conditions ask for, and `tokens` if one asks for that."""
     is_paced: bool = field(init=False, repr=False, compare=False)
@@ -161,14 +171,17 @@ class Route:
     def __post_init__(self) -> None:
         object.__setattr__(self, "has_nested", any(step.nested for step in self.steps))
         object.__setattr__(self, "has_hooks", bool(self.pre or self.post or self.has_nested))
-        object.__setattr__(self, "is_plain", not self.has_hooks and self.parts is None)
+        object.__setattr__(self, "is_plain", not self.has_hooks and self.parts is None and self.shadow is None)
         parts = self.parts or ()
         object.__setattr__(self, "asks", asked_facts(parts) if parts else frozenset())
         object.__setattr__(self, "is_paced", any(pool.pick == "fastest" for pool in pools(parts)))
 
     def fill(self, matched: str) -> Route:
         """Return this wildcard's route with `matched` for the star in its targets."""
-        return replace(self, steps=tuple(_fill(step, matched) for step in self.steps))
+        shadow = self.shadow
+        if shadow is not None:
+            shadow = replace(shadow, step=_fill(shadow.step, matched))
+        return replace(self, steps=tuple(_fill(step, matched) for step in self.steps), shadow=shadow)
 
     def passing(self, operation: str) -> Passing:
         """Return the route as requests of an operation pass it: with the hooks that know it, or refused by one.

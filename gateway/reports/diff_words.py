@@ -138,6 +138,9 @@ def change_text(change: Change, place: int | None, quote: Quote) -> str:
         return _provider_text(change, rest, of, quote)
     if block in ("timeout", "cooldown"):
         return f"{block}{of} {_limits_text(change, quote)}"
+    if block == "shadow":
+        shadows = ["none" if value is None else quote(str(value)) for value in (change.old, change.new)]
+        return f"shadow {shadows[0]} → {shadows[1]}"
     values = [_value_text(change.field, value, quote) for value in (change.old, change.new)]
     return f"{change.field} {values[0]} → {values[1]}"
 

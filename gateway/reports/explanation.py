@@ -131,6 +131,11 @@ def _limits(route: Route) -> list[Sequence[str]]:
         rows.append(
             ("", f"a comment after each {shown(route.stream.keepalive_s)} of silence; the first brings the status")
         )
+    if route.shadow is not None:
+        target, share = route.shadow.step.target.name, as_share(route.shadow.share)
+        rows.append(("shadow", f"{share} of the requests once more to {target}, whose answers are dropped"))
+        if has_key(route.shadow.step) is False:
+            rows.append(("", f"no key here for {target}"))
     return rows
 
 

@@ -95,6 +95,7 @@ async def _serve(gateway: Gateway, options: ServeOptions, on_ready: Callable[[st
             on_ready(url, gateway.reloader.current)
             log.info("listening", extra={"url": url, "generation": gateway.reloader.current.generation})
             await stop.wait()
+            gateway.shadows.drop()
             whole = await _drain(gateway.lifecycle, ending, options.drain_s)
     finally:
         await runner.cleanup()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from gateway.config.compiler.compiler import Compiler
 from gateway.engine.health import Health
 from gateway.engine.makers import Makers
 from gateway.engine.pipeline import Pipeline
+from gateway.engine.shadows import ShadowCall, Shadows
 from gateway.engine.stored import StoredAnswers
 from gateway.server.access import Guards, check_exposure, is_loopback
 from gateway.server.aiohttp_server import Runner
@@ -36,6 +38,7 @@ from gateway.server.front import Front
 from gateway.server.jobs import CountedReloader, Jobs
 from gateway.server.lifecycle import Lifecycle
 from gateway.server.paths import Paths
+from gateway.telemetry.logs import log_request
 from gateway.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -102,7 +105,10 @@ class Gateway:
             {"relay": RelayAdapter(), "litellm": LiteLLMAdapter(own_process=True), "mock": mock}
         )
         makers = Makers()
-        self._pipeline = Pipeline(tables=self.reloader, adapters=self._adapters, health=health, makers=makers)
+        self.shadows = Shadows(adapters=self._adapters, on_end=self._note_shadow)
+        self._pipeline = Pipeline(
+            tables=self.reloader, adapters=self._adapters, health=health, makers=makers, shadows=self.shadows
+        )
         models = Models(pipeline=self._pipeline)
         calls = ModelCalls(
             pipeline=self._pipeline,
@@ -146,11 +152,27 @@ class Gateway:
         targets = self.reloader.current.targets
         self._metrics.show_cooldowns({each.label: health.snapshot(each, now_s)["state"] != "ok" for each in targets})
 
+    def _note_shadow(self, call: ShadowCall) -> None:
+        self._metrics.count_shadow(call.report, target=call.target, kind=call.kind)
+        log_request(
+            call.report,
+            operation=call.operation,
+            status=call.status,
+            ended_at=time.time(),
+            ms=(asyncio.get_running_loop().time() - call.started_s) * 1000,
+            stream=call.stream,
+            client=None,
+            error=None if call.kind == "ok" else call.kind,
+            event="shadow",
+        )
+
     @asynccontextmanager
     async def _run_jobs(self) -> AsyncGenerator[None, None]:
         """Run the background jobs; at the end close the upstreams' connections."""
-        work = asyncio.get_running_loop().create_task(self.jobs.run(self.reloader, self._adapters))
+        loop = asyncio.get_running_loop()
+        work = [loop.create_task(job) for job in (self.jobs.run(self.reloader, self._adapters), self.shadows.run())]
         yield
-        work.cancel()
-        await asyncio.wait([work])
+        for task in work:
+            task.cancel()
+        await asyncio.wait(work)
         await self._pipeline.close()

@@ -27,7 +27,7 @@ from gateway.policy.failures import names_of
 from gateway.policy.keys import NO_KEY
 from gateway.policy.params import merged_for_output
 from gateway.policy.pools import conditionals, positions
-from gateway.policy.table import Hook, Route, RoutingTable, Step
+from gateway.policy.table import Hook, Route, RoutingTable, Shadow, Step
 from gateway.policy.target import ScriptedOutcome
 from gateway.policy.wires import as_list
 from gateway.simulation.circumstances import NOW, Circumstances
@@ -289,6 +289,7 @@ def as_json(explanation: Explanation) -> JsonObject:
             "max_bytes": route.stream.max_bytes,
             "keepalive_s": route.stream.keepalive_s,
         },
+        "shadow": None if route.shadow is None else _shadow(route.shadow),
         "hooks": {"pre": list(map(hook, route.pre)), "post": list(map(hook, route.post))},
         "chain": [_step(number, step, hook) for number, step in enumerate(route.steps, start=1)],
         **arranged,
@@ -353,6 +354,10 @@ def _step(number: int, step: Step, hook: Callable[[Hook], JsonObject]) -> JsonOb
         ],
         "cooldown": asdict(endpoint.cooldown),
     }
+
+
+def _shadow(shadow: Shadow) -> JsonObject:
+    return {"target": shadow.step.target.name, "share": shadow.share, "has_key": has_key(shadow.step)}
 
 
 def has_key(step: Step) -> bool | None:

@@ -193,11 +193,12 @@ def log_request(
     client: str | None,
     error: str | None,
     asked: tuple[str, str] | None = None,
+    event: str = "request",
 ) -> None:
     """Write the line of a finished request soon; at DEBUG for a successful probe. `ended_at`: seconds since 1970.
 
-    `asked`: method and path, where there is no such endpoint. Where logging was not configured here, as in a host's
-    process, it is a record of the logger `gateway.access` with the same fields.
+    `asked`: method and path, where there is no such endpoint. `event` is `shadow` for what a shadow got. Where logging
+    was not configured here, as in a host's process, it is a record of the logger `gateway.access` with the same fields.
     """
     level = logging.DEBUG if operation == "probe" and status < 400 else logging.INFO
     if not log.isEnabledFor(level):
@@ -206,7 +207,7 @@ def log_request(
         "time": timestamp(ended_at),
         "level": "debug" if level == logging.DEBUG else "info",
         "logger": log.name,
-        "event": "request",
+        "event": event,
         "request_id": report.request_id,
         "operation": operation,
         "alias": report.alias or None,

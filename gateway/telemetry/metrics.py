@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+from gateway.policy.target import Target
 from gateway.telemetry.counters import Counts, RequestCounts, Tallies, Times
 from gateway.telemetry.logs import dropped_lines
 from gateway.telemetry.report import CallReport
@@ -41,8 +42,18 @@ class Metrics:
         self._dropped = Counts(
             "gateway_log_lines_dropped_total", "Log lines dropped because nobody read them in time.", []
         )
+        self._shadow_calls = Counts(
+            "gateway_shadow_calls_total",
+            "Requests sent once more to an alias' shadow by outcome: ok, a kind of failure, `cooldown`, `unsupported`, "
+            "`dropped` if too many were in flight or the gateway ended, `error` for a fault of ours.",
+            ["alias", "target", "kind"],
+        )
+        self._shadow_tokens = Counts(
+            "gateway_shadow_tokens_total", "Tokens as shadows reported them.", ["alias", "direction"]
+        )
         self._requests = RequestCounts(requests, self._attempts, seconds, tokens)
         registry.register(Tallies(requests, self._attempts, seconds, self._first_content, tokens, self._dropped))
+        registry.register(Tallies(self._shadow_calls, self._shadow_tokens))
         self.in_flight = gauge("gateway_in_flight", "Model requests being answered now.")
         self._config_ok = gauge(
             "gateway_config_last_reload_successful", "1 if the config file as last read is what runs, else 0."
@@ -78,6 +89,12 @@ class Metrics:
                 self._attempts.counts[attempt.label, attempt.kind or "ok"] += 1
         if report.first_content_s is not None:
             self._first_content.add(report.alias, report.first_content_s)
+
+    def count_shadow(self, report: CallReport, *, target: Target, kind: str) -> None:
+        """Count a request that was sent to a shadow, or dropped on the way there, with its tokens."""
+        self._shadow_calls.counts[report.alias, target.label, kind] += 1
+        for direction, tokens in (report.tokens or {}).items():
+            self._shadow_tokens.counts[report.alias, direction] += tokens
 
     def count_reload(self, *, ok: bool) -> None:
         """Count one reload of a changed config file. May be called from any thread."""

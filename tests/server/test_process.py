@@ -300,6 +300,20 @@ async def test_sigterm_lets_a_plain_answer_come_to_its_end(config: Path, upstrea
         assert await server.end(None) == 0
 
 
+async def test_sigterm_drops_what_shadows_are_sent(config: Path, upstream: ScriptedOpenAI) -> None:
+    shadow = "  watched: {chain: [up/a], shadow: {target: up/s, share: 100%}}\n"
+    save(config, ROUTES.replace("BASE_URL", upstream.base_url) + shadow)
+    upstream.script("s", reply="late", stall_after=0)
+    async with running(config) as server:
+        async with server.chat("watched") as response:
+            assert "hello" in await response.text()
+        await upstream.wait_for_calls(2)
+        assert await server.end() == 0
+    (line,) = (line for line in server.log if line["event"] == "shadow")
+    assert (line["target"], line["status"], line["error"]) == ("up/s", 499, "dropped")
+    assert not [line for line in server.log if line["level"] in ("warning", "error")]
+
+
 @pytest.mark.parametrize("hurried", [True, False], ids=["second signal", "time is up"])
 async def test_what_does_not_end_is_cut_off_and_looks_like_it(
     config: Path, upstream: ScriptedOpenAI, *, hurried: bool

@@ -16,12 +16,12 @@ from gateway.config.compare.shares import FirstChoices, moved, of_keys
 from gateway.policy.failures import names_of
 from gateway.policy.params import MODEL_FAMILY
 from gateway.policy.secrets import STARS, mask_key
-from gateway.policy.table import Route, RoutingTable, Step
+from gateway.policy.table import Route, RoutingTable, Shadow, Step
 from gateway.policy.target import Cooldown, Endpoint, Limits
 from gateway.policy.variables import VARIABLE
 from gateway.policy.wires import HOOK_OPERATIONS, OPERATION_NAMES, operations_named
 from gateway.wire.json import EMPTY, Json, JsonObject
-from gateway.words import seconds
+from gateway.words import as_share, seconds
 
 ChangeKind: TypeAlias = EditKind | Literal["changed"]
 
@@ -46,8 +46,9 @@ class Change:
     field: str
     """In the config file's terms: `chain`, `retries`, `params.temperature`, `hooks.pre`, `providers.base_url`.
 
-    `pools` are a chain's pools and conditions, as one text. `shares` are target → share of the requests that go there
-    first, `shares.CONDITION` those of requests that meet it; `providers.shares` key → share of a provider's calls.
+    `pools` are a chain's pools and conditions, as one text; so is `shadow`. `shares` are target → share of the requests
+    that go there first, `shares.CONDITION` those of requests that meet it; `providers.shares` key → share of a
+    provider's calls.
     """
     kind: ChangeKind
     old: Json
@@ -181,7 +182,7 @@ class _Group:
 
 _ORDER: Final = (
     "chain", "pools", "shares", "timeout", "retries", "deadline", "max_attempts", "cooldown", "retry_on",
-    "fallback_on", "params", "stream", "hooks", "providers", "capabilities",
+    "fallback_on", "params", "stream", "shadow", "hooks", "providers", "capabilities",
 )  # fmt: skip
 
 
@@ -233,6 +234,7 @@ def _differences(
         *_changed("stream.hold", old.stream.hold, new.stream.hold),
         *_changed("stream.max_bytes", old.stream.max_bytes, new.stream.max_bytes),
         *_changed("stream.keepalive", old.stream.keepalive_s, new.stream.keepalive_s),
+        *_shadow(old.shadow, new.shadow),
         *_all_hook_changes(_with_global(old.alias, old_hooks), _with_global(new.alias, new_hooks)),
     ):
         yield found, ()
@@ -278,6 +280,13 @@ def _step(old: Step, new: Step) -> Iterator[_Found]:
         yield _Found(field=f"params.{key}", kind=kind, old=old.params.shown.get(key), new=new.params.shown.get(key))
     if old.target.endpoint.provider == new.target.endpoint.provider:
         yield from _endpoint(old.target.endpoint, new.target.endpoint)
+
+
+def _shadow(old: Shadow | None, new: Shadow | None) -> Iterator[_Found]:
+    texts = [None if one is None else f"{as_share(one.share)} to {one.step.target.name}" for one in (old, new)]
+    yield from _changed("shadow", *texts)
+    if old is not None and new is not None and old.step.target.name == new.step.target.name:
+        yield from _endpoint(old.step.target.endpoint, new.step.target.endpoint)
 
 
 def _parts(field: str, old: JsonObject, new: JsonObject, provider: str | None = None) -> Iterator[_Found]:

@@ -15,13 +15,13 @@ from gateway.config.compiler.pools import Link, check_pool, leaves, placed, shap
 from gateway.config.compiler.providers import check_params
 from gateway.config.compiler.targets import Targets
 from gateway.config.document.yaml_tree import Where
-from gateway.config.model.specs import NO_LIMITS, AliasSpec, DefaultsSpec, LimitsSpec
+from gateway.config.model.specs import NO_LIMITS, AliasSpec, DefaultsSpec, LimitsSpec, ShadowSpec
 from gateway.config.problems import Fault, Report
 from gateway.policy.conditions import When
 from gateway.policy.failures import FALLBACK_ON, RETRY_ON
 from gateway.policy.params import MODEL_FAMILY, Params
 from gateway.policy.pools import Part, shifted
-from gateway.policy.table import AliasHooks, Route, RoutingTable, Step
+from gateway.policy.table import AliasHooks, Route, RoutingTable, Shadow, Step
 from gateway.policy.target import Target
 from gateway.wire.json import EMPTY
 from gateway.words import did_you_mean
@@ -111,6 +111,8 @@ class Chains:
         """Pools and conditions over these elements, for aliases that have some in their own chain."""
         self.parts: dict[str, Parts] = {}
         """The parts of the route by alias, for aliases with pools or conditions, those of other aliases included."""
+        self.shadows: dict[str, Shadow] = {}
+        """The shadow by alias, for aliases that have one."""
         self._referring: dict[str, None] = {}
         """Aliases with a reference in their chains, in file order."""
         self._broken: set[str] = set()
@@ -121,6 +123,8 @@ class Chains:
         steps: dict[str, tuple[Step, ...]] = {}
         are_unchanged = self._targets.are_unchanged()
         for name, alias in paced(self._aliases.items()):
+            if alias.spec.shadow is not None:
+                self._shadow(name, alias, alias.spec.shadow)
             before = self._earlier.get(name)
             if before is None or before.alias is not alias or not (are_unchanged or self._are_valid(before.elements)):
                 self.elements[name] = self._compiled(name, alias)
@@ -171,6 +175,18 @@ class Chains:
                     self._broken.add(name)
                 check_params(link.spec.limits.params.sent, (*link.place, "params"), self._report)
 
+    def _shadow(self, name: str, alias: Alias, spec: ShadowSpec) -> None:
+        before = self._earlier.get(name)
+        shadow = None if before is None else before.route.shadow
+        is_same = shadow is not None and before is not None and before.alias is alias
+        if shadow is not None and is_same and self._targets.is_unchanged(shadow.step.target):
+            self.shadows[name] = shadow
+            return
+        target = self._found_target(name, spec.target, ("models", name, "shadow", "target"), entry=None)
+        if target is not None:
+            step = replace(self.step(target, alias.spec.limits), retries=0)
+            self.shadows[name] = Shadow(step=step, share=spec.share)
+
     def _are_valid(self, elements: Elements) -> bool:
         return all(isinstance(one, Reference) or self._targets.is_unchanged(one.target) for one in elements)
 
@@ -188,18 +204,38 @@ class Chains:
 
     def _target_step(self, name: str, alias: Alias, link: Link) -> Step | None:
         text = link.spec.target or ""
-        target = self._targets.find(text, from_code=link.from_code)
+        entry = " in a list of members" if link.is_key else ""
+        target = self._found_target(
+            name, text, link.name_place, from_code=link.from_code, at_key=link.is_key, entry=entry
+        )
+        check_params(link.spec.limits.params.sent, (*link.place, "params"), self._report)
+        own = (link.spec.limits,) if link.outer is NO_LIMITS else (link.spec.limits, link.outer)
+        return None if target is None else self.step(target, *own, alias.spec.limits)
+
+    def _found_target(
+        self,
+        name: str,
+        text: str,
+        place: Where,
+        *,
+        from_code: bool = False,
+        at_key: bool = False,
+        entry: str | None = "",
+    ) -> Target | None:
+        """Return the target that alias `name` has at `place`; None if it has a problem. Reports it.
+
+        `entry` ends the hint that an alias has this name; None where no alias can stand.
+        """
+        target = self._targets.find(text, from_code=from_code)
         if isinstance(target, Target) and "*" in target.name and not name.endswith("*"):
             target = Fault("misplaced-star", f"{text!r} has a `*`, but {name!r} has none to carry over")
         if isinstance(target, Fault):
             message = target.message
-            if target.code == "no-provider" and (text in self._aliases or text in self._left_out):
-                entry = " in a list of members" if link.is_key else ""
+            is_alias = entry is not None and (text in self._aliases or text in self._left_out)
+            if target.code == "no-provider" and is_alias:
                 message = f"{text!r} names no provider; for the alias of that name write `{{alias: {text}}}`{entry}"
-            self._report(link.name_place, target.code, message, at_key=link.is_key)
-        check_params(link.spec.limits.params.sent, (*link.place, "params"), self._report)
-        own = (link.spec.limits,) if link.outer is NO_LIMITS else (link.spec.limits, link.outer)
-        return self.step(target, *own, alias.spec.limits) if isinstance(target, Target) else None
+            self._report(place, target.code, message, at_key=at_key)
+        return target if isinstance(target, Target) else None
 
     def step(self, target: Target, *limits: LimitsSpec) -> Step:
         """Return a target's step; in `limits` its own are first and its alias' last, the defaults are under them."""

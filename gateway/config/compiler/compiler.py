@@ -29,7 +29,7 @@ from gateway.config.problems import Fault
 from gateway.policy.overlay import NO_OVERLAY, Overlay
 from gateway.policy.pools import Part
 from gateway.policy.problem import Problem, Severity, listed
-from gateway.policy.table import MAX_NAME, AliasHooks, Hook, Route, RoutingTable, Step
+from gateway.policy.table import MAX_NAME, AliasHooks, Hook, Route, RoutingTable, Shadow, Step
 from gateway.policy.target import AdapterName, Endpoint
 from gateway.wire.json import EMPTY
 
@@ -159,7 +159,7 @@ class Compiler:
             hooks=own_hooks,
             earlier=memory.aliases,
         )
-        routes = run.routes(aliases, chains.flatten(), own_hooks, chains.parts)
+        routes = run.routes(aliases, chains.flatten(), own_hooks, chains.parts, chains.shadows)
         capabilities = run.capabilities()
         compiled = Compiled(
             table=None,
@@ -178,7 +178,7 @@ class Compiler:
             for name, route in paced(routes.items())
         }
         self._memory = _Memory(config.defaults, upstreams.endpoints, results, run.hooks)
-        found = {step.target.name: step.target for route in paced(routes.values()) for step in route.steps}
+        found = {step.target.name: step.target for route in paced(routes.values()) for step in _called(route)}
         exact, wildcards, lengths = split_wildcards(routes)
         table = RoutingTable(
             generation=generation,
@@ -273,7 +273,10 @@ class _Run:
         wildcard = aliases[route.alias]
         matched = name[len(route.alias) - 1 :]
         links = tuple(replace(link, spec=filled(link.spec, matched)) for link in wildcard.links)
-        return Alias(replace(wildcard.spec, name=name), links, wildcard.place)
+        shadow = wildcard.spec.shadow
+        if shadow is not None:
+            shadow = replace(shadow, target=shadow.target.replace("*", matched))
+        return Alias(replace(wildcard.spec, name=name, shadow=shadow), links, wildcard.place)
 
     def _overlaid(self, name: str, links: tuple[Link, ...]) -> tuple[Link, ...]:
         """Return an alias' chain with the overlay's targets and without repeated targets."""
@@ -321,6 +324,7 @@ class _Run:
         steps: Mapping[str, tuple[Step, ...]],
         own_hooks: Mapping[str, AliasHooks] = EMPTY,
         parts: Mapping[str, tuple[Part, ...]] = EMPTY,
+        shadows: Mapping[str, Shadow] = EMPTY,
     ) -> dict[str, Route]:
         """Return the route of every alias that has steps. `parts` has the pools and conditions, where there are any."""
         defaults = self.config.defaults
@@ -332,8 +336,8 @@ class _Run:
             own = own_hooks.get(name)
             if before is not None and before.alias is alias and own is None:
                 route = before.route
-                has_same_hooks = route.pre is pre and route.post is post
-                if has_same_hooks and route.steps is steps.get(name) and route.parts is parts.get(name):
+                is_same = route.pre is pre and route.post is post and route.shadow is shadows.get(name)
+                if is_same and route.steps is steps.get(name) and route.parts is parts.get(name):
                     routes[name] = route
                     continue
             if name in steps:
@@ -347,6 +351,7 @@ class _Run:
                     max_attempts=max(spec.max_attempts or defaults.max_attempts or MAX_ATTEMPTS, len(steps[name])),
                     stream=merge_streams(spec.stream, defaults.stream),
                     description=spec.description,
+                    shadow=shadows.get(name),
                 )
         return routes
 
@@ -392,6 +397,11 @@ class _Run:
             elif self.loader is not None:
                 made[name] = found
         return MappingProxyType({**made, **self.overlay.capabilities})
+
+
+def _called(route: Route) -> tuple[Step, ...]:
+    """Return all steps that a route's requests may be sent to, its shadow's at the end."""
+    return route.steps if route.shadow is None else (*route.steps, route.shadow.step)
 
 
 def _longest_s(steps: tuple[Step, ...]) -> float:

@@ -30,6 +30,7 @@ from gateway.config.model.specs import (
     MemberSpec,
     PoolSpec,
     ProviderSpec,
+    ShadowSpec,
     StepSpec,
     StreamSpec,
     TimeoutSpec,
@@ -304,7 +305,12 @@ def _alias(name: str, value: Json, written: Json) -> AliasSpec:
         deadline_s=_seconds(value.get("deadline")),
         max_attempts=_whole(value.get("max_attempts")),
         stream=_stream(value.get("stream")),
+        shadow=_shadow(value.get("shadow")),
     )
+
+
+def _shadow(block: JsonObject | None) -> ShadowSpec | None:
+    return None if block is None else ShadowSpec(target=block["target"], share=share_of(block["share"]))
 
 
 def _chain(steps: list[Json], written: list[Json]) -> tuple[StepSpec, ...]:

@@ -188,6 +188,15 @@ NO_HOOKS: Final = HooksSpec()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowSpec:
+    """A `shadow` block."""
+
+    target: str
+    share: float
+    """From 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AliasSpec:
     """One entry of `models`."""
 
@@ -199,6 +208,7 @@ class AliasSpec:
     deadline_s: float | None = None
     max_attempts: int | None = None
     stream: StreamSpec | None = None
+    shadow: ShadowSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,11 @@ def a_policy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def told(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     assert main(["explain", *argv]) == 0
     return capsys.readouterr().out
+
+
+def squeezed(out: str) -> str:
+    """Return a text without the padding of its columns."""
+    return re.sub(r"(?<=\S)  +", "  ", out)
 
 
 def as_data(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
@@ -293,6 +299,16 @@ once it does, its entry says so: operations: [chat, completions, messages]
         assert "held back until the whole answer is there\n" in out
         assert "a comment after each 15s of silence; the first brings the status\n" in out
         assert as_data(capsys, "smart")["stream"]["keepalive_s"] == 15.0
+
+    def test_a_shadow_with_its_share_and_a_missing_key(self, capsys: pytest.CaptureFixture[str]) -> None:
+        routes = Path("routes.yaml").read_text()
+        shadow = "shadow: {target: openai/new, share: 2.5%}"
+        Path("routes.yaml").write_text(routes.replace("stream: {hold: full}", f"stream: {{hold: full}}\n    {shadow}"))
+        out = told(capsys, "smart")
+        assert "  shadow  2.5% of the requests once more to openai/new, whose answers are dropped\n" in squeezed(out)
+        assert "no key here for openai/new\n" in out
+        shown = {"target": "openai/new", "share": 0.025, "has_key": False}
+        assert as_data(capsys, "smart")["shadow"] == shown
 
     def test_nested_hooks_with_their_steps(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = told(capsys, "nesting")
@@ -550,6 +566,7 @@ class TestJson:
             "deadline_s": 45.0,
             "max_attempts": 8,
             "stream": {"hold": "first_token", "max_bytes": 16777216, "keepalive_s": None},
+            "shadow": None,
             "hooks": {
                 "pre": [
                     {"path": "explain_hooks.polite", "async": False, "timeout_s": None, "on_error": "fail", **usual},

@@ -246,3 +246,27 @@ models: {fast: {chain: [openai/gpt-4o], stream: {hold: full}}, other: openai/gpt
 def test_a_malformed_variable_stops_the_compiler_from_being_made(variable: str) -> None:
     with pytest.raises(UsageError, match=variable):
         Compiler(environ={variable: "soon"})
+
+
+def test_a_shadow_has_its_providers_and_its_alias_limits_and_params_and_is_never_retried() -> None:
+    text = """
+providers: {other: {kind: mock, params: {seed: 1}}}
+defaults: {params: {top_p: 1}}
+models:
+  fast:
+    timeout: 7s
+    retries: 2
+    params: {temperature: 0}
+    chain: [{target: openai/gpt-4o, params: {n: 2}}]
+    shadow: {target: other/new, share: 2.5%}
+  "own/*": {chain: ["openai/*"], shadow: {target: "other/*", share: 1}}
+"""
+    shadow = route(text).shadow
+    assert shadow is not None
+    assert (shadow.step.target.name, shadow.share, shadow.step.retries) == ("other/new", 0.025, 0)
+    assert shadow.step.limits.total_s == 7
+    assert dict(shadow.step.params.sent) == {"seed": 1, "top_p": 1, "temperature": 0}
+    filled = route(text, "own/x").shadow
+    assert filled is not None
+    assert filled.step.target.name == "other/x"
+    assert [target.name for target in table(text).targets] == ["openai/gpt-4o", "other/new", "openai/*", "other/*"]

@@ -56,6 +56,7 @@ models:
   pooled: [{pool: {up/p: 9, other/q: 1}, pick: sticky}, {when: {tools: true}, alias: two}]
   outer: [{pool: [{alias: pooled, weight: 3}, up/r]}, up/z]
   last: up/z
+  "s/*": {chain: ["up/*"], shadow: {target: "other/*", share: 5%}}
 hooks: {pre: []}
 """
 
@@ -87,6 +88,10 @@ hooks: {pre: []}
         ("pooled: [{pool: {up/p: 9, other/q: 1}, pick: sticky}, {when: {tools: true}, alias: two}]", "pooled: up/p"),
         ("tools: true", "tokens: '>= 0'"),
         ("weight: 3", "weight: 4"),
+        ("share: 5%", "share: 6%"),
+        ('target: "other/*"', "target: other/s"),
+        ('target: "other/*"', 'target: "nobody/*"'),
+        (', shadow: {target: "other/*", share: 5%}', ""),
         ("two: [", "two: [,"),
         ("two: [", "# a line\n  two: ["),
         ("  two: [up/a, other/b]", "  two: [up/a, other/b, nowhere/c]\n  new: 5"),
@@ -106,11 +111,16 @@ def test_what_did_not_change_is_the_same_object() -> None:
     kept = [name for name, route in after.routes.items() if before.routes[name] is route]
     assert kept == ["two", "four", "seven", "pooled", "outer", "last"]
     assert after.wildcards["w/"] is before.wildcards["w/"]
+    assert after.wildcards["s/"] is before.wildcards["s/"]
 
 
 def test_an_overlay_lies_over_what_is_remembered() -> None:
     one = compiler()
-    overlays = [NO_OVERLAY, Overlay(mappings={"one": "up/code", "w/q": "up/q"}), Overlay(fallbacks={"two": ("up/f",)})]
+    overlays = [
+        NO_OVERLAY,
+        Overlay(mappings={"one": "up/code", "w/q": "up/q", "s/x": "up/s"}),
+        Overlay(fallbacks={"two": ("up/f",)}),
+    ]
     for overlay in (*overlays, *reversed(overlays)):
         found = one.compile(BASE.encode(), source="routes.yaml", overlay=overlay)
         assert shown(found) == shown(compiler().compile(BASE.encode(), source="routes.yaml", overlay=overlay))
@@ -144,6 +154,7 @@ VALUES: Final = [
     "{chain: [{target: up/e, params: {n: 1}}]}",
     "{chain: [{target: up/e, params: {n: true}}]}", "\n    chain:\n      - up/f",
     "{chain: [up/g], hooks: {pre: [json.dumps]}}",
+    "{chain: [up/a], shadow: {target: other/s, share: 0.5}}", "{chain: [{alias: a}], shadow: {target: up/s, share: 1}}",
     "[{pool: {up/a: 9, other/b: 1}}, up/c]", "[{pool: [up/a, {alias: a}], pick: sticky}]",
     "[{pool: {up/a: 8, up/a: 1}}]",
     "[{when: {tools: true}, alias: b}, up/h]",

@@ -1,0 +1,168 @@
+"""Shadows: send what a committed step got once more, to the alias' shadow, and drop the answer.
+
+It touches nothing that requests see: the shadow has an engine and a health of its own, and starts after commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+from gateway.adapters.base import Adapters, Operation, Stream
+from gateway.concurrency.steps import in_turns
+from gateway.engine.attempts import Engine, RoutedRequest
+from gateway.engine.health import Health
+from gateway.errors import GatewayError
+from gateway.operations.hosted import has_hosted_tools
+from gateway.policy.failures import Kind
+from gateway.policy.table import Route, Shadow
+from gateway.policy.target import Target
+from gateway.telemetry.report import CLIENT_GONE, Attempt, CallReport
+from gateway.wire.json import Json
+
+log = logging.getLogger(__name__)
+
+MAX_IN_FLIGHT: Final = 16
+"""Calls of shadows at once in the process; what comes then is dropped."""
+MAX_S: Final = 60.0
+"""Seconds for one call of a shadow, its whole answer included."""
+MAX_CALLS: Final = 2
+"""A kept connection that turns out to be closed is replaced once."""
+
+_OPERATIONS: Final = frozenset({"chat", "completions", "messages", "embeddings"})
+_HASH_BYTES: Final = 8
+
+
+@dataclass(slots=True)
+class ShadowCall:
+    """One request for a shadow, for log and metrics."""
+
+    report: CallReport
+    operation: str
+    target: Target
+    stream: bool
+    started_s: float
+    """On the event loop's clock."""
+    status: int = CLIENT_GONE
+    """As a client would have got it; 499 if it was dropped."""
+    kind: str = "dropped"
+    """`ok`, a kind of failure, `cooldown`, `unsupported`, `error`, or `dropped`."""
+
+
+class Shadows:
+    """Sends requests to shadows and drops the answers. One event loop."""
+
+    def __init__(self, *, adapters: Adapters, on_end: Callable[[ShadowCall], None]) -> None:
+        """`on_end` gets each call when it has ended, and those that were dropped."""
+        self._engine = Engine(adapters=adapters, health=Health())
+        self._on_end = on_end
+        self._group: asyncio.TaskGroup | None = None
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Own the calls until cancelled. Nothing is sent before, or after `drop`."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                await asyncio.get_running_loop().create_future()
+        finally:
+            self._group = None
+
+    def drop(self) -> None:
+        """Cancel all calls and send nothing from now on."""
+        self._group = None
+        for task in tuple(self._running):
+            task.cancel()
+
+    def send(self, request: RoutedRequest, shadow: Shadow, *, stream: bool) -> None:
+        """Send a request that has committed once more, soon, if the share and the rules of shadows say so."""
+        report, operation = request.report, request.operation
+        if self._group is None or not is_in_share(report.request_id, shadow.share):
+            return
+        answered = request.answered
+        params = request.params if request.nested is None or answered is None else request.nested.params(answered)
+        if request.bound is not None or not _may_repeat(operation, params, shadow):
+            return
+        call = ShadowCall(
+            CallReport(report.request_id, report.alias, report.generation, shadow.step.target),
+            operation.name,
+            shadow.step.target,
+            stream,
+            asyncio.get_running_loop().time(),
+        )
+        if len(self._running) >= MAX_IN_FLIGHT:
+            self._on_end(call)
+            return
+        again = RoutedRequest(
+            operation,
+            request.model,
+            Route(alias=report.alias, steps=(shadow.step,), deadline_s=MAX_S, max_attempts=MAX_CALLS),
+            params,
+            request.headers,
+            call.started_s,
+            call.report,
+            request.query,
+        )
+        task = self._group.create_task(self._sent(again, call))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _sent(self, request: RoutedRequest, call: ShadowCall) -> None:
+        if request.operation.can_bind:
+            bonds = await in_turns(request.operation.bound_to(request.params))
+            if bonds:
+                return
+        report = call.report
+        try:
+            await self._read(request, call)
+            call.status, call.kind = 200, "ok"
+        except TimeoutError:
+            call.status, call.kind = 504, Kind.TIMEOUT
+            if report.attempts and report.attempts[-1].kind is None:
+                report.attempts.pop()  # its answer did not end
+            ms = (asyncio.get_running_loop().time() - call.started_s) * 1000
+            report.attempts.append(Attempt(call.target.name, call.target.label, Kind.TIMEOUT, None, ms))
+        except GatewayError as error:
+            call.status = error.status
+            last = report.attempts[-1].kind if report.attempts else None
+            call.kind = "error" if last is None else last
+        except Exception:
+            call.status, call.kind = 500, "error"
+            log.exception("a shadow's call failed unexpectedly", extra={"request_id": report.request_id})
+        finally:
+            self._on_end(call)
+
+    async def _read(self, request: RoutedRequest, call: ShadowCall) -> None:
+        """Read the whole answer."""
+        async with asyncio.timeout(MAX_S):
+            if call.stream:
+                await _drain(await self._engine.open_stream(request))
+            else:
+                await self._engine.complete(request)  # JSON, so it is read
+
+
+async def _drain(stream: Stream) -> None:
+    try:
+        while await stream.read():
+            pass
+    finally:
+        await stream.aclose()
+
+
+def is_in_share(request_id: str, share: float) -> bool:
+    """Tell whether a request is one of the `share`, from 0 to 1, by a hash of its id: the same on every replica."""
+    hashed = blake2b(request_id.encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES).digest()
+    return int.from_bytes(hashed) < share * (1 << 8 * _HASH_BYTES)
+
+
+def _may_repeat(operation: Operation, params: Mapping[str, Json], shadow: Shadow) -> bool:
+    """Tell whether nothing is kept or run upstream when a request is sent once more."""
+    if operation.name not in _OPERATIONS:
+        return False
+    sent = shadow.step.params.sent
+    merged = {**params, **sent} if sent else params
+    return merged.get("store") is not True and not has_hosted_tools(operation.name, merged)
