@@ -79,7 +79,7 @@ async def test_a_model_stays_below_the_base_url(
     assert not [request.path for request in openai.requests if not request.path.startswith("/v1/root/")]
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/x.png", "https://8.8.8.8/x.png"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/x.png", "https://8.8.8.8/x.png", "http://nowhere.invalid/x.png"])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_media_by_url_are_not_fetched_and_are_not_the_targets_failure(
     adapter: LiteLLMAdapter, openai: ScriptedOpenAI, caplog: pytest.LogCaptureFixture, url: str, stream: bool
