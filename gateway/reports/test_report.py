@@ -148,7 +148,7 @@ def _story(observed: Observed) -> list[str]:
     stamps = max(len(stamp) for stamp, _ in rows)
     lines = [f"{stamp:>{stamps}}  {printable(cut(text, MAX_VALUE))}" for stamp, text in rows]
     if observed.skipped:
-        lines.insert(0, f"{'':>{stamps}}  passed over, in cooldown: {printable(', '.join(observed.skipped))}")
+        lines.insert(0, f"{'':>{stamps}}  passed over: {printable(', '.join(observed.skipped))}")
     if observed.fault and not observed.crashed:
         lines.append(f"{'':>{stamps}}  {printable(observed.fault)}")
     return lines

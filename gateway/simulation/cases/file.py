@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.adapters.base import Operation
 from gateway.config.document.document import Document, in_file_order, parse
@@ -17,12 +19,18 @@ from gateway.operations import OPERATIONS, operation_of
 from gateway.policy.failures import Kind
 from gateway.policy.problem import Problem, listed
 from gateway.policy.target import ScriptedOutcome
+from gateway.simulation.circumstances import header_fault, read_moment
+from gateway.simulation.simulator import BEGIN
 from gateway.simulation.upstreams import ANSWERED, named
+from gateway.simulation.walk import SEED
 from gateway.wire.json import EMPTY, Json, JsonObject
-from gateway.words import seconds
+from gateway.words import as_share, seconds, share_of
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
+
+REPEAT: Final = 1000
+"""How often a request is sent whose shares are expected, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +55,11 @@ class Turn:
     expect: Expect
     after_s: float = 0.0
     times: int = 1
+    repeats: bool = False
+    """Whether the answers are counted, for shares, instead of shown one by one."""
+    headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    """The client's header fields, names in lower case."""
+    client: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +69,10 @@ class Case:
     name: str
     position: Position
     turns: tuple[Turn, ...]
+    begin: datetime = BEGIN
+    """The time of day when the first request arrives."""
+    seed: int = SEED
+    """Of the draws in pools."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +130,13 @@ def _semantic_problems(document: Document, value: JsonObject) -> list[Problem]:
         if before != index:
             message = f"a case of this name stands in line {document.position(('cases', before, 'name'))[0]} already"
             problems.append(document.problem("duplicate-case", (*where, "name"), message))
+        if "clock" in case and isinstance(fault := read_moment(case["clock"]), str):
+            problems.append(document.problem("bad-clock", (*where, "clock"), f"{case['clock'][:128]!r}, {fault}"))
         for place, turn in [(where, case), *(((*where, "then", n), t) for n, t in enumerate(case.get("then", ())))]:
             if not turn["expect"]:
                 message = "nothing is expected here, so nothing could fail; name a target, a status, attempts, …"
                 problems.append(document.problem("empty-expect", (*place, "expect"), message))
+            problems += [*_header_problems(document, turn, place), *_share_problems(document, turn, place)]
             for target, outcomes in turn.get("upstream", {}).items():
                 at = (*place, "upstream", target)
                 if outcomes == []:
@@ -127,12 +147,55 @@ def _semantic_problems(document: Document, value: JsonObject) -> list[Problem]:
     return problems
 
 
+def _header_problems(document: Document, turn: JsonObject, place: Where) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for name, value in turn.get("headers", {}).items():
+        fault = header_fault(name, str(value))
+        if fault is None and name.lower() in seen:
+            fault = f"there is {name.lower()!r} already; the case of letters does not count"
+        seen.add(name.lower())
+        if fault is not None:
+            yield document.problem("bad-header", (*place, "headers", name), fault, key=True)
+
+
+def _share_problems(document: Document, turn: JsonObject, place: Where) -> Iterator[Problem]:
+    wanted = turn["expect"].get("share")
+    if wanted is None:
+        if "repeat" in turn:
+            message = "no share is expected here, so nothing is counted; expect a `share`, or use `times` in `then`"
+            yield document.problem("repeat-alone", (*place, "repeat"), message, key=True)
+        return
+    at: Where = (*place, "expect", "share")
+    if "times" in turn:
+        message = "`times` and `share` exclude each other; say how often by `repeat`"
+        yield document.problem("times-and-share", (*place, "times"), message, key=True)
+    if not wanted:
+        yield document.problem("empty-share", at, "no share is expected here; write one, such as {openai/gpt-5.5: 90%}")
+    for name in wanted:
+        if "*" in name[:-1]:
+            message = f"{name!r} may have one `*`, at its end"
+            yield document.problem("misplaced-star", (*at, name), message, key=True)
+    whole = math.fsum(map(share_of, wanted.values()))
+    if whole > 1 + 1e-6:
+        yield document.problem(
+            "shares-over-all", at, f"the shares add up to {as_share(whole)}; they may be 100% at most"
+        )
+
+
 def _case(document: Document, value: JsonObject, index: int) -> Case:
     where: Where = ("cases", index)
     turns = [_turn(document, value, where, previous=None)]
     for number, following in enumerate(value.get("then", ())):
         turns.append(_turn(document, following, (*where, "then", number), previous=turns[-1]))
-    return Case(name=value["name"], position=document.position(where), turns=tuple(turns))
+    begin = read_moment(value["clock"]) if "clock" in value else BEGIN
+    assert isinstance(begin, datetime), "the problems tell of others"
+    return Case(
+        name=value["name"],
+        position=document.position(where),
+        turns=tuple(turns),
+        begin=begin,
+        seed=int(value.get("seed", SEED)),
+    )
 
 
 def _turn(document: Document, value: JsonObject, where: Where, *, previous: Turn | None) -> Turn:
@@ -149,6 +212,10 @@ def _turn(document: Document, value: JsonObject, where: Where, *, previous: Turn
     else:
         operation = operation or previous.operation
         body = {**operation.example, **previous.request}
+    headers, client = (EMPTY, None) if previous is None else (previous.headers, previous.client)
+    if "headers" in value:
+        headers = {name.lower(): str(text) for name, text in value["headers"].items()}
+    repeats = "share" in value["expect"]
     return Turn(
         request=body,
         operation=operation,
@@ -156,7 +223,10 @@ def _turn(document: Document, value: JsonObject, where: Where, *, previous: Turn
         upstream_positions=_keys(document, (*where, "upstream")),
         expect=expect,
         after_s=seconds(value.get("after", 0)),
-        times=int(value.get("times", 1)),
+        times=int(value.get("repeat", REPEAT) if repeats else value.get("times", 1)),
+        repeats=repeats,
+        headers=headers,
+        client=value.get("client", client),
     )
 
 

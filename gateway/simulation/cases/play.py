@@ -10,6 +10,7 @@ from gateway.policy.table import RoutingTable
 from gateway.simulation import clock as virtual
 from gateway.simulation.cases.expectations import Mismatch, compare
 from gateway.simulation.cases.file import Case, Turn
+from gateway.simulation.cases.share import Shares
 from gateway.simulation.simulator import Observed, Simulator
 from gateway.simulation.upstreams import Script, best_match
 from gateway.wire.json import Json
@@ -54,20 +55,29 @@ def play(table: RoutingTable, case: Case, asked: frozenset[str] | None = None) -
 
 
 async def _play(table: RoutingTable, case: Case, asked: frozenset[str]) -> Result:
-    simulator = Simulator(table, Script({}))
+    simulator = Simulator(table, Script({}), seed=case.seed, begin=case.begin)
     without_hooks = _without_hooks(table)
     played: list[Played] = []
+    number = 0
     for turn in case.turns:
         if turn.upstream is not None:
             simulator.play(Script(turn.upstream))
         await asyncio.sleep(turn.after_s)
-        for _ in range(turn.times):
-            observed = await simulator.ask(turn.request, turn.operation.name)
-            mismatches = [*_unknown_targets(table, turn, asked)]
+        shares, shown = Shares(turn), set[tuple[str, ...]]()
+        for time in range(1, turn.times + 1):
+            observed = await simulator.ask(turn.request, turn.operation.name, headers=turn.headers, client=turn.client)
+            number += 1
+            shares.count(observed.target)
+            mismatches = [*_unknown_targets(table, turn, asked)] if time == 1 else []
             if observed.crashed and observed.fault:
                 mismatches.append(Mismatch(check="crash", position=turn.expect.position, message=observed.fault))
             mismatches += compare(turn.expect, observed, without_hooks=observed.alias in without_hooks)
-            played.append(Played(number=len(played) + 1, observed=observed, mismatches=tuple(mismatches)))
+            if time == turn.times and not mismatches:
+                mismatches += shares.mismatches(asked)
+            calls = tuple([call.label for call in observed.attempts])
+            if mismatches or not turn.repeats or calls not in shown:
+                played.append(Played(number=number, observed=observed, mismatches=tuple(mismatches)))
+                shown.add(calls)
             if mismatches:
                 return Result(case=case, played=tuple(played))
     return Result(case=case, played=tuple(played))
