@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from gateway.adapters.base import Call, Reply, Stream
+from gateway.adapters.base import Call, Reply
+from gateway.adapters.events import Stream
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.operations import OPERATIONS
 from gateway.policy.failures import UpstreamError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
-from gateway.adapters.base import Event, Stream
+from gateway.adapters.events import Event, Stream
 from gateway.wire.json import JsonObject
 
 

@@ -13,19 +13,8 @@ from typing import Final, TypeAlias
 
 import orjson
 
-from gateway.adapters.base import (
-    Call,
-    Event,
-    GeneratedStream,
-    NotSupported,
-    Operation,
-    Reply,
-    Stream,
-    Translated,
-    Translator,
-    signed,
-    whole,
-)
+from gateway.adapters.base import Call, NotSupported, Operation, Reply, Translated, Translator, signed, whole
+from gateway.adapters.events import Event, GeneratedStream, Stream
 from gateway.policy.failures import Kind, UpstreamError, classify, retry_after
 from gateway.policy.params import merged
 from gateway.policy.target import Endpoint, ScriptedOutcome, Target

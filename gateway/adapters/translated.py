@@ -12,16 +12,14 @@ from gateway.adapters.base import (
     Adapter,
     Adapters,
     Call,
-    Event,
     NotSupported,
     Reply,
-    Stream,
     Translated,
     Translation,
     Translator,
-    typed_event,
     whole,
 )
+from gateway.adapters.events import Event, Stream, typed_event
 from gateway.policy.echoes import Echoes
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.params import NO_PARAMS, merged, upstream_params

@@ -9,17 +9,8 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, TypeVar
 
-from gateway.adapters.base import (
-    Adapter,
-    Adapters,
-    Call,
-    NotSupported,
-    Operation,
-    PathMissing,
-    Reply,
-    Stream,
-    Translation,
-)
+from gateway.adapters.base import Adapter, Adapters, Call, NotSupported, Operation, PathMissing, Reply, Translation
+from gateway.adapters.events import Stream
 from gateway.concurrency.deadlines import until
 from gateway.engine.arrange import Arranged
 from gateway.engine.bound import Bound

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from gateway.adapters.base import Event, Operation, Stream
+from gateway.adapters.base import Operation
+from gateway.adapters.events import Event, Stream
 from gateway.concurrency.steps import in_turns
 from gateway.engine.makers import Maker, Makers, account_of
 from gateway.engine.missing_paths import MissingPaths

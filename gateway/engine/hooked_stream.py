@@ -7,7 +7,8 @@ from functools import partial
 from itertools import product
 from typing import Final
 
-from gateway.adapters.base import Event, Operation, Stream
+from gateway.adapters.base import Operation
+from gateway.adapters.events import Event, Stream
 from gateway.engine.hooks import own_data, run_hooks
 from gateway.errors import GatewayError
 from gateway.policy.table import Hook

@@ -9,7 +9,8 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import TypeAlias
 
-from gateway.adapters.base import Adapters, NotWhole, Operation, Reply, Stream, whole
+from gateway.adapters.base import Adapters, NotWhole, Operation, Reply, whole
+from gateway.adapters.events import Stream
 from gateway.engine.arrange import arranged, stuck_keys
 from gateway.engine.attempts import Engine, RoutedRequest
 from gateway.engine.bound import NotingStream, bound, relaying_steps

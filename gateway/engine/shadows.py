@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
-from gateway.adapters.base import Adapters, Operation, Stream
+from gateway.adapters.base import Adapters, Operation
+from gateway.adapters.events import Stream
 from gateway.concurrency.steps import in_turns
 from gateway.engine.attempts import Engine, RoutedRequest
 from gateway.engine.health import Health

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from gateway.adapters.base import Adapters, Operation, Reply, Stream
+from gateway.adapters.base import Adapters, Operation, Reply
+from gateway.adapters.events import Stream
 from gateway.engine.attempts import Engine, RoutedRequest
 from gateway.engine.bound import key_of, position_of, relaying_steps
 from gateway.engine.health import Health

@@ -10,7 +10,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from gateway.adapters.base import Call, Event, Stream, StreamJudge
+from gateway.adapters.base import Call
+from gateway.adapters.events import Event, Stream, StreamJudge
 from gateway.concurrency.deadlines import until
 from gateway.engine.health import Ticket
 from gateway.engine.window import PassedLimit

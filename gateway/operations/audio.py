@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gateway.adapters.base import Event, StreamJudge
 from gateway.adapters.content_types import FORM
+from gateway.adapters.events import Event, StreamJudge
 from gateway.errors import BadRequest
 from gateway.operations.base import (
     ChoicesJudge,

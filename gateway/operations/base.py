@@ -6,8 +6,9 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Final
 
-from gateway.adapters.base import Bonds, Event, StreamJudge, Translation
+from gateway.adapters.base import Bonds, Translation
 from gateway.adapters.content_types import JSON
+from gateway.adapters.events import Event, StreamJudge
 from gateway.errors import BadRequest
 from gateway.operations.content import media_in, opening, read_bytes
 from gateway.operations.counts import MAX_TOKENS

@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gateway.adapters.base import Event
+from gateway.adapters.events import Event
 from gateway.errors import BadRequest
 from gateway.operations.base import (
     HELLO,

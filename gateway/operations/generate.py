@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.adapters.base import Event
+from gateway.adapters.events import Event
 from gateway.adapters.gemini.errors import failed_by
 from gateway.adapters.gemini.finish import FINISH_REASONS, finish_reason
 from gateway.operations.base import MAX_CHOICES, OpenAIOperation, objects

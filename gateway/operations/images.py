@@ -12,8 +12,9 @@ from collections.abc import Generator, Mapping
 from types import MappingProxyType
 from typing import ClassVar, Final
 
-from gateway.adapters.base import Bonds, Event, StreamJudge
+from gateway.adapters.base import Bonds
 from gateway.adapters.content_types import FORM, JSON
+from gateway.adapters.events import Event, StreamJudge
 from gateway.errors import BadRequest
 from gateway.operations.base import check_stream_fields, is_long_text, raise_error, words_in
 from gateway.operations.bonds import image_bonds

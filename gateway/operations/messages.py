@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gateway.adapters.base import Bonds, Event, StreamJudge
+from gateway.adapters.base import Bonds
+from gateway.adapters.events import Event, StreamJudge
 from gateway.errors import BadRequest
 from gateway.operations.base import (
     HELLO,

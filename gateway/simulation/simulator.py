@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 import orjson
 
-from gateway.adapters.base import Operation, Stream
+from gateway.adapters.base import Operation
+from gateway.adapters.events import Stream
 from gateway.adapters.mock import OutcomeOf
 from gateway.engine.health import Health
 from gateway.engine.pipeline import Pipeline

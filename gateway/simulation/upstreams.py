@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.adapters.base import Adapter, Adapters, Call, Operation, Reply, Stream
+from gateway.adapters.base import Adapter, Adapters, Call, Operation, Reply
+from gateway.adapters.events import Stream
 from gateway.adapters.mock import MockAdapter, OutcomeOf
 from gateway.adapters.translated import TranslatedAdapter, with_translation
 from gateway.errors import UsageError

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.adapters.base import Adapters, Call, Reply, Stream
+from gateway.adapters.base import Adapters, Call, Reply
+from gateway.adapters.events import Stream
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.reload import Reloader
 from gateway.policy.target import AdapterName

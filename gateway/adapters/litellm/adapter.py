@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.adapters.base import Call, NotSupported, Reply, Stream
+from gateway.adapters.base import Call, NotSupported, Reply
+from gateway.adapters.events import Stream
 from gateway.adapters.litellm.call import OurCall
 from gateway.adapters.litellm.classes import Classes, Unfit
 from gateway.adapters.litellm.errors import map_error, missing_package

@@ -13,8 +13,9 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 from gateway._version import __version__
-from gateway.adapters.base import MAX_REPLY_BYTES, Call, Event, GeneratedStream, Stream
+from gateway.adapters.base import MAX_REPLY_BYTES, Call
 from gateway.adapters.content_types import EVENTS, JSON, SAYS_NOTHING, content_type, is_plain
+from gateway.adapters.events import Event, GeneratedStream, Stream
 from gateway.adapters.hosts import place_of, refuse_other_hosts
 from gateway.adapters.litellm.call import OurCall
 from gateway.adapters.litellm.judging import answer_as_events, check_answer

@@ -18,7 +18,8 @@ import sys
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
-from gateway.adapters.base import Call, Event, GeneratedStream, Reply, Stream
+from gateway.adapters.base import Call, Reply
+from gateway.adapters.events import Event, GeneratedStream, Stream
 from gateway.adapters.litellm.call import OurCall
 from gateway.adapters.litellm.carrying import Exchange, Probed
 from gateway.adapters.litellm.errors import map_error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gateway.adapters.base import Event, plain_answer
+from gateway.adapters.base import plain_answer
+from gateway.adapters.events import Event
 from gateway.adapters.litellm.bodies import error_in, has_end, tells_usage
 from gateway.adapters.litellm.call import OurCall
 from gateway.policy.failures import answer_error, error_object, failed_by, no_answer

@@ -6,7 +6,7 @@ import binascii
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-from gateway.adapters.base import Event
+from gateway.adapters.events import Event
 from gateway.policy.failures import UpstreamError, no_answer
 from gateway.wire import sse
 from gateway.wire.event_frames import BrokenFrame, Frame, FrameSplitter

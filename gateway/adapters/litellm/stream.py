@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
-from gateway.adapters.base import Event
+from gateway.adapters.events import Event
 from gateway.adapters.litellm.beneath import beneath, plain_response, tapped, without_signs
 from gateway.adapters.litellm.call import OurCall
 from gateway.adapters.litellm.errors import error_inside, map_error

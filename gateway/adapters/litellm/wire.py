@@ -15,8 +15,9 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from gateway.adapters.base import MAX_REPLY_BYTES, Event
+from gateway.adapters.base import MAX_REPLY_BYTES
 from gateway.adapters.content_types import EVENTS, JSON, SAYS_NOTHING, content_type, is_plain
+from gateway.adapters.events import Event
 from gateway.adapters.hosts import place_of, refuse_other_hosts
 from gateway.adapters.litellm.call import OurCall, our_call
 from gateway.adapters.litellm.carrying import SET_BY_US, UNTRUE, refusal_of

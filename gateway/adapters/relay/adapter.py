@@ -13,16 +13,14 @@ from gateway.adapters.base import (
     MAX_ERROR_BYTES,
     MAX_REPLY_BYTES,
     Call,
-    Event,
-    GeneratedStream,
     NotSupported,
     PathMissing,
     Reply,
-    Stream,
     plain_answer,
     whole,
 )
 from gateway.adapters.content_types import EVENTS, JSON, JSON_TYPES, SAYS_NOTHING, content_type, is_plain
+from gateway.adapters.events import Event, GeneratedStream, Stream
 from gateway.adapters.gemini.errors import openai_error
 from gateway.adapters.gemini.signatures import may_be_signed, without_signatures
 from gateway.adapters.hosts import place_of, refuse_other_hosts

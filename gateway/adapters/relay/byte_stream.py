@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.adapters.base import Event
+from gateway.adapters.events import Event
 from gateway.policy.echoes import Echoes
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.wire.http1 import client as http1

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, Literal
 
-from gateway.adapters.base import Event, Operation, plain_answer
+from gateway.adapters.base import Operation, plain_answer
+from gateway.adapters.events import Event
 from gateway.adapters.text_runs import Shape, shape_of
 from gateway.concurrency.deadlines import until
 from gateway.policy.echoes import Echoes

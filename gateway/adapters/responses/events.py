@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.adapters.base import typed_event
 from gateway.adapters.chat_chunks import is_lone_text
+from gateway.adapters.events import typed_event
 from gateway.adapters.responses.answer import (
     NO_ARGUMENTS,
     annotations_in,

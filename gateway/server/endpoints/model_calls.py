@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Coroutine, Mapping
 from functools import partial
 from typing import Final
 
-from gateway.adapters.base import Event, Operation, Stream
+from gateway.adapters.base import Operation
 from gateway.adapters.content_types import FORM
+from gateway.adapters.events import Event, Stream
 from gateway.engine.pipeline import Pipeline
 from gateway.errors import GatewayError, HookFailed, StreamBroken
 from gateway.operations import OPERATIONS, check_request

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from gateway.adapters.base import Call, Event
+from gateway.adapters.base import Call
+from gateway.adapters.events import Event
 from gateway.adapters.mock import MockAdapter
 from gateway.operations import OPERATIONS
 from gateway.operations.embeddings import MOCK_LENGTH

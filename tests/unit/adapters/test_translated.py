@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.adapters.base import Call, NotSupported, Stream
+from gateway.adapters.base import Call, NotSupported
+from gateway.adapters.events import Stream
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
 from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.adapters.translated import TranslatedAdapter

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from gateway.adapters.base import Call, NotSupported, Stream
+from gateway.adapters.base import Call, NotSupported
+from gateway.adapters.events import Stream
 from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.adapters.translated import TranslatedAdapter
 from gateway.operations import OPERATIONS

@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.adapters.anthropic import to_chat, to_messages
-from gateway.adapters.base import Event, Translator, typed_event
+from gateway.adapters.base import Translator
+from gateway.adapters.events import Event, typed_event
 from gateway.adapters.responses import Events as ResponsesEvents
 from gateway.adapters.responses import request
 from gateway.adapters.text_runs import Shape, shape_of

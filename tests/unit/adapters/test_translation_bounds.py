@@ -9,7 +9,8 @@ from typing import Final
 import pytest
 
 from gateway.adapters.anthropic import to_chat, to_messages
-from gateway.adapters.base import MAX_NAMED, MAX_TOOLS, NotSupported, Stream
+from gateway.adapters.base import MAX_NAMED, MAX_TOOLS, NotSupported
+from gateway.adapters.events import Stream
 from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.adapters.responses import request as responses_request
 from gateway.adapters.translated import TranslatedAdapter

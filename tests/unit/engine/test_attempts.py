@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.adapters.base import Call, Event, Reply, Stream
+from gateway.adapters.base import Call, Reply
+from gateway.adapters.events import Event, Stream
 from gateway.adapters.mock import MockAdapter
 from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.engine.attempts import Engine, RoutedRequest

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.adapters.base import Event
+from gateway.adapters.events import Event
 from gateway.engine.hooked_stream import EVENTS_AT_ONCE, HookedStream
 from gateway.engine.hooks import hook_of, running_hooks
 from gateway.errors import HookFailed

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.adapters.base import Adapter, Call, Reply, Stream
+from gateway.adapters.base import Adapter, Call, Reply
+from gateway.adapters.events import Stream
 from gateway.adapters.mock import MockAdapter
 from gateway.adapters.translated import with_translation
 from gateway.engine.attempts import RoutedRequest

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from gateway.adapters.base import Adapter, Call, NotSupported, Reply, Stream
+from gateway.adapters.base import Adapter, Call, NotSupported, Reply
+from gateway.adapters.events import Stream
 from gateway.adapters.mock import MockAdapter
 from gateway.engine.attempts import Engine, RoutedRequest
 from gateway.engine.health import Health

@@ -9,7 +9,8 @@ from typing import Final
 
 import pytest
 
-from gateway.adapters.base import Event, plain_answer
+from gateway.adapters.base import plain_answer
+from gateway.adapters.events import Event
 from gateway.operations import OPERATIONS
 from gateway.policy.failures import UpstreamError
 from gateway.wire.json import Json, JsonObject

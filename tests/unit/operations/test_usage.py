@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from gateway.adapters.base import Event
+from gateway.adapters.events import Event
 from gateway.operations import CHAT
 from gateway.operations.base import UsageLast
 from gateway.wire.json import JsonObject

@@ -23,8 +23,8 @@ from gateway.adapters.anthropic.to_chat.answer import (
     text_in,
 )
 from gateway.adapters.anthropic.usage import messages_usage
-from gateway.adapters.base import typed_event
 from gateway.adapters.chat_chunks import is_lone_text
+from gateway.adapters.events import typed_event
 from gateway.adapters.text_runs import HOLE, Pattern, Shape
 from gateway.policy.failures import choice_error, error_object, failed_by, no_answer
 from gateway.policy.finish import index_of, is_finished

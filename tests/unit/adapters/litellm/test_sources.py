@@ -7,7 +7,7 @@ from base64 import b64encode
 
 import pytest
 
-from gateway.adapters.base import Event
+from gateway.adapters.events import Event
 from gateway.adapters.litellm.sources import Cutter, FrameCutter, LineCutter
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.wire import sse

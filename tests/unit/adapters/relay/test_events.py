@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 
-from gateway.adapters.base import Event, Stream
+from gateway.adapters.events import Event, Stream
 from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.wire.sse import MAX_EVENT_BYTES

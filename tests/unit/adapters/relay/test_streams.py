@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.adapters.base import Call, Event
+from gateway.adapters.base import Call
+from gateway.adapters.events import Event
 from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.policy.failures import Kind, UpstreamError
 from tests.relay_calls import a_call, failure_of
