@@ -9,7 +9,7 @@ from gateway.config.compiler.compiler import Compiler
 from gateway.config.document.document import MAX_BYTES, parse, written
 from gateway.importers.litellm import places
 from gateway.importers.litellm.deployments import Deployments, references
-from gateway.importers.litellm.draft import Draft, Step, alias_value, name_upstreams, provider_entry
+from gateway.importers.litellm.draft import Draft, alias_value, name_upstreams, provider_entry
 from gateway.importers.litellm.fallbacks import ChainMaker
 from gateway.importers.litellm.providers import Secrets
 from gateway.importers.litellm.report import Item, Report, Verdict, as_text, plain_value, summary
@@ -147,9 +147,7 @@ def validated(draft: Draft, report: Report, source: str) -> str:
                 del draft.defaults[name]
             elif block == "providers" and name in draft.upstreams:
                 for alias in draft.aliases.values():
-                    alias.chain = [
-                        step for step in alias.chain if not (isinstance(step, Step) and step.upstream == name)
-                    ]
+                    alias.remove(name)
                 draft.aliases = {key: alias for key, alias in draft.aliases.items() if alias.chain}
                 del draft.upstreams[name]
             else:

@@ -15,7 +15,7 @@ from gateway.config.document.yaml_tree import Where
 from gateway.importers.litellm.draft import Step, Upstream
 from gateway.importers.litellm.modes import PREFIX, RESPONSES, mode_of, not_served
 from gateway.importers.litellm.providers import PROVIDER_KEYS, Connection, Secrets, split_model, vendor_by_key
-from gateway.importers.litellm.reasons import NO_LIMIT, NO_ROUTER, deployment_reason, model_info_reason
+from gateway.importers.litellm.reasons import NO_ROUTER, deployment_reason, model_info_reason
 from gateway.importers.litellm.report import Report
 from gateway.importers.litellm.values import expandable, is_reference, label, number, reference, shown
 from gateway.policy.params import FORBIDDEN_PARAMS, OWN_FIELDS
@@ -102,8 +102,8 @@ class Deployments:
                 self._report.left_out((*where, index), message)
         if self._any_model is not None:
             self._serve_any_model(self._any_model)
-        for name, group in self.groups.items():
-            self._sort(name, group)
+        for group in self.groups.values():
+            group.sort(key=_rank)
 
     def alias_name(self, name: str) -> str | None:
         """Return the alias for a `model_name`; None when no valid alias resembles it."""
@@ -257,7 +257,7 @@ class Deployments:
             retries=self._retries(params, place),
             params=MappingProxyType(self._secrets.hide(expandable(step_params), kind, self._report.line(place))),
         )
-        # Keys that sort a group are reported with the group.
+        # Keys that sort a group, or share its load, are reported with the group.
         self._report.left_out_keys(place, params, deployment_reason)
         description = self._model_info(entry, where)
         for key in ("model", "custom_llm_provider", *keys):
@@ -357,45 +357,6 @@ class Deployments:
         rest = {key: value for key, value in info.items() if key not in texts}
         self._report.left_out_keys(place, rest, model_info_reason)
         return texts.get("description")
-
-    def _sort(self, name: str, group: list[Deployment]) -> None:
-        """Sort a group into the order of its chain, and report how exact that is."""
-        orders = {deployment.order for deployment in group if deployment.order is not None}
-        for deployment in group:
-            self._note_limits(deployment, alone=len(group) == 1)
-            if deployment.order is None and orders:
-                message = "asked last; LiteLLM asks it only while those with an `order` rest"
-                self._report.approximate(deployment.where, message, below=False)
-        group.sort(key=_rank)
-        if len(group) in (1, len(orders)):
-            return
-        by = next((key for key in ("order", "weight", "rpm", "tpm") if getattr(group[0], key) is not None), "")
-        how = f"highest {by} first" if by in ("weight", "rpm", "tpm") else "by order" if by else "in the file's order"
-        shares = f"LiteLLM shares the load between {len(group)} deployments"
-        message = f"{shown(name)}: {shares}; here they are a chain, {how}"
-        self._report.approximate(min(deployment.where for deployment in group), message, below=False)
-
-    def _note_limits(self, deployment: Deployment, *, alone: bool) -> None:
-        place = (*deployment.where, "litellm_params")
-        for key in ("order", "weight", "rpm", "tpm"):
-            for where in ((*place, key), (*deployment.where, key)):
-                if getattr(deployment, key) is None and self._report.is_reference(where):
-                    self._report.left_out(where, "a place in the chain or a limit cannot come from a variable")
-        for key in ("order", "weight"):
-            if getattr(deployment, key) is not None:
-                note = "there is no other deployment" if alone else "as the place in the chain"
-                if key == "weight" and not alone:
-                    self._report.approximate((*place, key), f"{note}: the highest weight is asked first")
-                else:
-                    self._report.exact((*place, key), note)
-        for key in ("rpm", "tpm"):
-            for where in ((*place, key), (*deployment.where, key)):
-                if getattr(deployment, key) is None or not self._report.has(where):
-                    continue
-                if alone:
-                    self._report.left_out(where, NO_LIMIT)
-                else:
-                    self._report.approximate(where, f"as the place in the chain; {NO_LIMIT}")
 
 
 def _may_be_removed(name: str) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gateway.config.compiler.known_providers import KINDS, WELL_KNOWN
 from gateway.config.document.yaml_tree import Where
+from gateway.policy.pools import Pick
 from gateway.wire.json import EMPTY, Json, JsonObject
 
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9._]+")
@@ -67,18 +68,47 @@ class Reference:
     alias: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """A step that shares the load between several targets."""
+
+    members: tuple[tuple[Step, float], ...]
+    """Each with its weight."""
+    pick: Pick
+
+    def without(self, upstream: str) -> Pool:
+        """Return the pool without the members of an upstream."""
+        return replace(self, members=tuple(member for member in self.members if member[0].upstream != upstream))
+
+
 @dataclass(slots=True, kw_only=True)
 class Alias:
     """One alias: its chain, description and comments."""
 
-    chain: list[Step | Reference]
+    chain: list[Step | Reference | Pool]
     description: str | None = None
     comments: list[str] = field(default_factory=list)
 
     @property
     def steps(self) -> list[Step]:
-        """The steps of the chain that have a target."""
-        return [step for step in self.chain if isinstance(step, Step)]
+        """The steps of the chain that have a target, those in pools too."""
+        found: list[Step] = []
+        for item in self.chain:
+            if isinstance(item, Pool):
+                found += [step for step, _ in item.members]
+            elif isinstance(item, Step):
+                found.append(item)
+        return found
+
+    def remove(self, upstream: str) -> None:
+        """Remove the steps that call an upstream."""
+        kept = [item.without(upstream) if isinstance(item, Pool) else item for item in self.chain]
+        self.chain = [
+            item
+            for item in kept
+            if not (isinstance(item, Step) and item.upstream == upstream)
+            and not (isinstance(item, Pool) and not item.members)
+        ]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -155,14 +185,33 @@ def alias_value(alias: Alias, names: Mapping[str, str]) -> Json:
     shared: JsonObject = {}
     if len(steps) > 1 or any(step.timeout and step.stream_timeout for step in steps):
         shared = _shared(steps)
-    chain = [
-        {"alias": dollars(step.alias)} if isinstance(step, Reference) else _step(step, names, shared)
-        for step in alias.chain
-    ]
+    chain = [_item(item, names, shared) for item in alias.chain]
     head = {} if alias.description is None else {"description": dollars(alias.description)}
     if head or shared:
         return {**head, "chain": chain, **shared}
     return chain[0] if len(chain) == 1 and isinstance(chain[0], str) else chain
+
+
+def _item(item: Step | Reference | Pool, names: Mapping[str, str], shared: Mapping[str, Json]) -> Json:
+    if isinstance(item, Reference):
+        return {"alias": dollars(item.alias)}
+    return _pool(item, names, shared) if isinstance(item, Pool) else _step(item, names, shared)
+
+
+def _pool(pool: Pool, names: Mapping[str, str], shared: Mapping[str, Json]) -> JsonObject:
+    """Return a pool in its shortest form: a list of targets, a mapping of weights, or a list of mappings."""
+    written = [
+        (_step(step, names, shared), int(weight) if weight == int(weight) else weight) for step, weight in pool.members
+    ]
+    members: Json = [step for step, _ in written]
+    if any(weight != 1 for _, weight in written):
+        if all(isinstance(step, str) for step, _ in written):
+            members = dict(written)
+        else:
+            members = [
+                {**(step if isinstance(step, dict) else {"target": step}), "weight": weight} for step, weight in written
+            ]
+    return {"pool": members} | ({} if pool.pick == "weighted" else {"pick": pool.pick})
 
 
 def keeps_stream_open(steps: Sequence[Step]) -> bool:

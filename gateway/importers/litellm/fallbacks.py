@@ -10,12 +10,13 @@ from typing import Final
 from gateway.config.compiler.chains import MAX_STEPS
 from gateway.config.document.yaml_tree import Where
 from gateway.importers.litellm.deployments import Deployment, Deployments
-from gateway.importers.litellm.draft import Alias, Reference, Step, keeps_stream_open
+from gateway.importers.litellm.draft import Alias, Pool, Reference, Step, keeps_stream_open
 from gateway.importers.litellm.order import ANY, Call, Rule, Rules
 from gateway.importers.litellm.plans import Plan, Planner, kinds_in_full
 from gateway.importers.litellm.providers import vendor_of
 from gateway.importers.litellm.report import Report
 from gateway.importers.litellm.settings import Retries, Settings
+from gateway.importers.litellm.sharing import STRATEGIES, note_group, pool_of
 from gateway.importers.litellm.values import shown
 from gateway.policy.failures import FALLBACK_ON, Kind, names_of
 from gateway.policy.table import is_model_name
@@ -46,13 +47,20 @@ class ChainMaker:
         self._planner = Planner(rules=self._rules, same=self._same, at_most=MAX_STEPS + 1)
         self._unused: set[Where] = set()
         """Places of rules that another one shadows."""
+        name = settings.strategy_name
+        self._strategy = STRATEGIES.get(name) if isinstance(name, str) else None
+        self._unpooled: set[Where] = set()
+        """Places of deployments that share the load in LiteLLM and not here."""
 
     def make(self) -> dict[str, Alias]:
         """Return every alias with its chain."""
         self._read_aliases()
         self._read_rules()
-        self._note_strategy()
         aliases = {name: self._alias(name) for name in self._groups}
+        for name, group in self._deployments.groups.items():
+            is_pool = not any(each.where in self._unpooled for each in group)
+            note_group(self._report, name, group, is_pool=is_pool, strategy=self._strategy)
+        self._note_strategy()
         self._note_rules()
         return {name: alias for name, alias in aliases.items() if alias.chain}
 
@@ -207,16 +215,17 @@ class ChainMaker:
         group = self._groups[name]
         plan = self._planner.plan(name)
         comments: list[str] = []
-        chain: list[Step | Reference] = []
+        chain: list[Step | Reference | Pool] = []
         place = size = 0
         while place < len(plan.calls):
             length = self._reference(name, plan, place)
             if length:
-                added: list[Step] | list[Reference] = [Reference(self._base(plan.calls[place].group))]
+                added: Sequence[Step | Reference | Pool] = [Reference(self._base(plan.calls[place].group))]
                 steps = sum(len(self._steps(plan, at)) for at in range(place, place + length))
             else:
-                added = self._steps(plan, place, comments if place == 0 else None)
-                steps = len(added)
+                alone = self._steps(plan, place, comments if place == 0 else None)
+                steps = len(alone)
+                added = alone if size + steps > MAX_STEPS else self._pooled(plan, place, alone)
             if size + steps > MAX_STEPS:
                 chain += added[: MAX_STEPS - size] if not length else ()
                 self._cut(name, comments)
@@ -248,13 +257,24 @@ class ChainMaker:
         is_default = self._in_full(plan.goes_on[end - 1]) == self.fallback_on
         return len(wanted) if end == len(plan.calls) or is_default else 0
 
+    def _called(self, call: Call) -> list[Deployment]:
+        orders = self._levels(call.group)
+        here = {orders[call.level], None if call.level == len(orders) - 1 else orders[call.level]}
+        return [each for each in self._deployments_of(call.group) if each.order in here]
+
+    def _pooled(self, plan: Plan, place: int, steps: list[Step]) -> Sequence[Step | Pool]:
+        """Return the steps of one call as a pool if LiteLLM shares the load between them and a pool can."""
+        called = self._called(plan.calls[place])
+        is_mixed = len({each.order for each in called}) > 1  # those without an order come last
+        pool = None if is_mixed else pool_of(called, steps, self._strategy)
+        if pool is None and len(steps) > 1:
+            self._unpooled |= {each.where for each in called}
+        return steps if pool is None else [pool]
+
     def _steps(self, plan: Plan, place: int, comments: list[str] | None = None) -> list[Step]:
         """Return the steps of one call: deployments with the same order."""
-        name, level = plan.calls[place]
-        deployments = self._deployments_of(name)
-        orders = self._levels(name)
-        here = {orders[level], None if level == len(orders) - 1 else orders[level]}
-        steps = [each.step for each in deployments if each.order in here]
+        name = plan.calls[place].group
+        steps = [each.step for each in self._called(plan.calls[place])]
         policy = self._settings.group_retries.get(self._base(name), Retries())
         retries = self._settings.retries if policy.count is None else policy.count
         spread = -(-(retries + 1) // len(steps)) - 1
@@ -330,10 +350,18 @@ class ChainMaker:
 
     def _note_strategy(self) -> None:
         where = self._settings.strategy
-        if where is not None and any(len(group.deployments) > 1 for group in self._groups.values()):
-            self._report.approximate(where, "each chain has one fixed order; the load is not shared")
-        elif where is not None:
+        if where is None:
+            return
+        if all(len(group.deployments) < 2 for group in self._groups.values()):
             self._report.exact(where, "no model has two deployments to choose between")
+        elif self._strategy is None:
+            self._report.approximate(where, "each chain has one fixed order; the load is not shared")
+        elif self._unpooled:
+            self._report.approximate(where, f"as `pick: {self._strategy.pick}`; some models are chains")
+        elif self._strategy.note:
+            self._report.approximate(where, f"as `pick: {self._strategy.pick}`; {self._strategy.note}")
+        else:
+            self._report.exact(where, f"as `pick: {self._strategy.pick}`, which is built in")
 
 
 def _no_model(name: str) -> str:

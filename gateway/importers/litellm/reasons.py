@@ -53,7 +53,7 @@ ROUTER: Final = _by_key(
     {
         _NO_STORE: "redis_host redis_password redis_port redis_url redis_db cache_kwargs client_ttl",
         _NO_CACHE: "cache_responses caching_groups",
-        "the order of a chain is fixed": "routing_strategy_args",
+        "a `pick` has no settings": "routing_strategy_args",
         "every kind of failure counts the same towards a cooldown, the client's own not at all": "allowed_fails_policy",
         "a retry waits up to 0.25, 0.5, 1, 2, 4 s at random, or what the upstream asks for": "retry_after",
         _NO_TAGS: "enable_tag_filtering tag_filtering_match_any tag_routing_prefix",

@@ -78,6 +78,8 @@ class Settings:
     """`model_group_alias`: alias → (its group, place of the entry)."""
     strategy: Where | None = None
     """Place of the routing strategy, whose verdict depends on the groups."""
+    strategy_name: Json = "simple-shuffle"
+    """Its value."""
 
 
 class SettingsReader:
@@ -380,6 +382,7 @@ class SettingsReader:
         router = self._blocks["router_settings"]
         if router.get("routing_strategy") is not None:
             self.settings.strategy = ("router_settings", "routing_strategy")
+            self.settings.strategy_name = router["routing_strategy"]
         if router.get("enable_pre_call_checks") is not None:
             where: Where = ("router_settings", "enable_pre_call_checks")
             if router["enable_pre_call_checks"] is True:

@@ -17,6 +17,7 @@ from gateway.config.document.document import parse
 from gateway.importers.litellm.convert import Imported, convert, validated
 from gateway.importers.litellm.draft import Alias, Draft, Reference, Step, Upstream
 from gateway.importers.litellm.report import Report, Verdict
+from gateway.policy.pools import Pool, pools
 from gateway.policy.table import RoutingTable
 from tests.compiling import names
 from tests.paths import CASES
@@ -40,6 +41,13 @@ def table_of(text: str | None, environ: Mapping[str, str] = MappingProxyType({})
 
 def table(text: str) -> RoutingTable:
     return table_of(imported(text).routes)
+
+
+def pool(text: str) -> Pool | None:
+    """Return the first pool of the alias `a`."""
+    route = table(text).find("a")
+    assert route is not None
+    return next(pools(route.parts or ()), None)
 
 
 def said(text: str, verdict: Verdict | None = None) -> list[str]:
@@ -90,10 +98,65 @@ class TestChains:
         ("first", "second"),
         [("weight: 1", "weight: 3"), ("rpm: 5", "rpm: 50"), ("tpm: 5", "tpm: 50"), ("rpm: '5'", "rpm: '50'")],
     )
-    def test_the_largest_share_is_asked_first(self, first: str, second: str) -> None:
+    def test_without_a_pool_for_the_strategy_the_largest_share_is_asked_first(self, first: str, second: str) -> None:
         text = deployments(f"a: {{model: openai/one, {first}}}", f"a: {{model: openai/two, {second}}}")
+        text += "router_settings: {routing_strategy: cost-based-routing}\n"
+        assert pool(text) is None
         assert names(table(text).find("a")) == ["openai/two", "openai/one"]
         assert f"highest {first.partition(':')[0]} first" in "".join(said(text, Verdict.APPROXIMATE))
+        assert "the load is not shared" in "".join(said(text, Verdict.APPROXIMATE))
+
+    @pytest.mark.parametrize(
+        ("first", "second", "weights"),
+        [
+            ("weight: 1", "weight: 3", {"openai/one": 1, "openai/two": 3}),
+            ("weight: 1, rpm: 2", "rpm: 50", {"openai/one": 1, "openai/two": 0}),
+            ("weight: 0, rpm: 2", "rpm: 50", {"openai/one": 2, "openai/two": 50}),
+            ("tpm: 5", "tpm: '50'", {"openai/one": 5, "openai/two": 50}),
+            ("weight: 0", "order: null", {"openai/one": 1, "openai/two": 1}),
+        ],
+    )
+    def test_the_load_is_shared_as_litellm_shares_it(self, first: str, second: str, weights: dict[str, float]) -> None:
+        text = deployments(f"a: {{model: openai/one, {first}}}", f"a: {{model: openai/two, {second}}}")
+        found = pool(text)
+        assert found is not None
+        assert ({one.name: one.weight for one in found.members}, found.pick) == (weights, "weighted")
+        assert any("here they are a pool" in line for line in said(text, Verdict.EXACT))
+
+    @pytest.mark.parametrize(
+        ("strategy", "pick", "verdict"),
+        [
+            ("simple-shuffle", "weighted", Verdict.EXACT),
+            ("least-busy", "least_busy", Verdict.APPROXIMATE),
+            ("latency-based-routing", "fastest", Verdict.APPROXIMATE),
+        ],
+    )
+    def test_a_strategy_is_a_pick(self, strategy: str, pick: str, verdict: Verdict) -> None:
+        text = deployments("a: {model: openai/one, weight: 2}", "a: {model: openai/two}")
+        text += f"router_settings: {{routing_strategy: {strategy}}}\n"
+        found = pool(text)
+        assert found is not None
+        assert found.pick == pick
+        assert found.weights == ((2, 0) if pick == "weighted" else (1, 1))
+        assert any(f"`pick: {pick}`" in line for line in said(text, verdict))
+
+    @pytest.mark.parametrize("given", ["openai/two, weight: -1", "openai/one, temperature: 1"])
+    def test_what_no_pool_can_do_stays_a_chain(self, given: str) -> None:
+        text = deployments("a: {model: openai/one, weight: 1}", f"a: {{model: {given}}}")
+        assert pool(text) is None
+        assert any("here they are a chain" in line for line in said(text, Verdict.APPROXIMATE))
+
+    def test_each_order_shares_by_its_own_numbers(self) -> None:
+        text = deployments(
+            "a: {model: openai/a, order: 1, rpm: 3}",
+            "a: {model: openai/b, order: 1, rpm: 1}",
+            "a: {model: openai/c, order: 2, weight: 5}",
+        )
+        found = pool(text)
+        assert found is not None
+        assert found.weights == (3, 1)
+        assert names(table(text).find("a")) == ["openai/a", "openai/b", "openai/c"]
+        assert any("weight: there is no other of its order" in line for line in said(text, Verdict.EXACT))
 
     @pytest.mark.parametrize(
         ("count", "retries", "each"), [(1, 2, 2), (2, 2, 1), (3, 2, 0), (4, 2, 0), (2, 0, 0), (2, 5, 2)]
