@@ -13,7 +13,7 @@ from gateway.adapters.mock import MockAdapter, OutcomeOf
 from gateway.adapters.translated import TranslatedAdapter, with_translation
 from gateway.errors import UsageError
 from gateway.policy.failures import Kind, classify
-from gateway.policy.params import merged, merged_for_output
+from gateway.policy.params import Params, merged, merged_for_output
 from gateway.policy.table import Route
 from gateway.policy.target import ScriptedOutcome
 from gateway.policy.wires import TRANSLATED
@@ -99,8 +99,14 @@ class Called:
     """The request after its hooks."""
     sent: JsonObject
     """The body that the target got: `params` merged with the file's parameters, and `model`."""
-    shown: JsonObject
-    """`sent` with secrets masked, for outputs."""
+    overrides: Params
+    """The file's parameters."""
+    model: str
+
+    @property
+    def shown(self) -> JsonObject:
+        """`sent` with secrets masked, for outputs."""
+        return merged_for_output(self.params, self.overrides, self.model)
 
 
 class Upstreams:
@@ -114,8 +120,7 @@ class Upstreams:
     def _play(self, call: Call) -> ScriptedOutcome | None:
         started_s = asyncio.get_running_loop().time()
         sent = merged(call.params, call.overrides.sent, call.target.model)
-        shown = merged_for_output(call.params, call.overrides, call.target.model)
-        self.calls.append(Called(call.operation, started_s, call.params, sent, shown))
+        self.calls.append(Called(call.operation, started_s, call.params, sent, call.overrides, call.target.model))
         return self.script(call)
 
 

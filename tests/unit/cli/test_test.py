@@ -103,8 +103,8 @@ class TestTheExamplePolicy:
         code, out = report(str(POLICY), "--min-coverage", "100")
         assert code == 0
         assert out.splitlines()[1:] == [
-            f"{POLICY}/routes.yaml: 100% covered, 30 of 30 aliases, 21 of 21 targets reached",
-            "45 passed, 0 failed",
+            f"{POLICY}/routes.yaml: 100% covered, 33 of 33 aliases, 21 of 21 targets reached",
+            "52 passed, 0 failed",
         ]
 
     @pytest.mark.parametrize(
@@ -127,6 +127,42 @@ class TestTheExamplePolicy:
                 "    chain: [openai/gpt-5.4-mini]\n",
                 "FAILED: triage is one cold word",
                 id="a fallback is dropped",
+            ),
+            pytest.param(
+                "gemini/gemini-3.6-flash: 5}",
+                "gemini/gemini-3.6-flash: 10}",
+                "FAILED: a new model suggests one reply in twenty",
+                id="a weight is doubled",
+            ),
+            pytest.param(
+                "        pick: sticky\n        key: {header: x-run-id}\n",
+                "",
+                "FAILED: a run of agents stays with one vendor",
+                id="a pool is sticky no more",
+            ),
+            pytest.param(
+                "        key: {header: x-run-id}\n",
+                "",
+                "FAILED: a run of agents stays with one vendor",
+                id="a key is dropped",
+            ),
+            pytest.param(
+                'x-region: "eu-*"',
+                'x-region: "eu*"',
+                "FAILED: minutes of others are written where it is cheapest",
+                id="a condition is wider",
+            ),
+            pytest.param(
+                '{when: {not: {header: {x-region: "eu-*"}}}, target: openai/gpt-5.4-mini}',
+                "openai/gpt-5.4-mini",
+                "FAILED: minutes of customers in the EU stay there",
+                id="a condition is dropped",
+            ),
+            pytest.param(
+                ', "${GROQ_API_KEY_2:-}"]',
+                "]",
+                "FAILED: a rate limit of one account leaves the other, before the voice is another vendor's",
+                id="one of two keys is dropped",
             ),
             pytest.param(
                 "fallback_on: [connection, timeout, overloaded, server_error, rate_limit]",
