@@ -74,7 +74,7 @@ def short_sums(run: Run) -> str:
     """Return the totals in five lines of a Markdown table."""
     sections: dict[str, list[Run]] = {}
     for route, rows in _by_route(run).items():
-        sections.setdefault(_SECTIONS.get(route, "translated: chat, Responses, Messages"), []).extend(rows)
+        sections.setdefault(_SECTIONS.get(route, "translated: chat, Responses, Messages, Gemini"), []).extend(rows)
     lines = [_markdown(["", "scenarios", *SCORES]), "|---|---:|---:|---:|---:|"]
     lines += [_markdown([section, *_counts(rows)]) for section, rows in sections.items()]
     lines.append(_markdown(["**all**", *(f"**{count}**" for count in _counts(run["results"]))]))
