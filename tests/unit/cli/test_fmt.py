@@ -91,7 +91,7 @@ def test_any_lines_at_all(lines: list[str]) -> None:
 def test_both_texts_compile_to_the_same_table() -> None:
     file = ROOT / "examples" / "policy" / "routes.yaml"
     text = file.read_text(encoding="utf-8")
-    loose = text.replace("  ", "    ").replace("[", "[ ").replace("{target: ", "{ target:   ")
+    loose = text.replace("  ", "    ").replace("- ", "-   ").replace("[", "[ ").replace("{target: ", "{ target:   ")
     tables = [
         Compiler(environ={}, skip_hooks=True).compile(data, source=str(file)).table
         for data in (loose.encode(), format_bytes(loose.encode(), name="routes.yaml").data)
