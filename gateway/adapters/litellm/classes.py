@@ -46,8 +46,6 @@ _LEFT: Final = frozenset({"functions", "function_call"})
 """Parameters whose answers LiteLLM's wrapper around a stream puts into other words."""
 _ACCOUNTS: Final = ("bedrock", "sagemaker", "vertex_ai")
 """Beginnings of kinds that sign in with an account of the machine, which may take a request of their own."""
-_STATIC: Final = frozenset({"aws_access_key_id", "aws_secret_access_key"})
-_ROLES: Final = frozenset({"aws_role_name", "aws_profile_name", "aws_web_identity_token", "aws_session_name"})
 
 
 class Unfit(Exception):
@@ -226,12 +224,8 @@ def _was_probed(error: BaseException) -> bool:
 
 
 def _signs_in(kind: str, arguments: Mapping[str, Any]) -> bool:
-    """Tell whether a handler may ask for credentials over the network: those in the file are there already."""
-    if not kind.startswith(_ACCOUNTS):
-        return False
-    params = arguments.get("optional_params") or {}
-    is_static = params.keys() >= _STATIC and _ROLES.isdisjoint(params)
-    return not (kind.startswith("bedrock") and (is_static or arguments.get("api_key")))
+    """Tell whether a handler may ask for credentials over the network. Bedrock's own keys need none."""
+    return kind.startswith(_ACCOUNTS) and not (kind.startswith("bedrock") and arguments.get("api_key"))
 
 
 def _unread(data: JsonObject) -> Json:
