@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
+from gateway.adapters.base import MAX_TOOLS
 from gateway.wire.json import Json, JsonObject, decode_json
 
 _NO_FIELDS: Final[JsonObject] = {}
@@ -28,6 +30,24 @@ def text_of(value: Json) -> str:
 def is_text(value: Json) -> bool:
     """Tell whether a value is a text that is not empty."""
     return isinstance(value, str) and bool(value)
+
+
+def tools_listed(tools: Json, lacking: list[str]) -> list[Json]:
+    """Return a request's tools. Of more than MAX_TOOLS none is left, which is added to `lacking`."""
+    listed = items_of(tools)
+    if len(listed) > MAX_TOOLS:
+        lacking.append(f"more than {MAX_TOOLS:,} tools")
+        return _NO_ITEMS
+    return listed
+
+
+def tool_objects(tools: Json, lacking: list[str]) -> Iterator[JsonObject]:
+    """Yield those of a request's tools that are objects; the others are added to `lacking`."""
+    for tool in tools_listed(tools, lacking):
+        if isinstance(tool, dict):
+            yield tool
+        else:
+            lacking.append("tools that are no objects")
 
 
 def arguments_of(arguments: Json) -> JsonObject:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.adapters.anthropic.fields import fields_of, items_of, text_of
+from gateway.adapters.anthropic.fields import fields_of, items_of, text_of, tool_objects
 from gateway.adapters.anthropic.sent import ToolNames
-from gateway.adapters.base import MAX_TOOLS, NotSupported
+from gateway.adapters.base import NotSupported
 from gateway.wire.json import Json, JsonObject, encode_json
 
 MAX_NAME_CHARS: Final = 64
@@ -28,13 +28,7 @@ _MODES: Final = {"none": "NONE", "auto": "AUTO", "required": "ANY", "any": "ANY"
 def tools_of(tools: Json, names: ToolNames, lacking: list[str]) -> list[JsonObject]:
     """Return the declarations of functions; what has no counterpart is added to `lacking`."""
     found: list[JsonObject] = []
-    if len(items_of(tools)) > MAX_TOOLS:
-        lacking.append(f"more than {MAX_TOOLS:,} tools")
-        return found
-    for tool in items_of(tools):
-        if not isinstance(tool, dict):
-            lacking.append("tools that are no objects")
-            continue
+    for tool in tool_objects(tools, lacking):
         function, kind = tool.get("function"), tool.get("type", "function")
         if kind == "function" and isinstance(function, dict):
             found.append(_declaration(function, names))

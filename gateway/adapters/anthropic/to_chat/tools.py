@@ -6,9 +6,8 @@ import re
 from operator import is_not
 from typing import Final
 
-from gateway.adapters.anthropic.fields import fields_of, items_of, text_of
+from gateway.adapters.anthropic.fields import fields_of, text_of, tools_listed
 from gateway.adapters.anthropic.sent import ToolNames
-from gateway.adapters.base import MAX_TOOLS
 from gateway.wire.json import Json, JsonObject, encode_json
 
 MAX_NAME_CHARS: Final = 64
@@ -27,10 +26,7 @@ _LOADERS: Final = "tool_search_tool_"
 def tools_of(tools: Json, names: ToolNames, lacking: list[str]) -> list[JsonObject]:
     """Return the tools; what has no counterpart is added to `lacking`."""
     found: list[JsonObject] = []
-    if len(items_of(tools)) > MAX_TOOLS:
-        lacking.append(f"more than {MAX_TOOLS:,} tools")
-        return found
-    for given in items_of(tools):
+    for given in tools_listed(tools, lacking):
         tool = fields_of(given)
         kind = tool.get("type")
         if kind is None or kind == "custom":

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from gateway.adapters.anthropic.fields import items_of
+from gateway.adapters.anthropic.fields import tool_objects
 from gateway.adapters.anthropic.sent import ToolNames
-from gateway.adapters.base import MAX_TOOLS
 from gateway.wire.json import Json, JsonObject
 
 MAX_NAME_CHARS: Final = 128
@@ -19,13 +18,7 @@ _KEPT: Final = ("cache_control", "defer_loading", "input_examples", "eager_input
 def tools_of(tools: Json, names: ToolNames, lacking: list[str]) -> list[JsonObject]:
     """Return the tools; what has no counterpart is added to `lacking`."""
     found: list[JsonObject] = []
-    if len(items_of(tools)) > MAX_TOOLS:
-        lacking.append(f"more than {MAX_TOOLS:,} tools")
-        return found
-    for tool in items_of(tools):
-        if not isinstance(tool, dict):
-            lacking.append("tools that are no objects")
-            continue
+    for tool in tool_objects(tools, lacking):
         function = tool.get("function")
         kind = tool.get("type", "function")
         if kind == "function" and isinstance(function, dict):
