@@ -23,7 +23,7 @@ from gateway.adapters.gemini.answer import Said, ToolCalls, audio_of, logprobs_o
 from gateway.adapters.gemini.errors import failed_by
 from gateway.adapters.gemini.finish import finish_reason
 from gateway.adapters.gemini.usage import chat_usage
-from gateway.adapters.text_runs import Shape
+from gateway.adapters.text_runs import HOLE, Pattern, Shape
 from gateway.policy.failures import error_object
 from gateway.policy.finish import index_of
 from gateway.wire import sse
@@ -31,14 +31,13 @@ from gateway.wire.json import Json, JsonObject, encode_json, json_in
 
 _TEXT: Final = re.compile(rb'"text": ?"([^"\\]*+(?:\\.[^"\\]*+)*+)"', re.DOTALL)
 """Matches the one field of this name in each event of a run."""
-_NO_TEXT: Final = b'"content":""'
 
 
 class Events:
     """Turns the events of one Gemini stream into chunks."""
 
     __slots__ = (
-        "_around", "_calls", "_choices", "_created", "_id", "_model", "_new_id", "_newest_run", "_started", "_usage",
+        "_calls", "_choices", "_created", "_id", "_model", "_new_id", "_newest_run", "_pattern", "_started", "_usage",
     )  # fmt: skip
 
     def __init__(self, sent: Sent = AS_IS, *, model: str, created: int, new_id: Callable[[], str]) -> None:
@@ -55,8 +54,8 @@ class Events:
         self._usage: JsonObject | None = None
         self._newest_run: bytes | None = None
         """The last run since the newest usage."""
-        self._around: tuple[bytes, bytes] | None = None
-        """An encoded chunk before and behind its text."""
+        self._pattern: Pattern | None = None
+        """The chunks for runs."""
 
     def feed(self, event: JsonObject) -> list[JsonObject]:
         """Return the chunks for the next event. Raises UpstreamError if it is an error or malformed."""
@@ -81,16 +80,14 @@ class Events:
 
         Of any shape: the text is the one field of its name.
         """
-        around = self._around
-        if around is None:
+        pattern = self._pattern
+        if pattern is None:
             choice = self._choices.get(0)
             if choice is None or not choice.has_role:
                 return None
-            head, _, tail = sse.encode(encode_json(self._chunk(0, {"content": ""}))).rpartition(_NO_TEXT)
-            around = self._around = (head + _NO_TEXT[:-1], _NO_TEXT[-1:] + tail)
+            pattern = self._pattern = Pattern(sse.encode(encode_json(self._chunk(0, {"content": HOLE}))))
         self._newest_run = raw
-        head, tail = around
-        return head + (tail + head).join(_TEXT.findall(raw)) + tail
+        return pattern.filled(_TEXT.findall(raw))
 
     def end(self) -> list[JsonObject]:
         """Return the chunks with the finish reasons, and the one with the usage, if it was told."""
