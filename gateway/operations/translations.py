@@ -9,10 +9,10 @@ from typing import Final
 
 from gateway.adapters import gemini
 from gateway.adapters.anthropic import to_chat, to_messages
-from gateway.adapters.anthropic.sent import Sent
 from gateway.adapters.base import Operation, Translated, Translator
 from gateway.adapters.gemini import embeddings
 from gateway.adapters.responses import Asked, Events, answer, request
+from gateway.adapters.sent import Sent
 from gateway.adapters.text_runs import Shape
 from gateway.policy.target import Target
 from gateway.wire.json import Json, JsonObject

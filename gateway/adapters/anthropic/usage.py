@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.adapters.anthropic.fields import fields_of
+from gateway.adapters.fields import fields_of
 from gateway.wire.json import Json, JsonObject
 
 MAX_TOKENS: Final = 2**53

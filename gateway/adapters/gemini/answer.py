@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from gateway.adapters.anthropic.fields import fields_of, items_of
-from gateway.adapters.anthropic.sent import AS_IS, Sent
+from gateway.adapters.fields import fields_of, items_of
 from gateway.adapters.gemini.errors import failed_by
 from gateway.adapters.gemini.finish import finish_reason
 from gateway.adapters.gemini.signatures import signed_id
 from gateway.adapters.gemini.usage import chat_usage
+from gateway.adapters.sent import AS_IS, Sent
 from gateway.policy.failures import Kind, UpstreamError, error_object
 from gateway.policy.finish import index_of
 from gateway.wire.json import Json, JsonObject, encode_json

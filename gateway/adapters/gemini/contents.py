@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.adapters.anthropic.fields import arguments_of, fields_of, is_text, items_of, text_of
-from gateway.adapters.anthropic.sent import ToolNames
 from gateway.adapters.anthropic.to_messages.messages import SYSTEM_ROLES
 from gateway.adapters.base import NotSupported
+from gateway.adapters.fields import arguments_of, fields_of, is_text, items_of, text_of
 from gateway.adapters.gemini.models import GeminiModel
 from gateway.adapters.gemini.parts import parts_of, text_parts_of
 from gateway.adapters.gemini.signatures import PLACEHOLDER, plain_id, signature_of
+from gateway.adapters.sent import ToolNames
 from gateway.wire.json import Json, JsonObject, decode_json
 
 _NO_USER: Final = "."

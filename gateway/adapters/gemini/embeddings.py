@@ -8,8 +8,8 @@ from __future__ import annotations
 import struct
 from base64 import b64encode
 
-from gateway.adapters.anthropic.fields import fields_of
 from gateway.adapters.base import NotSupported
+from gateway.adapters.fields import fields_of
 from gateway.adapters.gemini.usage import chat_usage
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.wire.json import Json, JsonObject

@@ -17,12 +17,12 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from gateway.adapters.anthropic.fields import items_of
-from gateway.adapters.anthropic.sent import AS_IS, Sent
+from gateway.adapters.fields import items_of
 from gateway.adapters.gemini.answer import Said, ToolCalls, audio_of, logprobs_of, malformed, parts_in
 from gateway.adapters.gemini.errors import failed_by
 from gateway.adapters.gemini.finish import finish_reason
 from gateway.adapters.gemini.usage import chat_usage
+from gateway.adapters.sent import AS_IS, Sent
 from gateway.adapters.text_runs import HOLE, Pattern, Shape
 from gateway.policy.failures import error_object
 from gateway.policy.finish import index_of

@@ -11,9 +11,9 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
 
-from gateway.adapters.anthropic.fields import fields_of
 from gateway.adapters.anthropic.thinking import THINKING
 from gateway.adapters.base import NotSupported
+from gateway.adapters.fields import fields_of
 from gateway.adapters.gemini.models import GeminiModel
 from gateway.wire.json import JsonObject
 

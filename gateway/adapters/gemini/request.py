@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gateway.adapters.anthropic.fields import items_of
-from gateway.adapters.anthropic.sent import Sent, ToolNames
 from gateway.adapters.base import NotSupported, lacks
+from gateway.adapters.fields import items_of
 from gateway.adapters.gemini.contents import Contents
 from gateway.adapters.gemini.models import GeminiModel, gemini_model
 from gateway.adapters.gemini.tools import MAX_NAME_CHARS, held_schema, tool_config_of, tools_of
+from gateway.adapters.sent import Sent, ToolNames
 from gateway.wire.json import Json, JsonObject
 
 MAX_STOPS: Final = 5

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.adapters.anthropic.fields import fields_of, items_of, text_of, tool_objects
-from gateway.adapters.anthropic.sent import ToolNames
 from gateway.adapters.base import NotSupported
+from gateway.adapters.fields import fields_of, items_of, text_of, tool_objects
+from gateway.adapters.sent import ToolNames
 from gateway.wire.json import Json, JsonObject, encode_json
 
 MAX_NAME_CHARS: Final = 64

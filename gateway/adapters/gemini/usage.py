@@ -8,8 +8,8 @@ Source: https://ai.google.dev/api/generate-content#UsageMetadata
 
 from __future__ import annotations
 
-from gateway.adapters.anthropic.fields import items_of
 from gateway.adapters.anthropic.usage import MAX_TOKENS
+from gateway.adapters.fields import items_of
 from gateway.wire.json import Json, JsonObject
 
 

@@ -6,11 +6,11 @@ from typing import Final
 
 import orjson
 
-from gateway.adapters.anthropic.fields import fields_of, items_of, text_of
-from gateway.adapters.anthropic.sent import AS_IS, CallIds, Sent
 from gateway.adapters.anthropic.stops import REFUSAL, stop_reason
 from gateway.adapters.anthropic.thinking import our_thinking
 from gateway.adapters.anthropic.usage import messages_usage
+from gateway.adapters.fields import fields_of, items_of, text_of
+from gateway.adapters.sent import AS_IS, CallIds, Sent
 from gateway.policy.failures import choice_error, error_object, failed_by, no_answer
 from gateway.policy.finish import is_finished
 from gateway.wire.json import Json, JsonObject

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gateway.adapters.anthropic.fields import fields_of, text_of
 from gateway.adapters.base import NotSupported
+from gateway.adapters.fields import fields_of, text_of
 from gateway.wire.json import Json, JsonObject
 
 _PDF: Final = "application/pdf"

@@ -11,8 +11,6 @@ Source: https://platform.claude.com/docs/en/build-with-claude/streaming
 
 from __future__ import annotations
 
-from gateway.adapters.anthropic.fields import fields_of, items_of, text_of
-from gateway.adapters.anthropic.sent import AS_IS, CallIds, Sent
 from gateway.adapters.anthropic.stops import REFUSAL
 from gateway.adapters.anthropic.thinking import OUR_SIGNATURE
 from gateway.adapters.anthropic.to_chat.answer import (
@@ -25,6 +23,8 @@ from gateway.adapters.anthropic.to_chat.answer import (
 from gateway.adapters.anthropic.usage import messages_usage
 from gateway.adapters.chat_chunks import is_lone_text
 from gateway.adapters.events import typed_event
+from gateway.adapters.fields import fields_of, items_of, text_of
+from gateway.adapters.sent import AS_IS, CallIds, Sent
 from gateway.adapters.text_runs import HOLE, Pattern, Shape
 from gateway.policy.failures import choice_error, error_object, failed_by, no_answer
 from gateway.policy.finish import index_of, is_finished

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Final
 
-from gateway.adapters.anthropic.fields import fields_of, items_of, text_of
-from gateway.adapters.anthropic.sent import ToolNames
 from gateway.adapters.anthropic.to_chat.blocks import is_text, parts_of
 from gateway.adapters.base import NotSupported
+from gateway.adapters.fields import fields_of, items_of, text_of
+from gateway.adapters.sent import ToolNames
 from gateway.wire.json import Json, JsonObject, encode_json
 
 _BILLING: Final = "x-anthropic-billing-header"

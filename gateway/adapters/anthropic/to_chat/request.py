@@ -10,11 +10,11 @@ from hashlib import sha256
 from typing import Final
 
 from gateway.adapters.anthropic.chat_models import ChatModel, chat_model
-from gateway.adapters.anthropic.fields import fields_of, items_of, text_of
-from gateway.adapters.anthropic.sent import Sent, ToolNames
 from gateway.adapters.anthropic.to_chat.messages import Conversation
 from gateway.adapters.anthropic.to_chat.tools import MAX_NAME_CHARS, add_tool_choice, response_format_of, tools_of
 from gateway.adapters.base import lacks
+from gateway.adapters.fields import fields_of, items_of, text_of
+from gateway.adapters.sent import Sent, ToolNames
 from gateway.wire.json import Json, JsonObject
 
 _MAX_USER_CHARS: Final = 64

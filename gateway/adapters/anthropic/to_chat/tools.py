@@ -6,8 +6,8 @@ import re
 from operator import is_not
 from typing import Final
 
-from gateway.adapters.anthropic.fields import fields_of, text_of, tools_listed
-from gateway.adapters.anthropic.sent import ToolNames
+from gateway.adapters.fields import fields_of, text_of, tools_listed
+from gateway.adapters.sent import ToolNames
 from gateway.wire.json import Json, JsonObject, encode_json
 
 MAX_NAME_CHARS: Final = 64

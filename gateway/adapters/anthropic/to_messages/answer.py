@@ -6,11 +6,11 @@ for clients that send them back. Blocks of hosted tools are left out.
 
 from __future__ import annotations
 
-from gateway.adapters.anthropic.fields import fields_of, text_of
-from gateway.adapters.anthropic.sent import AS_IS, Sent
 from gateway.adapters.anthropic.stops import REFUSAL, finish_reason
 from gateway.adapters.anthropic.thinking import THINKING
 from gateway.adapters.anthropic.usage import chat_usage
+from gateway.adapters.fields import fields_of, text_of
+from gateway.adapters.sent import AS_IS, Sent
 from gateway.policy.failures import Kind, UpstreamError, error_object, failed_by
 from gateway.wire.json import Json, JsonObject, encode_json
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.adapters.anthropic.fields import fields_of, text_of
-from gateway.adapters.anthropic.sent import AS_IS, Sent
 from gateway.adapters.anthropic.stops import REFUSAL, finish_reason
 from gateway.adapters.anthropic.to_messages.answer import explanation_of
 from gateway.adapters.anthropic.usage import chat_usage
 from gateway.adapters.events import typed_event
+from gateway.adapters.fields import fields_of, text_of
+from gateway.adapters.sent import AS_IS, Sent
 from gateway.adapters.text_runs import HOLE, Pattern, Shape, joined
 from gateway.policy.failures import Kind, UpstreamError, error_object, failed_by
 from gateway.policy.finish import index_of

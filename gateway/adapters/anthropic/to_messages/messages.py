@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.adapters.anthropic.fields import arguments_of, is_text
 from gateway.adapters.anthropic.models import ClaudeModel
-from gateway.adapters.anthropic.sent import CallIds, ToolNames
 from gateway.adapters.anthropic.thinking import THINKING, is_ours
 from gateway.adapters.anthropic.to_messages.parts import Breakpoints, blocks_of, text_blocks_of
 from gateway.adapters.base import NotSupported
+from gateway.adapters.fields import arguments_of, is_text
+from gateway.adapters.sent import CallIds, ToolNames
 from gateway.wire.json import Json, JsonObject
 
 SYSTEM_ROLES: Final = ("system", "developer")

@@ -14,11 +14,11 @@ import re
 from typing import Final
 
 from gateway.adapters.anthropic.models import MIN_BUDGET, ClaudeModel, claude_model
-from gateway.adapters.anthropic.sent import Sent, ToolNames
 from gateway.adapters.anthropic.to_messages.messages import Conversation
 from gateway.adapters.anthropic.to_messages.schema import held_schema
 from gateway.adapters.anthropic.to_messages.tools import MAX_NAME_CHARS, tool_choice_of, tools_called, tools_of
 from gateway.adapters.base import NotSupported, lacks
+from gateway.adapters.sent import Sent, ToolNames
 from gateway.wire.json import Json, JsonObject
 
 _BUDGETS: Final = {"minimal": 1024, "low": 1024, "medium": 2048, "high": 4096, "xhigh": 8192, "max": 16_384}

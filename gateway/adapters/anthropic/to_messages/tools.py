@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from gateway.adapters.anthropic.fields import tool_objects
-from gateway.adapters.anthropic.sent import ToolNames
+from gateway.adapters.fields import tool_objects
+from gateway.adapters.sent import ToolNames
 from gateway.wire.json import Json, JsonObject
 
 MAX_NAME_CHARS: Final = 128

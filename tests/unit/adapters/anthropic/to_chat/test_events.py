@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.adapters.anthropic import to_chat
-from gateway.adapters.anthropic.sent import Sent
 from gateway.adapters.anthropic.thinking import OUR_SIGNATURE
+from gateway.adapters.sent import Sent
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.wire.json import JsonObject
 from tests.unit.adapters.anthropic.shapes import (

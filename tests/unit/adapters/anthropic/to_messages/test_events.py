@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.adapters.anthropic import to_messages
-from gateway.adapters.anthropic.sent import Sent
+from gateway.adapters.sent import Sent
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.wire.json import JsonObject
 from tests.unit.adapters.anthropic.shapes import MESSAGE_STOP, delta, message_delta, message_start, start, stop

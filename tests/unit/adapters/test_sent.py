@@ -7,7 +7,7 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.adapters.anthropic.sent import CallIds, Sent, ToolNames
+from gateway.adapters.sent import CallIds, Sent, ToolNames
 
 
 def test_a_name_that_fits_stays() -> None:
