@@ -9,7 +9,6 @@ from typing import Final, NamedTuple, Protocol
 from gateway.engine.facts import RequestFacts
 from gateway.engine.health import Health
 from gateway.engine.health_view import HealthView
-from gateway.engine.paces import PaceKey
 from gateway.engine.picks import Draw, better_of_two, first_shares, sticky, weighted
 from gateway.policy.conditions import unmet
 from gateway.policy.pools import Conditional, Part, Pool, positions
@@ -150,8 +149,6 @@ class Arranged(NamedTuple):
     skipped: Mapping[int, str]
     """Position in `steps` → the first part of a condition that is not met."""
     made: Arrangement
-    pace: PaceKey | None
-    """Where a pool picks the fastest: what the times of this request's attempts are noted as."""
 
 
 def arranged(route: Route, facts: RequestFacts, health: Health, draw: Draw, *, now_s: float) -> Arranged:
@@ -163,7 +160,7 @@ def arranged(route: Route, facts: RequestFacts, health: Health, draw: Draw, *, n
     order, skipped = made.order, made.skipped
     if skipped:
         skipped = {place: skipped[position] for place, position in enumerate(order) if position in skipped}
-    return Arranged(tuple([steps[position] for position in order]), skipped, made, pace if route.is_paced else None)
+    return Arranged(tuple([steps[position] for position in order]), skipped, made)
 
 
 def stuck_keys(route: Route, made: Arrangement, facts: RequestFacts, step: Step) -> Sequence[Step] | None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gateway.adapters.base import NotSupported, NotWhole
 from gateway.engine.next_step import GiveUp, Outcome
+from gateway.engine.request import RoutedRequest
 from gateway.errors import BadRequest, BodyTooLarge, GatewayError, NoStep, Unsupported, UpstreamFailed, UpstreamRefused
 from gateway.policy.failures import PAUSING, Kind, UpstreamError
-
-if TYPE_CHECKING:
-    from gateway.engine.attempts import RoutedRequest
 
 
 def failure(

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from gateway.engine.missing_paths import MissingPaths
-from gateway.engine.paces import Pace, PaceKey, with_time
+from gateway.engine.paces import Latest, Pace, PaceKey, with_time
 from gateway.engine.window import Counts, PassedLimit, Slot, Window
 from gateway.policy.failures import CLIENT_FAULTS, PAUSING, Kind
 from gateway.policy.keys import Secret
@@ -149,12 +149,25 @@ class Health:
         health = self._targets.get(target.identity)
         return None if health is None or health.paces is None else health.paces.get(key)
 
-    def note_pace(self, target: Target, key: PaceKey, time_s: float, *, now_s: float) -> None:
-        """Count the seconds that a target took until its first content, or until it was given up."""
+    def note_pace(self, target: Target, key: PaceKey, time_s: float, *, now_s: float, ended: bool = True) -> None:
+        """Count the seconds that a target took until its first content, or until it was given up.
+
+        `ended=False`: it was closed in the middle and would have taken longer.
+        """
         health = self._targets.get(target.identity)
         if health is not None:
             paces = health.paces = health.paces or {}
-            paces[key] = with_time(paces.get(key), time_s, now_s=now_s)
+            pace = paces.get(key)
+            if ended or pace is None or time_s > pace.average_s:
+                paces[key] = with_time(pace, time_s, now_s=now_s)
+            latest = health.latest = health.latest or {}
+            latest.setdefault(key, Latest()).add(time_s, now_s=now_s)
+
+    def usual_s(self, target: Target, key: PaceKey, share: float, *, now_s: float) -> float | None:
+        """Return the seconds within which a target brings this share of its first contents; None if not known."""
+        health = self._targets.get(target.identity)
+        latest = None if health is None or health.latest is None else health.latest.get(key)
+        return None if latest is None else latest.percentile_s(share, now_s=now_s)
 
     def rest(self, step: Step, *, now_s: float) -> Rest | None:
         """Return the rest of one step's own target, be it one of a key; a rest that holds no longer is ended."""
@@ -229,6 +242,7 @@ class Health:
             twin.requests = health.requests.shifted(-now_s)
             twin.times.extend(health.times)
             twin.paces = health.paces and {key: pace.shifted(-now_s) for key, pace in health.paces.items()}
+            twin.latest = health.latest and {key: latest.shifted(-now_s) for key, latest in health.latest.items()}
             twin.answered_s, twin.used = health.answered_s - now_s, health.used
             twin.window_s, twin.tries, twin.retries = health.window_s - now_s, health.tries, health.retries
             if health.rest is not None:
@@ -448,7 +462,8 @@ class _TargetHealth:
     times: list[float] = field(default_factory=list)
     """Seconds that some of its last _TIMES answers took, one of each slot of its window."""
     paces: dict[PaceKey, Pace] | None = None
-    """Kept where a pool picks the fastest."""
+    """Kept where a pool picks the fastest, or a hedge waits for a percentile; so is `latest`."""
+    latest: dict[PaceKey, Latest] | None = None
     used: int = 0
     """Of one key of several: the serial number of its last call."""
     in_flight: int = 0

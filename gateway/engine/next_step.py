@@ -204,3 +204,24 @@ def _move_on(
             return Wait(choice.not_before_s, "retry_after")
         return GiveUp("resting", no_retry, asked)
     return Try(choice.step, "last_resort" if choice.last_resort else "fallback" if tried else "first", no_retry)
+
+
+def step_beside(
+    plan: Plan, outcomes: Sequence[Outcome], calling: int, *, resting: Collection[int], left_out: Collection[int] = ()
+) -> tuple[int, int] | None:
+    """Return the step to call beside the one that is being called, and its most attempts; None if there is none.
+
+    It is the next one with another target that neither rests nor is in `left_out`. Its attempts are those of its own
+    `retries`, as far as `max_attempts` leaves them while one is kept for each target not yet tried.
+    """
+    identity = plan.steps[calling].target.identity
+    same = {position for position, step in enumerate(plan.steps) if step.target.identity == identity}
+    tried = [*[outcome.step for outcome in outcomes], calling]
+    closed = {*plan.unsupported, *same, *left_out, *resting}
+    choice = next_target(len(plan.steps), tried, resting=NOBODY, unsupported=closed)
+    if choice is None:
+        return None
+    kept = targets_left(len(plan.steps), [*tried, choice.step], unsupported=plan.unsupported)
+    calls_left = plan.max_attempts - len(outcomes) - 1 - kept
+    most = min(calls_left, plan.steps[choice.step].retries + 2)  # a stale connection is replaced once
+    return (choice.step, most) if most > 0 else None

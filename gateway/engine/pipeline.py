@@ -12,16 +12,18 @@ from typing import TypeAlias
 from gateway.adapters.base import Adapters, NotWhole, Operation, Reply, whole
 from gateway.adapters.events import Stream
 from gateway.engine.arrange import arranged, stuck_keys
-from gateway.engine.attempts import Engine, RoutedRequest
+from gateway.engine.attempts import Engine
 from gateway.engine.bound import NotingStream, bound, relaying_steps
 from gateway.engine.facts import RequestFacts, WallClock
 from gateway.engine.final_error import not_whole
 from gateway.engine.health import Health
+from gateway.engine.hedges import Hedges
 from gateway.engine.hooked_stream import HookedStream
 from gateway.engine.hooks import changed_by, copy_json, own_data, refusal, run_hooks
 from gateway.engine.makers import Makers
 from gateway.engine.nested import NestedHooks, post_hooks
 from gateway.engine.picks import Draw
+from gateway.engine.request import RoutedRequest
 from gateway.engine.shadows import Shadows
 from gateway.errors import BadRequest, UnknownModel, Unsupported
 from gateway.policy.overlay import Tables
@@ -65,6 +67,7 @@ class Pipeline:
         self._wall_clock = wall_clock
         self._shadows = shadows
         self._engine = Engine(adapters=adapters, health=health, jitter=jitter)
+        self._hedges = Hedges(self._engine, health)
 
     def answer(
         self,
@@ -114,7 +117,7 @@ class Pipeline:
         else:
             if request.facts is not None:
                 await self._arrange(request, request.facts)
-            reply = await self._engine.complete(request)
+            reply = await self._completed(request)
         if request.route.shadow is not None and self._shadows is not None:
             self._shadows.send(request, request.route.shadow, stream=False)
         return reply
@@ -126,13 +129,25 @@ class Pipeline:
         else:
             if request.facts is not None:
                 await self._arrange(request, request.facts)
-            stream = await self._engine.open_stream(request)
+            stream = await self._opened(request)
         if request.route.shadow is not None and self._shadows is not None:
             self._shadows.send(request, request.route.shadow, stream=True)
         return stream
 
+    def _completed(self, request: RoutedRequest) -> Coroutine[None, None, Reply]:
+        """Return the plain answer of the first target that has one."""
+        is_hedged = request.route.hedge is not None and request.bound is None
+        return (self._hedges if is_hedged else self._engine).complete(request)
+
+    def _opened(self, request: RoutedRequest) -> Coroutine[None, None, Stream]:
+        """Return the stream of the first target whose stream commits."""
+        is_hedged = request.route.hedge is not None and request.bound is None
+        return (self._hedges if is_hedged else self._engine).open_stream(request)
+
     def _note_facts(self, request: RoutedRequest, client_headers: Mapping[str, str], *, stream: bool) -> None:
         """Keep what the route's pools and conditions may ask of the request."""
+        if request.route.is_paced:
+            request.pace = request.operation.name, stream
         if request.route.parts is not None:
             request.facts = RequestFacts(
                 request.operation,
@@ -162,7 +177,7 @@ class Pipeline:
     async def _bound(self, request: RoutedRequest) -> Reply:
         """Return the plain answer of the target that the request is bound to, if to one, and remember its ids."""
         await self._bind(request)
-        reply = await self._engine.complete(request)
+        reply = await self._completed(request)
         if request.carrier == "relay":  # ids of a translated answer name nothing upstream
             self._note(request, request.operation.made(reply.data))
         return reply
@@ -170,7 +185,7 @@ class Pipeline:
     async def _bound_stream(self, request: RoutedRequest) -> Stream:
         """Return the stream, likewise."""
         await self._bind(request)
-        stream = await self._engine.open_stream(request)
+        stream = await self._opened(request)
         if request.carrier != "relay":
             return stream
         return NotingStream(stream, request.operation, partial(self._note, request))

@@ -15,10 +15,11 @@ from typing import Final
 from gateway.adapters.base import Adapters, Operation
 from gateway.adapters.events import Stream
 from gateway.concurrency.steps import in_turns
-from gateway.engine.attempts import Engine, RoutedRequest
+from gateway.engine.attempts import Engine
 from gateway.engine.health import Health
+from gateway.engine.request import RoutedRequest
 from gateway.errors import GatewayError
-from gateway.operations.hosted import has_hosted_tools
+from gateway.operations.hosted import may_be_sent_twice
 from gateway.policy.failures import Kind
 from gateway.policy.table import Route, Shadow
 from gateway.policy.target import Target
@@ -34,7 +35,6 @@ MAX_S: Final = 60.0
 MAX_CALLS: Final = 2
 """A kept connection that turns out to be closed is replaced once."""
 
-_OPERATIONS: Final = frozenset({"chat", "completions", "messages", "embeddings"})
 _HASH_BYTES: Final = 8
 
 
@@ -162,8 +162,6 @@ def is_in_share(request_id: str, share: float) -> bool:
 
 def _may_repeat(operation: Operation, params: Mapping[str, Json], shadow: Shadow) -> bool:
     """Tell whether nothing is kept or run upstream when a request is sent once more."""
-    if operation.name not in _OPERATIONS:
-        return False
     sent = shadow.step.params.sent
     merged = {**params, **sent} if sent else params
-    return merged.get("store") is not True and not has_hosted_tools(operation.name, merged)
+    return operation.name != "responses" and may_be_sent_twice(operation.name, merged)

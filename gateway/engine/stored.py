@@ -9,7 +9,7 @@ from typing import Final
 
 from gateway.adapters.base import Adapters, Operation, Reply
 from gateway.adapters.events import Stream
-from gateway.engine.attempts import Engine, RoutedRequest
+from gateway.engine.attempts import Engine
 from gateway.engine.bound import key_of, position_of, relaying_steps
 from gateway.engine.health import Health
 from gateway.engine.hooked_stream import HookedStream
@@ -17,6 +17,7 @@ from gateway.engine.hooks import own_data, run_hooks
 from gateway.engine.makers import Maker, Makers
 from gateway.engine.missing_paths import MissingPaths
 from gateway.engine.nested import post_hooks
+from gateway.engine.request import RoutedRequest
 from gateway.errors import GatewayError
 from gateway.policy.failures import Kind
 from gateway.policy.overlay import Tables

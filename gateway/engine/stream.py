@@ -59,7 +59,8 @@ class CommittedStream:
         self._hears_runs = judge.hears_runs
         self._usage_last = usage_last
         self._step = step
-        self._report = report
+        self.report = report
+        """That of the request."""
         self._ticket = ticket
         self._idle_s = self._idle_left_s = step.limits.idle_s
         self._end_s = math.inf if end_s is None else end_s
@@ -129,8 +130,8 @@ class CommittedStream:
             return
         has_ended, self._closed, self._ended = self._ended, True, True
         self._limit.leave()
-        self._report.tokens = self._judge.tokens
-        self._report.next_number = self._judge.next_number
+        self.report.tokens = self._judge.tokens
+        self.report.next_number = self._judge.next_number
         try:
             if not has_ended:
                 await close(self._source, self._step.target)
@@ -219,13 +220,13 @@ class CommittedStream:
     def _broken(self, error: UpstreamError) -> StreamBroken:
         """Record the break, once, and return it as the client's error."""
         now_s = self._loop.time()
-        attempts = self._report.attempts
+        attempts = self.report.attempts
         if self._error is not error or attempts[-1].kind is None:
             passed = passed_limit(self._named(error), self._step.limits)
             self._ticket.broke(error.kind, now_s=now_s, passed=passed, counts=error.counts)
             attempts[-1] = replace(attempts[-1], kind=error.kind)
         self._error = error
-        self._report.next_number = self._judge.next_number
+        self.report.next_number = self._judge.next_number
         return StreamBroken(f"the stream of {attempts[-1].target} broke off: {error.kind}", attempts=attempts)
 
 

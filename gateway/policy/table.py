@@ -126,6 +126,14 @@ class Shadow:
     """Part of the requests, from 0 to 1."""
 
 
+@dataclass(frozen=True, slots=True)
+class Hedge:
+    """When a second target is called beside one that has brought no content yet."""
+
+    after_s: float | None
+    """Seconds of its call; None for the 95th percentile of the target's own times."""
+
+
 class Passing(NamedTuple):
     """A route as the requests of one operation pass it."""
 
@@ -155,26 +163,31 @@ class Route:
     stream: StreamPolicy = field(default_factory=StreamPolicy)
     description: str | None = None
     shadow: Shadow | None = None
+    hedge: Hedge | None = None
+    """None where targets are called one after the other only."""
     has_hooks: bool = field(init=False)
     """Some hook may run, be it a nested alias'."""
     has_nested: bool = field(init=False)
     """Some step has hooks of nested aliases."""
     is_plain: bool = field(init=False)
-    """Its requests take the steps as they are in the file, no hook may run, and none is sent to a shadow."""
+    """Its requests take the steps as they are in the file, one by one; no hook may run, none is sent to a shadow."""
     asks: frozenset[str] = field(init=False, repr=False, compare=False)
     """The features that its conditions ask for, and `tokens` if one asks for that."""
     is_paced: bool = field(init=False, repr=False, compare=False)
-    """A pool picks the fastest."""
+    """The times of its targets are asked for: a pool picks the fastest, or a hedge waits for a percentile."""
     _passing: dict[str, Passing] | None = field(init=False, repr=False, compare=False, default=None)
     """Cache: operation → what `passing` returns. None, to save memory, until it is asked."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "has_nested", any(step.nested for step in self.steps))
         object.__setattr__(self, "has_hooks", bool(self.pre or self.post or self.has_nested))
-        object.__setattr__(self, "is_plain", not self.has_hooks and self.parts is None and self.shadow is None)
         parts = self.parts or ()
+        is_single = self.parts is None and self.hedge is None and self.shadow is None
+        object.__setattr__(self, "is_plain", is_single and not self.has_hooks)
         object.__setattr__(self, "asks", asked_facts(parts) if parts else frozenset())
-        object.__setattr__(self, "is_paced", any(pool.pick == "fastest" for pool in pools(parts)))
+        by_percentile = self.hedge is not None and self.hedge.after_s is None
+        is_paced = by_percentile or any(pool.pick == "fastest" for pool in pools(parts))
+        object.__setattr__(self, "is_paced", is_paced)
 
     def fill(self, matched: str) -> Route:
         """Return this wildcard's route with `matched` for the star in its targets."""

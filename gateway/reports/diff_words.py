@@ -150,7 +150,8 @@ def _value_text(field: str, value: Json, quote: Quote) -> str:
         return "none"
     if field == "pools":
         return quote(value)
-    return shown(value) if field in ("deadline", "stream.keepalive") else str(value)
+    is_duration = field in ("deadline", "hedge", "stream.keepalive") and value != "p95"
+    return shown(value) if is_duration else str(value)
 
 
 def _list_text(change: Change, place: int | None, quote: Quote) -> str:

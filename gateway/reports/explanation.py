@@ -131,6 +131,10 @@ def _limits(route: Route) -> list[Sequence[str]]:
         rows.append(
             ("", f"a comment after each {shown(route.stream.keepalive_s)} of silence; the first brings the status")
         )
+    if route.hedge is not None:
+        after_s = route.hedge.after_s
+        after = "the 95th percentile of its times, at least 1s" if after_s is None else shown(after_s)
+        rows.append(("hedge", f"a target without content after {after} gets the next one called beside it"))
     if route.shadow is not None:
         target, share = route.shadow.step.target.name, as_share(route.shadow.share)
         rows.append(("shadow", f"{share} of the requests once more to {target}, whose answers are dropped"))
@@ -327,12 +331,15 @@ def _event(route: Route, event: Event) -> Sequence[str]:
     took_s = event.ended_s - event.started_s
     lasted = f" after {shown(took_s)}" if took_s else ""
     resort = " (in cooldown, the last resort)" if event.last_resort else ""
-    outcome = f"{event.kind or 'answers'}{status}{lasted}{resort}"
+    beside = " (called beside the other)" if event.hedge else ""
+    outcome = "closed" if event.then == "closed" else str(event.kind or "answers")
+    outcome += f"{status}{lasted}{resort}{beside}"
     decided = {
         "answers": "",
+        "closed": "another call answers first",
         "key": "another key at once",
         "retry": f"tried again in {shown(event.wait_s)}" if event.wait_s else "tried again at once",
-        "next": f"next target: {event.why}",
+        "next": f"next target: {event.why}" if event.why else "",
         "stop": f"stops: {event.why}",
         "give up": f"gives up: {event.why}",
     }[event.then]

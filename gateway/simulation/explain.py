@@ -289,6 +289,7 @@ def as_json(explanation: Explanation) -> JsonObject:
             "max_bytes": route.stream.max_bytes,
             "keepalive_s": route.stream.keepalive_s,
         },
+        "hedge": None if route.hedge is None else {"after_s": route.hedge.after_s},
         "shadow": None if route.shadow is None else _shadow(route.shadow),
         "hooks": {"pre": list(map(hook, route.pre)), "post": list(map(hook, route.post))},
         "chain": [_step(number, step, hook) for number, step in enumerate(route.steps, start=1)],
@@ -386,7 +387,7 @@ def _walk(route: Route, walk: Walk, operation: str) -> JsonObject:
         "status": walk.error.status if walk.error else 200,
         "error": walk.error.code if walk.error else None,
         "ended_s": _seconds(walk.ended_s),
-        "answered": route.steps[walk.events[-1].step].target.name if walk.reason == "answered" else None,
+        "answered": None if walk.answered is None else route.steps[walk.answered].target.name,
         "calls": [
             {
                 "step": event.step + 1,
@@ -396,6 +397,7 @@ def _walk(route: Route, walk: Walk, operation: str) -> JsonObject:
                 "kind": event.kind,
                 "status": event.status,
                 "last_resort": event.last_resort,
+                "hedge": event.hedge,
                 "then": event.then,
                 "wait_s": _seconds(event.wait_s),
                 "why": event.why or None,

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
+from operator import attrgetter
 from typing import Final
 from urllib.parse import quote
 
@@ -28,7 +29,7 @@ from gateway.policy.problem import Problems
 from gateway.policy.table import RoutingTable
 from gateway.simulation.upstreams import Called, Upstreams
 from gateway.simulation.walk import JITTER, SEED, seeded
-from gateway.telemetry.report import CallReport
+from gateway.telemetry.report import HEDGED_OUT, CallReport, Closed
 from gateway.wire.json import EMPTY, Json, JsonObject
 
 REQUEST_ID: Final = "simulated"
@@ -45,7 +46,7 @@ class Seen:
     target: str
     label: str
     """`target` as the file writes it, wildcards included."""
-    kind: Kind | None
+    kind: Kind | Closed | None
     """None when the target answered."""
     status: int | None
     started_s: float
@@ -64,6 +65,7 @@ class Observed:
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     """Headers of the response, with lower-case names."""
     attempts: tuple[Seen, ...] = ()
+    """In the order in which they began."""
     skipped: tuple[str, ...] = ()
     """Targets that were passed over, in cooldown or by a condition."""
     error: str | None = None
@@ -82,14 +84,14 @@ class Observed:
     """Whether an exception was raised that is no GatewayError."""
 
     @property
-    def kind(self) -> Kind | None:
-        """Kind of the last attempt's failure; None when it answered."""
-        return self.attempts[-1].kind if self.attempts else None
+    def kind(self) -> Kind | Closed | None:
+        """Kind of the last attempt's failure, of those that ended by themselves; None when it answered."""
+        return next((one.kind for one in reversed(self.attempts) if one.kind != HEDGED_OUT), None)
 
     @property
     def waits_s(self) -> tuple[float, ...]:
-        """Seconds between each attempt and the next."""
-        return tuple(later.started_s - earlier.ended_s for earlier, later in pairwise(self.attempts))
+        """Seconds between each attempt and the next; 0 if that began beside it."""
+        return tuple(max(0.0, later.started_s - earlier.ended_s) for earlier, later in pairwise(self.attempts))
 
 
 OPERATION_NAMES: Final = tuple(OPERATIONS)
@@ -170,12 +172,12 @@ class Simulator:
         observed.target = report.target.name if report.target else None
         observed.first_content_s = report.first_content_s
         calls = self._upstreams.calls[first_call:]
-        made = [attempt for attempt in report.attempts if attempt.was_called]
+        made = sorted([one for one in report.attempts if one.was_called], key=attrgetter("start_ms"))
         observed.attempts = tuple(
             Seen(
                 target=attempt.target,
                 label=attempt.label,
-                kind=None if attempt.kind is None else Kind(attempt.kind),
+                kind=attempt.ended,
                 status=attempt.status,
                 started_s=called.started_s - started_s,
                 ended_s=called.started_s - started_s + attempt.ms / 1000,

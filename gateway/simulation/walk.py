@@ -8,16 +8,21 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from operator import attrgetter
 from typing import Final, Literal, TypeAlias
 
 from gateway.adapters.base import Call, Operation
 from gateway.adapters.mock import MockAdapter
 from gateway.engine.arrange import Arrangement, arranged
-from gateway.engine.attempts import Engine, RoutedRequest, held_limit_s, unsupported_steps
+from gateway.engine.attempts import Engine, unsupported_steps
 from gateway.engine.facts import RequestFacts
 from gateway.engine.health import Health, Rest
+from gateway.engine.hedges import Hedges
 from gateway.engine.next_step import FIRST, GiveUp, NoRetry, Try, Wait
+from gateway.engine.one_attempt import held_limit_s
 from gateway.engine.picks import Draw
+from gateway.engine.request import RoutedRequest
 from gateway.errors import GatewayError
 from gateway.operations import CHAT
 from gateway.policy.failures import Kind
@@ -25,7 +30,7 @@ from gateway.policy.table import Route, Step
 from gateway.policy.target import ScriptedOutcome
 from gateway.simulation import clock as virtual
 from gateway.simulation.upstreams import every_adapter
-from gateway.telemetry.report import CallReport, PassedOver
+from gateway.telemetry.report import HEDGED_OUT, CallReport, Closed, PassedOver
 from gateway.wire.json import EMPTY
 
 JITTER: Final = 1.0
@@ -52,13 +57,15 @@ class Event:
     """Position in the chain, from 0."""
     started_s: float
     ended_s: float
-    kind: Kind | None
-    """Kind of the failure; None when the target answers."""
+    kind: Kind | Closed | None
+    """Kind of the failure, or that it was closed; None when the target answers."""
     status: int | None
     last_resort: bool
     """Whether the target is in cooldown and tried only because no other is left."""
-    then: Literal["answers", "key", "retry", "next", "stop", "give up"]
-    """`key`: the same target is called at once with another of its keys."""
+    then: Literal["answers", "closed", "key", "retry", "next", "stop", "give up"]
+    """`key`: the same target is called at once with another of its keys. `closed`: the call beside it answers."""
+    hedge: bool = False
+    """It is begun beside another call that takes long."""
     wait_s: float = 0.0
     """Seconds before the retry."""
     why: str = ""
@@ -70,6 +77,7 @@ class Walk:
     """The outcome of the whole call. Times are seconds from its arrival."""
 
     events: tuple[Event, ...]
+    """In the order in which they begin."""
     ended_s: float
     error: GatewayError | None
     """The client's error when no target answers."""
@@ -78,6 +86,11 @@ class Walk:
     """Skipped steps, each with the reason."""
     arrangement: Arrangement | None = None
     """The order of the steps where the chain has pools or conditions."""
+
+    @property
+    def answered(self) -> int | None:
+        """The step that answers; None when none does."""
+        return next((event.step for event in self.events if event.then == "answers"), None)
 
     @property
     def tried(self) -> frozenset[int]:
@@ -128,7 +141,8 @@ class _Call:
         self._order: tuple[int, ...] = tuple(range(len(route.steps)))
         """Position in the order of the call → position in the file's order. Decisions have the first."""
         adapters = every_adapter(mock.twin(self._begin))
-        self._engine = Engine(adapters=adapters, health=health, jitter=lambda: JITTER, observer=self._decided)
+        engine = Engine(adapters=adapters, health=health, jitter=lambda: JITTER, observer=self._decided)
+        self._engine = engine if route.hedge is None else Hedges(engine, health)
         self._decision: Try | GiveUp = FIRST
         self._tries: list[tuple[Try, float]] = []
         """The decision for each attempt, and the time it began."""
@@ -140,6 +154,8 @@ class _Call:
         report = CallReport()
         route, params = self._route, operation.example
         request = RoutedRequest(operation, route.alias, route, params, EMPTY, loop.time(), report)
+        if route.is_paced:
+            request.pace = operation.name, stream
         if route.parts is not None and self._facts is not None:
             request.arranged = arranged(route, self._facts, self._health, self._draw, now_s=loop.time())
             self._order = request.arranged.made.order
@@ -156,29 +172,30 @@ class _Call:
                     await reply.body.aclose()
         except GatewayError as exc:
             error, ended_s = exc, loop.time()
-        called = [attempt for attempt in report.attempts if attempt.was_called]
+        called = sorted([one for one in report.attempts if one.was_called], key=attrgetter("start_ms"))
         events = [
             Event(
                 step=self._order[decision.step],
                 started_s=started_s,
                 ended_s=started_s + attempt.ms / 1000,
-                kind=None if attempt.kind is None else Kind(attempt.kind),
+                kind=attempt.ended,
                 status=attempt.status,
                 last_resort=decision.reason == "last_resort",
-                then="answers",
+                then="closed" if attempt.kind == HEDGED_OUT else "answers",
+                hedge=attempt.hedge,
             )
             for attempt, (decision, started_s) in zip(called, self._tries, strict=True)
         ]
-        for number, (following, began_s) in enumerate(self._tries[1:]):
-            event = events[number]
-            if following is self._tries[number][0]:
-                events[number] = replace(event, then="key")
-            elif following.reason == "retry":
-                events[number] = replace(event, then="retry", wait_s=began_s - event.ended_s)
-            else:
-                events[number] = replace(event, then="next", why=self._no_retry(event, following.no_retry))
-        if error is not None and events:
-            events[-1] = self._ended(events[-1], error)
+        for is_hedge in (False, True):
+            numbers = [number for number, event in enumerate(events) if event.hedge is is_hedge]
+            for number, then in pairwise(numbers):
+                events[number] = self._followed(events[number], self._tries[number][0], *self._tries[then])
+            last = numbers[-1] if numbers else None
+            if last is not None and events[last].kind is not None and events[last].then == "answers":
+                if error is None or is_hedge:
+                    events[last] = replace(events[last], then="next")
+                else:
+                    events[last] = self._ended(events[last], error)
         gave_up = self._decision.reason if isinstance(self._decision, GiveUp) else "stopped"
         reason = gave_up if error else "answered"
         made = None if request.arranged is None else request.arranged.made
@@ -194,6 +211,16 @@ class _Call:
             passed_over={self._order[place]: why for place, why in passed.items()},
             arrangement=made,
         )
+
+    def _followed(self, event: Event, decision: Try, following: Try, began_s: float) -> Event:
+        """Return the event of a decision with the next one of the same chain, which began at `began_s`."""
+        if event.then == "closed":
+            return event
+        if following is decision:
+            return replace(event, then="key")
+        if following.reason == "retry":
+            return replace(event, then="retry", wait_s=began_s - event.ended_s)
+        return replace(event, then="next", why=self._no_retry(event, following.no_retry))
 
     def _decided(self, decision: Try | Wait | GiveUp, resting: Mapping[int, Rest]) -> None:
         if isinstance(decision, Wait):
@@ -250,7 +277,7 @@ def worst(route: Route, *, operation: Operation = CHAT, stream: bool, slow: bool
     With `slow` each attempt takes its whole limit, else none takes any time.
     """
     delay_s = math.inf if slow else 0.0
-    route = replace(route, parts=None)
+    route = replace(route, parts=None, hedge=None)
 
     def suppose(_: Call, position: int, before: int) -> ScriptedOutcome:
         step = route.steps[position]

@@ -222,6 +222,8 @@ def log_request(
         line["calling"] = report.calling.name
     if report.tokens is not None:
         line["tokens"] = report.tokens
+    if report.closed_tokens is not None:
+        line["closed_tokens"] = report.closed_tokens
     if client is not None:
         line["client"] = client
     if report.sticky is not None:

@@ -26,8 +26,8 @@ class Metrics:
         )
         self._attempts = Counts(
             "gateway_attempts_total",
-            "Calls of targets by outcome: ok, a kind of failure, or `bound`, `condition`, `cooldown`, `unsupported` if "
-            "passed over.",
+            "Calls of targets by outcome: ok, a kind of failure, `hedged_out` if another call answered first, or "
+            "`bound`, `condition`, `cooldown`, `unsupported` if passed over.",
             ["target", "kind"],
         )
         seconds = Times(
@@ -51,9 +51,20 @@ class Metrics:
         self._shadow_tokens = Counts(
             "gateway_shadow_tokens_total", "Tokens as shadows reported them.", ["alias", "direction"]
         )
+        self._hedge_calls = Counts(
+            "gateway_hedge_calls_total",
+            "Calls begun beside another that took long, by outcome: ok, a kind of failure, or `hedged_out` if the "
+            "other answered first.",
+            ["alias", "target", "kind"],
+        )
+        self._hedge_tokens = Counts(
+            "gateway_hedged_out_tokens_total",
+            "Tokens that calls told before they were closed, since another answered first.",
+            ["alias", "direction"],
+        )
         self._requests = RequestCounts(requests, self._attempts, seconds, tokens)
         registry.register(Tallies(requests, self._attempts, seconds, self._first_content, tokens, self._dropped))
-        registry.register(Tallies(self._shadow_calls, self._shadow_tokens))
+        registry.register(Tallies(self._shadow_calls, self._shadow_tokens, self._hedge_calls, self._hedge_tokens))
         self.in_flight = gauge("gateway_in_flight", "Model requests being answered now.")
         self._config_ok = gauge(
             "gateway_config_last_reload_successful", "1 if the config file as last read is what runs, else 0."
@@ -87,6 +98,11 @@ class Metrics:
             self._requests.add(report.alias, operation, status, seconds, report.tokens)
             for attempt in attempts:
                 self._attempts.counts[attempt.label, attempt.kind or "ok"] += 1
+                if attempt.hedge:
+                    self._hedge_calls.counts[report.alias, attempt.label, attempt.kind or "ok"] += 1
+            if report.closed_tokens is not None:
+                for direction, tokens in report.closed_tokens.items():
+                    self._hedge_tokens.counts[report.alias, direction] += tokens
         if report.first_content_s is not None:
             self._first_content.add(report.alias, report.first_content_s)
 

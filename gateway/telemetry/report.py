@@ -11,11 +11,17 @@ from gateway.policy.target import Target
 from gateway.wire.json import JsonObject
 
 PassedOver: TypeAlias = Literal["bound", "condition", "cooldown", "unsupported"]
-PASSED_OVER: Final[frozenset[Kind | PassedOver | None]] = frozenset({"bound", "condition", "cooldown", "unsupported"})
+PASSED_OVER: Final[frozenset[Kind | PassedOver | Closed | None]] = frozenset(
+    {"bound", "condition", "cooldown", "unsupported"}
+)
 """Why a target was not called.
 
 The request is bound to another one, it does not meet a condition, the target is in cooldown, or it lacks the operation.
 """
+
+Closed: TypeAlias = Literal["hedged_out"]
+HEDGED_OUT: Final[Closed] = "hedged_out"
+"""A call was closed since another one, begun beside it, brought content first. It says nothing about the target."""
 
 CLIENT_GONE: Final = 499
 """Status in log and metrics: the caller left before its answer was complete."""
@@ -27,31 +33,38 @@ class Attempt:
 
     target: str
     label: str
-    kind: Kind | PassedOver | None
-    """None if the target answered; else the failure's kind, or why it was passed over."""
+    kind: Kind | PassedOver | Closed | None
+    """None if the target answered; else the failure's kind, why it was passed over, or that it was closed."""
     status: int | None
     ms: float
     key: str | None = None
     """Short for the key that was sent, where the target has several."""
+    start_ms: float = 0.0
+    """From the request's arrival to the call."""
+    hedge: bool = False
+    """It was begun beside another call that took long."""
 
     @property
     def was_called(self) -> bool:
         """The target was called, not passed over."""
         return self.kind not in PASSED_OVER
 
+    @property
+    def ended(self) -> Kind | Closed | None:
+        """How the call ended; None if the target answered. For one that was called."""
+        return self.kind if self.kind is None or self.kind == HEDGED_OUT else Kind(self.kind)
+
     def public(self) -> JsonObject:
         """Return the form for clients."""
-        line = self.logged()
-        line.pop("key", None)
-        return line
+        return {"target": self.target, "kind": self.kind, "status": self.status, "ms": round(self.ms * 10) / 10}
 
     def logged(self) -> JsonObject:
         """Return the form for the log."""
-        line: JsonObject = {
-            "target": self.target, "kind": self.kind, "status": self.status, "ms": round(self.ms * 10) / 10
-        }  # fmt: skip
+        line = self.public()
         if self.key is not None:
             line["key"] = self.key
+        if self.hedge:
+            line["hedge"], line["start_ms"] = True, round(self.start_ms * 10) / 10
         return line
 
 
@@ -72,6 +85,8 @@ class CallReport:
     """Streams only: seconds from the request's arrival to commit."""
     tokens: Mapping[str, int] | None = None
     """The `prompt` and `completion` counts that the target reported; None if it did not."""
+    closed_tokens: Mapping[str, int] | None = None
+    """The counts that a call told which was closed before its stream committed."""
     next_number: int = 0
     """The number of the stream's next event, on a wire that numbers them."""
     calls: int = 0

@@ -16,7 +16,7 @@ from gateway.config.compare.shares import FirstChoices, moved, of_keys
 from gateway.policy.failures import names_of
 from gateway.policy.params import MODEL_FAMILY
 from gateway.policy.secrets import STARS, mask_key
-from gateway.policy.table import Route, RoutingTable, Shadow, Step
+from gateway.policy.table import Hedge, Route, RoutingTable, Shadow, Step
 from gateway.policy.target import Cooldown, Endpoint, Limits
 from gateway.policy.variables import VARIABLE
 from gateway.policy.wires import HOOK_OPERATIONS, OPERATION_NAMES, operations_named
@@ -182,7 +182,7 @@ class _Group:
 
 _ORDER: Final = (
     "chain", "pools", "shares", "timeout", "retries", "deadline", "max_attempts", "cooldown", "retry_on",
-    "fallback_on", "params", "stream", "shadow", "hooks", "providers", "capabilities",
+    "fallback_on", "params", "stream", "hedge", "shadow", "hooks", "providers", "capabilities",
 )  # fmt: skip
 
 
@@ -234,6 +234,7 @@ def _differences(
         *_changed("stream.hold", old.stream.hold, new.stream.hold),
         *_changed("stream.max_bytes", old.stream.max_bytes, new.stream.max_bytes),
         *_changed("stream.keepalive", old.stream.keepalive_s, new.stream.keepalive_s),
+        *_changed("hedge", _hedge(old.hedge), _hedge(new.hedge)),
         *_shadow(old.shadow, new.shadow),
         *_all_hook_changes(_with_global(old.alias, old_hooks), _with_global(new.alias, new_hooks)),
     ):
@@ -287,6 +288,11 @@ def _shadow(old: Shadow | None, new: Shadow | None) -> Iterator[_Found]:
     yield from _changed("shadow", *texts)
     if old is not None and new is not None and old.step.target.name == new.step.target.name:
         yield from _endpoint(old.step.target.endpoint, new.step.target.endpoint)
+
+
+def _hedge(hedge: Hedge | None) -> Json:
+    """Return the seconds of a hedge, or `p95`; None without one."""
+    return None if hedge is None else hedge.after_s or "p95"
 
 
 def _parts(field: str, old: JsonObject, new: JsonObject, provider: str | None = None) -> Iterator[_Found]:

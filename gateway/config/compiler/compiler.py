@@ -352,6 +352,7 @@ class _Run:
                     stream=merge_streams(spec.stream, defaults.stream),
                     description=spec.description,
                     shadow=shadows.get(name),
+                    hedge=spec.hedge,
                 )
         return routes
 

@@ -21,6 +21,8 @@ _RULES: Final[dict[str, Callable[[Policy], Iterator[Finding]]]] = {
     "zero-weights": pools.zero_weights,
     "sticky-alone": pools.sticky_alone,
     "sticky-no-key": pools.sticky_without_key,
+    "hedge-alone": chains.hedges_alone,
+    "hedge-late": chains.late_hedges,
     "no-step-left": pools.chains_left_empty,
     "single-provider": chains.single_providers,
     "embeddings-other-model": chains.other_embedding_models,

@@ -27,13 +27,36 @@ _REGIONS: Final = ("aws_region_name", "region_name", "vertex_location")
 def unreachable_steps(policy: Policy) -> Iterator[Finding]:
     """Find a chain's first entry that no failure, but at most a cooldown, leads to, or a condition too late."""
     for chain in policy.chains:
-        for item, following in pairwise(chain.items):
+        for item, following in pairwise(chain.items if chain.route.hedge is None else ()):
             message = _why_left(chain, item.parts) if item.when is None else None
             if message is not None:
                 if message:
                     yield following.finding("unreachable-step", message)
                 break
         yield from _shadowed(chain)
+
+
+def hedges_alone(policy: Policy) -> Iterator[Finding]:
+    """Find hedges of chains that have no second target."""
+    for chain in policy.chains:
+        route = chain.route
+        if route.hedge is not None and len({step.target.identity for step in route.steps}) == 1:
+            message = f"{route.steps[0].target.name} is the only target: none can be called beside it"
+            yield Finding(code="hedge-alone", place=(*chain.place, "hedge"), message=message, at_key=True)
+
+
+def late_hedges(policy: Policy) -> Iterator[Finding]:
+    """Find hedges that no call lasts long enough for."""
+    for chain in policy.chains:
+        hedge, steps = chain.route.hedge, chain.route.steps
+        if hedge is None or hedge.after_s is None:
+            continue
+        longest_s = max(max(step.limits.first_token_s, step.limits.total_s) for step in steps)
+        if hedge.after_s >= min(longest_s, chain.route.deadline_s):
+            message = (
+                f"no call waits for {shown(hedge.after_s)}: the timeout of its targets and the deadline end it before"
+            )
+            yield Finding(code="hedge-late", place=(*chain.place, "hedge"), message=message, at_key=True)
 
 
 def _why_left(chain: Chain, parts: Sequence[Part]) -> str | None:

@@ -43,6 +43,7 @@ from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.pools import StickyKey
 from gateway.policy.problem import Problem
 from gateway.policy.secrets import shown
+from gateway.policy.table import Hedge
 from gateway.policy.target import ScriptedOutcome
 from gateway.policy.variables import is_made_of_variables
 from gateway.policy.wires import operations_named
@@ -306,11 +307,16 @@ def _alias(name: str, value: Json, written: Json) -> AliasSpec:
         max_attempts=_whole(value.get("max_attempts")),
         stream=_stream(value.get("stream")),
         shadow=_shadow(value.get("shadow")),
+        hedge=_hedge(value.get("hedge")),
     )
 
 
 def _shadow(block: JsonObject | None) -> ShadowSpec | None:
     return None if block is None else ShadowSpec(target=block["target"], share=share_of(block["share"]))
+
+
+def _hedge(after: str | float | None) -> Hedge | None:
+    return None if after is None else Hedge(None if after == "p95" else _seconds(after))
 
 
 def _chain(steps: list[Json], written: list[Json]) -> tuple[StepSpec, ...]:

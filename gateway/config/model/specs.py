@@ -14,7 +14,7 @@ from gateway.policy.failures import Kind
 from gateway.policy.keys import Secret
 from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.pools import Pick, StickyKey
-from gateway.policy.table import HookEvents
+from gateway.policy.table import Hedge, HookEvents
 from gateway.policy.target import AdapterName, ScriptedOutcome
 from gateway.policy.wires import Wire
 from gateway.wire.json import EMPTY, Json
@@ -209,6 +209,7 @@ class AliasSpec:
     max_attempts: int | None = None
     stream: StreamSpec | None = None
     shadow: ShadowSpec | None = None
+    hedge: Hedge | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,5 +79,5 @@ _VERDICTS: dict[tuple[bool, bool], Verdict] = {
 
 
 def _outcome(observed: Observed) -> Outcome:
-    attempts = tuple((one.target, one.kind.value if one.kind else None) for one in observed.attempts)
+    attempts = tuple((one.target, None if one.kind is None else str(one.kind)) for one in observed.attempts)
     return Outcome(observed.target, observed.status, observed.error, observed.broken, attempts)

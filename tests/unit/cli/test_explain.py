@@ -310,6 +310,25 @@ once it does, its entry says so: operations: [chat, completions, messages]
         shown = {"target": "openai/new", "share": 0.025, "has_key": False}
         assert as_data(capsys, "smart")["shadow"] == shown
 
+    def test_a_hedge_and_the_call_that_it_begins(self, capsys: pytest.CaptureFixture[str]) -> None:
+        text = "version: 1\nmodels: {fast: {chain: [mock/slow-4s, mock/slow-500ms], hedge: 3s}}\n"
+        Path("routes.yaml").write_text(text)
+        out = told(capsys, "fast")
+        assert "  hedge  a target without content after 3s gets the next one called beside it\n" in squeezed(out)
+        assert "0s  1  mock/slow-4s  closed after 3.5s  another call answers first\n" in squeezed(out)
+        assert "3s  2  mock/slow-500ms  answers after 500ms (called beside the other)\n" in squeezed(out)
+        data = as_data(capsys, "fast")
+        assert data["hedge"] == {"after_s": 3.0}
+        assert data["walk"]["answered"] == "mock/slow-500ms"
+        assert [(call["kind"], call["hedge"], call["then"]) for call in data["walk"]["calls"]] == [
+            ("hedged_out", False, "closed"),
+            (None, True, "answers"),
+        ]
+        Path("routes.yaml").write_text(text.replace("3s", "p95"))
+        assert "  hedge  a target without content after the 95th percentile of its times" in squeezed(
+            told(capsys, "fast")
+        )
+
     def test_nested_hooks_with_their_steps(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = told(capsys, "nesting")
         assert (
@@ -566,6 +585,7 @@ class TestJson:
             "deadline_s": 45.0,
             "max_attempts": 8,
             "stream": {"hold": "first_token", "max_bytes": 16777216, "keepalive_s": None},
+            "hedge": None,
             "shadow": None,
             "hooks": {
                 "pre": [
@@ -590,6 +610,7 @@ class TestJson:
                         "kind": "overloaded",
                         "status": 503,
                         "last_resort": False,
+                        "hedge": False,
                         "then": then,
                         "wait_s": wait_s,
                         "why": why,

@@ -13,8 +13,9 @@ from gateway.adapters.base import Call, Reply
 from gateway.adapters.events import Event, Stream
 from gateway.adapters.mock import MockAdapter
 from gateway.adapters.relay.adapter import RelayAdapter
-from gateway.engine.attempts import Engine, RoutedRequest
+from gateway.engine.attempts import Engine
 from gateway.engine.health import Health
+from gateway.engine.request import RoutedRequest
 from gateway.engine.stream import HoldExceeded
 from gateway.errors import StreamBroken, UpstreamFailed, UpstreamRefused
 from gateway.operations import CHAT

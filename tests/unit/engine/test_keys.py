@@ -11,9 +11,10 @@ import pytest
 
 from gateway.adapters.base import Reply
 from gateway.adapters.relay.adapter import RelayAdapter
-from gateway.engine.attempts import Engine, RoutedRequest
+from gateway.engine.attempts import Engine
 from gateway.engine.health import Health
 from gateway.engine.keys import KeyOrder
+from gateway.engine.request import RoutedRequest
 from gateway.errors import UpstreamFailed, UpstreamRefused
 from gateway.operations import CHAT
 from gateway.policy.keys import KeyList, KeySource, Secret

@@ -11,8 +11,8 @@ from gateway.adapters.base import Adapter, Call, Reply
 from gateway.adapters.events import Stream
 from gateway.adapters.mock import MockAdapter
 from gateway.adapters.translated import with_translation
-from gateway.engine.attempts import RoutedRequest
 from gateway.engine.bound import Bound
+from gateway.engine.request import RoutedRequest
 from gateway.engine.shadows import MAX_S, ShadowCall, Shadows
 from gateway.operations import OPERATIONS
 from gateway.policy.target import ScriptedOutcome

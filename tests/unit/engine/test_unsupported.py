@@ -9,8 +9,9 @@ import pytest
 from gateway.adapters.base import Adapter, Call, NotSupported, Reply
 from gateway.adapters.events import Stream
 from gateway.adapters.mock import MockAdapter
-from gateway.engine.attempts import Engine, RoutedRequest
+from gateway.engine.attempts import Engine
 from gateway.engine.health import Health
+from gateway.engine.request import RoutedRequest
 from gateway.errors import Unsupported, UpstreamFailed
 from gateway.operations import CHAT
 from gateway.policy.table import Route, Step

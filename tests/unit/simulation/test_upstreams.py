@@ -123,7 +123,7 @@ def _asked(of: Route, script: OutcomeOf, *, stream: bool) -> Observed:
     return virtual.run(ask())
 
 
-def attempts(seen: Observed) -> list[tuple[str, Kind | None, int | None, float, float]]:
+def attempts(seen: Observed) -> list[tuple[str, str | None, int | None, float, float]]:
     return [(one.target, one.kind, one.status, one.started_s, one.ended_s) for one in seen.attempts]
 
 

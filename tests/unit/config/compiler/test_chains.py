@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.config.compiler.compiler import Compiler
 from gateway.errors import UsageError
 from gateway.policy.failures import FALLBACK_ON, RETRY_ON, Kind
-from gateway.policy.table import StreamPolicy
+from gateway.policy.table import Hedge, StreamPolicy
 from gateway.policy.target import Limits
 from tests.compiling import messages, names, problems, route, step, table
 
@@ -246,6 +246,18 @@ models: {fast: {chain: [openai/gpt-4o], stream: {hold: full}}, other: openai/gpt
 def test_a_malformed_variable_stops_the_compiler_from_being_made(variable: str) -> None:
     with pytest.raises(UsageError, match=variable):
         Compiler(environ={variable: "soon"})
+
+
+def test_a_hedge_has_its_seconds_or_waits_for_a_percentile() -> None:
+    text = """
+models:
+  fast: {chain: [mock/a, mock/b], hedge: 1500ms}
+  usual: {chain: [mock/a, mock/b], hedge: p95}
+  outer: [{alias: fast}]
+"""
+    assert [route(text, name).hedge for name in ("fast", "usual", "outer")] == [Hedge(1.5), Hedge(None), None]
+    assert not route(text).is_plain
+    assert (route(text).is_paced, route(text, "usual").is_paced) == (False, True)
 
 
 def test_a_shadow_has_its_providers_and_its_alias_limits_and_params_and_is_never_retried() -> None:

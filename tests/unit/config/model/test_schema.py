@@ -125,7 +125,8 @@ def test_no_definition_is_left_unused() -> None:
         (DEFINITIONS["provider"],
          "kind base_url api_key api_key_file adapter wires api_version headers params cooldown script"),
         (DEFINITIONS["alias"],
-         "description chain hooks timeout retries deadline max_attempts params retry_on fallback_on stream shadow"),
+         ("description chain hooks timeout retries deadline max_attempts params retry_on fallback_on stream "
+          "hedge shadow")),
         (DEFINITIONS["step"], "when target alias pool pick key timeout retries params retry_on fallback_on"),
         (DEFINITIONS["member"], "target alias weight timeout retries params retry_on fallback_on"),
         (DEFINITIONS["when"],

@@ -1,0 +1,400 @@
+"""Hedges: where an alias has a `hedge`, a second target is called beside one that takes long.
+
+1. A call that has brought no content after the hedge's time gets the chain's next target beside it, if one is free to
+   be called: it neither rests nor is the same target, `max_attempts` has room, and the alias' minute allows it.
+2. The first answer, or the first stream that commits, wins. The other call is closed; it counts neither as a failure
+   nor as an answer, and the client does not wait for it.
+3. If the second call fails, its target counts as tried. After the same time another one may be called.
+4. If the first call fails meanwhile, its target is retried as ever; before the chain moves on, the second call ends.
+
+Bound requests are not hedged, nor those that an upstream keeps or runs tools for (`operations/hosted.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
+
+from gateway.adapters.base import Reply
+from gateway.adapters.events import Stream
+from gateway.engine.attempts import NONE, Engine, note_passed
+from gateway.engine.health import Health
+from gateway.engine.next_step import Plan, step_beside
+from gateway.engine.request import Course, RoutedRequest
+from gateway.engine.stream import CommittedStream
+from gateway.errors import GatewayError
+from gateway.operations.hosted import may_be_sent_twice
+from gateway.policy.table import Step
+from gateway.policy.target import Target
+from gateway.telemetry.report import HEDGED_OUT, Attempt, CallReport
+from gateway.wire.json import Json
+
+_T = TypeVar("_T", Reply, Stream)
+
+PERCENTILE: Final = 0.95
+"""The share of a target's first contents that `hedge: p95` waits for."""
+
+MINUTE_S: Final = 60.0
+MINUTE_SHARE: Final = 0.1
+"""In a minute so much of an alias' requests may get a second call; one may in any case."""
+_SLOTS: Final = 6
+MAX_ALIASES: Final = 10_000
+"""Aliases whose minutes are counted. Beyond, all are forgotten."""
+
+_Run: TypeAlias = Callable[[RoutedRequest, Course | None], Coroutine[None, None, _T]]
+
+
+class Hedges:
+    """Answers the requests of aliases with a `hedge`. For one event loop at a time."""
+
+    def __init__(self, engine: Engine, health: Health) -> None:
+        self._engine = engine
+        self._health = health
+        self._minutes: dict[str, _Minute] = {}
+        self._calls: set[asyncio.Task[None]] = set()
+        """Calls in flight, and those that are being closed: within a second (`engine.stream.CLOSE_S`)."""
+
+    async def complete(self, request: RoutedRequest) -> Reply:
+        """Return the first plain answer, as the engine does."""
+        return await self._race(request, self._engine.complete)
+
+    async def open_stream(self, request: RoutedRequest) -> Stream:
+        """Return the first stream that commits, as the engine does."""
+        return await self._race(request, self._engine.open_stream)
+
+    async def _race(self, request: RoutedRequest, run: _Run[_T]) -> _T:
+        loop = asyncio.get_running_loop()
+        minute = self._minute(request.report.alias)
+        minute.count(now_s=loop.time())
+        race = Race(request, run, self._health, minute, self._start)
+        return await race.run()
+
+    def _start(self, call: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        # Not in a TaskGroup: the winner's client must not wait until the other call is closed.
+        task = asyncio.get_running_loop().create_task(call)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        return task
+
+    def _minute(self, alias: str) -> _Minute:
+        if alias not in self._minutes and len(self._minutes) >= MAX_ALIASES:
+            self._minutes.clear()
+        return self._minutes.setdefault(alias, _Minute())
+
+
+class _Minute:
+    """The requests of one alias and their second calls within the last minute, in slots of ten seconds."""
+
+    __slots__ = ("_slots",)
+
+    def __init__(self) -> None:
+        self._slots: list[list[float]] = []
+        """[begin on the event loop's clock, requests, second calls], oldest first."""
+
+    def count(self, *, now_s: float) -> None:
+        """Count a request."""
+        slots = self._slots
+        if not slots or now_s - slots[-1][0] >= MINUTE_S / _SLOTS:
+            while slots and slots[0][0] <= now_s - MINUTE_S:
+                del slots[0]
+            slots.append([now_s, 0, 0])
+        slots[-1][1] += 1
+
+    def take(self, *, now_s: float) -> bool:
+        """Take one second call; return False if there are too many already."""
+        slots = [slot for slot in self._slots if slot[0] > now_s - MINUTE_S]
+        if not slots:  # its request came over a minute ago
+            slots = self._slots = [[now_s, 0, 0]]
+        if sum(slot[2] for slot in slots) + 1 > max(1.0, MINUTE_SHARE * sum(slot[1] for slot in slots)):
+            return False
+        slots[-1][2] += 1
+        return True
+
+
+class _Calling(NamedTuple):
+    """The last call of the chain."""
+
+    plan: Plan
+    course: Course
+    step: int
+
+
+class Race(Generic[_T]):
+    """The calls of one request: those of the chain, and at most one beside them. It is the request's `second`."""
+
+    def __init__(
+        self,
+        request: RoutedRequest,
+        run: _Run[_T],
+        health: Health,
+        minute: _Minute,
+        start: Callable[[Coroutine[None, None, None]], asyncio.Task[None]],
+    ) -> None:
+        self._request = request
+        self._run: _Run[_T] = run
+        self._health = health
+        self._minute = minute
+        self._start = start
+        self._loop = asyncio.get_running_loop()
+        self._won: asyncio.Future[_T] = self._loop.create_future()
+        self._chain: asyncio.Task[None] | None = None
+        self._second: _Second | None = None
+        self._settled: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._left_out: set[int] = set()
+        """Steps that are not called beside another: a second call of theirs ended in what is no upstream's failure."""
+        self._calling: _Calling | None = None
+        self._began_s = 0.0
+        self._has_content = False
+        self.unsupported: frozenset[int] = NONE
+        self.after = 0
+
+    async def run(self) -> _T:
+        """Return the first answer, or the first stream that commits. Raises GatewayError when there is none."""
+        self._request.second = self
+        self._chain = self._start(self._follow_chain())
+        try:
+            return await self._won
+        except asyncio.CancelledError:
+            if self._won.done() and not self._won.cancelled() and self._won.exception() is None:
+                self._start(_discard(self._won.result()))
+            raise
+        finally:
+            self._end()
+            self._won = self._loop.create_future()  # an error's traceback has this frame: it would be a cycle
+            self._won.cancel()
+
+    @property
+    def is_running(self) -> bool:
+        """Another target is being called."""
+        return self._second is not None
+
+    @property
+    def reserved(self) -> int:
+        """The most attempts that the second call may make, but one: that is kept for its target in any case."""
+        return 0 if self._second is None else self._second.most - 1
+
+    def begin(self, plan: Plan, course: Course, step: int) -> None:
+        """Note that a step is about to be called, and wait for its content from now on."""
+        self._calling = _Calling(plan, course, step)
+        self._began_s = self._loop.time()
+        self._has_content = False
+        self._wait()
+
+    def has_content(self) -> None:
+        """Note that the call has brought content, which is held back: none is called beside it any more."""
+        self._has_content = True
+        self._stop_waiting()
+
+    async def settle(self) -> None:
+        """Wait until the second call has failed. If it answers, the task that waits is cancelled."""
+        if self._second is not None:
+            self._settled = self._loop.create_future()
+            await self._settled
+
+    async def _follow_chain(self) -> None:
+        try:
+            result = await self._run(self._request, None)
+        except Exception as error:  # noqa: BLE001 - it is the caller's
+            if self._second is not None:
+                self._close_second(self._second)
+            self._fail(error)
+        else:
+            if self._won.done():
+                await _discard(result)
+                return
+            if self._second is not None:
+                answer = self._request.report.attempts.pop()
+                self._close_second(self._second)
+                self._request.report.attempts.append(answer)
+            self._won.set_result(result)
+
+    def _wait(self) -> None:
+        """Set the time at which a second target is called."""
+        self._stop_waiting()
+        after_s = None if self._second is not None or self._has_content else self._after_s()
+        if after_s is not None:
+            self._timer = self._loop.call_at(self._loop.time() + after_s, self._call_second)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _after_s(self) -> float | None:
+        hedge, pace = self._request.route.hedge, self._request.pace
+        if hedge is None or self._calling is None:
+            return None
+        if hedge.after_s is not None or pace is None:
+            return hedge.after_s
+        target = self._calling.plan.steps[self._calling.step].target
+        return self._health.usual_s(target, pace, PERCENTILE, now_s=self._loop.time())
+
+    def _call_second(self) -> None:
+        """Call a second target, if the first is still being called and another may be."""
+        self._timer = None
+        request = self._request
+        last = self._calling
+        if self._won.done() or request.report.calling is None or last is None:
+            return
+        now_s = self._loop.time()
+        course, calling = last.course, last.step
+        unsupported = self.unsupported.union(last.plan.unsupported)
+        plan = last.plan._replace(unsupported=unsupported)
+        resting = self._health.resting(plan.steps, now_s=now_s)
+        found = step_beside(plan, course.outcomes, calling, resting=resting, left_out=self._left_out)
+        if found is None or now_s >= plan.deadline_s:
+            return
+        position, most = found
+        if not all(self._may_be_sent(plan.steps[step]) for step in (calling, position)):
+            return
+        if not self._minute.take(now_s=now_s):
+            return
+        note_passed(request, range(max(calling + 1, self.after), position), unsupported, resting)
+        self.after = max(self.after, calling + 1, position + 1)
+        self._second = second = _Second(request, position, most, len(plan.steps), began_s=now_s)
+        second.task = self._start(self._follow_second(second, course))
+
+    def _may_be_sent(self, step: Step) -> bool:
+        request = self._request
+        params: Mapping[str, Json] = request.params
+        if step.params.sent:
+            params = {**params, **step.params.sent}
+        return may_be_sent_twice(request.operation.name, params)
+
+    async def _follow_second(self, second: _Second, course: Course) -> None:
+        own = Course([], [], [])
+        try:
+            result = await self._run(second.request, own)
+        except GatewayError:
+            self._merge(second, own, course)
+        except Exception as error:  # noqa: BLE001 - a fault of our own surfaces
+            self._fail(error)
+        else:
+            if self._won.done():
+                await _discard(result)
+                return
+            self._close_chain()
+            self._note_ended(second.rows())
+            second.take_over(self._request, result)
+            self._second = None
+            self._won.set_result(result)
+
+    def _merge(self, second: _Second, own: Course, course: Course) -> None:
+        """Note that the second call failed, and go on waiting for the first, or let the chain go on."""
+        self._note_ended(second.rows())
+        before = len(course.outcomes)
+        if self._settled is not None and before:
+            before -= 1  # the chain goes on from its own last failure
+        course.outcomes[before:before] = own.outcomes
+        course.errors[before:before] = own.errors
+        course.lacks.extend(own.lacks)
+        if own.lacks:
+            self.unsupported |= {second.step}
+        elif not own.outcomes:
+            self._left_out.add(second.step)
+        self._second = None
+        settled, self._settled = self._settled, None
+        if settled is not None:
+            settled.set_result(None)
+        elif not self._won.done():
+            self._wait()
+
+    def _fail(self, error: Exception) -> None:
+        if not self._won.done():
+            self._won.set_exception(error)
+
+    def _close_chain(self) -> None:
+        """Close the first call, and add it to the report."""
+        assert self._chain is not None, "or there is no second call"
+        self._chain.cancel()
+        report = self._request.report
+        target, report.calling = report.calling, None
+        if target is not None:
+            self._note_closed(target, self._began_s, hedge=False)
+
+    def _close_second(self, second: _Second) -> None:
+        """Close the second call, and add it to the report."""
+        rows = second.rows()
+        self._note_ended(rows)
+        target = second.request.report.calling
+        if target is not None:
+            last_ms = rows[-1].start_ms + rows[-1].ms if rows else 0.0
+            self._note_closed(target, max(second.began_s, self._request.started_s + last_ms / 1000), hedge=True)
+        self._second = None
+        second.close(self._request.report)
+
+    def _note_ended(self, rows: Sequence[Attempt]) -> None:
+        """Add attempts of the second call to the report."""
+        self._request.report.attempts += rows
+        self._request.report.calls += len(rows)
+
+    def _note_closed(self, target: Target, began_s: float, *, hedge: bool) -> None:
+        request, now_s = self._request, self._loop.time()
+        start_ms = (began_s - request.started_s) * 1000
+        row = Attempt(target.name, target.label, HEDGED_OUT, None, (now_s - began_s) * 1000, None, start_ms, hedge)
+        request.report.attempts.append(row)
+        request.report.calls += 1
+        if request.pace is not None:
+            self._health.note_pace(target, request.pace, now_s - began_s, now_s=now_s, ended=False)
+
+    def _end(self) -> None:
+        self._stop_waiting()
+        self._request.second = None
+        if self._chain is not None:
+            self._chain.cancel()
+        if self._second is not None:
+            self._second.close(self._request.report)
+
+
+class _Second:
+    """One call beside another: a request of its own for one step of the chain."""
+
+    def __init__(self, request: RoutedRequest, step: int, most: int, steps: int, *, began_s: float) -> None:
+        """`most`: attempts at most."""
+        self.step = step
+        self.most = most
+        self.began_s = began_s
+        self.task: asyncio.Task[None] | None = None
+        report = request.report
+        own = CallReport(report.request_id, report.alias, report.generation, calls=report.calls + 1)
+        only = frozenset(range(steps)) - {step}
+        self.request = replace(
+            request, report=own, second=None, route=replace(request.route, max_attempts=most), left_out=only
+        )
+
+    def rows(self) -> list[Attempt]:
+        """Return the attempts that ended, for the report of the whole request."""
+        rows = [attempt for attempt in self.request.report.attempts if attempt.was_called]
+        for row in rows:
+            row.hedge = True
+        return rows
+
+    def take_over(self, request: RoutedRequest, result: Reply | Stream) -> None:
+        """Make this call's answer that of the whole request."""
+        report, own = request.report, self.request.report
+        report.target, report.tokens, report.first_content_s = own.target, own.tokens, own.first_content_s
+        request.carrier, request.answered = self.request.carrier, self.request.answered
+        stream = result.body if isinstance(result, Reply) else result
+        if isinstance(stream, CommittedStream):
+            stream.report = report
+
+    def close(self, report: CallReport) -> None:
+        """Cancel the call. What tokens it told until then are in `report` once it is closed."""
+        own = self.request.report
+
+        def note(_: asyncio.Task[None]) -> None:
+            report.closed_tokens = own.closed_tokens or own.tokens
+
+        if self.task is not None and not self.task.done():
+            self.task.add_done_callback(note)
+            self.task.cancel()
+
+
+async def _discard(result: Reply | Stream) -> None:
+    """Close an answer that nobody gets."""
+    stream = result.body if isinstance(result, Reply) else result
+    if stream is not None:
+        await stream.aclose()

@@ -1,0 +1,162 @@
+"""Makes one attempt: calls a target, within its limits, until there is an answer or a stream that commits."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from gateway.adapters.base import Adapter, Call, Reply, Translation
+from gateway.adapters.events import Stream
+from gateway.concurrency.deadlines import until
+from gateway.engine.health import Ticket
+from gateway.engine.request import RoutedRequest
+from gateway.engine.stream import CommittedStream, close, judge_of, timed_out
+from gateway.operations import params_for
+from gateway.operations.base import UsageLast
+from gateway.policy.failures import UpstreamError
+from gateway.policy.table import Route, Step
+
+MAX_HELD_S: Final = 600.0
+"""Seconds that a held stream may take in all, failover included, where no `total` is written."""
+
+
+async def complete(
+    request: RoutedRequest,
+    adapter: Adapter,
+    step: Step,
+    ticket: Ticket,
+    loop: asyncio.AbstractEventLoop,
+    now_s: float,
+    deadline_s: float,
+) -> Reply:
+    """Return the plain answer. Raises UpstreamError, NotSupported, or HoldExceeded.
+
+    The attempt begins at `now_s` and ends by `deadline_s`, on the loop's clock. An answer closes the ticket.
+    """
+    call = _call(request, step)
+    end_s = min(now_s + call.limits.total_s, deadline_s)
+    with until(end_s, loop, timed_out["total_s"]):
+        reply = await adapter.complete(call)
+    if reply.body is not None:
+        return await _begun(reply.body, call, request, step, ticket, loop, now_s, end_s)
+    operation = request.operation
+    operation.check_reply(reply.data)
+    operation.check_count(reply.data, call.params)
+    echoes = step.target.endpoint.echoes
+    if reply.headers:
+        reply.headers = echoes.mask_headers(reply.headers)
+    raw = reply.raw
+    if echoes.in_answer(raw) if type(raw) is bytes else raw is None and echoes.in_value(reply.data):
+        reply = Reply(echoes.mask_object(reply.data), headers=reply.headers)
+    request.report.tokens = operation.tokens(reply.data)
+    ticket.answered(loop.time())
+    ticket.done()
+    return reply
+
+
+async def _begun(
+    source: Stream,
+    call: Call,
+    request: RoutedRequest,
+    step: Step,
+    ticket: Ticket,
+    loop: asyncio.AbstractEventLoop,
+    now_s: float,
+    end_s: float,
+) -> Reply:
+    """Return a plain answer that is no JSON, once its first content has come, until `end_s`."""
+    policy = request.route.stream
+    total_s = step.limits.stream_total_s
+    judge = judge_of(source, call)
+    stream = CommittedStream(
+        source, judge, None, step, request.report, ticket, loop, None if total_s is None else now_s + total_s
+    )
+    try:
+        with until(end_s, loop, timed_out["total_s"]):
+            is_held = await stream.hold_until_content(policy)
+        if is_held:
+            await stream.hold_all(policy, commit_s=end_s)
+    except BaseException:
+        await close(source, step.target)
+        raise
+    ticket.answered(loop.time())
+    request.report.first_content_s = loop.time() - request.started_s
+    return Reply({}, headers=stream.headers, body=stream)
+
+
+async def stream(
+    request: RoutedRequest,
+    adapter: Adapter,
+    step: Step,
+    ticket: Ticket,
+    loop: asyncio.AbstractEventLoop,
+    now_s: float,
+    deadline_s: float,
+) -> Stream:
+    """Return the stream once it commits, likewise. It closes the ticket at its end."""
+    limits = step.limits
+    end_s = None if limits.stream_total_s is None else now_s + limits.stream_total_s
+    commit_s = deadline_s if end_s is None else min(deadline_s, end_s)
+    first_s = min(commit_s, now_s + limits.first_token_s)
+    policy = request.route.stream
+    committed: CommittedStream | None = None
+    try:
+        with until(first_s, loop, timed_out["first_token_s" if first_s != end_s else "stream_total_s"]):
+            call = _call(request, step)
+            opened = await adapter.stream(call)
+            operation = request.operation
+            is_wanted = operation.usage_wanted(call.params, call.overrides.sent)
+            translation = _translation(request, step)
+            is_told = is_wanted or (translation is not None and translation.tells_usage)
+            usage_last = UsageLast(is_told=is_wanted) if is_told else None
+            judge = judge_of(opened, call)
+            committed = CommittedStream(opened, judge, usage_last, step, request.report, ticket, loop, end_s)
+            is_held = await committed.hold_until_content(policy)
+        if is_held:
+            if end_s is not None and not request.report.calls:
+                request.end_s = max(request.end_s, end_s)  # the first attempt has its whole `total`
+            if request.second is not None:
+                request.second.has_content()
+            content_s = loop.time()
+            try:
+                await committed.hold_all(policy, commit_s=request.end_s)
+            except UpstreamError:
+                request.held_s += loop.time() - content_s
+                raise
+    except BaseException as error:
+        if committed is not None:
+            if isinstance(error, asyncio.CancelledError):
+                request.report.closed_tokens = judge.tokens
+            elif isinstance(error, UpstreamError):
+                error.asked_once = operation.asked_once(judge, call.params, call.overrides.sent)
+            await close(opened, step.target)
+        raise
+    ticket.answered(loop.time())
+    return committed
+
+
+def _translation(request: RoutedRequest, step: Step) -> Translation | None:
+    """Return how the operation is put into another in this attempt; None if it is asked in its own words."""
+    return request.operation.translation_for(step.target.endpoint) if request.carrier == "translated" else None
+
+
+def held_limit_s(route: Route) -> float:
+    """Return the most seconds for a held stream, failover included: the longest `total` of the chain.
+
+    A step without a `total` counts as MAX_HELD_S, or as the deadline if that is longer.
+    """
+    built_in_s = max(MAX_HELD_S, route.deadline_s)
+    return max(step.limits.stream_total_s or built_in_s for step in route.steps)
+
+
+def _call(request: RoutedRequest, step: Step) -> Call:
+    operation = request.operation
+    overrides = step.params
+    if overrides.sent:
+        translation = _translation(request, step)
+        if translation is None or translation.params_are_own:
+            overrides = params_for(operation, overrides)
+        else:
+            overrides = params_for(translation.operation, overrides)
+    params = request.params if request.nested is None else request.nested.params(step)
+    return Call(operation, step.target, params, step.limits, overrides, request.headers, request.query, request.form)

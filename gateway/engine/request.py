@@ -1,0 +1,117 @@
+"""One request on its way through the engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from gateway.adapters.base import NotSupported, Operation
+from gateway.engine.arrange import Arranged
+from gateway.engine.bound import Bound
+from gateway.engine.facts import RequestFacts
+from gateway.engine.keys import KeyOrder
+from gateway.engine.nested import NestedHooks
+from gateway.engine.next_step import Outcome, Plan
+from gateway.engine.paces import PaceKey
+from gateway.policy.failures import UpstreamError
+from gateway.policy.table import Route, Step
+from gateway.policy.target import AdapterName
+from gateway.telemetry.report import CallReport
+from gateway.wire.json import Json
+from gateway.wire.multipart import Form
+
+
+class Course(NamedTuple):
+    """The failed attempts of a request so far."""
+
+    outcomes: list[Outcome]
+    errors: list[UpstreamError]
+    """One for each of `outcomes`."""
+    lacks: list[tuple[str, NotSupported]]
+    """Names of the targets that were passed over for this request, each with what it does not support."""
+
+
+class SecondCall(Protocol):
+    """Calls another target beside one that takes long, where the alias has a `hedge`."""
+
+    @property
+    def is_running(self) -> bool:
+        """Another target is being called."""
+
+    @property
+    def reserved(self) -> int:
+        """The most attempts that it may still make beyond one for its target."""
+
+    @property
+    def unsupported(self) -> frozenset[int]:
+        """Steps whose target turned out not to support the request."""
+
+    @property
+    def after(self) -> int:
+        """The position behind the last step that was called; those before it were passed over, and noted."""
+
+    def begin(self, plan: Plan, course: Course, step: int) -> None:
+        """Note that a step is about to be called."""
+
+    def has_content(self) -> None:
+        """Note that the call has brought content, which is held back."""
+
+    async def settle(self) -> None:
+        """Wait until the second call has failed. If it answers, the task that waits is cancelled."""
+
+
+@dataclass(slots=True)
+class RoutedRequest:
+    """A request with the route of its alias. Only pre hooks change it."""
+
+    operation: Operation
+    model: str
+    """The name that the client asked for."""
+    route: Route
+    params: Mapping[str, Json]
+    headers: Mapping[str, str]
+    started_s: float
+    """Its arrival on the event loop's clock."""
+    report: CallReport
+    query: str = ""
+    """The query that goes upstream."""
+    form: Form | None = None
+    """The multipart form whose texts are `params`."""
+    nested: NestedHooks | None = None
+    """Set if a step of the route has hooks of nested aliases that this request must pass."""
+    client: str | None = None
+    """The name of the client whose key was sent."""
+    bound: Bound | None = None
+    """The only step that may be called, if the request is bound to one."""
+    facts: RequestFacts | None = None
+    """What the route's pools and conditions ask; None for a route without any."""
+    arranged: Arranged | None = None
+    """The steps in the order of the route's pools; None if that is the file's."""
+    pace: PaceKey | None = None
+    """What the times of its attempts are noted as; None if nothing asks for them."""
+    key_order: KeyOrder | None = None
+    """In which order the request tries the keys of a target that has several; None: all in turn."""
+    left_out: frozenset[int] = frozenset()
+    """Steps that are not called: the request's other call has them."""
+    second: SecondCall | None = None
+    """Set if a second target may be called beside a slow one."""
+    answered: Step | None = None
+    """The step that answered, if `nested` is set."""
+    carrier: AdapterName = "relay"
+    """What carries the operation in the current attempt."""
+    end_s: float = math.inf
+    """The end of a held stream on the event loop's clock, failover included."""
+    held_s: float = 0.0
+    """Seconds in which broken attempts of a held stream brought content: the deadline stood still."""
+
+    @property
+    def deadline_s(self) -> float:
+        """The last moment for content on the event loop's clock."""
+        return min(self.started_s + self.route.deadline_s + self.held_s, self.end_s)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps in the order in which they are tried."""
+        return self.route.steps if self.arranged is None else self.arranged.steps
