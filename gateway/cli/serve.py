@@ -27,6 +27,7 @@ from gateway.cli.settings import (
     size,
 )
 from gateway.config.compiler import known_providers
+from gateway.errors import UsageError
 from gateway.policy.table import RoutingTable
 from gateway.reports.problems import complain, report
 from gateway.words import printable
@@ -66,9 +67,15 @@ def add(commands: Commands) -> None:
     parser = add_command(commands, run, "serve", "serve a config file, reloading it at each save", _TEXT, _EPILOG)
     parser.add_argument("file", metavar="CONFIG", nargs="?", help="the config file (default: ./routes.yaml)")
     add_flag(parser, "config", "FILE", "the same as CONFIG")
+    add_flags(parser, "8080")
+
+
+def add_flags(parser: argparse.ArgumentParser, any_port: str) -> None:
+    """Add the flags of the server. `any_port`: the port that it listens on if none is given."""
     listening = parser.add_argument_group("where to listen")
     add_flag(listening, "host", "HOST", "address to listen on (default: 127.0.0.1)")
-    add_flag(listening, "port", "PORT", "port to listen on, 0 for any (default: 8080)")
+    add_flag(listening, "port", "PORT", f"port to listen on, 0 for any (default: {any_port})")
+    add_flag(listening, "port-file", "PATH", "write the port there once it listens; removed at the end")
     add_flag(listening, "unix-socket", "PATH", "listen on a Unix socket instead")
     callers = parser.add_argument_group("who may call")
     text = "a name and a client key, or its SHA-256, per line; then group=NAME and admin, if wanted"
@@ -87,6 +94,7 @@ def add(commands: Commands) -> None:
     add_flag(limits, "max-parsed-body", "SIZE", text)
     add_flag(limits, "drain", "DURATION", "how long requests may go on after SIGTERM (default: 30s)")
     add_flag(limits, "log-level", "LEVEL", "debug, info, warning or error (default: info)")
+    add_flag(limits, "log-file", "PATH", "add log lines to this file, not to standard error")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -103,8 +111,11 @@ def run(args: argparse.Namespace) -> int:
     return serve(options, on_ready=partial(announce, options), report=report, complain=complain)
 
 
-def read_options(args: argparse.Namespace) -> ServeOptions:
-    """Return the options that flags and environment set. Raises UsageError."""
+def read_options(args: argparse.Namespace, *, any_port: int = 8080, quiet: bool = False) -> ServeOptions:
+    """Return the options that flags and environment set. Raises UsageError.
+
+    `any_port`: the port if none is given. `quiet`: standard error gets warnings only, unless told otherwise.
+    """
     from gateway.server.wiring import ServeOptions
 
     environ = dict(os.environ)
@@ -113,11 +124,16 @@ def read_options(args: argparse.Namespace) -> ServeOptions:
         value = environ.pop("GATEWAY_PORT")
         log.warning("GATEWAY_PORT is ignored: it describes a Kubernetes Service", extra={"value": value})
     settings = Settings(args, environ)
+    unix_socket, log_file = (settings.get(name, _path, None) for name in ("unix-socket", "log-file"))
+    port_file = settings.get("port-file", _path, None)
+    if unix_socket is not None and port_file is not None:
+        raise UsageError("there is no port for --port-file: a Unix socket has none")
     return ServeOptions(
         config=config_path(args, environ),
         host=settings.get("host", str, "127.0.0.1"),
-        port=settings.get("port", port, 8080),
-        unix_socket=settings.get("unix-socket", _path, None),
+        port=settings.get("port", port, any_port),
+        port_file=port_file,
+        unix_socket=unix_socket,
         default_model=settings.get("default-model", _name, None),
         max_body_bytes=settings.get("max-body", size, 32 * _MIB),
         max_body_in_flight_bytes=settings.get("max-body-in-flight", size, 256 * _MIB),
@@ -127,7 +143,8 @@ def read_options(args: argparse.Namespace) -> ServeOptions:
         insecure=settings.is_on("insecure"),
         allow_origins=settings.get_all("allow-origin"),
         drain_s=settings.get("drain", duration_s, 30.0),
-        log_level=settings.get("log-level", log_level, "info"),
+        log_level=settings.get("log-level", log_level, "warning" if quiet and log_file is None else "info"),
+        log_file=log_file,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -61,6 +62,7 @@ class ClientKeys:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stamp: Stamp | None
+        self._own: dict[bytes, Client] = {}
         self._clients, self.has_admin, self._stamp = _read_clients(path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="client-keys")
         """Its own, because hooks may keep all threads of the event loop busy."""
@@ -90,9 +92,16 @@ class ClientKeys:
             self._stamp = before
             log.warning("client keys not read again: the old ones stay", extra={"reason": str(exc)})
         else:
-            self._clients, self.has_admin = clients, has_admin
+            self._clients, self.has_admin = clients | self._own, has_admin
             self._stamp = found  # last: from now on requests no longer wait
             log.info("client keys read again", extra={"keys": len(clients)})
+
+    def new_key(self, name: str) -> str:
+        """Return a new key of the client `name`, which no file holds, and which is good while this process runs."""
+        key = secrets.token_urlsafe(32)
+        self._own[sha256(key.encode()).digest()] = Client(name=name)
+        self._clients |= self._own
+        return key
 
     def client_of(self, key: str) -> Client | None:
         """Return the client of a key, or None. The lookup by SHA-256 leaks nothing by its duration."""

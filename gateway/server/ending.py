@@ -29,6 +29,10 @@ class Ending:
     def __init__(self, drain_s: float) -> None:
         self._drain_s = drain_s
         self._signals: SimpleQueue[None] = SimpleQueue()  # the one queue that a signal handler may use
+        self.exit_code = 1
+        """Of a process that has to be ended."""
+        self.heard = 0
+        """Number of stop signals so far."""
         threading.Thread(target=self._watch, name="ending", daemon=True).start()
 
     def at_signals(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
@@ -36,7 +40,12 @@ class Ending:
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, callback)
             # Replaces the loop's empty handler; the loop reads signals from a pipe that the interpreter writes.
-            signal.signal(number, lambda *_: self._signals.put(None))
+            signal.signal(number, lambda *_: self.begin())
+
+    def begin(self) -> None:
+        """Do as if a stop signal had come: the first one begins the drain's time."""
+        self.heard += 1
+        self._signals.put(None)
 
     def ignore_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let stop signals end the process at once again."""
@@ -56,7 +65,7 @@ class Ending:
         writing = threading.Thread(target=_log_end, daemon=True)
         writing.start()
         writing.join(_LOG_S)
-        os._exit(1)
+        os._exit(self.exit_code)
 
 
 def _log_end() -> None:

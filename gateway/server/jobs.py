@@ -15,6 +15,7 @@ from gateway.config.compiler.compiler import Compiler
 from gateway.config.reload import Reloader, ReloadReport
 from gateway.policy.table import RoutingTable
 from gateway.policy.target import AdapterName
+from gateway.server.systemd import notify, notify_reloading
 from gateway.telemetry.metrics import Metrics
 from gateway.wire.local_faults import note_local_fault
 
@@ -37,6 +38,11 @@ class Jobs:
         self._swapped = asyncio.Event()
         self._reload_requested = asyncio.Event()
         self._prepared: set[AdapterName] = set()
+        self.may_prepare = asyncio.Event()
+        """Adapters are loaded from then on. A server that may not be able to listen clears it until it does."""
+        self.may_prepare.set()
+        self.settled = asyncio.Event()
+        """Set once the adapters of the table at the start are ready, or could not be made ready."""
         self.waiting_for: tuple[str, ...] = ("adapters",)
         """The adapters that the table at the start needs and that are not ready; empty for good once all are."""
 
@@ -85,12 +91,14 @@ class Jobs:
 
     async def _prepare(self, reloader: Reloader, adapters: Adapters) -> None:
         """Prepare the adapters of the live table's targets, so that the first request need not wait."""
+        await self.may_prepare.wait()
         while True:
             self._swapped.clear()
             needed = _adapters_of(reloader.current)
             if self.waiting_for:
                 self.waiting_for = tuple(sorted(needed - self._prepared))
             await self._make_ready(needed - self._prepared, adapters)
+            self.settled.set()
             await self._swapped.wait()
 
     async def _make_ready(self, names: Iterable[AdapterName], adapters: Adapters) -> None:
@@ -107,7 +115,9 @@ class Jobs:
         while True:
             await self._reload_requested.wait()
             self._reload_requested.clear()
+            notify_reloading()
             report = await asyncio.to_thread(reloader.reload, wait=False)
+            notify("READY=1")
             log.info("reloaded at a signal", extra={"ok": report.ok, "generation": report.generation})
 
 

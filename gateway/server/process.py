@@ -5,24 +5,34 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from socket import AF_UNIX
+from typing import Final, TextIO
 
 from gateway.config.saves import QUIET_S, wait_for_writer
 from gateway.engine.hooks import running_hooks
 from gateway.errors import ConfigError, UsageError
 from gateway.policy.problem import Problems
+from gateway.policy.regular_file import why
 from gateway.policy.table import RoutingTable
 from gateway.server.aiohttp_server import FLUSH_S
+from gateway.server.command import PLACEHOLDER, Command, environment, raise_descriptor_limit, url_for_clients
 from gateway.server.ending import Ending
+from gateway.server.jobs import Jobs
 from gateway.server.lifecycle import Lifecycle
-from gateway.server.listen import listening
+from gateway.server.listen import listening, port_file
+from gateway.server.systemd import inherited, notify
 from gateway.server.wiring import Gateway, ServeOptions
 from gateway.telemetry.logs import configure_logging
+from gateway.telemetry.writing import open_lines
 from gateway.wire.json import Json
 from gateway.wire.local_faults import note_local_fault
 
@@ -40,28 +50,48 @@ def serve(
     report: Callable[[Problems], None] = lambda problems: _say("\n".join(map(str, problems))),
     complain: Callable[[str], None] = lambda message: _say(f"gateway: {message}"),
 ) -> int:
-    """Serve until SIGTERM or SIGINT and return the exit code.
+    """Serve until SIGTERM or SIGINT and return the exit code; with a `command`, until that ends, and return its code.
 
     0: every request was answered. 1: the config file has problems, or requests were cut off. 2: wrong options.
     At a stop signal the process ends within `drain_s` and MARGIN_S seconds, even if a hook does not end.
     `on_ready` gets the address and the table once the server listens, `report` the problems of the config file,
     `complain` the message for wrong options.
     """
-    configure_logging(options.log_level)
-    threading.excepthook = sys.unraisablehook = _log_uncaught
     try:
+        configure_logging(options.log_level, stream=None if options.log_file is None else _log_file(options.log_file))
+        threading.excepthook = sys.unraisablehook = _log_uncaught
+        options = _with_inherited(options)
+        open_files = raise_descriptor_limit()
         wait_for_writer(options.config, quiet_s=QUIET_S)
         gateway = Gateway(options)
         if gateway.reloader.last.problems:
             report(gateway.reloader.last.problems)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return _run(runner.get_loop(), _serve(gateway, options, on_ready))
+            return _run(runner.get_loop(), _serve(gateway, options, on_ready, open_files=open_files))
     except ConfigError as exc:
         report(exc.problems)
         return 1
     except UsageError as exc:
         complain(str(exc))
         return 2
+
+
+def _log_file(path: Path) -> TextIO:
+    try:
+        return open_lines(path)
+    except OSError as exc:
+        raise UsageError(f"cannot write the log file {path}: {why(exc)}") from exc
+
+
+def _with_inherited(options: ServeOptions) -> ServeOptions:
+    """Return the options with the socket that systemd hands over, if it does, and its address."""
+    main = inherited().main
+    if main is None:
+        return options
+    name = main.getsockname()
+    if main.family == AF_UNIX:
+        return replace(options, listener=main, unix_socket=Path(os.fsdecode(name)))
+    return replace(options, listener=main, unix_socket=None, host=name[0], port=name[1])
 
 
 def _run(loop: asyncio.AbstractEventLoop, main: Coroutine[None, None, int]) -> int:
@@ -77,30 +107,73 @@ def _run(loop: asyncio.AbstractEventLoop, main: Coroutine[None, None, int]) -> i
             log.exception("a task tried to end the process")
 
 
-async def _serve(gateway: Gateway, options: ServeOptions, on_ready: Callable[[str, RoutingTable], None]) -> int:
+async def _serve(
+    gateway: Gateway, options: ServeOptions, on_ready: Callable[[str, RoutingTable], None], *, open_files: int
+) -> int:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="gateway"))
     loop.set_exception_handler(_log_fault)
+    command = Command(options.command, open_files=open_files) if options.command else None
     runner = gateway.runner()
     await runner.setup()
     try:
         async with listening(runner, options) as url:
-            stop = asyncio.Event()
-            ending = Ending(options.drain_s)
-            ending.at_signals(loop, stop.set)
-            loop.add_signal_handler(signal.SIGHUP, gateway.jobs.ask_reload)
-            gc.collect()
-            gc.set_threshold(GC_THRESHOLD)
-            gc.freeze()  # leaves out objects made at the start from later collections
-            on_ready(url, gateway.reloader.current)
-            log.info("listening", extra={"url": url, "generation": gateway.reloader.current.generation})
-            await stop.wait()
-            gateway.shadows.drop()
-            whole = await _drain(gateway.lifecycle, ending, options.drain_s)
+            with port_file(options.port_file, url):
+                ending = Ending(options.drain_s)
+                gc.collect()
+                gc.set_threshold(GC_THRESHOLD)
+                gc.freeze()  # leaves out objects made at the start from later collections
+                on_ready(url, gateway.reloader.current)
+                log.info("listening", extra={"url": url, "generation": gateway.reloader.current.generation})
+                async with _telling_systemd(gateway.jobs):
+                    if command is None:
+                        code = await _stopped(gateway.jobs, ending)
+                    else:
+                        code = await _run_beside(command, gateway, url)
+                        ending.begin()
+                notify("STOPPING=1")
+                gateway.shadows.drop()
+                whole = await _drain(gateway.lifecycle, ending, options.drain_s)
     finally:
         await runner.cleanup()
     log.info("stopped", extra={"whole": whole})
-    return 0 if whole else 1
+    return code if whole or command is not None else 1
+
+
+async def _stopped(jobs: Jobs, ending: Ending) -> int:
+    """Wait for a stop signal and return the exit code. SIGHUP means a reload."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    ending.at_signals(loop, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, jobs.ask_reload)
+    await stop.wait()
+    return 0
+
+
+async def _run_beside(command: Command, gateway: Gateway, url: str) -> int:
+    """Run the command once all is ready, and return its exit code. Raises UsageError if it cannot get ready."""
+    stopped = await command.wait_for(gateway.jobs.settled)
+    if stopped is not None:
+        return stopped
+    if missing := gateway.jobs.waiting_for:
+        raise UsageError(f"the command is not run, as the gateway is not ready: no {', '.join(missing)}; see its log")
+    key = PLACEHOLDER if gateway.keys is None else gateway.keys.new_key("run")
+    return await command.run(environment(os.environ, url_for_clients(url), key))
+
+
+@asynccontextmanager
+async def _telling_systemd(jobs: Jobs) -> AsyncGenerator[None, None]:
+    """Tell systemd once the start is complete."""
+
+    async def tell() -> None:
+        await jobs.settled.wait()
+        notify("READY=1")
+
+    telling = asyncio.get_running_loop().create_task(tell())
+    try:
+        yield
+    finally:
+        telling.cancel()
 
 
 async def _drain(lifecycle: Lifecycle, ending: Ending, drain_s: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -54,6 +55,10 @@ class ServeOptions:
     """0 takes any free port."""
     unix_socket: Path | None = None
     """Listen here instead of on host and port; only this user may connect."""
+    listener: socket.socket | None = None
+    """Listens already, as systemd has handed it over; `host` or `unix_socket` is its address."""
+    port_file: Path | None = None
+    """Holds the port while the server listens."""
     max_body_bytes: int = 32 * 1024 * 1024
     """Limit of a request's body, decompressed."""
     max_body_in_flight_bytes: int = MAX_IN_FLIGHT_BYTES
@@ -72,6 +77,10 @@ class ServeOptions:
     drain_s: float = 30.0
     """Seconds that requests may take after the first SIGTERM."""
     log_level: str = "info"
+    log_file: Path | None = None
+    """Log lines are added to it, instead of being written to standard error."""
+    command: tuple[str, ...] = ()
+    """Serve for as long as this command runs."""
     client_s: float = 60.0
     """Seconds that a client may take to send its body, or to read what waits for it."""
 
@@ -88,6 +97,7 @@ class Gateway:
             insecure=options.insecure,
         )
         keys = None if options.client_keys_file is None else ClientKeys(options.client_keys_file)
+        self.keys = keys
         token = None if options.admin_token_file is None else admin_token(options.admin_token_file)
         guards = Guards(loopback=loopback, allow_origins=options.allow_origins, keys=keys, admin_token=token)
         if keys is not None and token is None and not keys.has_admin:

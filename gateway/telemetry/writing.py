@@ -9,7 +9,8 @@ import stat
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from pathlib import Path
+from typing import Final, TextIO
 
 MAX_WAITING_BYTES: Final = 256 * 1024
 """Lines that wait for a reader who is behind. Further ones are dropped."""
@@ -19,6 +20,12 @@ PIECE_BYTES: Final = min(select.PIPE_BUF, 4096)
 """A pipe that is ready for writing takes this much at once."""
 
 _LINE_END: Final = 0x0A
+
+
+def open_lines(path: Path) -> TextIO:
+    """Open a file that lines are added to; never wait for a reader of a pipe. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
+    return os.fdopen(descriptor, "w", encoding="utf-8")
 
 
 class LineWriter:
