@@ -54,8 +54,8 @@ examples:
   gateway serve --unix-socket /run/gateway/gateway.sock
 
 exit codes:
-  0  stopped by SIGTERM or SIGINT, every request answered
-  1  the config file has problems, or requests were cut off at the end of the drain
+  0  stopped by SIGTERM or SIGINT; requests that the drain cut off ended with an error, and a log line tells of them
+  1  the config file has problems, or something did not end and the process had to be ended
   2  wrong usage, an unreadable file, or an address in use
 """
 
@@ -92,7 +92,9 @@ def add_flags(parser: argparse.ArgumentParser, any_port: str) -> None:
     add_flag(limits, "max-body-in-flight", "SIZE", text)
     text = "largest body over 1MiB that a hook or a translation may decode, long texts not counted (default: 4MiB)"
     add_flag(limits, "max-parsed-body", "SIZE", text)
-    add_flag(limits, "drain", "DURATION", "how long requests may go on after SIGTERM (default: 30s)")
+    text = "how long new requests are still served after SIGTERM, while /readyz says no (default: 0s)"
+    add_flag(limits, "drain-delay", "DURATION", text)
+    add_flag(limits, "drain", "DURATION", "how long requests may go on after that (default: 30s)")
     add_flag(limits, "log-level", "LEVEL", "debug, info, warning or error (default: info)")
     add_flag(limits, "log-file", "PATH", "add log lines to this file, not to standard error")
 
@@ -142,6 +144,7 @@ def read_options(args: argparse.Namespace, *, any_port: int = 8080, quiet: bool 
         admin_token_file=settings.get("admin-token-file", _path, None),
         insecure=settings.is_on("insecure"),
         allow_origins=settings.get_all("allow-origin"),
+        drain_delay_s=settings.get("drain-delay", duration_s, 0.0),
         drain_s=settings.get("drain", duration_s, 30.0),
         log_level=settings.get("log-level", log_level, "warning" if quiet and log_file is None else "info"),
         log_file=log_file,

@@ -27,14 +27,29 @@ class Lifecycle:
         metrics.in_flight.set_function(lambda: len(self._calls))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._emptied: asyncio.Future[None] | None = None
-        self.draining = False
-        """True after the first stop signal."""
+        self.stopping = False
+        """True after the first stop signal: the process is not ready, but may serve for some time."""
+        self._is_draining = False
         self.cut_off = False
         """True once the drain's time is over."""
 
+    @property
+    def draining(self) -> bool:
+        """New requests are refused."""
+        return self._is_draining
+
+    @draining.setter
+    def draining(self, is_draining: bool) -> None:
+        self._is_draining = is_draining
+
+    @property
+    def in_flight(self) -> int:
+        """Number of model requests being answered."""
+        return len(self._calls)
+
     def begin(self) -> asyncio.Task[object]:
         """Count this task's model request as in flight until `end`. Raises Draining during the drain."""
-        if self.draining:
+        if self._is_draining:
             raise Draining
         loop = self._loop = self._loop or asyncio.get_running_loop()
         task = asyncio.current_task(loop)

@@ -18,16 +18,14 @@ from socket import AF_UNIX
 from typing import Final, TextIO
 
 from gateway.config.saves import QUIET_S, wait_for_writer
-from gateway.engine.hooks import running_hooks
 from gateway.errors import ConfigError, UsageError
 from gateway.policy.problem import Problems
 from gateway.policy.regular_file import why
 from gateway.policy.table import RoutingTable
-from gateway.server.aiohttp_server import FLUSH_S
 from gateway.server.command import PLACEHOLDER, Command, environment, raise_descriptor_limit, url_for_clients
+from gateway.server.draining import drain
 from gateway.server.ending import Ending
 from gateway.server.jobs import Jobs
-from gateway.server.lifecycle import Lifecycle
 from gateway.server.listen import listening, port_file
 from gateway.server.systemd import inherited, notify
 from gateway.server.wiring import Gateway, ServeOptions
@@ -52,8 +50,8 @@ def serve(
 ) -> int:
     """Serve until SIGTERM or SIGINT and return the exit code; with a `command`, until that ends, and return its code.
 
-    0: every request was answered. 1: the config file has problems, or requests were cut off. 2: wrong options.
-    At a stop signal the process ends within `drain_s` and MARGIN_S seconds, even if a hook does not end.
+    0: stopped in order. 1: the config file has problems, or something does not end. 2: wrong options.
+    At a stop signal the process ends within `drain_delay_s`, `drain_s` and MARGIN_S seconds, even if a hook does not.
     `on_ready` gets the address and the table once the server listens, `report` the problems of the config file,
     `complain` the message for wrong options.
     """
@@ -119,7 +117,7 @@ async def _serve(
     try:
         async with listening(runner, options) as url:
             with port_file(options.port_file, url):
-                ending = Ending(options.drain_s)
+                ending = Ending(options.drain_delay_s + options.drain_s)
                 gc.collect()
                 gc.set_threshold(GC_THRESHOLD)
                 gc.freeze()  # leaves out objects made at the start from later collections
@@ -133,11 +131,11 @@ async def _serve(
                         ending.begin()
                 notify("STOPPING=1")
                 gateway.shadows.drop()
-                whole = await _drain(gateway.lifecycle, ending, options.drain_s)
+                whole = await drain(gateway.lifecycle, ending, runner, options)
     finally:
         await runner.cleanup()
     log.info("stopped", extra={"whole": whole})
-    return code if whole or command is not None else 1
+    return code
 
 
 async def _stopped(jobs: Jobs, ending: Ending) -> int:
@@ -157,6 +155,8 @@ async def _run_beside(command: Command, gateway: Gateway, url: str) -> int:
         return stopped
     if missing := gateway.jobs.waiting_for:
         raise UsageError(f"the command is not run, as the gateway is not ready: no {', '.join(missing)}; see its log")
+    if not url.startswith("http:"):
+        raise UsageError("the command is not run: a base URL cannot name a Unix socket")
     key = PLACEHOLDER if gateway.keys is None else gateway.keys.new_key("run")
     return await command.run(environment(os.environ, url_for_clients(url), key))
 
@@ -174,32 +174,6 @@ async def _telling_systemd(jobs: Jobs) -> AsyncGenerator[None, None]:
         yield
     finally:
         telling.cancel()
-
-
-async def _drain(lifecycle: Lifecycle, ending: Ending, drain_s: float) -> bool:
-    """Wait until all requests are answered, at most `drain_s` or until a second signal; return whether they were.
-
-    Probes are answered meanwhile: alive, but not ready.
-    """
-    loop = asyncio.get_running_loop()
-    lifecycle.draining = True
-    log.info("draining", extra={"at_most_s": drain_s})
-    try:
-        async with asyncio.timeout(drain_s) as limit:
-            ending.at_signals(loop, lambda: limit.reschedule(loop.time()))
-            await lifecycle.drained()
-    except TimeoutError:
-        log.warning("requests are cut off")
-        lifecycle.cut()
-        try:
-            async with asyncio.timeout(FLUSH_S):
-                await lifecycle.drained()
-        except TimeoutError:
-            log.warning("requests do not end, although they were cancelled", extra={"hooks": running_hooks()})
-        return False
-    finally:
-        ending.ignore_signals(loop)
-    return True
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -74,8 +74,10 @@ class ServeOptions:
     """Listen beyond this machine without client keys."""
     allow_origins: tuple[str, ...] = ()
     """Origins of web pages that may call; `*` for all."""
+    drain_delay_s: float = 0.0
+    """Seconds after the first SIGTERM in which new requests are still served, while `/readyz` says no."""
     drain_s: float = 30.0
-    """Seconds that requests may take after the first SIGTERM."""
+    """Seconds that requests may take after that."""
     log_level: str = "info"
     log_file: Path | None = None
     """Log lines are added to it, instead of being written to standard error."""

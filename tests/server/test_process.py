@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import signal
 import socket
 import stat
@@ -229,6 +230,14 @@ async def test_a_stop_signal_ends_it_while_an_edit_waits_for_litellm(config: Pat
     assert "Traceback" not in server.err
 
 
+async def test_a_port_in_use_ends_it_at_once_also_where_litellm_is_needed(config: Path, slow_litellm: Path) -> None:
+    need_litellm(config)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = await spawn(config, code=with_package(slow_litellm), port=taken.getsockname()[1])
+        _, err = await process.communicate()  # LiteLLM is never loaded
+    assert (process.returncode, b"the address is in use already" in err) == (2, True)
+
+
 async def _is_ready(server: Server) -> bool:
     return await server.get("/readyz") == 200
 
@@ -330,7 +339,7 @@ async def test_what_does_not_end_is_cut_off_and_looks_like_it(
             pass
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.read()
-        assert await server.end(None) == 1
+        assert await server.end(None) == 0
     assert "requests are cut off" in [line["event"] for line in server.log]
     (request,) = (line for line in server.log if line["event"] == "request" and line["operation"] == "chat")
     assert (request["status"], request["error"]) == (503, "shutting_down")
@@ -355,7 +364,7 @@ async def test_an_answer_that_its_client_still_reads_is_waited_for(
             assert len(await response.read()) > 12_000_000
             assert await server.end(None) == 0
         else:
-            assert await server.end(None) == 1
+            assert await server.end(None) == 0
             with pytest.raises(aiohttp.ClientError):
                 await response.read()
     (request,) = (line for line in server.log if line["event"] == "request" and line["operation"] == "chat")
@@ -386,6 +395,36 @@ async def test_a_port_in_use_is_said_plainly(config: Path) -> None:
 async def test_a_host_that_is_not_ours_is_said_plainly(config: Path) -> None:
     code, err = await failing(config, host="192.0.2.1", insecure=True)
     assert (code, err) == (2, "gateway: cannot listen on 192.0.2.1:0: cannot assign requested address\n")
+
+
+async def test_the_port_file_has_the_port_while_it_listens(config: Path, tmp_path: Path) -> None:
+    path = tmp_path / "port"
+    path.write_text("an older one")
+    async with running(config, port_file=path) as server:
+        assert path.read_text() == f"{server.url.rpartition(':')[2]}\n"
+        assert await server.end() == 0
+    assert not path.exists()
+    assert os.listdir(tmp_path) == ["routes.yaml"]
+
+
+async def test_the_port_file_of_another_process_stays(config: Path, tmp_path: Path) -> None:
+    path = tmp_path / "port"
+    async with running(config, port_file=path) as server:
+        save(path, "another's\n")
+        assert await server.end() == 0
+    assert sorted(os.listdir(tmp_path)) == ["port", "routes.yaml"]
+
+
+async def test_the_log_file_takes_the_log(config: Path, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("before\n")
+    async with running(config, log_file=path) as server:
+        async with server.chat("echo") as response:
+            assert response.status == 200
+        assert await server.end() == 0
+    first, *lines = path.read_text().splitlines()
+    assert (server.err, first) == ("", "before")
+    assert [orjson.loads(line)["event"] for line in lines][1:] == ["listening", "request", "draining", "stopped"]
 
 
 async def test_listening_to_everybody_needs_a_word(config: Path) -> None:

@@ -45,7 +45,7 @@ class Probes:
     async def _readyz(self, exchange: Exchange) -> None:
         """`GET /readyz`: the table and what its targets need are loaded, and the process is not draining."""
         generation, missing = self._tables.current.generation, self._waiting_for()
-        if self._lifecycle.draining:
+        if self._lifecycle.stopping or self._lifecycle.draining:
             exchange.send_json({"status": "draining"}, status=503)
         elif missing or not generation:
             exchange.send_json({"status": "loading", "waiting_for": missing}, status=503)
