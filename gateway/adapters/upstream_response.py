@@ -26,6 +26,7 @@ from gateway.policy.failures import (
 from gateway.wire import sse
 from gateway.wire.http1 import client as http1
 from gateway.wire.json import EMPTY, Json, JsonObject, encode_json, json_in
+from gateway.wire.local_faults import is_exhaustion
 
 _PROXY_REFUSED: Final = 407
 _NO_BODY: Final = frozenset({204, 205})
@@ -41,7 +42,7 @@ def no_response(error: http1.Http1Error) -> UpstreamError:
         case http1.Disconnected():
             return UpstreamError(Kind.CONNECTION, reused_connection=error.reused)
         case _:
-            return UpstreamError(Kind.CONNECTION)
+            return UpstreamError(Kind.CONNECTION, counts=not is_exhaustion(error))
 
 
 def is_good(status: int) -> bool:

@@ -23,6 +23,7 @@ from gateway.cli.settings import (
     config_path,
     duration_s,
     log_level,
+    number,
     port,
     size,
 )
@@ -92,6 +93,10 @@ def add_flags(parser: argparse.ArgumentParser, any_port: str) -> None:
     add_flag(limits, "max-body-in-flight", "SIZE", text)
     text = "largest body over 1MiB that a hook or a translation may decode, long texts not counted (default: 4MiB)"
     add_flag(limits, "max-parsed-body", "SIZE", text)
+    text = "most connections of clients; more get 503, but for probes and /-/ (default: no limit)"
+    add_flag(limits, "max-connections", "N", text)
+    text = "most model requests at once, 503 beyond; one target gets half of them at most (default: no limit)"
+    add_flag(limits, "max-in-flight", "N", text)
     text = "how long new requests are still served after SIGTERM, while /readyz says no (default: 0s)"
     add_flag(limits, "drain-delay", "DURATION", text)
     add_flag(limits, "drain", "DURATION", "how long requests may go on after that (default: 30s)")
@@ -144,6 +149,8 @@ def read_options(args: argparse.Namespace, *, any_port: int = 8080, quiet: bool 
         admin_token_file=settings.get("admin-token-file", _path, None),
         insecure=settings.is_on("insecure"),
         allow_origins=settings.get_all("allow-origin"),
+        max_connections=settings.get("max-connections", number, None),
+        max_in_flight=settings.get("max-in-flight", number, None),
         drain_delay_s=settings.get("drain-delay", duration_s, 0.0),
         drain_s=settings.get("drain", duration_s, 30.0),
         log_level=settings.get("log-level", log_level, "warning" if quiet and log_file is None else "info"),

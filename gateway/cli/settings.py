@@ -102,6 +102,13 @@ def port(text: str) -> int:
     return int(digits)
 
 
+def number(text: str) -> int | None:
+    """Read a limit of a number of things."""
+    if not (text.isascii() and text.isdigit() and int(text[:10]) > 0 and len(text) <= 9):
+        raise ValueError("a whole number above zero")
+    return int(text)
+
+
 def size(text: str) -> int:
     """Read a number of bytes, such as `1048576`, `512k`, `32MiB` (1024 each) or `10MB` (1000 each)."""
     match = _SIZE.fullmatch(text)

@@ -17,6 +17,7 @@ from gateway.engine.missing_paths import is_translatable
 from gateway.engine.next_step import FIRST, GiveUp, Outcome, Plan, Try, Wait, next_step
 from gateway.engine.one_attempt import complete, held_limit_s, stream
 from gateway.engine.request import Course, RoutedRequest
+from gateway.engine.room import FULL
 from gateway.engine.stream import HoldExceeded, passed_limit
 from gateway.errors import GatewayError, UpstreamRefused
 from gateway.policy.echoes import Echoes
@@ -303,11 +304,15 @@ def _note(
     report.calls += 1
 
 
-def note_passed(request: RoutedRequest, passed: range, unsupported: Collection[int], resting: Collection[int]) -> None:
+def note_passed(
+    request: RoutedRequest, passed: range, unsupported: Collection[int], resting: Mapping[int, Rest]
+) -> None:
     """Add the targets that were passed over between two attempts to the report."""
     for position in passed:
         target = request.steps[position].target
-        kind: PassedOver | None = "cooldown" if position in resting else None
+        kind: PassedOver | Kind | None = None
+        if position in resting:
+            kind = Kind.OVERLOADED if resting[position] is FULL else "cooldown"
         if request.arranged is not None and position in request.arranged.skipped:
             kind = "condition"
         elif position in unsupported:

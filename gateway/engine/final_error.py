@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -10,6 +11,10 @@ from gateway.engine.next_step import GiveUp, Outcome
 from gateway.engine.request import RoutedRequest
 from gateway.errors import BadRequest, BodyTooLarge, GatewayError, NoStep, Unsupported, UpstreamFailed, UpstreamRefused
 from gateway.policy.failures import PAUSING, Kind, UpstreamError
+
+
+FULL_S: Final = 1.0
+"""Seconds until a client may ask again for a target that has too many calls in flight."""
 
 
 def failure(
@@ -63,6 +68,8 @@ def failure(
     known = {outcome.step: outcome for outcome in faults}  # the last one of each step
     known_s = [one.ended_s + one.retry_after_s for one in known.values() if one.retry_after_s is not None]
     again_s = min([rest.until_s for rest in rests.values()] or known_s, default=None)
+    if again_s == math.inf:
+        again_s = now_s + FULL_S
     retry_after_s = None if again_s is None or status not in {429, 503} else max(0.0, again_s - now_s)
     tried = ", ".join(f"{attempt.target} {attempt.kind}" for attempt in attempts) or "no attempt was made"
     why = f"; it was not asked again, as {errors[-1].asked_once}" if errors and errors[-1].asked_once else ""

@@ -33,6 +33,10 @@ from gateway.wire.http1.errors import ReadError
 KEEPALIVE_S: Final = 75.0
 FLUSH_S: Final = 0.5
 """Seconds for answers that are complete but not yet sent when the process stops."""
+MAX_SURPLUS: Final = 64
+"""Connections beyond the limit that may be open at once: for probes and operators, and to tell the others."""
+SURPLUS_S: Final = 5.0
+"""Seconds that a connection beyond the limit may be silent."""
 
 
 class Runner(web.BaseRunner):
@@ -45,6 +49,7 @@ class Runner(web.BaseRunner):
         *,
         max_body_bytes: int,
         in_flight: BodiesInFlight,
+        max_connections: int | None = None,
     ) -> None:
         """`jobs` run as long as the server does."""
         super().__init__(shutdown_timeout=FLUSH_S)
@@ -52,6 +57,7 @@ class Runner(web.BaseRunner):
         self._jobs = jobs
         self._max_body_bytes = max_body_bytes
         self._in_flight = in_flight
+        self._max_connections = max_connections
         self._running = AsyncExitStack()
 
     async def shutdown(self) -> None:
@@ -59,7 +65,12 @@ class Runner(web.BaseRunner):
 
     async def _make_server(self) -> web.Server:
         await self._running.enter_async_context(self._jobs())
-        return _Server(self._front, max_body_bytes=self._max_body_bytes, in_flight=self._in_flight)
+        front, max_body_bytes, in_flight = self._front, self._max_body_bytes, self._in_flight
+        if self._max_connections is None:
+            return _Server(front, max_body_bytes=max_body_bytes, in_flight=in_flight)
+        return _BoundedServer(
+            front, max_body_bytes=max_body_bytes, in_flight=in_flight, max_connections=self._max_connections
+        )
 
     async def _cleanup_server(self) -> None:
         await self._running.aclose()
@@ -70,6 +81,7 @@ class _Server(web.Server):
 
     def __init__(self, front: Front, *, max_body_bytes: int, in_flight: BodiesInFlight) -> None:
         super().__init__(self._handle, request_factory=self._make_request, handler_cancellation=True)
+        self._answer = front.answer
         self._front = front
         self._max_body_bytes = max_body_bytes
         self._in_flight = in_flight
@@ -94,7 +106,7 @@ class _Server(web.Server):
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         channel = _AiohttpChannel(request, self._in_flight)
         try:
-            return _Answered(request, keep_alive=await self._front.answer(_convert(request, channel)))
+            return _Answered(request, keep_alive=await self._answer(_convert(request, channel)))
         finally:
             self._in_flight.release(channel.held_bytes)
 
@@ -110,16 +122,70 @@ class _Server(web.Server):
         return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=self._max_body_bytes)
 
 
+class _BoundedServer(_Server):
+    """Takes a number of connections. What comes on further ones is refused, but for probes and operators."""
+
+    def __init__(self, front: Front, *, max_body_bytes: int, in_flight: BodiesInFlight, max_connections: int) -> None:
+        super().__init__(front, max_body_bytes=max_body_bytes, in_flight=in_flight)
+        self._max_connections = max_connections
+        self._surplus = _Server(front, max_body_bytes=max_body_bytes, in_flight=in_flight)
+        self._surplus._answer = front.answer_surplus
+
+    def __call__(self) -> Any:  # annotated as aiohttp's own connections
+        return _BoundedConnection(self._own_connections, self.surplus)
+
+    def surplus(self) -> asyncio.Protocol | None:
+        """Return the protocol of a new connection that is one too many; None if it is not."""
+        if len(self._own_connections.open) + len(self._connections) < self._max_connections:
+            return None
+        if len(self._surplus._connections) >= MAX_SURPLUS:
+            return _Closed()
+        return _AiohttpConnection(self._surplus, self._front, self._in_flight, keepalive_s=SURPLUS_S)
+
+    def pre_shutdown(self) -> None:
+        self._surplus.pre_shutdown()
+        super().pre_shutdown()
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        await asyncio.gather(self._surplus.shutdown(timeout), super().shutdown(timeout))
+
+
+class _BoundedConnection(ClientConnection):
+    """A connection that may be one too many."""
+
+    def __init__(self, connections: ClientConnections, surplus: Callable[[], asyncio.Protocol | None]) -> None:
+        super().__init__(connections)
+        self._surplus = surplus
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not when the protocol is made: the event loop accepts many connections before it makes one known.
+        other = self._surplus()
+        if other is None:
+            super().connection_made(transport)
+            return
+        transport.set_protocol(other)
+        other.connection_made(transport)
+
+
+class _Closed(asyncio.Protocol):
+    """A connection that is closed at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
 class _AiohttpConnection(web.RequestHandler):
     """A connection that aiohttp reads. Malformed HTTP is answered by `Front`."""
 
     __slots__ = ("_front", "_in_flight")
 
-    def __init__(self, server: web.Server, front: Front, in_flight: BodiesInFlight) -> None:
+    def __init__(
+        self, server: web.Server, front: Front, in_flight: BodiesInFlight, *, keepalive_s: float = KEEPALIVE_S
+    ) -> None:
         loop = asyncio.get_running_loop()
         no_log: Any = None  # switches its access log off
         # `auto_decompress` unpacks without end what nobody may want.
-        super().__init__(server, loop=loop, access_log=no_log, keepalive_timeout=KEEPALIVE_S, auto_decompress=False)
+        super().__init__(server, loop=loop, access_log=no_log, keepalive_timeout=keepalive_s, auto_decompress=False)
         self._front = front
         self._in_flight = in_flight
 

@@ -27,6 +27,21 @@ _LONGEST_LOGGED: Final = 256
 """Characters of an unknown path, or of its method, in the log."""
 
 
+_ALWAYS_ANSWERED: Final = frozenset({"probe", "admin"})
+"""Operations that a full server answers."""
+
+
+class TooManyConnections(GatewayError):
+    """As many connections are open as the server may have."""
+
+    status = 503
+    code = "too_many_connections"
+
+    def __init__(self) -> None:
+        super().__init__("too many connections are open: this gateway's --max-connections is reached")
+        self.retry_after_s = 1.0
+
+
 class Front:
     """Admits, answers, logs and counts every request."""
 
@@ -87,6 +102,20 @@ class Front:
         finally:
             self._end(exchange)
         return request.keep_alive
+
+    async def answer_surplus(self, request: Request) -> bool:
+        """Answer a request that came on a connection beyond the limit, and have that closed.
+
+        Probes and operators are answered as ever: they have to see what is going on.
+        """
+        request.keep_alive = False
+        _, endpoint = self._paths.find(request.path)
+        if endpoint is not None and endpoint.operation in _ALWAYS_ANSWERED:
+            return await self.answer(request)
+        exchange = self._exchange(request, endpoint or NO_ENDPOINT)
+        exchange.send_error(TooManyConnections())
+        self._end(exchange)
+        return False
 
     def refuse_malformed(self, request: Request, *, too_long: bool) -> None:
         """Answer, log and count data that is no valid request; `request` is aiohttp's placeholder. Ends the connection.

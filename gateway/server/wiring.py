@@ -23,6 +23,7 @@ from gateway.config.compiler.compiler import Compiler
 from gateway.engine.health import Health
 from gateway.engine.makers import Makers
 from gateway.engine.pipeline import Pipeline
+from gateway.engine.room import RoomyHealth
 from gateway.engine.shadows import ShadowCall, Shadows
 from gateway.engine.stored import StoredAnswers
 from gateway.server.access import Guards, check_exposure, is_loopback
@@ -83,6 +84,10 @@ class ServeOptions:
     """Log lines are added to it, instead of being written to standard error."""
     command: tuple[str, ...] = ()
     """Serve for as long as this command runs."""
+    max_connections: int | None = None
+    """Limit of clients' open connections; None for none."""
+    max_in_flight: int | None = None
+    """Limit of model requests being answered; None for none. One target gets half of it where there are others."""
     client_s: float = 60.0
     """Seconds that a client may take to send its body, or to read what waits for it."""
 
@@ -105,12 +110,12 @@ class Gateway:
         if keys is not None and token is None and not keys.has_admin:
             log.info("nobody may use the operators' paths: no client key is marked `admin`, no --admin-token-file")
         metrics = Metrics()
-        self.lifecycle = Lifecycle(metrics)
+        self.lifecycle = Lifecycle(metrics, max_in_flight=options.max_in_flight)
         self.jobs = Jobs()
         compiler = Compiler(environ=environ, openai_adapter="relay", strict_env=True)
         self.reloader = CountedReloader(options.config, compiler, metrics=metrics, jobs=self.jobs)
         self.reloader.load()
-        self._health = health = Health()
+        self._health = health = self._healthy(options.max_in_flight)
         self._metrics = metrics
         mock = MockAdapter()
         self._adapters: Adapters = with_translation(
@@ -152,11 +157,30 @@ class Gateway:
             guards=guards, metrics=metrics, tables=self.reloader, paths=paths, client_s=options.client_s
         )
         self._max_body_bytes = options.max_body_bytes
+        self._max_connections = options.max_connections
         self.bodies_in_flight = BodiesInFlight(options.max_body_in_flight_bytes)
 
     def runner(self) -> web.BaseRunner:
         """Return the server's runner. Call it once."""
-        return Runner(self._front, self._run_jobs, max_body_bytes=self._max_body_bytes, in_flight=self.bodies_in_flight)
+        return Runner(
+            self._front,
+            self._run_jobs,
+            max_body_bytes=self._max_body_bytes,
+            in_flight=self.bodies_in_flight,
+            max_connections=self._max_connections,
+        )
+
+    def _healthy(self, max_in_flight: int | None) -> Health:
+        """Return the health of targets, of which one gets half of the requests in flight while there are others."""
+        if max_in_flight is None:
+            return Health()
+        most = max(1, max_in_flight // 2)
+        lifecycle, reloader = self.lifecycle, self.reloader
+
+        def is_scarce() -> bool:
+            return lifecycle.in_flight >= most and len(reloader.current.targets) > 1
+
+        return RoomyHealth(most, is_scarce=is_scarce)
 
     def _before_scrape(self) -> None:
         self.reloader.show()

@@ -70,6 +70,11 @@ def note_local_fault(error: BaseException, *, doing: str, host: str | None = Non
     return False
 
 
+def is_exhaustion(error: BaseException) -> bool:
+    """Tell whether `error` comes from a want of descriptors, memory or local ports: it says nothing about the peer."""
+    return any(isinstance(each, OSError) and each.errno in _EXHAUSTED for each in _chain(error))
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an exception and those that it comes from, the members of groups too."""
     seen: list[BaseException | None] = [error]
