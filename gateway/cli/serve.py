@@ -76,6 +76,9 @@ def add_flags(parser: argparse.ArgumentParser, any_port: str) -> None:
     listening = parser.add_argument_group("where to listen")
     add_flag(listening, "host", "HOST", "address to listen on (default: 127.0.0.1)")
     add_flag(listening, "port", "PORT", f"port to listen on, 0 for any (default: {any_port})")
+    text = "move /metrics and /-/ to a port of their own, 0 for any"
+    add_flag(listening, "admin-port", "PORT", text)
+    add_flag(listening, "admin-host", "HOST", "address of that port (default: 127.0.0.1)")
     add_flag(listening, "port-file", "PATH", "write the port there once it listens; removed at the end")
     add_flag(listening, "unix-socket", "PATH", "listen on a Unix socket instead")
     callers = parser.add_argument_group("who may call")
@@ -126,19 +129,24 @@ def read_options(args: argparse.Namespace, *, any_port: int = 8080, quiet: bool 
     from gateway.server.wiring import ServeOptions
 
     environ = dict(os.environ)
-    if environ.get("GATEWAY_PORT", "").startswith("tcp://"):
-        # Kubernetes sets this variable in every pod of a namespace that has a Service named `gateway`.
-        value = environ.pop("GATEWAY_PORT")
-        log.warning("GATEWAY_PORT is ignored: it describes a Kubernetes Service", extra={"value": value})
+    for name in ("GATEWAY_PORT", "GATEWAY_ADMIN_PORT"):
+        if environ.get(name, "").startswith("tcp://"):
+            # Kubernetes sets these in every pod of a namespace with a Service named `gateway` or `gateway-admin`.
+            value = environ.pop(name)
+            log.warning("%s is ignored: it describes a Kubernetes Service", name, extra={"value": value})
     settings = Settings(args, environ)
     unix_socket, log_file = (settings.get(name, _path, None) for name in ("unix-socket", "log-file"))
-    port_file = settings.get("port-file", _path, None)
+    port_file, admin_port = settings.get("port-file", _path, None), settings.get("admin-port", _port, None)
+    if admin_port is None and settings.get("admin-host", str, ""):
+        raise UsageError("--admin-host without --admin-port: say which port metrics and operators' paths move to")
     if unix_socket is not None and port_file is not None:
         raise UsageError("there is no port for --port-file: a Unix socket has none")
     return ServeOptions(
         config=config_path(args, environ),
         host=settings.get("host", str, "127.0.0.1"),
         port=settings.get("port", port, any_port),
+        admin_host=settings.get("admin-host", str, "127.0.0.1"),
+        admin_port=admin_port,
         port_file=port_file,
         unix_socket=unix_socket,
         default_model=settings.get("default-model", _name, None),
@@ -162,6 +170,10 @@ def _name(text: str) -> str | None:
     if not text:
         raise ValueError("an alias")
     return text
+
+
+def _port(text: str) -> int | None:
+    return port(text)
 
 
 def _path(text: str) -> Path | None:

@@ -301,6 +301,15 @@ def check_exposure(*, private: bool, has_keys: bool, insecure: bool) -> None:
         )
 
 
+def check_admin_exposure(*, private: bool, has_keys: bool, insecure: bool) -> None:
+    """Raise UsageError when the network could read the metrics and the operator has not allowed that."""
+    if not (private or has_keys or insecure):
+        raise UsageError(
+            "an --admin-host beyond this machine needs --admin-token-file or --client-keys-file, or --insecure:"
+            " whoever can connect may read /metrics"
+        )
+
+
 def _is_loopback_address(text: str) -> bool:
     try:
         address = ip_address(text.partition("%")[0])

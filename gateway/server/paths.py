@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -21,6 +21,7 @@ AZURE: Final = "/openai/"
 """The start of the paths that Azure's clients ask for."""
 _DEPLOYMENTS: Final = f"{AZURE}deployments/"
 _OPERATORS: Final = "/-/"
+_METRICS: Final = "/metrics"
 _BASES: Final = frozenset({"/", _VERSION})
 """Base URLs: they are answered, and no list names them."""
 _ALIKE: Final = 0.8
@@ -63,9 +64,19 @@ NO_ENDPOINT: Final = PathHandlers("other", {}, of_both=True)
 class Paths:
     """All endpoints, by path."""
 
-    def __init__(self, exact: Mapping[str, PathHandlers], below: Mapping[str, PathHandlers]) -> None:
-        """`exact` has whole paths; `below` has prefixes, from slash to slash, of paths that continue behind them."""
+    def __init__(
+        self,
+        exact: Mapping[str, PathHandlers],
+        below: Mapping[str, PathHandlers],
+        *,
+        moved: Collection[str] = (),
+    ) -> None:
+        """`exact` has whole paths; `below` has prefixes, from slash to slash, of paths that continue behind them.
+
+        `moved`: paths that are not here, but on the listener of `--admin-port`.
+        """
         self._exact = exact
+        self._moved = moved
         self._below = below
         shown = [*exact.items(), *((f"{start}NAME", at) for start, at in below.items())]
         self._shown = [
@@ -120,6 +131,8 @@ class Paths:
         are_operators = path.startswith(_OPERATORS)
         there = ", ".join(text for text, each in self._shown if each.startswith(_OPERATORS) is are_operators)
         asked = printable(f"{cut(method, _LONGEST_METHOD)} {cut(path, _LONGEST_PATH)}")
+        if self._moved and is_for_operators(path):
+            return f"unknown endpoint: {asked}; metrics and the operators' paths are at --admin-port"
         return f"unknown endpoint: {asked}{hint or ';'} this gateway has {there}"
 
     def index(self) -> list[str]:
@@ -131,6 +144,11 @@ class Paths:
         if found is not None:
             return found
         return next((at for start, at in self._below.items() if path.startswith(start) and path != start), None)
+
+
+def is_for_operators(path: str) -> bool:
+    """Tell whether a path is one that `--admin-port` moves to a listener of its own."""
+    return path == _METRICS or path.startswith(_OPERATORS)
 
 
 def canonical(path: str) -> str:

@@ -11,10 +11,9 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from socket import AF_UNIX
 from typing import Final, TextIO
 
 from gateway.config.saves import QUIET_S, wait_for_writer
@@ -82,14 +81,11 @@ def _log_file(path: Path) -> TextIO:
 
 
 def _with_inherited(options: ServeOptions) -> ServeOptions:
-    """Return the options with the socket that systemd hands over, if it does, and its address."""
-    main = inherited().main
-    if main is None:
-        return options
-    name = main.getsockname()
-    if main.family == AF_UNIX:
-        return replace(options, listener=main, unix_socket=Path(os.fsdecode(name)))
-    return replace(options, listener=main, unix_socket=None, host=name[0], port=name[1])
+    """Return the options with the sockets that systemd hands over, if it does."""
+    main, admin = inherited()
+    if admin is not None:
+        options = replace(options, admin_listener=admin)
+    return options if main is None else options.on(main)
 
 
 def _run(loop: asyncio.AbstractEventLoop, main: Coroutine[None, None, int]) -> int:
@@ -112,40 +108,41 @@ async def _serve(
     loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="gateway"))
     loop.set_exception_handler(_log_fault)
     command = Command(options.command, open_files=open_files) if options.command else None
-    runner = gateway.runner()
-    await runner.setup()
-    try:
-        async with listening(runner, options) as url:
-            with port_file(options.port_file, url):
-                ending = Ending(options.drain_delay_s + options.drain_s)
-                gc.collect()
-                gc.set_threshold(GC_THRESHOLD)
-                gc.freeze()  # leaves out objects made at the start from later collections
-                on_ready(url, gateway.reloader.current)
-                log.info("listening", extra={"url": url, "generation": gateway.reloader.current.generation})
-                async with _telling_systemd(gateway.jobs):
-                    if command is None:
-                        code = await _stopped(gateway.jobs, ending)
-                    else:
-                        code = await _run_beside(command, gateway, url)
-                        ending.begin()
-                notify("STOPPING=1")
-                gateway.shadows.drop()
-                whole = await drain(gateway.lifecycle, ending, runner, options)
-    finally:
-        await runner.cleanup()
+    async with AsyncExitStack() as stack:
+        runner, admin_runner, admin = gateway.runner(), gateway.admin_runner(), options.for_admin()
+        gateway.jobs.may_prepare.clear()  # a thread that imports LiteLLM would hold up the end, if we cannot listen
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        if admin_runner is not None and admin is not None:
+            await admin_runner.setup()
+            stack.push_async_callback(admin_runner.cleanup)
+            admin_url = await stack.enter_async_context(listening(admin_runner, admin, flag="--admin-port"))
+            log.info("listening for operators", extra={"url": admin_url})
+        url = await stack.enter_async_context(listening(runner, options))
+        stack.enter_context(port_file(options.port_file, url))
+        gateway.jobs.may_prepare.set()
+        ending, stop = Ending(options.drain_delay_s + options.drain_s), asyncio.Event()
+        if command is None:
+            ending.at_signals(loop, stop.set)
+            loop.add_signal_handler(signal.SIGHUP, gateway.jobs.ask_reload)
+        gc.collect()
+        gc.set_threshold(GC_THRESHOLD)
+        gc.freeze()  # leaves out objects made at the start from later collections
+        on_ready(url, gateway.reloader.current)
+        log.info("listening", extra={"url": url, "generation": gateway.reloader.current.generation})
+        async with _telling_systemd(gateway.jobs):
+            code = 0
+            if command is None:
+                await stop.wait()
+            else:
+                code = await _run_beside(command, gateway, url)
+                ending.exit_code = code
+                ending.begin()
+        notify("STOPPING=1")
+        gateway.shadows.drop()
+        whole = await drain(gateway.lifecycle, ending, runner, options)
     log.info("stopped", extra={"whole": whole})
     return code
-
-
-async def _stopped(jobs: Jobs, ending: Ending) -> int:
-    """Wait for a stop signal and return the exit code. SIGHUP means a reload."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    ending.at_signals(loop, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, jobs.ask_reload)
-    await stop.wait()
-    return 0
 
 
 async def _run_beside(command: Command, gateway: Gateway, url: str) -> int:

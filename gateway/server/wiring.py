@@ -8,8 +8,9 @@ import os
 import socket
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -26,7 +27,7 @@ from gateway.engine.pipeline import Pipeline
 from gateway.engine.room import RoomyHealth
 from gateway.engine.shadows import ShadowCall, Shadows
 from gateway.engine.stored import StoredAnswers
-from gateway.server.access import Guards, check_exposure, is_loopback
+from gateway.server.access import Guards, check_admin_exposure, check_exposure, is_loopback
 from gateway.server.aiohttp_server import Runner
 from gateway.server.body import MAX_IN_FLIGHT_BYTES, MAX_PARSED_BYTES, BodiesInFlight, LargeBodies
 from gateway.server.client_keys import ClientKeys, admin_token
@@ -39,7 +40,7 @@ from gateway.server.endpoints.stored_responses import StoredResponses
 from gateway.server.front import Front
 from gateway.server.jobs import CountedReloader, Jobs
 from gateway.server.lifecycle import Lifecycle
-from gateway.server.paths import Paths
+from gateway.server.paths import Paths, is_for_operators
 from gateway.telemetry.logs import log_request
 from gateway.telemetry.metrics import Metrics
 
@@ -58,6 +59,11 @@ class ServeOptions:
     """Listen here instead of on host and port; only this user may connect."""
     listener: socket.socket | None = None
     """Listens already, as systemd has handed it over; `host` or `unix_socket` is its address."""
+    admin_host: str = "127.0.0.1"
+    admin_port: int | None = None
+    """Metrics and the operators' paths are there, and not with the others; None for no listener of their own."""
+    admin_listener: socket.socket | None = None
+    """Listens for them already, as systemd has handed it over."""
     port_file: Path | None = None
     """Holds the port while the server listens."""
     max_body_bytes: int = 32 * 1024 * 1024
@@ -91,22 +97,52 @@ class ServeOptions:
     client_s: float = 60.0
     """Seconds that a client may take to send its body, or to read what waits for it."""
 
+    @property
+    def is_loopback(self) -> bool:
+        """The address is one of this machine's own."""
+        return self.unix_socket is None and is_loopback(self.host)
+
+    def for_admin(self) -> ServeOptions | None:
+        """Return the options with the address of the listener for metrics and operators; None without one."""
+        if self.admin_listener is not None:
+            return self.on(self.admin_listener)
+        if self.admin_port is None:
+            return None
+        return replace(self, listener=None, unix_socket=None, host=self.admin_host, port=self.admin_port)
+
+    def on(self, listener: socket.socket) -> ServeOptions:
+        """Return the options with a socket that listens already, and its address."""
+        name = listener.getsockname()
+        if listener.family == socket.AF_UNIX:
+            return replace(self, listener=listener, unix_socket=Path(os.fsdecode(name)))
+        return replace(self, listener=listener, unix_socket=None, host=name[0], port=name[1])
+
 
 class Gateway:
     """Makes and connects all parts of one gateway."""
 
     def __init__(self, options: ServeOptions, *, environ: Mapping[str, str] = os.environ) -> None:
         """Read the config file, the client keys and the admin token. Raises ConfigError and UsageError."""
-        loopback = options.unix_socket is None and is_loopback(options.host)
+        admin = options.for_admin()
+        has_keys = options.client_keys_file is not None
         check_exposure(
-            private=loopback or options.unix_socket is not None,
-            has_keys=options.client_keys_file is not None,
+            private=options.is_loopback or options.unix_socket is not None,
+            has_keys=has_keys,
             insecure=options.insecure,
         )
+        if admin is not None:
+            check_admin_exposure(
+                private=admin.is_loopback or admin.unix_socket is not None,
+                has_keys=has_keys or options.admin_token_file is not None,
+                insecure=options.insecure,
+            )
         keys = None if options.client_keys_file is None else ClientKeys(options.client_keys_file)
         self.keys = keys
         token = None if options.admin_token_file is None else admin_token(options.admin_token_file)
-        guards = Guards(loopback=loopback, allow_origins=options.allow_origins, keys=keys, admin_token=token)
+
+        def guards(of: ServeOptions) -> Guards:
+            return Guards(loopback=of.is_loopback, allow_origins=of.allow_origins, keys=keys, admin_token=token)
+
         if keys is not None and token is None and not keys.has_admin:
             log.info("nobody may use the operators' paths: no client key is marked `admin`, no --admin-token-file")
         metrics = Metrics()
@@ -138,30 +174,35 @@ class Gateway:
             calls=calls,
             lifecycle=self.lifecycle,
         )
+        probes = Probes(
+            tables=self.reloader,
+            waiting_for=lambda: self.jobs.waiting_for,
+            lifecycle=self.lifecycle,
+            metrics=metrics,
+            before_scrape=self._before_scrape,
+        )
         served = (
             calls,
             models,
-            Probes(
-                tables=self.reloader,
-                waiting_for=lambda: self.jobs.waiting_for,
-                lifecycle=self.lifecycle,
-                metrics=metrics,
-                before_scrape=self._before_scrape,
-            ),
+            probes,
             Admin(reloads=self.reloader, health=health, mock=mock),
             Index(lambda: paths.index()),
         )
         exact = {path: each for part in served for path, each in part.paths().items()}
-        paths = Paths(exact, models.below() | stored.below())
-        self._front = Front(
-            guards=guards, metrics=metrics, tables=self.reloader, paths=paths, client_s=options.client_s
-        )
+        moved = {} if admin is None else {path: each for path, each in exact.items() if is_for_operators(path)}
+        shown = {path: each for path, each in exact.items() if path not in moved}
+        paths = Paths(shown, models.below() | stored.below(), moved=moved)
+        front = partial(Front, metrics=metrics, tables=self.reloader, client_s=options.client_s)
+        self._front = front(guards=guards(options), paths=paths)
+        self._admin_front: Front | None = None
+        if admin is not None:
+            self._admin_front = front(guards=guards(admin), paths=Paths({**moved, **probes.paths()}, {}))
         self._max_body_bytes = options.max_body_bytes
         self._max_connections = options.max_connections
         self.bodies_in_flight = BodiesInFlight(options.max_body_in_flight_bytes)
 
     def runner(self) -> web.BaseRunner:
-        """Return the server's runner. Call it once."""
+        """Return the server's runner, which runs the background jobs too. Call it once."""
         return Runner(
             self._front,
             self._run_jobs,
@@ -169,6 +210,13 @@ class Gateway:
             in_flight=self.bodies_in_flight,
             max_connections=self._max_connections,
         )
+
+    def admin_runner(self) -> web.BaseRunner | None:
+        """Return the runner of the listener for metrics and operators; None without one. Call it once."""
+        if self._admin_front is None:
+            return None
+        size, in_flight = self._max_body_bytes, self.bodies_in_flight
+        return Runner(self._admin_front, nullcontext, max_body_bytes=size, in_flight=in_flight)
 
     def _healthy(self, max_in_flight: int | None) -> Health:
         """Return the health of targets, of which one gets half of the requests in flight while there are others."""

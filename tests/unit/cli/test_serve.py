@@ -18,6 +18,7 @@ import pytest
 from gateway.cli import build_parser, main
 from gateway.cli.serve import announce, curl, read_options, without_key
 from gateway.config.compiler.compiler import Compiler
+from gateway.errors import UsageError
 from gateway.policy.table import Route, RoutingTable
 from gateway.reports.problems import silence
 from gateway.server.wiring import ServeOptions
@@ -35,6 +36,8 @@ EVERY_OPTION: Final = ServeOptions(
     host="0.0.0.0",
     port=1,
     unix_socket=Path("s"),
+    admin_host="::1",
+    admin_port=2,
     default_model="m",
     max_body_bytes=1024,
     max_body_in_flight_bytes=2048,
@@ -43,8 +46,12 @@ EVERY_OPTION: Final = ServeOptions(
     admin_token_file=Path("t"),
     insecure=True,
     allow_origins=("http://a", "http://b"),
+    max_connections=6,
+    max_in_flight=7,
+    drain_delay_s=1.5,
     drain_s=5.0,
     log_level="debug",
+    log_file=Path("l"),
 )
 """The settings that the flags and the variables of these tests set."""
 
@@ -58,7 +65,8 @@ class TestServeOptions:
             "a.yaml --host 0.0.0.0 --port 1 --unix-socket s --max-body 1k --max-body-in-flight 2k --max-parsed-body 3k"
             " --default-model m"
             " --client-keys-file k --insecure"
-            " --admin-token-file t"
+            " --admin-token-file t --admin-port 2 --admin-host ::1"
+            " --max-connections 6 --max-in-flight 7 --drain-delay 1500ms --log-file l"
             " --allow-origin http://a --allow-origin http://b --drain 5s --log-level debug"
         )
         assert options(*argv.split()) == EVERY_OPTION
@@ -69,6 +77,12 @@ class TestServeOptions:
             "HOST": "0.0.0.0",
             "PORT": "1",
             "UNIX_SOCKET": "s",
+            "ADMIN_HOST": "::1",
+            "ADMIN_PORT": "2",
+            "MAX_CONNECTIONS": "6",
+            "MAX_IN_FLIGHT": "7",
+            "DRAIN_DELAY": "1.5",
+            "LOG_FILE": "l",
             "DEFAULT_MODEL": "m",
             "MAX_BODY": "1k",
             "MAX_BODY_IN_FLIGHT": "2k",
@@ -91,6 +105,28 @@ class TestServeOptions:
         assert options().port == 8080
         assert options("--port", "9").port == 9
         assert "GATEWAY_PORT is ignored" in caplog.text
+
+    def test_so_is_the_one_of_a_service_named_gateway_admin(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("GATEWAY_ADMIN_PORT", "tcp://10.0.0.1:8080")
+        assert options().admin_port is None
+
+    def test_the_port_file(self) -> None:
+        assert options("--port-file", "p").port_file == Path("p")
+
+    @pytest.mark.parametrize(
+        ("argv", "why"),
+        [
+            (["--port-file", "p", "--unix-socket", "s"], "no port for --port-file"),
+            (["--admin-host", "::1"], "--admin-host without --admin-port"),
+            (["--max-in-flight", "0"], "a whole number above zero"),
+            (["--max-connections", "-1"], "a whole number above zero"),
+            (["--max-connections", "1e3"], "a whole number above zero"),
+            (["--max-in-flight", "9" * 5000], "a whole number above zero"),
+        ],
+    )
+    def test_what_makes_no_sense_is_told(self, argv: list[str], why: str) -> None:
+        with pytest.raises(UsageError, match=why):
+            options(*argv)
 
 
 @pytest.mark.parametrize(
