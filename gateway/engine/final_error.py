@@ -12,7 +12,6 @@ from gateway.engine.request import RoutedRequest
 from gateway.errors import BadRequest, BodyTooLarge, GatewayError, NoStep, Unsupported, UpstreamFailed, UpstreamRefused
 from gateway.policy.failures import PAUSING, Kind, UpstreamError
 
-
 FULL_S: Final = 1.0
 """Seconds until a client may ask again for a target that has too many calls in flight."""
 
