@@ -30,7 +30,7 @@ _EPILOG = """\
 examples:
   gateway run -- python agent.py
   gateway run -- claude --model smart
-  gateway run -- sh -c 'codex -c openai_base_url="\\"$OPENAI_BASE_URL\\"" -m smart'
+  gateway run -- sh -c 'exec codex -c openai_base_url="\\"$OPENAI_BASE_URL\\"" -m smart'
   gateway run --config deploy/routes.yaml --log-file gateway.log -- make integration-tests
 
 Standard output is the command's. Of the gateway's log only warnings go to standard error, unless --log-level or
@@ -46,9 +46,10 @@ exit codes:
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = add_command(commands, run, "run", "serve a config file while a command runs", _TEXT, _EPILOG)
+    parser.usage = "gateway run [-h] [flags of gateway serve] -- CMD [ARGUMENT ...]"
     parser.add_argument("command", metavar="CMD", nargs="+", help="the command and its arguments, after --")
     add_flag(parser, "config", "FILE", "the config file (default: ./routes.yaml)")
-    add_flags(parser, "any free one")
+    add_flags(parser, any_port="any free one", any_level="info with --log-file, else warning")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -68,11 +68,11 @@ def add(commands: Commands) -> None:
     parser = add_command(commands, run, "serve", "serve a config file, reloading it at each save", _TEXT, _EPILOG)
     parser.add_argument("file", metavar="CONFIG", nargs="?", help="the config file (default: ./routes.yaml)")
     add_flag(parser, "config", "FILE", "the same as CONFIG")
-    add_flags(parser, "8080")
+    add_flags(parser)
 
 
-def add_flags(parser: argparse.ArgumentParser, any_port: str) -> None:
-    """Add the flags of the server. `any_port`: the port that it listens on if none is given."""
+def add_flags(parser: argparse.ArgumentParser, *, any_port: str = "8080", any_level: str = "info") -> None:
+    """Add the flags of the server. `any_port` and `any_level`: the port and the log level if none is given."""
     listening = parser.add_argument_group("where to listen")
     add_flag(listening, "host", "HOST", "address to listen on (default: 127.0.0.1)")
     add_flag(listening, "port", "PORT", f"port to listen on, 0 for any (default: {any_port})")
@@ -103,7 +103,7 @@ def add_flags(parser: argparse.ArgumentParser, any_port: str) -> None:
     text = "how long new requests are still served after SIGTERM, while /readyz says no (default: 0s)"
     add_flag(limits, "drain-delay", "DURATION", text)
     add_flag(limits, "drain", "DURATION", "how long requests may go on after that (default: 30s)")
-    add_flag(limits, "log-level", "LEVEL", "debug, info, warning or error (default: info)")
+    add_flag(limits, "log-level", "LEVEL", f"debug, info, warning or error (default: {any_level})")
     add_flag(limits, "log-file", "PATH", "add log lines to this file, not to standard error")
 
 
