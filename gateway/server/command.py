@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import Final
@@ -83,19 +83,22 @@ class Command:
                 task.cancel()
         return None if self._stopped_by is None else 128 + self._stopped_by
 
-    async def run(self, environ: Mapping[str, str]) -> int:
-        """Run the command and return its exit code; 128 + n for a signal n."""
+    async def run(self, environ: Mapping[str, str], *, on_end: Callable[[int], None]) -> int:
+        """Run the command and return its exit code; 128 + n for a signal n.
+
+        `on_end` gets it in another thread as well, since a hook may block the event loop.
+        """
         launcher = (sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), str(self._open_files))
         process = self._process = _start((*launcher, *self._words), environ)
         ended: asyncio.Future[int] = self._loop.create_future()
         # A thread of its own: hooks may use up those of the executor.
-        threading.Thread(target=self._wait, args=(process, ended), name="command", daemon=True).start()
+        threading.Thread(target=self._wait, args=(process, ended, on_end), name="command", daemon=True).start()
         try:
             code = await ended
         finally:
             await self._end(process, ended)
         log.info("the command ended", extra={"exit_code": code})
-        return code if code >= 0 else 128 - code
+        return code
 
     def _forward(self, number: int, _: FrameType | None) -> None:
         process = self._process
@@ -106,8 +109,12 @@ class Command:
             with suppress(ProcessLookupError):
                 process.send_signal(number)
 
-    def _wait(self, process: subprocess.Popen[bytes], ended: asyncio.Future[int]) -> None:
-        code = process.wait()
+    def _wait(
+        self, process: subprocess.Popen[bytes], ended: asyncio.Future[int], on_end: Callable[[int], None]
+    ) -> None:
+        number = process.wait()
+        code = number if number >= 0 else 128 - number
+        on_end(code)
 
         def tell() -> None:
             if not ended.done():

@@ -29,8 +29,7 @@ class Ending:
     def __init__(self, drain_s: float) -> None:
         self._drain_s = drain_s
         self._signals: SimpleQueue[None] = SimpleQueue()  # the one queue that a signal handler may use
-        self.exit_code = 1
-        """Of a process that has to be ended."""
+        self._exit_code = 1
         self.heard = 0
         """Number of stop signals so far."""
         threading.Thread(target=self._watch, name="ending", daemon=True).start()
@@ -40,10 +39,14 @@ class Ending:
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, callback)
             # Replaces the loop's empty handler; the loop reads signals from a pipe that the interpreter writes.
-            signal.signal(number, lambda *_: self.begin())
+            signal.signal(number, lambda *_: self.begin(self._exit_code))
 
-    def begin(self) -> None:
-        """Do as if a stop signal had come: the first one begins the drain's time."""
+    def begin(self, exit_code: int = 1) -> None:
+        """Do as if a stop signal had come: the first one begins the drain's time. May be called in any thread.
+
+        A process that does not end by itself is ended with `exit_code`.
+        """
+        self._exit_code = exit_code
         self.heard += 1
         self._signals.put(None)
 
@@ -65,7 +68,7 @@ class Ending:
         writing = threading.Thread(target=_log_end, daemon=True)
         writing.start()
         writing.join(_LOG_S)
-        os._exit(self.exit_code)
+        os._exit(self._exit_code)
 
 
 def _log_end() -> None:

@@ -135,9 +135,7 @@ async def _serve(
             if command is None:
                 await stop.wait()
             else:
-                code = await _run_beside(command, gateway, url)
-                ending.exit_code = code
-                ending.begin()
+                code = await _run_beside(command, gateway, url, ending)
         notify("STOPPING=1")
         gateway.shadows.drop()
         whole = await drain(gateway.lifecycle, ending, runner, options)
@@ -145,17 +143,21 @@ async def _serve(
     return code
 
 
-async def _run_beside(command: Command, gateway: Gateway, url: str) -> int:
-    """Run the command once all is ready, and return its exit code. Raises UsageError if it cannot get ready."""
+async def _run_beside(command: Command, gateway: Gateway, url: str, ending: Ending) -> int:
+    """Run the command once all is ready, and return its exit code. Its end is a stop signal for `ending`.
+
+    Raises UsageError if the gateway cannot get ready.
+    """
     stopped = await command.wait_for(gateway.jobs.settled)
     if stopped is not None:
+        ending.begin(stopped)
         return stopped
     if missing := gateway.jobs.waiting_for:
         raise UsageError(f"the command is not run, as the gateway is not ready: no {', '.join(missing)}; see its log")
     if not url.startswith("http:"):
         raise UsageError("the command is not run: a base URL cannot name a Unix socket")
     key = PLACEHOLDER if gateway.keys is None else gateway.keys.new_key("run")
-    return await command.run(environment(os.environ, url_for_clients(url), key))
+    return await command.run(environment(os.environ, url_for_clients(url), key), on_end=ending.begin)
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -14,6 +15,7 @@ from gateway.server.aiohttp_server import MAX_SURPLUS
 from gateway.wire.http1.errors import ConnectError
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import HELLO, Answer, RunningGateway, Start, until
+from tests.server.test_process import running
 
 ROUTES = """\
 version: 1
@@ -193,6 +195,24 @@ class TestConnections:
                 return False
 
         await until(is_told)
+
+
+async def test_a_process_tells_one_too_many_too(tmp_path: Path, upstream: ScriptedOpenAI) -> None:
+    """Its event loop is another one than the tests'."""
+    config = tmp_path / "routes.yaml"
+    config.write_text(ROUTES.replace("BASE_URL", upstream.base_url))
+    async with running(config, max_connections=1) as server:
+        async with server.chat("echo") as first:
+            assert first.status == 200
+        async with aiohttp.ClientSession() as session:
+            statuses = []
+            for path in ("/v1/models", "/readyz"):
+                async with session.get(server.url + path) as response:
+                    statuses.append(response.status)
+        assert statuses == [503, 200]
+        async with server.chat("echo") as again:
+            assert again.status == 200
+        assert await server.end() == 0
 
 
 async def fresh(gateway: RunningGateway, method: str, path: str, **options: Any) -> Answer:

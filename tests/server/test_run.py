@@ -202,6 +202,26 @@ signal.sigwait([signal.SIGUSR1])
     assert answer.read_text() == "200"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(30)
+async def test_neither_is_left_behind_where_a_hook_blocks_the_gateway(config: Path) -> None:
+    save(config.with_name("blocking.py"), "import time\ndef block(request): time.sleep(3600)\n")
+    save(config, "version: 1\nmodels: {slow: {chain: [mock/echo], hooks: {pre: [blocking.block]}}}\n")
+    code = f"""{ASK}
+import signal, threading
+threading.Thread(target=ask, args=("slow",), daemon=True).start()
+print("asks", flush=True)
+signal.pause()
+"""
+    async with running(config, *python(code), flags=("--drain", "100ms")) as process:
+        assert await said(process) == "asks"
+        await asyncio.sleep(1.0)  # until the hook runs; a blocked process cannot tell
+        process.send_signal(signal.SIGTERM)
+        returned, _, err = await ended(process)
+    assert returned == 128 + signal.SIGTERM
+    assert "the process is ended: something in it does not end" in err
+
+
 async def test_a_command_without_an_interpreter_is_told_too(config: Path, tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text("#!/no/such/interpreter\n")
