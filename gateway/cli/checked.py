@@ -12,9 +12,12 @@ from functools import cache
 from glob import glob, has_magic
 from pathlib import Path
 
-from gateway.cli.files import CASE_SUFFIXES, unreadable
+from gateway.cli.files import unreadable
 from gateway.config.compiler.compiler import Compiled, Compiler
 from gateway.config.compiler.hook_import import imports_taken_back
+from gateway.config.document.document import parse
+from gateway.config.include import CASE_SUFFIXES, find
+from gateway.config.model.join import patterns_of
 from gateway.errors import UsageError
 from gateway.policy.problem import Problem
 from gateway.policy.table import Route
@@ -44,6 +47,7 @@ def check(
         ok=table is not None and not (strict and problems),
         problems=problems,
         digest=compiled.digest,
+        included=tuple(file.name for file in compiled.document.included) if compiled.document is not None else (),
         aliases=len(table.routes) + len(table.wildcards) if table else 0,
         targets=len(table.targets) if table else 0,
         hooks_skipped=compiled.skipped_hooks,
@@ -109,6 +113,25 @@ def expand(given: Iterable[str]) -> list[str]:
         for file in [name] if os.path.lexists(name) or not has_magic(name) else _matches(name):
             names.setdefault(file if file == STDIN else os.path.abspath(file), file)
     return list(names.values())
+
+
+def without_included(names: Sequence[str]) -> list[str]:
+    """Leave out the files that another one of them includes: they are checked with it."""
+    included: set[str] = set()
+    for name in names if len(names) > 1 else ():
+        path = Path(os.path.abspath(name))
+        data = _bytes(path) if name != STDIN and str(path) not in included else b""
+        if b"include" in data:
+            patterns = [pattern for _, pattern in patterns_of(parse(data, name=name), os.environ)]
+            included |= {os.path.normpath(path.parent / one) for one in find(path, patterns).names} - {str(path)}
+    return [name for name in names if name == STDIN or os.path.abspath(name) not in included]
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError):
+        return b""  # `check` reports it
 
 
 def _matches(pattern: str) -> list[str]:

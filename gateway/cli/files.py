@@ -10,15 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from gateway.cli.settings import DEFAULT_CONFIG
 from gateway.errors import UsageError
 from gateway.policy.problem import Problem
 from gateway.reports.problems import STDIN
-
-CASE_SUFFIXES: Final = (".test.yaml", ".test.yml")
-"""Endings of the names of test case files, which are beside the config files."""
 
 
 def read(name: str) -> bytes:

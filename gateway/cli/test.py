@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from gateway.cli.files import CASE_SUFFIXES, unreadable
+from gateway.cli.files import unreadable
 from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.compiler.compiler import Compiler
+from gateway.config.include import CASE_SUFFIXES
 from gateway.errors import UsageError
 from gateway.policy.problem import Problem
 from gateway.policy.table import RoutingTable

@@ -87,8 +87,7 @@ def tally(problems: Iterable[Problem]) -> str:
 def problem_lines(problems: Sequence[Problem], painter: Painter) -> Iterator[str]:
     """Yield the text of each problem, then how many problems each file has."""
     yield from (as_text(problem, painter) for problem in problems)
-    for name in dict.fromkeys(problem.source for problem in problems):
-        yield f"{painter.error(tally(one for one in problems if one.source == name))} in {printable(name)}"
+    yield from tallies(problems, painter)
 
 
 def complain(message: str) -> None:
@@ -96,13 +95,20 @@ def complain(message: str) -> None:
     print(f"gateway: {printable(message)}", file=sys.stderr)
 
 
+def tallies(problems: Iterable[Problem], painter: Painter = PLAIN) -> Iterator[str]:
+    """Yield how many problems each file has, in the order of their first."""
+    found = list(problems)
+    for name in dict.fromkeys(problem.source for problem in found):
+        numbers = tally(problem for problem in found if problem.source == name)
+        yield f"{painter.error(numbers)} in {printable(name)}"
+
+
 def report(problems: Sequence[Problem]) -> None:
-    """Print the problems of one config file, and how many there are, to standard error."""
+    """Print the problems of a config file, and how many there are in each file, to standard error."""
     painter = Painter.of(sys.stderr, os.environ)
     for problem in problems:
         print(as_text(problem, painter), file=sys.stderr)
-    if problems:
-        print(f"{tally(problems)} in {printable(problems[0].source)}", file=sys.stderr, flush=True)
+    print(end="".join(f"{line}\n" for line in tallies(problems)), file=sys.stderr, flush=True)
 
 
 def silence(stream: TextIO) -> None:
@@ -136,7 +142,13 @@ class Checked:
     aliases: int = 0
     targets: int = 0
     hooks_skipped: int = 0
+    included: tuple[str, ...] = ()
+    """The files that it includes, in order."""
     problems: tuple[Problem, ...] = ()
+
+    def place(self, problem: Problem) -> str:
+        """Return the name of a problem's file: an included one's, or this one's as it was given."""
+        return problem.source if problem.source in self.included else self.file
 
     def as_json(self) -> JsonObject:
         """Return the file's object in `validate --format json`."""

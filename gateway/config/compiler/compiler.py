@@ -22,6 +22,8 @@ from gateway.config.compiler.targets import Targets
 from gateway.config.document.document import Document, in_file_order, parse, written
 from gateway.config.document.reparse import Entries
 from gateway.config.document.yaml_tree import Where
+from gateway.config.include import Include, from_disk
+from gateway.config.model.join import Joiner
 from gateway.config.model.partial import prune
 from gateway.config.model.read import Dump, Judge
 from gateway.config.model.specs import NO_LIMITS, AliasSpec, Config, DefaultsSpec, HookSpec, StepSpec
@@ -100,6 +102,7 @@ class Compiler:
         self._bare_names = bare_names
         self._judge = Judge()
         self._entries = Entries()
+        self._joiner = Joiner(environ)
         self._memory = _Memory()
         self._loaders: dict[str, HookLoader] = {}
 
@@ -109,6 +112,7 @@ class Compiler:
         *,
         source: str,
         folder: str | None = None,
+        include: Include | None = None,
         overlay: Overlay = NO_OVERLAY,
         generation: int = 1,
         now: float = 0.0,
@@ -116,9 +120,11 @@ class Compiler:
         """Compile a text. Never raises for a problem of the text, its hooks or the overlay.
 
         `source` is the file's path as given. Key files are relative to `folder`, by default the file's own; the
-        import path of hooks ends with it. `now` is in seconds since the epoch.
+        import path of hooks ends with it. `include` reads the files that the text includes, by default those on disk.
+        `now` is in seconds since the epoch.
         """
         document = parse(data, name=source, entries=self._entries, environ=self._environ)
+        document = self._joiner.join(document, include or from_disk(source, data))
         config, judged, left_out = self._read(document)
         if config is None:
             return Compiled(table=None, found=tuple(judged), digest=document.digest, document=document)
@@ -163,7 +169,7 @@ class Compiler:
         capabilities = run.capabilities()
         compiled = Compiled(
             table=None,
-            found=tuple(in_file_order(run.problems)),
+            found=tuple(in_file_order(run.problems, document.included)),
             skipped_hooks=run.skipped_hooks,
             digest=document.digest,
             document=document,
@@ -198,7 +204,8 @@ class Compiler:
     def _read(self, document: Document) -> tuple[Config | None, list[Problem], frozenset[tuple[str, str]]]:
         """Return the config, or its valid parts; the problems; and the entries left out as (block, name)."""
         config, judged = self._judge.read(document, environ=self._environ, strict_env=self._strict_env)
-        pruned = prune(document, judged) if config is None else None
+        # A name that is nowhere may be in the file that could not be read.
+        pruned = prune(document, judged) if config is None and document.is_whole else None
         if pruned is None:
             return config, judged, frozenset()
         config, _ = self._judge.read(pruned.document, environ=self._environ, strict_env=self._strict_env)

@@ -6,8 +6,9 @@ import codecs
 import hashlib
 import json
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final
 
 from gateway.config.document.as_written import AsWritten
@@ -40,6 +41,24 @@ class Document:
     as_written: AsWritten = field(repr=False, compare=False)
     moved: Mapping[str, int] = field(default_factory=lambda: EMPTY)
     """By alias: the lines to add to its nodes' positions when those were parsed from an earlier text."""
+    included: tuple[Document, ...] = ()
+    """The included files, in order. `root` then has their `models` and `providers` too."""
+    homes: Mapping[Where, Document] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    """The included file of each entry that is in one, such as `("models", "fast")`."""
+
+    @property
+    def files(self) -> tuple[Document, ...]:
+        """The main file and the included ones, in order."""
+        return (self, *self.included)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every file could be read: then a name that is nowhere does not exist."""
+        return all(file.root is not None for file in self.files)
+
+    def home(self, where: Where) -> Document:
+        """Return the file that a place is in: an included one, or this one."""
+        return self.homes.get(where[:2], self) if self.homes else self
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -67,6 +86,9 @@ class Document:
     def position(self, where: Where) -> Position:
         """Return where a value, or its closest parent in the file, starts; under a YAML alias, at the anchor's
         value."""
+        home = self.home(where)
+        if home is not self:
+            return home.position(where)
         found: Position = (1, 1)
         node = self.root
         for depth in range(len(where) + 1):
@@ -78,6 +100,9 @@ class Document:
 
     def key_position(self, where: Where) -> Position:
         """Return where the key of a place starts, or the value's position when it has no key."""
+        home = self.home(where)
+        if home is not self:
+            return home.key_position(where)
         parent = self.node(where[:-1]) if where else None
         key = where[-1] if where else None
         if parent is not None and isinstance(key, str) and key in parent.keys:
@@ -92,6 +117,9 @@ class Document:
         self, code: str, where: Where, message: str, *, key: bool = False, severity: Severity = "error"
     ) -> Problem:
         """Make a Problem at a value, or with `key` at its key, with a masked excerpt of that line."""
+        home = self.home(where)
+        if home is not self:
+            return home.problem(code, where, message, key=key, severity=severity)
         at = self.key_position(where) if key else self.position(where)
         return self.problem_at(at, code, message, where=where, severity=severity)
 
@@ -107,7 +135,7 @@ class Document:
     def problem_at(
         self, position: Position, code: str, message: str, *, where: Where = (), severity: Severity = "error"
     ) -> Problem:
-        """Make a Problem at a line and a column, with a masked excerpt of that line.
+        """Make a Problem at a line and a column of this very file, with a masked excerpt of that line.
 
         Variables' values in the message are replaced by the variables as written.
         """
@@ -162,13 +190,18 @@ def parse(
     return replace(document, problems=tuple(problems))
 
 
-def in_file_order(problems: list[Problem]) -> list[Problem]:
-    """Return the problems by line and column; a fault below an anchor is listed once, not once per YAML alias."""
-    first: dict[tuple[int, int, str, str, str], Problem] = {}
+def in_file_order(problems: list[Problem], included: Sequence[Document] = ()) -> list[Problem]:
+    """Return the problems by line and column, those of the `included` files behind the main file's.
+
+    A fault below an anchor is listed once, not once per YAML alias.
+    """
+    first: dict[tuple[str, int, int, str, str, str], Problem] = {}
     for problem in problems:
         path = "" if problem.line else problem.path
-        first.setdefault((problem.line, problem.column, problem.code, problem.message, path), problem)
-    return sorted(first.values(), key=lambda problem: (problem.line, problem.column))
+        key = (problem.source, problem.line, problem.column, problem.code, problem.message, path)
+        first.setdefault(key, problem)
+    order = {file.name: number for number, file in enumerate(included, start=1)}
+    return sorted(first.values(), key=lambda one: (order.get(one.source, 0), one.line, one.column))
 
 
 def written(where: Where, names: Container[str] = ()) -> str:

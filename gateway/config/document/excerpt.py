@@ -78,6 +78,10 @@ class Mask:
         self._text = text
         self._root = root
 
+    def with_names_of(self, root: Node) -> Mask:
+        """Return a mask of the same text that knows the names in another tree as well: of the files beside it."""
+        return Mask(self._text, root)
+
     @cached_property
     def names(self) -> frozenset[str]:
         """The names of models, providers and capabilities that the file chose: they may look odd."""

@@ -12,6 +12,7 @@ from typing import Final
 from gateway.config.document.document import parse
 from gateway.config.format import layout, short_forms
 from gateway.config.format.text import Written
+from gateway.config.include import CASE_SUFFIXES
 from gateway.config.model.read import schema
 from gateway.config.model.schema_faults import inline
 from gateway.errors import UsageError
@@ -59,7 +60,7 @@ def format_bytes(data: bytes, *, name: str) -> Formatted:
 
 def is_policy(name: str, value: JsonObject) -> bool:
     """Tell whether a file is a config file, not a file of test cases."""
-    return not name.endswith((".test.yaml", ".test.yml")) and ("models" in value or "cases" not in value)
+    return not name.endswith(CASE_SUFFIXES) and ("models" in value or "cases" not in value)
 
 
 @cache

@@ -41,7 +41,9 @@ _RULES: Final[dict[str, Callable[[Policy], Iterator[Finding]]]] = {
 _OF_MODELS: Final = frozenset({"short-timeout", "unknown-model", "deprecated-model", "weaker-fallback"})
 """Rules that need LiteLLM's model data."""
 
-_COMPILERS: Final = frozenset({"bad-api-key", "missing-key-file", "repeated-key", "unset-variable", "unused-param"})
+_COMPILERS: Final = frozenset(
+    {"bad-api-key", "missing-key-file", "repeated-key", "unmatched-include", "unset-variable", "unused-param"}
+)
 """Warnings of the compiler. All but the last depend on the machine, so a comment that ignores them is never unused."""
 
 CODES: Final = frozenset({*_RULES, *_COMPILERS, "plain-secret", "plain-http", "unused-ignore"})
@@ -77,4 +79,5 @@ def lint(compiled: Compiled, outside: Outside, *, ignore: Collection[str] = ()) 
     left = silences.not_ignored(shown)
     silences.not_ignored(dormant)
     left += silences.not_ignored(silences.unused(known=CODES, judged=judged))
-    return listed(in_file_order([one for one in left if one.severity == "error" or one.code not in ignore]))
+    left = [one for one in left if one.severity == "error" or one.code not in ignore]
+    return listed(in_file_order(left, document.included))

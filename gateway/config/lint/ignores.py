@@ -41,22 +41,26 @@ class Silence:
 
 
 class Silences:
-    """The comments of one document."""
+    """The comments of a document, each for its own file."""
 
     def __init__(self, document: Document) -> None:
-        self._document = document
-        self._all = _find(document.lines)
-        self._of_file = [one for one in self._all if one.last is None]
-        self._of_line: dict[int, list[Silence]] = {}
-        for one in self._all:
+        self._all = [(file, one) for file in document.files for one in _find(file.lines)]
+        self._of_file: dict[str, list[Silence]] = {}
+        self._of_line: dict[tuple[str, int], list[Silence]] = {}
+        for file, one in self._all:
+            if one.last is None:
+                self._of_file.setdefault(file.name, []).append(one)
             for line in range(one.first, (one.last or 0) + 1):
-                self._of_line.setdefault(line, []).append(one)
+                self._of_line.setdefault((file.name, line), []).append(one)
 
     def not_ignored(self, problems: Iterable[Problem]) -> list[Problem]:
         """Return the problems that no comment ignores. Notes the used codes in each comment."""
         left = []
         for problem in problems:
-            around = (*self._of_file, *self._of_line.get(problem.line, ())) if problem.severity == "warning" else ()
+            around: list[Silence] = []
+            if problem.severity == "warning":
+                around += self._of_file.get(problem.source, ())
+                around += self._of_line.get((problem.source, problem.line), ())
             ignoring = [one for one in around if problem.code in one.codes and one.fault is None]
             for one in ignoring:
                 one.used.add(problem.code)
@@ -69,7 +73,7 @@ class Silences:
 
         `known` are the codes of all warnings, `judged` those of the rules that ran.
         """
-        for one in self._all:
+        for file, one in self._all:
             faults = [one.fault] if one.fault else []
             for code in () if one.fault else one.codes:
                 if code not in known:
@@ -77,7 +81,7 @@ class Silences:
                 elif code in judged and code not in one.used:
                     faults.append(f"there is no {code} here to silence; take it out")
             for fault in faults:
-                yield self._document.problem_at(one.position, "unused-ignore", fault, severity="warning")
+                yield file.problem_at(one.position, "unused-ignore", fault, severity="warning")
 
 
 def unfit(code: str, known: Collection[str]) -> str:

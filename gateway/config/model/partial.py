@@ -18,6 +18,9 @@ _NEEDED: Final = frozenset({"alias", "chain", "path", "pool", "target"})
 _STAND_IN: Final = "mock/refused"
 """Replaces a refused step, so that the steps behind it keep their places."""
 
+_ENTRIES: Final = ("models.", "models[", "providers.", "providers[")
+"""Beginnings of the paths of entries, which may be in an included file."""
+
 _TOO_MANY: Final = 100
 """With more refused places than this, the semantic rules are not run."""
 
@@ -37,7 +40,7 @@ def prune(document: Document, problems: Sequence[Problem]) -> Pruned | None:
 
     An alias loses a key or a step, `providers` and `capabilities` a whole entry, any other block is left out.
     """
-    refused = {problem.path for problem in problems if problem.severity == "error"}
+    refused = {problem.path for problem in problems if problem.severity == "error" and _is_in(document, problem)}
     root = document.root
     if root is None or not isinstance(root.children, dict) or len(refused) > _TOO_MANY:
         return None
@@ -63,6 +66,11 @@ def prune(document: Document, problems: Sequence[Problem]) -> Pruned | None:
     if "models" not in blocks:
         blocks["models"] = _with_children(Node(root.line, root.column, {}), {})
     return Pruned(replace(document, root=_with_children(root, blocks), problems=()), frozenset(left_out))
+
+
+def _is_in(document: Document, problem: Problem) -> bool:
+    """Tell whether a problem's path is one of the document: an included file may have keys of its own."""
+    return problem.source == document.name or problem.path.startswith(_ENTRIES)
 
 
 def _alias_part(where: Where, node: Node, refused: set[str]) -> Node | None:

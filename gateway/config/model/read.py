@@ -110,6 +110,12 @@ def _rules() -> _Rules:
     )
 
 
+def top_rules() -> Mapping[str, JsonObject]:
+    """Return the inlined schema of each key of a file."""
+    rules: Mapping[str, JsonObject] = _rules().file["properties"]
+    return rules
+
+
 @cache
 def _validators() -> tuple[Draft202012Validator, Draft202012Validator]:
     """Return jsonschema's validators of a file and of an alias."""
@@ -151,18 +157,18 @@ class Judge:
         The config is None when a problem is an error. With `strict_env` an unset variable in an `api_key` is an error.
         """
         if document.root is None:
-            return None, in_file_order(list(document.problems))
+            return None, in_file_order(list(document.problems), document.included)
         expander = Expander(document, environ, strict_env=strict_env)
         values, aliases, found = self._judge_file(document, expander)
         problems = [*document.problems, *expander.problems]
         # A value with a fault of the text is not reported a second time.
-        reported = {(problem.line, problem.column) for problem in document.problems}
+        reported = {(problem.source, problem.line, problem.column) for problem in document.problems}
         problems += [
             document.problem(misfit.code, misfit.where, misfit.message, key=misfit.at_key)
             for misfit in found
-            if misfit.at_key or document.position(misfit.where) not in reported
+            if misfit.at_key or (document.home(misfit.where).name, *document.position(misfit.where)) not in reported
         ]
-        problems = in_file_order(problems)
+        problems = in_file_order(problems, document.included)
         if any(problem.severity == "error" for problem in problems):
             return None, problems
         self._judged = aliases

@@ -50,6 +50,10 @@ _FORMS: Final = {
     "dottedPath": _PATH,
     "duration": _LENGTH,
     "hedge": ("bad-duration", "is no duration above zero; write 250ms, 3s, 1m, a number of seconds, or p95"),
+    "includePattern": (
+        "bad-include",
+        "names no files; write a path such as teams/*.yaml, from this file's folder; a URL is not read",
+    ),
     "feature": ("wrong-type", "is neither true nor false"),
     "hook": _PATH,
     "member": _TARGET,
@@ -188,7 +192,7 @@ def _translate(error: ValidationError, written: Json, at: Where) -> Iterator[Mis
             if key not in known and not any(re.search(pattern, key) for pattern in rule.get("patternProperties", ())):
                 yield _unknown(form, (*where, key), known)
     elif keyword == "required":
-        if "else" in error.absolute_schema_path:
+        if "else" in error.absolute_schema_path and where:
             needed = "a member needs 'target' or 'alias'" if _is_member(where) else _STEP_NEEDS
             yield Misfit(where, "missing-key", needed)
             return
@@ -264,7 +268,7 @@ def _unknown(form: str, where: Where, known: Iterable[str]) -> Misfit:
     if form == "inverse" and key == "not":
         message = "a 'not' has no 'not' inside; write its content beside the outer 'not'"
         return Misfit(where, "bad-when", message, at_key=True)
-    return Misfit(where, "unknown-key", _unknown_key(key, known), at_key=True)
+    return Misfit(where, "unknown-key", unknown_key(key, known), at_key=True)
 
 
 def _is_member(where: Where) -> bool:
@@ -285,7 +289,8 @@ def _beside(where: Where, written: Json) -> str:
     return f"{key!r} needs a pool, and this step has one target"
 
 
-def _unknown_key(key: str, known: Iterable[str]) -> str:
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """Return the message for a key that is not among the known ones."""
     names = list(known)
     other = _ELSEWHERE.get(key.lower().replace("-", "_"))
     hint = meant(other) if other in names else did_you_mean(key, names) or f"; the keys here are {', '.join(names)}"

@@ -92,6 +92,7 @@ class TestValidate:
             "aliases": 2,
             "targets": 3,
             "hooks_skipped": 0,
+            "included": [],
             "problems": [],
             "not_listed": 0,
         }

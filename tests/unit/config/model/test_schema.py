@@ -120,7 +120,7 @@ def test_no_definition_is_left_unused() -> None:
 @pytest.mark.parametrize(
     ("part", "keys"),
     [
-        (SCHEMA, "version defaults providers models hooks capabilities"),
+        (SCHEMA, "version include defaults providers models hooks capabilities"),
         (DEFINITIONS["defaults"], "timeout retries deadline max_attempts cooldown retry_on fallback_on params stream"),
         (DEFINITIONS["provider"],
          "kind base_url api_key api_key_file adapter wires api_version headers params cooldown script"),
