@@ -20,18 +20,22 @@ _HEAD: Final = struct.Struct("iIII")
 _CHUNK_BYTES: Final = 64 * 1024
 
 
+_MOST_NAMES: Final = 10_000
+"""Names whose events are kept; beyond that the events so far are forgotten."""
+
+
 class Moves:
-    """Notes which of the watched paths were renamed into place and not written since. One thread at a time.
+    """Notes which paths were renamed into place and not written since. One thread at a time.
 
     watchfiles does not tell the two apart: it reports both as an addition. Where inotify is missing (other systems, no
     free instance), nothing counts as renamed.
     """
 
     def __init__(self) -> None:
-        self._entries: frozenset[str] = frozenset()
         self._folders: dict[int, str] = {}
-        self._renamed = False
-        """Whether the latest event of a watched path was a rename to it, not a creation or a write."""
+        self._latest: dict[str, tuple[int, bool]] = {}
+        """By path in a watched folder: number of its latest event, and whether that was a rename to it."""
+        self._events = 0
         self._descriptor: int | None = None
         if sys.platform == "linux":
             # Slow to import, and only a server needs it.
@@ -41,31 +45,30 @@ class Moves:
             descriptor = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
             self._descriptor = descriptor if descriptor >= 0 else None
 
-    def watch(self, entries: Iterable[str]) -> None:
-        """Watch these paths, and no others. Calling it again is cheap, and finds folders that were made anew."""
+    def watch(self, folders: Iterable[str]) -> None:
+        """Watch these folders, and no others. Calling it again is cheap, and finds folders that were made anew."""
         if self._descriptor is None:
             return
-        self._entries = frozenset(entries)
-        folders: dict[int, str] = {}
-        for folder in {os.path.dirname(entry) for entry in self._entries}:
+        watched: dict[int, str] = {}
+        for folder in dict.fromkeys(folders):
             watch = self._libc.inotify_add_watch(self._descriptor, os.fsencode(folder), _MASK)
             if watch >= 0:
-                folders[watch] = folder
-        for watch in self._folders.keys() - folders.keys():
+                watched[watch] = folder
+        for watch in self._folders.keys() - watched.keys():
             self._libc.inotify_rm_watch(self._descriptor, watch)
-        self._folders = folders
+        self._folders = watched
 
-    def renamed(self) -> bool:
+    def renamed(self, entries: Iterable[str]) -> bool:
         """Tell whether one of the paths was renamed into place, and none was created or written since.
 
         This is exact: the kernel queues an event before the call that causes it returns.
         """
         self._drain()
-        return self._renamed
+        return max((self._latest[entry] for entry in entries if entry in self._latest), default=(0, False))[1]
 
     def forget(self) -> None:
-        """Forget the renames so far: that version of the file has been read."""
-        self._renamed = False
+        """Forget the events so far: those versions of the files have been read."""
+        self._latest.clear()
 
     def close(self) -> None:
         """Stop watching."""
@@ -84,7 +87,9 @@ class Moves:
                 watch, mask, _, length = _HEAD.unpack_from(chunk, at)
                 name = os.fsdecode(chunk[at + _HEAD.size : at + _HEAD.size + length].rstrip(b"\0"))
                 at += _HEAD.size + length
-                if mask & _IN_Q_OVERFLOW:  # what was dropped may have been a write
-                    self._renamed = False
-                elif watch in self._folders and os.path.join(self._folders[watch], name) in self._entries:
-                    self._renamed = bool(mask & _IN_MOVED_TO)
+                if mask & _IN_Q_OVERFLOW or len(self._latest) >= _MOST_NAMES:  # what was dropped may have been a write
+                    self._latest.clear()
+                if watch in self._folders:
+                    self._events += 1
+                    path = os.path.join(self._folders[watch], name)
+                    self._latest[path] = (self._events, bool(mask & _IN_MOVED_TO))

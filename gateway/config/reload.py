@@ -1,15 +1,12 @@
-"""Watch the config file, compile each change and swap the new table in; a bad file leaves the old table live."""
+"""Watch the config files, compile each change and swap the new table in; a bad file leaves the old table live."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import os
-import re
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -19,42 +16,42 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from gateway.config.compiler.compiler import Compiled
+from gateway.config.file_events import FileEvents
+from gateway.config.include import Include
+from gateway.config.mounts import warn_of_mounts
 from gateway.config.moves import Moves
-from gateway.config.saves import QUIET_S, TICK_S, Look, Save, wait_for_writer
-from gateway.config.sight import Sight, sight_of
+from gateway.config.saves import QUIET_S, TICK_S, Looks, Save, wait_for_writer
+from gateway.config.sight import Sight, looks_of, sight_of, stamps_of
+from gateway.config.texts import Texts, UnsettledError
 from gateway.errors import ConfigError, UsageError
 from gateway.policy.overlay import NO_OVERLAY, Overlay
 from gateway.policy.problem import Problem
-from gateway.policy.regular_file import read_regular_file, why
+from gateway.policy.regular_file import why
 from gateway.policy.stamp import Stamp, stamp
 from gateway.policy.table import RoutingTable
 from gateway.wire.json import EMPTY
 
 log = logging.getLogger(__name__)
 
-STEP_MS: Final = 25
-"""Interval at which watchfiles collects events; it reports them after one interval without a new event."""
-DEBOUNCE_MS: Final = 75
-"""Longest time that watchfiles holds events back while new ones keep coming."""
-POLL_S: Final = 1.0
-"""Interval at which the file's stat is compared, with or without events."""
 HASH_EVERY: Final = 10
 """Every this many polls the content is compared, even if stat has not changed."""
-BLIND_POLLS: Final = 60
-"""Polls before file events are tried again on a system that refused them."""
 LOGGED_PROBLEMS: Final = 20
-MAX_FILE_BYTES: Final = 64 * 1024 * 1024
-
-_OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
 
 class Compile(Protocol):
     """The part of `Compiler` that a Reloader calls, one thread at a time."""
 
     def compile(
-        self, data: bytes, *, source: str, overlay: Overlay = ..., generation: int = ..., now: float = ...
+        self,
+        data: bytes,
+        *,
+        source: str,
+        include: Include | None = ...,
+        overlay: Overlay = ...,
+        generation: int = ...,
+        now: float = ...,
     ) -> Compiled:
-        """Return the table of the file's bytes, or all problems when they give none."""
+        """Return the table of the file's bytes, or all problems when they give none. Exceptions of `include` pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +63,7 @@ class ReloadReport:
     at: float
     """Seconds since the epoch."""
     digest: str | None
-    """SHA-256 of the bytes, in hex; None when the file could not be read."""
+    """SHA-256 over all files, in hex; None when the main file could not be read."""
     problems: tuple[Problem, ...] = ()
     """In file order; only warnings when `ok`."""
     generation: int
@@ -81,13 +78,13 @@ class _Waiting:
 
     table: RoutingTable
     problems: tuple[Problem, ...]
-    data: bytes
+    texts: Texts
     over: threading.Event = field(default_factory=threading.Event)
     """It is live, or was replaced, or is waited for no more."""
 
 
 class Reloader:
-    """Owns the live table of one file. Its methods may be called from any thread."""
+    """Owns the live table of one file and those that it includes. Its methods may be called from any thread."""
 
     def __init__(
         self,
@@ -120,11 +117,13 @@ class Reloader:
         self._mounts = mounts
         self._lock = threading.Lock()
         self._overlay = NO_OVERLAY
-        self._data: bytes | None = None
+        self._texts: Texts | None = None
+        """Those of the live table."""
+        self._latest: Texts | None = None
+        """Those read last."""
         self._running = ReloadReport(ok=False, at=0.0, digest=None, generation=0)
         self._refused: str | None = None
-        """Digest of the bytes refused last, or the problem's text if they could not be read."""
-        self._blind = False
+        """Digest of the texts refused last, or the problem's text if they could not be read."""
         self.current = RoutingTable(generation=0, routes=EMPTY)
         """The live table; an empty one of generation 0 before `load`. Replaced by one assignment."""
         self.last = self._running
@@ -135,24 +134,20 @@ class Reloader:
 
         While another process has the file open for writing, waits for it; after LONG_S that is a UsageError.
         """
-        if self._is_mount_point():
-            log.warning(
-                "the config file is a mount of its own: a version that replaces it is never seen; mount its folder",
-                extra={"source": str(self._path)},
-            )
         wait_for_writer(self._file)
         with self._lock:
             try:
-                data, _ = _read(self._file)
+                texts = self._latest = Texts(self._file, str(self._path), before_reading=wait_for_writer)
             except OSError as exc:
                 raise UsageError(f"cannot read {self._path}: {why(exc)}") from exc
-            table, problems = self._compile(data, self._overlay)
+            table, problems = self._compile(texts, self._overlay)
+            warn_of_mounts(texts.paths, self._mounts)
             if table is None:
                 raise ConfigError(problems)
-            return self._accept(table, problems, data, is_first=True)
+            return self._accept(table, problems, texts, is_first=True)
 
     def reload(
-        self, *, force: bool = True, wait: bool = True, dry_run: bool = False, complete: Look | None = None
+        self, *, force: bool = True, wait: bool = True, dry_run: bool = False, complete: Looks | None = None
     ) -> ReloadReport:
         """Read the file and, if it is good, swap its table in. Blocks; never raises for a bad file.
 
@@ -162,32 +157,32 @@ class Reloader:
         """
         with self._lock:
             try:
-                data, found = _read(self._file)
-                if complete is not None and found != complete.stamp:
+                texts = self._read(complete)
+                if not force and texts.is_same(self._texts):
+                    return self._back_to_running()
+                if not force and texts.digest == self._refused:
                     return self.last
+                if not force and self._waiting is not None and texts.is_same(self._waiting.texts):
+                    return self.last
+                with self._around():
+                    table, problems = self._compile(texts, self._overlay)
+            except UnsettledError:
+                return self.last
             except OSError as exc:
-                if complete is not None and stamp(self._file) != complete.stamp:
+                if complete is not None and stamp(self._file) != complete.main.stamp:
                     return self.last
                 unreadable = (self._fault("unreadable-file", f"cannot read the file: {why(exc)}"),)
                 if not force and self._refused == _as_text(unreadable):
                     return self.last
                 return self._refuse(None, unreadable, dry_run=dry_run)
-            if not force and data == self._data:
-                return self._back_to_running()
-            if not force and _digest(data) == self._refused:
-                return self.last
-            if not force and self._waiting is not None and data == self._waiting.data:
-                return self.last
-            with self._around():
-                table, problems = self._compile(data, self._overlay)
             if table is None:
-                return self._refuse(_digest(data), problems, dry_run=dry_run)
+                return self._refuse(texts.digest, problems, dry_run=dry_run)
             if dry_run:
                 return replace(self._report(table.digest, problems), ok=True)
             self.give_up()
-            waiting = self._waiting = _Waiting(table, problems, data)
+            waiting = self._waiting = _Waiting(table, problems, texts)
             if self._before_swap(table, partial(self._swap_waiting, waiting)):
-                return self._accept(table, problems, data)
+                return self._accept(table, problems, texts)
             report = replace(self._report(table.digest, problems), ok=True)
         if wait:
             waiting.over.wait()
@@ -201,25 +196,43 @@ class Reloader:
             self._waiting = None
 
     def set_overlay(self, overlay: Overlay) -> None:
-        """Compile the live table's bytes with `overlay` and swap. On a problem raises ConfigError, changing nothing."""
+        """Compile the live table's texts with `overlay` and swap. On a problem raises ConfigError, changing nothing."""
         with self._lock:
-            if self._data is None:
+            if self._texts is None:
                 self._overlay = overlay
                 return
             with self._around():
-                table, problems = self._compile(self._data, overlay)
+                table, problems = self._compile(self._texts, overlay)
             if table is None:
                 raise ConfigError(problems)
             self._overlay = overlay
             self.give_up()
-            self._swap(table, self._data)
+            self._swap(table, self._texts)
 
     def disk(self) -> str | None:
-        """Return the SHA-256 of the file on disk now, in hex, or None when it cannot be read."""
+        """Return the SHA-256 over the files on disk now, in hex, or None when the main one cannot be read.
+
+        Of a text that was never compiled it is that of the main file alone.
+        """
         try:
-            return _digest(_read(self._file)[0])
+            texts = Texts(self._file, str(self._path))
         except OSError:
             return None
+        texts.include(self._known_patterns(texts))
+        return texts.digest
+
+    def looks(self) -> Looks:
+        """Look at the files of the text read last."""
+        return looks_of(self._file, self._patterns)
+
+    def stamps(self) -> dict[str, Stamp | None]:
+        """Return the stamps of the same files, as in `Looks.stamps`."""
+        return stamps_of(self._file, self._patterns)
+
+    @property
+    def read_stamps(self) -> dict[str, Stamp | None]:
+        """The stamps of the files of the text read last, as they were read."""
+        return self._latest.stamps if self._latest is not None else {}
 
     async def watch(self) -> None:
         """Reload after each change of the file, until cancelled. File and folder may vanish and come back.
@@ -229,42 +242,60 @@ class Reloader:
         """
         loop = asyncio.get_running_loop()
         pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gateway-reload")
-        moves = Moves()
+        moves, events = Moves(), FileEvents()
+        last: dict[str, Stamp | None] = {}
+        """The stamps of the files as they were read last."""
 
         def look() -> tuple[Sight, bool]:
-            sight = sight_of(self._file)
-            moves.watch(sight.entries)
-            return sight, moves.renamed()
+            sight = sight_of(self._file, self._patterns, last)
+            moves.watch(folder for folder, *_ in sight.folders)
+            stamps, now = sight.files.stamps, self._clock()
+            changed = [path for path in {**last, **stamps} if path not in last or stamps.get(path) != last[path]]
+            return sight, bool(changed) and all(is_settled(path, sight, now) for path in changed)
+
+        def is_settled(path: str, sight: Sight, now: float) -> bool:
+            if moves.renamed(sight.ways.get(path, ())):
+                return True
+            # A file that is only now included may have been there for long.
+            looked = sight.files.included.get(path) if path not in last else None
+            return looked is not None and (looked.age_s(now=now) or 0) >= QUIET_S
 
         def read(sight: Sight) -> None:
+            nonlocal last
             moves.forget()
-            self.reload(force=False, wait=False, complete=sight.file)
+            self.reload(force=False, wait=False, complete=sight.files)
+            last = sight.files.stamps
 
         async def complete_save() -> Sight:
             save = Save(self._path, now_s=loop.time())
             while True:
-                sight, renamed = await loop.run_in_executor(pool, look)
-                quiet_s = TICK_S if renamed else QUIET_S
-                if save.is_complete(sight.file, now_s=loop.time(), quiet_s=quiet_s):
+                sight, settled = await loop.run_in_executor(pool, look)
+                quiet_s = TICK_S if settled else QUIET_S
+                if save.is_complete(sight.files, now_s=loop.time(), quiet_s=quiet_s):
                     return sight
                 await asyncio.sleep(TICK_S)
+
+        async def read_complete_save() -> Sight:
+            while True:
+                patterns, sight = self._patterns, await complete_save()
+                await loop.run_in_executor(pool, read, sight)
+                if self._patterns == patterns:
+                    return sight
 
         try:
             # Slow to import. A save between the first look and the first event is seen at the next poll only.
             with suppress(ImportError):
                 await loop.run_in_executor(pool, import_module, "watchfiles")
-            polls, sight = 0, await complete_save()
-            await loop.run_in_executor(pool, read, sight)
+            polls, sight = 0, await read_complete_save()
             while True:
-                async with aclosing(self._batches(sight.folders)) as batches:
+                async with aclosing(events.batches(folder for folder, *_ in sight.folders)) as batches:
                     async for touched in batches:
                         polls += 1
                         before, (sight, _) = sight, await loop.run_in_executor(pool, look)
                         changed = not touched.isdisjoint({*before.entries, *sight.entries})
-                        if changed or sight.file.stamp != before.file.stamp:
-                            sight = await complete_save()
-                            await loop.run_in_executor(pool, read, sight)
-                        elif polls % HASH_EVERY == 0 and not sight.file.held:
+                        if changed or sight.files.stamps != before.files.stamps:
+                            sight = await read_complete_save()
+                        elif polls % HASH_EVERY == 0 and sight.files.held is None:
                             await loop.run_in_executor(pool, read, sight)
                         # A new folder may reuse the old one's inode number, but the removal was an event.
                         if sight.folders != before.folders or any(name in touched for name, *_ in before.folders):
@@ -273,67 +304,65 @@ class Reloader:
             pool.submit(moves.close)
             pool.shutdown(wait=False)
 
-    async def _batches(self, folders: tuple[tuple[str, int, int], ...]) -> AsyncGenerator[set[str], None]:
-        """Yield the paths touched in `folders`, and an empty set about once a second.
-
-        On a system without file events it yields empty sets only and ends after BLIND_POLLS, to try events again.
-        """
-        try:
-            from watchfiles import awatch
-
-            watched = awatch(
-                *(folder for folder, *_ in folders),
-                watch_filter=None,
-                debounce=DEBOUNCE_MS,
-                step=STEP_MS,
-                rust_timeout=int(POLL_S * 1000),
-                yield_on_timeout=True,
-                recursive=False,
-                ignore_permission_denied=True,
-            )
-            async with aclosing(watched) as batches:
-                async for batch in batches:
-                    self._blind = False
-                    yield {path for _, path in batch}
-        except Exception as exc:
-            if not self._blind:
-                log.warning("no file events: the config file is polled", extra={"error": str(exc)}, exc_info=True)
-            self._blind = True
-        for _ in range(BLIND_POLLS):
-            await asyncio.sleep(POLL_S)
-            yield set()
-
     def _swap_waiting(self, waiting: _Waiting) -> None:
         """Swap a table in that has waited, unless another reading took its place meanwhile."""
         with self._lock:
             if self._waiting is waiting:
-                self._accept(waiting.table, waiting.problems, waiting.data)
+                self._accept(waiting.table, waiting.problems, waiting.texts)
 
     def _accept(
-        self, table: RoutingTable, problems: tuple[Problem, ...], data: bytes, *, is_first: bool = False
+        self, table: RoutingTable, problems: tuple[Problem, ...], texts: Texts, *, is_first: bool = False
     ) -> ReloadReport:
         self._refused = None
         report = self._report(table.digest, problems)
         self._running = self.last = replace(report, ok=True, generation=table.generation, changed=True)
-        self._swap(table, data)
+        self._swap(table, texts)
         if not is_first:
             self._on_report(self._running)
         self.give_up()
         return self._running
 
-    def _compile(self, data: bytes, overlay: Overlay) -> tuple[RoutingTable | None, tuple[Problem, ...]]:
+    @property
+    def _patterns(self) -> tuple[str, ...]:
+        """What the text read last includes."""
+        return self._latest.patterns if self._latest is not None else ()
+
+    def _read(self, complete: Looks | None) -> Texts:
+        """Read the main file; if its bytes were compiled before, the included files as well, to compare them.
+
+        Raises OSError, and UnsettledError when the files are not those of `complete`.
+        """
+        texts = Texts(self._file, str(self._path), complete=complete)
+        known = self._known_patterns(texts)
+        self._latest = texts
+        texts.include(known)
+        return texts
+
+    def _known_patterns(self, texts: Texts) -> tuple[str, ...]:
+        """Return what a text includes if that is known already, else nothing."""
+        known = (one.patterns for one in (self._texts, self._latest) if one is not None and one.main == texts.main)
+        return next(known, ())
+
+    def _compile(self, texts: Texts, overlay: Overlay) -> tuple[RoutingTable | None, tuple[Problem, ...]]:
         try:
             compiled = self._compiler.compile(
-                data, source=str(self._path), overlay=overlay, generation=self.current.generation + 1, now=self._clock()
+                texts.main,
+                source=str(self._path),
+                include=texts.include,
+                overlay=overlay,
+                generation=self.current.generation + 1,
+                now=self._clock(),
             )
+        except (UnsettledError, UsageError):
+            raise
         except Exception as exc:
             log.exception("the compiler failed: please report this")
             message = f"the compiler failed with {type(exc).__name__}; the log has more"
             return None, (self._fault("internal-error", message),)
         return compiled.table, compiled.problems
 
-    def _swap(self, table: RoutingTable, data: bytes) -> None:
-        self._data = data
+    def _swap(self, table: RoutingTable, texts: Texts) -> None:
+        self._texts = texts
         self.current = table
         aliases = len(table.routes) + len(table.wildcards)
         log.info("routes loaded", extra={"generation": table.generation, "digest": table.digest, "aliases": aliases})
@@ -367,25 +396,8 @@ class Reloader:
         generation = self.current.generation
         return ReloadReport(ok=False, at=self._clock(), digest=digest, problems=problems, generation=generation)
 
-    def _is_mount_point(self) -> bool:
-        """Tell whether the file is a mount point, as with Kubernetes' `subPath` and Docker's `-v file:file`."""
-        try:
-            table = self._mounts.read_text(encoding="utf-8", errors="surrogateescape")
-        except OSError:
-            return False
-        return os.path.realpath(self._file) in mount_points(table)
-
     def _fault(self, code: str, message: str) -> Problem:
         return Problem(line=0, column=0, code=code, path="", message=message, source=str(self._path))
-
-
-def _read(path: Path) -> tuple[bytes, Stamp]:
-    """Return the bytes and stamp of one version of the config file. Raises OSError."""
-    return read_regular_file(path, limit_bytes=MAX_FILE_BYTES)
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _as_text(problems: tuple[Problem, ...]) -> str:
@@ -393,9 +405,3 @@ def _as_text(problems: tuple[Problem, ...]) -> str:
     if len(problems) > LOGGED_PROBLEMS:
         lines.append(f"and {sum(problem.not_listed or 1 for problem in problems[LOGGED_PROBLEMS:])} more")
     return "\n".join(lines)
-
-
-def mount_points(table: str) -> set[str]:
-    """Return the mount points of a mountinfo table: the fifth field, spaces as octal escapes (proc(5))."""
-    fields = (line.split(" ") for line in table.splitlines())
-    return {_OCTAL.sub(lambda match: chr(int(match[1], 8)), field[4]) for field in fields if len(field) > 4}

@@ -1,4 +1,4 @@
-"""Decides when a save is complete: nobody has the file open for writing, and it has not changed for a while."""
+"""Decides when a save is complete: nobody has a file of it open for writing, and none has changed for a while."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import signal
 import stat
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from gateway.errors import UsageError
 from gateway.policy.regular_file import READING
 from gateway.policy.stamp import Stamp, stamp_of
+from gateway.wire.json import EMPTY
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +26,7 @@ QUIET_S: Final = 0.2
 """A file that was written in place counts once it has not changed for this long."""
 LONG_S: Final = 5.0
 """A save that takes longer is logged once; at the start it is an error."""
+_HELD: Final = "a process has it open for writing"
 TICK_S: Final = 0.05
 """Interval between two looks at a file that is being saved. A file that was renamed into place counts after one."""
 
@@ -45,28 +48,64 @@ class Look:
         return age_s if age_s >= 0 else None
 
 
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """State of the config file and of the files that it includes at one moment."""
+
+    main: Look
+    included: Mapping[str, Look] = field(default_factory=lambda: EMPTY)
+    """By path."""
+
+    @property
+    def stamps(self) -> dict[str, Stamp | None]:
+        """The stamp of each file; the main file has the empty path."""
+        return {"": self.main.stamp, **{path: look.stamp for path, look in self.included.items()}}
+
+    @property
+    def held(self) -> str | None:
+        """Path of a file that a process has open for writing, empty for the main file; None without one."""
+        if self.main.held:
+            return ""
+        return next((path for path, look in self.included.items() if look.held), None)
+
+    def age_s(self, *, now: float) -> float | None:
+        """Return the seconds since the last change of any file, by the files' times; None if that is not known."""
+        ages = [look.age_s(now=now) for look in (self.main, *self.included.values())]
+        known = [age_s for age_s in ages if age_s is not None]
+        return min(known) if len(known) == len(ages) else None
+
+
 class Save:
-    """One save, followed from look to look until it is complete. Times are points on one monotonic clock."""
+    """One save of one file or several, followed from look to look until it is complete.
+
+    Times are points on one monotonic clock.
+    """
 
     def __init__(self, path: Path, *, now_s: float) -> None:
         self._path = path
         self._began_s = self._changed_s = now_s
-        self._last: Look | None = None
+        self._last: dict[str, Stamp | None] | None = None
+        self._changed = ""
+        """The file that changed last."""
         self._told = False
 
-    def is_complete(self, look: Look, *, now_s: float, quiet_s: float = QUIET_S) -> bool:
-        """Tell whether the version of `look` is whole. Logs once when that takes longer than LONG_S."""
-        if self._last is None or look.stamp != self._last.stamp:
+    def is_complete(self, looks: Looks, *, now_s: float, quiet_s: float = QUIET_S) -> bool:
+        """Tell whether the version of `looks` is whole. Logs once when that takes longer than LONG_S."""
+        stamps = looks.stamps
+        if stamps != self._last:
             self._changed_s = now_s
-        self._last = look
-        if not look.held and now_s - self._changed_s >= quiet_s:
+            before = self._last or {}
+            self._changed = next((path for path in (*stamps, *before) if stamps.get(path) != before.get(path)), "")
+        self._last = stamps
+        held = looks.held
+        if held is None and now_s - self._changed_s >= quiet_s:
             return True
         if not self._told and now_s - self._began_s >= LONG_S:
             self._told = True
-            why = "a process has it open for writing" if look.held else "it keeps changing"
+            path, why = (self._changed, "it keeps changing") if held is None else (held, _HELD)
             log.warning(
                 "the config file is still being written: the old routes stay",
-                extra={"source": str(self._path), "reason": why, "for_s": LONG_S},
+                extra={"source": path or str(self._path), "reason": why, "for_s": LONG_S},
             )
         return False
 
@@ -104,7 +143,7 @@ def wait_for_writer(path: Path, *, quiet_s: float = 0.0, limit_s: float = LONG_S
         age_s = look.age_s(now=time.time())
         if not held and (age_s is None or age_s >= quiet_s):
             return
-        why = "a process has it open for writing" if held else "it keeps changing"
+        why = _HELD if held else "it keeps changing"
         if time.monotonic() >= give_up_s:
             raise UsageError(f"{path} is still being written after {limit_s:g} s: {why}")
         if held:

@@ -10,10 +10,9 @@ from typing import Final
 
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.reload import Reloader, ReloadReport
-from gateway.config.saves import QUIET_S, Save, look_at
+from gateway.config.saves import QUIET_S, Save
 from gateway.errors import ConfigError
 from gateway.policy.overlay import NO_OVERLAY, Overlay, Reloaded, Tables
-from gateway.policy.stamp import stamp
 from gateway.policy.table import RoutingTable
 
 BUILT_IN: Final = Overlay(
@@ -64,33 +63,34 @@ class FileTables:
 
     def __init__(self, path: Path, *, bare_names: bool) -> None:
         self._path = path.absolute()
-        self._stamp = stamp(self._path)
         self._checked_s = time.monotonic()
         self._save: Save | None = None
         """The save that has begun and is not complete."""
         self._reloader = Reloader(path, _compiler(bare_names=bare_names))
         self._reloader.load()
+        self._stamps = self._reloader.read_stamps
 
     @property
     def current(self) -> RoutingTable:
         now_s = time.monotonic()
         if now_s - self._checked_s >= STAT_EVERY_S:
             self._checked_s = now_s
-            if stamp(self._path) == self._stamp:
+            if self._reloader.stamps() == self._stamps:
                 self._save = None
             else:
                 self._read_if_complete(now_s)
         return self._reloader.current
 
     def _read_if_complete(self, now_s: float) -> None:
-        """Read the changed file if its save is complete; otherwise leave that to the next check."""
-        look = look_at(self._path)
+        """Read the changed files if their save is complete; otherwise leave that to the next check."""
+        looks = self._reloader.looks()
         self._save = self._save or Save(self._path, now_s=now_s)
-        # A caller does not wait: usually the file's own times tell at once that it has been quiet.
-        is_old = (look.age_s(now=time.time()) or 0) >= QUIET_S
-        if self._save.is_complete(look, now_s=now_s, quiet_s=0 if is_old else QUIET_S):
-            self._save, self._stamp = None, look.stamp
-            self._reloader.reload(force=False, complete=look)
+        # A caller does not wait: usually the files' own times tell at once that they have been quiet. Of one that was
+        # deleted there are none.
+        is_old = (looks.age_s(now=time.time()) or 0) >= QUIET_S and looks.stamps.keys() >= self._stamps.keys()
+        if self._save.is_complete(looks, now_s=now_s, quiet_s=0 if is_old else QUIET_S):
+            self._save, self._stamps = None, looks.stamps
+            self._reloader.reload(force=False, complete=looks)
 
     def set_overlay(self, overlay: Overlay) -> None:
         self._reloader.set_overlay(overlay)

@@ -95,6 +95,15 @@ class Repository:
             return "folder", b""
         return ("link" if words[:1] in ([b"symlink"], [b"dangling"], [b"loop"]) else "nothing"), b""
 
+    def files(self, revision: str, folder: str) -> list[str]:
+        """Return the paths of all files below a folder, both from the top. A folder ends in a slash, or is empty."""
+        if revision:
+            args = ["ls-tree", "-r", "-z", "--name-only", "--full-tree", revision, "--", *([folder] if folder else [])]
+        else:
+            args = ["ls-files", "-z", "--full-name", "--", f":(top,literal){folder}"]
+        listed = os.fsdecode(self.git(*args).stdout).split("\0")
+        return [path for path in dict.fromkeys(listed) if path.startswith(folder) and path]
+
     def _read_index(self, path: str) -> tuple[What, bytes]:
         for _ in range(MAX_LINKS):
             blob = self.git("cat-file", "blob", "--end-of-options", f":{path}")

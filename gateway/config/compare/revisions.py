@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gateway.config.compare.included import read_at
 from gateway.config.compare.repository import Repository, What
+from gateway.config.include import Include
 from gateway.errors import UsageError
 
 STDIN: Final = "-"
@@ -44,6 +46,16 @@ class Source:
     def folder(self) -> str | None:
         """The folder of its hooks, for a revision in the work tree; None stands for the current folder."""
         return None if self.file is None else str(self.file.parent)
+
+    @property
+    def include(self) -> Include | None:
+        """The reader of the files that it includes, in the same revision; None for those on disk."""
+        repository, revision = self.repository, self.revision
+        if repository is None or revision is None:
+            return None
+        path, used = _STAGE.sub("", self.path), len(self.data)
+        prefix = self.name.removesuffix(self.path)
+        return lambda patterns: read_at(repository, revision, path, patterns, prefix=prefix, used_bytes=used)
 
     def beside(self) -> tuple[str, bytes] | None:
         """Return name and bytes of the file of test cases beside it, in the same revision, or None without one."""

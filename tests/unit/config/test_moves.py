@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config import moves as module
 from gateway.config.moves import Moves
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux'")
@@ -24,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def moves(path: Path) -> Iterator[Moves]:
     moves = Moves()
-    moves.watch([str(path)])
+    moves.watch([str(path.parent)])
     yield moves
     moves.close()
 
@@ -71,14 +72,14 @@ def test_only_a_rename_that_nothing_followed_counts(
 ) -> None:
     for step in steps:
         step(path)
-    assert moves.renamed() is renamed
+    assert moves.renamed([str(path)]) is renamed
 
 
 def test_what_was_read_is_forgotten(moves: Moves, path: Path) -> None:
     rename(path)
-    assert moves.renamed()
+    assert moves.renamed([str(path)])
     moves.forget()
-    assert not moves.renamed()
+    assert not moves.renamed([str(path)])
 
 
 def test_a_link_that_was_swapped_counts_unless_its_file_is_written_since(path: Path) -> None:
@@ -88,15 +89,16 @@ def test_a_link_that_was_swapped_counts_unless_its_file_is_written_since(path: P
     folder.mkdir()
     (folder / "file").write_text("new")
     moves = Moves()
-    moves.watch([str(link), str(path)])
+    moves.watch([str(path.parent)])
     (folder / "swap").symlink_to("folder/file")
     (folder / "swap").rename(link)
-    moves.watch([str(link), str(folder / "file")])
-    assert moves.renamed()
+    entries = [str(link), str(folder / "file")]
+    moves.watch([str(path.parent), str(folder)])
+    assert moves.renamed(entries)
     append(path)
-    assert moves.renamed()
+    assert moves.renamed(entries)
     append(folder / "file")
-    assert not moves.renamed()
+    assert not moves.renamed(entries)
     moves.close()
 
 
@@ -104,13 +106,31 @@ def test_a_folder_that_was_made_anew_is_watched_again(moves: Moves, path: Path) 
     for file in (path, path.with_name("fresh")):
         file.unlink()
     path.parent.rmdir()
-    moves.watch([str(path)])
-    assert not moves.renamed()
+    moves.watch([str(path.parent)])
+    assert not moves.renamed([str(path)])
     path.parent.mkdir()
     path.with_name("fresh").write_text("new")
-    moves.watch([str(path)])
+    moves.watch([str(path.parent)])
     rename(path)
-    assert moves.renamed()
+    assert moves.renamed([str(path)])
+
+
+def test_each_file_has_its_own_renames(moves: Moves, path: Path) -> None:
+    rename(path)
+    other(path)
+    assert moves.renamed([str(path)])
+    assert not moves.renamed([str(path.with_name("other"))])
+    path.with_name("other").rename(path.with_name("a-new-one"))
+    assert moves.renamed([str(path.with_name("a-new-one"))])
+
+
+def test_the_names_that_are_kept_are_bounded(moves: Moves, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_NAMES", 10)
+    rename(path)
+    assert moves.renamed([str(path)])
+    for number in range(20):
+        path.with_name(f"noise-{number}").touch()
+    assert not moves.renamed([str(path)])
 
 
 def test_when_events_were_lost_nothing_counts_until_the_next_rename(moves: Moves, path: Path) -> None:
@@ -122,16 +142,16 @@ def test_when_events_were_lost_nothing_counts_until_the_next_rename(moves: Moves
         others = [stack.enter_context(path.with_name(name).open("wb", buffering=0)) for name in ("a", "b")]
         for number in range(limit):  # of equal events in a row the kernel keeps one
             others[number % 2].write(b"x")
-    assert not moves.renamed()
+    assert not moves.renamed([str(path)])
     path.with_name("fresh").write_text("newer")
     rename(path)
-    assert moves.renamed()
+    assert moves.renamed([str(path)])
 
 
 def test_after_the_end_nothing_counts(path: Path) -> None:
     moves = Moves()
     moves.close()
     moves.close()
-    moves.watch([str(path)])
+    moves.watch([str(path.parent)])
     rename(path)
-    assert not moves.renamed()
+    assert not moves.renamed([str(path)])

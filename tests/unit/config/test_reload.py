@@ -16,8 +16,11 @@ import pytest
 import watchfiles
 
 from gateway.config.compiler.compiler import Compiled, Compiler
-from gateway.config.reload import MAX_FILE_BYTES, Reloader, ReloadReport, mount_points
-from gateway.config.saves import look_at
+from gateway.config.include import Include
+from gateway.config.mounts import mount_points
+from gateway.config.reload import Reloader, ReloadReport
+from gateway.config.saves import Looks, look_at
+from gateway.config.texts import MAX_FILE_BYTES
 from gateway.errors import ConfigError, UsageError
 from gateway.policy.overlay import NO_OVERLAY, Overlay
 from gateway.policy.table import RoutingTable
@@ -39,7 +42,14 @@ class Counting:
         self._real = Compiler(environ={})
 
     def compile(
-        self, data: bytes, *, source: str, overlay: Overlay = NO_OVERLAY, generation: int = 1, now: float = 0.0
+        self,
+        data: bytes,
+        *,
+        source: str,
+        include: Include | None = None,
+        overlay: Overlay = NO_OVERLAY,
+        generation: int = 1,
+        now: float = 0.0,
     ) -> Compiled:
         self.calls += 1
         self.running += 1
@@ -47,7 +57,9 @@ class Counting:
             assert self.running == 1, "two compiles at a time"
             if data.startswith(b"# bug"):
                 raise ZeroDivisionError("sk-secret")
-            return self._real.compile(data, source=source, overlay=overlay, generation=generation, now=now)
+            return self._real.compile(
+                data, source=source, include=include, overlay=overlay, generation=generation, now=now
+            )
         finally:
             self.running -= 1
 
@@ -245,13 +257,13 @@ class TestReload:
         self, reloader: Reloader, path: Path, compiler: Counting
     ) -> None:
         path.write_text(good("two"))
-        look = look_at(path)
+        look = Looks(look_at(path))
         path.write_text(good("three"))
         before = reloader.last
         assert reloader.reload(force=False, complete=look) is before
         path.unlink()
         assert reloader.reload(force=False, complete=look) is before
-        assert not reloader.reload(force=False, complete=look_at(path)).ok
+        assert not reloader.reload(force=False, complete=Looks(look_at(path))).ok
         assert compiler.calls == 1
 
     def test_an_older_file_counts_as_changed(self, reloader: Reloader, path: Path) -> None:
@@ -393,6 +405,109 @@ class TestOverlay:
         reloader.set_overlay(Overlay(mappings={"extra": "mock/three"}))
         reloader.load()
         assert model(reloader, "extra") == "three"
+
+
+class TestInclude:
+    @pytest.fixture
+    def team(self, path: Path) -> Path:
+        """A file that the main one includes."""
+        path.write_text(good("one") + "include: [teams/*.yaml]\n")
+        team = path.parent / "teams" / "a.yaml"
+        team.parent.mkdir()
+        team.write_text("models: {team: mock/one}\n")
+        return team
+
+    @pytest.fixture
+    def loaded(self, team: Path, path: Path, compiler: Counting) -> Reloader:
+        loaded = Reloader(path, compiler)
+        loaded.load()
+        return loaded
+
+    def test_a_change_of_an_included_file_is_a_new_generation_and_the_same_text_is_not_compiled(
+        self, loaded: Reloader, team: Path, compiler: Counting
+    ) -> None:
+        assert (loaded.reload(force=False).generation, compiler.calls) == (1, 1)
+        team.write_text("models: {team: mock/two}\n")
+        report = loaded.reload(force=False)
+        assert (report.changed, report.generation, model(loaded, "team")) == (True, 2, "two")
+        assert loaded.disk() == report.digest == loaded.current.digest
+
+    def test_a_bad_included_file_is_told_once_and_cleared_when_it_is_put_back(
+        self, loaded: Reloader, team: Path, compiler: Counting
+    ) -> None:
+        before = team.read_text()
+        team.write_text("models: {team: nowhere}\n")
+        first = loaded.reload(force=False)
+        assert [problem.source for problem in first.problems] == [str(team)]
+        assert loaded.reload(force=False) is first
+        assert loaded.disk() == first.digest != loaded.current.digest
+        team.write_text(before)
+        assert loaded.reload(force=False).ok
+        assert (loaded.current.generation, compiler.calls) == (1, 2)
+
+    def test_an_unreadable_one_is_told_once_and_keeps_the_table(
+        self, loaded: Reloader, team: Path, compiler: Counting
+    ) -> None:
+        team.unlink()
+        team.symlink_to("nowhere")
+        first = loaded.reload(force=False)
+        assert [(problem.code, problem.source) for problem in first.problems] == [("unreadable-file", str(team))]
+        assert loaded.reload(force=False) is first
+        assert (model(loaded, "team"), compiler.calls) == ("one", 2)
+
+    def test_a_save_that_went_on_in_any_file_is_not_read(
+        self, loaded: Reloader, team: Path, path: Path, compiler: Counting
+    ) -> None:
+        looks, before = loaded.looks(), loaded.last
+        team.write_text("models: {team: mock/two}\n")
+        assert loaded.reload(force=False, complete=looks) is before
+        looks = loaded.looks()
+        (team.parent / "b.yaml").write_text("models: {b: mock/b}\n")
+        assert loaded.reload(force=False, complete=looks) is before
+        assert loaded.reload(force=False, complete=loaded.looks()).generation == 2
+        looks = loaded.looks()
+        path.write_text(path.read_text() + "# more\n")
+        assert loaded.reload(force=False, complete=looks).generation == 2
+        assert compiler.calls == 2
+
+    def test_files_that_are_only_now_included_have_to_be_complete_too(
+        self, loaded: Reloader, path: Path, compiler: Counting
+    ) -> None:
+        (path.parent / "other.yaml").write_text("models: {other: mock/other}\n")
+        path.write_text(good("two") + "include: [other.yaml]\n")
+        looks, before = loaded.looks(), loaded.last
+        assert loaded.reload(force=False, complete=looks) is before
+        assert loaded.looks() != looks
+        assert loaded.reload(force=False, complete=loaded.looks()).generation == 2
+        assert (model(loaded, "other"), loaded.current.find("team")) == ("other", None)
+
+    def test_the_files_of_the_running_text_are_known_again_after_a_bad_one(
+        self, loaded: Reloader, path: Path, team: Path
+    ) -> None:
+        before = path.read_text()
+        path.write_text(BROKEN)
+        assert not loaded.reload(force=False).ok
+        assert loaded.stamps().keys() == {""}
+        path.write_text(before)
+        team.write_text("models: {team: mock/two}\n")
+        loaded.reload(force=False, complete=loaded.looks())
+        assert loaded.stamps().keys() == {"", str(team)}
+        assert loaded.reload(force=False, complete=loaded.looks()).generation == 2
+        assert loaded.read_stamps == loaded.stamps()
+
+    def test_an_overlay_goes_over_the_running_texts_not_those_on_disk(self, loaded: Reloader, team: Path) -> None:
+        team.write_text("models: {team: nowhere}\n")
+        loaded.set_overlay(Overlay(mappings={"extra": "mock/three"}))
+        assert (model(loaded, "team"), model(loaded, "extra")) == ("one", "three")
+
+    def test_a_mount_of_an_included_file_alone_is_warned_about(
+        self, team: Path, path: Path, compiler: Counting, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        mounts = path.with_name("mountinfo")
+        mounts.write_text(f"36 35 98:0 / {team} ro - ext4 /dev/sda rw\n")
+        Reloader(path, compiler, mounts=mounts).load()
+        (warning,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert vars(warning)["source"] == str(team)
 
 
 class TestWatch:

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from gateway.config.saves import LONG_S, QUIET_S, TICK_S, Look, Save, look_at, wait_for_writer
+from gateway.config.saves import LONG_S, QUIET_S, TICK_S, Look, Looks, Save, look_at, wait_for_writer
 from gateway.errors import UsageError
 from gateway.policy.stamp import Stamp, stamp
 from tests.saving import IS_ROOT, NOBODY, folder_in, linux
@@ -22,7 +23,7 @@ HOLD = "import sys, time; file = open(sys.argv[1], sys.argv[2]); print(flush=Tru
 
 def played(looks: list[tuple[float, Look]]) -> list[bool]:
     save = Save(Path("routes.yaml"), now_s=100.0)
-    return [save.is_complete(look, now_s=100 + at_s) for at_s, look in looks]
+    return [save.is_complete(Looks(look), now_s=100 + at_s) for at_s, look in looks]
 
 
 @pytest.mark.parametrize(
@@ -42,11 +43,46 @@ def test_a_save_is_complete_once_it_is_quiet_and_nobody_has_it_open(
     assert played(looks) == complete
 
 
+QUIET: Final = Look(ONE, False)
+BESIDE: Final = "/conf/teams/a.yaml"
+
+
+@pytest.mark.parametrize(
+    ("later", "complete"),
+    [
+        ({BESIDE: Look(ONE, False)}, True),
+        ({BESIDE: Look(TWO, False)}, False),
+        ({BESIDE: Look(ONE, True)}, False),
+        ({BESIDE: Look(None, None)}, False),
+        ({}, False),
+        ({BESIDE: Look(ONE, False), "/conf/teams/b.yaml": QUIET}, False),
+    ],
+)
+def test_a_save_of_several_files_is_complete_once_all_are_quiet(later: dict[str, Look], complete: bool) -> None:
+    save = Save(Path("routes.yaml"), now_s=0.0)
+    assert not save.is_complete(Looks(QUIET, {BESIDE: QUIET}), now_s=0.0)
+    assert save.is_complete(Looks(QUIET, later), now_s=0.2) is complete
+
+
+def test_a_long_save_names_the_included_file(caplog: pytest.LogCaptureFixture) -> None:
+    for held in (True, False):
+        save = Save(Path("routes.yaml"), now_s=0.0)
+        for tick in range(120):
+            save.is_complete(Looks(QUIET, {BESIDE: Look((1, 1, tick, tick, tick), held)}), now_s=tick * TICK_S)
+    assert [vars(record)["source"] for record in caplog.records] == [BESIDE, BESIDE]
+
+
+def test_the_age_of_several_files_is_that_of_the_latest_change() -> None:
+    old, new = Look((1, 1, 1, 0, 10**9), False), Look((1, 1, 1, 0, 5 * 10**9), False)
+    assert Looks(old, {BESIDE: new}).age_s(now=6.0) == 1.0
+    assert Looks(old, {BESIDE: Look(None, None)}).age_s(now=6.0) is None
+
+
 @pytest.mark.parametrize("held", [True, None])
 def test_a_long_save_is_logged_once(held: bool | None, caplog: pytest.LogCaptureFixture) -> None:
     save = Save(Path("routes.yaml"), now_s=0.0)
     for tick in range(400):
-        assert not save.is_complete(Look((1, 1, tick, tick, tick), held), now_s=tick * TICK_S)
+        assert not save.is_complete(Looks(Look((1, 1, tick, tick, tick), held)), now_s=tick * TICK_S)
         assert len(caplog.records) == (tick * TICK_S >= LONG_S)
     assert ("has it open" if held else "keeps changing") in vars(caplog.records[0])["reason"]
 

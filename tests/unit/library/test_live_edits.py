@@ -59,6 +59,24 @@ def test_reload_reads_at_once(path: Path) -> None:
         assert last(provider) is None
 
 
+def test_included_files_are_followed(path: Path) -> None:
+    path.write_text("version: 1\ninclude: [teams/*.yaml]\n")
+    team = path.parent / "teams" / "a.yaml"
+    team.parent.mkdir()
+    team.write_text("models: {last: mock/v1}\n")
+    provider = Provider.from_file(path)
+    fresh = path.with_name("fresh")
+    fresh.write_text("models: {last: mock/v2}\n")
+    fresh.replace(team)
+    assert used_until(provider, lambda: last(provider) == "mock/v2") == ["mock/v1"]
+    team.rename(team.with_name("b.yaml"))
+    (team.parent / "c.yaml").write_text("models: {more: mock/more}\n")
+    assert used_until(provider, lambda: provider.tables.current.find("more") is not None) == ["mock/v2"]
+    team.with_name("b.yaml").write_text("models: {last: nowhere}\n")
+    assert [problem.source for problem in provider.reload()] == [str(team.with_name("b.yaml"))]
+    assert last(provider) == "mock/v2"
+
+
 @linux
 @pytest.mark.slow
 def test_a_first_reading_fails_when_a_writer_takes_too_long(path: Path) -> None:
