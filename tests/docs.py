@@ -120,6 +120,7 @@ class Folder:
     def put(self, block: Block) -> None:
         """Write the file that a block shows."""
         if block.file is not None:
+            (self._path / block.file).parent.mkdir(parents=True, exist_ok=True)
             (self._path / block.file).write_text(block.text, encoding="utf-8")
 
     def run(self, command: str) -> str:

@@ -12,7 +12,9 @@ from typing import Final
 
 from gateway.cli.files import reading
 from gateway.cli.settings import Commands, add_command, config_path
-from gateway.config.document.yaml_tree import read_tree
+from gateway.config.document.document import parse
+from gateway.config.include import from_disk
+from gateway.config.model.join import Joiner
 from gateway.config.problems import codes
 
 # Why not shtab (1.13): its bash script runs `$(…)` in an offered alias, and none of its scripts follows `--config`.
@@ -93,11 +95,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def alias_names(config: Path) -> list[str]:
-    """Return the names under `models` that a shell can complete, even from a file with problems. Raises UsageError."""
+    """Return the names under `models` that a shell can complete, even from files with problems. Raises UsageError."""
     with reading(str(config)):
-        root, _ = read_tree(config.read_text(encoding="utf-8-sig"))
-    models = root.value.get("models") if root is not None else None
-    names = models if isinstance(models, dict) else ()
+        data = config.read_bytes()
+        data.decode()  # an error here is told, those of included files are not
+    document = Joiner(os.environ).join(parse(data, name=str(config)), from_disk(str(config), data))
+    models = document.node(("models",))
+    names = models.members if models is not None else ()
     return [name for name in names if name.isprintable() and not any(map(str.isspace, name))]
 
 

@@ -132,7 +132,9 @@ class _Comparison:
     def _compile(self, sides: Sequence[Source], env: Mapping[str, str]) -> list[Compiled]:
         """Compile both sides, without hooks when the work tree lacks hooks of a revision."""
         compiler = Compiler(environ={**self._environ, **env}, skip_hooks=self._skip_hooks)
-        compiled = [compiler.compile(side.data, source=side.name, folder=side.folder) for side in sides]
+        compiled = [
+            compiler.compile(side.data, source=side.name, folder=side.folder, include=side.include) for side in sides
+        ]
         failed = [(side, one) for side, one in zip(sides, compiled, strict=True) if one.table is None]
         if not failed or not all(_lacks_hooks_alone(side, one) for side, one in failed):
             return compiled

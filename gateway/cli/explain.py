@@ -17,7 +17,6 @@ from gateway.adapters.mock import MockAdapter
 from gateway.cli import files
 from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.compiler.compiler import Compiler
-from gateway.config.document.document import parse
 from gateway.errors import UsageError
 from gateway.policy.failures import Kind
 from gateway.policy.table import Route, RoutingTable
@@ -122,10 +121,12 @@ def run(args: argparse.Namespace) -> int:
             output |= {"walk": _walk_as_sent(output["walk"], sent.whole), "request": _request_as_json(route, sent)}
         print(json.dumps(output, indent=2, default=repr))
         return 0
-    line = parse(data, name=str(config)).key_position(("models", route.alias))[0]
+    assert compiled.document is not None, "a table has a document"
+    where = ("models", route.alias)
+    file, line = compiled.document.home(where).name, compiled.document.key_position(where)[0]
     failing = [f"{target} fails with {_word(failure)}" for target, failure in fails.items()]
     painter = Painter.of(sys.stdout, os.environ)
-    text = explaintext.lines(explanation, place=f"{config}:{line}", failing=failing, sent=sent, painter=painter)
+    text = explaintext.lines(explanation, place=f"{file}:{line}", failing=failing, sent=sent, painter=painter)
     print("\n".join(text).rstrip("\n"))
     if compiled.skipped_hooks:
         print(f"\n{count(compiled.skipped_hooks, 'hook')} skipped")

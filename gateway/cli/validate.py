@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from gateway.cli.checked import check, expand, ignored
+from gateway.cli.checked import check, expand, ignored, without_included
 from gateway.cli.settings import Commands, add_command, config_path
 from gateway.errors import UsageError
 from gateway.reports import github, junit, sarif
 from gateway.reports.code_pages import ALL, explain
-from gateway.reports.problems import Checked, Painter, as_text, tally
+from gateway.reports.problems import Checked, Painter, as_text, tallies, tally
 from gateway.words import count, printable
 
 FORMATS: Final = ("text", "json", "github", "sarif", "junit")
@@ -22,6 +22,7 @@ FORMATS: Final = ("text", "json", "github", "sarif", "junit")
 _TEXT = """\
 Check config files as the server would load them: every problem of every file, with line and column.
 Nothing is called and no key is needed: an unset variable in an api_key is a warning unless --strict-env is given.
+Files that a file includes are checked with it, and not once more if they are named as well.
 Hooks are imported, which runs their modules' code; --skip-hooks leaves that out.
 What is valid but probably a mistake is a warning. A comment silences it, for a line or for the entry below:
   # gateway: ignore[CODE]        and at the top, for the whole file: # gateway: ignore-file[CODE]
@@ -42,8 +43,8 @@ exit codes:
   2  wrong usage, or a file cannot be read
 
 --format json prints one object:
-  {"ok": bool, "files": [{"file", "ok", "readable", "digest", "aliases", "targets", "hooks_skipped", "problems",
-                               "not_listed"}]}
+  {"ok": bool, "files": [{"file", "ok", "readable", "digest", "aliases", "targets", "hooks_skipped", "included",
+                          "problems", "not_listed"}]}
   and each of problems is
   {"line", "column", "code", "severity": "error" | "warning", "path", "message", "source", "excerpt", "text"}
   Line 0 means that the problem has no place in the file. Fields may be added; these stay.
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"--explain prints text; leave out --format {args.format}")
         print(explain(args.explain, painter))
         return 0
-    names = expand(args.files) if args.files else [str(config_path(args, os.environ))]
+    names = without_included(expand(args.files)) if args.files else [str(config_path(args, os.environ))]
     flags = {"skip_hooks": args.skip_hooks, "strict_env": args.strict_env, "strict": args.strict}
     ignore = ignored(args.ignore)
     files: list[Checked] = []
@@ -112,8 +113,11 @@ def _lines(result: Checked, painter: Painter) -> list[str]:
     name, tallied = printable(result.file), tally(result.problems)
     skipped = f"{count(result.hooks_skipped, 'hook')} skipped" if result.hooks_skipped else ""
     if result.ok:
-        size = f"({count(result.aliases, 'alias')}, {count(result.targets, 'target')})"
-        lines.append(", ".join(filter(None, (f"{name}: {painter.good('ok')} {size}", tallied, skipped))))
+        size = [count(result.aliases, "alias"), count(result.targets, "target")]
+        size += [count(len(result.included), "included file")] if result.included else []
+        lines.append(", ".join(filter(None, (f"{name}: {painter.good('ok')} ({', '.join(size)})", tallied, skipped))))
+    elif any(problem.source in result.included for problem in result.problems):
+        lines += [*tallies(result.problems, painter), *filter(None, [skipped])]
     else:
         lines.append(", ".join(filter(None, (f"{painter.error(tallied)} in {name}", skipped))))
     return lines

@@ -25,14 +25,16 @@ def as_commands(files: Sequence[Checked]) -> Iterator[str]:
     """
     yield from (_command(file, problem) for file in files for problem in file.problems)
     tallied = tally(problem for file in files for problem in file.problems)
-    yield f"{tallied} in {count(len(files), 'file')}" if tallied else f"{count(len(files), 'file')} ok"
+    number = count(sum(1 + len(file.included) for file in files), "file")
+    yield f"{tallied} in {number}" if tallied else f"{number} ok"
 
 
 def _command(file: Checked, problem: Problem) -> str:
     places: dict[str, str | int] = {}
     path = f"{problem.path}: " if problem.path else ""
-    if file.file != STDIN:
-        places["file"] = printable(in_repository(file.file))
+    name = file.place(problem)
+    if name != STDIN:
+        places["file"] = printable(in_repository(name))
         if problem.line:
             places.update(line=problem.line, col=problem.column)
     elif problem.line:  # a command without a file has no line of its own

@@ -31,7 +31,7 @@ def _checks_suite(file: Checked, *, strict: bool) -> ET.Element:
     suite = _suite(source, tests=len(file.problems) or 1, failures=failures, errors=errors)
     for problem, is_fault in zip(file.problems, failed, strict=True):
         name = f"{problem.code}: {problem.path}" if problem.path else problem.code
-        case = _case(suite, source, name, problem.line or 1)
+        case = _case(suite, shown_name(file.place(problem)), name, problem.line or 1)
         lines = [*as_text(problem).split("\n"), how_to_explain(problem.code)]
         if is_fault:
             tag = "failure" if file.readable else "error"

@@ -58,7 +58,7 @@ def _result(file: Checked, problem: Problem, index: int) -> JsonObject:
         # Without the line: a result keeps its identity when lines are added above it.
         "partialFingerprints": {"codeAndPath/v1": hashlib.sha256(identity).hexdigest()[:32]},
     }
-    place: JsonObject = {"artifactLocation": _artifact(file.file)}
+    place: JsonObject = {"artifactLocation": _artifact(file.place(problem))}
     if problem.line:
         place["region"] = {"startLine": problem.line, "startColumn": problem.column}
     result["locations"] = [{"physicalLocation": place}]
