@@ -19,20 +19,16 @@ Exception
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Final
+from functools import cache
+from typing import TYPE_CHECKING, ClassVar, Final
 
-from gateway.policy.failures import OPENAI_CODES, Kind, retry_after
-from gateway.policy.problem import Problem
-from gateway.telemetry.report import Attempt
 from gateway.wire.json import EMPTY, JsonObject, json_in
 
-_FINAL_KINDS: Final[frozenset[str | None]] = frozenset(
-    {
-        Kind.AUTH, Kind.BILLING, Kind.NOT_FOUND, Kind.CONTEXT_WINDOW, Kind.CONTENT_FILTER, Kind.BAD_REQUEST,
-        "bound", "condition", "unsupported",
-    }
-)  # fmt: skip
-"""Ends of an attempt that the next request would come to as well."""
+if TYPE_CHECKING:
+    # Each command loads this module, and the patterns of the failures take longer to load than `gateway status` to run.
+    from gateway.policy.failures import Kind
+    from gateway.policy.problem import Problem
+    from gateway.telemetry.report import Attempt
 
 NO_REPEAT: Final[Mapping[str, str]] = {"x-should-retry": "false"}
 """Tells OpenAI's and Anthropic's SDKs not to repeat the request (`_should_retry` in their `_base_client.py`)."""
@@ -69,6 +65,8 @@ class GatewayError(Exception):
         """Return all header fields of the error's response: its own, `retry-after` and `x-should-retry`."""
         headers = dict(self.headers)
         if self.retry_after_s is not None and self.status in _TELLS_WHEN:
+            from gateway.policy.failures import retry_after
+
             headers.setdefault("retry-after", retry_after(self.retry_after_s))
         if self.is_final:
             headers.update(NO_REPEAT)
@@ -175,6 +173,8 @@ class UpstreamRefused(GatewayError):
 
         It has what the upstream says, for a stream whose head is sent; elsewhere a body is sent as it is.
         """
+        from gateway.policy.failures import OPENAI_CODES
+
         envelope = super().envelope()
         error = envelope["error"]
         error["code"] = next(iter(OPENAI_CODES.get(self.kind, ())), self.code)
@@ -189,6 +189,8 @@ class UpstreamRefused(GatewayError):
         """Whether the request is at fault, or every target failed for a reason that lasts."""
         if self.status in _WORTH_A_REPEAT:
             return False
+        from gateway.policy.failures import Kind
+
         return self.kind in {Kind.BAD_REQUEST, Kind.CONTENT_FILTER} or _last_for_all(self.attempts)
 
 
@@ -217,7 +219,16 @@ class UsageError(GatewayError):
     code = "usage_error"
 
 
+@cache
+def _final_kinds() -> frozenset[str | None]:
+    """Return the ends of an attempt that the next request would come to as well."""
+    from gateway.policy.failures import Kind
+
+    kinds = {Kind.AUTH, Kind.BILLING, Kind.NOT_FOUND, Kind.CONTEXT_WINDOW, Kind.CONTENT_FILTER, Kind.BAD_REQUEST}
+    return frozenset({*kinds, "bound", "condition", "unsupported"})
+
+
 def _last_for_all(attempts: Sequence[Attempt]) -> bool:
     """Tell whether each target's last attempt ended in a way that the next request would come to as well."""
     last = {attempt.target: attempt.kind for attempt in attempts}
-    return bool(last) and _FINAL_KINDS.issuperset(last.values())
+    return bool(last) and _final_kinds().issuperset(last.values())
