@@ -4,7 +4,8 @@ Exception
 ├── UpstreamError          one attempt failed; raised by adapters, handled by the engine (policy/failures/)
 └── GatewayError           raised to clients and programs; owns an HTTP status
     ├── BadRequest         400 or another: the request itself is at fault
-    │   └── BodyTooLarge   413
+    │   ├── BodyTooLarge   413
+    │   └── NotAsExpected  412: another text runs than the one that If-Match names
     ├── UnknownModel       404
     ├── NoStep             400: the request meets no condition of the chain
     ├── Unsupported        400: no target, or a hook, supports the operation
@@ -93,6 +94,13 @@ class BodyTooLarge(BadRequest):
 
     status = 413
     code = "body_too_large"
+
+
+class NotAsExpected(BadRequest):
+    """The text that runs is none of those that the request's If-Match names (RFC 9110, 13.1.1)."""
+
+    status = 412
+    code = "precondition_failed"
 
 
 class UnknownModel(GatewayError):

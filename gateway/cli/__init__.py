@@ -23,7 +23,10 @@ BROKEN_PIPE: Final = 141
 
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        **{name: name for name in ("init", "serve", "run", "validate", "explain", "test", "diff", "fmt", "schema")},
+        **{
+            name: name
+            for name in ("init", "serve", "run", "status", "validate", "explain", "test", "diff", "fmt", "schema")
+        },
         "import": "import_litellm",
         "completion": "completion",
     }
@@ -41,6 +44,7 @@ examples:
   gateway serve                          serve it on http://127.0.0.1:8080, reloading it at each save
   gateway serve routes.yaml --port 9000
   gateway run -- python agent.py         serve it while a command runs, which finds it by OPENAI_BASE_URL
+  gateway status                         tell what a running gateway serves, and whether the file says the same
   gateway validate --format json a.yaml b.yaml
   gateway explain smart --fail openai/gpt-4o=rate_limit
   gateway test                           play ./routes.test.yaml in virtual time

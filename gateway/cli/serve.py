@@ -22,6 +22,7 @@ from gateway.cli.settings import (
     add_flag,
     config_path,
     duration_s,
+    is_kubernetes,
     log_level,
     number,
     port,
@@ -130,7 +131,7 @@ def read_options(args: argparse.Namespace, *, any_port: int = 8080, quiet: bool 
 
     environ = dict(os.environ)
     for name in ("GATEWAY_PORT", "GATEWAY_ADMIN_PORT"):
-        if environ.get(name, "").startswith("tcp://"):
+        if is_kubernetes(name, environ):
             # Kubernetes sets these in every pod of a namespace with a Service named `gateway` or `gateway-admin`.
             value = environ.pop(name)
             log.warning("%s is ignored: it describes a Kubernetes Service", name, extra={"value": value})

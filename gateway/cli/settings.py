@@ -109,6 +109,11 @@ def number(text: str) -> int | None:
     return int(text)
 
 
+def is_kubernetes(name: str, environ: Mapping[str, str]) -> bool:
+    """Tell whether a variable of a port is Kubernetes' own, which it sets beside a Service of that name: `tcp://…`."""
+    return environ.get(name, "").strip().startswith("tcp://")
+
+
 def size(text: str) -> int:
     """Read a number of bytes, such as `1048576`, `512k`, `32MiB` (1024 each) or `10MB` (1000 each)."""
     match = _SIZE.fullmatch(text)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ from gateway.config.moves import Moves
 from gateway.config.saves import QUIET_S, TICK_S, Looks, Save, wait_for_writer
 from gateway.config.sight import Sight, looks_of, sight_of, stamps_of
 from gateway.config.texts import Texts, UnsettledError
-from gateway.errors import ConfigError, UsageError
+from gateway.errors import ConfigError, NotAsExpected, UsageError
 from gateway.policy.overlay import NO_OVERLAY, Overlay
 from gateway.policy.problem import Problem
 from gateway.policy.regular_file import why
@@ -70,6 +70,8 @@ class ReloadReport:
     """Generation of the live table afterwards."""
     changed: bool = False
     """Whether a new table was swapped in."""
+    changes: tuple[str, ...] = ()
+    """What the new table changes for clients, in lines; with `dry_run` what it would change."""
 
 
 @dataclass(slots=True, eq=False)
@@ -94,6 +96,7 @@ class Reloader:
         before_swap: Callable[[RoutingTable, Callable[[], None]], bool] = lambda table, ready: True,
         on_swap: Callable[[RoutingTable], None] = lambda table: None,
         on_report: Callable[[ReloadReport], None] = lambda report: None,
+        describe: Callable[[RoutingTable, RoutingTable], tuple[str, ...]] = lambda old, new: (),
         around: Callable[[], AbstractContextManager[None]] = nullcontext,
         clock: Callable[[], float] = time.time,
         mounts: Path = Path("/proc/self/mountinfo"),
@@ -102,8 +105,8 @@ class Reloader:
 
         `before_swap(table, ready)` says whether a new table may go live at once; if not, it calls `ready` later, from
         a thread that may block. Until then the old table stays live, unless a later reading of the file replaces both.
-        All three run under the lock, so they must not call the Reloader. All compiles except that of `load` run in
-        `around()`.
+        `describe(old, new)` says in lines what a table changes, for the report. All four run under the lock, so they
+        must not call the Reloader. All compiles except that of `load` run in `around()`.
         """
         self._path = path
         self._file = path.absolute()
@@ -111,6 +114,7 @@ class Reloader:
         self._before_swap = before_swap
         self._on_swap = on_swap
         self._on_report = on_report
+        self._describe = describe
         self._waiting: _Waiting | None = None
         self._around = around
         self._clock = clock
@@ -147,15 +151,24 @@ class Reloader:
             return self._accept(table, problems, texts, is_first=True)
 
     def reload(
-        self, *, force: bool = True, wait: bool = True, dry_run: bool = False, complete: Looks | None = None
+        self,
+        *,
+        force: bool = True,
+        wait: bool = True,
+        dry_run: bool = False,
+        complete: Looks | None = None,
+        only_over: Collection[str] | None = None,
     ) -> ReloadReport:
         """Read the file and, if it is good, swap its table in. Blocks; never raises for a bad file.
 
         Without `force`, for file events, the bytes of the live table and those refused last are not compiled again.
         With `complete`, a finished save, nothing happens if the file has changed since. With `dry_run` nothing is
         swapped, remembered or logged. Without `wait` it returns before a table that `before_swap` keeps back is live.
+        With `only_over`, digests of texts, raises NotAsExpected when another text runs, and reads nothing.
         """
         with self._lock:
+            if only_over is not None and self.current.digest not in only_over:
+                raise NotAsExpected(f"another text runs: its digest is {self.current.digest}", param="if-match")
             try:
                 texts = self._read(complete)
                 if not force and texts.is_same(self._texts):
@@ -178,7 +191,8 @@ class Reloader:
             if table is None:
                 return self._refuse(texts.digest, problems, dry_run=dry_run)
             if dry_run:
-                return replace(self._report(table.digest, problems), ok=True)
+                changes = self._changes(self.current, table)
+                return replace(self._report(table.digest, problems), ok=True, changes=changes)
             self.give_up()
             waiting = self._waiting = _Waiting(table, problems, texts)
             if self._before_swap(table, partial(self._swap_waiting, waiting)):
@@ -186,7 +200,8 @@ class Reloader:
             report = replace(self._report(table.digest, problems), ok=True)
         if wait:
             waiting.over.wait()
-            return self.last
+            with self._lock:  # what replaced it may not be told in full yet
+                return self.last
         return report
 
     def give_up(self) -> None:
@@ -314,10 +329,12 @@ class Reloader:
         self, table: RoutingTable, problems: tuple[Problem, ...], texts: Texts, *, is_first: bool = False
     ) -> ReloadReport:
         self._refused = None
+        before = self.current
         report = self._report(table.digest, problems)
         self._running = self.last = replace(report, ok=True, generation=table.generation, changed=True)
         self._swap(table, texts)
         if not is_first:
+            self._running = self.last = replace(self._running, changes=self._changes(before, table))
             self._on_report(self._running)
         self.give_up()
         return self._running
@@ -371,6 +388,14 @@ class Reloader:
         except Exception:
             log.exception("a listener failed after routes were loaded")
 
+    def _changes(self, old: RoutingTable, new: RoutingTable) -> tuple[str, ...]:
+        try:
+            with self._around():
+                return self._describe(old, new)
+        except Exception:
+            log.exception("what a reload changed cannot be told")
+            return ()
+
     def _refuse(self, digest: str | None, problems: tuple[Problem, ...], *, dry_run: bool) -> ReloadReport:
         report = self._report(digest, problems)
         if not dry_run:
@@ -387,7 +412,7 @@ class Reloader:
         if self._refused is not None:
             self._refused = None
             generation = self.current.generation
-            self.last = replace(self._running, at=self._clock(), generation=generation, changed=False)
+            self.last = replace(self._running, at=self._clock(), generation=generation, changed=False, changes=())
             log.info("routes are again as they run", extra={"generation": generation, "digest": self.last.digest})
             self._on_report(self.last)
         return self.last

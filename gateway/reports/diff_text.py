@@ -9,7 +9,7 @@ from typing import Final
 
 from gateway.config.compare.policies import Changes
 from gateway.reports.diff_words import by_verdict, outcome_texts, rows
-from gateway.reports.problems import Painter
+from gateway.reports.problems import PLAIN, Painter
 from gateway.simulation.cases.compare import CaseChanges
 from gateway.words import count, cut, printable
 
@@ -48,14 +48,7 @@ def text_lines(difference: Difference, painter: Painter, *, verbose: bool) -> It
         yield painter.place(title)
     else:
         yield f"{painter.place(title)}: no change in behaviour{f', and {_unchanged(cases)}' if cases else ''}"
-    for row in rows(difference.changes, printable, every_name=verbose):
-        mark = {"+": painter.good, "-": painter.error, "~": painter.warning}[row.mark](row.mark)
-        line = f" {row.audience}: {'; '.join(row.changes)}"
-        if len(row.changes) == 1 or len(line) <= MAX_COLUMNS:
-            yield mark + line
-        else:
-            yield f"{mark} {row.audience}:"
-            yield from (f"    {change}" for change in row.changes)
+    yield from change_lines(difference.changes, painter, verbose=verbose)
     for words, group in by_verdict(cases.changed) if cases else ():
         mark = painter.good("+") if "newly" in words else painter.warning("~")
         mark = painter.error("!") if "newly fail" in words else mark
@@ -71,6 +64,18 @@ def text_lines(difference: Difference, painter: Painter, *, verbose: bool) -> It
             yield f"{head} {'; '.join(names)}{more}"
     for note in difference.notes:
         yield f"note: {printable(note)}"
+
+
+def change_lines(changes: Changes, painter: Painter = PLAIN, *, verbose: bool = False) -> Iterator[str]:
+    """Yield a line for each audience with what changes for it, or several where that would be too long."""
+    for row in rows(changes, printable, every_name=verbose):
+        mark = {"+": painter.good, "-": painter.error, "~": painter.warning}[row.mark](row.mark)
+        line = f" {row.audience}: {'; '.join(row.changes)}"
+        if len(row.changes) == 1 or len(line) <= MAX_COLUMNS:
+            yield mark + line
+        else:
+            yield f"{mark} {row.audience}:"
+            yield from (f"    {change}" for change in row.changes)
 
 
 def _unchanged(cases: CaseChanges) -> str:

@@ -15,6 +15,7 @@ from gateway.config.compiler.compiler import Compiler
 from gateway.config.reload import Reloader, ReloadReport
 from gateway.policy.table import RoutingTable
 from gateway.policy.target import AdapterName
+from gateway.server.history import History, describe
 from gateway.server.systemd import notify, notify_reloading
 from gateway.telemetry.metrics import Metrics
 from gateway.wire.local_faults import note_local_fault
@@ -146,7 +147,7 @@ async def _restarting(job: Callable[[], Awaitable[None]]) -> None:
 
 
 class CountedReloader(Reloader):
-    """A reloader that counts its reloads in the metrics."""
+    """A reloader that counts its reloads in the metrics, and remembers the last ones."""
 
     def __init__(self, path: Path, compiler: Compiler, *, metrics: Metrics, jobs: Jobs) -> None:
         super().__init__(
@@ -154,19 +155,23 @@ class CountedReloader(Reloader):
             compiler,
             before_swap=jobs.before_swap,
             on_swap=jobs.swapped,
-            on_report=self._count,
+            on_report=self._note,
+            describe=describe,
             around=short_pauses,
         )
         self._metrics = metrics
+        self.history = History()
         self._good_at = 0.0
 
     def load(self) -> ReloadReport:
         with no_full_collection():
             report = super().load()
         self._good_at = report.at
+        self.history.add(report)
         return report
 
-    def _count(self, report: ReloadReport) -> None:
+    def _note(self, report: ReloadReport) -> None:
+        self.history.add(report)
         self._metrics.count_reload(ok=report.ok)
         if report.ok:
             self._good_at = report.at

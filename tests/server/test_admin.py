@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from pathlib import Path
 
 import pytest
 
 from tests import written
 from tests.scripted_openai import ScriptedOpenAI
-from tests.server.conftest import RunningGateway, Start
+from tests.server.conftest import RunningGateway, Start, save
+
+
+def by_rename(path: Path, text: str) -> None:
+    fresh = path.with_name(".fresh")
+    fresh.write_text(text)
+    fresh.replace(path)
+
 
 BAD = "version: 1\nmodels:\n  fast: openai\n"
 
@@ -18,13 +26,87 @@ BAD = "version: 1\nmodels:\n  fast: openai\n"
 async def test_config_tells_what_runs(gateway: RunningGateway) -> None:
     digest = hashlib.sha256(gateway.config.read_bytes()).hexdigest()
     shown = (await gateway.get("/-/config")).json
-    assert shown.keys() == {"generation", "digest", "source", "loaded_at", "disk", "last_reload", "config"}
+    assert shown.keys() == {
+        "generation", "digest", "source", "loaded_at", "in_sync", "files", "disk", "last_reload",
+        "history", "config",
+    }  # fmt: skip
     assert (shown["generation"], shown["digest"], shown["source"]) == (1, digest, str(gateway.config))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", shown["loaded_at"])
     assert shown["disk"] == {"digest": digest, "in_sync": True}
+    assert shown["in_sync"] is True
+    assert shown["files"] == [{"path": str(gateway.config), "digest": digest, "on_disk": digest}]
     last = shown["last_reload"]
     assert (last["ok"], last["digest"], last["problems"]) == (True, digest, [])
     assert shown["config"]["models"]["fast"] == "up/a"
+
+
+async def test_config_leaves_the_config_itself_out_on_request(gateway: RunningGateway) -> None:
+    shown = (await gateway.get("/-/config")).json
+    assert (await gateway.get("/-/config?config=0")).json.keys() == shown.keys() - {"config"}
+    assert (await gateway.get("/-/config?config=1")).json.keys() == shown.keys()
+
+
+async def test_history_tells_each_reload_the_newest_first_and_what_it_changed(gateway: RunningGateway) -> None:
+    good = gateway.config.read_text()
+    for text in (good.replace("[up/a, up/b]", "[up/b, up/a]"), BAD, good):
+        save(gateway.config, text)
+        await gateway.request("POST", "/-/reload")
+    shown = (await gateway.get("/-/config")).json
+    assert [(one["result"], one["generation"], one["changes"], len(one["problems"])) for one in shown["history"]] == [
+        ("loaded", 3, ["~ pair: up/b and up/a swap places; up/a is first now"], 0),
+        ("refused", 2, [], 1),
+        ("loaded", 2, ["~ pair: up/a and up/b swap places; up/b is first now"], 0),
+        ("loaded", 1, [], 0),
+    ]
+    assert shown["history"][1]["problems"][0].startswith(f"{gateway.config}:3:9: no-provider: ")
+    assert shown["history"][0]["digest"] == shown["digest"]
+
+
+async def test_history_is_bounded(gateway: RunningGateway) -> None:
+    aliases = "".join(f"  a{number}: mock/m{number}\n" for number in range(60))
+    faults = "".join(f"  b{number}: nowhere\n" for number in range(30))
+    for number in range(12):
+        for text in (f"version: 1\nmodels:\n{aliases}  n: mock/{number}\n", f"version: 1\nmodels:\n{faults}"):
+            save(gateway.config, text)
+            await gateway.request("POST", "/-/reload")
+    history = (await gateway.get("/-/config")).json["history"]
+    assert [one["result"] for one in history] == ["refused", "loaded"] * 10
+    assert len(history[0]["problems"]) == 21
+    assert history[0]["problems"][-1] == "and 10 more"
+    gateway.config.write_text(f"version: 1\nmodels:\n{aliases.replace('mock/', 'mock/other-')}")
+    changes = (await gateway.request("POST", "/-/reload")).json["changes"]
+    assert (len(changes), changes[-1]) == (51, "and 11 lines more")
+
+
+async def test_reload_acts_only_on_the_text_that_if_match_names(gateway: RunningGateway) -> None:
+    digest = (await gateway.get("/-/config")).json["digest"]
+    save(gateway.config, "version: 1\nmodels: {new: mock/echo}\n")
+    other = "0" * 64
+    for field in (f'"{other}"', other, f'"{other}", "{other[:-1]}1"'):
+        answer = await gateway.request("POST", "/-/reload", headers={"if-match": field})
+        assert (answer.status, answer.error["code"]) == (412, "precondition_failed")
+        assert digest in answer.error["message"] or (await gateway.chat("new")).status == 200
+    digest = (await gateway.get("/-/config")).json["digest"]
+    for field in (f'"{digest}"', digest.upper(), f'"{other}" , "{digest}"', "*"):
+        answer = await gateway.request("POST", "/-/reload?dry_run=1", headers={"if-match": field})
+        assert answer.status == 200, field
+
+
+async def test_of_two_reloads_that_expect_the_same_text_one_goes_through(gateway: RunningGateway) -> None:
+    digest = (await gateway.get("/-/config")).json["digest"]
+    by_rename(gateway.config, "version: 1\nmodels: {new: mock/echo}\n")
+    asked = [gateway.request("POST", "/-/reload", headers={"if-match": digest}) for _ in range(4)]
+    answers = await asyncio.gather(*asked)
+    # None, if the watcher was first.
+    assert [answer.status for answer in answers].count(200) <= 1
+    assert {answer.status for answer in answers} <= {200, 412}
+    assert (await gateway.chat("new")).status == 200
+
+
+@pytest.mark.parametrize("field", ["", "1", '"', 'W/"' + "0" * 64 + '"', "0" * 65, "é" * 64])
+async def test_if_match_takes_digests_only(gateway: RunningGateway, field: str) -> None:
+    answer = await gateway.request("POST", "/-/reload", headers={"if-match": field})
+    assert (answer.status, answer.error["param"]) == (400, "if-match")
 
 
 async def test_config_shows_no_secret(start: Start) -> None:
@@ -66,6 +148,8 @@ async def test_reload_swaps_a_good_file_in(gateway: RunningGateway) -> None:
     answer = await gateway.request("POST", "/-/reload")
     assert answer.status == 200
     assert (answer.json["ok"], answer.json["changed"], answer.json["problems"]) == (True, True, [])
+    assert "+ new: new, goes to mock/echo" in answer.json["changes"]
+    assert "- fast, pair, echo, team/*: gone, asking for it is a 404 now" in answer.json["changes"]
     assert answer.json["generation"] >= 2
     assert (await gateway.chat("new")).status == 200
     assert (await gateway.chat("fast")).status == 404
@@ -94,6 +178,7 @@ async def test_a_dry_run_changes_nothing(start: Start, text: str, status: int) -
     gateway.config.write_text(text)
     answer = await gateway.request("POST", "/-/reload?dry_run=1")
     assert (answer.status, answer.json["dry_run"], answer.json["changed"]) == (status, True, False)
+    assert bool(answer.json["changes"]) == (status == 200)
 
 
 async def test_a_file_that_cannot_be_read_is_a_problem_too(gateway: RunningGateway) -> None:

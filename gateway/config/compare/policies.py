@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias
@@ -119,8 +119,13 @@ class _Found:
         return json.dumps([self.field, self.kind, self.old, self.new], sort_keys=True, default=repr)
 
 
-def compare(old: RoutingTable, new: RoutingTable, first_choices: FirstChoices) -> Changes:
-    """Return what changes for clients when `new` replaces `old`. Hooks and capabilities are compared by path."""
+def compare(
+    old: RoutingTable, new: RoutingTable, first_choices: FirstChoices, *, only: Container[str] | None = None
+) -> Changes:
+    """Return what changes for clients when `new` replaces `old`. Hooks and capabilities are compared by path.
+
+    With `only`, the other aliases of both tables are known to be unchanged.
+    """
     before, after = (
         {route.alias: route for route in (*table.routes.values(), *table.wildcards.values())} for table in (old, new)
     )
@@ -132,6 +137,8 @@ def compare(old: RoutingTable, new: RoutingTable, first_choices: FirstChoices) -
     pairs |= {one.alias: (before[one.alias], route) for one in removed if (route := _by_wildcard(new, one.alias))}
     groups: dict[str, _Group] = {}
     for name, (one, other) in pairs.items():
+        if only is not None and name not in only:
+            continue
         for found, targets in (
             *_differences(one, other, partial(_hooks, old), partial(_hooks, new)),
             *_moved(one, other, first_choices),

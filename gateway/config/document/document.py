@@ -224,8 +224,11 @@ def written(where: Where, names: Container[str] = ()) -> str:
     return mask_text(text + ("…" if len(where) > _DEEPEST else ""), names)
 
 
-def mask_values(document: Document) -> JsonObject:
-    """Return the document's values without `x-` keys: `${NAME}` as written, secrets as stars."""
+def mask_values(document: Document, *, only: Container[str] | None = None) -> JsonObject:
+    """Return the document's values without `x-` keys: `${NAME}` as written, secrets as stars.
+
+    With `only`, of the models those with these names.
+    """
     values = document.value or {}
     found: set[str] = set()
     _collect_secrets(values, "", found, hidden=False)
@@ -234,6 +237,7 @@ def mask_values(document: Document) -> JsonObject:
         key: {
             mask_key(name, names): shown(entry, hidden=hides(key, name), secrets=secrets, names=names)
             for name, entry in value.items()
+            if only is None or key != "models" or name in only
         }
         if key in ENTRY_LISTS and isinstance(value, dict)
         else shown(value, key, secrets=secrets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.resources import files
@@ -74,6 +74,10 @@ class Dump(Mapping[str, Json]):
     @cached_property
     def _values(self) -> JsonObject:
         return mask_values(self._document)
+
+    def of(self, names: Container[str]) -> JsonObject:
+        """Return the same with these models only: that takes no time for the others."""
+        return mask_values(self._document, only=names)
 
     def __getitem__(self, key: str) -> Json:
         return self._values[key]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Final
 
 from gateway.adapters.mock import MockAdapter
-from gateway.config.reload import Reloader
 from gateway.engine.health import Health
 from gateway.engine.pipeline import unknown_model
 from gateway.errors import BadRequest, UsageError
@@ -15,6 +15,7 @@ from gateway.operations import OPERATIONS
 from gateway.policy.problem import number_of
 from gateway.policy.table import RoutingTable
 from gateway.server.exchange import Exchange
+from gateway.server.jobs import CountedReloader
 from gateway.server.paths import PathHandlers
 from gateway.server.request import Request
 from gateway.simulation.circumstances import Circumstances, read_circumstances
@@ -24,13 +25,15 @@ from gateway.telemetry.logs import timestamp
 from gateway.wire.json import JsonObject
 from gateway.words import did_you_mean
 
-_FLAGS: Final[Mapping[str, bool]] = {"": False, "0": False, "false": False, "1": True, "true": True}
+_FLAGS: Final[Mapping[str, bool]] = {"0": False, "false": False, "1": True, "true": True}
+
+_DIGEST: Final = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class Admin:
     """Answers requests under `/-/`. `Guards` has admitted who asks."""
 
-    def __init__(self, *, reloads: Reloader, health: Health, mock: MockAdapter) -> None:
+    def __init__(self, *, reloads: CountedReloader, health: Health, mock: MockAdapter) -> None:
         self._reloads = reloads
         self._health = health
         self._mock = mock
@@ -46,16 +49,22 @@ class Admin:
         }
 
     async def config(self, exchange: Exchange) -> None:
-        """`GET /-/config`: the live config, and whether the file on disk is the same."""
+        """`GET /-/config`: the live config, whether the file on disk is the same, and the last reloads.
+
+        With `?config=0` the config itself is left out.
+        """
+        with_config = _flag(exchange.request, "config", default=True)
         on_disk = await asyncio.to_thread(self._reloads.disk)
         table, last = self._reloads.current, self._reloads.last
-        config = await asyncio.to_thread(dict, table.config)
+        config = await asyncio.to_thread(dict, table.config) if with_config else None
         exchange.send_json(
             {
                 "generation": table.generation,
                 "digest": table.digest,
                 "source": table.source,
                 "loaded_at": timestamp(table.loaded_at),
+                "in_sync": last.ok and on_disk == table.digest,
+                "files": [{"path": table.source, "digest": table.digest, "on_disk": on_disk}],
                 "disk": {"digest": on_disk, "in_sync": on_disk == table.digest},
                 "last_reload": {
                     "ok": last.ok,
@@ -63,7 +72,8 @@ class Admin:
                     "digest": last.digest,
                     "problems": [problem.as_json() for problem in last.problems],
                 },
-                "config": config,
+                "history": self._reloads.history.as_json(),
+                **({} if config is None else {"config": config}),
             }
         )
 
@@ -138,15 +148,20 @@ class Admin:
         exchange.send_json({"generation": table.generation, **as_json(explanation), "cooldowns": cooldowns})
 
     async def reload(self, exchange: Exchange) -> None:
-        """`POST /-/reload`: compile and swap now, with `?dry_run=1` only compile; 422 when the file is bad."""
+        """`POST /-/reload`: compile and swap now, with `?dry_run=1` only compile; 422 when the file is bad.
+
+        With `If-Match: DIGEST`, 412 when another text runs than that of the digest.
+        """
         dry_run = _flag(exchange.request, "dry_run")
-        report = await asyncio.to_thread(self._reloads.reload, force=True, dry_run=dry_run)
+        only_over = _digests(exchange.request.headers.get("if-match"))
+        report = await asyncio.to_thread(self._reloads.reload, force=True, dry_run=dry_run, only_over=only_over)
         answer: JsonObject = {
             "ok": report.ok,
             "changed": report.changed,
             "dry_run": dry_run,
             "generation": report.generation,
             "digest": report.digest,
+            "changes": list(report.changes),
             "problems": [problem.as_json() for problem in report.problems],
         }
         if report.ok:
@@ -159,11 +174,26 @@ class Admin:
         exchange.send_json({"error": error, **answer}, status=422)
 
 
-def _flag(request: Request, name: str) -> bool:
+def _flag(request: Request, name: str, *, default: bool = False) -> bool:
     value = request.first(name).lower()
+    if not value:
+        return default
     if value not in _FLAGS:
         raise BadRequest(f"{name} must be 1 or 0", param=name)
     return _FLAGS[value]
+
+
+def _digests(field: str | None) -> frozenset[str] | None:
+    """Return the digests that an If-Match field lists, in quotes or without; None where any text will do."""
+    if field is None or field.strip() == "*":
+        return None
+    digests = [part.strip() for part in field.split(",")]
+    digests = [part[1:-1] if len(part) > 1 and part[0] == part[-1] == '"' else part for part in digests]
+    if not all(map(_DIGEST.fullmatch, digests)):
+        raise BadRequest(
+            "if-match takes the digest of the text that has to run, as /-/config gives it", param="if-match"
+        )
+    return frozenset(digest.lower() for digest in digests)
 
 
 def _circumstances(request: Request) -> Circumstances:

@@ -1,0 +1,68 @@
+"""What a running gateway says of itself, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from gateway.policy.problem import Problem
+from gateway.reports.problems import Painter, problem_lines
+from gateway.wire.json import Json, JsonObject
+from gateway.words import printable, shown
+
+
+def at_rest(targets: JsonObject) -> list[Json]:
+    """Return the targets of `/-/targets` that rest after failures."""
+    return [target for target in targets.get("targets", ()) if target.get("state") != "ok"]
+
+
+def status_lines(status: JsonObject, painter: Painter, *, now: float) -> Iterator[str]:
+    """Yield the report: what runs, whether the files say the same, the problems if not, and the targets at rest.
+
+    `status` is what `/-/config` answers, with `url` and `targets_at_rest`. `now` is in seconds since the epoch.
+    """
+    since = _text(status["loaded_at"])
+    yield f"{_text(status['url'])}: generation {_text(status['generation'])} since {since}{_age(since, now)}"
+    last, running = status["last_reload"], str(status["digest"])[:12]
+    for file in status["files"]:
+        name = painter.place(_text(file["path"]))
+        if status["in_sync"]:
+            yield f"{name}: {painter.good('in sync')}, digest {_text(running)}"
+        elif file["on_disk"] == file["digest"]:
+            yield f"{name}: is what runs, digest {_text(running)}"
+        elif file["on_disk"] is None:
+            yield f"{name}: {painter.error('cannot be read')}; digest {_text(running)} still runs"
+        else:
+            yield f"{name}: {painter.error('not in sync')}; digest {_text(running)} still runs"
+    if not last["ok"]:
+        yield f"refused {_text(last['at'])}{_age(last['at'], now)}:"
+        yield from problem_lines([_problem(problem) for problem in last["problems"]], painter)
+    elif not status["in_sync"]:
+        yield "the file on disk was not read yet: it is being saved, or waits for its adapters"
+    for target in status["targets_at_rest"]:
+        yield f"at rest: {_target(target)}"
+
+
+def _target(target: JsonObject) -> str:
+    key = f" (key {_text(target['key'])})" if "key" in target else ""
+    left_s = target["cooldown_ends_in_s"]
+    return f"{_text(target['target'])}{key}, " + (f"for {shown(left_s)}" if left_s else "until a request probes it")
+
+
+def _problem(value: JsonObject) -> Problem:
+    """Return the problem that `Problem.as_json` made this of."""
+    names = ("line", "column", "code", "severity", "path", "message", "source", "excerpt")
+    return Problem(**{name: value[name] for name in names})
+
+
+def _age(moment: str, now: float) -> str:
+    """Return how long ago a moment was, in brackets; nothing if that is not known."""
+    try:
+        age_s = now - datetime.fromisoformat(moment).timestamp()
+    except (TypeError, ValueError):
+        return ""
+    return f" ({shown(round(age_s))} ago)" if age_s >= 0 else ""
+
+
+def _text(value: Json) -> str:
+    return printable(str(value))
