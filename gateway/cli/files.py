@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from gateway.cli.settings import DEFAULT_CONFIG
 from gateway.errors import UsageError
 from gateway.policy.problem import Problem
+from gateway.policy.regular_file import replace_file
 from gateway.reports.problems import STDIN
 
 
@@ -55,7 +55,6 @@ def reason(exc: Exception) -> str:
 
 def write(path: Path, data: bytes) -> None:
     """Write or replace a file atomically. Follows links; a replaced file keeps mode and owner. Raises UsageError."""
-    temporary: Path | None = None
     try:
         target = path.resolve()
         before = target.stat() if target.exists() else None
@@ -64,22 +63,17 @@ def write(path: Path, data: bytes) -> None:
             raise UsageError(f"cannot write {path}: it is {kind}; `-` stands for standard input and output")
         if not target.parent.is_dir():
             raise UsageError(f"cannot write {path}: there is no folder {target.parent}")
-        mode = 0o666 if before is None else 0o600  # the umask applies to a new file; a replaced one's mode is set below
-        new = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-        with open(new, "xb", opener=partial(os.open, mode=mode)) as file:
-            temporary = new
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if before is not None:
-            with suppress(PermissionError):
-                os.chown(temporary, before.st_uid, before.st_gid)
-            os.chmod(temporary, stat.S_IMODE(before.st_mode))
-        os.replace(temporary, target)
-        temporary = None
+        # The umask applies to a new file; a replaced one's mode is set once it is written.
+        replace_file(
+            target, data, mode=0o666 if before is None else 0o600, before_rename=partial(_take_over, before=before)
+        )
     except (OSError, RuntimeError, ValueError) as exc:  # RuntimeError: a loop of symbolic links before Python 3.13
         raise UsageError(f"cannot write {path}: {reason(exc)}") from None
-    finally:
-        if temporary is not None:
-            with suppress(OSError):
-                os.unlink(temporary)
+
+
+def _take_over(path: Path, *, before: os.stat_result | None) -> None:
+    """Give a new file the owner and the mode of the one that it replaces."""
+    if before is not None:
+        with suppress(PermissionError):
+            os.chown(path, before.st_uid, before.st_gid)
+        os.chmod(path, stat.S_IMODE(before.st_mode))

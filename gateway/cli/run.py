@@ -8,8 +8,7 @@ import shutil
 from dataclasses import replace
 from typing import Final
 
-from gateway.cli.files import reading
-from gateway.cli.serve import add_flags, read_options
+from gateway.cli.serve import add_flags, check_is_there, read_options
 from gateway.cli.settings import Commands, Settings, add_command, add_flag, log_level
 from gateway.errors import UsageError
 from gateway.reports.problems import complain, report
@@ -66,6 +65,5 @@ def run(args: argparse.Namespace) -> int:
     options = read_options(args, any_port=0, quiet=True)
     if options.unix_socket is not None:
         raise UsageError("run listens on a port: a base URL cannot name the Unix socket of --unix-socket")
-    with reading(str(options.config)):
-        options.config.stat()
+    check_is_there(options)
     return serve(replace(options, command=tuple(args.command)), report=report, complain=complain)

@@ -91,6 +91,9 @@ def add_flags(parser: argparse.ArgumentParser, *, any_port: str = "8080", any_le
     add_flag(callers, "allow-origin", "ORIGIN", "a web page's origin that may call; may be repeated", many=True)
     text = "asked for where moderations and images leave the model out"
     add_flag(parser.add_argument_group("models"), "default-model", "MODEL", text)
+    reloads = parser.add_argument_group("versions of the config file")
+    text = "keep the last good version in this folder, and start with it when the file has problems"
+    add_flag(reloads, "state-dir", "PATH", text)
     limits = parser.add_argument_group("limits and logs")
     add_flag(limits, "max-body", "SIZE", "largest request body (default: 32MiB)")
     text = "most bytes of all requests' bodies together, 503 beyond (default: 256MiB)"
@@ -117,9 +120,15 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings(args, os.environ)
     configure_logging(settings.get("log-level", log_level, "info"))
     options = read_options(args)
-    with reading(str(options.config)):
-        options.config.stat()
+    check_is_there(options)
     return serve(options, on_ready=partial(announce, options), report=report, complain=complain)
+
+
+def check_is_there(options: ServeOptions) -> None:
+    """Raise UsageError where there is no config file, and no kept version that could serve in its place."""
+    if options.state_dir is None:
+        with reading(str(options.config)):
+            options.config.stat()
 
 
 def read_options(args: argparse.Namespace, *, any_port: int = 8080, quiet: bool = False) -> ServeOptions:
@@ -156,6 +165,7 @@ def read_options(args: argparse.Namespace, *, any_port: int = 8080, quiet: bool 
         max_parsed_body_bytes=settings.get("max-parsed-body", size, 4 * _MIB),
         client_keys_file=settings.get("client-keys-file", _path, None),
         admin_token_file=settings.get("admin-token-file", _path, None),
+        state_dir=settings.get("state-dir", _path, None),
         insecure=settings.is_on("insecure"),
         allow_origins=settings.get_all("allow-origin"),
         max_connections=settings.get("max-connections", number, None),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -18,14 +19,15 @@ from typing import Final, Protocol
 from gateway.config.compiler.compiler import Compiled
 from gateway.config.file_events import FileEvents
 from gateway.config.include import Include
+from gateway.config.kept import LastGood, UnusableError
 from gateway.config.mounts import warn_of_mounts
 from gateway.config.moves import Moves
 from gateway.config.saves import QUIET_S, TICK_S, Looks, Save, wait_for_writer
 from gateway.config.sight import Sight, looks_of, sight_of, stamps_of
 from gateway.config.texts import Texts, UnsettledError
-from gateway.errors import ConfigError, NotAsExpected, UsageError
+from gateway.errors import ConfigError, GatewayError, NotAsExpected, UsageError
 from gateway.policy.overlay import NO_OVERLAY, Overlay
-from gateway.policy.problem import Problem
+from gateway.policy.problem import Problem, Severity
 from gateway.policy.regular_file import why
 from gateway.policy.stamp import Stamp, stamp
 from gateway.policy.table import RoutingTable
@@ -98,6 +100,7 @@ class Reloader:
         on_report: Callable[[ReloadReport], None] = lambda report: None,
         describe: Callable[[RoutingTable, RoutingTable], tuple[str, ...]] = lambda old, new: (),
         around: Callable[[], AbstractContextManager[None]] = nullcontext,
+        last_good: LastGood | None = None,
         clock: Callable[[], float] = time.time,
         mounts: Path = Path("/proc/self/mountinfo"),
     ) -> None:
@@ -107,6 +110,8 @@ class Reloader:
         a thread that may block. Until then the old table stays live, unless a later reading of the file replaces both.
         `describe(old, new)` says in lines what a table changes, for the report. All four run under the lock, so they
         must not call the Reloader. All compiles except that of `load` run in `around()`.
+
+        `last_good` keeps each version that goes live, for a `load` that finds the file unfit.
         """
         self._path = path
         self._file = path.absolute()
@@ -117,6 +122,7 @@ class Reloader:
         self._describe = describe
         self._waiting: _Waiting | None = None
         self._around = around
+        self._last_good = last_good
         self._clock = clock
         self._mounts = mounts
         self._lock = threading.Lock()
@@ -132,23 +138,66 @@ class Reloader:
         """The live table; an empty one of generation 0 before `load`. Replaced by one assignment."""
         self.last = self._running
         """Report of the latest reading that found a new result."""
+        self.kept_at: float | None = None
+        """When the live version was accepted, if it is the kept one, as the file is unfit; seconds since the epoch."""
 
     def load(self) -> ReloadReport:
         """Compile the file for the first time. Raises UsageError when it cannot be read, ConfigError when it is bad.
 
-        While another process has the file open for writing, waits for it; after LONG_S that is a UsageError.
+        While another process has the file open for writing, waits for it; after LONG_S that is a UsageError. With a
+        kept version none of that is raised: it goes live, and the report returned is of the file.
         """
-        wait_for_writer(self._file)
+        try:
+            wait_for_writer(self._file)
+            texts = Texts(self._file, str(self._path), before_reading=wait_for_writer)
+            with self._lock:
+                self._latest = texts
+                table, problems = self._compile(texts, self._overlay)
+                warn_of_mounts(texts.paths, self._mounts)
+                if table is not None:
+                    return self._accept(table, problems, texts, is_first=True)
+        except UsageError as exc:
+            return self._load_kept(exc, (self._fault("unreadable-file", str(exc)),), None)
+        except OSError as exc:
+            error = UsageError(f"cannot read {self._path}: {why(exc)}")
+            return self._load_kept(error, (self._unreadable(exc),), None)
+        return self._load_kept(ConfigError(problems), problems, texts.digest)
+
+    def _load_kept(self, error: GatewayError, problems: tuple[Problem, ...], digest: str | None) -> ReloadReport:
+        """Make the kept version live, as the file has `problems`. Raises `error`, or ConfigError, if there is none."""
+        if self._last_good is None:
+            raise error
         with self._lock:
-            try:
-                texts = self._latest = Texts(self._file, str(self._path), before_reading=wait_for_writer)
-            except OSError as exc:
-                raise UsageError(f"cannot read {self._path}: {why(exc)}") from exc
-            table, problems = self._compile(texts, self._overlay)
-            warn_of_mounts(texts.paths, self._mounts)
-            if table is None:
-                raise ConfigError(problems)
-            return self._accept(table, problems, texts, is_first=True)
+            found = self._compile_kept(self._last_good)
+            if found is None and isinstance(error, UsageError):
+                raise error
+            if not isinstance(found, tuple):
+                message = f"the last good version in {self._last_good.folder} {found or 'is not there yet'}"
+                raise ConfigError((*problems, self._fault("last-good", message, "warning")))
+            table, texts, self.kept_at = found
+            self._running = replace(self._report(table.digest, ()), ok=True, generation=table.generation)
+            self._swap(table, texts)
+            self._refused, self.last = digest or _as_text(problems), self._report(digest, problems)
+            accepted_at = datetime.fromtimestamp(self.kept_at, UTC).isoformat(timespec="milliseconds")
+            extra = {"source": str(self._path), "accepted_at": accepted_at, "problems": _as_text(problems)}
+            log.error("the config file cannot be served: the last good version is", extra=extra)
+            return self.last
+
+    def _compile_kept(self, last_good: LastGood) -> tuple[RoutingTable, Texts, float] | str | None:
+        """Return table, texts and time of the kept version, or why it cannot serve; None if no version was kept."""
+        try:
+            kept = last_good.read()
+        except UnusableError as exc:
+            return str(exc)
+        if kept is None:
+            return None
+        texts = Texts(self._file, str(self._path), given=kept)
+        table, faults = self._compile(texts, self._overlay)
+        if table is None:
+            first = next(fault for fault in faults if fault.severity == "error")
+            where = "" if first.source == str(self._path) else f" of {first.source}"
+            return f"cannot be served: line {first.line}{where}: {first.code}: {first.message}"
+        return table, texts, kept.accepted_at
 
     def reload(
         self,
@@ -184,7 +233,7 @@ class Reloader:
             except OSError as exc:
                 if complete is not None and stamp(self._file) != complete.main.stamp:
                     return self.last
-                unreadable = (self._fault("unreadable-file", f"cannot read the file: {why(exc)}"),)
+                unreadable = (self._unreadable(exc),)
                 if not force and self._refused == _as_text(unreadable):
                     return self.last
                 return self._refuse(None, unreadable, dry_run=dry_run)
@@ -329,8 +378,11 @@ class Reloader:
         self, table: RoutingTable, problems: tuple[Problem, ...], texts: Texts, *, is_first: bool = False
     ) -> ReloadReport:
         self._refused = None
-        before = self.current
+        before, self.kept_at = self.current, None
         report = self._report(table.digest, problems)
+        if self._last_good is not None:
+            # Before the swap: what was live once is kept, wherever the process is killed.
+            self._last_good.keep(texts.main, texts.included, accepted_at=report.at)
         self._running = self.last = replace(report, ok=True, generation=table.generation, changed=True)
         self._swap(table, texts)
         if not is_first:
@@ -410,7 +462,7 @@ class Reloader:
         """Forget the refused text: the file holds the live table's bytes again."""
         self.give_up()
         if self._refused is not None:
-            self._refused = None
+            self._refused = self.kept_at = None
             generation = self.current.generation
             self.last = replace(self._running, at=self._clock(), generation=generation, changed=False, changes=())
             log.info("routes are again as they run", extra={"generation": generation, "digest": self.last.digest})
@@ -421,8 +473,12 @@ class Reloader:
         generation = self.current.generation
         return ReloadReport(ok=False, at=self._clock(), digest=digest, problems=problems, generation=generation)
 
-    def _fault(self, code: str, message: str) -> Problem:
-        return Problem(line=0, column=0, code=code, path="", message=message, source=str(self._path))
+    def _unreadable(self, exc: OSError) -> Problem:
+        return self._fault("unreadable-file", f"cannot read the file: {why(exc)}")
+
+    def _fault(self, code: str, message: str, severity: Severity = "error") -> Problem:
+        source = str(self._path)
+        return Problem(line=0, column=0, code=code, path="", message=message, severity=severity, source=source)
 
 
 def _as_text(problems: tuple[Problem, ...]) -> str:

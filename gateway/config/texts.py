@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from gateway.config.include import Included, digest_of, find, read
+from gateway.config.include import Included, IncludedFile, digest_of, find, read
+from gateway.config.kept import Kept
 from gateway.config.saves import Looks
 from gateway.policy.regular_file import read_regular_file
 from gateway.policy.stamp import Stamp
@@ -30,19 +31,34 @@ class Texts:
         *,
         complete: Looks | None = None,
         before_reading: Callable[[Path], None] | None = None,
+        given: Kept | None = None,
     ) -> None:
         """Read `file`, an absolute path that was given as `source`. Raises OSError.
 
         With `complete`, a finished save, this and `include` raise UnsettledError when a file has changed since.
-        `before_reading` is called with the path of each included file.
+        `before_reading` is called with the path of each included file. What is `given` is taken in place of the files.
         """
-        self.main, self.stamp = read_regular_file(file, limit_bytes=MAX_FILE_BYTES)
+        self.main: bytes
+        self.stamp: Stamp | None
+        if given is None:
+            self.main, self.stamp = read_regular_file(file, limit_bytes=MAX_FILE_BYTES)
+        else:
+            self.main, self.stamp = given.main, None
         self.patterns: tuple[str, ...] = ()
         self._file = file
         self._source = source
         self._complete = complete
         self._before_reading = before_reading
         self._included = Included()
+        self._is_given = given is not None
+        if given is not None:
+            folder = os.path.dirname(source)
+            self._included = Included(
+                files=tuple(
+                    IncludedFile(name=name, source=os.path.join(folder, name), data=data)
+                    for name, data in given.included.items()
+                )
+            )
         if complete is not None and self.stamp != complete.main.stamp:
             raise UnsettledError
 
@@ -51,6 +67,8 @@ class Texts:
         wanted = tuple(patterns)
         if wanted != self.patterns:
             self.patterns = wanted
+            if self._is_given:
+                return self._included
             if self._before_reading is not None:
                 for name in find(self._file, wanted).names:
                     self._before_reading(self._file.parent / name)
@@ -58,6 +76,11 @@ class Texts:
             if self._complete is not None and self.stamps != self._complete.stamps:
                 raise UnsettledError
         return self._included
+
+    @property
+    def included(self) -> dict[str, bytes]:
+        """The included files, by the names that the main one has for them."""
+        return {file.name: file.data for file in self._included.files}
 
     @property
     def paths(self) -> tuple[Path, ...]:

@@ -1,9 +1,12 @@
-"""Reads small regular files; a named pipe, a device, a folder or a huge file is an error and never waited for."""
+"""Reads and writes small regular files, whole; a named pipe, a device or a folder is an error and never waited for."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import stat
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -57,3 +60,25 @@ def _check(found: os.stat_result, limit_bytes: int) -> None:
 
 def _too_large(limit_bytes: int) -> OSError:
     return OSError(None, f"larger than {limit_bytes} bytes")
+
+
+def replace_file(
+    path: Path, data: bytes, *, mode: int, before_rename: Callable[[Path], None] = lambda temporary: None
+) -> None:
+    """Write a file so that at any moment, also after a crash, it is whole: the old version or the new one.
+
+    `mode` are its rights while it is written, and afterwards unless `before_rename` changes them. Raises OSError, and
+    ValueError for a name with a NUL character.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        before_rename(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise

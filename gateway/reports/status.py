@@ -23,6 +23,8 @@ def status_lines(status: JsonObject, painter: Painter, *, now: float) -> Iterato
     """
     since = _text(status["loaded_at"])
     yield f"{_text(status['url'])}: generation {_text(status['generation'])} since {since}{_age(since, now)}"
+    if kept := status["last_good_of"]:
+        yield f"serving the last good version of {_text(kept)}{_age(kept, now)}: at its start the file had problems"
     last, running = status["last_reload"], str(status["digest"])[:12]
     for file in status["files"]:
         name = painter.place(_text(file["path"]))

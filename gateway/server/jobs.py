@@ -12,6 +12,7 @@ from typing import Final
 from gateway.adapters.base import Adapters
 from gateway.concurrency.pacing import no_full_collection, short_pauses
 from gateway.config.compiler.compiler import Compiler
+from gateway.config.kept import LastGood
 from gateway.config.reload import Reloader, ReloadReport
 from gateway.policy.table import RoutingTable
 from gateway.policy.target import AdapterName
@@ -149,7 +150,15 @@ async def _restarting(job: Callable[[], Awaitable[None]]) -> None:
 class CountedReloader(Reloader):
     """A reloader that counts its reloads in the metrics, and remembers the last ones."""
 
-    def __init__(self, path: Path, compiler: Compiler, *, metrics: Metrics, jobs: Jobs) -> None:
+    def __init__(
+        self,
+        path: Path,
+        compiler: Compiler,
+        *,
+        metrics: Metrics,
+        jobs: Jobs,
+        last_good: LastGood | None = None,
+    ) -> None:
         super().__init__(
             path,
             compiler,
@@ -158,6 +167,7 @@ class CountedReloader(Reloader):
             on_report=self._note,
             describe=describe,
             around=short_pauses,
+            last_good=last_good,
         )
         self._metrics = metrics
         self.history = History()
@@ -166,7 +176,7 @@ class CountedReloader(Reloader):
     def load(self) -> ReloadReport:
         with no_full_collection():
             report = super().load()
-        self._good_at = report.at
+        self._good_at = self.kept_at or report.at
         self.history.add(report)
         return report
 

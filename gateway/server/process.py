@@ -28,7 +28,7 @@ from gateway.server.jobs import Jobs
 from gateway.server.listen import listening, port_file
 from gateway.server.systemd import inherited, notify
 from gateway.server.wiring import Gateway, ServeOptions
-from gateway.telemetry.logs import configure_logging
+from gateway.telemetry.logs import configure_logging, timestamp
 from gateway.telemetry.writing import open_lines
 from gateway.wire.json import Json
 from gateway.wire.local_faults import note_local_fault
@@ -59,10 +59,12 @@ def serve(
         threading.excepthook = sys.unraisablehook = _log_uncaught
         options = _with_inherited(options)
         open_files = raise_descriptor_limit()
-        wait_for_writer(options.config, quiet_s=QUIET_S)
+        _wait_until_written(options)
         gateway = Gateway(options)
         if gateway.reloader.last.problems:
             report(gateway.reloader.last.problems)
+        if gateway.reloader.kept_at is not None:
+            complain(f"serving the last good version of {timestamp(gateway.reloader.kept_at)}")
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return _run(runner.get_loop(), _serve(gateway, options, on_ready, open_files=open_files))
     except ConfigError as exc:
@@ -86,6 +88,15 @@ def _with_inherited(options: ServeOptions) -> ServeOptions:
     if admin is not None:
         options = replace(options, admin_listener=admin)
     return options if main is None else options.on(main)
+
+
+def _wait_until_written(options: ServeOptions) -> None:
+    """Wait while the config file is being written. Raises UsageError, unless a kept version could serve instead."""
+    try:
+        wait_for_writer(options.config, quiet_s=QUIET_S)
+    except UsageError:
+        if options.state_dir is None:
+            raise
 
 
 def _run(loop: asyncio.AbstractEventLoop, main: Coroutine[None, None, int]) -> int:

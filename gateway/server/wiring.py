@@ -21,6 +21,7 @@ from gateway.adapters.mock import MockAdapter
 from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.adapters.translated import with_translation
 from gateway.config.compiler.compiler import Compiler
+from gateway.config.kept import LastGood
 from gateway.engine.health import Health
 from gateway.engine.makers import Makers
 from gateway.engine.pipeline import Pipeline
@@ -83,6 +84,8 @@ class ServeOptions:
     """Origins of web pages that may call; `*` for all."""
     drain_delay_s: float = 0.0
     """Seconds after the first SIGTERM in which new requests are still served, while `/readyz` says no."""
+    state_dir: Path | None = None
+    """A folder that keeps the last good version of the config file, for a start at which the file is unfit."""
     drain_s: float = 30.0
     """Seconds that requests may take after that."""
     log_level: str = "info"
@@ -149,7 +152,13 @@ class Gateway:
         self.lifecycle = Lifecycle(metrics, max_in_flight=options.max_in_flight)
         self.jobs = Jobs()
         compiler = Compiler(environ=environ, openai_adapter="relay", strict_env=True)
-        self.reloader = CountedReloader(options.config, compiler, metrics=metrics, jobs=self.jobs)
+        self.reloader = CountedReloader(
+            options.config,
+            compiler,
+            metrics=metrics,
+            jobs=self.jobs,
+            last_good=None if options.state_dir is None else LastGood(options.state_dir, options.config),
+        )
         self.reloader.load()
         self._health = health = self._healthy(options.max_in_flight)
         self._metrics = metrics

@@ -27,7 +27,7 @@ async def test_config_tells_what_runs(gateway: RunningGateway) -> None:
     digest = hashlib.sha256(gateway.config.read_bytes()).hexdigest()
     shown = (await gateway.get("/-/config")).json
     assert shown.keys() == {
-        "generation", "digest", "source", "loaded_at", "in_sync", "files", "disk", "last_reload",
+        "generation", "digest", "source", "loaded_at", "in_sync", "last_good_of", "files", "disk", "last_reload",
         "history", "config",
     }  # fmt: skip
     assert (shown["generation"], shown["digest"], shown["source"]) == (1, digest, str(gateway.config))

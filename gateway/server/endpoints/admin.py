@@ -55,7 +55,7 @@ class Admin:
         """
         with_config = _flag(exchange.request, "config", default=True)
         on_disk = await asyncio.to_thread(self._reloads.disk)
-        table, last = self._reloads.current, self._reloads.last
+        table, last, kept_at = self._reloads.current, self._reloads.last, self._reloads.kept_at
         config = await asyncio.to_thread(dict, table.config) if with_config else None
         exchange.send_json(
             {
@@ -64,6 +64,7 @@ class Admin:
                 "source": table.source,
                 "loaded_at": timestamp(table.loaded_at),
                 "in_sync": last.ok and on_disk == table.digest,
+                "last_good_of": None if kept_at is None else timestamp(kept_at),
                 "files": [{"path": table.source, "digest": table.digest, "on_disk": on_disk}],
                 "disk": {"digest": on_disk, "in_sync": on_disk == table.digest},
                 "last_reload": {
