@@ -17,6 +17,11 @@ from gateway.policy.regular_file import replace_file
 from gateway.reports.problems import STDIN
 
 
+def cases_beside(config: Path) -> Path:
+    """Return the file of a config's test cases: `routes.test.yaml` beside `routes.yaml`."""
+    return config.with_name(f"{config.stem}.test{config.suffix or '.yaml'}")
+
+
 def read(name: str) -> bytes:
     """Return a file's bytes; `-` is standard input. Raises UsageError."""
     with reading(name):

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from gateway._version import __version__
-from gateway.cli.files import reading
+from gateway.cli.files import cases_beside, reading
 from gateway.cli.settings import (
     Commands,
     Settings,
     add_command,
     add_flag,
+    boolean,
     config_path,
     duration_s,
     is_kubernetes,
@@ -94,6 +95,8 @@ def add_flags(parser: argparse.ArgumentParser, *, any_port: str = "8080", any_le
     reloads = parser.add_argument_group("versions of the config file")
     text = "keep the last good version in this folder, and start with it when the file has problems"
     add_flag(reloads, "state-dir", "PATH", text)
+    text = "serve no version that fails these test cases (without FILE: CONFIG's own, routes.test.yaml)"
+    add_flag(reloads, "canary", "FILE", text, optional=True)
     limits = parser.add_argument_group("limits and logs")
     add_flag(limits, "max-body", "SIZE", "largest request body (default: 32MiB)")
     text = "most bytes of all requests' bodies together, 503 beyond (default: 256MiB)"
@@ -151,8 +154,9 @@ def read_options(args: argparse.Namespace, *, any_port: int = 8080, quiet: bool 
         raise UsageError("--admin-host without --admin-port: say which port metrics and operators' paths move to")
     if unix_socket is not None and port_file is not None:
         raise UsageError("there is no port for --port-file: a Unix socket has none")
+    config = config_path(args, environ)
     return ServeOptions(
-        config=config_path(args, environ),
+        config=config,
         host=settings.get("host", str, "127.0.0.1"),
         port=settings.get("port", port, any_port),
         admin_host=settings.get("admin-host", str, "127.0.0.1"),
@@ -166,6 +170,7 @@ def read_options(args: argparse.Namespace, *, any_port: int = 8080, quiet: bool 
         client_keys_file=settings.get("client-keys-file", _path, None),
         admin_token_file=settings.get("admin-token-file", _path, None),
         state_dir=settings.get("state-dir", _path, None),
+        canary=settings.get("canary", partial(_canary, config), None),
         insecure=settings.is_on("insecure"),
         allow_origins=settings.get_all("allow-origin"),
         max_connections=settings.get("max-connections", number, None),
@@ -185,6 +190,14 @@ def _name(text: str) -> str | None:
 
 def _port(text: str) -> int | None:
     return port(text)
+
+
+def _canary(config: Path, text: str) -> Path | None:
+    """Return the file of test cases: the named one, that beside the config file for `1` or nothing, none for `0`."""
+    try:
+        return cases_beside(config) if not text or boolean(text) else None
+    except ValueError:
+        return Path(text)
 
 
 def _path(text: str) -> Path | None:

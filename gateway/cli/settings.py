@@ -48,10 +48,24 @@ def config_path(args: argparse.Namespace, environ: Mapping[str, str]) -> Path:
     return Path(given) if given else DEFAULT_CONFIG
 
 
-def add_flag(parser: argparse._ActionsContainer, name: str, metavar: str, text: str, *, many: bool = False) -> None:
-    """Add `--name` to a parser, for `Settings` to parse; its help names the environment variable."""
-    action = "append" if many else "store"
-    parser.add_argument(f"--{name}", metavar=metavar, action=action, help=f"{text} [{_variable(name)}]")
+def add_flag(
+    parser: argparse._ActionsContainer,
+    name: str,
+    metavar: str,
+    text: str,
+    *,
+    many: bool = False,
+    optional: bool = False,
+) -> None:
+    """Add `--name` to a parser, for `Settings` to parse; its help names the environment variable.
+
+    With `optional` the flag may have no value, which is parsed as an empty text.
+    """
+    text = f"{text} [{_variable(name)}]"
+    if optional:
+        parser.add_argument(f"--{name}", metavar=metavar, nargs="?", const="", help=text)
+    else:
+        parser.add_argument(f"--{name}", metavar=metavar, action="append" if many else "store", help=text)
 
 
 def _variable(name: str) -> str:

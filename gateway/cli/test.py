@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from gateway.cli.files import unreadable
+from gateway.cli.files import cases_beside, unreadable
 from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.include import CASE_SUFFIXES
@@ -145,8 +145,7 @@ class Session:
 def _find_files(args: argparse.Namespace, environ: Mapping[str, str]) -> list[str]:
     """Return the test files: the given ones, those below given folders, or else the one beside the config file."""
     if not args.files:
-        config = config_path(args, environ)
-        return [str(config.with_name(f"{config.stem}.test{config.suffix or '.yaml'}"))]
+        return [str(cases_beside(config_path(args, environ)))]
     names: list[str] = []
     for name in args.files:
         found = [name]

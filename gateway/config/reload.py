@@ -27,7 +27,7 @@ from gateway.config.sight import Sight, looks_of, sight_of, stamps_of
 from gateway.config.texts import Texts, UnsettledError
 from gateway.errors import ConfigError, GatewayError, NotAsExpected, UsageError
 from gateway.policy.overlay import NO_OVERLAY, Overlay
-from gateway.policy.problem import Problem, Severity
+from gateway.policy.problem import Problem, Severity, number_of
 from gateway.policy.regular_file import why
 from gateway.policy.stamp import Stamp, stamp
 from gateway.policy.table import RoutingTable
@@ -54,6 +54,16 @@ class Compile(Protocol):
         now: float = ...,
     ) -> Compiled:
         """Return the table of the file's bytes, or all problems when they give none. Exceptions of `include` pass."""
+
+
+class Canary(Protocol):
+    """Judges a table before it goes live, one thread at a time."""
+
+    def __call__(self, table: RoutingTable) -> tuple[Problem, ...]:
+        """Return what speaks against the table; an error refuses it. Blocks, for a bounded time."""
+
+    def version(self) -> Stamp | None:
+        """Return a value that changes with the file that the table is judged by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +111,7 @@ class Reloader:
         describe: Callable[[RoutingTable, RoutingTable], tuple[str, ...]] = lambda old, new: (),
         around: Callable[[], AbstractContextManager[None]] = nullcontext,
         last_good: LastGood | None = None,
+        canary: Canary | None = None,
         clock: Callable[[], float] = time.time,
         mounts: Path = Path("/proc/self/mountinfo"),
     ) -> None:
@@ -111,7 +122,8 @@ class Reloader:
         `describe(old, new)` says in lines what a table changes, for the report. All four run under the lock, so they
         must not call the Reloader. All compiles except that of `load` run in `around()`.
 
-        `last_good` keeps each version that goes live, for a `load` that finds the file unfit.
+        `last_good` keeps each version that goes live, for a `load` that finds the file unfit. `canary` judges the
+        file's tables.
         """
         self._path = path
         self._file = path.absolute()
@@ -123,6 +135,9 @@ class Reloader:
         self._waiting: _Waiting | None = None
         self._around = around
         self._last_good = last_good
+        self._canary = canary
+        self._objected: tuple[Stamp | None] | None = None
+        """The canary's version, if it refused the last table."""
         self._clock = clock
         self._mounts = mounts
         self._lock = threading.Lock()
@@ -192,7 +207,7 @@ class Reloader:
         if kept is None:
             return None
         texts = Texts(self._file, str(self._path), given=kept)
-        table, faults = self._compile(texts, self._overlay)
+        table, faults = self._compile(texts, self._overlay, judged=False)
         if table is None:
             first = next(fault for fault in faults if fault.severity == "error")
             where = "" if first.source == str(self._path) else f" of {first.source}"
@@ -222,7 +237,7 @@ class Reloader:
                 texts = self._read(complete)
                 if not force and texts.is_same(self._texts):
                     return self._back_to_running()
-                if not force and texts.digest == self._refused:
+                if not force and texts.digest == self._refused and not self._judges_anew():
                     return self.last
                 if not force and self._waiting is not None and texts.is_same(self._waiting.texts):
                     return self.last
@@ -359,7 +374,7 @@ class Reloader:
                         changed = not touched.isdisjoint({*before.entries, *sight.entries})
                         if changed or sight.files.stamps != before.files.stamps:
                             sight = await read_complete_save()
-                        elif polls % HASH_EVERY == 0 and sight.files.held is None:
+                        elif (polls % HASH_EVERY == 0 or self._judges_anew()) and sight.files.held is None:
                             await loop.run_in_executor(pool, read, sight)
                         # A new folder may reuse the old one's inode number, but the removal was an event.
                         if sight.folders != before.folders or any(name in touched for name, *_ in before.folders):
@@ -412,7 +427,11 @@ class Reloader:
         known = (one.patterns for one in (self._texts, self._latest) if one is not None and one.main == texts.main)
         return next(known, ())
 
-    def _compile(self, texts: Texts, overlay: Overlay) -> tuple[RoutingTable | None, tuple[Problem, ...]]:
+    def _compile(
+        self, texts: Texts, overlay: Overlay, *, judged: bool = True
+    ) -> tuple[RoutingTable | None, tuple[Problem, ...]]:
+        if judged:
+            self._objected = None
         try:
             compiled = self._compiler.compile(
                 texts.main,
@@ -428,7 +447,18 @@ class Reloader:
             log.exception("the compiler failed: please report this")
             message = f"the compiler failed with {type(exc).__name__}; the log has more"
             return None, (self._fault("internal-error", message),)
-        return compiled.table, compiled.problems
+        if self._canary is None or compiled.table is None or not judged:
+            return compiled.table, compiled.problems
+        version = self._canary.version()
+        problems = (*compiled.problems, *self._canary(compiled.table))
+        if number_of(problems, "error"):
+            self._objected = (version,)
+            return None, problems
+        return compiled.table, problems
+
+    def _judges_anew(self) -> bool:
+        """Tell whether the canary's file has changed since it refused, so that it may accept now."""
+        return self._canary is not None and self._objected is not None and self._canary.version() != self._objected[0]
 
     def _swap(self, table: RoutingTable, texts: Texts) -> None:
         self._texts = texts

@@ -13,7 +13,7 @@ from gateway.adapters.base import Adapters
 from gateway.concurrency.pacing import no_full_collection, short_pauses
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.kept import LastGood
-from gateway.config.reload import Reloader, ReloadReport
+from gateway.config.reload import Canary, Reloader, ReloadReport
 from gateway.policy.table import RoutingTable
 from gateway.policy.target import AdapterName
 from gateway.server.history import History, describe
@@ -158,6 +158,7 @@ class CountedReloader(Reloader):
         metrics: Metrics,
         jobs: Jobs,
         last_good: LastGood | None = None,
+        canary: Canary | None = None,
     ) -> None:
         super().__init__(
             path,
@@ -168,6 +169,7 @@ class CountedReloader(Reloader):
             describe=describe,
             around=short_pauses,
             last_good=last_good,
+            canary=canary,
         )
         self._metrics = metrics
         self.history = History()

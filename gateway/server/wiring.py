@@ -31,6 +31,7 @@ from gateway.engine.stored import StoredAnswers
 from gateway.server.access import Guards, check_admin_exposure, check_exposure, is_loopback
 from gateway.server.aiohttp_server import Runner
 from gateway.server.body import MAX_IN_FLIGHT_BYTES, MAX_PARSED_BYTES, BodiesInFlight, LargeBodies
+from gateway.server.canary import Canary
 from gateway.server.client_keys import ClientKeys, admin_token
 from gateway.server.endpoints.admin import Admin
 from gateway.server.endpoints.index import Index
@@ -86,6 +87,8 @@ class ServeOptions:
     """Seconds after the first SIGTERM in which new requests are still served, while `/readyz` says no."""
     state_dir: Path | None = None
     """A folder that keeps the last good version of the config file, for a start at which the file is unfit."""
+    canary: Path | None = None
+    """Test cases that each new version of the config file must pass before it serves."""
     drain_s: float = 30.0
     """Seconds that requests may take after that."""
     log_level: str = "info"
@@ -158,6 +161,7 @@ class Gateway:
             metrics=metrics,
             jobs=self.jobs,
             last_good=None if options.state_dir is None else LastGood(options.state_dir, options.config),
+            canary=None if options.canary is None else Canary(options.canary),
         )
         self.reloader.load()
         self._health = health = self._healthy(options.max_in_flight)

@@ -1,4 +1,4 @@
-"""Reloader with a kept version: what serves when the file is unfit at the start."""
+"""Reloader with a kept version and a canary: what serves when the file, or its test cases, are unfit."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from gateway.config.compiler.compiler import Compiler
 from gateway.config.kept import LastGood
 from gateway.config.reload import Reloader
 from gateway.errors import ConfigError, UsageError
+from gateway.policy.problem import Problem
+from gateway.policy.stamp import Stamp, stamp
+from gateway.policy.table import RoutingTable
 
 BROKEN = "version: 1\nmodels: {demo: ["
 BAD = "version: 1\nmodels: {demo: nowhere}\n"
@@ -21,6 +24,24 @@ def good(model: str) -> str:
     return f"version: 1\nmodels:\n  demo: mock/{model}\n"
 
 
+class Verdict:
+    """A canary that refuses tables whose target is not in its file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.asked = 0
+
+    def version(self) -> Stamp | None:
+        return stamp(self.path)
+
+    def __call__(self, table: RoutingTable) -> tuple[Problem, ...]:
+        self.asked += 1
+        model = table.routes["demo"].steps[0].target.model
+        if self.path.exists() and model in self.path.read_text().split():
+            return ()
+        return (Problem(line=1, column=1, code="canary-failed", path="", message="no", source=str(self.path)),)
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "routes.yaml"
@@ -28,12 +49,13 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def started(path: Path, *, environ: dict[str, str] | None = None) -> Reloader:
+def started(path: Path, *, canary: Verdict | None = None, environ: dict[str, str] | None = None) -> Reloader:
     """Return a reloader as a new process would have it."""
     reloader = Reloader(
         path,
         Compiler(environ=environ or {}, strict_env=True),
         last_good=LastGood(path.parent / "state", path),
+        canary=canary,
         clock=lambda: 1000.0,
     )
     reloader.load()
@@ -131,3 +153,55 @@ class TestLastGood:
         folder.chmod(0o700)
         assert model(reloader) == "two"
         assert "this version is not kept as the last good one: an older one stays" in caplog.messages
+
+
+class TestCanary:
+    def test_a_table_that_it_refuses_is_a_bad_file(self, path: Path, tmp_path: Path) -> None:
+        canary = Verdict(tmp_path / "cases")
+        canary.path.write_text("one")
+        reloader = started(path, canary=canary)
+        path.write_text(good("two"))
+        for dry_run in (True, False):
+            report = reloader.reload(dry_run=dry_run)
+            assert (report.ok, [one.code for one in report.problems]) == (False, ["canary-failed"])
+        assert (model(reloader), reloader.current.generation) == ("one", 1)
+
+    def test_it_is_not_asked_about_a_file_that_does_not_compile(self, path: Path, tmp_path: Path) -> None:
+        canary = Verdict(tmp_path / "cases")
+        canary.path.write_text("one")
+        reloader = started(path, canary=canary)
+        path.write_text(BAD)
+        reloader.reload()
+        assert canary.asked == 1
+
+    def test_other_cases_let_a_refused_file_try_again(self, path: Path, tmp_path: Path) -> None:
+        """A checkout writes the two files one after the other, in any order."""
+        canary = Verdict(tmp_path / "cases")
+        canary.path.write_text("one")
+        reloader = started(path, canary=canary)
+        path.write_text(good("two"))
+        reloader.reload(force=False)
+        asked = canary.asked
+        reloader.reload(force=False)
+        assert canary.asked == asked
+        canary.path.write_text("one two")
+        assert reloader.reload(force=False).ok
+        assert model(reloader) == "two"
+        canary.path.write_text("three")
+        reloader.reload(force=False)
+        assert (model(reloader), reloader.last.ok, canary.asked) == ("two", True, asked + 1)
+
+    def test_at_the_start_it_refuses_the_file_and_not_the_kept_version(self, path: Path, tmp_path: Path) -> None:
+        canary = Verdict(tmp_path / "cases")
+        with pytest.raises(ConfigError, match="canary-failed"):
+            started(path, canary=canary)
+        canary.path.write_text("one")
+        started(path, canary=canary)
+        path.write_text(good("two"))
+        assert model(started(path, canary=canary)) == "one"
+        canary.path.write_text("none")
+        reloader = started(path, canary=canary)
+        assert model(reloader) == "one"
+        canary.path.write_text("one two")
+        assert reloader.reload(force=False).ok
+        assert model(reloader) == "two"

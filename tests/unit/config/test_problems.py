@@ -40,7 +40,7 @@ REPORTING = {
 
 SHOWN_ONLY = {"file-too-large", "unreadable-file"}
 """Codes whose bad example is a command."""
-NOT_SHOWN = {"internal-error", "last-good", "more-problems", "not-litellm", "too-many-files"}
+NOT_SHOWN = {"canary-failed", "internal-error", "last-good", "more-problems", "not-litellm", "too-many-files"}
 """Codes that no short example file can cause."""
 RUN = sorted(set(codes()) - SHOWN_ONLY - NOT_SHOWN)
 
