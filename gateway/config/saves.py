@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import signal
 import stat
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,12 +15,12 @@ from typing import Final
 from gateway.errors import UsageError
 from gateway.policy.regular_file import READING
 from gateway.policy.stamp import Stamp, stamp_of
+from gateway.policy.writers import QUIET_S as QUIET_S
+from gateway.policy.writers import held_for_writing
 from gateway.wire.json import EMPTY
 
 log = logging.getLogger(__name__)
 
-QUIET_S: Final = 0.2
-"""A file that was written in place counts once it has not changed for this long."""
 LONG_S: Final = 5.0
 """A save that takes longer is logged once; at the start it is an error."""
 _HELD: Final = "a process has it open for writing"
@@ -157,26 +154,6 @@ def wait_for_writer(path: Path, *, quiet_s: float = 0.0, limit_s: float = LONG_S
 if sys.platform == "linux":
     import fcntl
 
-    def held_for_writing(descriptor: int) -> bool | None:
-        """Tell whether any process has the file open for writing; None if the kernel does not say.
-
-        It does not for another user's file (without CAP_LEASE) and on most network mounts. `descriptor` must be open
-        for reading only.
-
-        A read lease is refused with EAGAIN while the file is open for writing (F_SETLEASE(2const)). Whoever opens it
-        for writing while the lease is held waits for the release and sends the holder a signal: by default SIGIO, which
-        would end the process. Hence SIGURG, which is ignored by default, and a release at once; an explicit one, as a
-        child forked meanwhile would keep the lease alive.
-        """
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
-            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        except OSError as exc:
-            return True if exc.errno == errno.EAGAIN else None
-        with suppress(OSError):  # a process stopped for longer than lease-break-time has lost its lease
-            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-        return False
-
     def _held_by_us(look: Look) -> bool:
         """Tell whether this process has the file open for writing."""
         names = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
@@ -191,10 +168,6 @@ if sys.platform == "linux":
         return False
 
 else:
-
-    def held_for_writing(descriptor: int) -> bool | None:
-        """Return None: this system does not tell who has a file open for writing."""
-        return None
 
     def _held_by_us(look: Look) -> bool:
         return False

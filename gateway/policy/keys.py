@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from gateway.policy.regular_file import read_regular_file
+from gateway.policy.regular_file import read_regular_file, why
 from gateway.policy.stamp import Stamp, stamp
+from gateway.policy.writers import is_half_written
+
+log = logging.getLogger(__name__)
 
 MAX_KEY_FILE_BYTES: Final = 64 * 1024
 """Larger key files are not read."""
@@ -45,14 +50,18 @@ class Secret:
 class KeySource:
     """Where an upstream's key comes from: a value of the config file, a file of its own, or nowhere."""
 
-    __slots__ = ("_file", "_list", "_read", "_stamp", "known", "name")
+    __slots__ = ("_file", "_keeps", "_list", "_read", "_stamp", "_told", "known", "name")
 
-    def __init__(self, *, name: str, value: Secret | None = None, file: Path | None = None) -> None:
+    def __init__(self, *, name: str, value: Secret | None = None, file: Path | None = None, keeps: bool = True) -> None:
+        """`keeps`: where the file has lost its key, the last one stays."""
         self.name = name
         """Identifies the source without the key: the text as written, a path, or a digest."""
         self._file = file
         self._read = _usable(value.reveal()) if value is not None else None
         self._stamp: Stamp | None = None
+        self._keeps = keeps
+        self._told = False
+        """It is in the log that the last key stays."""
         self._list: KeyList | None = None
         self.known: tuple[Secret, ...] = () if self._read is None else (self._read,)
         """The last keys that `read` returned, the newest first: a call that is under way was sent an older one."""
@@ -62,27 +71,48 @@ class KeySource:
 
         A missing or empty file has no key, nor has text that cannot be sent in a header, such as two lines, nor has a
         file of more than MAX_KEY_FILE_BYTES, nor a named pipe or device: this runs on the event loop and never blocks.
+        The last key stays while the file is being written; unless not `keeps`, also where it has none any more.
         """
-        if self._file is None:
-            return self._read
-        found = stamp(self._file)
-        if found is None or found != self._stamp:
-            try:
-                data, _ = read_regular_file(self._file, limit_bytes=MAX_KEY_FILE_BYTES)
-                self._read, self._stamp = _usable(data.decode()), found
-            except (OSError, UnicodeDecodeError):
-                self._read, self._stamp = None, None
-            if self._read is not None and self._read not in self.known[:1]:
-                self.known = (self._read, *self.known)[:_KNOWN]
-                if self._list is not None:
-                    self._list.gather()
+        if self._file is not None:
+            found = stamp(self._file)
+            if found is None or found != self._stamp:
+                self._read_again(self._file)
         return self._read
+
+    def _read_again(self, file: Path) -> None:
+        key, reason = None, "what it holds is no key"
+        try:
+            data, version = read_regular_file(file, limit_bytes=MAX_KEY_FILE_BYTES)
+            if self._read is not None and is_half_written(file, version, before=self._stamp, now=time.time()):
+                self._note_kept("it is being written")
+                return
+            self._stamp = version
+            key = _usable(data.decode())
+        except OSError as exc:
+            reason, self._stamp = why(exc), None
+        except UnicodeDecodeError:
+            pass
+        if key is None and self._read is not None and self._keeps:
+            self._note_kept(reason)
+            return
+        self._read, self._told = key, False
+        if key is not None and key not in self.known[:1]:
+            if self.known:
+                log.info("key read again", extra={"file": str(file), "key": _digest(key.reveal())})
+            self.known = (key, *self.known)[:_KNOWN]
+            if self._list is not None:
+                self._list.gather()
+
+    def _note_kept(self, reason: str) -> None:
+        if not self._told:
+            self._told = True
+            log.warning("key not read again: the last one stays", extra={"file": str(self._file), "reason": reason})
 
     @property
     def short(self) -> str:
         """Four characters that stand for the key in outputs: its SHA-256's first; the name's while there is no key."""
         text = self.known[0].reveal() if self.known else self.name
-        return hashlib.sha256(text.encode()).hexdigest()[:4]
+        return _digest(text)
 
     def __eq__(self, other: object) -> bool:
         """Compare by value, or by file regardless of its present content."""
@@ -127,6 +157,10 @@ class KeyList(KeySource):
         return isinstance(other, KeyList) and self.sources == other.sources
 
     __hash__ = KeySource.__hash__
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:4]
 
 
 def _usable(text: str) -> Secret | None:

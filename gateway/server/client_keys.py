@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 import secrets
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -18,6 +19,8 @@ from gateway.errors import UsageError
 from gateway.policy.keys import MAX_KEY_FILE_BYTES, KeySource
 from gateway.policy.regular_file import read_regular_file, why
 from gateway.policy.stamp import Stamp, stamp
+from gateway.policy.writers import is_half_written
+from gateway.wire.local_faults import is_exhaustion
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +28,8 @@ MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 """Limit of the client keys file: 100,000 lines of 160 characters fit."""
 REFRESH_S: Final = 1.0
 """Seconds that a request waits at most for a changed file to be read."""
+AGAIN_S: Final = 0.02
+"""Seconds between two looks at a file that is being written."""
 
 _ADMIN: Final = "admin"
 _GROUP: Final = "group="
@@ -63,14 +68,20 @@ class ClientKeys:
         self._path = path
         self._stamp: Stamp | None
         self._own: dict[bytes, Client] = {}
-        self._clients, self.has_admin, self._stamp = _read_clients(path)
+        data, self._stamp = _read(path)
+        lines = _parsed(path, data)
+        self._clients, self.has_admin = lines.clients, lines.has_admin
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="client-keys")
         """Its own, because hooks may keep all threads of the event loop busy."""
         self._reading: asyncio.Future[None] | None = None
+        self._not_before_s = 0.0
+        """Until then the changed file is not looked at, on the monotonic clock: it is being written."""
+        self._told = False
+        """It is in the log that the file is being written."""
 
     def changed(self) -> bool:
         """Tell whether the file is another one than was read last."""
-        return stamp(self._path) != self._stamp
+        return stamp(self._path) != self._stamp and time.monotonic() >= self._not_before_s
 
     async def refresh(self) -> None:
         """Read the changed file in a thread, and wait for it, REFRESH_S at most: until then the old keys count.
@@ -86,15 +97,29 @@ class ClientKeys:
         """Read the file now, or keep the old keys. Blocks for up to a second if it has 100,000 lines."""
         before = stamp(self._path)
         try:
+            data, found = _read(self._path)
+            if is_half_written(self._path, found, before=self._stamp, now=time.time()):
+                self._keep_old("it is being written", for_s=AGAIN_S)
+                return
             with resting():
-                clients, has_admin, found = _read_clients(self._path)
+                lines = _parsed(self._path, data)
         except UsageError as exc:
+            if is_exhaustion(exc):
+                self._keep_old(str(exc), for_s=REFRESH_S)
+                return
             self._stamp = before
             log.warning("client keys not read again: the old ones stay", extra={"reason": str(exc)})
         else:
-            self._clients, self.has_admin = clients | self._own, has_admin
+            self._clients, self.has_admin, self._told = lines.clients | self._own, lines.has_admin, False
             self._stamp = found  # last: from now on requests no longer wait
-            log.info("client keys read again", extra={"keys": len(clients)})
+            log.info("client keys read again", extra={"keys": len(self._clients)})
+
+    def _keep_old(self, reason: str, *, for_s: float) -> None:
+        """Look at the file again after `for_s`, and say so once."""
+        self._not_before_s = time.monotonic() + for_s
+        if not self._told:
+            self._told = True
+            log.warning("client keys not read again: the old ones stay", extra={"reason": reason})
 
     def new_key(self, name: str) -> str:
         """Return a new key of the client `name`, which no file holds, and which is good while this process runs."""
@@ -113,7 +138,7 @@ class ClientKeys:
 
 def admin_token(path: Path) -> KeySource:
     """Return the operators' token, which is read again whenever its file changes. Raises UsageError without one."""
-    token = KeySource(name="admin token", file=path)
+    token = KeySource(name="admin token", file=path, keeps=False)  # to take the token away is to close the paths
     if token.read() is None:
         try:
             read_regular_file(path, limit_bytes=MAX_KEY_FILE_BYTES)
@@ -125,22 +150,25 @@ def admin_token(path: Path) -> KeySource:
     return token
 
 
-def _read_clients(path: Path) -> tuple[dict[bytes, Client], bool, Stamp]:
-    """Return SHA-256 of the key → its client, whether one is an admin, and the file's stamp.
-
-    Raises UsageError, whose text contains no key.
-    """
+def _read(path: Path) -> tuple[bytes, Stamp]:
+    """Return the file's bytes and stamp. Raises UsageError, from the OSError."""
     try:
-        data, found = read_regular_file(path, limit_bytes=MAX_FILE_BYTES)
-        lines = _Lines(path)
+        return read_regular_file(path, limit_bytes=MAX_FILE_BYTES)
+    except OSError as exc:
+        raise UsageError(f"cannot read the client keys file {path}: {why(exc)}") from exc
+
+
+def _parsed(path: Path, data: bytes) -> _Lines:
+    """Return the clients of a file that has some. Raises UsageError, whose text contains no key."""
+    lines = _Lines(path)
+    try:
         # Decodes as it goes: a call that takes long would keep the event loop from the interpreter.
         for number, line in enumerate(paced(TextIOWrapper(BytesIO(data), encoding="utf-8")), start=1):
             lines.add(number, line)
-    except OSError as exc:
-        raise UsageError(f"cannot read the client keys file {path}: {why(exc)}") from None
     except UnicodeDecodeError:
         raise UsageError(f"cannot read the client keys file {path}: it is not UTF-8 text") from None
-    return lines.clients(), lines.has_admin, found
+    lines.end()
+    return lines
 
 
 class _Lines:
@@ -148,8 +176,9 @@ class _Lines:
 
     def __init__(self, path: Path) -> None:
         self.has_admin = False
+        self.clients: dict[bytes, Client] = {}
+        """By the SHA-256 of the key."""
         self._path = path
-        self._clients: dict[bytes, Client] = {}
         self._groups: dict[str, str] = {}
         """Name → the group that its lines give."""
         self._without_group: list[bytes] = []
@@ -167,14 +196,13 @@ class _Lines:
         if fault:
             raise UsageError(f"{self._path}:{number}: {fault}")
 
-    def clients(self) -> dict[bytes, Client]:
-        """Return all clients. Raises UsageError if there are none."""
-        if not self._clients:
+    def end(self) -> None:
+        """Give the lines of a name their group. Raises UsageError if there is no line."""
+        if not self.clients:
             raise UsageError(f"{self._path}: holds no key; write one client per line as `name key`")
         for digest in paced(self._without_group if self._groups else ()):
-            client = self._clients[digest]
-            self._clients[digest] = replace(client, group=client.group or self._groups.get(client.name))
-        return self._clients
+            client = self.clients[digest]
+            self.clients[digest] = replace(client, group=client.group or self._groups.get(client.name))
 
     def _take(self, name: str, digits: str | None, key: str, options: str) -> str | None:
         """Add the client of a line in good form; return what contradicts earlier lines, or None."""
@@ -190,11 +218,11 @@ class _Lines:
             self._shared[name, options] = client
             self.has_admin = self.has_admin or client.is_admin
         digest = bytes.fromhex(digits) if digits else sha256(key.encode()).digest()
-        other = self._clients.setdefault(digest, client)
+        other = self.clients.setdefault(digest, client)
         if other is not client:
             if other.name != name:
                 return f"the key is that of client {other.name!r} already"
-            self._clients[digest] = replace(other, is_admin=other.is_admin or client.is_admin)
+            self.clients[digest] = replace(other, is_admin=other.is_admin or client.is_admin)
         if client.group is None:
             self._without_group.append(digest)
         return None

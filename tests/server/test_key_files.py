@@ -81,8 +81,7 @@ async def test_in_place_of_the_files_of_a_running_gateway_none_stops_it(
         for path in (upstream_key, clients, token):
             replace(path, kind)
         async with asyncio.timeout(2):
-            answer = await gateway.chat("fast", headers=headers)  # the old client keys stay, the upstream has no key
-            assert (answer.status, [each["kind"] for each in answer.error["attempts"]]) == (502, ["auth"]), kind
+            assert (await gateway.chat("fast", headers=headers)).status == 200, kind  # the old keys stay
             admin = await gateway.get("/-/config", headers={"authorization": "Bearer the-token"})
             assert admin.status == 401, kind
             assert (await gateway.get("/healthz")).status == 200

@@ -280,7 +280,9 @@ class Upstreams:
         return tuple([source.name for source in sources]) if len(sources) > 1 else ()
 
     def _key_source(self, file: str) -> KeySource:
-        return KeySource(name=f"file:{file}", file=self._folder / file)
+        source = KeySource(name=f"file:{file}", file=self._folder / file)
+        source.read()  # so that it has a key to keep if the file loses it before the first call
+        return source
 
     def _vendors_variable(self, known: WellKnown) -> str | None:
         """Return the first of the vendor's variables that is set and not empty."""

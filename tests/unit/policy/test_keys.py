@@ -5,7 +5,9 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 
-from gateway.policy.keys import KeyList, KeySource, Secret
+import pytest
+
+from gateway.policy.keys import MAX_KEY_FILE_BYTES, KeyList, KeySource, Secret
 from gateway.policy.table import Step
 from gateway.policy.target import Endpoint, Limits, Target
 
@@ -41,6 +43,40 @@ def test_a_list_knows_the_keys_of_all_its_sources_also_once_a_file_changed(tmp_p
     file.write_text("newer")
     assert keys.sources[1].read() == Secret("newer")
     assert [*keys.known] == [Secret("a"), Secret("newer"), Secret("old")]
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b"two words", b"\xff", b"x" * (MAX_KEY_FILE_BYTES + 1), None])
+def test_a_file_that_has_no_key_any_more_keeps_the_last_and_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, data: bytes | None
+) -> None:
+    file = tmp_path / "key"
+    file.write_text("old")
+    kept, dropped = KeySource(name="f", file=file), KeySource(name="f", file=file, keeps=False)
+    assert kept.read() == dropped.read() == Secret("old")
+    file.unlink() if data is None else file.write_bytes(data)
+    for _ in range(3):
+        assert (kept.read(), dropped.read()) == (Secret("old"), None)
+    assert caplog.messages == ["key not read again: the last one stays"]
+    file.write_text("new")
+    assert kept.read() == dropped.read() == Secret("new")
+    file.write_bytes(b"")
+    assert kept.read() == Secret("new")
+    assert caplog.messages.count("key not read again: the last one stays") == 2
+    assert "old" not in caplog.text
+    assert "new" not in caplog.text
+
+
+def test_a_rotation_is_in_the_log_by_the_digest_of_the_key(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    file = tmp_path / "key"
+    file.write_text(ONE)
+    source = KeySource(name="f", file=file)
+    source.read()
+    assert caplog.messages == []
+    file.write_text(TWO)
+    source.read()
+    [record] = caplog.records
+    assert (record.message, vars(record)["file"], vars(record)["key"]) == ("key read again", str(file), source.short)
 
 
 def test_a_key_is_told_by_four_characters_of_its_digest_and_without_one_of_its_name() -> None:

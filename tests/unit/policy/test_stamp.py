@@ -50,4 +50,4 @@ def test_there_is_no_stamp_without_a_file(tmp_path: Path) -> None:
     file.write_text("key-1")
     assert (stamp(file), source.read()) == (stamp_of(os.stat(file)), Secret("key-1"))
     file.unlink()
-    assert (stamp(file), source.read()) == (None, None)
+    assert (stamp(file), source.read()) == (None, Secret("key-1"))
