@@ -14,14 +14,13 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-from gateway.config.compiler.compiler import Compiled
 from gateway.config.file_events import FileEvents
-from gateway.config.include import Include
 from gateway.config.kept import LastGood, UnusableError
 from gateway.config.mounts import warn_of_mounts
 from gateway.config.moves import Moves
+from gateway.config.reload_report import Canary, Compile, FileState, ReloadReport
 from gateway.config.saves import QUIET_S, TICK_S, Looks, Save, wait_for_writer
 from gateway.config.sight import Sight, looks_of, sight_of, stamps_of
 from gateway.config.texts import Texts, UnsettledError
@@ -38,52 +37,6 @@ log = logging.getLogger(__name__)
 HASH_EVERY: Final = 10
 """Every this many polls the content is compared, even if stat has not changed."""
 LOGGED_PROBLEMS: Final = 20
-
-
-class Compile(Protocol):
-    """The part of `Compiler` that a Reloader calls, one thread at a time."""
-
-    def compile(
-        self,
-        data: bytes,
-        *,
-        source: str,
-        include: Include | None = ...,
-        overlay: Overlay = ...,
-        generation: int = ...,
-        now: float = ...,
-    ) -> Compiled:
-        """Return the table of the file's bytes, or all problems when they give none. Exceptions of `include` pass."""
-
-
-class Canary(Protocol):
-    """Judges a table before it goes live, one thread at a time."""
-
-    def __call__(self, table: RoutingTable) -> tuple[Problem, ...]:
-        """Return what speaks against the table; an error refuses it. Blocks, for a bounded time."""
-
-    def version(self) -> Stamp | None:
-        """Return a value that changes with the file that the table is judged by."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReloadReport:
-    """Result of one reading of the file."""
-
-    ok: bool
-    """Whether the live table is that of the file as read, or would be without `dry_run`."""
-    at: float
-    """Seconds since the epoch."""
-    digest: str | None
-    """SHA-256 over all files, in hex; None when the main file could not be read."""
-    problems: tuple[Problem, ...] = ()
-    """In file order; only warnings when `ok`."""
-    generation: int
-    """Generation of the live table afterwards."""
-    changed: bool = False
-    """Whether a new table was swapped in."""
-    changes: tuple[str, ...] = ()
-    """What the new table changes for clients, in lines; with `dry_run` what it would change."""
 
 
 @dataclass(slots=True, eq=False)
@@ -293,12 +246,23 @@ class Reloader:
 
         Of a text that was never compiled it is that of the main file alone.
         """
+        texts = self._on_disk()
+        return None if texts is None else texts.digest
+
+    def files(self) -> list[FileState]:
+        """Compare each file of the live table with the one on disk; then come those that are new on disk. Blocks."""
+        texts = self._on_disk()
+        running = {} if self._texts is None else self._texts.digests
+        on_disk = {} if texts is None else texts.digests
+        return [FileState(path, running.get(path), on_disk.get(path)) for path in {**running, **on_disk}]
+
+    def _on_disk(self) -> Texts | None:
         try:
             texts = Texts(self._file, str(self._path))
         except OSError:
             return None
         texts.include(self._known_patterns(texts))
-        return texts.digest
+        return texts
 
     def looks(self) -> Looks:
         """Look at the files of the text read last."""

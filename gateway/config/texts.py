@@ -98,6 +98,12 @@ class Texts:
         """SHA-256 over all files, in hex."""
         return digest_of(self._source, hashlib.sha256(self.main).hexdigest(), self._included.files)
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each file that could be read, in hex, by its path as problems show it; the main one first."""
+        files = {file.source: file.data for file in self._included.files if file.fault is None}
+        return {path: hashlib.sha256(data).hexdigest() for path, data in {self._source: self.main, **files}.items()}
+
     def is_same(self, other: Texts | None) -> bool:
         """Tell whether all files have the same names and bytes, and the same of them cannot be read."""
         return other is not None and self.main == other.main and self._included == other._included

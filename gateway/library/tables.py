@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from gateway.config.compiler.compiler import Compiler
-from gateway.config.reload import Reloader, ReloadReport
+from gateway.config.reload import Reloader
+from gateway.config.reload_report import ReloadReport
 from gateway.config.saves import QUIET_S, Save
 from gateway.errors import ConfigError
 from gateway.policy.overlay import NO_OVERLAY, Overlay, Reloaded, Tables

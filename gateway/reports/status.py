@@ -25,17 +25,9 @@ def status_lines(status: JsonObject, painter: Painter, *, now: float) -> Iterato
     yield f"{_text(status['url'])}: generation {_text(status['generation'])} since {since}{_age(since, now)}"
     if kept := status["last_good_of"]:
         yield f"serving the last good version of {_text(kept)}{_age(kept, now)}: at its start the file had problems"
-    last, running = status["last_reload"], str(status["digest"])[:12]
+    last = status["last_reload"]
     for file in status["files"]:
-        name = painter.place(_text(file["path"]))
-        if status["in_sync"]:
-            yield f"{name}: {painter.good('in sync')}, digest {_text(running)}"
-        elif file["on_disk"] == file["digest"]:
-            yield f"{name}: is what runs, digest {_text(running)}"
-        elif file["on_disk"] is None:
-            yield f"{name}: {painter.error('cannot be read')}; digest {_text(running)} still runs"
-        else:
-            yield f"{name}: {painter.error('not in sync')}; digest {_text(running)} still runs"
+        yield f"{painter.place(_text(file['path']))}: {_state(file, painter)}"
     if not last["ok"]:
         yield f"refused {_text(last['at'])}{_age(last['at'], now)}:"
         yield from problem_lines([_problem(problem) for problem in last["problems"]], painter)
@@ -43,6 +35,18 @@ def status_lines(status: JsonObject, painter: Painter, *, now: float) -> Iterato
         yield "the file on disk was not read yet: it is being saved, or waits for its adapters"
     for target in status["targets_at_rest"]:
         yield f"at rest: {_target(target)}"
+
+
+def _state(file: JsonObject, painter: Painter) -> str:
+    running, on_disk = file["digest"], file["on_disk"]
+    digest = f"digest {_text(running)[:12]}"
+    if running is None:
+        return f"{painter.error('not in sync')}; it is new"
+    if on_disk is None:
+        return f"{painter.error('cannot be read')}; {digest} still runs"
+    if running == on_disk:
+        return f"{painter.good('in sync')}, {digest}"
+    return f"{painter.error('not in sync')}; {digest} still runs"
 
 
 def _target(target: JsonObject) -> str:

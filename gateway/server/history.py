@@ -8,7 +8,7 @@ from typing import Final
 
 from gateway.config.compare.policies import compare
 from gateway.config.model.read import Dump
-from gateway.config.reload import ReloadReport
+from gateway.config.reload_report import ReloadReport
 from gateway.engine.arrange import shares
 from gateway.policy.table import RoutingTable
 from gateway.reports.diff_text import change_lines

@@ -13,7 +13,8 @@ from gateway.adapters.base import Adapters
 from gateway.concurrency.pacing import no_full_collection, short_pauses
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.kept import LastGood
-from gateway.config.reload import Canary, Reloader, ReloadReport
+from gateway.config.reload import Reloader
+from gateway.config.reload_report import Canary, ReloadReport
 from gateway.policy.table import RoutingTable
 from gateway.policy.target import AdapterName
 from gateway.server.history import History, describe

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Final
 
 from gateway.adapters.mock import MockAdapter
@@ -55,6 +56,7 @@ class Admin:
         """
         with_config = _flag(exchange.request, "config", default=True)
         on_disk = await asyncio.to_thread(self._reloads.disk)
+        files = [asdict(file) for file in await asyncio.to_thread(self._reloads.files)]
         table, last, kept_at = self._reloads.current, self._reloads.last, self._reloads.kept_at
         config = await asyncio.to_thread(dict, table.config) if with_config else None
         exchange.send_json(
@@ -65,7 +67,7 @@ class Admin:
                 "loaded_at": timestamp(table.loaded_at),
                 "in_sync": last.ok and on_disk == table.digest,
                 "last_good_of": None if kept_at is None else timestamp(kept_at),
-                "files": [{"path": table.source, "digest": table.digest, "on_disk": on_disk}],
+                "files": files,
                 "disk": {"digest": on_disk, "in_sync": on_disk == table.digest},
                 "last_reload": {
                     "ok": last.ok,

@@ -111,6 +111,27 @@ class TestLastGood:
         assert (report.ok, report.changed, report.generation, reloader.kept_at) == (True, False, 1, None)
         assert report.problems == ()
 
+    def test_included_files_are_kept_too(self, path: Path) -> None:
+        teams = path.parent / "teams"
+        teams.mkdir()
+        (teams / "a.yaml").write_text("models: {a: mock/one}\n")
+        path.write_text(f"{good('one')}include: [teams/*.yaml]\n")
+        before = started(path)
+        assert [state.path for state in before.files()] == [str(path), str(teams / "a.yaml")]
+        for text in ("models: {a: nowhere}\n", "", None):
+            (teams / "a.yaml").unlink() if text is None else (teams / "a.yaml").write_text(text)
+            path.write_text(BROKEN if text is None else path.read_text())
+            if text == "":
+                continue
+            reloader = started(path)
+            assert (reloader.current.digest, reloader.kept_at) == (before.current.digest, 1000.0)
+            assert [step.target.name for step in reloader.current.routes["a"].steps] == ["mock/one"]
+        assert [state.on_disk is None for state in reloader.files()] == [False, True]
+        path.write_text(f"{good('one')}include: [teams/*.yaml]\n")
+        (teams / "a.yaml").write_text("models: {a: mock/one}\n")
+        assert reloader.reload(force=False).ok
+        assert (reloader.current.generation, reloader.kept_at) == (1, None)
+
     def test_without_a_kept_version_the_problems_are_the_file_s_and_a_line(self, path: Path) -> None:
         path.write_text(BAD)
         with pytest.raises(ConfigError) as caught:

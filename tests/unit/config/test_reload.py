@@ -18,7 +18,8 @@ import watchfiles
 from gateway.config.compiler.compiler import Compiled, Compiler
 from gateway.config.include import Include
 from gateway.config.mounts import mount_points
-from gateway.config.reload import Reloader, ReloadReport
+from gateway.config.reload import Reloader
+from gateway.config.reload_report import ReloadReport
 from gateway.config.saves import Looks, look_at
 from gateway.config.texts import MAX_FILE_BYTES
 from gateway.errors import ConfigError, UsageError
