@@ -138,6 +138,8 @@ class Bond(NamedTuple):
     """The field that has it, for the client's error."""
     id: str
     """What was made there: an id, or a hash of encrypted content."""
+    is_kept: bool = False
+    """An account of Gemini's keeps it, in whatever words that is asked; else one that the operation is relayed to."""
 
 
 Bonds: TypeAlias = Generator[None, None, Sequence[Bond]]

@@ -11,7 +11,7 @@ from gateway.adapters.events import Event, Stream
 from gateway.concurrency.steps import in_turns
 from gateway.engine.makers import Maker, Makers, account_of
 from gateway.engine.missing_paths import MissingPaths
-from gateway.policy.table import Route, Step
+from gateway.policy.table import KEEPER, Route, Step
 from gateway.wire.json import Json
 
 
@@ -64,19 +64,23 @@ async def bound(
     """Return the step that a request is bound to; None if it may go to any.
 
     That is the maker of the first id whose maker is known and in the chain, else the first of the `relaying` steps with
-    its first key. A chain without any translates each request, and says itself what it cannot translate.
+    its first key; for what Gemini keeps, the first step that is Gemini's. A chain without such a step
+    translates each request, and says itself what it cannot translate.
     """
-    if not relaying:
+    keeping = [position for position, step in enumerate(steps) if step.target.endpoint.kind == KEEPER]
+    if not relaying and not keeping:
         return None
-    bonds = await in_turns(operation.bound_to(params))
-    if not bonds:
-        return None
-    for bond in bonds:
+    first: Bound | None = None
+    for bond in await in_turns(operation.bound_to(params)):
+        among = keeping if bond.is_kept else relaying
+        if not among:
+            continue
         maker = makers.find(bond.id, client=client)
-        position = None if maker is None else position_of(maker, steps, relaying)
+        position = None if maker is None else position_of(maker, steps, among)
         if maker is not None and position is not None:
             return Bound(position, bond.by, key_of(maker, steps[position]))
-    return Bound(relaying[0], bonds[0].by, 0 if steps[relaying[0]].by_key else None)
+        first = first or Bound(among[0], bond.by, 0 if steps[among[0]].by_key else None)
+    return first
 
 
 def position_of(maker: Maker, steps: Sequence[Step], among: Sequence[int]) -> int | None:

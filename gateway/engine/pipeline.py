@@ -112,7 +112,7 @@ class Pipeline:
 
     async def _routed(self, request: RoutedRequest) -> Reply:
         """Return the plain answer to a request whose pre hooks have run."""
-        if request.operation.can_bind:
+        if request.operation.can_bind or request.route.keeps:
             reply = await self._bound(request)
         else:
             if request.facts is not None:
@@ -124,7 +124,7 @@ class Pipeline:
 
     async def _routed_stream(self, request: RoutedRequest) -> Stream:
         """Return the stream, likewise."""
-        if request.operation.can_bind:
+        if request.operation.can_bind or request.route.keeps:
             stream = await self._bound_stream(request)
         else:
             if request.facts is not None:
@@ -178,7 +178,7 @@ class Pipeline:
         """Return the plain answer of the target that the request is bound to, if to one, and remember its ids."""
         await self._bind(request)
         reply = await self._completed(request)
-        if request.carrier == "relay":  # ids of a translated answer name nothing upstream
+        if request.carrier == "relay" and request.operation.can_bind:  # ids of translated answers name nothing upstream
             self._note(request, request.operation.made(reply.data))
         return reply
 
@@ -186,7 +186,7 @@ class Pipeline:
         """Return the stream, likewise."""
         await self._bind(request)
         stream = await self._opened(request)
-        if request.carrier != "relay":
+        if request.carrier != "relay" or not request.operation.can_bind:
             return stream
         return NotingStream(stream, request.operation, partial(self._note, request))
 

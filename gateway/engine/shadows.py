@@ -113,10 +113,8 @@ class Shadows:
         task.add_done_callback(self._running.discard)
 
     async def _sent(self, request: RoutedRequest, call: ShadowCall) -> None:
-        if request.operation.can_bind:
-            bonds = await in_turns(request.operation.bound_to(request.params))
-            if bonds:
-                return
+        if await in_turns(request.operation.bound_to(request.params)):
+            return
         report = call.report
         try:
             await self._read(request, call)

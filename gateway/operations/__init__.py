@@ -15,7 +15,7 @@ from gateway.operations.audio import Speech, Transcriptions, Translations
 from gateway.operations.chat import Chat
 from gateway.operations.completions import Completions
 from gateway.operations.embeddings import Embeddings
-from gateway.operations.generate import BatchEmbed, GenerateContent
+from gateway.operations.generate import BatchEmbed, CountContents, GenerateContent
 from gateway.operations.images import ImageEdits, Images, ImageVariations
 from gateway.operations.messages import CountTokens, Messages
 from gateway.operations.moderations import Moderations
@@ -24,6 +24,7 @@ from gateway.operations.responses import Compact, InputTokens, Responses
 from gateway.operations.translations import (
     ChatToGemini,
     ChatToMessages,
+    CountToGemini,
     EmbeddingsToGemini,
     MessagesToChat,
     ResponsesToChat,
@@ -34,15 +35,16 @@ from gateway.wire.json import Json, JsonObject
 CHAT: Final = Chat()
 """The operation of `complete_chat` and `stream_chat`."""
 
-_MESSAGES, _RESPONSES, _EMBEDDINGS = Messages(), Responses(), Embeddings()
+_MESSAGES, _COUNT_TOKENS, _RESPONSES, _EMBEDDINGS = Messages(), CountTokens(), Responses(), Embeddings()
 CHAT.translation = ChatToMessages(_MESSAGES)
 CHAT.translations = MappingProxyType({"gemini": ChatToGemini(GenerateContent())})
 _EMBEDDINGS.translations = MappingProxyType({"gemini": EmbeddingsToGemini(BatchEmbed())})
 _MESSAGES.translation = MessagesToChat(CHAT)
+_COUNT_TOKENS.translations = MappingProxyType({"gemini": CountToGemini(CountContents())})
 _RESPONSES.translation = ResponsesToChat(CHAT)
 
 _ALL: Final[tuple[Operation, ...]] = (
-    CHAT, Completions(), _RESPONSES, InputTokens(), Compact(), _MESSAGES, CountTokens(), _EMBEDDINGS,
+    CHAT, Completions(), _RESPONSES, InputTokens(), Compact(), _MESSAGES, _COUNT_TOKENS, _EMBEDDINGS,
     Rerank(), Moderations(), Images(), ImageEdits(), ImageVariations(), Speech(), Transcriptions(), Translations(),
 )  # fmt: skip
 OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType({operation.name: operation for operation in _ALL})

@@ -9,6 +9,7 @@ from collections.abc import Generator, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from gateway.adapters.base import Bonds
 from gateway.adapters.events import Event
 from gateway.errors import BadRequest
 from gateway.operations.base import (
@@ -26,6 +27,7 @@ from gateway.operations.base import (
     words_in,
 )
 from gateway.operations.content import opening
+from gateway.operations.google_files import google_bonds
 from gateway.wire.json import Json, JsonObject
 from gateway.wire.multipart import Form
 
@@ -101,6 +103,10 @@ class Chat(OpenAIOperation):
         modalities = params.get("modalities")
         is_spoken = bool(params.get("audio")) or (isinstance(modalities, list) and "audio" in modalities)
         return found | {"audio"} if is_spoken else found
+
+    def bound_to(self, params: Mapping[str, Json]) -> Bonds:
+        """Return what binds the request: files that an account of Gemini's keeps, or a cache of it."""
+        return google_bonds(params, "messages")
 
     def opening(self, params: Mapping[str, Json]) -> bytes:
         """Return a checksum of the beginnings of system prompt, tools and first user message."""

@@ -1,6 +1,7 @@
-"""What Gemini's own API is asked for: `generateContent`, into which chat is put, and `batchEmbedContents`.
+"""What Gemini's own API is asked for: `generateContent`, into which chat is put, `batchEmbedContents`, `countTokens`.
 
-No client asks for these here. Sources: https://ai.google.dev/api/generate-content, https://ai.google.dev/api/embeddings
+No client asks for these here. Sources: https://ai.google.dev/api/generate-content,
+https://ai.google.dev/api/embeddings, https://ai.google.dev/api/tokens
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from gateway.adapters.base import Bonds
 from gateway.adapters.events import Event
 from gateway.adapters.gemini.errors import failed_by
 from gateway.adapters.gemini.finish import FINISH_REASONS, finish_reason
 from gateway.operations.base import MAX_CHOICES, OpenAIOperation, objects
 from gateway.operations.counts import counts
+from gateway.operations.google_files import google_bonds
 from gateway.policy.failures import Kind, UpstreamError, envelope, error_object, no_answer
 from gateway.policy.finish import index_of
 from gateway.wire.json import EMPTY, Json, JsonObject
@@ -58,6 +61,10 @@ class GenerateContent(OpenAIOperation):
         for candidate in candidates:
             if not isinstance(candidate, dict) or finish_reason(candidate.get("finishReason")) is None:
                 raise no_answer()
+
+    def bound_to(self, params: Mapping[str, Json]) -> Bonds:
+        """Return what binds the request: files and caches of one account."""
+        return google_bonds(params, "contents")
 
     def judge(self, *, one_choice: bool = False) -> GenerateJudge:
         """Return a judge of the events of an answer."""
@@ -129,6 +136,27 @@ class BatchEmbed(OpenAIOperation):
             values = one.get("values") if isinstance(one, dict) else None
             if not isinstance(values, list) or not values:
                 raise no_answer()
+
+
+class CountContents(OpenAIOperation):
+    """The tokens of a request for a whole answer, which are counted for free."""
+
+    name: Final = "count_contents"
+    wire: Final = "gemini"
+    path: Final = ":countTokens"
+    model_is_in_path = True
+    field: Final = None
+    params: Final = frozenset({"generateContentRequest"})
+
+    def check(self, body: JsonObject) -> None:
+        """Do nothing: the translation writes the request."""
+
+    def check_reply(self, data: JsonObject) -> None:
+        """Raise UpstreamError unless there is a count."""
+        if "error" in data:
+            _raise_error(data)
+        if type(data.get("totalTokens")) is not int:
+            raise no_answer()
 
 
 class GenerateJudge:

@@ -28,6 +28,7 @@ from gateway.operations.bonds import made_by_message, message_bonds
 from gateway.operations.content import opening
 from gateway.operations.counts import counts
 from gateway.operations.errors import ANTHROPIC_ERRORS
+from gateway.operations.google_files import google_bonds
 from gateway.policy.failures import no_answer
 from gateway.wire import sse
 from gateway.wire.json import Json, JsonObject, encode_json
@@ -83,8 +84,9 @@ class _AnthropicOperation(OpenAIOperation):
         check_stream_fields(body)
 
     def bound_to(self, params: Mapping[str, Json]) -> Bonds:
-        """Return what binds the request: its container, and the files that it names."""
-        return message_bonds(params)
+        """Return what binds the request: its container, and the files that it names, Gemini's too."""
+        found = yield from message_bonds(params)
+        return [*found, *(yield from google_bonds(params, "messages"))]
 
     def opening(self, params: Mapping[str, Json]) -> bytes:
         """Return a checksum of the beginnings of system prompt, tools and first user message."""

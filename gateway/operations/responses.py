@@ -26,6 +26,7 @@ from gateway.operations.base import (
 from gateway.operations.bonds import made_by_item, made_by_response, response_bonds
 from gateway.operations.content import opening
 from gateway.operations.counts import counts
+from gateway.operations.google_files import google_bonds
 from gateway.policy.failures import UpstreamError, failed_by, no_answer
 from gateway.wire import sse
 from gateway.wire.json import Json, JsonObject, RawJson, encode_json
@@ -85,7 +86,8 @@ class _ResponsesOperation(OpenAIOperation):
 
         An item's own `id` does not: clients make such ids themselves.
         """
-        return response_bonds(params)
+        found = yield from response_bonds(params)
+        return [*found, *(yield from google_bonds(params, "input"))]
 
     def made(self, data: JsonObject) -> Iterable[str]:
         """Return the ids of a response, or of what an event tells of."""

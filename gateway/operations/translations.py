@@ -121,6 +121,35 @@ def _new_id() -> str:
     return uuid.uuid4().hex
 
 
+class CountToGemini:
+    """Puts the counting of a Messages request's tokens into Gemini's `countTokens`, by way of chat."""
+
+    params_are_own: Final = True
+    tells_usage: Final = False
+
+    def __init__(self, count: Operation) -> None:
+        self.operation = count
+
+    def request(self, params: Mapping[str, Json], target: Target, *, stream: bool) -> Translated:
+        """Return the request in Gemini's words. Raises NotSupported for what they cannot say."""
+        chat = to_chat.request({**params, "model": target.model}).body
+        return _CountInGemini(gemini.request({**chat, "model": target.model}), target.model)
+
+
+class _CountInGemini:
+    """One count in Gemini's words."""
+
+    def __init__(self, sent: Sent, model: str) -> None:
+        whole = {"model": gemini.path_of(model), **sent.body}
+        self.params: Mapping[str, Json] = {"generateContentRequest": whole}
+
+    def answer(self, data: JsonObject) -> JsonObject:
+        return {"input_tokens": data["totalTokens"]}
+
+    def events(self) -> Translator:
+        raise TypeError("a count has no events")
+
+
 class EmbeddingsToGemini:
     """Puts embeddings into Gemini's `batchEmbedContents`."""
 

@@ -22,6 +22,9 @@ MAX_FILLED: Final = 1024
 MAX_NAME: Final = 256
 """Characters of the longest name that a client can ask for."""
 
+KEEPER: Final = "gemini"
+"""The kind of provider that keeps what clients of other wires can name: Gemini's files, by their URLs."""
+
 HookEvents: TypeAlias = Literal["text", "final", "all"]
 """Which events of a stream a post hook gets: those with content, the last ones, or all."""
 
@@ -170,7 +173,12 @@ class Route:
     has_nested: bool = field(init=False)
     """Some step has hooks of nested aliases."""
     is_plain: bool = field(init=False)
-    """Its requests take the steps as they are in the file, one by one; no hook may run, none is sent to a shadow."""
+    """Its requests take the steps as they are in the file, one by one; no hook may run, none is sent to a shadow.
+
+    Nor does a step keep anything that could bind a request to it.
+    """
+    keeps: bool = field(init=False)
+    """Some step, beside others or with several keys, is of the KEEPER kind."""
     asks: frozenset[str] = field(init=False, repr=False, compare=False)
     """The features that its conditions ask for, and `tokens` if one asks for that."""
     is_paced: bool = field(init=False, repr=False, compare=False)
@@ -181,9 +189,12 @@ class Route:
     def __post_init__(self) -> None:
         object.__setattr__(self, "has_nested", any(step.nested for step in self.steps))
         object.__setattr__(self, "has_hooks", bool(self.pre or self.post or self.has_nested))
+        several = len(self.steps) > 1 or bool(self.steps[0].by_key)
+        keeps = several and any(step.target.endpoint.kind == KEEPER for step in self.steps)
+        object.__setattr__(self, "keeps", keeps)
         parts = self.parts or ()
         is_single = self.parts is None and self.hedge is None and self.shadow is None
-        object.__setattr__(self, "is_plain", is_single and not self.has_hooks)
+        object.__setattr__(self, "is_plain", is_single and not keeps and not self.has_hooks)
         object.__setattr__(self, "asks", asked_facts(parts) if parts else frozenset())
         by_percentile = self.hedge is not None and self.hedge.after_s is None
         is_paced = by_percentile or any(pool.pick == "fastest" for pool in pools(parts))

@@ -34,7 +34,7 @@ CARRIED: Final[Mapping[AdapterName, frozenset[str]]] = MappingProxyType(
 )
 """By an endpoint's adapter: the operations that it carries whatever the endpoint's `wires` are."""
 
-GEMINI_OPERATIONS: Final = ("generate_content", "batch_embed")
+GEMINI_OPERATIONS: Final = ("generate_content", "batch_embed", "count_contents")
 """Operations of Gemini's own API, into which others are put. No client asks for them."""
 
 _HEADER_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
@@ -192,7 +192,7 @@ def _adapters(adapter: AdapterName, wires: frozenset[Wire]) -> Mapping[str, Adap
         found.setdefault("chat", "translated")
     elif adapter == "gemini":
         found |= dict.fromkeys(GEMINI_OPERATIONS, "relay")
-        found |= dict.fromkeys(("chat", "embeddings"), "translated")
+        found |= dict.fromkeys(("chat", "embeddings", "count_tokens"), "translated")
     if "chat" in found:
         found |= dict.fromkeys(TRANSLATED - found.keys(), "translated")
     return MappingProxyType(found)

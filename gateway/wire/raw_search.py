@@ -51,14 +51,17 @@ def find_names(value: RawJson, names: tuple[str, ...]) -> Search:
     return found
 
 
-def text_behind(value: RawJson, found: Found) -> str | None:
-    """Return the text of the field that was found, or the first one of its list; None if there is none."""
+def text_behind(value: RawJson, found: Found, *, most: int = MAX_TEXT_BYTES) -> str | None:
+    """Return the text of the field that was found, or the first one of its list; None if there is none.
+
+    Also None for a text with more than `most` bytes.
+    """
     data = value.encoded
     begin = found.place + len(found.name) + 2
     follows = _TEXT_FOLLOWS.match(data, begin, begin + AROUND_BYTES)
     if follows is None:
         return None
-    for size in (AROUND_BYTES, MAX_TEXT_BYTES):
+    for size in (AROUND_BYTES, MAX_TEXT_BYTES) if most > AROUND_BYTES else (most,):
         text = bytes(data[follows.end() : follows.end() + size])
         end = text.find(b'"')
         if end >= 0:

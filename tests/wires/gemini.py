@@ -1,6 +1,6 @@
-"""Gemini's own API: `generateContent`, plain and as a stream, `batchEmbedContents`, and the error envelope.
+"""Gemini's own API: `generateContent`, plain and as a stream, `batchEmbedContents`, `countTokens`, and errors.
 
-https://ai.google.dev/api/generate-content and https://ai.google.dev/api/embeddings
+https://ai.google.dev/api/generate-content, https://ai.google.dev/api/embeddings and https://ai.google.dev/api/tokens
 """
 
 from __future__ import annotations
@@ -40,6 +40,12 @@ def embed(request: WireRequest, play: Play) -> Answer:
     """Answer `POST /v1beta/models/…:batchEmbedContents`: as many numbers as its text has letters."""
     texts = [one["content"]["parts"][0]["text"] for one in request.body["requests"]]
     return in_json({"embeddings": [{"values": [0.5] * len(text)} for text in texts]})
+
+
+def count(request: WireRequest, play: Play) -> Answer:
+    """Answer `POST /v1beta/models/…:countTokens`: the parts of the contents."""
+    contents = request.body["generateContentRequest"]["contents"]
+    return in_json({"totalTokens": sum(len(one["parts"]) for one in contents)})
 
 
 def said(request: WireRequest, text: str) -> dict[str, Any]:

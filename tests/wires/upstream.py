@@ -163,6 +163,7 @@ def _paths(store: responses.Store) -> Sequence[tuple[str, str, Answering]]:
         ("POST", "/images/(generations|edits|variations)", media.images),
         ("POST", r"/v1beta/models/.*:\w*[gG]enerateContent", gemini.generate),
         ("POST", r"/v1beta/models/.*:batchEmbedContents", gemini.embed),
+        ("POST", r"/v1beta/models/.*:countTokens", gemini.count),
         ("POST", "/audio/speech", media.speech),
         ("POST", "/audio/(transcriptions|translations)", media.transcriptions),
         ("GET", "/models", lambda asked, play: (messages if _is_anthropic(asked) else lists).models(asked, play)),

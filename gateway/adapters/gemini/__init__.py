@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from gateway.adapters.gemini.answer import answer
 from gateway.adapters.gemini.events import Events
+from gateway.adapters.gemini.models import path_of
 from gateway.adapters.gemini.request import request
 
-__all__ = ["Events", "answer", "request"]
+__all__ = ["Events", "answer", "path_of", "request"]

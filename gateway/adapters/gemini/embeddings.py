@@ -10,6 +10,7 @@ from base64 import b64encode
 
 from gateway.adapters.base import NotSupported
 from gateway.adapters.fields import fields_of
+from gateway.adapters.gemini.models import path_of
 from gateway.adapters.gemini.usage import chat_usage
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.wire.json import Json, JsonObject
@@ -21,8 +22,7 @@ def request(body: JsonObject) -> JsonObject:
     texts = [given] if isinstance(given, str) else given if isinstance(given, list) else []
     if not texts or not all(isinstance(text, str) for text in texts):
         raise NotSupported("does not support an input that is no text")
-    model = body.get("model")
-    one: JsonObject = {"model": model if isinstance(model, str) and "/" in model else f"models/{model}"}
+    one: JsonObject = {"model": path_of(str(body.get("model")))}
     if body.get("dimensions") is not None:
         one["outputDimensionality"] = body["dimensions"]
     if body.get("task_type") is not None:

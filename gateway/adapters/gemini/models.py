@@ -90,6 +90,11 @@ def gemini_model(name: str) -> GeminiModel:
     )
 
 
+def path_of(name: str) -> str:
+    """Return a model's name as requests that name their model have it: `models/gemini-2.5-pro`."""
+    return name if "/" in name else f"models/{name}"
+
+
 def _gemma(name: str) -> GeminiModel:
     thinks = not name.startswith(("gemma-2", "gemma-3"))
     return GeminiModel(budgets=_BUDGETS if thinks else EMPTY, has_schemas=False, takes_urls=False, has_system=thinks)

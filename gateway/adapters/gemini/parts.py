@@ -21,6 +21,8 @@ _PDF_BASE64: Final = "JVBERi"
 """How a PDF begins in base64."""
 _MEDIA_TYPES: Final = ("format", "mime_type", "content_type")
 """Fields in which clients of LiteLLM say the media type of a URL."""
+_FETCHED: Final = ("https://", "gs://")
+"""How URLs begin that Google's servers fetch. Source: https://ai.google.dev/gemini-api/docs/file-input-methods"""
 _IMAGE: Final = "images"
 _FILE: Final = "files"
 
@@ -88,13 +90,13 @@ def _file(part: JsonObject, model: GeminiModel) -> JsonObject:
         raise NotSupported("does not support a file without data")
     data, file_id = file.get("file_data"), file.get("file_id")
     if isinstance(data, str) and data:
-        if not data.startswith(("data:", "http:", "https:")):
+        if not data.startswith(("data:", "http:", *_FETCHED)):
             media_type = _media_type(file) or ("application/pdf" if data.startswith(_PDF_BASE64) else None)
             if media_type is None:
                 raise NotSupported("does not support files without a media type")
             return {"inlineData": {"mimeType": media_type, "data": data}}
         return _of_url(data, file, _FILE, model)
-    if isinstance(file_id, str) and file_id.startswith("https://"):
+    if isinstance(file_id, str) and file_id.startswith(_FETCHED):
         return _of_url(file_id, file, _FILE, model)
     raise NotSupported("does not support file ids" if file_id else "does not support a file without data")
 
@@ -113,9 +115,9 @@ _READERS: Final[Mapping[str, Callable[[JsonObject, GeminiModel], JsonObject | No
 
 
 def _of_url(url: str, beside: JsonObject, what: str, model: GeminiModel) -> JsonObject:
-    """Return the part for a data URL (RFC 2397), or for an https URL that Google's servers fetch."""
+    """Return the part for a data URL (RFC 2397), or for an https or gs URL that Google's servers fetch."""
     if not url.startswith("data:"):
-        if not url.startswith("https://"):
+        if not url.startswith(_FETCHED):
             raise NotSupported(f"does not support {what} by another URL than https")
         if not model.takes_urls:
             raise NotSupported(f"does not support {what} by URL")

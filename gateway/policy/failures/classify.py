@@ -12,6 +12,7 @@ import orjson
 from gateway.policy.failures.kinds import CLIENT_FAULTS, Kind
 from gateway.policy.failures.phrases import is_parameter_fault
 from gateway.policy.failures.vendor_words import (
+    FILE_PHRASE,
     KIND_OF_CODE,
     OVERLOADED_PHRASE,
     PHRASES,
@@ -188,6 +189,8 @@ def classify(status: int | None, body: Json = None) -> Kind:
     kind = _KIND_OF_STATUS.get(status) or (Kind.SERVER_ERROR if status >= 500 else Kind.BAD_REQUEST)
     if status == 403 and _is_moderated(error):
         return Kind.CONTENT_FILTER
+    if status == 403 and FILE_PHRASE.tells(_message(error)):
+        return Kind.BAD_REQUEST
     allowed = _REFINED.get(kind, frozenset()) if status != 401 else frozenset({Kind.BILLING})
     named = next((word for word in _kinds_named(error) if word in allowed), None)
     return named or by_text(kind, _message(error), _without_blame(kind, error, allowed))

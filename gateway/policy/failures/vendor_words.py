@@ -222,6 +222,8 @@ PHRASES: Final[tuple[Phrase, ...]] = (
 
 QUOTA_PHRASE: Final = at_the_start(Kind.BILLING, r"you exceeded your current quota")
 """Billing with 400 only. With 429 Gemini says the same of a limit per minute, and OpenAI has a code for it."""
+FILE_PHRASE: Final = at_the_start(Kind.BAD_REQUEST, r"you do not have permission to access the file \S{1,100}")
+"""Gemini, with 403: a file that the client named. Source: https://github.com/googleapis/python-genai/issues/1218"""
 OVERLOADED_PHRASE: Final = anywhere(Kind.OVERLOADED, r"\boverloaded\b")
 """Anthropic and Moonshot, with 500 or inside a good response."""
 

@@ -47,7 +47,7 @@ def a_call(upstream: WireUpstream, operation: str = "chat", *, model: str = MODE
         provider="gemini", kind="gemini", adapter="gemini", relay_url=f"{upstream.root_url}/v1beta",
         base_url=upstream.root_url, own_base_url=True, api_key=KeySource(name="k", value=Secret("sk-gemini-key")),
     )  # fmt: skip
-    said: JsonObject = {"messages": [user()]} if operation in ("chat", "messages") else {}
+    said: JsonObject = {"messages": [user()]} if operation != "embeddings" else {}
     return Call(
         operation=OPERATIONS[operation],
         target=Target(name=f"gemini/{model}", model=model, label=f"gemini/{model}", endpoint=endpoint),
@@ -180,6 +180,7 @@ async def test_a_blocked_prompt_is_a_refusal(adapter: TranslatedAdapter, upstrea
          Kind.CONTEXT_WINDOW),
         (400, {"message": "Function call is missing a thought_signature."}, Kind.BAD_REQUEST),
         (403, {}, Kind.AUTH),
+        (403, {"message": "You do not have permission to access the File abc1 or it may not exist."}, Kind.BAD_REQUEST),
         (404, {"message": "models/x is not found for API version v1beta"}, Kind.NOT_FOUND),
         (429, {}, Kind.RATE_LIMIT),
         (500, {}, Kind.SERVER_ERROR),
@@ -265,3 +266,29 @@ async def test_embeddings(adapter: TranslatedAdapter, upstream: WireUpstream, ba
 async def test_tokens_are_no_input_of_gemini(adapter: TranslatedAdapter, upstream: WireUpstream) -> None:
     with pytest.raises(NotSupported, match="does not support an input that is no text"):
         await adapter.complete(a_call(upstream, "embeddings", input=[1, 2]))
+
+
+async def test_tokens_are_counted_of_the_request_that_would_be_made(
+    adapter: TranslatedAdapter, upstream: WireUpstream
+) -> None:
+    params: JsonObject = {"system": "be brief", "tools": [{"name": "weather", "input_schema": {"type": "object"}}]}
+    reply = await adapter.complete(a_call(upstream, "count_tokens", **params))
+    assert reply.data == {"input_tokens": 1}
+    (request,) = upstream.requests
+    assert (request.path, request.query) == (f"/v1beta/models/{MODEL}:countTokens", {})
+    counted = request.body["generateContentRequest"]
+    assert counted["model"] == f"models/{MODEL}"
+    await adapter.complete(a_call(upstream, "messages", max_tokens=9, **params))
+    made = upstream.requests[1].body
+    assert {name: counted[name] for name in ("contents", "systemInstruction", "tools")} == {
+        name: made[name] for name in ("contents", "systemInstruction", "tools")
+    }
+
+
+async def test_a_refused_count_has_its_kind(adapter: TranslatedAdapter, upstream: WireUpstream) -> None:
+    upstream.script(MODEL, status=429)
+    with pytest.raises(UpstreamError) as raised:
+        await adapter.complete(a_call(upstream, "count_tokens"))
+    assert raised.value.kind is Kind.RATE_LIMIT
+    with pytest.raises(NotSupported, match="containers"):
+        await adapter.complete(a_call(upstream, "count_tokens", container="c"))

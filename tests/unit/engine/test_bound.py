@@ -19,11 +19,11 @@ LIMITS = Limits(connect_s=1, first_token_s=1, idle_s=1, total_s=1)
 RESPONSES = OPERATIONS["responses"]
 
 
-def step(name: str, adapter: AdapterName = "relay", *, keys: Sequence[str] = ()) -> Step:
+def step(name: str, adapter: AdapterName = "relay", *, keys: Sequence[str] = (), kind: str = "openai") -> Step:
     provider, _, model = name.partition("/")
     endpoint = Endpoint(
         provider=provider,
-        kind="openai",
+        kind=kind,
         adapter=adapter,
         base_url=f"https://{provider}.example",
         api_key=KeyList([KeySource(name=key, value=Secret(key)) for key in keys]) if keys else NO_KEY,
@@ -92,3 +92,25 @@ def test_the_reason_names_target_and_field_where_there_is_another() -> None:
     assert Bound(1, "conversation").reason([ONE]) == ""
     reason = Bound(1, "conversation").reason([ONE, TWO])
     assert reason == "; it is bound to two/a by conversation, so no other target was asked"
+
+
+async def test_what_gemini_keeps_binds_to_its_first_step_in_whatever_words_it_is_asked() -> None:
+    url = "https://generativelanguage.googleapis.com/v1beta/files/abc"
+    params = {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": url}}]}]}
+    gemini, second = step("g1/a", "gemini", kind="gemini"), step("g2/a", "gemini", kind="gemini", keys=["k1", "k2"])
+    chat = OPERATIONS["chat"]
+    for steps, expected in (
+        ([ONE, gemini, second], Bound(1, "file_id")),
+        ([second, gemini], Bound(0, "file_id", key=0)),
+        ([ONE, TWO], None),
+    ):
+        relaying = relaying_steps(steps, chat, MissingPaths(), now_s=0.0)
+        assert await bound(chat, params, steps, relaying, Makers(), client=None) == expected
+    assert await bound(chat, {"messages": []}, [ONE, gemini], [0], Makers(), client=None) is None
+
+
+def test_only_a_chain_with_gemini_and_others_looks_for_it() -> None:
+    gemini, keys = step("g1/a", "gemini", kind="gemini"), step("g2/a", "gemini", kind="gemini", keys=["k1", "k2"])
+    for steps, keeps in (((ONE, TWO), False), ((gemini,), False), ((keys,), True), ((ONE, gemini), True)):
+        route = Route(alias="a", steps=steps)
+        assert (route.keeps, route.is_plain) == (keeps, not keeps)

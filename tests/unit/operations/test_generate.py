@@ -6,14 +6,14 @@ import pytest
 
 from gateway.adapters.text_runs import shape_of
 from gateway.operations import OPERATIONS
-from gateway.operations.generate import BatchEmbed, GenerateContent
+from gateway.operations.generate import BatchEmbed, CountContents, GenerateContent
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.target import GEMINI_OPERATIONS
 from gateway.wire.json import JsonObject
 from tests.unit.adapters.gemini.shapes import USAGE, answered, called, candidate, piece, said, text
 from tests.wires import gemini
 
-GENERATE, EMBED = GenerateContent(), BatchEmbed()
+GENERATE, EMBED, COUNT = GenerateContent(), BatchEmbed(), CountContents()
 BLOCKED: JsonObject = {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}
 
 
@@ -26,8 +26,8 @@ def kind_of(data: JsonObject) -> Kind | None:
 
 
 def test_no_client_asks_for_them() -> None:
-    assert (GENERATE.name, EMBED.name) == GEMINI_OPERATIONS
-    assert not {GENERATE.name, EMBED.name} & OPERATIONS.keys()
+    assert (GENERATE.name, EMBED.name, COUNT.name) == GEMINI_OPERATIONS
+    assert not set(GEMINI_OPERATIONS) & OPERATIONS.keys()
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,13 @@ def test_embeddings_that_are_none(data: JsonObject) -> None:
 
 def test_embeddings() -> None:
     EMBED.check_reply({"embeddings": [{"values": [0.5]}]})
+
+
+@pytest.mark.parametrize("data", [{}, {"totalTokens": "7"}, {"totalTokens": True}, {"error": {"code": 500}}])
+def test_a_count_is_a_number(data: JsonObject) -> None:
+    with pytest.raises(UpstreamError):
+        COUNT.check_reply(data)
+    COUNT.check_reply({"totalTokens": 0})
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ def file(**fields: Json) -> JsonObject:
         (image("https://e.org/a", format="image/webp"),
          [{"fileData": {"fileUri": "https://e.org/a", "mimeType": "image/webp"}}]),
         (image("https://e.org/a"), [{"fileData": {"fileUri": "https://e.org/a"}}]),
+        (image("gs://bucket/a.png"), [{"fileData": {"fileUri": "gs://bucket/a.png", "mimeType": "image/png"}}]),
+        (file(file_id="gs://bucket/a"), [{"fileData": {"fileUri": "gs://bucket/a"}}]),
         (image("https://[::1/a.png"), [{"fileData": {"fileUri": "https://[::1/a.png"}}]),
         ({"type": "video_url", "video_url": {"url": "https://e.org/a.mp4"}},
          [{"fileData": {"fileUri": "https://e.org/a.mp4", "mimeType": "video/mp4"}}]),
@@ -59,7 +61,6 @@ def test_a_part(part: Json, found: list[JsonObject]) -> None:
     ("part", "lacks"),
     [
         (image("http://e.org/a.png"), "images by another URL than https"),
-        (image("gs://bucket/a.png"), "images by another URL than https"),
         (image("file:///etc/passwd"), "images by another URL than https"),
         (image(None), "images without a URL"),
         (image("data:image/png,AAAA"), "data URLs without base64"),
