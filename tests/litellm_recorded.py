@@ -345,7 +345,7 @@ VENDORS: Final = (
         Vendor(kind, model, OPENAI_ANSWERS, OPENAI_STREAMS)
         for kind, model in (
             ("mistral", "mistral-small"), ("deepseek", "deepseek-chat"), ("groq", "llama"), ("hosted_vllm", "m"),
-            ("openai", "gpt-4o"), ("moonshot", "kimi"), ("xai", "grok-3"), ("fireworks_ai", "m"),
+            ("openai", "gpt-4o"), ("azure", "gpt-4o"), ("moonshot", "kimi"), ("xai", "grok-3"), ("fireworks_ai", "m"),
         )
     ],
 )  # fmt: skip

@@ -9,14 +9,11 @@ import importlib
 import json
 import threading
 import warnings
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import litellm  # noqa: F401 - here, where its warnings are no errors
 import pytest
-import pytest_asyncio
-from aiohttp import web
 
 from gateway.adapters.base import Call, NotSupported
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
@@ -25,6 +22,7 @@ from gateway.wire.json import Json, JsonObject
 from tests.litellm_calls import QUIET
 from tests.litellm_recorded import BEDROCK, GEMINI, REQUESTS, VENDORS, VERTEX, VERTEX_CLAUDE, Vendor
 from tests.litellm_upstreams import WEATHER, chunks_of, make_call
+from tests.litellm_ways import Upstream, telling
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -41,56 +39,8 @@ DIFFERENCES: Final = {
 }
 
 
-@dataclass
-class Upstream:
-    """Answers every request with the same body, and keeps what it got."""
-
-    base_url: str = ""
-    body: bytes = b"{}"
-    content_type: str = "application/json"
-    raw: bytes = b""
-    """The body of the last request."""
-    got: list[tuple[str, JsonObject, dict[str, str]]] = field(default_factory=list)
-
-    async def handle(self, request: web.Request) -> web.Response:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        self.raw = await request.read()
-        self.got.append((request.raw_path, await request.json(), headers))
-        return web.Response(body=self.body, headers={"content-type": self.content_type})
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def upstream() -> AsyncIterator[Upstream]:
-    made = Upstream()
-    app = web.Application()
-    app.router.add_post("/{path:.*}", made.handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    await runner.cleanup()
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def ways() -> AsyncIterator[tuple[LiteLLMAdapter, LiteLLMAdapter]]:
-    """Yield an adapter that uses LiteLLM's classes, and one that uses its call functions."""
-    both = LiteLLMAdapter(own_process=True), LiteLLMAdapter(own_process=True, by_classes=False)
-    for adapter in both:
-        await adapter.prepare()
-    yield both
-    for adapter in both:
-        await adapter.close()
-
-
 def call_of(upstream: Upstream, vendor: Vendor, **params: Any) -> Call:
     return make_call(upstream.base_url, vendor.kind, vendor.model, overrides=vendor.overrides, **params)
-
-
-def _heard(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers that mean something to a provider."""
-    dull = {"accept", "accept-encoding", "connection", "content-length", "host", "user-agent"}
-    return {name: value for name, value in headers.items() if name not in dull and not name.startswith("x-stainless-")}
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -114,7 +64,7 @@ async def test_the_same_request_leaves(
             sent.append(str(error))
         if upstream.got:
             path, body, headers = upstream.got[-1]
-            sent.append([len(upstream.got), path, body, _heard(headers)])
+            sent.append([len(upstream.got), path, body, telling(headers)])
     assert sent
     assert sent[: len(sent) // 2] == sent[len(sent) // 2 :]
 

@@ -6,10 +6,12 @@ import asyncio
 import gzip
 import json
 import time
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import litellm
 import pytest
+import pytest_asyncio
 from litellm.llms.custom_httpx import http_handler
 
 from gateway.adapters.litellm.adapter import LiteLLMAdapter
@@ -28,6 +30,15 @@ pytestmark = [
     pytest.mark.timeout(60),
     *QUIET,
 ]
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module", params=["classes", "functions"])
+async def adapter(request: pytest.FixtureRequest) -> AsyncIterator[LiteLLMAdapter]:
+    """Yield an adapter whose requests LiteLLM's classes write, and one that calls LiteLLM's functions."""
+    adapter = LiteLLMAdapter(own_process=True, by_classes=request.param == "classes")
+    await adapter.prepare()
+    yield adapter
+    await adapter.close()
 
 
 def whole(body: bytes) -> bytes:

@@ -49,7 +49,7 @@ class LiteLLMAdapter:
     def __init__(self, own_process: bool, *, by_classes: bool = True) -> None:
         """`own_process` allows changes to LiteLLM's settings; in a host's process none is changed.
 
-        `by_classes`: chat goes by LiteLLM's classes where it can, in a process of our own.
+        `by_classes`: calls go by LiteLLM's classes where they can, in a process of our own.
         """
         self._own_process = own_process
         self._loading: Future[Any] | None = None
@@ -134,11 +134,10 @@ class LiteLLMAdapter:
 
     async def _by_classes(self, call: Call) -> Any:
         """Return LiteLLM if its classes may be used for a call; None where its functions are needed."""
-        if call.operation.name != "chat":
-            return None
         litellm = await self._litellm()
         # Callbacks are told by its functions only, and programs replace these in their tests.
-        is_own = getattr(litellm.acompletion, "__module__", "").startswith("litellm.")
+        function = getattr(litellm, FUNCTIONS[call.operation.name].function)
+        is_own = getattr(function, "__module__", "").startswith("litellm.")
         return litellm if is_own and not is_listened_to() else None
 
     def _request(

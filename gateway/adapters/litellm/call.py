@@ -38,6 +38,8 @@ class OurCall:
     """Our own HTTP clients, in a process of our own."""
     carried: bool = False
     """Our own HTTP client carries its request: LiteLLM's may send nothing but what it asks beside the call."""
+    is_dry: bool = False
+    """It is a dry run, which sends nothing."""
     beside: bool = False
     """LiteLLM asked something beside the call, such as a token."""
     asking: bool = True

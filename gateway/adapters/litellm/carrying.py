@@ -1,4 +1,4 @@
-"""Carries the requests that LiteLLM's classes write over our own HTTP client, and judges what comes back.
+"""Carries the requests that LiteLLM writes over our own HTTP client, and judges what comes back.
 
 LiteLLM's handlers take a `client` and call its `post`. Ours sends nothing but what they wrote, to no other host than
 the table means, follows no redirect and repeats nothing. A stream's body stays with us: its events are split and judged
@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 from gateway._version import __version__
-from gateway.adapters.base import MAX_REPLY_BYTES, Call
+from gateway.adapters.base import MAX_REPLY_BYTES
 from gateway.adapters.content_types import EVENTS, JSON, SAYS_NOTHING, content_type, is_plain
 from gateway.adapters.events import Event, GeneratedStream, Stream
 from gateway.adapters.hosts import place_of, refuse_other_hosts
@@ -39,7 +39,7 @@ from gateway.wire.http1 import client as http1
 from gateway.wire.json import EMPTY, JsonObject, encode_json
 
 _USER_AGENT: Final = f"routes-gateway/{__version__}"
-SET_BY_US: Final = FRAMING_HEADERS - {"content-type"}
+_SET_BY_US: Final = FRAMING_HEADERS - {"content-type"}
 """LiteLLM's classes choose the content type; the rest of the framing is the client's."""
 UNTRUE: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 """Response headers that do not describe the decoded body."""
@@ -57,16 +57,21 @@ class Probed(Exception):
 class Exchange:
     """One request of a call, and its response."""
 
-    def __init__(self, call: Call, ours: OurCall, clients: Clients, *, probe: bool = False) -> None:
-        """`probe`: send nothing; a stream's response is empty, and a plain request ends in Probed."""
+    def __init__(
+        self, ours: OurCall, clients: Clients, *, headers: Mapping[str, str] = EMPTY, probe: bool = False
+    ) -> None:
+        """`headers` are the request's own, which LiteLLM did not get.
+
+        `probe`: send nothing; a stream's response is empty, and a plain request ends in Probed.
+        """
         self.failure: UpstreamError | None = None
         """What was wrong with the response. LiteLLM's handlers wrap exceptions."""
         self.is_sent = False
         self.headers: Mapping[str, str] = EMPTY
         """The response's headers that may go back to the client."""
-        self._call = call
         self._ours = ours
         self._clients = clients
+        self._own_headers = headers
         self._is_probe = probe
         self._open: http1.Response | None = None
         self._begun = b""
@@ -93,19 +98,19 @@ class Exchange:
         """Whether a stream's response is waiting for its reader."""
         return self._open is not None or self._answer is not None
 
-    def events(self) -> Stream:
+    def events(self, kind: type[RelayedStream] = RelayedStream) -> Stream:
         """Return the events of the open response in the provider's own words. The caller closes it."""
-        response, call = self._open, self._call
+        response, ours = self._open, self._ours
         self._open = None
         if self._answer is not None:
             return GeneratedStream(_each(self._answer), self.headers)
-        if response is None:
+        if response is None or ours.endpoint is None or ours.operation is None:
             raise TypeError("no stream is open")
-        kind = content_type(response.headers.get("content-type", ""))
-        if kind == FRAMES or kind in LINES:
-            return CutStream(response, self.headers, FrameCutter() if kind == FRAMES else LineCutter())
-        echoes = call.target.endpoint.echoes
-        return RelayedStream(response, self.headers, call.operation, echoes, end_grace_s=END_GRACE_S, begun=self._begun)
+        form = content_type(response.headers.get("content-type", ""))
+        if form == FRAMES or form in LINES:
+            return CutStream(response, self.headers, FrameCutter() if form == FRAMES else LineCutter())
+        echoes = ours.endpoint.echoes
+        return kind(response, self.headers, ours.operation, echoes, end_grace_s=END_GRACE_S, begun=self._begun)
 
     def close(self) -> None:
         """Close a response that nobody reads."""
@@ -113,39 +118,31 @@ class Exchange:
             self._open.close()
             self._open = None
 
-    async def _post(self, url: str, body: bytes, headers: Mapping[str, Any], *, stream: bool) -> Any:
+    async def send(self, method: str, url: str, body: bytes, headers: Mapping[str, Any]) -> http1.Response:
+        """Send a request; return the response, body unread. Raises UpstreamError if there is none."""
+        ours = self._ours
         route = route_to(url, exact=url.isascii() and " " not in url)
-        refuse_other_hosts(self._call.target.endpoint, place_of(route.url))
-        fields = {
-            **route.headers,
-            "user-agent": _USER_AGENT,
-            "accept": EVENTS if stream else JSON,
-            "content-type": JSON,
-            "accept-encoding": "gzip, deflate",
-        }
-        unsent = self._ours.unsent
-        for name, value in (*headers.items(), *self._call.headers.items()):
+        if ours.endpoint is not None:
+            refuse_other_hosts(ours.endpoint, place_of(route.url), method=method)
+        fields = {**route.headers, "user-agent": _USER_AGENT, "content-type": JSON, "accept-encoding": "gzip, deflate"}
+        for name, value in (*headers.items(), *self._own_headers.items()):
             lower = name.lower()
-            if value is not None and lower not in SET_BY_US and lower not in unsent:
+            if value is not None and lower not in _SET_BY_US and lower not in ours.unsent:
                 fields[lower] = value if isinstance(value, str) else str(value, "latin-1")
-        head = http1.request_head("POST", route.target(""), fields)
+        head = http1.request_head(method, route.target(""), fields)
         self.is_sent = True
         try:
-            client = self._clients.current()
-            response = await client.request(route.origin, head, body, connect_s=self._ours.connect_s)
+            return await self._clients.current().request(route.origin, head, body, connect_s=ours.connect_s)
         except http1.Http1Error as error:
             raise no_response(error) from error
-        if not is_good(response.status):
-            raise await refusal_of(response)
-        self.headers = headers_back(response.headers)
-        if stream:
-            await self._open_stream(response)
-            return _response(response.status, response.headers, b"")
-        raw = await read_body(response, limit=MAX_REPLY_BYTES)
-        check_answer(raw, self._ours, response.headers, is_answer=True)
-        return _response(response.status, response.headers, raw)
 
-    async def _open_stream(self, response: http1.Response) -> None:
+    async def read(self, response: http1.Response, *, is_answer: bool = True) -> bytes:
+        """Return the body of a plain response. Raises UpstreamError for one that is no answer."""
+        raw = await read_body(response, limit=MAX_REPLY_BYTES)
+        check_answer(raw, self._ours, response.headers, is_answer=is_answer)
+        return raw
+
+    async def open(self, response: http1.Response) -> None:
         """Keep the response, or the answer in it if that is a plain one. Raises UpstreamError for anything else."""
         if content_type(response.headers.get("content-type", "")) in SAYS_NOTHING:
             self._begun = await beginning(response)
@@ -154,6 +151,16 @@ class Exchange:
                 self._answer = answer_as_events(raw, self._ours)
                 return
         self._open = response
+
+    async def _post(self, url: str, body: bytes, headers: Mapping[str, Any], *, stream: bool) -> Any:
+        response = await self.send("POST", url, body, {"accept": EVENTS if stream else JSON, **headers})
+        if not is_good(response.status):
+            raise await refusal_of(response)
+        self.headers = headers_back(response.headers)
+        if stream:
+            await self.open(response)
+            return _response(response.status, response.headers, b"")
+        return _response(response.status, response.headers, await self.read(response))
 
 
 async def refusal_of(response: http1.Response) -> UpstreamError:

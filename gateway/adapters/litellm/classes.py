@@ -1,7 +1,7 @@
-"""Calls chat by LiteLLM's provider classes: they write requests and read answers, and our HTTP client carries both.
+"""Calls by LiteLLM's provider classes: they write requests and read answers, and our HTTP client carries both.
 
 1. A dry run with a tiny request shows, once for each model, that its handler uses the client that it is given.
-2. The prelude of LiteLLM's `completion` finds the handler and its arguments, once for each request shape.
+2. The prelude of LiteLLM's call function finds the handler and its arguments, once for each request shape.
 3. The handler writes the request and hands it to our client, which sends it and judges the response.
 4. The handler reads a plain answer. Of a stream it only makes the parser, which reads event by event.
 
@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from gateway.adapters.base import Call, Reply
 from gateway.adapters.events import Event, GeneratedStream, Stream
+from gateway.adapters.litellm.azure import CannotSignIn
 from gateway.adapters.litellm.call import OurCall
 from gateway.adapters.litellm.carrying import Exchange, Probed
 from gateway.adapters.litellm.errors import map_error
@@ -28,7 +29,7 @@ from gateway.adapters.litellm.preludes import Prelude, Preludes, capture_handler
 from gateway.adapters.litellm.reading import Reader, parser_of
 from gateway.adapters.litellm.remembering import remember_models
 from gateway.adapters.litellm.signing import sign_in_place
-from gateway.adapters.litellm.translate import answer_data
+from gateway.adapters.litellm.translate import FUNCTIONS, answer_data
 from gateway.adapters.routes import Clients
 from gateway.adapters.translated import TranslatedStream
 from gateway.wire import sse
@@ -44,7 +45,7 @@ UNFIT_S: Final = 60.0
 
 _LEFT: Final = frozenset({"functions", "function_call"})
 """Parameters whose answers LiteLLM's wrapper around a stream puts into other words."""
-_ACCOUNTS: Final = ("bedrock", "sagemaker", "vertex_ai")
+_ACCOUNTS: Final = ("azure", "bedrock", "sagemaker", "vertex_ai")
 """Beginnings of kinds that sign in with an account of the machine, which may take a request of their own."""
 
 
@@ -53,22 +54,22 @@ class Unfit(Exception):
 
 
 class Classes:
-    """Calls chat by LiteLLM's provider classes, where they can be."""
+    """Calls by LiteLLM's provider classes, where that can be."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._preludes = Preludes()
-        self._verdicts: dict[tuple[str, str, bool], tuple[bool, float]] = {}
-        """(kind, model, streaming) → whether its dry run went well, and the loop's time from which it is made again."""
+        self._verdicts: dict[tuple[str, str, str, bool], tuple[bool, float]] = {}
+        """(operation, kind, model, streaming) → whether its dry run went well, and the loop's time to make it again."""
         self._quiet: dict[str, bool] = {}
         """Kind → whether its first request went without another one beside it, so that it may run in the loop."""
         self._turn: asyncio.Lock | None = None
         self._main: Any = None
-        """LiteLLM's module with `completion`, once its handlers can be captured."""
+        """LiteLLM's module with its call functions, once its handlers can be captured."""
 
     async def complete(self, litellm: Any, call: Call, kwargs: dict[str, Any], ours: OurCall) -> Reply:
         """Return the plain answer. Raises Unfit before anything was sent, UpstreamError for the upstream's failures."""
-        exchange = Exchange(call, ours, self._clients)
+        exchange = Exchange(ours, self._clients, headers=_own_headers(call))
         handled = sys.exception()
         try:
             answer = await self._asked(litellm, exchange, call, kwargs, ours, stream=False)
@@ -79,7 +80,7 @@ class Classes:
 
     async def stream(self, litellm: Any, call: Call, kwargs: dict[str, Any], ours: OurCall) -> Stream:
         """Return the stream once its response headers are there. Raises as `complete` does."""
-        exchange = Exchange(call, ours, self._clients)
+        exchange = Exchange(ours, self._clients, headers=_own_headers(call))
         handled = sys.exception()
         opened: Stream | None = None
         try:
@@ -94,7 +95,7 @@ class Classes:
 
     async def is_fit(self, litellm: Any, call: Call, kwargs: dict[str, Any], ours: OurCall, *, stream: bool) -> bool:
         """Tell, with a dry run at first, whether a call's model has classes that use our client."""
-        name = (call.target.endpoint.kind, call.target.model, stream)
+        name = (call.operation.name, call.target.endpoint.kind, call.target.model, stream)
         now = asyncio.get_running_loop().time()
         is_fit, until = self._verdicts.get(name, (False, -math.inf))
         if now < until:
@@ -129,14 +130,15 @@ class Classes:
             raise Unfit
         if not await self.is_fit(litellm, call, kwargs, ours, stream=stream):
             raise Unfit
-        return await self._prelude(kwargs, ours)
+        return await self._prelude(call, kwargs, ours)
 
-    async def _prelude(self, kwargs: dict[str, Any], ours: OurCall) -> Prelude:
-        shape, known = self._preludes.find(kwargs)
+    async def _prelude(self, call: Call, kwargs: dict[str, Any], ours: OurCall) -> Prelude:
+        function = FUNCTIONS[call.operation.name]
+        shape, known = self._preludes.find(function, kwargs)
         if known is not None:
             return known
         with ours:
-            prelude = await asyncio.to_thread(self._preludes.run, self._main, kwargs, shape)
+            prelude = await asyncio.to_thread(self._preludes.run, self._main, function, kwargs, shape)
         if prelude is None:
             raise Unfit
         return prelude
@@ -148,13 +150,17 @@ class Classes:
         """
         own = call.operation.params
         tiny = {**{name: value for name, value in kwargs.items() if name not in own}, **call.operation.example}
-        exchange = Exchange(call, ours, self._clients, probe=True)
+        exchange = Exchange(ours, self._clients, probe=True)
+        ours.is_dry = True
         try:
-            prelude = await self._prelude(tiny, ours)
+            prelude = await self._prelude(call, tiny, ours)
             answer = await self._ran(litellm, prelude, exchange, tiny, ours, stream=stream)
+        except CannotSignIn:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, LiteLLM's own function tells it better
             return _was_probed(error)
         finally:
+            ours.is_dry = False
             await asyncio.to_thread(remember_models)  # the kind's modules are imported by now
             sign_in_place()
         return stream and parser_of(answer) is not None
@@ -163,16 +169,17 @@ class Classes:
         self, litellm: Any, prelude: Prelude, exchange: Exchange, kwargs: dict[str, Any], ours: OurCall, *, stream: bool
     ) -> Any:
         """Run the handler; return its answer, or what is under LiteLLM's wrapper around a stream."""
-        messages = prelude.messages if prelude.messages is not None else kwargs["messages"]
+        function = prelude.function
+        given = prelude.given if prelude.given is not None else kwargs[function.given]
         client = exchange.client()
-        response = None if stream else litellm.ModelResponse()
+        response = None if stream else getattr(litellm, function.answer)()
         kind = ours.endpoint.kind if ours.endpoint is not None else ""
         ours.carried = True
         with ours:
-            if self._quiet.get(kind, False) and not is_long(messages):
-                answer = prelude.call(messages, client, model_response=response)
+            if self._quiet.get(kind, False) and not is_long(given):
+                answer = prelude.call(given, client, model_response=response)
             else:
-                answer = await asyncio.to_thread(prelude.call, messages, client, model_response=response)
+                answer = await asyncio.to_thread(prelude.call, given, client, model_response=response)
                 self._quiet[kind] = not ours.beside and not _signs_in(kind, prelude.arguments)
             if inspect.isawaitable(answer):
                 answer = await answer
@@ -204,7 +211,7 @@ def _mapped(error: Exception, exchange: Exchange, handled: BaseException | None)
     """Return the exception to raise for one of LiteLLM's."""
     if exchange.failure is not None:
         return exchange.failure
-    if isinstance(error, Unfit):
+    if isinstance(error, Unfit | CannotSignIn):
         return error
     if not exchange.is_sent:
         return Unfit()
@@ -224,8 +231,13 @@ def _was_probed(error: BaseException) -> bool:
 
 
 def _signs_in(kind: str, arguments: Mapping[str, Any]) -> bool:
-    """Tell whether a handler may ask for credentials over the network. Bedrock's own keys need none."""
-    return kind.startswith(_ACCOUNTS) and not (kind.startswith("bedrock") and arguments.get("api_key"))
+    """Tell whether a handler may ask for credentials over the network. Keys of Bedrock's and Azure's need none."""
+    return kind.startswith(_ACCOUNTS) and not (kind.startswith(("azure", "bedrock")) and arguments.get("api_key"))
+
+
+def _own_headers(call: Call) -> Mapping[str, str]:
+    """Return the headers that our client adds: the request's, and the file's where LiteLLM's handlers may drop them."""
+    return call.headers if call.operation.name == "chat" else {**call.target.endpoint.headers, **call.headers}
 
 
 def _unread(data: JsonObject) -> Json:

@@ -9,7 +9,7 @@ from gateway.adapters.events import Event
 from gateway.adapters.litellm.bodies import error_in, has_end, tells_usage
 from gateway.adapters.litellm.call import OurCall
 from gateway.policy.failures import answer_error, error_object, failed_by, no_answer
-from gateway.wire.json import Json, json_in
+from gateway.wire.json import Json, JsonObject, json_in
 
 
 def check_answer(raw: bytes, ours: OurCall, headers: Iterable[str], *, is_answer: bool) -> None:
@@ -30,6 +30,14 @@ def check_answer(raw: bytes, ours: OurCall, headers: Iterable[str], *, is_answer
         raise no_answer()
     if is_answer:
         ours.usage_told = tells_usage(value, headers)
+
+
+def refuse_failed(data: JsonObject) -> None:
+    """Raise UpstreamError for an event that tells a failure, on any vendor's wire."""
+    said = error_in(data)
+    failed = said if said is not None else answer_error(data)
+    if failed is not None:
+        raise failed_by(error_object(data) or failed)
 
 
 def answer_as_events(raw: bytes, ours: OurCall) -> list[Event]:

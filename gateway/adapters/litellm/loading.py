@@ -164,39 +164,11 @@ def _configure(litellm: Any) -> None:
         logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
     check_hosts()
     for patch, name in (
-        (_restrict_requests, "llms.custom_httpx.aiohttp_transport"),
         (carry, "llms.custom_httpx.aiohttp_transport"),
         (_keep_no_accounts, "litellm_core_utils.litellm_logging"),
     ):
         with contextlib.suppress(ImportError):
             patch(importlib.import_module(f"litellm.{name}"))
-
-
-def _restrict_requests(module: Any) -> None:
-    """Make the requests of our calls keep `connect_s`, leave out the `unsent` headers and follow no redirects.
-
-    Most of LiteLLM's providers know a single timeout, and some of its embeddings ignore extra headers. A redirect could
-    lead to a host that the file does not name.
-    """
-    transport: Any = getattr(module, "LiteLLMAiohttpTransport", None)
-    if transport is None:
-        return
-    handle = transport.handle_async_request
-
-    async def handle_restricted(self: Any, request: Any) -> Any:
-        ours = our_call()
-        if ours is None:
-            return await handle(self, request)
-        limit = {"connect": ours.connect_s, "pool": ours.connect_s}
-        timeout = {**request.extensions.get("timeout", {}), **limit}
-        request.extensions = {**request.extensions, "timeout": timeout}
-        for name in ours.unsent:
-            request.headers.pop(name, None)
-        response = await handle(self, request)
-        response.headers.pop("location", None)
-        return response
-
-    transport.handle_async_request = handle_restricted
 
 
 def _keep_no_accounts(module: Any) -> None:

@@ -1,13 +1,14 @@
-"""Runs the part of LiteLLM's `completion` that comes before a request is written, once for each request shape.
+"""Runs the part of LiteLLM's call functions that comes before a request is written, once for each request shape.
 
 That part looks up provider, address, key and headers, and maps the parameters. What it hands to the provider's handler
-is captured instead of called, and used again for requests that differ in their messages only.
+is captured instead of called, and used again for requests that differ in their messages, or their input, only.
 """
 
 from __future__ import annotations
 
 import contextvars
 import hashlib
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from gateway.adapters.litellm.parts import part
-from gateway.adapters.litellm.translate import copied
+from gateway.adapters.litellm.sdks import without_sdk
+from gateway.adapters.litellm.translate import Function, copied
 from gateway.wire.json import Json
 
 MAX_REMEMBERED: Final = 512
@@ -27,24 +28,10 @@ LONG_CHARS: Final = 128 * 1024
 """Messages with more text are put into a provider's words in a thread."""
 
 _MARK: Final = "gateway_captured"
-_FRESH: Final = frozenset({"messages", "client", "logging_obj"})
+_METHODS: Final = ("completion", "embedding", "embeddings", "batch_embeddings", "multimodal_embedding")
+"""What LiteLLM's call functions call of a provider's handler."""
+_FRESH: Final = frozenset({"messages", "input", "client", "logging_obj"})
 """Arguments of a handler that belong to one call."""
-_SDK: Final = "OpenAIChatCompletion"
-"""The handler that sends by OpenAI's SDK."""
-_SDK_KEPT: Final = frozenset(
-    {
-        "messages",
-        "model",
-        "api_base",
-        "api_key",
-        "custom_llm_provider",
-        "model_response",
-        "timeout",
-        "litellm_params",
-        "acompletion",
-    }
-)
-_UNSHAPED: Final = frozenset({"messages", "timeout"})
 _SIMPLE: Final = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
 """Fields of messages that no provider's parameters depend on, unless the request asks for reasoning."""
 _TEXT_PART: Final = frozenset({"type", "text"})
@@ -75,21 +62,20 @@ class Prelude:
     """A handler of LiteLLM's, and its arguments for requests of one shape."""
 
     handler: Callable[..., Any]
-    owner: str
-    """The name of the handler's class."""
     arguments: Mapping[str, Any]
     """Those that all requests of the shape share. Its dicts are copied for each call."""
-    messages: list[Json] | None
-    """The first request's messages, if the prelude changed them; None if it does not."""
+    function: Function
+    given: Json
+    """The first request's messages or input, if the prelude changed them; None if it does not."""
 
     @property
     def model(self) -> str:
         """The model's name as the handler gets it."""
         return str(self.arguments.get("model", ""))
 
-    def call(self, messages: list[Json], client: Any, *, model_response: Any) -> Any:
-        """Call the handler; return the coroutine of its answer."""
-        arguments = {**self.arguments, "messages": messages, "client": client, "logging_obj": Unlogged()}
+    def call(self, given: Json, client: Any, *, model_response: Any) -> Any:
+        """Call the handler; return the coroutine of its answer. `given` are the messages, or the input."""
+        arguments = {**self.arguments, self.function.given: given, "client": client, "logging_obj": Unlogged(given)}
         arguments["optional_params"] = copied(arguments.get("optional_params") or {})
         for name in ("litellm_params", "headers", "extra_headers"):
             if arguments.get(name):
@@ -100,7 +86,7 @@ class Prelude:
 
 
 class Unlogged:
-    """Stands where LiteLLM's logging object does. Keeps nothing."""
+    """Stands where LiteLLM's logging object does. Keeps nothing but what was asked, which some handlers look up."""
 
     stream_options = None
     messages = None
@@ -111,8 +97,8 @@ class Unlogged:
     dynamic_failure_callbacks = ()
     stream_usage_injected = False
 
-    def __init__(self) -> None:
-        self.model_call_details: dict[str, Any] = {}
+    def __init__(self, given: Json = None) -> None:
+        self.model_call_details: dict[str, Any] = {"input": given}
         self.optional_params: dict[str, Any] = {}
         self.litellm_params: dict[str, Any] = {}
 
@@ -134,9 +120,9 @@ class Preludes:
         """Digest of a shape → its prelude, and the bytes of its parameters. The one used last is the last."""
         self._size = 0
 
-    def find(self, kwargs: Mapping[str, Any]) -> tuple[Shape | None, Prelude | None]:
+    def find(self, function: Function, kwargs: Mapping[str, Any]) -> tuple[Shape | None, Prelude | None]:
         """Return the shape of a request, None if it has none that may be remembered, and its prelude if known."""
-        shape = _shape_of(kwargs)
+        shape = _shape_of(function, kwargs)
         known = self._known.get(shape.digest) if shape is not None else None
         if shape is None or known is None:
             return shape, None
@@ -152,22 +138,27 @@ class Preludes:
             _, (_, size) = self._known.popitem(last=False)
             self._size -= size
 
-    def run(self, main: Any, kwargs: Mapping[str, Any], shape: Shape | None) -> Prelude | None:
+    def run(self, main: Any, function: Function, kwargs: Mapping[str, Any], shape: Shape | None) -> Prelude | None:
         """Run the prelude of a request; return None if LiteLLM does not get as far as a handler.
 
-        `main` is LiteLLM's module with `completion`. May block. Raises what LiteLLM raises.
+        `main` is LiteLLM's module with its call functions. May block. Raises what LiteLLM raises.
         """
-        completion = getattr(main.completion, "__wrapped__", None)
-        if completion is None:
+        blocking = getattr(getattr(main, function.function.removeprefix("a"), None), "__wrapped__", None)
+        if blocking is None:
             return None
-        messages = kwargs["messages"]
+        given = kwargs[function.given]
         token = _is_capturing.set(True)
         try:
-            answer = completion(
-                **{**kwargs, "messages": copied(messages), "acompletion": True, "litellm_logging_obj": Unlogged()}
+            answer = blocking(
+                **{
+                    **kwargs,
+                    function.given: copied(given),
+                    function.function: True,
+                    "litellm_logging_obj": Unlogged(),
+                }
             )
         except Captured as captured:
-            prelude = _prelude_of(captured, messages, main)
+            prelude = _prelude_of(captured, function, given, main)
         else:
             close = getattr(answer, "close", None)  # a coroutine that nobody awaits
             if close is not None:
@@ -175,7 +166,7 @@ class Preludes:
             return None
         finally:
             _is_capturing.reset(token)
-        if shape is not None and prelude.messages is None:
+        if shape is not None and prelude.given is None:
             self._remember(shape, prelude)
         return prelude
 
@@ -183,71 +174,44 @@ class Preludes:
 def capture_handlers(main: Any) -> None:
     """Let the handlers in LiteLLM's module `main` be captured. Only preludes of ours are."""
     for handler in list(vars(main).values()):
-        kind = type(handler)
-        if kind.__module__.startswith("litellm.llms.") and not hasattr(handler, _MARK):
-            completion = getattr(handler, "completion", None)
-            if callable(completion):
-                handler.completion = _capturing(completion)
+        if not type(handler).__module__.startswith("litellm.llms.") or hasattr(handler, _MARK):
+            continue
+        for name in _METHODS:
+            method = getattr(handler, name, None)
+            if callable(method):
+                setattr(handler, name, _capturing(method))
                 setattr(handler, _MARK, True)
 
 
-def _capturing(completion: Callable[..., Any]) -> Callable[..., Any]:
+def _capturing(method: Callable[..., Any]) -> Callable[..., Any]:
     def captured_or_called(*args: Any, **kwargs: Any) -> Any:
         if _is_capturing.get() and not args:
-            raise Captured(completion, kwargs)
-        return completion(*args, **kwargs)
+            raise Captured(method, kwargs)
+        return method(*args, **kwargs)
 
     return captured_or_called
 
 
-def _prelude_of(captured: Captured, messages: list[Json], main: Any) -> Prelude:
-    handler, arguments = captured.handler, captured.arguments
-    owner = type(getattr(handler, "__self__", None)).__name__
-    if owner == _SDK:
-        handler, arguments = main.base_llm_http_handler.completion, _without_sdk(arguments)
-    changed = arguments.get("messages")
+def _prelude_of(captured: Captured, function: Function, given: Json, main: Any) -> Prelude:
+    handler, arguments = without_sdk(main, function, captured.handler, captured.arguments)
+    if function.function not in arguments and function.function in inspect.signature(handler).parameters:
+        arguments = {**arguments, function.function: True}  # else it would block
+    changed = arguments.get(function.given)
     return Prelude(
         handler,
-        owner,
         {name: value for name, value in arguments.items() if name not in _FRESH},
-        None if changed == messages else changed,
+        function,
+        None if changed == given else changed,
     )
 
 
-def _without_sdk(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments for OpenAI's SDK as those of LiteLLM's own handler, which takes our client.
-
-    LiteLLM does the same if EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER is set. Raises ValueError for a
-    provider without a class.
-    """
-    litellm = part()
-    provider, model = arguments["custom_llm_provider"], arguments["model"]
-    config = litellm.utils.ProviderConfigManager.get_provider_chat_config(model, litellm.LlmProviders(provider))
-    if config is None:
-        raise ValueError("a provider without a class")
-    params = {**arguments["optional_params"]}
-    organization = arguments.get("organization")
-    headers = {
-        **({"OpenAI-Organization": organization} if organization else {}),
-        **(arguments.get("headers") or {}),
-        **(params.pop("extra_headers", None) or {}),
-    }
-    params.pop("max_retries", None)
-    kept = {name: value for name, value in arguments.items() if name in _SDK_KEPT}
-    return {
-        **kept,
-        "optional_params": params,
-        "headers": headers,
-        "provider_config": config,
-        "encoding": None,
-        "stream": params.get("stream"),
-    }
-
-
-def is_long(messages: Sequence[Json]) -> bool:
-    """Tell whether messages have more than LONG_CHARS of text, data URLs included."""
+def is_long(given: Json) -> bool:
+    """Tell whether messages, or an input, have more than LONG_CHARS of text, data URLs included."""
     left = LONG_CHARS
-    for message in messages:
+    for message in given if isinstance(given, list) else [given]:
+        if isinstance(message, str | list):  # an input: a text or the numbers of its tokens
+            left -= len(message)
+            continue
         content = message.get("content") if isinstance(message, dict) else None
         for said in content if isinstance(content, list) else [content]:
             text = said
@@ -258,21 +222,28 @@ def is_long(messages: Sequence[Json]) -> bool:
     return left < 0
 
 
-def _shape_of(kwargs: Mapping[str, Any]) -> Shape | None:
-    """Return a digest of all that a prelude depends on but the messages' own words; None for unusual requests.
+def _shape_of(function: Function, kwargs: Mapping[str, Any]) -> Shape | None:
+    """Return a digest of all that a prelude depends on but the request's own words; None for unusual requests.
 
-    A prelude that changes messages is not remembered, so what it would change must show in the shape: which roles,
-    fields and types of values they have.
+    A prelude that changes messages or input is not remembered, so what it would change must show in the shape: which
+    roles, fields and types of values they have.
     """
-    forms = _forms_of(kwargs["messages"])
+    given = kwargs[function.given]
+    forms = _forms_of(given) if function.given == "messages" else {_form_of(given)}
     if forms is None or (len(forms) > 1 and any(form[3] for form in forms) and not _REASONING.isdisjoint(kwargs)):
         return None
-    rest = {name: value for name, value in kwargs.items() if name not in _UNSHAPED}
+    rest = {name: value for name, value in kwargs.items() if name not in (function.given, "timeout")}
     try:
-        encoded = orjson.dumps([rest, sorted(forms)])
+        encoded = orjson.dumps([function.function, rest, sorted(forms)])
     except TypeError:
         return None
     return Shape(hashlib.blake2b(encoded, digest_size=16).digest(), len(encoded))
+
+
+def _form_of(given: Json) -> tuple[str, str, str, bool]:
+    """Return the types of an input and of what is in it, in the form of messages."""
+    inner = sorted({type(one).__name__ for one in given}) if isinstance(given, list) else []
+    return type(given).__name__, ",".join(inner), "", False
 
 
 def _forms_of(messages: Sequence[Json]) -> set[tuple[str, str, str, bool]] | None:

@@ -12,17 +12,21 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from gateway.adapters.litellm.bodies import ends_of, error_in
+from gateway.adapters.events import typed_event
+from gateway.adapters.litellm.bodies import ends_of
+from gateway.adapters.litellm.judging import refuse_failed
 from gateway.adapters.litellm.parts import part
 from gateway.adapters.litellm.translate import chunk_data
-from gateway.adapters.text_runs import Shape
-from gateway.policy.failures import UpstreamError, answer_error, error_object, failed_by, no_answer
+from gateway.adapters.text_runs import HOLE, Pattern, Shape
+from gateway.policy.failures import UpstreamError, no_answer
 from gateway.policy.finish import index_of
 from gateway.wire.json import Json, JsonObject
 
 Parser = Callable[[JsonObject], Any]
 
 _TEXT_ONLY: Final = {"content"}
+_CHAT_TEXT: Final[list[str | int]] = ["choices", 0, "delta", "content"]
+_TEXT_NAMES: Final = ("content",)
 _COUNTS: Final = ("prompt_tokens", "completion_tokens")
 
 
@@ -56,13 +60,15 @@ class TextPattern:
     Most events of a stream are such. Once a second one has shown it, the parser is left out for the others.
     """
 
-    __slots__ = ("_event", "_parents", "_place", "_text", "is_sure")
+    __slots__ = ("_event", "_parents", "_place", "_text", "is_of_chat", "is_sure")
 
     def __init__(self, event: JsonObject, path: list[str | int], text: str) -> None:
         """`path` leads to `text` in `event`."""
         self._event = event
         *self._parents, self._place = path
         self._text = text
+        self.is_of_chat = path == _CHAT_TEXT
+        """The text is where OpenAI's wire has it."""
         self.is_sure = False
         """A second event gave what the first one lets expect."""
 
@@ -130,6 +136,10 @@ class Reader:
         """What the pattern's event became."""
         self._text: str | None = None
         """The text of an event that was checked and needs no parser."""
+        self._shape: Shape | None = None
+        """What the last run had in common, if its events are the pattern's."""
+        self._filled: Pattern
+        """The chunks of that run."""
 
     def see(self, data: JsonObject) -> None:
         """Check the provider's next event. Raises UpstreamError if it is an error."""
@@ -137,10 +147,7 @@ class Reader:
         if pattern is not None and pattern.is_sure and (text := pattern.text_of(data)) is not None:
             self._text = text
             return
-        said = error_in(data)
-        failed = said if said is not None else answer_error(data)
-        if failed is not None:
-            raise failed_by(error_object(data) or failed)
+        refuse_failed(data)
 
     @property
     def is_whole(self) -> bool:
@@ -173,7 +180,7 @@ class Reader:
             return
         found = pattern_of(data, chunks)
         if found is not None:
-            self._pattern, self._chunk = found, chunks[0]
+            self._pattern, self._chunk, self._shape = found, chunks[0], None
 
     def _with_text(self, text: str) -> JsonObject:
         """Return the pattern's chunk with another text."""
@@ -191,11 +198,20 @@ class Reader:
         return [{**read, **self._head, "choices": choices}] if choices else []
 
     def skip(self, run: bytes) -> None:
-        """Do nothing: runs are parsed."""
+        """Do nothing: a run has nothing but text."""
 
     def run(self, raw: bytes, shape: Shape) -> bytes | None:
-        """Return None: LiteLLM's parser wants each event."""
-        return None
+        """Return the encoded chunks of a run on OpenAI's wire; None if LiteLLM's parser has to see each event."""
+        if shape is not self._shape:
+            pattern = self._pattern
+            if pattern is None or not pattern.is_sure or not pattern.is_of_chat or shape.names != _TEXT_NAMES:
+                return None
+            if pattern.text_of(shape.data) is None:
+                return None
+            self._shape = shape
+            self._filled = Pattern(typed_event(self._with_text(HOLE)).encoded())
+        texts = shape.values(raw, "content")
+        return None if b"" in texts else self._filled.filled(texts)
 
     def end(self) -> list[JsonObject]:
         """Return the chunk with the token counts, if they are wanted and were told."""

@@ -74,6 +74,8 @@ def refuse_if_carried(ours: OurCall) -> None:
 def _checked(request: Any) -> Any:
     ours = our_call()
     if ours is not None and ours.endpoint is not None:
+        if ours.is_dry:
+            raise RuntimeError("LiteLLM would send in a dry run")
         ours.beside = True
         refuse_other_hosts(ours.endpoint, place_of(URL(str(request.url))), method=request.method)
     return request

@@ -16,6 +16,11 @@ from gateway.wire.json import JsonObject, json_in
 FRAMES: Final = "application/vnd.amazon.eventstream"
 LINES: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 
+_PIECE: Final = "PayloadPart"
+"""SageMaker's messages: pieces of a model's own stream, cut anywhere.
+
+Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_PayloadPart.html
+"""
 _AT_ONCE: Final = 512
 """Events that one read returns at most."""
 
@@ -127,6 +132,8 @@ def _message(frame: Frame) -> Event:
         except binascii.Error as error:
             raise no_answer() from error
         value = json_in(payload)
+    if name == _PIECE:
+        return Event(None, payload, _PIECE.encode())
     if not isinstance(value, dict):
         raise no_answer()
     return Event(value, payload, name.encode())

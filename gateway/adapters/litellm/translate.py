@@ -37,6 +37,10 @@ _ACCOUNT_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
 _UNFIT_MODEL: Final = re.compile(r"\.\.|[?#\\\s\x00-\x1f\x7f]")
 
 
+NO_KEY: Final = "none"
+"""The key for an address of the file without a key: LiteLLM would send one of the environment's there."""
+
+
 class NoRetries(int):
     """A zero that is true: LiteLLM's OpenAI embeddings read `max_retries or 2`, so a plain 0 means two retries."""
 
@@ -56,14 +60,18 @@ class Function:
     """Looked up in `litellm` at each call: programs replace it in their tests."""
     no_retries: int
     """The value of `max_retries` that switches its retries off."""
+    given: str
+    """The parameter that holds what is asked: requests of one shape may differ in it."""
+    answer: str
+    """LiteLLM's class of its plain answers."""
     httpx_timeouts: frozenset[str] | None = None
     """Provider kinds for which it takes an `httpx.Timeout`; None for all."""
 
 
 FUNCTIONS: Final[Mapping[str, Function]] = MappingProxyType(
     {
-        "chat": Function("acompletion", 0),
-        "embeddings": Function("aembedding", NoRetries(), frozenset({"openai", "azure"})),
+        "chat": Function("acompletion", 0, "messages", "ModelResponse"),
+        "embeddings": Function("aembedding", NoRetries(), "input", "EmbeddingResponse", frozenset({"openai", "azure"})),
     }
 )
 """The operations that this adapter carries, as `policy.target.CARRIED` says."""
@@ -102,7 +110,7 @@ def request_kwargs(
     kwargs["drop_params"] = True
     if endpoint.own_base_url:
         kwargs["api_base"] = _api_base(endpoint)
-        kwargs["api_key"] = key or "none"
+        kwargs["api_key"] = key or NO_KEY
     elif key:
         kwargs["api_key"] = key
     own = EMPTY if by_classes else call.headers

@@ -2,8 +2,13 @@
 
 LiteLLM and the SDKs below it skip events that they do not understand, accept truncated responses, and lose the status
 of an error whose body breaks off. So in a process of our own the one method of LiteLLM's transport that sends is
-replaced: what `carrying` does for LiteLLM's classes is done for our calls beneath its functions, which embeddings need,
-and chat of providers without such classes.
+replaced: what `carrying` does for LiteLLM's classes is done for our calls beneath its functions.
+
+It cannot be a client that the functions are given: what needs the method are kinds whose code takes none
+(`replicate`, `predibase`, `nlp_cloud`, Ollama's embeddings, …), takes an SDK's (`azure_text`, `text-completion-openai`,
+embeddings of `azure_ai`) or asks something beside the call by a client of its own (`oci`, `sap`, `gigachat`, embeddings
+of `huggingface`). `docs/providers.md` has the whole list, which a test makes. Also requests with `functions` or
+`function_call`, and all while a program listens to LiteLLM's callbacks.
 """
 
 from __future__ import annotations
@@ -12,38 +17,39 @@ import asyncio
 import functools
 import importlib
 import re
-from collections.abc import AsyncIterator
-from typing import Any, Final
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, Final, TypeAlias
 
-from gateway.adapters.base import MAX_REPLY_BYTES
-from gateway.adapters.content_types import EVENTS, JSON, SAYS_NOTHING, content_type, is_plain
-from gateway.adapters.events import Event
-from gateway.adapters.hosts import place_of, refuse_other_hosts
+from gateway.adapters.content_types import EVENTS, JSON, SAYS_NOTHING, content_type
+from gateway.adapters.events import Stream
 from gateway.adapters.litellm.call import OurCall, our_call
-from gateway.adapters.litellm.carrying import SET_BY_US, UNTRUE, refusal_of
-from gateway.adapters.litellm.judging import answer_as_events, check_answer, plain_events
+from gateway.adapters.litellm.carrying import UNTRUE, Exchange, refusal_of
+from gateway.adapters.litellm.judging import refuse_failed
 from gateway.adapters.litellm.sending import refuse_if_carried
-from gateway.adapters.litellm.sources import FRAMES
-from gateway.adapters.routes import Clients, route_to
-from gateway.adapters.upstream_response import beginning, error_body, is_good, no_response, read_body
-from gateway.policy.failures import UpstreamError, answer_error, choice_error, error_object, failed_by, no_answer
+from gateway.adapters.litellm.sources import FRAMES, LINES, Cutter, FrameCutter, LineCutter
+from gateway.adapters.relay.events import RelayedStream
+from gateway.adapters.routes import Clients
+from gateway.adapters.upstream_response import error_body, is_good
+from gateway.policy.failures import UpstreamError, no_answer
 from gateway.wire import sse
 from gateway.wire.http1 import client as http1
-from gateway.wire.json import json_in
+
+Parts: TypeAlias = AsyncGenerator[bytes, None]
+Close: TypeAlias = Callable[[], Awaitable[None]]
 
 EVENTS_AT_ONCE: Final = 64
-"""After so many events of one part other tasks run. LiteLLM takes up to 0.2 ms for each."""
+"""After so many events other tasks run. LiteLLM takes up to 0.2 ms for each."""
 
 _REFUSED: Final = 400
 _DONE: Final = sse.encode(sse.DONE)
 _STREAM_ASKED: Final = re.compile(rb'(?<!\\)"stream"\s*:\s*true')
-_STOP_REASON: Final = re.compile(rb'(?<!\\)"stopReason"\s{0,4}:\s{0,4}"(\w{1,64})"')
-"""In a frame of Bedrock's, whose payload is JSON. Texts in it have their quotes escaped."""
-_STOP_REASON_BYTES: Final = 96
 
 
 def carry(module: Any) -> None:
-    """Make LiteLLM's transport, in `module`, send our calls by our own HTTP client and note what it sees in OurCall."""
+    """Make LiteLLM's transport, in `module`, send our calls by our own HTTP client and note what it sees in OurCall.
+
+    What LiteLLM asks after it has answered, for a program's callbacks, it sends itself.
+    """
     transport: Any = getattr(module, "LiteLLMAiohttpTransport", None)
     if transport is None:
         return
@@ -62,7 +68,8 @@ def carry(module: Any) -> None:
 async def _carried(request: Any, ours: OurCall, clients: Clients) -> Any:
     """Send one of httpx's requests; return its response. Raises UpstreamError for one that is no answer."""
     body: bytes = await request.aread()
-    response = await _sent(request, body, ours, clients)
+    exchange = Exchange(ours, clients)
+    response = await exchange.send(request.method, str(request.url), body, request.headers)
     is_answer = request.method == "POST"
     if not is_good(response.status):
         if is_answer or response.status < _REFUSED:
@@ -70,46 +77,33 @@ async def _carried(request: Any, ours: OurCall, clients: Clients) -> Any:
         return _whole(response, await error_body(response) or b"")
     kind = content_type(response.headers.get("content-type", ""))
     # LiteLLM may ask for a plain answer and make a stream of it.
-    asked = ours.streaming and _STREAM_ASKED.search(body) is not None
-    events = ours.streaming and kind == EVENTS
-    begun = b""
-    if asked and kind in SAYS_NOTHING:
-        events = True
-        begun = await beginning(response)
-        if not begun or is_plain(begun):
-            raw = begun + await read_body(response, limit=MAX_REPLY_BYTES)
-            begun = _encoded(answer_as_events(raw, ours)) + _DONE
-    elif kind == JSON or (not ours.streaming and kind != EVENTS):
-        raw = await read_body(response, limit=MAX_REPLY_BYTES)
-        check_answer(raw, ours, response.headers, is_answer=is_answer)
-        return _whole(response, raw)
-    stream = _body_class()(response, ours, begun, events=events, frames=kind == FRAMES)
-    return _httpx().Response(response.status, headers=_headers(response, events=events), stream=stream)
+    asked = kind in SAYS_NOTHING and _STREAM_ASKED.search(body) is not None
+    if ours.streaming and (kind == EVENTS or asked):
+        await exchange.open(response)
+        stream = exchange.events(_Marked)
+        return _open(response, _events(stream, ours), stream.aclose, ours, EVENTS)
+    if kind == JSON or (not ours.streaming and kind != EVENTS):
+        return _whole(response, await exchange.read(response, is_answer=is_answer))
+    cutter = FrameCutter() if kind == FRAMES else LineCutter() if kind in LINES else None
 
+    async def close() -> None:
+        response.close()
 
-async def _sent(request: Any, body: bytes, ours: OurCall, clients: Clients) -> http1.Response:
-    """Send the request; return the response, body unread."""
-    route = route_to(str(request.url), exact=True)
-    if ours.endpoint is not None:
-        refuse_other_hosts(ours.endpoint, place_of(route.url), method=request.method)
-    left_out = SET_BY_US | ours.unsent
-    own = {name: value for name, value in request.headers.items() if name not in left_out}
-    fields = {"accept-encoding": "gzip, deflate", **route.headers, **own}
-    head = http1.request_head(request.method, route.target(""), fields)
-    try:
-        return await clients.current().request(route.origin, head, body, connect_s=ours.connect_s)
-    except http1.Http1Error as error:
-        raise no_response(error) from error
+    return _open(response, _cut(response, ours, cutter), close, ours, kind)
 
 
 def _whole(response: http1.Response, raw: bytes) -> Any:
     return _httpx().Response(response.status, headers=_headers(response), stream=_httpx().ByteStream(raw))
 
 
-def _headers(response: http1.Response, *, events: bool = False) -> dict[str, str]:
+def _open(response: http1.Response, parts: Parts, close: Close, ours: OurCall, kind: str) -> Any:
+    headers = {**_headers(response), "content-type": kind}
+    return _httpx().Response(response.status, headers=headers, stream=_body_class()(parts, close, ours))
+
+
+def _headers(response: http1.Response) -> dict[str, str]:
     """Return the headers that describe the decoded body."""
-    kept = {name: value for name, value in response.headers.items() if name not in UNTRUE and name != "location"}
-    return {**kept, "content-type": EVENTS} if events else kept
+    return {name: value for name, value in response.headers.items() if name not in UNTRUE and name != "location"}
 
 
 @functools.cache
@@ -117,8 +111,18 @@ def _httpx() -> Any:
     return importlib.import_module("httpx")
 
 
-def _encoded(events: list[Event]) -> bytes:
-    return b"".join(event.encoded() for event in events)
+class _Marked(RelayedStream):
+    """Server-sent events that tell whether `[DONE]` came."""
+
+    __slots__ = ("is_done",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.is_done = False
+
+    async def _end(self) -> None:
+        self.is_done = True
+        await super()._end()
 
 
 @functools.cache
@@ -130,122 +134,54 @@ def _body_class() -> type[Any]:
 class _Body:
     """The body of a good response on its way to LiteLLM. Raises for the same faults as the relay."""
 
-    def __init__(self, response: http1.Response, ours: OurCall, begun: bytes, *, events: bool, frames: bool) -> None:
-        """`begun` was read of it already; if that is all there is, the response is closed."""
-        self._response = response
+    def __init__(self, parts: Parts, close: Close, ours: OurCall) -> None:
+        """`close` closes what `parts` come from, read to its end or not."""
+        self.aclose = close
+        self._parts = parts
         self._call = ours
-        self._before = begun
-        self._splitter = sse.Splitter() if events else None
-        self._silent_events = 0
-        """Number of events without data since the last one with data."""
-        self._silent_bytes = 0
-        self._tail = b"" if frames else None
-        """The end of the last part of Bedrock's frames; None for other bodies."""
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> Parts:
         try:
-            first = self._splitter is not None
-            async for part in self._parts():
-                if self._splitter is not None:
-                    self._splitter.feed(part)
-                is_more = True
-                while is_more:
-                    sound, error, is_more = self._look(part)
-                    # LiteLLM loses an event that follows a byte order mark.
-                    yield sound.removeprefix(sse.BOM) if first else sound
-                    if error is not None:
-                        raise error  # noqa: TRY301 - handled below like any other
-                    first = first and not sound
-                    if is_more:
-                        await asyncio.sleep(0)
-            yield self._finish()
+            async for part in self._parts:
+                yield part
         except Exception as error:
-            if self._call.done:
-                return
             self._call.broken = error if isinstance(error, UpstreamError) else no_answer()
             raise
 
-    async def aclose(self) -> None:
-        """Close the response, read to its end or not."""
-        self._response.close()
 
-    async def _parts(self) -> AsyncIterator[bytes]:
-        if self._before:
-            yield self._before
-            if self._before.endswith(_DONE):
-                return  # a plain answer, which was read whole
+async def _events(stream: Stream, ours: OurCall) -> Parts:
+    """Yield server-sent events. Those without data are left out: the SDKs below LiteLLM would parse it as JSON."""
+    count = 0
+    while events := await stream.read():
+        for event in events:
+            ours.done |= event.is_end
+            for one in event.singly():
+                if one.data is None:
+                    continue
+                refuse_failed(one.data)
+                ours.note(one.data)
+                yield one.encoded()
+                count += 1
+                if count % EVENTS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+    ours.done |= getattr(stream, "is_done", True)  # a plain answer is whole
+    if ours.done:
+        yield _DONE
+
+
+async def _cut(response: http1.Response, ours: OurCall, cutter: Cutter | None) -> Parts:
+    """Yield a body as it comes, once the messages or lines that each part completes are judged."""
+    part = b" "
+    while part:
         try:
-            while part := await self._response.readany():
-                yield part
+            part = await response.readany()
         except http1.Http1Error as error:
             raise no_answer() from error
-
-    def _look(self, part: bytes) -> tuple[bytes, UpstreamError | None, bool]:
-        """Return the valid events that `part` completes, the fault of the next one if any, and whether more come.
-
-        `part` is fed to the splitter already. Events without data are left out: the SDKs below LiteLLM would parse it
-        as JSON.
-        """
-        if self._tail is not None:
-            said = _STOP_REASON.search(self._tail + part)
-            self._tail = part[-_STOP_REASON_BYTES:]
-            failed = choice_error({"stopReason": said[1].decode()}) if said else None
-            return (part, None, False) if failed is None else (b"", failed_by(failed), False)
-        if self._splitter is None:
-            return part, None, False
-        sound = bytearray()
-        try:
-            count = 0
-            while (event := self._splitter.cut()) is not None:
-                sound += event if self._call.done else self._judged(event)
-                count += 1
-                if count >= EVENTS_AT_ONCE:
-                    return bytes(sound), None, True
-        except UpstreamError as error:
-            return bytes(sound), error, False
-        except sse.EventTooLarge:
-            return bytes(sound), no_answer(), False
-        return bytes(sound), None, False
-
-    def _judged(self, event: bytes) -> bytes:
-        """Return an event, or nothing if it has no data. Raises UpstreamError for errors that LiteLLM would miss."""
-        try:
-            data = sse.event_data(event)
-        except sse.StrayText as stray:
-            data = stray.text
-            value = json_in(data)
-            answer = None if self._call.begun else plain_events(value, self._call)
-            if answer is not None:
-                return self._judged(_encoded(answer))
-            if not sse.is_done(data):
-                said = error_object(value)
-                raise (no_answer() if said is None else failed_by(said)) from None
-        if not data:
-            self._silent_bytes = (self._silent_bytes if self._silent_events else 0) + len(event)
-            self._silent_events += 1
-            if self._silent_events > sse.MAX_SILENT_EVENTS or self._silent_bytes > sse.MAX_SILENT_BYTES:
-                raise no_answer()
-            return b""
-        self._silent_events = 0
-        if sse.is_done(data):
-            self._call.done = True
-            return _DONE
-        value = json_in(data)
-        if b"error" in event and sse.event_name(event) == b"error":
-            said = error_object(value) or value
-            words = data.decode(errors="replace")
-            raise failed_by(said if isinstance(said, dict) else {"message": words})
-        if not isinstance(value, dict):
-            raise no_answer()
-        failed = answer_error(value)
-        if failed is not None:
-            raise failed_by(error_object(value) or failed)
-        self._call.note(value)
-        return event
-
-    def _finish(self) -> bytes:
-        """Return the last event if it had no blank line. Raises UpstreamError when the response is truncated."""
-        if self._call.done:
-            return b""
-        rest = self._splitter.flush() if self._splitter is not None else None
-        return self._judged(rest + b"\n\n") if rest else b""
+        if cutter is not None:
+            cutter.feed(part) if part else cutter.end()
+            while (event := cutter.cut()) is not None:
+                if event.data is not None:
+                    refuse_failed(event.data)
+                    ours.note(event.data)
+        if part:
+            yield part

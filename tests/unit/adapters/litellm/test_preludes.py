@@ -16,8 +16,10 @@ from gateway.adapters.litellm.preludes import (
     capture_handlers,
     is_long,
 )
+from gateway.adapters.litellm.translate import FUNCTIONS
 from gateway.wire.json import JsonObject
 
+CHAT, EMBEDDINGS = FUNCTIONS["chat"], FUNCTIONS["embeddings"]
 HI: JsonObject = {"role": "user", "content": "hi"}
 SAID: JsonObject = {"role": "assistant", "content": "hi"}
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -35,6 +37,9 @@ class Handler:
     def completion(self, **kwargs: Any) -> Any:
         return kwargs
 
+    def embeddings(self, **kwargs: Any) -> Any:
+        return kwargs
+
 
 class Main:
     """Stands for LiteLLM's module with `completion`."""
@@ -44,6 +49,13 @@ class Main:
         self.runs = 0
         self.changes = changes
         vars(self)["completion"] = type("Function", (), {"__wrapped__": staticmethod(self.prelude)})()
+        vars(self)["embedding"] = type("Function", (), {"__wrapped__": staticmethod(self.embed)})()
+
+    def embed(self, **kwargs: Any) -> Any:
+        self.runs += 1
+        assert kwargs["aembedding"] is True
+        given = [kwargs["input"]] if isinstance(kwargs["input"], str) else kwargs["input"]
+        return self.handler.embeddings(input=given, model=kwargs["model"], optional_params={})
 
     def prelude(self, **kwargs: Any) -> Any:
         self.runs += 1
@@ -57,8 +69,8 @@ class Main:
 
 def run(preludes: Preludes, main: Main, messages: list[JsonObject], **params: Any) -> Any:
     kwargs = {"model": "x/m", "messages": messages, "timeout": object(), **params}
-    shape, known = preludes.find(kwargs)
-    return known or preludes.run(main, kwargs, shape)
+    shape, known = preludes.find(CHAT, kwargs)
+    return known or preludes.run(main, CHAT, kwargs, shape)
 
 
 def main_of(**options: Any) -> Main:
@@ -94,14 +106,14 @@ def test_words_alone_make_no_other_shape(first: list[JsonObject], second: list[J
 )
 def test_unusual_messages_are_not_remembered(messages: Any) -> None:
     preludes = Preludes()
-    assert preludes.find({"model": "m", "messages": messages}) == (None, None)
+    assert preludes.find(CHAT, {"model": "m", "messages": messages}) == (None, None)
 
 
 def test_tool_calls_of_a_request_that_asks_for_reasoning_are_not_remembered() -> None:
     preludes = Preludes()
-    assert preludes.find({"messages": TOOLS})[0] is not None
-    assert preludes.find({"messages": TOOLS, "reasoning_effort": "low"}) == (None, None)
-    assert preludes.find({"messages": [HI], "reasoning_effort": "low"})[0] is not None
+    assert preludes.find(CHAT, {"messages": TOOLS})[0] is not None
+    assert preludes.find(CHAT, {"messages": TOOLS, "reasoning_effort": "low"}) == (None, None)
+    assert preludes.find(CHAT, {"messages": [HI], "reasoning_effort": "low"})[0] is not None
 
 
 def test_other_parameters_make_another_shape() -> None:
@@ -116,7 +128,7 @@ def test_a_prelude_that_changes_messages_is_run_each_time() -> None:
     preludes, main = Preludes(), main_of(changes=True)
     for words in ("hi", "hello"):
         prelude = run(preludes, main, [{"role": "user", "content": words}])
-        assert prelude.messages == [{"role": "system", "content": words}]
+        assert prelude.given == [{"role": "system", "content": words}]
     assert main.runs == 2
 
 
@@ -139,8 +151,10 @@ def test_each_call_gets_its_own_parameters() -> None:
 
 def test_without_a_handler_there_is_no_prelude() -> None:
     main = Main()
-    assert Preludes().run(main, {"model": "m", "messages": [HI]}, None) is None
-    assert Preludes().run(type("Other", (), {"completion": print}), {"model": "m", "messages": [HI]}, None) is None
+    assert Preludes().run(main, CHAT, {"model": "m", "messages": [HI]}, None) is None
+    assert (
+        Preludes().run(type("Other", (), {"completion": print}), CHAT, {"model": "m", "messages": [HI]}, None) is None
+    )
 
 
 def test_what_is_captured_passes_by_whoever_catches_exceptions() -> None:
@@ -178,3 +192,28 @@ def test_what_is_remembered_is_bounded_in_number_and_bytes() -> None:
 def test_long_messages_are_told_apart(content: Any) -> None:
     assert is_long([{"role": "user", "content": content}])
     assert not is_long([HI, {"role": "assistant", "content": None}, {"role": "user", "content": [5]}])
+
+
+def test_inputs_of_one_form_share_a_prelude_and_one_that_is_changed_has_its_own() -> None:
+    preludes, main = Preludes(), main_of()
+
+    def embed(given: Any) -> Any:
+        kwargs = {"model": "x/m", "input": given, "timeout": object()}
+        shape, known = preludes.find(EMBEDDINGS, kwargs)
+        return known or preludes.run(main, EMBEDDINGS, kwargs, shape)
+
+    for given in (["one"], ["two", "three"]):
+        prelude = embed(given)
+        assert (main.runs, prelude.given) == (1, None)
+        asked = prelude.call(given, "client", model_response="answer")
+        assert (asked["input"], asked["client"], asked["model_response"]) == (given, "client", "answer")
+    for number, text in enumerate(("one", "two"), 2):
+        assert embed(text).given == [text]
+        assert main.runs == number
+    embed([1, 2])
+    assert main.runs == 4
+
+
+@pytest.mark.parametrize("given", ["x" * (LONG_CHARS + 1), ["x" * LONG_CHARS, "y"], [1] * 10, [[1] * LONG_CHARS, [2]]])
+def test_long_inputs_are_told_apart(given: Any) -> None:
+    assert is_long(given) == (given != [1] * 10)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import litellm  # noqa: F401 - here, so that no test waits for it
+import orjson
 import pytest
 
+from gateway.adapters.events import Event
 from gateway.adapters.litellm.reading import Parser, Reader, TextPattern, pattern_of
+from gateway.adapters.text_runs import Shape, shape_of
+from gateway.operations import CHAT
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.wire.json import JsonObject
 
@@ -180,3 +185,62 @@ def test_a_text_that_an_event_has_twice_is_no_pattern() -> None:
     assert found.text_of({"x": [{"y": "b"}]}) == "b"
     assert found.text_of({"x": []}) is None
     assert found.text_of({"x": [{"y": "b"}], "z": 1}) is None
+
+
+class OfChat:
+    """A parser like LiteLLM's for OpenAI's wire, whose events are chunks already; counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, data: JsonObject) -> Any:
+        self.calls += 1
+        return orjson.loads(orjson.dumps(data))
+
+
+def chunk(text: str, **more: Any) -> JsonObject:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+    return {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m-1", "choices": [choice], **more}
+
+
+def encoded(*chunks: JsonObject) -> bytes:
+    return b"".join(Event(one).encoded() for one in chunks)
+
+
+def shape(event: JsonObject) -> Shape:
+    found = shape_of(encoded(event), event, CHAT.varying)
+    assert found is not None
+    return found
+
+
+def test_a_run_on_openais_wire_needs_no_parser_once_two_events_were_parsed() -> None:
+    parse = OfChat()
+    made = reader(parse)
+    found = shape(chunk("one"))
+    assert made.run(encoded(chunk("one")), found) is None
+    before = read(made, chunk("zero"), chunk("one"), chunk("two"))
+    calls = parse.calls
+    words = ["three", 'four " and \\', "fünf"]
+    run = made.run(encoded(*map(chunk, words)), found)
+    assert run is not None
+    singly = read(made, *map(chunk, words))
+    assert (parse.calls, texts(singly)) == (calls, words)
+    assert Event(None, run, is_run=True).singly() == [Event(one, encoded(one)) for one in singly]
+    assert {one["id"] for one in (*before, *singly)} == {"x"}
+
+
+def test_a_run_that_the_parser_has_to_see_is_not_translated() -> None:
+    made = reader(OfChat())
+    read(made, chunk("zero"), chunk("one"), chunk("two"))
+    padded = chunk("one", obfuscation="abc")
+    for other in (chunk("one", service_tier="flex"), padded):
+        assert made.run(encoded(other), shape(other)) is None
+    empty = encoded(chunk("one")).replace(b'"one"', b'""')
+    assert made.run(empty, shape(chunk("one"))) is None
+    assert made.run(encoded(chunk("one")), shape(chunk("one"))) is not None
+
+
+def test_a_run_of_another_parsers_events_is_not_taken_for_chat() -> None:
+    made = reader(Counting())
+    read(made, *[{"say": word} for word in ("one", "two", "three", "four")])
+    assert made.run(encoded(chunk("one")), shape(chunk("one"))) is None
