@@ -27,8 +27,11 @@ _CARRIED: Final = {
     "relay": f"{CHAT.provider}, adapter: relay",
     "litellm": f"{CHAT.provider}, adapter: litellm",
     "classes": "kind: hosted_vllm, adapter: litellm",
+    "functions": f"{CHAT.provider}, adapter: litellm",
 }
-"""How targets are reached → their provider's entry: by LiteLLM's function, or by its classes and our HTTP client."""
+"""How targets are reached → their provider's entry: by LiteLLM's classes instead of OpenAI's SDK, by classes of a
+provider's own, or by LiteLLM's call function, which is used while somebody listens to its callbacks."""
+_LISTENING: Final = "  listening: {chain: [mock/echo], hooks: {pre: [tests.failover.listening.pass_on]}}"
 ADAPTERS: Final = tuple(_CARRIED)
 
 
@@ -43,6 +46,7 @@ def gateway_config(scenarios: Sequence[Scenario], *, upstream_url: str, adapter:
         *(line for route in routes for line in _providers(route, upstream_url, adapter)),
         "models:",
         *(f"  {scenario.full_name}: {json.dumps(_alias(scenario))}" for scenario in scenarios),
+        *([_LISTENING] if adapter == "functions" else []),
     ]
     return "\n".join(lines) + "\n"
 
