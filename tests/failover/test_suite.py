@@ -45,7 +45,7 @@ _OF_CHAT: Final = {scenario.fault for scenario in SCENARIOS}
 _ROUTES: Final = [scenario for scenario in all_scenarios() if scenario.route is not CHAT and _is_test(scenario)]
 RUNS: Final[dict[str, tuple[str, Sequence[Scenario]]]] = {
     "relay": ("relay", SCENARIOS),
-    "litellm": ("litellm", SCENARIOS),
+    "functions": ("functions", SCENARIOS),
     "classes": ("classes", SCENARIOS),
     "routes": ("relay", _ROUTES),
 }

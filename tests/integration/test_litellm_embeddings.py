@@ -233,7 +233,7 @@ async def test_azure_signs_in_where_the_file_names_an_account_and_no_key(
         accounts.append((account["tenant_id"], account["client_id"], account["client_secret"]))
         return lambda: "token"
 
-    account = {"tenant_id": "t", "client_id": "c", "client_secret": "s-0123456789"}
+    account = {"tenant_id": "t", "client_id": "c"}
     given: JsonObject = {"input": ["hi"]} if operation == "embeddings" else {}
     answers = {"chat": OPENAI_ANSWERS["text"], "embeddings": OPENAI}
 
@@ -242,6 +242,10 @@ async def test_azure_signs_in_where_the_file_names_an_account_and_no_key(
             upstream.base_url, "azure", "deployed", operation=operation, overrides=account, key=key, **given
         )
 
+    monkeypatch.setenv("AZURE_AD_TOKEN", "of-another-account")
+    with pytest.raises(NotSupported, match="AZURE_CLIENT_SECRET in the environment"):
+        await ways[0].complete(call(None))
+    monkeypatch.setenv("AZURE_CLIENT_SECRET", "s-0123456789")
     with pytest.raises(NotSupported, match="needs the package azure-identity"):
         await ways[0].complete(call(None))
     monkeypatch.setattr(common_utils, "get_azure_ad_token_from_entra_id", signed_in)

@@ -7,6 +7,7 @@ file says `adapter: litellm`, to sign in with Microsoft Entra.
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -23,8 +24,8 @@ HANDLERS: Final = frozenset({"AzureChatCompletion", "AzureOpenAIO1ChatCompletion
 
 _PACKAGE: Final = "azure-identity"
 _DATED: Final = re.compile(r"\d{4}-\d{2}-\d{2}(?:-preview)?")
-_SIGNS_IN: Final = ("azure_ad_token", "azure_ad_token_provider", "azure_username", "tenant_id")
-"""Parameters of the file that ask for a token of Entra's."""
+_VARIABLE: Final = "AZURE_CLIENT_SECRET"
+"""The environment's variable with the account's secret, which `params` may not have."""
 _OF_CHAT: Final = frozenset(
     {"messages", "model", "model_response", "timeout", "litellm_params", "acompletion", "optional_params"}
 )
@@ -82,21 +83,22 @@ def _split(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
 def _key(arguments: Mapping[str, Any]) -> str | None:
     """Return the key; None if a token of Entra's has to be fetched: the file names an account and no key."""
     key, params = arguments.get("api_key"), arguments.get("litellm_params") or {}
-    signs_in = key in (None, NO_KEY) and any(params.get(name) for name in _SIGNS_IN)
-    return None if signs_in else key
+    return None if key in (None, NO_KEY) and params.get("tenant_id") else key
 
 
 def _key_header(key: str | None, params: Mapping[str, Any]) -> dict[str, str]:
     """Return the header with the key, else with a token, which LiteLLM keeps while it is valid. May block."""
     if key is not None:
         return {"api-key": key}
+    if not (params.get("client_id") and (params.get("client_secret") or os.environ.get(_VARIABLE))):
+        raise CannotSignIn(
+            f"cannot sign in: beside `tenant_id` it needs `client_id`, and {_VARIABLE} in the environment"
+        )
     given = part("types.router").GenericLiteLLMParams(**params)
     try:
         token = part("llms.azure.common_utils").get_azure_ad_token(given)
     except ImportError as error:
         raise CannotSignIn(f"needs the package {_PACKAGE} to sign in, which is not installed here") from error
-    if not token:
-        raise CannotSignIn("cannot sign in: `params` name an account without what proves it, such as `client_secret`")
     return {"Authorization": f"Bearer {token}"}
 
 
