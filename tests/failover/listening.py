@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import Any
+
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
+os.environ.setdefault("LITELLM_LOG", "CRITICAL")
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
