@@ -21,6 +21,9 @@ _URLS: Final = ("url", "image_url", "video_url", "file_url", "file_data", "file_
 _PARTS: Final = ("content", "parts", "output")
 _DEEPEST: Final = 4
 """Levels of a message that are looked at: a part in the result of a tool has three."""
+_AT_ONCE: Final = 512
+"""Objects that a step looks at."""
+_END: Final = object()
 _URL_CHARS: Final = 256
 """Of a text that are looked at: data URLs may have megabytes."""
 
@@ -34,22 +37,33 @@ def google_bonds(params: Mapping[str, Json], field: str) -> Bonds:
             for one in (yield from find_names(given, _URLS)):
                 found += _file(one.name, text_behind(given, one, most=_URL_CHARS))
     elif isinstance(given, list):
-        for message in given:
-            found += _in_message(message, _DEEPEST)
+        found += yield from _in_messages(given)
     return found
 
 
-def _in_message(value: Json, levels: int) -> Iterator[Bond]:
-    """Yield the bonds of a message, a part, or an object in a part. Texts are no bonds, whatever they say."""
-    if not isinstance(value, dict):
-        return
-    for name, inner in value.items():
-        if isinstance(inner, str):
-            if name in _URLS:
-                yield from _file(name, inner[:_URL_CHARS])
-        elif levels and (isinstance(inner, dict) or (name in _PARTS and isinstance(inner, list))):
-            for each in inner if isinstance(inner, list) else (inner,):
-                yield from _in_message(each, levels - 1)
+def _in_messages(messages: list[Json]) -> Bonds:
+    """Return the bonds of messages' parts, and of objects in these. Texts are no bonds, whatever they say."""
+    found: list[Bond] = []
+    left: list[tuple[Iterator[Json], int]] = [(iter(messages), _DEEPEST)]
+    seen = 0
+    while left:
+        objects, levels = left[-1]
+        value = next(objects, _END)
+        if value is _END:
+            left.pop()
+            continue
+        seen += 1
+        if seen % _AT_ONCE == 0:
+            yield
+        for name, inner in value.items() if isinstance(value, dict) else ():
+            if isinstance(inner, str):
+                if name in _URLS:
+                    found += _file(name, inner[:_URL_CHARS])
+            elif levels and isinstance(inner, dict):
+                left.append((iter((inner,)), levels - 1))
+            elif levels and name in _PARTS and isinstance(inner, list):
+                left.append((iter(inner), levels - 1))
+    return found
 
 
 def _file(by: str, text: str | None) -> list[Bond]:

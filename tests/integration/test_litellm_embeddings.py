@@ -32,6 +32,7 @@ pytestmark = [
 
 DIFFERENCES: Final = {
     "encoding_format": "OpenAI's SDK asks for base64 where the client names no format, and decodes it; we ask for none",
+    "base64": "LiteLLM's function fails on an embedding in base64 where it uses OpenAI's SDK; ours hands it on",
     "headers": "Mistral's, Fireworks' and others' handlers drop the file's headers; ours sends them",
     "user-agent": "ours; OpenAI's SDK adds its own headers",
 }
@@ -261,3 +262,15 @@ async def test_azure_signs_in_where_the_file_names_an_account_and_no_key(
     assert keys == [("Bearer token", None)] * 2 + [(None, "a-key-of-azures")] * 2
     assert set(accounts) == {("t", "c", "s-0123456789")}
     assert all(not account.keys() & body.keys() for _, body, _ in upstream.got)
+
+
+@pytest.mark.parametrize("kind", ["openai", "hosted_vllm", "azure"])
+async def test_base64_is_handed_on_as_it_came(
+    ways: tuple[LiteLLMAdapter, LiteLLMAdapter], upstream: Upstream, kind: str
+) -> None:
+    encoded = "mpkZP83MTD8AAAAA"
+    upstream.body = json.dumps({**OPENAI, "data": [{**OPENAI["data"][0], "embedding": encoded}]}).encode()
+    upstream.got.clear()
+    call = make_call(upstream.base_url, kind, "m", operation="embeddings", input="hi", encoding_format="base64")
+    assert (await ways[0].complete(call)).data["data"][0]["embedding"] == encoded
+    assert [body["encoding_format"] for _, body, _ in upstream.got] == ["base64"]
