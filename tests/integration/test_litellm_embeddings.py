@@ -38,7 +38,7 @@ DIFFERENCES: Final = {
 }
 
 VECTOR: Final = [0.6, 0.8, 0.0]
-OPENAI: Final = {
+OPENAI: Final[JsonObject] = {
     "object": "list",
     "data": [{"object": "embedding", "index": 0, "embedding": VECTOR}],
     "model": "m-2026",
