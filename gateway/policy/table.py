@@ -189,7 +189,7 @@ class Route:
     def __post_init__(self) -> None:
         object.__setattr__(self, "has_nested", any(step.nested for step in self.steps))
         object.__setattr__(self, "has_hooks", bool(self.pre or self.post or self.has_nested))
-        several = len(self.steps) > 1 or bool(self.steps[0].by_key)
+        several = len(self.steps) > 1 or any(step.by_key for step in self.steps)
         keeps = several and any(step.target.endpoint.kind == KEEPER for step in self.steps)
         object.__setattr__(self, "keeps", keeps)
         parts = self.parts or ()
