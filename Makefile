@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-slow test-oldest test-locked lock sbom failover audit bench bench-peers clients editor format clean
+.PHONY: run test test-slow test-oldest test-locked lock sbom sbom-slim failover audit bench bench-peers clients editor format clean
 
 # Tests start hundreds of processes: let them find compiled what the first one compiled.
 export PYTHONDONTWRITEBYTECODE :=
@@ -52,15 +52,16 @@ lock: $(VENV)/.test .bench/uv/.installed
 	.bench/uv/bin/uv pip compile $(LOCKED) pyproject.toml --output-file deploy/constraints.txt >/dev/null
 	$(BIN)/python -m tests.supply build | \
 	  .bench/uv/bin/uv pip compile $(LOCKED) - --output-file deploy/build-constraints.txt >/dev/null
+	$(BIN)/python -m tests.supply slim > deploy/constraints-slim.txt
 
 .bench/uv/.installed:
 	$(PYTHON) -m venv .bench/uv
 	.bench/uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv==0.13.9'
 	@touch $@
 
-# The bill of materials of the locked dependencies, in CycloneDX: make -s sbom > sbom.json
-sbom: $(VENV)/.test
-	@$(BIN)/python -m tests.supply sbom
+# The bill of materials of the locked dependencies, in CycloneDX: make -s sbom > sbom.json, or sbom-slim
+sbom sbom-slim: $(VENV)/.test
+	@$(BIN)/python -m tests.supply $@
 
 failover: $(VENV)/.test
 	@$(BIN)/python -m tests.failover $(ARGS)

@@ -51,16 +51,22 @@ class GatewayProcess:
 
 @asynccontextmanager
 async def gateway_process(
-    config: Path, *, log: Path, flags: Sequence[str] = (), command: Sequence[str] = ("-m", "gateway", "serve")
+    config: Path,
+    *,
+    log: Path,
+    flags: Sequence[str] = (),
+    command: Sequence[str] = ("-m", "gateway", "serve"),
+    python: Path = Path(sys.executable),
 ) -> AsyncIterator[GatewayProcess]:
     """Run `python COMMAND CONFIG --port 0 FLAGS` until the block ends. Raises DidNotStartError.
 
     A `command` other than the default prints the address it listens at as the last word of its first line, too.
+    `python` may be that of another environment.
     """
     environ = {name: os.environ[name] for name in _KEPT if name in os.environ}
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *command, str(config), "--port", "0", *flags,
+            str(python), *command, str(config), "--port", "0", *flags,
             cwd=ROOT, env=environ, stdout=PIPE, stderr=output,
         )  # fmt: skip
     try:

@@ -11,13 +11,17 @@ from gateway.cli.checked import untried
 from gateway.config.compiler.compiler import Compiled, Compiler
 from gateway.config.lint import Outside, lint
 from gateway.config.model_data import ModelData
+from gateway.policy.packages import LITELLM
 from gateway.policy.problem import Problem
 from tests.compiling import compiled
 from tests.paths import CASES
 
 FOLDER = CASES / "lint"
 MODELS: Final = ModelData(json.loads((FOLDER / "models.json").read_text(encoding="utf-8")).items())
-OUTSIDE: Final = Outside(today=date(2026, 11, 25), untried=untried, models=lambda: MODELS, is_installed=lambda _: False)
+OUTSIDE: Final = Outside(
+    today=date(2026, 11, 25), untried=untried, models=lambda: MODELS, is_installed=lambda package: package == LITELLM
+)
+"""LiteLLM is installed, and nothing that it needs for some providers only."""
 
 
 def compile_case(file: Path) -> Compiled:

@@ -45,6 +45,10 @@ class NotSupported(Exception):
     """
 
 
+class NotInstalled(NotSupported):
+    """A package that an adapter needs is not installed here: it is never ready, and its targets are passed over."""
+
+
 def lacks(names: Iterable[str]) -> NotSupported:
     """Return the exception that names what a target does not support: each once, and the first MAX_NAMED of many."""
     told = list(dict.fromkeys(names))

@@ -1,4 +1,4 @@
-"""The packages that LiteLLM imports for some providers only and does not install itself."""
+"""LiteLLM as a package, and those that it imports for some providers only and does not install itself."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ class Package(NamedTuple):
     """Its name for pip."""
 
 
+LITELLM: Final = Package("litellm", "litellm")
+"""What routes-gateway installs and routes-gateway-slim leaves out."""
 _GOOGLE: Final = Package("google.auth", "google-auth")
 _AWS: Final = Package("boto3", "boto3")
 

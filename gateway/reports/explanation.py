@@ -9,6 +9,7 @@ from itertools import zip_longest
 from typing import Final, Literal
 
 from gateway.policy.failures import Kind, names_of
+from gateway.policy.packages import LITELLM, is_installed
 from gateway.policy.pools import positions
 from gateway.policy.table import Hook, Route, Step
 from gateway.policy.target import Limits
@@ -72,16 +73,18 @@ def _chain(route: Route) -> list[Sequence[str]]:
     rows: list[Sequence[str]] = []
     for number, step in enumerate(route.steps, start=1):
         retries = {0: "no retry", 1: "1 retry"}.get(step.retries, f"{step.retries} retries")
-        note = "no key here" if has_key(step) is False else ""
-        if step.by_key:
-            note = f"{len(step.by_key)} keys in turn" + (note and f", {note}")
         endpoint = step.target.endpoint
+        notes = [f"{len(step.by_key)} keys in turn"] if step.by_key else []
+        notes += ["no key here"] if has_key(step) is False else []
+        notes += (
+            ["LiteLLM is not installed here"] if endpoint.adapter == "litellm" and not is_installed(LITELLM) else []
+        )
         adapter = (
             f"{endpoint.adapter}, {endpoint.library_adapter} in Python"
             if endpoint.library_adapter
             else endpoint.adapter
         )
-        rows.append((str(number), step.target.name, adapter, retries, note))
+        rows.append((str(number), step.target.name, adapter, retries, ", ".join(notes)))
     return rows
 
 

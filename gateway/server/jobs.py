@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from gateway.adapters.base import Adapters
+from gateway.adapters.base import Adapters, NotInstalled
 from gateway.concurrency.pacing import no_full_collection, short_pauses
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.kept import LastGood
 from gateway.config.reload import Reloader
 from gateway.config.reload_report import Canary, ReloadReport
 from gateway.policy.table import RoutingTable
-from gateway.policy.target import AdapterName
+from gateway.policy.target import AdapterName, Endpoint
 from gateway.server.history import History, describe
 from gateway.server.systemd import notify, notify_reloading
 from gateway.telemetry.metrics import Metrics
@@ -28,6 +28,8 @@ AGAIN_S: Final = 1.0
 """Seconds before a failed background job starts again."""
 LOOK_S: Final = 1.0
 """Seconds between two looks whether descriptors are left."""
+NAMED: Final = 20
+"""Number of providers that a log line names."""
 LOAD_S: Final = 120.0
 """Seconds that a new table waits at most for an adapter that it is the first to need."""
 
@@ -46,6 +48,10 @@ class Jobs:
         self.may_prepare.set()
         self.settled = asyncio.Event()
         """Set once the adapters of the table at the start are ready, or could not be made ready."""
+        self._absent: dict[AdapterName, str] = {}
+        """Adapters that are not installed here, and what their targets lack."""
+        self._passed_over: dict[AdapterName, list[str]] = {}
+        """The providers of the live table behind each of them, as last logged."""
         self.waiting_for: tuple[str, ...] = ("adapters",)
         """The adapters that the table at the start needs and that are not ready; empty for good once all are."""
 
@@ -54,7 +60,7 @@ class Jobs:
 
         An adapter that cannot be made ready is logged, and the table goes live all the same. For reloads' threads.
         """
-        missing = _adapters_of(table) - self._prepared
+        missing = _adapters_of(table) - self._prepared - self._absent.keys()
         if self._loop is None or not missing:
             return True
         asyncio.run_coroutine_threadsafe(self._ready_soon(missing, ready), self._loop)
@@ -97,10 +103,12 @@ class Jobs:
         await self.may_prepare.wait()
         while True:
             self._swapped.clear()
-            needed = _adapters_of(reloader.current)
+            table = reloader.current
+            needed = _adapters_of(table) - self._prepared - self._absent.keys()
             if self.waiting_for:
-                self.waiting_for = tuple(sorted(needed - self._prepared))
-            await self._make_ready(needed - self._prepared, adapters)
+                self.waiting_for = tuple(sorted(needed))
+            await self._make_ready(needed, adapters)
+            self._warn_of_absent(table)
             self.settled.set()
             await self._swapped.wait()
 
@@ -108,11 +116,24 @@ class Jobs:
         for name in sorted(names):
             try:
                 await adapters[name].prepare()
+            except NotInstalled as error:
+                self._absent[name] = str(error)
             except Exception:
                 log.exception("an adapter could not be made ready", extra={"adapter": name})
+                continue
             else:
                 self._prepared.add(name)
-                self.waiting_for = tuple(other for other in self.waiting_for if other != name)
+            self.waiting_for = tuple(other for other in self.waiting_for if other != name)
+
+    def _warn_of_absent(self, table: RoutingTable) -> None:
+        """Log which providers of a new table are passed over, once for as long as they are the same."""
+        endpoints = _endpoints_of(table)
+        for name, reason in self._absent.items():
+            providers = sorted({endpoint.provider for endpoint in endpoints if endpoint.adapter == name})
+            if providers and providers != self._passed_over.get(name):
+                named = {"adapter": name, "providers": providers[:NAMED], "count": len(providers), "reason": reason}
+                log.warning("targets are passed over: a package is not installed", extra=named)
+            self._passed_over[name] = providers
 
     async def _reload_at_signal(self, reloader: Reloader) -> None:
         while True:
@@ -134,8 +155,12 @@ async def _watch_descriptors() -> None:
             note_local_fault(error, doing="accept")
 
 
+def _endpoints_of(table: RoutingTable) -> list[Endpoint]:
+    return list({id(target.endpoint): target.endpoint for target in table.targets}.values())
+
+
 def _adapters_of(table: RoutingTable) -> set[AdapterName]:
-    endpoints = {id(target.endpoint): target.endpoint for target in table.targets}.values()
+    endpoints = _endpoints_of(table)
     return {endpoint.adapter for endpoint in endpoints if endpoint.adapter in endpoint.adapters.values()}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.adapters.base import Adapters, Call, Reply
+from gateway.adapters.base import Adapters, Call, NotInstalled, Reply
 from gateway.adapters.events import Stream
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.reload import Reloader
@@ -24,16 +24,19 @@ class Counting:
     With `slow` it is ready only once `loaded` is set.
     """
 
-    def __init__(self, *, failures: int = 0, slow: bool = False) -> None:
+    def __init__(self, *, failures: int = 0, slow: bool = False, installed: bool = True) -> None:
         self.prepared = 0
         self.loaded = asyncio.Event()
         self._failures = failures
+        self._installed = installed
         if not slow:
             self.loaded.set()
 
     async def prepare(self) -> None:
         self.prepared += 1
         await self.loaded.wait()
+        if not self._installed:
+            raise NotInstalled("needs a package, which is not installed here")
         if self.prepared <= self._failures:
             raise RuntimeError("not installed")
 
@@ -105,6 +108,27 @@ async def test_an_adapter_that_cannot_be_made_ready_is_logged_and_tried_at_the_n
         await asyncio.to_thread(reloader.reload)
         await until(lambda: adapters["mock"].prepared == 2)
     assert [record.message for record in caplog.records if record.exc_info] == ["an adapter could not be made ready"]
+
+
+async def test_an_adapter_that_is_not_installed_is_waited_for_by_nobody_and_its_providers_are_told(
+    config: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told() -> list[list[str]]:
+        return [vars(record)["providers"] for record in caplog.records if record.levelname == "WARNING"]
+
+    save(config, LITELLM)
+    adapters: dict[AdapterName, Counting] = {"mock": Counting(), "litellm": Counting(installed=False)}
+    async with working(config, adapters) as (jobs, reloader):
+        await until(lambda: told() == [["mistral"]])
+        assert jobs.waiting_for == ()
+        both = f"{LITELLM[:-2]}, c: bedrock/amazon.nova-pro-v1:0}}\n"
+        for text, last in ((both, ["bedrock", "mistral"]), (f"{both}# the same\n", None), (LITELLM, ["mistral"])):
+            save(config, text)
+            assert (await asyncio.to_thread(reloader.reload)).ok
+            await until(lambda: last in (None, told()[-1]))  # noqa: B023 - used at once
+        assert told() == [["mistral"], ["bedrock", "mistral"], ["mistral"]]
+    assert adapters["litellm"].prepared == 1
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_a_watch_that_breaks_down_is_begun_again(config: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,14 +14,17 @@ OURS: Final = "routes-gateway"
 _NAMESPACE: Final = uuid.UUID("6f0f3a52-5d0c-5c0e-9d0e-2f1c6b7a8e11")
 
 
-def bill(lock: Mapping[str, Locked]) -> dict[str, Json]:
-    """Return the document. The same lock gives the same one: it has no time, and its serial number is a digest."""
-    ours = f"pkg:pypi/{OURS}@{__version__}"
-    refs = {OURS: ours, **{name: _ref(package) for name, package in lock.items()}}
+def bill(lock: Mapping[str, Locked], *, name: str = OURS) -> dict[str, Json]:
+    """Return the document. The same lock gives the same one: it has no time, and its serial number is a digest.
+
+    `name`: the distribution that the lock is of.
+    """
+    ours = f"pkg:pypi/{name}@{__version__}"
+    refs = {name: ours, **{each: _ref(package) for each, package in lock.items()}}
     needs: dict[str, list[Json]] = {ref: [] for ref in refs.values()}
-    for name, package in lock.items():
+    for each, package in lock.items():
         for parent in package.parents:
-            needs[refs[parent]].append(refs[name])
+            needs[refs[parent]].append(refs[each])
     contents = " ".join(digest for package in lock.values() for digest in package.sha256)
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
@@ -33,7 +36,7 @@ def bill(lock: Mapping[str, Locked]) -> dict[str, Json]:
             "component": {
                 "type": "application",
                 "bom-ref": ours,
-                "name": OURS,
+                "name": name,
                 "version": __version__,
                 "purl": ours,
                 "licenses": [{"license": {"id": "Apache-2.0"}}],

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.adapters.base import Call, NotSupported, Reply
+from gateway.adapters.base import Call, NotInstalled, NotSupported, Reply
 from gateway.adapters.events import Stream
 from gateway.adapters.litellm.call import OurCall
 from gateway.adapters.litellm.classes import Classes, Unfit
@@ -34,6 +34,7 @@ from gateway.adapters.litellm.translate import (
 )
 from gateway.adapters.routes import Clients
 from gateway.policy.failures import Kind, UpstreamError
+from gateway.policy.packages import LITELLM
 
 GRACE_S: Final = 5.0
 """LiteLLM's timeouts are this much longer than the engine's limits, so the engine's always act first."""
@@ -61,7 +62,8 @@ class LiteLLMAdapter:
     async def prepare(self) -> None:
         """Load LiteLLM in a thread. Concurrent calls share one load; cancelling a call does not stop the load.
 
-        Raises LiteLLMUnavailable, also on every later call, when it cannot be imported.
+        Raises NotInstalled where it is not there, LiteLLMUnavailable when it cannot be imported; also on every later
+        call.
         """
         await self._litellm()
 
@@ -127,6 +129,8 @@ class LiteLLMAdapter:
             with contextlib.suppress(Exception):
                 await asyncio.shield(asyncio.wrap_future(loading))
         error = loading.exception()
+        if isinstance(error, ModuleNotFoundError) and error.name == LITELLM.module:
+            raise NotInstalled("needs LiteLLM, which is not installed here")
         if error is not None:
             raise LiteLLMUnavailable("needs LiteLLM, which cannot be imported here") from error
         self._loaded = loading.result()

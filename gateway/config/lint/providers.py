@@ -14,7 +14,7 @@ from gateway.config.document.document import Document
 from gateway.config.document.yaml_tree import Node, Where
 from gateway.config.lint.subject import Finding, Policy
 from gateway.config.model.specs import Config
-from gateway.policy.packages import PACKAGES
+from gateway.policy.packages import LITELLM, PACKAGES
 from gateway.policy.secrets import is_secret_name
 from gateway.policy.variables import VARIABLE
 
@@ -124,16 +124,24 @@ def public_http(config: Config) -> Iterator[Finding]:
 
 
 def missing_packages(policy: Policy) -> Iterator[Finding]:
-    """Find providers that LiteLLM needs a package for which is not installed here; each at its first target."""
+    """Find providers that need LiteLLM, or a package of its, which is not installed here; each at its first target."""
     seen: set[str] = set()
+    has_litellm = policy.outside.is_installed(LITELLM)
     for chain in policy.chains:
         for entry, step in chain.targets:
             endpoint = step.target.endpoint
-            package = PACKAGES.get(endpoint.kind) if endpoint.adapter == "litellm" else None
-            if package is None or endpoint.provider in seen or policy.outside.is_installed(package):
+            if endpoint.adapter != "litellm" or endpoint.provider in seen:
+                continue
+            package = PACKAGES.get(endpoint.kind)
+            if not has_litellm:
+                message = (
+                    f"{endpoint.kind} needs LiteLLM, which is not installed here: install routes-gateway without -slim"
+                )
+            elif package is not None and not policy.outside.is_installed(package):
+                message = f"{endpoint.kind} needs the package {package.name}, which is not installed here"
+            else:
                 continue
             seen.add(endpoint.provider)
-            message = f"{endpoint.kind} needs the package {package.name}, which is not installed here"
             yield entry.finding("missing-package", message)
 
 

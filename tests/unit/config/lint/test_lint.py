@@ -15,6 +15,7 @@ import pytest
 
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.lint import CODES, lint
+from tests.compiling import compiled
 from tests.linting import FOLDER, OUTSIDE, compile_case, printed, warnings
 
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -89,6 +90,15 @@ def test_model_data_is_read_only_where_a_vendor_is_named() -> None:
     assert warnings(f"{own}models: {{a: [v/gpt-4o, mock/echo], 'b/*': 'openai/*'}}", outside=outside) == []
     with pytest.raises(AssertionError, match="read"):
         warnings("models: {a: openai/gpt-4o}", outside=outside)
+
+
+def test_without_litellm_each_provider_that_needs_it_is_told_once_whatever_else_it_lacks() -> None:
+    text = "models: {a: [bedrock/m, groq/m, mistral/m], b: [bedrock/n, anthropic/claude-sonnet-5, mock/echo]}"
+    problems = lint(compiled(text), replace(OUTSIDE, models=lambda: None, is_installed=lambda _: False))
+    assert [problem.message for problem in problems if problem.code == "missing-package"] == [
+        f"{kind} needs LiteLLM, which is not installed here: install routes-gateway without -slim"
+        for kind in ("bedrock", "mistral")
+    ]
 
 
 def test_where_hooks_are_skipped_they_say_nothing_and_silences_of_them_are_not_in_vain() -> None:
