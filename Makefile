@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-slow test-oldest test-locked lock sbom sbom-slim failover audit bench bench-peers clients editor format clean
+.PHONY: run test test-slow test-oldest test-locked footprint manifests schemas lock sbom sbom-slim failover audit bench bench-peers clients editor format clean
 
 # Tests start hundreds of processes: let them find compiled what the first one compiled.
 export PYTHONDONTWRITEBYTECODE :=
@@ -37,13 +37,32 @@ $(OLDEST)/.test: pyproject.toml | $(VENV)/.test
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/oldest.txt --editable '.[test]'
 	@touch $@
 
-# What the image installs, from the lock alone: complete, unaltered, and it starts.
+# The steps of the Dockerfile, outside Docker, from the locks alone, with and without LiteLLM: complete, unaltered, and it runs.
 test-locked: $(VENV)/.test
-	$(PYTHON) -m venv --clear .venv-locked
-	.venv-locked/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/constraints.txt
-	.venv-locked/bin/python -m pip install --quiet --disable-pip-version-check --no-deps .
-	.venv-locked/bin/python -m pip check
-	.venv-locked/bin/gateway validate routes.yaml
+	$(BIN)/python -m tests.supply.image $(ARGS)
+
+# Size, packages, start and memory, with and without LiteLLM, and of LiteLLM's proxy where `make bench-peers` has put it.
+footprint: $(VENV)/.test
+	@$(BIN)/python -m tests.supply.footprint $(ARGS)
+
+# The files of deploy/, with the schemas of Kubernetes and of the Prometheus operator, and helm.
+manifests: schemas .bench/deploy/bin/helm
+	$(BIN)/pytest -rs tests/supply $(ARGS)
+
+# The schemas alone, in a folder of their own below .bench: about 180 MB. `make test` uses them where they are.
+schemas: .bench/deploy/.installed
+
+.bench/deploy/.installed: | $(VENV)/.test
+	$(PYTHON) -m venv .bench/deploy
+	.bench/deploy/bin/python -m pip install --quiet --disable-pip-version-check 'kubernetes-validate==1.37.0'
+	@command -v npm >/dev/null || { echo "npm is needed for the schema of PodMonitor" >&2; exit 1; }
+	npm install --no-audit --no-fund --loglevel=error --prefix .bench/deploy @kubernetes-models/prometheus-operator@6.0.0
+	@touch $@
+
+# Built from its source, as no registry has it ready: five minutes, once.
+.bench/deploy/bin/helm:
+	@command -v go >/dev/null || { echo "Go is needed to build helm" >&2; exit 1; }
+	GOBIN=$(CURDIR)/.bench/deploy/bin go install helm.sh/helm/v3/cmd/helm@v3.22.0
 
 # Write the lock anew, for every platform and Python that we support. Read the difference before you commit it.
 LOCKED := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -113,7 +132,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix
 
 clean:
-	rm -rf $(VENV) $(OLDEST) .venv-locked .bench
+	rm -rf $(VENV) $(OLDEST) .bench
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

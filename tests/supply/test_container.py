@@ -1,0 +1,74 @@
+"""The Dockerfile and the Compose file: what an image holds, who it runs as, and what may reach it."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from typing import Final
+
+import yaml
+
+from gateway.cli import build_parser
+from tests.paths import ROOT
+from tests.supply.dockerfile import FILE, environ, instructions, stages
+
+PYTHON: Final = "ARG PYTHON=python:3.13-slim\n"
+
+
+def test_the_image_runs_as_nobody_and_its_base_can_be_fixed_by_digest() -> None:
+    assert instructions("USER")[-1].text == "10001:10001"
+    assert PYTHON in FILE.read_text()
+    assert [stage[0].text for stage in stages()] == ["${PYTHON} AS build", "${PYTHON}"]
+
+
+def test_the_image_installs_the_locks_and_nothing_else() -> None:
+    installs = [part for run in instructions("RUN") for part in run.text.split("&&") if " install " in part]
+    assert len(installs) == 3
+    for command in installs:
+        assert "--require-hashes -r deploy/" in command or "--no-index --no-deps" in command, command
+    assert "apt" not in "".join(run.text for run in instructions("RUN"))
+
+
+def test_no_pip_is_left_in_the_image() -> None:
+    (venv,) = (run.text for run in stages()[0] if "-m venv" in run.text and "/venv" in run.text)
+    assert "--without-pip /venv" in venv
+    (last,) = (run.text for run in stages()[1] if run.name == "RUN")
+    assert {"/usr/local/lib/python3*/site-packages/pip*", "/usr/local/lib/python3*/ensurepip"} <= set(last.split())
+
+
+def test_the_health_check_asks_whether_the_gateway_lives() -> None:
+    (check,) = instructions("HEALTHCHECK")
+    assert check.words == ["gateway", "status", "--live"]
+    args = build_parser(["status"]).parse_args(check.words[1:])
+    assert args.live is True
+
+
+def test_what_is_copied_exists_and_is_let_through() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    let_through = [line.removeprefix("!") for line in lines if line.startswith("!")]
+    assert "*" in lines
+    for copy in instructions("COPY"):
+        if copy.text.startswith("--from="):
+            continue
+        for source in copy.text.split()[:-1]:
+            assert (ROOT / source).exists(), source
+            assert any(fnmatch.fnmatch(source, pattern) for pattern in let_through), source
+    for pattern in let_through:
+        assert list(ROOT.glob(pattern)), pattern
+
+
+def test_nothing_is_written_where_the_root_is_read_only() -> None:
+    assert environ()["PYTHONDONTWRITEBYTECODE"] == "1"
+    (compiled,) = (run.text for run in stages()[0] if "compileall" in run.text)
+    assert "--invalidation-mode unchecked-hash" in compiled, "the time of the build would be in the image"
+
+
+def test_every_service_of_compose_is_locked_down() -> None:
+    compose = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
+    for name, service in compose["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert "ports" not in service, name
+        assert re.search(r"/.*:\d+\.\d+\.\d+$", service.get("image", "ours/gateway:0.0.0")), name
+    assert compose["services"]["gateway"]["stop_grace_period"] == "40s"
