@@ -6,10 +6,11 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from tests.paths import ROOT
@@ -57,17 +58,18 @@ async def gateway_process(
     flags: Sequence[str] = (),
     command: Sequence[str] = ("-m", "gateway", "serve"),
     python: Path = Path(sys.executable),
+    environ: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[GatewayProcess]:
     """Run `python COMMAND CONFIG --port 0 FLAGS` until the block ends. Raises DidNotStartError.
 
     A `command` other than the default prints the address it listens at as the last word of its first line, too.
-    `python` may be that of another environment.
+    `python` may be that of another environment, `environ` has further variables.
     """
-    environ = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    given = {name: os.environ[name] for name in _KEPT if name in os.environ} | dict(environ)
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             str(python), *command, str(config), "--port", "0", *flags,
-            cwd=ROOT, env=environ, stdout=PIPE, stderr=output,
+            cwd=ROOT, env=given, stdout=PIPE, stderr=output,
         )  # fmt: skip
     try:
         assert process.stdout is not None
