@@ -148,6 +148,10 @@ def test_the_gateway_takes_the_settings_and_has_time_to_drain(name: str, monkeyp
         assert path is not None
         assert mounted[str(path.parent)]["readOnly"] is True
         assert "subPath" not in mounted[str(path.parent)], "an update would never show"
+    assert options.state_dir is not None
+    assert str(options.state_dir.parent) in mounted, "the volume itself is everybody's"
+    (state,) = (volume for volume in pod["volumes"] if volume["name"] == "state")
+    assert state.keys() == {"name", "emptyDir"}
     assert pod["terminationGracePeriodSeconds"] >= options.drain_delay_s + options.drain_s + 5
 
 
@@ -176,7 +180,8 @@ async def test_the_gateway_runs_with_the_settings(name: str, tmp_path: Path) -> 
     (tmp_path / "clients").write_text("app sk-app\nops sk-ops admin\n")
     (tmp_path / "token").write_text("sk-ops\n")
     given = {
-        name: value.replace("/run/secrets/gateway", str(tmp_path)) for name, value in environ(gateway_of(pod)).items()
+        name: re.sub("^/(run/secrets|var/lib)/gateway", str(tmp_path), value)
+        for name, value in environ(gateway_of(pod)).items()
     }
     given |= {"GATEWAY_ADMIN_PORT": "0", "GATEWAY_DRAIN_DELAY": "0s"}
     log = tmp_path / "log"

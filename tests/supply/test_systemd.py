@@ -71,7 +71,9 @@ def test_the_gateway_takes_the_command_and_has_time_to_drain() -> None:
     (command,) = settings("gateway.service")["ExecStart"]
     program, *words = command.split()
     assert program == PROGRAM
+    assert settings("gateway.service")["StateDirectory"] == ["gateway"]
     options = read_options(build_parser(["serve"]).parse_args(words))
+    assert str(options.state_dir) == "%S/gateway"
     assert seconds("TimeoutStopSec") >= options.drain_delay_s + options.drain_s + 5
 
 
