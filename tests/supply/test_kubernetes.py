@@ -27,7 +27,8 @@ pytestmark = pytest.mark.timeout(60)
 VERSIONS: Final = ("1.29", "1.37")
 """The first with sidecars by default, and the newest that is published in schemas here."""
 ALL_OF_CHART: Final = (
-    "monitor.enabled=true", "image.digest=sha256:" + 64 * "0", "routesConfigMap=mine", "env[0].name=OPENAI_API_KEY",
+    "monitor.enabled=true", "maxUnavailable=50%", "image.digest=sha256:" + 64 * "0", "routesConfigMap=mine",
+    "env[0].name=OPENAI_API_KEY",
     "env[0].value=sk-none", "nodeSelector.disk=ssd", "tolerations[0].operator=Exists", "drain.seconds=600",
     "affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight=1",
     "affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.topologyKey=zone",
@@ -92,10 +93,23 @@ def test_helm_finds_nothing_to_complain_about() -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("setting", ["imagee.tag=1", "image.digest=latest", "drain.seconds=soon", "limits.inFlight=0"])
+@pytest.mark.parametrize(
+    "setting", ["imagee.tag=1", "image.digest=latest", "drain.seconds=soon", "limits.inFlight=0", "maxUnavailable=some"]
+)
 def test_a_value_that_the_chart_does_not_know_is_refused(setting: str) -> None:
     done = run(tool("helm"), "template", "--kube-version", "1.37", str(DEPLOY / "helm"), "--set", setting)
     assert (done.returncode, "values don't meet" in done.stderr) == (1, True)
+
+
+def test_a_policy_reaches_the_pods_as_it_is_and_a_release_may_be_called_a_number(tmp_path: Path) -> None:
+    policy = tmp_path / "odd.yaml"
+    policy.write_text('version: 1\nmodels:\n  "a<b>&\\"ü{{ .Values }}": mock/echo # 💥\n')
+    flags = ["--kube-version", "1.37", "--set-file", f"routes={policy}"]
+    done = run(tool("helm"), "template", "1.2", str(DEPLOY / "helm"), *flags)
+    made = [each for each in yaml.safe_load_all(done.stdout) if each]
+    assert of_kind("ConfigMap", made)["data"]["routes.yaml"] == policy.read_text()
+    assert of_kind("Deployment", made)["metadata"]["name"] == "1.2"
+    assert kubernetes.faults(made, version=VERSIONS[-1]) == []
 
 
 def test_the_chart_has_the_gateways_version() -> None:

@@ -1,6 +1,6 @@
 {{- define "gateway.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 {{- define "gateway.labels" -}}
 {{ include "gateway.selector" . }}
