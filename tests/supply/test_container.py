@@ -6,11 +6,13 @@ import fnmatch
 import re
 from typing import Final
 
+import pytest
 import yaml
 
 from gateway.cli import build_parser
 from tests.paths import ROOT
 from tests.supply.dockerfile import FILE, environ, instructions, stages
+from tests.supply.tools import run, tool
 
 PYTHON: Final = "ARG PYTHON=python:3.13-slim\n"
 
@@ -22,17 +24,17 @@ def test_the_image_runs_as_nobody_and_its_base_can_be_fixed_by_digest() -> None:
 
 
 def test_the_image_installs_the_locks_and_nothing_else() -> None:
-    installs = [part for run in instructions("RUN") for part in run.text.split("&&") if " install " in part]
+    installs = [part for each in instructions("RUN") for part in each.text.split("&&") if " install " in part]
     assert len(installs) == 3
     for command in installs:
         assert "--require-hashes -r deploy/" in command or "--no-index --no-deps" in command, command
-    assert "apt" not in "".join(run.text for run in instructions("RUN"))
+    assert "apt" not in "".join(each.text for each in instructions("RUN"))
 
 
 def test_no_pip_is_left_in_the_image() -> None:
-    (venv,) = (run.text for run in stages()[0] if "-m venv" in run.text and "/venv" in run.text)
+    (venv,) = (each.text for each in stages()[0] if "-m venv" in each.text and "/venv" in each.text)
     assert "--without-pip /venv" in venv
-    (last,) = (run.text for run in stages()[1] if run.name == "RUN")
+    (last,) = (each.text for each in stages()[1] if each.name == "RUN")
     assert {"/usr/local/lib/python3*/site-packages/pip*", "/usr/local/lib/python3*/ensurepip"} <= set(last.split())
 
 
@@ -59,7 +61,7 @@ def test_what_is_copied_exists_and_is_let_through() -> None:
 
 def test_nothing_is_written_where_the_root_is_read_only() -> None:
     assert environ()["PYTHONDONTWRITEBYTECODE"] == "1"
-    (compiled,) = (run.text for run in stages()[0] if "compileall" in run.text)
+    (compiled,) = (each.text for each in stages()[0] if "compileall" in each.text)
     assert "--invalidation-mode unchecked-hash" in compiled, "the time of the build would be in the image"
 
 
@@ -72,3 +74,11 @@ def test_every_service_of_compose_is_locked_down() -> None:
         assert "ports" not in service, name
         assert re.search(r"/.*:\d+\.\d+\.\d+$", service.get("image", "ours/gateway:0.0.0")), name
     assert compose["services"]["gateway"]["stop_grace_period"] == "40s"
+
+
+def test_compose_takes_its_file() -> None:
+    docker = tool("docker", how="its plugin compose reads the file without a daemon")
+    if run(docker, "compose", "version").returncode:
+        pytest.skip("docker has no compose on this machine")
+    done = run(docker, "compose", "-f", str(ROOT / "deploy" / "compose.yaml"), "config", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
