@@ -61,6 +61,13 @@ class Deployment:
     rpm: float | None = None
     tpm: float | None = None
     description: str | None = None
+    by_key: tuple[Deployment, ...] = ()
+    """The deployments for which this one stands, if it has their keys as a list."""
+
+    @property
+    def parts(self) -> tuple[Deployment, ...]:
+        """The entries of `model_list` that this one is."""
+        return self.by_key or (self,)
 
     def same_as(self, other: Deployment) -> bool:
         """Tell whether two deployments make the same step with the same `order`."""

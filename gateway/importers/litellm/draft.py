@@ -158,18 +158,24 @@ def _free_name(upstream: Upstream, used: set[str], *, alone: bool) -> str:
     return next(name for number in range(2, len(used) + 3) if (name := f"{stem}-{number}") not in used)
 
 
+def key_of(upstream: Upstream) -> str:
+    """Return the key of an upstream as the file writes it; empty if it has none, or LiteLLM alone knows where it is."""
+    known = WELL_KNOWN.get(upstream.kind)
+    if "api_key" in upstream.entry or {"base_url", "script"} & upstream.entry.keys() or known is None:
+        return str(upstream.entry.get("api_key", ""))
+    return f"${{{known.key_variables[0]}}}" if known.key_variables and known.key_required else ""
+
+
 def provider_entry(name: str, upstream: Upstream) -> JsonObject:
     """Return an entry of `providers` as the file writes it."""
     if name == upstream.kind:
         return dict(upstream.entry)
     entry: JsonObject = {"kind": upstream.kind, **upstream.entry}
     if not {"api_key", "base_url", "script"} & entry.keys():
-        known = WELL_KNOWN.get(upstream.kind)
         variable = re.sub(r"[^A-Z0-9]+", "_", f"{upstream.kind}_API_KEY".upper())
-        if known is not None:
-            variable = known.key_variables[0] if known.key_variables and known.key_required else ""
-        if variable:  # only an entry of the vendor's own name reads the vendor's key by default
-            entry["api_key"] = f"${{{variable}}}"
+        key = key_of(upstream) if upstream.kind in WELL_KNOWN else f"${{{variable}}}"
+        if key:  # only an entry of the vendor's own name reads the vendor's key by default
+            entry["api_key"] = key
     if upstream.kind == "openai" and "base_url" not in entry:
         # `kind: openai` means any server of that wire, so an entry with another name needs the address.
         entry["base_url"] = WELL_KNOWN["openai"].base_url

@@ -16,7 +16,7 @@ from gateway.importers.litellm.plans import Plan, Planner, kinds_in_full
 from gateway.importers.litellm.providers import vendor_of
 from gateway.importers.litellm.report import Report
 from gateway.importers.litellm.settings import Retries, Settings
-from gateway.importers.litellm.sharing import STRATEGIES, note_group, pool_of
+from gateway.importers.litellm.sharing import STRATEGIES, note_group, pool_of, with_key_lists
 from gateway.importers.litellm.values import shown
 from gateway.policy.failures import FALLBACK_ON, Kind, names_of
 from gateway.policy.table import is_model_name
@@ -42,7 +42,11 @@ class ChainMaker:
         self._deployments = deployments
         self._settings = settings
         self._report = report
-        self._groups = {name: _Group(tuple(group)) for name, group in deployments.groups.items()}
+        self._served = {
+            name: with_key_lists(group, deployments.upstreams) for name, group in deployments.groups.items()
+        }
+        """Deployments by alias; one stands for those that differ in their key alone."""
+        self._groups = {name: _Group(tuple(group)) for name, group in self._served.items()}
         self._rules = Rules()
         self._planner = Planner(rules=self._rules, same=self._same, at_most=MAX_STEPS + 1)
         self._unused: set[Where] = set()
@@ -57,7 +61,7 @@ class ChainMaker:
         self._read_aliases()
         self._read_rules()
         aliases = {name: self._alias(name) for name in self._groups}
-        for name, group in self._deployments.groups.items():
+        for name, group in self._served.items():
             is_pool = not any(each.where in self._unpooled for each in group)
             note_group(self._report, name, group, is_pool=is_pool, strategy=self._strategy)
         self._note_strategy()
@@ -352,8 +356,13 @@ class ChainMaker:
         where = self._settings.strategy
         if where is None:
             return
-        if all(len(group.deployments) < 2 for group in self._groups.values()):
-            self._report.exact(where, "no model has two deployments to choose between")
+        if all(len(group) < 2 for group in self._served.values()):
+            if not any(each.by_key for group in self._served.values() for each in group):
+                self._report.exact(where, "no model has two deployments to choose between")
+            elif self._strategy is not None and self._strategy.has_weights:
+                self._report.exact(where, "as lists of keys, which are used in turn")
+            else:
+                self._report.approximate(where, "as lists of keys, which are used in turn")
         elif self._strategy is None:
             self._report.approximate(where, "each chain has one fixed order; the load is not shared")
         elif self._unpooled:

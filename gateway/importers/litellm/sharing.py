@@ -1,4 +1,4 @@
-"""How LiteLLM's router shares the load between the deployments of a group, and the pool that does the same.
+"""How LiteLLM's router shares the load between the deployments of a group, and the pool or key list that does the same.
 
 Checked against LiteLLM 1.110.2, `router_strategy/`: `simple-shuffle` draws by `weight`; without any, by `rpm`, then by
 `tpm`, else evenly. A deployment without the number that counts has weight 0. The other strategies ignore these numbers.
@@ -6,13 +6,14 @@ Checked against LiteLLM 1.110.2, `router_strategy/`: `simple-shuffle` draws by `
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
 from gateway.importers.litellm.deployments import Deployment
-from gateway.importers.litellm.draft import Pool, Step
+from gateway.importers.litellm.draft import Pool, Step, Upstream, key_of
 from gateway.importers.litellm.reasons import NO_LIMIT
 from gateway.importers.litellm.report import Report
 from gateway.importers.litellm.values import shown
@@ -21,6 +22,8 @@ from gateway.wire.json import Json
 
 _MAX_WEIGHT: Final = 1e9
 _ALONE: Final = "there is no other deployment"
+_IN_TURN: Final = "the keys are used in turn"
+_FEWEST_TOKENS: Final = "LiteLLM takes the one with the fewest tokens in this minute; here each is as likely"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +47,57 @@ STRATEGIES: Final[Mapping[Json, Strategy]] = MappingProxyType(
             pick="fastest",
             note="LiteLLM takes the lowest mean latency; here it is the better of two, calls in flight too",
         ),
+        "usage-based-routing": Strategy(pick="weighted", note=_FEWEST_TOKENS),
+        "usage-based-routing-v2": Strategy(pick="weighted", note=_FEWEST_TOKENS),
     }
 )
 """By the value of `routing_strategy`. With any other one a group becomes a chain."""
 DEFAULT: Final = STRATEGIES["simple-shuffle"]
+
+
+def with_key_lists(group: Sequence[Deployment], upstreams: dict[str, Upstream]) -> list[Deployment]:
+    """Return a group with one deployment in place of those that differ in their key alone; add its list of keys.
+
+    It has the sums of their `weight`, `rpm` and `tpm`. Those with different numbers, which share the load unevenly, are
+    left as they are: keys are used in turn.
+    """
+    alike: dict[str, list[Deployment]] = {}
+    for deployment in group:
+        alike.setdefault(_but_for_key(deployment, upstreams[deployment.step.upstream]), []).append(deployment)
+    return [_merged(some, upstreams) if len(some) > 1 else some[0] for some in alike.values()]
+
+
+def _but_for_key(deployment: Deployment, upstream: Upstream) -> str:
+    """Return a text that is equal for deployments that differ in their key alone; without a key it is its own."""
+    step = deployment.step
+    entry = {name: value for name, value in upstream.entry.items() if name != "api_key"}
+    fields = [upstream.kind, entry, step.model, step.variable, step.names_provider, step.timeout, step.stream_timeout]
+    numbers = [deployment.order, deployment.weight, deployment.rpm, deployment.tpm]
+    alone = None if key_of(upstream) else deployment.where
+    return json.dumps([*fields, step.retries, dict(step.params), *numbers, alone], sort_keys=True, default=str)
+
+
+def _merged(some: Sequence[Deployment], upstreams: dict[str, Upstream]) -> Deployment:
+    first, several = some[0], [upstreams[each.step.upstream] for each in some]
+    keys = [key_of(upstream) for upstream in several]
+    hint = several[0].hint if "base_url" in several[0].entry else "keys"
+    secret = "\n".join(upstream.secret for upstream in several)
+    upstream = Upstream(
+        kind=several[0].kind, entry={**several[0].entry, "api_key": keys}, hint=hint, secret=secret.strip("\n")
+    )
+    upstreams.setdefault(upstream.identity, upstream)
+    return replace(
+        first,
+        step=replace(first.step, upstream=upstream.identity),
+        by_key=tuple(some),
+        weight=_sum(first.weight, some),
+        rpm=_sum(first.rpm, some),
+        tpm=_sum(first.tpm, some),
+    )
+
+
+def _sum(one: float | None, some: Sequence[Deployment]) -> float | None:
+    return None if one is None else one * len(some)
 
 
 def metric(deployments: Sequence[Deployment]) -> str | None:
@@ -63,7 +113,7 @@ def pool_of(deployments: Sequence[Deployment], steps: Sequence[Step], strategy: 
     if len(steps) < 2 or len({step.fallback_on for step in steps}) > 1:
         return None  # what leads out of the group must not depend on the member that is asked last
     key = metric(deployments) if strategy.has_weights else None
-    weights = [1.0 if key is None else getattr(one, key) or 0.0 for one in deployments]
+    weights = [float(len(one.parts)) if key is None else getattr(one, key) or 0.0 for one in deployments]
     if not all(0 <= weight <= _MAX_WEIGHT for weight in weights):
         return None
     return Pool(members=tuple(zip(steps, weights, strict=True)), pick=strategy.pick)
@@ -74,24 +124,34 @@ def note_group(
 ) -> None:
     """Report how exactly the load is shared, and every key that decides about it. `group` is in the chain's order."""
     orders = {deployment.order for deployment in group if deployment.order is not None}
-    in_order = len(group) in (1, len(orders))
+    every = [part for deployment in group for part in deployment.parts]
     found: str | None = None
     for deployment in group:
         level = [other for other in group if other.order == deployment.order] if is_pool else group
         key = metric(level) if strategy is not None and strategy.has_weights and len(level) > 1 else None
         found = found or key
-        alone = _ALONE if len(group) == 1 else "there is no other of its order"
-        _note_keys(report, deployment, alone=alone if len(level) == 1 else "", pooled=is_pool, weights=key)
-        if deployment.order is None and orders:
-            message = "asked last; LiteLLM asks it only while those with an `order` rest"
-            report.approximate(deployment.where, message, below=False)
-    if in_order:
+        alone = _IN_TURN if deployment.by_key else _ALONE if len(group) == 1 else "there is no other of its order"
+        for part in deployment.parts:
+            _note_keys(report, part, alone=alone if len(level) == 1 else "", pooled=is_pool, weights=key)
+            if part.order is None and orders:
+                message = "asked last; LiteLLM asks it only while those with an `order` rest"
+                report.approximate(part.where, message, below=False)
+    if len(every) in (1, len(orders)):
         return
-    shares = f"{shown(name)}: LiteLLM shares the load between {len(group)} deployments"
-    first = min(deployment.where for deployment in group)
+    shares = f"{shown(name)}: LiteLLM shares the load between {len(every)} deployments"
+    first = min(deployment.where for deployment in every)
+    if len(group) in (1, len(orders)):
+        one = "one target with a list of keys" if len(group) == 1 else "one target with a list of keys for each order"
+        message = f"{shares}; here they are {one}, used in turn"
+        if strategy is not None and strategy.has_weights:
+            report.exact(first, message)
+        else:
+            report.approximate(first, f"{message}; LiteLLM chooses by its routing_strategy", below=False)
+        return
     if is_pool and strategy is not None:
         how = f"{strategy.pick} by {found}" if found else strategy.pick
-        message = f"{shares}; here they are a pool, {how}"
+        keys = ", with one target for those that differ in the key alone" if len(group) < len(every) else ""
+        message = f"{shares}; here they are a pool, {how}{keys}"
         if strategy.note:
             report.approximate(first, f"{message}; {strategy.note}", below=False)
         else:

@@ -140,11 +140,81 @@ class TestChains:
         assert found.weights == ((2, 0) if pick == "weighted" else (1, 1))
         assert any(f"`pick: {pick}`" in line for line in said(text, verdict))
 
+    @pytest.mark.parametrize("strategy", ["usage-based-routing", "usage-based-routing-v2"])
+    def test_the_fewest_tokens_are_an_even_pool_approximately(self, strategy: str) -> None:
+        text = deployments("a: {model: openai/one, rpm: 9}", "a: {model: openai/two, rpm: 1}")
+        text += f"router_settings: {{routing_strategy: {strategy}}}\n"
+        found = pool(text)
+        assert found is not None
+        assert (found.pick, found.weights) == ("weighted", (1, 1))
+        assert not [line for line in said(text, Verdict.EXACT) if "pool" in line or "strategy" in line]
+
     @pytest.mark.parametrize("given", ["openai/two, weight: -1", "openai/one, temperature: 1"])
     def test_what_no_pool_can_do_stays_a_chain(self, given: str) -> None:
         text = deployments("a: {model: openai/one, weight: 1}", f"a: {{model: {given}}}")
         assert pool(text) is None
         assert any("here they are a chain" in line for line in said(text, Verdict.APPROXIMATE))
+
+    @pytest.mark.parametrize(
+        ("params", "targets", "weights", "keys"),
+        [
+            (["model: openai/a, api_key: $1", "model: openai/a, api_key: $2"], ["openai/a"], None, [["K1", "K2"]]),
+            (["model: openai/a", "model: openai/a, api_key: $2"], ["openai/a"], None, [["OPENAI_API_KEY", "K2"]]),
+            (["model: openai/a, api_key: $1, weight: 2", "model: openai/a, api_key: $2, weight: 2"], ["openai/a"], None,
+             [["K1", "K2"]]),
+            (["model: openai/a, api_key: $1", "model: openai/a, api_key: $2", "model: openai/b"],
+             ["openai-keys/a", "openai/b"], (2, 1), [["K1", "K2"], []]),
+            (["model: openai/a, api_key: $1, rpm: 5", "model: openai/b, rpm: 20",
+              "model: openai/a, api_key: $2, rpm: 5"], ["openai/b", "openai-keys/a"], (20, 10), [[], ["K1", "K2"]]),
+            (["model: openai/a, api_key: $1, weight: 9", "model: openai/a, api_key: $2, weight: 1"],
+             ["openai/a", "openai-k2/a"], (9, 1), [[], []]),
+            (["model: openai/a, api_key: $1", "model: openai/a, api_key: $2, timeout: 5"], ["openai/a", "openai-k2/a"],
+             (1, 1), [[], []]),
+            (["model: openai/a, api_key: $1, organization: o", "model: openai/a, api_key: $2"],
+             ["openai-k2/a", "openai/a"], (1, 1), [[], []]),
+            (["model: ollama/a, api_base: 'http://x:1'", "model: ollama/a, api_base: 'http://x:1', api_key: $1"],
+             ["ollama-x/a", "ollama-x-2/a"], (1, 1), [[], []]),
+        ],
+    )  # fmt: skip
+    def test_those_that_differ_in_their_key_alone_are_one_target(
+        self, params: list[str], targets: list[str], weights: tuple[float, ...] | None, keys: list[list[str]]
+    ) -> None:
+        text = deployments(*(f"a: {{{one.replace('$', 'os.environ/K')}}}" for one in params))
+        environ = {"K1": "one", "K2": "two", "OPENAI_API_KEY": "own"}
+        route = table_of(imported(text).routes, environ).find("a")
+        assert route is not None
+        assert sorted(names(route)) == sorted(targets)
+        values = {name: value for value, name in environ.items()}
+        found = {
+            step.target.name: [
+                values[secret.reveal()] for one in step.by_key if (secret := one.target.endpoint.api_key.read())
+            ]
+            for step in route.steps
+        }
+        assert found == dict(zip(targets, keys, strict=True))
+        shared = pool(text)
+        assert (None if shared is None else {one.name: one.weight for one in shared.members}) == (
+            None if weights is None else dict(zip(targets, weights, strict=True))
+        )
+        assert not [line for line in said(text, Verdict.APPROXIMATE) if "LiteLLM shares" in line]
+        assert any("LiteLLM shares the load" in line for line in said(text, Verdict.EXACT))
+
+    def test_a_list_of_keys_is_exact_for_an_even_draw_alone(self) -> None:
+        text = deployments(*(f"a: {{model: openai/a, api_key: os.environ/K{number}}}" for number in "123"))
+        told = "here they are one target with a list of keys, used in turn"
+        assert any(told in line for line in said(text, Verdict.EXACT))
+        for strategy in ("least-busy", "cost-based-routing"):
+            other = f"{text}router_settings: {{routing_strategy: {strategy}}}\n"
+            lines = said(other, Verdict.APPROXIMATE)
+            assert any(f"{told}; LiteLLM chooses by its routing_strategy" in line for line in lines)
+            assert any("routing_strategy: as lists of keys, which are used in turn" in line for line in lines)
+
+    def test_keys_that_are_written_out_are_variables_of_a_list(self) -> None:
+        text = deployments("a: {model: openai/a, api_key: sk-one}", "a: {model: openai/a, api_key: sk-two}")
+        found = imported(text)
+        assert found.routes is not None
+        assert 'api_key: ["${OPENAI_KEY}", "${OPENAI_KEY_2}"]' in found.routes
+        assert "sk-" not in found.routes.replace("task-", "")
 
     def test_each_order_shares_by_its_own_numbers(self) -> None:
         text = deployments(
