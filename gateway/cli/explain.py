@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +17,7 @@ import orjson
 from gateway.adapters.mock import MockAdapter
 from gateway.cli import files
 from gateway.cli.settings import Commands, add_command, config_path
-from gateway.config.compiler.compiler import Compiler
+from gateway.config.compiler.compiler import Compiled, Compiler
 from gateway.errors import UsageError
 from gateway.policy.failures import Kind
 from gateway.policy.table import Route, RoutingTable
@@ -26,7 +27,16 @@ from gateway.reports import problems as render
 from gateway.reports.problems import Painter
 from gateway.simulation import clock as virtual
 from gateway.simulation.circumstances import Circumstances, read_circumstances
-from gateway.simulation.explain import Sent, as_json, explain, look_up, nothing_called, send, sent_to_each
+from gateway.simulation.explain import (
+    PreHooks,
+    Sent,
+    as_json,
+    explain,
+    look_up,
+    nothing_called,
+    send,
+    sent_to_each,
+)
 from gateway.simulation.simulator import OPERATION_NAMES, Observed, Simulator
 from gateway.simulation.upstreams import ANSWERED, Script, named, read_failure
 from gateway.wire.json import JsonObject
@@ -47,6 +57,7 @@ examples:
   gateway explain smart --operation messages             what Claude Code gets
   gateway explain smart --request body.json                as sent, after hooks and params
   gateway explain smart --header x-tier=paid --client shop --at 2026-11-29T09:00Z   which steps of pools and conditions
+  gateway explain smart --seed 1                           with other draws in its pools
 
 A failure is a kind (rate_limit, overloaded, timeout, auth, ...) or an HTTP status. It is every call's of that target,
 or of every target that begins with what stands before the *.
@@ -76,6 +87,8 @@ def add(commands: Commands) -> None:
     parser.add_argument("--header", metavar="NAME=VALUE", action="append", default=[], help=text)
     parser.add_argument("--client", metavar="NAME", help="the client that asks, by its name in the client keys file")
     parser.add_argument("--at", metavar="TIME", help="when the request arrives, as 2026-11-29T09:00Z (default: now)")
+    text = "of the draws in pools: another number, another order, as `seed` of a test case (default: 0)"
+    parser.add_argument("--seed", metavar="N", help=text)
     text = "let a target fail; may be repeated"
     parser.add_argument("--fail", metavar="TARGET=KIND", action="append", default=[], help=text)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print (default: text)")
@@ -97,12 +110,21 @@ def run(args: argparse.Namespace) -> int:
         hint = did_you_mean(args.alias, names) or f"; there are {', '.join(names[:8])}{', …' if names[8:] else ''}"
         render.complain(f"{config} has no alias {args.alias!r}{hint}")
         return 1
+    if args.request is not None and compiled.table.find(args.alias) is None:
+        raise UsageError(f"--request is for a name that {args.alias} takes, such as {args.alias[:-1]}model")
     fails = dict(read_failure(text, route, option="--fail") for text in args.fail)
-    circumstances = read_circumstances(args.header, args.client, args.at, dashes="--")
+    circumstances = read_circumstances(args.header, args.client, args.at, args.seed, dashes="--")
     body = None if args.request is None else _body(args.request, args.alias)
     wish: JsonObject = {"stream": True} if args.stream else {}
     body = None if body is None else body | wish
     asked: str | None = args.operation
+    sent, left, pre_hooks = None, None, _skipped_hooks(compiled, route)
+    if body is not None:
+        with redirect_stdout(sys.stderr):  # hooks may print
+            sent = send(compiled.table, route, body, partial(_send, body, asked, circumstances))
+            if route.parts is not None and route.pre:
+                left = _left(body, asked, compiled.table)
+                pre_hooks = "ended" if left is None else "run"
     explanation = explain(
         args.alias,
         route,
@@ -111,10 +133,9 @@ def run(args: argparse.Namespace) -> int:
         request=body or wish,
         mock=MockAdapter(),
         circumstances=circumstances,
+        left=left,
+        pre_hooks=pre_hooks,
     )
-    with redirect_stdout(sys.stderr):  # hooks may print
-        ask = partial(_send, body or {}, asked, circumstances)
-        sent = None if body is None else send(compiled.table, route, body, ask)
     if args.format == "json":
         output = as_json(explanation)
         if sent is not None:
@@ -137,13 +158,36 @@ def _send(body: JsonObject, operation: str | None, supposed: Circumstances, tabl
     """Send a request through its hooks to upstreams that all answer."""
 
     async def ask() -> Observed:
-        simulator = Simulator(table, Script({"*": (ANSWERED,)}), begin=supposed.at or datetime.now(UTC))
+        begin = supposed.at or datetime.now(UTC)
+        simulator = Simulator(table, Script({"*": (ANSWERED,)}), seed=supposed.seed, begin=begin)
         return await simulator.ask(body, operation, headers=supposed.headers, client=supposed.client)
 
     try:
         return virtual.run(ask())
     except virtual.Stuck as exc:
         return Observed(fault=f"the request never ends: {exc}; does a hook wait without a limit?")
+
+
+def _left(body: JsonObject, operation: str | None, table: RoutingTable) -> JsonObject | None:
+    """Return a request as its alias' pre hooks leave it; None if they end it, or never do."""
+
+    async def run_hooks() -> JsonObject | None:
+        return await Simulator(table, Script({})).left_by_pre_hooks(body, operation)
+
+    try:
+        return virtual.run(run_hooks())
+    except virtual.Stuck:
+        return None
+
+
+def _skipped_hooks(compiled: Compiled, route: Route) -> PreHooks | None:
+    """Return that pre hooks were not run, if the file names some for a route, and none was imported."""
+    assert compiled.table is not None, "the caller has its route"
+    models = compiled.table.config.get("models", {})
+    entries = (compiled.table.config, models.get(route.alias))
+    named = [entry.get("hooks") for entry in entries if isinstance(entry, Mapping)]
+    has_pre = any(isinstance(hooks, Mapping) and hooks.get("pre") for hooks in named)
+    return "not run" if compiled.skipped_hooks and has_pre else None
 
 
 def _request_as_json(route: Route, sent: Sent) -> JsonObject:

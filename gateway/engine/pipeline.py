@@ -257,6 +257,15 @@ class Pipeline:
         report.alias = route.alias
         return RoutedRequest(operation, name, route, upstream_params(params), headers, started_s, report, query, form)
 
+    async def left_by_pre_hooks(self, operation: Operation, params: JsonObject) -> JsonObject:
+        """Return the request body `params` as the asked alias' pre hooks leave it, and call nobody.
+
+        Raises GatewayError if one ends the request.
+        """
+        request = self._request(operation, params, CallReport(), EMPTY, "", None)
+        await _run_pre_hooks(request, params)
+        return {**request.params}
+
     def route(self, name: str) -> Route:
         """Return the live table's route for a client's `name`. Raises UnknownModel."""
         return _find(name, self.tables.current)

@@ -128,6 +128,21 @@ def pools(parts: Sequence[Part]) -> Iterator[Pool]:
                 yield from pools(member.parts)
 
 
+def reads_body(parts: Sequence[Part]) -> bool:
+    """Tell whether the conditions and sticky pools of these parts read what a pre hook can change: a request's body."""
+    if any(pool.pick == "sticky" and (pool.key is None or pool.key.metadata is not None) for pool in pools(parts)):
+        return True
+    for conditional in conditionals(parts):
+        when: When | None = conditional.when
+        while when is not None:
+            if when.features.keys() - {"stream"} or when.metadata or when.params:
+                return True
+            if when.tokens is not None or when.max_tokens is not None:
+                return True
+            when = when.inverse
+    return False
+
+
 def asked_facts(parts: Sequence[Part]) -> frozenset[str]:
     """Return the features that the conditions of these parts ask for, and `tokens` if one asks for that."""
     found: set[str] = set()

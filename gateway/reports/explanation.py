@@ -40,7 +40,7 @@ def lines(
     yield ""
     yield painter.place("chain")
     yield from table(_chain(route))
-    if rows := [*_pools(explanation), *_conditions(explanation)]:
+    if rows := [*_pools(explanation), *_conditions(explanation), *_unhooked(explanation)]:
         yield painter.place("pools and conditions")
         yield from table(rows)
     yield painter.place("limits")
@@ -105,6 +105,14 @@ def _conditions(explanation: Explanation) -> Iterator[Sequence[str]]:
     for one in explanation.conditions:
         steps = ", ".join([str(step + 1) for step in one.steps])
         yield f"step {steps}", "when", "holds" if one.unmet is None else f"does not hold: {one.unmet}"
+
+
+def _unhooked(explanation: Explanation) -> Iterator[Sequence[str]]:
+    """Yield a row if the request was read as it came, and pre hooks can change what pools and conditions read."""
+    if explanation.pre_hooks == "not run":
+        yield "hooks", "", "not run here; a pre hook may change what holds"
+    elif explanation.pre_hooks == "ended":
+        yield "hooks", "", "a pre hook ends the request; this is the request as it came"
 
 
 def timeout(limits: Limits) -> str:

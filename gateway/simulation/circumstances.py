@@ -1,4 +1,4 @@
-"""What is supposed about a request beside its body: header fields, the client and the time of arrival."""
+"""What is supposed about a request beside its body: header fields, the client, the time of arrival, and draws."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gateway.adapters.base import Operation
 from gateway.engine.facts import RequestFacts
 from gateway.errors import UsageError
 from gateway.policy.params import upstream_params
+from gateway.simulation.walk import SEED
 from gateway.wire.json import EMPTY, Json
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -20,6 +21,8 @@ _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _YEARS: Final = range(1970, 3000)
 """Years in which every zone can tell the time of day."""
+_MAX_SEED: Final = 2**32 - 1
+_DIGITS: Final = len(str(_MAX_SEED))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +34,17 @@ class Circumstances:
     client: str | None = None
     at: datetime | None = None
     """The time of arrival, with its zone; None for now."""
+    seed: int = SEED
+    """Of the draws in pools."""
 
-    def facts(self, operation: Operation, body: Mapping[str, Json]) -> RequestFacts:
-        """Return the facts of a request with this body."""
+    def facts(self, operation: Operation, body: Mapping[str, Json], *, stream: bool) -> RequestFacts:
+        """Return the facts of a request with this body, as pre hooks leave it; `stream`: whether it asks for one."""
         at = self.at
         return RequestFacts(
             operation,
             upstream_params({**body}),
             arrived=time.time if at is None else at.timestamp,
-            stream=operation.wants_stream(body),
+            stream=stream,
             headers=self.headers,
             client=self.client,
         )
@@ -50,9 +55,9 @@ NOW: Final = Circumstances()
 
 
 def read_circumstances(
-    headers: Sequence[str], client: str | None, at: str | None, *, dashes: str = ""
+    headers: Sequence[str], client: str | None, at: str | None, seed: str | None, *, dashes: str = ""
 ) -> Circumstances:
-    """Read the values of the options `header`, `client` and `at`; `dashes` precede their names in messages.
+    """Read the values of the options `header`, `client`, `at` and `seed`; `dashes` precede their names in messages.
 
     Raises UsageError, which says what is wrong with which option and what would be right.
     """
@@ -67,7 +72,15 @@ def read_circumstances(
     moment = None if at is None else read_moment(at)
     if isinstance(moment, str):
         raise UsageError(f"{dashes}at is {shortened(at)}, {moment}")
-    return Circumstances(headers=found, client=client, at=moment)
+    return Circumstances(headers=found, client=client, at=moment, seed=_seed(seed, f"{dashes}seed"))
+
+
+def _seed(text: str | None, option: str) -> int:
+    if text is None:
+        return SEED
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text) <= _MAX_SEED):
+        raise UsageError(f"{option} is {shortened(text)}; write a whole number from 0 to {_MAX_SEED}")
+    return int(text)
 
 
 def _header(text: str, option: str) -> tuple[str, str]:

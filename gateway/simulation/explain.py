@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from operator import itemgetter
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from gateway.adapters.base import Call, Operation
 from gateway.adapters.mock import MockAdapter
@@ -19,23 +19,25 @@ from gateway.engine.bound import relaying_steps
 from gateway.engine.health import Health
 from gateway.engine.hooks import refusal
 from gateway.engine.missing_paths import MissingPaths
-from gateway.engine.picks import Draw
 from gateway.errors import GatewayError
 from gateway.operations import CHAT, OPERATIONS, operation_of, params_for
 from gateway.policy.conditions import unmet
 from gateway.policy.failures import names_of
 from gateway.policy.keys import NO_KEY
 from gateway.policy.params import merged_for_output
-from gateway.policy.pools import conditionals, positions
+from gateway.policy.pools import conditionals, positions, reads_body
 from gateway.policy.table import Hook, Route, RoutingTable, Shadow, Step
 from gateway.policy.target import ScriptedOutcome
 from gateway.policy.wires import as_list
 from gateway.simulation.circumstances import NOW, Circumstances
 from gateway.simulation.simulator import Observed
 from gateway.simulation.upstreams import ANSWERED, best_match
-from gateway.simulation.walk import Walk, walk, worst
+from gateway.simulation.walk import Walk, seeded, walk, worst
 from gateway.telemetry.report import PassedOver
 from gateway.wire.json import EMPTY, Json, JsonObject
+
+PreHooks: TypeAlias = Literal["none", "run", "not run", "ended"]
+"""Whether the asked alias' pre hooks had run when pools and conditions were read. `ended`: one ends the request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,8 @@ class Explanation:
     worst: Worst
     pools: tuple[PoolOrder, ...] = ()
     conditions: tuple[Condition, ...] = ()
+    pre_hooks: PreHooks = "none"
+    """Of hooks that can change what the pools and conditions read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,18 +120,21 @@ def explain(
     mock: MockAdapter,
     health: Health | None = None,
     circumstances: Circumstances = NOW,
-    draw: Draw | None = None,
+    left: JsonObject | None = None,
+    pre_hooks: PreHooks | None = None,
 ) -> Explanation:
     """Explain a route for a request. `fails` has the outcomes of failing targets, by name or pattern.
 
-    The other targets answer, those of `mock` by their scripts. Pools and conditions are asked for the body `request` as
-    it is, in these `circumstances`. Of the body only the wish for a stream counts beside that, and what it tells of the
-    operation where `operation` is None. `health` and `draw` are as for `walk`.
+    The other targets answer, those of `mock` by their scripts. Pools and conditions are asked for the body `left`, or
+    for `request` as it is if that is None, in these `circumstances`; `left` is what pre hooks make of `request`, and
+    `pre_hooks` tells of them (None: they were not run, if the route has some). Of `request` only the wish for a stream
+    counts beside that, and what it tells of the operation where `operation` is None. `health` is as for `walk`.
     Runs event loops of its own, so never call it from a coroutine.
     """
     asked = OPERATIONS[operation] if operation else operation_of(request)
     stream = asked.wants_stream(request)
-    facts = circumstances.facts(asked, request)
+    facts = circumstances.facts(asked, request if left is None else left, stream=stream)
+    draw = seeded(circumstances.seed)
 
     def suppose(call: Call, *_: int) -> ScriptedOutcome | None:
         named = fails.get(best_match(call.target.name, fails) or "")
@@ -150,7 +157,10 @@ def explain(
     call = walk(route, suppose, operation=asked, stream=stream, mock=mock, health=health, facts=facts, draw=draw)
     carried = [one for one in OPERATIONS.values() if len(unsupported_steps(route.steps, one)) < len(route.steps)]
     refused_by = {one.name: route.passing(one.name).refused_by for one in carried}
-    found = route.passing(asked.name).refused_by
+    passing = route.passing(asked.name)
+    found = passing.refused_by
+    if pre_hooks is None:
+        pre_hooks = "not run" if passing.route.pre else "none"
     return Explanation(
         name=name,
         route=route,
@@ -169,6 +179,7 @@ def explain(
                 for one in conditionals(route.parts or ())
             ]
         ),
+        pre_hooks=pre_hooks if reads_body(route.parts or ()) else "none",
     )
 
 
@@ -271,6 +282,7 @@ def as_json(explanation: Explanation) -> JsonObject:
                 {"steps": [step + 1 for step in one.steps], "holds": one.unmet is None, "unmet": one.unmet}
                 for one in explanation.conditions
             ],
+            "pre_hooks": explanation.pre_hooks,
         }
     )
     return {

@@ -201,8 +201,8 @@ def _digests(field: str | None) -> frozenset[str] | None:
 
 def _circumstances(request: Request) -> Circumstances:
     try:
-        client, at = (request.query.get(name, (None,))[0] for name in ("client", "at"))
-        return read_circumstances(request.query.get("header", ()), client, at)
+        client, at, seed = (request.query.get(name, (None,))[0] for name in ("client", "at", "seed"))
+        return read_circumstances(request.query.get("header", ()), client, at, seed)
     except UsageError as exc:
         raise BadRequest(str(exc), param=str(exc).partition(" ")[0]) from None
 
