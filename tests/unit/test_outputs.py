@@ -129,6 +129,14 @@ def test_a_problem_names_a_variable_as_written(
         ('models: {a: "${NEAR}/m"}', "no provider named '${NEAR}'"),
         ('models: {a: "opnai/${S}"}', "no provider named 'opnai'"),
         ('models: {a: "${UNSET:-nobody}/m"}', "no provider named '${UNSET:-nobody}'"),
+        (
+            'models: {a: up/x}\nproviders: {up: {base_url: "http://127.0.0.1:9", kind: openai, api_key: "${WORDS}"}}',
+            "api_key: this is no key; a key is one word of visible ASCII characters",
+        ),
+        (
+            'models: {a: mock/x}\ndefaults: {timeout: "${WORDS}"}',
+            "timeout: '${WORDS}' is no duration above zero; write 250ms, 10s, 2m, 1h, or a number of seconds",
+        ),
         ('models: {a: [{alias: "${QUOTE}"}]}', 'no alias named "${QUOTE}"'),
         ('models: {a: mock/x}\nproviders: {up: {base_url: "${URL}", kind: openai}}', "${URL} is a public host: over"),
         ('models: {a: ["openai/${S}", "openai/b", "openai/${S}"]}', "the chain has openai/${S} (step 1) already"),
@@ -138,7 +146,7 @@ def test_a_message_shows_no_part_of_a_value(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str, message: str
 ) -> None:
     values = {"SHORT": "p", "TARGET": "hid/den", "NEAR": "opnai", "QUOTE": "a\\b'c", "URL": "http://Foo.example:9/v1"}
-    for name, value in values.items():
+    for name, value in (values | {"WORDS": "one account's 10s"}).items():
         monkeypatch.setenv(name, value)
     write("faulty.yaml", f"version: 1\n{text}\n")
     told = _shown(capsys, "validate faulty.yaml")

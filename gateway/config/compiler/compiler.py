@@ -26,6 +26,7 @@ from gateway.config.include import Include, from_disk
 from gateway.config.model.join import Joiner
 from gateway.config.model.partial import prune
 from gateway.config.model.read import Dump, Judge
+from gateway.config.model.schema_faults import WORDING
 from gateway.config.model.specs import NO_LIMITS, AliasSpec, Config, DefaultsSpec, HookSpec, StepSpec
 from gateway.config.problems import Fault
 from gateway.policy.overlay import NO_OVERLAY, Overlay
@@ -123,7 +124,7 @@ class Compiler:
         import path of hooks ends with it. `include` reads the files that the text includes, by default those on disk.
         `now` is in seconds since the epoch.
         """
-        document = parse(data, name=source, entries=self._entries, environ=self._environ)
+        document = parse(data, name=source, entries=self._entries, environ=self._environ, wording=WORDING)
         document = self._joiner.join(document, include or from_disk(source, data))
         config, judged, left_out = self._read(document)
         if config is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from typing import Final
 
@@ -22,9 +22,11 @@ _SHORT: Final = 2
 class AsWritten:
     """Takes the values of one document's variables out of the messages about it."""
 
-    def __init__(self, root: Node | None, environ: Mapping[str, str]) -> None:
+    def __init__(self, root: Node | None, environ: Mapping[str, str], wording: Collection[str] = ()) -> None:
+        """`wording` has parts of messages that are our own words, whatever the variables hold."""
         self._root = root
         self._environ = environ
+        self._wording = wording
         self._of_entry: dict[Where, _Texts] = {}
 
     def message(self, message: str, where: Where) -> str:
@@ -35,6 +37,11 @@ class AsWritten:
         """
         if not self._environ or self._root is None or not self._root.variables:
             return message
+        ours = max((text for text in self._wording if text in message), key=len, default="")
+        before, _, after = message.rpartition(ours) if ours else ("", "", message)
+        return f"{self._shown(before, where)}{ours}{self._shown(after, where)}"
+
+    def _shown(self, message: str, where: Where) -> str:
         node = self._node(where)
         has_variable = node is not None and node.children is None and VARIABLE.search(str(node.value)) is not None
         shown = _Texts(self._parts(node)).replaced(message) if node is not None and has_variable else message

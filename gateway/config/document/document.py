@@ -6,7 +6,7 @@ import codecs
 import hashlib
 import json
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
@@ -160,12 +160,14 @@ def parse(
     last_key_wins: bool = False,
     entries: Entries | None = None,
     environ: Mapping[str, str] = EMPTY,
+    wording: Collection[str] = (),
 ) -> Document:
     """Parse YAML. Never raises for bad input: the faults of the text are in `problems` of the result.
 
     A repeated key keeps its first value, or its last with `last_key_wins`, as most YAML readers do.
     With `entries`, aliases whose text is the same as in the text before keep their Node objects and are not parsed.
-    The document's problems do not show the values of variables in `environ`.
+    The document's problems do not show the values of variables in `environ`. `wording` are parts of their messages that
+    are never values.
     """
     text, fault = _decode(data)
     root: Node | None = None
@@ -183,7 +185,7 @@ def parse(
         root=root,
         problems=(),
         mask=Mask(text, root),
-        as_written=AsWritten(root, environ),
+        as_written=AsWritten(root, environ, wording),
         moved=moved,
     )
     problems = [document.problem_at(at, code, message, where=where) for at, code, where, message in faults]

@@ -15,7 +15,7 @@ from gateway.config.document.yaml_tree import Node, Where
 from gateway.config.include import Include, IncludedFile, digest_of, unmatched
 from gateway.config.model.read import top_rules
 from gateway.config.model.schema_check import fitting
-from gateway.config.model.schema_faults import misfits, unknown_key
+from gateway.config.model.schema_faults import WORDING, misfits, unknown_key
 from gateway.config.model.variables import Expander
 from gateway.config.problems import Fault
 from gateway.policy.problem import Problem
@@ -94,7 +94,7 @@ class Joiner:
         if before is not None and before.data == file.data:
             return before.document
         entries = before.entries if before is not None else Entries()
-        document = parse(file.data, name=file.source, entries=entries, environ=self._environ)
+        document = parse(file.data, name=file.source, entries=entries, environ=self._environ, wording=WORDING)
         document = replace(document, problems=tuple(_own_problems(document, self._environ)))
         self._parsed[file.source] = _Parsed(file.data, document, entries)
         return document
@@ -179,7 +179,7 @@ def _joined(
             root.children[block] = node
     root.value = {key: node.value for key, node in root.children.items()}
     root.variables = any(node.variables for node in root.children.values())
-    texts = AsWritten(root, environ)
+    texts = AsWritten(root, environ, WORDING)
     files = [replace(file, mask=file.mask.with_names_of(root), as_written=texts) for file in (main, *parts)]
     included = tuple(files[1:])
     of_entries = {where: included[number] for where, number in homes.items()}

@@ -102,6 +102,11 @@ _WANTED: Final = {
 }
 """Accepted values by definition, where the names of its types would say too little."""
 
+WORDING: Final = frozenset(
+    text for text in (*(message for _, message in _FORMS.values()), *_WANTED.values()) if len(text) > 20
+)
+"""Parts of messages that are the same whatever the value is, but for those that a value could well hold."""
+
 _ELSEWHERE: Final = {
     **dict.fromkeys(("algorithm", "routing_strategy", "strategy"), "pick"),
     **dict.fromkeys(("api_base", "endpoint", "url"), "base_url"),
