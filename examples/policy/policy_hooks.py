@@ -35,9 +35,10 @@ def _redacted(value: Any, kept: frozenset[str] = _NO_TEXTS) -> Any:
 
 
 async def house_style(request: dict[str, Any]) -> dict[str, Any]:
-    """Pre hook: put the house style before the conversation."""
-    if "messages" in request:
-        request["messages"] = [{"role": "system", "content": HOUSE_STYLE}, *request["messages"]]
+    """Pre hook: put the house style before the conversation, once: an alias and one nested in it may both name this."""
+    style = {"role": "system", "content": HOUSE_STYLE}
+    if "messages" in request and request["messages"][:1] != [style]:
+        request["messages"] = [style, *request["messages"]]
     return request
 
 
