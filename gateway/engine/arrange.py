@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple, Protocol
 
@@ -27,8 +27,8 @@ class View(Protocol):
     def in_flight(self, steps: Sequence[int]) -> int:
         """Return the number of calls of these steps' targets that have not ended."""
 
-    def expected_s(self, step: int, others: Iterable[int]) -> float:
-        """Return the seconds to expect until the first content of a step's target, beside those of others."""
+    def expected_s(self, step: int, among: Sequence[int]) -> float:
+        """Return the seconds to expect until the first content of a step's target, which is one among some."""
 
 
 class Picked(NamedTuple):
@@ -127,10 +127,16 @@ class _Making:
         load: float = self._view.in_flight(_steps_of(pool, members, member))
         if pool.pick == "fastest":
             own = self._first_open(pool, members, member)
-            found = (self._first_open(pool, members, one) for one in range(len(pool.members)) if one != member)
-            others = (step for step in found if step is not None)
-            load = 0.0 if own is None else (1.0 + load) * self._view.expected_s(own, others)
-        return load / pool.weights[member] if pool.weights[member] else load
+            load = 0.0 if own is None else (1.0 + load) * self._view.expected_s(own, self._all_open(pool, members))
+        weight = pool.weights[member]
+        return load / weight if weight else load
+
+    def _all_open(self, pool: Pool, members: Sequence[Sequence[int]] | None) -> Sequence[int]:
+        """Return the first step of each member that can be asked now."""
+        if pool.steps is not None and not self.skipped and not self._view.resting:
+            return pool.steps
+        found = (self._first_open(pool, members, member) for member in range(len(pool.members)))
+        return [step for step in found if step is not None]
 
 
 def _steps_of(pool: Pool, members: Sequence[Sequence[int]] | None, member: int) -> Sequence[int]:

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from gateway.engine.health import NOBODY, Health
-from gateway.engine.paces import PaceKey, expected_s
+from gateway.engine.paces import PaceKey, expected_s, is_new
 from gateway.policy.table import Step
 
 
 class HealthView:
     """The health of these steps' targets at one moment."""
 
-    __slots__ = ("_health", "_key", "_now_s", "_steps", "resting")
+    __slots__ = ("_among", "_averages", "_health", "_key", "_now_s", "_steps", "resting")
 
     def __init__(self, health: Health, steps: Sequence[Step], key: PaceKey, *, now_s: float) -> None:
         self._health = health
         self._steps = steps
         self._key = key
         self._now_s = now_s
+        self._among: Sequence[int] = ()
+        """The steps whose averages were looked up last."""
         self.resting: Collection[int] = health.resting(steps, now_s=now_s) if health.at_rest else NOBODY
         """The steps whose target is in cooldown."""
 
     def in_flight(self, steps: Sequence[int]) -> int:
         """Return the number of calls of these steps' targets that have not ended."""
+        if len(steps) == 1:
+            return self._health.in_flight(self._steps[steps[0]].target)
         return sum([self._health.in_flight(self._steps[step].target) for step in steps])
 
-    def expected_s(self, step: int, others: Iterable[int]) -> float:
-        """Return the seconds to expect until the first content of a step's target, beside those of others."""
-        health, steps, key = self._health, self._steps, self._key
-        paces = (health.pace(steps[other].target, key) for other in others)
-        return expected_s(health.pace(steps[step].target, key), paces, now_s=self._now_s)
+    def expected_s(self, step: int, among: Sequence[int]) -> float:
+        """Return the seconds to expect until the first content of a step's target, which is one among some."""
+        pace = self._health.pace(self._steps[step].target, self._key)
+        if pace is not None and is_new(pace, now_s=self._now_s):
+            return pace.average_s
+        if among is not self._among:
+            self._among, steps = among, self._steps
+            self._averages = self._health.averages([steps[each].target for each in among], self._key)
+        averages = zip(among, self._averages, strict=True)
+        others = [average_s for other, average_s in averages if average_s is not None and other != step]
+        return expected_s(pace, others, now_s=self._now_s)

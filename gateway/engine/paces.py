@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 HALF_LIFE_S: Final = 10.0
@@ -89,18 +89,22 @@ def with_time(pace: Pace | None, time_s: float, *, now_s: float) -> Pace:
     return Pace(pace.average_s * kept + time_s * (1.0 - kept), now_s)
 
 
-def expected_s(pace: Pace | None, others: Iterable[Pace | None], *, now_s: float) -> float:
-    """Return the seconds to expect of a target; 0 if nothing is known of it and the `others` of its pool.
+def is_new(pace: Pace, *, now_s: float) -> bool:
+    """Tell whether an average is too new to drift."""
+    return now_s - pace.noted_s <= NEW_S
+
+
+def expected_s(pace: Pace | None, others: Sequence[float], *, now_s: float) -> float:
+    """Return the seconds to expect of a target; 0 if nothing is known of it and the others of its pool.
 
     The average of a target that nobody asks drifts to the mean of the others, so that it is asked again. A target that
-    was never asked is taken to be as fast as the mean. `others` are not looked at for a time that is new.
+    was never asked is taken to be as fast as the mean. `others` has the averages that are known; a new time needs none.
     """
-    if pace is not None and now_s - pace.noted_s <= NEW_S:
+    if pace is not None and is_new(pace, now_s=now_s):
         return pace.average_s
-    known = [other.average_s for other in others if other is not None]
-    if not known:
+    if not others:
         return 0.0 if pace is None else pace.average_s
-    mean_s = math.fsum(known) / len(known)
+    mean_s = math.fsum(others) / len(others)
     return mean_s if pace is None else mean_s + (pace.average_s - mean_s) * _left(now_s - pace.noted_s)
 
 

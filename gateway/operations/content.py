@@ -167,6 +167,8 @@ def opening(*, messages: Json, system: Json = None, tools: Json = None) -> bytes
 
 
 def _cut(text: str) -> bytes:
+    if text.isascii():
+        return text[:OPENING_BYTES].encode()
     return text[:OPENING_BYTES].encode("utf-8", "surrogatepass")[:OPENING_BYTES]
 
 
@@ -261,23 +263,25 @@ def _decoded(data: bytes, begin: int) -> bytes:
 
 def _tools_in(value: Json) -> bytes:
     """Return the beginning of the definitions of tools as JSON."""
-    parts: list[bytes] = []
-    left = OPENING_BYTES
-    for item in _items(value) or ():
-        part = item if isinstance(item, bytes) else encode_json(_shortened(item))
-        parts.append(part[:left])
-        left -= len(part)
-        if left <= 0:
-            break
-    return b"".join(parts)
+    items = _items(value) or ()
+    said, done, count = b"", 0, 1
+    while done < len(items) and len(said) < OPENING_BYTES:
+        some = [_shortened(item) for item in items[done : done + count]]
+        done += count
+        cut = some.pop() if type(some[-1]) is bytes else b""
+        said += encode_json(some)[1:-1] + b"," + cut
+        count = (OPENING_BYTES - len(said)) * done // len(said) + 1  # as many as are missing if all are as long
+    return said[:OPENING_BYTES]
 
 
 def _shortened(tool: Json) -> Json:
     """Return a tool without the end of a long description, so that it is not encoded."""
-    function = tool.get("function") if isinstance(tool, dict) else None
-    owner = function if isinstance(function, dict) else tool
-    said = owner.get("description") if isinstance(owner, dict) else None
-    if not isinstance(said, str) or len(said) <= OPENING_BYTES:
+    if type(tool) is not dict:
+        return tool
+    function = tool.get("function")
+    owner = function if type(function) is dict else tool
+    said = owner.get("description")
+    if type(said) is not str or len(said) <= OPENING_BYTES:
         return tool
     short = {**owner, "description": said[:OPENING_BYTES]}
     return short if owner is tool else {**tool, "function": short}

@@ -23,17 +23,17 @@ def test_a_shorter_time_counts_half_after_the_half_life() -> None:
 @pytest.mark.parametrize(
     ("pace", "others", "now_s", "expected"),
     [
-        (Pace(4.0, 0.0), [Pace(1.0, 0.0), Pace(3.0, 0.0), None], 0.0, 4.0),
-        (Pace(4.0, 0.0), [Pace(1.0, 0.0), Pace(3.0, 0.0), None], HALF_LIFE_S, 3.0),
-        (Pace(4.0, 0.0), [Pace(1.0, 0.0), Pace(3.0, 0.0)], 100 * HALF_LIFE_S, 2.0),
-        (Pace(0.5, 0.0), [Pace(2.5, 0.0)], HALF_LIFE_S, 1.5),
-        (Pace(4.0, 0.0), [None], 100 * HALF_LIFE_S, 4.0),
-        (None, [Pace(1.0, 0.0), Pace(3.0, 0.0)], 9.0, 2.0),
-        (None, [None], 9.0, 0.0),
-        (Pace(4.0, 0.0), [Pace(1.0, 0.0)], NEW_S, 4.0),
+        (Pace(4.0, 0.0), [1.0, 3.0], 0.0, 4.0),
+        (Pace(4.0, 0.0), [1.0, 3.0], HALF_LIFE_S, 3.0),
+        (Pace(4.0, 0.0), [1.0, 3.0], 100 * HALF_LIFE_S, 2.0),
+        (Pace(0.5, 0.0), [2.5], HALF_LIFE_S, 1.5),
+        (Pace(4.0, 0.0), [], 100 * HALF_LIFE_S, 4.0),
+        (None, [1.0, 3.0], 9.0, 2.0),
+        (None, [], 9.0, 0.0),
+        (Pace(4.0, 0.0), [1.0], NEW_S, 4.0),
     ],
 )
 def test_an_idle_target_drifts_to_the_mean_of_the_others(
-    pace: Pace | None, others: list[Pace | None], now_s: float, expected: float
+    pace: Pace | None, others: list[float], now_s: float, expected: float
 ) -> None:
     assert expected_s(pace, others, now_s=now_s) == pytest.approx(expected)
