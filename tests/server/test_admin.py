@@ -326,6 +326,7 @@ async def test_explain_takes_names_and_patterns_of_wildcards(gateway: RunningGat
         ("?model=pair&client=", 400, "bad_request", "client is empty"),
         ("?model=pair&at=noon", 400, "bad_request", "at is 'noon', which is no time; write it in ISO 8601"),
         ("?model=pair&at=", 400, "bad_request", "at is '', which is no time"),
+        ("?model=pair&seed=-1", 400, "bad_request", "seed is '-1'; write a whole number from 0 to 4294967295"),
     ],
 )
 async def test_explain_says_what_is_wrong_with_the_question(
@@ -354,6 +355,9 @@ models:
     shown = (await gateway.get(f"{query}2026-11-30T09:00Z")).json
     assert shown["conditions"] == [{"steps": [1], "holds": False, "unmet": "during"}]
     assert [member["share"] for member in shown["pools"][0]["members"]] == [0.9, 0.1]
+    seeded = [(await gateway.get(f"/-/explain?model=smart&seed={seed}")).json for seed in range(40)]
+    assert {one["walk"]["answered"] for one in seeded} == {"own/big", "own/small"}
+    assert (await gateway.get("/-/explain?model=smart")).json == seeded[0]
 
 
 async def test_explain_shows_no_secret(start: Start) -> None:
