@@ -68,6 +68,8 @@ class Observed:
     """In the order in which they began."""
     skipped: tuple[str, ...] = ()
     """Targets that were passed over, in cooldown or by a condition."""
+    sticky: str | None = None
+    """Where the key of the first sticky pool that has one is from."""
     error: str | None = None
     """Code of the error in the response or in the broken stream."""
     text: str | None = None
@@ -178,6 +180,7 @@ class Simulator:
         observed.elapsed_s = loop.time() - started_s
         observed.alias = report.alias or None
         observed.target = report.target.name if report.target else None
+        observed.sticky = report.sticky
         observed.first_content_s = report.first_content_s
         calls = self._upstreams.calls[first_call:]
         made = sorted([one for one in report.attempts if one.was_called], key=attrgetter("start_ms"))

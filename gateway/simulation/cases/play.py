@@ -67,7 +67,7 @@ async def _play(table: RoutingTable, case: Case, asked: frozenset[str]) -> Resul
         for time in range(1, turn.times + 1):
             observed = await simulator.ask(turn.request, turn.operation.name, headers=turn.headers, client=turn.client)
             number += 1
-            shares.count(observed.target)
+            shares.count(observed.target, observed.sticky)
             mismatches = [*_unknown_targets(table, turn, asked)] if time == 1 else []
             if observed.crashed and observed.fault:
                 mismatches.append(Mismatch(check="crash", position=turn.expect.position, message=observed.fault))

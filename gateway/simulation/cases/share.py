@@ -25,9 +25,11 @@ class Shares:
             name: share_of(share) for name, share in turn.expect.values.get("share", {}).items()
         }
         self._answers: Counter[str] = Counter()
+        self._key: str | None = None
 
-    def count(self, target: str | None) -> None:
-        """Note who answered a request; None if nobody did."""
+    def count(self, target: str | None, key: str | None) -> None:
+        """Note who answered a request, None if nobody did, and where its key for a sticky pool is from."""
+        self._key = key
         self._answers[best_match(target or "", self._wanted) or ""] += 1
 
     def mismatches(self, known: Iterable[str]) -> Iterator[Mismatch]:
@@ -48,6 +50,8 @@ class Shares:
             is_near = abs(found - share) <= tolerance + _ROUNDING
             actual.append(wanted if is_near else f"{name}  {as_share(round(found, 6))}")
         if expected != actual:
+            if self._key is not None:
+                actual.append(f"(a sticky pool: all of them have the same key, {self._key})")
             yield Mismatch(check="share", position=position, expected=tuple(expected), actual=tuple(actual))
 
 

@@ -110,6 +110,14 @@ def test_a_session_stays_with_its_target() -> None:
     assert sorted(whole) == [False, True]
 
 
+def test_a_share_of_a_sticky_pool_that_cannot_be_is_told_with_the_reason() -> None:
+    """All requests of a share are the same, so they have the same key; without one they are drawn."""
+    half = {"openai/a": "50%", "openai/b": "50%"}
+    [(_, _, actual, _)] = told({"share": half}, request="agent", headers={"x-run": "r"}, repeat=100)
+    assert actual[-1] == "(a sticky pool: all of them have the same key, header x-run)"
+    assert played({"share": half}, request="agent", repeat=400).ok
+
+
 def test_what_else_is_expected_holds_for_each_request() -> None:
     [(check, expected, actual, _)] = told({"target": "openai/big", "share": {"openai/big": "90%"}})
     assert (check, expected, actual) == ("target", ("openai/big",), ("openai/new",))
