@@ -143,6 +143,12 @@ def _on_error(value: str) -> list[Change]:
     return [("dropped", DROPPED), ("the other", "fail" if value == "skip" else "skip")]
 
 
+def _path(value: str) -> list[Change]:
+    module, _, name = value.rpartition(".")
+    other = "redact" if name != "redact" else "house_style"
+    return [(f"{name} is {other}", f"{module}.{other}")]
+
+
 def _dropped(_: Any) -> list[Change]:
     return [("dropped", DROPPED)]
 
@@ -227,6 +233,7 @@ _CHANGES: Final[Mapping[str, Callable[[Any], Sequence[Change]]]] = {
     "key": _key,
     "when": _when,
     "on_error": _on_error,
+    "path": _path,
     "status": _other,
     "target": _target,
     "alias": _other,
