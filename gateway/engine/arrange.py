@@ -12,6 +12,7 @@ from gateway.engine.health_view import HealthView
 from gateway.engine.picks import Draw, better_of_two, first_shares, sticky, weighted
 from gateway.policy.conditions import unmet
 from gateway.policy.pools import Conditional, Part, Pool, positions
+from gateway.policy.rendezvous import Rendezvous
 from gateway.policy.table import Route, Step
 
 _BY_LOAD: Final = frozenset({"least_busy", "fastest"})
@@ -24,8 +25,8 @@ class View(Protocol):
     def resting(self) -> Collection[int]:
         """The steps whose target is in cooldown."""
 
-    def in_flight(self, steps: Sequence[int]) -> int:
-        """Return the number of calls of these steps' targets that have not ended."""
+    def in_flight(self, step: int) -> int:
+        """Return the number of calls of a step's target that have not ended."""
 
     def expected_s(self, step: int, among: Sequence[int]) -> float:
         """Return the seconds to expect until the first content of a step's target, which is one among some."""
@@ -112,7 +113,7 @@ class _Making:
 
     def _drawn(self, pool: Pool) -> tuple[list[int], str | None]:
         if pool.pick == "sticky" and (key := self._facts.sticky(pool.key)) is not None:
-            return sticky(pool.names, pool.weights, key.key), key.source
+            return sticky(pool.rendezvous, pool.weights, key.key), key.source
         return weighted(pool.weights, self._draw), None
 
     def _first_open(self, pool: Pool, members: Sequence[Sequence[int]] | None, member: int) -> int | None:
@@ -124,10 +125,11 @@ class _Making:
 
     def _score(self, pool: Pool, members: Sequence[Sequence[int]] | None, member: int) -> float:
         """Return a member's calls in flight over its weight; for `fastest`, one more times the seconds to expect."""
-        load: float = self._view.in_flight(_steps_of(pool, members, member))
+        view, steps = self._view, _steps_of(pool, members, member)
+        load: float = view.in_flight(steps[0]) if len(steps) == 1 else sum(map(view.in_flight, steps))
         if pool.pick == "fastest":
-            own = self._first_open(pool, members, member)
-            load = 0.0 if own is None else (1.0 + load) * self._view.expected_s(own, self._all_open(pool, members))
+            own = self._first_open(pool, members, member) if self.skipped or view.resting else steps[0]
+            load = 0.0 if own is None else (1.0 + load) * view.expected_s(own, self._all_open(pool, members))
         weight = pool.weights[member]
         return load / weight if weight else load
 
@@ -179,8 +181,10 @@ def stuck_keys(route: Route, made: Arrangement, facts: RequestFacts, step: Step)
         if pick.source is not None and position in positions([pick.pool]):
             key = facts.sticky(pick.pool.key)
             assert key is not None, "or there is no source"
-            names = [one.target.endpoint.api_key.name.encode("utf-8", "surrogatepass") for one in step.by_key]
-            return [step.by_key[place] for place in sticky(names, [1.0] * len(names), key.key)]
+            keys = Rendezvous(
+                [one.target.endpoint.api_key.name.encode("utf-8", "surrogatepass") for one in step.by_key]
+            )
+            return [step.by_key[place] for place in sticky(keys, [1.0] * len(step.by_key), key.key)]
     return None
 
 

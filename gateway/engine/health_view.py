@@ -24,11 +24,9 @@ class HealthView:
         self.resting: Collection[int] = health.resting(steps, now_s=now_s) if health.at_rest else NOBODY
         """The steps whose target is in cooldown."""
 
-    def in_flight(self, steps: Sequence[int]) -> int:
-        """Return the number of calls of these steps' targets that have not ended."""
-        if len(steps) == 1:
-            return self._health.in_flight(self._steps[steps[0]].target)
-        return sum([self._health.in_flight(self._steps[step].target) for step in steps])
+    def in_flight(self, step: int) -> int:
+        """Return the number of calls of a step's target that have not ended."""
+        return self._health.in_flight(self._steps[step].target)
 
     def expected_s(self, step: int, among: Sequence[int]) -> float:
         """Return the seconds to expect until the first content of a step's target, which is one among some."""

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
-from struct import unpack
 from typing import Final, TypeAlias
+
+from gateway.policy.rendezvous import BITS, Rendezvous
 
 Draw: TypeAlias = Callable[[], float]
 """Returns the next random number, from 0 up to but not 1."""
 
-_HASH_BYTES: Final = 8
-_LOG_HASHES: Final = 8 * _HASH_BYTES * math.log(2)
+_LOG_NUMBERS: Final = BITS * math.log(2)
 _LAST: Final = 1e300
 """Times of members of weight 0 are beyond this."""
 
@@ -35,21 +34,19 @@ def weighted(weights: Sequence[float], draw: Draw) -> list[int]:
     return sorted(range(len(times)), key=times.__getitem__)
 
 
-def sticky(names: Sequence[bytes], weights: Sequence[float], key: bytes) -> list[int]:
+def sticky(members: Rendezvous, weights: Sequence[float], key: bytes) -> list[int]:
     """Return the order that this key always has: weighted rendezvous hashing.
 
     As `weighted`, with a hash in place of the draw. A member's time depends on key, name and weight alone, so replicas
     agree without talking, and a changed weight moves only the keys that this member gains or loses. Source: Resch, "New
     hashing algorithms for data storage" (SNIA SDC 2015).
     """
-    of_key = blake2b(key, digest_size=_HASH_BYTES).digest()
-    hashed = b"".join([blake2b(of_key + name, digest_size=_HASH_BYTES).digest() for name in names])
-    numbers = unpack(f">{len(names)}Q", hashed)
+    numbers = members.numbers(key)
     if _are_equal(weights):
         return sorted(range(len(numbers)), key=numbers.__getitem__, reverse=True)
     log = math.log
     times = [
-        (_LOG_HASHES - log(number + 1)) / weight if weight else (1.0 + _LOG_HASHES - log(number + 1)) * _LAST
+        (_LOG_NUMBERS - log(number + 1)) / weight if weight else (1.0 + _LOG_NUMBERS - log(number + 1)) * _LAST
         for number, weight in zip(numbers, weights, strict=True)
     ]
     return sorted(range(len(times)), key=times.__getitem__)

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from gateway.policy.conditions import When
+from gateway.policy.rendezvous import Rendezvous
+
+_OF_NONE: Final = Rendezvous(())
 
 Pick: TypeAlias = Literal["weighted", "sticky", "least_busy", "fastest"]
 """How a pool orders its members for a request."""
@@ -51,14 +54,15 @@ class Pool:
     """For `sticky`; None for the first key there is of the usual ones."""
     weights: tuple[float, ...] = field(init=False, repr=False, compare=False)
     """Of the members."""
-    names: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
-    """Of the members, encoded."""
+    rendezvous: Rendezvous = field(init=False, repr=False, compare=False)
+    """Of the members' names, for `sticky`; of none for any other pick."""
     steps: tuple[int, ...] | None = field(init=False, repr=False, compare=False)
     """The one step of each member; None if a member has more, or a condition."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weights", tuple([member.weight for member in self.members]))
-        object.__setattr__(self, "names", tuple([member.name.encode() for member in self.members]))
+        names = [member.name.encode() for member in self.members] if self.pick == "sticky" else []
+        object.__setattr__(self, "rendezvous", Rendezvous(names) if names else _OF_NONE)
         only = [part for member in self.members for part in member.parts if isinstance(part, int)]
         is_plain = all(len(member.parts) == 1 for member in self.members) and len(only) == len(self.members)
         object.__setattr__(self, "steps", tuple(only) if is_plain else None)

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from gateway.engine.picks import sticky, weighted
+from gateway.policy.rendezvous import Rendezvous
 
 DEPLOYMENTS = (b"eu/gpt-5.5", b"us/gpt-5.5", b"asia/gpt-5.5")
+MEMBERS = Rendezvous(DEPLOYMENTS)
 WEIGHTS = (1.0, 1.0, 1.0)
 SESSIONS = 200
 TURNS = 20
@@ -50,7 +52,7 @@ def play(pick: str) -> list[float]:
         cached = 0
         for session in chance.sample(range(SESSIONS), SESSIONS):
             if pick == "sticky":
-                order = sticky(DEPLOYMENTS, WEIGHTS, b"session-%d" % session)
+                order = sticky(MEMBERS, WEIGHTS, b"session-%d" % session)
             else:
                 order = weighted(WEIGHTS, chance.random)
             cached += caches[order[0]].ask(session, tokens)
