@@ -15,6 +15,7 @@ from gateway.policy.pools import Conditional, Part, Pool, positions
 from gateway.policy.rendezvous import Rendezvous
 from gateway.policy.table import Route, Step
 
+_NONE: Final[frozenset[int]] = frozenset()
 _BY_LOAD: Final = frozenset({"least_busy", "fastest"})
 
 
@@ -96,7 +97,7 @@ class _Making:
         if pool.steps is None or failing is not None:
             members = [self.ordered(member.parts, failing) for member in pool.members]
         order, source = self._drawn(pool)
-        closed: frozenset[int] = frozenset()
+        closed = _NONE
         if self.skipped or self._view.resting:
             closed = frozenset([member for member in order if self._first_open(pool, members, member) is None])
             order.sort(key=closed.__contains__)

@@ -276,11 +276,9 @@ def _tools_in(value: Json) -> bytes:
 
 def _shortened(tool: Json) -> Json:
     """Return a tool without the end of a long description, so that it is not encoded."""
-    if type(tool) is not dict:
-        return tool
-    function = tool.get("function")
+    function = tool.get("function") if type(tool) is dict else None
     owner = function if type(function) is dict else tool
-    said = owner.get("description")
+    said = owner.get("description") if type(owner) is dict else None
     if type(said) is not str or len(said) <= OPENING_BYTES:
         return tool
     short = {**owner, "description": said[:OPENING_BYTES]}
