@@ -102,9 +102,12 @@ class _Making:
             closed = frozenset([member for member in order if self._first_open(pool, members, member) is None])
             order.sort(key=closed.__contains__)
         if pool.pick in _BY_LOAD:
-            asked = len(order) - len(closed)
             score = partial(self._score, pool, members)
-            order = better_of_two(order[:asked], pool.weights, score) + order[asked:]
+            asked = len(order) - len(closed)
+            if closed:
+                order = better_of_two(order[:asked], pool.weights, score) + order[asked:]
+            else:
+                order = better_of_two(order, pool.weights, score)
         self.picked.insert(place, Picked(pool, tuple(order), source))
         if members is None:
             steps = pool.steps

@@ -65,9 +65,9 @@ def better_of_two(order: Sequence[int], weights: Sequence[float], score: Callabl
     """
     if len(order) < 2:
         return [*order]
-    first, second, *others = order
+    first, second = order[0], order[1]
     is_better = weights[second] > 0 and score(second) < score(first)
-    return [second, first, *others] if is_better else [first, second, *others]
+    return [second, first, *order[2:]] if is_better else [*order]
 
 
 def first_shares(weights: Sequence[float]) -> list[float]:
