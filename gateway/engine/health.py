@@ -149,15 +149,6 @@ class Health:
         health = self._targets.get(target.identity)
         return None if health is None or health.paces is None else health.paces.get(key)
 
-    def averages(self, targets: Iterable[Target], key: PaceKey) -> list[float | None]:
-        """Return the average of each target's pace; None where that is not known."""
-        found: list[float | None] = []
-        for target in targets:
-            health = self._targets.get(target.identity)
-            pace = None if health is None or health.paces is None else health.paces.get(key)
-            found.append(None if pace is None else pace.average_s)
-        return found
-
     def note_pace(self, target: Target, key: PaceKey, time_s: float, *, now_s: float, ended: bool = True) -> None:
         """Count the seconds that a target took until its first content, or until it was given up.
 

@@ -35,7 +35,8 @@ class HealthView:
             return pace.average_s
         if among is not self._among:
             self._among, steps = among, self._steps
-            self._averages = self._health.averages([steps[each].target for each in among], self._key)
+            paces = [self._health.pace(steps[each].target, self._key) for each in among]
+            self._averages = [None if each is None else each.average_s for each in paces]
         averages = zip(among, self._averages, strict=True)
         others = [average_s for other, average_s in averages if average_s is not None and other != step]
         return expected_s(pace, others, now_s=self._now_s)
