@@ -65,5 +65,7 @@ def run(args: argparse.Namespace) -> int:
     options = read_options(args, any_port=0, quiet=True)
     if options.unix_socket is not None:
         raise UsageError("run listens on a port: a base URL cannot name the Unix socket of --unix-socket")
+    if options.workers > 1:
+        raise UsageError("run serves in one process: leave --workers out")
     check_is_there(options)
     return serve(replace(options, command=tuple(args.command)), report=report, complain=complain)

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shlex
+import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -83,6 +84,7 @@ def add_flags(parser: argparse.ArgumentParser, *, any_port: str = "8080", any_le
     add_flag(listening, "admin-host", "HOST", "address of that port (default: 127.0.0.1)")
     add_flag(listening, "port-file", "PATH", "write the port there once it listens; removed at the end")
     add_flag(listening, "unix-socket", "PATH", "listen on a Unix socket instead")
+    add_flag(listening, "workers", "N", "processes that serve together, one core each (default: 1)")
     callers = parser.add_argument_group("who may call")
     text = "a name and a client key, or its SHA-256, per line; then group=NAME and admin, if wanted"
     add_flag(callers, "client-keys-file", "FILE", text)
@@ -163,6 +165,8 @@ def read_options(args: argparse.Namespace, *, any_port: int = 8080, quiet: bool 
         admin_port=admin_port,
         port_file=port_file,
         unix_socket=unix_socket,
+        workers=settings.get("workers", number, None) or 1,
+        arguments=tuple(sys.argv[1:]),
         default_model=settings.get("default-model", _name, None),
         max_body_bytes=settings.get("max-body", size, 32 * _MIB),
         max_body_in_flight_bytes=settings.get("max-body-in-flight", size, 256 * _MIB),

@@ -392,7 +392,13 @@ class Reloader:
         return next(known, ())
 
     def _compile(
-        self, texts: Texts, overlay: Overlay, *, judged: bool = True
+        self,
+        texts: Texts,
+        overlay: Overlay,
+        *,
+        judged: bool = True,
+        generation: int | None = None,
+        now: float | None = None,
     ) -> tuple[RoutingTable | None, tuple[Problem, ...]]:
         if judged:
             self._objected = None
@@ -402,8 +408,8 @@ class Reloader:
                 source=str(self._path),
                 include=texts.include,
                 overlay=overlay,
-                generation=self.current.generation + 1,
-                now=self._clock(),
+                generation=self.current.generation + 1 if generation is None else generation,
+                now=self._clock() if now is None else now,
             )
         except (UnsettledError, UsageError):
             raise

@@ -11,12 +11,13 @@ from typing import Final, TypeAlias, TypeVar
 from gateway.adapters.base import Adapter, Adapters, NotSupported, Operation, PathMissing, Reply
 from gateway.adapters.events import Stream
 from gateway.engine.final_error import failure
-from gateway.engine.health import NOBODY, Health, Rest, Ticket
+from gateway.engine.health import Health, Ticket
 from gateway.engine.keys import KeyTurn
 from gateway.engine.missing_paths import is_translatable
 from gateway.engine.next_step import FIRST, GiveUp, Outcome, Plan, Try, Wait, next_step
 from gateway.engine.one_attempt import complete, held_limit_s, stream
 from gateway.engine.request import Course, RoutedRequest
+from gateway.engine.rests import NOBODY, Rest
 from gateway.engine.room import FULL
 from gateway.engine.stream import HoldExceeded, passed_limit
 from gateway.errors import GatewayError, UpstreamRefused

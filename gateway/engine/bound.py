@@ -75,7 +75,7 @@ async def bound(
         among = keeping if bond.is_kept else relaying
         if not among:
             continue
-        maker = makers.find(bond.id, client=client)
+        maker = await makers.found(bond.id, client=client)
         position = None if maker is None else position_of(maker, steps, among)
         if maker is not None and position is not None:
             return Bound(position, bond.by, key_of(maker, steps[position]))

@@ -13,20 +13,22 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from gateway.engine.missing_paths import MissingPaths
 from gateway.engine.paces import Latest, Pace, PaceKey, with_time
-from gateway.engine.window import Counts, PassedLimit, Slot, Window
+from gateway.engine.rests import NOBODY, Rest, TargetRest, of_both
+from gateway.engine.window import PassedLimit, Slot, Window
 from gateway.policy.failures import CLIENT_FAULTS, PAUSING, Kind
-from gateway.policy.keys import Secret
 from gateway.policy.table import Step
-from gateway.policy.target import Cooldown, Limits, Target
+from gateway.policy.target import Target
 from gateway.wire.json import JsonObject
+
+Identity: TypeAlias = tuple[str, str, str]
+"""A target's name, its base URL, and the name of its key's source."""
 
 MAX_TARGETS: Final = 10_000
 """Targets remembered, as wildcards can name any number. The least recently used idle ones are dropped first."""
@@ -51,50 +53,20 @@ _PROBED_S: Final = 0.001
 """Cooldown, in a copy, of a target that is being probed."""
 
 
-class Rest(NamedTuple):
-    """A target's rest, for one step of a chain."""
-
-    until_s: float
-    """On the event loop's clock; the present if the rest is over and the target is being probed."""
-    asked: Kind | None = None
-    """`rate_limit` or `overloaded` if the upstream asked for the rest: it is not called before `until_s`."""
-    refused: Kind | None = None
-    """Of one key of several: why the upstream refused it last."""
-
-    @property
-    def patience(self) -> tuple[bool, bool, float]:
-        """What orders rests by which to call first.
-
-        A key that was only too busy goes before one that is not accepted, and what may be called before what may not.
-        """
-        return self.refused in {Kind.AUTH, Kind.BILLING}, self.asked is not None, self.until_s
-
-
-def _of_both(own: Rest | None, of_keys: Sequence[Rest | None]) -> Rest | None:
-    """Return the rest of a target with several keys: its own, or the shortest of its keys' if all rest."""
-    rests = [rest for rest in of_keys if rest is not None]
-    if len(rests) < len(of_keys):
-        return own
-    first = min(rests, key=lambda rest: rest.patience)
-    return first if own is None else max(own, first, key=lambda rest: (rest.asked is not None, rest.until_s))
-
-
-NOBODY: Final[Mapping[int, Rest]] = MappingProxyType({})
-"""`resting` without any cooldown."""
-
-
 class Health:
     """The health of all targets. For the event loop only; points in time are seconds on its clock."""
 
     def __init__(self, *, max_targets: int = MAX_TARGETS) -> None:
         self._max_targets = max_targets
-        self._targets: dict[tuple[str, str, str], _TargetHealth] = {}
-        self.at_rest: set[tuple[str, str, str]] = set()
+        self._targets: dict[Identity, _TargetHealth] = {}
+        self.at_rest: set[Identity] = set()
         """Identities of the targets in cooldown. While it is empty, `resting` need not be called."""
         self.missing = MissingPaths()
         """The paths that endpoints lack."""
         self._uses = 0
         """Calls with one of several keys so far."""
+        self.tell: Callable[[Identity, str, TargetRest | None], None] | None = None
+        """Called with a target's identity, its label, and its rest when that begins or changes; None when it ends."""
 
     def begin(self, step: Step, *, now_s: float, retry: bool = False) -> Ticket:
         """Count an attempt that begins and return its ticket. The caller must call `done()` on it in every case."""
@@ -134,7 +106,7 @@ class Health:
         for position, step in enumerate(steps):
             rest = self.rest(step, now_s=now_s)
             if step.by_key:
-                rest = _of_both(rest, [self.rest(one, now_s=now_s) for one in step.by_key])
+                rest = of_both(rest, [self.rest(one, now_s=now_s) for one in step.by_key])
             if rest is not None:
                 rests[position] = rest
         return rests
@@ -178,6 +150,21 @@ class Health:
             self.end_rest(step.target.identity, health)
             return None
         return health.rest.as_seen(step.limits, now_s)
+
+    def hear(self, identity: Identity, label: str, rest: TargetRest | None) -> None:
+        """Have a target rest, or end its rest, as another process tells."""
+        tell, self.tell = self.tell, None
+        health = self._targets.get(identity)
+        if rest is not None:
+            if health is None:
+                health = self._targets[identity] = _TargetHealth(label)
+            if health.rest is not None:
+                rest.probes, rest.next_probe_s = health.rest.probes, health.rest.next_probe_s
+            health.rest = rest
+            self.at_rest.add(identity)
+        elif health is not None and health.rest is not None:
+            self.end_rest(identity, health)
+        self.tell = tell
 
     def last_use(self, step: Step) -> int:
         """Return the serial number of the last call with a key; 0 if there was none."""
@@ -256,8 +243,10 @@ class Health:
                 copy.at_rest.add(target.identity)
         return copy
 
-    def end_rest(self, identity: tuple[str, str, str], health: _TargetHealth) -> None:
+    def end_rest(self, identity: Identity, health: _TargetHealth) -> None:
         """End a target's rest, if it has one, and forget what led to it."""
+        if self.tell is not None and health.rest is not None:
+            self.tell(identity, health.label, None)
         health.rest = None
         health.requests = Window()
         self.at_rest.discard(identity)
@@ -277,7 +266,7 @@ class Ticket:
     __slots__ = ("_began_s", "_counts", "_health", "_kind", "_passed", "_rest", "_slot", "_step", "_target_health")
 
     def __init__(
-        self, health: Health, target_health: _TargetHealth, step: Step, rest: _TargetRest | None, began_s: float
+        self, health: Health, target_health: _TargetHealth, step: Step, rest: TargetRest | None, began_s: float
     ) -> None:
         """`rest`: what this attempt is a probe of."""
         self._health = health
@@ -334,6 +323,7 @@ class Ticket:
             self._pause(kind, now_s + min(retry_after_s, MAX_REST_S))
         elif self._counts and self._rest is not None and self._rest is health.rest:
             self._rest.until_s = max(self._rest.until_s, now_s + self._rest.cooldown.for_s)
+            self._tell()
 
     def left(self, now_s: float) -> None:
         """Count the request as failed here: its last attempt on this target failed. May start a rest."""
@@ -347,6 +337,7 @@ class Ticket:
             if rest.failed is not None:
                 rest.failed = counts
             rest.until_s = max(rest.until_s, now_s + cooldown.for_s)
+            self._tell()
 
     def broke(self, kind: Kind, *, now_s: float, passed: PassedLimit | None = None, counts: bool = True) -> None:
         """Record that a stream broke after its commit, which was counted as an answer."""
@@ -369,6 +360,7 @@ class Ticket:
             self._pause(kind, now_s + min(retry_after_s, MAX_REST_S))
         else:
             rest.until_s = max(rest.until_s, now_s + rest.cooldown.for_s)
+            self._tell()
 
     def take_retry(self, *, now_s: float) -> bool:
         """Take one retry from the target's budget; return False if it is used up.
@@ -395,10 +387,16 @@ class Ticket:
         rest.asked = kind
         rest.asked_until_s = max(rest.asked_until_s, until_s)
         rest.until_s = max(rest.until_s, until_s)
+        self._tell()
 
-    def _new_rest(self) -> _TargetRest:
+    def _tell(self) -> None:
+        """Tell other processes of the target's rest."""
+        if self._health.tell is not None:
+            self._health.tell(self._step.target.identity, self._target_health.label, self._target_health.rest)
+
+    def _new_rest(self) -> TargetRest:
         endpoint = self._step.target.endpoint
-        rest = self._target_health.rest = _TargetRest(endpoint.cooldown, endpoint.api_key.read())
+        rest = self._target_health.rest = TargetRest(endpoint.cooldown, endpoint.api_key.read())
         self._health.at_rest.add(self._step.target.identity)
         return rest
 
@@ -408,54 +406,10 @@ class Ticket:
 
 
 @dataclass(slots=True, eq=False)
-class _TargetRest:
-    """The rest of a target, and for which steps it is one."""
-
-    cooldown: Cooldown
-    key: Secret | None
-    """Cooldown and key at its begin: a change of either ends it."""
-    until_s: float = -math.inf
-    failed: Counts | None = field(default_factory=lambda: Counts(0, 0, MappingProxyType({})))
-    """The requests that caused it; None if it is for all steps, as the upstream asked for it."""
-    asked: Kind | None = None
-    asked_until_s: float = -math.inf
-    """Until when the upstream asked not to be called."""
-    refused_by: Kind | None = None
-    """Of one key of several: why the upstream refused it last."""
-    probes: int = 0
-    """Probes in flight."""
-    next_probe_s: float = -math.inf
-    """When one more probe may begin, although others are in flight."""
-
-    def covers(self, limits: Limits) -> bool:
-        """Tell whether the target rests for a step with `limits`."""
-        return self.failed is None or self.failed.reach(self.cooldown, limits)
-
-    def holds_for(self, target: Target) -> bool:
-        """Tell whether the target's cooldown and key are still the ones that it began with."""
-        endpoint = target.endpoint
-        return self.cooldown == endpoint.cooldown and self.key == endpoint.api_key.read()
-
-    def is_probed(self, now_s: float) -> bool:
-        """Tell whether the rest is over, and a probe in flight keeps the others waiting."""
-        return self.until_s <= now_s < self.next_probe_s and self.probes > 0
-
-    def as_seen(self, limits: Limits, now_s: float) -> Rest | None:
-        """Return the rest for a step with `limits`; None if the step may call the target."""
-        if not self.covers(limits):
-            return None
-        if self.asked_until_s > now_s:
-            return Rest(self.asked_until_s, self.asked, self.refused_by)
-        if self.until_s > now_s:
-            return Rest(self.until_s, None, self.refused_by)
-        return Rest(now_s, None, self.refused_by) if self.is_probed(now_s) else None
-
-
-@dataclass(slots=True, eq=False)
 class _TargetHealth:
     label: str
     requests: Window = field(default_factory=Window)
-    rest: _TargetRest | None = None
+    rest: TargetRest | None = None
     """Stays after its end until a probe has answered."""
     answered_s: float = -math.inf
     """When the target last answered, or a stream of it committed."""
@@ -480,7 +434,7 @@ class _TargetHealth:
         """Return outcome → number of attempts."""
         return Counter({"ok": self.answers, **self.attempts} if self.answers else self.attempts)
 
-    def begin_probe(self, rest: _TargetRest, now_s: float) -> None:
+    def begin_probe(self, rest: TargetRest, now_s: float) -> None:
         rest.probes += 1
         if now_s >= rest.until_s:
             rest.next_probe_s = now_s + (statistics.median(self.times) if self.times else PROBE_S)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from gateway.engine.health import NOBODY, Health
+from gateway.engine.health import Health
 from gateway.engine.paces import PaceKey, expected_s, is_new
+from gateway.engine.rests import NOBODY
 from gateway.policy.table import Step
 
 

@@ -51,10 +51,13 @@ class Makers:
             if len(each) > MAX_ID:
                 continue
             maker = maker or _maker(target.identity, alias)
-            key = _key(each, client)
-            if self._makers.pop(key, None) is None:
-                self._bytes += _size(key)
-            self._makers[key] = maker
+            self.put(key_of_id(each, client), maker)
+
+    def put(self, key: str, maker: Maker) -> None:
+        """Remember who made the id of `key`, which an other process' `note` made."""
+        if self._makers.pop(key, None) is None:
+            self._bytes += _size(key)
+        self._makers[key] = maker
         while len(self._makers) > self._max_ids or self._bytes > self._max_bytes:
             oldest = next(iter(self._makers))
             del self._makers[oldest]
@@ -64,17 +67,28 @@ class Makers:
         """Return who made an id for this client; None if that is not known, or was another client's."""
         if len(made) > MAX_ID:
             return None
-        key = _key(made, client)
+        key = key_of_id(made, client)
         maker = self._makers.pop(key, None)
         if maker is not None:
             self._makers[key] = maker  # last in the dict: the most recently used
         return maker
 
-    def forget(self, made: str, *, client: str | None) -> None:
-        """Forget an id."""
-        key = _key(made, client)
+    async def found(self, made: str, *, client: str | None) -> Maker | None:
+        """Return the same, asking other processes too where there are any."""
+        return self.find(made, client=client)
+
+    def get(self, key: str) -> Maker | None:
+        """Return who made the id of `key`."""
+        return self._makers.get(key)
+
+    def drop(self, key: str) -> None:
+        """Forget the id of `key`."""
         if self._makers.pop(key, None) is not None:
             self._bytes -= _size(key)
+
+    def forget(self, made: str, *, client: str | None) -> None:
+        """Forget an id."""
+        self.drop(key_of_id(made, client))
 
 
 @lru_cache(maxsize=4096)
@@ -90,7 +104,8 @@ def _maker(identity: tuple[str, str, str], alias: str) -> Maker:
     return Maker(identity[0], account_of(identity), alias)
 
 
-def _key(made: str, client: str | None) -> str:
+def key_of_id(made: str, client: str | None) -> str:
+    """Return the key of an id that was made for a client."""
     return made if client is None else f"{client}\n{made}"  # a client's name has no white space
 
 

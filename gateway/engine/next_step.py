@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from gateway.engine.health import NOBODY, Rest
+from gateway.engine.rests import NOBODY, Rest
 from gateway.engine.selection import next_target, targets_left
 from gateway.policy.failures import Kind
 from gateway.policy.table import Step

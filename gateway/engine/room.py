@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from gateway.engine.health import Health, Rest
+from gateway.engine.health import Health
+from gateway.engine.rests import Rest
 from gateway.policy.failures import Kind
 from gateway.policy.table import Step
 from gateway.policy.target import Target

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from gateway.engine.health import Rest
+from gateway.engine.rests import Rest
 
 
 class Choice(NamedTuple):

@@ -50,7 +50,7 @@ class StoredAnswers:
         self._makers = makers
         self._engine = Engine(adapters=adapters, health=Health())
 
-    def request(
+    async def request(
         self,
         operation: Operation,
         response_id: str,
@@ -67,7 +67,7 @@ class StoredAnswers:
         """
         table = self._tables.current
         report.generation = table.generation
-        maker = self._makers.find(response_id, client=client)
+        maker = await self._makers.found(response_id, client=client)
         route = None if maker is None else _route(table, maker, operation)
         if route is None:
             # OpenAI's words: clients look for them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import HttpVersion11, StreamReader, web
@@ -24,7 +25,7 @@ from gateway.server.body import (
     joined,
     parts_of,
 )
-from gateway.server.connection import ClientConnection, ClientConnections
+from gateway.server.connection import ClientConnection, ClientConnections, answer_last
 from gateway.server.front import Front
 from gateway.server.request import Request
 from gateway.wire.http1.decoding import Decoder, Undecodable, decoder_for
@@ -63,6 +64,16 @@ class Runner(web.BaseRunner):
     async def shutdown(self) -> None:
         """Do nothing: there is no application."""
 
+    def leave(self) -> None:
+        """Close each connection with its next answer; those that are silent stay open."""
+        assert isinstance(self.server, _Server), "the runner makes it"
+        self.server.leave()
+
+    @property
+    def open_connections(self) -> int:
+        """Number of clients' connections."""
+        return self.server.open_connections if isinstance(self.server, _Server) else 0
+
     async def _make_server(self) -> web.Server:
         await self._running.enter_async_context(self._jobs())
         front, max_body_bytes, in_flight = self._front, self._max_body_bytes, self._in_flight
@@ -100,6 +111,16 @@ class _Server(web.Server):
         self._own_connections.stop()
         super().pre_shutdown()
 
+    def leave(self) -> None:
+        """Close each connection with its next answer."""
+        self._own_connections.leave()
+        self._answer = partial(answer_last, self._answer)
+
+    @property
+    def open_connections(self) -> int:
+        """Number of clients' connections."""
+        return len(self._own_connections.open) + len(self._connections)
+
     async def shutdown(self, timeout: float | None = None) -> None:
         await asyncio.gather(self._own_connections.stopped(FLUSH_S), super().shutdown(timeout))
 
@@ -136,7 +157,7 @@ class _BoundedServer(_Server):
 
     def surplus(self) -> asyncio.Protocol | None:
         """Return the protocol of a new connection that is one too many; None if it is not."""
-        if len(self._own_connections.open) + len(self._connections) < self._max_connections:
+        if self.open_connections < self._max_connections:
             return None
         if len(self._surplus._connections) >= MAX_SURPLUS:
             return _Closed()

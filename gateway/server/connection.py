@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final, TypeAlias, cast
 
 from aiohttp.tcp_helpers import tcp_keepalive
@@ -105,6 +106,12 @@ class ClientConnections:
         """Close every connection once its request is answered."""
         for connection in tuple(self.open):
             connection.stop()
+
+    def leave(self) -> None:
+        """Close each connection with its next answer; those that are silent stay open, so that no request is lost."""
+        self.answers = {path: partial(answer_last, answer) for path, answer in self.answers.items()}
+        for connection in self.open:
+            connection.leave()
 
     async def stopped(self, within_s: float) -> None:
         """Wait until all connections are closed; abort the rest after `within_s` seconds."""
@@ -226,6 +233,11 @@ class ClientConnection(asyncio.Protocol):
             self._request.keep_alive = False
         if self.task is None:
             self._transport.close()
+
+    def leave(self) -> None:
+        """Close after the current request, if there is one."""
+        if self._request is not None:
+            self._request.keep_alive = False
 
     def abort(self) -> None:
         """Close now and drop unsent data."""
@@ -360,3 +372,9 @@ class ClientConnection(asyncio.Protocol):
         self._transport.set_protocol(connection)
         connection.connection_made(self._transport)
         connection.data_received(data)
+
+
+async def answer_last(answer: Answer, request: Request) -> bool:
+    """Answer a request as the last one of its connection."""
+    request.keep_alive = False
+    return await answer(request)

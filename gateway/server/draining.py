@@ -14,17 +14,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Final
 
 from aiohttp import web
 
 from gateway.engine.hooks import running_hooks
-from gateway.server.aiohttp_server import FLUSH_S
+from gateway.server.aiohttp_server import FLUSH_S, Runner
 from gateway.server.ending import Ending
 from gateway.server.lifecycle import Lifecycle
 from gateway.server.listen import stop_listening
 from gateway.server.wiring import ServeOptions
 
 log = logging.getLogger(__name__)
+
+LOOK_S: Final = 0.05
+"""Seconds between two looks whether all clients have gone."""
 
 
 async def drain(lifecycle: Lifecycle, ending: Ending, runner: web.BaseRunner, options: ServeOptions) -> bool:
@@ -49,6 +53,30 @@ async def drain(lifecycle: Lifecycle, ending: Ending, runner: web.BaseRunner, op
                 ending.at_signals(loop, lambda: limit.reschedule(loop.time()))
                 await lifecycle.drained()
         except TimeoutError:
+            return await _cut(lifecycle)
+    finally:
+        ending.ignore_signals(loop)
+    return True
+
+
+async def leave(lifecycle: Lifecycle, ending: Ending, runner: Runner, options: ServeOptions) -> bool:
+    """Return once the clients have gone to the process that takes this one's place, and whether all were answered.
+
+    That process listens already. Requests that come on connections to this one are answered, each as its connection's
+    last; a connection that is silent stays open for `drain_s`, as a request may be on its way.
+    """
+    lifecycle.stopping = True
+    await stop_listening(runner)
+    runner.leave()
+    log.info("leaving", extra={"at_most_s": options.drain_s})
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(options.drain_s) as limit:
+            ending.at_signals(loop, lambda: limit.reschedule(loop.time()))
+            while runner.open_connections or lifecycle.in_flight:  # noqa: ASYNC110 - nothing tells of connections that end
+                await asyncio.sleep(LOOK_S)
+    except TimeoutError:
+        if lifecycle.in_flight:
             return await _cut(lifecycle)
     finally:
         ending.ignore_signals(loop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -37,6 +38,10 @@ class History:
     def add(self, report: ReloadReport) -> None:
         """Remember a reload."""
         self._entries.append(_entry(report))
+
+    def restore(self, entries: Sequence[JsonObject]) -> None:
+        """Take over another process' reloads, the newest first."""
+        self._entries.extend(reversed(entries))
 
     def as_json(self) -> list[JsonObject]:
         """Return the reloads for `/-/config`, the newest first."""

@@ -7,14 +7,13 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.adapters.base import Adapters, NotInstalled
 from gateway.concurrency.pacing import no_full_collection, short_pauses
-from gateway.config.compiler.compiler import Compiler
 from gateway.config.kept import LastGood
 from gateway.config.reload import Reloader
-from gateway.config.reload_report import Canary, ReloadReport
+from gateway.config.reload_report import Canary, Compile, ReloadReport
 from gateway.policy.table import RoutingTable
 from gateway.policy.target import AdapterName, Endpoint
 from gateway.server.history import History, describe
@@ -90,7 +89,7 @@ class Jobs:
         self._loop, self._adapters = asyncio.get_running_loop(), adapters
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_restarting(reloader.watch))
+                group.create_task(restarting(reloader.watch))
                 group.create_task(self._prepare(reloader, adapters))
                 group.create_task(self._reload_at_signal(reloader))
                 group.create_task(_watch_descriptors())
@@ -164,7 +163,8 @@ def _adapters_of(table: RoutingTable) -> set[AdapterName]:
     return {endpoint.adapter for endpoint in endpoints if endpoint.adapter in endpoint.adapters.values()}
 
 
-async def _restarting(job: Callable[[], Awaitable[None]]) -> None:
+async def restarting(job: Callable[[], Awaitable[None]]) -> None:
+    """Run a job for ever, again whenever it ends or fails."""
     while True:
         try:
             await job()
@@ -173,16 +173,27 @@ async def _restarting(job: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(AGAIN_S)
 
 
+class Swaps(Protocol):
+    """What a reloader asks before and after a swap. From the thread of a reload."""
+
+    def before_swap(self, table: RoutingTable, ready: Callable[[], None]) -> bool:
+        """Tell whether a table may go live at once; else call `ready` later, from a thread that may block."""
+
+    def swapped(self, table: RoutingTable, /) -> None:
+        """Note that another table is live."""
+
+
 class CountedReloader(Reloader):
     """A reloader that counts its reloads in the metrics, and remembers the last ones."""
 
     def __init__(
         self,
         path: Path,
-        compiler: Compiler,
+        compiler: Compile,
         *,
         metrics: Metrics,
-        jobs: Jobs,
+        jobs: Swaps,
+        on_report: Callable[[ReloadReport], None] = lambda report: None,
         last_good: LastGood | None = None,
         canary: Canary | None = None,
     ) -> None:
@@ -198,6 +209,7 @@ class CountedReloader(Reloader):
             canary=canary,
         )
         self._metrics = metrics
+        self._tell = on_report
         self.history = History()
         self._good_at = 0.0
 
@@ -213,6 +225,7 @@ class CountedReloader(Reloader):
         self._metrics.count_reload(ok=report.ok)
         if report.ok:
             self._good_at = report.at
+        self._tell(report)
 
     def show(self) -> None:
         """Update the metrics about the config file."""

@@ -28,18 +28,20 @@ async def listening(
 
     `flag`: what to choose another port with.
     """
-    made: _SocketFile | None = None
+    made: SocketFile | None = None
     if options.listener is not None:
         site: web.BaseSite = web.SockSite(runner, options.listener, backlog=BACKLOG)
     elif options.unix_socket is not None:
-        made = _SocketFile(options.unix_socket)
+        made = SocketFile(options.unix_socket)
         site = web.SockSite(runner, made.listener, backlog=BACKLOG)
     else:
         site = web.TCPSite(runner, options.host, options.port, backlog=BACKLOG, reuse_address=True)
     try:
         await site.start()
+        for more in options.more_listeners:
+            await web.SockSite(runner, more, backlog=BACKLOG).start()
     except (OSError, UnicodeError) as exc:
-        raise UsageError(f"cannot listen on {options.host}:{options.port}: {_why(exc, flag=flag)}") from exc
+        raise cannot_listen(f"{options.host}:{options.port}", exc, flag=flag) from exc
     try:
         if options.unix_socket is not None:
             yield f"unix:{options.unix_socket}"
@@ -88,7 +90,7 @@ def port_file(path: Path | None, url: str) -> Generator[None, None, None]:
                 path.unlink()
 
 
-class _SocketFile:
+class SocketFile:
     """A bound Unix socket that only this user can connect to, and its file."""
 
     def __init__(self, path: Path) -> None:
@@ -118,6 +120,11 @@ class _SocketFile:
         with suppress(OSError):
             if self._path.stat().st_ino == self._inode:
                 self._path.unlink()
+
+
+def cannot_listen(address: str, exc: OSError | UnicodeError, *, flag: str = "--port") -> UsageError:
+    """Return the error for an address that cannot be listened on."""
+    return UsageError(f"cannot listen on {address}: {_why(exc, flag=flag)}")
 
 
 def _is_answered(path: Path) -> bool:

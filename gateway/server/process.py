@@ -21,13 +21,15 @@ from gateway.errors import ConfigError, UsageError
 from gateway.policy.problem import Problems
 from gateway.policy.regular_file import why
 from gateway.policy.table import RoutingTable
+from gateway.server.aiohttp_server import Runner
 from gateway.server.command import PLACEHOLDER, Command, environment, raise_descriptor_limit, url_for_clients
-from gateway.server.draining import drain
+from gateway.server.draining import drain, leave
 from gateway.server.ending import Ending
 from gateway.server.jobs import Jobs
 from gateway.server.listen import listening, port_file
 from gateway.server.systemd import inherited, notify
 from gateway.server.wiring import Gateway, ServeOptions
+from gateway.server.workers.member import Member, Place, place
 from gateway.telemetry.logs import configure_logging, timestamp
 from gateway.telemetry.writing import open_lines
 from gateway.wire.json import Json
@@ -57,9 +59,15 @@ def serve(
     try:
         configure_logging(options.log_level, stream=None if options.log_file is None else _log_file(options.log_file))
         threading.excepthook = sys.unraisablehook = _log_uncaught
+        if (found := place()) is not None:
+            return _work(options, found)
         options = _with_inherited(options)
         open_files = raise_descriptor_limit()
         _wait_until_written(options)
+        if options.workers > 1:
+            from gateway.server.workers.parent import supervise  # one process needs none of it
+
+            return supervise(options, on_ready=on_ready, report=report, complain=complain)
         gateway = Gateway(options)
         if gateway.reloader.last.problems:
             report(gateway.reloader.last.problems)
@@ -73,6 +81,17 @@ def serve(
     except UsageError as exc:
         complain(str(exc))
         return 2
+
+
+def _work(options: ServeOptions, found: Place) -> int:
+    """Serve as one of several workers."""
+    from gateway.server.workers.parent import as_worker
+
+    raise_descriptor_limit()
+    own, member = as_worker(options, found.listeners, found.admin), Member(found)
+    gateway = Gateway(own, member=member)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return _run(runner.get_loop(), _serve_beside_others(gateway, own, member))
 
 
 def _log_file(path: Path) -> TextIO:
@@ -116,32 +135,17 @@ async def _serve(
     gateway: Gateway, options: ServeOptions, on_ready: Callable[[str, RoutingTable], None], *, open_files: int
 ) -> int:
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="gateway"))
-    loop.set_exception_handler(_log_fault)
     command = Command(options.command, open_files=open_files) if options.command else None
     async with AsyncExitStack() as stack:
-        runner, admin_runner, admin = gateway.runner(), gateway.admin_runner(), options.for_admin()
-        gateway.jobs.may_prepare.clear()  # a thread that imports LiteLLM would hold up the end, if we cannot listen
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        if admin_runner is not None and admin is not None:
-            await admin_runner.setup()
-            stack.push_async_callback(admin_runner.cleanup)
-            admin_url = await stack.enter_async_context(listening(admin_runner, admin, flag="--admin-port"))
-            log.info("listening for operators", extra={"url": admin_url})
-        url = await stack.enter_async_context(listening(runner, options))
-        stack.enter_context(port_file(options.port_file, url))
-        gateway.jobs.may_prepare.set()
+        runner, url = await _listen(stack, gateway, options)
         ending, stop = Ending(options.drain_delay_s + options.drain_s), asyncio.Event()
         if command is None:
             ending.at_signals(loop, stop.set)
             loop.add_signal_handler(signal.SIGHUP, gateway.jobs.ask_reload)
-        gc.collect()
-        gc.set_threshold(GC_THRESHOLD)
-        gc.freeze()  # leaves out objects made at the start from later collections
+        _leave_out_of_collections()
         on_ready(url, gateway.reloader.current)
         log.info("listening", extra={"url": url, "generation": gateway.reloader.current.generation})
-        async with _telling_systemd(gateway.jobs):
+        async with _telling(gateway.jobs, lambda: notify("READY=1")):
             code = 0
             if command is None:
                 await stop.wait()
@@ -152,6 +156,56 @@ async def _serve(
         whole = await drain(gateway.lifecycle, ending, runner, options)
     log.info("stopped", extra={"whole": whole})
     return code
+
+
+async def _serve_beside_others(gateway: Gateway, options: ServeOptions, member: Member) -> int:
+    """Serve as a worker, until its supervisor says otherwise or is gone."""
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as stack:
+        runner, url = await _listen(stack, gateway, options)
+        ending, stop = Ending(options.drain_delay_s + options.drain_s), asyncio.Event()
+        ending.at_signals(loop, stop.set)
+        for number in (signal.SIGHUP, signal.SIGUSR2):
+            loop.add_signal_handler(number, lambda: None)  # the supervisor's
+        member.on_end = stop.set
+        _leave_out_of_collections()
+        member.channel.tell("listens")
+        log.info("listening", extra={"url": url, "worker": member.place.number})
+        async with _telling(gateway.jobs, lambda: member.channel.tell("settled")):
+            await stop.wait()
+        gateway.shadows.drop()
+        if not ending.heard:
+            ending.begin()
+        await (leave if member.is_replaced else drain)(gateway.lifecycle, ending, runner, options)
+    log.info("stopped", extra={"worker": member.place.number})
+    return 0
+
+
+async def _listen(stack: AsyncExitStack, gateway: Gateway, options: ServeOptions) -> tuple[Runner, str]:
+    """Run the server until the stack ends; return it with its address. Raises UsageError if it cannot listen."""
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="gateway"))
+    loop.set_exception_handler(_log_fault)
+    runner, admin_runner, admin = gateway.runner(), gateway.admin_runner(), options.for_admin()
+    gateway.jobs.may_prepare.clear()  # a thread that imports LiteLLM would hold up the end, if we cannot listen
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    if admin_runner is not None and admin is not None:
+        await admin_runner.setup()
+        stack.push_async_callback(admin_runner.cleanup)
+        admin_url = await stack.enter_async_context(listening(admin_runner, admin, flag="--admin-port"))
+        log.info("listening for operators", extra={"url": admin_url})
+    url = await stack.enter_async_context(listening(runner, options))
+    stack.enter_context(port_file(options.port_file, url))
+    gateway.jobs.may_prepare.set()
+    return runner, url
+
+
+def _leave_out_of_collections() -> None:
+    """Leave objects made at the start out of later collections."""
+    gc.collect()
+    gc.set_threshold(GC_THRESHOLD)
+    gc.freeze()
 
 
 async def _run_beside(command: Command, gateway: Gateway, url: str, ending: Ending) -> int:
@@ -172,14 +226,14 @@ async def _run_beside(command: Command, gateway: Gateway, url: str, ending: Endi
 
 
 @asynccontextmanager
-async def _telling_systemd(jobs: Jobs) -> AsyncGenerator[None, None]:
-    """Tell systemd once the start is complete."""
+async def _telling(jobs: Jobs, tell: Callable[[], None]) -> AsyncGenerator[None, None]:
+    """Call `tell` once the start is complete."""
 
-    async def tell() -> None:
+    async def tell_then() -> None:
         await jobs.settled.wait()
-        notify("READY=1")
+        tell()
 
-    telling = asyncio.get_running_loop().create_task(tell())
+    telling = asyncio.get_running_loop().create_task(tell_then())
     try:
         yield
     finally:

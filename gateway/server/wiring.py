@@ -43,6 +43,10 @@ from gateway.server.front import Front
 from gateway.server.jobs import CountedReloader, Jobs
 from gateway.server.lifecycle import Lifecycle
 from gateway.server.paths import Paths, is_for_operators
+from gateway.server.workers.following import FollowingReloader
+from gateway.server.workers.member import Member
+from gateway.server.workers.sharing import SharedMakers, share_rests
+from gateway.server.workers.sums import collected, without_config
 from gateway.telemetry.logs import log_request
 from gateway.telemetry.metrics import Metrics
 
@@ -59,8 +63,14 @@ class ServeOptions:
     """0 takes any free port."""
     unix_socket: Path | None = None
     """Listen here instead of on host and port; only this user may connect."""
+    workers: int = 1
+    """Processes that serve together."""
+    arguments: tuple[str, ...] = ()
+    """The command line that the options were read from, without the program: workers are started with it."""
     listener: socket.socket | None = None
     """Listens already, as systemd has handed it over; `host` or `unix_socket` is its address."""
+    more_listeners: tuple[socket.socket, ...] = ()
+    """Others beside `listener`, where a host has several addresses."""
     admin_host: str = "127.0.0.1"
     admin_port: int | None = None
     """Metrics and the operators' paths are there, and not with the others; None for no listener of their own."""
@@ -114,7 +124,9 @@ class ServeOptions:
             return self.on(self.admin_listener)
         if self.admin_port is None:
             return None
-        return replace(self, listener=None, unix_socket=None, host=self.admin_host, port=self.admin_port)
+        return replace(
+            self, listener=None, more_listeners=(), unix_socket=None, host=self.admin_host, port=self.admin_port
+        )
 
     def on(self, listener: socket.socket) -> ServeOptions:
         """Return the options with a socket that listens already, and its address."""
@@ -127,8 +139,14 @@ class ServeOptions:
 class Gateway:
     """Makes and connects all parts of one gateway."""
 
-    def __init__(self, options: ServeOptions, *, environ: Mapping[str, str] = os.environ) -> None:
-        """Read the config file, the client keys and the admin token. Raises ConfigError and UsageError."""
+    def __init__(
+        self, options: ServeOptions, *, environ: Mapping[str, str] = os.environ, member: Member | None = None
+    ) -> None:
+        """Read the config file, the client keys and the admin token. Raises ConfigError and UsageError.
+
+        `member`: this process is one of several workers, and gets the config from their supervisor.
+        """
+        self.member = member
         admin = options.for_admin()
         has_keys = options.client_keys_file is not None
         check_exposure(
@@ -155,22 +173,27 @@ class Gateway:
         self.lifecycle = Lifecycle(metrics, max_in_flight=options.max_in_flight)
         self.jobs = Jobs()
         compiler = Compiler(environ=environ, openai_adapter="relay", strict_env=True)
-        self.reloader = CountedReloader(
-            options.config,
-            compiler,
-            metrics=metrics,
-            jobs=self.jobs,
-            last_good=None if options.state_dir is None else LastGood(options.state_dir, options.config),
-            canary=None if options.canary is None else Canary(options.canary),
-        )
+        if member is None:
+            self.reloader = CountedReloader(
+                options.config,
+                compiler,
+                metrics=metrics,
+                jobs=self.jobs,
+                last_good=None if options.state_dir is None else LastGood(options.state_dir, options.config),
+                canary=None if options.canary is None else Canary(options.canary),
+            )
+        else:
+            self.reloader = FollowingReloader(options.config, compiler, metrics=metrics, jobs=self.jobs, member=member)
         self.reloader.load()
         self._health = health = self._healthy(options.max_in_flight)
+        if member is not None:
+            share_rests(health, member)
         self._metrics = metrics
         mock = MockAdapter()
         self._adapters: Adapters = with_translation(
             {"relay": RelayAdapter(), "litellm": LiteLLMAdapter(own_process=True), "mock": mock}
         )
-        makers = Makers()
+        makers = Makers() if member is None else SharedMakers(member)
         self.shadows = Shadows(adapters=self._adapters, on_end=self._note_shadow)
         self._pipeline = Pipeline(
             tables=self.reloader, adapters=self._adapters, health=health, makers=makers, shadows=self.shadows
@@ -193,12 +216,13 @@ class Gateway:
             lifecycle=self.lifecycle,
             metrics=metrics,
             before_scrape=self._before_scrape,
+            member=member,
         )
         served = (
             calls,
             models,
             probes,
-            Admin(reloads=self.reloader, health=health, mock=mock),
+            Admin(reloads=self.reloader, health=health, mock=mock, member=member),
             Index(lambda: paths.index()),
         )
         exact = {path: each for part in served for path, each in part.paths().items()}
@@ -214,7 +238,7 @@ class Gateway:
         self._max_connections = options.max_connections
         self.bodies_in_flight = BodiesInFlight(options.max_body_in_flight_bytes)
 
-    def runner(self) -> web.BaseRunner:
+    def runner(self) -> Runner:
         """Return the server's runner, which runs the background jobs too. Call it once."""
         return Runner(
             self._front,
@@ -267,8 +291,14 @@ class Gateway:
     async def _run_jobs(self) -> AsyncGenerator[None, None]:
         """Run the background jobs; at the end close the upstreams' connections."""
         loop = asyncio.get_running_loop()
-        work = [loop.create_task(job) for job in (self.jobs.run(self.reloader, self._adapters), self.shadows.run())]
+        jobs = [self.jobs.run(self.reloader, self._adapters), self.shadows.run()]
+        if self.member is not None:
+            jobs.append(self.member.run())
+        work = [loop.create_task(job) for job in jobs]
         yield
+        if self.member is not None:
+            self._before_scrape()
+            self.member.channel.tell("counted", families=without_config(collected(self._metrics.registry)))
         for task in work:
             task.cancel()
         await asyncio.wait(work)

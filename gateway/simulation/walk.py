@@ -17,12 +17,13 @@ from gateway.adapters.mock import MockAdapter
 from gateway.engine.arrange import Arrangement, arranged
 from gateway.engine.attempts import Engine, unsupported_steps
 from gateway.engine.facts import RequestFacts
-from gateway.engine.health import Health, Rest
+from gateway.engine.health import Health
 from gateway.engine.hedges import Hedges
 from gateway.engine.next_step import FIRST, GiveUp, NoRetry, Try, Wait
 from gateway.engine.one_attempt import held_limit_s
 from gateway.engine.picks import Draw
 from gateway.engine.request import RoutedRequest
+from gateway.engine.rests import Rest
 from gateway.errors import GatewayError
 from gateway.operations import CHAT
 from gateway.policy.failures import Kind

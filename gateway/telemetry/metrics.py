@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.policy.target import Target
 from gateway.telemetry.counters import Counts, RequestCounts, Tallies, Times
 from gateway.telemetry.logs import dropped_lines
 from gateway.telemetry.report import CallReport
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry, Counter, Metric
+
+
+class Registry(Protocol):
+    """Metrics in the form of Prometheus' client library."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Return all metrics."""
 
 
 class Metrics:
@@ -89,6 +100,21 @@ class Metrics:
             self._reloads.labels(result)
         ProcessCollector(registry=registry)
 
+    @property
+    def registry(self) -> CollectorRegistry:
+        """What is counted until now."""
+        self._requests.settle()
+        self._dropped.counts[()] = dropped_lines()
+        return self._registry
+
+    def count_workers(self, running: Callable[[], int]) -> Counter:
+        """Show the number of workers, and return the counter of those that were replaced as they ended."""
+        from prometheus_client import Counter, Gauge
+
+        gauge = Gauge("gateway_workers", "Worker processes, those that end included.", registry=self._registry)
+        gauge.set_function(running)
+        return Counter("gateway_worker_restarts_total", "Workers replaced since they ended.", registry=self._registry)
+
     def count_request(self, report: CallReport, *, operation: str, status: int, seconds: float) -> None:
         """Count a finished request with its attempts and tokens."""
         attempts = report.attempts
@@ -129,11 +155,11 @@ class Metrics:
         for target, cooling in cooldowns.items():
             self._cooldowns.labels(target).set(cooling)
 
-    def render(self, accept: str = "") -> tuple[bytes, str]:
-        """Return all metrics in the exposition format that `accept` asks for, and its content type."""
-        from prometheus_client.exposition import choose_encoder
 
-        self._requests.settle()
-        self._dropped.counts[()] = dropped_lines()
-        encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+def render(registry: Registry, accept: str) -> tuple[bytes, str]:
+    """Return a registry's metrics in the exposition format that `accept` asks for, and its content type."""
+    from prometheus_client.exposition import choose_encoder
+
+    encode, content_type = choose_encoder(accept)
+    found: Any = registry  # the library says `CollectorRegistry`, and asks for `collect` only
+    return encode(found), content_type

@@ -19,6 +19,8 @@ from gateway.server.exchange import Exchange
 from gateway.server.jobs import CountedReloader
 from gateway.server.paths import PathHandlers
 from gateway.server.request import Request
+from gateway.server.workers.member import Member
+from gateway.server.workers.sums import joined_targets
 from gateway.simulation.circumstances import Circumstances, read_circumstances
 from gateway.simulation.explain import as_json, explain, look_up
 from gateway.simulation.upstreams import read_failure
@@ -34,10 +36,17 @@ _DIGEST: Final = re.compile(r"[0-9a-fA-F]{64}")
 class Admin:
     """Answers requests under `/-/`. `Guards` has admitted who asks."""
 
-    def __init__(self, *, reloads: CountedReloader, health: Health, mock: MockAdapter) -> None:
+    def __init__(
+        self, *, reloads: CountedReloader, health: Health, mock: MockAdapter, member: Member | None = None
+    ) -> None:
+        """`member`: this process is one of several; what it tells of targets is for all."""
         self._reloads = reloads
         self._health = health
         self._mock = mock
+        self._member = member
+        if member is not None:
+            member.answers("targets", self._told)
+            member.hears("reset", lambda fields: health.reset(fields["name"]))
 
     def paths(self) -> dict[str, PathHandlers]:
         """Return the endpoints by path."""
@@ -82,10 +91,19 @@ class Admin:
 
     async def targets(self, exchange: Exchange) -> None:
         """`GET /-/targets`: every target with its health and counters; one with several keys comes once for each."""
+        parts = [] if self._member is None else await self._member.targets()
+        rows = joined_targets(parts) if parts else self._targets()
+        exchange.send_json({"generation": self._reloads.current.generation, "targets": rows})
+
+    async def _told(self, _: JsonObject) -> JsonObject:
+        return {"targets": self._targets()}
+
+    def _targets(self) -> list[JsonObject]:
+        """Return the rows of this process."""
         table = self._reloads.current
         now_s = asyncio.get_running_loop().time()
         aliases = _aliases(table)
-        targets: list[JsonObject] = [
+        return [
             {
                 "target": target.name,
                 **({"key": one.endpoint.api_key.short} if target.by_key else {}),
@@ -97,7 +115,6 @@ class Admin:
             for target in table.targets
             for one in target.by_key or (target,)
         ]
-        exchange.send_json({"generation": table.generation, "targets": targets})
 
     async def reset(self, exchange: Exchange) -> None:
         """`POST /-/targets/reset?target=…`: end the cooldown of a target as `/-/targets` names it, or of one model."""
@@ -105,6 +122,8 @@ class Admin:
         if not name:
             raise BadRequest("say whose cooldown to end: /-/targets/reset?target=PROVIDER/MODEL", param="target")
         ended = self._health.reset(name)
+        if self._member is not None:
+            self._member.channel.tell("reset", name=name)
         known = [target.label for target in self._reloads.current.targets]
         if ended is None and name not in known:
             hint = did_you_mean(name, known) or "; /-/targets lists them"

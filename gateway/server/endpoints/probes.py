@@ -8,7 +8,10 @@ from gateway.policy.overlay import Tables
 from gateway.server.exchange import Exchange
 from gateway.server.lifecycle import Lifecycle
 from gateway.server.paths import PathHandlers
-from gateway.telemetry.metrics import Metrics
+from gateway.server.workers.member import Member
+from gateway.server.workers.sums import AsRegistry, collected, without_config
+from gateway.telemetry.metrics import Metrics, render
+from gateway.wire.json import JsonObject
 
 
 class Probes:
@@ -22,13 +25,20 @@ class Probes:
         lifecycle: Lifecycle,
         metrics: Metrics,
         before_scrape: Callable[[], None],
+        member: Member | None = None,
     ) -> None:
-        """`waiting_for` returns what is not loaded yet; `before_scrape` updates metrics not counted as they happen."""
+        """`waiting_for` returns what is not loaded yet; `before_scrape` updates metrics not counted as they happen.
+
+        `member`: this process is one of several, whose metrics are shown together.
+        """
         self._tables = tables
         self._waiting_for = waiting_for
         self._lifecycle = lifecycle
         self._metrics = metrics
         self._before_scrape = before_scrape
+        self._member = member
+        if member is not None:
+            member.answers("metrics", self._told)
 
     def paths(self) -> dict[str, PathHandlers]:
         """Return the endpoints by path."""
@@ -52,8 +62,15 @@ class Probes:
         else:
             exchange.send_json({"status": "ready", "generation": generation})
 
-    async def _scrape(self, exchange: Exchange) -> None:
-        """`GET /metrics` in Prometheus' format."""
+    async def _told(self, _: JsonObject) -> JsonObject:
+        """Return this worker's own metrics; those of the config are the supervisor's."""
         self._before_scrape()
-        text, content_type = self._metrics.render(exchange.request.headers.get("accept", ""))
+        return {"families": without_config(collected(self._metrics.registry))}
+
+    async def _scrape(self, exchange: Exchange) -> None:
+        """`GET /metrics` in Prometheus' format: of all workers, of which each metric is one."""
+        accept = exchange.request.headers.get("accept", "")
+        families = None if self._member is None else await self._member.metrics()
+        self._before_scrape()
+        text, content_type = render(self._metrics.registry if families is None else AsRegistry(families), accept)
         exchange.send(text, content_type=content_type)

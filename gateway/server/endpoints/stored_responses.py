@@ -61,7 +61,7 @@ class StoredResponses:
         operation = kind(response_id)
         task = self._lifecycle.begin()
         try:
-            asked = self._stored.request(
+            asked = await self._stored.request(
                 operation,
                 response_id,
                 report=exchange.report,

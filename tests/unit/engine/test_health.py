@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.engine.health import BUDGET_FLOOR, BUDGET_WINDOW_S, MAX_REST_S, PROBE_S, Health, Rest
+from gateway.engine.health import BUDGET_FLOOR, BUDGET_WINDOW_S, MAX_REST_S, PROBE_S, Health
+from gateway.engine.rests import Rest
 from gateway.engine.window import PassedLimit
 from gateway.policy.failures import CLIENT_FAULTS, PAUSING, Kind
 from gateway.policy.keys import KeySource

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.engine.health import Rest
 from gateway.engine.next_step import (
     MAX_BACKOFF_S,
     MAX_PATIENCE_S,
@@ -22,6 +21,7 @@ from gateway.engine.next_step import (
     backoff_s,
     next_step,
 )
+from gateway.engine.rests import Rest
 from gateway.policy.failures import FALLBACK_ON, RETRY_ON, Kind
 from gateway.policy.table import Step
 from gateway.policy.target import Endpoint, Limits, Target

@@ -6,8 +6,9 @@ import math
 
 import pytest
 
-from gateway.engine.health import NOBODY, Health
+from gateway.engine.health import Health
 from gateway.engine.next_step import GiveUp, Plan, Try, next_step
+from gateway.engine.rests import NOBODY
 from gateway.engine.room import FULL, RoomyHealth
 from gateway.policy.failures import Kind
 from gateway.policy.table import Step

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.engine.health import Rest
+from gateway.engine.rests import Rest
 from gateway.engine.selection import Choice, next_target, targets_left
 from gateway.policy.failures import Kind
 

@@ -19,7 +19,7 @@ from gateway.policy.keys import NO_KEY, Secret
 from gateway.policy.target import Endpoint, Target
 from gateway.telemetry.ids import request_id, traceparent
 from gateway.telemetry.logs import JsonFormatter, log_request, timestamp
-from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.metrics import Metrics, render
 from gateway.telemetry.report import Attempt, CallReport
 from gateway.wire.json import JsonObject
 from tests.log_lines import logging_to
@@ -204,7 +204,7 @@ def test_probes_that_went_well_are_not_logged_at_info() -> None:
 
 
 def exposition(metrics: Metrics) -> str:
-    return metrics.render()[0].decode()
+    return render(metrics.registry, "")[0].decode()
 
 
 def test_metrics_carry_the_table_s_labels() -> None:
@@ -269,8 +269,8 @@ def test_two_gateways_in_one_process_keep_their_metrics_apart() -> None:
 
 
 def test_the_exposition_format_follows_the_accept_header() -> None:
-    _, plain = Metrics().render("")
-    _, modern = Metrics().render("application/openmetrics-text; version=1.0.0")
+    _, plain = render(Metrics().registry, "")
+    _, modern = render(Metrics().registry, "application/openmetrics-text; version=1.0.0")
     assert plain.startswith("text/plain")
     assert modern.startswith("application/openmetrics-text")
 

@@ -1,0 +1,154 @@
+"""A worker's side of what is one for all: it asks the supervisor, hears of what the others know, and tells its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from gateway.engine.makers import Maker
+from gateway.errors import UsageError
+from gateway.server.workers.channel import LENGTH_BYTES, Channel, ChannelClosed
+from gateway.server.workers.sums import Families
+from gateway.wire.json import JsonObject
+
+log = logging.getLogger(__name__)
+
+VARIABLE: Final = "GATEWAY_WORKER"
+"""Set for a worker by its supervisor: JSON with `number`, `channel`, `listeners` and `admin`, descriptors all."""
+ASK_S: Final = 5.0
+RELOAD_S: Final = 300.0
+"""Seconds for a reload by hand: all workers may have to load LiteLLM."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What a worker was started with."""
+
+    number: int
+    channel: socket.socket
+    listeners: tuple[socket.socket, ...]
+    admin: socket.socket | None
+    hello: JsonObject
+    """The supervisor's first message: the files, and what all workers know."""
+
+
+def place(environ: MutableMapping[str, str] = os.environ) -> Place | None:
+    """Return this worker's place, and take it out of `environ`; None for a process that no supervisor started."""
+    given = environ.pop(VARIABLE, None)
+    if given is None:
+        return None
+    fields = json.loads(given)
+    channel = _socket(fields["channel"])
+    listeners = tuple([_socket(number) for number in fields["listeners"]])
+    admin = None if fields["admin"] is None else _socket(fields["admin"])
+    hello = _first_message(channel)
+    return Place(number=fields["number"], channel=channel, listeners=listeners, admin=admin, hello=hello)
+
+
+def variable(
+    *, number: int, channel: socket.socket, listeners: Sequence[socket.socket], admin: socket.socket | None
+) -> str:
+    """Return the value of VARIABLE for a worker."""
+    descriptors = [listener.fileno() for listener in listeners]
+    return json.dumps(
+        {
+            "number": number,
+            "channel": channel.fileno(),
+            "listeners": descriptors,
+            "admin": None if admin is None else admin.fileno(),
+        }
+    )
+
+
+def _socket(descriptor: int) -> socket.socket:
+    os.set_inheritable(descriptor, False)
+    return socket.socket(fileno=descriptor)
+
+
+def _first_message(channel: socket.socket) -> JsonObject:
+    """Return the supervisor's first message. Blocks until it is there."""
+    size = int.from_bytes(_exactly(channel, LENGTH_BYTES))
+    message: JsonObject = orjson.loads(_exactly(channel, size))
+    return message
+
+
+def _exactly(channel: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        part = channel.recv(min(1 << 20, size - len(data)))
+        if not part:
+            raise UsageError("the supervisor of this worker is gone")
+        data += part
+    return bytes(data)
+
+
+class Member:
+    """One worker among others."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.is_replaced = False
+        """Another process has taken this one's place: it leaves its clients to that."""
+        self.on_end: Callable[[], None] = lambda: None
+        """Called when this worker has to end: it is replaced, or its supervisor is gone."""
+        self._answers: dict[str, Callable[[JsonObject], Awaitable[JsonObject]]] = {}
+        self._hears: dict[str, Callable[[JsonObject], object]] = {"leave": lambda _: self._leave()}
+        self.channel = Channel(answer=self._answer, hear=self._hear)
+
+    def answers(self, op: str, how: Callable[[JsonObject], Awaitable[JsonObject]]) -> None:
+        """Have a question of the supervisor answered."""
+        self._answers[op] = how
+
+    def hears(self, op: str, how: Callable[[JsonObject], object]) -> None:
+        """Have what the supervisor or another worker tells taken."""
+        self._hears[op] = how
+
+    async def run(self) -> None:
+        """Talk with the supervisor until one of both ends."""
+        await self.channel.run(self.place.channel)
+        self.on_end()
+
+    async def metrics(self) -> Families | None:
+        """Return the metrics of all workers; None if the supervisor does not answer."""
+        try:
+            families: Families = (await self.channel.ask("metrics", within_s=ASK_S))["families"]
+        except (ChannelClosed, KeyError):
+            return None
+        return families
+
+    async def targets(self) -> list[list[JsonObject]]:
+        """Return the rows of `/-/targets` of each worker that answers."""
+        try:
+            parts: list[list[JsonObject]] = (await self.channel.ask("targets", within_s=ASK_S)).get("parts", [])
+        except ChannelClosed:
+            return []
+        return parts
+
+    async def maker(self, key: str) -> Maker | None:
+        """Return who made an id, as another worker has noted."""
+        try:
+            found = (await self.channel.ask("maker", within_s=ASK_S, key=key)).get("maker")
+        except ChannelClosed:
+            return None
+        return None if found is None else Maker(*found)
+
+    def _leave(self) -> None:
+        self.is_replaced = True
+        self.on_end()
+
+    async def _answer(self, op: str, fields: JsonObject) -> JsonObject:
+        return await self._answers[op](fields)
+
+    def _hear(self, op: str, fields: JsonObject) -> None:
+        how = self._hears.get(op)
+        if how is None:
+            log.error("the supervisor tells what is not known", extra={"op": op})
+        else:
+            how(fields)

@@ -1,0 +1,238 @@
+"""The parent of `--workers N`: it binds the sockets, reads the config and supervises the workers. It serves nothing.
+
+What is one for all is here: the files and their reloads, the generation's number, the sums of what ended workers
+counted, and who made the ids of bound requests. A new table goes live in all workers or in none:
+
+1. Each worker compiles the text and says whether it can serve it. If one cannot, the edit is refused.
+2. Each worker loads what the table needs.
+3. All swap; the reload is reported once they have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from typing import Final
+
+from gateway.config.compiler.compiler import Compiler
+from gateway.config.kept import LastGood
+from gateway.errors import NotAsExpected
+from gateway.policy.problem import Problems
+from gateway.policy.table import RoutingTable
+from gateway.server.access import check_exposure
+from gateway.server.canary import Canary
+from gateway.server.jobs import CountedReloader, restarting
+from gateway.server.listen import SocketFile, port_file
+from gateway.server.systemd import notify
+from gateway.server.wiring import ServeOptions
+from gateway.server.workers.distribution import Distribution
+from gateway.server.workers.member import VARIABLE, variable
+from gateway.server.workers.sockets import shared_out
+from gateway.server.workers.supervisor import Supervisor
+from gateway.server.workers.together import GATHER_S, Together
+from gateway.telemetry.logs import timestamp
+from gateway.telemetry.metrics import Metrics
+from gateway.wire.json import JsonObject
+
+log = logging.getLogger(__name__)
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def supervise(
+    options: ServeOptions,
+    *,
+    on_ready: Callable[[str, RoutingTable], None],
+    report: Callable[[Problems], None],
+    complain: Callable[[str], None],
+) -> int:
+    """Run the workers until a stop signal, and return the exit code. Raises ConfigError and UsageError."""
+    parent = Parent(options)
+    if parent.reloader.last.problems:
+        report(parent.reloader.last.problems)
+    if parent.reloader.kept_at is not None:
+        complain(f"serving the last good version of {timestamp(parent.reloader.kept_at)}")
+    return asyncio.run(parent.run(on_ready))
+
+
+class Parent:
+    """The supervisor with all that is one for the workers."""
+
+    def __init__(self, options: ServeOptions) -> None:
+        """Read the config file. Raises ConfigError and UsageError."""
+        check_exposure(
+            private=options.is_loopback or options.unix_socket is not None,
+            has_keys=options.client_keys_file is not None,
+            insecure=options.insecure,
+        )
+        self._options = options
+        self._metrics = Metrics()
+        self._together = Together(self._metrics)
+        compiler = Compiler(environ=os.environ, openai_adapter="relay", strict_env=True)
+        self._distribution = Distribution(compiler, self._together)
+        self.reloader = CountedReloader(
+            options.config,
+            self._distribution,
+            metrics=self._metrics,
+            jobs=self._distribution,
+            on_report=self._distribution.reported,
+            last_good=None if options.state_dir is None else LastGood(options.state_dir, options.config),
+            canary=None if options.canary is None else Canary(options.canary),
+        )
+        self.reloader.load()
+
+    async def run(self, on_ready: Callable[[str, RoutingTable], None]) -> int:
+        """Run the workers until a stop signal, and return the exit code. Raises UsageError if it cannot listen."""
+        options, loop = self._options, asyncio.get_running_loop()
+        with ExitStack() as stack:
+            url, listeners = self._listeners(stack)
+            admin = self._admin_listener()
+            supervisor = Supervisor(
+                self._together,
+                listeners,
+                spawn=lambda number, channel, sockets: _spawn(options, number, channel, sockets, admin),
+                hello=self._hello,
+                answer=self._answer,
+                end_s=options.drain_delay_s + options.drain_s,
+            )
+            self._distribution.start(loop)
+            jobs = [loop.create_task(restarting(self.reloader.watch))]
+            asked: set[asyncio.Task[None]] = set()
+
+            def soon(what: Callable[[], Coroutine[None, None, None]]) -> None:
+                task = loop.create_task(what())
+                asked.add(task)
+                task.add_done_callback(asked.discard)
+
+            for number in STOP_SIGNALS:
+                loop.add_signal_handler(number, supervisor.stop)
+            loop.add_signal_handler(signal.SIGHUP, soon, self._reload_at_signal)
+            loop.add_signal_handler(signal.SIGUSR2, soon, supervisor.restart)
+
+            async def ready() -> None:
+                stack.enter_context(port_file(options.port_file, url))
+                on_ready(url, self.reloader.current)
+                log.info("listening", extra={"url": url, "generation": self.reloader.current.generation})
+                await supervisor.settled()
+                notify("READY=1")
+
+            try:
+                code = await supervisor.run(ready)
+            finally:
+                for task in (*jobs, *asked):
+                    task.cancel()
+            notify("STOPPING=1")
+            log.info("stopped", extra={"code": code})
+            return code
+
+    def _listeners(self, stack: ExitStack) -> tuple[str, list[list[socket.socket]]]:
+        """Return the address and the sockets of each worker."""
+        options = self._options
+        if options.unix_socket is not None:
+            listener = options.listener
+            if listener is None:
+                file = SocketFile(options.unix_socket)
+                stack.callback(file.remove)
+                listener = file.listener
+                listener.listen()
+            return f"unix:{options.unix_socket}", [[listener]] * options.workers
+        if options.listener is not None:
+            sockets = [[options.listener]] * options.workers
+        else:
+            sockets = shared_out(options.host, options.port, options.workers)
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        return f"http://{host}:{sockets[0][0].getsockname()[1]}", sockets
+
+    def _admin_listener(self) -> socket.socket | None:
+        options = self._options
+        if options.admin_listener is not None:
+            return options.admin_listener
+        admin = options.for_admin()
+        return None if admin is None else shared_out(admin.host, admin.port, 1, flag="--admin-port")[0][0]
+
+    def _hello(self) -> JsonObject:
+        reloader = self.reloader
+        return {
+            **self._distribution.live,
+            "report": asdict(reloader.last),
+            "kept_at": reloader.kept_at,
+            "history": reloader.history.as_json(),
+            "rests": self._together.rests,
+        }
+
+    async def _answer(self, op: str, fields: JsonObject) -> JsonObject:
+        """Answer a worker's question."""
+        together = self._together
+        match op:
+            case "metrics":
+                self.reloader.show()
+                return {"families": await together.metrics()}
+            case "targets":
+                answers = await together.ask_all("targets", within_s=GATHER_S)
+                return {"parts": [answer["targets"] for answer in answers.values()]}
+            case "maker":
+                maker = await together.maker(fields["key"])
+                return {"maker": None if maker is None else list(maker)}
+            case "reload":
+                return await self._reload(fields)
+        raise AssertionError(f"no worker asks for {op!r}")
+
+    async def _reload(self, fields: JsonObject) -> JsonObject:
+        try:
+            result = await asyncio.to_thread(self.reloader.reload, **fields)
+        except NotAsExpected as error:
+            return {"not_as_expected": str(error)}
+        return {"report": asdict(result)}
+
+    async def _reload_at_signal(self) -> None:
+        report = await asyncio.to_thread(self.reloader.reload, wait=False)
+        log.info("reloaded at a signal", extra={"ok": report.ok, "generation": report.generation})
+
+
+async def _spawn(
+    options: ServeOptions,
+    number: int,
+    channel: socket.socket,
+    listeners: Sequence[socket.socket],
+    admin: socket.socket | None,
+) -> asyncio.subprocess.Process:
+    """Start a worker: this program again, in a process group of its own, so that a terminal's signals come from us."""
+    inherited = [sock.fileno() for sock in (channel, *listeners, *((admin,) if admin is not None else ()))]
+    place = variable(number=number, channel=channel, listeners=listeners, admin=admin)
+    safe_path = [] if sys.path[0] in {"", os.getcwd()} else ["-P"]
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, *safe_path, "-m", "gateway", *options.arguments),
+        env={**os.environ, VARIABLE: place},
+        pass_fds=inherited,
+        process_group=0,
+    )
+
+
+def as_worker(options: ServeOptions, listeners: Sequence[socket.socket], admin: socket.socket | None) -> ServeOptions:
+    """Return the options of one worker: its sockets, and its part of the limits for all."""
+    workers = options.workers
+
+    def part(limit: int | None) -> int | None:
+        return None if limit is None else max(1, -(-limit // workers))
+
+    first, *more = listeners
+    if admin is not None:
+        options = replace(options, admin_listener=admin)
+    options = options.on(first)
+    return replace(
+        options,
+        more_listeners=tuple(more),
+        port_file=None,
+        state_dir=None,
+        canary=None,
+        max_connections=part(options.max_connections),
+        max_in_flight=part(options.max_in_flight),
+        max_body_in_flight_bytes=part(options.max_body_in_flight_bytes) or 1,
+    )

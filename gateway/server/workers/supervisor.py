@@ -1,0 +1,210 @@
+"""Starts the workers, replaces those that end, and ends them all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Final, TypeAlias
+
+from gateway.server.ending import MARGIN_S
+from gateway.server.workers.channel import Channel
+from gateway.server.workers.together import READY_S, Member, Together
+from gateway.wire.json import JsonObject
+
+log = logging.getLogger(__name__)
+
+START_S: Final = 60.0
+"""Seconds until a worker listens; it is ended then, and another one started."""
+AGAIN_S: Final = 1.0
+MAX_AGAIN_S: Final = 30.0
+"""Pause before a worker is started again that ended soon after its start: AGAIN_S, doubled each time, up to this."""
+SOON_S: Final = 10.0
+LAST_WORDS_S: Final = 1.0
+"""Seconds for what a worker told before its end."""
+
+Spawn: TypeAlias = Callable[[int, socket.socket, Sequence[socket.socket]], Awaitable[asyncio.subprocess.Process]]
+"""(worker's number, its end of the channel, its sockets) → its process."""
+
+
+class Supervisor:
+    """Keeps one worker running for each set of sockets."""
+
+    def __init__(
+        self,
+        together: Together,
+        listeners: Sequence[Sequence[socket.socket]],
+        *,
+        spawn: Spawn,
+        hello: Callable[[], JsonObject],
+        answer: Callable[[str, JsonObject], Awaitable[JsonObject]],
+        end_s: float,
+    ) -> None:
+        """`listeners`: the sockets of each worker. `hello` returns what a worker starts with.
+
+        `answer` is asked what workers ask. `end_s`: seconds that a worker may take to end in order.
+        """
+        self._together = together
+        self._listeners = listeners
+        self._spawn = spawn
+        self._hello = hello
+        self._answer = answer
+        self._end_s = end_s
+        self._slots: dict[int, Member] = {}
+        """The worker of each number; those that leave are not among them."""
+        self._failures = 0
+        self._has_listened = False
+        self._stopping = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._code = 0
+        self._rolling = asyncio.Lock()
+
+    async def run(self, on_ready: Callable[[], Awaitable[None]]) -> int:
+        """Run the workers until `stop`, and return the exit code. `on_ready` is called once all listen."""
+        try:
+            return await self._run(on_ready)
+        finally:
+            for member in self._together.members:  # a fault of ours leaves none behind
+                _kill(member)
+
+    async def _run(self, on_ready: Callable[[], Awaitable[None]]) -> int:
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            started = [await self._start(number) for number in range(len(self._listeners))]
+            starting = group.create_task(self._started(started, on_ready))
+            await self._stopping.wait()
+            starting.cancel()
+            await self._end()
+        return self._code
+
+    async def _started(self, members: Sequence[Member], on_ready: Callable[[], Awaitable[None]]) -> None:
+        for member in members:
+            await member.listens.wait()
+        self._has_listened = True
+        await on_ready()
+
+    async def settled(self) -> None:
+        """Return once each worker is ready, or has logged why it cannot get so."""
+        for member in tuple(self._slots.values()):
+            await member.settled.wait()
+
+    def stop(self) -> None:
+        """End all workers in order; called again, at once."""
+        self._stopping.set()
+        for member in self._together.members:
+            member.leaving = True
+            with suppress(ProcessLookupError):
+                member.process.send_signal(signal.SIGTERM)
+
+    async def restart(self) -> None:
+        """Replace each worker by a new process, one after the other, without losing a request."""
+        async with self._rolling:
+            for number in range(len(self._listeners)):
+                if self._stopping.is_set():
+                    return
+                before = self._slots.get(number)
+                member = await self._start(number)
+                if not await self._is_ready(member):
+                    log.error("a new worker does not get ready: the old one stays", extra={"worker": number})
+                    member.leaving = True
+                    _kill(member)
+                    if before is not None:
+                        self._slots[number] = before
+                    return
+                if before is not None:
+                    before.leaving = True
+                    before.channel.tell("leave")
+            log.info("all workers were replaced")
+
+    async def _is_ready(self, member: Member) -> bool:
+        """Wait until a worker is ready; return False if it ended, or takes too long."""
+        waits = [asyncio.ensure_future(member.settled.wait()), asyncio.ensure_future(member.process.wait())]  # noqa: TID251 - both are awaited here
+        try:
+            await asyncio.wait(waits, timeout=READY_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return member.settled.is_set()
+
+    async def _start(self, number: int) -> Member:
+        """Start a worker. It gets what is one for all at once; from then on it hears of each change."""
+        ours, theirs = socket.socketpair()
+        try:
+            process = await self._spawn(number, theirs, self._listeners[number])
+        finally:
+            theirs.close()
+        channel = Channel(
+            answer=self._answer,
+            hear=lambda op, fields: self._together.hear(member, op, fields),
+        )
+        member = Member(number, process, channel, time.monotonic())
+        channel.tell("hello", **self._hello())
+        self._together.members.append(member)
+        self._slots[number] = member
+        reading = self._group.create_task(channel.run(ours))
+        self._group.create_task(self._watch(member, reading))
+        log.info("a worker starts", extra={"worker": number, "pid": process.pid})
+        return member
+
+    async def _watch(self, member: Member, reading: asyncio.Task[None]) -> None:
+        """Wait for the end of a worker, and replace it if nobody wanted that."""
+        guard = self._group.create_task(self._end_slow_start(member))
+        code = await member.process.wait()
+        guard.cancel()
+        await asyncio.wait([reading], timeout=LAST_WORDS_S)
+        member.channel.close()
+        self._together.ended(member)
+        extra = {"worker": member.number, "pid": member.process.pid, "code": code}
+        if member.leaving:
+            if self._stopping.is_set() and code != -signal.SIGTERM:  # a second one comes when all is done
+                self._code = max(self._code, code if code >= 0 else 1)
+            log.info("a worker has ended", extra=extra)
+        elif not self._has_listened:
+            log.error("a worker ended at its start", extra=extra)
+            self._code = code if code > 0 else 1
+            self.stop()
+        else:
+            log.error("a worker ended: it is replaced", extra=extra)
+            self._together.count_restart()
+            await self._replace(member)
+        if not self._together.members:
+            self._emptied.set()
+
+    async def _replace(self, member: Member) -> None:
+        self._failures = self._failures + 1 if time.monotonic() - member.started_s < SOON_S else 0
+        if self._failures:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(MAX_AGAIN_S, AGAIN_S * 2.0 ** (self._failures - 1))):
+                    await self._stopping.wait()
+        if not self._stopping.is_set() and self._slots.get(member.number) is member:
+            await self._start(member.number)
+
+    async def _end_slow_start(self, member: Member) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(START_S):
+                await member.listens.wait()
+        if not member.listens.is_set():
+            log.error("a worker does not get to listen: it is ended", extra={"worker": member.number})
+            _kill(member)
+
+    async def _end(self) -> None:
+        """Wait until all workers have ended; kill those that do not."""
+        if not self._together.members:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._end_s + 2 * MARGIN_S):
+                await self._emptied.wait()
+        for member in tuple(self._together.members):
+            log.error("a worker does not end: it is killed", extra={"worker": member.number})
+            _kill(member)
+        if self._together.members:
+            await self._emptied.wait()
+
+
+def _kill(member: Member) -> None:
+    with suppress(ProcessLookupError):
+        member.process.kill()
