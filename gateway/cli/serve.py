@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MAX_WORKERS: Final = 64
+"""Of one machine's processors; more are a slip of the finger."""
 SHOWN_ALIASES: Final = 20
 """Number of aliases that the banner names; it counts the rest."""
 
@@ -165,7 +167,7 @@ def read_options(args: argparse.Namespace, *, any_port: int = 8080, quiet: bool 
         admin_port=admin_port,
         port_file=port_file,
         unix_socket=unix_socket,
-        workers=settings.get("workers", number, None) or 1,
+        workers=settings.get("workers", _workers, 1),
         arguments=tuple(sys.argv[1:]),
         default_model=settings.get("default-model", _name, None),
         max_body_bytes=settings.get("max-body", size, 32 * _MIB),
@@ -190,6 +192,13 @@ def _name(text: str) -> str | None:
     if not text:
         raise ValueError("an alias")
     return text
+
+
+def _workers(text: str) -> int:
+    found = number(text) or 0
+    if found > MAX_WORKERS:
+        raise ValueError(f"a whole number from 1 to {MAX_WORKERS}")
+    return found
 
 
 def _port(text: str) -> int | None:

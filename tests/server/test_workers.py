@@ -16,6 +16,7 @@ import aiohttp
 import orjson
 import pytest
 
+from gateway.cli import main
 from tests.gateway_process import GatewayProcess, gateway_process
 from tests.keeping_responses import KeepingResponses
 from tests.scripted_openai import ScriptedOpenAI
@@ -363,3 +364,8 @@ def _is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
+
+
+def test_their_number_is_bounded(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--workers", "1000"]) == 2
+    assert "--workers is '1000'; it must be a whole number from 1 to 64" in capsys.readouterr().err
