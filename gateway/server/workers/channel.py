@@ -94,7 +94,8 @@ class Channel:
         """Return the answer, likewise, from a thread that may block."""
         if self._loop is None:
             raise ChannelClosed("the channel is not open yet")
-        return asyncio.run_coroutine_threadsafe(self.ask(op, within_s=within_s, **fields), self._loop).result()
+        asked = asyncio.run_coroutine_threadsafe(self.ask(op, within_s=within_s, **fields), self._loop)
+        return asked.result(within_s + 1.0)  # the loop may have ended meanwhile
 
     def tell(self, op: str, **fields: Json) -> None:
         """Send a message that wants no answer; it is dropped if the other end is closed."""

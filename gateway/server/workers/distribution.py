@@ -17,7 +17,7 @@ from gateway.policy.overlay import NO_OVERLAY, Overlay
 from gateway.policy.problem import Problem
 from gateway.policy.table import RoutingTable
 from gateway.server.workers.channel import ChannelClosed
-from gateway.server.workers.together import PREPARE_S, READY_S, SWAP_S, Together
+from gateway.server.workers.together import GATHER_S, PREPARE_S, READY_S, SWAP_S, Together
 from gateway.wire.json import JsonObject
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Distribution:
         self._latest = {"generation": generation, "now": now, **_files(data, included)}
         if compiled.table is None or self._loop is None:
             return compiled
-        answers = self._wait(self._together.ask_all("prepare", within_s=PREPARE_S, **self._latest))
+        answers = self._wait(self._together.ask_all("prepare", within_s=PREPARE_S, **self._latest), within_s=PREPARE_S)
         refused = next((answer["problems"] for answer in answers.values() if answer["problems"]), None)
         if refused is None:
             return compiled
@@ -91,7 +91,7 @@ class Distribution:
         """Have all workers swap, and wait until they have."""
         self.live = self._latest
         if self._loop is not None:
-            self._wait(self._swap(table.generation))
+            self._wait(self._swap(table.generation), within_s=SWAP_S + PREPARE_S)
 
     async def _swap(self, generation: int) -> None:
         answers = await self._together.ask_all("swap", within_s=SWAP_S, generation=generation)
@@ -108,9 +108,10 @@ class Distribution:
             fields = asdict(report)
             self._loop.call_soon_threadsafe(lambda: self._together.tell_all("report", report=fields))
 
-    def _wait(self, what: Coroutine[Any, Any, _T]) -> _T:
+    def _wait(self, what: Coroutine[Any, Any, _T], *, within_s: float) -> _T:
+        """Return what the workers answer. Raises TimeoutError a little later, where the loop has ended meanwhile."""
         assert self._loop is not None, "there are no workers yet"
-        return asyncio.run_coroutine_threadsafe(what, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(what, self._loop).result(within_s + GATHER_S)
 
 
 def _files(main: bytes, included: Included) -> JsonObject:

@@ -126,6 +126,7 @@ class Parent:
             try:
                 code = await supervisor.run(ready)
             finally:
+                self.reloader.give_up()
                 for task in (*jobs, *asked):
                     task.cancel()
             notify("STOPPING=1")

@@ -175,13 +175,19 @@ class Supervisor:
             self._emptied.set()
 
     async def _replace(self, member: Member) -> None:
+        """Start a worker in place of one that ended; at once, but after a pause if that was soon after its start."""
         self._failures = self._failures + 1 if time.monotonic() - member.started_s < SOON_S else 0
-        if self._failures:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(min(MAX_AGAIN_S, AGAIN_S * 2.0 ** (self._failures - 1))):
-                    await self._stopping.wait()
-        if not self._stopping.is_set() and self._slots.get(member.number) is member:
-            await self._start(member.number)
+        while not self._stopping.is_set() and self._slots.get(member.number) is member:
+            if self._failures:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(MAX_AGAIN_S, AGAIN_S * 2.0 ** min(self._failures - 1, 10))):
+                        await self._stopping.wait()
+                        return
+            try:
+                await self._start(member.number)
+            except OSError:
+                log.exception("a worker cannot be started", extra={"worker": member.number})
+                self._failures += 1
 
     async def _end_slow_start(self, member: Member) -> None:
         with suppress(TimeoutError):
