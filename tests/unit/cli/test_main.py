@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -50,7 +51,7 @@ class TestCommandLine:
             main([command, "--help"])
         out = capsys.readouterr().out
         assert "\nexamples:\n" in out
-        assert "\nexit codes:\n  0  " in out
+        assert re.search(r"\nexit codes:\n  (0  |the command's own)", out)
 
     @pytest.mark.parametrize(
         "argv",

@@ -45,7 +45,7 @@ async def test_a_changed_key_file_counts_from_the_next_call_on(
         file.write_text(key)
         await adapter.complete(call)
     assert [request.headers.get("authorization") for request in upstream.requests] == [
-        "Bearer k1", "Bearer k1", "Bearer k22", None
+        "Bearer k1", "Bearer k1", "Bearer k22", "Bearer k22"
     ]  # fmt: skip
     assert upstream.connections == 1
 
