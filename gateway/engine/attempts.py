@@ -104,6 +104,7 @@ class Engine:
             now_s = loop.time()
             resting = health.resting(steps, now_s=now_s) if health.at_rest else NOBODY
             if second is not None:
+                second.idle()
                 unsupported, after = unsupported | second.unsupported, max(after, second.after)
                 plan = Plan(steps, deadline_s, route.max_attempts - second.reserved, unsupported)
             if keys is not None:
@@ -166,7 +167,7 @@ class Engine:
                 if request.nested is not None and await request.nested.run(step, deadline_s=deadline_s):
                     now_s = loop.time()
                 if second is not None and plan is not None:
-                    second.begin(plan, course, decision.step)
+                    second.begin(plan, course, decision.step, step)
                 result = await attempt(request, adapter, step, ticket, loop, now_s, deadline_s)
             except UpstreamError as error:
                 _mask(error, target.endpoint.echoes)

@@ -3,9 +3,10 @@
 1. A call that has brought no content after the hedge's time gets the chain's next target beside it, if one is free to
    be called: it neither rests nor is the same target, `max_attempts` has room, and the alias' minute allows it.
 2. The first answer, or the first stream that commits, wins. The other call is closed; it counts neither as a failure
-   nor as an answer, and the client does not wait for it.
+   nor as an answer, and the client does not wait for it. It is closed too when the first call ends the request.
 3. If the second call fails, its target counts as tried. After the same time another one may be called.
 4. If the first call fails meanwhile, its target is retried as ever; before the chain moves on, the second call ends.
+   No third one is called then.
 
 Bound requests are not hedged, nor those that an upstream keeps or runs tools for (`operations/hosted.py`).
 """
@@ -21,13 +22,13 @@ from gateway.adapters.base import Reply
 from gateway.adapters.events import Stream
 from gateway.engine.attempts import NONE, Engine, note_passed
 from gateway.engine.health import Health
+from gateway.engine.nested import NestedHooks
 from gateway.engine.next_step import Plan, step_beside
 from gateway.engine.request import Course, RoutedRequest
 from gateway.engine.stream import CommittedStream
 from gateway.errors import GatewayError
 from gateway.operations.hosted import may_be_sent_twice
 from gateway.policy.table import Step
-from gateway.policy.target import Target
 from gateway.telemetry.report import HEDGED_OUT, Attempt, CallReport
 from gateway.wire.json import Json
 
@@ -118,7 +119,10 @@ class _Calling(NamedTuple):
 
     plan: Plan
     course: Course
-    step: int
+    position: int
+    step: Step
+    """With the key that is sent, where its target has several."""
+    began_s: float
 
 
 class Race(Generic[_T]):
@@ -146,8 +150,9 @@ class Race(Generic[_T]):
         self._left_out: set[int] = set()
         """Steps that are not called beside another: a second call of theirs ended in what is no upstream's failure."""
         self._calling: _Calling | None = None
-        self._began_s = 0.0
         self._has_content = False
+        self._is_over = False
+        """The calls that are left are closed."""
         self.unsupported: frozenset[int] = NONE
         self.after = 0
 
@@ -176,10 +181,14 @@ class Race(Generic[_T]):
         """The most attempts that the second call may make, but one: that is kept for its target in any case."""
         return 0 if self._second is None else self._second.most - 1
 
-    def begin(self, plan: Plan, course: Course, step: int) -> None:
-        """Note that a step is about to be called, and wait for its content from now on."""
-        self._calling = _Calling(plan, course, step)
-        self._began_s = self._loop.time()
+    def idle(self) -> None:
+        """Note that the chain calls nobody now."""
+        self._calling = None
+        self._stop_waiting()
+
+    def begin(self, plan: Plan, course: Course, position: int, step: Step) -> None:
+        """Note that a step is called now, and wait for its content."""
+        self._calling = _Calling(plan, course, position, step, self._loop.time())
         self._has_content = False
         self._wait()
 
@@ -197,7 +206,9 @@ class Race(Generic[_T]):
     async def _follow_chain(self) -> None:
         try:
             result = await self._run(self._request, None)
-        except Exception as error:  # noqa: BLE001 - it is the caller's
+        except BaseException as error:
+            if self._is_over:
+                raise  # it was closed
             if self._second is not None:
                 self._close_second(self._second)
             self._fail(error)
@@ -229,7 +240,7 @@ class Race(Generic[_T]):
             return None
         if hedge.after_s is not None or pace is None:
             return hedge.after_s
-        target = self._calling.plan.steps[self._calling.step].target
+        target = self._calling.plan.steps[self._calling.position].target
         return self._health.usual_s(target, pace, PERCENTILE, now_s=self._loop.time())
 
     def _call_second(self) -> None:
@@ -237,10 +248,10 @@ class Race(Generic[_T]):
         self._timer = None
         request = self._request
         last = self._calling
-        if self._won.done() or request.report.calling is None or last is None:
+        if self._won.done() or last is None:
             return
         now_s = self._loop.time()
-        course, calling = last.course, last.step
+        course, calling = last.course, last.position
         unsupported = self.unsupported.union(last.plan.unsupported)
         plan = last.plan._replace(unsupported=unsupported)
         resting = self._health.resting(plan.steps, now_s=now_s)
@@ -248,30 +259,38 @@ class Race(Generic[_T]):
         if found is None or now_s >= plan.deadline_s:
             return
         position, most = found
-        if not all(self._may_be_sent(plan.steps[step]) for step in (calling, position)):
+        if not self._may_be_sent(plan.steps[calling], request.nested):
             return
         if not self._minute.take(now_s=now_s):
             return
         note_passed(request, range(max(calling + 1, self.after), position), unsupported, resting)
         self.after = max(self.after, calling + 1, position + 1)
-        self._second = second = _Second(request, position, most, len(plan.steps), began_s=now_s)
+        self._second = second = _Second(request, position, most, plan.steps[position], len(plan.steps))
         second.task = self._start(self._follow_second(second, course))
 
-    def _may_be_sent(self, step: Step) -> bool:
+    def _may_be_sent(self, step: Step, nested: NestedHooks | None) -> bool:
+        """Tell whether a step may get the request beside another; the pre hooks on the way to it have run."""
         request = self._request
-        params: Mapping[str, Json] = request.params
+        params: Mapping[str, Json] = request.params if nested is None else nested.params(step)
         if step.params.sent:
             params = {**params, **step.params.sent}
         return may_be_sent_twice(request.operation.name, params)
 
     async def _follow_second(self, second: _Second, course: Course) -> None:
-        own = Course([], [], [])
+        own, request = Course([], [], []), second.request
         try:
-            result = await self._run(second.request, own)
+            if request.nested is not None:
+                await request.nested.run(second.step, deadline_s=request.deadline_s)
+            if not self._may_be_sent(second.step, request.nested):
+                self._merge(second, own, course)
+                return
+            result = await self._run(request, own)
         except GatewayError:
             self._merge(second, own, course)
-        except Exception as error:  # noqa: BLE001 - a fault of our own surfaces
-            self._fail(error)
+        except BaseException as error:
+            if self._is_over or second.is_closed:
+                raise
+            self._fail(error)  # a fault of our own surfaces
         else:
             if self._won.done():
                 await _discard(result)
@@ -286,15 +305,15 @@ class Race(Generic[_T]):
         """Note that the second call failed, and go on waiting for the first, or let the chain go on."""
         self._note_ended(second.rows())
         before = len(course.outcomes)
-        if self._settled is not None and before:
+        if self._calling is None and before:
             before -= 1  # the chain goes on from its own last failure
         course.outcomes[before:before] = own.outcomes
         course.errors[before:before] = own.errors
         course.lacks.extend(own.lacks)
         if own.lacks:
-            self.unsupported |= {second.step}
+            self.unsupported |= {second.position}
         elif not own.outcomes:
-            self._left_out.add(second.step)
+            self._left_out.add(second.position)
         self._second = None
         settled, self._settled = self._settled, None
         if settled is not None:
@@ -302,27 +321,29 @@ class Race(Generic[_T]):
         elif not self._won.done():
             self._wait()
 
-    def _fail(self, error: Exception) -> None:
-        if not self._won.done():
+    def _fail(self, error: BaseException) -> None:
+        if self._won.done():
+            return
+        if isinstance(error, asyncio.CancelledError):  # an adapter's own
+            self._won.cancel()
+        else:
             self._won.set_exception(error)
 
     def _close_chain(self) -> None:
         """Close the first call, and add it to the report."""
         assert self._chain is not None, "or there is no second call"
+        self._is_over = True
         self._chain.cancel()
-        report = self._request.report
-        target, report.calling = report.calling, None
-        if target is not None:
-            self._note_closed(target, self._began_s, hedge=False)
+        self._request.report.calling = None
+        if self._calling is not None:
+            whole = self._calling.plan.steps[self._calling.position]
+            self._note_closed(whole, self._calling.step, self._calling.began_s, hedge=False)
 
     def _close_second(self, second: _Second) -> None:
         """Close the second call, and add it to the report."""
-        rows = second.rows()
-        self._note_ended(rows)
-        target = second.request.report.calling
-        if target is not None:
-            last_ms = rows[-1].start_ms + rows[-1].ms if rows else 0.0
-            self._note_closed(target, max(second.began_s, self._request.started_s + last_ms / 1000), hedge=True)
+        self._note_ended(second.rows())
+        if second.calling is not None:
+            self._note_closed(second.step, second.calling, second.began_s, hedge=True)
         self._second = None
         second.close(self._request.report)
 
@@ -331,16 +352,19 @@ class Race(Generic[_T]):
         self._request.report.attempts += rows
         self._request.report.calls += len(rows)
 
-    def _note_closed(self, target: Target, began_s: float, *, hedge: bool) -> None:
-        request, now_s = self._request, self._loop.time()
+    def _note_closed(self, step: Step, called: Step, began_s: float, *, hedge: bool) -> None:
+        """Add a call that is closed to the report. `called`: the step with the key that was sent."""
+        request, now_s, target = self._request, self._loop.time(), step.target
         start_ms = (began_s - request.started_s) * 1000
-        row = Attempt(target.name, target.label, HEDGED_OUT, None, (now_s - began_s) * 1000, None, start_ms, hedge)
+        key = called.target.endpoint.api_key.short if step.by_key else None
+        row = Attempt(target.name, target.label, HEDGED_OUT, None, (now_s - began_s) * 1000, key, start_ms, hedge)
         request.report.attempts.append(row)
         request.report.calls += 1
         if request.pace is not None:
             self._health.note_pace(target, request.pace, now_s - began_s, now_s=now_s, ended=False)
 
     def _end(self) -> None:
+        self._is_over = True
         self._stop_waiting()
         self._request.second = None
         if self._chain is not None:
@@ -350,20 +374,39 @@ class Race(Generic[_T]):
 
 
 class _Second:
-    """One call beside another: a request of its own for one step of the chain."""
+    """One call beside another: a request of its own for one step of the chain, whose `second` it is."""
 
-    def __init__(self, request: RoutedRequest, step: int, most: int, steps: int, *, began_s: float) -> None:
-        """`most`: attempts at most."""
+    def __init__(self, request: RoutedRequest, position: int, most: int, step: Step, steps: int) -> None:
+        """`step` is the one at `position` of so many `steps`; it gets `most` attempts."""
+        self.position = position
         self.step = step
         self.most = most
-        self.began_s = began_s
+        self.calling: Step | None = None
+        """The step that is called now, with the key that is sent."""
+        self.began_s = 0.0
+        self.is_closed = False
         self.task: asyncio.Task[None] | None = None
+        self.is_running, self.reserved, self.after = False, 0, 0  # nothing is called beside a second call
+        self.unsupported = NONE
         report = request.report
         own = CallReport(report.request_id, report.alias, report.generation, calls=report.calls + 1)
-        only = frozenset(range(steps)) - {step}
-        self.request = replace(
-            request, report=own, second=None, route=replace(request.route, max_attempts=most), left_out=only
-        )
+        only = frozenset(range(steps)) - {position}
+        route = replace(request.route, max_attempts=most)
+        self.request = replace(request, report=own, second=self, route=route, left_out=only)
+
+    def idle(self) -> None:
+        """Note that nobody is called now."""
+        self.calling = None
+
+    def begin(self, plan: Plan, course: Course, position: int, step: Step) -> None:
+        """Note that the step is called now."""
+        self.calling, self.began_s = step, asyncio.get_running_loop().time()
+
+    def has_content(self) -> None:
+        """Do nothing: the first whole stream wins."""
+
+    async def settle(self) -> None:
+        """Do nothing: there is no other call to wait for."""
 
     def rows(self) -> list[Attempt]:
         """Return the attempts that ended, for the report of the whole request."""
@@ -388,6 +431,7 @@ class _Second:
         def note(_: asyncio.Task[None]) -> None:
             report.closed_tokens = own.closed_tokens or own.tokens
 
+        self.is_closed = True
         if self.task is not None and not self.task.done():
             self.task.add_done_callback(note)
             self.task.cancel()

@@ -33,8 +33,8 @@ class Course(NamedTuple):
     """Names of the targets that were passed over for this request, each with what it does not support."""
 
 
-class SecondCall(Protocol):
-    """Calls another target beside one that takes long, where the alias has a `hedge`."""
+class Calls(Protocol):
+    """Hears of a request's calls where the alias has a `hedge`, and may call another target beside one."""
 
     @property
     def is_running(self) -> bool:
@@ -52,8 +52,11 @@ class SecondCall(Protocol):
     def after(self) -> int:
         """The position behind the last step that was called; those before it were passed over, and noted."""
 
-    def begin(self, plan: Plan, course: Course, step: int) -> None:
-        """Note that a step is about to be called."""
+    def idle(self) -> None:
+        """Note that the chain calls nobody now."""
+
+    def begin(self, plan: Plan, course: Course, position: int, step: Step) -> None:
+        """Note that the step at this position is called now; `step` has the key that is sent, where it has several."""
 
     def has_content(self) -> None:
         """Note that the call has brought content, which is held back."""
@@ -95,8 +98,8 @@ class RoutedRequest:
     """In which order the request tries the keys of a target that has several; None: all in turn."""
     left_out: frozenset[int] = frozenset()
     """Steps that are not called: the request's other call has them."""
-    second: SecondCall | None = None
-    """Set if a second target may be called beside a slow one."""
+    second: Calls | None = None
+    """Set if a second target may be called beside a slow one, and for that second call."""
     answered: Step | None = None
     """The step that answered, if `nested` is set."""
     carrier: AdapterName = "relay"

@@ -363,12 +363,15 @@ def _worst(explanation: Explanation) -> list[Sequence[str]]:
     is_held = route.stream.hold == "full"
     by_step = Counter(event.step for event in bad.busiest.events)
     calls = " + ".join(str(by_step[step]) for step in sorted(by_step))
-    rows: list[Sequence[str]] = [
-        ("calls", f"{calls} = {bad.calls}" if len(by_step) > 1 else calls),
+    rows: list[Sequence[str]] = [("calls", f"{calls} = {bad.calls}" if len(by_step) > 1 else calls)]
+    if route.hedge is not None:
+        most = min(route.max_attempts, sum(1 + step.retries for step in route.steps))
+        rows[0] = ("calls", f"at most {most}, those that the hedge begins among them")
+    rows += [
         ("plain answer", f"fails after {shown(bad.plain_s)}{_cause(bad.plain)}"),
         ("stream", f"fails to begin after {shown(bad.stream_s)}{_cause(bad.stream, is_held=is_held)}"),
     ]
-    if bad.untried:
+    if bad.untried and route.hedge is None:
         names = ", ".join(route.steps[step].target.name for step in bad.untried)
         rows.append(("never tried", f"{names}, once slow failures before have used up the deadline"))
     return rows

@@ -145,6 +145,8 @@ class _Call:
         engine = Engine(adapters=adapters, health=health, jitter=lambda: JITTER, observer=self._decided)
         self._engine = engine if route.hedge is None else Hedges(engine, health)
         self._decision: Try | GiveUp = FIRST
+        self._decided_for: dict[int, Try] = {}
+        """Step → the decision to call it last: with a hedge two chains of decisions are mixed."""
         self._tries: list[tuple[Try, float]] = []
         """The decision for each attempt, and the time it began."""
         self._resting: set[int] = set()
@@ -153,7 +155,8 @@ class _Call:
     async def run(self, operation: Operation, *, stream: bool) -> Walk:
         loop = asyncio.get_running_loop()
         report = CallReport()
-        route, params = self._route, operation.example
+        route = self._route
+        params = operation.example if self._facts is None else self._facts.params or operation.example
         request = RoutedRequest(operation, route.alias, route, params, EMPTY, loop.time(), report)
         if route.is_paced:
             request.pace = operation.name, stream
@@ -228,6 +231,8 @@ class _Call:
             return
         self._decision = decision
         if isinstance(decision, Try):
+            self._decided_for[decision.step] = decision
+        if isinstance(decision, Try):
             last_resort = decision.reason == "last_resort"
             behind = self._tries[-1][0].step + 1 if self._tries else 0
             left_out = range(len(self._route.steps)) if last_resort else range(behind, decision.step)
@@ -261,11 +266,22 @@ class _Call:
         }
         return texts.get(reason, "")
 
+    def _decision_for(self, call: Call) -> Try:
+        """Return the decision that a call comes from; one with a further key comes from an older one."""
+        latest = self._decision
+        steps = self._route.steps
+        if isinstance(latest, Try) and steps[self._order[latest.step]].target.name == call.target.name:
+            return latest
+        same = (
+            one for one in self._decided_for.values() if steps[self._order[one.step]].target.name == call.target.name
+        )
+        return next(same, FIRST)
+
     def _begin(self, call: Call) -> ScriptedOutcome | None:
-        assert isinstance(self._decision, Try), "nothing is called after the engine gave up"
-        step = self._decision.step
+        decision = self._decision_for(call)
+        step = decision.step
         before = sum(decision.step == step for decision, _ in self._tries)
-        self._tries.append((self._decision, asyncio.get_running_loop().time()))
+        self._tries.append((decision, asyncio.get_running_loop().time()))
         return self._suppose(call, self._order[step], before)
 
 

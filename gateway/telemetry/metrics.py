@@ -37,7 +37,7 @@ class Metrics:
         )
         self._attempts = Counts(
             "gateway_attempts_total",
-            "Calls of targets by outcome: ok, a kind of failure, `hedged_out` if another call answered first, or "
+            "Calls of targets by outcome: ok, a kind of failure, `hedged_out` if another call ended the request, or "
             "`bound`, `condition`, `cooldown`, `unsupported` if passed over.",
             ["target", "kind"],
         )
@@ -65,7 +65,7 @@ class Metrics:
         self._hedge_calls = Counts(
             "gateway_hedge_calls_total",
             "Calls begun beside another that took long, by outcome: ok, a kind of failure, or `hedged_out` if the "
-            "other answered first.",
+            "other ended the request.",
             ["alias", "target", "kind"],
         )
         self._hedge_tokens = Counts(

@@ -21,7 +21,7 @@ The request is bound to another one, it does not meet a condition, the target is
 
 Closed: TypeAlias = Literal["hedged_out"]
 HEDGED_OUT: Final[Closed] = "hedged_out"
-"""A call was closed since another one, begun beside it, brought content first. It says nothing about the target."""
+"""A call was closed, since another one beside it brought content first or ended the request. It tells of no fault."""
 
 CLIENT_GONE: Final = 499
 """Status in log and metrics: the caller left before its answer was complete."""

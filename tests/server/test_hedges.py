@@ -24,6 +24,9 @@ models:
   fast: {chain: [up/a, up/b], hedge: 100ms}
   told: {chain: [claude/slow, up/a], hedge: 100ms}
   hooked: {chain: [{alias: fast}, {alias: inner}], hedge: 100ms, hooks: {post: [HOOKS.stamp]}}
+  keeping: {chain: [up/a], hooks: {pre: [HOOKS.keep]}}
+  keeps: {chain: [{alias: keeping}, up/b], hedge: 100ms}
+  keeps-later: {chain: [up/b, {alias: keeping}], hedge: 100ms}
   inner: {chain: [up/c], hooks: {pre: [HOOKS.inner], post: [HOOKS.stamp_too]}}
 """
 
@@ -32,6 +35,10 @@ MESSAGE = {"messages": HELLO, "max_tokens": 9}
 HOOKS = """\
 def inner(params):
     return {**params, "seed": 7}
+
+
+def keep(params):
+    return {**params, "store": True}
 
 
 def stamp(answer):
@@ -125,6 +132,15 @@ async def test_hooks_of_a_nested_alias_run_for_the_second_call(
     assert answer.json["stamped_too"]
     assert upstream.requests[-1].body["seed"] == 7
     assert "seed" not in upstream.requests[0].body
+
+
+@pytest.mark.parametrize("alias", ["keeps", "keeps-later"])
+async def test_what_a_nested_hook_has_kept_upstream_is_not_sent_twice(
+    gateway: RunningGateway, upstream: ScriptedOpenAI, alias: str
+) -> None:
+    upstream.script("a", delay_s=0.4).script("b", delay_s=0.4)
+    answer = await gateway.chat(alias)
+    assert (answer.status, answer.headers["x-gateway-attempts"]) == (200, "1")
 
 
 async def test_many_requests_at_once_stay_within_the_share(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:

@@ -222,7 +222,7 @@ def short_deadlines(policy: Policy) -> Iterator[Finding]:
     for chain in policy.chains:
         # In the order of the file: one of a pool's orders, and all conditions met.
         route, spec = replace(chain.route, parts=None), chain.spec
-        if len(route.steps) < 2 or _longest_s(route) <= route.deadline_s:
+        if len(route.steps) < 2 or route.hedge is not None or _longest_s(route) <= route.deadline_s:
             continue
         step = policy.outside.untried(route)
         if step is None or not _says_limits(defaults, spec, [one for one in chain.entries if one.first < step]):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.adapters.base import Call
 from gateway.engine.hedges import MINUTE_S
 from gateway.policy.failures import Kind
 from gateway.policy.target import ScriptedOutcome
@@ -238,6 +239,43 @@ class TestHealth:
 
         observed = played(ask, a=failing(Kind.SERVER_ERROR, 4), b=after(1.1))
         assert (observed.skipped, observed.target) == (("up/a",), "up/b")
+
+
+class TestFromTheReview:
+    """Faults that were found by trying."""
+
+    def test_the_first_target_keeps_its_retries_when_the_second_fails_in_the_pause(self) -> None:
+        first = (failing(Kind.OVERLOADED, 4, retry_after_s=2), after(1))
+        observed = played(asked("again"), a=first, b=failing(Kind.AUTH, 2))
+        assert [one[:2] for one in calls(observed)] == [("up/a", "overloaded"), ("up/b", "auth"), ("up/a", None)]
+
+    def test_no_third_call_while_the_chain_waits_for_the_second(self) -> None:
+        observed = played(asked(), a=failing(Kind.AUTH, 4), b=after(9), c=after(0))
+        assert [one[:2] for one in calls(observed)] == [("up/a", "auth"), ("up/b", None)]
+
+    def test_a_second_call_that_is_dropped_in_a_pause_has_failed(self) -> None:
+        async def ask(simulator: Simulator) -> Observed:
+            await simulator.ask({"model": "again", **HI})
+            await asyncio.sleep(MINUTE_S)
+            return await simulator.ask({"model": "again", **HI})
+
+        second = failing(Kind.OVERLOADED, 0.9, retry_after_s=5)
+        observed = played(ask, a=(after(4), failing(Kind.AUTH)), b=second)
+        assert [one[:2] for one in calls(observed)][:1] == [("up/a", "auth")]
+
+    def test_a_cancellation_of_an_adapters_own_ends_the_request(self) -> None:
+        async def ask(simulator: Simulator) -> float:
+            simulator.play(_cancelling)
+            loop = asyncio.get_running_loop()
+            with pytest.raises(asyncio.CancelledError):
+                await simulator.ask({"model": "fast", **HI})
+            return loop.time()
+
+        assert played(ask) == 0
+
+
+def _cancelling(_: Call) -> ScriptedOutcome:
+    raise asyncio.CancelledError
 
 
 class TestHeldStreams:
