@@ -313,8 +313,7 @@ class Reloader:
             save = Save(self._path, now_s=loop.time())
             while True:
                 sight, settled = await loop.run_in_executor(pool, look)
-                quiet_s = TICK_S if settled else QUIET_S
-                if save.is_complete(sight.files, now_s=loop.time(), quiet_s=quiet_s):
+                if save.is_complete(sight.files, now_s=loop.time(), in_place=not settled):
                     return sight
                 await asyncio.sleep(TICK_S)
 

@@ -26,6 +26,8 @@ LONG_S: Final = 5.0
 _HELD: Final = "a process has it open for writing"
 TICK_S: Final = 0.05
 """Interval between two looks at a file that is being saved. A file that was renamed into place counts after one."""
+REPLACED_S: Final = 1.0
+"""Longest time that renames which follow each other closely are held back, to be one edit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,15 @@ class Save:
         self._changed = ""
         """The file that changed last."""
         self._told = False
+        self._replaced_s: float | None = None
+        """Since when each look found files that were renamed into place only."""
 
-    def is_complete(self, looks: Looks, *, now_s: float, quiet_s: float = QUIET_S) -> bool:
-        """Tell whether the version of `looks` is whole. Logs once when that takes longer than LONG_S."""
+    def is_complete(self, looks: Looks, *, now_s: float, quiet_s: float = QUIET_S, in_place: bool = True) -> bool:
+        """Tell whether the version of `looks` is whole. Logs once when that takes longer than LONG_S.
+
+        Unless a file was changed `in_place`, TICK_S of rest are enough, so that several renames are one edit; and files
+        that are replaced again and again need none after REPLACED_S, as each version of theirs is whole.
+        """
         stamps = looks.stamps
         if stamps != self._last:
             self._changed_s = now_s
@@ -95,7 +103,13 @@ class Save:
             self._changed = next((path for path in (*stamps, *before) if stamps.get(path) != before.get(path)), "")
         self._last = stamps
         held = looks.held
-        if held is None and now_s - self._changed_s >= quiet_s:
+        if in_place or held is not None:
+            self._replaced_s = None
+        elif self._replaced_s is None:
+            self._replaced_s = now_s
+        if held is None and now_s - self._changed_s >= (quiet_s if in_place else TICK_S):
+            return True
+        if self._replaced_s is not None and now_s - self._replaced_s >= REPLACED_S:
             return True
         if not self._told and now_s - self._began_s >= LONG_S:
             self._told = True

@@ -208,6 +208,18 @@ async def test_a_file_that_goes_away_and_comes_back_is_followed(live: Live, save
             assert (await live.ask())[1] == f"up/{model}"
 
 
+async def test_a_file_that_is_replaced_again_and_again_is_followed_meanwhile(live: Live) -> None:
+    """Each version is whole, so that none has to rest before it counts, as a save in place has to."""
+    async with live.traffic():
+        end_s, number = asyncio.get_running_loop().time() + 5, 0
+        while asyncio.get_running_loop().time() < end_s and live.target() == "up/one":
+            by_rename(live.path, live.text(f"v{number}"))
+            number += 1
+            await asyncio.sleep(0.02)
+        assert live.target() != "up/one"
+        await live.shows(f"v{number - 1}")
+
+
 async def test_a_file_that_stays_away_changes_nothing_until_it_is_back(live: Live) -> None:
     async with live.traffic():
         live.path.unlink()

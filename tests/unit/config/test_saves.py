@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from gateway.config.saves import LONG_S, QUIET_S, TICK_S, Look, Looks, Save, look_at, wait_for_writer
+from gateway.config.saves import LONG_S, QUIET_S, REPLACED_S, TICK_S, Look, Looks, Save, look_at, wait_for_writer
 from gateway.errors import UsageError
 from gateway.policy.stamp import Stamp, stamp
 from tests.saving import IS_ROOT, NOBODY, folder_in, linux
@@ -41,6 +41,22 @@ def test_a_save_is_complete_once_it_is_quiet_and_nobody_has_it_open(
     looks: list[tuple[float, Look]], complete: list[bool]
 ) -> None:
     assert played(looks) == complete
+
+
+def test_files_that_are_replaced_again_and_again_count_after_a_while() -> None:
+    save = Save(Path("routes.yaml"), now_s=0.0)
+    looks = [Looks(Look((1, tick, 10, tick, tick), None)) for tick in range(40)]
+    complete = [save.is_complete(look, now_s=n * 0.04, in_place=False) for n, look in enumerate(looks)]
+    assert complete.index(True) * 0.04 == pytest.approx(REPLACED_S)
+
+
+@pytest.mark.parametrize(("in_place", "held"), [(True, False), (False, True)])
+def test_what_is_written_in_place_or_held_open_has_to_rest(*, in_place: bool, held: bool) -> None:
+    save = Save(Path("routes.yaml"), now_s=0.0)
+    looks = [Looks(Look((1, tick, 10, tick, tick), held)) for tick in range(40)]
+    complete = [save.is_complete(look, now_s=n * 0.04, in_place=in_place) for n, look in enumerate(looks)]
+    assert not any(complete)
+    assert not save.is_complete(Looks(Look((1, 99, 10, 99, 99), False)), now_s=1.6, in_place=False)
 
 
 QUIET: Final = Look(ONE, False)
