@@ -59,16 +59,17 @@ async def gateway_process(
     command: Sequence[str] = ("-m", "gateway", "serve"),
     python: Path = Path(sys.executable),
     environ: Mapping[str, str] = MappingProxyType({}),
+    prefix: Sequence[str] = (),
 ) -> AsyncIterator[GatewayProcess]:
     """Run `python COMMAND CONFIG --port 0 FLAGS` until the block ends. Raises DidNotStartError.
 
     A `command` other than the default prints the address it listens at as the last word of its first line, too.
-    `python` may be that of another environment, `environ` has further variables.
+    `python` may be that of another environment, `environ` has further variables, and the command `prefix` runs it.
     """
     given = {name: os.environ[name] for name in _KEPT if name in os.environ} | dict(environ)
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            str(python), *command, str(config), "--port", "0", *flags,
+            *prefix, str(python), *command, str(config), "--port", "0", *flags,
             cwd=ROOT, env=given, stdout=PIPE, stderr=output,
         )  # fmt: skip
     try:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +158,30 @@ def save(
     environ = {"FILE": str(path), "NEW": str(new), "VERSION": f"{version:04}", "PYTHON": sys.executable}
     command = [*prefix, "/bin/sh", "-c", WRITERS[writer].script]
     return subprocess.Popen(command, env={**os.environ, **environ}, cwd=path.parent, start_new_session=True)
+
+
+def write(folder: Path, texts: Mapping[str, str | bytes]) -> None:
+    """Write files, by their paths from `folder`, whose own folders may not be there yet."""
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+
+
+def publish(mount: Path, texts: Mapping[str, str | bytes], number: int) -> None:
+    """Update a ConfigMap's folder as the kubelet does: one rename of ..data, then links of new files, then of old."""
+    before = (mount / "..data").resolve() if (mount / "..data").exists() else None
+    version = mount / f"..2026_01_{number:02}"
+    write(version, texts)
+    (mount / "..data_tmp").symlink_to(version.name)
+    (mount / "..data_tmp").rename(mount / "..data")
+    for name in texts:
+        if not (mount / name).is_symlink():
+            (mount / name).symlink_to(f"..data/{name}")
+    for link in mount.iterdir():
+        if link.is_symlink() and link.name[0] != "." and link.name not in texts:
+            link.unlink()
+    if before is not None:
+        shutil.rmtree(before)
 
 
 def half_text(version: int) -> str:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from gateway.config.compiler.compiler import Compiler
-from tests.saving import folder_in, linux
+from tests.saving import folder_in, linux, publish, write
 from tests.server.test_live_edits import STILL, Server, serving
 
 pytestmark = pytest.mark.timeout(60)
@@ -32,12 +32,6 @@ def files(version: int, teams: int = 3) -> dict[str, str]:
     """Return the texts of a main file and its teams' files. Each version is a different policy."""
     main = f"version: 1\ninclude: [teams/*.yaml]\nmodels:\n  main: mock/v{version}\n"
     return {"routes.yaml": main, **{f"teams/{number:02}.yaml": team(number, version) for number in range(teams)}}
-
-
-def write(folder: Path, texts: Mapping[str, str]) -> None:
-    for name, text in texts.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
 
 
 def rename(path: Path, text: str) -> None:
@@ -210,23 +204,6 @@ def config_map(folder: Path, texts: Mapping[str, str]) -> Iterator[Path]:
     folder.mkdir()
     publish(folder, texts, 0)
     yield folder
-
-
-def publish(mount: Path, texts: Mapping[str, str], number: int) -> None:
-    """Update a ConfigMap's folder as the kubelet does: one rename of ..data, then links of new files, then of old."""
-    before = (mount / "..data").resolve() if (mount / "..data").exists() else None
-    version = mount / f"..2026_01_{number:02}"
-    write(version, texts)
-    (mount / "..data_tmp").symlink_to(version.name)
-    (mount / "..data_tmp").rename(mount / "..data")
-    for name in texts:
-        if not (mount / name).is_symlink():
-            (mount / name).symlink_to(f"..data/{name}")
-    for link in mount.iterdir():
-        if link.is_symlink() and link.name[0] != "." and link.name not in texts:
-            link.unlink()
-    if before is not None:
-        shutil.rmtree(before)
 
 
 def flat(version: int, teams: int = 3) -> dict[str, str]:
