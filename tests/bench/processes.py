@@ -99,6 +99,10 @@ class Child:
         """Return the resident memory of it and what it started, in MB of a million bytes."""
         return sum(_memory_bytes(pid) for pid in self._pids()) / 1e6
 
+    def open_files(self) -> int:
+        """Return how many file descriptors it and what it started have open."""
+        return sum(len(_names(Path(f"/proc/{pid}/fd"))) for pid in self._pids())
+
     def use(self, cores: Iterable[int]) -> None:
         """Let it run on other cores, all its threads."""
         wanted = frozenset(cores)
