@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-slow test-oldest test-locked footprint manifests schemas lock sbom sbom-slim failover audit bench bench-peers clients editor format clean
+.PHONY: run test test-slow test-oldest test-locked footprint manifests schemas lock sbom sbom-slim failover audit model soak bench bench-peers clients editor format clean
 
 # Tests start hundreds of processes: let them find compiled what the first one compiled.
 export PYTHONDONTWRITEBYTECODE :=
@@ -88,6 +88,14 @@ failover: $(VENV)/.test
 # Long probes against a gateway on this machine: under 10 minutes. ARGS='--only http --scale 0.1' for a part.
 audit: $(VENV)/.test
 	@$(BIN)/python -m tests.audit $(ARGS)
+
+# 500 random sequences of edits, reloads and crashes against a model: about 20 minutes. ARGS='--sequences 50' for fewer.
+model: $(VENV)/.test
+	@$(BIN)/python -m tests.model $(ARGS)
+
+# A change of the file ten times a second under load, for 10 minutes, with wrk. ARGS='--seconds 120' for less.
+soak: $(VENV)/.test
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 bench: $(VENV)/.test
 	@$(BIN)/python -m tests.bench $(ARGS)
