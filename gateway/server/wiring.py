@@ -218,11 +218,12 @@ class Gateway:
             before_scrape=self._before_scrape,
             member=member,
         )
+        self._admin = Admin(reloads=self.reloader, health=health, mock=mock, member=member)
         served = (
             calls,
             models,
             probes,
-            Admin(reloads=self.reloader, health=health, mock=mock, member=member),
+            self._admin,
             Index(lambda: paths.index()),
         )
         exact = {path: each for part in served for path, each in part.paths().items()}
@@ -298,7 +299,8 @@ class Gateway:
         yield
         if self.member is not None:
             self._before_scrape()
-            self.member.channel.tell("counted", families=without_config(collected(self._metrics.registry)))
+            families = without_config(collected(self._metrics.registry))
+            self.member.channel.tell("counted", families=families, targets=self._admin.targets_here())
         for task in work:
             task.cancel()
         await asyncio.wait(work)

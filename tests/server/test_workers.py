@@ -8,7 +8,7 @@ import re
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,11 @@ def add(config: Path, alias: str) -> str:
     return text
 
 
+def config_text(config: Path) -> str:
+    """Return what the file holds."""
+    return config.read_text()
+
+
 @asynccontextmanager
 async def running(config: Path, *flags: str, workers: int = 2) -> AsyncIterator[Workers]:
     async with AsyncExitStack() as stack:
@@ -170,8 +175,45 @@ class TestReloads:
         async with running(config) as workers:
             add(config, "new")
             workers.started.process.send_signal(signal.SIGHUP)
-            await until(lambda: workers.named("reloaded at a signal"))
-            assert {(await workers.chat("new"))[0] for _ in range(8)} == {200}
+
+            async def is_live() -> bool:
+                return {(await workers.chat("new"))[0] for _ in range(8)} == {200}
+
+            await until(is_live, within_s=10)
+            assert workers.named("reloaded at a signal")
+
+    async def test_a_dry_run_never_goes_live(self, config: Path) -> None:
+        async with running(config) as workers:
+            over = asyncio.Event()
+
+            async def try_out() -> None:
+                while not over.is_set():
+                    await workers.post("/-/reload?dry_run=1")
+
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(try_out()) for _ in range(2)]
+                for number in range(12):
+                    add(config, f"new-{number}")
+                    await workers.post("/-/reload")
+                over.set()
+            assert all(task.done() for task in tasks)
+            digests: dict[int, set[str]] = {}
+            for line in workers.named("routes loaded"):
+                digests.setdefault(line["generation"], set()).add(line["digest"])
+            assert {len(found) for found in digests.values()} == {1}
+
+    async def test_an_edit_that_ends_a_worker_is_refused(self, config: Path) -> None:
+        code = "import os\n\nif os.getpgrp() == os.getpid():\n    os._exit(7)\n\n\ndef pre(body):\n    return body\n"
+        save(config.with_name("fatal_hooks.py"), code)
+        async with running(config) as workers:
+            save(config, config_text(config) + "hooks: {pre: [fatal_hooks.pre]}\n")
+            with suppress(aiohttp.ClientError):  # the worker that is asked may be the one that ends
+                await workers.post("/-/reload")
+            await until(lambda: len([one for one in workers.named("listening") if "worker" in one]) >= 3, within_s=20)
+            shown = await workers.get("/-/config?config=0")
+            assert (shown["generation"], shown["last_reload"]["ok"]) == (1, False)
+            assert [one["code"] for one in shown["last_reload"]["problems"]] == ["internal-error"]
+            assert (await workers.chat())[2]["x-gateway-generation"] == "1"
 
 
 class TestKnownToAll:
@@ -295,6 +337,20 @@ class TestProcesses:
             await until(lambda: len(workers.named("draining")) == 2)
             gate.set()
             for stream in streams:
+                assert (await stream.read()).endswith(b"data: [DONE]\n\n")
+            assert await workers.started.process.wait() == 0
+
+    async def test_a_signal_to_the_whole_group_is_one_signal(self, config: Path, upstream: ScriptedOpenAI) -> None:
+        gate = asyncio.Event()
+        upstream.script("a", chunks=["one ", "two"], stall_after=1, gate=gate)
+        async with running(config) as workers:
+            body = {"model": "fast", "messages": HELLO, "stream": True}
+            async with workers.session.post(f"{workers.url}/v1/chat/completions", json=body) as stream:
+                await stream.content.readuntil(b"\n\n")
+                for pid in (workers.started.process.pid, *workers.pids().values()):
+                    os.kill(pid, signal.SIGTERM)
+                await until(lambda: len(workers.named("draining")) == 2)
+                gate.set()
                 assert (await stream.read()).endswith(b"data: [DONE]\n\n")
             assert await workers.started.process.wait() == 0
 

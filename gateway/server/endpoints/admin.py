@@ -92,13 +92,13 @@ class Admin:
     async def targets(self, exchange: Exchange) -> None:
         """`GET /-/targets`: every target with its health and counters; one with several keys comes once for each."""
         parts = [] if self._member is None else await self._member.targets()
-        rows = joined_targets(parts) if parts else self._targets()
+        rows = joined_targets(parts) if parts else self.targets_here()
         exchange.send_json({"generation": self._reloads.current.generation, "targets": rows})
 
     async def _told(self, _: JsonObject) -> JsonObject:
-        return {"targets": self._targets()}
+        return {"targets": self.targets_here()}
 
-    def _targets(self) -> list[JsonObject]:
+    def targets_here(self) -> list[JsonObject]:
         """Return the rows of this process."""
         table = self._reloads.current
         now_s = asyncio.get_running_loop().time()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict, replace
-from typing import Any, TypeVar
+from itertools import count
+from typing import Any, Final, TypeVar
 
 from gateway.config.compiler.compiler import Compiled
 from gateway.config.include import Include, Included
@@ -17,10 +19,13 @@ from gateway.policy.overlay import NO_OVERLAY, Overlay
 from gateway.policy.problem import Problem
 from gateway.policy.table import RoutingTable
 from gateway.server.workers.channel import ChannelClosed
-from gateway.server.workers.together import GATHER_S, PREPARE_S, READY_S, SWAP_S, Together
+from gateway.server.workers.together import GATHER_S, PREPARE_S, READY_S, SWAP_S, Member, Together
 from gateway.wire.json import JsonObject
 
 log = logging.getLogger(__name__)
+
+COMPILED: Final = 16
+"""Number of tables whose files are kept until one of them goes live."""
 
 _T = TypeVar("_T")
 
@@ -32,9 +37,11 @@ class Distribution:
         self._compiler = compiler
         self._together = together
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._latest: JsonObject = {}
+        self._numbers = count(1)
+        self._compiled: deque[tuple[RoutingTable, JsonObject]] = deque(maxlen=COMPILED)
+        """The last tables with their files: one may go live after another was compiled, for a dry run."""
         self.live: JsonObject = {}
-        """The files of the live table, with its generation and time: the fields of `prepare` and `load`."""
+        """The files of the live table, with its generation, time and number: the fields of `prepare` and `load`."""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Ask the workers from now on, on this loop."""
@@ -67,34 +74,50 @@ class Distribution:
             generation=generation,
             now=now,
         )
-        self._latest = {"generation": generation, "now": now, **_files(data, included)}
-        if compiled.table is None or self._loop is None:
+        if compiled.table is None:
             return compiled
-        answers = self._wait(self._together.ask_all("prepare", within_s=PREPARE_S, **self._latest), within_s=PREPARE_S)
+        number = next(self._numbers)
+        fields: JsonObject = {"number": number, "generation": generation, "now": now, **_files(data, included)}
+        self._compiled.append((compiled.table, fields))
+        if self._loop is None:
+            return compiled
+        members, answers = self._wait(self._prepare(fields), within_s=PREPARE_S)
         refused = next((answer["problems"] for answer in answers.values() if answer["problems"]), None)
-        if refused is None:
-            return compiled
-        return replace(compiled, table=None, found=tuple([Problem(**each) for each in refused]))
+        if refused is not None:
+            return replace(compiled, table=None, found=tuple([Problem(**each) for each in refused]))
+        if len(answers) < members:
+            message = "a worker ended, or did not answer, while it compiled this; the log has more"
+            fault = Problem(line=0, column=0, code="internal-error", path="", message=message, source=source)
+            return replace(compiled, table=None, found=(fault,))
+        return compiled
+
+    async def _prepare(self, fields: JsonObject) -> tuple[int, dict[Member, JsonObject]]:
+        """Return the number of workers, and the answers of those that gave one."""
+        members = len(self._together.members)
+        return members, await self._together.ask_all("prepare", within_s=PREPARE_S, **fields)
+
+    def _fields(self, table: RoutingTable) -> JsonObject:
+        return next(fields for one, fields in self._compiled if one is table)
 
     def before_swap(self, table: RoutingTable, ready: Callable[[], None]) -> bool:
         """Have all workers load what the table needs, and call `ready` then; from a reload's thread."""
         if self._loop is None:
             return True
-        asyncio.run_coroutine_threadsafe(self._ready_soon(table.generation, ready), self._loop)
+        asyncio.run_coroutine_threadsafe(self._ready_soon(self._fields(table)["number"], ready), self._loop)
         return False
 
-    async def _ready_soon(self, generation: int, ready: Callable[[], None]) -> None:
-        await self._together.ask_all("ready", within_s=READY_S, generation=generation)
+    async def _ready_soon(self, number: int, ready: Callable[[], None]) -> None:
+        await self._together.ask_all("ready", within_s=READY_S, number=number)
         await asyncio.to_thread(ready)
 
     def swapped(self, table: RoutingTable) -> None:
         """Have all workers swap, and wait until they have."""
-        self.live = self._latest
+        self.live = self._fields(table)
         if self._loop is not None:
-            self._wait(self._swap(table.generation), within_s=SWAP_S + PREPARE_S)
+            self._wait(self._swap(self.live["number"]), within_s=SWAP_S + PREPARE_S)
 
-    async def _swap(self, generation: int) -> None:
-        answers = await self._together.ask_all("swap", within_s=SWAP_S, generation=generation)
+    async def _swap(self, number: int) -> None:
+        answers = await self._together.ask_all("swap", within_s=SWAP_S, number=number)
         for member, answer in answers.items():
             if not answer["swapped"]:  # it was started between the first question and this one
                 try:

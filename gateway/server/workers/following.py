@@ -14,7 +14,7 @@ from gateway.errors import ConfigError, NotAsExpected
 from gateway.policy.problem import Problem
 from gateway.policy.table import RoutingTable
 from gateway.server.jobs import CountedReloader, Jobs
-from gateway.server.workers.distribution import report_of, version_of
+from gateway.server.workers.distribution import COMPILED, report_of, version_of
 from gateway.server.workers.member import RELOAD_S, Member
 from gateway.telemetry.metrics import Metrics
 from gateway.wire.json import Json, JsonObject
@@ -27,8 +27,10 @@ class FollowingReloader(CountedReloader):
         super().__init__(path, compiler, metrics=metrics, jobs=jobs)
         self._jobs = jobs
         self._member = member
-        self._prepared: tuple[RoutingTable, Texts] | None = None
-        """A table that all workers may swap in next."""
+        self._prepared: dict[int, tuple[RoutingTable, Texts]] = {}
+        """Number → a table that all workers may swap in next."""
+        self._taken = 0
+        """The number of the live table."""
         member.answers("prepare", self._prepare)
         member.answers("ready", self._ready)
         member.answers("swap", self._swap_prepared)
@@ -39,9 +41,9 @@ class FollowingReloader(CountedReloader):
         """Compile the version that the supervisor serves. Raises ConfigError if that cannot be served here."""
         hello = self._member.place.hello
         problems = self._compile_version(hello)
-        if self._prepared is None:
+        if hello["number"] not in self._prepared:
             raise ConfigError(problems)
-        self._take(*self._prepared)
+        self._take(hello["number"])
         self.history.restore(hello["history"])
         self.last, self.kept_at = report_of(hello["report"]), hello["kept_at"]
         return self.last
@@ -71,47 +73,51 @@ class FollowingReloader(CountedReloader):
 
     async def _prepare(self, fields: JsonObject) -> JsonObject:
         problems = await asyncio.to_thread(self._compile_version, fields)
-        return {"problems": [] if self._prepared is not None else [asdict(problem) for problem in problems]}
+        is_good = fields["number"] in self._prepared
+        return {"problems": [] if is_good else [asdict(problem) for problem in problems]}
 
     async def _ready(self, fields: JsonObject) -> JsonObject:
-        """Load what the prepared table needs."""
-        if self._prepared is not None and self._prepared[0].generation == fields["generation"]:
+        """Load what a prepared table needs."""
+        prepared = self._prepared.get(fields["number"])
+        if prepared is not None:
             ready = asyncio.Event()
             loop = asyncio.get_running_loop()
 
             def tell() -> None:
                 loop.call_soon_threadsafe(ready.set)
 
-            if not self._jobs.before_swap(self._prepared[0], tell):
+            if not self._jobs.before_swap(prepared[0], tell):
                 await ready.wait()
         return {}
 
     async def _swap_prepared(self, fields: JsonObject) -> JsonObject:
-        prepared, self._prepared = self._prepared, None
-        if prepared is None or prepared[0].generation != fields["generation"]:
-            return {"swapped": self.current.generation == fields["generation"]}
-        self._take(*prepared)
-        return {"swapped": True}
+        if fields["number"] in self._prepared:
+            await asyncio.to_thread(self._take, fields["number"])  # a compile may have the lock
+        return {"swapped": self._taken == fields["number"]}
 
     async def _load(self, fields: JsonObject) -> JsonObject:
         await self._prepare(fields)
         return await self._swap_prepared(fields)
 
     def _compile_version(self, fields: JsonObject) -> tuple[Problem, ...]:
-        self._prepared = None
         texts = Texts(self._file, str(self._path), given=version_of(fields))
         with self._lock, self._around():
             table, problems = self._compile(
                 texts, self._overlay, judged=False, generation=fields["generation"], now=fields["now"]
             )
         if table is not None:
-            self._prepared = table, texts
+            self._prepared[fields["number"]] = table, texts
+            while len(self._prepared) > COMPILED:
+                del self._prepared[min(self._prepared)]
         return problems
 
-    def _take(self, table: RoutingTable, texts: Texts) -> None:
+    def _take(self, number: int) -> None:
         with self._lock:
-            self._latest = texts
+            table, texts = self._prepared.pop(number)
+            self._latest, self._taken = texts, number
             self._swap(table, texts)
+        for older in [one for one in self._prepared if one < number]:
+            self._prepared.pop(older, None)
 
     def _take_report(self, fields: JsonObject) -> None:
         report = report_of(fields["report"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from gateway.wire.json import JsonObject
 
 log = logging.getLogger(__name__)
 
-VARIABLE: Final = "GATEWAY_WORKER"
+VARIABLE: Final = "GATEWAY_SUPERVISED_PROCESS"
 """Set for a worker by its supervisor: JSON with `number`, `channel`, `listeners` and `admin`, descriptors all."""
 ASK_S: Final = 5.0
 RELOAD_S: Final = 300.0
@@ -44,10 +45,13 @@ def place(environ: MutableMapping[str, str] = os.environ) -> Place | None:
     given = environ.pop(VARIABLE, None)
     if given is None:
         return None
-    fields = json.loads(given)
-    channel = _socket(fields["channel"])
-    listeners = tuple([_socket(number) for number in fields["listeners"]])
-    admin = None if fields["admin"] is None else _socket(fields["admin"])
+    try:
+        fields = json.loads(given)
+        channel = _socket(fields["channel"])
+        listeners = tuple([_socket(number) for number in fields["listeners"]])
+        admin = None if fields["admin"] is None else _socket(fields["admin"])
+    except (ValueError, TypeError, KeyError, OSError):
+        raise UsageError(f"{VARIABLE} is set by the gateway alone, for its workers") from None
     hello = _first_message(channel)
     return Place(number=fields["number"], channel=channel, listeners=listeners, admin=admin, hello=hello)
 
@@ -89,6 +93,10 @@ def _exactly(channel: socket.socket, size: int) -> bytes:
     return bytes(data)
 
 
+async def _pong(_: JsonObject) -> JsonObject:
+    return {}
+
+
 class Member:
     """One worker among others."""
 
@@ -98,8 +106,11 @@ class Member:
         """Another process has taken this one's place: it leaves its clients to that."""
         self.on_end: Callable[[], None] = lambda: None
         """Called when this worker has to end: it is replaced, or its supervisor is gone."""
-        self._answers: dict[str, Callable[[JsonObject], Awaitable[JsonObject]]] = {}
-        self._hears: dict[str, Callable[[JsonObject], object]] = {"leave": lambda _: self._leave()}
+        self._answers: dict[str, Callable[[JsonObject], Awaitable[JsonObject]]] = {"ping": _pong}
+        self._hears: dict[str, Callable[[JsonObject], object]] = {
+            "leave": lambda _: self._leave(),
+            "stop": lambda fields: self._stop(again=fields["again"]),
+        }
         self.channel = Channel(answer=self._answer, hear=self._hear)
 
     def answers(self, op: str, how: Callable[[JsonObject], Awaitable[JsonObject]]) -> None:
@@ -112,8 +123,10 @@ class Member:
 
     async def run(self) -> None:
         """Talk with the supervisor until one of both ends."""
-        await self.channel.run(self.place.channel)
-        self.on_end()
+        try:
+            await self.channel.run(self.place.channel)
+        finally:
+            self.on_end()
 
     async def metrics(self) -> Families | None:
         """Return the metrics of all workers; None if the supervisor does not answer."""
@@ -138,6 +151,11 @@ class Member:
         except ChannelClosed:
             return None
         return None if found is None else Maker(*found)
+
+    def _stop(self, *, again: bool) -> None:
+        if again:
+            os.kill(os.getpid(), signal.SIGTERM)
+        self.on_end()
 
     def _leave(self) -> None:
         self.is_replaced = True

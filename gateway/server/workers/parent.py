@@ -26,8 +26,9 @@ from gateway.config.kept import LastGood
 from gateway.errors import NotAsExpected
 from gateway.policy.problem import Problems
 from gateway.policy.table import RoutingTable
-from gateway.server.access import check_exposure
+from gateway.server.access import check_admin_exposure, check_exposure
 from gateway.server.canary import Canary
+from gateway.server.client_keys import ClientKeys, admin_token
 from gateway.server.jobs import CountedReloader, restarting
 from gateway.server.listen import SocketFile, port_file
 from gateway.server.systemd import notify
@@ -36,7 +37,7 @@ from gateway.server.workers.distribution import Distribution
 from gateway.server.workers.member import VARIABLE, variable
 from gateway.server.workers.sockets import shared_out
 from gateway.server.workers.supervisor import Supervisor
-from gateway.server.workers.together import GATHER_S, Together
+from gateway.server.workers.together import Together
 from gateway.telemetry.logs import timestamp
 from gateway.telemetry.metrics import Metrics
 from gateway.wire.json import JsonObject
@@ -72,7 +73,18 @@ class Parent:
             has_keys=options.client_keys_file is not None,
             insecure=options.insecure,
         )
+        if (admin := options.for_admin()) is not None:
+            check_admin_exposure(
+                private=admin.is_loopback or admin.unix_socket is not None,
+                has_keys=options.client_keys_file is not None or options.admin_token_file is not None,
+                insecure=options.insecure,
+            )
+        if options.client_keys_file is not None:
+            ClientKeys(options.client_keys_file)  # a fault of theirs is told once, and not by each worker
+        if options.admin_token_file is not None:
+            admin_token(options.admin_token_file)
         self._options = options
+        self._reloading = asyncio.Lock()
         self._metrics = Metrics()
         self._together = Together(self._metrics)
         compiler = Compiler(environ=os.environ, openai_adapter="relay", strict_env=True)
@@ -176,8 +188,7 @@ class Parent:
                 self.reloader.show()
                 return {"families": await together.metrics()}
             case "targets":
-                answers = await together.ask_all("targets", within_s=GATHER_S)
-                return {"parts": [answer["targets"] for answer in answers.values()]}
+                return {"parts": await together.targets()}
             case "maker":
                 maker = await together.maker(fields["key"])
                 return {"maker": None if maker is None else list(maker)}
@@ -187,7 +198,8 @@ class Parent:
 
     async def _reload(self, fields: JsonObject) -> JsonObject:
         try:
-            result = await asyncio.to_thread(self.reloader.reload, **fields)
+            async with self._reloading:  # one after the other, so that each tells what it has made live
+                result = await asyncio.to_thread(self.reloader.reload, **fields)
         except NotAsExpected as error:
             return {"not_as_expected": str(error)}
         return {"report": asdict(result)}

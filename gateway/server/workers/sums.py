@@ -20,6 +20,8 @@ _HIGHEST: Final = frozenset(
 )
 """Metrics of which the highest value is that of all."""
 _LOWEST: Final = frozenset({"process_start_time_seconds"})
+AT_REST: Final[JsonObject] = {"state": "ok", "cooldown_ends_in_s": None, "in_flight": 0}
+"""The state in a row of a worker that has ended: only what it counted stays."""
 _WORST: Final = {"cooldown": 2, "probing": 1, "ok": 0}
 
 
@@ -87,11 +89,12 @@ class AsRegistry:
 
 def joined_targets(parts: Sequence[Sequence[JsonObject]]) -> list[JsonObject]:
     """Return the rows of `/-/targets` of all workers in one; the first part says which rows there are."""
-    others = [{_row(row): row for row in part} for part in parts[1:]]
-    return [_joined_row([row, *[part[_row(row)] for part in others if _row(row) in part]]) for row in parts[0]]
+    others = [{row_key(row): row for row in part} for part in parts[1:]]
+    return [_joined_row([row, *[part[row_key(row)] for part in others if row_key(row) in part]]) for row in parts[0]]
 
 
-def _row(row: JsonObject) -> tuple[Json, Json, Json]:
+def row_key(row: JsonObject) -> tuple[Json, Json, Json]:
+    """Return what names the target of a row."""
     return row["target"], row.get("key"), row["base_url"]
 
 

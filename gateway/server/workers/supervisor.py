@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, TypeAlias
 
+from gateway.errors import UsageError
 from gateway.server.ending import MARGIN_S
-from gateway.server.workers.channel import Channel
+from gateway.server.workers.channel import Channel, ChannelClosed
 from gateway.server.workers.together import READY_S, Member, Together
 from gateway.wire.json import JsonObject
 
@@ -24,6 +25,9 @@ AGAIN_S: Final = 1.0
 MAX_AGAIN_S: Final = 30.0
 """Pause before a worker is started again that ended soon after its start: AGAIN_S, doubled each time, up to this."""
 SOON_S: Final = 10.0
+PING_S: Final = 5.0
+SILENT_S: Final = 30.0
+"""Seconds that a worker's event loop may take for an answer; it is asked every PING_S."""
 LAST_WORDS_S: Final = 1.0
 """Seconds for what a worker told before its end."""
 
@@ -61,6 +65,7 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._emptied = asyncio.Event()
         self._code = 0
+        self._fault: UsageError | None = None
         self._rolling = asyncio.Lock()
 
     async def run(self, on_ready: Callable[[], Awaitable[None]]) -> int:
@@ -79,13 +84,19 @@ class Supervisor:
             await self._stopping.wait()
             starting.cancel()
             await self._end()
+        if self._fault is not None:
+            raise self._fault
         return self._code
 
     async def _started(self, members: Sequence[Member], on_ready: Callable[[], Awaitable[None]]) -> None:
         for member in members:
             await member.listens.wait()
         self._has_listened = True
-        await on_ready()
+        try:
+            await on_ready()
+        except UsageError as error:
+            self._fault = error
+            self.stop()
 
     async def settled(self) -> None:
         """Return once each worker is ready, or has logged why it cannot get so."""
@@ -94,9 +105,16 @@ class Supervisor:
 
     def stop(self) -> None:
         """End all workers in order; called again, at once."""
+        again = self._stopping.is_set()
         self._stopping.set()
         for member in self._together.members:
-            member.leaving = True
+            self._stop(member, again=again)
+
+    def _stop(self, member: Member, *, again: bool = False) -> None:
+        member.leaving = True
+        # Not a signal: those of a whole group or cgroup reach a worker too, and it would take ours for the second.
+        member.channel.tell("stop", again=again)
+        if not member.listens.is_set():
             with suppress(ProcessLookupError):
                 member.process.send_signal(signal.SIGTERM)
 
@@ -107,7 +125,11 @@ class Supervisor:
                 if self._stopping.is_set():
                     return
                 before = self._slots.get(number)
-                member = await self._start(number)
+                try:
+                    member = await self._start(number)
+                except OSError:
+                    log.exception("a new worker cannot be started: the old one stays", extra={"worker": number})
+                    return
                 if not await self._is_ready(member):
                     log.error("a new worker does not get ready: the old one stays", extra={"worker": number})
                     member.leaving = True
@@ -147,7 +169,10 @@ class Supervisor:
         self._slots[number] = member
         reading = self._group.create_task(channel.run(ours))
         self._group.create_task(self._watch(member, reading))
+        self._group.create_task(self._watch_over(member))
         log.info("a worker starts", extra={"worker": number, "pid": process.pid})
+        if self._stopping.is_set():
+            self._stop(member)
         return member
 
     async def _watch(self, member: Member, reading: asyncio.Task[None]) -> None:
@@ -173,6 +198,19 @@ class Supervisor:
             await self._replace(member)
         if not self._together.members:
             self._emptied.set()
+
+    async def _watch_over(self, member: Member) -> None:
+        """End a worker whose event loop answers no more: it is replaced."""
+        await member.listens.wait()
+        while member.process.returncode is None:
+            with suppress(ChannelClosed):
+                await member.channel.ask("ping", within_s=SILENT_S)
+                await asyncio.sleep(PING_S)
+                continue
+            if member.process.returncode is None and not member.channel.closed:
+                log.error("a worker does not answer: it is killed", extra={"worker": member.number})
+                _kill(member)
+            return
 
     async def _replace(self, member: Member) -> None:
         """Start a worker in place of one that ended; at once, but after a pause if that was soon after its start."""

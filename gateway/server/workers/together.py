@@ -10,7 +10,7 @@ from typing import Final
 from gateway.engine.health import MAX_TARGETS
 from gateway.engine.makers import Maker, Makers
 from gateway.server.workers.channel import Channel, ChannelClosed
-from gateway.server.workers.sums import Families, added, collected, counted
+from gateway.server.workers.sums import AT_REST, Families, added, collected, counted, joined_targets, row_key
 from gateway.telemetry.metrics import Metrics
 from gateway.wire.json import Json, JsonObject
 
@@ -54,6 +54,9 @@ class Together:
         self._ended: Families = {}
         """Sums of what ended workers counted, as far as they told."""
         self._last: dict[Member, Families] = {}
+        self._last_targets: dict[Member, list[JsonObject]] = {}
+        self._ended_targets: list[JsonObject] = []
+        """The same of `/-/targets`."""
 
     async def ask_all(self, op: str, *, within_s: float, **fields: Json) -> dict[Member, JsonObject]:
         """Return the answers of those workers that give one."""
@@ -102,9 +105,21 @@ class Together:
         live = [self._last[member] for member in self.members if member in self._last]
         return added([collected(self._metrics.registry), self._ended, *live])
 
+    async def targets(self) -> list[list[JsonObject]]:
+        """Return the rows of `/-/targets` of each worker, and those of the ended ones."""
+        answers = await self.ask_all("targets", within_s=GATHER_S)
+        for member, answer in answers.items():
+            self._last_targets[member] = answer["targets"]
+        live = [self._last_targets[member] for member in self.members if member in self._last_targets]
+        return [*live, self._ended_targets]
+
     def ended(self, member: Member) -> None:
         """Keep what a worker had counted, as it told last."""
         self.members.remove(member)
+        left = [{**row, **AT_REST} for row in self._last_targets.pop(member, [])]
+        known = {row_key(row) for row in left}
+        gone = [row for row in self._ended_targets if row_key(row) not in known]
+        self._ended_targets = [*joined_targets([left, self._ended_targets]), *gone][:MAX_TARGETS]
         self._ended = added([self._ended, counted(self._last.pop(member, {}))])
 
     def hear(self, member: Member, op: str, fields: JsonObject) -> None:
@@ -116,6 +131,7 @@ class Together:
                 member.settled.set()
             case "counted":
                 self._last[member] = fields["families"]
+                self._last_targets[member] = fields["targets"]
             case "made":
                 for key in fields["keys"]:
                     self._makers.put(key, Maker(*fields["maker"]))
