@@ -27,7 +27,7 @@ from gateway.policy.problem import Problems
 from gateway.policy.table import HookEvents
 from gateway.policy.wires import HOOK_OPERATIONS
 from gateway.telemetry.ids import request_id
-from gateway.telemetry.logs import log_request
+from gateway.telemetry.logs import log_ended
 from gateway.telemetry.report import CLIENT_GONE, CallReport
 from gateway.wire.json import Json, JsonObject
 
@@ -194,16 +194,8 @@ def _logged(*, stream: bool) -> Iterator[CallReport]:
         status, error = GatewayError.status, GatewayError.code
         raise
     finally:
-        log_request(
-            report,
-            operation=CHAT.name,
-            status=status,
-            ended_at=time.time(),
-            ms=(time.perf_counter() - started_s) * 1000,
-            stream=stream,
-            client=None,
-            error=error,
-        )
+        seconds = time.perf_counter() - started_s
+        log_ended([(report, CHAT.name, status, stream, None, error, None, seconds, time.time())])
 
 
 def _chat_params(

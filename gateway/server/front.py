@@ -1,8 +1,9 @@
-"""Handles every request: guards, path lookup, errors, one log line, metrics."""
+"""Handles every request: guards, path lookup, errors; tells the observer of its end."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from functools import partial
 from typing import Final
@@ -16,10 +17,11 @@ from gateway.server.exchange import Exchange
 from gateway.server.paths import AZURE, NO_ENDPOINT, Handler, PathHandlers, Paths, wrong_method
 from gateway.server.request import Request
 from gateway.server.response import ClientGone
-from gateway.telemetry.logs import log_request
-from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.observer import EndedRow, Observer
 from gateway.telemetry.report import CLIENT_GONE
 from gateway.words import cut
+
+log = logging.getLogger(__name__)
 
 _HTTP_ONLY: Final = {"upgrade": "HTTP/1.1", "connection": "upgrade"}
 """Header fields of a 426: the protocol that would do (RFC 9110, 15.5.22 and 7.8)."""
@@ -43,13 +45,13 @@ class TooManyConnections(GatewayError):
 
 
 class Front:
-    """Admits, answers, logs and counts every request."""
+    """Admits and answers every request, and tells of its end."""
 
     def __init__(
         self,
         *,
         guards: Guards,
-        metrics: Metrics,
+        observer: Observer,
         tables: Tables,
         paths: Paths,
         client_s: float,
@@ -57,12 +59,12 @@ class Front:
         """`client_s`: seconds that a client may take to send its body, or to read what waits for it."""
         self._guards = guards
         self._keys = guards.keys
-        self._metrics = metrics
+        self._observer = observer
         self._tables = tables
         self._paths = paths
         self._client_s = client_s
-        self._ended: list[tuple[Exchange, float, float]] = []
-        """Finished exchanges waiting to be logged: (exchange, seconds, ended_at)."""
+        self._ended: list[EndedRow] = []
+        """Requests that ended in this turn of the event loop."""
 
     def answers(self) -> dict[str, Answer]:
         """Return path → function that answers a POST."""
@@ -170,28 +172,34 @@ class Front:
         return handler
 
     def _end(self, exchange: Exchange) -> None:
-        """Have a finished exchange logged at the end of this turn of the event loop."""
-        self._ended.append((exchange, time.perf_counter() - exchange.started_s, time.time()))
-        if len(self._ended) == 1:
-            asyncio.get_running_loop().call_soon(self._log_ended)
+        """Have the observer told of a finished exchange at the end of this turn of the event loop.
 
-    def _log_ended(self) -> None:
-        """Count and log all exchanges that ended in this turn of the event loop: in a batch it takes half the time."""
-        ended, self._ended = self._ended, []
-        for exchange, seconds, ended_at in ended:
-            report, status = exchange.report, exchange.status
-            self._metrics.count_request(report, operation=exchange.operation, status=status, seconds=seconds)
-            log_request(
-                report,
-                operation=exchange.operation,
-                status=status,
-                ended_at=ended_at,
-                ms=seconds * 1000,
-                stream=exchange.stream,
-                client=exchange.client,
-                error=exchange.error,
-                asked=exchange.asked,
+        Told in a batch, log and metrics take half the time.
+        """
+        ended = self._ended
+        ended.append(
+            (
+                exchange.report,
+                exchange.operation,
+                exchange.status,
+                exchange.stream,
+                exchange.client,
+                exchange.error,
+                exchange.asked,
+                time.perf_counter() - exchange.started_s,
+                time.time(),
             )
+        )
+        if len(ended) == 1:
+            asyncio.get_running_loop().call_soon(self._tell)
+
+    def _tell(self) -> None:
+        ended, self._ended = self._ended, []
+        for listener in self._observer.listeners:
+            try:
+                listener(ended)
+            except Exception:
+                log.exception("a listener failed")
 
 
 def _is_cancelled() -> bool:

@@ -30,6 +30,8 @@ _NO_LINGER: Final = struct.pack("ii", 1, 0)
 """https://man7.org/linux/man-pages/man7/socket.7.html: closing discards what is unsent and resets the connection."""
 _UNSAFE: Final = re.compile(r"[\r\n\0]")
 _LAST_CHUNK: Final = b"0\r\n\r\n"
+_BODILESS: Final = (204, 304)
+"""Statuses without a body; a length would be that of another answer (RFC 9110, 8.6)."""
 _JOINED_BYTES: Final = 64 * 1024
 """A body up to this size is sent in one write with its head."""
 _BEHIND_BYTES: Final = 64 * 1024
@@ -63,7 +65,7 @@ class ResponseWriter:
         Raises ValueError for a header field in `more` that cannot go on the wire.
         """
         request = self._request
-        framing = f"Content-Length: {len(body)}\r\n" if status != 204 else ""
+        framing = f"Content-Length: {len(body)}\r\n" if status not in _BODILESS else ""
         head = self._compose_head(status, content_type, more, framing)
         self.begun = True
         transport = request.transport

@@ -35,6 +35,7 @@ from gateway.server.canary import Canary
 from gateway.server.client_keys import ClientKeys, admin_token
 from gateway.server.endpoints.admin import Admin
 from gateway.server.endpoints.index import Index
+from gateway.server.endpoints.live import Live
 from gateway.server.endpoints.model_calls import ModelCalls
 from gateway.server.endpoints.models import Models
 from gateway.server.endpoints.probes import Probes
@@ -42,13 +43,16 @@ from gateway.server.endpoints.stored_responses import StoredResponses
 from gateway.server.front import Front
 from gateway.server.jobs import CountedReloader, Jobs
 from gateway.server.lifecycle import Lifecycle
+from gateway.server.live.state import State
+from gateway.server.live.watching import Watching
 from gateway.server.paths import Paths, is_for_operators
 from gateway.server.workers.following import FollowingReloader
 from gateway.server.workers.member import Member
 from gateway.server.workers.sharing import SharedMakers, share_rests
 from gateway.server.workers.sums import collected, without_config
-from gateway.telemetry.logs import log_request
+from gateway.telemetry.logs import log_ended
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.observer import Observer
 
 log = logging.getLogger(__name__)
 
@@ -170,6 +174,7 @@ class Gateway:
         if keys is not None and token is None and not keys.has_admin:
             log.info("nobody may use the operators' paths: no client key is marked `admin`, no --admin-token-file")
         metrics = Metrics()
+        observer = Observer(metrics.hear, log_ended)
         self.lifecycle = Lifecycle(metrics, max_in_flight=options.max_in_flight)
         self.jobs = Jobs()
         compiler = Compiler(environ=environ, openai_adapter="relay", strict_env=True)
@@ -219,18 +224,21 @@ class Gateway:
             member=member,
         )
         self._admin = Admin(reloads=self.reloader, health=health, mock=mock, member=member)
+        self.watching = watching = Watching(observer)
+        state = State(reloads=self.reloader, health=health, lifecycle=self.lifecycle, jobs=self.jobs, watching=watching)
         served = (
             calls,
             models,
             probes,
             self._admin,
+            Live(state=state, watching=watching),
             Index(lambda: paths.index()),
         )
         exact = {path: each for part in served for path, each in part.paths().items()}
         moved = {} if admin is None else {path: each for path, each in exact.items() if is_for_operators(path)}
         shown = {path: each for path, each in exact.items() if path not in moved}
         paths = Paths(shown, models.below() | stored.below(), moved=moved)
-        front = partial(Front, metrics=metrics, tables=self.reloader, client_s=options.client_s)
+        front = partial(Front, observer=observer, tables=self.reloader, client_s=options.client_s)
         self._front = front(guards=guards(options), paths=paths)
         self._admin_front: Front | None = None
         if admin is not None:
@@ -276,17 +284,10 @@ class Gateway:
 
     def _note_shadow(self, call: ShadowCall) -> None:
         self._metrics.count_shadow(call.report, target=call.target, kind=call.kind)
-        log_request(
-            call.report,
-            operation=call.operation,
-            status=call.status,
-            ended_at=time.time(),
-            ms=(asyncio.get_running_loop().time() - call.started_s) * 1000,
-            stream=call.stream,
-            client=None,
-            error=None if call.kind == "ok" else call.kind,
-            event="shadow",
-        )
+        seconds = asyncio.get_running_loop().time() - call.started_s
+        error = None if call.kind == "ok" else call.kind
+        row = (call.report, call.operation, call.status, call.stream, None, error, None, seconds, time.time())
+        log_ended([row], event="shadow")
 
     @asynccontextmanager
     async def _run_jobs(self) -> AsyncGenerator[None, None]:

@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -15,7 +15,8 @@ from typing import Final, TextIO
 
 import orjson
 
-from gateway.telemetry.report import Attempt, CallReport
+from gateway.telemetry.observer import EndedRow
+from gateway.telemetry.report import Attempt
 from gateway.telemetry.writing import LineWriter
 from gateway.wire.json import Json, JsonObject
 
@@ -59,7 +60,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class _Lines(logging.Handler):
-    """Writes log lines. Lines of requests come as text and are written together at the end of the event loop's turn.
+    """Writes log lines. Lines of requests come as text, those of a turn of the event loop together.
 
     Nothing waits for the log's reader: lines that it does not take are dropped, and their number is told once it reads.
     """
@@ -69,23 +70,21 @@ class _Lines(logging.Handler):
         super().__init__()
         self._stream = stream
         self._writer = _writer_for(stream)
-        self._waiting: list[str] = []
+        self._waiting: list[bytes] = []
+        """Lines with their ends."""
         self._asked_again = False
+        self.is_info = True
+        """Lines of requests are wanted. A logger's `isEnabledFor` takes longer than to ask this."""
 
     @property
     def dropped(self) -> int:
         """Number of lines that were dropped."""
         return 0 if self._writer is None else self._writer.dropped
 
-    def write(self, line: str) -> None:
-        """Write a line at the end of this turn, or at once outside an event loop; always before later log records."""
-        self._waiting.append(line)
-        if len(self._waiting) > 1:
-            return
-        try:
-            asyncio.get_running_loop().call_soon(self.flush)
-        except RuntimeError:
-            self.flush()
+    def write(self, lines: Sequence[bytes]) -> None:
+        """Write lines at once, all in one."""
+        self._waiting += lines
+        self.flush()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
@@ -93,7 +92,7 @@ class _Lines(logging.Handler):
             line = self.format(record)
         except Exception:  # noqa: BLE001 - the fields may be any objects
             line = _encode({"level": "error", "logger": record.name, "event": "a record that cannot be written"})
-        self._waiting.append(line)
+        self._waiting.append(f"{line}\n".encode())
         self.flush()
 
     def flush(self) -> None:
@@ -101,7 +100,7 @@ class _Lines(logging.Handler):
         with self.lock or nullcontext():
             if self._waiting:
                 lines, self._waiting = self._waiting, []
-                self._put("\n".join(lines) + "\n")
+                self._put(b"".join(lines))
             elif self._writer is not None:
                 self._writer.catch_up()
             if self._writer is not None and (self._writer.is_behind or self._writer.untold):
@@ -115,12 +114,12 @@ class _Lines(logging.Handler):
                 self._writer.close(CLOSE_S)
         super().close()
 
-    def _put(self, text: str) -> None:
+    def _put(self, lines: bytes) -> None:
         if self._writer is not None:
-            self._writer.write(text.encode())
+            self._writer.write(lines)
         elif self._stream is not None:
             with suppress(OSError, ValueError):  # it may be closed
-                self._stream.write(text)
+                self._stream.write(lines.decode())
                 self._stream.flush()
 
     def _look_after(self, writer: LineWriter) -> None:
@@ -129,7 +128,7 @@ class _Lines(logging.Handler):
             fields = {"lines": writer.untold}
             writer.untold = 0
             line = log.makeRecord(__name__, logging.WARNING, "", 0, "log lines were dropped", (), None, extra=fields)
-            self._put(f"{self.format(line)}\n")
+            self._put(f"{self.format(line)}\n".encode())
         if writer.is_behind and not self._asked_again:
             with suppress(RuntimeError):  # in another thread: the next line tries again
                 asyncio.get_running_loop().call_later(AGAIN_S, self._try_again)
@@ -177,66 +176,66 @@ def configure_logging(level: str, *, stream: TextIO | None = None) -> None:
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger("gateway").setLevel(level.upper())
+    handler.is_info = log.isEnabledFor(logging.INFO)
     logging.captureWarnings(capture=True)
     # Not in our lines, so not collected (https://docs.python.org/3/howto/logging.html#optimization).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
-def log_request(
-    report: CallReport,
-    *,
-    operation: str,
-    status: int,
-    ended_at: float,
-    ms: float,
-    stream: bool,
-    client: str | None,
-    error: str | None,
-    asked: tuple[str, str] | None = None,
-    event: str = "request",
-) -> None:
-    """Write the line of a finished request soon; at DEBUG for a successful probe. `ended_at`: seconds since 1970.
+def log_ended(ended: Sequence[EndedRow], *, event: str = "request") -> None:
+    """Write the lines of finished requests; at DEBUG for a successful probe.
 
-    `asked`: method and path, where there is no such endpoint. `event` is `shadow` for what a shadow got. Where logging
-    was not configured here, as in a host's process, it is a record of the logger `gateway.access` with the same fields.
+    `event` is `shadow` for what a shadow got. Where logging was not configured here, as in a host's process, each is a
+    record of the logger `gateway.access` with the same fields.
     """
-    level = logging.DEBUG if operation == "probe" and status < 400 else logging.INFO
-    if not log.isEnabledFor(level):
-        return
-    line: JsonObject = {
-        "time": timestamp(ended_at),
-        "level": "debug" if level == logging.DEBUG else "info",
-        "logger": log.name,
-        "event": event,
-        "request_id": report.request_id,
-        "operation": operation,
-        "alias": report.alias or None,
-        "target": report.target.name if report.target else None,
-        "status": status,
-        "ms": round(ms * 10) / 10,  # faster than `round(ms, 1)`
-        "stream": stream,
-        "generation": report.generation or None,
-        "attempts": list(map(Attempt.logged, report.attempts)),
-    }
-    if report.calling is not None:
-        line["calling"] = report.calling.name
-    if report.tokens is not None:
-        line["tokens"] = report.tokens
-    if report.closed_tokens is not None:
-        line["closed_tokens"] = report.closed_tokens
-    if client is not None:
-        line["client"] = client
-    if report.sticky is not None:
-        line["sticky"] = report.sticky
-    if asked is not None:
-        line["method"], line["path"] = asked
-    if error is not None:
-        line["error"] = error
-    if _lines is None:
-        log.log(level, line["event"], extra={name: line[name] for name in line.keys() - _OF_THE_RECORD})
-        return
-    # Not through a logger, whose record costs as much as the line.
-    _lines.write(_encode_plain(line))
+    lines: list[bytes] = []
+    handler = _lines
+    is_info = log.isEnabledFor(logging.INFO) if handler is None else handler.is_info
+    for report, operation, status, stream, client, error, asked, seconds, ended_at in ended:
+        level = "info"
+        if operation == "probe" and status < 400:
+            level = "debug"
+            if not log.isEnabledFor(logging.DEBUG):
+                continue
+        elif not is_info:
+            continue
+        line: JsonObject = {
+            "time": timestamp(ended_at),
+            "level": level,
+            "logger": log.name,
+            "event": event,
+            "request_id": report.request_id,
+            "operation": operation,
+            "alias": report.alias or None,
+            "target": report.target.name if report.target else None,
+            "status": status,
+            "ms": round(seconds * 10_000) / 10,  # faster than `round(ms, 1)`
+            "stream": stream,
+            "generation": report.generation or None,
+            "attempts": list(map(Attempt.logged, report.attempts)),
+        }
+        if report.calling is not None:
+            line["calling"] = report.calling.name
+        if report.tokens is not None:
+            line["tokens"] = report.tokens
+        if report.closed_tokens is not None:
+            line["closed_tokens"] = report.closed_tokens
+        if client is not None:
+            line["client"] = client
+        if report.sticky is not None:
+            line["sticky"] = report.sticky
+        if asked is not None:
+            line["method"], line["path"] = asked
+        if error is not None:
+            line["error"] = error
+        if handler is None:
+            number = logging.DEBUG if level == "debug" else logging.INFO
+            log.log(number, line["event"], extra={name: line[name] for name in line.keys() - _OF_THE_RECORD})
+        else:
+            # Not through a logger, whose record costs as much as the line.
+            lines.append(_encode_plain(line))
+    if handler is not None and lines:
+        handler.write(lines)
 
 
 def timestamp(seconds: float) -> str:
@@ -274,12 +273,12 @@ def _places(exc: BaseException) -> list[str]:
     return [f"{frame.f_code.co_filename}:{line} {frame.f_code.co_name}" for frame, line in frames][-FRAMES:]
 
 
-def _encode_plain(line: JsonObject) -> str:
-    """Encode a line whose keys are text, in half the time per key."""
+def _encode_plain(line: JsonObject) -> bytes:
+    """Encode a line whose keys are text, with its end, in half the time per key."""
     try:
-        return orjson.dumps(line).decode()
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:
-        return _encode(line)
+        return f"{_encode(line)}\n".encode()
 
 
 def _encode(line: JsonObject) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.policy.target import Target
 from gateway.telemetry.counters import Counts, RequestCounts, Tallies, Times
 from gateway.telemetry.logs import dropped_lines
+from gateway.telemetry.observer import EndedRow
 from gateway.telemetry.report import CallReport
 
 if TYPE_CHECKING:
@@ -115,22 +116,23 @@ class Metrics:
         gauge.set_function(running)
         return Counter("gateway_worker_restarts_total", "Workers replaced since they ended.", registry=self._registry)
 
-    def count_request(self, report: CallReport, *, operation: str, status: int, seconds: float) -> None:
-        """Count a finished request with its attempts and tokens."""
-        attempts = report.attempts
-        if len(attempts) == 1 and attempts[0].kind is None:
-            self._requests.add(report.alias, operation, status, seconds, report.tokens, attempts[0].label)
-        else:
-            self._requests.add(report.alias, operation, status, seconds, report.tokens)
-            for attempt in attempts:
-                self._attempts.counts[attempt.label, attempt.kind or "ok"] += 1
-                if attempt.hedge:
-                    self._hedge_calls.counts[report.alias, attempt.label, attempt.kind or "ok"] += 1
-            if report.closed_tokens is not None:
-                for direction, tokens in report.closed_tokens.items():
-                    self._hedge_tokens.counts[report.alias, direction] += tokens
-        if report.first_content_s is not None:
-            self._first_content.add(report.alias, report.first_content_s)
+    def hear(self, ended: Sequence[EndedRow]) -> None:
+        """Count finished requests with their attempts and tokens."""
+        for report, operation, status, _, _, _, _, seconds, _ in ended:
+            attempts = report.attempts
+            if len(attempts) == 1 and attempts[0].kind is None:
+                self._requests.add(report.alias, operation, status, seconds, report.tokens, attempts[0].label)
+            else:
+                self._requests.add(report.alias, operation, status, seconds, report.tokens)
+                for attempt in attempts:
+                    self._attempts.counts[attempt.label, attempt.kind or "ok"] += 1
+                    if attempt.hedge:
+                        self._hedge_calls.counts[report.alias, attempt.label, attempt.kind or "ok"] += 1
+                if report.closed_tokens is not None:
+                    for direction, tokens in report.closed_tokens.items():
+                        self._hedge_tokens.counts[report.alias, direction] += tokens
+            if report.first_content_s is not None:
+                self._first_content.add(report.alias, report.first_content_s)
 
     def count_shadow(self, report: CallReport, *, target: Target, kind: str) -> None:
         """Count a request that was sent to a shadow, or dropped on the way there, with its tokens."""

@@ -17,7 +17,8 @@ from gateway.server.front import Front
 from gateway.server.listen import listening
 from gateway.server.paths import PathHandlers, Paths
 from gateway.server.wiring import ServeOptions
-from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.logs import log_ended
+from gateway.telemetry.observer import Observer
 from tests.server.conftest import RunningGateway
 
 FORMS = {"ours": "", "aiohttp": "TE: trailers\r\n"}
@@ -52,7 +53,7 @@ async def test_an_unexpected_error_is_answered_once_and_logged(
     handlers = {"/fail": fail, "/recurse": recurse, "/fail-late": fail_late}
     front = Front(
         guards=Guards(loopback=True, allow_origins=(), keys=None),
-        metrics=Metrics(),
+        observer=Observer(log_ended),
         tables=gateway.parts.reloader,
         paths=Paths({path: PathHandlers("other", {"POST": handler}) for path, handler in handlers.items()}, {}),
         client_s=1.0,

@@ -83,7 +83,6 @@ async def test_while_draining_the_gateway_is_alive_but_not_ready_and_begins_noth
     [
         ("POST", "/v1/conversations", 404, None),
         ("GET", "/api/tags", 404, None),
-        ("GET", "/-/", 404, None),
         ("GET", "//-/config", 404, None),
         ("GET", "/v1/-/config", 404, None),
         ("GET", "/healthz/", 404, None),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Final
 
 from gateway.adapters.mock import MockAdapter
@@ -14,9 +13,9 @@ from gateway.engine.pipeline import unknown_model
 from gateway.errors import BadRequest, UsageError
 from gateway.operations import OPERATIONS
 from gateway.policy.problem import number_of
-from gateway.policy.table import RoutingTable
 from gateway.server.exchange import Exchange
 from gateway.server.jobs import CountedReloader
+from gateway.server.live.state import aliases_of, config_state
 from gateway.server.paths import PathHandlers
 from gateway.server.request import Request
 from gateway.server.workers.member import Member
@@ -24,7 +23,6 @@ from gateway.server.workers.sums import joined_targets
 from gateway.simulation.circumstances import Circumstances, read_circumstances
 from gateway.simulation.explain import as_json, explain, look_up
 from gateway.simulation.upstreams import read_failure
-from gateway.telemetry.logs import timestamp
 from gateway.wire.json import JsonObject
 from gateway.words import did_you_mean
 
@@ -64,30 +62,12 @@ class Admin:
         With `?config=0` the config itself is left out.
         """
         with_config = _flag(exchange.request, "config", default=True)
-        on_disk = await asyncio.to_thread(self._reloads.disk)
-        files = [asdict(file) for file in await asyncio.to_thread(self._reloads.files)]
-        table, last, kept_at = self._reloads.current, self._reloads.last, self._reloads.kept_at
-        config = await asyncio.to_thread(dict, table.config) if with_config else None
-        exchange.send_json(
-            {
-                "generation": table.generation,
-                "digest": table.digest,
-                "source": table.source,
-                "loaded_at": timestamp(table.loaded_at),
-                "in_sync": last.ok and on_disk == table.digest,
-                "last_good_of": None if kept_at is None else timestamp(kept_at),
-                "files": files,
-                "disk": {"digest": on_disk, "in_sync": on_disk == table.digest},
-                "last_reload": {
-                    "ok": last.ok,
-                    "at": timestamp(last.at),
-                    "digest": last.digest,
-                    "problems": [problem.as_json() for problem in last.problems],
-                },
-                "history": self._reloads.history.as_json(),
-                **({} if config is None else {"config": config}),
-            }
-        )
+        state = await config_state(self._reloads)
+        config = self._reloads.current.config
+        state["history"] = self._reloads.history.as_json()
+        if with_config:
+            state["config"] = await asyncio.to_thread(dict, config)
+        exchange.send_json(state)
 
     async def targets(self, exchange: Exchange) -> None:
         """`GET /-/targets`: every target with its health and counters; one with several keys comes once for each."""
@@ -102,7 +82,7 @@ class Admin:
         """Return the rows of this process."""
         table = self._reloads.current
         now_s = asyncio.get_running_loop().time()
-        aliases = _aliases(table)
+        aliases = aliases_of(table)
         return [
             {
                 "target": target.name,
@@ -224,12 +204,3 @@ def _circumstances(request: Request) -> Circumstances:
         return read_circumstances(request.query.get("header", ()), client, at, seed)
     except UsageError as exc:
         raise BadRequest(str(exc), param=str(exc).partition(" ")[0]) from None
-
-
-def _aliases(table: RoutingTable) -> dict[tuple[str, str, str], list[str]]:
-    """Return target identity → the aliases whose chains contain it, in file order."""
-    aliases: dict[tuple[str, str, str], list[str]] = {}
-    for route in (*table.routes.values(), *table.wildcards.values()):
-        for identity in dict.fromkeys(step.target.identity for step in route.steps):
-            aliases.setdefault(identity, []).append(route.alias)
-    return aliases

@@ -18,7 +18,7 @@ from gateway.policy.failures import Kind
 from gateway.policy.keys import NO_KEY, Secret
 from gateway.policy.target import Endpoint, Target
 from gateway.telemetry.ids import request_id, traceparent
-from gateway.telemetry.logs import JsonFormatter, log_request, timestamp
+from gateway.telemetry.logs import JsonFormatter, log_ended, timestamp
 from gateway.telemetry.metrics import Metrics, render
 from gateway.telemetry.report import Attempt, CallReport
 from gateway.wire.json import JsonObject
@@ -152,9 +152,7 @@ def test_libraries_that_log_bodies_are_silent_and_others_speak_from_warning_up()
 def log_of(report: CallReport, *, operation: str = "chat", status: int = 200, level: str = "info") -> list[JsonObject]:
     stream = io.StringIO()
     with logging_to(stream, level):
-        log_request(
-            report, operation=operation, status=status, ended_at=0.0, ms=12.34, stream=False, client="ann", error=None
-        )
+        log_ended([(report, operation, status, False, "ann", None, None, 0.01234, 0.0)])
     return lines(stream)
 
 
@@ -218,7 +216,7 @@ def test_metrics_carry_the_table_s_labels() -> None:
         first_content_s=0.2,
         tokens={"prompt": 5, "completion": 0},
     )
-    metrics.count_request(report, operation="chat", status=200, seconds=0.3)
+    metrics.hear([(report, "chat", 200, False, None, None, None, 0.3, 0.0)])
     text = exposition(metrics)
     for sample in (
         'gateway_requests_total{alias="team/*",operation="chat",status="200"} 1.0',
@@ -236,7 +234,7 @@ def test_metrics_carry_the_table_s_labels() -> None:
 
 def test_a_request_without_an_alias_is_only_counted() -> None:
     metrics = Metrics()
-    metrics.count_request(CallReport(), operation="chat", status=404, seconds=0.3)
+    metrics.hear([(CallReport(), "chat", 404, False, None, None, None, 0.3, 0.0)])
     text = exposition(metrics)
     assert 'gateway_requests_total{alias="",operation="chat",status="404"} 1.0' in text
     assert "gateway_request_seconds_count{" not in text

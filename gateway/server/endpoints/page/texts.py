@@ -1,0 +1,69 @@
+"""Pieces of HTML: escaped texts, points in time, shares, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Final
+
+from gateway.wire.json import Json
+from gateway.words import as_share, printable
+
+NOTHING: Final = "–"
+"""What a cell has that has no value."""
+
+
+def text(value: Json) -> str:
+    """Return a value as text of HTML, also within a quoted attribute; control characters can be seen."""
+    return escape("\n".join(map(printable, str(value).split("\n"))))
+
+
+def moment(at: str, show: str = "ago") -> str:
+    """Return a point in time, RFC 3339, as the server's clock has it. `show`: what a script makes of it.
+
+    `ago`, `clock`, or `left` until then.
+    """
+    before = "until " if show == "left" else ""
+    return f'<time datetime="{escape(at)}" data-show="{show}">{before}{escape(at[11:19])} UTC</time>'
+
+
+def share(part: float | None) -> str:
+    """Return a share from 0 to 1 in percent."""
+    return NOTHING if part is None else as_share(round(part, 3))
+
+
+def milliseconds(time_ms: float | None) -> str:
+    """Return `250 ms`; a dash where there is no time."""
+    return NOTHING if time_ms is None else f"{time_ms:g} ms"
+
+
+def joined(pieces: Iterable[str]) -> str:
+    """Return pieces of HTML as one."""
+    return "".join(pieces)
+
+
+def table(heads: Sequence[str], rows: Sequence[str], *, empty: str) -> str:
+    """Return a table; `empty` as a sentence without any row. The heads of numbers begin with `n:`."""
+    if not rows:
+        return f'<p class="dim">{escape(empty)}</p>'
+    cells = joined(f'<th scope="col"{_numeric(head)}>{escape(head.removeprefix("n:"))}</th>' for head in heads)
+    return f"<table><thead><tr>{cells}</tr></thead><tbody>{joined(rows)}</tbody></table>"
+
+
+def row(heads: Sequence[str], cells: Iterable[str], *, attributes: str = "") -> str:
+    """Return a row of pieces of HTML, each with its head, which narrow screens show beside it."""
+    made = [
+        f'<td data-head="{escape(head.removeprefix("n:"))}"{_class(head, cell)}>{cell}</td>'
+        for head, cell in zip(heads, cells, strict=True)
+    ]
+    return f"<tr{attributes}>{joined(made)}</tr>"
+
+
+def _numeric(head: str) -> str:
+    return ' class="n"' if head.startswith("n:") else ""
+
+
+def _class(head: str, cell: str) -> str:
+    """Return the class of a cell: a number, a text that may break, or nothing, which narrow screens leave out."""
+    kind = "n" if head.startswith("n:") else "name"
+    return f' class="{kind} none"' if cell == NOTHING else f' class="{kind}"'
