@@ -25,7 +25,19 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         **{
             name: name
-            for name in ("init", "serve", "run", "status", "validate", "explain", "test", "diff", "fmt", "schema")
+            for name in (
+                "init",
+                "serve",
+                "run",
+                "status",
+                "top",
+                "validate",
+                "explain",
+                "test",
+                "diff",
+                "fmt",
+                "schema",
+            )
         },
         "import": "import_litellm",
         "completion": "completion",
@@ -45,6 +57,7 @@ examples:
   gateway serve routes.yaml --port 9000
   gateway run -- python agent.py         serve it while a command runs, which finds it by OPENAI_BASE_URL
   gateway status                         tell what a running gateway serves, and whether the file says the same
+  gateway top                            show its targets, aliases and last requests as they change
   gateway validate --format json a.yaml b.yaml
   gateway explain smart --fail openai/gpt-4o=rate_limit
   gateway test                           play ./routes.test.yaml in virtual time

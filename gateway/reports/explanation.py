@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import zip_longest
 from typing import Final, Literal
 
 from gateway.policy.failures import Kind, names_of
@@ -14,6 +13,7 @@ from gateway.policy.pools import positions
 from gateway.policy.table import Hook, Route, Step
 from gateway.policy.target import Limits
 from gateway.policy.wires import HOOK_OPERATIONS, OPERATIONS_OF, as_list
+from gateway.reports.aligned import table
 from gateway.reports.problems import Painter
 from gateway.simulation.explain import Explanation, Sent, has_key, sent_to_each, verdicts
 from gateway.simulation.simulator import Observed
@@ -57,16 +57,6 @@ def lines(
     yield from _walk(explanation, None if sent is None else sent.whole, painter)
     yield painter.place("worst case")
     yield from table(_worst(explanation))
-
-
-def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield rows with aligned columns, two spaces apart, and an empty line at the end. The last cell is not padded."""
-    columns = zip_longest(*(row[:-1] for row in rows), fillvalue="")
-    widths = [max(map(len, column)) for column in columns]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        yield "  " + printable("  ".join([*cells, row[-1]])).rstrip()
-    yield ""
 
 
 def _chain(route: Route) -> list[Sequence[str]]:

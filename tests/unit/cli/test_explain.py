@@ -20,7 +20,8 @@ from gateway.operations import OPERATIONS
 from gateway.policy.failures import Kind
 from gateway.policy.table import Route
 from gateway.policy.target import Limits
-from gateway.reports.explanation import table, timeout
+from gateway.reports.aligned import table
+from gateway.reports.explanation import timeout
 from gateway.simulation.explain import as_json, explain, look_up, verdicts
 from gateway.simulation.upstreams import named
 from gateway.simulation.walk import walk
