@@ -1,0 +1,214 @@
+"""The operators' page in a real browser: Debian's Chromium, driven by playwright.
+
+Screenshots are left in `build/page/`: light, dark and narrow.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.paths import ROOT
+from tests.scripted_openai import ScriptedOpenAI
+from tests.server.conftest import RunningGateway, Start, save, until
+from tests.server.test_live import BAD, HOSTILE
+
+playwright_api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium"),
+    pytest.mark.timeout(60),
+]
+SHOTS = ROOT / "build" / "page"
+ROUTES = """\
+version: 1
+defaults: {retries: 0, timeout: 5s}
+providers:
+  openai: {base_url: "BASE_URL", api_key: sk-upstream}
+  anthropic: {kind: openai, base_url: "BASE_URL", api_key: sk-upstream}
+  vllm: {kind: openai, base_url: "BASE_URL", api_key: sk-upstream}
+models:
+  smart: {description: the best that answers, chain: [openai/gpt-5.5, anthropic/claude-sonnet-4-5]}
+  fast: vllm/llama-3.1-8b
+  canary: [{pool: {openai/gpt-5.4-mini: 9, vllm/llama-4: 1}}]
+  "team/*": "vllm/*"
+"""
+
+
+@dataclass
+class Tab:
+    """One page in a browser, and what it did."""
+
+    page: Any
+    asked: list[str] = field(default_factory=list)
+    """The URLs that it asked for."""
+    complaints: list[str] = field(default_factory=list)
+    """Errors and warnings of its console, and exceptions that nobody caught."""
+
+    async def text(self, selector: str) -> str:
+        return str(await self.page.inner_text(selector))
+
+    async def until(self, script: str) -> None:
+        """Return once an expression of JavaScript is true."""
+        await until(lambda: self.page.evaluate(f"Boolean({script})"), within_s=15.0)
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Any]:
+    async with playwright_api.async_playwright() as driver:
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        chromium = await driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield chromium
+        await chromium.close()
+
+
+async def opened(browser: Any, gateway: RunningGateway, *, width: int = 1280, **options: Any) -> Tab:
+    context = await browser.new_context(viewport={"width": width, "height": 900}, **options)
+    tab = Tab(await context.new_page())
+    tab.page.on("request", lambda request: tab.asked.append(request.url))
+    tab.page.on("console", lambda line: tab.complaints.append(f"{line.type}: {line.text}"))
+    tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
+    tab.page.on("dialog", lambda dialog: tab.complaints.append(f"dialog: {dialog.message}"))
+    await tab.page.goto(f"{gateway.url}/-/")
+    return tab
+
+
+async def busy(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:
+    """Make requests of every kind: answered, fallen over, failed, unknown, streamed, broken."""
+    for _ in range(3):
+        await gateway.chat("fast")
+        await gateway.chat("canary")
+    await gateway.chat("fast", stream=True)
+    upstream.script("gpt-5.5", status=503, delay_s=0.15)
+    upstream.script("claude-sonnet-4-5", reply="hello", delay_s=0.3)
+    for _ in range(5):
+        await gateway.chat("smart")
+    upstream.script("nothing", status=400)
+    await gateway.chat("team/nothing")
+    await gateway.chat("nobody")
+
+
+async def test_every_block_is_filled_and_an_edit_is_broken_and_mended_while_it_is_open(
+    start: Start, upstream: ScriptedOpenAI, browser: Any
+) -> None:
+    gateway = await start(ROUTES)
+    await busy(gateway, upstream)
+    tab = await opened(browser, gateway)
+    assert "✓ the file is what runs" in await tab.text("#truth")
+    assert (await tab.text("#targets tbody tr")).startswith("openai/gpt-5.5")
+    assert "left" in await tab.text("#targets tbody tr")
+    assert "(at rest)" in await tab.text("#aliases tbody tr")
+    assert await tab.page.locator("#requests tbody tr").count() == 14
+    assert await tab.page.locator("#requests svg").count() >= 3
+    assert "loaded" in await tab.text("#reloads")
+
+    good = gateway.config.read_text()
+    save(gateway.config, good.replace("vllm/llama-3.1-8b", "llama"))
+    await tab.until("document.querySelector('#refused')")
+    assert f"{gateway.config}:" in await tab.text("#refused pre")
+    assert "no-provider: models.fast" in await tab.text("#refused pre")
+    assert "Generation 1 of" in await tab.text("#refused")
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    await tab.page.screenshot(path=SHOTS / "light.png", full_page=True)
+    save(gateway.config, good.replace("vllm/llama-3.1-8b", "vllm/llama-3.3-70b"))
+    await tab.until("!document.querySelector('#refused') && document.querySelector('#truth').innerText.includes('2')")
+    assert "replaced by vllm/llama-3.3-70b" in await tab.text("#reloads")
+    assert tab.complaints == []
+    assert {url.split("/-/")[0] for url in tab.asked} == {gateway.url}
+
+
+async def test_new_requests_appear_and_the_filters_stay(start: Start, upstream: ScriptedOpenAI, browser: Any) -> None:
+    gateway = await start(ROUTES)
+    await busy(gateway, upstream)
+    tab = await opened(browser, gateway)
+    visible = "[...document.querySelectorAll('#requests tbody tr')].filter(row => !row.hidden)"
+    await tab.page.select_option("#only", "fell")
+    assert await tab.page.evaluate(f"{visible}.length") == 5
+    await tab.page.select_option("#only", "failed")
+    await tab.page.fill("#having", "NOTHING")
+    assert await tab.text("#shown") == "1 of 14"
+    await gateway.chat("fast")
+    await gateway.chat("team/nothing")
+    await tab.until(f"{visible}.length === 2")
+    assert await tab.page.evaluate("document.activeElement.id") == "having"
+    assert tab.complaints == []
+
+
+async def test_an_alias_is_explained_by_keyboard_with_supposed_failures(start: Start, browser: Any) -> None:
+    gateway = await start(ROUTES)
+    tab = await opened(browser, gateway)
+    await tab.page.focus("a[data-alias=smart]")
+    await tab.page.keyboard.press("Enter")
+    await tab.until("document.querySelector('#verdict').innerText === 'Answered by openai/gpt-5.5 after 1 call.'")
+    await tab.page.focus("#fails-0")
+    await tab.page.keyboard.press("Space")
+    await tab.until("document.querySelector('#verdict').innerText.startsWith('Answered by anthropic/')")
+    await tab.page.select_option("#kind-0", "bad_request")
+    await tab.until("document.querySelector('#verdict').innerText.startsWith('The client gets 400')")
+    assert "not called" in await tab.text("#walk")
+    await tab.page.keyboard.press("Escape")
+    assert await tab.page.evaluate("document.activeElement.dataset.alias") == "smart"
+    assert tab.complaints == []
+
+
+async def test_hostile_names_stay_texts(start: Start, upstream: ScriptedOpenAI, browser: Any) -> None:
+    gateway = await start(HOSTILE)
+    upstream.script("a", status=500)
+    names = ("<script>alert(1)</script>", '"onmouseover="x', "{{requests}}")
+    for name in (*names, "<img src=x onerror=alert(3)>"):
+        await gateway.chat(name)
+    tab = await opened(browser, gateway)
+    links = tab.page.locator("#aliases a")
+    assert await links.all_inner_texts() == list(names)
+    for place, name in enumerate(names):
+        await links.nth(place).click()
+        await tab.until("document.querySelector('#walk table')")
+        assert await tab.text("#explain-name") == name
+        await tab.page.click("#close")
+    save(gateway.config, HOSTILE + '  "<img src=x onerror=alert(4)>": ["<img src=x onerror=alert(5)>"]\n')
+    await tab.until("document.querySelector('#refused')")
+    assert "<img src=x onerror=alert(5)>" in await tab.text("#refused pre")
+    assert await tab.page.locator("main img, main script, #explain img, #explain script").count() == 0
+    assert tab.complaints == []
+
+
+@pytest.mark.parametrize(("name", "width", "scheme"), [("dark", 1280, "dark"), ("narrow", 400, "light")])
+async def test_it_is_readable_dark_and_narrow(
+    start: Start, upstream: ScriptedOpenAI, browser: Any, name: str, width: int, scheme: str
+) -> None:
+    gateway = await start(ROUTES)
+    await busy(gateway, upstream)
+    save(gateway.config, BAD)
+    await gateway.request("POST", "/-/reload")
+    tab = await opened(browser, gateway, width=width, color_scheme=scheme)
+    assert await tab.page.evaluate("document.documentElement.scrollWidth") == width
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    await tab.page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+    light = await tab.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert light is (scheme == "light")
+    assert tab.complaints == []
+
+
+async def test_it_says_when_the_gateway_does_not_answer_any_more(start: Start, browser: Any) -> None:
+    gateway = await start(ROUTES)
+    tab = await opened(browser, gateway)
+    await tab.page.context.set_offline(True)
+    await tab.until("!document.querySelector('#stale').hidden")
+    assert "No answer from the gateway since" in await tab.text("#stale")
+    await tab.page.context.set_offline(False)
+    await tab.until("document.querySelector('#stale').hidden")
+
+
+async def test_without_javascript_it_is_whole_and_loads_itself_anew(start: Start, browser: Any) -> None:
+    gateway = await start(ROUTES)
+    await gateway.chat("fast")
+    tab = await opened(browser, gateway, java_script_enabled=False)
+    assert "vllm/llama-3.1-8b" in await tab.text("#requests")
+    assert not await tab.page.is_visible("#filters")
+    assert await tab.page.locator("noscript").count() == 2
