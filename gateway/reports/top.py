@@ -45,6 +45,7 @@ def _truth(state: JsonObject, painter: Painter, url: str, now: float) -> Iterato
     facts = (
         f"{printable(url)}: {ready}",
         f"generation {_text(config['generation'])} since {_text(config['loaded_at'])[11:19]}",
+        *([] if state["worker"] is None else [painter.warning(f"worker {_text(state['worker'])} alone")]),
         sync,
         count(config["aliases"], "alias"),
         f"{_text(state['in_flight'])} in flight",

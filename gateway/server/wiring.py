@@ -225,7 +225,14 @@ class Gateway:
         )
         self._admin = Admin(reloads=self.reloader, health=health, mock=mock, member=member)
         self.watching = watching = Watching(observer)
-        state = State(reloads=self.reloader, health=health, lifecycle=self.lifecycle, jobs=self.jobs, watching=watching)
+        state = State(
+            reloads=self.reloader,
+            health=health,
+            lifecycle=self.lifecycle,
+            jobs=self.jobs,
+            watching=watching,
+            worker=None if member is None else member.place.number,
+        )
         served = (
             calls,
             models,

@@ -120,6 +120,9 @@ async def test_what_operators_see_is_that_of_all(config: Path, upstream: Scripte
         assert await workers.metric("gateway_config_last_reload_successful") == 1
         rows = (await workers.get("/-/targets"))["targets"]
         assert [(row["target"], row["attempts"]) for row in rows][:2] == [("up/a", {"ok": 30}), ("up/b", {})]
+        told = {state["worker"]: state for state in [await workers.get("/-/state") for _ in range(12)]}
+        assert told.keys() <= {0, 1}
+        assert sum(state["last_request"] for state in told.values()) == 30 or len(told) == 1
         lines = workers.named("listening")
         assert sorted(line["worker"] for line in lines if "worker" in line) == [0, 1]
 

@@ -75,13 +75,22 @@ class State:
     """Makes the state of one gateway, once for each ETag. For the event loop only."""
 
     def __init__(
-        self, *, reloads: CountedReloader, health: Health, lifecycle: Lifecycle, jobs: Jobs, watching: Watching
+        self,
+        *,
+        reloads: CountedReloader,
+        health: Health,
+        lifecycle: Lifecycle,
+        jobs: Jobs,
+        watching: Watching,
+        worker: int | None = None,
     ) -> None:
+        """`worker`: the number of this process among several; what it tells is its own then."""
         self._reloads = reloads
         self._health = health
         self._lifecycle = lifecycle
         self._jobs = jobs
         self._watching = watching
+        self._worker = worker
         self._made: tuple[str, JsonObject] = ("", {})
         self._making = asyncio.Lock()
 
@@ -125,6 +134,7 @@ class State:
         number = len(table.routes) + len(table.wildcards)
         return {
             "process": watching.process,
+            "worker": self._worker,
             "started_at": timestamp(watching.started_at),
             "counted_since": timestamp(watching.counted_since),
             "last_request": watching.recent.last,

@@ -99,6 +99,7 @@ def _truth(state: JsonObject) -> str:
     facts = [
         f'<span class="{tone}">{word}</span>{waiting}',
         f"generation <b>{text(config['generation'])}</b>, loaded {moment(config['loaded_at'])}",
+        "" if state["worker"] is None else f'<span class="warn">worker {text(state["worker"])} alone</span>',
         sync,
         f"the last good version of {moment(kept, 'clock')} is served" if kept else "",
         text(count(config["aliases"], "alias")),

@@ -15,7 +15,10 @@ NOTHING: Final = "–"
 
 def text(value: Json) -> str:
     """Return a value as text of HTML, also within a quoted attribute; control characters can be seen."""
-    return escape("\n".join(map(printable, str(value).split("\n"))))
+    shown = str(value)
+    if not shown.isprintable():
+        shown = "\n".join(map(printable, shown.split("\n")))
+    return escape(shown)
 
 
 def moment(at: str, show: str = "ago") -> str:
