@@ -181,6 +181,8 @@ async def test_one_who_waits_hears_of_the_next_request_at_once(gateway: RunningG
     await gateway.chat("fast")
     waiting = asyncio.ensure_future(gateway.get("/-/requests?after=1"))  # noqa: TID251 - a client beside the test
     await until(lambda: gateway.parts.watching.recent.waiting)
+    for path in ("/-/requests", "/-/state", "/healthz"):
+        await gateway.get(path)
     assert not waiting.done()
     await gateway.chat("echo")
     answer: Answer = await waiting

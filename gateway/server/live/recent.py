@@ -34,6 +34,8 @@ class Recent:
         """Serial number of the last request of this process; 0 before the first."""
         self.waiting: set[asyncio.Future[None]] = set()
         """Those who wait for the next request."""
+        self._woken_at = 0
+        """The last request when one of them began to wait, or was woken: those that are unseen wake nobody."""
 
     def hear(self, ended: Sequence[EndedRow]) -> None:
         """Remember finished requests."""
@@ -42,8 +44,8 @@ class Recent:
             if one[1] not in UNSEEN:
                 kept.append(one)
                 self.last += 1
-        if self.waiting:
-            self.wake()
+        if self.waiting and self.last != self._woken_at:
+            self._wake()
 
     def after(self, number: int) -> list[tuple[int, Ended]]:
         """Return the remembered requests after serial number `number` with their own, the oldest first.
@@ -60,6 +62,7 @@ class Recent:
         """Return once there is a request after `number`, or this time has passed, or too many wait already."""
         if number != self.last or len(self.waiting) >= MAX_WAITING:
             return
+        self._woken_at = self.last
         waiting = asyncio.get_running_loop().create_future()
         self.waiting.add(waiting)
         try:
@@ -70,8 +73,8 @@ class Recent:
         finally:
             self.waiting.discard(waiting)
 
-    def wake(self) -> None:
-        """Have all waiting ones look again."""
+    def _wake(self) -> None:
+        self._woken_at = self.last
         waiting, self.waiting = self.waiting, set()
         for each in waiting:
             if not each.done():
