@@ -55,7 +55,7 @@ class KeySource:
     def __init__(self, *, name: str, value: Secret | None = None, file: Path | None = None, keeps: bool = True) -> None:
         """`keeps`: where the file has lost its key, the last one stays."""
         self.name = name
-        """Identifies the source without the key: the text as written, a path, or a digest."""
+        """Identifies the source without the key: the text as written, a path, or a digest and variables."""
         self._file = file
         self._read = _usable(value.reveal()) if value is not None else None
         self._stamp: Stamp | None = None

@@ -27,6 +27,11 @@ def is_made_of_variables(text: str) -> bool:
     return ONLY_VARIABLES.fullmatch(text) is not None
 
 
+def names_in(text: str) -> tuple[str, ...]:
+    """Return the names of the variables in a text, in its order."""
+    return tuple([match[2] for match in PART.finditer(text) if match[2] is not None])
+
+
 class BadVariable(Exception):
     """The text has a malformed `${`, or the variable's value is not UTF-8. `str(exc)` is the problem's message."""
 

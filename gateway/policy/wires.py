@@ -41,6 +41,30 @@ Source: https://platform.claude.com/docs/en/api/versioning
 """
 REFUSED_BY_VERSION: Final = frozenset({"temperature", "top_k", "top_p"})
 
+_MEDIA: Final = frozenset({"images", "audio", "files"})
+_STREAM: Final = frozenset({"stream"})
+FEATURES_OF: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "chat": _STREAM | _MEDIA,
+        "completions": _STREAM,
+        "responses": _STREAM | _MEDIA,
+        "input_tokens": _MEDIA,
+        "compact": _MEDIA,
+        "messages": _STREAM | {"images", "files"},
+        "count_tokens": frozenset({"images", "files"}),
+        "embeddings": frozenset(),
+        "rerank": frozenset(),
+        "moderations": frozenset({"images"}),
+        "images": _STREAM | {"images", "files"},
+        "image_edits": _STREAM | {"images", "files"},
+        "image_variations": frozenset({"images", "files"}),
+        "speech": _STREAM,
+        "transcriptions": _STREAM | {"audio", "files"},
+        "translations": _STREAM | {"audio", "files"},
+    }
+)
+"""Operation → which of `stream`, `images`, `audio` and `files` its requests can have; any may have `tools`."""
+
 TRANSLATED: Final = frozenset({"messages", "responses"})
 """Operations that are put into chat for an endpoint that does not speak them."""
 

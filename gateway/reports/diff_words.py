@@ -131,6 +131,8 @@ def change_text(change: Change, place: int | None, quote: Quote) -> str:
         return _param_text(change, rest, quote)
     if block == "shares":
         return f"{_with(rest, quote)}{_moved(change, 'requests', quote)}"
+    if block == "moves":
+        return f"with another key, up to {_percent(change.new)} of the pool's requests move to another member"
     if block in ("retry_on", "fallback_on"):
         return f"{block} {_set_text(change.old, change.new)}"
     of = f" of {_listed(list(map(quote, change.providers)), 'providers')}" if change.providers else ""

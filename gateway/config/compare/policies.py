@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias
 from gateway.config.compare import lists
 from gateway.config.compare.lists import EditKind
 from gateway.config.compare.shapes import shape_of
-from gateway.config.compare.shares import FirstChoices, moved, of_keys
+from gateway.config.compare.shares import FirstChoices, moved, moved_by_key, of_keys
 from gateway.policy.failures import names_of
 from gateway.policy.params import MODEL_FAMILY
 from gateway.policy.secrets import STARS, mask_key
@@ -48,7 +48,7 @@ class Change:
 
     `pools` are a chain's pools and conditions, as one text; so is `shadow`. `shares` are target → share of the requests
     that go there first, `shares.CONDITION` those of requests that meet it; `providers.shares` key → share of a
-    provider's calls.
+    provider's calls. `moves` is the share of a sticky pool's requests that another key may move, in `new` only.
     """
     kind: ChangeKind
     old: Json
@@ -188,7 +188,7 @@ class _Group:
 
 
 _ORDER: Final = (
-    "chain", "pools", "shares", "timeout", "retries", "deadline", "max_attempts", "cooldown", "retry_on",
+    "chain", "pools", "shares", "moves", "timeout", "retries", "deadline", "max_attempts", "cooldown", "retry_on",
     "fallback_on", "params", "stream", "hedge", "shadow", "hooks", "providers", "capabilities",
 )  # fmt: skip
 
@@ -252,6 +252,8 @@ def _moved(old: Route, new: Route, first_choices: FirstChoices) -> Iterator[tupl
     for one in moved(old, new, first_choices):
         field = f"shares.{one.condition}" if one.condition else "shares"
         yield _Found(field=field, kind="changed", old=one.old, new=one.new), ()
+    for share in dict.fromkeys(moved_by_key(old, new)):
+        yield _Found(field="moves", kind="changed", old=None, new=share), ()
 
 
 def _listed(field: str, changes: Sequence[lists.Edit]) -> Iterator[_Found]:
@@ -394,9 +396,14 @@ def _keys(endpoint: Endpoint) -> str:
 
 
 def _key(name: str) -> str:
-    """Return the source of a key: `$NAME`, `$NAME or none`, `file PATH`, `none`, or `written in the config file`."""
+    """Return the source of a key: `$NAME`, `$NAME or none`, `file PATH`, `none`, or `written in the config file`.
+
+    A text of the file with variables in it, be it their default, is `$NAME with text of the config file`.
+    """
     if _is_literal(name):
-        return "written in the config file"
+        _, *variables = name.split()
+        names = " and ".join(f"${variable}" for variable in variables)
+        return f"{names} with text of the config file" if names else "written in the config file"
     if name.startswith("file:"):
         return f"file {name.removeprefix('file:')}"
     if name.startswith("env:"):

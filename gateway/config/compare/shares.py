@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Protocol
 from gateway.config.compare.shapes import when_text
 from gateway.config.compiler.implied import are_exhaustive, implies
 from gateway.policy.conditions import When
-from gateway.policy.pools import Part, conditionals, positions
+from gateway.policy.pools import Part, conditionals, pools, positions
 from gateway.policy.table import Route
 from gateway.wire.json import Json
 
@@ -53,6 +53,22 @@ def moved(old: Route, new: Route, first_choices: FirstChoices) -> Iterator[Moved
         found = [_shares(route, met, first_choices) for route in (old, new)]
         if found[0] != found[1] and not (is_usual and found == usual):
             yield Moved(text, *found)
+
+
+def moved_by_key(old: Route, new: Route) -> Iterator[float]:
+    """Yield, for each sticky pool that gets another key, the share of its requests that go to another member.
+
+    It is the most: a request with the same value under both keys stays, and so does one that has neither.
+    """
+    before, after = (list(pools(route.parts or ())) for route in (old, new))
+    for one, other in zip(before, after, strict=False):
+        if one.key == other.key or not one.pick == other.pick == "sticky":
+            continue
+        had, has = ({member.name: member.weight for member in pool.members} for pool in (one, other))
+        weights = sum(one.weights) * sum(other.weights)
+        stays = sum(had[name] * has[name] for name in had.keys() & has.keys())
+        if 0 < stays < weights:
+            yield round(1 - stays / weights, 9)
 
 
 def _any_exhaustive(whens: Iterable[When]) -> bool:

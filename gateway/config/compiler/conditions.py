@@ -9,16 +9,16 @@ from datetime import tzinfo
 from types import MappingProxyType
 from typing import Final, cast
 
-from gateway.config.compiler.implied import implies
+from gateway.config.compiler.implied import implies, is_always
 from gateway.config.document.yaml_tree import Where
 from gateway.config.model.specs import WhenSpec
 from gateway.config.problems import Fault, Report
-from gateway.policy.conditions import During, Sign, Threshold, When
+from gateway.policy.conditions import DAYS, During, Sign, Threshold, When
+from gateway.policy.params import FORBIDDEN_PARAMS
 from gateway.policy.secrets import is_secret_name
+from gateway.policy.wires import FEATURES_OF
 from gateway.wire.json import EMPTY
 from gateway.words import did_you_mean
-
-DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 _CREDENTIALS: Final = frozenset(
     {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key", "x-goog-api-key"}
@@ -76,6 +76,14 @@ def _without_inverse(spec: WhenSpec, place: Where, report: Report) -> When | Non
             if "*" in value[:-1]:
                 refuse(("header", name), Fault("misplaced-star", f"{value!r} may have one `*`, at its end"))
         headers[name.lower()] = values
+    for name in spec.params:
+        message = _why_unread(name)
+        if message is not None:
+            refuse(("param", name), Fault("bad-when", message), at_key=True)
+    lacking = _lacking(spec)
+    if lacking:
+        message = f"this can never be met: no request of these operations has {' and '.join(lacking)}"
+        refuse(("operation",), Fault("bad-when", message))
     if not good:
         return None
     return When(
@@ -93,6 +101,25 @@ def _without_inverse(spec: WhenSpec, place: Where, report: Report) -> When | Non
 
 def _frozen(headers: dict[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
     return MappingProxyType(headers) if headers else EMPTY
+
+
+def _why_unread(name: str) -> str | None:
+    """Return why no condition can read a field of a request, or None."""
+    if name == "model":
+        return "'model' is the alias that is asked for, the same for the whole chain; no condition reads it"
+    if name == "stream":
+        return "'stream' is a condition of its own; write `stream: true` beside `param`"
+    if name in FORBIDDEN_PARAMS:
+        return f"{name!r} is removed from every request before conditions are read"
+    return None
+
+
+def _lacking(spec: WhenSpec) -> list[str]:
+    """Return the features that a condition wants together and that no request of its operations has."""
+    wanted = {name for name, is_wanted in spec.features.items() if is_wanted} - {"tools"}
+    if not spec.operations or any(wanted <= FEATURES_OF[operation] for operation in spec.operations):
+        return []
+    return [name for name in spec.features if name in wanted]
 
 
 def header_fault(name: str) -> Fault | None:
@@ -137,7 +164,8 @@ def during_of(text: str) -> During | Fault:
     zone = _zone(name)
     if isinstance(zone, Fault):
         return zone
-    return During(text=" ".join(text.split()), days=days, begin_min=hours[0], end_min=hours[1], zone=zone)
+    during = During(text=" ".join(text.split()), days=days, begin_min=hours[0], end_min=hours[1], zone=zone)
+    return Fault("bad-during", f"{text!r} is the whole week, so it always holds") if is_always(during) else during
 
 
 def _hours(word: str) -> tuple[int, int] | Fault:

@@ -137,6 +137,11 @@ def _lies_in(one: During, other: During) -> bool:
     return one.zone == other.zone and _minutes(one) <= _minutes(other)
 
 
+def is_always(during: During) -> bool:
+    """Tell whether a time of the week is the whole week."""
+    return len(_minutes(during)) == _WEEK_MIN
+
+
 def _minutes(during: During) -> frozenset[int]:
     """Return the minutes of a week, from Monday's midnight."""
     length = (during.end_min - during.begin_min - 1) % (24 * 60) + 1

@@ -348,7 +348,8 @@ def _source(key: KeySpec) -> KeySource:
     if key.written is not None:
         return KeySource(name=key.written, value=value)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return KeySource(name=f"sha256:{digest}", value=value) if value else NO_KEY
+    name = " ".join([f"sha256:{digest}", *key.variables])
+    return KeySource(name=name, value=value) if value else NO_KEY
 
 
 def _place(spec: ProviderSpec, key: str, number: int) -> Where:

@@ -23,6 +23,7 @@ _RULES: Final[dict[str, Callable[[Policy], Iterator[Finding]]]] = {
     "sticky-no-key": pools.sticky_without_key,
     "hedge-alone": chains.hedges_alone,
     "hedge-late": chains.late_hedges,
+    "hedge-never": chains.hedges_that_never_call,
     "no-step-left": pools.chains_left_empty,
     "single-provider": chains.single_providers,
     "embeddings-other-model": chains.other_embedding_models,

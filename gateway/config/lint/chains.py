@@ -59,6 +59,21 @@ def late_hedges(policy: Policy) -> Iterator[Finding]:
             yield Finding(code="hedge-late", place=(*chain.place, "hedge"), message=message, at_key=True)
 
 
+def hedges_that_never_call(policy: Policy) -> Iterator[Finding]:
+    """Find hedges of chains without two targets that may both get a request: what is kept upstream is sent once."""
+    for chain in policy.chains:
+        route = chain.route
+        targets = {step.target.identity for step in route.steps}
+        if route.hedge is None or len(targets) == 1:
+            continue
+        keeping = [step for step in route.steps if step.params.sent.get("store") is True]
+        free = {step.target.identity for step in route.steps if step not in keeping}
+        if len(free) < 2:
+            named = ", ".join(dict.fromkeys(step.target.name for step in keeping))
+            message = f"no second call is made: a request that is kept (`store: true` of {named}) is not sent twice"
+            yield Finding(code="hedge-never", place=(*chain.place, "hedge"), message=message, at_key=True)
+
+
 def _why_left(chain: Chain, parts: Sequence[Part]) -> str | None:
     """Return why no failure of these parts leads beyond them, or None when one does.
 

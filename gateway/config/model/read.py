@@ -45,7 +45,7 @@ from gateway.policy.problem import Problem
 from gateway.policy.secrets import shown
 from gateway.policy.table import Hedge
 from gateway.policy.target import ScriptedOutcome
-from gateway.policy.variables import is_made_of_variables
+from gateway.policy.variables import is_made_of_variables, names_in
 from gateway.policy.wires import operations_named
 from gateway.wire.json import EMPTY, Json, JsonObject
 from gateway.words import seconds, share_of
@@ -279,9 +279,11 @@ def _provider(name: str, entry: JsonObject, written: JsonObject, unset: set[Wher
 def _keys(value: Json, written: Json, place: Where, unset: set[Where]) -> Iterator[KeySpec]:
     is_list = isinstance(value, list)
     for index, (text, before) in enumerate(zip(_as_list(value), _as_list(written), strict=True)):
+        is_shown = is_made_of_variables(before)
         yield KeySpec(
             value=None if ((*place, index) if is_list else place) in unset else Secret(text),
-            written=before if is_made_of_variables(before) else None,
+            written=before if is_shown else None,
+            variables=() if is_shown else names_in(before),
         )
 
 

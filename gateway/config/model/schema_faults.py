@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.config.document.yaml_tree import Where
+from gateway.policy.conditions import DAYS
 from gateway.policy.secrets import is_secret_name, mask_key
 from gateway.wire.json import Json, JsonObject
 from gateway.words import cut, did_you_mean, meant
@@ -32,6 +33,8 @@ _TYPES: Final = {
     "boolean": "true or false",
     "null": "null",
 }
+_NO_ZONE: Final = re.compile(rf"\s*(?:[0-9]|(?:{'|'.join(DAYS)})\b)\S*\s*", re.IGNORECASE)
+"""A time of the week that is days or hours only."""
 _DURATION: Final = "a duration such as 250ms, 10s, 2m or 1h, or a number of seconds"
 _TARGET: Final = ("bad-target", "is no target; write provider/model, without spaces and control characters")
 _PATH: Final = ("hook-path", "is no dotted path; write package.module.name, without spaces")
@@ -49,7 +52,10 @@ _FORMS: Final = {
     "capabilityName": ("bad-name", "is no name for a capability; it is made of letters, digits and _, no digit first"),
     "dottedPath": _PATH,
     "duration": _LENGTH,
-    "hedge": ("bad-duration", "is no duration above zero; write 250ms, 3s, 1m, a number of seconds, or p95"),
+    "hedge": (
+        "bad-duration",
+        "is neither p95 nor a duration above zero; write 250ms, 3s, 1m, a number of seconds, or p95",
+    ),
     "includePattern": (
         "bad-include",
         "names no files; write a path such as teams/*.yaml, from this file's folder; a URL is not read",
@@ -251,6 +257,8 @@ def _bad_value(keyword: str, rule: JsonObject, where: Where, shown: str) -> Misf
         code, message = _FORMS[form]
         if keyword == "maximum" and code == "bad-duration":
             message = f"is too long; at most {rule['maximum']} seconds are possible"
+        elif form == "during" and _NO_ZONE.fullmatch(shown[1:-1]):
+            message = "has no time zone; write one at its end, such as Europe/Berlin or UTC"
         return Misfit(where, code, f"{shown or 'this'} {message}")
     if keyword == "pattern" and "integer" in rule.get("type", ()):
         quotes = "; leave the quotes out" if re.fullmatch(r"'[0-9]+'", shown) else ""

@@ -84,6 +84,8 @@ class KeySpec:
     """The expanded text; a Secret of "" means no key. None: it names a variable that is not set."""
     written: str | None = None
     """The text as written when it is made of variables, such as `${VLLM_KEY}`; None for a literal key."""
+    variables: tuple[str, ...] = ()
+    """The names of the variables in a text that may not be shown, such as `${KEY:-sk-1}`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

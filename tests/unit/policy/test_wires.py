@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.concurrency.steps import at_once
 from gateway.operations import OPERATIONS
-from gateway.policy.wires import OPERATION_NAMES, OPERATIONS_OF, as_list, operations_named
+from gateway.operations.base import OpenAIOperation
+from gateway.policy.wires import FEATURES_OF, OPERATION_NAMES, OPERATIONS_OF, as_list, operations_named
+from gateway.wire.json import JsonObject
 
 
 def test_no_two_operations_share_a_name_and_each_wire_begins_with_its_own() -> None:
@@ -15,6 +18,18 @@ def test_no_two_operations_share_a_name_and_each_wire_begins_with_its_own() -> N
 
 def test_every_operation_of_the_registry_has_a_name_of_the_set() -> None:
     assert OPERATIONS.keys() <= {*OPERATION_NAMES}
+
+
+@pytest.mark.parametrize("name", OPERATION_NAMES)
+def test_the_features_of_an_operation_are_those_that_it_finds(name: str) -> None:
+    operation = OPERATIONS[name]
+    assert isinstance(operation, OpenAIOperation)
+    assert operation.wants_stream({"stream": True, "stream_format": "sse"}) is ("stream" in FEATURES_OF[name])
+    found = {*operation.part_kinds.values(), *operation.form_media}
+    bodies: list[JsonObject] = [{"audio": {"voice": "a"}, "modalities": ["audio"]}, {"image": "x", "images": ["x"]}]
+    for body in bodies:
+        found |= at_once(operation.media(body, None))
+    assert found == FEATURES_OF[name] - {"stream"}
 
 
 @pytest.mark.parametrize(

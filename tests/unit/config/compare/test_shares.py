@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.config.compare.shares import NO_CONDITION, moved, of_keys
+from gateway.config.compare.shares import NO_CONDITION, moved, moved_by_key, of_keys
 from gateway.engine.arrange import shares
 from tests.compiling import route
 
@@ -47,6 +47,24 @@ def test_kinds_of_request_and_their_shares(
 ) -> None:
     found = moved(route(f"models: {{fast: {old}}}\n"), route(f"models: {{fast: {new}}}\n"), shares)
     assert [tuple(one) for one in found] == told
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("{mock/a: 3, mock/b: 1}, pick: sticky", "{mock/a: 3, mock/b: 1}, pick: sticky, key: client", [0.375]),
+        ("{mock/a: 1, mock/b: 1}, pick: sticky, key: client", "{mock/b: 1, mock/a: 3}, pick: sticky", [0.5]),
+        ("{mock/a: 1, mock/b: 1}, pick: sticky", "{mock/a: 1, mock/c: 1}, pick: sticky, key: client", [0.75]),
+        ("{mock/a: 1, mock/b: 1}, pick: sticky", "{mock/c: 1, mock/d: 1}, pick: sticky, key: client", []),
+        ("{mock/a: 1, mock/b: 0}, pick: sticky", "{mock/a: 1, mock/b: 0}, pick: sticky, key: client", []),
+        ("{mock/a: 0}, pick: sticky", "{mock/a: 0}, pick: sticky, key: client", []),
+        ("{mock/a: 1, mock/b: 1}, pick: sticky", "{mock/a: 2, mock/b: 1}, pick: sticky", []),
+        ("{mock/a: 1, mock/b: 1}", "{mock/a: 1, mock/b: 1}, pick: sticky, key: client", []),
+    ],
+)
+def test_another_key_of_a_sticky_pool_moves_requests(old: str, new: str, told: list[float]) -> None:
+    routes = [route(f"models: {{fast: [{{pool: {pool}}}]}}\n") for pool in (old, new)]
+    assert list(moved_by_key(*routes)) == told
 
 
 def test_keys_share_the_calls_and_equal_sources_count_together() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.config.compiler.conditions import during_of
 from gateway.config.compiler.implied import ALWAYS, are_exhaustive, implies
-from gateway.policy.conditions import During, Threshold, When, unmet
+from gateway.policy.conditions import DAYS, During, Threshold, When, unmet
 from gateway.wire.json import Json
 
 
@@ -132,6 +132,19 @@ def test_a_condition_implies_itself_and_the_empty_one(when: When) -> None:
 )
 def test_conditions_imply_each_other(one: When, other: When, implied: bool) -> None:
     assert implies(one, other) is implied
+
+
+@given(st.sets(st.sampled_from(DAYS), min_size=1), st.integers(0, 47), st.integers(1, 48))
+def test_a_time_that_is_always_is_refused_and_no_other_is(days: set[str], begin: int, end: int) -> None:
+    text = f"{','.join(sorted(days))} {begin // 2:02}:{begin % 2 * 30:02}-{end // 2:02}:{end % 2 * 30:02} UTC"
+    found = during_of(text)
+    monday = datetime(2026, 11, 23, tzinfo=UTC)
+    if isinstance(found, During):
+        assert not all(found.holds(monday + timedelta(hours=half / 2)) for half in range(7 * 48))
+    else:
+        assert (found.code, "it always holds" in found.message) == ("bad-during", True)
+        assert len(days) == 7
+        assert begin == end or (begin, end) == (0, 48)
 
 
 @pytest.mark.parametrize(
