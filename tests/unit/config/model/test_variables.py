@@ -14,7 +14,7 @@ from gateway.config.model.read import Judge
 from gateway.config.model.specs import Config, KeySpec
 from gateway.policy.keys import Secret
 from gateway.policy.problem import Problem
-from gateway.policy.variables import BadVariable, UnsetVariable, expand
+from gateway.policy.variables import BadVariable, UnsetVariable, expand, names_in
 
 ENVIRON = {"A": "one", "EMPTY": "", "NESTED": "${A}", "DOLLARS": "$$", "_x9": "under", "BRACES": "{a: b}"}
 NO_ENVIRON: Mapping[str, str] = {}
@@ -272,3 +272,11 @@ def test_a_variable_in_an_anchor_is_told_once() -> None:
 def test_a_key_is_named_as_written_only_when_that_gives_nothing_away(written: str, shown: str | None) -> None:
     found = config(f"providers: {{a: {{api_key: '{written}'}}}}\nmodels: {{}}", {"K": "k", "L": "l"})
     assert found.providers["a"].api_keys[0].written == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [("${A:-x}", ("A",)), ("a-${A}-${B:-}", ("A", "B")), ("$${A}", ()), ("$$${A}", ("A",)), ("sk-1", ()), ("${", ())],
+)
+def test_the_variables_of_a_text_have_names(text: str, names: tuple[str, ...]) -> None:
+    assert names_in(text) == names
