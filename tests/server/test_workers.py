@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import resource
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -104,7 +105,7 @@ async def running(config: Path, *flags: str, workers: int = 2) -> AsyncIterator[
         log = config.with_name("gateway.log")
         flags = ("--workers", str(workers), *flags)
         started = await stack.enter_async_context(gateway_process(config, log=log, flags=flags))
-        connector = aiohttp.TCPConnector(force_close=True)
+        connector = aiohttp.TCPConnector(force_close=True, limit=0)
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         yield Workers(started, session)
 
@@ -287,14 +288,18 @@ class TestProcesses:
             (line,) = workers.named("a worker ended: it is replaced")
             assert (line["worker"], line["code"]) == (1, -9)
 
+    @pytest.mark.parametrize("count", [20, pytest.param(1000, marks=pytest.mark.slow)])
     async def test_all_are_replaced_without_losing_a_request_or_a_stream(
-        self, config: Path, upstream: ScriptedOpenAI
+        self, config: Path, upstream: ScriptedOpenAI, count: int
     ) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < 4 * count:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (4 * count, hard))
         gate = asyncio.Event()
         upstream.script("a", chunks=["one ", "two"], stall_after=1, gate=gate)
-        async with running(config) as workers, AsyncExitStack() as stack:
+        async with running(config, "--drain", "60s") as workers, AsyncExitStack() as stack:
             streams = []
-            for _ in range(20):
+            for _ in range(count):
                 body = {"model": "fast", "messages": HELLO, "stream": True}
                 asked = workers.session.post(f"{workers.url}/v1/chat/completions", json=body)
                 streams.append(await stack.enter_async_context(asked))

@@ -169,7 +169,6 @@ class Supervisor:
         self._slots[number] = member
         reading = self._group.create_task(channel.run(ours))
         self._group.create_task(self._watch(member, reading))
-        self._group.create_task(self._watch_over(member))
         log.info("a worker starts", extra={"worker": number, "pid": process.pid})
         if self._stopping.is_set():
             self._stop(member)
@@ -177,9 +176,10 @@ class Supervisor:
 
     async def _watch(self, member: Member, reading: asyncio.Task[None]) -> None:
         """Wait for the end of a worker, and replace it if nobody wanted that."""
-        guard = self._group.create_task(self._end_slow_start(member))
+        guards = [self._group.create_task(guard) for guard in (self._end_slow_start(member), self._watch_over(member))]
         code = await member.process.wait()
-        guard.cancel()
+        for guard in guards:
+            guard.cancel()
         await asyncio.wait([reading], timeout=LAST_WORDS_S)
         member.channel.close()
         self._together.ended(member)
