@@ -21,7 +21,12 @@ LONG: Final = 100_000
 WORDS: Final = 5
 LONG_PATTERN: Final = 300
 """Of the words in a pattern, so many are repeated too."""
-OWN_TEXT: Final = {"gateway.config.problems._FENCE", "gateway.config.problems._SECTION"}
+OWN_TEXT: Final = {
+    "gateway.config.problems._FENCE",
+    "gateway.config.problems._SECTION",
+    "gateway.server.endpoints.page.page._BLOCK[script]",
+    "gateway.server.endpoints.page.page._BLOCK[style]",
+}
 """Patterns for files of the package itself."""
 
 

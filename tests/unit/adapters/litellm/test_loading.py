@@ -13,6 +13,7 @@ from typing import Any, Final, Union
 import pytest
 from litellm.litellm_core_utils import exception_mapping_utils
 
+from gateway.adapters.base import NotInstalled
 from gateway.adapters.litellm.adapter import LiteLLMAdapter, LiteLLMUnavailable
 from gateway.adapters.litellm.call import OurCall, our_call
 from gateway.adapters.litellm.loading import _FIRST_USED, mend_annotations
@@ -260,11 +261,29 @@ def test_a_hosts_tokenizers_are_left_alone(tmp_path: Path) -> None:
     assert lines == ["True NoneType False", "cl100k_base 2", "2", "True"]
 
 
+class _Broken:
+    """Finds LiteLLM, and cannot import it."""
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name == "litellm":
+            raise ImportError("a broken installation")
+
+
 async def test_litellm_that_cannot_be_imported_is_said_at_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "litellm", None)
+    monkeypatch.delitem(sys.modules, "litellm", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [_Broken(), *sys.meta_path])
     adapter = LiteLLMAdapter(own_process=True)
     for _ in range(2):
         with pytest.raises(LiteLLMUnavailable, match="cannot be imported"):
+            await adapter.prepare()
+    await adapter.close()
+
+
+async def test_litellm_that_is_not_there_is_said_at_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "litellm", None)
+    adapter = LiteLLMAdapter(own_process=True)
+    for _ in range(2):
+        with pytest.raises(NotInstalled, match="not installed"):
             await adapter.prepare()
     await adapter.close()
 
