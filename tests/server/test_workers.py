@@ -342,7 +342,7 @@ class TestProcesses:
                 streams.append(await stack.enter_async_context(asked))
                 await streams[-1].content.readuntil(b"\n\n")
             workers.started.process.send_signal(signal.SIGTERM)
-            await until(lambda: len(workers.named("draining")) == 2)
+            await until(lambda: len(workers.named("draining")) == 2, within_s=10)
             gate.set()
             for stream in streams:
                 assert (await stream.read()).endswith(b"data: [DONE]\n\n")
@@ -357,7 +357,7 @@ class TestProcesses:
                 await stream.content.readuntil(b"\n\n")
                 for pid in (workers.started.process.pid, *workers.pids().values()):
                     os.kill(pid, signal.SIGTERM)
-                await until(lambda: len(workers.named("draining")) == 2)
+                await until(lambda: len(workers.named("draining")) == 2, within_s=10)
                 gate.set()
                 assert (await stream.read()).endswith(b"data: [DONE]\n\n")
             assert await workers.started.process.wait() == 0
@@ -369,7 +369,7 @@ class TestProcesses:
             async with workers.session.post(f"{workers.url}/v1/chat/completions", json=body) as stream:
                 await stream.content.readuntil(b"\n\n")
                 workers.started.process.send_signal(signal.SIGTERM)
-                await until(lambda: len(workers.named("draining")) == 2)
+                await until(lambda: len(workers.named("draining")) == 2, within_s=10)
                 workers.started.process.send_signal(signal.SIGTERM)
                 rest = await _until_broken(stream)
             assert b'"error"' in rest
