@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,12 +22,14 @@ from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.adapters.translated import with_translation
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.kept import LastGood
+from gateway.config.reload_report import Compile, ReloadReport
 from gateway.engine.health import Health
 from gateway.engine.makers import Makers
 from gateway.engine.pipeline import Pipeline
 from gateway.engine.room import RoomyHealth
 from gateway.engine.shadows import ShadowCall, Shadows
 from gateway.engine.stored import StoredAnswers
+from gateway.policy.keys import KeySource
 from gateway.server.access import Guards, check_admin_exposure, check_exposure, is_loopback
 from gateway.server.aiohttp_server import Runner
 from gateway.server.body import MAX_IN_FLIGHT_BYTES, MAX_PARSED_BYTES, BodiesInFlight, LargeBodies
@@ -41,7 +43,7 @@ from gateway.server.endpoints.models import Models
 from gateway.server.endpoints.probes import Probes
 from gateway.server.endpoints.stored_responses import StoredResponses
 from gateway.server.front import Front
-from gateway.server.jobs import CountedReloader, Jobs
+from gateway.server.jobs import CountedReloader, Jobs, Swaps
 from gateway.server.lifecycle import Lifecycle
 from gateway.server.live.state import State
 from gateway.server.live.watching import Watching
@@ -140,6 +142,43 @@ class ServeOptions:
         return replace(self, listener=listener, unix_socket=None, host=name[0], port=name[1])
 
 
+def read_callers(options: ServeOptions) -> tuple[ClientKeys | None, KeySource | None]:
+    """Return the client keys and the admin token. Raises UsageError, also where a listener needs them and has none."""
+    has_keys = options.client_keys_file is not None
+    check_exposure(
+        private=options.is_loopback or options.unix_socket is not None, has_keys=has_keys, insecure=options.insecure
+    )
+    admin = options.for_admin()
+    if admin is not None:
+        check_admin_exposure(
+            private=admin.is_loopback or admin.unix_socket is not None,
+            has_keys=has_keys or options.admin_token_file is not None,
+            insecure=options.insecure,
+        )
+    keys = None if options.client_keys_file is None else ClientKeys(options.client_keys_file)
+    return keys, None if options.admin_token_file is None else admin_token(options.admin_token_file)
+
+
+def make_reloader(
+    options: ServeOptions,
+    compiler: Compile,
+    *,
+    metrics: Metrics,
+    jobs: Swaps,
+    on_report: Callable[[ReloadReport], None] = lambda report: None,
+) -> CountedReloader:
+    """Return the reloader of the config file, which has not read it yet. Raises UsageError for the state folder."""
+    return CountedReloader(
+        options.config,
+        compiler,
+        metrics=metrics,
+        jobs=jobs,
+        on_report=on_report,
+        last_good=None if options.state_dir is None else LastGood(options.state_dir, options.config),
+        canary=None if options.canary is None else Canary(options.canary),
+    )
+
+
 class Gateway:
     """Makes and connects all parts of one gateway."""
 
@@ -152,21 +191,8 @@ class Gateway:
         """
         self.member = member
         admin = options.for_admin()
-        has_keys = options.client_keys_file is not None
-        check_exposure(
-            private=options.is_loopback or options.unix_socket is not None,
-            has_keys=has_keys,
-            insecure=options.insecure,
-        )
-        if admin is not None:
-            check_admin_exposure(
-                private=admin.is_loopback or admin.unix_socket is not None,
-                has_keys=has_keys or options.admin_token_file is not None,
-                insecure=options.insecure,
-            )
-        keys = None if options.client_keys_file is None else ClientKeys(options.client_keys_file)
+        keys, token = read_callers(options)
         self.keys = keys
-        token = None if options.admin_token_file is None else admin_token(options.admin_token_file)
 
         def guards(of: ServeOptions) -> Guards:
             return Guards(loopback=of.is_loopback, allow_origins=of.allow_origins, keys=keys, admin_token=token)
@@ -179,14 +205,7 @@ class Gateway:
         self.jobs = Jobs()
         compiler = Compiler(environ=environ, openai_adapter="relay", strict_env=True)
         if member is None:
-            self.reloader = CountedReloader(
-                options.config,
-                compiler,
-                metrics=metrics,
-                jobs=self.jobs,
-                last_good=None if options.state_dir is None else LastGood(options.state_dir, options.config),
-                canary=None if options.canary is None else Canary(options.canary),
-            )
+            self.reloader = make_reloader(options, compiler, metrics=metrics, jobs=self.jobs)
         else:
             self.reloader = FollowingReloader(options.config, compiler, metrics=metrics, jobs=self.jobs, member=member)
         self.reloader.load()

@@ -19,20 +19,16 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
-from typing import Final
 
 from gateway.config.compiler.compiler import Compiler
-from gateway.config.kept import LastGood
 from gateway.errors import NotAsExpected
 from gateway.policy.problem import Problems
 from gateway.policy.table import RoutingTable
-from gateway.server.access import check_admin_exposure, check_exposure
-from gateway.server.canary import Canary
-from gateway.server.client_keys import ClientKeys, admin_token
-from gateway.server.jobs import CountedReloader, restarting
+from gateway.server.ending import STOP_SIGNALS
+from gateway.server.jobs import restarting
 from gateway.server.listen import SocketFile, port_file
 from gateway.server.systemd import notify
-from gateway.server.wiring import ServeOptions
+from gateway.server.wiring import ServeOptions, make_reloader, read_callers
 from gateway.server.workers.distribution import Distribution
 from gateway.server.workers.member import VARIABLE, variable
 from gateway.server.workers.sockets import shared_out
@@ -43,8 +39,6 @@ from gateway.telemetry.metrics import Metrics
 from gateway.wire.json import JsonObject
 
 log = logging.getLogger(__name__)
-
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def supervise(
@@ -68,35 +62,19 @@ class Parent:
 
     def __init__(self, options: ServeOptions) -> None:
         """Read the config file. Raises ConfigError and UsageError."""
-        check_exposure(
-            private=options.is_loopback or options.unix_socket is not None,
-            has_keys=options.client_keys_file is not None,
-            insecure=options.insecure,
-        )
-        if (admin := options.for_admin()) is not None:
-            check_admin_exposure(
-                private=admin.is_loopback or admin.unix_socket is not None,
-                has_keys=options.client_keys_file is not None or options.admin_token_file is not None,
-                insecure=options.insecure,
-            )
-        if options.client_keys_file is not None:
-            ClientKeys(options.client_keys_file)  # a fault of theirs is told once, and not by each worker
-        if options.admin_token_file is not None:
-            admin_token(options.admin_token_file)
+        read_callers(options)  # a fault of theirs is told once, and not by each worker
         self._options = options
         self._reloading = asyncio.Lock()
         self._metrics = Metrics()
         self._together = Together(self._metrics)
         compiler = Compiler(environ=os.environ, openai_adapter="relay", strict_env=True)
         self._distribution = Distribution(compiler, self._together)
-        self.reloader = CountedReloader(
-            options.config,
+        self.reloader = make_reloader(
+            options,
             self._distribution,
             metrics=self._metrics,
             jobs=self._distribution,
             on_report=self._distribution.reported,
-            last_good=None if options.state_dir is None else LastGood(options.state_dir, options.config),
-            canary=None if options.canary is None else Canary(options.canary),
         )
         self.reloader.load()
 

@@ -13,7 +13,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from gateway.server.listen import BACKLOG, SocketFile, cannot_listen
+from gateway.server.listen import BACKLOG, cannot_listen
 
 
 def shared_out(host: str, port: int, workers: int, *, flag: str = "--port") -> list[list[socket.socket]]:
@@ -55,9 +55,3 @@ def _bound(family: int, name: Sequence[object], *, reuse_port: bool) -> socket.s
         made.close()
         raise
     return made
-
-
-def unix_socket(file: SocketFile) -> socket.socket:
-    """Return a Unix socket that listens, for all workers."""
-    file.listener.listen(BACKLOG)
-    return file.listener
