@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 import subprocess
@@ -15,7 +14,8 @@ from typing import Final
 
 import pytest
 
-from gateway.cli import main
+from tests.asking import asked
+from tests.asking import no_settings as no_settings
 from tests.paths import ROOT
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import RunningGateway, Start, save
@@ -23,18 +23,11 @@ from tests.server.conftest import RunningGateway, Start, save
 BAD: Final = "version: 1\nmodels:\n  fast: openai\n"
 
 
-@pytest.fixture(autouse=True)
-def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("URL", "HOST", "PORT", "ADMIN_HOST", "ADMIN_PORT", "UNIX_SOCKET", "TOKEN_FILE", "ADMIN_TOKEN_FILE"):
-        monkeypatch.delenv(f"GATEWAY_{name}", raising=False)
+pytestmark = pytest.mark.usefixtures("no_settings")
 
 
 async def status(capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[int, str, str]:
-    """Return exit code, output and complaint of `gateway status FLAGS`."""
-    capsys.readouterr()
-    code = await asyncio.to_thread(main, ["status", *flags])
-    out, err = capsys.readouterr()
-    return code, out, "".join(line for line in err.splitlines(keepends=True) if not line.startswith("{"))
+    return await asked(capsys, "status", *flags)
 
 
 async def test_in_sync_it_tells_generation_and_files(

@@ -12,25 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import main
+from tests.asking import asked
+from tests.asking import no_settings as no_settings
 from tests.paths import ROOT
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import RunningGateway, Start, save, until
 from tests.server.test_live import BAD
 
-
-@pytest.fixture(autouse=True)
-def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("URL", "HOST", "PORT", "ADMIN_HOST", "ADMIN_PORT", "UNIX_SOCKET", "TOKEN_FILE", "ADMIN_TOKEN_FILE"):
-        monkeypatch.delenv(f"GATEWAY_{name}", raising=False)
+pytestmark = pytest.mark.usefixtures("no_settings")
 
 
 async def top(capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[int, str, str]:
-    """Return exit code, output and complaint of `gateway top FLAGS`."""
-    capsys.readouterr()
-    code = await asyncio.to_thread(main, ["top", *flags])
-    out, err = capsys.readouterr()
-    return code, out, "".join(line for line in err.splitlines(keepends=True) if not line.startswith("{"))
+    return await asked(capsys, "top", *flags)
 
 
 async def test_it_answers_what_is_down_what_was_tried_and_whether_the_edit_is_live(

@@ -69,6 +69,16 @@ class Workers:
     async def chat(self, model: str = "echo") -> tuple[int, Any, dict[str, str]]:
         return await self.post("/v1/chat/completions", {"model": model, "messages": HELLO})
 
+    async def open_streams(self, stack: AsyncExitStack, count: int) -> list[aiohttp.ClientResponse]:
+        """Ask for streams of `fast`, and return them once each has brought its first event."""
+        streams = []
+        for _ in range(count):
+            body = {"model": "fast", "messages": HELLO, "stream": True}
+            asked = self.session.post(f"{self.url}/v1/chat/completions", json=body)
+            streams.append(await stack.enter_async_context(asked))
+            await streams[-1].content.readuntil(b"\n\n")
+        return streams
+
     async def metric(self, sample: str) -> float:
         for line in (await self.get("/metrics")).splitlines():
             name, _, value = line.rpartition(" ")
@@ -298,12 +308,7 @@ class TestProcesses:
         gate = asyncio.Event()
         upstream.script("a", chunks=["one ", "two"], stall_after=1, gate=gate)
         async with running(config, "--drain", "60s") as workers, AsyncExitStack() as stack:
-            streams = []
-            for _ in range(count):
-                body = {"model": "fast", "messages": HELLO, "stream": True}
-                asked = workers.session.post(f"{workers.url}/v1/chat/completions", json=body)
-                streams.append(await stack.enter_async_context(asked))
-                await streams[-1].content.readuntil(b"\n\n")
+            streams = await workers.open_streams(stack, count)
             over, statuses = asyncio.Event(), Counter[int]()
 
             async def ask() -> None:
@@ -335,12 +340,7 @@ class TestProcesses:
         gate = asyncio.Event()
         upstream.script("a", chunks=["one ", "two"], stall_after=1, gate=gate)
         async with running(config) as workers, AsyncExitStack() as stack:
-            streams = []
-            for _ in range(10):
-                body = {"model": "fast", "messages": HELLO, "stream": True}
-                asked = workers.session.post(f"{workers.url}/v1/chat/completions", json=body)
-                streams.append(await stack.enter_async_context(asked))
-                await streams[-1].content.readuntil(b"\n\n")
+            streams = await workers.open_streams(stack, 10)
             workers.started.process.send_signal(signal.SIGTERM)
             await until(lambda: len(workers.named("draining")) == 2, within_s=10)
             gate.set()
