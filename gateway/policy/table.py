@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from gateway.policy.failures import FALLBACK_ON, RETRY_ON, Kind
+from gateway.policy.limits import CachePolicy, ClientGroups, Price
 from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.pools import Part, asked_facts, pools
 from gateway.policy.target import Limits, Target
@@ -75,6 +76,8 @@ class Step:
     """`params.model_family`: models of one family are the same to operations that only go to the same model."""
     nested: tuple[AliasHooks, ...] = ()
     """Hooks of the aliases through which `{alias: …}` leads to this step, from outer to inner; usually none."""
+    price: Price | None = None
+    """As the file says; None: by the price data, where somebody's spend is limited."""
     key: int | None = None
     """The position of the only one of the target's several keys that may be used; None for all."""
     by_key: tuple[Step, ...] = field(init=False, repr=False, compare=False)
@@ -168,6 +171,8 @@ class Route:
     shadow: Shadow | None = None
     hedge: Hedge | None = None
     """None where targets are called one after the other only."""
+    cache: CachePolicy | None = None
+    """None: no answer is kept."""
     has_hooks: bool = field(init=False)
     """Some hook may run, be it a nested alias'."""
     has_nested: bool = field(init=False)
@@ -245,6 +250,10 @@ class RoutingTable:
     """The file's content, with `${NAME}` as written and secrets masked."""
     targets: tuple[Target, ...] = ()
     """All distinct targets in file order; a wildcard's with its star."""
+    clients: ClientGroups = field(default_factory=lambda: EMPTY)
+    """Empty where the file has no `clients`; else it always has the group `default`."""
+    price_of: Callable[[Target], Price | None] | None = field(default=None, repr=False, compare=False)
+    """Returns the price of a target whose step has none, by the price data. None where nobody's spend is limited."""
     _filled: dict[str, Route] = field(init=False, repr=False, compare=False, default_factory=dict)
     """Cache: name → route filled in for a wildcard. Filling in takes longer than all other look-ups."""
 

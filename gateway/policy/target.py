@@ -12,6 +12,7 @@ from urllib.parse import quote
 from gateway.policy.echoes import Echoes
 from gateway.policy.failures import Kind
 from gateway.policy.keys import NO_KEY, KeyList, KeySource
+from gateway.policy.limits import Limit
 from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.secrets import mask_url
 from gateway.policy.wires import ALL_WIRES, OPENAI_WIRES, TRANSLATED, Wire, operations_of
@@ -142,6 +143,8 @@ class Endpoint:
     script: tuple[ScriptedOutcome, ...] = ()
     """Mock only: outcomes in order, the last one repeated; empty: by the model's name."""
     cooldown: Cooldown = field(default_factory=Cooldown)
+    limits: tuple[Limit, ...] = ()
+    """Of all calls that leave for it, whichever key they take."""
     written: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
     """The entry for an output: variables as written, secrets masked. Empty without variables."""
     adapters: Mapping[str, AdapterName] = field(init=False, repr=False, compare=False)
