@@ -9,8 +9,11 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from gateway.telemetry import logs
+
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
+os.environ.pop("FORCE_COLOR", None)
 
 # A busy machine makes no test fail.
 settings.register_profile("untimed", deadline=None)
@@ -19,9 +22,14 @@ settings.load_profile("untimed")
 
 @pytest.fixture(autouse=True)
 def log_levels() -> Iterator[None]:
-    """Take back the levels that a command in this process has set."""
+    """Take back the levels and the handler that a command in this process has set."""
+    lines = logs._lines
     loggers = [logging.getLogger(name) for name in (None, "gateway")]
     levels = [logger.level for logger in loggers]
     yield
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
+    if logs._lines is not lines:
+        if logs._lines is not None:
+            logging.getLogger().removeHandler(logs._lines)
+        logs._lines = lines

@@ -74,6 +74,7 @@ environment variables:
   LITELLM_TIMEOUT       seconds per attempt, unless the file sets a limit (30)
   LITELLM_MAX_RETRIES   retries per target, unless the file sets them (3)
   NO_COLOR              no colours on a terminal
+  FORCE_COLOR           colours elsewhere too
 
 exit codes: 0 good, 1 problems in the config file or a failed test case, 2 wrong usage or an unreadable file
 """

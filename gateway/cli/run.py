@@ -8,8 +8,8 @@ import shutil
 from dataclasses import replace
 from typing import Final
 
-from gateway.cli.serve import add_flags, check_is_there, read_options
-from gateway.cli.settings import Commands, Settings, add_command, add_flag, log_level
+from gateway.cli.serve import add_flags, begin_logging, check_is_there, read_options
+from gateway.cli.settings import Commands, add_command, add_flag
 from gateway.errors import UsageError
 from gateway.reports.problems import complain, report
 from gateway.words import printable
@@ -59,9 +59,8 @@ def run(args: argparse.Namespace) -> int:
         complain(f"cannot run {printable(name)}: {'it cannot be executed' if is_there else 'there is no such command'}")
         return NOT_EXECUTABLE if is_there else NOT_FOUND
     from gateway.server.process import serve
-    from gateway.telemetry.logs import configure_logging
 
-    configure_logging(Settings(args, os.environ).get("log-level", log_level, "warning"))
+    begin_logging(args, any_level="warning")
     options = read_options(args, any_port=0, quiet=True)
     if options.unix_socket is not None:
         raise UsageError("run listens on a port: a base URL cannot name the Unix socket of --unix-socket")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import shlex
 import sys
@@ -25,6 +26,7 @@ from gateway.cli.settings import (
     config_path,
     duration_s,
     is_kubernetes,
+    log_format,
     log_level,
     number,
     port,
@@ -34,10 +36,11 @@ from gateway.config.compiler import known_providers
 from gateway.errors import UsageError
 from gateway.policy.table import RoutingTable
 from gateway.reports.problems import complain, report
-from gateway.words import printable
+from gateway.words import printable, share_of
 
 if TYPE_CHECKING:
     from gateway.server.wiring import ServeOptions
+    from gateway.telemetry.access_log import AccessLog
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +118,12 @@ def add_flags(parser: argparse.ArgumentParser, *, any_port: str = "8080", any_le
     add_flag(limits, "drain-delay", "DURATION", text)
     add_flag(limits, "drain", "DURATION", "how long requests may go on after that (default: 30s)")
     add_flag(limits, "log-level", "LEVEL", f"debug, info, warning or error (default: {any_level})")
+    text = "json, or text for people: with colours on a terminal (default: json)"
+    add_flag(limits, "log-format", "FORMAT", text)
+    text = (
+        "the requests in the log: all, errors (also what fell over or was slow), these and a share such as 5%%, or off"
+    )
+    add_flag(limits, "access-log", "WHICH", f"{text} (default: all)")
     add_flag(limits, "log-file", "PATH", "add log lines to this file, not to standard error")
 
 
@@ -122,13 +131,21 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code. Raises UsageError."""
     # Not at the top: `gateway --help` loads this module, and aiohttp takes longer to load than everything else.
     from gateway.server.process import serve
-    from gateway.telemetry.logs import configure_logging
 
-    settings = Settings(args, os.environ)
-    configure_logging(settings.get("log-level", log_level, "info"))
+    begin_logging(args, any_level="info")
     options = read_options(args)
     check_is_there(options)
     return serve(options, on_ready=partial(announce, options), report=report, complain=complain)
+
+
+def begin_logging(args: argparse.Namespace, *, any_level: str) -> None:
+    """Log to standard error, as flags and environment say, until the server logs by all of its options."""
+    from gateway.server import process
+
+    settings = Settings(args, os.environ)
+    process.begin_logging(
+        settings.get("log-level", log_level, any_level), settings.get("log-format", log_format, "json")
+    )
 
 
 def check_is_there(options: ServeOptions) -> None:
@@ -144,6 +161,7 @@ def read_options(args: argparse.Namespace, *, any_port: int = 8080, quiet: bool 
     `any_port`: the port if none is given. `quiet`: standard error gets warnings only, unless told otherwise.
     """
     from gateway.server.wiring import ServeOptions
+    from gateway.telemetry.access_log import ALL
 
     environ = dict(os.environ)
     for name in ("GATEWAY_PORT", "GATEWAY_ADMIN_PORT"):
@@ -184,6 +202,8 @@ def read_options(args: argparse.Namespace, *, any_port: int = 8080, quiet: bool 
         drain_delay_s=settings.get("drain-delay", duration_s, 0.0),
         drain_s=settings.get("drain", duration_s, 30.0),
         log_level=settings.get("log-level", log_level, "warning" if quiet and log_file is None else "info"),
+        log_format=settings.get("log-format", log_format, "json"),
+        access_log=settings.get("access-log", _access_log, ALL),
         log_file=log_file,
     )
 
@@ -211,6 +231,22 @@ def _canary(config: Path, text: str) -> Path | None:
         return cases_beside(config) if not text or boolean(text) else None
     except ValueError:
         return Path(text)
+
+
+def _access_log(text: str) -> AccessLog:
+    """Read which requests have a log line."""
+    from gateway.telemetry.access_log import ALL, NOTEWORTHY, OFF, AccessLog
+
+    word = text.lower()
+    if (found := {"all": ALL, "errors": NOTEWORTHY, "off": OFF}.get(word)) is not None:
+        return found
+    try:
+        share = share_of(word) if word.endswith("%") else float(word)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise ValueError("all, errors, off, or a share: 5%, or a number from 0 to 1")
+    return AccessLog(share, has_noteworthy=True)
 
 
 def _path(text: str) -> Path | None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from gateway.errors import UsageError
 from gateway.words import seconds
@@ -151,6 +151,14 @@ def boolean(text: str) -> bool:
     if word not in _YES | _NO:
         raise ValueError("1 or 0")
     return word in _YES
+
+
+def log_format(text: str) -> Literal["json", "text"]:
+    """Read how log lines look."""
+    match text.lower():
+        case "json" | "text" as found:
+            return found
+    raise ValueError("json or text")
 
 
 def log_level(text: str) -> str:

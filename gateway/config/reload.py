@@ -26,7 +26,7 @@ from gateway.config.sight import Sight, looks_of, sight_of, stamps_of
 from gateway.config.texts import Texts, UnsettledError
 from gateway.errors import ConfigError, GatewayError, NotAsExpected, UsageError
 from gateway.policy.overlay import NO_OVERLAY, Overlay
-from gateway.policy.problem import Problem, Severity, number_of
+from gateway.policy.problem import Problem, Severity, Told, number_of
 from gateway.policy.regular_file import why
 from gateway.policy.stamp import Stamp, stamp
 from gateway.policy.table import RoutingTable
@@ -145,9 +145,10 @@ class Reloader:
             table, texts, self.kept_at = found
             self._running = replace(self._report(table.digest, ()), ok=True, generation=table.generation)
             self._swap(table, texts)
-            self._refused, self.last = digest or _as_text(problems), self._report(digest, problems)
+            told = Told(problems, most=LOGGED_PROBLEMS)
+            self._refused, self.last = digest or told, self._report(digest, problems)
             accepted_at = datetime.fromtimestamp(self.kept_at, UTC).isoformat(timespec="milliseconds")
-            extra = {"source": str(self._path), "accepted_at": accepted_at, "problems": _as_text(problems)}
+            extra = {"source": str(self._path), "accepted_at": accepted_at, "problems": told}
             log.error("the config file cannot be served: the last good version is", extra=extra)
             return self.last
 
@@ -202,7 +203,7 @@ class Reloader:
                 if complete is not None and stamp(self._file) != complete.main.stamp:
                     return self.last
                 unreadable = (self._unreadable(exc),)
-                if not force and self._refused == _as_text(unreadable):
+                if not force and self._refused == Told(unreadable, most=LOGGED_PROBLEMS):
                     return self.last
                 return self._refuse(None, unreadable, dry_run=dry_run)
             if table is None:
@@ -450,9 +451,10 @@ class Reloader:
     def _refuse(self, digest: str | None, problems: tuple[Problem, ...], *, dry_run: bool) -> ReloadReport:
         report = self._report(digest, problems)
         if not dry_run:
-            extra = {"generation": report.generation, "digest": digest, "problems": _as_text(problems)}
+            told = Told(problems, most=LOGGED_PROBLEMS)
+            extra = {"generation": report.generation, "digest": digest, "problems": told}
             log.warning("routes refused", extra=extra)
-            self._refused, self.last = digest or _as_text(problems), report
+            self._refused, self.last = digest or told, report
             self.give_up()
             self._on_report(report)
         return report
@@ -478,10 +480,3 @@ class Reloader:
     def _fault(self, code: str, message: str, severity: Severity = "error") -> Problem:
         source = str(self._path)
         return Problem(line=0, column=0, code=code, path="", message=message, severity=severity, source=source)
-
-
-def _as_text(problems: tuple[Problem, ...]) -> str:
-    lines = [str(problem) for problem in problems[:LOGGED_PROBLEMS]]
-    if len(problems) > LOGGED_PROBLEMS:
-        lines.append(f"and {sum(problem.not_listed or 1 for problem in problems[LOGGED_PROBLEMS:])} more")
-    return "\n".join(lines)

@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Final
 
 from gateway.adapters.base import Adapters, Operation
@@ -23,6 +22,7 @@ from gateway.operations.hosted import may_be_sent_twice
 from gateway.policy.failures import Kind
 from gateway.policy.table import Route, Shadow
 from gateway.policy.target import Target
+from gateway.telemetry.ids import is_in_share
 from gateway.telemetry.report import CLIENT_GONE, Attempt, CallReport
 from gateway.wire.json import Json
 
@@ -34,8 +34,6 @@ MAX_S: Final = 60.0
 """Seconds for one call of a shadow, its whole answer included."""
 MAX_CALLS: Final = 2
 """A kept connection that turns out to be closed is replaced once."""
-
-_HASH_BYTES: Final = 8
 
 
 @dataclass(slots=True)
@@ -150,12 +148,6 @@ async def _drain(stream: Stream) -> None:
             pass
     finally:
         await stream.aclose()
-
-
-def is_in_share(request_id: str, share: float) -> bool:
-    """Tell whether a request is one of the `share`, from 0 to 1, by a hash of its id: the same on every replica."""
-    hashed = blake2b(request_id.encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES).digest()
-    return int.from_bytes(hashed) < share * (1 << 8 * _HASH_BYTES)
 
 
 def _may_repeat(operation: Operation, params: Mapping[str, Json], shadow: Shadow) -> bool:

@@ -61,6 +61,24 @@ class Problem:
 Problems: TypeAlias = Sequence[Problem]
 
 
+class Told(str):
+    """The problems of a refused file as a field of a log line: their text, which keeps what it was made of."""
+
+    __slots__ = ("listed", "more")
+
+    listed: Sequence[Problem]
+    """Those that are told one by one."""
+    more: str
+    """How many others there are; empty without any."""
+
+    def __new__(cls, problems: Sequence[Problem], *, most: int) -> Told:
+        left = sum(problem.not_listed or 1 for problem in problems[most:])
+        more = f"and {left} more" if left else ""
+        self = super().__new__(cls, "\n".join([*map(str, problems[:most]), *([more] if more else [])]))
+        self.listed, self.more = problems[:most], more
+        return self
+
+
 def number_of(problems: Iterable[Problem], severity: Severity) -> int:
     """Return the number of faults of a severity, those that are not listed among them."""
     return sum(problem.not_listed or 1 for problem in problems if problem.severity == severity)

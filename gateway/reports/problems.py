@@ -31,8 +31,14 @@ class Painter:
 
     @classmethod
     def of(cls, stream: TextIO, environ: Mapping[str, str]) -> Painter:
-        """Return a painter for a stream: colours on terminals only, and not with NO_COLOR (https://no-color.org)."""
-        return cls(colour=stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb")
+        """Return a painter for a stream: colours on terminals only, and not with NO_COLOR (https://no-color.org).
+
+        FORCE_COLOR, unless it is 0, asks for them elsewhere too (https://force-color.org); NO_COLOR goes before it.
+        """
+        forced = environ.get("FORCE_COLOR")
+        if environ.get("NO_COLOR") or forced == "0":
+            return cls(colour=False)
+        return cls(colour=bool(forced) or (stream.isatty() and environ.get("TERM") != "dumb"))
 
     def error(self, text: str) -> str:
         """Paint a fault."""

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from gateway.reports.aligned import table
+from gateway.reports.attempts import chain
 from gateway.reports.problems import Painter
 from gateway.wire.json import Json, JsonObject
 from gateway.words import as_share, count, cut, printable, shown
@@ -98,9 +99,6 @@ def _alias(one: JsonObject) -> tuple[str, ...]:
 
 def _request(one: JsonObject) -> tuple[str, ...]:
     status = " ".join(str(each) for each in (one["status"], one["error"]) if each)
-    steps = [_attempt(each) for each in one["attempts"]]
-    if one.get("calling"):
-        steps.append(f"{one['calling']} left")
     asked = one["alias"] or f"{one.get('method', '')} {one.get('path', '')}".strip() or _NOTHING
     return (
         _text(one["at"])[11:19],
@@ -108,17 +106,8 @@ def _request(one: JsonObject) -> tuple[str, ...]:
         status + (" broken after its begin" if one["broken"] else ""),
         f"{one['ms']:g}",
         _cell(one["client"] or _NOTHING),
-        " > ".join(steps) or "no target was asked",
+        chain(one["attempts"], one.get("calling")) or "no target was asked",
     )
-
-
-def _attempt(each: JsonObject) -> str:
-    if each["kind"] is None:
-        return f"{each['target']} ok {each['ms']:g}ms"
-    if not each["called"]:
-        return f"{each['target']} passed over: {each['kind']}"
-    status = f" {each['status']}" if each["status"] else ""
-    return f"{each['target']} {each['kind']}{status} {each['ms']:g}ms"
 
 
 def _more(number: int, most: int) -> str:

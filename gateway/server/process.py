@@ -21,6 +21,8 @@ from gateway.errors import ConfigError, UsageError
 from gateway.policy.problem import Problems
 from gateway.policy.regular_file import why
 from gateway.policy.table import RoutingTable
+from gateway.reports.log_text import TextFormatter
+from gateway.reports.problems import PLAIN, Painter
 from gateway.server.aiohttp_server import Runner
 from gateway.server.command import PLACEHOLDER, Command, environment, raise_descriptor_limit, url_for_clients
 from gateway.server.draining import drain, leave
@@ -28,8 +30,9 @@ from gateway.server.ending import Ending
 from gateway.server.jobs import Jobs
 from gateway.server.listen import listening, port_file
 from gateway.server.systemd import inherited, notify
-from gateway.server.wiring import Gateway, ServeOptions
+from gateway.server.wiring import Gateway, LogFormat, ServeOptions
 from gateway.server.workers.member import Member, Place, place
+from gateway.telemetry.access_log import ALL, AccessLog
 from gateway.telemetry.logs import configure_logging, timestamp
 from gateway.telemetry.writing import open_lines
 from gateway.wire.json import Json
@@ -57,7 +60,7 @@ def serve(
     `complain` the message for wrong options.
     """
     try:
-        configure_logging(options.log_level, stream=None if options.log_file is None else _log_file(options.log_file))
+        _log_as(options)
         threading.excepthook = sys.unraisablehook = _log_uncaught
         if (found := place()) is not None:
             return _work(options, found)
@@ -92,6 +95,20 @@ def _work(options: ServeOptions, found: Place) -> int:
     gateway = Gateway(own, member=member)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return _run(runner.get_loop(), _serve_beside_others(gateway, own, member))
+
+
+def _log_as(options: ServeOptions) -> None:
+    stream = None if options.log_file is None else _log_file(options.log_file)
+    begin_logging(options.log_level, options.log_format, stream=stream, access=options.access_log)
+
+
+def begin_logging(level: str, log_format: LogFormat, *, stream: TextIO | None = None, access: AccessLog = ALL) -> None:
+    """Log to `stream`, else to standard error. Text has colours on a terminal, and the day elsewhere."""
+    form: TextFormatter | None = None
+    if log_format == "text":
+        painter = PLAIN if stream is not None else Painter.of(sys.stderr, os.environ)
+        form = TextFormatter(painter, dated=stream is not None or not sys.stderr.isatty())
+    configure_logging(level, stream=stream, form=form, access=access)
 
 
 def _log_file(path: Path) -> TextIO:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from aiohttp import web
 
@@ -52,11 +53,15 @@ from gateway.server.workers.following import FollowingReloader
 from gateway.server.workers.member import Member
 from gateway.server.workers.sharing import SharedMakers, share_rests
 from gateway.server.workers.sums import collected, without_config
+from gateway.telemetry.access_log import ALL, AccessLog
 from gateway.telemetry.logs import log_ended
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observer import Observer
 
 log = logging.getLogger(__name__)
+
+
+LogFormat: TypeAlias = Literal["json", "text"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +113,9 @@ class ServeOptions:
     drain_s: float = 30.0
     """Seconds that requests may take after that."""
     log_level: str = "info"
+    log_format: LogFormat = "json"
+    access_log: AccessLog = ALL
+    """Which requests have a log line."""
     log_file: Path | None = None
     """Log lines are added to it, instead of being written to standard error."""
     command: tuple[str, ...] = ()

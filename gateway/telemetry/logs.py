@@ -1,4 +1,4 @@
-"""JSON log lines."""
+"""Log lines: JSON, or another form that the caller has; of all requests, or of some."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final, TextIO
+from typing import Final, Protocol, TextIO
 
 import orjson
 
+from gateway.telemetry.access_log import ALL, AccessLog
 from gateway.telemetry.observer import EndedRow
 from gateway.telemetry.report import Attempt
 from gateway.telemetry.writing import LineWriter
@@ -37,6 +38,16 @@ _TALKATIVE: Final = ("LiteLLM", "httpx", "openai", "py.warnings")
 """Loggers of libraries whose messages contain prompts, keys or URLs. Never logged."""
 
 
+class Form(Protocol):
+    """How log lines look."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record without a line end."""
+
+    def line(self, fields: JsonObject) -> bytes:
+        """Return the line of a request with its end, of the fields that its JSON has."""
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object per line: time, level, logger, event, then the fields of `extra`.
 
@@ -45,18 +56,30 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line without a line end."""
-        line: JsonObject = {
-            "time": timestamp(record.created),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "event": _event(record),
-        }
-        for name, value in record.__dict__.items():
-            if name not in _OWN_ATTRIBUTES:
-                line.setdefault(name, value)
-        if record.exc_info and record.exc_info[1] is not None:
-            line["exception"], line["traceback"] = _types(record.exc_info[1]), _places(record.exc_info[1])
-        return _encode(line)
+        return as_json(fields_of(record))
+
+    def line(self, fields: JsonObject) -> bytes:
+        """Return the line of a request, in half the time per key, since all keys are text."""
+        try:
+            return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+        except TypeError:
+            return f"{as_json(fields)}\n".encode()
+
+
+def fields_of(record: logging.LogRecord) -> JsonObject:
+    """Return the fields of a record's line, in order. The values of `extra` may be any objects."""
+    line: JsonObject = {
+        "time": timestamp(record.created),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "event": _event(record),
+    }
+    for name, value in record.__dict__.items():
+        if name not in _OWN_ATTRIBUTES:
+            line.setdefault(name, value)
+    if record.exc_info and record.exc_info[1] is not None:
+        line["exception"], line["traceback"] = _types(record.exc_info[1]), _places(record.exc_info[1])
+    return line
 
 
 class _Lines(logging.Handler):
@@ -65,9 +88,14 @@ class _Lines(logging.Handler):
     Nothing waits for the log's reader: lines that it does not take are dropped, and their number is told once it reads.
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: TextIO | None, form: Form, access: AccessLog) -> None:
         """`stream` is written to by its descriptor, if it has one; None drops everything."""
         super().__init__()
+        self._form = form
+        self.line = form.line
+        self.access = access
+        self.left_out = 0
+        """Requests without a line, because of `access`."""
         self._stream = stream
         self._writer = _writer_for(stream)
         self._waiting: list[bytes] = []
@@ -81,6 +109,10 @@ class _Lines(logging.Handler):
         """Number of lines that were dropped."""
         return 0 if self._writer is None else self._writer.dropped
 
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record without a line end."""
+        return self._form.format(record)
+
     def write(self, lines: Sequence[bytes]) -> None:
         """Write lines at once, all in one."""
         self._waiting += lines
@@ -91,7 +123,7 @@ class _Lines(logging.Handler):
         try:
             line = self.format(record)
         except Exception:  # noqa: BLE001 - the fields may be any objects
-            line = _encode({"level": "error", "logger": record.name, "event": "a record that cannot be written"})
+            line = as_json({"level": "error", "logger": record.name, "event": "a record that cannot be written"})
         self._waiting.append(f"{line}\n".encode())
         self.flush()
 
@@ -159,16 +191,22 @@ def dropped_lines() -> int:
     return 0 if _lines is None else _lines.dropped
 
 
-def configure_logging(level: str, *, stream: TextIO | None = None) -> None:
-    """Send log records to `stream` (standard error) as JSON: ours from `level` up, other libraries' from WARNING up.
+def left_out_requests() -> int:
+    """Return the number of requests without a log line, since the access log is of some requests only."""
+    return 0 if _lines is None else _lines.left_out
 
-    Replaces the handlers of the root logger.
+
+def configure_logging(
+    level: str, *, stream: TextIO | None = None, form: Form | None = None, access: AccessLog = ALL
+) -> None:
+    """Send log records to `stream` (standard error) in a `form` (JSON): ours from `level` up, others' from WARNING up.
+
+    `access` says which requests have a line. Replaces the handlers of the root logger.
     """
     global _lines
     if _lines is not None:
         _lines.close()
-    handler = _lines = _Lines(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler = _lines = _Lines(stream or sys.stderr, form or JsonFormatter(), access)
     handler.addFilter(lambda record: not record.name.startswith(_TALKATIVE))
     root = logging.getLogger()
     for old in root.handlers[:]:
@@ -183,7 +221,7 @@ def configure_logging(level: str, *, stream: TextIO | None = None) -> None:
 
 
 def log_ended(ended: Sequence[EndedRow], *, event: str = "request") -> None:
-    """Write the lines of finished requests; at DEBUG for a successful probe.
+    """Write the lines of finished requests, as far as the access log has them; at DEBUG for a successful probe.
 
     `event` is `shadow` for what a shadow got. Where logging was not configured here, as in a host's process, each is a
     record of the logger `gateway.access` with the same fields.
@@ -191,13 +229,18 @@ def log_ended(ended: Sequence[EndedRow], *, event: str = "request") -> None:
     lines: list[bytes] = []
     handler = _lines
     is_info = log.isEnabledFor(logging.INFO) if handler is None else handler.is_info
-    for report, operation, status, stream, client, error, asked, seconds, ended_at in ended:
+    some = None if handler is None or handler.access.is_whole else handler.access
+    for row in ended:
+        report, operation, status, stream, client, error, asked, seconds, ended_at = row
         level = "info"
         if operation == "probe" and status < 400:
             level = "debug"
             if not log.isEnabledFor(logging.DEBUG):
                 continue
         elif not is_info:
+            continue
+        if some is not None and handler is not None and not some.has(row):
+            handler.left_out += 1
             continue
         line: JsonObject = {
             "time": timestamp(ended_at),
@@ -214,6 +257,8 @@ def log_ended(ended: Sequence[EndedRow], *, event: str = "request") -> None:
             "generation": report.generation or None,
             "attempts": list(map(Attempt.logged, report.attempts)),
         }
+        if report.first_content_s is not None:
+            line["first_content_ms"] = round(report.first_content_s * 10_000) / 10
         if report.calling is not None:
             line["calling"] = report.calling.name
         if report.tokens is not None:
@@ -233,7 +278,7 @@ def log_ended(ended: Sequence[EndedRow], *, event: str = "request") -> None:
             log.log(number, line["event"], extra={name: line[name] for name in line.keys() - _OF_THE_RECORD})
         else:
             # Not through a logger, whose record costs as much as the line.
-            lines.append(_encode_plain(line))
+            lines.append(handler.line(line))
     if handler is not None and lines:
         handler.write(lines)
 
@@ -273,19 +318,12 @@ def _places(exc: BaseException) -> list[str]:
     return [f"{frame.f_code.co_filename}:{line} {frame.f_code.co_name}" for frame, line in frames][-FRAMES:]
 
 
-def _encode_plain(line: JsonObject) -> bytes:
-    """Encode a line whose keys are text, with its end, in half the time per key."""
+def as_json(value: object) -> str:
+    """Return a line, or a value of one, as JSON, whatever objects it has in it."""
     try:
-        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:
-        return f"{_encode(line)}\n".encode()
-
-
-def _encode(line: JsonObject) -> str:
-    try:
-        return orjson.dumps(line, default=_plain, option=orjson.OPT_NON_STR_KEYS).decode()
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS).decode()
     except TypeError:  # such as for a lone surrogate
-        return json.dumps(line, default=_plain, skipkeys=True)
+        return json.dumps(value, default=_plain, skipkeys=True)
 
 
 def _plain(value: object) -> Json:

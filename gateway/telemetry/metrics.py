@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.policy.target import Target
 from gateway.telemetry.counters import Counts, RequestCounts, Tallies, Times
-from gateway.telemetry.logs import dropped_lines
+from gateway.telemetry.logs import dropped_lines, left_out_requests
 from gateway.telemetry.observer import EndedRow
 from gateway.telemetry.report import CallReport
 
@@ -54,6 +54,9 @@ class Metrics:
         self._dropped = Counts(
             "gateway_log_lines_dropped_total", "Log lines dropped because nobody read them in time.", []
         )
+        self._left_out = Counts(
+            "gateway_access_log_left_out_total", "Requests without a log line, since --access-log is of some only.", []
+        )
         self._shadow_calls = Counts(
             "gateway_shadow_calls_total",
             "Requests sent once more to an alias' shadow by outcome: ok, a kind of failure, `cooldown`, `unsupported`, "
@@ -75,7 +78,8 @@ class Metrics:
             ["alias", "direction"],
         )
         self._requests = RequestCounts(requests, self._attempts, seconds, tokens)
-        registry.register(Tallies(requests, self._attempts, seconds, self._first_content, tokens, self._dropped))
+        registry.register(Tallies(requests, self._attempts, seconds, self._first_content, tokens))
+        registry.register(Tallies(self._dropped, self._left_out))
         registry.register(Tallies(self._shadow_calls, self._shadow_tokens, self._hedge_calls, self._hedge_tokens))
         self.in_flight = gauge("gateway_in_flight", "Model requests being answered now.")
         self._config_ok = gauge(
@@ -105,7 +109,7 @@ class Metrics:
     def registry(self) -> CollectorRegistry:
         """What is counted until now."""
         self._requests.settle()
-        self._dropped.counts[()] = dropped_lines()
+        self._dropped.counts[()], self._left_out.counts[()] = dropped_lines(), left_out_requests()
         return self._registry
 
     def count_workers(self, running: Callable[[], int]) -> Counter:

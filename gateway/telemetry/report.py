@@ -23,6 +23,11 @@ Closed: TypeAlias = Literal["hedged_out"]
 HEDGED_OUT: Final[Closed] = "hedged_out"
 """A call was closed, since another one beside it brought content first or ended the request. It tells of no fault."""
 
+NO_FALL: Final[frozenset[Kind | PassedOver | Closed | None]] = frozenset(
+    {None, HEDGED_OUT, "condition", "unsupported", "bound"}
+)
+"""Kinds of attempts after which another target's answer is no fallback."""
+
 CLIENT_GONE: Final = 499
 """Status in log and metrics: the caller left before its answer was complete."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.engine.shadows import MAX_IN_FLIGHT, is_in_share
+from gateway.engine.shadows import MAX_IN_FLIGHT
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import HELLO, RunningGateway, Start, until
 from tests.server.test_keepalive import log as log
@@ -217,13 +217,3 @@ async def test_no_more_than_a_few_are_in_flight_and_a_drain_drops_them(
     assert await shadows(gateway, "fast", "dropped") == MAX_IN_FLIGHT + 2
     assert (await gateway.chat("fast")).status == 200
     assert upstream.calls.count("s") == MAX_IN_FLIGHT
-
-
-def test_the_share_is_of_request_ids() -> None:
-    ids = [f"req_{number}" for number in range(20_000)]
-    chosen = [one for one in ids if is_in_share(one, 0.05)]
-    assert abs(len(chosen) - 1000) < 4 * (20_000 * 0.05 * 0.95) ** 0.5
-    assert chosen == [one for one in ids if is_in_share(one, 0.05)]
-    assert {*chosen} <= {one for one in ids if is_in_share(one, 0.1)}
-    assert all(is_in_share(one, 1.0) for one in ids)
-    assert not any(is_in_share(one, 0.0) for one in ids)

@@ -15,7 +15,7 @@ ALLOWED: Final = {
     "cli": "server library reports simulation importers config engine adapters policy telemetry wire errors words",
     "server": "reports simulation config engine operations adapters policy telemetry wire concurrency errors words",
     "library": "config engine operations adapters policy telemetry wire errors words",
-    "reports": "simulation config policy wire errors words",
+    "reports": "simulation config policy telemetry wire errors words",
     "simulation": "config engine operations adapters policy telemetry wire errors words",
     "importers": "reports config policy wire errors words",
     "config": "policy concurrency wire errors words",

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from gateway.policy.failures import CLIENT_FAULTS
 from gateway.telemetry.observer import Ended, EndedRow
-from gateway.telemetry.report import HEDGED_OUT
+from gateway.telemetry.report import HEDGED_OUT, NO_FALL
 
 SLOT_S: Final = 10
 """Seconds of one slot, from one multiple of it since the epoch to the next."""
@@ -29,8 +29,6 @@ MAX_TIMES: Final = 500
 
 _PER_E: Final = 1 / math.log(1.1)
 """Buckets of times: each ends 10 % above its begin, counted from 1 ms below 0."""
-_NO_FALL: Final = frozenset({None, HEDGED_OUT, "condition", "unsupported", "bound"})
-"""Kinds of attempts after which another target's answer is no fallback."""
 
 
 def _bucket(time_ms: float) -> int:
@@ -169,7 +167,7 @@ class LiveCounts:
             slot.of_target(report.target.label).failed += 1
             self._note(report.target.label, Failure(one.error, None, one.ended_at))
         if report.target is not None and one.status < 400:
-            of_alias.fell += any(attempt.kind not in _NO_FALL for attempt in attempts)
+            of_alias.fell += any(attempt.kind not in NO_FALL for attempt in attempts)
 
     def _note(self, label: str, failure: Failure) -> None:
         if len(self.failures) >= MAX_FAILURES:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,13 +23,15 @@ from gateway.errors import UsageError
 from gateway.policy.table import Route, RoutingTable
 from gateway.reports.problems import silence
 from gateway.server.wiring import ServeOptions
+from gateway.telemetry.access_log import ALL, NOTEWORTHY, OFF, AccessLog
 from tests.command_line import BAD, closed_pipe, gateway, write
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 def options(*argv: str) -> ServeOptions:
-    return read_options(build_parser().parse_args(["serve", *argv]))
+    """Return the options of a command line; `arguments` has pytest's own."""
+    return replace(read_options(build_parser().parse_args(["serve", *argv])), arguments=())
 
 
 EVERY_OPTION: Final = ServeOptions(
@@ -51,6 +54,8 @@ EVERY_OPTION: Final = ServeOptions(
     drain_delay_s=1.5,
     drain_s=5.0,
     log_level="debug",
+    log_format="text",
+    access_log=AccessLog(0.05, has_noteworthy=True),
     log_file=Path("l"),
 )
 """The settings that the flags and the variables of these tests set."""
@@ -68,6 +73,7 @@ class TestServeOptions:
             " --admin-token-file t --admin-port 2 --admin-host ::1"
             " --max-connections 6 --max-in-flight 7 --drain-delay 1500ms --log-file l"
             " --allow-origin http://a --allow-origin http://b --drain 5s --log-level debug"
+            " --log-format text --access-log 5%"
         )
         assert options(*argv.split()) == EVERY_OPTION
 
@@ -93,6 +99,8 @@ class TestServeOptions:
             "ALLOW_ORIGIN": "http://a, http://b",
             "DRAIN": "5s",
             "LOG_LEVEL": "debug",
+            "LOG_FORMAT": "Text",
+            "ACCESS_LOG": "0.05",
         }
         for name, value in variables.items():
             monkeypatch.setenv(f"GATEWAY_{name}", value)
@@ -114,10 +122,21 @@ class TestServeOptions:
         assert options("--port-file", "p").port_file == Path("p")
 
     @pytest.mark.parametrize(
+        ("text", "meant"),
+        [("all", ALL), ("100%", ALL), ("errors", NOTEWORTHY), ("0", NOTEWORTHY), ("OFF", OFF)],
+    )
+    def test_the_words_of_the_access_log(self, text: str, meant: AccessLog) -> None:
+        assert options("--access-log", text).access_log == meant
+
+    @pytest.mark.parametrize(
         ("argv", "why"),
         [
             (["--port-file", "p", "--unix-socket", "s"], "no port for --port-file"),
             (["--admin-host", "::1"], "--admin-host without --admin-port"),
+            (["--access-log", "some"], "'some'; it must be all, errors, off, or a share: 5%, or a number from 0 to 1"),
+            (["--access-log", "101%"], "it must be all, errors, off, or a share"),
+            (["--access-log", "nan"], "it must be all, errors, off, or a share"),
+            (["--log-format", "xml"], "--log-format is 'xml'; it must be json or text"),
             (["--max-in-flight", "0"], "a whole number above zero"),
             (["--max-connections", "-1"], "a whole number above zero"),
             (["--max-connections", "1e3"], "a whole number above zero"),

@@ -88,6 +88,10 @@ class TestRender:
         assert Painter.of(Terminal(), {"NO_COLOR": "1"}).error("x") == "x"
         assert Painter.of(Terminal(), {"TERM": "dumb"}).error("x") == "x"
         assert Painter.of(io.StringIO(), {}).error("x") == "x"
+        assert "\x1b[" in Painter.of(io.StringIO(), {"FORCE_COLOR": "1"}).error("x")
+        assert "\x1b[" in Painter.of(Terminal(), {"FORCE_COLOR": "1", "TERM": "dumb"}).error("x")
+        assert Painter.of(Terminal(), {"FORCE_COLOR": "0"}).error("x") == "x"
+        assert Painter.of(Terminal(), {"FORCE_COLOR": "1", "NO_COLOR": "1"}).error("x") == "x"
         assert as_text(problem(), Painter.of(Terminal(), {})).count("\x1b[") == 6
 
     def test_a_report_counts_up_what_it_shows(self, capsys: pytest.CaptureFixture[str]) -> None:

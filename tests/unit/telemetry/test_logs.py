@@ -191,6 +191,11 @@ def test_a_request_is_one_line_with_its_attempts_and_tokens() -> None:
     }
 
 
+def test_the_line_of_a_stream_has_the_time_to_its_first_content() -> None:
+    assert log_of(CallReport(first_content_s=0.00156))[0]["first_content_ms"] == 1.6
+    assert "first_content_ms" not in log_of(CallReport())[0]
+
+
 def test_half_a_character_in_a_request_s_line_does_not_lose_it() -> None:
     assert log_of(CallReport(request_id="half \ud800"))[0]["request_id"] == "half \ud800"
 

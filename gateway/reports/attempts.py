@@ -1,0 +1,33 @@
+"""The attempts of a request as text, for a log line and for `gateway top`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.reports.problems import PLAIN, Painter
+from gateway.telemetry.report import PASSED_OVER
+from gateway.wire.json import JsonObject
+from gateway.words import printable
+
+
+def chain(attempts: Sequence[JsonObject], calling: str | None, painter: Painter = PLAIN) -> str:
+    """Return `a/b overloaded 503 1.2ms > c/d ok 20ms`; empty without any.
+
+    `attempts` as a log line has them; `calling` is the target that was being called when the client left.
+    """
+    steps = [_attempt(each, painter) for each in attempts]
+    if calling is not None:
+        steps.append(painter.warning(f"{printable(calling)} left"))
+    return " > ".join(steps)
+
+
+def _attempt(each: JsonObject, painter: Painter) -> str:
+    target, kind = printable(str(each["target"])), each["kind"]
+    if each.get("key"):
+        target += f" ({printable(str(each['key']))})"
+    if kind is None:
+        return f"{painter.good(f'{target} ok')} {each['ms']:g}ms"
+    if kind in PASSED_OVER:
+        return f"{target} passed over: {kind}"
+    status = f" {each['status']}" if each["status"] else ""
+    return f"{target} {painter.warning(f'{kind}{status}')} {each['ms']:g}ms"
