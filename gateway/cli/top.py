@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from gateway.cli.asking import Address, Unreachable, address
@@ -35,12 +37,16 @@ exit codes:
 """
 
 EVERY_S: Final = 2.0
-_ENTER: Final = "\x1b[?1049h\x1b[?25l"
+LOOK_S: Final = 0.2
+"""Seconds until a changed size of the terminal is seen."""
+
+_ENTER: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 _HOME: Final = "\x1b[H"
 _LINE_END: Final = "\x1b[K\n"
 _BELOW: Final = "\x1b[J"
-_LEAVE: Final = "\x1b[?25h\x1b[?1049l"
-"""Sequences of ECMA-48 and xterm: the other screen, without a cursor; its begin; the rest of a line; what is below."""
+_LEAVE: Final = "\x1b[?7h\x1b[?25h\x1b[?1049l"
+"""Sequences of ECMA-48 and xterm: the other screen, with neither a cursor nor wrapped lines; its begin; the rest of a
+line; what is below."""
 
 
 def add(commands: Commands) -> None:
@@ -58,24 +64,44 @@ def run(args: argparse.Namespace) -> int:
     asked = address(args, os.environ)
     painter = Painter.of(sys.stdout, os.environ)
     screen = _screen(asked, painter)
-    if args.once or not sys.stdout.isatty():
+    if args.once or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         print("\n".join(screen))
         return 0
-    sys.stdout.write(_ENTER)
     fault: list[str] = []
-    try:
+    with _other_screen():
         while True:
-            _show([*fault, *screen])
-            time.sleep(EVERY_S)
+            _show_for([*fault, *screen], EVERY_S)
             try:
                 screen, fault = _screen(asked, painter), []
             except Unreachable as exc:
                 fault = [painter.error(str(exc)), "what is below is from before"]
+    return 0
+
+
+@contextmanager
+def _other_screen() -> Iterator[None]:
+    """Draw beside what the terminal shows, until Ctrl-C or SIGTERM. Ctrl-Z gives the terminal back for a while."""
+
+    def suspend(number: int, _: object) -> None:
+        _put(_LEAVE)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)  # returns once the shell lets us go on
+        signal.signal(number, suspend)
+        _put(_ENTER)
+
+    before = [
+        (signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler)),
+        (signal.SIGTSTP, signal.signal(signal.SIGTSTP, suspend)),
+    ]
+    _put(_ENTER)
+    try:
+        yield
     except KeyboardInterrupt:
-        return 0
+        pass
     finally:
-        sys.stdout.write(_LEAVE)
-        sys.stdout.flush()
+        _put(_LEAVE)
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def _screen(asked: Address, painter: Painter) -> list[str]:
@@ -87,14 +113,31 @@ def _screen(asked: Address, painter: Painter) -> list[str]:
         raise Unreachable(f"{asked.url} answers in a way that this version does not know") from None
 
 
-def _show(screen: list[str]) -> None:
-    """Draw the screen over the last one, as far as the terminal has room."""
-    columns, rows = shutil.get_terminal_size()
-    lines = [_cut(line, columns) for line in screen[: rows - 1]]
-    sys.stdout.write(_HOME + "".join(f"{line}{_LINE_END}" for line in lines) + _BELOW)
-    sys.stdout.flush()
+def _show_for(screen: list[str], seconds: float) -> None:
+    """Draw the screen over the last one, as far as the terminal has room; anew when its size changes meanwhile."""
+    shown, ends_at = None, time.monotonic() + seconds
+    while (left := ends_at - time.monotonic()) > 0:
+        size = _size()
+        if size != shown:
+            shown, (columns, rows) = size, size
+            lines = [_cut(line, columns) for line in screen[: rows - 1]]
+            _put(_HOME + "".join(f"{line}{_LINE_END}" for line in lines) + _BELOW)
+        time.sleep(min(LOOK_S, left))
+
+
+def _size() -> tuple[int, int]:
+    """Return columns and rows. Not `shutil`'s: it believes COLUMNS and LINES, which are those of the start."""
+    columns, rows = os.get_terminal_size(sys.stdout.fileno())
+    return columns or 80, rows or 24
 
 
 def _cut(line: str, columns: int) -> str:
-    """Cut a line to the width of the terminal; one with colours is short, and left as it is."""
+    """Cut a line to the width of the terminal, which cuts one with colours itself."""
     return line if "\x1b" in line else line[:columns]
+
+
+def _put(text: str) -> None:
+    """Write to the terminal at once: a handler of a signal may not use a buffer."""
+    data = text.encode(errors="backslashreplace")
+    while data:
+        data = data[os.write(sys.stdout.fileno(), data) :]

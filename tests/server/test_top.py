@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import pty
 import signal
+import struct
 import sys
-from contextlib import suppress
+import termios
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.asking import asked
 from tests.asking import no_settings as no_settings
+from tests.gateway_process import gateway_process
 from tests.paths import ROOT
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import RunningGateway, Start, save, until
@@ -70,31 +75,99 @@ async def test_where_nothing_answers_it_says_so(capsys: pytest.CaptureFixture[st
     assert err == "gateway: cannot reach a gateway at http://127.0.0.1:9: connection refused; is it running?\n"
 
 
-async def test_on_a_terminal_it_is_drawn_anew_until_ctrl_c(gateway: RunningGateway) -> None:
+async def test_a_token_leads_there_over_tcp_too(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("sk-the-token\n")
+    gateway = await start(admin_token_file=token)
+    code, _, err = await top(capsys, "--url", gateway.url, "--once")
+    assert (code, "--token-file names the file" in err) == (2, True)
+    code, out, _ = await top(capsys, "--url", gateway.url, "--token-file", str(token), "--once")
+    assert (code, out.startswith(f"{gateway.url}: ready")) == (0, True)
+
+
+class Screen:
+    """`gateway top` on a terminal of its own."""
+
+    def __init__(self, ours: int, process: asyncio.subprocess.Process) -> None:
+        self._ours = ours
+        self.process = process
+        self.seen = b""
+
+    def resize(self, columns: int, rows: int) -> None:
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    @property
+    def last(self) -> str:
+        """What was drawn last, whole."""
+        self._read()
+        return self.seen.rpartition(b"\x1b[J")[0].rpartition(b"\x1b[H")[2].decode()
+
+    async def shows(self, text: str) -> None:
+        await until(lambda: text in self.last, within_s=8.0)
+
+    async def leaves(self) -> int:
+        """Wait for the end, and return the exit code."""
+        code = await self.process.wait()
+        self._read()
+        assert self.seen.startswith(b"\x1b[?1049h")
+        assert self.seen.endswith(b"\x1b[?1049l"), "the terminal is as it was"
+        return code
+
+    def _read(self) -> None:
+        with suppress(BlockingIOError, OSError):
+            while part := os.read(self._ours, 65536):
+                self.seen += part
+
+
+@asynccontextmanager
+async def on_a_terminal(*flags: str) -> AsyncIterator[Screen]:
     ours, its = pty.openpty()
     os.set_blocking(ours, False)
+    # As a shell exports them: they tell nothing of a later size.
+    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "300", "LINES": "300"}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", "top", "--url", gateway.url, cwd=ROOT, stdin=its, stdout=its, stderr=its
+        *(sys.executable, "-m", "gateway", "top", *flags), cwd=ROOT, env=environ, stdin=its, stdout=its, stderr=its
     )
     os.close(its)
-    seen = b""
-
-    def shows(text: bytes) -> bool:
-        nonlocal seen
-        with suppress(BlockingIOError, OSError):
-            seen += os.read(ours, 65536)
-        return text in seen
-
+    screen = Screen(ours, process)
+    screen.resize(100, 40)
     try:
-        await until(lambda: shows(b"no target was asked") or shows(b"last requests"), within_s=8.0)
-        await gateway.chat("echo")
-        await until(lambda: shows(b"mock/echo ok"), within_s=8.0)
-        process.send_signal(signal.SIGINT)
-        await until(lambda: shows(b"\x1b[?1049l"), within_s=5.0)
-        assert await process.wait() == 0
-        assert seen.startswith(b"\x1b[?1049h")
+        yield screen
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
         os.close(ours)
+
+
+async def test_on_a_terminal_it_is_drawn_anew_until_ctrl_c(gateway: RunningGateway) -> None:
+    async with on_a_terminal("--url", gateway.url) as screen:
+        await screen.shows("last requests")
+        await gateway.chat("echo")
+        await screen.shows("mock/echo ok")
+        screen.resize(30, 6)
+        await until(lambda: screen.last.count("\n") == 5)
+        assert all(len(line) <= 30 for line in screen.last.split("\x1b[K\r\n") if "\x1b" not in line)
+        screen.process.send_signal(signal.SIGINT)
+        assert await screen.leaves() == 0
+
+
+async def test_it_goes_on_when_the_gateway_is_started_again_and_gives_the_terminal_back(tmp_path: Path) -> None:
+    config, path = tmp_path / "routes.yaml", tmp_path / "socket"
+    save(config, "version: 1\nmodels: {a: mock/echo}\n")
+    flags = ("--unix-socket", str(path))
+    async with AsyncExitStack() as stack:
+        async with gateway_process(config, log=tmp_path / "log", flags=flags):
+            screen = await stack.enter_async_context(on_a_terminal("--unix-socket", str(path)))
+            await screen.shows("ready")
+            screen.process.send_signal(signal.SIGTSTP)
+            await until(lambda: screen.last is not None and screen.seen.endswith(b"\x1b[?1049l"))
+            screen.process.send_signal(signal.SIGCONT)
+        await screen.shows("cannot reach a gateway")
+        assert "what is below is from before" in screen.last
+        async with gateway_process(config, log=tmp_path / "log", flags=flags):
+            await until(lambda: "ready" in screen.last and "cannot reach" not in screen.last, within_s=8.0)
+        screen.process.send_signal(signal.SIGTERM)
+        assert await screen.leaves() == 0
