@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import Final
 
+from gateway.cli.progress import Progress, progress
 from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.compare.policies import compare
 from gateway.config.compare.revisions import Source, read_both
@@ -86,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
     """Print what differs between two policies; return the exit code. Raises UsageError."""
     sides = read_both(args.old, args.new, config=config_path(args, os.environ), explicit=args.config is not None)
     logging.getLogger("gateway").addHandler(logging.NullHandler())  # a hook's failure is in its case's report
-    with redirect_stdout(sys.stderr):  # hooks may print
-        found = _Comparison(os.environ, skip_hooks=args.skip_hooks).compare(*sides)
+    with progress(sys.stderr, os.environ) as now, redirect_stdout(sys.stderr):  # hooks may print
+        found = _Comparison(os.environ, now, skip_hooks=args.skip_hooks).compare(*sides)
     painter = Painter.of(sys.stdout, os.environ)
     if not isinstance(found, Difference):
         if args.format == "json":
@@ -111,8 +112,9 @@ def run(args: argparse.Namespace) -> int:
 class _Comparison:
     """Compiles both sides in the same environment, and plays the test cases against them."""
 
-    def __init__(self, environ: Mapping[str, str], *, skip_hooks: bool) -> None:
+    def __init__(self, environ: Mapping[str, str], now: Progress, *, skip_hooks: bool) -> None:
         self._environ = environ
+        self._now = now
         self._skip_hooks = skip_hooks
         self._notes: list[str] = []
 
@@ -126,15 +128,17 @@ class _Comparison:
         if before is None or after is None:
             return tuple(dict.fromkeys(problem for one in compiled if one.table is None for problem in one.problems))
         cases = self._cases(old, new, (before, after))
+        self._now.say("comparing")
         changes = compare(before, after, shares)
         return Difference(old=old.name, new=new.name, changes=changes, cases=cases, notes=tuple(self._notes))
 
     def _compile(self, sides: Sequence[Source], env: Mapping[str, str]) -> list[Compiled]:
         """Compile both sides, without hooks when the work tree lacks hooks of a revision."""
         compiler = Compiler(environ={**self._environ, **env}, skip_hooks=self._skip_hooks)
-        compiled = [
-            compiler.compile(side.data, source=side.name, folder=side.folder, include=side.include) for side in sides
-        ]
+        compiled = []
+        for side in sides:
+            self._now.say(f"compiling {side.name}")
+            compiled.append(compiler.compile(side.data, source=side.name, folder=side.folder, include=side.include))
         failed = [(side, one) for side, one in zip(sides, compiled, strict=True) if one.table is None]
         if not failed or not all(_lacks_hooks_alone(side, one) for side, one in failed):
             return compiled
@@ -157,7 +161,14 @@ class _Comparison:
         if before is None or after is None:
             self._notes.append(f"with the `env` of {name} a side has problems, so its cases are not played")
             return None
-        return compare_cases(before, after, file.cases, file=name)
+        many = len(file.cases)
+        return compare_cases(
+            before,
+            after,
+            file.cases,
+            file=name,
+            on_case=lambda number: self._now.say(f"{name}: case {number} of {many}"),
+        )
 
 
 _OF_HOOKS: Final = frozenset(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
 from gateway.cli import files
+from gateway.cli.progress import progress
 from gateway.cli.settings import Commands, add_command
 from gateway.errors import UsageError
 from gateway.importers.litellm.convert import convert
@@ -50,7 +52,10 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Convert one file; return the exit code. Raises UsageError when a file cannot be read or written."""
     source = shown_name(args.source)
-    imported = convert(files.read(args.source), source=source)
+    data = files.read(args.source)
+    with progress(sys.stderr, os.environ) as now:
+        now.say(f"converting {source}")
+        imported = convert(data, source=source)
     if args.format == "json":
         report = json.dumps(imported.as_json(args.source), indent=2, ensure_ascii=False) + "\n"
     else:

@@ -12,6 +12,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from gateway.cli.files import cases_beside, unreadable
+from gateway.cli.progress import Progress, progress
 from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.include import CASE_SUFFIXES
@@ -73,15 +74,18 @@ def run(args: argparse.Namespace) -> int:
     """Play every file's cases and print the results; return the exit code. Raises UsageError."""
     if args.only is not None and args.min_coverage is not None:
         raise UsageError("-k plays only some cases, so --min-coverage has nothing to measure; leave one out")
-    session = Session(os.environ, config=args.config, only=args.only, skip_hooks=args.skip_hooks)
     painter = Painter.of(sys.stdout, os.environ)
     files: list[FileResult] = []
     logging.getLogger("gateway").addHandler(logging.NullHandler())  # the report of its case has a hook's failure
-    for name in _find_files(args, os.environ):
-        with redirect_stdout(sys.stderr):  # hooks may print
-            files.append(session.play(name))
-        if args.format == "text":
-            print("\n".join(file_lines(files[-1], painter, verbose=args.verbose)))
+
+    with progress(sys.stderr, os.environ) as now:
+        session = Session(os.environ, now, config=args.config, only=args.only, skip_hooks=args.skip_hooks)
+        for name in _find_files(args, os.environ):
+            with redirect_stdout(sys.stderr):  # hooks may print
+                files.append(session.play(name))
+            if args.format == "text":
+                with now.aside():
+                    print("\n".join(file_lines(files[-1], painter, verbose=args.verbose)), flush=True)
     coverages = session.coverages() if args.only is None else {}
     least: int | None = args.min_coverage
     if args.format == "text":
@@ -104,8 +108,11 @@ def run(args: argparse.Namespace) -> int:
 class Session:
     """Plays files of test cases, and collects the results of each config file for its coverage."""
 
-    def __init__(self, environ: Mapping[str, str], *, config: str | None, only: str | None, skip_hooks: bool) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], now: Progress, *, config: str | None, only: str | None, skip_hooks: bool
+    ) -> None:
         self._environ = environ
+        self._now = now
         self._config = config
         self._only = (only or "").casefold()
         self._skip_hooks = skip_hooks
@@ -114,6 +121,7 @@ class Session:
 
     def play(self, name: str) -> FileResult:
         """Play one file. Raises UsageError when the environment is malformed."""
+        self._now.say(name)
         data = _read(name)
         if isinstance(data, Problem):
             return FileResult(file=name, readable=False, problems=(data,))
@@ -133,7 +141,11 @@ class Session:
         if table is None:
             return FileResult(file=name, config=config, problems=compiled.problems, not_run=len(chosen))
         asked = asked_targets(table, file.cases)
-        results = tuple(play(table, case, asked) for case in chosen)
+        played = []
+        for number, case in enumerate(chosen, start=1):
+            self._now.say(f"{name}: case {number} of {len(chosen)}")
+            played.append(play(table, case, asked))
+        results = tuple(played)
         self._reached.setdefault(config, (table, []))[1].extend(results)
         return FileResult(file=name, config=config, results=results, hooks_skipped=compiled.skipped_hooks)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -50,10 +50,20 @@ class CaseChanges:
     changed: tuple[CaseChange, ...]
 
 
-def compare_cases(old: RoutingTable, new: RoutingTable, cases: Sequence[Case], *, file: str) -> CaseChanges:
-    """Play every case against both tables."""
+def compare_cases(
+    old: RoutingTable,
+    new: RoutingTable,
+    cases: Sequence[Case],
+    *,
+    file: str,
+    on_case: Callable[[int], None] = lambda number: None,
+) -> CaseChanges:
+    """Play every case against both tables. `on_case` hears the number of each, from 1, before it is played."""
     asked = asked_targets(old, cases), asked_targets(new, cases)
-    changes = (_compare(case, play(old, case, asked[0]), play(new, case, asked[1])) for case in cases)
+    changes = []
+    for number, case in enumerate(cases, start=1):
+        on_case(number)
+        changes.append(_compare(case, play(old, case, asked[0]), play(new, case, asked[1])))
     return CaseChanges(file=file, played=len(cases), changed=tuple(change for change in changes if change))
 
 
