@@ -29,6 +29,8 @@ from gateway.wire.json import JsonObject
 
 Identity: TypeAlias = tuple[str, str, str]
 """A target's name, its base URL, and the name of its key's source."""
+Busy: TypeAlias = Mapping[tuple[str, str, str], int]
+"""A target's label, its base URL, and the name of its key's source → its calls in flight, if there are any."""
 
 MAX_TARGETS: Final = 10_000
 """Targets remembered, as wildcards can name any number. The least recently used idle ones are dropped first."""
@@ -199,6 +201,15 @@ class Health:
             "attempts": dict(sum((health.counted() for health in known), Counter())),
             "in_flight": sum(health.in_flight for health in known),
         }
+
+    def busy(self) -> Busy:
+        """Return the calls in flight by target; all models of a wildcard are one."""
+        found: dict[tuple[str, str, str], int] = {}
+        for (_, base_url, source), health in self._targets.items():
+            if health.in_flight:
+                key = health.label, base_url, source
+                found[key] = found.get(key, 0) + health.in_flight
+        return found
 
     def _known(self, target: Target) -> list[_TargetHealth]:
         if not target.name.endswith("*"):

@@ -46,7 +46,7 @@ def _truth(state: JsonObject, painter: Painter, url: str, now: float) -> Iterato
     facts = (
         f"{printable(url)}: {ready}",
         f"generation {_text(config['generation'])} since {_text(config['loaded_at'])[11:19]}",
-        *([] if state["worker"] is None else [painter.warning(f"worker {_text(state['worker'])} alone")]),
+        *_workers(state["workers"], painter),
         sync,
         count(config["aliases"], "alias"),
         f"{_text(state['in_flight'])} in flight",
@@ -56,6 +56,16 @@ def _truth(state: JsonObject, painter: Painter, url: str, now: float) -> Iterato
         ago = _seconds(refused["at"], now)
         yield f"refused {shown(round(max(0.0, -ago)))} ago; generation {_text(config['generation'])} is served instead:"
         yield from map(printable, str(refused["text"]).split("\n"))
+
+
+def _workers(workers: list[JsonObject] | None, painter: Painter) -> Iterator[str]:
+    if workers is None:
+        return
+    silent = [_text(one["worker"]) for one in workers if not one["answers"]]
+    if silent:
+        yield painter.warning(f"worker {', '.join(silent)} does not answer: without it")
+    else:
+        yield count(len(workers), "worker")
 
 
 _TARGET: Final = ("target", "state", "in flight", "calls/min", "success", "p50", "p95", "last failure")

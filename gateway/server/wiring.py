@@ -47,12 +47,14 @@ from gateway.server.front import Front
 from gateway.server.jobs import CountedReloader, Jobs, Swaps
 from gateway.server.lifecycle import Lifecycle
 from gateway.server.live.state import State
+from gateway.server.live.view import OwnView, View
 from gateway.server.live.watching import Watching
 from gateway.server.paths import Paths, is_for_operators
 from gateway.server.workers.following import FollowingReloader
 from gateway.server.workers.member import Member
 from gateway.server.workers.sharing import SharedMakers, share_rests
 from gateway.server.workers.sums import collected, without_config
+from gateway.server.workers.viewing import JoinedView
 from gateway.telemetry.access_log import ALL, AccessLog
 from gateway.telemetry.logs import log_ended
 from gateway.telemetry.metrics import Metrics
@@ -252,20 +254,17 @@ class Gateway:
         )
         self._admin = Admin(reloads=self.reloader, health=health, mock=mock, member=member)
         self.watching = watching = Watching(observer)
-        state = State(
-            reloads=self.reloader,
-            health=health,
-            lifecycle=self.lifecycle,
-            jobs=self.jobs,
-            watching=watching,
-            worker=None if member is None else member.place.number,
-        )
+        number = None if member is None else member.place.number
+        own = OwnView(watching=watching, health=health, lifecycle=self.lifecycle, jobs=self.jobs, worker=number)
+        self._joined = None if member is None else JoinedView(member, own)
+        view: View = self._joined or own
+        state = State(reloads=self.reloader, health=health, view=view)
         served = (
             calls,
             models,
             probes,
             self._admin,
-            Live(state=state, watching=watching),
+            Live(state=state, view=view),
             Index(lambda: paths.index()),
         )
         exact = {path: each for part in served for path, each in part.paths().items()}
@@ -332,10 +331,11 @@ class Gateway:
             jobs.append(self.member.run())
         work = [loop.create_task(job) for job in jobs]
         yield
-        if self.member is not None:
+        if self.member is not None and self._joined is not None:
             self._before_scrape()
-            families = without_config(collected(self._metrics.registry))
-            self.member.channel.tell("counted", families=families, targets=self._admin.targets_here())
+            families, requests = without_config(collected(self._metrics.registry)), self._joined.last_requests(0)
+            targets = self._admin.targets_here()
+            self.member.channel.tell("counted", families=families, targets=targets, requests=requests)
         for task in work:
             task.cancel()
         await asyncio.wait(work)

@@ -51,7 +51,7 @@ def at(text: str) -> float:
 
 async def test_state_tells_what_runs_and_what_each_alias_would_take(gateway: RunningGateway) -> None:
     told = await state(gateway)
-    assert (told["state"], told["in_flight"], told["last_request"], told["worker"]) == ("ready", 0, 0, None)
+    assert (told["state"], told["in_flight"], told["last_request"], told["workers"]) == ("ready", 0, 0, None)
     config = told["config"]
     assert (config["generation"], config["in_sync"], config["refused"], config["aliases"]) == (1, True, None, 4)
     assert {one["alias"]: one["now"] for one in told["aliases"]} == {

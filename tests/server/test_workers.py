@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
@@ -18,6 +19,7 @@ import orjson
 import pytest
 
 from gateway.cli import main
+from gateway.server.live.recent import KEPT
 from tests.gateway_process import GatewayProcess, gateway_process
 from tests.keeping_responses import KeepingResponses
 from tests.scripted_openai import ScriptedOpenAI
@@ -131,11 +133,160 @@ async def test_what_operators_see_is_that_of_all(config: Path, upstream: Scripte
         assert await workers.metric("gateway_config_last_reload_successful") == 1
         rows = (await workers.get("/-/targets"))["targets"]
         assert [(row["target"], row["attempts"]) for row in rows][:2] == [("up/a", {"ok": 30}), ("up/b", {})]
-        told = {state["worker"]: state for state in [await workers.get("/-/state") for _ in range(12)]}
-        assert told.keys() <= {0, 1}
-        assert sum(state["last_request"] for state in told.values()) == 30 or len(told) == 1
+        for _ in range(6):
+            state = await workers.get("/-/state")
+            assert [(one["worker"], one["answers"]) for one in state["workers"]] == [(0, True), (1, True)]
+            assert (state["last_request"], sum(one["requests"] for one in state["workers"])) == (30, 30)
+            worst = next(row for row in state["targets"] if row["target"] == "up/a")
+            assert (worst["last_minute"]["calls"], worst["last_minute"]["success_share"]) == (30, 1.0)
+            fast = next(row for row in state["aliases"] if row["alias"] == "fast")
+            assert fast["last_quarter"] == {"requests": 30, "fell_over": 0}
         lines = workers.named("listening")
         assert sorted(line["worker"] for line in lines if "worker" in line) == [0, 1]
+
+
+class TestRequests:
+    async def test_they_have_one_order_whichever_worker_tells_them(self, config: Path) -> None:
+        async with running(config) as workers:
+            for _ in range(40):
+                await workers.chat()
+            told = [await workers.get("/-/requests") for _ in range(6)]
+            assert all(one == told[0] for one in told)
+            rows = told[0]["requests"]
+            assert [row["n"] for row in rows] == list(range(1, 41))
+            assert {row["worker"] for row in rows} == {0, 1}
+            assert sorted(row["ended_at"] for row in rows) == [row["ended_at"] for row in rows]
+            for _ in range(20):
+                await workers.chat("nobody")
+            later = [await workers.get("/-/requests?after=40") for _ in range(4)]
+            assert [[row["n"] for row in one["requests"]] for one in later] == [list(range(41, 61))] * 4
+            assert later[0]["process"] == told[0]["process"]
+            assert len((await workers.get("/-/requests?after=999"))["requests"]) == 60
+
+    async def test_numbers_count_those_that_nobody_remembers(self, config: Path) -> None:
+        async with running(config) as workers:
+            for _ in range(3):
+                await workers.chat()
+            assert (await workers.get("/-/requests"))["last"] == 3
+            connector = aiohttp.TCPConnector(limit=1)
+            async with aiohttp.ClientSession(connector=connector) as session:  # one connection: one worker
+                for _ in range(KEPT + 9):
+                    async with session.get(f"{workers.url}/nothing-here") as answer:
+                        await answer.read()
+            told = await workers.get("/-/requests?after=3")
+            assert (told["last"], len(told["requests"])) == (KEPT + 12, KEPT)
+            assert (told["requests"][0]["n"], told["requests"][-1]["n"]) == (13, KEPT + 12)
+
+    async def test_who_waits_hears_of_the_next_one_of_any_worker(self, config: Path) -> None:
+        async with running(config) as workers:
+            seen: set[int] = set()
+            for number in range(1, 13):
+                waiting = asyncio.ensure_future(workers.get(f"/-/requests?after={number - 1}"))  # noqa: TID251 - a client beside the test
+                await workers.get("/-/state")
+                assert not waiting.done()
+                await workers.chat()
+                [row] = (await waiting)["requests"]
+                assert row["n"] == number
+                seen.add(row["worker"])
+            assert seen == {0, 1}
+
+    async def test_they_come_as_events_too(self, config: Path) -> None:
+        async with running(config) as workers:
+            await workers.chat()
+            fields = {"accept": "text/event-stream"}
+            async with workers.session.get(f"{workers.url}/-/requests", headers=fields) as response:
+                rows: list[Any] = []
+
+                async def read(count: int) -> None:
+                    async for line in response.content:
+                        if line.startswith(b"data: "):
+                            rows.append(orjson.loads(line[6:]))
+                            if len(rows) == count:
+                                return
+
+                await read(1)
+                for _ in range(30):
+                    await workers.chat()
+                await read(31)
+            assert [row["n"] for row in rows] == list(range(1, 32))
+            assert {row["worker"] for row in rows} == {0, 1}
+
+    async def test_the_etag_is_that_of_all(self, config: Path) -> None:
+        async with running(config) as workers:
+
+            async def tag(known: str = "") -> tuple[int, str]:
+                async with workers.session.get(f"{workers.url}/-/state", headers={"if-none-match": known}) as answer:
+                    return answer.status, answer.headers["etag"]
+
+            async def unchanged() -> str | None:
+                """Return a tag that each worker knows: not one at the end of a slot of ten seconds."""
+                first = (await tag())[1]
+                return first if {await tag(first) for _ in range(8)} == {(304, first)} else None
+
+            for _ in range(3):
+                known: str = await until(unchanged)
+                await workers.chat()
+                assert {(await tag(known))[0] for _ in range(8)} == {200}
+
+    async def test_those_of_a_worker_that_was_replaced_stay(self, config: Path) -> None:
+        async with running(config) as workers:
+            for _ in range(12):
+                await workers.chat()
+            workers.started.process.send_signal(signal.SIGUSR2)
+            await until(lambda: workers.named("all workers were replaced"), within_s=30)
+
+            async def have_ended() -> bool:
+                return len(workers.named("a worker has ended")) == 2
+
+            await until(have_ended, within_s=20)
+            await workers.chat()
+            told = await workers.get("/-/requests")
+            assert [row["n"] for row in told["requests"]] == list(range(1, 14))
+            assert (await workers.get("/-/state"))["last_request"] == 13
+
+    async def test_a_worker_that_is_killed_begins_anew(self, config: Path) -> None:
+        async with running(config) as workers:
+            for _ in range(12):
+                await workers.chat()
+            assert (await workers.get("/-/requests"))["last"] == 12
+            os.kill(workers.pids()[1], signal.SIGKILL)
+            await until(lambda: len([one for one in workers.named("listening") if "worker" in one]) == 3, within_s=20)
+            for _ in range(12):
+                await workers.chat()
+            told = await workers.get("/-/requests")
+            assert [row["n"] for row in told["requests"]] == list(range(1, 25))
+
+    async def test_one_that_hangs_is_named_and_left_out(self, config: Path) -> None:
+        async with running(config) as workers:
+            os.kill(workers.pids()[1], signal.SIGSTOP)
+            try:
+                for _ in range(10):
+                    asked = workers.get("/-/state")
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(4):
+                            state = await asked
+                            break
+                assert [(one["worker"], one["answers"]) for one in state["workers"]] == [(0, True), (1, False)]
+            finally:
+                os.kill(workers.pids()[1], signal.SIGCONT)
+
+    async def test_a_stop_does_not_wait_for_those_who_watch(self, config: Path) -> None:
+        async with running(config) as workers:
+
+            async def watch(fields: dict[str, str]) -> None:
+                with suppress(aiohttp.ClientError):
+                    async with workers.session.get(f"{workers.url}/-/requests?after=0", headers=fields) as answer:
+                        await answer.read()
+
+            async with asyncio.TaskGroup() as group:
+                for fields in ({}, {"accept": "text/event-stream"}) * 4:
+                    group.create_task(watch(fields))
+                for _ in range(4):
+                    await workers.get("/-/state")
+                began_s = time.monotonic()
+                workers.started.process.terminate()
+                await workers.started.process.wait()
+            assert time.monotonic() - began_s < 5
 
 
 class TestReloads:

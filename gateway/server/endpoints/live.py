@@ -12,14 +12,15 @@ from gateway.errors import BadRequest
 from gateway.server.access import Forbidden
 from gateway.server.endpoints.page.page import HTML_TYPE, headers, render
 from gateway.server.exchange import Exchange
-from gateway.server.live.recent import as_json
 from gateway.server.live.state import State
-from gateway.server.live.watching import Watching
+from gateway.server.live.view import View
 from gateway.server.paths import PathHandlers
 from gateway.server.response import EVENTS_TYPE, JSON_TYPE
 
 POLL_S: Final = 25.0
 """Longest wait for the next request: proxies give up on silent answers after 30 seconds or more."""
+BATCH_S: Final = 0.1
+"""Pause between two parts of a stream of requests: many requests come together, and none wakes the loop for itself."""
 _MAX_DIGITS: Final = 18
 
 _PRIVATE: Final = {"cache-control": "no-cache, private", "x-content-type-options": "nosniff"}
@@ -28,9 +29,9 @@ _PRIVATE: Final = {"cache-control": "no-cache, private", "x-content-type-options
 class Live:
     """Answers what is looked at. `Guards` has admitted who asks. Nothing here changes anything."""
 
-    def __init__(self, *, state: State, watching: Watching) -> None:
+    def __init__(self, *, state: State, view: View) -> None:
         self._state = state
-        self._watching = watching
+        self._view = view
 
     def paths(self) -> dict[str, PathHandlers]:
         """Return the endpoints by path."""
@@ -47,8 +48,8 @@ class Live:
             exchange.send(b"", {**headers(), "etag": tag}, status=304, content_type=None)
             return
         state = await self._state.make(tag)
-        rows = [as_json(number, one) for number, one in self._watching.recent.after(0)]
-        html = await asyncio.to_thread(render, state, rows)
+        requests = await self._view.requests(None)
+        html = await asyncio.to_thread(render, state, requests.rows)
         if not exchange.send(html, {**headers(), "etag": tag}, content_type=HTML_TYPE):
             await exchange.response.catch_up()
 
@@ -69,35 +70,25 @@ class Live:
         that are remembered, at once.
         """
         _refuse_cross_site(exchange.request.headers)
-        watching, recent = self._watching, self._watching.recent
-        watching.look()
         request = exchange.request
         is_stream = EVENTS_TYPE in request.headers.get("accept", "")
         number = _number(request.first("after") or (is_stream and request.headers.get("last-event-id", "")) or "")
         if is_stream:
             await self._stream(exchange, number or 0)
             return
-        if number is not None:
-            await recent.wait(number, within_s=POLL_S)
-        rows = [as_json(each, one) for each, one in recent.after(number or 0)]
-        exchange.send_json({"process": watching.process, "last": recent.last, "requests": rows}, _PRIVATE)
+        told = await self._view.requests(number, within_s=POLL_S)
+        exchange.send_json({"process": told.process, "last": told.last, "requests": told.rows}, _PRIVATE)
 
     async def _stream(self, exchange: Exchange, number: int) -> None:
         """Send requests as events until the client leaves or the gateway stops."""
-        recent = self._watching.recent
         response = exchange.begin_stream(_PRIVATE)
         await response.send(b": requests\n\n")
+        told = await self._view.requests(number)
         while True:
-            self._watching.look()
-            rows = recent.after(number)
-            for each, one in rows:
-                data = orjson.dumps(as_json(each, one), default=dict)
-                await response.send(b"id: %d\ndata: %b\n\n" % (each, data))
-            if not rows:
-                await response.send(b": \n\n")  # tells whether the client is still there
-            number = recent.last
-            await asyncio.sleep(0)
-            await recent.wait(number, within_s=POLL_S)
+            events = [b"id: %d\ndata: %b\n\n" % (row["n"], orjson.dumps(row)) for row in told.rows]
+            await response.send(b"".join(events) or b": \n\n")  # which tells whether the client is still there
+            await asyncio.sleep(BATCH_S)
+            told = await self._view.requests(told.last, within_s=POLL_S)
 
 
 def _is_known(exchange: Exchange, tag: str) -> bool:

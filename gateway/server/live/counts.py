@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from gateway.policy.failures import CLIENT_FAULTS
@@ -57,6 +57,14 @@ class TargetCounts:
         self.times: Counter[int] = Counter()
         """Bucket → answers: the milliseconds until the first content, of a plain answer the whole."""
 
+    @staticmethod
+    def heard(calls: int, failed: int, times: Mapping[str, int]) -> TargetCounts:
+        """Return what another process counted."""
+        counts = TargetCounts()
+        counts.calls, counts.failed = calls, failed
+        counts.times.update({int(bucket): number for bucket, number in times.items()})
+        return counts
+
     def add(self, other: TargetCounts) -> None:
         """Add what another time, or another process, counted."""
         self.calls += other.calls
@@ -78,9 +86,9 @@ class AliasCounts:
 
     __slots__ = ("fell", "requests")
 
-    def __init__(self) -> None:
-        self.requests = 0
-        self.fell = 0
+    def __init__(self, requests: int = 0, fell: int = 0) -> None:
+        self.requests = requests
+        self.fell = fell
         """Answered by another target than the first one."""
 
     def add(self, other: AliasCounts) -> None:

@@ -62,9 +62,7 @@ class Recent:
         """Return once there is a request after `number`, or this time has passed, or too many wait already."""
         if number != self.last or len(self.waiting) >= MAX_WAITING:
             return
-        self._woken_at = self.last
-        waiting = asyncio.get_running_loop().create_future()
-        self.waiting.add(waiting)
+        waiting = self.alarm()
         try:
             async with asyncio.timeout(within_s):
                 await waiting
@@ -72,6 +70,13 @@ class Recent:
             pass
         finally:
             self.waiting.discard(waiting)
+
+    def alarm(self) -> asyncio.Future[None]:
+        """Return a future that is done once there is another request."""
+        self._woken_at = self.last
+        alarm = asyncio.get_running_loop().create_future()
+        self.waiting.add(alarm)
+        return alarm
 
     def _wake(self) -> None:
         self._woken_at = self.last
@@ -99,7 +104,7 @@ def as_json(number: int, one: Ended) -> JsonObject:
         "broken": one.is_broken,
         "client": one.client,
         "error": one.error,
-        "tokens": report.tokens,
+        "tokens": None if report.tokens is None else dict(report.tokens),
         "generation": report.generation or None,
         "attempts": [_attempt(attempt) for attempt in report.attempts],
     }

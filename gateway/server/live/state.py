@@ -14,17 +14,17 @@ from hashlib import blake2b
 from typing import Final
 
 from gateway.config.reload_report import ReloadReport
-from gateway.engine.health import Health
+from gateway.engine.health import Busy, Health
 from gateway.policy.problem import number_of
 from gateway.policy.table import Route, RoutingTable
 from gateway.policy.target import Target
 from gateway.reports.problems import PLAIN, problem_lines
 from gateway.server.history import MAX_PROBLEMS
-from gateway.server.jobs import CountedReloader, Jobs
-from gateway.server.lifecycle import Lifecycle
-from gateway.server.live.counts import SLOT_S, AliasCounts, Failure, LiveCounts, TargetCounts
+from gateway.server.jobs import CountedReloader
+from gateway.server.live.counts import SLOT_S, AliasCounts, Failure, TargetCounts
 from gateway.server.live.outlook import outlook
-from gateway.server.live.watching import Watching
+from gateway.server.live.part import Part
+from gateway.server.live.view import View
 from gateway.telemetry.logs import timestamp
 from gateway.wire.json import Json, JsonObject
 from gateway.words import count
@@ -79,38 +79,23 @@ class State:
         *,
         reloads: CountedReloader,
         health: Health,
-        lifecycle: Lifecycle,
-        jobs: Jobs,
-        watching: Watching,
-        worker: int | None = None,
+        view: View,
     ) -> None:
-        """`worker`: the number of this process among several; what it tells is its own then."""
         self._reloads = reloads
         self._health = health
-        self._lifecycle = lifecycle
-        self._jobs = jobs
-        self._watching = watching
-        self._worker = worker
+        self._view = view
         self._made: tuple[str, JsonObject] = ("", {})
         self._making = asyncio.Lock()
 
     async def tag(self) -> str:
         """Return the state's weak ETag (RFC 9110, 8.8.1)."""
-        reloads, watching = self._reloads, self._watching
-        watching.look()
-        on_disk = await asyncio.to_thread(reloads.disk)
-        last, draining = reloads.last, self._lifecycle.stopping or self._lifecycle.draining
+        reloads = self._reloads
         version = (
-            watching.process,
+            await self._view.version(),
+            await asyncio.to_thread(reloads.disk),
             reloads.current.generation,
-            last.at,
-            last.digest,
-            on_disk,
-            watching.recent.last,
-            self._lifecycle.in_flight,
-            len(self._health.at_rest),
-            draining,
-            self._jobs.waiting_for,
+            reloads.last.at,
+            reloads.last.digest,
             time.time() // SLOT_S,
         )
         return f'W/"{blake2b(repr(version).encode(), digest_size=8).hexdigest()}"'
@@ -123,24 +108,23 @@ class State:
             return self._made[1]
 
     async def _make(self) -> JsonObject:
-        reloads, watching, lifecycle = self._reloads, self._watching, self._lifecycle
-        counts = watching.look()
+        reloads, whole = self._reloads, await self._view.whole()
+        part, waiting_for = whole.part, whole.part.waiting_for
         config = await config_state(reloads)
-        table, last, waiting_for = reloads.current, reloads.last, self._jobs.waiting_for
-        draining = lifecycle.stopping or lifecycle.draining
-        state = "draining" if draining else "loading" if waiting_for or not table.generation else "ready"
-        targets = await self._targets(table, counts)
-        aliases = await self._aliases(table, counts)
+        table, last = reloads.current, reloads.last
+        state = "draining" if part.is_draining else "loading" if waiting_for or not table.generation else "ready"
+        targets = await self._targets(table, part)
+        aliases = await self._aliases(table, part)
         number = len(table.routes) + len(table.wildcards)
         return {
-            "process": watching.process,
-            "worker": self._worker,
-            "started_at": timestamp(watching.started_at),
-            "counted_since": timestamp(watching.counted_since),
-            "last_request": watching.recent.last,
+            "process": whole.process,
+            "workers": whole.workers,
+            "started_at": timestamp(whole.started_at),
+            "counted_since": timestamp(part.counted_since),
+            "last_request": whole.last,
             "state": state,
             "waiting_for": list(waiting_for),
-            "in_flight": lifecycle.in_flight,
+            "in_flight": part.in_flight,
             "config": {**config, "aliases": number, "refused": None if last.ok else refusal(last)},
             "targets": targets[:MAX_ROWS],
             "targets_not_listed": max(0, len(targets) - MAX_ROWS),
@@ -149,10 +133,10 @@ class State:
             "reloads": reloads.history.as_json(),
         }
 
-    async def _targets(self, table: RoutingTable, counts: LiveCounts) -> list[JsonObject]:
+    async def _targets(self, table: RoutingTable, part: Part) -> list[JsonObject]:
         """Return the targets, worst first."""
         now, now_s = time.time(), asyncio.get_running_loop().time()
-        users, minute = aliases_of(table), counts.targets(time.time())
+        users = aliases_of(table)
         rows: list[JsonObject] = []
         for number, target in enumerate(table.targets):
             if number % _AT_ONCE == _AT_ONCE - 1:
@@ -165,9 +149,9 @@ class State:
                 "target": target.name,
                 "state": "no_key" if key_missing and left_s is None else snapshot["state"],
                 "rest_ends_at": timestamp(now + left_s) if left_s else None,
-                "in_flight": snapshot["in_flight"],
-                "last_minute": _minute(minute.get(target.label)),
-                "last_failure": _failure(counts.failures.get(target.label)),
+                "in_flight": _calls_of(target, part.busy),
+                "last_minute": _minute(part.minute.get(target.label)),
+                "last_failure": _failure(part.failures.get(target.label)),
                 "aliases": used_by[:MAX_USERS],
                 "aliases_not_listed": max(0, len(used_by) - MAX_USERS),
                 "adapter": target.endpoint.adapter,
@@ -185,14 +169,14 @@ class State:
         ends_at = timestamp(now + left_s) if left_s else None
         return {"key": one.endpoint.api_key.short, "state": snapshot["state"], "rest_ends_at": ends_at}
 
-    async def _aliases(self, table: RoutingTable, counts: LiveCounts) -> list[JsonObject]:
-        quarter, rows = counts.aliases(time.time()), []
+    async def _aliases(self, table: RoutingTable, part: Part) -> list[JsonObject]:
+        rows: list[JsonObject] = []
         for number, route in enumerate(_routes(table)):
             if number == MAX_ROWS:
                 break
             if number % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
-            of_alias = quarter.get(route.alias) or AliasCounts()
+            of_alias = part.quarter.get(route.alias) or AliasCounts()
             rows.append(
                 {
                     "alias": route.alias,
@@ -220,6 +204,11 @@ def _routes(table: RoutingTable) -> Iterator[Route]:
 def _has_no_key(target: Target) -> bool:
     keys: Sequence[Target] = target.by_key or (target,)
     return all(one.endpoint.api_key.read() is None for one in keys)
+
+
+def _calls_of(target: Target, busy: Busy) -> int:
+    _, base_url, source = target.identity
+    return busy.get((target.label, base_url, source), 0)
 
 
 def _minute(counts: TargetCounts | None) -> JsonObject:

@@ -156,6 +156,7 @@ class Parent:
             "kept_at": reloader.kept_at,
             "history": reloader.history.as_json(),
             "rests": self._together.rests,
+            **self._together.names,
         }
 
     async def _answer(self, op: str, fields: JsonObject) -> JsonObject:
@@ -167,6 +168,12 @@ class Parent:
                 return {"families": await together.metrics()}
             case "targets":
                 return {"parts": await together.targets()}
+            case "look":
+                return await together.look()
+            case "parts":
+                return await together.parts()
+            case "requests":
+                return await together.requests(fields["after"], wait_s=fields["wait_s"])
             case "maker":
                 maker = await together.maker(fields["key"])
                 return {"maker": None if maker is None else list(maker)}

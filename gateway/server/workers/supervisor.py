@@ -178,6 +178,7 @@ class Supervisor:
         """Wait for the end of a worker, and replace it if nobody wanted that."""
         guards = [self._group.create_task(guard) for guard in (self._end_slow_start(member), self._watch_over(member))]
         code = await member.process.wait()
+        self._together.leaves()
         for guard in guards:
             guard.cancel()
         await asyncio.wait([reading], timeout=LAST_WORDS_S)

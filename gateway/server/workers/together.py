@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.engine.health import MAX_TARGETS
 from gateway.engine.makers import Maker, Makers
 from gateway.server.workers.channel import Channel, ChannelClosed
+from gateway.server.workers.requests import JoinedRequests
 from gateway.server.workers.sums import AT_REST, Families, added, collected, counted, joined_targets, row_key
 from gateway.telemetry.metrics import Metrics
 from gateway.wire.json import Json, JsonObject
@@ -57,11 +61,25 @@ class Together:
         self._last_targets: dict[Member, list[JsonObject]] = {}
         self._ended_targets: list[JsonObject] = []
         """The same of `/-/targets`."""
+        self._requests = JoinedRequests()
+        self._looks = 0
+        """How often all workers were asked for their last requests."""
+        self._looking = asyncio.Lock()
+        self._looked: JsonObject = {}
+        """What they told last."""
+        self.names: JsonObject = {"process": secrets.token_hex(4), "started_at": time.time()}
+        """What the state calls all of them."""
 
     async def ask_all(self, op: str, *, within_s: float, **fields: Json) -> dict[Member, JsonObject]:
         """Return the answers of those workers that give one."""
+        return await self._ask_each(op, lambda member: fields, within_s=within_s)
+
+    async def _ask_each(
+        self, op: str, fields: Callable[[Member], JsonObject], *, within_s: float
+    ) -> dict[Member, JsonObject]:
+        """Return the answers of those workers that give one, each asked with its own fields."""
         members = [member for member in self.members if not member.channel.closed]
-        asked = [member.channel.ask(op, within_s=within_s, **fields) for member in members]
+        asked = [member.channel.ask(op, within_s=within_s, **fields(member)) for member in members]
         answers = await asyncio.gather(*asked, return_exceptions=True)
         found: dict[Member, JsonObject] = {}
         for member, answer in zip(members, answers, strict=True):
@@ -113,9 +131,51 @@ class Together:
         live = [self._last_targets[member] for member in self.members if member in self._last_targets]
         return [*live, self._ended_targets]
 
+    async def look(self) -> JsonObject:
+        """Hear of the last requests of all workers, and return what their parts of the state depend on."""
+        before = self._looks
+        async with self._looking:
+            if self._looks == before:  # else all were asked after this call, and have answered
+                self._looks += 1
+                answers = await self._ask_each(
+                    "look", lambda member: {"after": self._requests.known(member)}, within_s=GATHER_S
+                )
+                self._requests.take(
+                    [(one, one.number, told["last"], told["requests"]) for one, told in answers.items()]
+                )
+                versions = sorted([[one.number, told["version"]] for one, told in answers.items()])
+                self._looked = {"last": self._requests.last, "versions": versions, "members": len(self.members)}
+            return self._looked
+
+    async def parts(self) -> JsonObject:
+        """Return each worker's part of the state, and who tells none."""
+        members = tuple(self.members)
+        answers = await self.ask_all("part", within_s=GATHER_S)
+        silent: list[Json] = [one.number for one in members if one not in answers]
+        return {
+            "last": self._requests.last,
+            "parts": [answer["part"] for answer in answers.values()],
+            "silent": silent,
+        }
+
+    async def requests(self, after: int | None, *, wait_s: float) -> JsonObject:
+        """Return the requests after a number, of all workers; wait for one this long if there is none."""
+        await self.look()
+        if wait_s and after == self._requests.last:
+            for member in self.members:
+                member.channel.tell("watch", after=self._requests.known(member))
+            await self._requests.wait(wait_s)
+            await self.look()
+        return {"last": self._requests.last, "requests": self._requests.after(after)}
+
+    def leaves(self) -> None:
+        """Let nobody wait for the next request any more: a worker has ended, and what it asked is over."""
+        self._requests.wake()
+
     def ended(self, member: Member) -> None:
         """Keep what a worker had counted, as it told last."""
         self.members.remove(member)
+        self._requests.forget(member)
         left = [{**row, **AT_REST} for row in self._last_targets.pop(member, [])]
         known = {row_key(row) for row in left}
         gone = [row for row in self._ended_targets if row_key(row) not in known]
@@ -132,6 +192,10 @@ class Together:
             case "counted":
                 self._last[member] = fields["families"]
                 self._last_targets[member] = fields["targets"]
+                last = fields["requests"]
+                self._requests.take([(member, member.number, last["last"], last["requests"])])
+            case "news":
+                self._requests.wake()
             case "made":
                 for key in fields["keys"]:
                     self._makers.put(key, Maker(*fields["maker"]))

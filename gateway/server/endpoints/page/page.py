@@ -99,7 +99,7 @@ def _truth(state: JsonObject) -> str:
     facts = [
         f'<span class="{tone}">{word}</span>{waiting}',
         f"generation <b>{text(config['generation'])}</b>, loaded {moment(config['loaded_at'])}",
-        "" if state["worker"] is None else f'<span class="warn">worker {text(state["worker"])} alone</span>',
+        _workers(state["workers"]),
         sync,
         f"the last good version of {moment(kept, 'clock')} is served" if kept else "",
         text(count(config["aliases"], "alias")),
@@ -107,6 +107,15 @@ def _truth(state: JsonObject) -> str:
         f'<span class="dim" data-last="{last}">{text(config["source"] or "")}</span>',
     ]
     return f"<h1>gateway</h1><p>{joined(f'<span>{fact}</span>' for fact in facts if fact)}</p>"
+
+
+def _workers(workers: Sequence[JsonObject] | None) -> str:
+    if workers is None:
+        return ""
+    silent = [str(one["worker"]) for one in workers if not one["answers"]]
+    if not silent:
+        return text(count(len(workers), "worker"))
+    return f'<span class="warn">✕ worker {text(", ".join(silent))} does not answer: without it</span>'
 
 
 def _refused(config: JsonObject) -> str:

@@ -1,0 +1,95 @@
+"""What one process tells of itself for the state, and the sum of what several tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.engine.health import Busy
+from gateway.server.live.counts import AliasCounts, Failure, TargetCounts
+from gateway.wire.json import JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One process at one moment, or several together."""
+
+    worker: int | None
+    """Its number among several."""
+    requests: int
+    """Serial number of its last request."""
+    in_flight: int
+    waiting_for: tuple[str, ...]
+    """What its table needs and is not loaded yet."""
+    is_draining: bool
+    counted_since: float
+    """Seconds since the epoch from which on the counts are whole."""
+    busy: Busy
+    minute: Mapping[str, TargetCounts]
+    """Target's label → what it did in the last minute."""
+    quarter: Mapping[str, AliasCounts]
+    """Alias → what its requests came to in the last quarter of an hour."""
+    failures: Mapping[str, Failure]
+    """Target's label → its last failure."""
+
+    def told(self) -> JsonObject:
+        """Return it for the channel."""
+        return {
+            "worker": self.worker,
+            "requests": self.requests,
+            "in_flight": self.in_flight,
+            "waiting_for": list(self.waiting_for),
+            "is_draining": self.is_draining,
+            "counted_since": self.counted_since,
+            "busy": [[*key, number] for key, number in self.busy.items()],
+            "minute": {label: [one.calls, one.failed, one.times] for label, one in self.minute.items()},
+            "quarter": {alias: [one.requests, one.fell] for alias, one in self.quarter.items()},
+            "failures": {label: list(one) for label, one in self.failures.items()},
+        }
+
+    @staticmethod
+    def heard(fields: JsonObject) -> Part:
+        """Return what another process told."""
+        return Part(
+            worker=fields["worker"],
+            requests=fields["requests"],
+            in_flight=fields["in_flight"],
+            waiting_for=tuple(fields["waiting_for"]),
+            is_draining=fields["is_draining"],
+            counted_since=fields["counted_since"],
+            busy={(label, url, source): number for label, url, source, number in fields["busy"]},
+            minute={label: TargetCounts.heard(*one) for label, one in fields["minute"].items()},
+            quarter={alias: AliasCounts(*one) for alias, one in fields["quarter"].items()},
+            failures={label: Failure(*one) for label, one in fields["failures"].items()},
+        )
+
+
+def joined(parts: Sequence[Part]) -> Part:
+    """Return several processes as one; there is at least one."""
+    busy: dict[tuple[str, str, str], int] = {}
+    minute: dict[str, TargetCounts] = {}
+    quarter: dict[str, AliasCounts] = {}
+    failures: dict[str, Failure] = {}
+    for part in parts:
+        for key, number in part.busy.items():
+            busy[key] = busy.get(key, 0) + number
+        for label, of_target in part.minute.items():
+            minute.setdefault(label, TargetCounts()).add(of_target)
+        for alias, of_alias in part.quarter.items():
+            quarter.setdefault(alias, AliasCounts()).add(of_alias)
+        for label, failure in part.failures.items():
+            known = failures.get(label)
+            if known is None or known.at < failure.at:
+                failures[label] = failure
+    return Part(
+        worker=None,
+        requests=sum(part.requests for part in parts),
+        in_flight=sum(part.in_flight for part in parts),
+        waiting_for=tuple(dict.fromkeys(what for part in parts for what in part.waiting_for)),
+        is_draining=all(part.is_draining for part in parts),
+        counted_since=max(part.counted_since for part in parts),
+        busy=busy,
+        minute=minute,
+        quarter=quarter,
+        failures=failures,
+    )
