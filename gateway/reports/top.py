@@ -71,7 +71,12 @@ def _workers(workers: list[JsonObject] | None, painter: Painter) -> Iterator[str
 _TARGET: Final = ("target", "state", "in flight", "calls/min", "success", "p50", "p95", "last failure")
 _ALIAS: Final = ("alias", "takes now", "fell over, 15 min", "chain")
 _REQUEST: Final = ("time", "alias", "status", "ms", "client", "attempts")
-_STATES: Final[Mapping[str, str]] = {"cooldown": "at rest", "probing": "to be probed", "no_key": "no key"}
+_STATES: Final[Mapping[str, str]] = {
+    "cooldown": "at rest",
+    "probing": "to be probed",
+    "no_key": "no key",
+    "condition": "by condition only",
+}
 
 
 def _target(one: JsonObject, now: float) -> tuple[str, ...]:
@@ -98,8 +103,11 @@ def _target(one: JsonObject, now: float) -> tuple[str, ...]:
 def _alias(one: JsonObject) -> tuple[str, ...]:
     quarter = one["last_quarter"]
     asked = quarter["requests"]
+    shares = one.get("shares", {})
     chain = [
-        step["target"] + (f" ({_STATES.get(step['state'], step['state'])})" if step["state"] != "ok" else "")
+        step["target"]
+        + (f" {_share(shares[step['target']])}" if len(shares) > 1 and step["target"] in shares else "")
+        + (f" ({_STATES.get(step['state'], step['state'])})" if step["state"] != "ok" else "")
         for step in one["chain"]
     ]
     more = [f"{one['more']} more"] if one["more"] else []
@@ -113,7 +121,7 @@ def _request(one: JsonObject) -> tuple[str, ...]:
     return (
         _text(one["at"])[11:19],
         _cell(asked),
-        status + (" broken after its begin" if one["broken"] else ""),
+        status + (", after its begin" if one["broken"] else ""),
         f"{one['ms']:g}",
         _cell(one["client"] or _NOTHING),
         chain(one["attempts"], one.get("calling")) or "no target was asked",

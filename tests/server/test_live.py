@@ -174,7 +174,8 @@ async def test_a_stream_that_broke_after_its_begin_is_marked(gateway: RunningGat
     [one] = told["requests"]
     assert (one["broken"], one["stream"], one["error"] is not None) == (True, True, True)
     target = next(each for each in (await state(gateway))["targets"] if each["target"] == "up/a")
-    assert target["last_failure"]["kind"] == one["error"]
+    assert target["last_failure"]["kind"] == one["attempts"][-1]["kind"]
+    assert (target["last_minute"]["failed"], target["last_minute"]["success_share"]) == (1, 0.0)
 
 
 async def test_one_who_waits_hears_of_the_next_request_at_once(gateway: RunningGateway) -> None:

@@ -171,9 +171,6 @@ class LiveCounts:
             elif kind not in CLIENT_FAULTS:
                 counts.failed += 1
                 self._note(attempt.label, Failure(str(kind), attempt.status, one.ended_at))
-        if one.is_broken and report.target is not None and one.error is not None:
-            slot.of_target(report.target.label).failed += 1
-            self._note(report.target.label, Failure(one.error, None, one.ended_at))
         if report.target is not None and one.status < 400:
             of_alias.fell += any(attempt.kind not in NO_FALL for attempt in attempts)
 

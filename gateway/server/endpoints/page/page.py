@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from gateway.policy.failures import Kind
 from gateway.server.endpoints.page.requests import request_row
-from gateway.server.endpoints.page.texts import NOTHING, joined, milliseconds, moment, row, share, table, text
+from gateway.server.endpoints.page.texts import NOTHING, bar, joined, milliseconds, moment, row, share, table, text
 from gateway.wire.json import JsonObject
 from gateway.words import count
 
@@ -33,6 +33,8 @@ _STEP_STATES: Final = {
     "condition": ("dim", "by condition only"),
     "unsupported": ("dim", "does not take this"),
 }
+_OPEN_LINES: Final = 4
+"""Lines of what a reload changed that are shown without a click."""
 _RESULTS: Final = {"loaded": ("good", "✓ loaded"), "refused": ("bad", "✕ refused"), "restored": ("good", "✓ restored")}
 
 
@@ -131,14 +133,14 @@ def _refused(config: JsonObject) -> str:
 
 def _targets(state: JsonObject) -> str:
     heads = (
-        "Target",
-        "State",
+        "st:Target",
+        "s:State",
         "n:In flight",
         "n:Calls/min",
         "n:Success",
         "n:First content p50",
         "n:p95",
-        "Last failure",
+        "b:Last failure",
         "Used by",
     )
     rows = [row(heads, _target(one)) for one in state["targets"]]
@@ -167,7 +169,7 @@ def _target(one: JsonObject) -> Iterable[str]:
 
 
 def _aliases(state: JsonObject) -> str:
-    heads = ("Alias", "Chain", "Takes now", "n:Fell over, 15 min")
+    heads = ("st:Alias", "w:Chain", "Takes now", "n:Fell over, 15 min")
     rows = [row(heads, _alias(one)) for one in state["aliases"]]
     return table(heads, rows, empty="The file has no alias.") + _more(state["aliases_not_listed"], "alias")
 
@@ -178,12 +180,15 @@ def _alias(one: JsonObject) -> Iterable[str]:
     quoted = text(quote(name, safe=""))
     link = f'<a id="alias-{quoted}" data-alias="{text(name)}" href="explain?model={quoted}">'
     yield f"<span>{link}{text(name)}</a>{about}</span>"
-    steps = []
+    steps, shares = [], one.get("shares", {})
+    if len(shares) < 2:
+        shares = {}
     for step in one["chain"]:
         tone, word = _STEP_STATES.get(step["state"], ("", ""))
         note = f' <span class="{tone}">({word})</span>' if word else ""
-        part = one.get("shares", {}).get(step["target"])
-        steps.append(f"<li>{text(step['target'])}{f' {share(part)}' if part is not None else ''}{note}</li>")
+        part = shares.get(step["target"])
+        of_pool = "" if part is None else ' class="pool"'
+        steps.append(f"<li{of_pool}>{text(step['target'])}{f' {share(part)}' if part is not None else ''}{note}</li>")
     more = f"<li>{text(one['more'])} more</li>" if one["more"] else ""
     yield f'<ol class="chain order">{joined(steps)}{more}</ol>'
     now = f"<b>{text(one['now'])}</b>" if one["now"] else '<span class="bad">✕ nothing</span>'
@@ -191,33 +196,33 @@ def _alias(one: JsonObject) -> Iterable[str]:
     resort = ' <span class="warn">although it rests</span>' if one["last_resort"] else ""
     yield f"<span>{now}{resort}{operation}</span>"
     asked, fell = quarter["requests"], quarter["fell_over"]
-    yield NOTHING if not asked else f"{share(fell / asked)} of {text(asked)}"
+    yield NOTHING if not asked else f"<span>{share(fell / asked)} of {text(asked)}</span>{bar(fell / asked, 'failed')}"
 
 
 def _requests(requests: Sequence[JsonObject]) -> str:
-    heads = ("Time", "Alias", "Status", "n:ms", "n:First content", "n:Tokens", "Client", "Attempts")
+    heads = ("s:Time", "s:Alias", "sb:Status", "n:ms", "n:First content", "n:Tokens in + out", "Client", "sw:Attempts")
     rows = [request_row(heads, one) for one in reversed(requests)]
     return table(heads, rows, empty="No request yet.")
 
 
 def _reloads(reloads: Sequence[JsonObject]) -> str:
-    heads = ("When", "n:Generation", "Digest", "Result", "What changed")
+    heads = ("s:When", "s:Result", "n:Generation", "Digest", "sw:What changed")
     return table(heads, [row(heads, _reload(one)) for one in reloads], empty="No reload yet.")
 
 
 def _reload(one: JsonObject) -> Iterable[str]:
     tone, word = _RESULTS[one["result"]]
     yield moment(one["at"])
-    yield text(one["generation"])
-    yield f"<code>{text((one['digest'] or '–')[:12])}</code>"
     yield f'<span class="{tone}">{word}</span>'
+    yield text(one["generation"])
+    yield f'<code class="keep">{text((one["digest"] or "–")[:12])}</code>'
     lines = one["changes"] or one["problems"]
     if not lines:
         is_start = one["generation"] == 1 and one["result"] == "loaded"
         yield f'<span class="dim">{"the start" if is_start else "nothing for clients"}</span>'
         return
-    if len(lines) == 1:
-        yield f"<code>{text(lines[0])}</code>"
+    if len(lines) <= _OPEN_LINES:
+        yield f"<pre>{text(chr(10).join(lines))}</pre>"
         return
     name = f"reload-{re.sub('[^0-9A-Za-z]', '-', one['at'])}"
     summary = text(count(len(lines), "line"))

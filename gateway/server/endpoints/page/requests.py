@@ -1,20 +1,19 @@
-"""A request as a row: what answered, and what was tried before, in words and as a small waterfall."""
+"""A request as a row: what answered and what was tried before, as a small waterfall with words beside its bars."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Final
 
 from gateway.server.endpoints.page.texts import NOTHING, joined, milliseconds, moment, row, text
 from gateway.telemetry.report import HEDGED_OUT
 from gateway.wire.json import JsonObject
 
-_WIDTH: Final = 160
-"""Of the waterfall, in CSS pixels."""
-_BAR: Final = 5
-_MOST_BARS: Final = 16
-
+_WIDTH: Final = 120
+_HEIGHT: Final = 8
+"""Of the waterfall's part beside one attempt, in units of its own."""
+_MOST_ATTEMPTS: Final = 12
+"""Attempts of one request that are listed; of more the first and the last ones."""
 
 _made: Final[dict[tuple[int, str, str], str]] = {}
 """The rows that were made last: a request does not change any more."""
@@ -54,7 +53,7 @@ def _cells(one: JsonObject) -> Iterable[str]:
     yield text(one["alias"] or asked or NOTHING) + _kind(one["operation"])
     good = outcome(one) != "failed"
     error = f" {text(one['error'])}" if one["error"] else ""
-    broken = " broken after its begin" if one["broken"] else ""
+    broken = ", after its begin" if one["broken"] else ""
     mark = "✓" if good else "✕"
     yield f'<span class="{"good" if good else "bad"}">{mark} {text(one["status"])}{error}{broken}</span>'
     yield text(f"{one['ms']:g}")
@@ -62,23 +61,47 @@ def _cells(one: JsonObject) -> Iterable[str]:
     tokens = one["tokens"]
     yield NOTHING if tokens is None else text(f"{tokens.get('prompt', 0)} + {tokens.get('completion', 0)}")
     yield text(one["client"] or NOTHING)
-    yield f"<div>{_chain(one)}{_waterfall(one)}</div>"
+    yield _attempts(one)
 
 
 def _kind(operation: str) -> str:
     return "" if operation == "chat" else f' <span class="dim">{text(operation)}</span>'
 
 
-def _chain(one: JsonObject) -> str:
-    steps = [f"<li>{_attempt(each)}</li>" for each in one["attempts"]]
+def _attempts(one: JsonObject) -> str:
+    """Return the attempts, one below the other; of several each behind its bar over the request's time."""
+    attempts = one["attempts"]
+    lines = [_attempt(each) for each in attempts]
     if one.get("calling"):
-        steps.append(f'<li>{text(one["calling"])} <span class="warn">left while it was called</span></li>')
-    return f'<ol class="chain">{joined(steps)}</ol>' if steps else '<span class="dim">no target was asked</span>'
+        lines.append(f'{text(one["calling"])} <span class="warn">left while it was called</span>')
+    if len(lines) < 2:
+        return f"<div>{joined(lines)}</div>" if lines else '<span class="dim">no target was asked</span>'
+    whole_ms = max(one["ms"], 0.1, *(each["start_ms"] + each["ms"] for each in attempts))
+    bars = [_bar(each, whole_ms) for each in attempts]
+    bars += [""] * (len(lines) - len(bars))
+    items = [
+        f'<li><svg class="fall" viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" aria-hidden="true">{drawn}'
+        f"</svg><span>{line}</span></li>"
+        for drawn, line in zip(bars, lines, strict=True)
+    ]
+    if len(items) > _MOST_ATTEMPTS:
+        half = _MOST_ATTEMPTS // 2
+        items[half:-half] = [f'<li class="dim">… and {text(len(items) - 2 * half)} more …</li>']
+    return f'<ol class="falls">{joined(items)}</ol>'
+
+
+def _bar(each: JsonObject, whole_ms: float) -> str:
+    if not each["called"]:
+        return ""
+    x, width = each["start_ms"] / whole_ms * _WIDTH, max(1.5, each["ms"] / whole_ms * _WIDTH)
+    tone = {None: "ok", HEDGED_OUT: "closed"}.get(each["kind"], "failed")
+    track = f'<rect class="track" y="{_HEIGHT / 2 - 0.5:g}" width="{_WIDTH}" height="1"/>'
+    return f'{track}<rect class="{tone}" x="{min(x, _WIDTH - 1.5):.1f}" width="{width:.1f}" height="{_HEIGHT}"/>'
 
 
 def _attempt(each: JsonObject) -> str:
     key = f' <span class="dim">key {text(each["key"])}</span>' if each.get("key") else ""
-    beside = ' <span class="dim">beside it</span>' if each.get("hedge") else ""
+    beside = ' <span class="dim">as a hedge</span>' if each.get("hedge") else ""
     name, took = f"{text(each['target'])}{key}{beside}", milliseconds(each["ms"])
     if each["kind"] is None:
         return f'{name} <span class="good">✓</span> <span class="dim">{took}</span>'
@@ -88,25 +111,3 @@ def _attempt(each: JsonObject) -> str:
     tone = "dim" if each["kind"] == HEDGED_OUT else "bad"
     ended = f'<span class="{tone}">{text(each["kind"])}{status}</span>'
     return f'{name} {ended} <span class="dim">{took}</span>'
-
-
-def _waterfall(one: JsonObject) -> str:
-    """Return the calls as bars over the request's time; nothing for a single call, which says no more than its row."""
-    calls = [each for each in one["attempts"] if each["called"]][:_MOST_BARS]
-    if len(calls) < 2:
-        return ""
-    whole_ms = max(one["ms"], *(each["start_ms"] + each["ms"] for each in calls), 0.1)
-    bars = []
-    for place, each in enumerate(calls):
-        x, width = each["start_ms"] / whole_ms * _WIDTH, max(1.5, each["ms"] / whole_ms * _WIDTH)
-        style = {None: "ok", HEDGED_OUT: "closed"}.get(each["kind"], "failed")
-        y = place * (_BAR + 2)
-        bars.append(f'<rect class="track" x="0" y="{y + 2}" width="{_WIDTH}" height="1"/>')
-        bars.append(f'<rect class="{style}" x="{x:.1f}" y="{y}" width="{width:.1f}" height="{_BAR}"/>')
-    return _svg(len(calls)) + f"{joined(bars)}</svg>"
-
-
-@lru_cache(maxsize=_MOST_BARS)
-def _svg(bars: int) -> str:
-    height = bars * (_BAR + 2)
-    return f'<svg width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}" aria-hidden="true">'

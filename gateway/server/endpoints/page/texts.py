@@ -46,27 +46,39 @@ def joined(pieces: Iterable[str]) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[str], *, empty: str) -> str:
-    """Return a table; `empty` as a sentence without any row. The heads of numbers begin with `n:`."""
+    """Return a table; `empty` as a sentence without any row.
+
+    A head may begin with letters and a colon: `n` for numbers, `w` for what gets the room that is left, `t` and `b`
+    for names and words that get room enough, `s` for what narrow screens show without its head.
+    """
     if not rows:
         return f'<p class="dim">{escape(empty)}</p>'
-    cells = joined(f'<th scope="col"{_numeric(head)}>{escape(head.removeprefix("n:"))}</th>' for head in heads)
+    cells = joined(f'<th scope="col" class="{_class(head)}">{escape(_name(head))}</th>' for head in heads)
     return f"<table><thead><tr>{cells}</tr></thead><tbody>{joined(rows)}</tbody></table>"
 
 
 def row(heads: Sequence[str], cells: Iterable[str], *, attributes: str = "") -> str:
     """Return a row of pieces of HTML, each with its head, which narrow screens show beside it."""
     made = [
-        f'<td data-head="{escape(head.removeprefix("n:"))}"{_class(head, cell)}>{cell}</td>'
+        f'<td data-head="{escape(_name(head))}" class="{_class(head)}{" none" if cell == NOTHING else ""}">{cell}</td>'
         for head, cell in zip(heads, cells, strict=True)
     ]
     return f"<tr{attributes}>{joined(made)}</tr>"
 
 
-def _numeric(head: str) -> str:
-    return ' class="n"' if head.startswith("n:") else ""
+def bar(part: float, tone: str) -> str:
+    """Return a share from 0 to 1 as a bar, beside a text that says the same."""
+    return (
+        '<svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect class="track" width="100" height="6"/><rect class="{tone}" width="{part * 100:.1f}" height="6"/></svg>'
+    )
 
 
-def _class(head: str, cell: str) -> str:
-    """Return the class of a cell: a number, a text that may break, or nothing, which narrow screens leave out."""
-    kind = "n" if head.startswith("n:") else "name"
-    return f' class="{kind} none"' if cell == NOTHING else f' class="{kind}"'
+def _name(head: str) -> str:
+    return head.rpartition(":")[2]
+
+
+def _class(head: str) -> str:
+    """Return the classes of a column's cells: one for each letter, and `text` for what may break anywhere."""
+    letters = head.rpartition(":")[0]
+    return " ".join([*letters, *([] if "n" in letters else ["text"])])

@@ -56,11 +56,13 @@ def test_failures_count_by_target_and_an_answer_after_one_is_a_fallback() -> Non
     assert live.failures["mock/a"] == ("timeout", None, 2)
 
 
-def test_a_broken_stream_is_its_target_s_failure() -> None:
+def test_a_broken_stream_is_one_failure_of_its_target_and_a_hook_s_fault_is_none() -> None:
     live = LiveCounts()
-    live.hear([ended((A, None, 5.0), at=1, error="stream_broken", first_content_s=0.1)])
+    live.hear([ended((A, "connection", 5.0), at=1, status=502, error="stream_broken", first_content_s=0.1)])
     assert (live.targets(1)["mock/a"].calls, live.targets(1)["mock/a"].failed) == (1, 1)
-    assert live.failures["mock/a"].kind == "stream_broken"
+    assert live.failures["mock/a"].kind == "connection"
+    live.hear([ended((B, None, 5.0), at=1, status=500, error="hook_failed", first_content_s=0.1)])
+    assert (live.targets(1)["mock/b"].calls, live.targets(1)["mock/b"].failed) == (1, 0)
 
 
 def test_what_was_passed_over_or_closed_is_no_call() -> None:
