@@ -27,6 +27,7 @@ from gateway.config.reload_report import Compile, ReloadReport
 from gateway.engine.health import Health
 from gateway.engine.makers import Makers
 from gateway.engine.pipeline import Pipeline
+from gateway.engine.rest_log import RestLog
 from gateway.engine.room import RoomyHealth
 from gateway.engine.shadows import ShadowCall, Shadows
 from gateway.engine.stored import StoredAnswers
@@ -222,6 +223,7 @@ class Gateway:
         self._health = health = self._healthy(options.max_in_flight)
         if member is not None:
             share_rests(health, member)
+        RestLog(health)
         self._metrics = metrics
         mock = MockAdapter()
         self._adapters: Adapters = with_translation(

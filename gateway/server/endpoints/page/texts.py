@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from html import escape
 from typing import Final
 
@@ -59,10 +60,7 @@ def table(heads: Sequence[str], rows: Sequence[str], *, empty: str) -> str:
 
 def row(heads: Sequence[str], cells: Iterable[str], *, attributes: str = "") -> str:
     """Return a row of pieces of HTML, each with its head, which narrow screens show beside it."""
-    made = [
-        f'<td data-head="{escape(_name(head))}" class="{_class(head)}{" none" if cell == NOTHING else ""}">{cell}</td>'
-        for head, cell in zip(heads, cells, strict=True)
-    ]
+    made = [f"{_begin(head, cell == NOTHING)}{cell}</td>" for head, cell in zip(heads, cells, strict=True)]
     return f"<tr{attributes}>{joined(made)}</tr>"
 
 
@@ -72,6 +70,11 @@ def bar(part: float, tone: str) -> str:
         '<svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect class="track" width="100" height="6"/><rect class="{tone}" width="{part * 100:.1f}" height="6"/></svg>'
     )
+
+
+@lru_cache(maxsize=256)  # of heads in our code, twice each
+def _begin(head: str, is_empty: bool) -> str:
+    return f'<td data-head="{escape(_name(head))}" class="{_class(head)}{" none" if is_empty else ""}">'
 
 
 def _name(head: str) -> str:
