@@ -9,6 +9,7 @@ from typing import Final
 
 from gateway.engine.health import MAX_TARGETS, Health, Identity
 from gateway.engine.rests import TargetRest
+from gateway.policy.keys import NO_KEY
 from gateway.telemetry.logs import timestamp
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class RestLog:
         if rest is None:
             self._until_s.pop(identity, None)
             if known_s is not None:
-                log.info("a target rests no more", extra={"target": name, "key": source})
+                log.info("a target rests no more", extra={"target": name, **_key(source)})
         elif known_s is None or rest.until_s >= known_s + LONGER_S:
             if len(self._until_s) >= MAX_TARGETS:
                 self._until_s.clear()
@@ -45,10 +46,14 @@ class RestLog:
         for_s = max(0.0, rest.until_s - asyncio.get_running_loop().time())
         extra = {
             "target": name,
-            "key": source,
+            **_key(source),
             "until": timestamp(time.time() + for_s),
             "for_s": round(for_s, 3),
             "asked": rest.asked or rest.refused_by,
             "failures": None if rest.failed is None else rest.failed.failures,
         }
         log.warning("a target rests", extra=extra)
+
+
+def _key(source: str) -> dict[str, str]:
+    return {} if source == NO_KEY.name else {"key_from": source}

@@ -1,30 +1,22 @@
-"""The operators' page in a real browser: Debian's Chromium, driven by playwright.
+"""The operators' page in a real browser.
 
 Screenshots are left in `build/page/`: light, dark and narrow.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from tests.browser import browser as browser
+from tests.browser import needs_chromium, opened
 from tests.paths import ROOT
 from tests.scripted_openai import ScriptedOpenAI
-from tests.server.conftest import RunningGateway, Start, save, until
+from tests.server.conftest import RunningGateway, Start, save
 from tests.server.test_live import BAD, HOSTILE
 
-playwright_api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium"),
-    pytest.mark.timeout(60),
-]
+pytestmark = [needs_chromium, pytest.mark.timeout(60)]
 SHOTS = ROOT / "build" / "page"
 ROUTES = """\
 version: 1
@@ -39,44 +31,6 @@ models:
   canary: [{pool: {openai/gpt-5.4-mini: 9, vllm/llama-4: 1}}]
   "team/*": "vllm/*"
 """
-
-
-@dataclass
-class Tab:
-    """One page in a browser, and what it did."""
-
-    page: Any
-    asked: list[str] = field(default_factory=list)
-    """The URLs that it asked for."""
-    complaints: list[str] = field(default_factory=list)
-    """Errors and warnings of its console, and exceptions that nobody caught."""
-
-    async def text(self, selector: str) -> str:
-        return str(await self.page.inner_text(selector))
-
-    async def until(self, script: str) -> None:
-        """Return once an expression of JavaScript is true."""
-        await until(lambda: self.page.evaluate(f"Boolean({script})"), within_s=15.0)
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Any]:
-    async with playwright_api.async_playwright() as driver:
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        chromium = await driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield chromium
-        await chromium.close()
-
-
-async def opened(browser: Any, gateway: RunningGateway, *, width: int = 1280, **options: Any) -> Tab:
-    context = await browser.new_context(viewport={"width": width, "height": 900}, **options)
-    tab = Tab(await context.new_page())
-    tab.page.on("request", lambda request: tab.asked.append(request.url))
-    tab.page.on("console", lambda line: tab.complaints.append(f"{line.type}: {line.text}"))
-    tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
-    tab.page.on("dialog", lambda dialog: tab.complaints.append(f"dialog: {dialog.message}"))
-    await tab.page.goto(f"{gateway.url}/-/")
-    return tab
 
 
 async def busy(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:
@@ -99,7 +53,7 @@ async def test_every_block_is_filled_and_an_edit_is_broken_and_mended_while_it_i
 ) -> None:
     gateway = await start(ROUTES)
     await busy(gateway, upstream)
-    tab = await opened(browser, gateway)
+    tab = await opened(browser, gateway.url)
     assert "✓ the file is what runs" in await tab.text("#truth")
     assert (await tab.text("#targets tbody tr")).startswith("openai/gpt-5.5")
     assert "left" in await tab.text("#targets tbody tr")
@@ -126,7 +80,7 @@ async def test_every_block_is_filled_and_an_edit_is_broken_and_mended_while_it_i
 async def test_new_requests_appear_and_the_filters_stay(start: Start, upstream: ScriptedOpenAI, browser: Any) -> None:
     gateway = await start(ROUTES)
     await busy(gateway, upstream)
-    tab = await opened(browser, gateway)
+    tab = await opened(browser, gateway.url)
     visible = "[...document.querySelectorAll('#requests tbody tr')].filter(row => !row.hidden)"
     await tab.page.select_option("#only", "fell")
     assert await tab.page.evaluate(f"{visible}.length") == 5
@@ -142,7 +96,7 @@ async def test_new_requests_appear_and_the_filters_stay(start: Start, upstream: 
 
 async def test_an_alias_is_explained_by_keyboard_with_supposed_failures(start: Start, browser: Any) -> None:
     gateway = await start(ROUTES)
-    tab = await opened(browser, gateway)
+    tab = await opened(browser, gateway.url)
     await tab.page.focus("a[data-alias=smart]")
     await tab.page.keyboard.press("Enter")
     await tab.until("document.querySelector('#verdict').innerText === 'Answered by openai/gpt-5.5 after 1 call.'")
@@ -163,7 +117,7 @@ async def test_hostile_names_stay_texts(start: Start, upstream: ScriptedOpenAI, 
     names = ("<script>alert(1)</script>", '"onmouseover="x', "{{requests}}")
     for name in (*names, "<img src=x onerror=alert(3)>"):
         await gateway.chat(name)
-    tab = await opened(browser, gateway)
+    tab = await opened(browser, gateway.url)
     links = tab.page.locator("#aliases a")
     assert await links.all_inner_texts() == list(names)
     for place, name in enumerate(names):
@@ -186,7 +140,7 @@ async def test_it_is_readable_dark_and_narrow(
     await busy(gateway, upstream)
     save(gateway.config, BAD)
     await gateway.request("POST", "/-/reload")
-    tab = await opened(browser, gateway, width=width, color_scheme=scheme)
+    tab = await opened(browser, gateway.url, width=width, color_scheme=scheme)
     assert await tab.page.evaluate("document.documentElement.scrollWidth") == width
     SHOTS.mkdir(parents=True, exist_ok=True)
     await tab.page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
@@ -197,7 +151,7 @@ async def test_it_is_readable_dark_and_narrow(
 
 async def test_it_says_when_the_gateway_does_not_answer_any_more(start: Start, browser: Any) -> None:
     gateway = await start(ROUTES)
-    tab = await opened(browser, gateway)
+    tab = await opened(browser, gateway.url)
     await tab.page.context.set_offline(True)
     await tab.until("!document.querySelector('#stale').hidden")
     assert "No answer from the gateway since" in await tab.text("#stale")
@@ -208,7 +162,7 @@ async def test_it_says_when_the_gateway_does_not_answer_any_more(start: Start, b
 async def test_without_javascript_it_is_whole_and_loads_itself_anew(start: Start, browser: Any) -> None:
     gateway = await start(ROUTES)
     await gateway.chat("fast")
-    tab = await opened(browser, gateway, java_script_enabled=False)
+    tab = await opened(browser, gateway.url, java_script_enabled=False)
     assert "vllm/llama-3.1-8b" in await tab.text("#requests")
     assert not await tab.page.is_visible("#filters")
     assert await tab.page.locator("noscript").count() == 2
