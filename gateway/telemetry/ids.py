@@ -30,3 +30,8 @@ def is_in_share(request_id: str, share: float) -> bool:
 def traceparent(given: str | None) -> str | None:
     """Return a well-formed `traceparent` as it is, else None (https://www.w3.org/TR/trace-context/#traceparent-header)."""
     return given if given is not None and _TRACEPARENT.fullmatch(given) else None
+
+
+def sampled_trace_id(of_traceparent: str) -> str | None:
+    """Return the trace id in a well-formed `traceparent`, in hex; None if the trace is not sampled."""
+    return of_traceparent[3:35] if int(of_traceparent[-1], 16) & 1 else None

@@ -269,6 +269,8 @@ def log_ended(ended: Sequence[EndedRow], *, event: str = "request") -> None:
             line["client"] = client
         if report.sticky is not None:
             line["sticky"] = report.sticky
+        if report.trace_id is not None:
+            line["trace_id"] = report.trace_id
         if asked is not None:
             line["method"], line["path"] = asked
         if error is not None:

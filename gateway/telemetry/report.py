@@ -104,3 +104,5 @@ class CallReport:
     """Number of attempts without those passed over."""
     sticky: str | None = None
     """Where the key of a sticky pool was from, such as `header x-session-id`; None if none was asked for or found."""
+    trace_id: str | None = None
+    """The trace, in hex, if it is sampled: ours, or the client's where none is made here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ import aiohttp
 import orjson
 import pytest
 
+from tests.log_lines import logging_to
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import HELLO, ROUTES, RunningGateway, Start
 
@@ -59,6 +61,17 @@ async def test_the_client_s_request_id_goes_upstream_and_back(
     assert (got["x-request-id"], got["traceparent"]) == ("abc-1", trace)
     assert got["authorization"] == "Bearer sk-upstream"
     assert "cookie" not in got
+
+
+async def test_the_log_names_the_client_s_trace_if_it_is_sampled(gateway: RunningGateway) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    log = io.StringIO()
+    with logging_to(log):
+        for flags in ("01", "00"):
+            await gateway.chat("fast", headers={"traceparent": f"00-{trace}-b7ad6b7169203331-{flags}"})
+        await gateway.chat("fast")
+    lines = [orjson.loads(line) for line in log.getvalue().splitlines()]
+    assert [line.get("trace_id") for line in lines if line["event"] == "request"] == [trace, None, None]
 
 
 async def test_a_request_id_that_is_no_token_is_replaced(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:

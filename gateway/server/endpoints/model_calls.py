@@ -19,7 +19,7 @@ from gateway.server.lifecycle import Draining, Lifecycle
 from gateway.server.paths import PathHandlers
 from gateway.server.request import Request
 from gateway.server.response import ClientGone
-from gateway.telemetry.ids import traceparent
+from gateway.telemetry.ids import sampled_trace_id, traceparent
 from gateway.wire.json import JsonObject, encode_json
 from gateway.wire.multipart import Form
 
@@ -198,6 +198,7 @@ def upstream_headers(operation: Operation, exchange: Exchange) -> dict[str, str]
     trace = given.get("traceparent")
     if trace is not None and traceparent(trace) is not None:
         headers["traceparent"] = trace
+        exchange.report.trace_id = sampled_trace_id(trace)
     for name in operation.request_headers:
         if name in given:
             headers[name] = given[name]

@@ -17,7 +17,7 @@ import pytest
 from gateway.policy.failures import Kind
 from gateway.policy.keys import NO_KEY, Secret
 from gateway.policy.target import Endpoint, Target
-from gateway.telemetry.ids import request_id, traceparent
+from gateway.telemetry.ids import request_id, sampled_trace_id, traceparent
 from gateway.telemetry.logs import JsonFormatter, log_ended, timestamp
 from gateway.telemetry.metrics import Metrics, render
 from gateway.telemetry.report import Attempt, CallReport
@@ -310,6 +310,12 @@ def test_only_a_well_formed_traceparent_is_kept(given: str, *, kept: bool) -> No
 
 def test_no_traceparent_stays_none() -> None:
     assert traceparent(None) is None
+
+
+@pytest.mark.parametrize(("flags", "is_sampled"), [("01", True), ("00", False), ("03", True), ("02", False)])
+def test_a_trace_id_is_told_of_sampled_traces_only(flags: str, *, is_sampled: bool) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    assert sampled_trace_id(f"00-{trace}-b7ad6b7169203331-{flags}") == (trace if is_sampled else None)
 
 
 def test_importing_telemetry_does_not_load_the_metrics_library() -> None:
