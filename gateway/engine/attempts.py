@@ -195,6 +195,8 @@ class Engine:
                         missing.note(target.endpoint, request.operation, now_s=loop.time())
                         again = is_translatable(target.endpoint, request.operation)
                 report.attempts.append(Attempt(target.name, target.label, "unsupported", status, elapsed_s * 1000))
+                if report.trace is not None and status is not None:
+                    report.attempts[-1].traced = report.trace.call
                 if again:
                     after = decision.step  # it is the next one again, translated
                 else:
@@ -304,6 +306,8 @@ def _note(
         Attempt(name, label, kind, status, (now_s - began_s) * 1000, None, (began_s - request.started_s) * 1000)
     )
     report.calls += 1
+    if report.trace is not None:
+        report.attempts[-1].traced = report.trace.call
 
 
 def note_passed(

@@ -337,13 +337,13 @@ class Race(Generic[_T]):
         self._request.report.calling = None
         if self._calling is not None:
             whole = self._calling.plan.steps[self._calling.position]
-            self._note_closed(whole, self._calling.step, self._calling.began_s, hedge=False)
+            self._note_closed(self._request.report, whole, self._calling.step, self._calling.began_s, hedge=False)
 
     def _close_second(self, second: _Second) -> None:
         """Close the second call, and add it to the report."""
         self._note_ended(second.rows())
         if second.calling is not None:
-            self._note_closed(second.step, second.calling, second.began_s, hedge=True)
+            self._note_closed(second.request.report, second.step, second.calling, second.began_s, hedge=True)
         self._second = None
         second.close(self._request.report)
 
@@ -352,12 +352,14 @@ class Race(Generic[_T]):
         self._request.report.attempts += rows
         self._request.report.calls += len(rows)
 
-    def _note_closed(self, step: Step, called: Step, began_s: float, *, hedge: bool) -> None:
-        """Add a call that is closed to the report. `called`: the step with the key that was sent."""
+    def _note_closed(self, own: CallReport, step: Step, called: Step, began_s: float, *, hedge: bool) -> None:
+        """Add a call that is closed to the report. `own`: that of the call; `called`: the step with the key sent."""
         request, now_s, target = self._request, self._loop.time(), step.target
         start_ms = (began_s - request.started_s) * 1000
         key = called.target.endpoint.api_key.short if step.by_key else None
         row = Attempt(target.name, target.label, HEDGED_OUT, None, (now_s - began_s) * 1000, key, start_ms, hedge)
+        if own.trace is not None:
+            row.traced = own.trace.call
         request.report.attempts.append(row)
         request.report.calls += 1
         if request.pace is not None:
@@ -390,6 +392,8 @@ class _Second:
         self.unsupported = NONE
         report = request.report
         own = CallReport(report.request_id, report.alias, report.generation, calls=report.calls + 1)
+        if report.trace is not None:
+            own.trace = report.trace.beside()
         only = frozenset(range(steps)) - {position}
         route = replace(request.route, max_attempts=most)
         self.request = replace(request, report=own, second=self, route=route, left_out=only)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final
 
 from gateway.adapters.base import Adapter, Call, Reply, Translation
@@ -13,8 +14,10 @@ from gateway.engine.request import RoutedRequest
 from gateway.engine.stream import CommittedStream, close, judge_of, timed_out
 from gateway.operations import params_for
 from gateway.operations.base import UsageLast
+from gateway.operations.traced import answered_attributes, asked_attributes
 from gateway.policy.failures import UpstreamError
 from gateway.policy.table import Route, Step
+from gateway.wire.json import Json
 
 MAX_HELD_S: Final = 600.0
 """Seconds that a held stream may take in all, failover included, where no `total` is written."""
@@ -49,6 +52,7 @@ async def complete(
     if echoes.in_answer(raw) if type(raw) is bytes else raw is None and echoes.in_value(reply.data):
         reply = Reply(echoes.mask_object(reply.data), headers=reply.headers)
     request.report.tokens = operation.tokens(reply.data)
+    _trace_answer(request, reply.data)
     ticket.answered(loop.time())
     ticket.done()
     return reply
@@ -131,8 +135,16 @@ async def stream(
                 error.asked_once = operation.asked_once(judge, call.params, call.overrides.sent)
             await close(opened, step.target)
         raise
+    _trace_answer(request, committed.first_data)
     ticket.answered(loop.time())
     return committed
+
+
+def _trace_answer(request: RoutedRequest, data: Mapping[str, Json]) -> None:
+    """Keep what an answer, or the first event of one, tells for its span, if its trace is sampled."""
+    trace = request.report.trace
+    if trace is not None and trace.call is not None:
+        trace.call.answered = answered_attributes(data)
 
 
 def _translation(request: RoutedRequest, step: Step) -> Translation | None:
@@ -159,4 +171,9 @@ def _call(request: RoutedRequest, step: Step) -> Call:
         else:
             overrides = params_for(translation.operation, overrides)
     params = request.params if request.nested is None else request.nested.params(step)
-    return Call(operation, step.target, params, step.limits, overrides, request.headers, request.query, request.form)
+    headers, trace = request.headers, request.report.trace
+    if trace is not None:
+        headers = trace.call_headers(step.target, headers)
+        if trace.call is not None:
+            trace.call.asked = asked_attributes({**params, **overrides.sent})
+    return Call(operation, step.target, params, step.limits, overrides, headers, request.query, request.form)

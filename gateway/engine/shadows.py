@@ -93,6 +93,8 @@ class Shadows:
             stream,
             asyncio.get_running_loop().time(),
         )
+        if report.trace is not None:
+            call.report.trace = report.trace.beside(is_shadow=True)
         if len(self._running) >= MAX_IN_FLIGHT:
             self._on_end(call)
             return

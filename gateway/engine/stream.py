@@ -22,6 +22,7 @@ from gateway.policy.failures import Kind, LimitName, UpstreamError
 from gateway.policy.table import Step, StreamPolicy
 from gateway.policy.target import Limits, Target
 from gateway.telemetry.report import CallReport
+from gateway.wire.json import JsonObject
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,11 @@ class CommittedStream:
         """The failure to raise after the events of the last `read`."""
         self._ended = False
         self._closed = False
+
+    @property
+    def first_data(self) -> JsonObject:
+        """The first event that has data, of those that are held back; empty without one."""
+        return next((event.data for event in self._held if event.data is not None), {})
 
     async def hold_until_content(self, policy: StreamPolicy) -> bool:
         """Read events until there is content; return whether more must be held back.

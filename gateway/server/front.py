@@ -17,6 +17,7 @@ from gateway.server.exchange import Exchange
 from gateway.server.paths import AZURE, NO_ENDPOINT, Handler, PathHandlers, Paths, wrong_method
 from gateway.server.request import Request
 from gateway.server.response import ClientGone
+from gateway.server.tracing import note_trace
 from gateway.telemetry.observer import EndedRow, Observer
 from gateway.telemetry.report import CLIENT_GONE
 from gateway.words import cut
@@ -131,13 +132,16 @@ class Front:
         self._end(exchange)
 
     def _exchange(self, request: Request, endpoint: PathHandlers) -> Exchange:
-        return Exchange(
+        exchange = Exchange(
             request,
             endpoint.operation,
             errors=endpoint.errors_for(request) if endpoint.of_both else endpoint.errors,
             generation=self._tables.current.generation,
             client_s=self._client_s,
         )
+        if self._observer.begin_trace is not None and endpoint.operation not in _ALWAYS_ANSWERED:
+            note_trace(exchange, self._paths, self._observer.begin_trace)
+        return exchange
 
     def _admit(self, endpoint: PathHandlers | None, exchange: Exchange) -> Handler | None:
         """Return the request's handler; None if it is answered already. Raises GatewayError to refuse it."""

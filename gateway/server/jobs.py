@@ -51,6 +51,8 @@ class Jobs:
         """Adapters that are not installed here, and what their targets lack."""
         self._passed_over: dict[AdapterName, list[str]] = {}
         """The providers of the live table behind each of them, as last logged."""
+        self.prepare_first: Callable[[], Awaitable[None]] | None = None
+        """Awaited before the adapters; raises nothing. The process is not ready until then."""
         self.waiting_for: tuple[str, ...] = ("adapters",)
         """The adapters that the table at the start needs and that are not ready; empty for good once all are."""
 
@@ -100,6 +102,8 @@ class Jobs:
     async def _prepare(self, reloader: Reloader, adapters: Adapters) -> None:
         """Prepare the adapters of the live table's targets, so that the first request need not wait."""
         await self.may_prepare.wait()
+        if self.prepare_first is not None:
+            await self.prepare_first()
         while True:
             self._swapped.clear()
             table = reloader.current

@@ -100,6 +100,20 @@ class Paths:
             path = path_found if found is not None else path
         return path, found
 
+    def route_of(self, path: str) -> str | None:
+        """Return the path of an endpoint with a placeholder for what a client chooses; None if there is none."""
+        if path not in self._exact:
+            path = canonical(path)
+        if path in self._exact:
+            return path
+        found = next(((start, at) for start, at in self._below.items() if path.startswith(start)), None)
+        if found is None:
+            return None
+        start, at = found
+        tail = path.removeprefix(start).partition("/")[2]
+        is_told = any(text.endswith(f"/ID/{tail}") for text in at.told)
+        return f"{start}{{id}}/{tail}" if is_told else f"{start}{{id}}"
+
     def of_azure(self, path: str) -> tuple[str, str | None]:
         """Return a path of Azure's clients without what Azure has before `/v1` or instead, and the model in it.
 

@@ -51,6 +51,7 @@ from gateway.server.live.state import State
 from gateway.server.live.view import OwnView, View
 from gateway.server.live.watching import Watching
 from gateway.server.paths import Paths, is_for_operators
+from gateway.server.tracing import Telemetry
 from gateway.server.workers.following import FollowingReloader
 from gateway.server.workers.member import Member
 from gateway.server.workers.sharing import SharedMakers, share_rests
@@ -60,6 +61,7 @@ from gateway.telemetry.access_log import ALL, AccessLog
 from gateway.telemetry.logs import log_ended
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observer import Observer
+from gateway.telemetry.otel.settings import settings
 
 log = logging.getLogger(__name__)
 
@@ -220,6 +222,11 @@ class Gateway:
         else:
             self.reloader = FollowingReloader(options.config, compiler, metrics=metrics, jobs=self.jobs, member=member)
         self.reloader.load()
+        self._telemetry: Telemetry | None = None
+        if (exported := settings(environ)) is not None:
+            number = None if member is None else member.place.number
+            self._telemetry = Telemetry(exported, observer=observer, tables=self.reloader, worker=number)
+            self.jobs.prepare_first = self._telemetry.load
         self._health = health = self._healthy(options.max_in_flight)
         if member is not None:
             share_rests(health, member)
@@ -323,6 +330,8 @@ class Gateway:
         error = None if call.kind == "ok" else call.kind
         row = (call.report, call.operation, call.status, call.stream, None, error, None, seconds, time.time())
         log_ended([row], event="shadow")
+        if self._telemetry is not None:
+            self._telemetry.hear_shadow(row)
 
     @asynccontextmanager
     async def _run_jobs(self) -> AsyncGenerator[None, None]:
@@ -341,4 +350,6 @@ class Gateway:
         for task in work:
             task.cancel()
         await asyncio.wait(work)
+        if self._telemetry is not None:
+            await self._telemetry.close()
         await self._pipeline.close()

@@ -5,10 +5,11 @@ A listener gets the requests that ended in one turn of the event loop together. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from gateway.telemetry.report import CallReport
+from gateway.telemetry.traces import Trace
 
 
 class Ended(NamedTuple):
@@ -43,14 +44,20 @@ Listener: TypeAlias = Callable[[Sequence[EndedRow]], None]
 """Called on the event loop; it must be quick."""
 
 
+BeginTrace: TypeAlias = Callable[[Mapping[str, str]], Trace]
+"""Called with the header fields of a request that begins."""
+
+
 class Observer:
     """The listeners of one gateway."""
 
-    __slots__ = ("listeners",)
+    __slots__ = ("begin_trace", "listeners")
 
     def __init__(self, *listeners: Listener) -> None:
         self.listeners = listeners
         """Whoever notes that requests ended calls each of them, with one or more, in the order of their ends."""
+        self.begin_trace: BeginTrace | None = None
+        """Begins the trace of a request; None if no traces are made."""
 
     def add(self, listener: Listener) -> None:
         """Tell a further listener from now on."""

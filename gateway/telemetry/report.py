@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 from gateway.policy.failures import Kind
 from gateway.policy.target import Target
+from gateway.telemetry.traces import Trace, TracedCall
 from gateway.wire.json import JsonObject
 
 PassedOver: TypeAlias = Literal["bound", "condition", "cooldown", "unsupported"]
@@ -48,6 +49,8 @@ class Attempt:
     """From the request's arrival to the call."""
     hedge: bool = False
     """It was begun beside another call that took long."""
+    traced: TracedCall | None = None
+    """The call's part of a trace, if it was made and the trace is sampled."""
 
     @property
     def was_called(self) -> bool:
@@ -106,3 +109,5 @@ class CallReport:
     """Where the key of a sticky pool was from, such as `header x-session-id`; None if none was asked for or found."""
     trace_id: str | None = None
     """The trace, in hex, if it is sampled: ours, or the client's where none is made here."""
+    trace: Trace | None = None
+    """The trace that is made here; None if OpenTelemetry is off."""
