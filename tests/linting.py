@@ -19,9 +19,13 @@ from tests.paths import CASES
 FOLDER = CASES / "lint"
 MODELS: Final = ModelData(json.loads((FOLDER / "models.json").read_text(encoding="utf-8")).items())
 OUTSIDE: Final = Outside(
-    today=date(2026, 11, 25), untried=untried, models=lambda: MODELS, is_installed=lambda package: package == LITELLM
+    today=date(2026, 11, 25),
+    untried=untried,
+    models=lambda: MODELS,
+    is_installed=lambda package: package == LITELLM,
+    keeps_counts=True,
 )
-"""LiteLLM is installed, and nothing that it needs for some providers only."""
+"""LiteLLM is installed, and nothing that it needs for some providers only; counts are kept."""
 
 
 def compile_case(file: Path) -> Compiled:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from glob import glob, has_magic
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from gateway.cli.files import unreadable
 from gateway.config.compiler.compiler import Compiled, Compiler
@@ -23,11 +24,23 @@ from gateway.policy.problem import Problem
 from gateway.policy.table import Route
 from gateway.reports.problems import STDIN, Checked, shown_name
 
+if TYPE_CHECKING:
+    from gateway.cli.client_keys import ClientKeysFile
+    from gateway.config.lint import KnownClients
+
 
 def check(
-    name: str, *, skip_hooks: bool, strict_env: bool, strict: bool = False, ignore: Collection[str] = ()
+    name: str,
+    *,
+    skip_hooks: bool,
+    strict_env: bool,
+    strict: bool = False,
+    ignore: Collection[str] = (),
+    keys: ClientKeysFile | None = None,
 ) -> Checked:
     """Compile one file and lint it. With `strict` a file with warnings is not ok; `ignore` has codes to leave out.
+
+    `keys` is the file of client keys that is checked beside it.
 
     Raises UsageError when the environment is malformed.
     """
@@ -41,7 +54,9 @@ def check(
     with redirect_stdout(sys.stderr), imports_taken_back(Path(os.path.abspath(source)).parent):
         compiled = compiler.compile(data, source=source)
     table = compiled.table
-    problems = linted(compiled, ignore=ignore)
+    problems = linted(compiled, ignore=ignore, clients=keys.clients if keys is not None else None)
+    if keys is not None and table is not None:
+        keys.saw(table)
     return Checked(
         file=name,
         ok=table is not None and not (strict and problems),
@@ -54,12 +69,23 @@ def check(
     )
 
 
-def linted(compiled: Compiled, *, ignore: Collection[str]) -> tuple[Problem, ...]:
+def linted(compiled: Compiled, *, ignore: Collection[str], clients: KnownClients | None = None) -> tuple[Problem, ...]:
     """Return a compiled file's problems and warnings without the codes in `ignore`."""
     from gateway.config.lint import Outside, lint
     from gateway.config.model_data import load
 
-    return lint(compiled, Outside(today=datetime.now(UTC).date(), untried=untried, models=load), ignore=ignore)
+    outside = Outside(
+        today=datetime.now(UTC).date(),
+        untried=untried,
+        models=load,
+        clients=clients,
+        keeps_counts=any(os.environ.get(variable, "").strip() for variable in _KEEPING),
+    )
+    return lint(compiled, outside, ignore=ignore)
+
+
+_KEEPING: Final = ("GATEWAY_STATE_DIR", "GATEWAY_STATE")
+"""Variables with which `serve` keeps what is used of limits."""
 
 
 def ignored(values: Sequence[str]) -> frozenset[str]:

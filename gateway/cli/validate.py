@@ -7,15 +7,18 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gateway.cli.checked import check, expand, ignored, without_included
-from gateway.cli.settings import Commands, add_command, config_path
+from gateway.cli.settings import Commands, Settings, add_command, add_flag, config_path
 from gateway.errors import UsageError
 from gateway.reports import github, junit, sarif
 from gateway.reports.code_pages import ALL, explain
 from gateway.reports.problems import Checked, Painter, as_text, tallies, tally
 from gateway.words import count, printable
+
+if TYPE_CHECKING:
+    from gateway.cli.client_keys import ClientKeysFile
 
 FORMATS: Final = ("text", "json", "github", "sarif", "junit")
 
@@ -35,6 +38,7 @@ examples:
   jsonnet routes.jsonnet | gateway validate -       what another program writes
   gateway validate --strict --format github         in GitHub Actions: annotations at the lines
   gateway validate --format sarif > routes.sarif    for code scanning; --format junit > report.xml for GitLab and others
+  gateway validate --client-keys-file keys.txt      the client keys too: malformed lines, groups that nobody has
   gateway validate --explain unknown-provider       what a code means, with a bad and a good example
 
 exit codes:
@@ -44,7 +48,7 @@ exit codes:
 
 --format json prints one object:
   {"ok": bool, "files": [{"file", "ok", "readable", "digest", "aliases", "targets", "hooks_skipped", "included",
-                          "problems", "not_listed"}]}
+                          "client_keys", "problems", "not_listed"}]}
   and each of problems is
   {"line", "column", "code", "severity": "error" | "warning", "path", "message", "source", "excerpt", "text"}
   Line 0 means that the problem has no place in the file. Fields may be added; these stay.
@@ -65,6 +69,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--strict", action="store_true", help="a file with warnings fails")
     parser.add_argument("--skip-hooks", action="store_true", help="do not import hooks and capabilities")
     parser.add_argument("--strict-env", action="store_true", help="missing keys are problems, as they are in serve")
+    add_flag(parser, "client-keys-file", "FILE", "check this file of client keys too, and the groups that it names")
     text = "leave out the warnings of this code; several with commas between, or the flag again"
     parser.add_argument("--ignore", metavar="CODE", action="append", default=[], help=text)
     text = "explain a problem code, with examples, and check no file; without CODE list all codes"
@@ -82,11 +87,16 @@ def run(args: argparse.Namespace) -> int:
         print(explain(args.explain, painter))
         return 0
     names = without_included(expand(args.files)) if args.files else [str(config_path(args, os.environ))]
+    keys = _client_keys(args)
     flags = {"skip_hooks": args.skip_hooks, "strict_env": args.strict_env, "strict": args.strict}
     ignore = ignored(args.ignore)
     files: list[Checked] = []
     for name in names:
-        files.append(check(name, **flags, ignore=ignore))
+        files.append(check(name, **flags, ignore=ignore, keys=keys))
+        if args.format == "text":
+            print("\n".join(_lines(files[-1], painter)), flush=True)
+    if keys is not None:
+        files.append(keys.checked(strict=args.strict, ignore=ignore))
         if args.format == "text":
             print("\n".join(_lines(files[-1], painter)), flush=True)
     if args.format != "text":
@@ -94,6 +104,16 @@ def run(args: argparse.Namespace) -> int:
     if not all(file.readable for file in files):
         return 2
     return 0 if all(file.ok for file in files) else 1
+
+
+def _client_keys(args: argparse.Namespace) -> ClientKeysFile | None:
+    """Return the file of client keys that is to be checked too. Raises UsageError."""
+    name = Settings(args, os.environ).get("client-keys-file", str, None)
+    if name is None:
+        return None
+    from gateway.cli.client_keys import ClientKeysFile  # loads the server's part
+
+    return ClientKeysFile(name)
 
 
 def _report(files: Sequence[Checked], form: str, *, strict: bool) -> str:
@@ -114,6 +134,7 @@ def _lines(result: Checked, painter: Painter) -> list[str]:
     skipped = f"{count(result.hooks_skipped, 'hook')} skipped" if result.hooks_skipped else ""
     if result.ok:
         size = [count(result.aliases, "alias"), count(result.targets, "target")]
+        size = size if result.client_keys is None else [count(result.client_keys, "client key")]
         size += [count(len(result.included), "included file")] if result.included else []
         lines.append(", ".join(filter(None, (f"{name}: {painter.good('ok')} ({', '.join(size)})", tallied, skipped))))
     elif any(problem.source in result.included for problem in result.problems):

@@ -150,6 +150,8 @@ class Checked:
     hooks_skipped: int = 0
     included: tuple[str, ...] = ()
     """The files that it includes, in order."""
+    client_keys: int | None = None
+    """Number of its keys where it is a file of client keys, else None."""
     problems: tuple[Problem, ...] = ()
 
     def place(self, problem: Problem) -> str:

@@ -7,6 +7,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -171,6 +172,48 @@ def _parsed(path: Path, data: bytes) -> _Lines:
     return lines
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    """What is in a client keys file, without the keys."""
+
+    keys: int
+    names: frozenset[str]
+    groups: Mapping[str, int]
+    """The groups that lines name, each with the number of its first line."""
+    has_default: bool
+    """Some client has no group of its own."""
+    faults: tuple[tuple[int, str], ...]
+    """The malformed lines: number, what is wrong. No text contains a key."""
+
+
+def inspect(path: Path) -> Inspected:
+    """Read a client keys file to its end, malformed lines too. Raises UsageError if it cannot be read."""
+    data, _ = _read(path)
+    try:
+        texts = data.decode().splitlines()
+    except UnicodeDecodeError:
+        raise UsageError(f"cannot read the client keys file {path}: it is not UTF-8 text") from None
+    lines, groups = _Lines(path), dict[str, int]()
+    faults: list[tuple[int, str]] = []
+    for number, line in enumerate(texts, start=1):
+        fault = lines.fault(line)
+        if fault:
+            faults.append((number, fault))
+        for word in line.split()[2:] if not fault else ():
+            if word.startswith(_GROUP):
+                groups.setdefault(word.removeprefix(_GROUP), number)
+    if not faults:
+        lines.end()
+    clients = lines.clients.values()
+    return Inspected(
+        keys=len(clients),
+        names=frozenset(client.name for client in clients),
+        groups=groups,
+        has_default=any(client.group is None for client in clients),
+        faults=tuple(faults),
+    )
+
+
 class _Lines:
     """Collects the lines of a client keys file."""
 
@@ -188,13 +231,17 @@ class _Lines:
 
     def add(self, number: int, line: str) -> None:
         """Add a line. Raises UsageError."""
+        fault = self.fault(line)
+        if fault:
+            raise UsageError(f"{self._path}:{number}: {fault}")
+
+    def fault(self, line: str) -> str | None:
+        """Add a line, or return what is wrong with it."""
         match = _GOOD.fullmatch(line)
         fields = [] if match else line.split()
         if not match and (not fields or fields[0].startswith("#")):
-            return
-        fault = self._take(*match.groups()) if match else _fault(fields)
-        if fault:
-            raise UsageError(f"{self._path}:{number}: {fault}")
+            return None
+        return self._take(*match.groups()) if match else _fault(fields)
 
     def end(self) -> None:
         """Give the lines of a name their group. Raises UsageError if there is no line."""

@@ -237,6 +237,20 @@ class Chains:
             self._report(place, target.code, message, at_key=at_key)
         return target if isinstance(target, Target) else None
 
+    def placed(self, name: str) -> Iterator[tuple[Link, Step | Reference]]:
+        """Yield the targets and references of an alias' own chain with their places; none if it has a problem."""
+        if name not in self._broken:
+            yield from zip(_leaves(self._aliases[name].links), self.elements[name], strict=True)
+
+    def find(self, name: str) -> str | None:
+        """Return the alias that a name leads to by the rules for a client's, as written in the file."""
+        if name in self._aliases:
+            return name
+        if self._names is None:
+            self._names = look_up(self._aliases)
+        route = self._names.find(name)
+        return route.alias if route is not None else None
+
     def step(self, target: Target, *limits: LimitsSpec) -> Step:
         """Return a target's step; in `limits` its own are first and its alias' last, the defaults are under them."""
         layers = (*limits, self._defaults)
@@ -244,6 +258,7 @@ class Chains:
         retry_on = [layer.retry_on for layer in layers if layer.retry_on is not None]
         fallback_on = [layer.fallback_on for layer in layers if layer.fallback_on is not None]
         timeouts = tuple([layer.timeout for layer in layers])
+        prices = [layer.price for layer in limits if layer.price is not None]
         params = self._params(target, limits)
         family = params.sent.get(MODEL_FAMILY)
         return Step(
@@ -255,6 +270,7 @@ class Chains:
             fallback_on=fallback_on[0] if fallback_on else FALLBACK_ON,
             says_fallback=any(layer.fallback_on is not None for layer in limits),
             family=str(family) if family else None,
+            price=prices[0] if prices else None,
         )
 
     def _params(self, target: Target, limits: Sequence[LimitsSpec]) -> Params:
@@ -274,13 +290,11 @@ class Chains:
             return Reference(name, None, place)
         if name in self._left_out:
             return None
-        if self._names is None:
-            self._names = look_up(self._aliases)
-        route = self._names.find(name)
-        if route is None:
+        alias = self.find(name)
+        if alias is None:
             self._report(place, "unknown-alias", f"no alias named {name!r}{did_you_mean(name, self._aliases)}")
             return None
-        return Reference(route.alias, name[len(route.alias) - 1 :], place)
+        return Reference(alias, name[len(alias) - 1 :], place)
 
     def _ordered(self) -> list[str]:
         """Return the aliases with references, each after those that it refers to. Reports cycles."""

@@ -13,11 +13,14 @@ from typing import Final
 import gateway
 from gateway.concurrency.pacing import paced
 from gateway.config.compiler import known_providers
+from gateway.config.compiler.caches import check_shared
 from gateway.config.compiler.chains import Alias, Chains, CompiledAlias, look_up, split_wildcards
+from gateway.config.compiler.clients import compiled_groups
 from gateway.config.compiler.hook_import import HookLoader, misshapen
 from gateway.config.compiler.inherit import DEADLINE_S, MAX_ATTEMPTS, merge_streams, read_environment
 from gateway.config.compiler.pools import Link, filled
 from gateway.config.compiler.providers import Upstreams, check_params
+from gateway.config.compiler.spending import priced
 from gateway.config.compiler.targets import Targets
 from gateway.config.document.document import Document, in_file_order, parse, written
 from gateway.config.document.reparse import Entries
@@ -155,6 +158,7 @@ class Compiler:
         targets = Targets(upstreams, bare_names=self._bare_names)
         check_params(config.defaults.limits.params.sent, ("defaults", "params"), run.report)
         aliases = run.aliases()
+        without = {name for block, name in left_out if block == "models"}
         own_hooks = run.own_hooks(aliases)
         chains = Chains(
             aliases,
@@ -162,11 +166,15 @@ class Compiler:
             defaults=config.defaults,
             environment=self._environment,
             report=run.report,
-            left_out={name for block, name in left_out if block == "models"},
+            left_out=without,
             hooks=own_hooks,
             earlier=memory.aliases,
         )
-        routes = run.routes(aliases, chains.flatten(), own_hooks, chains.parts, chains.shadows)
+        steps = chains.flatten()
+        routes = run.routes(aliases, steps, own_hooks, chains.parts, chains.shadows)
+        check_shared(aliases, steps, run.report)
+        groups = compiled_groups(config.clients, aliases, run.report, left_out=without)
+        price_of = priced(groups, upstreams.endpoints, chains, steps, run.report)
         capabilities = run.capabilities()
         compiled = Compiled(
             table=None,
@@ -199,6 +207,8 @@ class Compiler:
             loaded_at=now,
             config=Dump(document),
             targets=tuple(found.values()),
+            clients=groups,
+            price_of=price_of,
         )
         return replace(compiled, table=table)
 
@@ -361,6 +371,7 @@ class _Run:
                     description=spec.description,
                     shadow=shadows.get(name),
                     hedge=spec.hedge,
+                    cache=spec.cache,
                 )
         return routes
 

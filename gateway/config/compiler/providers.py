@@ -14,6 +14,7 @@ from gateway.config.compiler import known_providers
 from gateway.config.compiler.inherit import merge_cooldowns
 from gateway.config.compiler.known_hosts import INSTEAD, hosts_of
 from gateway.config.compiler.known_providers import WELL_KNOWN, WellKnown
+from gateway.config.compiler.limits import provider_limits
 from gateway.config.compiler.relays import azure_version, relay_faults, relays_of
 from gateway.config.document.yaml_tree import Where
 from gateway.config.model.specs import Config, KeySpec, ProviderSpec
@@ -167,6 +168,7 @@ class Upstreams:
             params=spec.params.without(CONNECTION_PARAMS) if adapter in OWN else _litellm_params(spec),
             script=spec.script,
             cooldown=merge_cooldowns(spec.cooldown, self._config.defaults.cooldown),
+            limits=provider_limits(spec.name, spec.limits, self._report),
             written=spec.written,
         )
         before = self._earlier.get(spec.name)

@@ -40,7 +40,7 @@ MIN_REPEATED: Final = 8
 MAX_REPEATED: Final = 200
 
 _ONLY_VARIABLES_QUOTED: Final = re.compile(rf"""["']?{ONLY_VARIABLES.pattern}["']?""")
-ENTRY_LISTS: Final = frozenset({"models", "providers", "capabilities"})
+ENTRY_LISTS: Final = frozenset({"models", "providers", "clients", "capabilities"})
 """Blocks whose keys are names that the user chose."""
 _ALWAYS_SECRET: Final = frozenset({"apikey", "headers"})
 """Keys that are secret even among the user's names: there they are most likely a slip of the indentation."""

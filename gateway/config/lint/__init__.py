@@ -7,12 +7,12 @@ from typing import Final
 
 from gateway.config.compiler.compiler import Compiled
 from gateway.config.document.document import in_file_order
-from gateway.config.lint import chains, hooks, models, pools, providers, timeouts
+from gateway.config.lint import caches, chains, clients, hooks, models, pools, providers, timeouts
 from gateway.config.lint.ignores import Silences
-from gateway.config.lint.subject import Finding, Outside, Policy
+from gateway.config.lint.subject import Finding, KnownClients, Outside, Policy
 from gateway.policy.problem import Problem, listed
 
-__all__ = ["CODES", "Outside", "lint"]
+__all__ = ["CODES", "KnownClients", "Outside", "lint"]
 
 _RULES: Final[dict[str, Callable[[Policy], Iterator[Finding]]]] = {
     "unreachable-step": chains.unreachable_steps,
@@ -36,18 +36,36 @@ _RULES: Final[dict[str, Callable[[Policy], Iterator[Finding]]]] = {
     "hook-leaves-out": hooks.hooks_that_leave_out,
     "missing-package": providers.missing_packages,
     "refused-param": chains.refused_params,
+    "limit-never-met": clients.limits_never_met,
+    "budget-in-memory": clients.budgets_in_memory,
+    "then-no-cheaper": clients.budgets_that_save_nothing,
+    "unused-group": clients.groups_of_nobody,
+    "unknown-client": clients.unknown_clients,
+    "cache-shadow": caches.caches_beside_shadows,
+    "cache-varying-hook": caches.caches_that_never_hit,
 }
 """The rules for a file that compiled, by code."""
 
 _OF_MODELS: Final = frozenset({"short-timeout", "unknown-model", "deprecated-model", "weaker-fallback"})
 """Rules that need LiteLLM's model data."""
 
+_OF_CLIENT_KEYS: Final = frozenset({"unused-group", "unknown-client"})
+"""Rules that need the file of client keys."""
+
 _COMPILERS: Final = frozenset(
-    {"bad-api-key", "missing-key-file", "repeated-key", "unmatched-include", "unset-variable", "unused-param"}
+    {
+        "bad-api-key",
+        "missing-key-file",
+        "missing-price",
+        "repeated-key",
+        "unmatched-include",
+        "unset-variable",
+        "unused-param",
+    }
 )
 """Warnings of the compiler. All but the last depend on the machine, so a comment that ignores them is never unused."""
 
-CODES: Final = frozenset({*_RULES, *_COMPILERS, "plain-secret", "plain-http", "unused-ignore"})
+CODES: Final = frozenset({*_RULES, *_COMPILERS, "plain-secret", "plain-http", "unknown-group", "unused-ignore"})
 """The codes of all warnings, which comments may ignore."""
 
 
@@ -69,9 +87,10 @@ def lint(compiled: Compiled, outside: Outside, *, ignore: Collection[str] = ()) 
         for rule in _RULES.values():
             found += rule(policy)
         judged |= {"unused-param", *_RULES}
-        judged -= {"hook-no-timeout"} if policy.hooks_skipped else set()
+        judged -= {"hook-no-timeout", "cache-varying-hook"} if policy.hooks_skipped else set()
+        judged -= _OF_CLIENT_KEYS if outside.clients is None else set()
         judged -= _OF_MODELS if policy.models is None else set()
-        judged.discard("missing-package")  # another machine may lack it
+        judged -= {"missing-package", "budget-in-memory"}  # on another machine it may be so
     shown, dormant = list(compiled.found), list[Problem]()
     for one in found:
         problem = document.problem_in_full(one.code, one.place, one.message, key=one.at_key, severity="warning")

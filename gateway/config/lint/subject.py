@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -13,10 +13,20 @@ from gateway.config.document.yaml_tree import Where
 from gateway.config.model.specs import AliasSpec, Config, LimitsSpec, StepSpec
 from gateway.config.model_data import NO_MODELS, Model, ModelData, is_listed
 from gateway.policy.conditions import When
+from gateway.policy.limits import ClientGroups, Price
 from gateway.policy.packages import Package, is_installed
 from gateway.policy.pools import Conditional, Part, Pool, positions
 from gateway.policy.table import Route, RoutingTable, Step
-from gateway.policy.target import Target
+from gateway.policy.target import Endpoint, Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownClients:
+    """The clients of the file of client keys."""
+
+    names: frozenset[str]
+    groups: frozenset[str]
+    """DEFAULT_GROUP among them if a client has no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +40,10 @@ class Outside:
     """Reads the model data; None if there is none."""
     is_installed: Callable[[Package], bool] = is_installed
     """Tells whether a package is installed."""
+    clients: KnownClients | None = None
+    """Of the file of client keys; None where none is given."""
+    keeps_counts: bool = False
+    """What is used of limits per day and month is kept when the process ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +153,26 @@ class Policy:
     def model(self, target: Target) -> Model | None:
         """Return what is known of a target's model; None unless its vendor is listed."""
         return self.models.find(target) if self.models is not None and is_listed(target) else None
+
+    @property
+    def clients(self) -> ClientGroups:
+        """The groups of `clients`."""
+        return self._table.clients
+
+    @cached_property
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        """The providers that some target has, by name."""
+        return {target.endpoint.provider: target.endpoint for target in self._table.targets}
+
+    def find(self, name: str) -> Route | None:
+        """Return the route of a client's `name`."""
+        return self._table.find(name)
+
+    def price(self, step: Step) -> Price | None:
+        """Return what is known of a step's price; of the data's only where somebody's spend is limited."""
+        if step.price is not None or self._table.price_of is None:
+            return step.price
+        return self._table.price_of(step.target)
 
     @cached_property
     def chains(self) -> tuple[Chain, ...]:

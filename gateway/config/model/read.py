@@ -15,6 +15,7 @@ import orjson
 from gateway.concurrency.pacing import paced
 from gateway.config.document.document import Document, in_file_order, mask_values
 from gateway.config.document.yaml_tree import Node, Where
+from gateway.config.model.read_limits import cache_of, groups_of, limits_of, price_of
 from gateway.config.model.schema_check import Fits, fitting
 from gateway.config.model.schema_faults import Misfit, inline, misfits, misnamed
 from gateway.config.model.specs import (
@@ -253,6 +254,7 @@ def _config(values: JsonObject, models: Mapping[str, AliasSpec], written: JsonOb
         ),
         providers=MappingProxyType(providers),
         models=models,
+        clients=groups_of(values["clients"]) if "clients" in values else None,
         hooks=_hooks(values.get("hooks")),
         capabilities=_frozen(values.get("capabilities")),
     )
@@ -271,6 +273,7 @@ def _provider(name: str, entry: JsonObject, written: JsonObject, unset: set[Wher
         headers=_frozen(entry.get("headers")),
         params=_params(entry, written),
         cooldown=_cooldown(entry.get("cooldown")),
+        limits=limits_of(entry),
         script=tuple(_outcome(outcome) for outcome in entry.get("script", ())),
         written=EMPTY if entry is written else _frozen(shown(written)),
     )
@@ -320,6 +323,7 @@ def _alias(name: str, value: Json, written: Json) -> AliasSpec:
         stream=_stream(value.get("stream")),
         shadow=_shadow(value.get("shadow")),
         hedge=_hedge(value.get("hedge")),
+        cache=cache_of(value.get("cache")),
     )
 
 
@@ -400,6 +404,7 @@ def _limits(block: JsonObject, written: JsonObject) -> LimitsSpec:
         params=_params(block, written),
         retry_on=_kinds(block.get("retry_on")),
         fallback_on=_kinds(block.get("fallback_on")),
+        price=price_of(block.get("price")),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.config.document.yaml_tree import Where
+from gateway.config.model.limit_texts import HOW, UNITS, WINDOWS, why_no_limit
 from gateway.policy.conditions import DAYS
 from gateway.policy.secrets import is_secret_name, mask_key
 from gateway.wire.json import Json, JsonObject
@@ -36,22 +37,30 @@ _TYPES: Final = {
 _NO_ZONE: Final = re.compile(rf"\s*(?:[0-9]|(?:{'|'.join(DAYS)})\b)\S*\s*", re.IGNORECASE)
 """A time of the week that is days or hours only."""
 _DURATION: Final = "a duration such as 250ms, 10s, 2m or 1h, or a number of seconds"
+_OLD: Final = "a duration such as 30s, 10m, 1h or 7d, or a number of seconds"
 _TARGET: Final = ("bad-target", "is no target; write provider/model, without spaces and control characters")
 _PATH: Final = ("hook-path", "is no dotted path; write package.module.name, without spaces")
 _LENGTH: Final = ("bad-duration", "is no duration above zero; write 250ms, 10s, 2m, 1h, or a number of seconds")
+_AGE: Final = ("bad-duration", "is no duration above zero; write 30s, 10m, 1h, 7d, or a number of seconds")
+_AMOUNT: Final = "a whole number above zero, such as 60, 400k or 5M"
 _KEY: Final = ("bad-sticky-key", "is no key; write {header: NAME}, {metadata: NAME} or client")
 _API_KEY: Final = ("bad-api-key", "is no key; a key is one word of visible ASCII characters")
 _FORMS: Final = {
+    "age": _AGE,
     "alias": _TARGET,
     "aliasName": (
         "bad-name",
         "is no name for an alias; it has at most 256 characters, no spaces and no control characters",
     ),
+    "amount": ("bad-limit", f"is no amount; write {_AMOUNT}"),
     "apiKey": _API_KEY,
     "apiKeys": _API_KEY,
+    "cache": _AGE,
     "capabilityName": ("bad-name", "is no name for a capability; it is made of letters, digits and _, no digit first"),
     "dottedPath": _PATH,
+    "dollars": ("bad-limit", "is no amount of dollars; write a number above zero, such as 50"),
     "duration": _LENGTH,
+    "groupName": ("bad-name", "is no name for a group; it is made of letters, digits and . _ @ -, at most 64"),
     "hedge": (
         "bad-duration",
         "is neither p95 nor a duration above zero; write 250ms, 3s, 1m, a number of seconds, or p95",
@@ -68,7 +77,10 @@ _FORMS: Final = {
         "is no target; write provider/model, without spaces; a key holds no variables, an entry of a list may",
     ),
     "pause": ("bad-duration", "is no duration; write 0, 250ms, 10s, 2m, 1h, or a number of seconds"),
+    "limit": ("bad-limit", f"is no limit; {HOW}"),
+    "price": ("bad-price", "is no price; write dollars per million tokens, a number from 0"),
     "providerName": ("bad-name", "is no name for a provider; it holds no slash, no spaces and no control characters"),
+    "rate": ("bad-price", "is no price; write dollars per million tokens, a number from 0"),
     "during": ("bad-during", "is no time of the week; write it like 'mon-fri 08:00-18:00 Europe/Berlin'"),
     "share": ("bad-share", "is no share; write a percentage such as 5%, or a number from 0 to 1"),
     "span": ("bad-duration", "is no duration; write 0, 250ms, 10s, 2m, 1h, or a number of seconds"),
@@ -82,19 +94,26 @@ _FORMS: Final = {
 """Code and message by definition, for text that does not match the definition's pattern or is too long."""
 
 _WANTED: Final = {
+    "age": _OLD,
     "alias": "a target, a list of steps, or a mapping",
+    "amount": _AMOUNT,
     "apiKeys": "a key, or a list of keys",
+    "cache": f"{_OLD}, or a mapping",
+    "dollars": "a number",
     "duration": _DURATION,
     "hedge": f"{_DURATION}, or p95",
     "during": "a text such as 'mon-fri 08:00-18:00 Europe/Berlin'",
     "expectedAttempt": "a target, or a mapping",
     "feature": "true or false",
     "hook": "a dotted path, or a mapping",
+    "limit": "a limit such as 60 requests/minute, or a mapping",
     "keyFiles": "a path, or a list of paths",
     "member": "a target, or a mapping",
     "outcomes": "a kind of failure, a status, a mapping, or a list of these",
     "pause": _DURATION,
+    "price": "a number, or a mapping",
     "pool": "a mapping of targets to weights, or a list of members",
+    "rate": "a number",
     "scripted": "a kind of failure, a status, or a mapping",
     "share": "a percentage such as 5%, or a number from 0 to 1",
     "span": f"{_DURATION}, or a mapping",
@@ -126,6 +145,9 @@ _ELSEWHERE: Final = {
     "vision": "images",
 }
 """Our keys by the names that other tools give them."""
+
+_PHRASES: Final = frozenset({"limit", "threshold"})
+"""Definitions of texts that a number in quotes is none of."""
 
 _NOT_OF_MEMBERS: Final = {
     "when": "put it beside the pool, or on a step of an alias that is the member",
@@ -194,7 +216,10 @@ def _translate(error: ValidationError, written: Json, at: Where) -> Iterator[Mis
     form = rule.get(NAME, "")
     keyword = str(error.validator)
     value: Json = error.instance
-    if "propertyNames" in error.absolute_schema_path:
+    limit = _at(written, where) if _is_limit(where) else None
+    if isinstance(limit, dict):
+        yield from _limit_faults(where, limit)
+    elif "propertyNames" in error.absolute_schema_path:
         place = (*where, str(value))
         yield misnamed(place, form) if form else Misfit(place, "bad-step", _beside(place, written), at_key=True)
     elif keyword == "additionalProperties":
@@ -257,6 +282,8 @@ def _bad_value(keyword: str, rule: JsonObject, where: Where, shown: str) -> Misf
         code, message = _FORMS[form]
         if keyword == "maximum" and code == "bad-duration":
             message = f"is too long; at most {rule['maximum']} seconds are possible"
+        elif form == "limit":
+            message = why_no_limit(shown[1:-1])
         elif form == "during" and _NO_ZONE.fullmatch(shown[1:-1]):
             message = "has no time zone; write one at its end, such as Europe/Berlin or UTC"
         return Misfit(where, code, f"{shown or 'this'} {message}")
@@ -282,6 +309,38 @@ def _unknown(form: str, where: Where, known: Iterable[str]) -> Misfit:
         message = "a 'not' has no 'not' inside; write its content beside the outer 'not'"
         return Misfit(where, "bad-when", message, at_key=True)
     return Misfit(where, "unknown-key", unknown_key(key, known), at_key=True)
+
+
+def _is_limit(where: Where) -> bool:
+    """Tell whether a place is an entry of a list of `limits`."""
+    return where[-2:-1] == ("limits",) and isinstance(where[-1], int)
+
+
+def _limit_faults(where: Where, limit: JsonObject) -> Iterator[Misfit]:
+    """Yield all faults in the keys of a limit that is a mapping."""
+    for key in limit:
+        if key not in (*UNITS, "per", "then"):
+            yield Misfit((*where, key), "unknown-key", unknown_key(key, (*UNITS, "per", "then")), at_key=True)
+    units = [key for key in limit if key in UNITS]
+    if not units:
+        yield Misfit(where, "missing-key", f"a limit needs one of {', '.join(UNITS)}")
+    for other in units[1:]:
+        message = f"a limit has one unit, and this one has {units[0]!r}; write a limit for each"
+        yield Misfit((*where, other), "bad-limit", message, at_key=True)
+    if units[:1] == ["concurrent"]:
+        for key in limit.keys() & {"per", "then"}:
+            message = f"{key!r} is for windows, and requests at once have none; leave it out"
+            yield Misfit((*where, key), "bad-limit", message, at_key=True)
+    elif units and "per" not in limit:
+        message = f"the key 'per' is missing; the windows are {', '.join(WINDOWS)}"
+        yield Misfit(where, "missing-key", message)
+
+
+def _at(value: Json, where: Where) -> Json:
+    """Return the value at a place."""
+    for part in where:
+        value = value[part]
+    return value
 
 
 def _is_member(where: Where) -> bool:
@@ -328,7 +387,7 @@ def _found(value: Json, rule: JsonObject) -> str:
         return "nothing" + ("; write {} for an empty one" if types == {"object"} else "")
     if isinstance(value, (bool, int, float)):
         name = "a boolean" if isinstance(value, bool) else "a number"
-        is_text = "string" in types and not types & {"boolean", "integer", "number"} and rule.get(NAME) != "threshold"
+        is_text = "string" in types and not types & {"boolean", "integer", "number"} and rule.get(NAME) not in _PHRASES
         wants_text = is_text and "enum" not in rule.get("then", {})
         return f"{name}; put quotes around it if it is text" if wants_text else name
     if isinstance(value, str):
@@ -338,9 +397,7 @@ def _found(value: Json, rule: JsonObject) -> str:
 
 def _shown(written: Json, where: Where, index: int | None = None, *, secret: bool = False) -> str:
     """Return the value at a place as the file writes it, quoted and cut; empty for a secret, a mapping or a list."""
-    value = written
-    for part in where if index is None else (*where, index):
-        value = value[part]
+    value = _at(written, where if index is None else (*where, index))
     if secret or isinstance(value, (dict, list)):
         return ""
     return _quoted(mask_key(value)) if isinstance(value, str) else str(value)[:_SHOWN]

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from gateway.policy.failures import Kind
 from gateway.policy.keys import Secret
+from gateway.policy.limits import CachePolicy, Price, Unit, Window
 from gateway.policy.params import NO_PARAMS, Params
 from gateway.policy.pools import Pick, StickyKey
 from gateway.policy.table import Hedge, HookEvents
@@ -59,6 +60,8 @@ class LimitsSpec:
     params: Params = NO_PARAMS
     retry_on: frozenset[Kind] | None = None
     fallback_on: frozenset[Kind] | None = None
+    price: Price | None = None
+    """Of steps and pools only."""
 
 
 NO_LIMITS: Final = LimitsSpec()
@@ -89,6 +92,28 @@ class KeySpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimitSpec:
+    """One entry of a list of `limits`."""
+
+    unit: Unit
+    amount: float
+    """May be no whole number."""
+    per: Window | None = None
+    """None for `concurrent` only."""
+    then: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientGroupSpec:
+    """One entry of `clients`."""
+
+    name: str
+    models: tuple[str, ...] | None = None
+    limits: tuple[LimitSpec, ...] = ()
+    share: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSpec:
     """One entry of `providers`."""
 
@@ -106,6 +131,7 @@ class ProviderSpec:
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     params: Params = NO_PARAMS
     cooldown: CooldownSpec | None = None
+    limits: tuple[LimitSpec, ...] = ()
     script: tuple[ScriptedOutcome, ...] = ()
     written: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
     """The entry with variables as written and secrets as stars, for outputs; empty without variables."""
@@ -212,6 +238,7 @@ class AliasSpec:
     stream: StreamSpec | None = None
     shadow: ShadowSpec | None = None
     hedge: Hedge | None = None
+    cache: CachePolicy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,5 +248,7 @@ class Config:
     defaults: DefaultsSpec = field(default_factory=DefaultsSpec)
     providers: Mapping[str, ProviderSpec] = field(default_factory=lambda: EMPTY)
     models: Mapping[str, AliasSpec] = field(default_factory=lambda: EMPTY)
+    clients: Mapping[str, ClientGroupSpec] | None = None
+    """None where the file has no `clients`."""
     hooks: HooksSpec = NO_HOOKS
     capabilities: Mapping[str, str] = field(default_factory=lambda: EMPTY)

@@ -1,5 +1,7 @@
-"""Hooks of `hooks.yaml`."""
+"""Hooks of `hooks.yaml` and `caches.yaml`."""
 
+import time
+import uuid
 from typing import Any
 
 
@@ -13,3 +15,11 @@ def quick(request: dict[str, Any]) -> dict[str, Any]:
 
 async def stamp(response: dict[str, Any]) -> dict[str, Any]:
     return response
+
+
+def adds_id(request: dict[str, Any]) -> dict[str, Any]:
+    return {**request, "seed_of": str(uuid.uuid4())}
+
+
+def adds_time(request: dict[str, Any]) -> dict[str, Any]:
+    return {**request, "words": [f"{time.time()} {word}" for word in request.get("words", ())]}

@@ -93,6 +93,7 @@ class TestValidate:
             "targets": 3,
             "hooks_skipped": 0,
             "included": [],
+            "client_keys": None,
             "problems": [],
             "not_listed": 0,
         }

@@ -326,7 +326,7 @@ def test_a_fault_in_an_anchor_is_told_once_where_its_text_is() -> None:
     [
         ("verison: 1", "did you mean 'version'?"),
         ("model: {}", "did you mean 'models'?"),
-        ("zzz: 1", "the keys here are version, include, defaults, providers, models, hooks, capabilities"),
+        ("zzz: 1", "the keys here are version, include, defaults, providers, models, clients, hooks, capabilities"),
     ],
 )
 def test_an_unknown_key_gets_a_hint(key: str, hint: str) -> None:

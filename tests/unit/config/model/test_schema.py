@@ -120,15 +120,15 @@ def test_no_definition_is_left_unused() -> None:
 @pytest.mark.parametrize(
     ("part", "keys"),
     [
-        (SCHEMA, "version include defaults providers models hooks capabilities"),
+        (SCHEMA, "version include defaults providers models clients hooks capabilities"),
         (DEFINITIONS["defaults"], "timeout retries deadline max_attempts cooldown retry_on fallback_on params stream"),
         (DEFINITIONS["provider"],
-         "kind base_url api_key api_key_file adapter wires api_version headers params cooldown script"),
+         "kind base_url api_key api_key_file adapter wires api_version headers params cooldown limits script"),
         (DEFINITIONS["alias"],
          ("description chain hooks timeout retries deadline max_attempts params retry_on fallback_on stream "
-          "hedge shadow")),
-        (DEFINITIONS["step"], "when target alias pool pick key timeout retries params retry_on fallback_on"),
-        (DEFINITIONS["member"], "target alias weight timeout retries params retry_on fallback_on"),
+          "hedge shadow cache")),
+        (DEFINITIONS["step"], "when target alias pool pick key timeout retries params retry_on fallback_on price"),
+        (DEFINITIONS["member"], "target alias weight timeout retries params retry_on fallback_on price"),
         (DEFINITIONS["when"],
          "stream tools images audio files tokens max_tokens operation header metadata client param during not"),
         (DEFINITIONS["inverse"],
@@ -139,6 +139,11 @@ def test_no_definition_is_left_unused() -> None:
         (DEFINITIONS["stream"], "hold max_bytes keepalive"),
         (DEFINITIONS["timeout"], "connect first_token idle total"),
         (DEFINITIONS["cooldown"], "failures share within for"),
+        (DEFINITIONS["clientGroup"], "models limits share"),
+        (DEFINITIONS["limit"], "requests tokens spend concurrent per then"),
+        (DEFINITIONS["limitThen"], "alias"),
+        (DEFINITIONS["price"], "input output cached_input"),
+        (DEFINITIONS["cache"], "ttl scope stale_if_error"),
         (DEFINITIONS["outcome"], "text status retry_after delay cut stall"),
     ],
 )  # fmt: skip
@@ -179,6 +184,11 @@ SCALARS = [
     "hooks.pre: [V]", "hooks.pre: [{path: V}]", "hooks.pre: [{path: a.b, timeout: V}]",
     "hooks.pre: [{path: a.b, on_error: V}]", "hooks.pre: [{path: a.b, operations: [V]}]",
     "hooks.post: [{path: a.b, events: V}]", "capabilities.a: V",
+    "clients.a.limits: [V]", "clients.a.limits: [{requests: V, per: V}]", "clients.a.limits: [{concurrent: V}]",
+    "clients.a.limits: [{spend: V, per: day, then: {alias: V}}]", "clients.a.share: V", "clients.a.models: [V]",
+    "providers.a.limits: [{tokens: V, per: V}]", "models.a: [{target: V, price: V}]",
+    "models.a: [{target: V, price: {input: V, output: V, cached_input: V}}]",
+    "models.a: {chain: [V], cache: V}", "models.a: {chain: [V], cache: {ttl: V, scope: V, stale_if_error: V}}",
 ]  # fmt: skip
 
 
