@@ -19,7 +19,7 @@ WINDOWS: Final[tuple[Window, ...]] = ("minute", "hour", "day", "month")
 _MULTIPLES: Final = {"": 1, "k": 1000, "M": 1_000_000}
 _AMOUNT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kM]?)")
 _LIMIT: Final = re.compile(rf"\s*({_AMOUNT.pattern})\s+(?:({'|'.join(COUNTED)})/({'|'.join(WINDOWS)})|concurrent)\s*")
-_ROUGHLY: Final = re.compile(r"\s*\$?\s*([0-9][0-9.,_]*)\s*([a-zA-Z]?)(?![a-zA-Z])\s*(.*?)\s*")
+_ROUGHLY: Final = re.compile(r"\s*\$?\s*([0-9][0-9.,_]*)\s*(?:([a-zA-Z])(?![a-zA-Z]))?\s*(.*?)\s*")
 _SLIPS: Final = {
     **dict.fromkeys(("rpm", "requests per minute"), "requests/minute"),
     **dict.fromkeys(("tpm", "tokens per minute"), "tokens/minute"),
@@ -74,7 +74,7 @@ def why_no_limit(text: str) -> str:
     match = _ROUGHLY.fullmatch(text)
     if match is None or not match[3]:
         return f"is no limit; {HOW}"
-    number, letter, rest = match[1], match[2], match[3]
+    number, letter, rest = match[1], match[2] or "", match[3]
     words = " ".join(rest.lower().split())
     if text.lstrip().startswith("$"):
         return "is no limit; dollars are written {spend: 50, per: day}"
