@@ -28,7 +28,7 @@ from gateway.wire.json import EMPTY
 
 _TEXT = """\
 Show what a change of the config file changes in behaviour, and for whose clients: chains, limits, parameters, hooks,
-providers, and the test cases beside the file whose results differ. A different spelling is not a difference.
+providers, clients, and the test cases beside the file whose results differ. A different spelling is not a difference.
 Nothing is called and no key is needed. Secrets are never shown.
 """
 
@@ -51,7 +51,7 @@ examples:
   {"ok": true, "changed": bool, "old": name, "new": name,
    "added" | "removed": [{"alias", "chain", "wildcard": the one that took or takes the name, or null}],
    "changes": [{"field", "kind": "changed" | "added" | "removed" | "replaced" | "swapped" | "moved" | "reordered",
-                "old", "new", "providers": [name], "text",
+                "old", "new", "providers": [name], "group": of clients | null, "text",
                 "aliases": [{"alias", "targets": [name] | null for all, "place": from 1 | null}]}],
    "chains": {alias: {"old": [target], "new": [target]}},
    "providers": {"added" | "removed": [{"provider", "kind", "adapter", "base_url", "api_key", "headers": [name]}]},
@@ -60,7 +60,8 @@ examples:
    "notes": [text], "problems": []}
   Fields are named as in the config file (chain, retries, params.NAME, hooks.pre, providers.base_url); durations are
   in seconds. `shares` is {target: the share of requests that go there first, from 0 to 1}, `shares.CONDITION` the same
-  of requests that meet it, `providers.shares` {key: share of the calls}.
+  of requests that meet it, `providers.shares` {key: share of the calls}, `clients.limits` and `providers.limits`
+  {unit and window: {"amount", "then"}}.
   When a side has problems: {"ok": false, "changed": null, "problems": [as validate prints them]}.
   Fields may be added; these stay.
 

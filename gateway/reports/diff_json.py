@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from gateway.config.compare.policies import Change
+from gateway.config.compare.changes import Change
 from gateway.reports.diff_text import Difference
 from gateway.reports.diff_words import change_text
 from gateway.simulation.cases.compare import CaseChange, CaseChanges, Outcome
@@ -35,7 +35,7 @@ def as_json(difference: Difference) -> JsonObject:
 
 def _change(change: Change) -> JsonObject:
     aliases = [{"alias": it.alias, "targets": list(it.targets) or None, "place": it.place} for it in change.reach]
-    fields = {name: getattr(change, name) for name in ("field", "kind", "old", "new", "providers")}
+    fields = {name: getattr(change, name) for name in ("field", "kind", "old", "new", "providers", "group")}
     return fields | {"text": change_text(change, None, str), "aliases": aliases}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.config.compare.policies import Changes
+from gateway.config.compare.changes import Changes
 from gateway.reports.diff_words import by_verdict, outcome_texts, rows
 from gateway.reports.problems import PLAIN, Painter
 from gateway.simulation.cases.compare import CaseChanges

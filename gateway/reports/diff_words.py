@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from gateway.config.compare.policies import Change, Changes, Reach, Service
+from gateway.config.compare.changes import Change, Changes, Reach, Service
 from gateway.config.compare.shares import NO_CONDITION
 from gateway.policy.secrets import STARS
+from gateway.reports import limit_words
 from gateway.simulation.cases.compare import CaseChange, Outcome
 from gateway.wire.json import Json
 from gateway.words import as_share, count, cut, shown, with_repeats
@@ -62,7 +63,8 @@ def rows(changes: Changes, quote: Quote, *, every_name: bool) -> list[Row]:
         found.append(Row("~", audience_text, tuple(texts)))
     found += [_service("+", one, quote) for one in changes.providers_added]
     found += [_service("-", one, quote) for one in changes.providers_removed]
-    found += [_capability(change, quote) for change in changes.changes if not change.reach]
+    found += _groups(changes.changes, quote)
+    found += [_capability(change, quote) for change in changes.changes if change.field.startswith("capabilities.")]
     return found
 
 
@@ -110,6 +112,29 @@ def _service(mark: Mark, one: Service, quote: Quote) -> Row:
     return Row(mark, f"provider {quote(one.provider)}", (text,))
 
 
+def _groups(changes: Sequence[Change], quote: Quote) -> list[Row]:
+    """Return one row for each group of clients."""
+    by_group: dict[tuple[Mark, str], list[str]] = {}
+    for change in changes:
+        if change.group is not None:
+            mark: Mark = "+" if change.kind == "added" else "-" if change.kind == "removed" else "~"
+            by_group.setdefault((mark, change.group), []).append(change_text(change, None, quote))
+    return [Row(mark, f"clients of {quote(name)}", tuple(texts)) for (mark, name), texts in by_group.items()]
+
+
+def _group_text(change: Change, field: str, quote: Quote) -> str:
+    match field:
+        case "limits":
+            return limit_words.limits_text(change.old, change.new, quote)
+        case "models":
+            return limit_words.models_text(change.old, change.new, quote)
+        case "share":
+            return "share their limits now" if change.new else "have their limits each for itself now"
+    if change.kind == "removed":
+        return "gone, requests of its clients are refused with 403 now"
+    return f"new, {limit_words.group_text(change.new, quote)}"
+
+
 def _capability(change: Change, quote: Quote) -> Row:
     name = quote(change.field.partition(".")[2])
     mark: Mark = "+" if change.kind == "added" else "-" if change.kind == "removed" else "~"
@@ -140,6 +165,11 @@ def change_text(change: Change, place: int | None, quote: Quote) -> str:
         return _provider_text(change, rest, of, quote)
     if block in ("timeout", "cooldown"):
         return f"{block}{of} {_limits_text(change, quote)}"
+    if block == "clients":
+        return _group_text(change, rest, quote)
+    if block in ("price", "cache"):
+        words = limit_words.price_text if block == "price" else limit_words.cache_text
+        return f"{block} {words(change.old)} → {words(change.new)}"
     if block == "shadow":
         shadows = ["none" if value is None else quote(str(value)) for value in (change.old, change.new)]
         return f"shadow {shadows[0]} → {shadows[1]}"
@@ -194,6 +224,8 @@ def _provider_text(change: Change, field: str, of: str, quote: Quote) -> str:
         return _moved(change, f"calls{of}", quote)
     if block == "headers":
         return f"header {quote(name)}{of} {change.kind if change.kind in ('added', 'removed') else 'has another value'}"
+    if block == "limits":
+        return f"calls{of}: {limit_words.limits_text(change.old, change.new, quote)}"
     if block == "script":
         return f"script{of} is another"
     what = _WORDS.get(block, block)

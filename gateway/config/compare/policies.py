@@ -7,10 +7,11 @@ import operator
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from gateway.config.compare import lists
-from gateway.config.compare.lists import EditKind
+from gateway.config.compare.changes import Change, ChangeKind, Changes, Presence, Reach, Service
+from gateway.config.compare.clients import cache_of, group_changes, limit_changes, price_of
 from gateway.config.compare.shapes import shape_of
 from gateway.config.compare.shares import FirstChoices, moved, moved_by_key, of_keys
 from gateway.policy.failures import names_of
@@ -22,84 +23,6 @@ from gateway.policy.variables import VARIABLE
 from gateway.policy.wires import HOOK_OPERATIONS, OPERATION_NAMES, operations_named
 from gateway.wire.json import EMPTY, Json, JsonObject
 from gateway.words import as_share, seconds
-
-ChangeKind: TypeAlias = EditKind | Literal["changed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """One alias that a change affects."""
-
-    alias: str
-    targets: tuple[str, ...] = ()
-    """Targets of the affected steps; empty for all common steps of the two chains."""
-    place: int | None = None
-    """Position in the list, from 1, for a change of an ordered list."""
-    steps: int = 0
-    """Number of targets in the new table."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One difference and the aliases that it affects. Contains no secrets."""
-
-    field: str
-    """In the config file's terms: `chain`, `retries`, `params.temperature`, `hooks.pre`, `providers.base_url`.
-
-    `pools` are a chain's pools and conditions, as one text; so is `shadow`. `shares` are target → share of the requests
-    that go there first, `shares.CONDITION` those of requests that meet it; `providers.shares` key → share of a
-    provider's calls. `moves` is the share of a sticky pool's requests that another key may move, in `new` only.
-    """
-    kind: ChangeKind
-    old: Json
-    """Durations in seconds; None for `added`."""
-    new: Json
-    """None for `removed`."""
-    providers: tuple[str, ...] = ()
-    """The affected entries of `providers`; empty for all of them, or if the field is not a provider's."""
-    reach: tuple[Reach, ...] = ()
-    """In file order; empty for capabilities, which belong to no alias."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Presence:
-    """An alias that only one table has."""
-
-    alias: str
-    chain: tuple[str, ...]
-    wildcard: str | None = None
-    """The other table's wildcard that matches the name; None if the other table answers 404."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """A provider that only one table calls."""
-
-    provider: str
-    kind: str
-    adapter: str
-    base_url: str | None
-    api_key: str
-    headers: tuple[str, ...]
-    """Names only."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
-    """All differences between two tables."""
-
-    added: tuple[Presence, ...]
-    removed: tuple[Presence, ...]
-    changes: tuple[Change, ...]
-    providers_added: tuple[Service, ...]
-    providers_removed: tuple[Service, ...]
-    chains: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]
-    """Old and new targets of each alias whose chain differs."""
-    common: tuple[str, ...]
-    """The aliases of both tables."""
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.changes or self.providers_added or self.providers_removed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +74,7 @@ def compare(
     shared = services.keys() & others.keys()
     changes = [group.change(shared) for group in groups.values()]
     had, has = (table.config.get("capabilities") or {} for table in (old, new))
+    changes += group_changes(old, new)
     for name, kind in _changed_keys(had, has):
         changes.append(Change(field=f"capabilities.{name}", kind=kind, old=had.get(name), new=has.get(name)))
     chains = {name: (_labels(one), _labels(other)) for name, (one, other) in pairs.items()}
@@ -189,7 +113,8 @@ class _Group:
 
 _ORDER: Final = (
     "chain", "pools", "shares", "moves", "timeout", "retries", "deadline", "max_attempts", "cooldown", "retry_on",
-    "fallback_on", "params", "stream", "hedge", "shadow", "hooks", "providers", "capabilities",
+    "fallback_on", "params", "price", "stream", "hedge", "shadow", "cache", "hooks", "providers", "clients",
+    "capabilities",
 )  # fmt: skip
 
 
@@ -243,6 +168,7 @@ def _differences(
         *_changed("stream.keepalive", old.stream.keepalive_s, new.stream.keepalive_s),
         *_changed("hedge", _hedge(old.hedge), _hedge(new.hedge)),
         *_shadow(old.shadow, new.shadow),
+        *_changed("cache", cache_of(old.cache), cache_of(new.cache)),
         *_all_hook_changes(_with_global(old.alias, old_hooks), _with_global(new.alias, new_hooks)),
     ):
         yield found, ()
@@ -288,6 +214,7 @@ def _step(old: Step, new: Step) -> Iterator[_Found]:
     for name, kind in _changed_keys(old.params.sent, new.params.sent, _is_same_json):
         key = mask_key(name)
         yield _Found(field=f"params.{key}", kind=kind, old=old.params.shown.get(key), new=new.params.shown.get(key))
+    yield from _changed("price", price_of(old.price), price_of(new.price))
     if old.target.endpoint.provider == new.target.endpoint.provider:
         yield from _endpoint(old.target.endpoint, new.target.endpoint)
 
@@ -343,6 +270,9 @@ def _endpoint(old: Endpoint, new: Endpoint) -> Iterator[_Found]:
     ):
         if one != other:
             yield _Found(field=f"providers.{name}", kind="changed", old=before, new=after, provider=provider)
+    limits = limit_changes(old.limits, new.limits)
+    if any(limits):
+        yield _Found(field="providers.limits", kind="changed", old=limits[0], new=limits[1], provider=provider)
     keys = _keys(old), _keys(new)
     if keys[0] != keys[1] or (_has_literal(old) and _key_names(old) != _key_names(new)):
         yield _Found(field="providers.api_key", kind="changed", old=keys[0], new=keys[1], provider=provider)

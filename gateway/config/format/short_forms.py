@@ -11,14 +11,17 @@ import yaml
 
 from gateway.config.document.yaml_tree import resolve
 from gateway.config.format.text import Edit, Piece, Written
+from gateway.config.model.limit_texts import COUNTED, WINDOWS
 from gateway.config.model.schema_faults import NAME
 from gateway.wire.json import Json, JsonObject
 
 Place: TypeAlias = tuple[Piece | None, Piece, JsonObject]
 """A key, or None in a list; its value; the value's part of the inlined schema."""
 
-_ONLY: Final = {"step": "target", "member": "target", "hook": "path"}
+_ONLY: Final = {"step": "target", "member": "target", "hook": "path", "cache": "ttl"}
 """The only key of a mapping that has a short form, by definition of the schema."""
+_AMOUNT: Final = re.compile(r"[1-9][0-9]{0,11}|[0-9]{1,9}(?:\.[0-9]{1,6})?[kM]")
+"""Amounts that a limit's short form can have, as they are written in its long form."""
 _BARE: Final = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_./@+-]*[A-Za-z0-9_])?")
 _QUOTED_WORDS: Final = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 """Words that some YAML parsers do not read as text."""
@@ -40,6 +43,8 @@ def meaning(value: Json, rule: JsonObject) -> Json:
         return meaning(only, rule)
     if not more and _ONLY.get(rule.get(NAME, "")) == key and isinstance(only, str):
         return only
+    if rule.get(NAME) == "limit" and (limit := _limit({name: str(item) for name, item in value.items()})):
+        return limit
     pairs: list[Json] = [[name, meaning(item, _member(rule, name))] for name, item in value.items()]
     return {"pairs": sorted(pairs, key=lambda pair: pair[0]) if _is_ordered(rule) else pairs}
 
@@ -51,6 +56,8 @@ def short_forms(written: Written, rule: JsonObject) -> str:
         name = part.get(NAME, "")
         if name == "alias":
             edits += _shorter_alias(written, key, piece)
+        elif name == "limit":
+            edits += _shorter_limit(written, piece)
         elif (only := _only(piece, _ONLY.get(name))) is not None and _is_text(written, only):
             edits += _unwrapped(written, None, piece, only)
     # Edits inside an edited value, such as a shortened alias' steps, wait for the next round.
@@ -124,6 +131,27 @@ def _is_text(written: Written, piece: Piece) -> bool:
     if piece.kind != "scalar" or piece.anchored or "\n" in written.text[piece.start : piece.end]:
         return False
     return bool(piece.value) and (bool(piece.style) or isinstance(resolve(piece.value), str))
+
+
+def _limit(entries: dict[str, str]) -> str | None:
+    """Return a limit's short form, or None for one that has none; `entries` is its long form."""
+    (unit, amount), *rest = [entry for entry in entries.items() if entry[0] != "per"] or [("", "")]
+    if rest or not _AMOUNT.fullmatch(amount):
+        return None
+    if "per" not in entries:
+        return f"{amount} {unit}" if unit == "concurrent" else None
+    return f"{amount} {unit}/{entries['per']}" if unit in COUNTED and entries["per"] in WINDOWS else None
+
+
+def _shorter_limit(written: Written, piece: Piece) -> list[Edit]:
+    if piece.kind != "map" or piece.shared or any(value.kind != "scalar" for _, value in piece.entries):
+        return []
+    limit = _limit({key.value: value.value for key, value in piece.entries})
+    if limit is None or written.comment_in(piece.start, piece.end) is not None:
+        return []
+    if not piece.flow and any(hung >= written.column(piece.start) for hung in written.hanging(piece.end)):
+        return []
+    return [(piece.start, piece.end, limit)]
 
 
 def _shorter_alias(written: Written, key: Piece | None, piece: Piece) -> list[Edit]:

@@ -116,7 +116,7 @@ class TestPairs:
         for form in ("text", "markdown", "json"):
             assert "sk-hidden" not in report(name, "--format", form, "-v")
         for change in whole["changes"]:
-            assert change.keys() == {"field", "kind", "old", "new", "providers", "text", "aliases"}
+            assert change.keys() == {"field", "kind", "old", "new", "providers", "group", "text", "aliases"}
 
     def test_every_pair_has_its_report(self) -> None:
         assert {*NAMES} == {file.stem for file in CASES.glob("*.diff")} == {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.config.compare.policies import Change, Changes, Reach, compare
+from gateway.config.compare.changes import Change, Changes, Reach
+from gateway.config.compare.policies import compare
 from gateway.engine.arrange import shares
 from tests.compiling import table
 

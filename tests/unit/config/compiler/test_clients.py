@@ -38,7 +38,7 @@ def test_default_is_always_there_where_clients_is_written(clients: str) -> None:
 def test_groups_inherit_nothing() -> None:
     found = table(f"clients: {{default: {{models: [smart], limits: [1 concurrent]}}, search: {{}}}}\n{MODELS}").clients
     assert found["search"] == ClientGroup(name="search")
-    assert found["default"].models == {"smart"}
+    assert found["default"].models == frozenset({"smart"})
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_groups_inherit_nothing() -> None:
     ],
 )
 def test_a_star_means_every_alias_that_begins_so(models: str, found: set[str]) -> None:
-    assert group(f"models: {models}").models == found
+    assert group(f"models: {models}").models == frozenset(found)
 
 
 def test_a_limit_knows_where_requests_go_on() -> None:
@@ -101,7 +101,7 @@ def test_aliases_that_only_a_program_has_are_aliases() -> None:
     found = table(
         "clients: {search: {models: [mine]}}\nmodels: {a: mock/a}", overlay=Overlay(mappings={"mine": "mock/b"})
     )
-    assert found.clients["search"].models == {"mine"}
+    assert found.clients["search"].models == frozenset({"mine"})
 
 
 def test_another_edit_changes_the_groups() -> None:

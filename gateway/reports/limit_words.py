@@ -1,0 +1,93 @@
+"""Changes of limits, of groups of clients, of prices and caches in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway.config.model.limit_texts import amount_text
+from gateway.wire.json import Json, JsonObject
+from gateway.words import shown
+
+Quote = Callable[[str], str]
+
+
+def limits_text(old: JsonObject, new: JsonObject, quote: Quote) -> str:
+    """Return what changes in a list of limits: `60 → 30 requests a minute; at most 20 at once now`."""
+    return "; ".join(_limit_text(bucket, old.get(bucket), new.get(bucket), quote) for bucket in {**old, **new})
+
+
+def _limit_text(bucket: str, old: JsonObject | None, new: JsonObject | None, quote: Quote) -> str:
+    if old is None:
+        return f"at most {_in_full(bucket, new or {}, quote)} now"
+    if new is None:
+        return f"the limit of {_in_full(bucket, old, quote)} is gone"
+    amounts = _amount(bucket, old), _amount(bucket, new)
+    text = f"{amounts[0]} → {amounts[1]}{_of(bucket)}" if amounts[0] != amounts[1] else f"{amounts[0]}{_of(bucket)}"
+    before, after = (quote(limit["then"]) if "then" in limit else "refused" for limit in (old, new))
+    return f"{text}, then {before} → {after}" if before != after else text
+
+
+def limit_list(limits: Mapping[str, Any], quote: Quote) -> str:
+    """Return limits in full: `60 requests a minute, 20 at once`."""
+    return ", ".join(_in_full(bucket, limit, quote) for bucket, limit in limits.items())
+
+
+def _in_full(bucket: str, limit: JsonObject, quote: Quote) -> str:
+    then = f", then {quote(limit['then'])}" if "then" in limit else ""
+    return f"{_amount(bucket, limit)}{_of(bucket)}{then}"
+
+
+def _amount(bucket: str, limit: JsonObject) -> str:
+    return f"${limit['amount']:g}" if bucket.startswith("spend") else amount_text(limit["amount"])
+
+
+def _of(bucket: str) -> str:
+    """Return what is counted, behind an amount: ` requests a minute`, ` a day` of dollars, ` at once`."""
+    unit, _, window = bucket.partition("/")
+    if not window:
+        return " at once"
+    return f"{'' if unit == 'spend' else f' {unit}'} {'an' if window == 'hour' else 'a'} {window}"
+
+
+def models_text(old: list[str] | None, new: list[str] | None, quote: Quote) -> str:
+    """Return what a group may ask for now, and what no longer."""
+    if new is None:
+        return "may ask for every alias now"
+    if old is None:
+        return f"may ask for {_names(new, quote)} only now" if new else "may ask for nothing now"
+    more, less = ([name for name in one if name not in other] for one, other in ((new, old), (old, new)))
+    texts = [f"may ask for {_names(more, quote)} too"] if more else []
+    return "; ".join(texts + ([f"may no longer ask for {_names(less, quote)}"] if less else []))
+
+
+def _names(names: list[str], quote: Quote) -> str:
+    return ", ".join(map(quote, names)) or "nothing"
+
+
+def group_text(group: JsonObject, quote: Quote) -> str:
+    """Return what a new group may do."""
+    models = "every alias" if group["models"] is None else _names(group["models"], quote)
+    limits = f", {limit_list(group['limits'], quote)}" if group["limits"] else ", without limits"
+    shared = " together" if group["share"] and group["limits"] else ""
+    return f"may ask for {models}{limits}{shared}"
+
+
+def price_text(price: Json) -> str:
+    """Return a price per million tokens, or where it comes from."""
+    if price is None:
+        return "by the price data"
+    values = dict.fromkeys([price["input"], price["output"], price["cached_input"]])
+    if len(values) == 1:
+        return f"${price['input']:g}"
+    cached = f", ${price['cached_input']:g} cached" if price["cached_input"] != price["input"] else ""
+    return f"${price['input']:g} in, ${price['output']:g} out{cached}"
+
+
+def cache_text(cache: Json) -> str:
+    """Return how answers are kept: `1h, shared, 24h more when all fails`."""
+    if cache is None:
+        return "none"
+    shared = ", for all clients" if cache["scope"] == "shared" else ""
+    stale = cache["stale_if_error"]
+    return f"{shown(cache['ttl'])}{shared}{'' if stale is None else f', {shown(stale)} more when all fails'}"
