@@ -14,8 +14,9 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.errors import BadRequest, GatewayError, UsageError
+from gateway.policy.clients import Client
 from gateway.policy.keys import KeySource
-from gateway.server.client_keys import Client, ClientKeys
+from gateway.server.client_keys import ClientKeys
 from gateway.server.request import Request
 from gateway.server.request_head import MAX_KEPT
 from gateway.wire.json import EMPTY

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Final
 
 from gateway.concurrency.pacing import paced, resting
 from gateway.errors import UsageError
+from gateway.policy.clients import Client
 from gateway.policy.keys import MAX_KEY_FILE_BYTES, KeySource
 from gateway.policy.regular_file import read_regular_file, why
 from gateway.policy.stamp import Stamp, stamp
@@ -45,17 +46,6 @@ _GOOD: Final = re.compile(
 _LINE: Final = "a line is `name key` or `name sha256:<hex>`, then `group=NAME` and `admin` where they are wanted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
-    """A line of the client keys file without its key."""
-
-    name: str
-    group: str | None = None
-    """The group that a line of this name gives; lines of a name share it."""
-    is_admin: bool = False
-    """The key of this line opens the operators' paths."""
-
-
 class ClientKeys:
     """The clients by key, from a file that is read again whenever it changes.
 
@@ -70,6 +60,7 @@ class ClientKeys:
         self._stamp: Stamp | None
         self._own: dict[bytes, Client] = {}
         data, self._stamp = _read(path)
+        self._readings = 0
         lines = _parsed(path, data)
         self._clients, self.has_admin = lines.clients, lines.has_admin
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="client-keys")
@@ -103,7 +94,8 @@ class ClientKeys:
                 self._keep_old("it is being written", for_s=AGAIN_S)
                 return
             with resting():
-                lines = _parsed(self._path, data)
+                self._readings += 1
+                lines = _parsed(self._path, data, reading=self._readings)
         except UsageError as exc:
             if is_exhaustion(exc):
                 self._keep_old(str(exc), for_s=REFRESH_S)
@@ -159,9 +151,9 @@ def _read(path: Path) -> tuple[bytes, Stamp]:
         raise UsageError(f"cannot read the client keys file {path}: {why(exc)}") from exc
 
 
-def _parsed(path: Path, data: bytes) -> _Lines:
+def _parsed(path: Path, data: bytes, *, reading: int = 0) -> _Lines:
     """Return the clients of a file that has some. Raises UsageError, whose text contains no key."""
-    lines = _Lines(path)
+    lines = _Lines(path, reading)
     try:
         # Decodes as it goes: a call that takes long would keep the event loop from the interpreter.
         for number, line in enumerate(paced(TextIOWrapper(BytesIO(data), encoding="utf-8")), start=1):
@@ -217,11 +209,12 @@ def inspect(path: Path) -> Inspected:
 class _Lines:
     """Collects the lines of a client keys file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reading: int) -> None:
         self.has_admin = False
         self.clients: dict[bytes, Client] = {}
         """By the SHA-256 of the key."""
         self._path = path
+        self._reading = reading
         self._groups: dict[str, str] = {}
         """Name → the group that its lines give."""
         self._without_group: list[bytes] = []
@@ -257,7 +250,8 @@ class _Lines:
         if client is None:
             words = options.split()
             groups = [word.removeprefix(_GROUP) for word in words if word != _ADMIN]
-            client = Client(name=name, group=groups[0] if groups else None, is_admin=_ADMIN in words)
+            group = groups[0] if groups else None
+            client = Client(name=name, group=group, is_admin=_ADMIN in words, reading=self._reading)
             if len(words) > len(set(words)) or len(groups) > 1:
                 return "a line has one `group=NAME` and one `admin` at most"
             if client.group is not None and self._groups.setdefault(name, client.group) != client.group:

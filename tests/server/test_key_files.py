@@ -13,7 +13,8 @@ import pytest
 
 from gateway.config.compiler.compiler import Compiler
 from gateway.errors import ConfigError, UsageError
-from gateway.server.client_keys import MAX_FILE_BYTES, Client, ClientKeys, admin_token
+from gateway.policy.clients import Client
+from gateway.server.client_keys import MAX_FILE_BYTES, ClientKeys, admin_token
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import Start, save
 from tests.special_files import SPECIAL_FILES

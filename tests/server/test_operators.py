@@ -11,7 +11,8 @@ from typing import Any, Final
 import pytest
 
 from gateway.errors import UsageError
-from gateway.server.client_keys import Client, ClientKeys
+from gateway.policy.clients import Client
+from gateway.server.client_keys import ClientKeys
 from gateway.server.wiring import Gateway, ServeOptions
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import RunningGateway, Start, save

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.policy.clients import Client
 from gateway.policy.keys import KeySource, Secret
 from gateway.policy.stamp import stamp, stamp_of
-from gateway.server.client_keys import Client, ClientKeys
+from gateway.server.client_keys import ClientKeys
 
 
 def _write_in_place(file: Path, text: str) -> None:
