@@ -1,0 +1,84 @@
+"""Buckets of minutes and hours, which empty steadily: GCRA in its form of a leaky bucket (ITU-T I.371, Annex A).
+
+A bucket of 60 requests a minute holds 60, and one drains each second. So a burst may be the whole amount, no border
+between two minutes lets twice as much through, and the moment at which something fits again is exact. What is used is
+kept as a number, not as a point in time: a changed amount keeps it.
+
+What a reservation gets back is no more than what of it is still there. A bucket that took 50 and was empty in between
+gives nothing back of them: that would be somebody else's. So it always holds what it would if each cost had been known
+from the start. `Lows` is what that takes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Final, TypeAlias
+
+Level: TypeAlias = tuple[float, float]
+"""What was used, and when. A plain tuple: made for each request."""
+
+EMPTY: Final[Level] = (0.0, 0.0)
+
+WINDOW_S: Final = {"minute": 60.0, "hour": 3600.0}
+"""Seconds in which a full bucket drains."""
+
+MAX_LOWS: Final = 1000
+"""Entries of `Lows`: reservations that are open while a bucket fills. Beyond, neighbours are joined: less goes back."""
+
+_TOLERANCE: Final = 1e-9
+"""Part of the amount that rounding may add up to."""
+
+
+def used(level: Level, rate: float, now_s: float) -> float:
+    """Return what is in the bucket now. `rate` is what drains in a second."""
+    left = level[0] - max(0.0, now_s - level[1]) * rate
+    return left if left > 0.0 else 0.0
+
+
+def wait_s(in_it: float, cost: float, amount: float, rate: float) -> float:
+    """Return the seconds until `cost`, at most `amount`, fits beside what is in the bucket; 0 if it does now."""
+    over = in_it + cost - amount
+    return over / rate if over > amount * _TOLERANCE else 0.0
+
+
+class Lows:
+    """How low a bucket has been since each of its open reservations was made."""
+
+    __slots__ = ("_lows", "_serials", "serial")
+
+    def __init__(self) -> None:
+        self.serial = 0
+        """Of the newest reservation."""
+        self._serials: list[int] = []
+        self._lows: list[float] = []
+        """Both ascend. A reservation's low is the first one with a greater serial; without one, what is used now."""
+
+    def clear(self) -> None:
+        """Forget all, as no reservation is open."""
+        self._serials.clear()
+        self._lows.clear()
+
+    def note(self, before: float) -> int:
+        """Note a reservation that found so much in the bucket, and return its serial."""
+        self.serial += 1
+        serials, lows = self._serials, self._lows
+        while lows and lows[-1] >= before:
+            lows.pop()
+            serials.pop()
+        serials.append(self.serial)
+        lows.append(before)
+        if len(lows) > MAX_LOWS:
+            del serials[:-1:2], lows[1::2]
+        return self.serial
+
+    def give_back(self, serial: int, back: float, in_it: float) -> float:
+        """Return how much of `back` a reservation gets, of what is in the bucket, and note that it did."""
+        serials, lows = self._serials, self._lows
+        first = bisect_right(serials, serial)
+        back = min(back, in_it, lows[first]) if first < len(lows) else min(back, in_it)
+        for position in range(first, len(lows)):
+            lows[position] -= back
+        while 0 < first < len(lows) and lows[first - 1] >= lows[first]:
+            first -= 1
+            del serials[first], lows[first]
+        return back

@@ -1,0 +1,112 @@
+"""What a home of buckets has to do: reserve in several at once or in none, and settle by what was used.
+
+A bucket is of one owner, one unit and one window; its amount may change, and what is used stays. The owner is a client,
+a group whose clients share, or a provider.
+
+What a store elsewhere has to know: all of a reservation's buckets are named at once and no answer of one decides about
+another, so one script and one round trip do. `settle`, `release` and `renew` wait for nothing and return nothing, so
+they can be gathered and sent together. Time is the store's own. A process that dies settles nothing: its leases
+end, its minutes and hours drain, and its days and months keep the estimates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+
+from gateway.policy.limits import Limit, Unit
+
+OwnerKind: TypeAlias = Literal["client", "group", "provider"]
+Costs: TypeAlias = Mapping[Unit, float]
+"""By unit: what a request takes, or has used, of each bucket of that unit."""
+
+
+class Bucket(NamedTuple):
+    """A limit of one owner."""
+
+    key: str
+    """Names owner, unit and window, such as `client/ann tokens/day`."""
+    limit: Limit
+
+
+def bucket(kind: OwnerKind, name: str, limit: Limit) -> Bucket:
+    """Return an owner's bucket for a limit. Names of owners have no spaces."""
+    return Bucket(f"{kind}/{name} {limit.bucket}", limit)
+
+
+class Standing(NamedTuple):
+    """How a bucket stands after a reservation."""
+
+    limit: Limit
+    left: float
+    """What can still be taken now; never below 0."""
+    free_in_s: float | None
+    """Seconds until nothing of it is used, if nothing is taken meanwhile; None for requests at once."""
+
+
+class Full(NamedTuple):
+    """A bucket into which a request does not fit."""
+
+    limit: Limit
+    wait_s: float
+    """Seconds until it does, if nothing else is taken meanwhile; above 0."""
+
+
+class Granted(NamedTuple):
+    """A reservation was made in all buckets."""
+
+    tightest: Standing
+    """The bucket of which the smallest share is left."""
+
+
+class Refused(NamedTuple):
+    """Nothing was taken."""
+
+    full: tuple[Full, ...]
+    """All buckets that are in the way, in the order in which they were given."""
+    tightest: Standing
+    """The one that is in the way for longest."""
+
+
+class Fill(NamedTuple):
+    """A bucket in use, for those who look."""
+
+    key: str
+    amount: float
+    used: float
+    free_in_s: float | None
+    """As in `Standing`."""
+    reservations: int
+    """Those that are not settled."""
+
+
+class Store(Protocol):
+    """Where buckets are. Reservations have ids that their makers choose; to make or settle one twice does nothing."""
+
+    def try_reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Granted | Refused | None:
+        """Take each bucket's unit of `costs` from all `buckets`, or nothing from any; None: only `reserve` can.
+
+        A cost above a bucket's amount takes the whole amount. There is one bucket at least.
+        """
+
+    async def reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Granted | Refused:
+        """Do the same, and wait for it. Whoever cancels this calls `release`."""
+
+    def settle(self, reservation: str, used: Costs) -> None:
+        """End a reservation whose request used so much; a unit that `used` does not have stays as it was taken.
+
+        The difference is taken or given back in the window of the reservation, or nowhere if that is over.
+        """
+
+    def release(self, reservation: str) -> None:
+        """End a reservation whose request took nothing, also one that may not have been made."""
+
+    def renew(self, reservations: Iterable[str]) -> None:
+        """Renew the leases of these reservations."""
+
+    def look(self) -> Sequence[Fill]:
+        """Return all buckets in which something is used."""
+
+
+UNTAKEN: Final[Costs] = {"requests": 0.0, "tokens": 0.0, "spend": 0.0, "concurrent": 0.0}
+"""The use of a request that used nothing."""

@@ -1,0 +1,229 @@
+"""The store of one process: all buckets or none, once for an id, and nothing lost or forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.engine.limits.memory import MemoryStore
+from gateway.engine.limits.store import Bucket, Costs, Full, Granted, Refused
+from tests.unit.engine.limits.limits import Clock, buckets, limit
+
+ONE: Costs = {"requests": 1, "tokens": 100, "spend": 0.5, "concurrent": 1}
+
+
+def used(store: MemoryStore) -> dict[str, float]:
+    return {fill.key: fill.used for fill in store.look()}
+
+
+def test_it_takes_from_all_buckets_or_from_none() -> None:
+    store = Clock().store()
+    three = buckets("60 requests/minute", "150 tokens/day", "2 concurrent")
+    assert isinstance(store.try_reserve("a", three, ONE), Granted)
+    before = used(store)
+    assert before == {"client/ann requests/minute": 1, "client/ann tokens/day": 100, "client/ann concurrent": 1}
+    refused = store.try_reserve("b", three, ONE)
+    assert isinstance(refused, Refused)
+    assert [full.limit.text for full in refused.full] == ["150 tokens/day"]
+    assert used(store) == before
+
+
+def test_a_refusal_names_each_full_bucket_and_the_one_that_is_full_for_longest() -> None:
+    clock = Clock()
+    store = clock.store()
+    three = buckets("1 requests/minute", "1 concurrent", "100 tokens/day")
+    store.try_reserve("a", three, ONE)
+    refused = store.try_reserve("b", three, ONE)
+    assert refused == Refused(
+        (Full(three[0].limit, 60.0), Full(three[1].limit, 1.0), Full(three[2].limit, 86400 - clock.now_s)),
+        refused.tightest,
+    )
+    assert refused.tightest.limit is three[2].limit
+    assert (refused.tightest.left, refused.tightest.free_in_s) == (0, 86400 - clock.now_s)
+
+
+def test_the_tightest_bucket_is_the_one_of_which_the_smallest_share_is_left() -> None:
+    store = Clock().store()
+    granted = store.try_reserve("a", buckets("60 requests/minute", "400 tokens/minute", "5 concurrent"), ONE)
+    assert isinstance(granted, Granted)
+    standing = granted.tightest
+    assert (standing.limit.text, standing.left, standing.free_in_s) == ("400 tokens/minute", 300, 15)
+
+
+def test_to_reserve_or_settle_twice_does_nothing() -> None:
+    store = Clock().store()
+    two = buckets("60 requests/minute", "1000 tokens/day")
+    for _ in range(2):
+        assert isinstance(store.try_reserve("a", two, ONE), Granted)
+        assert used(store) == {"client/ann requests/minute": 1, "client/ann tokens/day": 100}
+    store.settle("a", {"tokens": 30})
+    for again in ("a", "unknown"):
+        store.settle(again, {"tokens": 50})
+        store.release(again)
+        assert used(store) == {"client/ann requests/minute": 1, "client/ann tokens/day": 30}
+
+
+def test_a_release_gives_all_back() -> None:
+    store = Clock().store()
+    store.try_reserve("a", buckets("60 requests/minute", "9 tokens/hour", "9 spend/month", "9 concurrent"), ONE)
+    store.release("a")
+    assert used(store) == {}
+
+
+def test_more_than_was_reserved_is_taken_and_refuses_the_next() -> None:
+    store = Clock().store()
+    one = buckets("1000 tokens/minute")
+    store.try_reserve("a", one, ONE)
+    store.settle("a", {"tokens": 1500})
+    refused = store.try_reserve("b", one, ONE)
+    assert isinstance(refused, Refused)
+    assert refused.full[0].wait_s == 36  # 600 tokens at 1000 a minute
+
+
+def test_a_cost_above_the_amount_takes_the_whole_amount() -> None:
+    store = Clock().store()
+    one = buckets("50 tokens/day")
+    assert isinstance(store.try_reserve("a", one, ONE), Granted)
+    assert used(store) == {"client/ann tokens/day": 50}
+    store.settle("a", {"tokens": 10})
+    assert used(store) == {"client/ann tokens/day": 10}
+
+
+def test_a_changed_amount_keeps_what_is_used() -> None:
+    clock = Clock()
+    store = clock.store()
+    for number in range(30):
+        store.try_reserve(f"a{number}", buckets("60 requests/minute", "30 requests/day", "40 concurrent"), ONE)
+    assert isinstance(store.try_reserve("b", buckets("30 requests/minute"), ONE), Refused)
+    assert isinstance(store.try_reserve("c", buckets("31 requests/minute"), ONE), Granted)
+    assert isinstance(store.try_reserve("d", buckets("30 concurrent"), ONE), Refused)
+    assert isinstance(store.try_reserve("e", buckets("31 requests/day"), ONE), Granted)
+    clock.now_s += 30  # half of 31 has drained
+    assert isinstance(store.try_reserve("f", buckets("15 requests/minute"), ONE), Refused)
+    assert isinstance(store.try_reserve("g", buckets("17 requests/minute"), ONE), Granted)
+
+
+def test_a_lease_ends_by_itself_unless_it_is_renewed() -> None:
+    clock = Clock()
+    store = clock.store()
+    one = buckets("1 concurrent")
+    store.try_reserve("a", one, ONE)
+    clock.now_s += 50
+    store.renew(["a", "unknown"])
+    clock.now_s += 50
+    assert isinstance(store.try_reserve("b", one, ONE), Refused)
+    clock.now_s += 10
+    assert isinstance(store.try_reserve("b", one, ONE), Granted)
+    store.settle("a", {})  # late: b has the place
+    assert isinstance(store.try_reserve("c", one, ONE), Refused)
+    store.settle("b", {})
+    assert isinstance(store.try_reserve("c", one, ONE), Granted)
+
+
+def test_buckets_that_nothing_is_used_of_are_dropped() -> None:
+    clock = Clock()
+    store = clock.store()
+    for number in range(500):
+        store.try_reserve(f"a{number}", buckets("60 requests/minute", "1 concurrent", of=f"client-{number}"), ONE)
+        store.settle(f"a{number}", {})
+        clock.now_s += 1
+    assert len(store) < 10
+
+
+def test_a_bucket_with_an_open_reservation_is_kept_until_that_is_settled() -> None:
+    clock = Clock()
+    store = clock.store()
+    store.try_reserve("long", buckets("600 tokens/minute"), ONE)
+    clock.now_s += 100
+    for number in range(100):
+        store.try_reserve(f"b{number}", buckets("60 requests/minute", of=f"client-{number}"), ONE)
+    store.settle("long", {"tokens": 400})
+    assert used(store)["client/ann tokens/minute"] == 300
+
+
+def test_others_have_buckets_of_their_own() -> None:
+    store = Clock().store()
+    for name in ("ann", "bob"):
+        assert isinstance(store.try_reserve(name, buckets("1 requests/minute", of=name), ONE), Granted)
+
+
+TEXTS = ["5 requests/minute", "300 tokens/minute", "2000 tokens/hour", "12 requests/day", "3 spend/day", "3 concurrent"]
+Act = tuple[float, int, float, float]
+"""Pause before, number of the reservation, tokens, and how the request ends: below 0 it is released."""
+
+
+@given(
+    texts=st.lists(st.sampled_from(TEXTS), min_size=1, unique=True),
+    acts=st.lists(st.tuples(st.floats(0, 30), st.integers(0, 7), st.floats(0, 400), st.floats(-0.3, 1.2)), max_size=60),
+)
+def test_no_bucket_ever_admits_more_than_its_limit_and_all_is_settled_or_given_back(
+    texts: Sequence[str], acts: Sequence[Act]
+) -> None:
+    """An id is reserved, and the next time settled. The books are kept apart, by bucket."""
+    clock = Clock()
+    store = clock.store()
+    kept = buckets(*texts)
+    open_: dict[str, Costs] = {}
+    settled: list[tuple[float, Costs]] = []
+    began: dict[str, float] = {}
+    for pause_s, number, tokens, end in acts:
+        clock.now_s += pause_s
+        store.renew(open_)
+        reservation = str(number)
+        if reservation in open_:
+            costs = open_.pop(reservation)
+            if end < 0:
+                store.release(reservation)
+            else:
+                use: Costs = {"tokens": costs["tokens"] * end, "spend": costs["spend"] * end}
+                store.settle(reservation, use)
+                settled.append((began[reservation], {**costs, **use}))
+        else:
+            costs = {"requests": 1, "tokens": min(tokens, 300), "spend": tokens / 400, "concurrent": 1}
+            if isinstance(store.try_reserve(reservation, kept, costs), Granted):
+                open_[reservation] = costs
+                began[reservation] = clock.now_s
+                for each in kept:
+                    fill = next((fill for fill in store.look() if fill.key == each.key), None)
+                    assert fill is None or fill.used <= each.limit.amount * (1 + 1e-6)
+        for each in kept:
+            _check(store, each, open_, settled, began, clock)
+    for reservation in open_:
+        store.release(reservation)
+    clock.now_s += 400 * 86400
+    assert store.look() == []
+
+
+def _check(
+    store: MemoryStore,
+    kept: Bucket,
+    open_: dict[str, Costs],
+    settled: list[tuple[float, Costs]],
+    began: dict[str, float],
+    clock: Clock,
+) -> None:
+    """Compare what a bucket holds with what the books say."""
+    unit, per = kept.limit.unit, kept.limit.per
+    found = next((fill.used for fill in store.look() if fill.key == kept.key), 0.0)
+    rows = sorted([*((began[one], costs[unit]) for one, costs in open_.items()), *((s, c[unit]) for s, c in settled)])
+    if per is None:
+        assert found == len(open_)
+    elif per in {"minute", "hour"}:
+        # Requests that used more than they reserved are charged late, so the bucket may hold more than played here.
+        assert found >= _played(rows, kept.limit.amount / {"minute": 60, "hour": 3600}[per], clock.now_s) - 1e-6
+    else:
+        assert abs(found - sum(cost for _, cost in rows)) < 1e-6  # the clock stays within the day
+
+
+def _played(rows: list[tuple[float, float]], rate: float, now_s: float) -> float:
+    held, last_s = 0.0, 0.0
+    for at_s, cost in rows:
+        held, last_s = max(0.0, held - (at_s - last_s) * rate) + cost, at_s
+    return max(0.0, held - (now_s - last_s) * rate)
+
+
+def test_a_limit_s_text_does_not_name_its_bucket() -> None:
+    assert replace(limit("60 requests/minute"), text="other").bucket == "requests/minute"
