@@ -7,6 +7,8 @@ Exception
     │   ├── BodyTooLarge   413
     │   └── NotAsExpected  412: another text runs than the one that If-Match names
     ├── UnknownModel       404
+    ├── NotAllowed         403: the client's group may not ask for the model, or is not in the table
+    ├── Limited            429: a limit of the client's group is reached
     ├── NoStep             400: the request meets no condition of the chain
     ├── Unsupported        400: no target, or a hook, supports the operation
     ├── HookFailed         500
@@ -109,6 +111,51 @@ class UnknownModel(GatewayError):
     status = 404
     code = "model_not_found"
     type = "invalid_request_error"
+
+
+class NotAllowed(GatewayError):
+    """The client's group may not ask for the model, or the table has no such group."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "model_not_allowed"
+
+
+class UnknownGroup(NotAllowed):
+    """The client is of a group that the table does not have."""
+
+    code = "unknown_group"
+
+
+class Limited(GatewayError):
+    """A limit of the client's group is reached."""
+
+    status = 429
+    code = "limited"
+    type = "rate_limit_error"
+
+    def __init__(self, message: str, *, limit: str, retry_after_s: float) -> None:
+        """`limit` is its text."""
+        super().__init__(message)
+        self.limit = limit
+        self.retry_after_s = retry_after_s
+
+    def envelope(self) -> JsonObject:
+        """Return OpenAI's error envelope with the limit."""
+        envelope = super().envelope()
+        envelope["error"]["limit"] = self.limit
+        return envelope
+
+
+class BudgetExceeded(Limited):
+    """A limit of a day or a month is reached: SDKs, which repeat a request within seconds, should not."""
+
+    code = "budget_exceeded"
+
+    @property
+    def is_final(self) -> bool:
+        """True: it stays so until the window ends."""
+        return True
 
 
 class NoStep(GatewayError):

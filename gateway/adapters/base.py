@@ -313,6 +313,18 @@ class Operation(Protocol):
         """Tell whether the client wants a stream to end with its token counts."""
 
     @property
+    def usage_on_demand(self) -> bool:
+        """A stream ends with its token counts only if `stream_options.include_usage` asks for that."""
+
+    @property
+    def generates_text(self) -> bool:
+        """Its answers are text that a model wrote."""
+
+    @property
+    def only_counts(self) -> bool:
+        """It counts tokens and uses none."""
+
+    @property
     def can_bind(self) -> bool:
         """Whether a request may be bound, or an answer may make something that binds later ones."""
 

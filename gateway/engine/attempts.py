@@ -172,6 +172,8 @@ class Engine:
             except UpstreamError as error:
                 _mask(error, target.endpoint.echoes)
                 _note(request, target, error.kind, error.status, now_s, loop.time())
+                if error.content_bytes is not None:
+                    report.attempts[-1].content_bytes = error.content_bytes
                 if keys is not None and keys.goes_on(error, ticket, report, now_s=loop.time(), deadline_s=deadline_s):
                     continue
                 if pace is not None and error.kind is Kind.TIMEOUT:

@@ -165,6 +165,8 @@ class Race(Generic[_T]):
         except asyncio.CancelledError:
             if self._won.done() and not self._won.cancelled() and self._won.exception() is None:
                 self._start(_discard(self._won.result()))
+            elif self._second is not None and self._second.calling is not None:
+                self._request.report.calling = self._request.report.calling or self._second.calling.target
             raise
         finally:
             self._end()

@@ -121,14 +121,26 @@ def _rest(begun: CoroutineType[Any, Any, Any], waited: object) -> Generator[Any,
 
 
 async def changed_by(
-    hooks: tuple[Hook, ...], body: JsonObject, *, alias: str, model: str, operation: str, deadline_s: float
+    hooks: tuple[Hook, ...],
+    body: JsonObject,
+    *,
+    alias: str,
+    model: str,
+    operation: str,
+    client: str | None,
+    deadline_s: float,
 ) -> JsonObject:
     """Run the pre hooks of `alias` on a request's body, which they may change in place. Raises HookFailed.
 
-    `model` is the name that the client asked for, which hooks may not change. `operation` is shown to them as a field
-    of the body, in place of the client's own; `upstream_params` drops it.
+    `model` is the name that the client asked for, which hooks may not change. `operation` and the name of the
+    `client`, if its key was sent, are shown to them as fields of the body, in place of the client's own;
+    `upstream_params` drops both.
     """
     body["operation"] = operation
+    if client is None:
+        body.pop("client", None)
+    else:
+        body["client"] = client
     body = await run_hooks(hooks, body, deadline_s=deadline_s)
     if body.get("model") != model:
         raise HookFailed(f"a pre hook of {alias!r} changed the model; a hook may change anything but that")

@@ -17,10 +17,11 @@ _Path: TypeAlias = tuple[str, ...]
 class NestedHooks:
     """The bodies of one request for the steps of its chain. A nested alias' pre hooks run once for each way to it."""
 
-    def __init__(self, body: JsonObject, *, model: str, operation: str) -> None:
+    def __init__(self, body: JsonObject, *, model: str, operation: str, client: str | None = None) -> None:
         """`body` is what the asked alias' pre hooks made; it is not changed."""
         self._model = model
         self._operation = operation
+        self._client = client
         self._bodies: dict[_Path, JsonObject] = {(): body}
         self._params: dict[_Path, Mapping[str, Json]] = {}
 
@@ -43,6 +44,7 @@ class NestedHooks:
                         alias=hooks.alias,
                         model=self._model,
                         operation=self._operation,
+                        client=self._client,
                         deadline_s=deadline_s,
                     )
                 self._bodies[path] = body

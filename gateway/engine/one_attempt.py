@@ -10,10 +10,11 @@ from gateway.adapters.base import Adapter, Call, Reply, Translation
 from gateway.adapters.events import Stream
 from gateway.concurrency.deadlines import until
 from gateway.engine.health import Ticket
+from gateway.engine.limits.uses import TextCount
 from gateway.engine.request import RoutedRequest
 from gateway.engine.stream import CommittedStream, close, judge_of, timed_out
 from gateway.operations import params_for
-from gateway.operations.base import UsageLast
+from gateway.operations.base import STREAM_OPTIONS, UsageLast
 from gateway.operations.traced import answered_attributes, asked_attributes
 from gateway.policy.failures import UpstreamError
 from gateway.policy.table import Route, Step
@@ -104,14 +105,17 @@ async def stream(
     first_s = min(commit_s, now_s + limits.first_token_s)
     policy = request.route.stream
     committed: CommittedStream | None = None
+    is_asked = False
     try:
         with until(first_s, loop, timed_out["first_token_s" if first_s != end_s else "stream_total_s"]):
             call = _call(request, step)
-            opened = await adapter.stream(call)
             operation = request.operation
             is_wanted = operation.usage_wanted(call.params, call.overrides.sent)
+            if not is_wanted and request.admission is not None and request.admission.counts_tokens:
+                is_asked = _ask_for_usage(call)
+            opened = await adapter.stream(call)
             translation = _translation(request, step)
-            is_told = is_wanted or (translation is not None and translation.tells_usage)
+            is_told = is_wanted or is_asked or (translation is not None and translation.tells_usage)
             usage_last = UsageLast(is_told=is_wanted) if is_told else None
             judge = judge_of(opened, call)
             committed = CommittedStream(opened, judge, usage_last, step, request.report, ticket, loop, end_s)
@@ -131,7 +135,10 @@ async def stream(
         if committed is not None:
             if isinstance(error, asyncio.CancelledError):
                 request.report.closed_tokens = judge.tokens
+                request.report.closed_bytes = _text_bytes(committed, request)
             elif isinstance(error, UpstreamError):
+                if judge.has_content:
+                    error.content_bytes = _text_bytes(committed, request)
                 error.asked_once = operation.asked_once(judge, call.params, call.overrides.sent)
             await close(opened, step.target)
         raise
@@ -150,6 +157,29 @@ def _trace_answer(request: RoutedRequest, data: Mapping[str, Json]) -> None:
 def _translation(request: RoutedRequest, step: Step) -> Translation | None:
     """Return how the operation is put into another in this attempt; None if it is asked in its own words."""
     return request.operation.translation_for(step.target.endpoint) if request.carrier == "translated" else None
+
+
+def _ask_for_usage(call: Call) -> bool:
+    """Have a stream end with its token counts, which its client did not ask for; return whether it does.
+
+    What the file's `params` say of `stream_options` stays.
+    """
+    if not call.operation.usage_on_demand or STREAM_OPTIONS in call.overrides.sent:
+        return False
+    options = call.params.get(STREAM_OPTIONS)
+    if isinstance(options, dict) and options.get("include_usage"):
+        return False  # in each event: what the client asked for stays as it is
+    call.params = {**call.params, STREAM_OPTIONS: {**(options or {}), "include_usage": True}}
+    return True
+
+
+def _text_bytes(stream: CommittedStream, request: RoutedRequest) -> int:
+    """Return the bytes of text that were held back, if limits need them."""
+    if request.admission is None or not request.admission.counts_tokens:
+        return 0
+    text = TextCount(request.operation)
+    text.add(stream.held)
+    return text.bytes
 
 
 def held_limit_s(route: Route) -> float:

@@ -20,12 +20,15 @@ from gateway.engine.health import Health
 from gateway.engine.hedges import Hedges
 from gateway.engine.hooked_stream import HookedStream
 from gateway.engine.hooks import changed_by, copy_json, own_data, refusal, run_hooks
+from gateway.engine.limits.admission import Admission, Limits
+from gateway.engine.limits.settled_stream import SettledStream
 from gateway.engine.makers import Makers
 from gateway.engine.nested import NestedHooks, post_hooks
 from gateway.engine.picks import Draw
 from gateway.engine.request import RoutedRequest
 from gateway.engine.shadows import Shadows
 from gateway.errors import BadRequest, UnknownModel, Unsupported
+from gateway.policy.clients import Client
 from gateway.policy.overlay import Tables
 from gateway.policy.params import upstream_params
 from gateway.policy.table import MAX_NAME, Hook, Route, RoutingTable
@@ -52,11 +55,13 @@ class Pipeline:
         draw: Draw = random.random,
         wall_clock: WallClock = time.time,
         shadows: Shadows | None = None,
+        limits: Limits | None = None,
     ) -> None:
         """`jitter` returns a random number from 0 to 1 for each failed attempt; it spreads the retries.
 
         `makers` remembers who made what bound requests name. `draw` decides in pools, `wall_clock` when conditions on
-        the time hold. `shadows` send requests once more to the shadows of aliases; without them nothing does.
+        the time hold. `shadows` send requests once more to the shadows of aliases; without them nothing does. `limits`
+        say what clients may ask for; without them all may ask for everything.
         """
         self.tables = tables
         """Owns the live table."""
@@ -66,6 +71,7 @@ class Pipeline:
         self._draw = draw
         self._wall_clock = wall_clock
         self._shadows = shadows
+        self._limits = limits
         self._engine = Engine(adapters=adapters, health=health, jitter=jitter)
         self._hedges = Hedges(self._engine, health)
 
@@ -78,28 +84,83 @@ class Pipeline:
         headers: Mapping[str, str] = EMPTY,
         query: str = "",
         form: Form | None = None,
-        client: str | None = None,
+        client: Client | None = None,
         client_headers: Mapping[str, str] = EMPTY,
     ) -> Coroutine[None, None, Reply]:
         """Return the plain answer to the request body `params`, which is not changed.
 
-        `headers`, `query` and the files of `form`, whose texts are `params`, are sent upstream; `client` is the name of
-        the one whose key was sent, `client_headers` are all that it sent, with lower-case names. `report` is filled in
-        along the way. Raises GatewayError, some before the await.
+        `headers`, `query` and the files of `form`, whose texts are `params`, are sent upstream; `client` is the one
+        whose key was sent, `client_headers` are all that it sent, with lower-case names. `report` is filled in along
+        the way. Raises GatewayError, some before the await.
         """
-        request = self._request(operation, params, report, headers, query, form)
+        request = self._request(operation, params, report, headers, query, form, client)
+        if request.admission is not None:
+            return self._limited(request, request.admission, params, client_headers)
         if request.route.is_plain:
-            if not operation.can_bind:
-                return self._engine.complete(request)
-            request.client = client
-            return self._bound(request)
-        request.client = client
+            return self._bound(request) if operation.can_bind else self._engine.complete(request)
         self._note_facts(request, client_headers, stream=False)
         return self._hooked(request, params) if request.route.has_hooks else self._routed(request)
 
     async def _hooked(self, request: RoutedRequest, params: JsonObject) -> Reply:
         """Return the plain answer, with pre and post hooks run."""
         await _run_pre_hooks(request, params)
+        return await self._post_hooked(request)
+
+    async def _limited(
+        self, request: RoutedRequest, admission: Admission, params: JsonObject, client_headers: Mapping[str, str]
+    ) -> Reply:
+        """Return the plain answer to a request that takes from limits. What it took is settled, however it ends."""
+        self._note_facts(request, client_headers, stream=False)
+        body = await _run_pre_hooks(request, params)
+        try:
+            await self._enter(request, admission, body, client_headers, stream=False)
+            reply = await self._post_hooked(request)
+        except BaseException:
+            admission.close(answered=any(attempt.kind is None for attempt in request.report.attempts))
+            raise
+        if reply.body is None:
+            text = None if request.report.tokens else request.operation.text(reply.data)
+            admission.close(answered=True, text_bytes=len(text.encode("utf-8", "surrogatepass")) if text else 0)
+        return reply
+
+    async def _limited_stream(
+        self, request: RoutedRequest, admission: Admission, params: JsonObject, client_headers: Mapping[str, str]
+    ) -> Stream:
+        """Return the stream, likewise; its end settles what the request took."""
+        self._note_facts(request, client_headers, stream=True)
+        body = await _run_pre_hooks(request, params)
+        try:
+            await self._enter(request, admission, body, client_headers, stream=True)
+            return await hooked_body(await self._routed_stream(request), request)
+        except BaseException:
+            admission.close(answered=False)
+            raise
+
+    async def _enter(
+        self,
+        request: RoutedRequest,
+        admission: Admission,
+        body: JsonObject,
+        client_headers: Mapping[str, str],
+        *,
+        stream: bool,
+    ) -> None:
+        """Take from the limits of the request's client; where a budget's `then` says so, go on by its alias.
+
+        `body` is the request after its pre hooks. Raises Limited.
+        """
+        route = await admission.enter(request.operation, request.route, request.params)
+        if route is None:
+            return
+        request.route = _passed(route, request.operation.name)
+        request.nested = None
+        if request.route.has_nested:
+            request.nested = _nested(request, _decoded(body, request.route))
+        if request.facts is None:
+            self._note_facts(request, client_headers, stream=stream)
+
+    async def _post_hooked(self, request: RoutedRequest) -> Reply:
+        """Return the plain answer to a request whose pre hooks have run, with post hooks run."""
         reply = await self._routed(request)
         if reply.body is not None:
             reply.body = await hooked_body(reply.body, request)
@@ -118,6 +179,8 @@ class Pipeline:
             if request.facts is not None:
                 await self._arrange(request, request.facts)
             reply = await self._completed(request)
+        if request.admission is not None and reply.body is not None:
+            reply.body = SettledStream(reply.body, request.admission, request.operation)
         if request.route.shadow is not None and self._shadows is not None:
             self._shadows.send(request, request.route.shadow, stream=False)
         return reply
@@ -130,17 +193,21 @@ class Pipeline:
             if request.facts is not None:
                 await self._arrange(request, request.facts)
             stream = await self._opened(request)
+        if request.admission is not None:
+            stream = SettledStream(stream, request.admission, request.operation)
         if request.route.shadow is not None and self._shadows is not None:
             self._shadows.send(request, request.route.shadow, stream=True)
         return stream
 
     def _completed(self, request: RoutedRequest) -> Coroutine[None, None, Reply]:
         """Return the plain answer of the first target that has one."""
+        _leave_out_unpriced(request)
         is_hedged = request.route.hedge is not None and request.bound is None
         return (self._hedges if is_hedged else self._engine).complete(request)
 
     def _opened(self, request: RoutedRequest) -> Coroutine[None, None, Stream]:
         """Return the stream of the first target whose stream commits."""
+        _leave_out_unpriced(request)
         is_hedged = request.route.hedge is not None and request.bound is None
         return (self._hedges if is_hedged else self._engine).open_stream(request)
 
@@ -216,7 +283,7 @@ class Pipeline:
         headers: Mapping[str, str] = EMPTY,
         query: str = "",
         form: Form | None = None,
-        client: str | None = None,
+        client: Client | None = None,
         client_headers: Mapping[str, str] = EMPTY,
         on_keepalive: OnKeepalive | None = None,
     ) -> Stream:
@@ -225,11 +292,12 @@ class Pipeline:
         The caller closes the stream. Reading it raises GatewayError when it breaks. `on_keepalive` is called before
         anything else happens if the route has a `stream.keepalive`.
         """
-        request = self._request(operation, params, report, headers, query, form)
+        request = self._request(operation, params, report, headers, query, form, client)
         keepalive_s = request.route.stream.keepalive_s
         if keepalive_s is not None and on_keepalive is not None:
             on_keepalive(operation.keepalive, keepalive_s)
-        request.client = client
+        if request.admission is not None:
+            return await self._limited_stream(request, request.admission, params, client_headers)
         if request.route.is_plain:
             return await (self._bound_stream if operation.can_bind else self._engine.open_stream)(request)
         self._note_facts(request, client_headers, stream=True)
@@ -246,6 +314,7 @@ class Pipeline:
         headers: Mapping[str, str],
         query: str,
         form: Form | None,
+        client: Client | None,
     ) -> RoutedRequest:
         started_s = asyncio.get_running_loop().time()
         table = self.tables.current
@@ -255,14 +324,21 @@ class Pipeline:
             raise BadRequest("the request names no model", param="model")
         route = _find(name, table)
         report.alias = route.alias
-        return RoutedRequest(operation, name, route, upstream_params(params), headers, started_s, report, query, form)
+        request = RoutedRequest(
+            operation, name, route, upstream_params(params), headers, started_s, report, query, form
+        )
+        if client is not None:
+            request.client = client.name
+        if table.clients and self._limits is not None:
+            request.admission = self._limits.admission(table, route, client, report)
+        return request
 
     async def left_by_pre_hooks(self, operation: Operation, params: JsonObject) -> JsonObject:
         """Return the request body `params` as the asked alias' pre hooks leave it, and call nobody.
 
         Raises GatewayError if one ends the request.
         """
-        request = self._request(operation, params, CallReport(), EMPTY, "", None)
+        request = self._request(operation, params, CallReport(), EMPTY, "", None, None)
         await _run_pre_hooks(request, params)
         return {**request.params}
 
@@ -292,17 +368,14 @@ async def hooked_body(body: Stream, request: RoutedRequest) -> Stream:
     return body
 
 
-async def _run_pre_hooks(request: RoutedRequest, params: JsonObject) -> None:
-    """Run the pre hooks on a copy of `params` and set `request.params` to the result.
+async def _run_pre_hooks(request: RoutedRequest, params: JsonObject) -> JsonObject:
+    """Run the pre hooks on a copy of `params`, set `request.params` to the result, and return the body.
 
     Those of nested aliases run later, before the first of their steps. From here on the request's route has the hooks
     that know its operation only. Raises Unsupported if a pre hook does not know it and must see every request.
     """
     operation = request.operation.name
-    route, refused_by = request.route.passing(operation)
-    if refused_by is not None:
-        raise refusal(*refused_by, operation)
-    request.route = route
+    route = request.route = _passed(request.route, operation)
     if route.pre or route.has_nested:
         params = _decoded(params, route)
     if route.pre:
@@ -313,11 +386,35 @@ async def _run_pre_hooks(request: RoutedRequest, params: JsonObject) -> None:
             alias=route.alias,
             model=request.model,
             operation=operation,
+            client=request.client,
             deadline_s=deadline_s,
         )
         request.params = upstream_params(params)
     if route.has_nested:
-        request.nested = NestedHooks(params, model=request.model, operation=operation)
+        request.nested = _nested(request, params)
+    return params
+
+
+def _passed(route: Route, operation: str) -> Route:
+    """Return the route with the hooks that know the operation. Raises Unsupported if one refuses it."""
+    passing, refused_by = route.passing(operation)
+    if refused_by is not None:
+        raise refusal(*refused_by, operation)
+    return passing
+
+
+def _nested(request: RoutedRequest, body: JsonObject) -> NestedHooks:
+    return NestedHooks(body, model=request.model, operation=request.operation.name, client=request.client)
+
+
+def _leave_out_unpriced(request: RoutedRequest) -> None:
+    """Have the targets passed over whose price is not known, where the client's spend is limited."""
+    admission = request.admission
+    if admission is not None and admission.unpriced:
+        names = admission.unpriced
+        request.left_out = frozenset(
+            [position for position, step in enumerate(request.steps) if step.target.name in names]
+        )
 
 
 def _decoded(params: JsonObject, route: Route) -> JsonObject:

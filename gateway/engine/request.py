@@ -12,6 +12,7 @@ from gateway.engine.arrange import Arranged
 from gateway.engine.bound import Bound
 from gateway.engine.facts import RequestFacts
 from gateway.engine.keys import KeyOrder
+from gateway.engine.limits.admission import Admission
 from gateway.engine.nested import NestedHooks
 from gateway.engine.next_step import Outcome, Plan
 from gateway.engine.paces import PaceKey
@@ -97,7 +98,9 @@ class RoutedRequest:
     key_order: KeyOrder | None = None
     """In which order the request tries the keys of a target that has several; None: all in turn."""
     left_out: frozenset[int] = frozenset()
-    """Steps that are not called: the request's other call has them."""
+    """Steps that are not called: the request's other call has them, or their price is not known."""
+    admission: Admission | None = None
+    """What it takes from its client's limits; None if there are none."""
     second: Calls | None = None
     """Set if a second target may be called beside a slow one, and for that second call."""
     answered: Step | None = None

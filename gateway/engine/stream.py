@@ -78,6 +78,11 @@ class CommittedStream:
         """The first event that has data, of those that are held back; empty without one."""
         return next((event.data for event in self._held if event.data is not None), {})
 
+    @property
+    def held(self) -> list[Event]:
+        """The events that are held back."""
+        return self._held
+
     async def hold_until_content(self, policy: StreamPolicy) -> bool:
         """Read events until there is content; return whether more must be held back.
 

@@ -107,6 +107,7 @@ class Transcriptions(TypedEvents):
     name: str = "transcriptions"
     wire: Final = "transcriptions"
     path: str = "/audio/transcriptions"
+    generates_text = True
     field: Final = None
     params: Final = frozenset(
         {

@@ -32,7 +32,7 @@ HELLO: Final = ({"role": "user", "content": "hello"},)
 MAX_CHOICES: Final = 100_000
 """Choices of a stream, whose indexes are remembered to its end. OpenAI's limit is 128 for each prompt."""
 _ARRAYS: Final = (list, tuple)
-_OPTIONS: Final = "stream_options"
+STREAM_OPTIONS: Final = "stream_options"
 
 
 class OpenAIOperation:
@@ -53,6 +53,9 @@ class OpenAIOperation:
     """How to put it into another operation."""
     translations: Mapping[AdapterName, Translation] = MappingProxyType({})
     """By an endpoint's adapter: what goes before `translation` there."""
+    usage_on_demand: ClassVar[bool] = False
+    generates_text: ClassVar[bool] = False
+    only_counts: ClassVar[bool] = False
     can_bind: ClassVar[bool] = False
     read_fields: ClassVar[tuple[str, ...]] = ()
     """The fields that the model has to read."""
@@ -184,7 +187,7 @@ class OpenAIOperation:
 
         Not with vLLM's `continuous_usage_stats`, which asks for a usage in each event.
         """
-        options = overrides[_OPTIONS] if _OPTIONS in overrides else params.get(_OPTIONS)
+        options = overrides[STREAM_OPTIONS] if STREAM_OPTIONS in overrides else params.get(STREAM_OPTIONS)
         if not isinstance(options, dict):
             return False
         return bool(options.get("include_usage")) and not options.get("continuous_usage_stats")
@@ -366,11 +369,11 @@ def is_long_text(value: Json) -> bool:
 
 def check_stream_fields(body: Mapping[str, Json]) -> None:
     """Raise BadRequest for a `stream` or `stream_options` of the wrong type."""
-    stream, options = body.get("stream"), body.get(_OPTIONS)
+    stream, options = body.get("stream"), body.get(STREAM_OPTIONS)
     if stream is not None and not isinstance(stream, bool):
         raise BadRequest("stream must be true or false", param="stream")
     if options is not None and not isinstance(options, dict):
-        raise BadRequest("stream_options must be an object", param=_OPTIONS)
+        raise BadRequest("stream_options must be an object", param=STREAM_OPTIONS)
 
 
 def raise_error(data: JsonObject) -> None:

@@ -41,6 +41,8 @@ class Chat(OpenAIOperation):
     name: Final = "chat"
     wire: Final = "chat"
     path: Final = "/chat/completions"
+    generates_text = True
+    usage_on_demand = True
     field: Final = "messages"
     params: Final = frozenset(
         {

@@ -29,6 +29,8 @@ class Completions(OpenAIOperation):
     name: Final = "completions"
     wire: Final = "completions"
     path: Final = "/completions"
+    generates_text = True
+    usage_on_demand = True
     field: Final = "prompt"
     params: Final = frozenset(
         {

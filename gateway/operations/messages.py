@@ -102,6 +102,7 @@ class Messages(_AnthropicOperation):
 
     name: Final = "messages"
     path: Final = "/messages"
+    generates_text = True
     params = _PARAMS
     streams = True
     stream_end = b""
@@ -185,6 +186,7 @@ class CountTokens(_AnthropicOperation):
 
     name: Final = "count_tokens"
     path: Final = "/messages/count_tokens"
+    only_counts = True
     params = _PARAMS
 
     def check_reply(self, data: JsonObject) -> None:

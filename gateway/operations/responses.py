@@ -115,6 +115,7 @@ class Responses(_ResponsesOperation):
 
     name: Final = "responses"
     path: str = "/responses"
+    generates_text = True
     streams = True
     stream_end = b""
 
@@ -213,6 +214,7 @@ class InputTokens(_ResponsesOperation):
 
     name: Final = "input_tokens"
     path: Final = "/responses/input_tokens"
+    only_counts = True
 
     def check_reply(self, data: JsonObject) -> None:
         """Raise UpstreamError unless there is a count."""
@@ -232,6 +234,7 @@ class Compact(_ResponsesOperation):
 
     name: Final = "compact"
     path: Final = "/responses/compact"
+    generates_text = True
 
     def check_reply(self, data: JsonObject) -> None:
         """Raise UpstreamError unless there is an output."""

@@ -13,6 +13,7 @@ import orjson
 from gateway.adapters.base import ErrorShape
 from gateway.errors import NO_REPEAT, GatewayError, UpstreamRefused
 from gateway.operations.errors import ANTHROPIC_ERRORS
+from gateway.policy.clients import Client
 from gateway.server.keepalive import Keepalive
 from gateway.server.lifecycle import Draining
 from gateway.server.request import Request
@@ -46,8 +47,8 @@ class Exchange:
         self.client_s = client_s
         self.report = CallReport(request_id=request_id(request.headers.get("x-request-id")), generation=generation)
         self.response = ResponseWriter(request, self.report, client_s=client_s)
-        self.client: str | None = None
-        """The name of the client whose key was sent."""
+        self.client: Client | None = None
+        """The client whose key was sent."""
         self.cors: Mapping[str, str] = EMPTY
         """CORS response headers."""
         self.status = CLIENT_GONE
@@ -59,6 +60,11 @@ class Exchange:
         """Sends comments while this stream is silent."""
         self.asked: tuple[str, str] | None = None
         """Method and path for the log, where there is no such endpoint."""
+
+    @property
+    def client_name(self) -> str | None:
+        """The name of the client whose key was sent."""
+        return None if self.client is None else self.client.name
 
     def send(
         self,

@@ -171,8 +171,7 @@ class Front:
             message = wrong_method(request.method, request.path, endpoint)
             exchange.refuse(405, "method_not_allowed", message, allow)
             return None
-        client = self._guards.check(request, endpoint.media_types)
-        exchange.client = None if client is None else client.name
+        exchange.client = self._guards.check(request, endpoint.media_types)
         return handler
 
     def _end(self, exchange: Exchange) -> None:
@@ -187,7 +186,7 @@ class Front:
                 exchange.operation,
                 exchange.status,
                 exchange.stream,
-                exchange.client,
+                None if exchange.client is None else exchange.client.name,
                 exchange.error,
                 exchange.asked,
                 time.perf_counter() - exchange.started_s,

@@ -175,6 +175,8 @@ class ResponseWriter:
             if _UNSAFE.search(value):
                 raise ValueError(f"the value of the header field {name!r} has control characters")
             lines += f"{name}: {value}\r\n"
+        if report.limits is not None:
+            lines += report.limits.head
         if not self._request.keep_alive:
             lines += "Connection: close\r\n"
         return f"{lines}{framing}\r\n".encode()

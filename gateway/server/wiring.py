@@ -25,6 +25,8 @@ from gateway.config.compiler.compiler import Compiler
 from gateway.config.kept import LastGood
 from gateway.config.reload_report import Compile, ReloadReport
 from gateway.engine.health import Health
+from gateway.engine.limits.admission import Limits
+from gateway.engine.limits.memory import MemoryStore
 from gateway.engine.makers import Makers
 from gateway.engine.pipeline import Pipeline
 from gateway.engine.rest_log import RestLog
@@ -238,10 +240,16 @@ class Gateway:
         )
         makers = Makers() if member is None else SharedMakers(member)
         self.shadows = Shadows(adapters=self._adapters, on_end=self._note_shadow)
+        self._limits = limits = Limits(MemoryStore())
         self._pipeline = Pipeline(
-            tables=self.reloader, adapters=self._adapters, health=health, makers=makers, shadows=self.shadows
+            tables=self.reloader,
+            adapters=self._adapters,
+            health=health,
+            makers=makers,
+            shadows=self.shadows,
+            limits=limits,
         )
-        models = Models(pipeline=self._pipeline)
+        models = Models(pipeline=self._pipeline, limits=limits)
         calls = ModelCalls(
             pipeline=self._pipeline,
             lifecycle=self.lifecycle,
@@ -337,7 +345,7 @@ class Gateway:
     async def _run_jobs(self) -> AsyncGenerator[None, None]:
         """Run the background jobs; at the end close the upstreams' connections."""
         loop = asyncio.get_running_loop()
-        jobs = [self.jobs.run(self.reloader, self._adapters), self.shadows.run()]
+        jobs = [self.jobs.run(self.reloader, self._adapters), self.shadows.run(), self._limits.run()]
         if self.member is not None:
             jobs.append(self.member.run())
         work = [loop.create_task(job) for job in jobs]

@@ -23,6 +23,7 @@ from gateway.engine.health import Health
 from gateway.engine.pipeline import Pipeline
 from gateway.errors import GatewayError, HookFailed, UpstreamRefused
 from gateway.operations import OPERATIONS, check_request, operation_of
+from gateway.policy.clients import Client
 from gateway.policy.failures import Kind
 from gateway.policy.overlay import Overlay
 from gateway.policy.problem import Problems
@@ -157,6 +158,7 @@ class Simulator:
         """
         loop = asyncio.get_running_loop()
         started_s = loop.time()
+        caller = None if client is None else Client(name=client)
         report = CallReport(request_id=REQUEST_ID, generation=self._pipeline.tables.current.generation)
         observed = Observed()
         first_call = len(self._upstreams.calls)
@@ -165,11 +167,11 @@ class Simulator:
             check_request(asked, body)
             if asked.wants_stream(body):
                 stream = await self._pipeline.open_stream(
-                    asked, body, report=report, client=client, client_headers=headers
+                    asked, body, report=report, client=caller, client_headers=headers
                 )
                 await _read(stream, asked, report, observed)
             else:
-                reply = await self._pipeline.answer(asked, body, report=report, client=client, client_headers=headers)
+                reply = await self._pipeline.answer(asked, body, report=report, client=caller, client_headers=headers)
                 if reply.body is not None:
                     await _read(reply.body, asked, report, observed)
                 else:

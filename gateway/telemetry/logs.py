@@ -267,6 +267,10 @@ def log_ended(ended: Sequence[EndedRow], *, event: str = "request") -> None:
             line["closed_tokens"] = report.closed_tokens
         if client is not None:
             line["client"] = client
+        if report.limits is not None:
+            line["group"] = report.limits.group
+            if report.limits.limited is not None:
+                line["limited"] = report.limits.limited
         if report.sticky is not None:
             line["sticky"] = report.sticky
         if report.trace_id is not None:

@@ -51,6 +51,8 @@ class Attempt:
     """It was begun beside another call that took long."""
     traced: TracedCall | None = None
     """The call's part of a trace, if it was made and the trace is sampled."""
+    content_bytes: int | None = None
+    """Bytes of text that had come when it failed, counted where limits need them; None: no content had."""
 
     @property
     def was_called(self) -> bool:
@@ -83,6 +85,17 @@ class Attempt:
 
 
 @dataclass(slots=True)
+class LimitReport:
+    """What the limits of a client's group came to for a request."""
+
+    group: str
+    limited: str | None = None
+    """The limit that refused the request, or sent it to another alias, by its text."""
+    head: str = ""
+    """Lines of the response's head that tell of the limits."""
+
+
+@dataclass(slots=True)
 class CallReport:
     """The progress of one request, filled in while it runs, so that a cancelled request has a report too."""
 
@@ -101,10 +114,14 @@ class CallReport:
     """The `prompt` and `completion` counts that the target reported; None if it did not."""
     closed_tokens: Mapping[str, int] | None = None
     """The counts that a call told which was closed before its stream committed."""
+    closed_bytes: int = 0
+    """Bytes of text that had come on such a call, counted where limits need them."""
     next_number: int = 0
     """The number of the stream's next event, on a wire that numbers them."""
     calls: int = 0
     """Number of attempts without those passed over."""
+    limits: LimitReport | None = None
+    """None where the file has no `clients`."""
     sticky: str | None = None
     """Where the key of a sticky pool was from, such as `header x-session-id`; None if none was asked for or found."""
     trace_id: str | None = None

@@ -85,5 +85,7 @@ class UpstreamError(Exception):
         """It may count towards the target's cooldown."""
         self.asked_once = ""
         """Why the request must not be made again, here or elsewhere; completes a sentence. Empty: it may be."""
+        self.content_bytes: int | None = None
+        """Bytes of text that had come before it, where they were counted; None: no content had."""
         self.limit = limit
         """For a `timeout`: the limit that passed; None if the upstream told of the timeout itself."""

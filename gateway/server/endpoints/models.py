@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Final
 
@@ -11,6 +11,7 @@ import orjson
 
 from gateway.concurrency.pacing import resting
 from gateway.config.model_data import NO_MODELS, ModelData, is_hosted, load
+from gateway.engine.limits.admission import Limits
 from gateway.engine.pipeline import Pipeline
 from gateway.errors import BadRequest
 from gateway.policy.table import Route, RoutingTable
@@ -30,11 +31,12 @@ _LONGEST_PAGE: Final = 1000
 class Models:
     """Answers `/v1/models` and `/v1/models/{name}`."""
 
-    def __init__(self, *, pipeline: Pipeline) -> None:
+    def __init__(self, *, pipeline: Pipeline, limits: Limits) -> None:
         self._pipeline = pipeline
+        self._limits = limits
         self._listing = asyncio.Lock()
-        self._listed: tuple[int, bytes] | None = None
-        """The generation of a table, and its list in OpenAI's shape."""
+        self._listed: tuple[int, dict[frozenset[str] | None, bytes]] = (0, {})
+        """The generation of a table, and its lists in OpenAI's shape: all models, and those that groups may ask for."""
         self._loading = asyncio.Lock()
         self._data: ModelData | None = None
         """None until a chain needs it."""
@@ -48,21 +50,30 @@ class Models:
         return {_ONE_MODEL: PathHandlers("models", {"GET": self._one}, of_both=True)}
 
     async def _list(self, exchange: Exchange) -> None:
-        """`GET /v1/models`: every alias but the wildcards; for Anthropic's clients a page of them."""
+        """`GET /v1/models`: every alias that the client may ask for, but the wildcards.
+
+        Anthropic's clients get a page of them.
+        """
         table = self._pipeline.tables.current
+        models = self._limits.group(table, exchange.client).models if table.clients else None
+        routes = table.routes
+        if models is not None:
+            routes = {name: route for name, route in routes.items() if name in models}
         if exchange.request.is_anthropic:
-            await self._send_page(exchange, table)
+            await self._send_page(exchange, table, routes)
             return
         # One list at a time: those who wait for the lock get what the first has made.
         async with self._listing:
-            listed = self._listed
-            if listed is None or listed[0] != table.generation:
-                cards = await self._cards(table.routes.items(), openai_card, table)
-                listed = self._listed = table.generation, b'{"object":"list","data":[' + cards + b"]}"
-        exchange.send(listed[1])
+            if self._listed[0] != table.generation:
+                self._listed = table.generation, {}
+            lists = self._listed[1]
+            if models not in lists:
+                cards = await self._cards(routes.items(), openai_card, table)
+                lists[models] = b'{"object":"list","data":[' + cards + b"]}"
+        exchange.send(lists[models])
 
-    async def _send_page(self, exchange: Exchange, table: RoutingTable) -> None:
-        names, start, stop = _page(exchange.request, table)
+    async def _send_page(self, exchange: Exchange, table: RoutingTable, routes: Mapping[str, Route]) -> None:
+        names, start, stop = _page(exchange.request, routes)
         some = names[start:stop]
         cards = await self._cards([(name, table.routes[name]) for name in some], anthropic_card, table)
         before = "before_id" in exchange.request.query
@@ -80,6 +91,8 @@ class Models:
         if name.endswith("/") and table.find(name) is None:
             name = name.rstrip("/")
         route = self._pipeline.route(name)
+        if table.clients:
+            self._limits.check(table, route, exchange.client)
         card = anthropic_card if exchange.request.is_anthropic else openai_card
         exchange.send_json(card(name, route, await self._abilities(route), loaded_at=table.loaded_at))
 
@@ -113,7 +126,7 @@ def _load() -> ModelData:
         return load() or NO_MODELS
 
 
-def _page(request: Request, table: RoutingTable) -> tuple[list[str], int, int]:
+def _page(request: Request, routes: Mapping[str, Route]) -> tuple[list[str], int, int]:
     """Return all names, and start and stop of the page that Anthropic's `limit` and cursor ask for.
 
     Raises BadRequest.
@@ -126,11 +139,11 @@ def _page(request: Request, table: RoutingTable) -> tuple[list[str], int, int]:
     if after and before:
         raise BadRequest("after_id and before_id exclude each other", param="before_id")
     stages = [*request.query.get("lifecycle", ()), *request.query.get("lifecycle[]", ())]
-    names = list(table.routes) if not stages or "active" in stages else []
+    names = list(routes) if not stages or "active" in stages else []
     cursor = after or before
     if not cursor:
         return names, 0, limit
-    if cursor not in table.routes:
+    if cursor not in routes:
         param = "after_id" if after else "before_id"
         raise BadRequest(f"{param} names no model of the list", param=param)
     if not names:

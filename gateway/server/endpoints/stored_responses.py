@@ -65,7 +65,7 @@ class StoredResponses:
                 operation,
                 response_id,
                 report=exchange.report,
-                client=exchange.client,
+                client=exchange.client_name,
                 headers=upstream_headers(operation, exchange),
                 query=_query(request.query, operation.query_names),
             )
@@ -75,7 +75,7 @@ class StoredResponses:
                 return
             reply = await self._stored.answer(asked, is_response=operation.is_response)
             if kind is DeletedResponse:
-                self._stored.forget(response_id, client=exchange.client)
+                self._stored.forget(response_id, client=exchange.client_name)
             if not exchange.send(reply.raw if reply.raw is not None else encoded(reply.data), reply.headers):
                 await exchange.response.catch_up()
         except asyncio.CancelledError:

@@ -1,0 +1,307 @@
+"""Lets clients' requests in: may this client ask this model, and how much of its limits is left.
+
+One `Admission` is made for a request of a table with `clients`. It reserves once, whatever retries, fallbacks and
+hedges follow, and settles once, however the request ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import secrets
+from collections.abc import Mapping, Sequence
+from itertools import count
+from typing import Final, NamedTuple
+
+from gateway.adapters.base import Operation
+from gateway.concurrency.steps import in_turns
+from gateway.engine.limits.estimate import NOTHING, Prices, estimate
+from gateway.engine.limits.headers import head_lines
+from gateway.engine.limits.leases import RENEW_S
+from gateway.engine.limits.store import Bucket, Full, Granted, OwnerKind, Refused, Standing, Store, bucket
+from gateway.engine.limits.then import Shared, changes_model, route_through, shared_hooks
+from gateway.engine.limits.uses import tokens_used, was_called
+from gateway.errors import BudgetExceeded, Limited, NotAllowed, UnknownGroup, Unsupported
+from gateway.policy.clients import Client
+from gateway.policy.limits import DEFAULT_GROUP, ClientGroup, Unit
+from gateway.policy.table import Route, RoutingTable
+from gateway.telemetry.report import CallReport, LimitReport
+from gateway.wire.json import Json
+
+log = logging.getLogger(__name__)
+
+MAX_KEPT: Final = 10_000
+"""Clients whose buckets are kept made. Beyond, all are made anew."""
+_BUDGETS: Final = frozenset({"day", "month"})
+
+
+class _Terms(NamedTuple):
+    """What the requests of one client take from."""
+
+    group: ClientGroup
+    who: str
+    buckets: tuple[Bucket, ...]
+    counts_tokens: bool
+    counts_spend: bool
+    has_leases: bool
+
+
+class Limits:
+    """Admits the requests of clients. It outlives tables; one event loop."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._terms: dict[str, _Terms] = {}
+        """By client's name; empty for those without."""
+        self.open: set[str] = set()
+        """Reservations with a lease that are not settled."""
+        self._prices: dict[str, tuple[Route, Prices]] = {}
+        """By alias: the newest route and its prices."""
+        self._serials = count(1)
+        self._prefix = secrets.token_hex(8)
+        """Reservations of other processes have another."""
+        self._unknown: set[tuple[int, int, str]] = set()
+        """Groups that are not in the table and in the log: generation of the table, reading of the keys, name."""
+        self._shared: tuple[int, Shared] = (0, Shared(0, 0))
+
+    def admission(
+        self, table: RoutingTable, route: Route, client: Client | None, report: CallReport
+    ) -> Admission | None:
+        """Return the admission of a request, which takes nothing yet; None for a group without limits.
+
+        Raises NotAllowed for a model that the client's group may not ask for, UnknownGroup.
+        """
+        group = self.group(table, client)
+        report.limits = LimitReport(group.name)
+        _check_model(group, route, client)
+        if not group.limits:
+            return None
+        name = "" if client is None else client.name
+        terms = self._terms.get(name)
+        if terms is None or terms.group is not group:
+            terms = self._new_terms(group, client)
+        return Admission(self, table, terms, report, f"{self._prefix}-{next(self._serials)}")
+
+    def check(self, table: RoutingTable, route: Route, client: Client | None) -> None:
+        """Raise NotAllowed for a model that the client's group may not ask for, or UnknownGroup."""
+        _check_model(self.group(table, client), route, client)
+
+    def group(self, table: RoutingTable, client: Client | None) -> ClientGroup:
+        """Return the group of a client in a table with `clients`. Raises UnknownGroup, and logs that once."""
+        name = DEFAULT_GROUP if client is None or client.group is None else client.group
+        group = table.clients.get(name)
+        if group is None:
+            reading = 0 if client is None else client.reading
+            self._log_unknown(table.generation, reading, name)
+            raise UnknownGroup(f"{_named(client)} is of the group {name!r}, which `clients` of the file does not have")
+        return group
+
+    async def run(self) -> None:
+        """Renew the leases of requests that are being answered, until cancelled."""
+        while True:
+            await asyncio.sleep(RENEW_S)
+            self.store.renew(tuple(self.open))
+
+    def _new_terms(self, group: ClientGroup, client: Client | None) -> _Terms:
+        if len(self._terms) >= MAX_KEPT:
+            self._terms.clear()
+        name = "" if client is None else client.name
+        kind: OwnerKind = "group" if group.is_shared else "client"
+        owner = group.name if group.is_shared else name
+        units = {limit.unit for limit in group.limits}
+        terms = self._terms[name] = _Terms(
+            group,
+            _named(client),
+            tuple([bucket(kind, owner, limit) for limit in group.limits]),
+            not units.isdisjoint({"tokens", "spend"}),
+            "spend" in units,
+            "concurrent" in units,
+        )
+        return terms
+
+    def _log_unknown(self, generation: int, reading: int, name: str) -> None:
+        known = (generation, reading, name)
+        if known in self._unknown:
+            return
+        self._unknown = {one for one in self._unknown if one[:2] == known[:2]} | {known}
+        log.warning("clients of an unknown group are refused", extra={"group": name, "generation": generation})
+
+    def shared_hooks(self, table: RoutingTable) -> Shared:
+        """Return the number of hooks for every request, once counted for a table."""
+        if self._shared[0] != table.generation:
+            self._shared = (table.generation, shared_hooks(table))
+        return self._shared[1]
+
+    def prices(self, route: Route, table: RoutingTable) -> Prices:
+        """Return the prices of a route's targets."""
+        kept = self._prices.get(route.alias)
+        if kept is None or kept[0] is not route:
+            if len(self._prices) >= MAX_KEPT:
+                self._prices.clear()
+            kept = self._prices[route.alias] = (route, Prices(route.steps, table.price_of))
+        return kept[1]
+
+
+class Admission:
+    """One request of a client whose group has limits."""
+
+    __slots__ = (
+        "_buckets", "_expected", "_limits", "_prices", "_report", "_reservation", "_table", "_terms", "counts_tokens",
+        "is_open", "unpriced",
+    )  # fmt: skip
+
+    def __init__(
+        self, limits: Limits, table: RoutingTable, terms: _Terms, report: CallReport, reservation: str
+    ) -> None:
+        self._limits = limits
+        self._table = table
+        self._terms = terms
+        self._report = report
+        self._reservation = reservation
+        self._buckets = terms.buckets
+        self._expected = NOTHING
+        self._prices: Prices | None = None
+        self.counts_tokens = terms.counts_tokens
+        """The request is settled by its tokens, so they are asked for."""
+        self.unpriced: frozenset[str] = frozenset()
+        """Names of targets that cannot be asked: spend is limited, and nobody knows what they cost."""
+        self.is_open = False
+        """Something is reserved that is not settled."""
+
+    async def enter(self, operation: Operation, route: Route, params: Mapping[str, Json]) -> Route | None:
+        """Take from all buckets, once. Whoever calls this calls `close` in any case.
+
+        Returns the route to take instead where a budget is used up that has a `then`. Raises Limited, and Unsupported
+        if spend is limited and no target has a price.
+        """
+        costs: dict[Unit, float] = {"requests": 1.0, "concurrent": 1.0}
+        if self.counts_tokens:
+            self._expected = await estimate(operation, params)
+            costs["tokens"] = float(sum(self._expected))
+            costs["spend"] = self._priced(route)
+        answer = await self._reserve(costs)
+        if isinstance(answer, Refused):
+            return await self._sent_on(answer, costs, operation, route, params)
+        self._show(answer.tightest)
+        return None
+
+    def close(self, *, answered: bool, whole: bool = True, text_bytes: int = 0) -> None:
+        """Settle what was reserved by what the report tells, or give it back. Safe to call twice.
+
+        The arguments are those of `tokens_used`.
+        """
+        if not self.is_open:
+            return
+        self.is_open = False
+        limits, report = self._limits, self._report
+        limits.open.discard(self._reservation)
+        if not was_called(report):
+            limits.store.release(self._reservation)
+            return
+        used: dict[Unit, float] = {}
+        if self.counts_tokens:
+            tokens, cached = tokens_used(report, self._expected, answered=answered, whole=whole, text_bytes=text_bytes)
+            used["tokens"] = float(sum(tokens))
+            if self._prices is not None:
+                target = None if report.target is None else report.target.name
+                used["spend"] = self._prices.dollars(tokens, cached, target=target)
+        limits.store.settle(self._reservation, used)
+
+    async def _reserve(self, costs: Mapping[Unit, float]) -> Granted | Refused:
+        store, reservation = self._limits.store, self._reservation
+        answer = store.try_reserve(reservation, self._buckets, costs)
+        if answer is None:
+            try:
+                answer = await store.reserve(reservation, self._buckets, costs)
+            except BaseException:
+                store.release(reservation)
+                raise
+        if isinstance(answer, Granted):
+            self.is_open = True
+            if self._terms.has_leases:
+                self._limits.open.add(reservation)
+        return answer
+
+    def _priced(self, route: Route) -> float:
+        """Return the dollars that the request is expected to cost at the dearest target of a route, if they count."""
+        if not self._terms.counts_spend:
+            return 0.0
+        prices = self._prices = self._limits.prices(route, self._table)
+        self.unpriced = prices.unknown
+        if len({step.target.name for step in route.steps}) == len(prices.unknown):
+            named = ", ".join(sorted(prices.unknown)[:3])
+            raise Unsupported(
+                f"spend of the group {self._terms.group.name!r} is limited, and the price of {named} is not known;"
+                " a step's `price` tells it",
+                param="model",
+            )
+        return prices.dollars(self._expected)
+
+    async def _sent_on(
+        self,
+        refused: Refused,
+        costs: dict[Unit, float],
+        operation: Operation,
+        route: Route,
+        params: Mapping[str, Json],
+    ) -> Route:
+        """Return the route of the `then` of a full bucket, having taken from all buckets that are not full.
+
+        Raises Limited where there is none, or the request may not go there.
+        """
+        self._show(refused.tightest)
+        stuck = [full for full in refused.full if full.limit.then is None]
+        if stuck:
+            raise self._refusal(stuck)
+        limit = refused.full[0].limit
+        then = None if limit.then is None else self._table.find(limit.then)
+        if then is None or (operation.same_model_only and changes_model(route, then)):
+            raise self._refusal(refused.full)
+        bonds = await in_turns(operation.bound_to(params))
+        if bonds:
+            raise self._refusal(refused.full)
+        other = route_through(route, then, self._limits.shared_hooks(self._table))
+        full = {one.limit for one in refused.full}
+        self._buckets = tuple([one for one in self._buckets if one.limit not in full])
+        tightest = refused.tightest
+        if self._buckets:
+            if self.counts_tokens:
+                costs["spend"] = self._priced(other)
+            answer = await self._reserve(costs)
+            tightest = answer.tightest
+            if isinstance(answer, Refused):
+                self._show(tightest)
+                raise self._refusal(answer.full)
+        self._show(tightest, sent_on=limit.text)
+        return other
+
+    def _show(self, tightest: Standing, *, sent_on: str | None = None) -> None:
+        shown = self._report.limits
+        assert shown is not None, "it was made with this admission"
+        shown.head = head_lines(tightest, sent_on)
+        shown.limited = sent_on
+
+    def _refusal(self, full: Sequence[Full]) -> Limited:
+        """Return the error for the bucket that is full for longest."""
+        limit, wait_s = max(full, key=lambda one: one.wait_s)
+        shown = self._report.limits
+        assert shown is not None, "it was made with this admission"
+        shown.limited = limit.text
+        group = self._terms.group
+        who = f"the group {group.name!r}" if group.is_shared else self._terms.who
+        needs = f"; the request is expected to use {sum(self._expected):,} tokens" if limit.unit == "tokens" else ""
+        wait = f"{math.ceil(wait_s)}s"
+        kind = BudgetExceeded if limit.per in _BUDGETS else Limited
+        message = f"{who} has reached the limit of {limit.text}{needs}; ask again in {wait}"
+        return kind(message, limit=limit.text, retry_after_s=wait_s)
+
+
+def _check_model(group: ClientGroup, route: Route, client: Client | None) -> None:
+    if group.models is not None and route.alias not in group.models:
+        message = f"{_named(client)} may not ask for {route.alias!r}, by the models of the group {group.name!r}"
+        raise NotAllowed(message, param="model")
+
+
+def _named(client: Client | None) -> str:
+    return "a request without a client key" if client is None else f"the client {client.name!r}"

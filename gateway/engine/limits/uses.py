@@ -1,0 +1,103 @@
+"""What a request has used, once it ended, however it did: what its reservation is settled by."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.adapters.base import Operation
+from gateway.adapters.events import Event
+from gateway.engine.limits.estimate import Estimate
+from gateway.operations.content import BYTES_PER_TOKEN
+from gateway.policy.failures import Kind
+from gateway.telemetry.report import CallReport
+
+UNUSED: Final = frozenset(
+    {
+        Kind.CONNECTION,
+        Kind.RATE_LIMIT,
+        Kind.OVERLOADED,
+        Kind.SERVER_ERROR,
+        Kind.AUTH,
+        Kind.BILLING,
+        Kind.NOT_FOUND,
+        Kind.CONTEXT_WINDOW,
+        Kind.BAD_REQUEST,
+    }
+)
+"""Kinds of failures that come before a model has written anything, unless content had come."""
+
+
+def was_called(report: CallReport) -> bool:
+    """Tell whether an upstream was called, or is being called."""
+    return report.calling is not None or any(attempt.was_called for attempt in report.attempts)
+
+
+def tokens_used(
+    report: CallReport, expected: Estimate, *, answered: bool, whole: bool = True, text_bytes: int = 0
+) -> tuple[Estimate, int]:
+    """Return the tokens that a request has used, and how many of the input were cached.
+
+    1. An answer that is whole, by its usage.
+    2. No tokens, if every call ended before content in a kind of UNUSED.
+    3. Else, and for an answer without usage: what was told until then, or what the input was expected to be and the
+       text that came, over 4, if that is more. `text_bytes` is that of a stream that committed.
+
+    `answered`: a target gave a plain answer, or a stream that committed. `whole`: all of it came.
+    """
+    if not answered:
+        called = [attempt for attempt in report.attempts if attempt.was_called]
+        if report.calling is None and all(
+            attempt.kind in UNUSED and attempt.content_bytes is None for attempt in called
+        ):
+            return Estimate(0, 0), 0
+        text_bytes += report.closed_bytes + sum(attempt.content_bytes or 0 for attempt in called)
+    told = report.tokens if answered else report.tokens or report.closed_tokens
+    usage = Estimate(0, 0) if not told else Estimate(told.get("prompt", 0), told.get("completion", 0))
+    cached = told.get("cached", 0) if told else 0
+    if answered and whole and told:
+        return usage, cached
+    seen = Estimate(expected.input, text_bytes // BYTES_PER_TOKEN)
+    return (usage, cached) if sum(usage) >= sum(seen) else (seen, 0)
+
+
+class TextCount:
+    """Counts the text of a stream's events. Those that are not parsed are measured by the bytes around their text."""
+
+    __slots__ = ("_operation", "_run", "_run_bytes", "_runs", "_text_bytes")
+
+    def __init__(self, operation: Operation) -> None:
+        self._operation = operation
+        self._text_bytes = 0
+        self._runs = 0
+        self._run_bytes = 0
+        self._run: Event | None = None
+        """The newest event that is a run, by which all are measured."""
+
+    def add(self, events: list[Event]) -> None:
+        """Count further events."""
+        for event in events:
+            if event.is_run:
+                raw = event.raw or b""
+                self._runs += raw.count(b"\n\n")
+                self._run_bytes += len(raw)
+                self._run = event
+            elif event.data is not None:
+                self._text_bytes += self._text_of(event)
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of text so far, roughly where events were not parsed."""
+        run = self._run
+        if run is None or not self._runs:
+            return self._text_bytes
+        singles = run.singly()
+        around = (len(run.raw or b"") - sum(map(self._text_of, singles))) / len(singles)
+        return self._text_bytes + max(0, round(self._run_bytes - around * self._runs))
+
+    def _text_of(self, event: Event) -> int:
+        """Return the bytes of text in a parsed event."""
+        varying = None if event.data is None else self._operation.varying(event.data)
+        if not varying:
+            return 0
+        texts = (text for name, text in varying.items() if name != "obfuscation" and isinstance(text, str))
+        return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
