@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -209,7 +209,7 @@ def inspect(path: Path) -> Inspected:
 class _Lines:
     """Collects the lines of a client keys file."""
 
-    def __init__(self, path: Path, reading: int) -> None:
+    def __init__(self, path: Path, reading: int = 0) -> None:
         self.has_admin = False
         self.clients: dict[bytes, Client] = {}
         """By the SHA-256 of the key."""
