@@ -37,48 +37,44 @@ class Picked(NamedTuple):
     """The order of one pool for a request."""
 
     pool: Pool
-    order: tuple[int, ...]
+    order: Sequence[int]
     """Members, by their places in the pool."""
     source: str | None = None
     """Of a sticky pool: where the key is from; None if the request has none and a draw decided."""
 
 
-class Arrangement(NamedTuple):
-    """The order of a chain's steps for one request."""
+class Arrangement:
+    """The order of a chain's steps for one request. Every step is in it, also one that is skipped or rests."""
 
-    order: tuple[int, ...]
+    __slots__ = ("_draw", "_facts", "_view", "order", "picked", "skipped")
+
+    order: Sequence[int]
     """All steps, by their positions in the file's order."""
-    skipped: Mapping[int, str]
-    """Position in the file's order → the first part of a condition that is not met, for steps that are not taken."""
-    picked: tuple[Picked, ...]
-    """Pools from the outer to the inner, in file order."""
 
-    @property
-    def source(self) -> str | None:
-        """Where the key of the first sticky pool that has one is from."""
-        return next((pick.source for pick in self.picked if pick.source is not None), None)
-
-
-def arrange(parts: Sequence[Part], facts: RequestFacts, view: View, draw: Draw) -> Arrangement:
-    """Return the order for one request. Every step is in it, also one that is skipped or rests."""
-    making = _Making(facts, view, draw)
-    return Arrangement(tuple(making.ordered(parts)), making.skipped, tuple(making.picked))
-
-
-class _Making:
-    """Makes one arrangement."""
-
-    __slots__ = ("_draw", "_facts", "_view", "picked", "skipped")
-
-    def __init__(self, facts: RequestFacts, view: View, draw: Draw) -> None:
+    def __init__(self, parts: Sequence[Part], facts: RequestFacts, view: View, draw: Draw) -> None:
+        """Ask facts, health and draws once, for all pools and conditions of these parts."""
         self._facts = facts
         self._view = view
         self._draw = draw
         self.skipped: dict[int, str] = {}
+        """Position in the file's order → the first part of a condition that is not met: for steps that are not taken.
+        """
         self.picked: list[Picked] = []
+        """Pools from the outer to the inner, in file order."""
+        self.order = self._ordered(parts)
 
-    def ordered(self, parts: Sequence[Part], failing: str | None = None) -> list[int]:
+    @property
+    def source(self) -> str | None:
+        """Where the key of the first sticky pool that has one is from."""
+        for pick in self.picked:
+            if pick.source is not None:
+                return pick.source
+        return None
+
+    def _ordered(self, parts: Sequence[Part], failing: str | None = None) -> Sequence[int]:
         """Return the steps of these parts in order. `failing`: what an outer condition does not meet."""
+        if len(parts) == 1 and type(parts[0]) is Pool:
+            return self._of_pool(parts[0], failing)
         order: list[int] = []
         for part in parts:
             if type(part) is int:
@@ -88,27 +84,34 @@ class _Making:
             elif type(part) is Pool:
                 order += self._of_pool(part, failing)
             elif type(part) is Conditional:
-                order += self.ordered(part.parts, failing or unmet(part.when, self._facts))
+                order += self._ordered(part.parts, failing or unmet(part.when, self._facts))
         return order
 
-    def _of_pool(self, pool: Pool, failing: str | None) -> list[int]:
+    def _of_pool(self, pool: Pool, failing: str | None) -> Sequence[int]:
+        steps = pool.steps
+        if steps is None or failing is not None or self.skipped or self._view.resting:
+            return self._of_closed_or_long(pool, failing)
+        order, source = self._drawn(pool)
+        if pool.pick in _BY_LOAD:
+            order = better_of_two(order, pool.weights, partial(self._score_of_open, pool, steps))
+        self.picked.append(Picked(pool, order, source))
+        return order if pool.is_whole else [steps[member] for member in order]
+
+    def _of_closed_or_long(self, pool: Pool, failing: str | None) -> list[int]:
+        """Return the order of a pool where some steps cannot be asked now, or a member has several."""
         place = len(self.picked)
-        members: list[list[int]] | None = None
+        members: list[Sequence[int]] | None = None
         if pool.steps is None or failing is not None:
-            members = [self.ordered(member.parts, failing) for member in pool.members]
+            members = [self._ordered(member.parts, failing) for member in pool.members]
         order, source = self._drawn(pool)
         closed = _NONE
         if self.skipped or self._view.resting:
             closed = frozenset([member for member in order if self._first_open(pool, members, member) is None])
             order.sort(key=closed.__contains__)
         if pool.pick in _BY_LOAD:
-            score = partial(self._score, pool, members)
             asked = len(order) - len(closed)
-            if closed:
-                order = better_of_two(order[:asked], pool.weights, score) + order[asked:]
-            else:
-                order = better_of_two(order, pool.weights, score)
-        self.picked.insert(place, Picked(pool, tuple(order), source))
+            order = better_of_two(order[:asked], pool.weights, partial(self._score, pool, members)) + order[asked:]
+        self.picked.insert(place, Picked(pool, order, source))
         if members is None:
             steps = pool.steps
             assert steps is not None, "or there are members"
@@ -119,6 +122,15 @@ class _Making:
         if pool.pick == "sticky" and (key := self._facts.sticky(pool.key)) is not None:
             return sticky(pool.rendezvous, pool.weights, key.key), key.source
         return weighted(pool.weights, self._draw), None
+
+    def _score_of_open(self, pool: Pool, steps: Sequence[int], member: int) -> float:
+        """Return what `_score` does, of a pool whose members have one step each, which can be asked now."""
+        step, view = steps[member], self._view
+        load: float = view.in_flight(step)
+        if pool.pick == "fastest":
+            load = (1.0 + load) * view.expected_s(step, steps)
+        weight = pool.weights[member]
+        return load / weight if weight else load
 
     def _first_open(self, pool: Pool, members: Sequence[Sequence[int]] | None, member: int) -> int | None:
         """Return the first of a member's steps that can be asked now."""
@@ -167,8 +179,8 @@ def arranged(route: Route, facts: RequestFacts, health: Health, draw: Draw, *, n
     """Return the steps of a route that has pools or conditions, as one request takes them."""
     assert route.parts is not None, "other chains have one order"
     steps = route.steps
-    pace = (facts.operation, facts.has("stream"))
-    made = arrange(route.parts, facts, HealthView(health, steps, pace, now_s=now_s), draw)
+    view = HealthView(health, steps, (facts.operation, facts.is_stream), now_s=now_s)
+    made = Arrangement(route.parts, facts, view, draw)
     order, skipped = made.order, made.skipped
     if skipped:
         skipped = {place: skipped[position] for place, position in enumerate(order) if position in skipped}

@@ -40,10 +40,13 @@ class Sticky(NamedTuple):
 class RequestFacts:
     """The facts of one request, as the asked alias' pre hooks leave it."""
 
-    __slots__ = (
-        "_arrived", "_at", "_media", "_metadata", "_sticky", "_stream", "_tokens", "client", "form", "headers",
-        "operation", "params", "wire",
-    )  # fmt: skip
+    # What is found is kept in the instance. These defaults are the class', so that a request pays for what it asks.
+    _at: datetime | None = None
+    _metadata: Mapping[str, Json] | None = None
+    _media: frozenset[str] | None = None
+    _tokens: int | None = None
+    _usual_key: Sticky | None = None
+    _is_usual_key_known = False
 
     def __init__(
         self,
@@ -63,13 +66,9 @@ class RequestFacts:
         self.headers = headers
         self.client = client
         self.form = form
-        self._stream = stream
+        self.is_stream = stream
+        """It asks for a stream."""
         self._arrived = arrived
-        self._at: datetime | None = None
-        self._metadata: Mapping[str, Json] | None = None
-        self._media: frozenset[str] | None = None
-        self._tokens: int | None = None
-        self._sticky: dict[StickyKey | None, Sticky | None] = {}
 
     @property
     def at(self) -> datetime:
@@ -101,7 +100,7 @@ class RequestFacts:
     def has(self, feature: str) -> bool:
         """Tell whether the request asks for a stream, or has tools, images, audio or files."""
         if feature == "stream":
-            return self._stream
+            return self.is_stream
         if feature == "tools":
             return bool(self.params.get("tools") or self.params.get("functions"))
         if self._media is None:
@@ -123,9 +122,12 @@ class RequestFacts:
         Those are the headers of a session, `prompt_cache_key`, `metadata.user_id`, `safety_identifier`, `user`, and how
         the prompt begins.
         """
-        if key not in self._sticky:
-            self._sticky[key] = self._usual() if key is None else self._named(key)
-        return self._sticky[key]
+        if key is not None:
+            return self._named(key)
+        if not self._is_usual_key_known:
+            self._usual_key = self._usual()
+            self._is_usual_key_known = True
+        return self._usual_key
 
     def _named(self, key: StickyKey) -> Sticky | None:
         if key.client:

@@ -263,15 +263,32 @@ def _decoded(data: bytes, begin: int) -> bytes:
 
 def _tools_in(value: Json) -> bytes:
     """Return the beginning of the definitions of tools as JSON."""
-    items = _items(value) or ()
+    items = _items(value)
+    if not items:
+        return b""
+    if type(items[0]) is bytes:
+        return items[0][:OPENING_BYTES]
     said, done, count = b"", 0, 1
-    while done < len(items) and len(said) < OPENING_BYTES:
-        some = [_shortened(item) for item in items[done : done + count]]
-        done += count
+    while True:
+        some = items[done : done + count]
         cut = some.pop() if type(some[-1]) is bytes else b""
+        if any(map(_is_long, some)):
+            some = [_shortened(tool) for tool in some]
         said += encode_json(some)[1:-1] + b"," + cut
-        count = (OPENING_BYTES - len(said)) * done // len(said) + 1  # as many as are missing if all are as long
-    return said[:OPENING_BYTES]
+        done += count
+        missing = OPENING_BYTES - len(said)
+        if missing <= 0 or done >= len(items):
+            return said[:OPENING_BYTES]
+        count = missing * done // len(said) + 1  # as many as are missing if all are as long
+
+
+def _is_long(tool: Json) -> bool:
+    """Tell whether a tool may have a long description; quick for the usual ones, which have none."""
+    try:
+        said = tool["function"]["description"] if "function" in tool else tool["description"]
+        return len(said) > OPENING_BYTES
+    except (KeyError, TypeError):
+        return True
 
 
 def _shortened(tool: Json) -> Json:

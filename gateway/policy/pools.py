@@ -58,6 +58,8 @@ class Pool:
     """Of the members' names, for `sticky`; of none for any other pick."""
     steps: tuple[int, ...] | None = field(init=False, repr=False, compare=False)
     """The one step of each member; None if a member has more, or a condition."""
+    is_whole: bool = field(init=False, repr=False, compare=False)
+    """Members and their steps have the same numbers: the pool is its chain's only part, or the first."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weights", tuple([member.weight for member in self.members]))
@@ -66,6 +68,7 @@ class Pool:
         only = [part for member in self.members for part in member.parts if isinstance(part, int)]
         is_plain = all(len(member.parts) == 1 for member in self.members) and len(only) == len(self.members)
         object.__setattr__(self, "steps", tuple(only) if is_plain else None)
+        object.__setattr__(self, "is_whole", is_plain and only == [*range(len(only))])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

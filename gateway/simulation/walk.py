@@ -6,7 +6,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import attrgetter
@@ -139,7 +139,7 @@ class _Call:
         self._health = health
         self._facts = facts
         self._draw = draw
-        self._order: tuple[int, ...] = tuple(range(len(route.steps)))
+        self._order: Sequence[int] = tuple(range(len(route.steps)))
         """Position in the order of the call → position in the file's order. Decisions have the first."""
         adapters = every_adapter(mock.twin(self._begin))
         engine = Engine(adapters=adapters, health=health, jitter=lambda: JITTER, observer=self._decided)

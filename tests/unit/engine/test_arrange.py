@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.engine.arrange import arrange, arranged, member_shares, shares
+from gateway.engine.arrange import Arrangement, arranged, member_shares, shares
 from gateway.engine.facts import RequestFacts
 from gateway.engine.health import Health
 from gateway.engine.health_view import HealthView
@@ -69,7 +69,7 @@ def order(
 ) -> list[int]:
     assert chain.parts is not None
     view = HealthView(health or Health(), chain.steps, ("chat", False), now_s=0.0)
-    return [*arrange(chain.parts, request or facts(), view, random.Random(seed).random).order]
+    return [*Arrangement(chain.parts, request or facts(), view, random.Random(seed).random).order]
 
 
 def firsts(chain: Route, **values: Any) -> Counter[int]:
@@ -546,7 +546,7 @@ def test_whatever_the_policy_health_and_failures(
         assert names.index(called[-1]) not in down, "and somebody answers"
 
     again = HealthView(Health(), chain.steps, ("chat", False), now_s=0.0)
-    made = arrange(chain.parts, request, again, random.Random(seed).random)
+    made = Arrangement(chain.parts, request, again, random.Random(seed).random)
     assert sorted(made.order) == list(range(len(names)))
     assert set(made.skipped) == forbidden
     for picked in made.picked:
@@ -557,8 +557,8 @@ def test_whatever_the_policy_health_and_failures(
             if any(weight and opened for weight, opened in zip(weights, is_open, strict=True)):
                 assert weights[first]
         if picked.pool.pick == "sticky":
-            other = arrange(chain.parts, request, again, random.Random(seed + 100).random)
-            assert picked.order in {each.order for each in other.picked if each.pool is picked.pool}
+            other = Arrangement(chain.parts, request, again, random.Random(seed + 100).random)
+            assert picked.order in [each.order for each in other.picked if each.pool is picked.pool]
     found = shares(chain.parts, forbidden)
     assert sum(found.values()) == pytest.approx(1.0 if forbidden != set(range(len(names))) else 0.0)
     assert forbidden.isdisjoint(found)
