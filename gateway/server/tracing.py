@@ -51,8 +51,9 @@ class Telemetry:
             missing = {"missing": error.name, "install": INSTALL}
             log.warning("an OTLP endpoint is set, and OpenTelemetry is not installed: nothing is sent", extra=missing)
             return
-        except Exception:
-            log.exception("OpenTelemetry could not be started: nothing is sent")
+        except Exception as error:
+            reason = {"reason": mask_upstream_text(cut(str(error), _LONGEST))}
+            log.exception("OpenTelemetry could not be started: nothing is sent", extra=reason)
             return
         self._observer.add(exporting.hear)
         if exporting.makes_traces:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 from tests.supply import locked, sbom, slim
-from tests.supply.declared import build_requirements, dependencies, oldest
+from tests.supply.declared import build_requirements, dependencies, extra, oldest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("what", choices=["oldest", "build", "slim", "sbom", "sbom-slim"])
     match parser.parse_args(argv).what:
         case "oldest":
-            print("\n".join(str(bound) for line in dependencies() if (bound := oldest(line))))
+            print("\n".join(str(bound) for line in [*dependencies(), *extra("otel")] if (bound := oldest(line))))
         case "build":
             print("\n".join(str(line) for line in build_requirements()))
         case "slim":

@@ -17,6 +17,11 @@ def dependencies() -> list[Requirement]:
     return [Requirement(line) for line in _read()["project"]["dependencies"]]
 
 
+def extra(name: str) -> list[Requirement]:
+    """Return what an extra needs beside that."""
+    return [Requirement(line) for line in _read()["project"]["optional-dependencies"][name]]
+
+
 def build_requirements() -> list[Requirement]:
     """Return what the package is built with."""
     return [Requirement(line) for line in _read()["build-system"]["requires"]]

@@ -15,12 +15,12 @@ from packaging.utils import canonicalize_name
 
 from tests.paths import ROOT
 from tests.supply import locked
-from tests.supply.declared import build_requirements, dependencies, oldest
+from tests.supply.declared import build_requirements, dependencies, extra, oldest
 from tests.supply.sbom import OURS, bill
 
 
 def test_every_dependency_has_a_lower_and_an_upper_bound() -> None:
-    for requirement in dependencies():
+    for requirement in [*dependencies(), *extra("otel")]:
         assert oldest(requirement) is not None, requirement
         assert any(bound.operator in {"<", "~="} for bound in requirement.specifier), requirement
 
