@@ -52,8 +52,8 @@ class Telemetry:
             log.warning("an OTLP endpoint is set, and OpenTelemetry is not installed: nothing is sent", extra=missing)
             return
         except Exception as error:
-            reason = {"reason": mask_upstream_text(cut(str(error), _LONGEST))}
-            log.exception("OpenTelemetry could not be started: nothing is sent", extra=reason)
+            why = {"reason": mask_upstream_text(cut(str(error), _LONGEST))}
+            log.exception("OpenTelemetry could not be started: nothing is sent", extra=why)
             return
         self._observer.add(exporting.hear)
         if exporting.makes_traces:
