@@ -5,16 +5,23 @@ Screenshots are left in `build/page/`: light, dark and narrow.
 
 from __future__ import annotations
 
+import asyncio
+import time
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.browser import browser as browser
 from tests.browser import needs_chromium, opened
+from tests.gateway_process import gateway_process
 from tests.paths import ROOT
 from tests.scripted_openai import ScriptedOpenAI
-from tests.server.conftest import RunningGateway, Start, save
+from tests.server.conftest import HELLO, RunningGateway, Start, save
 from tests.server.test_live import BAD, HOSTILE
+from tests.server.test_workers import config as config
+from tests.server.test_workers import config_text, running
 
 pytestmark = [needs_chromium, pytest.mark.timeout(60)]
 SHOTS = ROOT / "build" / "page"
@@ -166,3 +173,71 @@ async def test_without_javascript_it_is_whole_and_loads_itself_anew(start: Start
     assert "vllm/llama-3.1-8b" in await tab.text("#requests")
     assert not await tab.page.is_visible("#filters")
     assert await tab.page.locator("noscript").count() == 2
+
+
+async def test_with_workers_it_tells_of_all(config: Path, browser: Any) -> None:
+    async with running(config) as workers:
+        for _ in range(30):
+            await workers.chat("fast")
+        tab = await opened(browser, workers.url)
+        assert "2 workers" in await tab.text("#truth")
+        assert await tab.page.locator("#requests tbody tr").count() == 30
+        assert "0% of 30" in await tab.text("#aliases tbody tr")
+        await workers.chat()
+        await tab.until("document.querySelector('#requests tbody tr').innerText.includes('mock/echo')")
+        assert await tab.page.locator("#requests tbody tr").count() == 31
+        good = config_text(config)
+        save(config, good.replace("mock/echo", "echo"))
+        await tab.until("document.querySelector('#refused')")
+        assert "no-provider: models.echo" in await tab.text("#refused pre")
+        save(config, good + "  more: mock/echo\n")
+        await tab.until(
+            "!document.querySelector('#refused') && document.querySelector('#truth').innerText.includes('2')"
+        )
+        assert "+ more: new, goes to mock/echo" in await tab.text("#reloads")
+        assert tab.complaints == []
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+async def test_a_thousand_requests_a_second_leave_it_usable_and_right(
+    tmp_path: Path, browser: Any, workers: int
+) -> None:
+    """The load has a second for a thousand requests, and as long as it takes where the machine is slower."""
+    count, connections = 3000, 8
+    config = tmp_path / "routes.yaml"
+    config.write_text("version: 1\nmodels: {echo: mock/echo, pair: [mock/status-503, mock/one]}\n")
+    flags = ("--workers", str(workers)) if workers > 1 else ()
+    async with (
+        gateway_process(config, log=tmp_path / "log", flags=flags) as gateway,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+    ):
+        tab = await opened(browser, gateway.url)
+        began_s = time.monotonic()
+
+        async def ask(first: int) -> None:
+            for number in range(first, count, connections):
+                await asyncio.sleep(max(0.0, began_s + number / 1000 - time.monotonic()))
+                body = {"model": "echo", "messages": HELLO}
+                async with session.post(f"{gateway.url}/v1/chat/completions", json=body) as answer:
+                    await answer.read()
+                    assert answer.status == 200
+
+        async with asyncio.TaskGroup() as group:
+            load = [group.create_task(ask(first)) for first in range(connections)]
+            await tab.page.click("a[data-alias=pair]")
+            await tab.until("document.querySelector('#verdict').innerText.startsWith('Answered by mock/one')")
+            await tab.page.click("#close")
+            await tab.page.fill("#having", "nothing has this")
+            await tab.until("document.querySelector('#shown').innerText.startsWith('0 of ')")
+            await tab.page.fill("#having", "")
+            assert not all(each.done() for each in load)
+        await tab.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # to be asked at once
+        await tab.until(f"document.querySelector('[data-last]').dataset.last === '{count}'")
+        cells = [" ".join(row.split()) for row in await tab.page.locator("#aliases tbody tr").all_inner_texts()]
+        assert f"0% of {count}" in cells[0]
+        echo = tab.page.locator("#targets tbody tr", has_text="mock/echo")
+        assert await echo.locator("td[data-head='Calls/min']").inner_text() == str(count)
+        assert await echo.locator("td[data-head=Success]").inner_text() == "100%"
+        ids = await tab.page.evaluate("[...document.querySelectorAll('#requests tbody tr')].map(row => row.id)")
+        assert ids == [f"request-{number}" for number in range(count, count - 200, -1)]
+        assert tab.complaints == []
