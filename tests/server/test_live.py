@@ -107,6 +107,29 @@ async def test_pools_have_shares_and_steps_whose_condition_an_empty_request_miss
     assert (told["long"]["now"], told["never"]["now"]) == ("mock/short", None)
 
 
+KEYS = """\
+version: 1
+defaults: {retries: 0, cooldown: {for: 10m}}
+providers: {up: {kind: openai, base_url: "BASE_URL", api_key: [sk-first-0123456789, sk-second-0123456789]}}
+models: {fast: up/m}
+"""
+
+
+async def test_of_several_keys_those_at_rest_are_told_with_the_end_of_each(
+    start: Start, upstream: ScriptedOpenAI
+) -> None:
+    gateway = await start(KEYS)
+    upstream.script_key("sk-first-0123456789", status=429, retry_after=120)
+    assert (await gateway.chat("fast")).status == 200
+    [target] = (await state(gateway))["targets"]
+    assert target["state"] == "ok"
+    assert [key["state"] for key in target["keys"]] == ["cooldown", "ok"]
+    page = (await gateway.get("/-/")).body.decode()
+    assert "1 of 2 keys at rest" in page
+    assert f'key {target["keys"][0]["key"]} <time datetime="{target["keys"][0]["rest_ends_at"][:16]}' in page
+    assert "sk-first" not in page
+
+
 async def test_a_refused_edit_is_told_in_the_words_of_validate(gateway: RunningGateway) -> None:
     save(gateway.config, BAD)
     await gateway.request("POST", "/-/reload")

@@ -33,6 +33,8 @@ _STEP_STATES: Final = {
     "condition": ("dim", "by condition only"),
     "unsupported": ("dim", "does not take this"),
 }
+_MOST_KEYS: Final = 4
+"""Keys at rest of one target that are told one by one."""
 _OPEN_LINES: Final = 4
 """Lines of what a reload changed that are shown without a click."""
 _RESULTS: Final = {"loaded": ("good", "✓ loaded"), "refused": ("bad", "✕ refused"), "restored": ("good", "✓ restored")}
@@ -152,9 +154,10 @@ def _targets(state: JsonObject) -> str:
 def _target(one: JsonObject) -> Iterable[str]:
     tone, word = _STATES[one["state"]]
     minute, failure = one["last_minute"], one["last_failure"]
-    rest = f" {moment(one['rest_ends_at'], 'left')}" if one["rest_ends_at"] else ""
+    rest = _until(one)
     keys = [key for key in one.get("keys", ()) if key["state"] != "ok"]
     of_keys = f'<br><span class="warn">{len(keys)} of {len(one["keys"])} keys at rest</span>' if keys else ""
+    of_keys += joined(f"<br>key {text(key['key'])}{_until(key)}" for key in keys[:_MOST_KEYS])
     yield f"<b>{text(one['target'])}</b>"
     yield f'<span><span class="{tone}">{word}</span>{rest}{of_keys}</span>'
     yield text(one["in_flight"])
@@ -166,6 +169,10 @@ def _target(one: JsonObject) -> Iterable[str]:
     yield NOTHING if failure is None else f"<span>{text(failure['kind'] + status)} {moment(failure['at'])}</span>"
     more = one["aliases_not_listed"]
     yield text(", ".join(one["aliases"]) + (f" and {more} more" if more else "")) or '<span class="dim">no alias</span>'
+
+
+def _until(one: JsonObject) -> str:
+    return f" {moment(one['rest_ends_at'], 'left')}" if one["rest_ends_at"] else ""
 
 
 def _aliases(state: JsonObject) -> str:
