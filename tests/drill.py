@@ -7,10 +7,11 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from tests.docs import Block, blocks, transcript
@@ -78,6 +79,12 @@ class Drill:
             while f'"event":"{event}"' not in self.log:  # noqa: ASYNC110 - another process writes it
                 await asyncio.sleep(0.02)
 
+    async def ready(self) -> None:
+        """Return once `/readyz` says yes."""
+        async with asyncio.timeout(_REACHED_S):
+            while not await self.run(f"curl -sf {self.url}/readyz"):
+                pass
+
     async def in_sync(self) -> None:
         """Return once the file says what runs."""
         async with asyncio.timeout(_REACHED_S):
@@ -86,8 +93,8 @@ class Drill:
 
 
 @asynccontextmanager
-async def drill(folder: Path) -> AsyncIterator[Drill]:
-    """Serve the page's file."""
+async def drill(folder: Path, environ: Mapping[str, str] = MappingProxyType({})) -> AsyncIterator[Drill]:
+    """Serve the page's file, with further variables."""
     for block in blocks(PAGE):
         if block.file == FILE:
             (folder / FILE).write_text(block.text)
@@ -98,12 +105,13 @@ async def drill(folder: Path) -> AsyncIterator[Drill]:
     (folder / LOG).touch()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "gateway", "serve", FILE, "--log-file", LOG, "--port", "0", "--port-file", "port",
-        cwd=folder, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL,
+        cwd=folder, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **environ}, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        made = Drill(folder, 0)
-        await made.logged("listening")
-        yield Drill(folder, int((folder / "port").read_text()))
+        await Drill(folder, 0).logged("listening")
+        made = Drill(folder, int((folder / "port").read_text()))
+        await made.ready()
+        yield made
     finally:
         process.terminate()
         await process.wait()

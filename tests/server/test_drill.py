@@ -1,4 +1,4 @@
-"""The drill of docs/drill.md is played: page, terminal and log answer the four questions as it says.
+"""The drill of docs/drill.md is played: page, terminal, log and trace answer the four questions as it says.
 
 Each command has the ten seconds that the page gives an answer.
 """
@@ -14,6 +14,8 @@ import pytest
 from tests.browser import browser as browser
 from tests.browser import needs_chromium, opened
 from tests.drill import alike, drill, play
+from tests.otlp_receiver import FAST, otlp_receiver
+from tests.server.conftest import until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -55,6 +57,25 @@ async def test_the_log_answers_each_question(tmp_path: Path) -> None:
     assert rest["until"] > rest["time"]
     assert edit["event"] == "routes refused"
     assert edit["problems"].startswith("drill.yaml:8:10: no-provider: models.draft: ")
+
+
+async def test_a_trace_answers_what_a_trace_can(tmp_path: Path) -> None:
+    with otlp_receiver() as collector:
+        async with drill(tmp_path, {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, **FAST}) as run:
+            async for _ in play(run, until="sed"):
+                pass
+            await until(lambda: len(collector.trees()) == 4, within_s=10.0)
+        trees = sorted(collector.trees(), key=lambda tree: tree[0].start_ns)
+    for request, _ in trees:
+        assert request.attributes["gateway.target"] == "backup/claude-sonnet-4-5"
+        assert request.attributes["gateway.generation"] == 1
+        assert request.attributes["gateway.request_id"] in (tmp_path / "gateway.log").read_text()
+    for _, calls in trees[:3]:
+        told = [(each.attributes["gateway.target"], each.attributes.get("error.type")) for each in calls]
+        assert told == [("main/gpt-5.5", "overloaded"), ("backup/claude-sonnet-4-5", None)]
+    last, calls = trees[3]
+    assert last.attributes["gateway.passed_over"] == ["main/gpt-5.5 cooldown"]
+    assert [each.attributes["gateway.target"] for each in calls] == ["backup/claude-sonnet-4-5"]
 
 
 @needs_chromium
