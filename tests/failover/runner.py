@@ -81,6 +81,7 @@ async def run_all(
     *,
     ours: bool,
     concurrency: int = CONCURRENCY,
+    stagger_s: float = STAGGER_S,
     on_result: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
     """Run scenarios, some at a time, and return their results in the order of the list."""
@@ -91,7 +92,7 @@ async def run_all(
     async def run_one(scenario: Scenario) -> Result:
         async with slots:
             async with turn:
-                await asyncio.sleep(STAGGER_S)
+                await asyncio.sleep(stagger_s)
             result = await run_scenario(scenario, endpoint, upstream, ours=ours)
         on_result(result)
         return result
@@ -108,29 +109,37 @@ async def run_ours(
     folder: Path,
     upstream_port: int | None = None,
     concurrency: int = CONCURRENCY,
+    stagger_s: float = STAGGER_S,
 ) -> list[Result]:
     """Start the upstream and our gateway, run scenarios, stop both. `folder` gets the gateway's config and log.
 
     Scenarios that failed in a crowd run once more alone, with a log in `again`: a limit of 1.5 s is short in a crowd.
     """
-    results = await _run_ours(scenarios, adapter, folder, upstream_port, concurrency)
+    results = await _run_ours(scenarios, adapter, folder, upstream_port, concurrency, stagger_s)
     failed = [place for place, result in enumerate(results) if result.verdict.score == "fail"]
     if failed and concurrency > 1:
         (folder / AGAIN).mkdir()
-        again = await _run_ours([scenarios[place] for place in failed], adapter, folder / AGAIN, upstream_port, 1)
+        again = await _run_ours(
+            [scenarios[place] for place in failed], adapter, folder / AGAIN, upstream_port, 1, stagger_s
+        )
         for place, result in zip(failed, again, strict=True):
             results[place] = result
     return results
 
 
 async def _run_ours(
-    scenarios: Sequence[Scenario], adapter: str, folder: Path, upstream_port: int | None, concurrency: int
+    scenarios: Sequence[Scenario],
+    adapter: str,
+    folder: Path,
+    upstream_port: int | None,
+    concurrency: int,
+    stagger_s: float,
 ) -> list[Result]:
     async with (
         FaultyUpstream(upstream_port or 0) as upstream,
         our_gateway(scenarios, upstream, adapter=adapter, folder=folder) as endpoint,
     ):
-        return await run_all(scenarios, endpoint, upstream, ours=True, concurrency=concurrency)
+        return await run_all(scenarios, endpoint, upstream, ours=True, concurrency=concurrency, stagger_s=stagger_s)
 
 
 async def _warm_up(scenarios: Sequence[Scenario], endpoint: Endpoint) -> None:

@@ -138,12 +138,12 @@ def test_every_pattern_that_blames_has_an_example(phrase: Phrase) -> None:
 @pytest.mark.parametrize("frame", ECHOES, ids=range(len(ECHOES)))
 def test_words_that_a_client_wrote_rest_no_target(frame: str) -> None:
     """Else any client could take a target away from everybody else."""
-    written = [
+    written = {
         variant
         for _, message in BLAME
         for text in (message, message.rstrip("."), message.partition(".")[0], message.partition(",")[0])
         for variant in (text, text.lower(), f"{text} ", f"\n{text}", f"{text}\n")
-    ]
+    }
     for text in written:
         said = frame.format(text)
         for status, body in (
