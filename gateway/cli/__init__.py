@@ -40,6 +40,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
             )
         },
         "import": "import_litellm",
+        "keys": "keys",
         "completion": "completion",
     }
 )
@@ -63,6 +64,7 @@ examples:
   gateway test                           play ./routes.test.yaml in virtual time
   gateway diff origin/main               show what a change changes, and for whom
   gateway import litellm config.yaml     convert a LiteLLM proxy's config to a routes.yaml
+  gateway keys new search-ci             make a key for a client
   gateway fmt --check                    check that ./routes.yaml is in its normal form
   source <(gateway completion bash)      let TAB complete all of this
 

@@ -43,6 +43,8 @@ _GOOD: Final = re.compile(
     rf"((?:\s+(?:{_ADMIN}|{_GROUP}{_NAME.pattern}))*)\s*"
 )
 """A line without faults of its own: name, digest or key, options."""
+_BAD_NAME: Final = "a client's name is made of letters, digits and . _ @ -, at most 64"
+_BAD_GROUP: Final = "a group's name is made of letters, digits and . _ @ -, at most 64"
 _LINE: Final = "a line is `name key` or `name sha256:<hex>`, then `group=NAME` and `admin` where they are wanted"
 
 
@@ -164,6 +166,17 @@ def _parsed(path: Path, data: bytes, *, reading: int = 0) -> _Lines:
     return lines
 
 
+def key_line(name: str, key: str, *, group: str | None = None, is_admin: bool = False) -> str:
+    """Return the line of a client keys file for a key, with its digest. Raises UsageError for a malformed name."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(_BAD_NAME)
+    if group is not None and not _NAME.fullmatch(group):
+        raise UsageError(_BAD_GROUP)
+    fields = [name, f"sha256:{sha256(key.encode()).hexdigest()}"]
+    fields += [f"{_GROUP}{group}"] if group is not None else []
+    return " ".join([*fields, _ADMIN] if is_admin else fields)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspected:
     """What is in a client keys file, without the keys."""
@@ -275,7 +288,7 @@ def _fault(fields: list[str]) -> str:
     if not key:
         return _LINE
     if not _NAME.fullmatch(name):
-        return "a client's name is made of letters, digits and . _ @ -, at most 64"
+        return _BAD_NAME
     if not _KEY.fullmatch(key):
         return "a key is printable ASCII, at most 512 characters"
     if key.startswith("sha256:") and not _SHA256.fullmatch(key):
@@ -283,5 +296,5 @@ def _fault(fields: list[str]) -> str:
     if key == _ADMIN or key.startswith(_GROUP):
         return "the key comes second, before `group=NAME` and `admin`"
     if any(option.startswith(_GROUP) and not _NAME.fullmatch(option.removeprefix(_GROUP)) for option in options):
-        return "a group's name is made of letters, digits and . _ @ -, at most 64"
+        return _BAD_GROUP
     return _LINE
