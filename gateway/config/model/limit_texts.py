@@ -18,8 +18,8 @@ WINDOWS: Final[tuple[Window, ...]] = ("minute", "hour", "day", "month")
 
 _MULTIPLES: Final = {"": 1, "k": 1000, "M": 1_000_000}
 _AMOUNT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kM]?)")
-_LIMIT: Final = re.compile(rf"\s*({_AMOUNT.pattern})\s+(?:({'|'.join(COUNTED)})/({'|'.join(WINDOWS)})|concurrent)\s*")
-_ROUGHLY: Final = re.compile(r"\s*\$?\s*([0-9][0-9.,_]*)\s*(?:([a-zA-Z])(?![a-zA-Z]))?\s*(.*?)\s*")
+_LIMIT: Final = re.compile(rf"\s*+({_AMOUNT.pattern})\s++(?:({'|'.join(COUNTED)})/({'|'.join(WINDOWS)})|concurrent)\s*+")
+_ROUGHLY: Final = re.compile(r"\$?\s*+([0-9][0-9.,_]*+)\s*+(?:([a-zA-Z])(?![a-zA-Z])\s*+)?+(.*)")
 _SLIPS: Final = {
     **dict.fromkeys(("rpm", "requests per minute"), "requests/minute"),
     **dict.fromkeys(("tpm", "tokens per minute"), "tokens/minute"),
@@ -71,7 +71,7 @@ def _plain(number: float) -> str:
 
 def why_no_limit(text: str) -> str:
     """Return what a text lacks to be a limit, such as `has no window; …`."""
-    match = _ROUGHLY.fullmatch(text)
+    match = _ROUGHLY.fullmatch(text.strip())
     if match is None or not match[3]:
         return f"is no limit; {HOW}"
     number, letter, rest = match[1], match[2] or "", match[3]
