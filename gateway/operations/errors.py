@@ -47,7 +47,7 @@ class AnthropicErrors(OpenAIErrors):
     """Anthropic's shape: `{"type": "error", "error": {"type", "message"}, "request_id"}`."""
 
     def envelope(self, error: JsonObject, status: int, request_id: str) -> JsonObject:
-        """Return OpenAI's envelope `error` in this shape, with `code`, `param`, `limit`, `attempts` if it has them."""
+        """Return OpenAI's envelope `error` in this shape, with what it has of `code, param, limit, attempts`."""
         said = error["error"]
         kind = _ANTHROPIC_TYPES.get(status) or ("invalid_request_error" if status < 500 else "api_error")
         inner: JsonObject = {"type": kind, "message": said.get("message") or kind}

@@ -240,16 +240,16 @@ class Gateway:
         )
         makers = Makers() if member is None else SharedMakers(member)
         self.shadows = Shadows(adapters=self._adapters, on_end=self._note_shadow)
-        self._limits = limits = Limits(MemoryStore())
+        self.limits = Limits(MemoryStore())
         self._pipeline = Pipeline(
             tables=self.reloader,
             adapters=self._adapters,
             health=health,
             makers=makers,
             shadows=self.shadows,
-            limits=limits,
+            limits=self.limits,
         )
-        models = Models(pipeline=self._pipeline, limits=limits)
+        models = Models(pipeline=self._pipeline, limits=self.limits)
         calls = ModelCalls(
             pipeline=self._pipeline,
             lifecycle=self.lifecycle,
@@ -345,7 +345,7 @@ class Gateway:
     async def _run_jobs(self) -> AsyncGenerator[None, None]:
         """Run the background jobs; at the end close the upstreams' connections."""
         loop = asyncio.get_running_loop()
-        jobs = [self.jobs.run(self.reloader, self._adapters), self.shadows.run(), self._limits.run()]
+        jobs = [self.jobs.run(self.reloader, self._adapters), self.shadows.run(), self.limits.run()]
         if self.member is not None:
             jobs.append(self.member.run())
         work = [loop.create_task(job) for job in jobs]

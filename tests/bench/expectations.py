@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from tests.bench import own, picks, vendors
+from tests.bench import limits, own, picks, vendors
 from tests.bench.figures import BUSY, USED, Run, number
 from tests.bench.measures import BARE_IMPORT, CPU, CPU_OF_STREAM, RATE
 from tests.bench.peers import DIRECT, GATEWAY, LITELLM, NGINX, PORTKEY, RELAY, TRANSLATED
@@ -258,6 +258,10 @@ EXPECTATIONS: Final = [
     *(
         Expectation(f"a pool of ten, {case}", _value("picks", case), limit, at_most=True, unit="µs", by_clock=True)
         for case, limit in picks.LIMITS_US.items()
+    ),
+    *(
+        Expectation(f"limits, {case}", _value("limits", case), limits.LIMIT_US, at_most=True, unit="µs", by_clock=True)
+        for case in limits.CASES
     ),
     _memory(vendors.NATIVE, 70),
     _memory(vendors.CLASSES, 220),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.engine.limits.memory import MemoryStore
 from gateway.engine.limits.store import Bucket, Costs, Full, Granted, Refused
-from tests.unit.engine.limits.limits import Clock, buckets, limit
+from tests.limiting import Clock, buckets, limit
 
 ONE: Costs = {"requests": 1, "tokens": 100, "spend": 0.5, "concurrent": 1}
 

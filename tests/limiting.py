@@ -1,13 +1,17 @@
-"""Limits and buckets in a line, and a clock that a test moves."""
+"""Limits, buckets and groups in a line, and a clock that a test moves."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
+from gateway.engine.limits.estimate import PriceOf
 from gateway.engine.limits.memory import MemoryStore
 from gateway.engine.limits.store import Bucket, bucket
-from gateway.policy.limits import Limit
+from gateway.policy.limits import ClientGroup, Limit
+from gateway.policy.table import RoutingTable
 
 
 def limit(text: str, **more: Any) -> Limit:
@@ -37,3 +41,14 @@ class Clock:
 
     def store(self) -> MemoryStore:
         return MemoryStore(clock=self.monotonic, wall_clock=self.wall)
+
+
+def group(name: str, *texts: str | Limit, models: Collection[str] | None = None, share: bool = False) -> ClientGroup:
+    limits = tuple([limit(text) if isinstance(text, str) else text for text in texts])
+    return ClientGroup(name=name, limits=limits, models=None if models is None else frozenset(models), is_shared=share)
+
+
+def with_groups(table: RoutingTable, *groups: ClientGroup, price_of: PriceOf | None = None) -> RoutingTable:
+    """Return the table with these groups, of which `default` always is one."""
+    found = {"default": ClientGroup(name="default")} | {each.name: each for each in groups}
+    return replace(table, clients=MappingProxyType(found), price_of=price_of)

@@ -1,0 +1,107 @@
+"""What limits in memory cost a request: the check of its model, reserving in all buckets, the head, and settling.
+
+`python -m tests.bench.limits` measures it alone, in seconds; `python -m tests.bench --measure limits` with others.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from typing import Final
+
+from gateway.engine.limits.admission import Limits
+from gateway.engine.limits.memory import MemoryStore
+from gateway.operations import CHAT
+from gateway.policy.clients import Client
+from gateway.policy.limits import ClientGroup
+from gateway.telemetry.report import Attempt, CallReport
+from gateway.wire.json import JsonObject
+from tests.bench.lab import Lab
+from tests.bench.peers import GATEWAY
+from tests.compiling import table
+from tests.limiting import group, with_groups
+
+_REQUESTS: Final = 500
+_ROUNDS: Final = 200
+
+ONE: Final = "requests a minute"
+FOUR: Final = "requests, tokens, concurrent, tokens a day"
+
+CASES: Final = {
+    ONE: ["1M requests/minute"],
+    FOUR: ["1M requests/minute", "1000M tokens/minute", "100 concurrent", "1000M tokens/day"],
+}
+"""Case → the limits of the client's group."""
+
+LIMIT_US: Final = 6.0
+"""The most that a request may cost, in any case."""
+
+HELLO: Final[JsonObject] = {
+    "messages": [{"role": "user", "content": "What is the capital of Peru?"}],
+    "max_tokens": 50,
+}
+
+
+def limits(lab: Lab) -> None:
+    """CPU time of a request's limits, by case."""
+    lab.say("limits: in memory")
+    for case, rounds in measured().items():
+        lab.run.add("limits", case, GATEWAY, "µs", rounds)
+
+
+def measured() -> dict[str, list[float]]:
+    """Return case → microseconds of CPU time a request, by round. Cases take turns: what disturbs one disturbs all."""
+    asks = {case: _asking(group("default", *map(_amount, texts))) for case, texts in CASES.items()}
+    found: dict[str, list[float]] = {case: [] for case in CASES}
+    gc.disable()
+    try:
+        for number in range(_ROUNDS + 1):
+            for case, ask in asks.items():
+                began_ns = time.thread_time_ns()
+                for _ in range(_REQUESTS):
+                    ask()
+                used_us = (time.thread_time_ns() - began_ns) / 1000 / _REQUESTS
+                if number:  # the first round warms up
+                    found[case].append(used_us)
+            gc.collect()
+    finally:
+        gc.enable()
+    return found
+
+
+def _amount(text: str) -> str:
+    return text.replace("M ", "000000 ")
+
+
+def _asking(of: ClientGroup) -> Callable[[], object]:
+    """Return what takes one request through its limits, as the pipeline does, and settles it by a usage."""
+    policy = with_groups(table("models: {fast: mock/echo}\n"), of)
+    store = Limits(MemoryStore())
+    route, client = policy.routes["fast"], Client(name="ann")
+    answered = Attempt("mock/echo", "mock/echo", None, 200, 1.0)
+    usage = {"prompt": 14, "completion": 8}
+
+    def ask() -> object:
+        report = CallReport(attempts=[answered], tokens=usage)
+        admission = store.admission(policy, route, client, report)
+        assert admission is not None, "its group has limits"
+        entering = admission.enter(CHAT, route, HELLO)
+        try:
+            entering.send(None)
+        except StopIteration:
+            admission.close(answered=True)
+        return report
+
+    return ask
+
+
+def main() -> None:
+    """Print a line a case: the median, and the quickest round."""
+    for case, rounds in measured().items():
+        print(f"{case:<45} {statistics.median(rounds):5.1f} µs   at best {min(rounds):5.1f} µs")
+
+
+if __name__ == "__main__":
+    main()
