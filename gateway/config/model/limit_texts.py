@@ -18,7 +18,9 @@ WINDOWS: Final[tuple[Window, ...]] = ("minute", "hour", "day", "month")
 
 _MULTIPLES: Final = {"": 1, "k": 1000, "M": 1_000_000}
 _AMOUNT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kM]?)")
-_LIMIT: Final = re.compile(rf"\s*+({_AMOUNT.pattern})\s++(?:({'|'.join(COUNTED)})/({'|'.join(WINDOWS)})|concurrent)\s*+")
+_LIMIT: Final = re.compile(
+    rf"\s*+({_AMOUNT.pattern})\s++(?:({'|'.join(COUNTED)})/({'|'.join(WINDOWS)})|concurrent)\s*+"
+)
 _ROUGHLY: Final = re.compile(r"\$?\s*+([0-9][0-9.,_]*+)\s*+(?:([a-zA-Z])(?![a-zA-Z])\s*+)?+(.*)")
 _SLIPS: Final = {
     **dict.fromkeys(("rpm", "requests per minute"), "requests/minute"),

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.server.client_keys import Client, ClientKeys
+from gateway.policy.clients import Client
+from gateway.server.client_keys import ClientKeys
 
 
 def made(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[str, str]:
