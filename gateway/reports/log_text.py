@@ -86,8 +86,14 @@ class TextFormatter(logging.Formatter):
             yield f"{_tokens(closed)} of closed calls"
         if line.get("sticky"):
             yield f"sticky by {_word(line['sticky'])}"
+        if line.get("limited"):
+            yield self._painter.warning(f"limited by {_word(line['limited'])}")
         if line.get("client"):
             yield f"client {_word(line['client'])}"
+        if line.get("group"):
+            yield f"group {_word(line['group'])}"
+        if line.get("trace_id"):
+            yield f"trace {_word(line['trace_id'])}"
         yield _word(line["request_id"])
 
     def _event(self, line: JsonObject) -> Iterator[str]:

@@ -17,7 +17,7 @@ from gateway.reports.log_text import TextFormatter
 from gateway.reports.problems import Painter
 from gateway.telemetry.logs import log_ended
 from gateway.telemetry.observer import Ended
-from gateway.telemetry.report import Attempt, CallReport
+from gateway.telemetry.report import Attempt, CallReport, LimitReport
 from tests.log_lines import logging_to
 
 AT: float = 1_764_000_000.05
@@ -83,6 +83,18 @@ ANSWERED = Attempt("anthropic/claude", "anthropic/*", None, 200, 660.1)
         (
             ended(report(alias=""), operation="other", status=404, error="not_found", asked=("GET", "/v1/x")),
             "404 GET /v1/x · not_found · 812.3ms · req_1",
+        ),
+        (
+            ended(
+                report(limits=LimitReport("batch", limited="60 requests/minute"), trace_id="4bf92f35"),
+                status=429,
+                error="rate_limit_exceeded",
+                client="ann",
+            ),
+            (
+                '429 chat smart · rate_limit_exceeded · 812.3ms · limited by "60 requests/minute" · client ann · '
+                "group batch · trace 4bf92f35 · req_1"
+            ),
         ),
         (ended(report(alias=""), operation="models"), "200 models · 812.3ms · req_1"),
         (
