@@ -1,4 +1,4 @@
-"""Both distributions, built once for all tests of a file."""
+"""Both distributions, built once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.supply import installs
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Paths of the wheels, by the name of the distribution."""
     return installs.wheels(tmp_path_factory.mktemp("wheels"))
