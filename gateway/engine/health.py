@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final, TypeAlias
 
+from gateway.engine.hedge_budget import Minutes
 from gateway.engine.missing_paths import MissingPaths
 from gateway.engine.paces import Latest, Pace, PaceKey, with_time
 from gateway.engine.rests import NOBODY, Rest, TargetRest, of_both
@@ -63,6 +64,8 @@ class Health:
         self._targets: dict[Identity, _TargetHealth] = {}
         self.at_rest: set[Identity] = set()
         """Identities of the targets in cooldown. While it is empty, `resting` need not be called."""
+        self.minutes = Minutes()
+        """How many second calls the requests of aliases with a `hedge` may get now."""
         self.missing = MissingPaths()
         """The paths that endpoints lack."""
         self._uses = 0
@@ -225,13 +228,14 @@ class Health:
             default=None,
         )
 
-    def copied(self, targets: Iterable[Target], *, now_s: float) -> Health:
-        """Return a copy for `targets` on a clock that reads 0 at `now_s`.
+    def copied(self, targets: Iterable[Target], *, now_s: float, alias: str = "") -> Health:
+        """Return a copy for `targets`, and one alias' hedges, on a clock that reads 0 at `now_s`.
 
         Nothing is in flight in it. A target that is being probed is in cooldown for a moment more.
         """
         copy = Health()
         copy._uses = self._uses
+        copy.minutes = self.minutes.copied(alias, now_s=now_s)
         for target in [one for each in targets for one in (each, *each.by_key)]:
             health = self._targets.get(target.identity)
             if health is None:

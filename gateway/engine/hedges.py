@@ -22,6 +22,7 @@ from gateway.adapters.base import Reply
 from gateway.adapters.events import Stream
 from gateway.engine.attempts import NONE, Engine, note_passed
 from gateway.engine.health import Health
+from gateway.engine.hedge_budget import Minute
 from gateway.engine.nested import NestedHooks
 from gateway.engine.next_step import Plan, step_beside
 from gateway.engine.request import Course, RoutedRequest
@@ -37,13 +38,6 @@ _T = TypeVar("_T", Reply, Stream)
 PERCENTILE: Final = 0.95
 """The share of a target's first contents that `hedge: p95` waits for."""
 
-MINUTE_S: Final = 60.0
-MINUTE_SHARE: Final = 0.1
-"""In a minute so much of an alias' requests may get a second call; one may in any case."""
-_SLOTS: Final = 6
-MAX_ALIASES: Final = 10_000
-"""Aliases whose minutes are counted. Beyond, all are forgotten."""
-
 _Run: TypeAlias = Callable[[RoutedRequest, Course | None], Coroutine[None, None, _T]]
 
 
@@ -53,7 +47,6 @@ class Hedges:
     def __init__(self, engine: Engine, health: Health) -> None:
         self._engine = engine
         self._health = health
-        self._minutes: dict[str, _Minute] = {}
         self._calls: set[asyncio.Task[None]] = set()
         """Calls in flight, and those that are being closed: within a second (`engine.stream.CLOSE_S`)."""
 
@@ -67,7 +60,7 @@ class Hedges:
 
     async def _race(self, request: RoutedRequest, run: _Run[_T]) -> _T:
         loop = asyncio.get_running_loop()
-        minute = self._minute(request.report.alias)
+        minute = self._health.minutes.of(request.report.alias)
         minute.count(now_s=loop.time())
         race = Race(request, run, self._health, minute, self._start)
         return await race.run()
@@ -78,40 +71,6 @@ class Hedges:
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         return task
-
-    def _minute(self, alias: str) -> _Minute:
-        if alias not in self._minutes and len(self._minutes) >= MAX_ALIASES:
-            self._minutes.clear()
-        return self._minutes.setdefault(alias, _Minute())
-
-
-class _Minute:
-    """The requests of one alias and their second calls within the last minute, in slots of ten seconds."""
-
-    __slots__ = ("_slots",)
-
-    def __init__(self) -> None:
-        self._slots: list[list[float]] = []
-        """[begin on the event loop's clock, requests, second calls], oldest first."""
-
-    def count(self, *, now_s: float) -> None:
-        """Count a request."""
-        slots = self._slots
-        if not slots or now_s - slots[-1][0] >= MINUTE_S / _SLOTS:
-            while slots and slots[0][0] <= now_s - MINUTE_S:
-                del slots[0]
-            slots.append([now_s, 0, 0])
-        slots[-1][1] += 1
-
-    def take(self, *, now_s: float) -> bool:
-        """Take one second call; return False if there are too many already."""
-        slots = [slot for slot in self._slots if slot[0] > now_s - MINUTE_S]
-        if not slots:  # its request came over a minute ago
-            slots = self._slots = [[now_s, 0, 0]]
-        if sum(slot[2] for slot in slots) + 1 > max(1.0, MINUTE_SHARE * sum(slot[1] for slot in slots)):
-            return False
-        slots[-1][2] += 1
-        return True
 
 
 class _Calling(NamedTuple):
@@ -133,7 +92,7 @@ class Race(Generic[_T]):
         request: RoutedRequest,
         run: _Run[_T],
         health: Health,
-        minute: _Minute,
+        minute: Minute,
         start: Callable[[Coroutine[None, None, None]], asyncio.Task[None]],
     ) -> None:
         self._request = request

@@ -154,7 +154,7 @@ class _Call:
 
     async def run(self, operation: Operation, *, stream: bool) -> Walk:
         loop = asyncio.get_running_loop()
-        report = CallReport()
+        report = CallReport(alias=self._route.alias)
         route = self._route
         params = operation.example if self._facts is None else self._facts.params or operation.example
         request = RoutedRequest(operation, route.alias, route, params, EMPTY, loop.time(), report)

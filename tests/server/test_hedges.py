@@ -149,3 +149,15 @@ async def test_many_requests_at_once_stay_within_the_share(gateway: RunningGatew
     assert {answer.text for answer in answers} == {"hello from a"}
     assert sum(int(answer.headers["x-gateway-attempts"]) for answer in answers) == 55
     await upstream.wait_for_disconnect(count=5)
+
+
+async def test_explain_knows_what_is_left_of_the_minute(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:
+    asked = "/-/explain?model=fast&fail=up/a=timeout"
+    before = (await gateway.get(asked)).json
+    assert before["hedge"] == {"after_s": 0.1, "calls_left": 1}
+    assert [one["hedge"] for one in before["walk"]["calls"]] == [False, True]
+    upstream.script("a", delay_s=60).script("b", reply="hello")
+    assert (await gateway.chat("fast")).text == "hello"
+    after = (await gateway.get(asked)).json
+    assert after["hedge"] == {"after_s": 0.1, "calls_left": 0}
+    assert [one["hedge"] for one in after["walk"]["calls"]] == [False, False]

@@ -131,7 +131,8 @@ class Admin:
             raise BadRequest(str(exc), param="fail") from None
         circumstances = _circumstances(exchange.request)
         now_s = asyncio.get_running_loop().time()
-        health = self._health.copied([step.target for step in route.steps], now_s=now_s)
+        health = self._health.copied([step.target for step in route.steps], now_s=now_s, alias=route.alias)
+        calls_left = health.minutes.of(route.alias).left(now_s=0.0)
         cooldowns = [
             {"step": step + 1, "target": route.steps[step].target.name, "ends_in_s": round(rest.until_s, 3)}
             for step, rest in health.resting(route.steps, now_s=0.0).items()
@@ -147,7 +148,10 @@ class Admin:
             health=health,
             circumstances=circumstances,
         )
-        exchange.send_json({"generation": table.generation, **as_json(explanation), "cooldowns": cooldowns})
+        told = as_json(explanation)
+        if told["hedge"] is not None:
+            told["hedge"]["calls_left"] = calls_left
+        exchange.send_json({"generation": table.generation, **told, "cooldowns": cooldowns})
 
     async def reload(self, exchange: Exchange) -> None:
         """`POST /-/reload`: compile and swap now, with `?dry_run=1` only compile; 422 when the file is bad.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.adapters.base import Call
-from gateway.engine.hedges import MINUTE_S
+from gateway.engine.hedge_budget import MINUTE_S
 from gateway.policy.failures import Kind
 from gateway.policy.target import ScriptedOutcome
 from gateway.simulation import clock as virtual
