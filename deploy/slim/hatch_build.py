@@ -10,6 +10,7 @@ from typing import Any, Final
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 LEFT_OUT: Final = "litellm"
+EXTRAS: Final = ("otel",)
 SAME: Final = ("classifiers", "license", "license-files", "requires-python", "scripts")
 """Fields of `[project]` that are taken over unchanged."""
 
@@ -26,6 +27,7 @@ class SlimMetadata(MetadataHookInterface):
             raise ValueError(f"{repository / 'pyproject.toml'}: {LEFT_OUT} is not one of its dependencies")
         metadata.update({field: project[field] for field in SAME})
         metadata["dependencies"] = kept
+        metadata["optional-dependencies"] = {name: project["optional-dependencies"][name] for name in EXTRAS}
         metadata["description"] = f"{project['description']} Without LiteLLM."
         text = (repository / project["readme"]).read_text(encoding="utf-8")
         metadata["readme"] = {"content-type": "text/markdown", "text": text}

@@ -20,6 +20,7 @@ from gateway.server.request import Request
 from gateway.server.response import EVENTS_TYPE, JSON_TYPE, ResponseWriter
 from gateway.telemetry.ids import request_id
 from gateway.telemetry.report import CLIENT_GONE, CallReport
+from gateway.telemetry.traces import Unsampled
 from gateway.wire.json import EMPTY, Json, Spliced
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Exchange:
 
     __slots__ = (
         "asked", "client", "client_s", "cors", "error", "errors", "keepalive", "operation", "report", "request",
-        "response", "started_s", "status", "stream",
+        "response", "started_s", "status", "stream", "unsampled",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +59,8 @@ class Exchange:
         self.stream = False
         self.keepalive: Keepalive | None = None
         """Sends comments while this stream is silent."""
+        self.unsampled: Unsampled | None = None
+        """What upstreams get of the trace, if one is made here that is not sampled."""
         self.asked: tuple[str, str] | None = None
         """Method and path for the log, where there is no such endpoint."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import TYPE_CHECKING, Final
 
 from gateway.policy.overlay import Tables
@@ -14,6 +14,7 @@ from gateway.server.exchange import Exchange
 from gateway.server.paths import Paths
 from gateway.telemetry.observer import BeginTrace, EndedRow, Observer
 from gateway.telemetry.otel.settings import Settings
+from gateway.telemetry.traces import Unsampled
 from gateway.words import cut
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 FLUSH_S: Final = 2.0
 """Seconds for the last spans and metrics when the process stops."""
-INSTALL: Final = 'pip install "routes-gateway[otel]"'
+_SLIM: Final = "routes-gateway-slim"
 _LONGEST: Final = 256
 """Characters of a path, a method or a host in a span."""
 
@@ -48,7 +49,7 @@ class Telemetry:
         try:
             self._exporting = exporting = await asyncio.to_thread(self._start)
         except ImportError as error:
-            missing = {"missing": error.name, "install": INSTALL}
+            missing = {"missing": error.name, "install": _install()}
             log.warning("an OTLP endpoint is set, and OpenTelemetry is not installed: nothing is sent", extra=missing)
             return
         except Exception as error:
@@ -89,6 +90,15 @@ class Telemetry:
         await closed
 
 
+def _install() -> str:
+    """Return the command that installs what is missing."""
+    try:
+        distribution(_SLIM)
+    except PackageNotFoundError:
+        return 'pip install "routes-gateway[otel]"'
+    return f'pip install "{_SLIM}[otel]"'
+
+
 def _set(done: asyncio.Future[None]) -> None:
     if not done.done():
         done.set_result(None)
@@ -97,11 +107,11 @@ def _set(done: asyncio.Future[None]) -> None:
 def note_trace(exchange: Exchange, paths: Paths, begin: BeginTrace) -> None:
     """Begin the trace of a request."""
     request, report = exchange.request, exchange.report
-    report.trace = trace = begin(request.headers)
-    if not trace.is_sampled:
+    trace = begin(request.headers)
+    if isinstance(trace, Unsampled):
+        exchange.unsampled = trace
         return
-    report.trace_id = f"{trace.trace_id:032x}"
-    trace.began_ns = time.time_ns()
+    report.trace, report.trace_id = trace, f"{trace.trace_id:032x}"
     trace.method = cut(request.method, _LONGEST)
     trace.host = cut(request.headers.get("host", ""), _LONGEST) or None
     trace.route = paths.route_of(request.path)

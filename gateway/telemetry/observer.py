@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from gateway.telemetry.report import CallReport
-from gateway.telemetry.traces import Trace
+from gateway.telemetry.traces import Trace, Unsampled
 
 
 class Ended(NamedTuple):
@@ -44,7 +44,7 @@ Listener: TypeAlias = Callable[[Sequence[EndedRow]], None]
 """Called on the event loop; it must be quick."""
 
 
-BeginTrace: TypeAlias = Callable[[Mapping[str, str]], Trace]
+BeginTrace: TypeAlias = Callable[[Mapping[str, str]], Trace | Unsampled]
 """Called with the header fields of a request that begins."""
 
 

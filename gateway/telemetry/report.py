@@ -127,4 +127,4 @@ class CallReport:
     trace_id: str | None = None
     """The trace, in hex, if it is sampled: ours, or the client's where none is made here."""
     trace: Trace | None = None
-    """The trace that is made here; None if OpenTelemetry is off."""
+    """The trace that is made here, if it is sampled; None if OpenTelemetry is off."""

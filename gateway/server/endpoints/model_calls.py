@@ -195,8 +195,12 @@ def upstream_headers(operation: Operation, exchange: Exchange) -> dict[str, str]
     """Return the header fields of a request that go upstream."""
     given = exchange.request.headers
     headers = {"x-request-id": exchange.report.request_id}
-    trace = given.get("traceparent") if exchange.report.trace is None else None  # each call has its own
-    if trace is not None and traceparent(trace) is not None:
+    trace = given.get("traceparent")
+    if exchange.unsampled is not None:
+        headers["traceparent"] = exchange.unsampled.traceparent
+        if exchange.unsampled.state is not None:
+            headers["tracestate"] = exchange.unsampled.state
+    elif trace is not None and exchange.report.trace is None and traceparent(trace) is not None:
         headers["traceparent"] = trace
         exchange.report.trace_id = sampled_trace_id(trace)
     for name in operation.request_headers:

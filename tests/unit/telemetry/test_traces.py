@@ -9,7 +9,7 @@ TARGET = Target(name="up/a", model="a", label="up/a", endpoint=Endpoint(provider
 
 
 def test_each_call_has_an_id_of_its_own_that_its_upstream_gets() -> None:
-    trace = Trace(0xABC, 7, "vendor=1", is_sampled=True)
+    trace = Trace(0xABC, 7, "vendor=1")
     ids = []
     for _ in range(3):
         headers = trace.call_headers(TARGET, {"x-request-id": "r"})
@@ -24,16 +24,8 @@ def test_each_call_has_an_id_of_its_own_that_its_upstream_gets() -> None:
     assert len({*ids, trace.span_id}) == 4
 
 
-def test_what_is_not_sampled_keeps_nothing_of_its_calls() -> None:
-    trace = Trace(0xABC, None, None, is_sampled=False)
-    headers = trace.call_headers(TARGET, {})
-    assert trace.call is None
-    assert headers.keys() == {"traceparent"}
-    assert headers["traceparent"].endswith("-00")
-
-
 def test_calls_beside_others_keep_their_own() -> None:
-    trace = Trace(0xABC, 7, None, is_sampled=True)
+    trace = Trace(0xABC, 7, None)
     trace.call_headers(TARGET, {})
     beside = trace.beside()
     assert (beside.trace_id, beside.span_id, beside.call) == (trace.trace_id, trace.span_id, None)
