@@ -51,10 +51,10 @@ class Jobs:
         """Adapters that are not installed here, and what their targets lack."""
         self._passed_over: dict[AdapterName, list[str]] = {}
         """The providers of the live table behind each of them, as last logged."""
-        self.prepare_first: Callable[[], Awaitable[None]] | None = None
-        """Awaited before the adapters; raises nothing. The process is not ready until then."""
+        self.prepare_first: tuple[str, Callable[[], Awaitable[None]]] | None = None
+        """What is made ready before the adapters, by its name in `waiting_for`; it raises nothing."""
         self.waiting_for: tuple[str, ...] = ("adapters",)
-        """The adapters that the table at the start needs and that are not ready; empty for good once all are."""
+        """What the start needs and is not ready: adapters of the first table mostly; empty for good once all are."""
 
     def before_swap(self, table: RoutingTable, ready: Callable[[], None]) -> bool:
         """Tell whether a table's adapters are ready, so that its first request need not wait; else call `ready` later.
@@ -103,7 +103,9 @@ class Jobs:
         """Prepare the adapters of the live table's targets, so that the first request need not wait."""
         await self.may_prepare.wait()
         if self.prepare_first is not None:
-            await self.prepare_first()
+            name, prepare = self.prepare_first
+            self.waiting_for = (name,)
+            await prepare()
         while True:
             self._swapped.clear()
             table = reloader.current

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FLUSH_S: Final = 2.0
-"""Seconds for the last spans and metrics when the process stops."""
+FLUSH_S: Final = 1.5
+"""Seconds for the last spans and metrics when the process stops: a part of `ending.MARGIN_S`."""
 _SLIM: Final = "routes-gateway-slim"
 _LONGEST: Final = 256
 """Characters of a path, a method or a host in a span."""

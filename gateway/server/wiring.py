@@ -228,7 +228,7 @@ class Gateway:
         if (exported := settings(environ)) is not None:
             number = None if member is None else member.place.number
             self._telemetry = Telemetry(exported, observer=observer, tables=self.reloader, worker=number)
-            self.jobs.prepare_first = self._telemetry.load
+            self.jobs.prepare_first = "opentelemetry", self._telemetry.load
         self._health = health = self._healthy(options.max_in_flight)
         if member is not None:
             share_rests(health, member)
