@@ -84,7 +84,7 @@ def _asking(of: ClientGroup) -> Callable[[], object]:
     usage = {"prompt": 14, "completion": 8}
 
     def ask() -> object:
-        report = CallReport(attempts=[answered], tokens=usage)
+        report = CallReport(attempts=[answered], tokens=usage, calls=1)
         admission = store.admission(policy, route, client, report)
         assert admission is not None, "its group has limits"
         entering = admission.enter(CHAT, route, HELLO)

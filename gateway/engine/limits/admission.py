@@ -19,7 +19,7 @@ from gateway.concurrency.steps import in_turns
 from gateway.engine.limits.estimate import NOTHING, Prices, estimate
 from gateway.engine.limits.headers import head_lines
 from gateway.engine.limits.leases import RENEW_S
-from gateway.engine.limits.store import Bucket, Full, Granted, OwnerKind, Refused, Standing, Store, bucket
+from gateway.engine.limits.store import Bucket, Costs, Full, Granted, OwnerKind, Refused, Standing, Store, bucket
 from gateway.engine.limits.then import Shared, changes_model, route_through, shared_hooks
 from gateway.engine.limits.uses import tokens_used, was_called
 from gateway.errors import BudgetExceeded, Limited, NotAllowed, UnknownGroup, Unsupported
@@ -73,7 +73,7 @@ class Limits:
         Raises NotAllowed for a model that the client's group may not ask for, UnknownGroup.
         """
         group = self.group(table, client)
-        report.limits = LimitReport(group.name)
+        shown = report.limits = LimitReport(group.name)
         _check_model(group, route, client)
         if not group.limits:
             return None
@@ -81,7 +81,7 @@ class Limits:
         terms = self._terms.get(name)
         if terms is None or terms.group is not group:
             terms = self._new_terms(group, client)
-        return Admission(self, table, terms, report, f"{self._prefix}-{next(self._serials)}")
+        return Admission(self, table, terms, report, shown, f"{self._prefix}-{next(self._serials)}")
 
     def check(self, table: RoutingTable, route: Route, client: Client | None) -> None:
         """Raise NotAllowed for a model that the client's group may not ask for, or UnknownGroup."""
@@ -147,17 +147,24 @@ class Admission:
     """One request of a client whose group has limits."""
 
     __slots__ = (
-        "_buckets", "_expected", "_limits", "_prices", "_report", "_reservation", "_table", "_terms", "counts_tokens",
-        "is_open", "unpriced",
+        "_buckets", "_expected", "_limits", "_prices", "_report", "_reservation", "_shown", "_table", "_terms",
+        "counts_tokens", "is_open", "unpriced",
     )  # fmt: skip
 
     def __init__(
-        self, limits: Limits, table: RoutingTable, terms: _Terms, report: CallReport, reservation: str
+        self,
+        limits: Limits,
+        table: RoutingTable,
+        terms: _Terms,
+        report: CallReport,
+        shown: LimitReport,
+        reservation: str,
     ) -> None:
         self._limits = limits
         self._table = table
         self._terms = terms
         self._report = report
+        self._shown = shown
         self._reservation = reservation
         self._buckets = terms.buckets
         self._expected = NOTHING
@@ -175,15 +182,20 @@ class Admission:
         Returns the route to take instead where a budget is used up that has a `then`. Raises Limited, and Unsupported
         if spend is limited and no target has a price.
         """
+        terms = self._terms
         costs: dict[Unit, float] = {"requests": 1.0, "concurrent": 1.0}
-        if self.counts_tokens:
-            self._expected = await estimate(operation, params)
-            costs["tokens"] = float(sum(self._expected))
-            costs["spend"] = self._priced(route)
-        answer = await self._reserve(costs)
+        if terms.counts_tokens:
+            self._expected = expected = await estimate(operation, params)
+            costs["tokens"] = expected[0] + expected[1]
+            if terms.counts_spend:
+                costs["spend"] = self._priced(route)
+        answer = self._limits.store.try_reserve(self._reservation, self._buckets, costs)
+        if answer is None:
+            answer = await self._waited(costs)
         if isinstance(answer, Refused):
             return await self._sent_on(answer, costs, operation, route, params)
-        self._show(answer.tightest)
+        self._granted()
+        self._shown.head = head_lines(answer.tightest)
         return None
 
     def close(self, *, answered: bool, whole: bool = True, text_bytes: int = 0) -> None:
@@ -194,39 +206,46 @@ class Admission:
         if not self.is_open:
             return
         self.is_open = False
-        limits, report = self._limits, self._report
-        limits.open.discard(self._reservation)
+        limits, report, terms = self._limits, self._report, self._terms
+        if terms.has_leases:
+            limits.open.discard(self._reservation)
         if not was_called(report):
             limits.store.release(self._reservation)
             return
         used: dict[Unit, float] = {}
-        if self.counts_tokens:
+        if terms.counts_tokens:
             tokens, cached = tokens_used(report, self._expected, answered=answered, whole=whole, text_bytes=text_bytes)
-            used["tokens"] = float(sum(tokens))
+            used["tokens"] = tokens[0] + tokens[1]
             if self._prices is not None:
                 target = None if report.target is None else report.target.name
                 used["spend"] = self._prices.dollars(tokens, cached, target=target)
         limits.store.settle(self._reservation, used)
 
-    async def _reserve(self, costs: Mapping[Unit, float]) -> Granted | Refused:
-        store, reservation = self._limits.store, self._reservation
-        answer = store.try_reserve(reservation, self._buckets, costs)
+    async def _reserve(self, costs: Costs) -> Granted | Refused:
+        """Take from all buckets or from none."""
+        answer = self._limits.store.try_reserve(self._reservation, self._buckets, costs)
         if answer is None:
-            try:
-                answer = await store.reserve(reservation, self._buckets, costs)
-            except BaseException:
-                store.release(reservation)
-                raise
+            answer = await self._waited(costs)
         if isinstance(answer, Granted):
-            self.is_open = True
-            if self._terms.has_leases:
-                self._limits.open.add(reservation)
+            self._granted()
         return answer
 
+    async def _waited(self, costs: Costs) -> Granted | Refused:
+        """Do so in a store elsewhere. A request that is cancelled meanwhile takes nothing."""
+        store = self._limits.store
+        try:
+            return await store.reserve(self._reservation, self._buckets, costs)
+        except BaseException:
+            store.release(self._reservation)
+            raise
+
+    def _granted(self) -> None:
+        self.is_open = True
+        if self._terms.has_leases:
+            self._limits.open.add(self._reservation)
+
     def _priced(self, route: Route) -> float:
-        """Return the dollars that the request is expected to cost at the dearest target of a route, if they count."""
-        if not self._terms.counts_spend:
-            return 0.0
+        """Return the dollars that the request is expected to cost at the dearest target of a route."""
         prices = self._prices = self._limits.prices(route, self._table)
         self.unpriced = prices.unknown
         if len({step.target.name for step in route.steps}) == len(prices.unknown):
@@ -266,7 +285,7 @@ class Admission:
         self._buckets = tuple([one for one in self._buckets if one.limit not in full])
         tightest = refused.tightest
         if self._buckets:
-            if self.counts_tokens:
+            if self._terms.counts_spend:
                 costs["spend"] = self._priced(other)
             answer = await self._reserve(costs)
             tightest = answer.tightest
@@ -277,17 +296,13 @@ class Admission:
         return other
 
     def _show(self, tightest: Standing, *, sent_on: str | None = None) -> None:
-        shown = self._report.limits
-        assert shown is not None, "it was made with this admission"
-        shown.head = head_lines(tightest, sent_on)
-        shown.limited = sent_on
+        self._shown.head = head_lines(tightest, sent_on)
+        self._shown.limited = sent_on
 
     def _refusal(self, full: Sequence[Full]) -> Limited:
         """Return the error for the bucket that is full for longest."""
         limit, wait_s = max(full, key=lambda one: one.wait_s)
-        shown = self._report.limits
-        assert shown is not None, "it was made with this admission"
-        shown.limited = limit.text
+        self._shown.limited = limit.text
         group = self._terms.group
         who = f"the group {group.name!r}" if group.is_shared else self._terms.who
         needs = f"; the request is expected to use {sum(self._expected):,} tokens" if limit.unit == "tokens" else ""

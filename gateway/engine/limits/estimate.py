@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from gateway.adapters.base import Operation
-from gateway.concurrency.steps import at_once, in_turns
+from gateway.concurrency.steps import in_turns
 from gateway.operations.content import BYTES_PER_TOKEN
 from gateway.policy.limits import Price
 from gateway.policy.table import Step
 from gateway.policy.target import Target
-from gateway.wire.json import Json, RawJson
+from gateway.wire.json import Json
 
 PriceOf: TypeAlias = Callable[[Target], Price | None]
 """Returns the price of a target whose step has none."""
@@ -42,11 +42,13 @@ async def estimate(operation: Operation, params: Mapping[str, Json]) -> Estimate
     """
     if operation.only_counts:
         return NOTHING
-    text = operation.text_bytes(params)
-    if any(type(value) is RawJson for value in params.values()):
-        size = await in_turns(text)
+    steps = operation.text_bytes(params)
+    try:
+        next(steps)
+    except StopIteration as end:
+        size: int = end.value
     else:
-        size = at_once(text)
+        size = await in_turns(steps)
     output = 0
     if operation.generates_text:
         output = operation.max_tokens(params) or OUTPUT_TOKENS

@@ -24,7 +24,7 @@ def drop_ended(leases: Leases, now_s: float) -> None:
         del leases[first]
 
 
-def take(leases: Leases, reservation: str, now_s: float) -> None:
-    """Begin a lease, or renew it."""
+def renew(leases: Leases, reservation: str, now_s: float) -> None:
+    """Renew a lease, or begin it anew."""
     leases.pop(reservation, None)
     leases[reservation] = now_s + LEASE_S

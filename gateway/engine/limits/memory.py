@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol, TypeAlias
@@ -23,167 +22,165 @@ class _Cell(Protocol):
     """Of the newest reservation."""
     open: int
     """Reservations that are not settled. A bucket with some is not dropped."""
+    used: float
+    """As of the last call."""
 
-    def wait_s(self, cost: float, limit: Limit) -> float:
-        """Return the seconds until `cost` fits; 0 if it does now. A `take` that follows is at the same time."""
+    def wait_s(self, cost: float, limit: Limit, now_s: float, wall_s: float) -> float:
+        """Return the seconds until `cost` fits; 0 if it does now. A `take` that follows is at the same time.
 
-    def take(self, reservation: str, cost: float) -> _Mark:
+        `now_s` and `wall_s` are the present on both clocks.
+        """
+
+    def take(self, reservation: str, cost: float) -> float:
         """Take what fits, and return what settling it takes."""
 
-    def settle(self, reservation: str, mark: _Mark, cost: float, used: float | None) -> None:
-        """End a reservation of `cost`, of which so much was used; None: all of it."""
+    def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
+        """End a reservation that used so much more than it took, or less if `by` is below 0. `mark` is of `take`."""
 
-    def look(self) -> None:
-        """Note the present."""
+    def look(self, now_s: float, wall_s: float) -> None:
+        """Bring `used` to the present."""
 
-    def used(self) -> float:
-        """Return what is used, as of the last call of anything above."""
-
-    def free_in_s(self) -> float | None:
-        """Return the seconds until nothing is used, likewise; None if nobody knows."""
+    def free_in_s(self, wall_s: float) -> float | None:
+        """Return the seconds until nothing is used, as of the last call; None if nobody knows."""
 
 
-_Mark: TypeAlias = float
-_Part: TypeAlias = tuple[_Cell, float, _Mark]
+_Part: TypeAlias = tuple[_Cell, float, float]
 """A reservation in one bucket: the cost, and what settling takes."""
 
 
+# For each request and bucket these are called three times, so they call little.
 class _Sliding:
     """A bucket of a minute or an hour."""
 
-    __slots__ = ("_clock", "_level", "_lows", "_now_s", "_rate", "_window_s", "amount", "open", "unit")
+    __slots__ = ("_at_s", "_lows", "_rate", "_window_s", "amount", "open", "unit", "used")
 
-    def __init__(self, clock: Callable[[], float], limit: Limit) -> None:
+    def __init__(self, limit: Limit) -> None:
         assert limit.per is not None, "only `concurrent` has no window"
-        self._clock = clock
         self._window_s = sliding.WINDOW_S[limit.per]
-        self._level = sliding.EMPTY
         self._lows = sliding.Lows()
-        self._now_s = 0.0
-        self.amount = limit.amount
+        self._at_s = 0.0
         self._rate = limit.amount / self._window_s
+        self.used = 0.0
+        self.amount = limit.amount
         self.unit = limit.unit
         self.open = 0
 
-    def wait_s(self, cost: float, limit: Limit) -> float:
-        self.look()
-        if limit.amount != self.amount:  # what has drained until now did so at the old rate
-            self.amount = limit.amount
-            self._rate = limit.amount / self._window_s
-        return sliding.wait_s(self._level[0], cost, limit.amount, self._rate)
+    def wait_s(self, cost: float, limit: Limit, now_s: float, wall_s: float) -> float:
+        rate = self._rate
+        used = self.used = sliding.used(self.used, self._at_s, rate, now_s)
+        self._at_s = now_s
+        amount = limit.amount
+        if amount != self.amount:  # what has drained until now did so at the old rate
+            self.amount = amount
+            rate = self._rate = amount / self._window_s
+        return sliding.wait_s(used, cost, amount, rate) if used + cost > amount else 0.0
 
-    def take(self, reservation: str, cost: float) -> _Mark:
+    def take(self, reservation: str, cost: float) -> float:
         if not self.open:
             self._lows.clear()
         self.open += 1
-        before, now_s = self._level
-        self._level = (before + cost, now_s)
-        return self._lows.note(before)
+        serial = self._lows.note(self.used)
+        self.used += cost
+        return serial
 
-    def settle(self, reservation: str, mark: _Mark, cost: float, used: float | None) -> None:
+    def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
         self.open -= 1
-        if used is None or used == cost:
-            return
-        self.look()
-        more, (in_it, now_s) = used - cost, self._level
-        if more < 0.0:
-            more = -self._lows.give_back(int(mark), -more, in_it)
-        self._level = (in_it + more, now_s)
+        if by:
+            used = sliding.used(self.used, self._at_s, self._rate, now_s)
+            self._at_s = now_s
+            self.used = used + by if by > 0.0 else used - self._lows.give_back(mark, -by, used)
 
-    def look(self) -> None:
-        now_s = self._clock()
-        self._level = (sliding.used(self._level, self._rate, now_s), now_s)
+    def look(self, now_s: float, wall_s: float) -> None:
+        self.used = sliding.used(self.used, self._at_s, self._rate, now_s)
+        self._at_s = now_s
 
-    def used(self) -> float:
-        return self._level[0]
-
-    def free_in_s(self) -> float | None:
-        return self._level[0] / self._rate
+    def free_in_s(self, wall_s: float) -> float | None:
+        return self.used / self._rate
 
 
 class _Calendar:
     """A bucket of a day or a month."""
 
-    __slots__ = ("_clock", "_now_s", "_per", "_state", "amount", "open", "unit")
+    __slots__ = ("_begin_s", "_end_s", "_per", "amount", "open", "unit", "used")
 
-    def __init__(self, clock: Callable[[], float], limit: Limit) -> None:
+    def __init__(self, limit: Limit) -> None:
         assert limit.per is not None, "only `concurrent` has no window"
-        self._clock = clock
         self._per: Window = limit.per
-        self._now_s = 0.0
-        self._state = windows.NOTHING
+        self._begin_s = self._end_s = 0.0
+        self.used = 0.0
         self.amount = limit.amount
         self.unit = limit.unit
         self.open = 0
 
-    def wait_s(self, cost: float, limit: Limit) -> float:
-        self.amount = limit.amount
-        self.look()
-        return windows.wait_s(self._state, cost, limit.amount, self._now_s)
+    def wait_s(self, cost: float, limit: Limit, now_s: float, wall_s: float) -> float:
+        amount = self.amount = limit.amount
+        if not self._begin_s <= wall_s < self._end_s:
+            self.look(now_s, wall_s)
+        return windows.wait_s(self.used, cost, amount, self._end_s - wall_s)
 
-    def take(self, reservation: str, cost: float) -> _Mark:
+    def take(self, reservation: str, cost: float) -> float:
         self.open += 1
-        begin_s, end_s, used = self._state
-        self._state = (begin_s, end_s, used + cost)
-        return begin_s
+        self.used += cost
+        return self._begin_s
 
-    def settle(self, reservation: str, mark: _Mark, cost: float, used: float | None) -> None:
+    def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
         self.open -= 1
-        if used is not None and used != cost:
-            self.look()
-            self._state = windows.changed(self._state, mark, used - cost)
+        if by:
+            self.look(now_s, wall_s)
+            if mark == self._begin_s:  # else its window is over
+                self.used = max(0.0, self.used + by)
 
-    def used(self) -> float:
-        return self._state[2]
+    def look(self, now_s: float, wall_s: float) -> None:
+        begin_s, end_s = windows.current(self._begin_s, self._end_s, self._per, wall_s)
+        if begin_s != self._begin_s:
+            self._begin_s, self._end_s, self.used = begin_s, end_s, 0.0
 
-    def free_in_s(self) -> float | None:
-        return self._state[1] - self._now_s if self._state[2] else 0.0
-
-    def look(self) -> None:
-        now_s = self._now_s = self._clock()
-        self._state = windows.current(self._state, self._per, now_s)
+    def free_in_s(self, wall_s: float) -> float | None:
+        return self._end_s - wall_s if self.used else 0.0
 
 
 class _Concurrent:
     """A bucket of requests at once."""
 
-    __slots__ = ("_clock", "_leases", "_now_s", "amount", "open", "unit")
+    __slots__ = ("_leases", "_now_s", "amount", "open", "unit", "used")
 
-    def __init__(self, clock: Callable[[], float], limit: Limit) -> None:
-        self._clock = clock
-        self._now_s = 0.0
+    def __init__(self, limit: Limit) -> None:
         self._leases: dict[str, float] = {}
+        self._now_s = 0.0
+        self.used = 0.0
         self.amount = limit.amount
         self.unit = limit.unit
         self.open = 0
 
-    def wait_s(self, cost: float, limit: Limit) -> float:
+    def wait_s(self, cost: float, limit: Limit, now_s: float, wall_s: float) -> float:
         self.amount = limit.amount
-        self.look()
-        return leases.WAIT_S if len(self._leases) + cost > limit.amount else 0.0
+        self._now_s = now_s
+        if self._leases:
+            leases.drop_ended(self._leases, now_s)
+        self.used = float(len(self._leases))
+        return leases.WAIT_S if self.used + cost > limit.amount else 0.0
 
-    def take(self, reservation: str, cost: float) -> _Mark:
+    def take(self, reservation: str, cost: float) -> float:
         self.open += 1
-        leases.take(self._leases, reservation, self._now_s)
+        self.used += 1.0
+        self._leases[reservation] = self._now_s + leases.LEASE_S
         return 0.0
 
-    def settle(self, reservation: str, mark: _Mark, cost: float, used: float | None) -> None:
+    def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
         self.open -= 1
-        self._leases.pop(reservation, None)
+        if self._leases.pop(reservation, None) is not None:
+            self.used -= 1.0
 
-    def renew(self, reservation: str) -> None:
+    def renew(self, reservation: str, now_s: float) -> None:
         """Renew a lease, also one that has ended: its request goes on."""
-        leases.take(self._leases, reservation, self._clock())
+        leases.renew(self._leases, reservation, now_s)
 
-    def used(self) -> float:
-        return float(len(self._leases))
+    def look(self, now_s: float, wall_s: float) -> None:
+        leases.drop_ended(self._leases, now_s)
+        self.used = float(len(self._leases))
 
-    def free_in_s(self) -> float | None:
+    def free_in_s(self, wall_s: float) -> float | None:
         return None
-
-    def look(self) -> None:
-        self._now_s = self._clock()
-        leases.drop_ended(self._leases, self._now_s)
 
 
 class MemoryStore:
@@ -204,66 +201,32 @@ class MemoryStore:
 
     def try_reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Granted | Refused:
         """Take from all buckets or from none, as `Store` says; never None."""
-        before = len(self._cells)
-        answer = self._reserved(reservation, buckets, costs)
-        if len(self._cells) > before:
-            self._drop_idle(_LOOKED_AT * (len(self._cells) - before))
-        return answer
-
-    def _reserved(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Granted | Refused:
         cells = self._cells
-        if reservation in self._open:
-            for key, limit in buckets:
-                (cells.get(key) or self._new(key, limit)).look()
-            return Granted(self._tightest(buckets))
-        found: list[tuple[_Cell, float]] = []
+        before = len(cells)
+        now_s, wall_s = self._clock(), self._wall_clock()
+        is_open = reservation in self._open
+        parts: list[tuple[_Cell, float]] = []
         full: list[Full] | None = None
         for key, limit in buckets:
             cell = cells.get(key) or self._new(key, limit)
             cost = costs[limit.unit]
             if cost > limit.amount:
                 cost = limit.amount
-            if wait_s := cell.wait_s(cost, limit):
+            if (wait_s := cell.wait_s(cost, limit, now_s, wall_s)) and not is_open:
                 full = full or []
                 full.append(Full(limit, wait_s))
-            found.append((cell, cost))
-        if full:
+            parts.append((cell, cost))
+        answer: Granted | Refused
+        if full is not None:
             longest = max(full, key=_wait_s).limit
-            return Refused(tuple(full), self._tightest([one for one in buckets if one.limit is longest]))
-        self._open[reservation] = [(cell, cost, cell.take(reservation, cost)) for cell, cost in found]
-        return Granted(self._tightest(buckets))
-
-    def _tightest(self, buckets: Sequence[Bucket]) -> Standing:
-        """Return how the bucket stands of which the smallest share is left, as of the last call."""
-        least = math.inf
-        for key, limit in buckets:
-            cell = self._cells[key]
-            share = 1.0 - cell.used() / limit.amount
-            if share < least:
-                least, tightest, found = share, limit, cell
-        return Standing(tightest, max(0.0, tightest.amount - found.used()), found.free_in_s())
-
-    def _new(self, key: str, limit: Limit) -> _Cell:
-        """Return a new bucket."""
-        made: _Cell
-        if limit.per is None:
-            made = _Concurrent(self._clock, limit)
-        elif limit.per in sliding.WINDOW_S:
-            made = _Sliding(self._clock, limit)
+            answer = Refused(tuple(full), self._tightest([one for one in buckets if one.limit is longest], wall_s))
         else:
-            made = _Calendar(self._wall_clock, limit)
-        self._cells[key] = made
-        return made
-
-    def _drop_idle(self, looked_at: int) -> None:
-        """Drop those of the oldest buckets in which nothing is used."""
-        cells = self._cells
-        for _ in range(min(looked_at, len(cells))):
-            oldest = next(iter(cells))
-            cell = cells.pop(oldest)
-            cell.look()
-            if cell.open or cell.used():
-                cells[oldest] = cell
+            if not is_open:
+                self._open[reservation] = [(cell, cost, cell.take(reservation, cost)) for cell, cost in parts]
+            answer = Granted(self._tightest(buckets, wall_s))
+        if len(cells) > before:
+            self._drop_idle(_LOOKED_AT * (len(cells) - before), now_s, wall_s)
+        return answer
 
     async def reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Granted | Refused:
         """Do the same."""
@@ -272,9 +235,11 @@ class MemoryStore:
     def settle(self, reservation: str, used: Costs) -> None:
         """End a reservation by what was used."""
         parts = self._open.pop(reservation, None)
-        if parts is not None:
-            for cell, cost, mark in parts:
-                cell.settle(reservation, mark, cost, used.get(cell.unit))
+        if parts is None:
+            return
+        now_s, wall_s = self._clock(), self._wall_clock()
+        for cell, cost, mark in parts:
+            cell.settle(reservation, mark, used.get(cell.unit, cost) - cost, now_s, wall_s)
 
     def release(self, reservation: str) -> None:
         """Give all of a reservation back."""
@@ -282,19 +247,52 @@ class MemoryStore:
 
     def renew(self, reservations: Iterable[str]) -> None:
         """Renew leases."""
+        now_s = self._clock()
         for reservation in reservations:
             for cell, _, _ in self._open.get(reservation, ()):
                 if isinstance(cell, _Concurrent):
-                    cell.renew(reservation)
+                    cell.renew(reservation, now_s)
 
     def look(self) -> Sequence[Fill]:
         """Return the buckets in which something is used."""
+        now_s, wall_s = self._clock(), self._wall_clock()
         fills = []
         for key, cell in self._cells.items():
-            cell.look()
-            if used := cell.used():
-                fills.append(Fill(key, cell.amount, used, cell.free_in_s(), cell.open))
+            cell.look(now_s, wall_s)
+            if cell.used:
+                fills.append(Fill(key, cell.amount, cell.used, cell.free_in_s(wall_s), cell.open))
         return fills
+
+    def _tightest(self, buckets: Sequence[Bucket], wall_s: float) -> Standing:
+        """Return how the bucket stands of which the smallest share is left, as of the last call."""
+        cells = self._cells
+        most = -1.0
+        for key, limit in buckets:
+            cell = cells[key]
+            share = cell.used / limit.amount
+            if share > most:
+                most, tightest, found = share, limit, cell
+        return Standing(tightest, max(0.0, tightest.amount - found.used), found.free_in_s(wall_s))
+
+    def _new(self, key: str, limit: Limit) -> _Cell:
+        """Return a new bucket."""
+        made: _Cell
+        if limit.per is None:
+            made = _Concurrent(limit)
+        else:
+            made = _Sliding(limit) if limit.per in sliding.WINDOW_S else _Calendar(limit)
+        self._cells[key] = made
+        return made
+
+    def _drop_idle(self, looked_at: int, now_s: float, wall_s: float) -> None:
+        """Drop those of the oldest buckets in which nothing is used."""
+        cells = self._cells
+        for _ in range(min(looked_at, len(cells))):
+            oldest = next(iter(cells))
+            cell = cells.pop(oldest)
+            cell.look(now_s, wall_s)
+            if cell.open or cell.used:
+                cells[oldest] = cell
 
 
 def _wait_s(full: Full) -> float:

@@ -12,12 +12,7 @@ from the start. `Lows` is what that takes.
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Final, TypeAlias
-
-Level: TypeAlias = tuple[float, float]
-"""What was used, and when. A plain tuple: made for each request."""
-
-EMPTY: Final[Level] = (0.0, 0.0)
+from typing import Final
 
 WINDOW_S: Final = {"minute": 60.0, "hour": 3600.0}
 """Seconds in which a full bucket drains."""
@@ -29,15 +24,17 @@ _TOLERANCE: Final = 1e-9
 """Part of the amount that rounding may add up to."""
 
 
-def used(level: Level, rate: float, now_s: float) -> float:
-    """Return what is in the bucket now. `rate` is what drains in a second."""
-    left = level[0] - max(0.0, now_s - level[1]) * rate
+def used(was: float, at_s: float, rate: float, now_s: float) -> float:
+    """Return what is left of what `was` in the bucket at `at_s`. `rate` is what drains in a second."""
+    if now_s <= at_s:
+        return was
+    left = was - (now_s - at_s) * rate
     return left if left > 0.0 else 0.0
 
 
-def wait_s(in_it: float, cost: float, amount: float, rate: float) -> float:
+def wait_s(was: float, cost: float, amount: float, rate: float) -> float:
     """Return the seconds until `cost`, at most `amount`, fits beside what is in the bucket; 0 if it does now."""
-    over = in_it + cost - amount
+    over = was + cost - amount
     return over / rate if over > amount * _TOLERANCE else 0.0
 
 
@@ -71,7 +68,7 @@ class Lows:
             del serials[:-1:2], lows[1::2]
         return self.serial
 
-    def give_back(self, serial: int, back: float, in_it: float) -> float:
+    def give_back(self, serial: float, back: float, in_it: float) -> float:
         """Return how much of `back` a reservation gets, of what is in the bucket, and note that it did."""
         serials, lows = self._serials, self._lows
         first = bisect_right(serials, serial)

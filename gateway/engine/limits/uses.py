@@ -29,7 +29,7 @@ UNUSED: Final = frozenset(
 
 def was_called(report: CallReport) -> bool:
     """Tell whether an upstream was called, or is being called."""
-    return report.calling is not None or any(attempt.was_called for attempt in report.attempts)
+    return report.calls > 0 or report.calling is not None
 
 
 def tokens_used(
@@ -44,6 +44,8 @@ def tokens_used(
 
     `answered`: a target gave a plain answer, or a stream that committed. `whole`: all of it came.
     """
+    if answered and whole and (told := report.tokens):
+        return Estimate(told.get("prompt", 0), told.get("completion", 0)), told.get("cached", 0)
     if not answered:
         called = [attempt for attempt in report.attempts if attempt.was_called]
         if report.calling is None and all(
@@ -54,8 +56,6 @@ def tokens_used(
     told = report.tokens if answered else report.tokens or report.closed_tokens
     usage = Estimate(0, 0) if not told else Estimate(told.get("prompt", 0), told.get("completion", 0))
     cached = told.get("cached", 0) if told else 0
-    if answered and whole and told:
-        return usage, cached
     seen = Estimate(expected.input, text_bytes // BYTES_PER_TOKEN)
     return (usage, cached) if sum(usage) >= sum(seen) else (seen, 0)
 

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Final, TypeAlias
+from typing import Final
 
 from gateway.policy.limits import Window
-
-Used: TypeAlias = tuple[float, float, float]
-"""Begin and end of the window in seconds since the epoch, and what was used in it."""
-
-NOTHING: Final[Used] = (0.0, 0.0, 0.0)
 
 DAY_S: Final = 86400
 BACK_S: Final = 3600.0
@@ -29,19 +24,16 @@ def window(per: Window, now_s: float) -> tuple[float, float]:
     return first.timestamp(), following.timestamp()
 
 
-def current(state: Used, per: Window, now_s: float) -> Used:
-    """Return the bucket in the window of `now_s`."""
-    begin_s, end_s, _ = state
-    if now_s < end_s and now_s >= begin_s - (BACK_S if end_s else 0.0):
-        return state
-    return (*window(per, now_s), 0.0)
+def current(begin_s: float, end_s: float, per: Window, now_s: float) -> tuple[float, float]:
+    """Return the window of `now_s`, given the one that was reached; 0 and 0 before there is one."""
+    if now_s < end_s and now_s >= begin_s - BACK_S:
+        return begin_s, end_s
+    return window(per, now_s)
 
 
-def wait_s(state: Used, cost: float, amount: float, now_s: float) -> float:
-    """Return the seconds until `cost`, at most `amount`, fits into the current bucket; 0 if it does now."""
-    return state[1] - now_s if state[2] + cost > amount * (1.0 + _TOLERANCE) else 0.0
+def wait_s(used: float, cost: float, amount: float, left_s: float) -> float:
+    """Return the seconds until `cost`, at most `amount`, fits beside what is used; 0 if it does now.
 
-
-def changed(state: Used, begin_s: float, by: float) -> Used:
-    """Return the bucket after a reservation of the window that began at `begin_s` was settled; as it was in another."""
-    return (state[0], state[1], max(0.0, state[2] + by)) if state[0] == begin_s else state
+    `left_s` is what is left of the window.
+    """
+    return left_s if used + cost > amount * (1.0 + _TOLERANCE) else 0.0

@@ -106,6 +106,20 @@ def test_a_changed_amount_keeps_what_is_used() -> None:
     assert isinstance(store.try_reserve("g", buckets("17 requests/minute"), ONE), Granted)
 
 
+def test_a_reservation_is_settled_in_its_window_or_nowhere() -> None:
+    clock = Clock()
+    store = clock.store()
+    one = buckets("1000 tokens/day")
+    for name in ("a", "b"):
+        store.try_reserve(name, one, ONE)
+    store.settle("a", {"tokens": 30})
+    assert used(store) == {"client/ann tokens/day": 130}
+    clock.now_s += 86400
+    store.try_reserve("c", one, ONE)
+    store.settle("b", {"tokens": 900})
+    assert used(store) == {"client/ann tokens/day": 100}
+
+
 def test_a_lease_ends_by_itself_unless_it_is_renewed() -> None:
     clock = Clock()
     store = clock.store()

@@ -19,20 +19,20 @@ class Bucket:
     """One bucket, as a store has it."""
 
     def __init__(self) -> None:
-        self.level = sliding.EMPTY
+        self.was, self.at_s = 0.0, 0.0
         self.lows = sliding.Lows()
 
     def used(self, now_s: float) -> float:
-        return sliding.used(self.level, RATE, now_s)
+        return sliding.used(self.was, self.at_s, RATE, now_s)
 
     def take(self, cost: float, now_s: float) -> int:
         before = self.used(now_s)
-        self.level = (before + cost, now_s)
+        self.was, self.at_s = before + cost, now_s
         return self.lows.note(before)
 
     def give_back(self, serial: int, back: float, now_s: float) -> None:
         in_it = self.used(now_s)
-        self.level = (in_it - self.lows.give_back(serial, back, in_it), now_s)
+        self.was, self.at_s = in_it - self.lows.give_back(serial, back, in_it), now_s
 
 
 def test_a_burst_may_be_the_whole_amount_and_then_one_a_second_fits() -> None:
@@ -55,22 +55,22 @@ def test_a_burst_may_be_the_whole_amount_and_then_one_a_second_fits() -> None:
 def test_after_the_wait_it_fits_and_before_it_does_not(
     amount: int, window_s: float, costs: list[tuple[float, float]], start_s: float
 ) -> None:
-    rate, now_s, level = amount / window_s, start_s, sliding.EMPTY
+    rate, now_s, was, at_s = amount / window_s, start_s, 0.0, start_s
     for part, pause_s in costs:
         now_s += pause_s
         cost = part * amount
-        wait_s = sliding.wait_s(sliding.used(level, rate, now_s), cost, amount, rate)
+        wait_s = sliding.wait_s(sliding.used(was, at_s, rate, now_s), cost, amount, rate)
         assert 0 <= wait_s <= window_s * (1 + 1e-6)
         if wait_s > 1e-3:
-            assert sliding.wait_s(sliding.used(level, rate, now_s + wait_s * 0.99), cost, amount, rate) > 0
+            assert sliding.wait_s(sliding.used(was, at_s, rate, now_s + wait_s * 0.99), cost, amount, rate) > 0
         now_s += wait_s
-        assert sliding.wait_s(sliding.used(level, rate, now_s), cost, amount, rate) < 1e-5
-        level = (sliding.used(level, rate, now_s) + cost, now_s)
-        assert level[0] <= amount * (1 + 1e-6)
+        assert sliding.wait_s(sliding.used(was, at_s, rate, now_s), cost, amount, rate) < 1e-5
+        was, at_s = sliding.used(was, at_s, rate, now_s) + cost, now_s
+        assert was <= amount * (1 + 1e-6)
 
 
 def test_a_clock_that_goes_back_drains_nothing() -> None:
-    assert sliding.used((10.0, 100.0), RATE, 90.0) == 10
+    assert sliding.used(10.0, 100.0, RATE, 90.0) == 10
 
 
 def test_what_was_too_much_is_given_back() -> None:

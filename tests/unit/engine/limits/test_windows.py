@@ -30,23 +30,15 @@ def test_windows_are_the_calendar_s_in_utc(per: Window, now: str, begin: str, en
 
 
 def test_what_does_not_fit_waits_for_midnight() -> None:
-    state = windows.current(windows.NOTHING, "day", at("2026-11-30T18:00"))
-    state = windows.changed(state, state[0], 90)
-    assert windows.wait_s(state, 10, 100, at("2026-11-30T18:00")) == 0
-    assert windows.wait_s(state, 11, 100, at("2026-11-30T18:00")) == 6 * 3600
-    assert windows.current(state, "day", at("2026-11-30T23:59:59")) is state
-    assert windows.current(state, "day", at("2026-12-01"))[2] == 0
-
-
-def test_a_reservation_is_settled_in_its_window_or_nowhere() -> None:
-    state = windows.changed(windows.current(windows.NOTHING, "day", at("2026-11-30")), at("2026-11-30"), 50)
-    assert windows.changed(state, at("2026-11-30"), -20)[2] == 30
-    later = windows.changed(windows.current(state, "day", at("2026-12-01")), at("2026-12-01"), 5)
-    assert windows.changed(later, at("2026-11-30"), -20) == later
-    assert windows.changed(later, at("2026-11-30"), 20) == later
+    begin, end = windows.current(0.0, 0.0, "day", at("2026-11-30T18:00"))
+    left_s = end - at("2026-11-30T18:00")
+    assert windows.wait_s(90, 10, 100, left_s) == 0
+    assert windows.wait_s(90, 11, 100, left_s) == 6 * 3600
+    assert windows.current(begin, end, "day", at("2026-11-30T23:59:59")) == (begin, end)
+    assert windows.current(begin, end, "day", at("2026-12-01")) == (end, end + windows.DAY_S)
 
 
 def test_a_clock_that_goes_back_a_little_opens_no_second_window_of_a_day() -> None:
-    state = windows.changed(windows.current(windows.NOTHING, "day", at("2026-12-01")), at("2026-12-01"), 5)
-    assert windows.current(state, "day", at("2026-11-30T23:59:58")) is state
-    assert windows.current(state, "day", at("2026-11-30T20:00"))[2] == 0, "it was wrong by hours"
+    reached = windows.window("day", at("2026-12-01"))
+    assert windows.current(*reached, "day", at("2026-11-30T23:59:58")) == reached
+    assert windows.current(*reached, "day", at("2026-11-30T20:00")) != reached, "it was wrong by hours"
