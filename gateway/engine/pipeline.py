@@ -110,11 +110,21 @@ class Pipeline:
         self, request: RoutedRequest, admission: Admission, params: JsonObject, client_headers: Mapping[str, str]
     ) -> Reply:
         """Return the plain answer to a request that takes from limits. What it took is settled, however it ends."""
-        self._note_facts(request, client_headers, stream=False)
-        body = await _run_pre_hooks(request, params)
+        route, body = request.route, params
+        if not route.is_plain:
+            self._note_facts(request, client_headers, stream=False)
+            body = await _run_pre_hooks(request, params)
+        # Here comes what answers without a call, and takes nothing.
         try:
-            await self._enter(request, admission, body, client_headers, stream=False)
-            reply = await self._post_hooked(request)
+            other = await admission.enter(request.operation, request.route, request.params)
+            if other is not None:
+                self._send_on(request, other, body, client_headers, stream=False)
+            if route is request.route and route.is_plain and not request.operation.can_bind and not admission.unpriced:
+                reply = await self._engine.complete(request)
+                if reply.body is not None:
+                    reply.body = SettledStream(reply.body, admission, request.operation)
+            else:
+                reply = await self._post_hooked(request)
         except BaseException:
             admission.close(answered=any(attempt.kind is None for attempt in request.report.attempts))
             raise
@@ -129,29 +139,20 @@ class Pipeline:
         """Return the stream, likewise; its end settles what the request took."""
         self._note_facts(request, client_headers, stream=True)
         body = await _run_pre_hooks(request, params)
+        # Likewise.
         try:
-            await self._enter(request, admission, body, client_headers, stream=True)
+            other = await admission.enter(request.operation, request.route, request.params)
+            if other is not None:
+                self._send_on(request, other, body, client_headers, stream=True)
             return await hooked_body(await self._routed_stream(request), request)
         except BaseException:
             admission.close(answered=False)
             raise
 
-    async def _enter(
-        self,
-        request: RoutedRequest,
-        admission: Admission,
-        body: JsonObject,
-        client_headers: Mapping[str, str],
-        *,
-        stream: bool,
+    def _send_on(
+        self, request: RoutedRequest, route: Route, body: JsonObject, client_headers: Mapping[str, str], *, stream: bool
     ) -> None:
-        """Take from the limits of the request's client; where a budget's `then` says so, go on by its alias.
-
-        `body` is the request after its pre hooks. Raises Limited.
-        """
-        route = await admission.enter(request.operation, request.route, request.params)
-        if route is None:
-            return
+        """Go on by the alias of a budget's `then`. `body` is the request after its pre hooks."""
         request.route = _passed(route, request.operation.name)
         request.nested = None
         if request.route.has_nested:

@@ -260,8 +260,8 @@ EXPECTATIONS: Final = [
         for case, limit in picks.LIMITS_US.items()
     ),
     *(
-        Expectation(f"limits, {case}", _value("limits", case), limits.LIMIT_US, at_most=True, unit="µs", by_clock=True)
-        for case in limits.CASES
+        Expectation(f"limits, {case}", _value("limits", case), limit, at_most=True, unit="µs", by_clock=True)
+        for case, limit in limits.LIMITS_US.items()
     ),
     _memory(vendors.NATIVE, 70),
     _memory(vendors.CLASSES, 220),

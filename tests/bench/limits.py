@@ -27,16 +27,18 @@ _REQUESTS: Final = 500
 _ROUNDS: Final = 200
 
 ONE: Final = "requests a minute"
-FOUR: Final = "requests, tokens, concurrent, tokens a day"
+TWO: Final = "requests and tokens a minute"
+FOUR: Final = "these, 100 at once, tokens a day"
 
 CASES: Final = {
     ONE: ["1M requests/minute"],
+    TWO: ["1M requests/minute", "1000M tokens/minute"],
     FOUR: ["1M requests/minute", "1000M tokens/minute", "100 concurrent", "1000M tokens/day"],
 }
 """Case → the limits of the client's group."""
 
-LIMIT_US: Final = 6.0
-"""The most that a request may cost, in any case."""
+LIMITS_US: Final = {ONE: 6.0, TWO: 10.0, FOUR: 15.0}
+"""The most that a request may cost, by case. Where tokens count, the text of the request is measured."""
 
 HELLO: Final[JsonObject] = {
     "messages": [{"role": "user", "content": "What is the capital of Peru?"}],

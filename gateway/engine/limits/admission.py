@@ -19,7 +19,7 @@ from gateway.concurrency.steps import in_turns
 from gateway.engine.limits.estimate import NOTHING, Prices, estimate
 from gateway.engine.limits.headers import head_lines
 from gateway.engine.limits.leases import RENEW_S
-from gateway.engine.limits.store import Bucket, Costs, Full, Granted, OwnerKind, Refused, Standing, Store, bucket
+from gateway.engine.limits.store import Bucket, Costs, Full, OwnerKind, Refused, Standing, Store, bucket
 from gateway.engine.limits.then import Shared, changes_model, route_through, shared_hooks
 from gateway.engine.limits.uses import tokens_used, was_called
 from gateway.errors import BudgetExceeded, Limited, NotAllowed, UnknownGroup, Unsupported
@@ -195,7 +195,7 @@ class Admission:
         if isinstance(answer, Refused):
             return await self._sent_on(answer, costs, operation, route, params)
         self._granted()
-        self._shown.head = head_lines(answer.tightest)
+        self._shown.head = head_lines(answer)
         return None
 
     def close(self, *, answered: bool, whole: bool = True, text_bytes: int = 0) -> None:
@@ -214,23 +214,23 @@ class Admission:
             return
         used: dict[Unit, float] = {}
         if terms.counts_tokens:
-            tokens, cached = tokens_used(report, self._expected, answered=answered, whole=whole, text_bytes=text_bytes)
-            used["tokens"] = tokens[0] + tokens[1]
+            spent = tokens_used(report, self._expected, answered=answered, whole=whole, text_bytes=text_bytes)
+            used["tokens"] = spent[0] + spent[1]
             if self._prices is not None:
                 target = None if report.target is None else report.target.name
-                used["spend"] = self._prices.dollars(tokens, cached, target=target)
+                used["spend"] = self._prices.dollars(*spent, target=target)
         limits.store.settle(self._reservation, used)
 
-    async def _reserve(self, costs: Costs) -> Granted | Refused:
+    async def _reserve(self, costs: Costs) -> Standing | Refused:
         """Take from all buckets or from none."""
         answer = self._limits.store.try_reserve(self._reservation, self._buckets, costs)
         if answer is None:
             answer = await self._waited(costs)
-        if isinstance(answer, Granted):
+        if isinstance(answer, Standing):
             self._granted()
         return answer
 
-    async def _waited(self, costs: Costs) -> Granted | Refused:
+    async def _waited(self, costs: Costs) -> Standing | Refused:
         """Do so in a store elsewhere. A request that is cancelled meanwhile takes nothing."""
         store = self._limits.store
         try:
@@ -255,7 +255,7 @@ class Admission:
                 " a step's `price` tells it",
                 param="model",
             )
-        return prices.dollars(self._expected)
+        return prices.dollars(*self._expected)
 
     async def _sent_on(
         self,
@@ -288,10 +288,10 @@ class Admission:
             if self._terms.counts_spend:
                 costs["spend"] = self._priced(other)
             answer = await self._reserve(costs)
-            tightest = answer.tightest
             if isinstance(answer, Refused):
-                self._show(tightest)
+                self._show(answer.tightest)
                 raise self._refusal(answer.full)
+            tightest = answer
         self._show(tightest, sent_on=limit.text)
         return other
 

@@ -73,12 +73,11 @@ class Prices:
             cached_input=max((price.cached_input for price in known), default=0.0),
         )
 
-    def dollars(self, tokens: Estimate, cached: int = 0, *, target: str | None = None) -> float:
-        """Return what so many tokens cost at a target, of whose input so many were cached; else at the dearest."""
+    def dollars(self, given: int, output: int, cached: int = 0, *, target: str | None = None) -> float:
+        """Return what so many tokens cost at a target, of whose input so many were cached; or at the dearest."""
         price = self._by_target.get(target or "") or self._highest
-        cached = min(cached, tokens.input)
-        fresh = tokens.input - cached
-        return (fresh * price.input + cached * price.cached_input + tokens.output * price.output) / _PER
+        cached = min(cached, given)
+        return ((given - cached) * price.input + cached * price.cached_input + output * price.output) / _PER
 
 
 def _price(step: Step, price_of: PriceOf | None) -> Price | None:

@@ -7,7 +7,6 @@ Source: https://www.ietf.org/archive/id/draft-ietf-httpapi-ratelimit-headers-11.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Final
 
 from gateway.engine.limits.store import Standing
@@ -22,18 +21,28 @@ _WINDOWS: Final[dict[Window | None, str]] = {"minute": ";w=60", "hour": ";w=3600
 
 LIMITED: Final = "x-gateway-limited"
 
+_MAX_KNOWN: Final = 1024
+_known: Final[dict[int, tuple[Limit, str, int]]] = {}
+"""Cache by id(): the limit, and what `_constant` returns. To hash a limit takes longer than all else."""
+
 
 def head_lines(standing: Standing, limited: str | None = None) -> str:
     """Return the lines of a response's head. `limited`: the limit that sent the request to another alias."""
     limit, left, free_in_s = standing
-    left = left * 100 if limit.unit == "spend" else left
+    known = _known.get(id(limit))
+    if known is None or known[0] is not limit:
+        if len(_known) >= _MAX_KNOWN:
+            _known.clear()
+        known = _known[id(limit)] = (limit, *_constant(limit))
+    _, before, factor = known
     reset = "" if free_in_s is None else f";t={math.ceil(free_in_s)}"
-    lines = f'{_policy(limit)}RateLimit: "{limit.bucket}";r={int(left)}{reset}\r\n'
+    lines = f"{before}{int(left * factor)}{reset}\r\n"
     return lines if limited is None else f"{lines}{LIMITED}: {limited}\r\n"
 
 
-@lru_cache(maxsize=1024)
-def _policy(limit: Limit) -> str:
-    amount = limit.amount * 100 if limit.unit == "spend" else limit.amount
+def _constant(limit: Limit) -> tuple[str, int]:
+    """Return what comes before a limit's `r`, and what that is multiplied by."""
+    factor = 100 if limit.unit == "spend" else 1
     more = f"{_QUOTA_UNITS[limit.unit]}{_WINDOWS.get(limit.per, '')}"
-    return f'RateLimit-Policy: "{limit.bucket}";q={round(amount)}{more}\r\n'
+    policy = f'RateLimit-Policy: "{limit.bucket}";q={round(limit.amount * factor)}{more}'
+    return f'{policy}\r\nRateLimit: "{limit.bucket}";r=', factor

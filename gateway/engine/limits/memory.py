@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol, TypeAlias
 
 from gateway.engine.limits import leases, sliding, windows
-from gateway.engine.limits.store import UNTAKEN, Bucket, Costs, Fill, Full, Granted, Refused, Standing
+from gateway.engine.limits.store import UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing
 from gateway.policy.limits import Limit, Unit, Window
 
 _LOOKED_AT: Final = 2
@@ -76,10 +76,8 @@ class _Sliding:
         return sliding.wait_s(used, cost, amount, rate) if used + cost > amount else 0.0
 
     def take(self, reservation: str, cost: float) -> float:
-        if not self.open:
-            self._lows.clear()
+        serial = self._lows.note(self.used) if self.open else self._lows.begin()
         self.open += 1
-        serial = self._lows.note(self.used)
         self.used += cost
         return serial
 
@@ -199,13 +197,13 @@ class MemoryStore:
     def __len__(self) -> int:
         return len(self._cells)
 
-    def try_reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Granted | Refused:
+    def try_reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
         """Take from all buckets or from none, as `Store` says; never None."""
         cells = self._cells
         before = len(cells)
         now_s, wall_s = self._clock(), self._wall_clock()
         is_open = reservation in self._open
-        parts: list[tuple[_Cell, float]] = []
+        found: list[tuple[_Cell, float, Limit]] = []
         full: list[Full] | None = None
         for key, limit in buckets:
             cell = cells.get(key) or self._new(key, limit)
@@ -215,20 +213,24 @@ class MemoryStore:
             if (wait_s := cell.wait_s(cost, limit, now_s, wall_s)) and not is_open:
                 full = full or []
                 full.append(Full(limit, wait_s))
-            parts.append((cell, cost))
-        answer: Granted | Refused
+            found.append((cell, cost, limit))
         if full is not None:
             longest = max(full, key=_wait_s).limit
-            answer = Refused(tuple(full), self._tightest([one for one in buckets if one.limit is longest], wall_s))
-        else:
-            if not is_open:
-                self._open[reservation] = [(cell, cost, cell.take(reservation, cost)) for cell, cost in parts]
-            answer = Granted(self._tightest(buckets, wall_s))
+            found = [one for one in found if one[2] is longest]
+        elif not is_open:
+            self._open[reservation] = [(cell, cost, cell.take(reservation, cost)) for cell, cost, _ in found]
+        most = -1.0
+        for cell, _, limit in found:
+            share = cell.used / limit.amount
+            if share > most:
+                most, fullest, tightest = share, cell, limit
+        left = tightest.amount - fullest.used
+        standing = Standing(tightest, left if left > 0.0 else 0.0, fullest.free_in_s(wall_s))
         if len(cells) > before:
             self._drop_idle(_LOOKED_AT * (len(cells) - before), now_s, wall_s)
-        return answer
+        return standing if full is None else Refused(tuple(full), standing)
 
-    async def reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Granted | Refused:
+    async def reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
         """Do the same."""
         return self.try_reserve(reservation, buckets, costs)
 
@@ -262,17 +264,6 @@ class MemoryStore:
             if cell.used:
                 fills.append(Fill(key, cell.amount, cell.used, cell.free_in_s(wall_s), cell.open))
         return fills
-
-    def _tightest(self, buckets: Sequence[Bucket], wall_s: float) -> Standing:
-        """Return how the bucket stands of which the smallest share is left, as of the last call."""
-        cells = self._cells
-        most = -1.0
-        for key, limit in buckets:
-            cell = cells[key]
-            share = cell.used / limit.amount
-            if share > most:
-                most, tightest, found = share, limit, cell
-        return Standing(tightest, max(0.0, tightest.amount - found.used), found.free_in_s(wall_s))
 
     def _new(self, key: str, limit: Limit) -> _Cell:
         """Return a new bucket."""

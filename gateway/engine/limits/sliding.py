@@ -50,10 +50,13 @@ class Lows:
         self._lows: list[float] = []
         """Both ascend. A reservation's low is the first one with a greater serial; without one, what is used now."""
 
-    def clear(self) -> None:
-        """Forget all, as no reservation is open."""
-        self._serials.clear()
-        self._lows.clear()
+    def begin(self) -> int:
+        """Note a reservation while none is open, and return its serial."""
+        if self._serials:
+            self._serials.clear()
+            self._lows.clear()
+        self.serial += 1
+        return self.serial
 
     def note(self, before: float) -> int:
         """Note a reservation that found so much in the bucket, and return its serial."""

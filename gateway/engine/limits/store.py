@@ -35,7 +35,7 @@ def bucket(kind: OwnerKind, name: str, limit: Limit) -> Bucket:
 
 
 class Standing(NamedTuple):
-    """How a bucket stands after a reservation."""
+    """How the tightest bucket stands after a reservation: the one of which the smallest share is left."""
 
     limit: Limit
     left: float
@@ -52,20 +52,13 @@ class Full(NamedTuple):
     """Seconds until it does, if nothing else is taken meanwhile; above 0."""
 
 
-class Granted(NamedTuple):
-    """A reservation was made in all buckets."""
-
-    tightest: Standing
-    """The bucket of which the smallest share is left."""
-
-
 class Refused(NamedTuple):
     """Nothing was taken."""
 
     full: tuple[Full, ...]
     """All buckets that are in the way, in the order in which they were given."""
     tightest: Standing
-    """The one that is in the way for longest."""
+    """The one that is in the way for longest, of these."""
 
 
 class Fill(NamedTuple):
@@ -83,13 +76,13 @@ class Fill(NamedTuple):
 class Store(Protocol):
     """Where buckets are. Reservations have ids that their makers choose; to make or settle one twice does nothing."""
 
-    def try_reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Granted | Refused | None:
+    def try_reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused | None:
         """Take each bucket's unit of `costs` from all `buckets`, or nothing from any; None: only `reserve` can.
 
         A cost above a bucket's amount takes the whole amount. There is one bucket at least.
         """
 
-    async def reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Granted | Refused:
+    async def reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
         """Do the same, and wait for it. Whoever cancels this calls `release`."""
 
     def settle(self, reservation: str, used: Costs) -> None:

@@ -34,8 +34,8 @@ def was_called(report: CallReport) -> bool:
 
 def tokens_used(
     report: CallReport, expected: Estimate, *, answered: bool, whole: bool = True, text_bytes: int = 0
-) -> tuple[Estimate, int]:
-    """Return the tokens that a request has used, and how many of the input were cached.
+) -> tuple[int, int, int]:
+    """Return the tokens of input and output that a request has used, and how many of the input were cached.
 
     1. An answer that is whole, by its usage.
     2. No tokens, if every call ended before content in a kind of UNUSED.
@@ -45,19 +45,18 @@ def tokens_used(
     `answered`: a target gave a plain answer, or a stream that committed. `whole`: all of it came.
     """
     if answered and whole and (told := report.tokens):
-        return Estimate(told.get("prompt", 0), told.get("completion", 0)), told.get("cached", 0)
+        return told.get("prompt", 0), told.get("completion", 0), told.get("cached", 0)
     if not answered:
         called = [attempt for attempt in report.attempts if attempt.was_called]
         if report.calling is None and all(
             attempt.kind in UNUSED and attempt.content_bytes is None for attempt in called
         ):
-            return Estimate(0, 0), 0
+            return 0, 0, 0
         text_bytes += report.closed_bytes + sum(attempt.content_bytes or 0 for attempt in called)
     told = report.tokens if answered else report.tokens or report.closed_tokens
-    usage = Estimate(0, 0) if not told else Estimate(told.get("prompt", 0), told.get("completion", 0))
-    cached = told.get("cached", 0) if told else 0
-    seen = Estimate(expected.input, text_bytes // BYTES_PER_TOKEN)
-    return (usage, cached) if sum(usage) >= sum(seen) else (seen, 0)
+    usage = (0, 0) if not told else (told.get("prompt", 0), told.get("completion", 0))
+    seen = (expected.input, text_bytes // BYTES_PER_TOKEN)
+    return (*usage, told.get("cached", 0)) if told and sum(usage) >= sum(seen) else (*seen, 0)
 
 
 class TextCount:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.engine.limits.memory import MemoryStore
-from gateway.engine.limits.store import Bucket, Costs, Full, Granted, Refused
+from gateway.engine.limits.store import Bucket, Costs, Full, Refused, Standing
 from tests.limiting import Clock, buckets, limit
 
 ONE: Costs = {"requests": 1, "tokens": 100, "spend": 0.5, "concurrent": 1}
@@ -22,7 +22,7 @@ def used(store: MemoryStore) -> dict[str, float]:
 def test_it_takes_from_all_buckets_or_from_none() -> None:
     store = Clock().store()
     three = buckets("60 requests/minute", "150 tokens/day", "2 concurrent")
-    assert isinstance(store.try_reserve("a", three, ONE), Granted)
+    assert isinstance(store.try_reserve("a", three, ONE), Standing)
     before = used(store)
     assert before == {"client/ann requests/minute": 1, "client/ann tokens/day": 100, "client/ann concurrent": 1}
     refused = store.try_reserve("b", three, ONE)
@@ -47,9 +47,8 @@ def test_a_refusal_names_each_full_bucket_and_the_one_that_is_full_for_longest()
 
 def test_the_tightest_bucket_is_the_one_of_which_the_smallest_share_is_left() -> None:
     store = Clock().store()
-    granted = store.try_reserve("a", buckets("60 requests/minute", "400 tokens/minute", "5 concurrent"), ONE)
-    assert isinstance(granted, Granted)
-    standing = granted.tightest
+    standing = store.try_reserve("a", buckets("60 requests/minute", "400 tokens/minute", "5 concurrent"), ONE)
+    assert isinstance(standing, Standing)
     assert (standing.limit.text, standing.left, standing.free_in_s) == ("400 tokens/minute", 300, 15)
 
 
@@ -57,7 +56,7 @@ def test_to_reserve_or_settle_twice_does_nothing() -> None:
     store = Clock().store()
     two = buckets("60 requests/minute", "1000 tokens/day")
     for _ in range(2):
-        assert isinstance(store.try_reserve("a", two, ONE), Granted)
+        assert isinstance(store.try_reserve("a", two, ONE), Standing)
         assert used(store) == {"client/ann requests/minute": 1, "client/ann tokens/day": 100}
     store.settle("a", {"tokens": 30})
     for again in ("a", "unknown"):
@@ -86,7 +85,7 @@ def test_more_than_was_reserved_is_taken_and_refuses_the_next() -> None:
 def test_a_cost_above_the_amount_takes_the_whole_amount() -> None:
     store = Clock().store()
     one = buckets("50 tokens/day")
-    assert isinstance(store.try_reserve("a", one, ONE), Granted)
+    assert isinstance(store.try_reserve("a", one, ONE), Standing)
     assert used(store) == {"client/ann tokens/day": 50}
     store.settle("a", {"tokens": 10})
     assert used(store) == {"client/ann tokens/day": 10}
@@ -98,12 +97,12 @@ def test_a_changed_amount_keeps_what_is_used() -> None:
     for number in range(30):
         store.try_reserve(f"a{number}", buckets("60 requests/minute", "30 requests/day", "40 concurrent"), ONE)
     assert isinstance(store.try_reserve("b", buckets("30 requests/minute"), ONE), Refused)
-    assert isinstance(store.try_reserve("c", buckets("31 requests/minute"), ONE), Granted)
+    assert isinstance(store.try_reserve("c", buckets("31 requests/minute"), ONE), Standing)
     assert isinstance(store.try_reserve("d", buckets("30 concurrent"), ONE), Refused)
-    assert isinstance(store.try_reserve("e", buckets("31 requests/day"), ONE), Granted)
+    assert isinstance(store.try_reserve("e", buckets("31 requests/day"), ONE), Standing)
     clock.now_s += 30  # half of 31 has drained
     assert isinstance(store.try_reserve("f", buckets("15 requests/minute"), ONE), Refused)
-    assert isinstance(store.try_reserve("g", buckets("17 requests/minute"), ONE), Granted)
+    assert isinstance(store.try_reserve("g", buckets("17 requests/minute"), ONE), Standing)
 
 
 def test_a_reservation_is_settled_in_its_window_or_nowhere() -> None:
@@ -130,11 +129,11 @@ def test_a_lease_ends_by_itself_unless_it_is_renewed() -> None:
     clock.now_s += 50
     assert isinstance(store.try_reserve("b", one, ONE), Refused)
     clock.now_s += 10
-    assert isinstance(store.try_reserve("b", one, ONE), Granted)
+    assert isinstance(store.try_reserve("b", one, ONE), Standing)
     store.settle("a", {})  # late: b has the place
     assert isinstance(store.try_reserve("c", one, ONE), Refused)
     store.settle("b", {})
-    assert isinstance(store.try_reserve("c", one, ONE), Granted)
+    assert isinstance(store.try_reserve("c", one, ONE), Standing)
 
 
 def test_buckets_that_nothing_is_used_of_are_dropped() -> None:
@@ -161,7 +160,7 @@ def test_a_bucket_with_an_open_reservation_is_kept_until_that_is_settled() -> No
 def test_others_have_buckets_of_their_own() -> None:
     store = Clock().store()
     for name in ("ann", "bob"):
-        assert isinstance(store.try_reserve(name, buckets("1 requests/minute", of=name), ONE), Granted)
+        assert isinstance(store.try_reserve(name, buckets("1 requests/minute", of=name), ONE), Standing)
 
 
 TEXTS = ["5 requests/minute", "300 tokens/minute", "2000 tokens/hour", "12 requests/day", "3 spend/day", "3 concurrent"]
@@ -197,7 +196,7 @@ def test_no_bucket_ever_admits_more_than_its_limit_and_all_is_settled_or_given_b
                 settled.append((began[reservation], {**costs, **use}))
         else:
             costs = {"requests": 1, "tokens": min(tokens, 300), "spend": tokens / 400, "concurrent": 1}
-            if isinstance(store.try_reserve(reservation, kept, costs), Granted):
+            if isinstance(store.try_reserve(reservation, kept, costs), Standing):
                 open_[reservation] = costs
                 began[reservation] = clock.now_s
                 for each in kept:
