@@ -37,6 +37,7 @@ def test_a_refusal_names_each_full_bucket_and_the_one_that_is_full_for_longest()
     three = buckets("1 requests/minute", "1 concurrent", "100 tokens/day")
     store.try_reserve("a", three, ONE)
     refused = store.try_reserve("b", three, ONE)
+    assert isinstance(refused, Refused)
     assert refused == Refused(
         (Full(three[0].limit, 60.0), Full(three[1].limit, 1.0), Full(three[2].limit, 86400 - clock.now_s)),
         refused.tightest,
