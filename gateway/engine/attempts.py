@@ -94,8 +94,8 @@ class Engine:
         if request.left_out:
             unsupported |= request.left_out
         plan: Plan | None = None
-        course = course or Course([], [], [])
-        outcomes, errors, lacks = course
+        # Made whole only for a second call: most requests have no failures.
+        outcomes, errors, lacks = ([], [], []) if course is None else course
         failed: Ticket | None = None
         second, pace = request.second, request.pace
         keys: KeyTurn | None = None
@@ -167,7 +167,7 @@ class Engine:
                 if request.nested is not None and await request.nested.run(step, deadline_s=deadline_s):
                     now_s = loop.time()
                 if second is not None and plan is not None:
-                    second.begin(plan, course, decision.step, step)
+                    second.begin(plan, Course(outcomes, errors, lacks), decision.step, step)
                 result = await attempt(request, adapter, step, ticket, loop, now_s, deadline_s)
             except UpstreamError as error:
                 _mask(error, target.endpoint.echoes)

@@ -18,7 +18,7 @@ from gateway.server.paths import AZURE, NO_ENDPOINT, Handler, PathHandlers, Path
 from gateway.server.request import Request
 from gateway.server.response import ClientGone
 from gateway.server.tracing import note_trace
-from gateway.telemetry.observer import EndedRow, Observer
+from gateway.telemetry.observer import OWN, EndedRow, Observer
 from gateway.telemetry.report import CLIENT_GONE
 from gateway.words import cut
 
@@ -28,10 +28,6 @@ _HTTP_ONLY: Final = {"upgrade": "HTTP/1.1", "connection": "upgrade"}
 """Header fields of a 426: the protocol that would do (RFC 9110, 15.5.22 and 7.8)."""
 _LONGEST_LOGGED: Final = 256
 """Characters of an unknown path, or of its method, in the log."""
-
-
-_ALWAYS_ANSWERED: Final = frozenset({"probe", "admin"})
-"""Operations that a full server answers."""
 
 
 class TooManyConnections(GatewayError):
@@ -66,6 +62,8 @@ class Front:
         self._client_s = client_s
         self._ended: list[EndedRow] = []
         """Requests that ended in this turn of the event loop."""
+        self._ended_own: list[EndedRow] = []
+        """Those of OWN operations."""
 
     def answers(self) -> dict[str, Answer]:
         """Return path → function that answers a POST."""
@@ -113,7 +111,7 @@ class Front:
         """
         request.keep_alive = False
         _, endpoint = self._paths.find(request.path)
-        if endpoint is not None and endpoint.operation in _ALWAYS_ANSWERED:
+        if endpoint is not None and endpoint.operation in OWN:
             return await self.answer(request)
         exchange = self._exchange(request, endpoint or NO_ENDPOINT)
         exchange.send_error(TooManyConnections())
@@ -139,7 +137,7 @@ class Front:
             generation=self._tables.current.generation,
             client_s=self._client_s,
         )
-        if self._observer.begin_trace is not None and endpoint.operation not in _ALWAYS_ANSWERED:
+        if self._observer.begin_trace is not None and endpoint.operation not in OWN:
             note_trace(exchange, self._paths, self._observer.begin_trace)
         return exchange
 
@@ -179,7 +177,7 @@ class Front:
 
         Told in a batch, log and metrics take half the time.
         """
-        ended = self._ended
+        ended = self._ended_own if exchange.operation in OWN else self._ended
         ended.append(
             (
                 exchange.report,
@@ -194,11 +192,12 @@ class Front:
             )
         )
         if len(ended) == 1:
-            asyncio.get_running_loop().call_soon(self._tell)
+            asyncio.get_running_loop().call_soon(self._tell, ended)
 
-    def _tell(self) -> None:
-        ended, self._ended = self._ended, []
-        for listener in self._observer.listeners:
+    def _tell(self, waiting: list[EndedRow]) -> None:
+        ended = waiting.copy()
+        waiting.clear()
+        for listener in self._observer.of_own if waiting is self._ended_own else self._observer.listeners:
             try:
                 listener(ended)
             except Exception:

@@ -228,7 +228,8 @@ def log_ended(ended: Sequence[EndedRow], *, event: str = "request") -> None:
     """
     lines: list[bytes] = []
     handler = _lines
-    is_info = log.isEnabledFor(logging.INFO) if handler is None else handler.is_info
+    if not (log.isEnabledFor(logging.INFO) if handler is None else handler.is_info):
+        return
     some = None if handler is None or handler.access.is_whole else handler.access
     for row in ended:
         report, operation, status, stream, client, error, asked, seconds, ended_at = row
@@ -237,8 +238,6 @@ def log_ended(ended: Sequence[EndedRow], *, event: str = "request") -> None:
             level = "debug"
             if not log.isEnabledFor(logging.DEBUG):
                 continue
-        elif not is_info:
-            continue
         if some is not None and handler is not None and not some.has(row):
             handler.left_out += 1
             continue

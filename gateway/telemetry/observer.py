@@ -1,15 +1,19 @@
 """What happened, for those who listen: requests that ended, with all that their reports tell of attempts and commit.
 
-A listener gets the requests that ended in one turn of the event loop together. One that is not added costs nothing.
+A listener gets the requests that ended in one turn of the event loop together, those of OWN apart from the others. One
+that is not added costs nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from gateway.telemetry.report import CallReport
 from gateway.telemetry.traces import Trace, Unsampled
+
+OWN: Final = frozenset({"probe", "admin"})
+"""Operations about the gateway itself: a full server answers them, and the page does not show them."""
 
 
 class Ended(NamedTuple):
@@ -51,18 +55,23 @@ BeginTrace: TypeAlias = Callable[[Mapping[str, str]], Trace | Unsampled]
 class Observer:
     """The listeners of one gateway."""
 
-    __slots__ = ("begin_trace", "listeners")
+    __slots__ = ("begin_trace", "listeners", "of_own")
 
     def __init__(self, *listeners: Listener) -> None:
         self.listeners = listeners
         """Whoever notes that requests ended calls each of them, with one or more, in the order of their ends."""
         self.begin_trace: BeginTrace | None = None
         """Begins the trace of a request; None if no traces are made."""
+        self.of_own = listeners
+        """Those that are told of OWN operations too."""
 
-    def add(self, listener: Listener) -> None:
-        """Tell a further listener from now on."""
+    def add(self, listener: Listener, *, of_own: bool = True) -> None:
+        """Tell a further listener from now on; without `of_own` of other operations only."""
         self.listeners = (*self.listeners, listener)
+        if of_own:
+            self.of_own = (*self.of_own, listener)
 
     def remove(self, listener: Listener) -> None:
         """Tell a listener no more."""
         self.listeners = tuple(each for each in self.listeners if each != listener)
+        self.of_own = tuple(each for each in self.of_own if each != listener)

@@ -216,6 +216,7 @@ async def test_one_who_waits_hears_of_the_next_request_at_once(gateway: RunningG
 async def test_only_the_last_requests_are_kept_and_a_number_of_another_process_gets_all(
     gateway: RunningGateway,
 ) -> None:
+    await requests(gateway)
     for _ in range(recent.KEPT + 3):
         await gateway.chat("echo")
     told = await requests(gateway, "?after=1")

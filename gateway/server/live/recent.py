@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Final
 
 from gateway.telemetry.logs import timestamp
-from gateway.telemetry.observer import Ended, EndedRow
+from gateway.telemetry.observer import Ended, EndedRow, Listener
 from gateway.telemetry.report import Attempt
 from gateway.wire.json import JsonObject
 
@@ -21,30 +21,33 @@ KEPT: Final = 200
 MAX_WAITING: Final = 64
 """Clients that may wait for the next request at once; others are answered at once."""
 
-UNSEEN: Final = frozenset({"probe", "admin"})
-"""Operations that are not remembered: who looks would see nothing but their own looking."""
-
 
 class Recent:
     """The last KEPT requests. For the event loop only."""
 
     def __init__(self) -> None:
         self._kept: deque[EndedRow] = deque(maxlen=KEPT)
+        self.keep: Listener = self._kept.extend
+        """Remembers finished requests. No function of ours: each request passes here, whether anybody looks or not."""
         self.last = 0
-        """Serial number of the last request of this process; 0 before the first."""
+        """Serial number of the last request; 0 before the first. Those that nobody saw have none."""
+        self._newest: EndedRow | None = None
+        """The last request that has a number, while they are not counted."""
         self.waiting: set[asyncio.Future[None]] = set()
         """Those who wait for the next request."""
-        self._woken_at = 0
-        """The last request when one of them began to wait, or was woken: those that are unseen wake nobody."""
+
+    def begin(self) -> None:
+        """Number the remembered requests. From now on `hear` is told of all that `keep` is told of, after it."""
+        self.last += sum(1 for _ in takewhile(lambda one: one is not self._newest, reversed(self._kept)))
+
+    def end(self) -> None:
+        """Number no more requests until `begin`."""
+        self._newest = self._kept[-1] if self._kept else None
 
     def hear(self, ended: Sequence[EndedRow]) -> None:
-        """Remember finished requests."""
-        kept = self._kept
-        for one in ended:
-            if one[1] not in UNSEEN:
-                kept.append(one)
-                self.last += 1
-        if self.waiting and self.last != self._woken_at:
+        """Number finished requests, and wake those who wait."""
+        self.last += len(ended)
+        if self.waiting:
             self._wake()
 
     def after(self, number: int) -> list[tuple[int, Ended]]:
@@ -72,14 +75,12 @@ class Recent:
             self.waiting.discard(waiting)
 
     def alarm(self) -> asyncio.Future[None]:
-        """Return a future that is done once there is another request."""
-        self._woken_at = self.last
+        """Return a future that is done once there is another request; for one who has looked."""
         alarm = asyncio.get_running_loop().create_future()
         self.waiting.add(alarm)
         return alarm
 
     def _wake(self) -> None:
-        self._woken_at = self.last
         waiting, self.waiting = self.waiting, set()
         for each in waiting:
             if not each.done():

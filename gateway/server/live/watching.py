@@ -1,4 +1,4 @@
-"""Whether anybody looks: the last requests are always kept, counters only while somebody does."""
+"""Whether anybody looks: the last requests are always kept, numbered and counted only while somebody does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Watching:
         """Names this process: serial numbers of requests are its own."""
         self.started_at = time.time()
         self.recent = Recent()
-        observer.add(self.recent.hear)
+        observer.add(self.recent.keep, of_own=False)
         self._counts: LiveCounts | None = None
         self._looked_at = 0.0
         self.counted_since = self.started_at
@@ -33,12 +33,14 @@ class Watching:
         """Return the counters, and count on for UNWATCHED_S."""
         self._looked_at = time.time()
         if self._counts is None:
+            self.recent.begin()
+            self._observer.add(self.recent.hear, of_own=False)
             kept = [one for _, one in self.recent.after(0)]
             self.counted_since = kept[0].ended_at if len(kept) == KEPT else self.started_at
             self._counts = LiveCounts(self._still_watched)
             for one in kept:
                 self._counts.hear([one])
-            self._observer.add(self._counts.hear)
+            self._observer.add(self._counts.hear, of_own=False)
         return self._counts
 
     @property
@@ -50,4 +52,6 @@ class Watching:
         """Count no more if nobody has looked for long."""
         if self._counts is not None and now - self._looked_at > UNWATCHED_S:
             self._observer.remove(self._counts.hear)
+            self._observer.remove(self.recent.hear)
+            self.recent.end()
             self._counts = None
