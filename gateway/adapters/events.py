@@ -36,7 +36,7 @@ class Event:
         assert run is not None, "a run is made of bytes"
         # They differ in texts and short numbers only: the lines around these are alike, and each blank line ends one.
         first, _, _ = run.partition(b"\n\n")
-        if b"\r" in first or not first.endswith(b"}"):  # other line ends, or fields behind the data
+        if first.find(b"\r") >= 0 or not first.endswith(b"}"):  # other line ends, or fields behind the data
             return [
                 Event(decode_json(sse.event_data(raw) or b"", exact=has_many_digits(raw)), raw, sse.event_name(raw))
                 for raw in sse.Splitter().split(run)

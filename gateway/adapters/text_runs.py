@@ -154,7 +154,7 @@ def shape_of(event: bytes, data: JsonObject, varying: Varying) -> Shape | None:
     begins = event.partition(b"\n")[2] if lines == 3 else event
     if not begins.startswith(b"data:") or event.count(b"\n") != lines:
         return None
-    if b"\r" not in event:
+    if event.find(b"\r") < 0:
         if not event.endswith(b"\n\n"):
             return None
     elif not event.endswith(b"\r\n\r\n") or not event.count(b"\r") == event.count(b"\r\n") == lines:

@@ -57,10 +57,11 @@ def json_in(data: bytes | None) -> Json:
 
 def has_many_digits(data: bytes) -> bool:
     """Tell whether `data` has _SHORTEST digits in a row, texts included. Samples first: most data has none."""
+    # `find`, here and for each event: bytes `in` bytes first makes, and drops, an error that they are no number.
     return (
-        b"0" in data[:: _SHORTEST - 1].translate(_DIGITS)
-        and b"0" * (_SHORTEST // 6) in data[::6].translate(_DIGITS)
-        and b"0" * _SHORTEST in data.translate(_DIGITS)
+        data[:: _SHORTEST - 1].translate(_DIGITS).find(b"0") >= 0
+        and data[::6].translate(_DIGITS).find(b"0" * (_SHORTEST // 6)) >= 0
+        and data.translate(_DIGITS).find(b"0" * _SHORTEST) >= 0
     )
 
 

@@ -78,7 +78,7 @@ class Splitter:
 
     def feed(self, data: bytes) -> None:
         """Add `data`."""
-        if b"\r" in data:
+        if data.find(b"\r") >= 0:
             self._find_end = _end_of_any_event
         if self._rest:
             # Appended in place, so that a long event in small pieces is not copied for each piece.
@@ -152,10 +152,10 @@ def event_data(event: bytes) -> bytes | None:
 
     Raises StrayText and EventTooLarge.
     """
-    one_line = event.endswith(b"\n\n") and event.find(b"\n") == len(event) - 2 and b"\r" not in event
+    one_line = event.endswith(b"\n\n") and event.find(b"\n") == len(event) - 2 and event.find(b"\r") < 0
     if one_line and event.startswith(b"data:"):
         return event[6:-2] if event[5] == 0x20 else event[5:-2]
-    if event.startswith(b"event: ") and event.endswith(b"\n\n") and event.count(b"\n") == 3 and b"\r" not in event:
+    if event.startswith(b"event: ") and event.endswith(b"\n\n") and event.count(b"\n") == 3 and event.find(b"\r") < 0:
         start = event.find(b"\n") + 1
         if event.startswith(b"data: ", start):
             return event[start + 6 : -2]

@@ -27,7 +27,7 @@ def our_thinking(text: str) -> JsonObject:
 
 def may_have_ours(body: bytes | Spliced) -> bool:
     """Tell whether an encoded body may have thinking blocks of ours."""
-    return body.has(_MARK) if isinstance(body, Spliced) else _MARK in body
+    return body.has(_MARK) if isinstance(body, Spliced) else body.find(_MARK) >= 0
 
 
 def is_ours(block: Json) -> bool:

@@ -58,7 +58,7 @@ def signature_of(call: JsonObject) -> str | None:
 
 def may_be_signed(body: bytes | Spliced) -> bool:
     """Tell whether an encoded body may have ids with signatures."""
-    return body.has(_MARK_BYTES) if isinstance(body, Spliced) else _MARK_BYTES in body
+    return body.has(_MARK_BYTES) if isinstance(body, Spliced) else body.find(_MARK_BYTES) >= 0
 
 
 def without_signatures(body: bytes) -> bytes:
