@@ -38,7 +38,9 @@ async def complete(
     The attempt begins at `now_s` and ends by `deadline_s`, on the loop's clock. An answer closes the ticket.
     """
     call = _call(request, step)
-    end_s = min(now_s + call.limits.total_s, deadline_s)
+    end_s = now_s + call.limits.total_s
+    if end_s > deadline_s:
+        end_s = deadline_s
     with until(end_s, loop, timed_out["total_s"]):
         reply = await adapter.complete(call)
     if reply.body is not None:

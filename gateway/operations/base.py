@@ -422,16 +422,16 @@ def check_choices(data: JsonObject, field: str, kind: type) -> None:
     """Raise UpstreamError unless a choice has a finish reason and a `field` of this type, and none has failed."""
     if "error" in data:
         raise_error(data)
-    choices = choices_of(data)
-    for choice in choices:
+    found = False
+    for choice in choices_of(data):
         finish = choice.get("finish_reason")
         usual = type(finish) is str and finish in WHOLE
         if not usual or "error" in choice or "provider_specific_fields" in choice:
             raise_choice_error(choice)
-    for choice in choices:
-        if (choice.get("finish_reason") == "stop" or is_finished(choice)) and isinstance(choice.get(field), kind):
-            return
-    raise no_answer()
+        if not found:
+            found = (finish == "stop" or is_finished(choice)) and isinstance(choice.get(field), kind)
+    if not found:
+        raise no_answer()
 
 
 def first_choice(data: JsonObject) -> JsonObject:

@@ -272,7 +272,8 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._parts = [data[size:]]
             self._missing_bytes = end - len(data)
-        self.task = self._task_for(request, answer)
+        # With a name: else each task makes one with a number of its own.
+        self.task = asyncio.Task(self._answer(request, answer), loop=connections.loop, name="request")
 
     def _start_counted(self, request: Request, answer: Answer, data: bytes, size: int, length: int) -> None:
         """Start a request whose body counts as in flight. Without room it is refused: its body is dropped."""
@@ -290,7 +291,7 @@ class ClientConnection(asyncio.Protocol):
             elif isinstance(parts, LargeBody):
                 self._reader = BodyReader(self, parts.rest())
                 self._transport.set_protocol(self._reader)
-        self.task = self._task_for(request, answer)
+        self.task = asyncio.Task(self._answer(request, answer), loop=connections.loop, name="request")
         if is_taken:
             # Not in the task: one that is cancelled before it starts runs nothing.
             self.task.add_done_callback(lambda _: connections.in_flight.release(length))
@@ -335,10 +336,6 @@ class ClientConnection(asyncio.Protocol):
                 self._body_waiter.set_result(None)
         if self.task is None:
             self._next_request()
-
-    def _task_for(self, request: Request, answer: Answer) -> asyncio.Task[None]:
-        # With a name: else each task makes one with a number of its own.
-        return asyncio.Task(self._answer(request, answer), loop=self._connections.loop, name="request")
 
     async def _answer(self, request: Request, answer: Answer) -> None:
         keep_alive = False

@@ -46,7 +46,7 @@ class Exchange:
         self.errors = errors
         """The shape of errors for this client."""
         self.client_s = client_s
-        self.report = CallReport(request_id=request_id(request.headers.get("x-request-id")), generation=generation)
+        self.report = CallReport(request_id(request.headers.get("x-request-id")), "", generation)
         self.response = ResponseWriter(request, self.report, client_s=client_s)
         self.client: Client | None = None
         """The client whose key was sent."""
