@@ -80,6 +80,7 @@ class JoinedView:
 
     def last_requests(self, after: int) -> JsonObject:
         """Return this worker's own requests after its own number."""
+        self._own.watching.look()
         return {"last": self._own.watching.recent.last, "requests": self._own.rows(after)}
 
     async def _part(self, _: JsonObject) -> JsonObject:
@@ -87,6 +88,7 @@ class JoinedView:
 
     def _watch(self, fields: JsonObject) -> None:
         """Tell the supervisor once there is a request after the last one that it has heard of."""
+        self._own.watching.look()
         recent = self._own.watching.recent
         if recent.last != fields["after"]:
             self._member.channel.tell("news")
