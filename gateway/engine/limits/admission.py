@@ -28,6 +28,7 @@ from gateway.policy.limits import DEFAULT_GROUP, ClientGroup, Unit
 from gateway.policy.table import Route, RoutingTable
 from gateway.telemetry.report import CallReport, LimitReport
 from gateway.wire.json import Json
+from gateway.words import shown
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Limits:
         Raises NotAllowed for a model that the client's group may not ask for, UnknownGroup.
         """
         group = self.group(table, client)
-        shown = report.limits = LimitReport(group.name)
+        told = report.limits = LimitReport(group.name)
         _check_model(group, route, client)
         if not group.limits:
             return None
@@ -81,7 +82,7 @@ class Limits:
         terms = self._terms.get(name)
         if terms is None or terms.group is not group:
             terms = self._new_terms(group, client)
-        return Admission(self, table, terms, report, shown, f"{self._prefix}-{next(self._serials)}")
+        return Admission(self, table, terms, report, told, f"{self._prefix}-{next(self._serials)}")
 
     def check(self, table: RoutingTable, route: Route, client: Client | None) -> None:
         """Raise NotAllowed for a model that the client's group may not ask for, or UnknownGroup."""
@@ -147,8 +148,18 @@ class Admission:
     """One request of a client whose group has limits."""
 
     __slots__ = (
-        "_buckets", "_expected", "_limits", "_prices", "_report", "_reservation", "_shown", "_table", "_terms",
-        "counts_tokens", "is_open", "unpriced",
+        "_buckets",
+        "_expected",
+        "_limits",
+        "_prices",
+        "_report",
+        "_reservation",
+        "_table",
+        "_terms",
+        "_told",
+        "counts_tokens",
+        "is_open",
+        "unpriced",
     )  # fmt: skip
 
     def __init__(
@@ -157,14 +168,14 @@ class Admission:
         table: RoutingTable,
         terms: _Terms,
         report: CallReport,
-        shown: LimitReport,
+        told: LimitReport,
         reservation: str,
     ) -> None:
         self._limits = limits
         self._table = table
         self._terms = terms
         self._report = report
-        self._shown = shown
+        self._told = told
         self._reservation = reservation
         self._buckets = terms.buckets
         self._expected = NOTHING
@@ -195,7 +206,7 @@ class Admission:
         if isinstance(answer, Refused):
             return await self._sent_on(answer, costs, operation, route, params)
         self._granted()
-        self._shown.head = head_lines(answer)
+        self._told.head = head_lines(answer)
         return None
 
     def close(self, *, answered: bool, whole: bool = True, text_bytes: int = 0) -> None:
@@ -296,19 +307,18 @@ class Admission:
         return other
 
     def _show(self, tightest: Standing, *, sent_on: str | None = None) -> None:
-        self._shown.head = head_lines(tightest, sent_on)
-        self._shown.limited = sent_on
+        self._told.head = head_lines(tightest, sent_on)
+        self._told.limited = sent_on
 
     def _refusal(self, full: Sequence[Full]) -> Limited:
         """Return the error for the bucket that is full for longest."""
         limit, wait_s = max(full, key=lambda one: one.wait_s)
-        self._shown.limited = limit.text
+        self._told.limited = limit.text
         group = self._terms.group
         who = f"the group {group.name!r}" if group.is_shared else self._terms.who
         needs = f"; the request is expected to use {sum(self._expected):,} tokens" if limit.unit == "tokens" else ""
-        wait = f"{math.ceil(wait_s)}s"
         kind = BudgetExceeded if limit.per in _BUDGETS else Limited
-        message = f"{who} has reached the limit of {limit.text}{needs}; ask again in {wait}"
+        message = f"{who} has reached the limit of {limit.text}{needs}; ask again in {shown(math.ceil(wait_s))}"
         return kind(message, limit=limit.text, retry_after_s=wait_s)
 
 
