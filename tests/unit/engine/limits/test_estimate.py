@@ -1,0 +1,61 @@
+"""What a request is expected to use, and what that costs."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.adapters.base import Operation
+from gateway.engine.limits.estimate import Estimate, Prices, estimate
+from gateway.operations import CHAT, OPERATIONS
+from gateway.policy.limits import Price
+from gateway.wire.json import JsonObject
+from tests.compiling import route
+
+HI: JsonObject = {"messages": [{"role": "user", "content": "x" * 80}]}
+
+
+@pytest.mark.parametrize(
+    ("operation", "params", "expected"),
+    [
+        ("chat", HI, (20, 1000)),
+        ("chat", {**HI, "max_tokens": 7}, (20, 7)),
+        ("chat", {**HI, "max_tokens": 7, "max_completion_tokens": 9, "n": 3}, (20, 27)),
+        ("chat", {**HI, "max_tokens": -7, "n": True}, (20, 0)),
+        ("completions", {"prompt": "x" * 80, "max_tokens": 7}, (20, 7)),
+        ("responses", {"input": "x" * 80, "max_output_tokens": 7}, (20, 7)),
+        ("responses", {"input": "x" * 80}, (20, 1000)),
+        ("input_tokens", {"input": "x" * 80}, (0, 0)),
+        ("messages", {**HI, "max_tokens": 7}, (20, 7)),
+        ("count_tokens", HI, (0, 0)),
+        ("embeddings", {"input": ["x" * 40, "x" * 40]}, (20, 0)),
+        ("rerank", {"query": "x" * 40, "documents": ["x" * 40]}, (20, 0)),
+        ("moderations", {"input": "x" * 80}, (20, 0)),
+        ("images", {"prompt": "x" * 80, "n": 2}, (20, 0)),
+        ("speech", {"input": "x" * 80}, (20, 0)),
+        ("transcriptions", {}, (0, 1000)),
+    ],
+)
+async def test_input_by_its_text_and_output_by_its_limit(
+    operation: str, params: JsonObject, expected: tuple[int, int]
+) -> None:
+    asked: Operation = OPERATIONS[operation]
+    assert await estimate(asked, params) == expected
+
+
+async def test_base64_is_no_text() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "iVBORw0KGgo" * 1000}}
+    assert (await estimate(CHAT, {"messages": [{"role": "user", "content": [image]}]})).input < 10
+
+
+def test_prices_are_a_step_s_own_or_the_data_s_and_mocks_cost_nothing() -> None:
+    chain = route("models: {fast: [openai/gpt-4o, anthropic/claude-sonnet-4-5, mock/echo]}\n").steps
+    data = Price(input=2, output=8, cached_input=1)
+    prices = Prices(chain, lambda target: data if target.name == "openai/gpt-4o" else None)
+    assert prices.unknown == {"anthropic/claude-sonnet-4-5"}
+    million = 1_000_000
+    assert prices.dollars(million, million) == 10, "at the dearest"
+    assert prices.dollars(million, million, million // 2, target="openai/gpt-4o") == 1 + 0.5 + 8
+    assert prices.dollars(million, 0, 5 * million, target="openai/gpt-4o") == 1, "no more is cached than there is"
+    assert prices.dollars(million, million, target="mock/echo") == 0
+    assert Prices(chain, None).unknown == {"openai/gpt-4o", "anthropic/claude-sonnet-4-5"}
+    assert Prices(chain, None).dollars(*Estimate(1, 1)) == 0
