@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.engine.limits.store import Fill, bucket
@@ -70,6 +72,11 @@ EXTRA = """\
   mini: {chain: [up/cheap]}
   same: {chain: [up/a]}
   never: {chain: [{target: up/a, when: {stream: true}}]}
+"""
+CLIENTS = """\
+clients:
+  search: {models: [fast], limits: [2 requests/hour, 100 tokens/day], share: true}
+  gone: {}
 """
 HOOKS = """\
 seen = []
@@ -551,3 +558,52 @@ async def test_two_hundred_at_once_that_use_half_are_let_in_as_room_is_given_bac
     assert 5000 <= used <= 100 * estimate
     assert limited.used == {"client/ann tokens/day": used}
     assert limited.open == 0
+
+
+# Long bodies, sound, and the file
+
+
+async def test_a_long_body_is_measured_and_its_stream_asked_for_usage(
+    limited: Limited, upstream: ScriptedOpenAI
+) -> None:
+    text = "word " * 400_000
+    upstream.script("a", chunks=["hello"], usage=USAGE, stall_after=0, gate=(gate := asyncio.Event()))
+    limited.set(group("default", "9000000 tokens/day"))
+    body = {"model": "fast", "stream": True, "max_tokens": 10, "messages": [{"role": "user", "content": text}]}
+    headers = {"content-type": "application/json", **limited.headers("ann")}
+    async with asyncio.TaskGroup() as tasks:
+        asked = tasks.create_task(
+            limited.gateway.request("POST", "/v1/chat/completions", data=BytesIO(orjson.dumps(body)), headers=headers)
+        )
+        await until(lambda: limited.open)
+        assert abs(limited.used["client/ann tokens/day"] - 500_010) < 50
+        gate.set()
+    assert asked.result().status == 200
+    assert upstream.requests[-1].body["stream_options"] == {"include_usage": True}
+    assert upstream.requests[-1].body["messages"][0]["content"] == text
+    assert limited.used == {"client/ann tokens/day": 42}
+
+
+async def test_sound_is_settled_at_its_end_by_what_was_read_aloud(limited: Limited) -> None:
+    limited.set(group("default", "9000 tokens/day", "2 concurrent"))
+    spoken = {"model": "echo", "input": "x" * 400, "voice": "alloy"}
+    answer = await limited.gateway.request("POST", "/v1/audio/speech", json=spoken, headers=limited.headers("ann"))
+    assert (answer.status, answer.headers["content-type"]) == (200, "audio/wav")
+    assert limited.used == {"client/ann tokens/day": 100}
+    assert limited.open == 0
+
+
+async def test_limits_are_those_of_the_file_and_an_edit_keeps_what_is_used(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(KEYS)
+    clients = (
+        "clients:\n  search: {models: [fast], limits: [2 requests/hour, 100 tokens/day], share: true}\n  gone: {}\n"
+    )
+    limited = Limited(await start(ROUTES + clients, client_keys_file=tmp_path / "keys"))
+    assert [(await limited.chat(key=key, max_tokens=9)).status for key in ("cat", "dan", "cat")] == [200, 200, 429]
+    assert (await limited.chat("pair", key="dan")).status == 403
+    assert (await limited.chat("pair", key="eve")).status == 200
+    config = limited.gateway.config
+    for before, after, status in (("2 requests", "1 requests", 429), ("1 requests", "3 requests", 200)):
+        config.write_text(config.read_text().replace(before, after))
+        limited.gateway.parts.reloader.reload()
+        assert (await limited.chat(key="cat", max_tokens=9)).status == status
