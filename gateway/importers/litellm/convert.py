@@ -125,6 +125,7 @@ def _draft(config: JsonObject, report: Report) -> Draft:
         defaults=defaults,
         default_comments=settings.comments,
         aliases=aliases,
+        cache=settings.cache,
         variables=secrets.lines,
         addresses=secrets.addresses,
     )
@@ -195,7 +196,7 @@ def _write(draft: Draft, report: Report, source: str) -> tuple[str, list[tuple[i
     for name, alias in draft.aliases.items():
         for comment in filter(None, alias.comments):
             lines += comment_lines(comment, indent=2)
-        add("models", name, entry(name, alias_value(alias, names), indent=2))
+        add("models", name, entry(name, alias_value(alias, names, draft.cache), indent=2))
     return "\n".join(lines) + "\n", places
 
 

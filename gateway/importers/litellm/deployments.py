@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -19,7 +19,7 @@ from gateway.importers.litellm.reasons import NO_ROUTER, deployment_reason, mode
 from gateway.importers.litellm.report import Report
 from gateway.importers.litellm.values import expandable, is_reference, label, number, reference, shown
 from gateway.policy.params import FORBIDDEN_PARAMS, OWN_FIELDS
-from gateway.wire.json import Json, JsonObject
+from gateway.wire.json import EMPTY, Json, JsonObject
 
 _UNFIT: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _LONGEST_NAME: Final = 300
@@ -46,6 +46,9 @@ _ERRORS: Final[Mapping[str, JsonObject]] = MappingProxyType(
 """Text of `mock_response` → outcome of a mock, for texts that stand for an error."""
 
 
+_OTHER_LIMITS: Final = ("rpd", "tpd", "max_parallel_requests")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """One entry of `model_list` that is carried over."""
@@ -60,6 +63,10 @@ class Deployment:
     weight: float | None = None
     rpm: float | None = None
     tpm: float | None = None
+    others: Mapping[str, float] = field(default_factory=lambda: EMPTY)
+    """`rpd`, `tpd` and `max_parallel_requests`, as far as they are numbers."""
+    has_reset: bool = False
+    """Its day does not begin at midnight in UTC."""
     description: str | None = None
     by_key: tuple[Deployment, ...] = ()
     """The deployments for which this one stands, if it has their keys as a list."""
@@ -68,6 +75,10 @@ class Deployment:
     def parts(self) -> tuple[Deployment, ...]:
         """The entries of `model_list` that this one is."""
         return self.by_key or (self,)
+
+    def limit(self, key: str) -> float | None:
+        """Return the number of a key that LiteLLM may limit calls by."""
+        return {"rpm": self.rpm, "tpm": self.tpm}.get(key, self.others.get(key))
 
     def same_as(self, other: Deployment) -> bool:
         """Tell whether two deployments make the same step with the same `order`."""
@@ -278,6 +289,10 @@ class Deployments:
             weight=number(params.get("weight")),
             rpm=number(params.get("rpm", entry.get("rpm"))),
             tpm=number(params.get("tpm", entry.get("tpm"))),
+            others=MappingProxyType(
+                {key: most for key in _OTHER_LIMITS if (most := number(params.get(key))) is not None}
+            ),
+            has_reset=params.get("daily_reset_time") is not None,
             description=description,
         )
 

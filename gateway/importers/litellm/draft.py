@@ -121,6 +121,8 @@ class Draft:
     default_comments: dict[str, str] = field(default_factory=dict)
     """Comments by key of `defaults`."""
     aliases: dict[str, Alias] = field(default_factory=dict)
+    cache: JsonObject | None = None
+    """The `cache` of each alias."""
     variables: dict[str, int] = field(default_factory=dict)
     """Variable that replaces a plain-text secret → line of the secret."""
     addresses: dict[str, int] = field(default_factory=dict)
@@ -182,8 +184,8 @@ def provider_entry(name: str, upstream: Upstream) -> JsonObject:
     return entry
 
 
-def alias_value(alias: Alias, names: Mapping[str, str]) -> Json:
-    """Return an alias as the file writes it, in its shortest form.
+def alias_value(alias: Alias, names: Mapping[str, str], cache: JsonObject | None = None) -> Json:
+    """Return an alias as the file writes it, in its shortest form, with this `cache`.
 
     A field that is equal in all steps with a target moves to the alias; `{alias: …}` steps keep their own.
     """
@@ -193,6 +195,8 @@ def alias_value(alias: Alias, names: Mapping[str, str]) -> Json:
         shared = _shared(steps)
     chain = [_item(item, names, shared) for item in alias.chain]
     head = {} if alias.description is None else {"description": dollars(alias.description)}
+    if cache is not None:
+        shared = {**shared, "cache": cache}
     if head or shared:
         return {**head, "chain": chain, **shared}
     return chain[0] if len(chain) == 1 and isinstance(chain[0], str) else chain

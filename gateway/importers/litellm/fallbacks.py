@@ -11,6 +11,7 @@ from gateway.config.compiler.chains import MAX_STEPS
 from gateway.config.document.yaml_tree import Where
 from gateway.importers.litellm.deployments import Deployment, Deployments
 from gateway.importers.litellm.draft import Alias, Pool, Reference, Step, keeps_stream_open
+from gateway.importers.litellm.limits import provider_limits
 from gateway.importers.litellm.order import ANY, Call, Rule, Rules
 from gateway.importers.litellm.plans import Plan, Planner, kinds_in_full
 from gateway.importers.litellm.providers import vendor_of
@@ -46,6 +47,7 @@ class ChainMaker:
             name: with_key_lists(group, deployments.upstreams) for name, group in deployments.groups.items()
         }
         """Deployments by alias; one stands for those that differ in their key alone."""
+        self._limits = provider_limits(self._served, deployments.upstreams, enforced=settings.enforced)
         self._groups = {name: _Group(tuple(group)) for name, group in self._served.items()}
         self._rules = Rules()
         self._planner = Planner(rules=self._rules, same=self._same, at_most=MAX_STEPS + 1)
@@ -63,7 +65,7 @@ class ChainMaker:
         aliases = {name: self._alias(name) for name in self._groups}
         for name, group in self._served.items():
             is_pool = not any(each.where in self._unpooled for each in group)
-            note_group(self._report, name, group, is_pool=is_pool, strategy=self._strategy)
+            note_group(self._report, name, group, is_pool=is_pool, strategy=self._strategy, limits=self._limits)
         self._note_strategy()
         self._note_rules()
         return {name: alias for name, alias in aliases.items() if alias.chain}

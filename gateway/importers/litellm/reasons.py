@@ -17,11 +17,11 @@ SECTIONS: Final = BLOCKS | {
 ALWAYS: Final = "this is always so here"
 
 _NO_HOOK: Final = "nothing is sent to other services from here; write a hook (hooks.post), or read /metrics and the log"
-_NO_CACHE: Final = "answers are not cached"
+_NO_CACHE: Final = "to keep answers, write `cache` on the aliases"
 _NO_STORE: Final = "each process keeps its own cooldowns and counters; there is no shared store"
-_NO_DATABASE: Final = "there is no database, and so no keys, users, teams, budgets or spending"
-_NO_BUDGET: Final = "there are no budgets here"
-NO_LIMIT: Final = "calls and tokens are not limited here; the upstream's 429 moves a request on"
+_NO_DATABASE: Final = "there is no database; keys are in a file, groups of clients and their limits under `clients`"
+_NO_BUDGET: Final = "a budget is a limit of spend here: write {spend: N, per: day} in `limits` of the provider"
+_NO_LIMIT: Final = "write it as a limit such as `20 concurrent`, of a group under `clients` or of a provider"
 NO_PRICE: Final = "prices are not kept here"
 _NO_TAGS: Final = "requests are not routed by tags here; make an alias for each tag"
 NO_ROUTER: Final = "requests are routed by name alone, not by content"
@@ -58,9 +58,8 @@ ROUTER: Final = _by_key(
         "a retry waits up to 0.25, 0.5, 1, 2, 4 s at random, or what the upstream asks for": "retry_after",
         _NO_TAGS: "enable_tag_filtering tag_filtering_match_any tag_routing_prefix",
         _NO_BUDGET: "provider_budget_config alerting_config",
-        "nothing is checked before a call": "optional_pre_call_checks",
         "requests do not queue here": "default_priority polling_interval",
-        NO_LIMIT: "default_max_parallel_requests",
+        _NO_LIMIT: "default_max_parallel_requests",
         "the log's level is a flag: gateway serve --log-level debug": "set_verbose debug_level",
         _NO_MCP: "assistants_config",
     }
@@ -75,7 +74,7 @@ LIBRARY: Final = _by_key(
             callback_settings prometheus_metrics_config custom_prometheus_metadata_labels
             require_auth_for_metrics_endpoint
         """,
-        _NO_CACHE: "cache cache_params caching enable_redis_auth_cache default_in_memory_ttl",
+        _NO_CACHE: "caching enable_redis_auth_cache default_in_memory_ttl",
         _NO_DATABASE: """
             max_budget budget_duration max_internal_user_budget internal_user_budget_duration max_end_user_budget
             default_internal_user_params default_key_generate_params default_team_params
@@ -119,7 +118,8 @@ SERVER: Final = _by_key(
         "no alerts are sent; build them on /metrics": """
             alerting alerting_threshold alert_types alert_to_webhook_url alerting_args spend_report_frequency
         """,
-        NO_LIMIT: "max_parallel_requests global_max_parallel_requests",
+        _NO_LIMIT: "max_parallel_requests",
+        "this is a flag: gateway serve --max-in-flight": "global_max_parallel_requests",
         "there are no health checks; cooldowns follow the failures of requests": """
             background_health_checks health_check_interval health_check_details health_check_concurrency
         """,
@@ -135,9 +135,10 @@ SERVER: Final = _by_key(
 
 DEPLOYMENT: Final = _by_key(
     {
-        NO_LIMIT: """
-            max_parallel_requests rpd tpd itpm otpm daily_reset_time default_api_key_tpm_limit
-            default_api_key_rpm_limit
+        "tokens are limited in and out together here: write `N tokens/minute` in `limits` of the provider": "itpm otpm",
+        "a day is the calendar's here, in UTC": "daily_reset_time",
+        "write it as a limit of a group of clients, under `clients`": """
+            default_api_key_tpm_limit default_api_key_rpm_limit
         """,
         _NO_BUDGET: "max_budget budget_duration",
         _NO_TAGS: "tags tag_regex",

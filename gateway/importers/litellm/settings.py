@@ -15,6 +15,7 @@ from gateway.importers.litellm.deployments import (
     STREAM_TIMEOUT_NOTE,
     TIMEOUT_NOTE,
 )
+from gateway.importers.litellm.limits import BY_USAGE, LIMITS
 from gateway.importers.litellm.order import ANY, DEFAULT_MAX_FALLBACKS, Rule
 from gateway.importers.litellm.reasons import ALWAYS, BLOCKS, LIBRARY, ROUTER, SERVER, TOP
 from gateway.importers.litellm.report import Report
@@ -80,6 +81,10 @@ class Settings:
     """Place of the routing strategy, whose verdict depends on the groups."""
     strategy_name: Json = "simple-shuffle"
     """Its value."""
+    enforced: frozenset[str] = frozenset({"max_parallel_requests"})
+    """The keys of deployments by which LiteLLM limits calls."""
+    cache: JsonObject | None = None
+    """The `cache` of each alias."""
 
 
 class SettingsReader:
@@ -123,6 +128,7 @@ class SettingsReader:
         self._group_aliases()
         self._dropped()
         self._switches()
+        self._cache()
         for name, reasons in (("router_settings", ROUTER), ("litellm_settings", LIBRARY), ("general_settings", SERVER)):
             self._report.left_out_keys((name,), self._blocks[name], reasons.get)
         return self.settings
@@ -377,12 +383,69 @@ class SettingsReader:
                 note = ALWAYS_DROPPED if value is not True else f"not where OpenAI's wire is spoken: {NOT_DROPPED}"
                 self._report.approximate((block, "drop_params"), note)
 
+    def _checks(self, checks: Json, where: Where) -> None:
+        """Report `optional_pre_call_checks`."""
+        for index, check in enumerate(checks if isinstance(checks, list) else []):
+            if check == _ENFORCE:
+                self.settings.enforced = frozenset(LIMITS)
+                self._report.approximate((*where, index), "the deployments' limits are those of their providers")
+            else:
+                self._report.left_out((*where, index), "nothing else is checked before a call")
+        if checks is not None and not isinstance(checks, list):
+            self._report.left_out(where, "it must be a list of checks")
+
+    def _cache(self) -> None:
+        """Report `cache` and `cache_params`, and carry them over if they say for how long."""
+        library, at = self._blocks["litellm_settings"], ("litellm_settings", "cache")
+        given, params = library.get("cache"), library.get("cache_params")
+        params_at: Where = ("litellm_settings", "cache_params")
+        if given is None or given is False:
+            if given is False:
+                self._report.exact(at, "answers are kept only where an alias says so")
+            if params is not None:
+                self._report.left_out(params_at, "`cache` is not on")
+            return
+        params = params if isinstance(params, dict) else {}
+        kind = str(params.get("type", "local"))
+        keys = ("default_in_memory_ttl", "ttl") if kind == "local" else ("default_in_redis_ttl", "ttl")
+        key = next((key for key in keys if params.get(key) is not None), None)
+        ttl = duration(params[key]) if key is not None else None
+        why = None if ttl is not None else _NO_TTL
+        if params.get("mode") == "default_off":
+            why = "there only requests that ask for it are kept; here an alias keeps all or none"
+        elif "semantic" in kind:
+            why = "there similar questions get one answer; here only equal requests do"
+        if why is not None:
+            self._report.left_out(at, why)
+            if "cache_params" in library:
+                self._report.left_out(params_at, why)
+            return
+        self.settings.cache = {"ttl": ttl, "scope": "shared"}
+        message = "as `cache` of each alias, shared by all clients; LiteLLM keeps apart by the parameters it knows only"
+        self._report.approximate(at, message)
+        for name, value in params.items():
+            place = (*params_at, name)
+            if name == key:
+                self._report.exact(place, "as the `ttl`")
+            elif name == "type":
+                verdict = self._report.exact if kind == "local" else self._report.approximate
+                verdict(place, "answers are kept in memory")
+            elif value is None:
+                self._report.cover(place)
+            elif (name, value) == ("mode", "default_on"):
+                self._report.exact(place, ALWAYS)
+            else:
+                self._report.left_out(place, "a cache has a ttl here, and a scope")
+
     def _switches(self) -> None:
         """Report settings that always hold here, or that have no effect of their own."""
         router = self._blocks["router_settings"]
         if router.get("routing_strategy") is not None:
             self.settings.strategy = ("router_settings", "routing_strategy")
             self.settings.strategy_name = router["routing_strategy"]
+        if isinstance(self.settings.strategy_name, str) and self.settings.strategy_name in BY_USAGE:
+            self.settings.enforced |= {"rpm", "tpm"}
+        self._checks(router.get("optional_pre_call_checks"), ("router_settings", "optional_pre_call_checks"))
         if router.get("enable_pre_call_checks") is not None:
             where: Where = ("router_settings", "enable_pre_call_checks")
             if router["enable_pre_call_checks"] is True:
@@ -407,6 +470,10 @@ class SettingsReader:
                 "`gateway serve --client-keys-file FILE`"
             )
             self._report.left_out(("general_settings", "master_key"), message)
+
+
+_ENFORCE: Final = "enforce_model_rate_limits"
+_NO_TTL: Final = "it says no `ttl`; write `cache: 10m` on the aliases whose answers may be kept"
 
 
 def credentials(config: JsonObject, report: Report) -> dict[str, JsonObject]:

@@ -14,7 +14,7 @@ from typing import Final
 
 from gateway.importers.litellm.deployments import Deployment
 from gateway.importers.litellm.draft import Pool, Step, Upstream, key_of
-from gateway.importers.litellm.reasons import NO_LIMIT
+from gateway.importers.litellm.limits import LIMITS, Note, Notes
 from gateway.importers.litellm.report import Report
 from gateway.importers.litellm.values import shown
 from gateway.policy.pools import Pick
@@ -72,7 +72,7 @@ def _but_for_key(deployment: Deployment, upstream: Upstream) -> str:
     step = deployment.step
     entry = {name: value for name, value in upstream.entry.items() if name != "api_key"}
     fields = [upstream.kind, entry, step.model, step.variable, step.names_provider, step.timeout, step.stream_timeout]
-    numbers = [deployment.order, deployment.weight, deployment.rpm, deployment.tpm]
+    numbers = [deployment.order, deployment.weight, *map(deployment.limit, LIMITS), deployment.has_reset]
     alone = None if key_of(upstream) else deployment.where
     return json.dumps([*fields, step.retries, dict(step.params), *numbers, alone], sort_keys=True, default=str)
 
@@ -93,6 +93,7 @@ def _merged(some: Sequence[Deployment], upstreams: dict[str, Upstream]) -> Deplo
         weight=_sum(first.weight, some),
         rpm=_sum(first.rpm, some),
         tpm=_sum(first.tpm, some),
+        others=MappingProxyType({key: most * len(some) for key, most in first.others.items()}),
     )
 
 
@@ -120,9 +121,18 @@ def pool_of(deployments: Sequence[Deployment], steps: Sequence[Step], strategy: 
 
 
 def note_group(
-    report: Report, name: str, group: Sequence[Deployment], *, is_pool: bool, strategy: Strategy | None
+    report: Report,
+    name: str,
+    group: Sequence[Deployment],
+    *,
+    is_pool: bool,
+    strategy: Strategy | None,
+    limits: Notes,
 ) -> None:
-    """Report how exactly the load is shared, and every key that decides about it. `group` is in the chain's order."""
+    """Report how exactly the load is shared, and every key that decides about it. `group` is in the chain's order.
+
+    `limits` has what becomes of the deployments' limits.
+    """
     orders = {deployment.order for deployment in group if deployment.order is not None}
     every = [part for deployment in group for part in deployment.parts]
     found: str | None = None
@@ -132,7 +142,15 @@ def note_group(
         found = found or key
         alone = _IN_TURN if deployment.by_key else _ALONE if len(group) == 1 else "there is no other of its order"
         for part in deployment.parts:
-            _note_keys(report, part, alone=alone if len(level) == 1 else "", pooled=is_pool, weights=key)
+            single = alone if len(level) == 1 else ""
+            _note_keys(report, part, alone=single, pooled=is_pool, weights=key)
+            _note_limits(
+                report,
+                part,
+                {limit: note for limit in LIMITS if (note := limits.get((deployment.where, limit))) is not None},
+                weighs=[name for name in ("rpm", "tpm") if not single and (not is_pool or name == key)],
+                role="weight in the pool" if is_pool else "place in the chain",
+            )
             if part.order is None and orders:
                 message = "asked last; LiteLLM asks it only while those with an `order` rest"
                 report.approximate(part.where, message, below=False)
@@ -165,9 +183,10 @@ def note_group(
 def _note_keys(report: Report, deployment: Deployment, *, alone: str, pooled: bool, weights: str | None) -> None:
     """`alone`: why it shares the load with no other; `weights`: the key whose numbers are the weights."""
     place = (*deployment.where, "litellm_params")
-    for key in ("order", "weight", "rpm", "tpm"):
+    for key in ("order", "weight", *LIMITS):
         for where in ((*place, key), (*deployment.where, key)):
-            if getattr(deployment, key) is None and report.is_reference(where):
+            value = deployment.limit(key) if key in LIMITS else getattr(deployment, key)
+            if value is None and report.is_reference(where):
                 report.left_out(where, "a place in the chain or a limit cannot come from a variable")
     if deployment.order is not None:
         report.exact((*place, "order"), alone if alone == _ALONE else "as the place in the chain")
@@ -179,12 +198,21 @@ def _note_keys(report: Report, deployment: Deployment, *, alone: str, pooled: bo
             report.exact(where, "as the weight in the pool" if weights else "LiteLLM does not share by it either")
         else:
             report.approximate(where, "as the place in the chain: the highest weight is asked first")
-    for key in ("rpm", "tpm"):
-        for where in ((*place, key), (*deployment.where, key)):
-            if getattr(deployment, key) is None or not report.has(where):
+
+
+def _note_limits(
+    report: Report, deployment: Deployment, notes: Mapping[str, Note], *, weighs: Sequence[str], role: str
+) -> None:
+    """Report the limits of a deployment; those in `weighs` have a role beside."""
+    for key, note in notes.items():
+        for where in ((*deployment.where, "litellm_params", key), (*deployment.where, key)):
+            if not report.has(where):
                 continue
-            if alone or (pooled and key != weights):
-                report.left_out(where, NO_LIMIT)
+            if key in weighs:
+                report.approximate(where, f"as the {role}{', and' if note.is_carried else ';'} {note.message}")
+            elif note.is_exact:
+                report.exact(where, note.message)
+            elif note.is_carried:
+                report.approximate(where, note.message)
             else:
-                role = "weight in the pool" if pooled else "place in the chain"
-                report.approximate(where, f"as the {role}; {NO_LIMIT}")
+                report.left_out(where, note.message)

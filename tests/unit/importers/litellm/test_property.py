@@ -66,7 +66,7 @@ PARAMS = mapping(
         "custom_llm_provider": st.sampled_from(["openai", "groq", "nobody", None, 5]), "order": NUMBERS,
         "weight": NUMBERS, "rpm": NUMBERS, "tpm": NUMBERS, "mock_response": ODD, "aws_region_name": TEXTS,
         "extra_body": BODIES, "cooldown_time": NUMBERS, "tags": ODD, "additional_drop_params": DROPPED,
-        "drop_params": ODD,
+        "drop_params": ODD, "rpd": NUMBERS, "tpd": NUMBERS, "max_parallel_requests": NUMBERS, "daily_reset_time": ODD,
         "litellm_credential_name": st.sampled_from(["c", "none", 5]), "input_cost_per_token": NUMBERS, "zzz": ODD,
     },
 )  # fmt: skip
@@ -92,6 +92,11 @@ FALLBACKS = {
 POLICY = st.dictionaries(
     st.sampled_from(["TimeoutErrorRetries", "RateLimitErrorRetries", "DefaultRetries", "OddRetries", "x"]), NUMBERS
 )
+CHECKS = st.lists(st.just("enforce_model_rate_limits") | ODD, max_size=2) | ODD
+CACHES = {
+    "cache": st.booleans() | ODD,
+    "cache_params": mapping({}, {"ttl": NUMBERS, "type": TEXTS, "mode": ODD, "host": KEYS}) | ODD,
+}
 ROUTER = mapping(
     {},
     {
@@ -99,14 +104,16 @@ ROUTER = mapping(
         "cooldown_time": NUMBERS, "disable_cooldowns": ODD, "routing_strategy": ODD, "retry_policy": POLICY | ODD,
         "model_group_retry_policy": st.dictionaries(NAMES.map(str), POLICY | ODD, max_size=2) | ODD, "xxx": ODD,
         "model_group_alias": st.dictionaries(NAMES.map(str), NAMES | ODD, max_size=3) | ODD, "redis_password": KEYS,
-        "enable_pre_call_checks": ODD, "max_fallbacks": NUMBERS, "fallback_on_unsupported_params": ODD,
+        "enable_pre_call_checks": ODD, "optional_pre_call_checks": CHECKS, "max_fallbacks": NUMBERS,
+        "fallback_on_unsupported_params": ODD,
     },
 )  # fmt: skip
 CONFIGS = mapping(
     {"model_list": st.lists(DEPLOYMENT | ODD, max_size=6) | ODD},
     {
         "router_settings": ROUTER | ODD,
-        "litellm_settings": mapping({}, {**FALLBACKS, "drop_params": ODD, "callbacks": ODD, "www": ODD}) | ODD,
+        "litellm_settings": mapping({}, {**FALLBACKS, "drop_params": ODD, "callbacks": ODD, "www": ODD, **CACHES})
+        | ODD,
         "general_settings": mapping({}, {"master_key": KEYS, "vvv": ODD}) | ODD,
         "credential_list": st.just([{"credential_name": "c", "credential_values": {"api_key": SECRET}}]) | ODD,
         "environment_variables": st.dictionaries(st.text(max_size=3), KEYS, max_size=2) | ODD,
