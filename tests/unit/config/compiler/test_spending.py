@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from gateway.config.compiler.compiler import Compiler
 from gateway.policy.limits import Price
 from gateway.policy.overlay import Overlay
 from tests.compiling import compiled, problems, route, step, table
+from tests.paths import ROOT
 
 SPEND = "{spend: 5, per: day}"
 OWN = 'vllm: {kind: openai, base_url: "http://127.0.0.1:8000/v1"}'
@@ -107,3 +111,32 @@ def test_litellm_is_not_imported_for_prices() -> None:
         "assert 'litellm' not in sys.modules and 'aiohttp' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_without_litellm_no_price_is_known_and_the_problem_says_why(tmp_path: Path) -> None:
+    (tmp_path / "litellm").mkdir()
+    (tmp_path / "litellm" / "__init__.py").write_text("raise SystemExit('imported')")
+    code = f"from tests.compiling import messages; print(*messages({text('a: openai/gpt-4o, b: mock/b')!r}), sep='\\n')"
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": paths}, capture_output=True, text=True, timeout=30, check=True
+    )
+    (message,) = done.stdout.splitlines()
+    assert message.startswith("no price is known for openai/gpt-4o, as there is no price data of LiteLLM here, and ")
+
+
+def test_a_problem_of_an_included_file_has_its_place_there(tmp_path: Path) -> None:
+    (tmp_path / "team.yaml").write_text(
+        "providers: {own: {kind: openai, base_url: 'http://127.0.0.1:1/v1', limits: [5 rpm]}}\nmodels: {b: own/b}\n"
+    )
+    main = tmp_path / "routes.yaml"
+    main.write_text(f"version: 1\ninclude: [team.yaml]\nclients: {{default: {{limits: [{SPEND}]}}}}\n")
+    found = Compiler(environ={}).compile(main.read_bytes(), source=str(main)).problems
+    assert [(Path(one.source).name, one.line, one.column, one.code) for one in found] == [
+        ("team.yaml", 1, 77, "bad-limit")
+    ]
+    (tmp_path / "team.yaml").write_text((tmp_path / "team.yaml").read_text().replace("5 rpm", "5 requests/minute"))
+    found = Compiler(environ={}).compile(main.read_bytes(), source=str(main)).problems
+    assert [(Path(one.source).name, one.line, one.column, one.code) for one in found] == [
+        ("team.yaml", 2, 13, "missing-price")
+    ]
