@@ -93,7 +93,7 @@ class Arrangement:
             return self._of_closed_or_long(pool, failing)
         order, source = self._drawn(pool)
         if pool.pick in _BY_LOAD:
-            order = better_of_two(order, pool.weights, partial(self._score_of_open, pool, steps))
+            better_of_two(order, pool.weights, partial(self._score_of_open, pool, steps))
         self.picked.append(Picked(pool, order, source))
         return order if pool.is_whole else [steps[member] for member in order]
 
@@ -129,8 +129,7 @@ class Arrangement:
         load: float = view.in_flight(step)
         if pool.pick == "fastest":
             load = (1.0 + load) * view.expected_s(step, steps)
-        weight = pool.weights[member]
-        return load / weight if weight else load
+        return load / (pool.weights[member] or 1.0)
 
     def _first_open(self, pool: Pool, members: Sequence[Sequence[int]] | None, member: int) -> int | None:
         """Return the first of a member's steps that can be asked now."""

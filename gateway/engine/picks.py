@@ -57,17 +57,17 @@ def _are_equal(weights: Sequence[float]) -> bool:
     return weights[0] > 0 and weights.count(weights[0]) == len(weights)
 
 
-def better_of_two(order: Sequence[int], weights: Sequence[float], score: Callable[[int], float]) -> list[int]:
-    """Return a drawn order with the better of its first two members first: that with the lower score, if one is lower.
+def better_of_two(order: list[int], weights: Sequence[float], score: Callable[[int], float]) -> list[int]:
+    """Put the better of a drawn order's first two members first: that with the lower score, if one is lower.
 
     The best of all instead would get every request until its score has changed. Source: Mitzenmacher, "The power of two
     choices in randomized load balancing" (2001).
     """
-    if len(order) < 2:
-        return [*order]
-    first, second = order[0], order[1]
-    is_better = weights[second] > 0 and score(second) < score(first)
-    return [second, first, *order[2:]] if is_better else [*order]
+    if len(order) > 1:
+        first, second = order[0], order[1]
+        if weights[second] > 0 and score(second) < score(first):
+            order[0], order[1] = second, first
+    return order
 
 
 def first_shares(weights: Sequence[float]) -> list[float]:
