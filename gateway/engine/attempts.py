@@ -25,7 +25,7 @@ from gateway.policy.echoes import Echoes
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.policy.table import Step, other_models
 from gateway.policy.target import AdapterName, Target
-from gateway.telemetry.report import Attempt, PassedOver
+from gateway.telemetry.report import ABANDONED, Attempt, Closed, PassedOver
 
 _T = TypeVar("_T")
 
@@ -157,6 +157,7 @@ class Engine:
             else:
                 ticket = health.begin(step, now_s=now_s, retry=decision.reason == "retry")
             report.calling = target
+            is_called = False
             try:
                 if name not in self._prepared:
                     carrier = target.endpoint.adapters["chat"] if name == "translated" else name
@@ -168,6 +169,7 @@ class Engine:
                     now_s = loop.time()
                 if second is not None and plan is not None:
                     second.begin(plan, Course(outcomes, errors, lacks), decision.step, step)
+                is_called = True
                 result = await attempt(request, adapter, step, ticket, loop, now_s, deadline_s)
             except UpstreamError as error:
                 _mask(error, target.endpoint.echoes)
@@ -216,7 +218,12 @@ class Engine:
                 report.calling = None
                 ticket.done()
                 raise
-            except BaseException:
+            except BaseException as error:
+                if is_called and second is None and client_left(error):  # where there is a second, the race notes it
+                    _note(request, target, ABANDONED, None, now_s, loop.time())
+                    if keys is not None:
+                        keys.note(report)
+                    report.calling = None
                 ticket.done()
                 raise
             else:
@@ -282,6 +289,12 @@ async def _while_waiting(
         raise
 
 
+def client_left(error: BaseException) -> bool:
+    """Tell whether the request's task was cancelled: an adapter's own CancelledError does not count."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
 def _moves_on(following: Try | Wait | GiveUp) -> bool:
     """Tell whether the last target is left, and the request may still be answered by another."""
     if isinstance(following, Try):
@@ -300,7 +313,12 @@ def _mask(error: UpstreamError, echoes: Echoes) -> None:
 
 
 def _note(
-    request: RoutedRequest, target: Target, kind: Kind | None, status: int | None, began_s: float, now_s: float
+    request: RoutedRequest,
+    target: Target,
+    kind: Kind | Closed | None,
+    status: int | None,
+    began_s: float,
+    now_s: float,
 ) -> None:
     """Add a call that ended to the report."""
     report, name, label = request.report, target.name, target.label

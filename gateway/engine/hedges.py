@@ -20,7 +20,7 @@ from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from gateway.adapters.base import Reply
 from gateway.adapters.events import Stream
-from gateway.engine.attempts import NONE, Engine, note_passed
+from gateway.engine.attempts import NONE, Engine, client_left, note_passed
 from gateway.engine.health import Health
 from gateway.engine.hedge_budget import Minute
 from gateway.engine.nested import NestedHooks
@@ -30,7 +30,7 @@ from gateway.engine.stream import CommittedStream
 from gateway.errors import GatewayError
 from gateway.operations.hosted import may_be_sent_twice
 from gateway.policy.table import Step
-from gateway.telemetry.report import HEDGED_OUT, Attempt, CallReport
+from gateway.telemetry.report import ABANDONED, HEDGED_OUT, Attempt, CallReport, Closed
 from gateway.wire.json import Json
 
 _T = TypeVar("_T", Reply, Stream)
@@ -121,11 +121,11 @@ class Race(Generic[_T]):
         self._chain = self._start(self._follow_chain())
         try:
             return await self._won
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if self._won.done() and not self._won.cancelled() and self._won.exception() is None:
                 self._start(_discard(self._won.result()))
-            elif self._second is not None and self._second.calling is not None:
-                self._request.report.calling = self._request.report.calling or self._second.calling.target
+            elif client_left(error):
+                self._note_abandoned()
             raise
         finally:
             self._end()
@@ -313,17 +313,39 @@ class Race(Generic[_T]):
         self._request.report.attempts += rows
         self._request.report.calls += len(rows)
 
-    def _note_closed(self, own: CallReport, step: Step, called: Step, began_s: float, *, hedge: bool) -> None:
+    def _note_abandoned(self) -> None:
+        """Add the calls that are being made to the report: the client leaves."""
+        report = self._request.report
+        report.calling = None
+        if self._calling is not None:
+            whole = self._calling.plan.steps[self._calling.position]
+            self._note_closed(report, whole, self._calling.step, self._calling.began_s, hedge=False, why=ABANDONED)
+        if (second := self._second) is not None:
+            self._note_ended(second.rows())
+            if second.calling is not None:
+                own, began_s = second.request.report, second.began_s
+                self._note_closed(own, second.step, second.calling, began_s, hedge=True, why=ABANDONED)
+
+    def _note_closed(
+        self,
+        own: CallReport,
+        step: Step,
+        called: Step,
+        began_s: float,
+        *,
+        hedge: bool,
+        why: Closed = HEDGED_OUT,
+    ) -> None:
         """Add a call that is closed to the report. `own`: that of the call; `called`: the step with the key sent."""
         request, now_s, target = self._request, self._loop.time(), step.target
         start_ms = (began_s - request.started_s) * 1000
         key = called.target.endpoint.api_key.short if step.by_key else None
-        row = Attempt(target.name, target.label, HEDGED_OUT, None, (now_s - began_s) * 1000, key, start_ms, hedge)
+        row = Attempt(target.name, target.label, why, None, (now_s - began_s) * 1000, key, start_ms, hedge)
         if own.trace is not None:
             row.traced = own.trace.call
         request.report.attempts.append(row)
         request.report.calls += 1
-        if request.pace is not None:
+        if request.pace is not None and why == HEDGED_OUT:
             self._health.note_pace(target, request.pace, now_s - began_s, now_s=now_s, ended=False)
 
     def _end(self) -> None:

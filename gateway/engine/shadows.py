@@ -23,7 +23,7 @@ from gateway.policy.failures import Kind
 from gateway.policy.table import Route, Shadow
 from gateway.policy.target import Target
 from gateway.telemetry.ids import is_in_share
-from gateway.telemetry.report import CLIENT_GONE, Attempt, CallReport
+from gateway.telemetry.report import ABANDONED, CLIENT_GONE, Attempt, CallReport
 from gateway.wire.json import Json
 
 log = logging.getLogger(__name__)
@@ -138,10 +138,15 @@ class Shadows:
     async def _read(self, request: RoutedRequest, call: ShadowCall) -> None:
         """Read the whole answer."""
         async with asyncio.timeout(MAX_S):
-            if call.stream:
-                await _drain(await self._engine.open_stream(request))
-            else:
-                await self._engine.complete(request)  # JSON, so it is read
+            try:
+                if call.stream:
+                    await _drain(await self._engine.open_stream(request))
+                else:
+                    await self._engine.complete(request)  # JSON, so it is read
+            except asyncio.CancelledError:
+                if call.report.attempts and call.report.attempts[-1].kind == ABANDONED:
+                    call.report.attempts.pop()  # no client left: its time is over, or the gateway's
+                raise
 
 
 async def _drain(stream: Stream) -> None:

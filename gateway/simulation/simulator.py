@@ -30,7 +30,7 @@ from gateway.policy.problem import Problems
 from gateway.policy.table import RoutingTable
 from gateway.simulation.upstreams import Called, Upstreams
 from gateway.simulation.walk import JITTER, SEED, seeded
-from gateway.telemetry.report import HEDGED_OUT, CallReport, Closed
+from gateway.telemetry.report import CLOSED, CallReport, Closed
 from gateway.wire.json import EMPTY, Json, JsonObject
 
 REQUEST_ID: Final = "simulated"
@@ -89,7 +89,7 @@ class Observed:
     @property
     def kind(self) -> Kind | Closed | None:
         """Kind of the last attempt's failure, of those that ended by themselves; None when it answered."""
-        return next((one.kind for one in reversed(self.attempts) if one.kind != HEDGED_OUT), None)
+        return next((one.kind for one in reversed(self.attempts) if one.kind not in CLOSED), None)
 
     @property
     def waits_s(self) -> tuple[float, ...]:

@@ -38,7 +38,8 @@ class Metrics:
         )
         self._attempts = Counts(
             "gateway_attempts_total",
-            "Calls of targets by outcome: ok, a kind of failure, `hedged_out` if another call ended the request, or "
+            "Calls of targets by outcome: ok, a kind of failure, `hedged_out` if another call ended the request, "
+            "`client_gone` if the client left before its answer began, or "
             "`bound`, `condition`, `cooldown`, `unsupported` if passed over.",
             ["target", "kind"],
         )
@@ -68,8 +69,8 @@ class Metrics:
         )
         self._hedge_calls = Counts(
             "gateway_hedge_calls_total",
-            "Calls begun beside another that took long, by outcome: ok, a kind of failure, or `hedged_out` if the "
-            "other ended the request.",
+            "Calls begun beside another that took long, by outcome: ok, a kind of failure, `client_gone`, or "
+            "`hedged_out` if the other ended the request.",
             ["alias", "target", "kind"],
         )
         self._hedge_tokens = Counts(

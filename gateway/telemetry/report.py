@@ -20,12 +20,16 @@ PASSED_OVER: Final[frozenset[Kind | PassedOver | Closed | None]] = frozenset(
 The request is bound to another one, it does not meet a condition, the target is in cooldown, or it lacks the operation.
 """
 
-Closed: TypeAlias = Literal["hedged_out"]
+Closed: TypeAlias = Literal["client_gone", "hedged_out"]
 HEDGED_OUT: Final[Closed] = "hedged_out"
 """A call was closed, since another one beside it brought content first or ended the request. It tells of no fault."""
+ABANDONED: Final[Closed] = "client_gone"
+"""A call was closed, since the client left, or a drain ended, before its answer had begun. It tells of no fault either.
+"""
+CLOSED: Final[frozenset[Kind | PassedOver | Closed | None]] = frozenset({HEDGED_OUT, ABANDONED})
 
 NO_FALL: Final[frozenset[Kind | PassedOver | Closed | None]] = frozenset(
-    {None, HEDGED_OUT, "condition", "unsupported", "bound"}
+    {None, HEDGED_OUT, ABANDONED, "condition", "unsupported", "bound"}
 )
 """Kinds of attempts after which another target's answer is no fallback."""
 
@@ -62,7 +66,8 @@ class Attempt:
     @property
     def ended(self) -> Kind | Closed | None:
         """How the call ended; None if the target answered. For one that was called."""
-        return self.kind if self.kind is None or self.kind == HEDGED_OUT else Kind(self.kind)
+        kind = self.kind
+        return kind if kind is None or kind in {HEDGED_OUT, ABANDONED} else Kind(kind)
 
     def public(self) -> JsonObject:
         """Return the form for clients."""

@@ -115,6 +115,12 @@ async def test_a_client_that_leaves_closes_both_calls(gateway: RunningGateway, u
     targets = (await gateway.get("/-/targets")).json["targets"]
     assert {one["in_flight"] for one in targets} == {0}
     assert all(not one["attempts"] for one in targets)
+    (kept,) = (await gateway.get("/-/requests")).json["requests"]
+    assert [(one["target"], one["kind"], one["called"], one.get("hedge")) for one in kept["attempts"]] == [
+        ("up/a", "client_gone", True, None),
+        ("up/b", "client_gone", True, True),
+    ]
+    assert await gateway.metric('gateway_hedge_calls_total{alias="fast",kind="client_gone",target="up/b"}') == 1
 
 
 async def test_a_second_call_tries_its_other_keys(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:

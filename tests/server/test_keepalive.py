@@ -227,6 +227,7 @@ async def test_a_client_that_leaves_among_the_comments_ends_the_upstream_call(
     await upstream.wait_for_disconnect(1.0)
     sample = f'gateway_requests_total{{alias="{model}",operation="chat",status="499"}}'
     assert await until(lambda: gateway.metric(sample)) == 1
+    assert await gateway.metric('gateway_attempts_total{kind="client_gone",target="up/a"}') == 1
     assert await gateway.metric("gateway_in_flight") == 0
 
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from gateway.policy.failures import CLIENT_FAULTS
 from gateway.telemetry.observer import Ended, EndedRow
-from gateway.telemetry.report import HEDGED_OUT, NO_FALL
+from gateway.telemetry.report import CLOSED, NO_FALL
 
 SLOT_S: Final = 10
 """Seconds of one slot, from one multiple of it since the epoch to the next."""
@@ -162,7 +162,7 @@ class LiveCounts:
         attempts = report.attempts
         for attempt in attempts:
             kind = attempt.kind
-            if kind == HEDGED_OUT or not attempt.was_called:
+            if kind in CLOSED or not attempt.was_called:
                 continue
             counts = slot.of_target(attempt.label)
             counts.calls += 1

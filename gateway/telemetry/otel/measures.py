@@ -28,7 +28,7 @@ from gateway.policy.overlay import Tables
 from gateway.policy.target import Target
 from gateway.telemetry.observer import EndedRow
 from gateway.telemetry.otel.names import INFERENCE, SCHEMA_URL, Attributes, operation_name, target_attributes
-from gateway.telemetry.report import HEDGED_OUT, Attempt
+from gateway.telemetry.report import CLOSED, HEDGED_OUT, Attempt
 
 BOUNDS_S: Final = tuple(0.01 * 2**power for power in range(14))
 """As the conventions ask for: 10 ms, doubled until 81.92 s."""
@@ -341,8 +341,8 @@ def _call_attributes(key: _CallKey, targets: Mapping[str, Target]) -> Attributes
         "gateway.target": key.label,
         **_of_target(key.label, targets),
     }
-    if key.kind == HEDGED_OUT:
-        found["gateway.outcome"] = HEDGED_OUT
+    if key.kind in CLOSED:
+        found["gateway.outcome"] = str(key.kind)
     elif key.kind is not None:
         found["error.type"] = str(key.kind)
     return found

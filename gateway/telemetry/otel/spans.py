@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from gateway.policy.failures import Kind
 from gateway.telemetry.observer import Ended, EndedRow
 from gateway.telemetry.otel.names import Attributes, operation_name, target_attributes
-from gateway.telemetry.report import CLIENT_GONE, HEDGED_OUT, Attempt
+from gateway.telemetry.report import ABANDONED, CLIENT_GONE, HEDGED_OUT, Attempt
 from gateway.telemetry.traces import Trace, TracedCall
 
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
@@ -224,6 +224,8 @@ _FAILURES: Final = frozenset({*map(str, Kind), "unsupported"})
 
 def _outcome(ended: Ended, attempt: Attempt | None, *, is_last: bool) -> str:
     """Return `ok`, a kind, `hedged_out`, `unsupported`; or, of a call that the request's end cut off, why."""
+    if attempt is not None and attempt.kind == ABANDONED:
+        attempt = None
     if attempt is not None and attempt.kind is not None:
         return str(attempt.kind)
     if attempt is None or is_last:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from gateway.server.endpoints.page.texts import NOTHING, joined, milliseconds, moment, row, text
-from gateway.telemetry.report import HEDGED_OUT
+from gateway.telemetry.report import CLOSED
 from gateway.wire.json import JsonObject
 
 _WIDTH: Final = 120
@@ -94,7 +94,7 @@ def _bar(each: JsonObject, whole_ms: float) -> str:
     if not each["called"]:
         return ""
     x, width = each["start_ms"] / whole_ms * _WIDTH, max(1.5, each["ms"] / whole_ms * _WIDTH)
-    tone = {None: "ok", HEDGED_OUT: "closed"}.get(each["kind"], "failed")
+    tone = "ok" if each["kind"] is None else "closed" if each["kind"] in CLOSED else "failed"
     track = f'<rect class="track" y="{_HEIGHT / 2 - 0.5:g}" width="{_WIDTH}" height="1"/>'
     return f'{track}<rect class="{tone}" x="{min(x, _WIDTH - 1.5):.1f}" width="{width:.1f}" height="{_HEIGHT}"/>'
 
@@ -108,6 +108,6 @@ def _attempt(each: JsonObject) -> str:
     status = f" {text(each['status'])}" if each["status"] else ""
     if not each["called"]:
         return f'{name} <span class="dim">passed over: {text(each["kind"])}</span>'
-    tone = "dim" if each["kind"] == HEDGED_OUT else "bad"
+    tone = "dim" if each["kind"] in CLOSED else "bad"
     ended = f'<span class="{tone}">{text(each["kind"])}{status}</span>'
     return f'{name} {ended} <span class="dim">{took}</span>'
