@@ -88,6 +88,26 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+async def test_what_comes_first_is_waited_for_by_its_name(config: Path) -> None:
+    jobs, loaded = Jobs(), asyncio.Event()
+
+    async def load() -> None:
+        await loaded.wait()
+
+    jobs.prepare_first = "collector", load
+    reloader = Reloader(config, Compiler(environ={}, openai_adapter="relay", strict_env=True))
+    reloader.load()
+    adapters: dict[AdapterName, Counting] = {"mock": Counting()}
+    async with asyncio.TaskGroup() as group:
+        work = group.create_task(jobs.run(reloader, {**adapters}))
+        await until(lambda: jobs.waiting_for == ("collector",))
+        assert not jobs.settled.is_set()
+        loaded.set()
+        await jobs.settled.wait()
+        assert jobs.waiting_for == ()
+        work.cancel()
+
+
 async def test_an_adapter_is_made_ready_when_a_table_comes_that_needs_it(config: Path) -> None:
     adapters: dict[AdapterName, Counting] = {"mock": Counting(), "litellm": Counting(), "relay": Counting()}
     async with working(config, adapters) as (_, reloader):
