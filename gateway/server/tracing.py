@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import TYPE_CHECKING, Final
 
@@ -32,11 +33,20 @@ _LONGEST: Final = 256
 class Telemetry:
     """Sends spans and metrics to the collector that OpenTelemetry's variables name."""
 
-    def __init__(self, settings: Settings, *, observer: Observer, tables: Tables, worker: int | None) -> None:
-        """`worker`: the number of this process, if it is one of several."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        observer: Observer,
+        tables: Tables,
+        config_ok: Callable[[], bool],
+        worker: int | None,
+    ) -> None:
+        """`config_ok` tells whether the file as last read runs; `worker` is the number of one of several processes."""
         self._settings = settings
         self._observer = observer
         self._tables = tables
+        self._config_ok = config_ok
         self._worker = worker
         self._exporting: Exporting | None = None
 
@@ -64,7 +74,7 @@ class Telemetry:
     def _start(self) -> Exporting:
         from gateway.telemetry.otel.exporting import Exporting
 
-        return Exporting(self._settings, tables=self._tables, worker=self._worker)
+        return Exporting(self._settings, tables=self._tables, config_ok=self._config_ok, worker=self._worker)
 
     def hear_shadow(self, row: EndedRow) -> None:
         """Send the spans of a shadow's calls."""

@@ -227,7 +227,13 @@ class Gateway:
         self._telemetry: Telemetry | None = None
         if (exported := settings(environ)) is not None:
             number = None if member is None else member.place.number
-            self._telemetry = Telemetry(exported, observer=observer, tables=self.reloader, worker=number)
+            self._telemetry = Telemetry(
+                exported,
+                observer=observer,
+                tables=self.reloader,
+                config_ok=lambda: self.reloader.last.ok,
+                worker=number,
+            )
             self.jobs.prepare_first = "opentelemetry", self._telemetry.load
         self._health = health = self._healthy(options.max_in_flight)
         if member is not None:

@@ -372,6 +372,15 @@ async def test_metrics_have_the_labels_of_the_table(
     assert "gen_ai.client.token.usage" not in collector.metrics
 
 
+async def test_a_refused_edit_is_told(traced: RunningGateway, collector: OtlpReceiver) -> None:
+    name = "gateway.config.last_reload_successful"
+    await until(partial(values_are, collector, name, 1))
+    traced.config.write_text("version: 1\nmodels: {fast: nothing}\n")
+    await asyncio.to_thread(traced.parts.reloader.reload)
+    await until(partial(values_are, collector, name, 0))
+    assert [each.value for each in collector.metrics["gateway.config.generation"]] == [1]
+
+
 async def test_old_names_are_there_too_if_they_are_asked_for(started: Start, collector: OtlpReceiver) -> None:
     gateway = await started(otel={"OTEL_SEMCONV_STABILITY_OPT_IN": "http,gen_ai/dup"})
     await gateway.chat("fast")

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -56,8 +56,10 @@ _LONGEST_REASON: Final = 200
 class Exporting:
     """Sends what the settings ask for, until it is closed. Its threads run from the start."""
 
-    def __init__(self, settings: Settings, *, tables: Tables, worker: int | None = None) -> None:
-        """`worker` is the number of one of several processes."""
+    def __init__(
+        self, settings: Settings, *, tables: Tables, config_ok: Callable[[], bool], worker: int | None = None
+    ) -> None:
+        """`config_ok` tells whether the file as last read runs; `worker` is the number of one of several processes."""
         self._complaints = _Complaints()
         resource = _resource(worker)
         scope = InstrumentationScope(SCOPE, __version__, SCHEMA_URL)
@@ -79,10 +81,16 @@ class Exporting:
             reader = PeriodicExportingMetricReader(_MetricsOfRequests(OTLPMetricExporter(), self._measures, told))
             self._meters = MeterProvider([reader], resource, shutdown_on_exit=False)
             # The SDK asks its exporter for nothing as long as there is no instrument.
-            self._meters.get_meter(SCOPE, __version__).create_observable_gauge(
+            meter = self._meters.get_meter(SCOPE, __version__)
+            meter.create_observable_gauge(
                 "gateway.config.generation",
                 [lambda _: [Observation(tables.current.generation)]],
                 description="Generation of the live routing table.",
+            )
+            meter.create_observable_gauge(
+                "gateway.config.last_reload_successful",
+                [lambda _: [Observation(int(config_ok()))]],
+                description="1 if the config file as last read is what runs, else 0.",
             )
         for warning in self._complaints.taken():
             log.warning("OpenTelemetry complains about its settings", extra={"reason": warning})
