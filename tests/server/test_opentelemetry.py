@@ -36,6 +36,7 @@ models:
   hedged: {chain: [up/a, up/b], hedge: 100ms}
   shadowed: {chain: [up/a], shadow: {target: up/s, share: 100%}}
   images-only: {chain: [{target: up/a, when: {images: true}}, up/b]}
+  held: {chain: [up/a], stream: {hold: full, max_bytes: 1024}}
   "team/*": "up/*"
 """
 
@@ -254,6 +255,15 @@ async def test_the_two_calls_of_a_hedge_are_told_apart(
     assert slow.start_ns < quick.start_ns < slow.end_ns
     got = {request.model: request.headers["traceparent"].split("-")[2] for request in upstream.requests}
     assert got == {"a": slow.span_id, "b": quick.span_id}
+
+
+async def test_a_stream_that_is_too_long_to_be_held_is_one_call(
+    traced: RunningGateway, collector: OtlpReceiver, upstream: ScriptedOpenAI
+) -> None:
+    upstream.script("a", chunks=["word " * 100] * 10)
+    assert (await traced.chat("held", stream=True)).status == 502
+    server, (call,) = await tree(collector)
+    assert call.attributes["gateway.outcome"] == server.attributes["error.type"] == "bad_response"
 
 
 async def test_a_client_that_leaves_ends_the_call(

@@ -70,7 +70,7 @@ class Spans:
                 number += 1
                 is_last = attempt is attempts[-1]
                 yield self._call(ended, trace, attempt.traced, attempt, number, is_last=is_last, end_ns=end_ns)
-        if ended.report.calling is not None and trace.call is not None:
+        if trace.call is not None and all(attempt.traced is not trace.call for attempt in attempts):
             yield self._call(ended, trace, trace.call, None, number + 1, is_last=True, end_ns=end_ns)
 
     def _server(self, ended: Ended, trace: Trace, end_ns: int) -> ReadableSpan:
