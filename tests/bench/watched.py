@@ -9,7 +9,9 @@ looks, by the counters alone, with requests that ended a millisecond after each 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -37,8 +39,10 @@ WARM: Final = 400
 PAGES: Final = 4
 BETWEEN: Final = 200
 """Requests between two pages: each of them has all rows anew."""
-COUNTED: Final = 20_000
-"""Requests that the counters get: those of 20 seconds."""
+COUNTED: Final = 10_000
+"""Requests of one slot of ten seconds."""
+SLOTS: Final = (1, 3)
+"""Slots of requests that the counters get; what comes once is in both."""
 _READY_S: Final = 120.0
 _ROUTES: Final = """\
 version: 1
@@ -146,24 +150,25 @@ async def _figures(gateway: Gateway) -> dict[str, float]:
     return {"alone": alone, "page": pages / PAGES}
 
 
-def count(requests: int) -> None:
-    """Have the counters hear of requests, each alone, at RATE; none for the same program without that."""
+def count(slots: int) -> None:
+    """Have the counters hear of the requests of some slots, each alone, at RATE."""
+    gc.disable()
     targets = table("models: {smart: [up/one, up/two], fast: up/three}\nproviders: {up: {kind: mock}}\n").targets
     rows: list[EndedRow] = []
-    for number in range(COUNTED):
+    for number in range(COUNTED * max(SLOTS)):
         target = targets[number % len(targets)]
         attempts = [Attempt(target.name, target.label, None, 200, 1.0 + number % 97)]
         report = CallReport(alias="fast", attempts=attempts, target=target)
         rows.append((report, "chat", 200, False, None, None, None, 0.1, 1e9 + number / RATE))
     live = LiveCounts()
-    for row in rows[:requests]:
+    for row in rows[: COUNTED * slots]:
         live.hear([row])
 
 
 def counting() -> float:
     """Return the instructions that it takes to count a request."""
     found = []
-    for requests in (0, COUNTED):
+    for slots in (0, *SLOTS):  # the first one compiles what the others find compiled
         command = [
             "valgrind",
             "--tool=callgrind",
@@ -172,11 +177,18 @@ def counting() -> float:
             "-m",
             __spec__.name,
         ]
-        done = subprocess.run([*command, str(requests)], cwd=ROOT, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [*command, str(slots)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": "0"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         told = re.search(r"Collected : (\d+)", done.stderr)
         assert told is not None, "callgrind tells it at its end"
         found.append(int(told[1]))
-    return (found[1] - found[0]) / COUNTED
+    return (found[2] - found[1]) / COUNTED / (SLOTS[1] - SLOTS[0])
 
 
 def lines(found: dict[str, float]) -> Iterable[str]:

@@ -24,6 +24,8 @@ MINUTE: Final = 6
 MAX_FAILURES: Final = 10_000
 """Targets whose last failure is remembered; after that all are forgotten."""
 
+MAX_HEARD: Final = 256
+"""Requests that may wait to be counted."""
 MAX_TIMES: Final = 500
 """Times that are looked at of one alias, target and slot: of more an even sample, which stands for all."""
 
@@ -137,22 +139,30 @@ class LiveCounts:
         self._slots: deque[_Slot] = deque(maxlen=SLOTS)
         self._slot = _Slot(0)
         self._ends_at = 0.0
-        self.failures: dict[str, Failure] = {}
-        """Target label → its last failure."""
+        self._heard: list[EndedRow] = []
+        """Requests of this slot that are not counted yet: each alone would take twice the time."""
+        self._failures: dict[str, Failure] = {}
 
     def hear(self, ended: Sequence[EndedRow]) -> None:
         """Count finished requests."""
         at = ended[-1][8]
         if at >= self._ends_at:
             self._turn(at)
+        heard = self._heard
+        heard += ended
+        if len(heard) >= MAX_HEARD:
+            self._count_heard()
+
+    def _count_heard(self) -> None:
         quick = self._slot.quick
-        for one in ended:
+        for one in self._heard:
             report = one[0]
             attempts = report.attempts
-            if len(attempts) == 1 and attempts[0].kind is None and one[5] is None:
-                quick[report.alias, attempts[0].label].append(attempts[0].ms)
+            if len(attempts) == 1 and one[5] is None and (attempt := attempts[0]).kind is None:
+                quick[report.alias, attempt.label].append(attempt.ms)
             elif report.alias:
                 self._count(Ended(*one))
+        self._heard.clear()
 
     def _count(self, one: Ended) -> None:
         """Count a request of more than one attempt, or one that failed."""
@@ -175,11 +185,18 @@ class LiveCounts:
             of_alias.fell += any(attempt.kind not in NO_FALL for attempt in attempts)
 
     def _note(self, label: str, failure: Failure) -> None:
-        if len(self.failures) >= MAX_FAILURES:
-            self.failures.clear()
-        self.failures[label] = failure
+        if len(self._failures) >= MAX_FAILURES:
+            self._failures.clear()
+        self._failures[label] = failure
+
+    @property
+    def failures(self) -> Mapping[str, Failure]:
+        """Target's label → its last failure."""
+        self._count_heard()
+        return self._failures
 
     def _turn(self, at: float) -> None:
+        self._count_heard()
         self._slot.settle()
         self._slot = _Slot(int(at // SLOT_S))
         self._slots.append(self._slot)
@@ -203,5 +220,6 @@ class LiveCounts:
         return found
 
     def _last(self, now: float, slots: int) -> list[_Slot]:
+        self._count_heard()
         self._slot.settle()
         return [slot for slot in self._slots if slot.number > int(now // SLOT_S) - slots]
