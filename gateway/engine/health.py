@@ -116,6 +116,10 @@ class Health:
                 rests[position] = rest
         return rests
 
+    def labels_at_rest(self) -> set[str]:
+        """Return the labels of the targets that rest or are being probed, whole or one key of them."""
+        return {self._targets[identity].label for identity in self.at_rest if identity in self._targets}
+
     def in_flight(self, target: Target) -> int:
         """Return the number of calls of a target that have not ended, streams to their last event."""
         health = self._targets.get(target.identity)

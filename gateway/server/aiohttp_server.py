@@ -51,14 +51,16 @@ class Runner(web.BaseRunner):
         max_body_bytes: int,
         in_flight: BodiesInFlight,
         max_connections: int | None = None,
+        on_closed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`jobs` run as long as the server does."""
+        """`jobs` run as long as the server does. `on_closed`: a connection beyond all limits was closed at once."""
         super().__init__(shutdown_timeout=FLUSH_S)
         self._front = front
         self._jobs = jobs
         self._max_body_bytes = max_body_bytes
         self._in_flight = in_flight
         self._max_connections = max_connections
+        self._on_closed = on_closed
         self._running = AsyncExitStack()
 
     async def shutdown(self) -> None:
@@ -80,7 +82,11 @@ class Runner(web.BaseRunner):
         if self._max_connections is None:
             return _Server(front, max_body_bytes=max_body_bytes, in_flight=in_flight)
         return _BoundedServer(
-            front, max_body_bytes=max_body_bytes, in_flight=in_flight, max_connections=self._max_connections
+            front,
+            max_body_bytes=max_body_bytes,
+            in_flight=in_flight,
+            max_connections=self._max_connections,
+            on_closed=self._on_closed,
         )
 
     async def _cleanup_server(self) -> None:
@@ -146,9 +152,18 @@ class _Server(web.Server):
 class _BoundedServer(_Server):
     """Takes a number of connections. What comes on further ones is refused, but for probes and operators."""
 
-    def __init__(self, front: Front, *, max_body_bytes: int, in_flight: BodiesInFlight, max_connections: int) -> None:
+    def __init__(
+        self,
+        front: Front,
+        *,
+        max_body_bytes: int,
+        in_flight: BodiesInFlight,
+        max_connections: int,
+        on_closed: Callable[[], None],
+    ) -> None:
         super().__init__(front, max_body_bytes=max_body_bytes, in_flight=in_flight)
         self._max_connections = max_connections
+        self._on_closed = on_closed
         self._surplus = _Server(front, max_body_bytes=max_body_bytes, in_flight=in_flight)
         self._surplus._answer = front.answer_surplus
 
@@ -160,6 +175,7 @@ class _BoundedServer(_Server):
         if self.open_connections < self._max_connections:
             return None
         if len(self._surplus._connections) >= MAX_SURPLUS:
+            self._on_closed()
             return _Closed()
         return _AiohttpConnection(self._surplus, self._front, self._in_flight, keepalive_s=SURPLUS_S)
 

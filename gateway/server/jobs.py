@@ -29,6 +29,8 @@ LOOK_S: Final = 1.0
 """Seconds between two looks whether descriptors are left."""
 NAMED: Final = 20
 """Number of providers that a log line names."""
+DISK_S: Final = 1.0
+"""Seconds that a scrape waits at most for the config files on disk; then they count as not in sync."""
 LOAD_S: Final = 120.0
 """Seconds that a new table waits at most for an adapter that it is the first to need."""
 
@@ -218,6 +220,8 @@ class CountedReloader(Reloader):
         self._tell = on_report
         self.history = History()
         self._good_at = 0.0
+        self._looking: asyncio.Future[str | None] | None = None
+        """Reads what is on disk, which a network mount may not answer."""
 
     def load(self) -> ReloadReport:
         with no_full_collection():
@@ -233,7 +237,21 @@ class CountedReloader(Reloader):
             self._good_at = report.at
         self._tell(report)
 
-    def show(self) -> None:
-        """Update the metrics about the config file."""
-        table, last = self.current, self.last
-        self._metrics.show_config(ok=last.ok, good_at=self._good_at, generation=table.generation, digest=table.digest)
+    def in_sync(self, on_disk: str | None) -> bool:
+        """Tell whether the files on disk, of this digest, are what runs."""
+        return self.last.ok and on_disk == self.current.digest
+
+    async def show(self) -> None:
+        """Update the metrics about the config file. Looks at the disk, for DISK_S at most."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().run_in_executor(None, self.disk)
+        done, _ = await asyncio.wait((self._looking,), timeout=DISK_S)
+        on_disk = self._looking.result() if done else None
+        table = self.current
+        self._metrics.show_config(
+            ok=self.last.ok,
+            in_sync=self.in_sync(on_disk),
+            good_at=self._good_at,
+            generation=table.generation,
+            digest=table.digest,
+        )

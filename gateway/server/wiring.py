@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -53,6 +54,7 @@ from gateway.server.live.state import State
 from gateway.server.live.view import OwnView, View
 from gateway.server.live.watching import Watching
 from gateway.server.paths import Paths, is_for_operators
+from gateway.server.scraping import Scraping
 from gateway.server.tracing import Telemetry
 from gateway.server.workers.following import FollowingReloader
 from gateway.server.workers.member import Member
@@ -240,6 +242,7 @@ class Gateway:
             share_rests(health, member)
         RestLog(health)
         self._metrics = metrics
+        self._scraping = Scraping(metrics=metrics, reloads=self.reloader, health=health)
         mock = MockAdapter()
         self._adapters: Adapters = with_translation(
             {"relay": RelayAdapter(), "litellm": LiteLLMAdapter(own_process=True), "mock": mock}
@@ -271,8 +274,7 @@ class Gateway:
             tables=self.reloader,
             waiting_for=lambda: self.jobs.waiting_for,
             lifecycle=self.lifecycle,
-            metrics=metrics,
-            before_scrape=self._before_scrape,
+            scraping=self._scraping,
             member=member,
         )
         self._admin = Admin(reloads=self.reloader, health=health, mock=mock, member=member)
@@ -302,16 +304,20 @@ class Gateway:
         self._max_body_bytes = options.max_body_bytes
         self._max_connections = options.max_connections
         self.bodies_in_flight = BodiesInFlight(options.max_body_in_flight_bytes)
+        self._show_limits(options)
 
     def runner(self) -> Runner:
         """Return the server's runner, which runs the background jobs too. Call it once."""
-        return Runner(
+        runner = Runner(
             self._front,
             self._run_jobs,
             max_body_bytes=self._max_body_bytes,
             in_flight=self.bodies_in_flight,
             max_connections=self._max_connections,
+            on_closed=self._metrics.count_closed,
         )
+        self._metrics.show("gateway_connections", "Open connections of clients.", lambda: runner.open_connections)
+        return runner
 
     def admin_runner(self) -> web.BaseRunner | None:
         """Return the runner of the listener for metrics and operators; None without one. Call it once."""
@@ -319,6 +325,22 @@ class Gateway:
             return None
         size, in_flight = self._max_body_bytes, self.bodies_in_flight
         return Runner(self._admin_front, nullcontext, max_body_bytes=size, in_flight=in_flight)
+
+    def _show_limits(self, options: ServeOptions) -> None:
+        """Show what is used of limits, and those that are set."""
+        show, bodies = self._metrics.show, self.bodies_in_flight
+        show(
+            "gateway_body_bytes_in_flight",
+            "Bytes of request bodies that are held now, without those of up to 64 KiB.",
+            lambda: bodies.held_bytes,
+        )
+        for name, flag, limit in (
+            ("gateway_max_body_bytes_in_flight", "--max-body-in-flight", options.max_body_in_flight_bytes),
+            ("gateway_max_in_flight", "--max-in-flight", options.max_in_flight),
+            ("gateway_max_connections", "--max-connections", options.max_connections),
+        ):
+            if limit is not None:
+                show(name, f"The limit that {flag} sets.", partial(float, limit))
 
     def _healthy(self, max_in_flight: int | None) -> Health:
         """Return the health of targets, of which one gets half of the requests in flight while there are others."""
@@ -331,12 +353,6 @@ class Gateway:
             return lifecycle.in_flight >= most and len(reloader.current.targets) > 1
 
         return RoomyHealth(most, is_scarce=is_scarce)
-
-    def _before_scrape(self) -> None:
-        self.reloader.show()
-        health, now_s = self._health, asyncio.get_running_loop().time()
-        targets = self.reloader.current.targets
-        self._metrics.show_cooldowns({each.label: health.snapshot(each, now_s)["state"] != "ok" for each in targets})
 
     def _note_shadow(self, call: ShadowCall) -> None:
         self._metrics.count_shadow(call.report, target=call.target, kind=call.kind)
@@ -357,8 +373,8 @@ class Gateway:
         work = [loop.create_task(job) for job in jobs]
         yield
         if self.member is not None and self._joined is not None:
-            self._before_scrape()
-            families, requests = without_config(collected(self._metrics.registry)), self._joined.last_requests(0)
+            deque(self._scraping.refreshing(), maxlen=0)
+            families, requests = without_config(collected(self._metrics)), self._joined.last_requests(0)
             targets = self._admin.targets_here()
             self.member.channel.tell("counted", families=families, targets=targets, requests=requests)
         for task in work:

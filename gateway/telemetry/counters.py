@@ -1,4 +1,4 @@
-"""Counts requests in plain dicts and arrays, and converts them to Prometheus' metrics at each scrape.
+"""Counts requests in plain dicts and arrays, which become Prometheus' metrics at each scrape.
 
 The client library's counters take a lock for each step and its histograms walk their buckets: half a dozen of them took
 longer than routing the request.
@@ -10,22 +10,32 @@ from array import array
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import islice
 from operator import add
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from prometheus_client import Metric
+from gateway.telemetry.exposition import BUCKET_NAMES, LATENCY_BUCKETS_S, Exemplar, Family, Row
 
-LATENCY_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-_BUCKET_NAMES: Final = (*map(str, LATENCY_BUCKETS_S), "+Inf")
+MAX_EXEMPLARS: Final = 500
+"""Values of a histogram's label that have exemplars: those whose last one is youngest."""
+SETTLED: Final = 200
+"""Groups of requests that are settled at a time: less than a millisecond."""
+
+_SIZE: Final = len(BUCKET_NAMES)
 _SECONDS: Final = 0
 _PROMPT: Final = 1
 _COMPLETION: Final = 2
 _CACHED: Final = 3
 _BUCKETS: Final = 4
-_NOTHING: Final = (0.0,) * (_BUCKETS + len(_BUCKET_NAMES))
+_CONTENT: Final = _BUCKETS + _SIZE
+"""Of streams: the seconds to the first content, then their buckets."""
+_CONTENT_BUCKETS: Final = _CONTENT + 1
+_CALLED: Final = _CONTENT_BUCKETS + _SIZE
+"""The same from the call of the target."""
+_CALLED_BUCKETS: Final = _CALLED + 1
+_NOTHING: Final = (0.0,) * _CONTENT
 """Initial sums of one group of requests: seconds, prompt, completion and cached tokens, and a count for each bucket."""
+_NO_STREAM: Final = (0.0,) * (_CALLED_BUCKETS + _SIZE)
 
 
 class Counts:
@@ -40,26 +50,41 @@ class Counts:
         self.counts: defaultdict[tuple[Hashable, ...], int] = defaultdict(int)
         """Values of the labels, in order → count: `counts["fast", 200] += 1`."""
 
-    def metric(self) -> Metric:
-        """Return the metric in Prometheus' form."""
-        from prometheus_client.core import CounterMetricFamily
+    def family(self) -> Family:
+        """Return the metric. Its rows are made as they are read."""
+        rows: Iterator[Row] = ((values, count, None) for values, count in list(self.counts.items()))
+        return Family(self._name, self._help, "counter", self._labels, rows)
 
-        family = CounterMetricFamily(self._name, self._help, labels=self._labels)
-        for values, count in self.counts.items():
-            family.add_metric([str(value) for value in values], count)
-        return family
+
+class Gauges:
+    """Numbers that go up and down, with labels."""
+
+    __slots__ = ("_help", "_labels", "_name", "values")
+
+    def __init__(self, name: str, help_text: str, labels: Sequence[str]) -> None:
+        self._name = name
+        self._help = help_text
+        self._labels = labels
+        self.values: Mapping[tuple[str, ...], float] = {}
+        """Values of the labels, in order → number. Replaced as a whole."""
+
+    def family(self) -> Family:
+        """Return the metric, likewise."""
+        rows: Iterator[Row] = ((values, number, None) for values, number in self.values.items())
+        return Family(self._name, self._help, "gauge", self._labels, rows)
 
 
 class Times:
     """A histogram of seconds with one label. For one thread."""
 
-    __slots__ = ("_help", "_label", "_name", "_times")
+    __slots__ = ("_exemplars", "_help", "_label", "_name", "_times")
 
     def __init__(self, name: str, help_text: str, label: str) -> None:
         self._name = name
         self._help = help_text
         self._label = label
         self._times: defaultdict[str, _Spread] = defaultdict(_Spread)
+        self._exemplars: dict[str, dict[int, Exemplar]] = {}
 
     def add(self, value: str, seconds: float) -> None:
         """Add one time for the label's `value`."""
@@ -73,26 +98,36 @@ class Times:
         spread.counts = list(map(add, spread.counts, counts))
         spread.sum_s += sum_s
 
-    def metric(self) -> Metric:
-        """Return the metric in Prometheus' form."""
-        from prometheus_client.core import HistogramMetricFamily
+    def exemplify(self, value: str, seconds: float, trace_id: str, at: float) -> None:
+        """Keep a trace as the example of a time that is counted by `add` or `add_all`; the last of a bucket stays.
 
-        family = HistogramMetricFamily(self._name, self._help, labels=[self._label])
-        for value, spread in self._times.items():
-            family.add_metric([value], spread.buckets(), spread.sum_s)
-        return family
+        `at`: seconds since the epoch.
+        """
+        kept = self._exemplars
+        of_value = kept.pop(value, None)
+        if of_value is None:
+            of_value = {}
+            if len(kept) >= MAX_EXEMPLARS:
+                del kept[next(iter(kept))]
+        of_value[bisect_left(LATENCY_BUCKETS_S, seconds)] = trace_id, seconds, at
+        kept[value] = of_value
+
+    def family(self) -> Family:
+        """Return the metric, likewise."""
+        return Family(self._name, self._help, "histogram", (self._label,), self._rows())
+
+    def _rows(self) -> Iterator[Row]:
+        exemplars = self._exemplars
+        for value, spread in list(self._times.items()):
+            yield (value,), (*spread.counts, spread.sum_s), exemplars.get(value)
 
 
 class _Spread:
     __slots__ = ("counts", "sum_s")
 
     def __init__(self) -> None:
-        self.counts = [0] * len(_BUCKET_NAMES)
+        self.counts = [0] * _SIZE
         self.sum_s = 0.0
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Return (upper bound, number of times up to it) for each bucket."""
-        return list(zip(_BUCKET_NAMES, accumulate(self.counts), strict=True))
 
 
 class RequestCounts:
@@ -101,13 +136,33 @@ class RequestCounts:
     The sums of a group of requests are one array: with many aliases in turn, scattered numbers cost cache misses.
     """
 
-    def __init__(self, requests: Counts, attempts: Counts, seconds: Times, tokens: Counts) -> None:
-        """The metrics to update. Their labels: alias, operation, status; target, kind; alias; alias, direction."""
+    def __init__(
+        self,
+        *,
+        requests: Counts,
+        attempts: Counts,
+        answers: Counts,
+        tokens: Counts,
+        seconds: Times,
+        first_content: Times,
+        called: Times,
+    ) -> None:
+        """The metrics to update. Their labels are
+
+        alias, operation, status; kind, target; alias, fallback, target; alias, direction, target; alias; alias; target.
+        """
         self._requests = requests
         self._attempts = attempts
-        self._seconds = seconds
+        self._answers = answers
         self._tokens = tokens
+        self._seconds = seconds
+        self._first_content = first_content
+        self._called = called
         self._groups: dict[tuple[str, str, int, str], array[float]] = {}
+        self._streams: dict[tuple[str, str, int, str], array[float]] = {}
+        """The same of streams that committed; their arrays are longer."""
+        self._unsettled: dict[tuple[str, str, int, str], array[float]] = {}
+        self._unsettled_streams: dict[tuple[str, str, int, str], array[float]] = {}
 
     def add(
         self,
@@ -116,11 +171,11 @@ class RequestCounts:
         status: int,
         seconds: float,
         tokens: Mapping[str, int] | None,
-        answered_by: str = "",
+        answered_by: str,
     ) -> None:
-        """Add one request; without an alias only the number of requests is counted.
+        """Add one request that is no stream; without an alias only the number of requests is counted.
 
-        `answered_by`: the label of the target whose answer is counted as an attempt.
+        `answered_by`: the label of the target whose answer is counted as an attempt and gets the tokens; may be empty.
         """
         sums = self._groups.get((alias, operation, status, answered_by))
         if sums is None:
@@ -133,28 +188,62 @@ class RequestCounts:
             if "cached" in tokens:
                 sums[_CACHED] += tokens["cached"]
 
-    def settle(self) -> None:
-        """Move the sums since the last call to the metrics."""
-        groups, self._groups = self._groups, {}
-        for (alias, operation, status, answered_by), sums in groups.items():
-            counts = list(map(int, sums[_BUCKETS:]))
-            self._requests.counts[alias, operation, status] += sum(counts)
+    def add_stream(
+        self,
+        alias: str,
+        operation: str,
+        status: int,
+        seconds: float,
+        tokens: Mapping[str, int] | None,
+        answered_by: str,
+        content_s: float,
+        called_ms: float,
+    ) -> None:
+        """Add one stream, likewise: the times from its arrival, and from the target's call, to the first content."""
+        called_s = called_ms / 1000
+        sums = self._streams.get((alias, operation, status, answered_by))
+        if sums is None:
+            sums = self._streams[alias, operation, status, answered_by] = array("d", _NO_STREAM)
+        sums[_BUCKETS + bisect_left(LATENCY_BUCKETS_S, seconds)] += 1
+        sums[_SECONDS] += seconds
+        sums[_CONTENT_BUCKETS + bisect_left(LATENCY_BUCKETS_S, content_s)] += 1
+        sums[_CONTENT] += content_s
+        sums[_CALLED_BUCKETS + bisect_left(LATENCY_BUCKETS_S, called_s)] += 1
+        sums[_CALLED] += called_s
+        if tokens is not None:
+            sums[_PROMPT] += tokens.get("prompt", 0)
+            sums[_COMPLETION] += tokens.get("completion", 0)
+            if "cached" in tokens:
+                sums[_CACHED] += tokens["cached"]
+
+    def settling(self) -> Iterator[None]:
+        """Move the sums until now to the metrics, some at each step; first what a broken-off run has left."""
+        yield from self._move()
+        self._unsettled, self._groups = self._groups, {}
+        self._unsettled_streams, self._streams = self._streams, {}
+        yield from self._move()
+
+    def _move(self) -> Iterator[None]:
+        while left := self._unsettled or self._unsettled_streams:
+            for group in list(islice(left, SETTLED)):
+                self._settle(*group, left.pop(group))
+            yield
+
+    def _settle(self, alias: str, operation: str, status: int, answered_by: str, sums: array[float]) -> None:
+        counts = list(map(int, sums[_BUCKETS:_CONTENT]))
+        number = sum(counts)
+        self._requests.counts[alias, operation, status] += number
+        if answered_by:
+            self._attempts.counts["ok", answered_by] += number
+        if not alias:
+            return
+        self._seconds.add_all(alias, counts, sums[_SECONDS])
+        if answered_by and status < 400:
+            self._answers.counts[alias, "no", answered_by] += number
+        for direction, place in (("prompt", _PROMPT), ("completion", _COMPLETION), ("cached", _CACHED)):
+            if sums[place]:
+                self._tokens.counts[alias, direction, answered_by] += int(sums[place])
+        if len(sums) > _CONTENT:
+            self._first_content.add_all(alias, list(map(int, sums[_CONTENT_BUCKETS:_CALLED])), sums[_CONTENT])
             if answered_by:
-                self._attempts.counts[answered_by, "ok"] += sum(counts)
-            if not alias:
-                continue
-            self._seconds.add_all(alias, counts, sums[_SECONDS])
-            for direction, place in (("prompt", _PROMPT), ("completion", _COMPLETION), ("cached", _CACHED)):
-                if sums[place]:
-                    self._tokens.counts[alias, direction] += int(sums[place])
-
-
-class Tallies:
-    """A collector of counters and histograms for Prometheus' registry."""
-
-    def __init__(self, *members: Counts | Times) -> None:
-        self._members = members
-
-    def collect(self) -> Iterator[Metric]:
-        """Return the metrics in Prometheus' form."""
-        return (member.metric() for member in self._members)
+                self._called.add_all(answered_by, list(map(int, sums[_CALLED_BUCKETS:])), sums[_CALLED])

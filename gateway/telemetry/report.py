@@ -133,3 +133,8 @@ class CallReport:
     """The trace, in hex, if it is sampled: ours, or the client's where none is made here."""
     trace: Trace | None = None
     """The trace that is made here, if it is sampled; None if OpenTelemetry is off."""
+
+    @property
+    def fell_back(self) -> bool:
+        """A target failed or rested, and another one was tried. For a request that was answered."""
+        return any(attempt.kind not in NO_FALL for attempt in self.attempts)

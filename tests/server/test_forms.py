@@ -119,7 +119,7 @@ async def test_events_pass_and_are_judged(gateway: RunningGateway, upstream: Scr
     answer = await ask(gateway, FILE + model("fast") + part("stream", b"true") + END)
     assert (answer.status, answer.body) == (200, told)
     assert part("stream", b"true") in upstream.requests[0].raw
-    assert await gateway.metric('gateway_tokens_total{alias="fast",direction="completion"}') == 3
+    assert await gateway.metric('gateway_tokens_total{alias="fast",direction="completion",target="up/a"}') == 3
 
 
 async def test_events_that_break_end_with_an_error_event_and_a_reset(

@@ -31,7 +31,7 @@ async def test_a_stream_is_relayed_as_the_bytes_it_came_in(gateway: RunningGatew
     answer = await gateway.request("POST", PATH, json=asked("fast", partial_images=1))
     assert (answer.status, answer.body) == (200, body)
     assert upstream.requests[0].body == asked("a", partial_images=1)
-    assert await gateway.metric('gateway_tokens_total{alias="fast",direction="completion"}') == 5
+    assert await gateway.metric('gateway_tokens_total{alias="fast",direction="completion",target="up/a"}') == 5
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ async def test_token_counts_are_read(gateway: RunningGateway, upstream: Scripted
     upstream.script("a", body=RANKED).script("a", body=cohere).script("a", body={"results": []}).script("a", body=MADE)
     for path in ("/v1/rerank", "/v2/rerank", "/rerank", "/v1/images/generations"):
         await gateway.request("POST", path, json={"model": "fast", **ASKED[path]})
-    assert await gateway.metric('gateway_tokens_total{alias="fast",direction="prompt"}') == 20
+    assert await gateway.metric('gateway_tokens_total{alias="fast",direction="prompt",target="up/a"}') == 20
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ async def test_a_long_answer_passes_byte_for_byte_and_its_tokens_are_counted(
     up.headers += f"content-encoding: {coding}\r\n" if coding else ""
     answer = await ask(gateway)
     assert (answer.status, answer.body == body) == (200, True)
-    assert await gateway.metric('gateway_tokens_total{alias="fast",direction="prompt"}') == 3
+    assert await gateway.metric('gateway_tokens_total{alias="fast",direction="prompt",target="up/a"}') == 3
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,7 @@ class TestConnections:
                 return False
 
         await until(is_told)
+        assert await gateway.metric('gateway_refused_total{reason="connection_closed"}') == 5
 
 
 async def test_a_process_tells_one_too_many_too(tmp_path: Path, upstream: ScriptedOpenAI) -> None:

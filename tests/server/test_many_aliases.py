@@ -10,6 +10,9 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.telemetry.counters import SETTLED
+from gateway.telemetry.exposition import HISTOGRAM_ROWS
+from gateway.telemetry.report import Attempt, CallReport
 from tests.server.conftest import RunningGateway, Start
 
 COUNT = 20_000
@@ -66,6 +69,15 @@ async def test_pages_and_what_the_models_can_do_leave_the_loop_running_too(start
     path = f"/v1/models?limit=1000&after_id={NAMES[-1001]}"
     page = await gateway.get(path, headers={"anthropic-version": "2023-06-01"})
     assert [(entry["id"], entry["type"]) for entry in page.json["data"]] == [(name, "model") for name in NAMES[-1000:]]
+
+
+async def test_a_scrape_of_all_of_them_leaves_the_loop_running(gateway: RunningGateway) -> None:
+    attempts = [Attempt("mock/echo", "mock/echo", None, 200, 20.0)]
+    reports = [CallReport(alias=name, attempts=attempts) for name in NAMES]
+    gateway.parts._metrics.hear([(report, "chat", 200, False, None, None, None, 0.3, 0.0) for report in reports])
+    assert await _turns(gateway.get("/metrics")) >= COUNT / SETTLED + COUNT / HISTOGRAM_ROWS
+    text = (await gateway.get("/metrics")).body.decode()
+    assert text.count("\ngateway_request_seconds_count{") == text.count("\ngateway_alias_cooldown{") == COUNT
 
 
 async def test_the_list_is_that_of_the_live_table(gateway: RunningGateway) -> None:

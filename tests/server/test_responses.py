@@ -120,7 +120,7 @@ async def test_a_response_is_relayed_and_its_usage_counted(
     answer = await client.responses.create(model="pair", input="hi", instructions="be kind")
     assert (answer.output_text, answer.model) == ("hello there", "a")
     assert server.bodies == [{"model": "a", "input": "hi", "instructions": "be kind"}]
-    assert await gateway.metric('gateway_tokens_total{alias="pair",direction="prompt"}') == 5
+    assert await gateway.metric('gateway_tokens_total{alias="pair",direction="prompt",target="one/a"}') == 5
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ async def test_an_answered_request_is_sent_once_more_and_told_apart(
     completion = line["tokens"]["completion"]
     assert await gateway.metric('gateway_shadow_tokens_total{alias="fast",direction="completion"}') == completion
     assert (
-        await gateway.metric('gateway_tokens_total{alias="fast",direction="completion"}')
+        await gateway.metric('gateway_tokens_total{alias="fast",direction="completion",target="up/a"}')
         == (request["tokens"]["completion"])
     )
 

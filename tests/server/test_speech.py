@@ -129,7 +129,7 @@ async def test_events_pass_and_are_judged(gateway: RunningGateway, upstream: Scr
     assert (answer.status, answer.body) == (200, events(DELTA, DELTA, DONE))
     assert answer.headers["content-type"] == "text/event-stream"
     assert upstream.requests[0].body == {"model": "a", **ASKED, "stream_format": "sse"}
-    assert await gateway.metric('gateway_tokens_total{alias="fast",direction="completion"}') == 3
+    assert await gateway.metric('gateway_tokens_total{alias="fast",direction="completion",target="up/a"}') == 3
 
 
 async def test_events_that_break_end_with_an_error_event_and_a_reset(

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from gateway.policy.failures import CLIENT_FAULTS
 from gateway.telemetry.observer import Ended, EndedRow
-from gateway.telemetry.report import CLOSED, NO_FALL
+from gateway.telemetry.report import CLOSED
 
 SLOT_S: Final = 10
 """Seconds of one slot, from one multiple of it since the epoch to the next."""
@@ -182,7 +182,7 @@ class LiveCounts:
                 counts.failed += 1
                 self._note(attempt.label, Failure(str(kind), attempt.status, one.ended_at))
         if report.target is not None and one.status < 400:
-            of_alias.fell += any(attempt.kind not in NO_FALL for attempt in attempts)
+            of_alias.fell += report.fell_back
 
     def _note(self, label: str, failure: Failure) -> None:
         if len(self._failures) >= MAX_FAILURES:

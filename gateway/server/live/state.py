@@ -49,7 +49,7 @@ async def config_state(reloads: CountedReloader) -> JsonObject:
         "digest": table.digest,
         "source": table.source,
         "loaded_at": timestamp(table.loaded_at),
-        "in_sync": last.ok and on_disk == table.digest,
+        "in_sync": reloads.in_sync(on_disk),
         "last_good_of": None if kept_at is None else timestamp(kept_at),
         "files": files,
         "disk": {"digest": on_disk, "in_sync": on_disk == table.digest},

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,6 @@ import orjson
 from gateway.engine.makers import Maker
 from gateway.errors import UsageError
 from gateway.server.workers.channel import LENGTH_BYTES, Channel, ChannelClosed
-from gateway.server.workers.sums import Families
 from gateway.wire.json import JsonObject
 
 log = logging.getLogger(__name__)
@@ -128,13 +127,24 @@ class Member:
         finally:
             self.on_end()
 
-    async def metrics(self) -> Families | None:
-        """Return the metrics of all workers; None if the supervisor does not answer."""
+    async def metrics(self, accept: str) -> tuple[AsyncIterator[bytes], str] | None:
+        """Return the metrics of all workers in the format that `accept` asks for, and its content type.
+
+        None if the supervisor does not answer. The iterator raises ChannelClosed if it answers no more.
+        """
         try:
-            families: Families = (await self.channel.ask("metrics", within_s=ASK_S))["families"]
-        except (ChannelClosed, KeyError):
+            answer = await self.channel.ask("metrics", within_s=ASK_S, accept=accept)
+        except ChannelClosed:
             return None
-        return families
+        return None if "failed" in answer else (self._pieces(answer), answer["content_type"])
+
+    async def _pieces(self, answer: JsonObject) -> AsyncIterator[bytes]:
+        yield answer["text"].encode()
+        for place in range(1, answer["pieces"]):
+            answer = await self.channel.ask("piece", within_s=ASK_S, number=answer["number"], place=place)
+            if "failed" in answer:
+                raise ChannelClosed("the metrics are gone")
+            yield answer["text"].encode()
 
     async def targets(self) -> list[list[JsonObject]]:
         """Return the rows of `/-/targets` of each worker that answers."""

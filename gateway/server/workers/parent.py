@@ -32,6 +32,7 @@ from gateway.server.wiring import ServeOptions, make_reloader, read_callers
 from gateway.server.workers.distribution import Distribution
 from gateway.server.workers.member import VARIABLE, variable
 from gateway.server.workers.sockets import shared_out
+from gateway.server.workers.sums import Texts, shown
 from gateway.server.workers.supervisor import Supervisor
 from gateway.server.workers.together import Together
 from gateway.telemetry.logs import timestamp
@@ -66,6 +67,7 @@ class Parent:
         self._options = options
         self._reloading = asyncio.Lock()
         self._metrics = Metrics()
+        self._texts = Texts()
         self._together = Together(self._metrics)
         compiler = Compiler(environ=os.environ, openai_adapter="relay", strict_env=True)
         self._distribution = Distribution(compiler, self._together)
@@ -164,8 +166,11 @@ class Parent:
         together = self._together
         match op:
             case "metrics":
-                self.reloader.show()
-                return {"families": await together.metrics()}
+                await self.reloader.show()
+                text, content_type = shown(await together.metrics(), fields["accept"])
+                return {**self._texts.keep(text), "content_type": content_type}
+            case "piece":
+                return self._texts.piece(fields["number"], fields["place"])
             case "targets":
                 return {"parts": await together.targets()}
             case "look":

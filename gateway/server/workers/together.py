@@ -121,7 +121,7 @@ class Together:
         for member, answer in answers.items():
             self._last[member] = answer["families"]
         live = [self._last[member] for member in self.members if member in self._last]
-        return added([collected(self._metrics.registry), self._ended, *live])
+        return added([collected(self._metrics), self._ended, *live])
 
     async def targets(self) -> list[list[JsonObject]]:
         """Return the rows of `/-/targets` of each worker, and those of the ended ones."""

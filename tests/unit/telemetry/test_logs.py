@@ -19,7 +19,6 @@ from gateway.policy.keys import NO_KEY, Secret
 from gateway.policy.target import Endpoint, Target
 from gateway.telemetry.ids import request_id, sampled_trace_id, traceparent
 from gateway.telemetry.logs import JsonFormatter, log_ended, timestamp
-from gateway.telemetry.metrics import Metrics, render
 from gateway.telemetry.report import Attempt, CallReport
 from gateway.wire.json import JsonObject
 from tests.log_lines import logging_to
@@ -204,78 +203,6 @@ def test_probes_that_went_well_are_not_logged_at_info() -> None:
     assert log_of(CallReport(), operation="probe") == []
     assert len(log_of(CallReport(), operation="probe", level="debug")) == 1
     assert len(log_of(CallReport(), operation="probe", status=503)) == 1
-
-
-def exposition(metrics: Metrics) -> str:
-    return render(metrics.registry, "")[0].decode()
-
-
-def test_metrics_carry_the_table_s_labels() -> None:
-    metrics = Metrics()
-    report = CallReport(
-        alias="team/*",
-        attempts=[
-            Attempt(target="openai/x", label="openai/*", kind=Kind.TIMEOUT, status=None, ms=5),
-            Attempt(target="openai/x", label="openai/*", kind=None, status=200, ms=5),
-        ],
-        first_content_s=0.2,
-        tokens={"prompt": 5, "completion": 0},
-    )
-    metrics.hear([(report, "chat", 200, False, None, None, None, 0.3, 0.0)])
-    text = exposition(metrics)
-    for sample in (
-        'gateway_requests_total{alias="team/*",operation="chat",status="200"} 1.0',
-        'gateway_attempts_total{kind="timeout",target="openai/*"} 1.0',
-        'gateway_attempts_total{kind="ok",target="openai/*"} 1.0',
-        'gateway_request_seconds_count{alias="team/*"} 1.0',
-        'gateway_first_content_seconds_bucket{alias="team/*",le="0.25"} 1.0',
-        'gateway_tokens_total{alias="team/*",direction="prompt"} 5.0',
-        "process_resident_memory_bytes",
-    ):
-        assert sample in text
-    assert "openai/x" not in text
-    assert 'direction="completion"' not in text
-
-
-def test_a_request_without_an_alias_is_only_counted() -> None:
-    metrics = Metrics()
-    metrics.hear([(CallReport(), "chat", 404, False, None, None, None, 0.3, 0.0)])
-    text = exposition(metrics)
-    assert 'gateway_requests_total{alias="",operation="chat",status="404"} 1.0' in text
-    assert "gateway_request_seconds_count{" not in text
-
-
-def test_metrics_tell_the_state_of_the_config_file() -> None:
-    metrics = Metrics()
-    metrics.show_config(ok=True, good_at=1000.5, generation=1, digest="aa")
-    metrics.show_config(ok=False, good_at=1000.5, generation=2, digest="bb")
-    metrics.count_reload(ok=True)
-    metrics.count_reload(ok=False)
-    samples = exposition(metrics).splitlines()
-    for sample in (
-        "gateway_config_last_reload_successful 0.0",
-        "gateway_config_last_reload_success_timestamp_seconds 1000.5",
-        "gateway_config_generation 2.0",
-        'gateway_config_info{digest="bb"} 1.0',
-        'gateway_config_reloads_total{result="ok"} 1.0',
-        'gateway_config_reloads_total{result="refused"} 1.0',
-    ):
-        assert sample in samples
-    assert not any('digest="aa"' in sample for sample in samples)
-
-
-def test_two_gateways_in_one_process_keep_their_metrics_apart() -> None:
-    one, two = Metrics(), Metrics()
-    one.in_flight.inc()
-    assert "gateway_in_flight 1.0" in exposition(one)
-    assert "gateway_in_flight 0.0" in exposition(two)
-
-
-def test_the_exposition_format_follows_the_accept_header() -> None:
-    _, plain = render(Metrics().registry, "")
-    _, modern = render(Metrics().registry, "application/openmetrics-text; version=1.0.0")
-    assert plain.startswith("text/plain")
-    assert modern.startswith("application/openmetrics-text")
 
 
 @pytest.mark.parametrize("given", ["abc", "req-1/2:3", "x" * 128])
