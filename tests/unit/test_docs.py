@@ -113,6 +113,7 @@ def test_every_path_of_the_server_is_told() -> None:
 
 
 def test_every_metric_is_told() -> None:
+    """A running gateway's, with their labels, are compared by tests/server/test_dashboard.py."""
     names = [family.name for family in Metrics().families()]
     assert len(names) >= 12
     assert [name for name in names if f"`{name}`" not in page("docs/metrics.md")] == []
