@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import orjson
@@ -49,13 +48,13 @@ def collector() -> Iterator[OtlpReceiver]:
 
 @pytest.fixture
 def started(collector: OtlpReceiver, start: Start, monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Start gateways that send to the collector: `await started(otel={variables}, **options of ServeOptions)`."""
+    """Start gateways that send to the collector: `await started(otel={variables}, clients="more of the file")`."""
 
-    async def start_one(*, otel: dict[str, str] | None = None, **options: Any) -> RunningGateway:
+    async def start_one(*, otel: dict[str, str] | None = None, clients: str = "") -> RunningGateway:
         environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, **FAST, **(otel or {})}
         for name, value in environ.items():
             monkeypatch.setenv(name, value)  # the SDK reads them itself
-        gateway: RunningGateway = await start(ROUTES, environ=environ, **options)
+        gateway: RunningGateway = await start(ROUTES + clients, environ=environ)
         await until(lambda: is_ready(gateway))
         return gateway
 
@@ -314,6 +313,16 @@ async def test_probes_and_operators_make_no_spans(traced: RunningGateway, collec
     await traced.get("/v1/models")
     server, _ = await tree(collector)  # of the last alone
     assert server.name == "GET /v1/models"
+
+
+async def test_a_limit_that_refuses_is_named(started: Start, collector: OtlpReceiver) -> None:
+    gateway = await started(clients="clients: {default: {limits: [1 requests/hour]}}\n")
+    statuses = [(await gateway.chat("fast")).status for _ in range(2)]
+    assert statuses == [200, 429]
+    await until(lambda: len(collector.trees()) == 2)
+    found = {server.attributes["http.response.status_code"]: server.attributes for server, _ in collector.trees()}
+    assert [found[status].get("gateway.limited") for status in statuses] == [None, "1 requests/hour"]
+    assert {each["gateway.group"] for each in found.values()} == {"default"}
 
 
 async def test_targets_that_were_passed_over_are_named(traced: RunningGateway, collector: OtlpReceiver) -> None:

@@ -103,6 +103,10 @@ class Spans:
             attributes["gateway.passed_over"] = passed
         if ended.client is not None:
             attributes["gateway.client"] = ended.client
+        if report.limits is not None:
+            attributes["gateway.group"] = report.limits.group
+            if report.limits.limited is not None:
+                attributes["gateway.limited"] = report.limits.limited
         error = _error_type(ended)
         if error is not None:
             attributes["error.type"] = error
