@@ -281,6 +281,17 @@ def _by_parent(sampler: Sampler) -> tuple[bool, bool] | None:
     return decision(0), decision(TraceFlags.SAMPLED)
 
 
+class _OwnResource(Resource):
+    """Who we are. The encoder asks each span's resource for its hash, for which the SDK writes all of it as JSON."""
+
+    def __init__(self, like: Resource) -> None:
+        super().__init__(like.attributes, like.schema_url)
+        self._known_hash = super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._known_hash
+
+
 def _resource(worker: int | None) -> Resource:
     """Return who we are. Each of several workers is an instance of its own."""
     found = Resource.create()
@@ -291,4 +302,4 @@ def _resource(worker: int | None) -> Resource:
         own[SERVICE_VERSION] = __version__
     instance = found.attributes.get(SERVICE_INSTANCE_ID) or uuid.uuid4()
     own[SERVICE_INSTANCE_ID] = str(instance) if worker is None else f"{instance}-{worker}"
-    return found.merge(Resource(own))
+    return _OwnResource(found.merge(Resource(own)))
