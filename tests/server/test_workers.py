@@ -20,6 +20,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.server.live.recent import KEPT
+from tests.asking import asked
 from tests.gateway_process import GatewayProcess, gateway_process
 from tests.keeping_responses import KeepingResponses
 from tests.scripted_openai import ScriptedOpenAI
@@ -145,6 +146,22 @@ async def test_what_operators_see_is_that_of_all(config: Path, upstream: Scripte
         assert sorted(line["worker"] for line in lines if "worker" in line) == [0, 1]
 
 
+async def test_the_commands_that_ask_tell_of_all(
+    config: Path, capsys: pytest.CaptureFixture[str], upstream: ScriptedOpenAI
+) -> None:
+    upstream.script("a", status=500)
+    async with running(config) as workers:
+        for _ in range(12):
+            await workers.chat("fast")
+        code, out, _ = await asked(capsys, "top", "--once", "--url", workers.url)
+        lines = [" ".join(line.split()) for line in out.splitlines()]
+        assert (code, " · 2 workers · " in lines[0]) == (0, True)
+        assert any(line.startswith("fast up/b 100% of 12 ") for line in lines)
+        assert len([line for line in lines if "> up/b ok " in line]) == 12
+        code, out, _ = await asked(capsys, "status", "--url", workers.url)
+        assert (code, "at rest: up/a, for " in out) == (0, True)
+
+
 class TestRequests:
     async def test_they_have_one_order_whichever_worker_tells_them(self, config: Path) -> None:
         async with running(config) as workers:
@@ -259,14 +276,16 @@ class TestRequests:
     async def test_one_that_hangs_is_named_and_left_out(self, config: Path) -> None:
         async with running(config) as workers:
             os.kill(workers.pids()[1], signal.SIGSTOP)
+
+            async def is_named() -> bool:
+                with suppress(TimeoutError):  # connections that are the hanging one's
+                    async with asyncio.timeout(5):
+                        told = (await workers.get("/-/state"))["workers"]
+                        return [(one["worker"], one["answers"]) for one in told] == [(0, True), (1, False)]
+                return False
+
             try:
-                for _ in range(10):
-                    asked = workers.get("/-/state")
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(4):
-                            state = await asked
-                            break
-                assert [(one["worker"], one["answers"]) for one in state["workers"]] == [(0, True), (1, False)]
+                await until(is_named, within_s=25)
             finally:
                 os.kill(workers.pids()[1], signal.SIGCONT)
 

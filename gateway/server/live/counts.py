@@ -109,8 +109,8 @@ class _Slot:
         self.targets: dict[str, TargetCounts] = {}
         """By label: bounded in number."""
         self.aliases: dict[str, AliasCounts] = {}
-        self.quick: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
-        """(alias, label) → milliseconds of requests answered at their first call, until `settle` counts them."""
+        self.quick: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        """Alias → label → milliseconds of requests answered at their first call, until `settle` counts them."""
 
     def of_target(self, label: str) -> TargetCounts:
         return self.targets.setdefault(label, TargetCounts())
@@ -120,13 +120,14 @@ class _Slot:
 
     def settle(self) -> None:
         """Move what was counted quickly to its places."""
-        for (alias, label), times_ms in self.quick.items():
-            self.of_alias(alias).requests += len(times_ms)
-            target = self.of_target(label)
-            target.calls += len(times_ms)
-            every = len(times_ms) // MAX_TIMES + 1
-            for time_ms in times_ms[::every]:
-                target.times[_bucket(time_ms)] += every
+        for alias, by_label in self.quick.items():
+            for label, times_ms in by_label.items():
+                self.of_alias(alias).requests += len(times_ms)
+                target = self.of_target(label)
+                target.calls += len(times_ms)
+                every = len(times_ms) // MAX_TIMES + 1
+                for time_ms in times_ms[::every]:
+                    target.times[_bucket(time_ms)] += every
         self.quick.clear()
 
 
@@ -159,7 +160,7 @@ class LiveCounts:
             report = one[0]
             attempts = report.attempts
             if len(attempts) == 1 and one[5] is None and (attempt := attempts[0]).kind is None:
-                quick[report.alias, attempt.label].append(attempt.ms)
+                quick[report.alias][attempt.label].append(attempt.ms)
             elif report.alias:
                 self._count(Ended(*one))
         self._heard.clear()
