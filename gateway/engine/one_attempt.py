@@ -12,7 +12,7 @@ from gateway.concurrency.deadlines import until
 from gateway.engine.health import Ticket
 from gateway.engine.limits.uses import TextCount
 from gateway.engine.request import RoutedRequest
-from gateway.engine.stream import CommittedStream, close, judge_of, timed_out
+from gateway.engine.stream import CommittedStream, HoldExceeded, close, judge_of, timed_out
 from gateway.operations import params_for
 from gateway.operations.base import STREAM_OPTIONS, UsageLast
 from gateway.operations.traced import answered_attributes, asked_attributes
@@ -137,6 +137,8 @@ async def stream(
         if committed is not None:
             if isinstance(error, asyncio.CancelledError):
                 request.report.closed_tokens = judge.tokens
+                request.report.closed_bytes = _text_bytes(committed, request)
+            elif isinstance(error, HoldExceeded):
                 request.report.closed_bytes = _text_bytes(committed, request)
             elif isinstance(error, UpstreamError):
                 if judge.has_content:

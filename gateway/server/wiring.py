@@ -269,6 +269,8 @@ class Gateway:
             stored=StoredAnswers(tables=self.reloader, adapters=self._adapters, makers=makers),
             calls=calls,
             lifecycle=self.lifecycle,
+            tables=self.reloader,
+            limits=self.limits,
         )
         probes = Probes(
             tables=self.reloader,

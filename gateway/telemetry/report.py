@@ -120,7 +120,7 @@ class CallReport:
     closed_tokens: Mapping[str, int] | None = None
     """The counts that a call told which was closed before its stream committed."""
     closed_bytes: int = 0
-    """Bytes of text that had come on such a call, counted where limits need them."""
+    """Bytes of text that had come on such a call, or on one that held back too much; counted where limits need them."""
     next_number: int = 0
     """The number of the stream's next event, on a wire that numbers them."""
     calls: int = 0

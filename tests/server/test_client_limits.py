@@ -66,6 +66,7 @@ EXTRA = """\
   broken: {chain: [up/broken, up/b]}
   only: up/broken
   held: {chain: [up/held], stream: {hold: full}}
+  small: {chain: [up/held], stream: {hold: full, max_bytes: 4096}}
   hooked: {chain: [up/a], hooks: {pre: [HOOKS.note], post: [{path: HOOKS.fail, operations: [chat]}]}}
   noted: {chain: [up/a], hooks: {pre: [HOOKS.note]}}
   cheap: {chain: [up/cheap], hooks: {pre: [HOOKS.shout]}}
@@ -190,7 +191,8 @@ async def test_an_unknown_group_is_refused_and_logged_once_a_swap_or_re_read(
     for _ in range(3):
         refused = await limited.chat(key="eve")
         assert (refused.status, refused.error["code"]) == (403, "unknown_group")
-        assert (await limited.gateway.get("/v1/models", headers=limited.headers("eve"))).status == 403
+        for path in ("/v1/models", "/v1/models/fast", "/v1/responses/resp_1"):
+            assert (await limited.gateway.get(path, headers=limited.headers("eve"))).status == 403
     assert caplog.messages.count(told) == 1
     limited.set()
     await limited.chat(key="eve")
@@ -389,6 +391,17 @@ async def test_a_held_stream_that_broke_takes_the_text_that_came(limited: Limite
     refused = await limited.chat("held", stream=True, messages=LONG)
     assert refused.status == 502
     assert abs(limited.used["client/ann tokens/day"] - 200) <= 5
+    assert limited.open == 0
+
+
+async def test_a_held_stream_that_grew_too_large_takes_the_text_that_came(
+    limited: Limited, upstream: ScriptedOpenAI
+) -> None:
+    upstream.script("held", chunks=["word " * 8] * 100)
+    limited.set(group("default", "9000 tokens/day"))
+    refused = await limited.chat("small", stream=True, messages=LONG)
+    assert refused.error["code"] == "hold_exceeded"
+    assert 120 < limited.used["client/ann tokens/day"] < 300
     assert limited.open == 0
 
 

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
+from gateway.engine.limits.admission import Limits
 from gateway.engine.makers import MAX_ID
 from gateway.engine.stored import StoredAnswers, UnknownResponse
 from gateway.errors import BadRequest
 from gateway.operations.stored import CancelledResponse, DeletedResponse, InputItems, StoredResponse
+from gateway.policy.overlay import Tables
 from gateway.server.endpoints.model_calls import ModelCalls, encoded, upstream_headers
 from gateway.server.exchange import Exchange
 from gateway.server.lifecycle import Draining, Lifecycle
@@ -37,10 +39,14 @@ _TRUE: Final = frozenset({"true", "True", "1"})
 class StoredResponses:
     """Answers what clients ask about responses, of which they have the id."""
 
-    def __init__(self, *, stored: StoredAnswers, calls: ModelCalls, lifecycle: Lifecycle) -> None:
+    def __init__(
+        self, *, stored: StoredAnswers, calls: ModelCalls, lifecycle: Lifecycle, tables: Tables, limits: Limits
+    ) -> None:
         self._stored = stored
         self._calls = calls
         self._lifecycle = lifecycle
+        self._tables = tables
+        self._limits = limits
 
     def below(self) -> dict[str, PathHandlers]:
         """Return the endpoints for everything below a path."""
@@ -58,6 +64,9 @@ class StoredResponses:
             return
         if len(response_id) > MAX_ID or response_id in _NO_IDS:
             raise UnknownResponse(f"Response with id '{cut(printable(response_id), 64)}' not found.", param="id")
+        table = self._tables.current
+        if table.clients:
+            self._limits.group(table, exchange.client)  # it takes nothing from limits, but a client has to have a group
         operation = kind(response_id)
         task = self._lifecycle.begin()
         try:
