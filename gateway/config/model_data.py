@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.concurrency.pacing import paced
-from gateway.policy.limits import Price
 from gateway.policy.target import Target
 from gateway.wire.json import Json, JsonObject
 
@@ -69,7 +68,6 @@ class Model:
     """Maximum tokens of an answer."""
     retired: date | None
     successor: str | None
-    price: Price | None
 
 
 class ModelData:
@@ -120,7 +118,7 @@ def load() -> ModelData | None:
     It pauses within `resting`, as it takes some hundredths of a second of processor time.
     """
     try:
-        return ModelData(paced(_entries()))
+        return ModelData(paced(entries()))
     except (OSError, ValueError):
         return None
 
@@ -129,12 +127,12 @@ def load() -> ModelData | None:
 def read_entries() -> JsonObject | None:
     """Return the entries of the data file by model name; None as for `load`."""
     try:
-        return dict(_entries())
+        return dict(entries())
     except (OSError, ValueError):
         return None
 
 
-def _entries() -> Iterator[tuple[str, Json]]:
+def entries() -> Iterator[tuple[str, Json]]:
     """Yield name and value of each entry: decoding all at once would not let another thread run meanwhile.
 
     Raises OSError without the file, ValueError if it is no JSON object.
@@ -200,34 +198,7 @@ def _model(entry: JsonObject) -> Model:
         max_output=_tokens(entry, "max_output_tokens"),
         retired=_date(entry.get("deprecation_date")),
         successor=successor if isinstance(successor, str) else None,
-        price=_price(entry),
     )
-
-
-def _price(entry: JsonObject) -> Price | None:
-    """Return the price by tokens; None for a model without one, or one that is paid by something else."""
-    paid, output = _per_million(entry, "input_cost_per_token"), _per_million(entry, "output_cost_per_token")
-    if output is None and entry.get("mode") == "embedding":
-        output = 0.0
-    if paid is None or output is None:
-        return None
-    if not paid and not output and any(map(_is_paid, entry.items())):
-        return None
-    cached = _per_million(entry, "cache_read_input_token_cost")
-    return Price(input=paid, output=output, cached_input=paid if cached is None else cached)
-
-
-def _per_million(entry: JsonObject, key: str) -> float | None:
-    value = entry.get(key)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
-        return None
-    return round(value * 1_000_000, 9)
-
-
-def _is_paid(item: tuple[str, Json]) -> bool:
-    """Tell whether an entry's field is a price above zero, such as `input_cost_per_query`."""
-    name, value = item
-    return "cost" in name and isinstance(value, int | float) and value > 0
 
 
 def _flag(entry: JsonObject, key: str) -> bool | None:

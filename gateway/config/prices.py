@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import cache
 from typing import Final
 
-from gateway.config.model_data import HOSTED, ModelData
+from gateway.concurrency.pacing import paced
+from gateway.config.model_data import HOSTED, entries
 from gateway.policy.limits import Price
 from gateway.policy.target import Target
+from gateway.wire.json import Json, JsonObject
 
 FREE: Final = Price(input=0.0, output=0.0, cached_input=0.0)
 
@@ -14,17 +18,74 @@ FREE: Final = Price(input=0.0, output=0.0, cached_input=0.0)
 class Prices:
     """Prices by target."""
 
-    def __init__(self, data: ModelData) -> None:
-        self._data = data
+    def __init__(self, entries: Iterable[tuple[str, Json]]) -> None:
+        """`entries` are names and values as LiteLLM's file has them; of a vendor's equal names the first one counts."""
+        self._prices: dict[str, dict[str, Price]] = {}
+        """By vendor in the data's words, and by model."""
+        for key, entry in entries:
+            provider = entry.get("litellm_provider") if isinstance(entry, dict) else None
+            price = _price(entry) if isinstance(provider, str) else None
+            if price is None or not isinstance(provider, str):
+                continue
+            vendor = provider.partition("-")[0]  # such as `vertex_ai-language-models`
+            name = key.removeprefix("bedrock/" if vendor == "bedrock_converse" else f"{vendor}/")
+            self._prices.setdefault(vendor, {}).setdefault(name, price)
 
     def of(self, target: Target) -> Price | None:
         """Return a target's price; None for a model that the data does not price, for Azure and for own servers."""
         if target.endpoint.kind == "mock":
             return FREE
-        model = self._data.find(target)
-        return model.price if model is not None else None
+        if not _is_at_vendor(target) or "*" in target.name or target.model.startswith("ft:"):
+            return None
+        found = (self._prices.get(vendor, {}).get(target.model) for vendor in _vendors(target))
+        return next((price for price in found if price is not None), None)
+
+    def may_price(self, target: Target) -> bool:
+        """Tell whether some model of a wildcard target may have a price."""
+        if target.endpoint.kind == "mock":
+            return True
+        return _is_at_vendor(target) and any(vendor in self._prices for vendor in _vendors(target))
 
 
-def may_have_price(target: Target) -> bool:
-    """Tell whether the data may have prices for models of a wildcard target."""
-    return target.endpoint.kind == "mock" or (target.endpoint.kind in HOSTED and not target.endpoint.own_base_url)
+@cache
+def load_prices() -> Prices | None:
+    """Return the prices of the installed LiteLLM; None without LiteLLM, or if its file has another form."""
+    try:
+        return Prices(paced(entries()))
+    except (OSError, ValueError):
+        return None
+
+
+def _is_at_vendor(target: Target) -> bool:
+    """Tell whether a target is at its vendor's address. Azure's deployments have the user's own names."""
+    return not target.endpoint.own_base_url and not target.endpoint.kind.startswith("azure")
+
+
+def _vendors(target: Target) -> tuple[str, ...]:
+    return HOSTED.get(target.endpoint.kind, (target.endpoint.kind,))
+
+
+def _price(entry: JsonObject) -> Price | None:
+    """Return the price by tokens; None for a model without one, or one that is paid by something else."""
+    paid, output = _per_million(entry, "input_cost_per_token"), _per_million(entry, "output_cost_per_token")
+    if output is None and entry.get("mode") == "embedding":
+        output = 0.0
+    if paid is None or output is None:
+        return None
+    if not paid and not output and any(map(_is_paid, entry.items())):
+        return None
+    cached = _per_million(entry, "cache_read_input_token_cost")
+    return Price(input=paid, output=output, cached_input=paid if cached is None else cached)
+
+
+def _per_million(entry: JsonObject, key: str) -> float | None:
+    value = entry.get(key)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
+        return None
+    return round(value * 1_000_000, 9)
+
+
+def _is_paid(item: tuple[str, Json]) -> bool:
+    """Tell whether an entry's field is a price above zero, such as `input_cost_per_query`."""
+    name, value = item
+    return "cost" in name and isinstance(value, int | float) and value > 0

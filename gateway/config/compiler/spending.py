@@ -7,8 +7,7 @@ from typing import Final
 
 from gateway.concurrency.pacing import paced
 from gateway.config.compiler.chains import Chains, Reference
-from gateway.config.model_data import NO_MODELS, load
-from gateway.config.prices import Prices, may_have_price
+from gateway.config.prices import Prices, load_prices
 from gateway.config.problems import Report
 from gateway.policy.limits import ClientGroup, ClientGroups, Limit, Price
 from gateway.policy.table import Route, Step
@@ -39,9 +38,9 @@ def priced(
     providers = {name for name, endpoint in endpoints.items() if limits_spend(endpoint.limits)}
     if not spending and not providers:
         return None
-    data = load()
-    prices = Prices(NO_MODELS if data is None else data)
-    why = "" if data is not None else ", as there is no price data of LiteLLM here"
+    loaded = load_prices()
+    prices = loaded or Prices(())
+    why = "" if loaded is not None else ", as there is no price data of LiteLLM here"
     who, wild = _limited(spending, chains)
     for name in paced(chains.elements):
         for link, element in chains.placed(name):
@@ -57,7 +56,7 @@ def priced(
                 if "*" not in target.name:
                     message = f"no price is known for {target.name}{why}, and {limited} limits spend; {_HOW}"
                     report(link.name_place, "missing-price", message, at_key=link.is_key)
-                elif not may_have_price(target) and (limited.startswith("providers.") or name in wild):
+                elif not prices.may_price(target) and (limited.startswith("providers.") or name in wild):
                     message = (
                         f"no price is known for any model of {target.name}, and {limited} limits spend: it is passed "
                         f"over as unsupported; {_HOW}"

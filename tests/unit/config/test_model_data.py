@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from gateway.config.model_data import FILE, HOSTED, LISTED, Model, ModelData, load, members, read_entries
-from gateway.policy.limits import Price
 from gateway.wire.json import JsonObject
 from tests.compiling import step
 from tests.linting import MODELS
@@ -32,7 +31,6 @@ def test_a_model_is_found_under_its_vendor() -> None:
         retired=date(2026, 10, 23),
         successor="gpt-5.4-mini",
         reasoning=False,
-        price=None,
     )
     assert find("cohere/command-a-03-2025") == find("cohere_chat/command-a-03-2025") != None  # noqa: E711
     assert find("claude-2/claude-opus-5", "claude-2: {kind: anthropic, api_key: none}") == find(
@@ -94,38 +92,10 @@ def test_odd_entries_say_nothing() -> None:
         retired=None,
         successor=None,
         reasoning=None,
-        price=None,
     )
     model = find("gemini/gemini-3.6-flash")
     assert model is not None
     assert model.retired is None
-
-
-@pytest.mark.parametrize(
-    ("entry", "price"),
-    [
-        (
-            {"input_cost_per_token": 1.25e-06, "output_cost_per_token": 1e-05},
-            Price(input=1.25, output=10, cached_input=1.25),
-        ),
-        (
-            {"input_cost_per_token": 3e-07, "output_cost_per_token": 2.5e-06, "cache_read_input_token_cost": 3e-08},
-            Price(input=0.3, output=2.5, cached_input=0.03),
-        ),
-        ({"mode": "embedding", "input_cost_per_token": 2e-08}, Price(input=0.02, output=0, cached_input=0.02)),
-        ({"mode": "chat", "input_cost_per_token": 2e-08}, None),
-        ({"input_cost_per_token": 0, "output_cost_per_token": 0.0}, Price(input=0, output=0, cached_input=0)),
-        ({"input_cost_per_token": 0, "output_cost_per_token": 0, "input_cost_per_query": 0.002}, None),
-        ({"input_cost_per_token": True, "output_cost_per_token": 1e-05}, None),
-        ({"input_cost_per_token": -1e-06, "output_cost_per_token": 1e-05}, None),
-        ({"input_cost_per_token": "1", "output_cost_per_token": 1e-05}, None),
-    ],
-)
-def test_a_price_is_in_dollars_per_million_tokens(entry: JsonObject, price: Price | None) -> None:
-    data = ModelData([("gpt-9", {"litellm_provider": "openai", **entry})])
-    found = data.find(step("models: {fast: openai/gpt-9}").target)
-    assert found is not None
-    assert found.price == price
 
 
 def test_litellms_own_file_is_what_we_take_it_for() -> None:
@@ -150,9 +120,6 @@ def test_litellms_own_file_is_what_we_take_it_for() -> None:
         *map(entry.get, known[1:3]),
     )
     assert (model.context, model.max_output, str(model.retired)) == tuple(map(entry.get, known[3:]))
-    priced = data.find(step("models: {fast: openai/gpt-4o-mini}").target)
-    assert priced is not None
-    assert priced.price == Price(input=0.15, output=0.6, cached_input=0.075)
     reasoning = {name for name, entry in entries.items() if entry.get("supports_reasoning") is True}
     assert {"gpt-5", "o3", "claude-sonnet-4-5", "gemini/gemini-2.5-pro"} <= reasoning
     assert "gpt-4o" not in reasoning
