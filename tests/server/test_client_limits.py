@@ -511,6 +511,23 @@ async def test_a_used_up_budget_sends_on_to_its_then(limited: Limited, upstream:
     assert limited.open == 0
 
 
+async def test_a_then_needs_a_price_only_where_spend_is_still_limited(
+    limited: Limited, upstream: ScriptedOpenAI
+) -> None:
+    upstream.script("a", reply="dear", usage=USAGE)
+    for more, status in (((), 200), ((spend(50, "month"),), 400)):
+        limited.set(group("default", spend(0.01, then="mini"), *more), price_of=_price_of_a)
+        if not more:
+            assert (await limited.chat(max_tokens=12)).text == "dear"
+        answer = await limited.chat(max_tokens=12)
+        assert answer.status == status
+    assert "the price of up/cheap is not known" in answer.error["message"]
+
+
+def _price_of_a(target: Target) -> Price | None:
+    return Price(input=1000, output=1000, cached_input=0) if target.model == "a" else None
+
+
 async def test_a_then_does_not_help_when_another_bucket_is_full(limited: Limited) -> None:
     budget = replace(limit("40 tokens/day"), then="cheap")
     limited.set(group("default", budget, "2 requests/hour"))

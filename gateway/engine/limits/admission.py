@@ -148,18 +148,8 @@ class Admission:
     """One request of a client whose group has limits."""
 
     __slots__ = (
-        "_buckets",
-        "_expected",
-        "_limits",
-        "_prices",
-        "_report",
-        "_reservation",
-        "_table",
-        "_terms",
-        "_told",
-        "counts_tokens",
-        "is_open",
-        "unpriced",
+        "_buckets", "_expected", "_limits", "_prices", "_report", "_reservation", "_table", "_terms", "_told",
+        "counts_tokens", "is_open", "unpriced",
     )  # fmt: skip
 
     def __init__(
@@ -200,6 +190,7 @@ class Admission:
             costs["tokens"] = expected[0] + expected[1]
             if terms.counts_spend:
                 costs["spend"] = self._priced(route)
+        # `_reserve`, without a coroutine of its own.
         answer = self._limits.store.try_reserve(self._reservation, self._buckets, costs)
         if answer is None:
             answer = await self._waited(costs)
@@ -294,10 +285,11 @@ class Admission:
         other = route_through(route, then, self._limits.shared_hooks(self._table))
         full = {one.limit for one in refused.full}
         self._buckets = tuple([one for one in self._buckets if one.limit not in full])
+        self.unpriced = frozenset()
+        if any(one.limit.unit == "spend" for one in self._buckets):
+            costs["spend"] = self._priced(other)
         tightest = refused.tightest
         if self._buckets:
-            if self._terms.counts_spend:
-                costs["spend"] = self._priced(other)
             answer = await self._reserve(costs)
             if isinstance(answer, Refused):
                 self._show(answer.tightest)
