@@ -31,7 +31,7 @@ from tests.paths import ROOT
 
 RATE: Final = 1000
 """Requests a second for which the sum is told."""
-EVERY_S: Final = 10.0
+EVERY_S: Final = 15.0
 """Seconds between two questions of a page that sees over 200 new requests each time."""
 REQUESTS: Final = 800
 WARM: Final = 400
