@@ -9,6 +9,7 @@ Exception
     ├── UnknownModel       404
     ├── NotAllowed         403: the client's group may not ask for the model, or is not in the table
     ├── Limited            429: a limit of the client's group is reached
+    ├── StateUnavailable   503: the state that replicas share is out of reach, and --on-state-error is deny
     ├── NoStep             400: the request meets no condition of the chain
     ├── Unsupported        400: no target, or a hook, supports the operation
     ├── HookFailed         500
@@ -156,6 +157,17 @@ class BudgetExceeded(Limited):
     def is_final(self) -> bool:
         """True: it stays so until the window ends."""
         return True
+
+
+class StateUnavailable(GatewayError):
+    """The state that replicas share is out of reach, and nobody is let in without it."""
+
+    status = 503
+    code = "state_unavailable"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.retry_after_s = 1.0
 
 
 class NoStep(GatewayError):

@@ -40,6 +40,7 @@ from gateway.words import printable, share_of
 
 if TYPE_CHECKING:
     from gateway.server.wiring import ServeOptions
+    from gateway.state.options import OnStateError, StateAddress, StateOptions
     from gateway.telemetry.access_log import AccessLog
 
 log = logging.getLogger(__name__)
@@ -104,6 +105,13 @@ def add_flags(parser: argparse.ArgumentParser, *, any_port: str = "8080", any_le
     add_flag(reloads, "state-dir", "PATH", text)
     text = "serve no version that fails these test cases (without FILE: CONFIG's own, routes.test.yaml)"
     add_flag(reloads, "canary", "FILE", text, optional=True)
+    together = parser.add_argument_group("several replicas")
+    text = "share limits with other replicas and workers in this Redis: redis://, rediss:// or unix://"
+    add_flag(together, "state", "URL", text)
+    add_flag(together, "state-prefix", "TEXT", "what its keys begin with (default: gateway)")
+    add_flag(together, "state-timeout", "DURATION", "the longest that a request waits for it (default: 50ms)")
+    text = "what decides without it: local (own limits), allow or deny (default: local)"
+    add_flag(together, "on-state-error", "WHAT", text)
     limits = parser.add_argument_group("limits and logs")
     add_flag(limits, "max-body", "SIZE", "largest request body (default: 32MiB)")
     text = "most bytes of all requests' bodies together, 503 beyond (default: 256MiB)"
@@ -194,6 +202,7 @@ def read_options(args: argparse.Namespace, *, any_port: int = 8080, quiet: bool 
         client_keys_file=settings.get("client-keys-file", _path, None),
         admin_token_file=settings.get("admin-token-file", _path, None),
         state_dir=settings.get("state-dir", _path, None),
+        state=_state(settings),
         canary=settings.get("canary", partial(_canary, config), None),
         insecure=settings.is_on("insecure"),
         allow_origins=settings.get_all("allow-origin"),
@@ -206,6 +215,25 @@ def read_options(args: argparse.Namespace, *, any_port: int = 8080, quiet: bool 
         access_log=settings.get("access-log", _access_log, ALL),
         log_file=log_file,
     )
+
+
+def _state(settings: Settings) -> StateOptions | None:
+    """Return the flags of the state that replicas share; None without `--state`. No message repeats its URL."""
+    from gateway.state.options import StateOptions, read_address, read_on_error, read_prefix
+
+    def address(text: str) -> StateAddress | None:
+        try:
+            return read_address(text)
+        except ValueError as error:
+            raise UsageError(f"--state (GATEWAY_STATE) is not the URL of a Redis: {error}") from None
+
+    where = settings.get("state", address, None)
+    prefix = settings.get("state-prefix", read_prefix, "gateway")
+    timeout_s = settings.get("state-timeout", duration_s, 0.05)
+    on_error: OnStateError = settings.get("on-state-error", read_on_error, "local")
+    if where is None:
+        return None
+    return StateOptions(address=where, prefix=prefix, timeout_s=timeout_s, on_error=on_error)
 
 
 def _name(text: str) -> str | None:

@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -55,12 +55,14 @@ from gateway.server.live.view import OwnView, View
 from gateway.server.live.watching import Watching
 from gateway.server.paths import Paths, is_for_operators
 from gateway.server.scraping import Scraping
+from gateway.server.shared_state import SharedState
 from gateway.server.tracing import Telemetry
 from gateway.server.workers.following import FollowingReloader
 from gateway.server.workers.member import Member
 from gateway.server.workers.sharing import SharedMakers, share_rests
 from gateway.server.workers.sums import collected, without_config
 from gateway.server.workers.viewing import JoinedView
+from gateway.state.options import StateOptions
 from gateway.telemetry.access_log import ALL, AccessLog
 from gateway.telemetry.logs import log_ended
 from gateway.telemetry.metrics import Metrics
@@ -117,6 +119,8 @@ class ServeOptions:
     """Seconds after the first SIGTERM in which new requests are still served, while `/readyz` says no."""
     state_dir: Path | None = None
     """A folder that keeps the last good version of the config file, for a start at which the file is unfit."""
+    state: StateOptions | None = None
+    """The Redis that replicas and workers share; None: each process has limits of its own."""
     canary: Path | None = None
     """Test cases that each new version of the config file must pass before it serves."""
     drain_s: float = 30.0
@@ -249,7 +253,8 @@ class Gateway:
         )
         makers = Makers() if member is None else SharedMakers(member)
         self.shadows = Shadows(adapters=self._adapters, on_end=self._note_shadow)
-        self.limits = Limits(MemoryStore())
+        self._shared = None if options.state is None else SharedState(options.state, metrics)
+        self.limits = Limits(MemoryStore() if self._shared is None else self._shared.limits)
         self._pipeline = Pipeline(
             tables=self.reloader,
             adapters=self._adapters,
@@ -274,7 +279,7 @@ class Gateway:
         )
         probes = Probes(
             tables=self.reloader,
-            waiting_for=lambda: self.jobs.waiting_for,
+            waiting_for=self._waiting_for,
             lifecycle=self.lifecycle,
             scraping=self._scraping,
             member=member,
@@ -356,6 +361,11 @@ class Gateway:
 
         return RoomyHealth(most, is_scarce=is_scarce)
 
+    def _waiting_for(self) -> Sequence[str]:
+        """Return what the process waits for before it is ready."""
+        shared = self._shared
+        return self.jobs.waiting_for if shared is None or shared.is_ready else (*self.jobs.waiting_for, "state")
+
     def _note_shadow(self, call: ShadowCall) -> None:
         self._metrics.count_shadow(call.report, target=call.target, kind=call.kind)
         seconds = asyncio.get_running_loop().time() - call.started_s
@@ -372,6 +382,8 @@ class Gateway:
         jobs = [self.jobs.run(self.reloader, self._adapters), self.shadows.run(), self.limits.run()]
         if self.member is not None:
             jobs.append(self.member.run())
+        if self._shared is not None:
+            jobs.append(self._shared.run(self.jobs.may_prepare))
         work = [loop.create_task(job) for job in jobs]
         yield
         if self.member is not None and self._joined is not None:
@@ -379,6 +391,8 @@ class Gateway:
             families, requests = without_config(collected(self._metrics)), self._joined.last_requests(0)
             targets = self._admin.targets_here()
             self.member.channel.tell("counted", families=families, targets=targets, requests=requests)
+        if self._shared is not None:
+            await self._shared.close()
         for task in work:
             task.cancel()
         await asyncio.wait(work)

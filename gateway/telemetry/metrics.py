@@ -197,6 +197,18 @@ class Metrics:
         self.show("gateway_workers", "Worker processes, those that end included.", running)
         return Counter("gateway_worker_restarts_total", "Workers replaced since they ended.", registry=self.registry)
 
+    def count_state_errors(self, is_up: Callable[[], bool]) -> Callable[[str], None]:
+        """Show whether the state that replicas share is asked; return what counts an answer that did not come."""
+        from prometheus_client import Counter
+
+        text = "1 while the Redis of --state is asked, else 0; of several workers, 0 if one cannot ask it."
+        self.show("gateway_state_up", text, is_up)
+        text = "Answers of the Redis of --state that did not come, by reason: connection, refused, timeout."
+        errors = Counter("gateway_state_errors_total", text, ["reason"], registry=self.registry)
+        for reason in ("connection", "refused", "timeout"):
+            errors.labels(reason)
+        return lambda reason: errors.labels(reason).inc()
+
     def hear(self, ended: Sequence[EndedRow]) -> None:
         """Count finished requests with their attempts and tokens."""
         for report, operation, status, stream, _, error, _, seconds, ended_at in ended:

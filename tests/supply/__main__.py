@@ -16,7 +16,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("what", choices=["oldest", "build", "slim", "sbom", "sbom-slim"])
     match parser.parse_args(argv).what:
         case "oldest":
-            print("\n".join(str(bound) for line in [*dependencies(), *extra("otel")] if (bound := oldest(line))))
+            print(
+                "\n".join(
+                    str(bound) for line in [*dependencies(), *extra("otel"), *extra("redis")] if (bound := oldest(line))
+                )
+            )
         case "build":
             print("\n".join(str(line) for line in build_requirements()))
         case "slim":

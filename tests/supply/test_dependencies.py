@@ -20,7 +20,7 @@ from tests.supply.sbom import OURS, bill
 
 
 def test_every_dependency_has_a_lower_and_an_upper_bound() -> None:
-    for requirement in [*dependencies(), *extra("otel")]:
+    for requirement in [*dependencies(), *extra("otel"), *extra("redis")]:
         assert oldest(requirement) is not None, requirement
         assert any(bound.operator in {"<", "~="} for bound in requirement.specifier), requirement
 

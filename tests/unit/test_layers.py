@@ -12,8 +12,11 @@ import pytest
 from tests.paths import PACKAGE
 
 ALLOWED: Final = {
-    "cli": "server library reports simulation importers config engine adapters policy telemetry wire errors words",
-    "server": "reports simulation config engine operations adapters policy telemetry wire concurrency errors words",
+    "cli": "server library reports simulation importers state config engine adapters policy telemetry wire errors "
+    "words",
+    "server": "reports simulation state config engine operations adapters policy telemetry wire concurrency errors "
+    "words",
+    "state": "engine policy errors words",
     "library": "config engine operations adapters policy telemetry wire errors words",
     "reports": "simulation config policy telemetry wire errors words",
     "simulation": "config engine operations adapters policy telemetry wire errors words",

@@ -35,7 +35,7 @@ _HIGHEST: Final = frozenset(
     }
 )
 """Metrics of which the highest value is that of all."""
-_LOWEST: Final = frozenset({"process_start_time_seconds"})
+_LOWEST: Final = frozenset({"process_start_time_seconds", "gateway_state_up"})
 AT_REST: Final[JsonObject] = {"state": "ok", "cooldown_ends_in_s": None, "in_flight": 0}
 """The state in a row of a worker that has ended: only what it counted stays."""
 _WORST: Final = {"cooldown": 2, "probing": 1, "ok": 0}

@@ -1,0 +1,324 @@
+"""The store of limits that replicas share: buckets in Redis, and this process' own while Redis is out of reach.
+
+A reservation is one script and one round trip. What ends is kept for FLUSH_S and sent by owner, each reservation with
+its id, so that sending it twice does nothing. None of `limits`, `throttled-py` and `token-throttle` takes from several
+buckets at once, gives back what an estimate had too much, and drains by GCRA; so the scripts are our own.
+
+All keys of a script have one hash tag, the owner, so that they lie in one slot of a cluster:
+
+    gateway:{client/ann}                     hash: a bucket a field, such as `tokens/minute`: `used at amount`
+    gateway:{client/ann}:leases              reservations by the end of their lease
+    gateway:{client/ann}:lows:tokens/minute  how low that bucket was since a reservation, as `sliding.Lows`
+    gateway:{client/ann}:r:5f0c…-17          a reservation that is not settled: what it took
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import struct
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import count
+from typing import Any, Final, NamedTuple
+
+from gateway.engine.limits.memory import MemoryStore
+from gateway.engine.limits.sliding import WINDOW_S
+from gateway.engine.limits.store import UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing
+from gateway.errors import StateUnavailable
+from gateway.policy.limits import Unit
+from gateway.state.link import Link, Refusal, Script, Unreachable
+from gateway.state.options import OnStateError
+
+FLUSH_S: Final = 0.05
+MAX_FLUSHED: Final = 100
+"""Reservations that one script settles: Redis does nothing else meanwhile."""
+MAX_SEEN: Final = 10_000
+"""Buckets whose last state is kept for those who look."""
+_SETTLED: Final[tuple[Unit, ...]] = ("requests", "tokens", "spend")
+"""In the order of the script. Leases end in any case."""
+
+
+class _Held:
+    """A reservation of this process that is not settled."""
+
+    __slots__ = ("buckets", "costs", "id", "is_known", "store")
+
+    def __init__(self, reservation: str, buckets: Sequence[Bucket], costs: Costs, store: MemoryStore | None) -> None:
+        self.id = reservation
+        """As the store knows it."""
+        self.buckets = buckets
+        self.costs = costs
+        self.store = store
+        """None: it is in Redis."""
+        self.is_known = store is not None
+        """The store has answered."""
+
+
+class _End(NamedTuple):
+    """The end of a reservation, to be sent."""
+
+    id: str
+    buckets: Sequence[Bucket]
+    used: Costs
+    may_be_first: bool
+    """The reservation itself may arrive later: what waited in a lost connection."""
+
+
+class _Seen(NamedTuple):
+    """A bucket as Redis last told of it."""
+
+    amount: float
+    used: float
+    free_in_s: float | None
+    at_s: float
+
+
+class SharedStore:
+    """The store over a link. For one event loop. All buckets of a reservation are one owner's."""
+
+    def __init__(self, link: Link, *, on_error: OnStateError, clock: Callable[[], float] | None = None) -> None:
+        """`clock` is for tests: seconds since the epoch in the place of Redis' own."""
+        self._link = link
+        self._on_error = on_error
+        self._clock = clock
+        self._local = MemoryStore()
+        self._local_buckets: dict[str, Bucket] = {}
+        self._held: dict[str, _Held] = {}
+        self._ends: dict[str, list[_End]] = {}
+        """By owner."""
+        self._moves: list[_Held] = []
+        """What was taken during an outage, to be taken in Redis."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._flights: set[asyncio.Future[Any]] = set()
+        self._seen: dict[str, _Seen] = {}
+        self._serials = count(1)
+        self._prefix = secrets.token_hex(8)
+        self._reserve, self._settle, self._renew = (Script("common", name) for name in ("reserve", "settle", "renew"))
+        link.scripts += [self._reserve, self._settle, self._renew]
+        link.on_return.append(self._returned)
+
+    def try_reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused | None:
+        """Return None while Redis is asked; else decide without it. Raises StateUnavailable."""
+        return None if self._link.is_up else self._alone(reservation, buckets, costs)
+
+    async def reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
+        """Ask Redis, and decide without it if it does not answer in time. Raises StateUnavailable."""
+        held = self._held[reservation] = _Held(reservation, buckets, costs, None)
+        keys, args = self._reserving(held, forced=False)
+        try:
+            answer = self._read(await self._link.ask(self._reserve.command(keys, args), self._reserve), buckets)
+        except (Unreachable, Refusal):
+            self.release(reservation)  # Redis may have taken it
+            return self._alone(reservation, buckets, costs)
+        held.is_known = True
+        if isinstance(answer, Refused):
+            self._held.pop(reservation, None)
+        return answer
+
+    def _alone(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
+        """Decide without Redis."""
+        limit = buckets[0].limit
+        if self._on_error == "deny":
+            raise StateUnavailable("limits are not known now, as the state that replicas share is out of reach")
+        if self._on_error == "allow":
+            return Standing(limit, limit.amount, None if limit.per is None else 0.0)
+        held = _Held(f"{reservation}.local", buckets, costs, self._local)
+        answer = self._local.try_reserve(held.id, buckets, costs)
+        if isinstance(answer, Standing):
+            self._held[reservation] = held
+            for bucket in buckets:
+                self._local_buckets[bucket.key] = bucket
+        return answer
+
+    def settle(self, reservation: str, used: Costs) -> None:
+        """End a reservation: in this process at once, in Redis within FLUSH_S or after the outage."""
+        held = self._held.pop(reservation, None)
+        if held is None:
+            return
+        if held.store is not None:
+            held.store.settle(held.id, used)
+            return
+        end = _End(held.id, held.buckets, used, may_be_first=not held.is_known)
+        self._ends.setdefault(_owner(held.buckets), []).append(end)
+        self._flush_soon()
+
+    def release(self, reservation: str) -> None:
+        """Give all of a reservation back."""
+        self.settle(reservation, UNTAKEN)
+
+    def renew(self, reservations: Iterable[str]) -> None:
+        """Renew leases, also those that an outage let end."""
+        by_owner: dict[str, list[str]] = {}
+        for reservation in reservations:
+            held = self._held.get(reservation)
+            if held is None:
+                continue
+            if held.store is not None:
+                held.store.renew((held.id,))
+            elif any(limit.per is None for _, limit in held.buckets):
+                by_owner.setdefault(_owner(held.buckets), []).append(held.id)
+        for owner, ids in by_owner.items():
+            command = self._renew.command([self._key(owner, ":leases")], [self._now(), *ids])
+            self._link.ask(command, self._renew).add_done_callback(_heard)
+
+    def look(self) -> Sequence[Fill]:
+        """Return the buckets of this process' requests, as Redis last told of them; its own ones in an outage."""
+        if not self._link.is_up and self._on_error == "local":
+            return self._local.look()
+        opened: dict[str, int] = {}
+        for held in self._held.values():
+            for key, _ in held.buckets:
+                opened[key] = opened.get(key, 0) + 1
+        now_s = time.monotonic()
+        fills = []
+        for key, seen in self._seen.items():
+            used, free_in_s = seen.used, seen.free_in_s
+            if free_in_s is not None:
+                left_s = max(0.0, free_in_s - (now_s - seen.at_s))
+                if key.endswith(("/minute", "/hour")):
+                    used *= left_s / free_in_s if free_in_s else 0.0
+                elif not left_s:
+                    used = 0.0
+                free_in_s = left_s
+            if used:
+                fills.append(Fill(key, seen.amount, used, free_in_s, opened.get(key, 0)))
+        return fills
+
+    async def close(self) -> None:
+        """Send what has ended, and wait until Redis has it; not longer than for anything else."""
+        self._flush()
+        if self._flights:
+            await asyncio.wait(self._flights, timeout=self._link.timeout_s)
+
+    def _reserving(self, held: _Held, *, forced: bool) -> tuple[list[str], list[str | float]]:
+        """Return keys and arguments of a reservation."""
+        owner = _owner(held.buckets)
+        start = f"{self._link.prefix}:{{{owner}}}"
+        keys = [start, f"{start}:leases", f"{start}:r:{held.id}"]
+        args: list[str | float] = [self._now(), held.id, "1" if forced else "0"]
+        for _, limit in held.buckets:
+            per, amount, cost = limit.per, limit.amount, held.costs[limit.unit]
+            if per == "minute" or per == "hour":
+                keys.append(f"{start}:lows:{limit.bucket}")
+            args += limit.bucket, _WINDOWS[per], amount, cost if forced else min(cost, amount)
+        return keys, args
+
+    def _read(self, answer: bytes, buckets: Sequence[Bucket]) -> Standing | Refused:
+        """Return what the script answered."""
+        taken, *numbers = struct.unpack(f"<{1 + 3 * len(buckets)}d", answer)
+        now_s, seen = time.monotonic(), self._seen
+        found: list[tuple[float, Standing]] = []
+        full: list[Full] = []
+        for at, (key, limit) in enumerate(buckets):
+            used, wait_s, free_in_s = numbers[3 * at : 3 * at + 3]
+            free = None if limit.per is None else free_in_s
+            seen[key] = _Seen(limit.amount, used, free, now_s)
+            found.append((used / limit.amount, Standing(limit, max(0.0, limit.amount - used), free)))
+            if wait_s and not taken:
+                full.append(Full(limit, wait_s))
+        while len(seen) > MAX_SEEN:
+            del seen[next(iter(seen))]
+        if not full:
+            return max(found, key=_share)[1]
+        longest = max(full, key=_wait_s).limit
+        return Refused(tuple(full), next(standing for _, standing in found if standing.limit is longest))
+
+    def _returned(self) -> None:
+        """Take in Redis what was taken here during the outage: once, and before anything else is asked."""
+        local, self._local = self._local, MemoryStore()
+        used = {fill.key: fill.used for fill in local.look()}
+        for held in self._held.values():
+            if held.store is local:
+                for key, limit in held.buckets:
+                    used[key] = used.get(key, 0.0) - min(held.costs[limit.unit], limit.amount)
+                held.store, held.is_known = None, False  # its end may have to be sent again, beside this
+                self._moves.append(held)
+        buckets, self._local_buckets = self._local_buckets, {}
+        for key, amount in used.items():
+            bucket = buckets[key]
+            if amount > 0.0 and bucket.limit.per is not None:
+                reservation = f"{self._prefix}-{next(self._serials)}.outage"
+                self._moves.append(_Held(reservation, [bucket], {bucket.limit.unit: amount}, None))
+        self._flush()
+
+    def _flush_soon(self) -> None:
+        if self._timer is None and self._link.is_up:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+
+    def _flush(self) -> None:
+        """Send what is kept for Redis; what it does not get is kept on."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._link.is_up:
+            return
+        moves, self._moves = self._moves, []
+        for held in moves:
+            keys, args = self._reserving(held, forced=True)
+            self._fly(self._reserve, keys, args, lambda held=held: self._moves.append(held))  # type: ignore[misc]
+        ends, self._ends = self._ends, {}
+        for owner, all_ in ends.items():
+            for at in range(0, len(all_), MAX_FLUSHED):
+                some = all_[at : at + MAX_FLUSHED]
+                keys, args = self._ending(owner, some)
+                self._fly(self._settle, keys, args, partial(self._keep, owner, some))
+
+    def _fly(
+        self, script: Script, keys: Sequence[str], args: Sequence[str | float], keep: Callable[[], object]
+    ) -> None:
+        """Run a script that nobody waits for; `keep` what it was to do if Redis may not have done it."""
+        flight = self._link.ask(script.command(keys, args), script)
+        self._flights.add(flight)
+
+        def landed(flight: asyncio.Future[Any]) -> None:
+            self._flights.discard(flight)
+            if not flight.cancelled() and isinstance(flight.exception(), Unreachable):
+                keep()
+                self._flush_soon()
+
+        flight.add_done_callback(landed)
+
+    def _keep(self, owner: str, some: list[_End]) -> None:
+        self._ends[owner] = some + self._ends.get(owner, [])
+
+    def _ending(self, owner: str, ends: Sequence[_End]) -> tuple[list[str], list[str | float]]:
+        """Return keys and arguments of the ends of an owner's reservations."""
+        start = self._key(owner)
+        names = {limit.bucket: None for end in ends for _, limit in end.buckets if limit.per in WINDOW_S}
+        keys = [start, f"{start}:leases", *(f"{start}:lows:{name}" for name in names)]
+        args: list[str | float] = [self._now(), len(names), *names]
+        for end in ends:
+            keys.append(f"{start}:r:{end.id}")
+            args += end.id, "1" if end.may_be_first else "0"
+            args += (end.used.get(unit, "") for unit in _SETTLED)
+        return keys, args
+
+    def _key(self, owner: str, rest: str = "") -> str:
+        return f"{self._link.prefix}:{{{owner}}}{rest}"
+
+    def _now(self) -> str | float:
+        return "" if self._clock is None else self._clock()
+
+
+_WINDOWS: Final = {"minute": "60", "hour": "3600", "day": "day", "month": "month", None: "concurrent"}
+
+
+def _owner(buckets: Sequence[Bucket]) -> str:
+    """Return the owner of a reservation's buckets, such as `client/ann`."""
+    return buckets[0].key.partition(" ")[0]
+
+
+def _heard(answer: asyncio.Future[Any]) -> None:
+    """Take an answer that nobody waits for: leases are renewed again in a while."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _share(found: tuple[float, Standing]) -> float:
+    return found[0]
+
+
+def _wait_s(full: Full) -> float:
+    return full.wait_s

@@ -1,0 +1,297 @@
+"""One connection to the Redis of `--state`: pipelined, with a deadline for everything that somebody waits for.
+
+1. Redis answers in the order of the commands, so one connection serves all: what one turn of the event loop asks for
+   is one write, and a reader hands each answer to the one that waits for it.
+2. An answer that does not come in time, a lost connection or a refusal of Redis begins an *outage*: all that wait hear
+   of it at once, nobody waits while it lasts, and the link connects again by itself.
+3. An outage ends once Redis has taken a write. What was kept for it (`on_return`) is sent before anything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from hashlib import sha1
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from gateway.state.options import StateAddress
+from gateway.words import printable
+
+if TYPE_CHECKING:
+    from redis.asyncio import Connection
+
+log = logging.getLogger(__name__)
+
+CONNECT_S: Final = 5.0
+"""For name, TCP, TLS and password: no request waits for that."""
+FIRST_PAUSE_S: Final = 0.1
+MAX_PAUSE_S: Final = 2.0
+"""Between two attempts to connect; it doubles, and begins anew after STEADY_S without an outage."""
+STEADY_S: Final = 10.0
+LATE: Final = 0.1
+"""The part of the timeout that is kept for answers that have come while this process was busy."""
+READY_S: Final = 5.0
+"""Seconds after which the process counts as ready, whether Redis has answered or not."""
+MAX_REASON: Final = 200
+PROBE_S: Final = 60
+"""Seconds that the key of a probe lives."""
+
+Command: TypeAlias = tuple[str | bytes | float, ...]
+
+
+class Unreachable(Exception):
+    """Redis did not answer in time, or cannot be asked."""
+
+
+class Refusal(Exception):
+    """Redis refused one command, such as one about a key of another type. There is no outage."""
+
+
+class Script:
+    """A Lua script, sent by its hash; Redis gets its text when it does not know that."""
+
+    def __init__(self, *names: str) -> None:
+        folder = Path(__file__).parent
+        self.text = "\n".join((folder / f"{name}.lua").read_text(encoding="utf-8") for name in names)
+        self.digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    def command(self, keys: Sequence[str], args: Sequence[str | bytes | float]) -> Command:
+        """Return the command that runs it."""
+        return ("EVALSHA", self.digest, len(keys), *keys, *args)
+
+
+class _Asked:
+    """A command whose answer is waited for."""
+
+    __slots__ = ("answer", "command", "script")
+
+    def __init__(self, command: Command, script: Script | None, answer: asyncio.Future[Any]) -> None:
+        self.command = command
+        self.script = script
+        self.answer = answer
+
+
+class Link:
+    """The connection. Make it anywhere; everything else is for one event loop."""
+
+    def __init__(
+        self,
+        address: StateAddress,
+        *,
+        prefix: str,
+        timeout_s: float,
+        count_error: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        """`count_error` hears of each answer that did not come, by reason: `timeout`, `connection`, `refused`."""
+        self.address = address
+        self.prefix = prefix
+        self.timeout_s = timeout_s
+        self._count_error = count_error
+        self.scripts: list[Script] = []
+        """Loaded into Redis at each connection."""
+        self._redis: Any = None
+        """The library."""
+        self.is_up = False
+        """Redis is asked. Else nobody waits for it."""
+        self.has_answered = False
+        self._late = False
+        self.on_return: list[Callable[[], None]] = []
+        """Called when an outage has ended, before anybody else may ask; they `ask` what was kept meanwhile."""
+        self._outgoing: list[_Asked] = []
+        self._sent: deque[_Asked] = deque()
+        self._wake = asyncio.Event()
+        self._broken: asyncio.Future[str] | None = None
+        """The reason for an outage, of the connection that is up."""
+        self._outage: str | None = None
+        """The reason that the log has."""
+        self._up_since_s = 0.0
+
+    @property
+    def is_ready(self) -> bool:
+        """Redis has answered once, or READY_S have passed."""
+        return self.has_answered or self._late
+
+    async def run(self) -> None:
+        """Load the library, connect, and connect again, until cancelled."""
+        loop = asyncio.get_running_loop()
+        ready = loop.call_later(READY_S, self._is_late)
+        try:
+            redis = self._redis = await asyncio.to_thread(_load)
+            pause_s = FIRST_PAUSE_S
+            while True:
+                try:
+                    reason = await self._connected()
+                except (redis.RedisError, OSError, TimeoutError) as error:
+                    reason = _why(error)
+                self._down(reason)
+                pause_s = FIRST_PAUSE_S if loop.time() - self._up_since_s > STEADY_S else min(MAX_PAUSE_S, 2 * pause_s)
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads replicas
+        except ImportError as error:
+            self._down(f"the Python package redis is not installed ({error}): install routes-gateway[redis]")
+        finally:
+            ready.cancel()
+            self.is_up = False
+            self._fail("connection")
+
+    def _is_late(self) -> None:
+        self._late = True
+
+    async def _connected(self) -> str:
+        """Serve by one connection, and return the reason for its end. Raises RedisError, OSError and TimeoutError."""
+        loop, redis = asyncio.get_running_loop(), self._redis
+        options = {"socket_timeout": None, "socket_connect_timeout": CONNECT_S, "protocol": 2}
+        pool = redis.asyncio.ConnectionPool.from_url(self.address.url, **options)
+        connection: Connection = pool.make_connection()
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await connection.connect()  # type: ignore[no-untyped-call]  # of redis-py
+            async with asyncio.timeout(self.timeout_s):
+                await self._probe(connection)
+            self._wake.clear()
+            self._broken = loop.create_future()
+            self._back()
+            tasks = [loop.create_task(self._read(connection)), loop.create_task(self._write(connection))]
+            try:
+                return await self._broken
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+        finally:
+            with suppress(redis.RedisError, OSError, TimeoutError):
+                await connection.disconnect(nowait=True)
+
+    async def _probe(self, connection: Connection) -> None:
+        """Write a key: a Redis that is a replica, or has no memory left, does not count as up. Raises."""
+        commands: list[Command] = [("SET", f"{self.prefix}:probe", "1", "EX", PROBE_S), ("INFO", "cluster")]
+        commands += [("SCRIPT LOAD", script.text) for script in self.scripts]
+        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        _, info, *_ = [await connection.read_response(disable_decoding=True) for _ in commands]
+        if b"cluster_enabled:1" in info:
+            raise OSError("it is a node of a cluster; name a proxy before the cluster, or a Redis of its own")
+
+    def _back(self) -> None:
+        """Ask Redis from now on."""
+        self.has_answered = self.is_up = True
+        self._up_since_s = asyncio.get_running_loop().time()
+        if self._outage is not None:
+            log.warning("the state in Redis is back", extra={"state": str(self.address)})
+            self._outage = None
+        for call in self.on_return:
+            call()
+
+    def _down(self, reason: str) -> None:
+        """Have nobody wait, and log an outage once."""
+        self.is_up = False
+        self._fail("connection")
+        if self._outage is None:
+            self._outage = reason
+            log.error("the state in Redis is out of reach", extra={"state": str(self.address), "reason": reason})
+
+    def ask(self, command: Command, script: Script | None = None) -> asyncio.Future[Any]:
+        """Send a command with all others of this turn; return its answer to come, which raises Unreachable or Refusal.
+
+        A `script` is the one that the command runs.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
+        if not self.is_up:
+            answer.set_exception(Unreachable("there is an outage"))
+            return answer
+        batch = self._outgoing
+        if not batch:
+            loop.call_later(self.timeout_s * (1 - LATE), self._look_at, batch, self.timeout_s * LATE)
+            self._wake.set()
+        batch.append(_Asked(command, script, answer))
+        return answer
+
+    def _look_at(self, batch: list[_Asked], more_s: float | None) -> None:
+        """Begin an outage if a command of this batch has no answer, after a last look at what has come meanwhile."""
+        if all(asked.answer.done() for asked in batch):
+            return
+        if more_s is None:
+            self._break(f"no answer within {self.timeout_s * 1000:g} ms", "timeout")
+        else:
+            asyncio.get_running_loop().call_later(more_s, self._look_at, batch, None)
+
+    async def _write(self, connection: Connection) -> None:
+        """Send what is asked for, until cancelled."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                batch, self._outgoing = self._outgoing, []
+                self._sent.extend(batch)
+                packed = connection.pack_commands([asked.command for asked in batch])
+                await connection.send_packed_command(packed, check_health=False)
+        except (OSError, self._redis.RedisError) as error:
+            self._break(_why(error), "connection")
+
+    async def _read(self, connection: Connection) -> None:
+        """Hand out answers, until cancelled or the connection ends."""
+        sent = self._sent
+        refusals = self._redis.ResponseError
+        try:
+            while True:
+                try:
+                    answer = await connection.read_response(disable_decoding=True, disconnect_on_error=False)
+                except refusals as error:
+                    self._refused(sent.popleft(), error)
+                else:
+                    asked = sent.popleft()
+                    if not asked.answer.done():
+                        asked.answer.set_result(answer)
+        except (OSError, self._redis.RedisError) as error:
+            self._break(_why(error), "connection")
+
+    def _refused(self, asked: _Asked, error: Exception) -> None:
+        """Send a script again with its text, have one command fail, or begin an outage."""
+        if isinstance(error, self._redis.exceptions.NoScriptError) and asked.script is not None:
+            again = _Asked(("EVAL", asked.script.text, *asked.command[2:]), None, asked.answer)
+            if not self._outgoing:
+                self._wake.set()
+            self._outgoing.append(again)
+        elif str(error).startswith("WRONGTYPE"):
+            self._count_error("refused")
+            log.error("a key in Redis is not of this gateway", extra={"state": str(self.address), "reason": str(error)})
+            if not asked.answer.done():
+                asked.answer.set_exception(Refusal(str(error)))
+        else:
+            self._sent.appendleft(asked)
+            self._break(_why(error), "refused")
+
+    def _break(self, reason: str, kind: str) -> None:
+        """Begin an outage."""
+        self.is_up = False
+        self._fail(kind)
+        if self._broken is not None and not self._broken.done():
+            self._broken.set_result(reason)
+
+    def _fail(self, kind: str) -> None:
+        """Tell all that wait."""
+        waiting = [*self._sent, *self._outgoing]
+        self._sent.clear()
+        self._outgoing = []
+        for asked in waiting:
+            if not asked.answer.done():
+                self._count_error(kind)
+                asked.answer.set_exception(Unreachable(kind))
+
+
+def _load() -> Any:
+    """Return the library. Takes a tenth of a second."""
+    import redis
+    import redis.asyncio
+
+    return redis
+
+
+def _why(error: BaseException) -> str:
+    """Return a reason for the log. No text of the library has a password."""
+    text = printable(str(error))[:MAX_REASON]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,89 @@
+"""Where the Redis is that replicas share, and what holds without it: `--state` and the flags beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+from urllib.parse import parse_qsl, urlsplit
+
+EXAMPLES: Final = "redis://host:6379/0, rediss://host:6379 for TLS, or unix:///run/redis.sock"
+MAX_PREFIX: Final = 64
+_SCHEMES: Final = ("redis", "rediss", "unix")
+_OPTIONS: Final = {
+    "redis": frozenset({"db"}),
+    "unix": frozenset({"db", "username", "password"}),
+    "rediss": frozenset({"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"}),
+}
+"""Of redis-py's, by scheme, what a URL's query may say."""
+
+OnStateError: TypeAlias = Literal["local", "allow", "deny"]
+"""What decides while Redis is out of reach: this process' own buckets, or nothing: all are let in, or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateAddress:
+    """A URL as redis-py reads it. `str()` is safe to show."""
+
+    url: str = field(repr=False)
+    """May hold a password."""
+    shown: str
+    """Without user, password and query."""
+
+    def __str__(self) -> str:
+        return self.shown
+
+
+def read_address(text: str) -> StateAddress:
+    """Read the value of `--state`. Raises ValueError, whose text repeats nothing of a URL that may hold a password."""
+    scheme, separator, _ = text.partition("://")
+    if not separator or scheme not in _SCHEMES:
+        found = f"{scheme!r} is no scheme of Redis" if separator and scheme.isalnum() else "that is no URL"
+        raise ValueError(f"{found}; write {EXAMPLES}")
+    if "#" in text:
+        raise ValueError("a '#' in a password is written %23")
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(f"its host or port is malformed; write {EXAMPLES}") from None
+    if unknown := sorted({name for name, _ in parse_qsl(parts.query, keep_blank_values=True)} - _OPTIONS[scheme]):
+        known = ", ".join(sorted(_OPTIONS[scheme]))
+        raise ValueError(f"{unknown[0][:40]!r} is no option of a {scheme}:// URL; there are {known}")
+    if scheme == "unix":
+        if not parts.path.strip("/"):
+            raise ValueError(f"it names no socket; write {EXAMPLES}")
+        return StateAddress(text, f"unix://{parts.path}")
+    if not host:
+        raise ValueError(f"it names no host; write {EXAMPLES}")
+    database = parts.path.strip("/")
+    if database and not (database.isascii() and database.isdigit()):
+        raise ValueError("the path of a Redis' URL is the number of a database, such as /0")
+    named = f"[{host}]" if ":" in host else host
+    return StateAddress(text, f"{scheme}://{named}:{port or 6379}/{database or 0}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateOptions:
+    """`--state` and the flags beside it."""
+
+    address: StateAddress
+    prefix: str = "gateway"
+    """All keys begin with it and a colon."""
+    timeout_s: float = 0.05
+    """The longest that a request waits for Redis."""
+    on_error: OnStateError = "local"
+
+
+def read_prefix(text: str) -> str:
+    """Read the value of `--state-prefix`. Raises ValueError."""
+    if not (text.isascii() and text.isprintable()) or set(text) & set(" {}") or len(text) > MAX_PREFIX:
+        raise ValueError(f"at most {MAX_PREFIX} characters of ASCII, without spaces and braces")
+    return text
+
+
+def read_on_error(text: str) -> OnStateError:
+    """Read the value of `--on-state-error`. Raises ValueError."""
+    match text.lower():
+        case "local" | "allow" | "deny" as found:
+            return found
+    raise ValueError("local, allow or deny")

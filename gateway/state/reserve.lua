@@ -1,0 +1,103 @@
+-- Take from all buckets of one owner, or from none.
+-- KEYS: the owner's buckets, its leases, the reservation, then a key of lows for each bucket of a minute or an hour.
+-- ARGV: the time in tests, the reservation's id, 1 to take in any case, then of each bucket its name, its window
+-- (seconds, `day`, `month`, `concurrent`), its amount and the cost.
+-- Returns doubles: 1 or 0 for taken, then of each bucket: used, seconds to wait, seconds until nothing is used.
+
+local LEASE_S, RECORD_S, SLACK_S, MAX_LOWS = 60, 86400, 60, 1000
+local now = present(ARGV[1])
+local hash, leases, record = KEYS[1], KEYS[2], KEYS[3]
+local is_made = redis.call('EXISTS', record) == 1
+local names = {}
+for at = 4, #ARGV, 4 do names[#names + 1] = ARGV[at] end
+local held = redis.call('HMGET', hash, unpack(names))
+
+local buckets, fits, lows = {}, true, 3
+for number, name in ipairs(names) do
+  local at = 4 * number
+  local bucket = {name = name, per = ARGV[at + 1], amount = tonumber(ARGV[at + 2]), cost = tonumber(ARGV[at + 3])}
+  bucket.wait = 0
+  if bucket.per == 'concurrent' then
+    redis.call('ZREMRANGEBYSCORE', leases, '-inf', text(now))
+    bucket.used = redis.call('ZCARD', leases)
+    if bucket.used + bucket.cost > bucket.amount then bucket.wait = 1 end
+  elseif bucket.per == 'day' or bucket.per == 'month' then
+    bucket.used, bucket.begins, bucket.ends = calendar(held[number], bucket.per, now)
+    if bucket.used + bucket.cost > bucket.amount * (1 + 1e-9) then bucket.wait = bucket.ends - now end
+  else
+    lows = lows + 1
+    bucket.seconds, bucket.lows = tonumber(bucket.per), KEYS[lows]
+    bucket.used, bucket.was = sliding(held[number], bucket.seconds, now)
+    bucket.rate = bucket.amount / bucket.seconds
+    local over = bucket.used + bucket.cost - bucket.amount
+    if over > bucket.amount * 1e-9 + bucket.rate * 1e-6 then bucket.wait = over / bucket.rate end
+  end
+  if bucket.wait > 0 then fits = false end
+  buckets[number] = bucket
+end
+
+local taken = is_made or fits or ARGV[3] == '1'
+local is_new = taken and not is_made
+local values, marks, longest = {}, {}, 0
+local serial
+if is_new then
+  serial = redis.call('HINCRBY', hash, 'serial', 1)
+  if serial == 1 then  -- above those of a hash that has expired, or that a Redis without data had
+    serial = math.floor(now * 1000000)
+    redis.call('HSET', hash, 'serial', string.format('%d', serial))
+  end
+end
+for number, bucket in ipairs(buckets) do
+  local mark = 0
+  if bucket.seconds then
+    if is_new then
+      mark = serial
+      redis.call('ZREMRANGEBYSCORE', bucket.lows, text(bucket.used), '+inf')
+      redis.call('ZADD', bucket.lows, text(bucket.used), string.format('%016d', serial))
+      if redis.call('ZCARD', bucket.lows) > MAX_LOWS then
+        -- Join the two oldest: reservations before the second get the first one's low.
+        local two = redis.call('ZRANGE', bucket.lows, 0, 1, 'WITHSCORES')
+        redis.call('ZREM', bucket.lows, two[1])
+        redis.call('ZADD', bucket.lows, two[2], two[3])
+      end
+      bucket.used = bucket.used + bucket.cost
+    end
+    bucket.free = bucket.used / bucket.rate
+    if is_new then live(bucket.lows, bucket.free + SLACK_S) end
+    if is_new or bucket.was and bucket.was ~= bucket.amount then
+      values[#values + 1] = bucket.name
+      values[#values + 1] = text(bucket.used) .. ' ' .. text(now) .. ' ' .. text(bucket.amount)
+    end
+    longest = math.max(longest, bucket.free)
+  elseif bucket.begins then
+    mark = bucket.begins
+    if is_new then
+      bucket.used = bucket.used + bucket.cost
+      values[#values + 1] = bucket.name
+      values[#values + 1] = text(bucket.used) .. ' ' .. text(bucket.begins)
+    end
+    bucket.free = bucket.used > 0 and bucket.ends - now or 0
+    longest = math.max(longest, bucket.ends - now)
+  else
+    if is_new then
+      redis.call('ZADD', leases, text(now + LEASE_S), ARGV[2])
+      redis.call('PEXPIRE', leases, (LEASE_S + SLACK_S) * 1000)
+      bucket.used = bucket.used + 1
+    end
+    bucket.free = -1
+  end
+  marks[number] = bucket.name .. ' ' .. bucket.per .. ' ' .. text(bucket.cost) .. ' ' .. text(mark)
+end
+if #values > 0 then redis.call('HSET', hash, unpack(values)) end
+if is_new then
+  redis.call('SET', record, table.concat(marks, '\n'), 'EX', RECORD_S)
+  live(hash, longest + SLACK_S)
+end
+
+local answer = {taken and 1 or 0}
+for _, bucket in ipairs(buckets) do
+  answer[#answer + 1] = bucket.used
+  answer[#answer + 1] = bucket.wait
+  answer[#answer + 1] = bucket.free
+end
+return struct.pack('<' .. string.rep('d', #answer), unpack(answer))

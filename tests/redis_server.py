@@ -1,0 +1,170 @@
+"""A real Redis without persistence, on a free port of this machine: killed, paused and started again by tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.state.link import Link
+from gateway.state.options import StateAddress, read_address
+
+START_S: Final = 5.0
+
+
+class RedisServer:
+    """A server of its own; `redis-server` of the PATH, or the one that REDIS_SERVER names, such as Valkey's."""
+
+    def __init__(self, folder: Path, *, password: str = "", in_cluster: bool = False) -> None:
+        self.port = _free_port()
+        self._folder = folder
+        self._password = password
+        self._more = ("--cluster-enabled", "yes", "--cluster-port", str(_free_port())) if in_cluster else ()
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        user = f":{self._password}@" if self._password else ""
+        return f"redis://{user}127.0.0.1:{self.port}/0"
+
+    @property
+    def address(self) -> StateAddress:
+        return read_address(self.url)
+
+    async def start(self) -> None:
+        """Start without any data, and wait until it listens."""
+        password = ["--requirepass", self._password] if self._password else []
+        self._process = await asyncio.create_subprocess_exec(
+            os.environ.get("REDIS_SERVER", "redis-server"), "--port", str(self.port), "--bind", "127.0.0.1",
+            "--save", "", "--appendonly", "no", "--dir", str(self._folder), *password, *self._more,
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        async with asyncio.timeout(START_S):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                except OSError:
+                    await asyncio.sleep(0.01)
+                else:
+                    writer.close()
+                    return
+
+    def pause(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    async def kill(self) -> None:
+        """End it as the kernel would: nothing is saved, nothing is told."""
+        self._signal(signal.SIGKILL)
+        assert self._process is not None
+        await self._process.wait()
+        self._process = None
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None, "it runs"
+        assert self._process.returncode is None, "it has not ended by itself"
+        self._process.send_signal(number)
+
+    async def close(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            await self.kill()
+
+    async def ask(self, *command: str | bytes | float) -> Any:
+        """Send one command, as an operator would with redis-cli."""
+        from redis.asyncio import Redis
+
+        async with Redis.from_url(self.url, protocol=2, decode_responses=True) as client:
+            return await client.execute_command(*command)  # type: ignore[no-untyped-call]  # of redis-py
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@asynccontextmanager
+async def redis_server(folder: Path, *, password: str = "", in_cluster: bool = False) -> AsyncIterator[RedisServer]:
+    server = RedisServer(folder, password=password, in_cluster=in_cluster)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.close()
+
+
+@asynccontextmanager
+async def linked(link: Link) -> AsyncIterator[Link]:
+    """Run a link until the block ends."""
+    task = asyncio.get_running_loop().create_task(link.run())
+    try:
+        yield link
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def until(holds: Callable[[], bool], *, within_s: float = 5.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not holds():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.005)
+
+
+class SlowProxy:
+    """Stands before a Redis, and holds back what comes from either side."""
+
+    def __init__(self, upstream_port: int) -> None:
+        self._upstream_port = upstream_port
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.delay_s = 0.0
+        self.port = 0
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[SlowProxy]:
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+
+    @property
+    def address(self) -> StateAddress:
+        return read_address(f"redis://127.0.0.1:{self.port}")
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        upstream: asyncio.StreamWriter | None = None
+        try:
+            there, upstream = await asyncio.open_connection("127.0.0.1", self._upstream_port)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._relay(reader, upstream))
+                group.create_task(self._relay(there, writer))
+        except OSError:
+            pass
+        finally:
+            for each in (writer, upstream):
+                if each is not None:
+                    each.transport.abort()
+            await asyncio.sleep(0)
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                await asyncio.sleep(self.delay_s)
+                writer.write(data)
+        writer.transport.abort()

@@ -1,0 +1,335 @@
+"""The store in Redis: what memory would answer, once for an id, and right again after everything that can go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.engine.limits import windows
+from gateway.engine.limits.store import Bucket, Costs, Refused, Standing
+from gateway.errors import StateUnavailable
+from gateway.state.limits import SharedStore
+from gateway.state.link import Link, Script
+from tests.limiting import Clock, buckets
+from tests.redis_server import RedisServer, linked, redis_server, until
+from tests.unit.state.conftest import Replica
+
+ONE: Costs = {"requests": 1, "tokens": 100, "spend": 0.5, "concurrent": 1}
+FOUR = ("60 requests/minute", "5000 tokens/hour", "2000 tokens/day", "5 concurrent")
+
+
+async def used(server: RedisServer, of: str = "client/ann") -> dict[str, float]:
+    """Return what the buckets of an owner hold, as Redis has them; those of minutes and hours as last written."""
+    fields = await server.ask("HGETALL", f"gateway:{{{of}}}")
+    found = {name: float(text.split()[0]) for name, text in fields.items() if name != "serial"}
+    leases = await server.ask("ZCARD", f"gateway:{{{of}}}:leases")
+    return found | ({"concurrent": leases} if leases else {})
+
+
+async def test_it_takes_from_all_buckets_or_from_none(redis: RedisServer, replica: Replica) -> None:
+    store = (await replica()).store
+    three = buckets("60 requests/minute", "150 tokens/day", "2 concurrent")
+    granted = await store.reserve("a", three, ONE)
+    assert isinstance(granted, Standing)
+    assert (granted.limit.text, granted.left) == ("150 tokens/day", 50)
+    before = await used(redis)
+    assert before == {"requests/minute": 1, "tokens/day": 100, "concurrent": 1}
+    refused = await store.reserve("b", three, ONE)
+    assert isinstance(refused, Refused)
+    assert [full.limit.text for full in refused.full] == ["150 tokens/day"]
+    assert refused.tightest.limit.text == "150 tokens/day"
+    assert await used(redis) == before
+
+
+async def test_to_reserve_or_settle_twice_does_nothing(redis: RedisServer, replica: Replica) -> None:
+    store = (await replica()).store
+    for _ in range(2):
+        assert isinstance(await store.reserve("a", buckets(*FOUR), ONE), Standing)
+        assert (await used(redis))["tokens/day"] == 100
+    for _ in range(2):
+        store.settle("a", {"tokens": 30})
+        await store.close()
+        assert (await used(redis))["tokens/day"] == 30
+    assert isinstance(await store.reserve("b", buckets(*FOUR), ONE), Standing)
+    store.release("b")
+    await store.close()
+    assert await used(redis) == {"requests/minute": pytest.approx(1, abs=0.1), "tokens/hour": pytest.approx(30, abs=3)
+                                 , "tokens/day": 30}  # fmt: skip
+
+
+async def test_every_key_expires_and_all_of_an_owner_are_in_one_slot(
+    redis: RedisServer, replica: Replica, tmp_path: Path
+) -> None:
+    store = (await replica()).store
+    for name in ("ann", "bob"):
+        for reservation in (f"{name}-1", f"{name}-2"):
+            await store.reserve(reservation, buckets(*FOUR, "9 spend/month", of=name), ONE)
+        store.settle(f"{name}-1", {"tokens": 150})
+    store.renew(["ann-2", "bob-2"])
+    await store.close()
+    keys = await redis.ask("KEYS", "*")
+    assert len(keys) == 2 * 5 + 1, "hash, leases, two of lows and one reservation each, and the probe"
+    assert [key for key in keys if not 0 < await redis.ask("TTL", key) <= 32 * 86400] == []
+    async with redis_server(tmp_path, in_cluster=True) as node:
+        for name in ("ann", "bob"):
+            slots = {await node.ask("CLUSTER", "KEYSLOT", key) for key in keys if name in key}
+            assert len(slots) == 1
+
+
+async def test_redis_gets_scripts_again_that_it_has_lost(redis: RedisServer, replica: Replica) -> None:
+    store = (await replica()).store
+    await redis.ask("SCRIPT", "FLUSH")
+    answers = await asyncio.gather(*[store.reserve(str(number), buckets(*FOUR), ONE) for number in range(9)])
+    assert [isinstance(answer, Standing) for answer in answers] == [True] * 5 + [False] * 4
+    await redis.ask("SCRIPT", "FLUSH")
+    for number in range(5):
+        store.settle(str(number), {"tokens": 10})
+    await store.close()
+    await until_settled(redis, {"tokens/day": 50})
+
+
+async def until_settled(redis: RedisServer, expected: dict[str, float]) -> None:
+    async with asyncio.timeout(5):
+        while expected.items() - (await used(redis)).items():  # noqa: ASYNC110 - Redis tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_two_replicas_never_let_more_in_than_fits(redis: RedisServer, replica: Replica) -> None:
+    stores = [(await replica()).store for _ in range(2)]
+    one = buckets("10000 tokens/day")
+    asked = [store.reserve(f"{at}-{number}", one, ONE) for number in range(100) for at, store in enumerate(stores)]
+    answers = await asyncio.gather(*asked)
+    assert sum(isinstance(answer, Standing) for answer in answers) == 100
+    assert await used(redis) == {"tokens/day": 10000}
+
+
+async def test_nobody_waits_longer_than_the_timeout_for_a_redis_that_is_paused(
+    redis: RedisServer, replica: Replica, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Requests go on by this process' own buckets, which are added once; what Redis may have got counts for nothing."""
+    made = await replica(timeout_s=0.05)
+    store = made.store
+    limits = buckets("1000 requests/minute", "2000 tokens/day", "40 concurrent")
+    await store.reserve("before", limits, ONE)
+    redis.pause()
+    began_s = time.monotonic()
+    answers = await asyncio.gather(*[store.reserve(f"a{number}", limits, ONE) for number in range(15)])
+    assert time.monotonic() - began_s < 0.5, "with time for a busy machine"
+    assert all(isinstance(answer, Standing) for answer in answers)
+    began_s = time.monotonic()
+    for number in range(15):
+        assert isinstance(store.try_reserve(f"b{number}", limits, ONE), Standing if number < 5 else Refused)
+    assert time.monotonic() - began_s < 0.05, "nobody waits once it is known"
+    for number in range(10):
+        store.settle(f"a{number}", {"tokens": 50})
+    store.settle("before", {"tokens": 70})
+    redis.go_on()
+    await until(lambda: made.link.is_up)
+    await until_settled(redis, {"tokens/day": 10 * 50 + 10 * 100 + 70, "concurrent": 10})
+    for number in range(5):
+        store.settle(f"a{10 + number}", {"tokens": 20})
+        store.settle(f"b{number}", {"tokens": 20})
+    await store.close()
+    await until_settled(redis, {"tokens/day": 10 * 50 + 10 * 20 + 70})
+    assert made.errors == ["timeout"] * 15
+    assert await redis.ask("ZCARD", "gateway:{client/ann}:leases") == 0
+    told = [record.message for record in caplog.records if record.name.startswith("gateway.state")]
+    assert told == ["the state in Redis is out of reach", "the state in Redis is back"]
+
+
+async def test_counts_begin_anew_in_a_redis_that_lost_them(redis: RedisServer, replica: Replica) -> None:
+    """What it lost stays lost; the reservations of before settle nothing, and their leases are renewed."""
+    made = await replica()
+    store = made.store
+    limits = buckets("2000 tokens/day", "5 concurrent")
+    await store.reserve("lost", limits, ONE)
+    await redis.kill()
+    await until(lambda: not made.link.is_up)
+    assert isinstance(store.try_reserve("local", limits, ONE), Standing)
+    await redis.start()
+    await until(lambda: made.link.is_up)
+    await until_settled(redis, {"tokens/day": 100, "concurrent": 1})
+    store.renew(["lost", "local"])
+    await until_settled(redis, {"concurrent": 2})
+    store.settle("lost", {"tokens": 500})
+    store.settle("local", {"tokens": 40})
+    await store.close()
+    await until_settled(redis, {"tokens/day": 40})
+    assert await redis.ask("ZCARD", "gateway:{client/ann}:leases") == 1  # of `lost`: it ends by itself
+
+
+@pytest.mark.parametrize("on_error", ["allow", "deny"])
+async def test_without_redis_all_are_let_in_or_none_as_declared(
+    redis: RedisServer, replica: Replica, on_error: str
+) -> None:
+    made = await replica(on_error=on_error)
+    await redis.kill()
+    await until(lambda: not made.link.is_up)
+    for number in range(9):
+        if on_error == "deny":
+            with pytest.raises(StateUnavailable):
+                made.store.try_reserve(str(number), buckets("5 concurrent"), ONE)
+        else:
+            assert isinstance(made.store.try_reserve(str(number), buckets("5 concurrent"), ONE), Standing)
+    await redis.start()
+    await until(lambda: made.link.is_up)
+    assert await used(redis) == {}
+
+
+async def test_a_request_that_is_cancelled_takes_nothing(redis: RedisServer, replica: Replica) -> None:
+    store = (await replica()).store
+    asking = asyncio.get_running_loop().create_task(store.reserve("gone", buckets(*FOUR), ONE))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking])
+    store.release("gone")  # as the admission does
+    await store.close()
+    assert (await used(redis)).get("tokens/day", 0) == 0
+    assert isinstance(await store.reserve("next", buckets(*FOUR), ONE), Standing)
+
+
+async def test_a_key_of_another_type_is_told_and_decided_without(
+    redis: RedisServer, replica: Replica, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = await replica()
+    await redis.ask("SET", "gateway:{client/ann}", "not ours")
+    assert isinstance(await made.store.reserve("a", buckets(*FOUR), ONE), Standing)
+    assert isinstance(await made.store.reserve("b", buckets(*FOUR, of="bob"), ONE), Standing)
+    assert made.errors == ["refused"]
+    assert made.link.is_up
+    assert "WRONGTYPE" in str(
+        next(record.__dict__["reason"] for record in caplog.records if record.levelno >= logging.ERROR)
+    )
+
+
+async def test_what_is_seen_is_what_redis_last_told(replica: Replica) -> None:
+    store = (await replica()).store
+    await store.reserve("a", buckets(*FOUR), ONE)
+    fills = {fill.key: fill for fill in store.look()}
+    assert {key: (round(fill.used), fill.reservations) for key, fill in fills.items()} == {
+        "client/ann requests/minute": (1, 1),
+        "client/ann tokens/hour": (100, 1),
+        "client/ann tokens/day": (100, 1),
+        "client/ann concurrent": (1, 1),
+    }
+    day = fills["client/ann tokens/day"].free_in_s
+    assert day is not None
+    assert day == pytest.approx(86400 - time.time() % 86400, abs=5)
+
+
+TEXTS = ["5 requests/minute", "300 tokens/minute", "2000 tokens/hour", "12 requests/day", "3 spend/day", "3 concurrent"]
+Act = tuple[int, int, float, float]
+"""Eighths of a second before, number of the reservation, tokens, and how the request ends: below 0 it is released."""
+_acts = st.tuples(
+    st.integers(0, 300), st.integers(0, 7), st.integers(0, 400), st.integers(-3, 12).map(lambda n: n / 10)
+)
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Played]:
+    """One Redis for all sequences: each has a prefix of its own."""
+    with asyncio.Runner() as runner:
+        playing = _Played(runner)
+        opened = playing.opened(tmp_path_factory.mktemp("redis"))
+        runner.run(opened.__aenter__())
+        yield playing
+        runner.run(opened.__aexit__(None, None, None))
+
+
+class _Played:
+    """Sequences in both stores. The clock, which both have, moves in steps that a double holds exactly."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self._runner = runner
+        self._count = 0
+
+    @asynccontextmanager
+    async def opened(self, folder: Path) -> AsyncIterator[None]:
+        async with redis_server(folder) as server:
+            self._link = Link(server.address, prefix="", timeout_s=5.0)
+            self._link.scripts.append(Script("common"))
+            async with linked(self._link):
+                await until(lambda: self._link.is_up)
+                yield
+
+    def play(self, kept: Sequence[Bucket], acts: Sequence[Act]) -> None:
+        self._runner.run(self._play(kept, acts))
+
+    async def _play(self, kept: Sequence[Bucket], acts: Sequence[Act]) -> None:
+        self._count += 1
+        self._link.prefix = f"play-{self._count}"
+        self._link.on_return.clear()
+        clock = Clock()
+        memory, shared = clock.store(), SharedStore(self._link, on_error="deny", clock=clock.wall)
+        opened: dict[str, Costs] = {}
+        for eighths, number, tokens, end in acts:
+            clock.now_s += eighths / 8
+            reservation = str(number)
+            for store in (memory, shared):
+                store.renew(opened)
+            if (costs := opened.pop(reservation, None)) is None:
+                costs = {"requests": 1, "tokens": min(tokens, 300), "spend": tokens / 400, "concurrent": 1}
+                there = await shared.reserve(reservation, kept, costs)
+                _compare(memory.try_reserve(reservation, kept, costs), there)
+                if isinstance(there, Standing):
+                    opened[reservation] = costs
+                continue
+            for store in (memory, shared):
+                if end < 0:
+                    store.release(reservation)
+                else:
+                    store.settle(reservation, {"tokens": costs["tokens"] * end, "spend": costs["spend"] * end})
+            await shared.close()
+        for at, bucket in enumerate(kept):
+            free: Costs = {"requests": 0, "tokens": 0, "spend": 0, "concurrent": 1}
+            _compare(memory.try_reserve(f"look{at}", [bucket], free), await shared.reserve(f"look{at}", [bucket], free))
+
+
+def _compare(here: Standing | Refused, there: Standing | Refused) -> None:
+    assert type(here) is type(there)
+    if isinstance(here, Refused) and isinstance(there, Refused):
+        assert [full.limit for full in here.full] == [full.limit for full in there.full]
+        assert [full.wait_s for full in there.full] == pytest.approx([full.wait_s for full in here.full], abs=1e-3)
+        here, there = here.tightest, there.tightest
+    assert isinstance(here, Standing)
+    assert isinstance(there, Standing)
+    assert there.limit == here.limit
+    assert there[1:] == pytest.approx(here[1:], abs=1e-3)
+
+
+@settings(max_examples=80, deadline=None)
+@given(texts=st.lists(st.sampled_from(TEXTS), min_size=1, unique=True), acts=st.lists(_acts, max_size=40))
+def test_the_same_requests_get_the_same_answers_as_in_memory(
+    played: _Played, texts: Sequence[str], acts: Sequence[Act]
+) -> None:
+    played.play(buckets(*texts), acts)
+
+
+async def test_windows_are_those_of_the_calendar(redis: RedisServer) -> None:
+    """Of every day on which a month or a year may begin or end, over four centuries."""
+    about = [year * 31556952.0 + at * 2629746.0 for year in range(0, 400, 7) for at in range(13)]
+    begins = [windows.window("month", now_s)[0] for now_s in about]
+    text = (
+        Script("common").text
+        + """
+        local found = {}
+        for at = 2, #ARGV do
+          local begins, ends = window(ARGV[1], tonumber(ARGV[at]), nil)
+          found[#found + 1] = begins .. ' ' .. ends
+        end
+        return found"""
+    )
+    for per in ("day", "month"):
+        for off_s in (0.0, -1.0, 43210.5):
+            moments = [begin_s + off_s for begin_s in begins if begin_s + off_s > 0]
+            found = await redis.ask("EVAL", text, 0, per, *moments)
+            expected = [windows.window(per, now_s) for now_s in moments]
+            assert [tuple(map(float, each.split())) for each in found] == expected

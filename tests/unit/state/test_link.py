@@ -1,0 +1,127 @@
+"""One connection: why it cannot be had is told once, without a password, and it is had again by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+
+from gateway.state import link as module
+from gateway.state.link import Link, Unreachable
+from gateway.state.options import StateAddress, read_address
+from tests.redis_server import RedisServer, SlowProxy, linked, redis_server, until
+
+
+async def reason(address: StateAddress, caplog: pytest.LogCaptureFixture, *, timeout_s: float = 0.5) -> str:
+    """Return why the log says that Redis cannot be asked, and check that it says so once."""
+    link = Link(address, prefix="gateway", timeout_s=timeout_s)
+    async with linked(link):
+        await until(lambda: any(record.levelno == logging.ERROR for record in caplog.records))
+        await asyncio.sleep(0.3)  # for another attempt
+        assert not link.is_up
+        with pytest.raises(Unreachable):
+            await link.ask(("PING",))
+    (record,) = (record for record in caplog.records if record.name == module.__name__)
+    assert "secret" not in str(record.__dict__)
+    return str(record.__dict__["reason"])
+
+
+async def test_nobody_listens(caplog: pytest.LogCaptureFixture) -> None:
+    assert "Connect" in await reason(read_address("redis://:secret@127.0.0.1:1"), caplog)
+
+
+async def test_a_wrong_password(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with redis_server(tmp_path, password="right") as server:
+        wrong = read_address(server.url.replace("right", "secret"))
+        assert (await reason(wrong, caplog)).startswith("AuthenticationError")
+
+
+async def test_no_password_where_one_is_needed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with redis_server(tmp_path, password="secret") as server:
+        assert "uthentication" in await reason(read_address(f"redis://127.0.0.1:{server.port}"), caplog)
+
+
+async def test_the_right_password(tmp_path: Path) -> None:
+    async with redis_server(tmp_path, password="secret") as server:
+        link = Link(server.address, prefix="gateway", timeout_s=0.5)
+        async with linked(link):
+            await until(lambda: link.is_up)
+            assert await link.ask(("GET", "gateway:probe")) == b"1"
+
+
+async def test_a_replica_takes_no_writes(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    await redis.ask("REPLICAOF", "127.0.0.1", "1")
+    assert "read only" in await reason(redis.address, caplog)
+
+
+async def test_a_node_of_a_cluster(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with redis_server(tmp_path, in_cluster=True) as node:
+        assert "luster" in await reason(node.address, caplog)
+
+
+async def test_something_that_is_no_redis(caplog: pytest.LogCaptureFixture) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example ESMTP\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        assert await reason(read_address(f"redis://127.0.0.1:{port}"), caplog)
+
+
+async def test_a_redis_that_refuses_later_is_an_outage_until_it_does_not(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = Link(redis.address, prefix="gateway", timeout_s=0.5)
+    async with linked(link):
+        await until(lambda: link.is_up)
+        await redis.ask("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(Unreachable):
+            await link.ask(("SET", "gateway:x", "1"))
+        assert not link.is_up
+        await redis.ask("REPLICAOF", "NO", "ONE")
+        await until(lambda: link.is_up)
+    assert [record.message for record in caplog.records if record.name == module.__name__] == [
+        "the state in Redis is out of reach",
+        "the state in Redis is back",
+    ]
+
+
+async def test_commands_of_one_turn_are_answered_each(redis: RedisServer) -> None:
+    link = Link(redis.address, prefix="gateway", timeout_s=0.5)
+    async with linked(link):
+        await until(lambda: link.is_up)
+        answers = await asyncio.gather(*[link.ask(("ECHO", str(number))) for number in range(300)])
+    assert answers == [str(number).encode() for number in range(300)]
+
+
+async def test_a_slow_redis_is_not_waited_for(redis: RedisServer) -> None:
+    """Through a proxy that holds each byte back for longer than the timeout, from some moment on."""
+    async with SlowProxy(redis.port).listening() as proxy:
+        errors: list[str] = []
+        link = Link(proxy.address, prefix="gateway", timeout_s=0.1, count_error=errors.append)
+        async with linked(link):
+            await until(lambda: link.is_up)
+            assert await link.ask(("PING",)) == b"PONG"
+            proxy.delay_s = 0.3
+            with pytest.raises(Unreachable):
+                await link.ask(("PING",))
+            assert errors == ["timeout"]
+            proxy.delay_s = 0.0
+            await until(lambda: link.is_up)
+            assert await link.ask(("PING",)) == b"PONG"
+
+
+async def test_it_is_ready_once_redis_has_answered(redis: RedisServer) -> None:
+    link = Link(redis.address, prefix="gateway", timeout_s=0.5)
+    assert not link.is_ready
+    async with linked(link):
+        await until(lambda: link.is_up)
+        assert link.is_ready
+        await redis.kill()
+        await until(lambda: not link.is_up)
+        assert link.is_ready
