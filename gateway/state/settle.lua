@@ -25,13 +25,13 @@ local function given_back(lows, serial, back, used)
   local after = redis.call('ZRANGE', lows, least, -1, 'WITHSCORES')
   back = math.min(back, tonumber(after[2]))
   local low = tonumber(after[2]) - back
-  for at = 1, #after, 2 do redis.call('ZADD', lows, text(tonumber(after[at + 1]) - back), after[at]) end
-  while least > 0 do
+  while least > 0 do  -- those before stay the lower ones: first, as the order of the set is that of the lows
     local before = redis.call('ZRANGE', lows, least - 1, least - 1, 'WITHSCORES')
     if tonumber(before[2]) < low then break end
     redis.call('ZREM', lows, before[1])
     least = least - 1
   end
+  for at = 1, #after, 2 do redis.call('ZADD', lows, text(tonumber(after[at + 1]) - back), after[at]) end
   return back
 end
 

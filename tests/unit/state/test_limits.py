@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.engine.limits import windows
@@ -306,6 +306,7 @@ def _compare(here: Standing | Refused, there: Standing | Refused) -> None:
 
 
 @settings(max_examples=80, deadline=None)
+@example(texts=TEXTS[:2], acts=[(0, 0, 1, 0), (0, 2, 1, 0), (1, 1, 1, 0), (0, 2, 0, 0), (0, 0, 0, 0)])
 @given(texts=st.lists(st.sampled_from(TEXTS), min_size=1, unique=True), acts=st.lists(_acts, max_size=40))
 def test_the_same_requests_get_the_same_answers_as_in_memory(
     played: _Played, texts: Sequence[str], acts: Sequence[Act]
