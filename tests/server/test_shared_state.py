@@ -1,0 +1,234 @@
+"""`--state`: gateways as processes of their own over one Redis, which is killed, paused and slow in mid-load."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gateway.state.limits import FLUSH_S
+from gateway.state.link import READY_S
+from tests.gateway_process import GatewayProcess, gateway_process
+from tests.redis_server import RedisServer, SlowProxy, redis_server
+from tests.server.conftest import until
+
+pytestmark = pytest.mark.timeout(60)
+
+ROUTES = """\
+version: 1
+defaults: {retries: 0}
+clients:
+  default: {limits: [LIMITS]}
+providers:
+  slow: {kind: mock, script: [{text: hello, delay: 300ms}]}
+models:
+  fast: mock/echo
+  slow: slow/any
+"""
+BODY = {"messages": [{"role": "user", "content": "x" * 20}], "max_tokens": 5}
+ESTIMATE = 10
+"""Tokens of BODY: its text over 4, and `max_tokens`."""
+TIMEOUT_S = 0.2
+"""Longer than the flag's own, since tests share the processors."""
+
+
+class Replicas:
+    """Gateways with one Redis, whatever is between them and it."""
+
+    def __init__(self, folder: Path, stack: AsyncExitStack, redis: RedisServer) -> None:
+        self._folder = folder
+        self._stack = stack
+        self.redis = redis
+        self.started: list[GatewayProcess] = []
+
+    async def open(self) -> None:
+        self.session = await self._stack.enter_async_context(
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        )
+
+    async def start(
+        self, limits: str, *flags: str, count: int = 2, state: str | None = None, ready: bool = True
+    ) -> None:
+        config = self._folder / "routes.yaml"
+        config.write_text(ROUTES.replace("LIMITS", limits))
+        flags = ("--state-timeout", f"{TIMEOUT_S}s", *flags)
+        environ = {"GATEWAY_STATE": state or self.redis.url}
+        for number in range(count):
+            log = self._folder / f"gateway-{number}.log"
+            started = gateway_process(config, log=log, flags=flags, environ=environ)
+            self.started.append(await self._stack.enter_async_context(started))
+        for number in range(count if ready else 0):
+            await until(partial(self.is_ready, number))
+
+    async def is_ready(self, number: int = 0) -> bool:
+        async with self.session.get(f"{self.started[number].url}/readyz") as answer:
+            return answer.status == 200
+
+    async def chat(self, number: int = 0, model: str = "fast") -> tuple[int, str | None, float]:
+        """Return status, code of the error, and seconds."""
+        began_s = time.monotonic()
+        url = f"{self.started[number % len(self.started)].url}/v1/chat/completions"
+        async with self.session.post(url, json={"model": model, **BODY}) as answer:
+            body = await answer.json()
+            return answer.status, body.get("error", {}).get("code"), time.monotonic() - began_s
+
+    async def many(self, count: int, model: str = "fast") -> Counter[int]:
+        """Ask so many at once, of all gateways in turn; return how many had each status."""
+        answers = await asyncio.gather(*[self.chat(number, model) for number in range(count)])
+        return Counter(status for status, _, _ in answers)
+
+    async def bucket(self, name: str, *, of: str = "client/") -> float:
+        """Return what a bucket holds, as Redis has it."""
+        text = await self.redis.ask("HGET", f"gateway:{{{of}}}", name)
+        return float(text.split()[0]) if text else 0.0
+
+    async def metric(self, sample: str, number: int = 0) -> float:
+        async with self.session.get(f"{self.started[number].url}/metrics") as answer:
+            lines = dict(line.rpartition(" ")[::2] for line in (await answer.text()).splitlines())
+        return float(lines.get(sample, 0))
+
+    async def until_up(self, number: int = 0, *, up: bool = True) -> None:
+        async def reached() -> bool:
+            return await self.metric("gateway_state_up", number) == up
+
+        await until(reached, within_s=5)
+
+    def told(self, number: int = 0) -> list[dict[str, Any]]:
+        """Return what the log says about the state."""
+        lines = [json.loads(line) for line in self.started[number].log.read_bytes().splitlines() if line[:1] == b"{"]
+        return [line for line in lines if str(line.get("event")).startswith("the state in Redis")]
+
+
+@pytest.fixture
+async def replicas(tmp_path: Path) -> AsyncIterator[Replicas]:
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(redis_server(tmp_path))
+        made = Replicas(tmp_path, stack, redis)
+        await made.open()
+        yield made
+
+
+async def test_two_hundred_at_once_get_what_is_for_a_hundred(replicas: Replicas) -> None:
+    """Over two processes, and over two workers of each; all are reserved before any is settled."""
+    await replicas.start(f"{100 * ESTIMATE} tokens/day", "--workers", "2")
+    assert await replicas.many(200, "slow") == {200: 100, 429: 100}
+    await asyncio.sleep(2 * FLUSH_S)
+    used = await replicas.bucket("tokens/day")
+    assert 0 < used <= 100 * ESTIMATE
+    assert used == await replicas.bucket("tokens/day"), "all is settled"
+    assert await replicas.redis.ask("KEYS", "*:r:*") == []
+
+
+@pytest.mark.parametrize("on_error", ["local", "allow", "deny"])
+async def test_redis_is_killed_in_mid_load(replicas: Replicas, on_error: str) -> None:
+    await replicas.start("20 requests/day", "--on-state-error", on_error, count=1)
+    assert await replicas.many(5) == {200: 5}
+    await replicas.redis.kill()
+    asked = await asyncio.gather(*[replicas.chat() for _ in range(30)])
+    await replicas.until_up(up=False)
+    asked += await asyncio.gather(*[replicas.chat() for _ in range(10)])
+    expected = {"local": {200: 20, 429: 20}, "allow": {200: 40}, "deny": {503: 40}}[on_error]
+    assert Counter(status for status, _, _ in asked) == expected
+    assert {code for status, code, _ in asked if status == 503} <= {"state_unavailable"}
+    await replicas.redis.start()
+    await replicas.until_up()
+    assert await replicas.bucket("requests/day") == (20 if on_error == "local" else 0), "what Redis lost stays lost"
+    assert await replicas.many(1) == ({429: 1} if on_error == "local" else {200: 1})
+    assert [line["event"] for line in replicas.told()] == [
+        "the state in Redis is out of reach",
+        "the state in Redis is back",
+    ]
+
+
+async def test_redis_is_paused_in_mid_load(replicas: Replicas) -> None:
+    """Nobody waits longer than the timeout, and after it nobody waits; all counts are right again."""
+    await replicas.start("1000 requests/day", count=1)
+    assert await replicas.many(10) == {200: 10}
+    replicas.redis.pause()
+    first = await asyncio.gather(*[replicas.chat() for _ in range(20)])
+    then = [await replicas.chat() for _ in range(10)]
+    assert {status for status, _, _ in [*first, *then]} == {200}
+    assert max(seconds for _, _, seconds in first) < TIMEOUT_S + 0.5, "with time for a busy machine"
+    assert sum(seconds for _, _, seconds in then) < TIMEOUT_S * len(then) / 2
+    assert await replicas.metric('gateway_state_errors_total{reason="timeout"}') >= 20, "and what ended just before"
+    replicas.redis.go_on()
+    await replicas.until_up()
+
+    async def is_right() -> bool:
+        return await replicas.bucket("requests/day") == 40
+
+    await until(is_right)
+    assert await replicas.many(10) == {200: 10}
+    assert await replicas.bucket("requests/day") == 50
+
+
+async def test_redis_is_slow_in_mid_load(replicas: Replicas) -> None:
+    async with SlowProxy(replicas.redis.port).listening() as proxy:
+        await replicas.start("1000 requests/day", count=1, state=str(proxy.address))
+        assert await replicas.many(10) == {200: 10}
+        proxy.delay_s = TIMEOUT_S
+        asked = [await replicas.chat() for _ in range(20)]
+        assert {status for status, _, _ in asked} == {200}
+        assert max(seconds for _, _, seconds in asked) < TIMEOUT_S + 0.5, "with time for a busy machine"
+        proxy.delay_s = 0.0
+        await replicas.until_up()
+
+        async def is_right() -> bool:
+            return await replicas.bucket("requests/day") == 30
+
+        await until(is_right)
+
+
+async def test_a_gateway_starts_without_its_redis(replicas: Replicas) -> None:
+    await replicas.redis.kill()
+    await replicas.start("5 requests/day", count=1, ready=False)
+    async with replicas.session.get(f"{replicas.started[0].url}/readyz") as answer:
+        assert (answer.status, (await answer.json())["waiting_for"]) == (503, ["state"])
+    assert await replicas.many(6) == {200: 5, 429: 1}, "by its own buckets"
+    await replicas.redis.start()
+    await replicas.until_up()
+    assert await replicas.is_ready()
+    assert await replicas.bucket("requests/day") == 5
+
+
+@pytest.mark.slow
+async def test_it_is_ready_without_redis_after_a_while(replicas: Replicas) -> None:
+    await replicas.redis.kill()
+    began_s = time.monotonic()
+    await replicas.start("5 requests/day", count=1, ready=False)
+    await until(replicas.is_ready, within_s=10)
+    assert time.monotonic() - began_s > READY_S
+
+
+async def test_what_ends_with_the_process_is_settled(replicas: Replicas) -> None:
+    await replicas.start("1000 tokens/day, 5 concurrent", "--drain", "5s", count=1)
+    asked = asyncio.gather(*[replicas.chat(model="slow") for _ in range(3)])
+    await asyncio.sleep(0.15)
+    replicas.started[0].process.terminate()
+    assert [status for status, _, _ in await asked] == [200] * 3
+    await replicas.started[0].process.wait()
+    assert await replicas.redis.ask("KEYS", "*:r:*") == []
+
+
+async def test_the_url_of_the_state_is_told_without_its_password(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(redis_server(tmp_path, password="right-password"))
+        replicas = Replicas(tmp_path, stack, redis)
+        await replicas.open()
+        wrong = redis.url.replace("right", "wrong")
+        await replicas.start("5 requests/day", count=1, state=wrong, ready=False)
+        await until(replicas.told)
+        (line,) = replicas.told()
+        assert line["state"] == f"redis://127.0.0.1:{redis.port}/0"
+        assert "AuthenticationError" in line["reason"]
+        assert "password" not in replicas.started[0].log.read_text().replace(line["reason"], "")
+        assert "wrong-password" not in line["reason"]
