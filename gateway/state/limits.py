@@ -1,8 +1,9 @@
 """The store of limits that replicas share: buckets in Redis, and this process' own while Redis is out of reach.
 
 A reservation is one script and one round trip. What ends is kept for FLUSH_S and sent by owner, each reservation with
-its id, so that sending it twice does nothing. None of `limits`, `throttled-py` and `token-throttle` takes from several
-buckets at once, gives back what an estimate had too much, and drains by GCRA; so the scripts are our own.
+its id, so that sending it twice does nothing; the next reservation frees its place among those at once. None of
+`limits`, `throttled-py` and `token-throttle` takes from several buckets at once, gives back what an estimate had too
+much, and drains by GCRA; so the scripts are our own.
 
 All keys of a script have one hash tag, the owner, so that they lie in one slot of a cluster:
 
@@ -88,6 +89,8 @@ class SharedStore:
         self._held: dict[str, _Held] = {}
         self._ends: dict[str, list[_End]] = {}
         """By owner."""
+        self._freed: dict[str, list[str]] = {}
+        """By owner: reservations whose leases have ended, which the next script is told of."""
         self._moves: list[_Held] = []
         """What was taken during an outage, to be taken in Redis."""
         self._timer: asyncio.TimerHandle | None = None
@@ -140,8 +143,10 @@ class SharedStore:
         if held.store is not None:
             held.store.settle(held.id, used)
             return
-        end = _End(held.id, held.buckets, used, may_be_first=not held.is_known)
-        self._ends.setdefault(_owner(held.buckets), []).append(end)
+        owner = _owner(held.buckets)
+        self._ends.setdefault(owner, []).append(_End(held.id, held.buckets, used, may_be_first=not held.is_known))
+        if _has_leases(held.buckets):
+            self._freed.setdefault(owner, []).append(held.id)
         self._flush_soon()
 
     def release(self, reservation: str) -> None:
@@ -157,7 +162,7 @@ class SharedStore:
                 continue
             if held.store is not None:
                 held.store.renew((held.id,))
-            elif any(limit.per is None for _, limit in held.buckets):
+            elif _has_leases(held.buckets):
                 by_owner.setdefault(_owner(held.buckets), []).append(held.id)
         for owner, ids in by_owner.items():
             command = self._renew.command([self._key(owner, ":leases")], [self._now(), *ids])
@@ -197,7 +202,8 @@ class SharedStore:
         owner = _owner(held.buckets)
         start = f"{self._link.prefix}:{{{owner}}}"
         keys = [start, f"{start}:leases", f"{start}:r:{held.id}"]
-        args: list[str | float] = [self._now(), held.id, "1" if forced else "0"]
+        freed = self._freed.pop(owner, ())
+        args: list[str | float] = [self._now(), held.id, "1" if forced else "0", len(freed), *freed]
         for _, limit in held.buckets:
             per, amount, cost = limit.per, limit.amount, held.costs[limit.unit]
             if per == "minute" or per == "hour":
@@ -258,6 +264,7 @@ class SharedStore:
         for held in moves:
             keys, args = self._reserving(held, forced=True)
             self._fly(self._reserve, keys, args, lambda held=held: self._moves.append(held))  # type: ignore[misc]
+        self._freed.clear()
         ends, self._ends = self._ends, {}
         for owner, all_ in ends.items():
             for at in range(0, len(all_), MAX_FLUSHED):
@@ -308,6 +315,10 @@ _WINDOWS: Final = {"minute": "60", "hour": "3600", "day": "day", "month": "month
 def _owner(buckets: Sequence[Bucket]) -> str:
     """Return the owner of a reservation's buckets, such as `client/ann`."""
     return buckets[0].key.partition(" ")[0]
+
+
+def _has_leases(buckets: Sequence[Bucket]) -> bool:
+    return any(limit.per is None for _, limit in buckets)
 
 
 def _heard(answer: asyncio.Future[Any]) -> None:

@@ -1,20 +1,22 @@
 -- Take from all buckets of one owner, or from none.
 -- KEYS: the owner's buckets, its leases, the reservation, then a key of lows for each bucket of a minute or an hour.
--- ARGV: the time in tests, the reservation's id, 1 to take in any case, then of each bucket its name, its window
--- (seconds, `day`, `month`, `concurrent`), its amount and the cost.
+-- ARGV: the time in tests, the reservation's id, 1 to take in any case, the number of leases that have ended and their
+-- ids, then of each bucket its name, its window (seconds, `day`, `month`, `concurrent`), its amount and the cost.
 -- Returns doubles: 1 or 0 for taken, then of each bucket: used, seconds to wait, seconds until nothing is used.
 
 local LEASE_S, RECORD_S, SLACK_S, MAX_LOWS = 60, 86400, 60, 1000
 local now = present(ARGV[1])
 local hash, leases, record = KEYS[1], KEYS[2], KEYS[3]
 local is_made = redis.call('EXISTS', record) == 1
+local first = 5 + tonumber(ARGV[4])
+if first > 5 then redis.call('ZREM', leases, unpack(ARGV, 5, first - 1)) end
 local names = {}
-for at = 4, #ARGV, 4 do names[#names + 1] = ARGV[at] end
+for at = first, #ARGV, 4 do names[#names + 1] = ARGV[at] end
 local held = redis.call('HMGET', hash, unpack(names))
 
 local buckets, fits, lows = {}, true, 3
 for number, name in ipairs(names) do
-  local at = 4 * number
+  local at = first + 4 * (number - 1)
   local bucket = {name = name, per = ARGV[at + 1], amount = tonumber(ARGV[at + 2]), cost = tonumber(ARGV[at + 3])}
   bucket.wait = 0
   if bucket.per == 'concurrent' then

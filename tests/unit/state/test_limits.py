@@ -102,6 +102,14 @@ async def until_settled(redis: RedisServer, expected: dict[str, float]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_a_place_among_those_at_once_is_free_for_the_next_at_once(replica: Replica) -> None:
+    store = (await replica()).store
+    for number in range(50):
+        assert isinstance(await store.reserve(str(number), buckets("1 concurrent"), ONE), Standing)
+        assert isinstance(await store.reserve(f"{number}-more", buckets("1 concurrent"), ONE), Refused)
+        store.settle(str(number), {})
+
+
 async def test_two_replicas_never_let_more_in_than_fits(redis: RedisServer, replica: Replica) -> None:
     stores = [(await replica()).store for _ in range(2)]
     one = buckets("10000 tokens/day")
