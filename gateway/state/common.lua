@@ -45,24 +45,25 @@ local function window(per, now, reached)
 end
 
 -- A bucket as the hash has it: of a minute or an hour `used at amount`, of a day or a month `used begin`.
-local function numbers(held)
-  local found = {}
-  for each in string.gmatch(held or '', '%S+') do found[#found + 1] = tonumber(each) end
-  return found
-end
-
 local function sliding(held, seconds, now)
-  local found = numbers(held)
-  if #found < 3 then return 0 end
-  local used = found[1]
-  if now > found[2] then used = math.max(0, used - (now - found[2]) * (found[3] / seconds)) end
-  return used, found[3]
+  if not held then return 0 end
+  local used, at, amount = string.match(held, '^(%S+) (%S+) (%S+)$')
+  used, at, amount = tonumber(used), tonumber(at), tonumber(amount)
+  if now > at then
+    used = used - (now - at) * (amount / seconds)
+    if used < 0 then used = 0 end
+  end
+  return used, amount
 end
 
 local function calendar(held, per, now)
-  local found = numbers(held)
-  local begins, ends = window(per, now, found[2])
-  return found[2] == begins and found[1] or 0, begins, ends
+  local used, reached
+  if held then
+    used, reached = string.match(held, '^(%S+) (%S+)$')
+    used, reached = tonumber(used), tonumber(reached)
+  end
+  local begins, ends = window(per, now, reached)
+  return reached == begins and used or 0, begins, ends
 end
 
 -- Have a key live for as long as any bucket in it needs, and never shorter than it does.

@@ -56,16 +56,18 @@ for number, bucket in ipairs(buckets) do
       mark = serial
       redis.call('ZREMRANGEBYSCORE', bucket.lows, text(bucket.used), '+inf')
       redis.call('ZADD', bucket.lows, text(bucket.used), string.format('%016d', serial))
-      if redis.call('ZCARD', bucket.lows) > MAX_LOWS then
-        -- Join the two oldest: reservations before the second get the first one's low.
-        local two = redis.call('ZRANGE', bucket.lows, 0, 1, 'WITHSCORES')
-        redis.call('ZREM', bucket.lows, two[1])
-        redis.call('ZADD', bucket.lows, two[2], two[3])
+      if serial % 64 == 0 and redis.call('ZCARD', bucket.lows) > MAX_LOWS then
+        -- Join each of the oldest with the next: reservations between them get the first one's low.
+        local oldest = redis.call('ZRANGE', bucket.lows, 0, 255, 'WITHSCORES')
+        for at = 1, #oldest, 4 do
+          redis.call('ZREM', bucket.lows, oldest[at])
+          redis.call('ZADD', bucket.lows, oldest[at + 1], oldest[at + 2])
+        end
       end
       bucket.used = bucket.used + bucket.cost
     end
     bucket.free = bucket.used / bucket.rate
-    if is_new then live(bucket.lows, bucket.free + SLACK_S) end
+    if is_new then redis.call('PEXPIRE', bucket.lows, math.ceil((bucket.free + SLACK_S) * 1000)) end
     if is_new or bucket.was and bucket.was ~= bucket.amount then
       values[#values + 1] = bucket.name
       values[#values + 1] = text(bucket.used) .. ' ' .. text(now) .. ' ' .. text(bucket.amount)

@@ -11,49 +11,71 @@ local with_lows = tonumber(ARGV[2])
 local lows_of = {}
 for number = 1, with_lows do lows_of[ARGV[2 + number]] = KEYS[2 + number] end
 
+local buckets = {}  -- Those that were read: `used`, and what is needed to write them.
+
 -- How much of `back` a reservation gets: no more than what of it was there at every moment since.
 local function given_back(lows, serial, back, used)
-  local least, most = 0, redis.call('ZCARD', lows)
-  local wanted = string.format('%016d', serial)
-  local count = most
-  while least < most do
-    local middle = math.floor((least + most) / 2)
-    if redis.call('ZRANGE', lows, middle, middle)[1] > wanted then most = middle else least = middle + 1 end
+  if back > used then back = used end
+  local own = string.format('%016d', serial)
+  local first = redis.call('ZRANK', lows, own)
+  if first then
+    first = first + 1
+  else  -- its own low was not among the lowest
+    local most
+    first, most = 0, redis.call('ZCARD', lows)
+    while first < most do
+      local middle = math.floor((first + most) / 2)
+      if redis.call('ZRANGE', lows, middle, middle)[1] > own then most = middle else first = middle + 1 end
+    end
   end
-  back = math.min(back, used)
-  if least == count then return back end
-  local after = redis.call('ZRANGE', lows, least, -1, 'WITHSCORES')
-  back = math.min(back, tonumber(after[2]))
-  local low = tonumber(after[2]) - back
-  while least > 0 do  -- those before stay the lower ones: first, as the order of the set is that of the lows
-    local before = redis.call('ZRANGE', lows, least - 1, least - 1, 'WITHSCORES')
+  local after = redis.call('ZRANGE', lows, first, -1, 'WITHSCORES')
+  if #after == 0 then return back end
+  local low = tonumber(after[2])
+  if back > low then back = low end
+  low = low - back
+  while first > 0 do  -- those before stay the lower ones: first, as the order of the set is that of the lows
+    local before = redis.call('ZRANGE', lows, first - 1, first - 1, 'WITHSCORES')
     if tonumber(before[2]) < low then break end
     redis.call('ZREM', lows, before[1])
-    least = least - 1
+    first = first - 1
   end
-  for at = 1, #after, 2 do redis.call('ZADD', lows, text(tonumber(after[at + 1]) - back), after[at]) end
+  for at = 1, #after, 512 do
+    local changed = {}
+    for each = at, math.min(at + 511, #after), 2 do
+      changed[#changed + 1] = text(tonumber(after[each + 1]) - back)
+      changed[#changed + 1] = after[each]
+    end
+    redis.call('ZADD', lows, unpack(changed))
+  end
   return back
 end
 
-local function settled(name, per, cost, mark, used)
-  local by = used == '' and 0 or tonumber(used) - cost
-  if by == 0 then return end
+local function read(name, per)
+  local bucket = {per = per}
   local held = redis.call('HGET', hash, name)
   if per == 'day' or per == 'month' then
-    local was, begins = calendar(held, per, now)
-    if held and begins == mark then
-      redis.call('HSET', hash, name, text(math.max(0, was + by)) .. ' ' .. text(begins))
-    end
-    return
+    bucket.used, bucket.begins = calendar(held, per, now)
+    bucket.is_there = held
+  else
+    bucket.used, bucket.amount = sliding(held, tonumber(per), now)
+    bucket.is_there = bucket.amount
   end
-  local lows, seconds = lows_of[name], tonumber(per)
-  local was, amount = sliding(held, seconds, now)
-  if not amount then return end
-  if by > 0 then was = was + by else was = was - given_back(lows, mark, -by, was) end
-  redis.call('HSET', hash, name, text(was) .. ' ' .. text(now) .. ' ' .. text(amount))
-  local free = was * seconds / amount + SLACK_S
-  live(hash, free)
-  if redis.call('EXISTS', lows) == 1 then live(lows, free) end
+  buckets[name] = bucket
+  return bucket
+end
+
+local function settled(name, per, by, mark)
+  local bucket = buckets[name] or read(name, per)
+  if not bucket.is_there then return end
+  if bucket.begins then
+    if bucket.begins ~= mark then return end
+    bucket.used = math.max(0, bucket.used + by)
+  elseif by > 0 then
+    bucket.used = bucket.used + by
+  else
+    bucket.used = bucket.used - given_back(lows_of[name], mark, -by, bucket.used)
+  end
+  bucket.is_changed = true
 end
 
 local at = 3 + with_lows
@@ -66,10 +88,26 @@ for number = 3 + with_lows, #KEYS do
     else redis.call('DEL', KEYS[number]) end
     local used = {requests = ARGV[at + 2], tokens = ARGV[at + 3], spend = ARGV[at + 4]}
     for name, per, cost, mark in string.gmatch(record, '(%S+) (%S+) (%S+) (%S+)') do
-      if per == 'concurrent' then redis.call('ZREM', leases, ARGV[at])
-      else settled(name, per, tonumber(cost), tonumber(mark), used[string.match(name, '^[^/]+')]) end
+      if per == 'concurrent' then
+        redis.call('ZREM', leases, ARGV[at])
+      else
+        local of = used[string.match(name, '^[^/]+')]
+        local by = of == '' and 0 or tonumber(of) - tonumber(cost)
+        if by ~= 0 then settled(name, per, by, tonumber(mark)) end
+      end
     end
   end
   at = at + 5
+end
+
+for name, bucket in pairs(buckets) do
+  if bucket.is_changed and bucket.begins then
+    redis.call('HSET', hash, name, text(bucket.used) .. ' ' .. text(bucket.begins))
+  elseif bucket.is_changed then
+    redis.call('HSET', hash, name, text(bucket.used) .. ' ' .. text(now) .. ' ' .. text(bucket.amount))
+    local seconds = bucket.used * tonumber(bucket.per) / bucket.amount + SLACK_S
+    live(hash, seconds)
+    live(lows_of[name], seconds)
+  end
 end
 return 1
