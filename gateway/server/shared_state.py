@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.engine.health import Health
+from gateway.engine.makers import Makers
+from gateway.policy.overlay import Tables
+from gateway.server.jobs import restarting
 from gateway.state.limits import SharedStore
 from gateway.state.link import Link
+from gateway.state.makers import StateMakers
 from gateway.state.options import StateOptions
+from gateway.state.rests import SharedRests
 from gateway.telemetry.metrics import Metrics
 
 
@@ -17,16 +23,28 @@ class SharedState:
         count_error = metrics.count_state_errors(lambda: self._link.is_up)
         self._link = Link(options.address, prefix=options.prefix, timeout_s=options.timeout_s, count_error=count_error)
         self.limits = SharedStore(self._link, on_error=options.on_error)
+        self._rests: SharedRests | None = None
 
     @property
     def is_ready(self) -> bool:
         """Redis has answered once, or has had its time."""
         return self._link.is_ready
 
+    def makers(self, here: Makers) -> StateMakers:
+        """Return who made what, as all replicas know it; `here` as this one does. Call it once."""
+        return StateMakers(self._link, here)
+
+    def share_rests(self, health: Health, tables: Tables) -> None:
+        """Tell other replicas of this health's rests, and have it hear of theirs."""
+        self._rests = SharedRests(self._link, health, tables)
+
     async def run(self, begin: asyncio.Event) -> None:
         """Load the library and connect once `begin` is set; connect again until cancelled."""
         await begin.wait()
-        await self._link.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._link.run())
+            if self._rests is not None:
+                group.create_task(restarting(self._rests.run))
 
     async def close(self) -> None:
         """Send what is still to be told."""

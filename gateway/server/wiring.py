@@ -244,6 +244,9 @@ class Gateway:
         self._health = health = self._healthy(options.max_in_flight)
         if member is not None:
             share_rests(health, member)
+        self._shared = None if options.state is None else SharedState(options.state, metrics)
+        if self._shared is not None:
+            self._shared.share_rests(health, self.reloader)
         RestLog(health)
         self._metrics = metrics
         self._scraping = Scraping(metrics=metrics, reloads=self.reloader, health=health)
@@ -251,9 +254,10 @@ class Gateway:
         self._adapters: Adapters = with_translation(
             {"relay": RelayAdapter(), "litellm": LiteLLMAdapter(own_process=True), "mock": mock}
         )
-        makers = Makers() if member is None else SharedMakers(member)
+        makers: Makers = Makers() if member is None else SharedMakers(member)
+        if self._shared is not None:
+            makers = self._shared.makers(makers)
         self.shadows = Shadows(adapters=self._adapters, on_end=self._note_shadow)
-        self._shared = None if options.state is None else SharedState(options.state, metrics)
         self.limits = Limits(MemoryStore() if self._shared is None else self._shared.limits)
         self._pipeline = Pipeline(
             tables=self.reloader,

@@ -18,6 +18,7 @@ import pytest
 from gateway.state.limits import FLUSH_S
 from gateway.state.link import READY_S
 from tests.gateway_process import GatewayProcess, gateway_process
+from tests.keeping_responses import KeepingResponses
 from tests.redis_server import RedisServer, SlowProxy, redis_server
 from tests.server.conftest import until
 
@@ -29,7 +30,7 @@ defaults: {retries: 0}
 clients:
   default: {limits: [LIMITS]}
 providers:
-  slow: {kind: mock, script: [{text: hello, delay: 300ms}]}
+PROVIDERS  slow: {kind: mock, script: [{text: hello, delay: 300ms}]}
 models:
   fast: mock/echo
   slow: slow/any
@@ -56,17 +57,24 @@ class Replicas:
         )
 
     async def start(
-        self, limits: str, *flags: str, count: int = 2, state: str | None = None, ready: bool = True
+        self,
+        limits: str,
+        *flags: str,
+        count: int = 2,
+        state: str | None = None,
+        ready: bool = True,
+        more: str = "",
+        providers: str = "",
     ) -> None:
         config = self._folder / "routes.yaml"
-        config.write_text(ROUTES.replace("LIMITS", limits))
+        config.write_text(ROUTES.replace("LIMITS", limits).replace("PROVIDERS", providers) + more)
         flags = ("--state-timeout", f"{TIMEOUT_S}s", *flags)
         environ = {"GATEWAY_STATE": state or self.redis.url}
-        for number in range(count):
-            log = self._folder / f"gateway-{number}.log"
+        for _ in range(count):
+            log = self._folder / f"gateway-{len(self.started)}.log"
             started = gateway_process(config, log=log, flags=flags, environ=environ)
             self.started.append(await self._stack.enter_async_context(started))
-        for number in range(count if ready else 0):
+        for number in range(len(self.started) if ready else 0):
             await until(partial(self.is_ready, number))
 
     async def is_ready(self, number: int = 0) -> bool:
@@ -80,6 +88,19 @@ class Replicas:
         async with self.session.post(url, json={"model": model, **BODY}) as answer:
             body = await answer.json()
             return answer.status, body.get("error", {}).get("code"), time.monotonic() - began_s
+
+    async def post(self, number: int, path: str, body: Any) -> tuple[int, Any]:
+        async with self.session.post(self.started[number].url + path, json=body) as answer:
+            return answer.status, await answer.json()
+
+    async def get(self, number: int, path: str) -> tuple[int, Any]:
+        async with self.session.get(self.started[number].url + path) as answer:
+            return answer.status, await answer.json()
+
+    async def states(self, number: int) -> dict[str, str]:
+        """Return the state of each target."""
+        _, body = await self.get(number, "/-/targets")
+        return {row["target"]: row["state"] for row in body["targets"]}
 
     async def many(self, count: int, model: str = "fast") -> Counter[int]:
         """Ask so many at once, of all gateways in turn; return how many had each status."""
@@ -232,3 +253,58 @@ async def test_the_url_of_the_state_is_told_without_its_password(tmp_path: Path)
         assert "AuthenticationError" in line["reason"]
         assert "password" not in replicas.started[0].log.read_text().replace(line["reason"], "")
         assert "wrong-password" not in line["reason"]
+
+
+RESTING = """\
+  broken: {chain: [mock/status-503, mock/hello]}
+"""
+
+
+async def test_a_target_that_rests_for_one_replica_rests_for_all(replicas: Replicas) -> None:
+    """Those who start later, and those who come back, hear of it too."""
+    await replicas.start("1000 requests/day", more=RESTING)
+    for _ in range(3):
+        assert (await replicas.chat(0, "broken"))[0] == 200
+
+    async def rests(number: int) -> bool:
+        return (await replicas.states(number))["mock/status-503"] == "cooldown"
+
+    assert await rests(0)
+    await until(partial(rests, 1))
+    await replicas.start("1000 requests/day", more=RESTING, count=1)
+    await until(partial(rests, 2))
+    assert (await replicas.post(1, "/-/targets/reset?target=mock/status-503", None))[0] == 200
+
+    async def is_over(number: int) -> bool:
+        return not await rests(number)
+
+    for number in range(3):
+        await until(partial(is_over, number))
+    assert "status-503" not in str(await replicas.redis.ask("HGETALL", "gateway:{rests}")), "only hashes"
+
+
+async def test_a_request_that_names_an_id_goes_to_its_maker_from_any_replica(replicas: Replicas) -> None:
+    async with KeepingResponses() as kept:
+        providers = (
+            f"  one: {{kind: openai, base_url: '{kept.url}/one/v1', api_key: sk-one}}\n"
+            f"  two: {{kind: openai, base_url: '{kept.url}/two/v1', api_key: sk-two}}\n"
+        )
+        smart = "  smart: {chain: [{pool: {one/m: 1, two/m: 1}}]}\n"
+        await replicas.start("1000 requests/day", more=smart, providers=providers)
+        for number in range(8):
+            status, made = await replicas.post(number % 2, "/v1/responses", {"model": "smart", "input": "hi"})
+            assert status == 200
+            again = {"model": "smart", "input": "more", "previous_response_id": made["id"]}
+            assert (await replicas.post((number + 1) % 2, "/v1/responses", again))[0] == 200
+            assert (await replicas.get((number + 1) % 2, f"/v1/responses/{made['id']}"))[1]["id"] == made["id"]
+        keys = await replicas.redis.ask("KEYS", "gateway:made:*")
+        assert len(keys) >= 16
+        assert not [key for key in keys if made["id"] in key], "only hashes"
+        await replicas.redis.kill()
+        await replicas.until_up(up=False)
+        status, made = await replicas.post(0, "/v1/responses", {"model": "smart", "input": "hi"})
+        assert (await replicas.get(0, f"/v1/responses/{made['id']}"))[0] == 200, "known where it was made"
+        await replicas.redis.start()
+        await replicas.until_up(1)
+        await replicas.until_up(0)
+        assert (await replicas.get(1, f"/v1/responses/{made['id']}"))[1]["id"] == made["id"], "told afterwards"

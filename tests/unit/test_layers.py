@@ -16,7 +16,7 @@ ALLOWED: Final = {
     "words",
     "server": "reports simulation state config engine operations adapters policy telemetry wire concurrency errors "
     "words",
-    "state": "engine policy errors words",
+    "state": "engine policy wire errors words",
     "library": "config engine operations adapters policy telemetry wire errors words",
     "reports": "simulation config policy telemetry wire errors words",
     "simulation": "config engine operations adapters policy telemetry wire errors words",
