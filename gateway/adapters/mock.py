@@ -65,7 +65,7 @@ class MockAdapter:
         said = call.operation.mock_bytes(_said(call, outcome), _params(call))
         if said is not None:
             return Reply({}, body=GeneratedStream(_once(said[1]), {**headers, "content-type": said[0]}))
-        data = self._signed(call, _spoken(call).reply(_said(call, outcome), _params(call)))
+        data = self._signed(call, _told(_spoken(call).reply(_said(call, outcome), _params(call)), outcome))
         translated = _translated(call, stream=False)
         return Reply(data=data if translated is None else translated.answer(data), headers=headers)
 
@@ -146,7 +146,7 @@ class MockAdapter:
         if told is None:
             yield event(operation.event("", first=True))
         for own in (told or ())[: min(ends, default=None)]:
-            yield own
+            yield own if outcome.tokens is None or own.data is None else Event(_told(own.data, outcome), name=own.name)
         for word in () if told is not None else _WORD.findall(text)[: min(ends, default=None)]:
             if outcome.pace_s:
                 await asyncio.sleep(outcome.pace_s)
@@ -160,7 +160,8 @@ class MockAdapter:
         elif told is None:
             yield event(operation.event("", "stop"))
         if told is None and not ends and (call.operation.name in TRANSLATED or operation.usage_wanted(params, EMPTY)):
-            yield event({**operation.event(""), "choices": [], "usage": operation.usage(text, params)})
+            end = {**operation.event(""), "choices": [], "usage": operation.usage(text, params)}
+            yield event(_told(end, outcome))
 
 
 def _spoken(call: Call) -> Operation:
@@ -214,6 +215,24 @@ def _named_outcome(target: Target, *, said: str) -> ScriptedOutcome:
 
 def _said(call: Call, outcome: ScriptedOutcome) -> str:
     return f"hello from {call.target.name}" if outcome.text is None else outcome.text
+
+
+def _told(data: JsonObject, outcome: ScriptedOutcome) -> JsonObject:
+    """Return an answer, or an event, with the usage that a script tells, wherever it has one."""
+    if outcome.tokens is None:
+        return data
+    given, output = outcome.tokens
+    counts = {"total_tokens": given + output}
+    counts |= dict.fromkeys(("prompt_tokens", "input_tokens"), given)
+    counts |= dict.fromkeys(("completion_tokens", "output_tokens"), output)
+    changed: JsonObject = {}
+    for key, value in data.items():
+        if key == "usage" and isinstance(value, dict):
+            value = {name: counts.get(name, count) for name, count in value.items()}
+        elif key in ("message", "response") and isinstance(value, dict):
+            value = _told(value, outcome)
+        changed[key] = value
+    return changed
 
 
 def _error(outcome: ScriptedOutcome) -> JsonObject:

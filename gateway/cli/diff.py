@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import Final
 
+from gateway.cli.groups import add_client_keys, groups_by_client
 from gateway.cli.progress import Progress, progress
 from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.compare.policies import compare
@@ -24,6 +25,7 @@ from gateway.reports.diff_text import Difference, code, markdown_lines, text_lin
 from gateway.reports.problems import Painter, problem_lines, tally
 from gateway.simulation.cases.compare import CaseChanges, compare_cases
 from gateway.simulation.cases.file import read
+from gateway.simulation.cases.play import GroupByClient
 from gateway.wire.json import EMPTY
 
 _TEXT = """\
@@ -81,6 +83,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="default: text")
     parser.add_argument("-v", "--verbose", action="store_true", help="name every alias and every test case")
     parser.add_argument("--exit-code", action="store_true", help="exit with 1 when anything differs")
+    add_client_keys(parser)
     parser.add_argument("--skip-hooks", action="store_true", help="do not import hooks; cases are played without them")
 
 
@@ -89,7 +92,9 @@ def run(args: argparse.Namespace) -> int:
     sides = read_both(args.old, args.new, config=config_path(args, os.environ), explicit=args.config is not None)
     logging.getLogger("gateway").addHandler(logging.NullHandler())  # a hook's failure is in its case's report
     with progress(sys.stderr, os.environ) as now, redirect_stdout(sys.stderr):  # hooks may print
-        found = _Comparison(os.environ, now, skip_hooks=args.skip_hooks).compare(*sides)
+        found = _Comparison(
+            os.environ, now, skip_hooks=args.skip_hooks, groups=groups_by_client(args, os.environ)
+        ).compare(*sides)
     painter = Painter.of(sys.stdout, os.environ)
     if not isinstance(found, Difference):
         if args.format == "json":
@@ -113,10 +118,13 @@ def run(args: argparse.Namespace) -> int:
 class _Comparison:
     """Compiles both sides in the same environment, and plays the test cases against them."""
 
-    def __init__(self, environ: Mapping[str, str], now: Progress, *, skip_hooks: bool) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], now: Progress, *, skip_hooks: bool, groups: GroupByClient | None
+    ) -> None:
         self._environ = environ
         self._now = now
         self._skip_hooks = skip_hooks
+        self._groups = groups
         self._notes: list[str] = []
 
     def compare(self, old: Source, new: Source) -> Difference | tuple[Problem, ...]:
@@ -169,6 +177,7 @@ class _Comparison:
             file.cases,
             file=name,
             on_case=lambda number: self._now.say(f"{name}: case {number} of {many}"),
+            groups=self._groups,
         )
 
 

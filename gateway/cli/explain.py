@@ -16,6 +16,7 @@ import orjson
 
 from gateway.adapters.mock import MockAdapter
 from gateway.cli import files
+from gateway.cli.groups import add_client_keys, groups_by_client
 from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.compiler.compiler import Compiled, Compiler
 from gateway.errors import UsageError
@@ -27,6 +28,7 @@ from gateway.reports import problems as render
 from gateway.reports.problems import Painter
 from gateway.simulation import clock as virtual
 from gateway.simulation.circumstances import Circumstances, read_circumstances
+from gateway.simulation.client_limits import unused_limits
 from gateway.simulation.explain import (
     PreHooks,
     Sent,
@@ -57,6 +59,7 @@ examples:
   gateway explain smart --operation messages             what Claude Code gets
   gateway explain smart --request body.json                as sent, after hooks and params
   gateway explain smart --header x-tier=paid --client shop --at 2026-11-29T09:00Z   which steps of pools and conditions
+  gateway explain smart --client ann --group search        may they ask for it, and what it takes of their limits
   gateway explain smart --seed 1                           with other draws in its pools
 
 A failure is a kind (rate_limit, overloaded, timeout, auth, ...) or an HTTP status. It is every call's of that target,
@@ -86,6 +89,9 @@ def add(commands: Commands) -> None:
     text = "a header field of the request, for conditions and sticky pools; may be repeated"
     parser.add_argument("--header", metavar="NAME=VALUE", action="append", default=[], help=text)
     parser.add_argument("--client", metavar="NAME", help="the client that asks, by its name in the client keys file")
+    text = "the group of that client, or of a client without a name"
+    parser.add_argument("--group", metavar="NAME", help=text)
+    add_client_keys(parser)
     parser.add_argument("--at", metavar="TIME", help="when the request arrives, as 2026-11-29T09:00Z (default: now)")
     text = "of the draws in pools: another number, another order, as `seed` of a test case (default: 0)"
     parser.add_argument("--seed", metavar="N", help=text)
@@ -113,7 +119,9 @@ def run(args: argparse.Namespace) -> int:
     if args.request is not None and compiled.table.find(args.alias) is None:
         raise UsageError(f"--request is for a name that {args.alias} takes, such as {args.alias[:-1]}model")
     fails = dict(read_failure(text, route, option="--fail") for text in args.fail)
-    circumstances = read_circumstances(args.header, args.client, args.at, args.seed, dashes="--")
+    circumstances = read_circumstances(
+        args.header, args.client, args.at, args.seed, group=_group(args, compiled.table), dashes="--"
+    )
     body = None if args.request is None else _body(args.request, args.alias)
     wish: JsonObject = {"stream": True} if args.stream else {}
     body = None if body is None else body | wish
@@ -122,9 +130,12 @@ def run(args: argparse.Namespace) -> int:
     if body is not None:
         with redirect_stdout(sys.stderr):  # hooks may print
             sent = send(compiled.table, route, body, partial(_send, body, asked, circumstances))
-            if route.parts is not None and route.pre:
+            if route.pre and (route.parts is not None or circumstances.caller is not None):
                 left = _left(body, asked, compiled.table)
                 pre_hooks = "ended" if left is None else "run"
+    client, limits = circumstances.caller, None
+    if client is not None and compiled.table.clients:
+        limits = unused_limits(compiled.table, route, client, left or body or wish, asked)
     explanation = explain(
         args.alias,
         route,
@@ -135,6 +146,7 @@ def run(args: argparse.Namespace) -> int:
         circumstances=circumstances,
         left=left,
         pre_hooks=pre_hooks,
+        limits=limits,
     )
     if args.format == "json":
         output = as_json(explanation)
@@ -154,13 +166,30 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _group(args: argparse.Namespace, table: RoutingTable) -> str | None:
+    """Return the group of the client that asks, by its flag or the client keys file. Raises UsageError."""
+    group: str | None = args.group
+    if group:
+        if group not in table.clients:
+            hint = did_you_mean(group, table.clients) if table.clients else "; the file has no `clients`"
+            raise UsageError(f"--group is {group[:128]!r}, which `clients` of the file does not have{hint}")
+        return group
+    groups = groups_by_client(args, os.environ) if args.client and group is None else None
+    if groups is None:
+        return group
+    if args.client not in groups:
+        hint = did_you_mean(args.client, groups)
+        raise UsageError(f"--client is {args.client[:128]!r}, who has no key in the client keys file{hint}")
+    return groups[args.client]
+
+
 def _send(body: JsonObject, operation: str | None, supposed: Circumstances, table: RoutingTable) -> Observed:
     """Send a request through its hooks to upstreams that all answer."""
 
     async def ask() -> Observed:
         begin = supposed.at or datetime.now(UTC)
         simulator = Simulator(table, Script({"*": (ANSWERED,)}), seed=supposed.seed, begin=begin)
-        return await simulator.ask(body, operation, headers=supposed.headers, client=supposed.client)
+        return await simulator.ask(body, operation, headers=supposed.headers, client=supposed.caller)
 
     try:
         return virtual.run(ask())

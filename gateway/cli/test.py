@@ -12,6 +12,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from gateway.cli.files import cases_beside, unreadable
+from gateway.cli.groups import add_client_keys, groups_by_client
 from gateway.cli.progress import Progress, progress
 from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.compiler.compiler import Compiler
@@ -24,7 +25,7 @@ from gateway.reports.problems import Painter
 from gateway.reports.test_report import FileResult, coverage_as_json, coverage_lines, file_as_json, file_lines, summary
 from gateway.simulation.cases.coverage import Coverage, measure
 from gateway.simulation.cases.file import CaseFile, read
-from gateway.simulation.cases.play import Result, asked_targets, play
+from gateway.simulation.cases.play import GroupByClient, Result, asked_targets, play
 
 _TEXT = """\
 Play test cases against a policy: the real routing table, engine and hooks, with scripted upstreams in virtual time.
@@ -66,6 +67,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("-k", metavar="TEXT", dest="only", help="play only cases whose name contains TEXT")
     parser.add_argument("-v", "--verbose", action="store_true", help="name the cases that passed as well")
     parser.add_argument("--min-coverage", metavar="PERCENT", type=_percent, help="fail when the coverage is lower")
+    add_client_keys(parser)
     text = "do not import hooks; what they change goes unchecked"
     parser.add_argument("--skip-hooks", action="store_true", help=text)
 
@@ -79,7 +81,14 @@ def run(args: argparse.Namespace) -> int:
     logging.getLogger("gateway").addHandler(logging.NullHandler())  # the report of its case has a hook's failure
 
     with progress(sys.stderr, os.environ) as now:
-        session = Session(os.environ, now, config=args.config, only=args.only, skip_hooks=args.skip_hooks)
+        session = Session(
+            os.environ,
+            now,
+            config=args.config,
+            only=args.only,
+            skip_hooks=args.skip_hooks,
+            groups=groups_by_client(args, os.environ),
+        )
         for name in _find_files(args, os.environ):
             with redirect_stdout(sys.stderr):  # hooks may print
                 files.append(session.play(name))
@@ -109,13 +118,21 @@ class Session:
     """Plays files of test cases, and collects the results of each config file for its coverage."""
 
     def __init__(
-        self, environ: Mapping[str, str], now: Progress, *, config: str | None, only: str | None, skip_hooks: bool
+        self,
+        environ: Mapping[str, str],
+        now: Progress,
+        *,
+        config: str | None,
+        only: str | None,
+        skip_hooks: bool,
+        groups: GroupByClient | None = None,
     ) -> None:
         self._environ = environ
         self._now = now
         self._config = config
         self._only = (only or "").casefold()
         self._skip_hooks = skip_hooks
+        self._groups = groups
         self._compilers: dict[tuple[tuple[str, str], ...], Compiler] = {}
         self._reached: dict[str, tuple[RoutingTable, list[Result]]] = {}
 
@@ -144,7 +161,7 @@ class Session:
         played = []
         for number, case in enumerate(chosen, start=1):
             self._now.say(f"{name}: case {number} of {len(chosen)}")
-            played.append(play(table, case, asked))
+            played.append(play(table, case, asked, groups=self._groups))
         results = tuple(played)
         self._reached.setdefault(config, (table, []))[1].extend(results)
         return FileResult(file=name, config=config, results=results, hooks_skipped=compiled.skipped_hooks)

@@ -92,6 +92,8 @@ class ScriptedOutcome:
     """The error body's code. With a good status the error is inside the answer."""
     body: JsonObject | None = None
     """The whole body, instead of `text` or the error for `code`."""
+    tokens: tuple[int, int] | None = None
+    """Of input and output, which the answer tells as its usage; None: by the words."""
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     """Response headers that may go back to the client, with lower-case names."""
     retry_after_s: float | None = None

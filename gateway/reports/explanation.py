@@ -45,6 +45,9 @@ def lines(
         yield from table(rows)
     yield painter.place("limits")
     yield from table([*_limits(route), *_bound(explanation)])
+    if rows := [*_client(explanation)]:
+        yield painter.place("client")
+        yield from table(rows)
     if sent is None:
         yield from _parameters("params", [step.params.shown for step in route.steps], painter)
     if rows := [*_hooks("pre", explanation), *_hooks("post", explanation)]:
@@ -142,6 +145,39 @@ def _limits(route: Route) -> list[Sequence[str]]:
         if has_key(route.shadow.step) is False:
             rows.append(("", f"no key here for {target}"))
     return rows
+
+
+def _client(explanation: Explanation) -> Iterator[Sequence[str]]:
+    """Yield who asks, what they may ask for, and a row for each limit."""
+    limits = explanation.limits
+    if limits is None:
+        return
+    group, client = limits.group, limits.client
+    name = "no client key" if client is None else client.name
+    if group is None:
+        yield "name", name
+        return
+    yield "name", f"{name}, of the group {group.name}"
+    if group.models is not None:
+        yield "may ask for", ", ".join(sorted(group.models)) or "nothing"
+    if not group.limits:
+        yield "limits", "none"
+    for number, one in enumerate(limits.shares):
+        then = "" if one.limit.then is None else f", then {one.limit.then}"
+        takes = f"this request takes {_amount(one.limit.unit, one.takes)}{then}"
+        yield "" if number else "limits", f"{one.limit.text}: {takes}"
+    if limits.shares and group.is_shared:
+        yield "", "one count for all clients of the group"
+    if any(one.limit.unit in ("tokens", "spend") for one in limits.shares):
+        given, output = limits.expected
+        yield "reserved", f"{given:,} tokens of input and {output:,} of output, until the answer tells"
+
+
+def _amount(unit: str, amount: float) -> str:
+    """Return what is taken of a limit, such as `1,020 tokens`."""
+    if unit == "spend":
+        return f"${amount:.6f}".rstrip("0").rstrip(".")
+    return f"{amount:,.0f} tokens" if unit == "tokens" else f"{amount:,.0f}"
 
 
 def _relayed(steps: Sequence[Step]) -> Iterator[Sequence[str]]:

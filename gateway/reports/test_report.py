@@ -168,7 +168,8 @@ def _answer(observed: Observed) -> str:
     error = f" {observed.error}" if observed.error else ""
     if observed.error and not observed.attempts and not observed.fault and isinstance(observed.body, dict):
         error += f": {observed.body['error']['message']}"
-    return f"the client gets {observed.status}{error}{text}"
+    sent_on = f", sent on by {observed.limited}" if observed.limited and not observed.error else ""
+    return f"the client gets {observed.status}{error}{text}{sent_on}"
 
 
 def _quoted(text: str | None) -> str:
@@ -207,7 +208,9 @@ def _mismatch_as_json(mismatch: Mismatch, request: int | None) -> JsonObject:
 
 
 def _observed_as_json(observed: Observed) -> JsonObject:
-    answer = {name: getattr(observed, name) for name in ("alias", "target", "status", "error", "text", "broken")}
+    answer = {
+        name: getattr(observed, name) for name in ("alias", "target", "status", "error", "limited", "text", "broken")
+    }
     attempts = [
         {
             "target": attempt.target,

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Final
 
 from gateway.concurrency.pacing import REST_S
+from gateway.errors import UsageError
 from gateway.policy.problem import Problem, listed
 from gateway.policy.regular_file import read_regular_file, why
 from gateway.policy.stamp import Stamp, stamp
 from gateway.policy.table import RoutingTable
+from gateway.server.client_keys import inspect
 from gateway.simulation.cases.expectations import Mismatch
 from gateway.simulation.cases.file import Case, read
-from gateway.simulation.cases.play import Result, asked_targets, play
+from gateway.simulation.cases.play import GroupByClient, Result, asked_targets, needs_groups, play
 from gateway.words import count, cut, shown
 
 log = logging.getLogger(__name__)
@@ -31,8 +33,10 @@ MAX_VALUE: Final = 120
 class Canary:
     """The test cases of one file, read anew for each table."""
 
-    def __init__(self, path: Path, *, limit_s: float = LIMIT_S) -> None:
+    def __init__(self, path: Path, *, limit_s: float = LIMIT_S, client_keys_file: Path | None = None) -> None:
+        """`client_keys_file` has the groups of clients that are named without one."""
         self._path = path
+        self._client_keys_file = client_keys_file
         self._limit_s = limit_s
         self._playing: threading.Thread | None = None
 
@@ -57,7 +61,13 @@ class Canary:
         if self._playing is not None and self._playing.is_alive():
             message = "the cases of an earlier edit are still being played: a hook blocks; restart the gateway"
             return (self._problem("canary-failed", message),)
-        run = _Run(table, file.cases)
+        groups: GroupByClient | None = None
+        if self._client_keys_file is not None and needs_groups(file.cases):
+            try:
+                groups = inspect(self._client_keys_file).by_name
+            except UsageError as exc:
+                return (self._problem("unreadable-file", f"for the clients of --canary: {exc}"),)
+        run = _Run(table, file.cases, groups)
         self._playing = threading.Thread(target=run.play, name="gateway-canary", daemon=True)
         self._playing.start()
         self._playing.join(self._limit_s)
@@ -89,11 +99,12 @@ class Canary:
 class _Run:
     """Plays cases in a thread of its own, so that nobody waits for one that does not end."""
 
-    def __init__(self, table: RoutingTable, cases: tuple[Case, ...]) -> None:
+    def __init__(self, table: RoutingTable, cases: tuple[Case, ...], groups: GroupByClient | None) -> None:
         self.stop = threading.Event()
         self.results: list[Result] = []
         self._table = table
         self._cases = cases
+        self._groups = groups
 
     def play(self) -> None:
         """Play the cases one after the other until `stop` is set."""
@@ -102,7 +113,7 @@ class _Run:
             for case in self._cases:
                 if self.stop.is_set():
                     return
-                self.results.append(play(self._table, case, asked))
+                self.results.append(play(self._table, case, asked, groups=self._groups))
                 time.sleep(REST_S)  # the event loop takes its turn
         except Exception:
             log.exception("the canary failed: please report this")

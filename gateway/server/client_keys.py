@@ -123,6 +123,10 @@ class ClientKeys:
         self._clients |= self._own
         return key
 
+    def group_of(self, name: str) -> str | None:
+        """Return the group of a client's name; None for the default one. Takes milliseconds of 100,000 keys."""
+        return next((client.group for client in self._clients.values() if client.name == name), None)
+
     def client_of(self, key: str) -> Client | None:
         """Return the client of a key, or None. The lookup by SHA-256 leaks nothing by its duration."""
         return self._clients.get(sha256(key.encode("utf-8", "surrogateescape")).digest())
@@ -183,6 +187,8 @@ class Inspected:
 
     keys: int
     names: frozenset[str]
+    by_name: Mapping[str, str | None]
+    """Each client's group; None for the default one."""
     groups: Mapping[str, int]
     """The groups that lines name, each with the number of its first line."""
     has_default: bool
@@ -213,6 +219,7 @@ def inspect(path: Path) -> Inspected:
     return Inspected(
         keys=len(clients),
         names=frozenset(client.name for client in clients),
+        by_name={client.name: client.group for client in clients},
         groups=groups,
         has_default=any(client.group is None for client in clients),
         faults=tuple(faults),

@@ -196,7 +196,7 @@ def make_reloader(
         jobs=jobs,
         on_report=on_report,
         last_good=None if options.state_dir is None else LastGood(options.state_dir, options.config),
-        canary=None if options.canary is None else Canary(options.canary),
+        canary=(None if options.canary is None else Canary(options.canary, client_keys_file=options.client_keys_file)),
     )
 
 
@@ -288,7 +288,14 @@ class Gateway:
             scraping=self._scraping,
             member=member,
         )
-        self._admin = Admin(reloads=self.reloader, health=health, mock=mock, member=member)
+        self._admin = Admin(
+            reloads=self.reloader,
+            health=health,
+            mock=mock,
+            limits=self.limits,
+            group_of=None if keys is None else keys.group_of,
+            member=member,
+        )
         self.watching = watching = Watching(observer)
         number = None if member is None else member.place.number
         own = OwnView(watching=watching, health=health, lifecycle=self.lifecycle, jobs=self.jobs, worker=number)

@@ -12,6 +12,7 @@ from typing import Final
 from gateway.adapters.base import Operation
 from gateway.engine.facts import RequestFacts
 from gateway.errors import UsageError
+from gateway.policy.clients import Client
 from gateway.policy.params import upstream_params
 from gateway.simulation.walk import SEED
 from gateway.wire.json import EMPTY, Json
@@ -32,10 +33,17 @@ class Circumstances:
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     """The client's header fields, names in lower case."""
     client: str | None = None
+    group: str | None = None
+    """The group of the client's keys; None for the group `default`."""
     at: datetime | None = None
     """The time of arrival, with its zone; None for now."""
     seed: int = SEED
     """Of the draws in pools."""
+
+    @property
+    def caller(self) -> Client | None:
+        """Who asks; None for a request without a client key."""
+        return caller(self.client, self.group)
 
     def facts(self, operation: Operation, body: Mapping[str, Json], *, stream: bool) -> RequestFacts:
         """Return the facts of a request with this body, as pre hooks leave it; `stream`: whether it asks for one."""
@@ -46,8 +54,15 @@ class Circumstances:
             arrived=time.time if at is None else at.timestamp,
             stream=stream,
             headers=self.headers,
-            client=self.client,
+            client=None if self.caller is None else self.caller.name,
         )
+
+
+def caller(client: str | None, group: str | None) -> Client | None:
+    """Return the client of a name and a group; one of a group alone is named by it, None without either."""
+    if client is None and group is None:
+        return None
+    return Client(name=client or f"client-of-{group}", group=group)
 
 
 NOW: Final = Circumstances()
@@ -55,9 +70,15 @@ NOW: Final = Circumstances()
 
 
 def read_circumstances(
-    headers: Sequence[str], client: str | None, at: str | None, seed: str | None, *, dashes: str = ""
+    headers: Sequence[str],
+    client: str | None,
+    at: str | None,
+    seed: str | None,
+    *,
+    group: str | None = None,
+    dashes: str = "",
 ) -> Circumstances:
-    """Read the values of the options `header`, `client`, `at` and `seed`; `dashes` precede their names in messages.
+    """Read the values of the options of these names; `dashes` precede their names in messages.
 
     Raises UsageError, which says what is wrong with which option and what would be right.
     """
@@ -69,10 +90,12 @@ def read_circumstances(
         found[name] = value
     if client == "":
         raise UsageError(f"{dashes}client is empty; give the name of a client, or leave it out")
+    if group == "":
+        raise UsageError(f"{dashes}group is empty; give the name of a group of `clients`, or leave it out")
     moment = None if at is None else read_moment(at)
     if isinstance(moment, str):
         raise UsageError(f"{dashes}at is {shortened(at)}, {moment}")
-    return Circumstances(headers=found, client=client, at=moment, seed=_seed(seed, f"{dashes}seed"))
+    return Circumstances(headers=found, client=client, group=group, at=moment, seed=_seed(seed, f"{dashes}seed"))
 
 
 def _seed(text: str | None, option: str) -> int:

@@ -18,8 +18,9 @@ from gateway.engine.attempts import unsupported_steps
 from gateway.engine.bound import relaying_steps
 from gateway.engine.health import Health
 from gateway.engine.hooks import refusal
+from gateway.engine.limits.outlook import Outlook
 from gateway.engine.missing_paths import MissingPaths
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, NotAllowed, UnknownGroup
 from gateway.operations import CHAT, OPERATIONS, operation_of, params_for
 from gateway.policy.conditions import unmet
 from gateway.policy.failures import names_of
@@ -30,6 +31,7 @@ from gateway.policy.table import Hook, Route, RoutingTable, Shadow, Step
 from gateway.policy.target import ScriptedOutcome
 from gateway.policy.wires import as_list
 from gateway.simulation.circumstances import NOW, Circumstances
+from gateway.simulation.client_limits import limits_as_json
 from gateway.simulation.simulator import Observed
 from gateway.simulation.upstreams import ANSWERED, best_match
 from gateway.simulation.walk import Walk, seeded, walk, worst
@@ -80,6 +82,8 @@ class Explanation:
     conditions: tuple[Condition, ...] = ()
     pre_hooks: PreHooks = "none"
     """Of hooks that can change what the pools and conditions read."""
+    limits: Outlook | None = None
+    """What the limits of the client that asks mean for the request; None without such a client."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +126,7 @@ def explain(
     circumstances: Circumstances = NOW,
     left: JsonObject | None = None,
     pre_hooks: PreHooks | None = None,
+    limits: Outlook | None = None,
 ) -> Explanation:
     """Explain a route for a request. `fails` has the outcomes of failing targets, by name or pattern.
 
@@ -129,6 +134,7 @@ def explain(
     for `request` as it is if that is None, in these `circumstances`; `left` is what pre hooks make of `request`, and
     `pre_hooks` tells of them (None: they were not run, if the route has some). Of `request` only the wish for a stream
     counts beside that, and what it tells of the operation where `operation` is None. `health` is as for `walk`.
+    `limits` are those of the client that asks; what they refuse is not called.
     Runs event loops of its own, so never call it from a coroutine.
     """
     asked = OPERATIONS[operation] if operation else operation_of(request)
@@ -166,7 +172,7 @@ def explain(
         route=route,
         operation=asked.name,
         stream=stream,
-        refused=None if found is None else refusal(*found, asked.name),
+        refused=_refusal(found, asked, limits),
         takes=tuple([name for name, by in refused_by.items() if by is None]),
         refuses=tuple([name for name, by in refused_by.items() if by is not None]),
         bound=_bound(route, asked),
@@ -180,7 +186,16 @@ def explain(
             ]
         ),
         pre_hooks=pre_hooks if reads_body(route.parts or ()) else "none",
+        limits=limits,
     )
+
+
+def _refusal(found: tuple[str, Hook] | None, operation: Operation, limits: Outlook | None) -> GatewayError | None:
+    """Return why nothing is called: the model is not the client's, a pre hook is in the way, or a limit is full."""
+    refused = None if limits is None else limits.refused
+    if found is None or isinstance(refused, NotAllowed | UnknownGroup):
+        return refused
+    return refusal(*found, operation.name)
 
 
 def _pools(call: Walk) -> tuple[PoolOrder, ...]:
@@ -304,6 +319,7 @@ def as_json(explanation: Explanation) -> JsonObject:
         "hedge": None if route.hedge is None else {"after_s": route.hedge.after_s},
         "shadow": None if route.shadow is None else _shadow(route.shadow),
         "hooks": {"pre": list(map(hook, route.pre)), "post": list(map(hook, route.post))},
+        **({} if explanation.limits is None else {"client": limits_as_json(explanation.limits)}),
         "chain": [_step(number, step, hook) for number, step in enumerate(route.steps, start=1)],
         **arranged,
         "walk": walk if refused is None else nothing_called(walk, refused.status, refused.code),

@@ -20,6 +20,8 @@ from gateway.adapters.base import Operation
 from gateway.adapters.events import Stream
 from gateway.adapters.mock import OutcomeOf
 from gateway.engine.health import Health
+from gateway.engine.limits.admission import Limits
+from gateway.engine.limits.memory import MemoryStore
 from gateway.engine.pipeline import Pipeline
 from gateway.errors import GatewayError, HookFailed, UpstreamRefused
 from gateway.operations import OPERATIONS, check_request, operation_of
@@ -73,6 +75,10 @@ class Observed:
     """Where the key of the first sticky pool that has one is from."""
     error: str | None = None
     """Code of the error in the response or in the broken stream."""
+    group: str | None = None
+    """The client's group, where the file has `clients`."""
+    limited: str | None = None
+    """The limit that refused the request, or sent it to another alias."""
     text: str | None = None
     """Text of the answer, or of the part that arrived; None without an answer."""
     body: Json = None
@@ -85,6 +91,12 @@ class Observed:
     """A hook's exception and its place; or the gateway's own, when `crashed`."""
     crashed: bool = False
     """Whether an exception was raised that is no GatewayError."""
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Seconds of the response's Retry-After; None without one, and for a date."""
+        text = self.headers.get("retry-after", "")
+        return float(text) if text.isascii() and text.isdigit() else None
 
     @property
     def kind(self) -> Kind | Closed | None:
@@ -117,10 +129,15 @@ class _FixedTable:
 
 
 class Simulator:
-    """A gateway with one table and fresh health. Create it and use it within one virtual loop."""
+    """A gateway with one table, fresh health and empty limits. Create it and use it within one virtual loop."""
 
     def __init__(self, table: RoutingTable, script: OutcomeOf, *, seed: int = SEED, begin: datetime = BEGIN) -> None:
         """`seed` is that of the draws in pools; at `begin` the loop's clock is at 0."""
+
+        def wall_clock() -> float:
+            return begin.timestamp() + loop.time()
+
+        loop = asyncio.get_running_loop()
         self._upstreams = Upstreams(script)
         self._pipeline = Pipeline(
             tables=_FixedTable(table),
@@ -128,7 +145,9 @@ class Simulator:
             health=Health(),
             jitter=lambda: JITTER,
             draw=seeded(seed),
-            wall_clock=lambda: begin.timestamp() + asyncio.get_running_loop().time(),
+            wall_clock=wall_clock,
+            # Leases are not renewed: all requests that run at once begin at once.
+            limits=Limits(MemoryStore(clock=loop.time, wall_clock=wall_clock)),
         )
 
     def play(self, script: OutcomeOf) -> None:
@@ -149,29 +168,44 @@ class Simulator:
         operation: str | None = None,
         *,
         headers: Mapping[str, str] = EMPTY,
-        client: str | None = None,
+        client: Client | None = None,
+        beside: int = 0,
     ) -> Observed:
         """Send one request and read its answer to the end. An exception becomes a part of the result.
 
-        `operation` is told by the body's fields if it is None. `headers`, with lower-case names, and the name `client`
-        are the client's.
+        `operation` is told by the body's fields if it is None. `headers`, with lower-case names, are the client's.
+        `beside`: so many equal requests come just before it, and are being answered when it comes.
         """
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(beside):
+                tasks.create_task(self._ask(body, operation, headers, client, is_held=True))
+            asked = tasks.create_task(self._ask(body, operation, headers, client))
+        return asked.result()
+
+    async def _ask(
+        self,
+        body: JsonObject,
+        operation: str | None,
+        headers: Mapping[str, str],
+        client: Client | None,
+        *,
+        is_held: bool = False,
+    ) -> Observed:
         loop = asyncio.get_running_loop()
         started_s = loop.time()
-        caller = None if client is None else Client(name=client)
         report = CallReport(request_id=REQUEST_ID, generation=self._pipeline.tables.current.generation)
         observed = Observed()
-        first_call = len(self._upstreams.calls)
+        calls = self._upstreams.record(are_held=is_held)
         try:
             asked = OPERATIONS[operation] if operation else operation_of(body)
             check_request(asked, body)
             if asked.wants_stream(body):
                 stream = await self._pipeline.open_stream(
-                    asked, body, report=report, client=caller, client_headers=headers
+                    asked, body, report=report, client=client, client_headers=headers
                 )
                 await _read(stream, asked, report, observed)
             else:
-                reply = await self._pipeline.answer(asked, body, report=report, client=caller, client_headers=headers)
+                reply = await self._pipeline.answer(asked, body, report=report, client=client, client_headers=headers)
                 if reply.body is not None:
                     await _read(reply.body, asked, report, observed)
                 else:
@@ -183,8 +217,9 @@ class Simulator:
         observed.alias = report.alias or None
         observed.target = report.target.name if report.target else None
         observed.sticky = report.sticky
+        if report.limits is not None:
+            observed.group, observed.limited = report.limits.group, report.limits.limited
         observed.first_content_s = report.first_content_s
-        calls = self._upstreams.calls[first_call:]
         made = sorted([one for one in report.attempts if one.was_called], key=attrgetter("start_ms"))
         observed.attempts = tuple(
             Seen(
@@ -233,6 +268,9 @@ def _response_headers(
     headers["x-gateway-attempts"] = str(report.calls)
     if report.target is not None:
         headers["x-gateway-target"] = quote(report.target.name, safe=_HEADER_SAFE)
+    for line in () if report.limits is None else report.limits.head.splitlines():
+        name, _, value = line.partition(": ")
+        headers[name.lower()] = value
     return headers
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.adapters.base import Adapter, Adapters, Call, Operation, Reply
 from gateway.adapters.events import Stream
@@ -109,19 +110,71 @@ class Called:
         return merged_for_output(self.params, self.overrides, self.model)
 
 
+HELD_S: Final = 0.001
+"""What the calls take longer of a request that is to be under way when others come."""
+
+
+class _Recorded(NamedTuple):
+    """The calls of one request."""
+
+    calls: list[Called]
+    are_held: bool
+
+
+_recorded: Final[ContextVar[_Recorded | None]] = ContextVar("recorded", default=None)
+
+
 class Upstreams:
     """All upstreams of a simulated gateway: answers from a script and records each call."""
 
     def __init__(self, script: OutcomeOf) -> None:
         self.script = script
         self.calls: list[Called] = []
-        self.adapters = every_adapter(MockAdapter(self._play, clock=lambda: 0.0))
+        self.adapters = every_adapter(_Holding(MockAdapter(self._play, clock=lambda: 0.0)))
+
+    def record(self, *, are_held: bool = False) -> list[Called]:
+        """Return the list that the calls of this task, and of those that it begins, are added to from now on.
+
+        With `are_held` none of them ends before others that come at the same time have begun.
+        """
+        calls: list[Called] = []
+        _recorded.set(_Recorded(calls, are_held))
+        return calls
 
     def _play(self, call: Call) -> ScriptedOutcome | None:
         started_s = asyncio.get_running_loop().time()
         sent = merged(call.params, call.overrides.sent, call.target.model)
-        self.calls.append(Called(call.operation, started_s, call.params, sent, call.overrides, call.target.model))
+        called = Called(call.operation, started_s, call.params, sent, call.overrides, call.target.model)
+        self.calls.append(called)
+        if (recorded := _recorded.get()) is not None:
+            recorded.calls.append(called)
         return self.script(call)
+
+
+class _Holding:
+    """Makes the calls take longer that are held."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._adapter = adapter
+
+    async def prepare(self) -> None:
+        return
+
+    async def complete(self, call: Call) -> Reply:
+        await _hold()
+        return await self._adapter.complete(call)
+
+    async def stream(self, call: Call) -> Stream:
+        await _hold()
+        return await self._adapter.stream(call)
+
+    async def close(self) -> None:
+        return
+
+
+async def _hold() -> None:
+    if (recorded := _recorded.get()) is not None and recorded.are_held:
+        await asyncio.sleep(HELD_S)
 
 
 def every_adapter(adapter: Adapter) -> Adapters:

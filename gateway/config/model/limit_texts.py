@@ -49,6 +49,14 @@ def read_limit(text: str) -> LimitSpec:
     return LimitSpec(unit=unit, amount=amount_of(match[1]), per=per)
 
 
+def normal_form(text: str) -> str:
+    """Return a limit's text in its normal form; a text that is no limit in its short form as it is."""
+    if _LIMIT.fullmatch(text) is None:
+        return text
+    found = read_limit(text)
+    return limit_text(found.unit, found.amount, found.per)
+
+
 def limit_text(unit: Unit, amount: float, per: Window | None) -> str:
     """Return a limit in its normal form: `400k tokens/minute`, `20 concurrent`, `$50/day`."""
     if unit == "spend":

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from gateway.adapters.base import Operation
 from gateway.concurrency.steps import in_turns
-from gateway.engine.limits.estimate import NOTHING, Prices, estimate
+from gateway.engine.limits.estimate import NOTHING, Estimate, Prices, estimate
 from gateway.engine.limits.headers import head_lines
 from gateway.engine.limits.leases import RENEW_S
 from gateway.engine.limits.store import Bucket, Costs, Full, OwnerKind, Refused, Standing, Store, bucket
@@ -222,6 +222,19 @@ class Admission:
                 target = None if report.target is None else report.target.name
                 used["spend"] = self._prices.dollars(*spent, target=target)
         limits.store.settle(self._reservation, used)
+
+    @property
+    def expected(self) -> Estimate:
+        """The tokens that the request is expected to use, where they are limited, once `enter` has been called."""
+        return self._expected
+
+    def takes(self) -> list[tuple[Bucket, float]]:
+        """Return all buckets of the client with what the request takes of each, once `enter` has been called."""
+        dollars = 0.0 if self._prices is None else self._prices.dollars(*self._expected)
+        costs: dict[Unit, float] = {
+            "requests": 1.0, "concurrent": 1.0, "tokens": float(sum(self._expected)), "spend": dollars
+        }  # fmt: skip
+        return [(one, min(costs[one.limit.unit], one.limit.amount)) for one in self._terms.buckets]
 
     async def _reserve(self, costs: Costs) -> Standing | Refused:
         """Take from all buckets or from none."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from gateway.adapters.mock import MockAdapter
 from gateway.engine.health import Health
+from gateway.engine.limits.admission import Limits
+from gateway.engine.limits.outlook import Outlook, outlook
 from gateway.engine.pipeline import unknown_model
 from gateway.errors import BadRequest, UsageError
-from gateway.operations import OPERATIONS
+from gateway.operations import CHAT, OPERATIONS
 from gateway.policy.problem import number_of
+from gateway.policy.table import Route, RoutingTable
 from gateway.server.exchange import Exchange
 from gateway.server.jobs import CountedReloader
 from gateway.server.live.state import aliases_of, config_state
@@ -35,12 +39,24 @@ class Admin:
     """Answers requests under `/-/`. `Guards` has admitted who asks."""
 
     def __init__(
-        self, *, reloads: CountedReloader, health: Health, mock: MockAdapter, member: Member | None = None
+        self,
+        *,
+        reloads: CountedReloader,
+        health: Health,
+        mock: MockAdapter,
+        limits: Limits,
+        group_of: Callable[[str], str | None] | None = None,
+        member: Member | None = None,
     ) -> None:
-        """`member`: this process is one of several; what it tells of targets is for all."""
+        """`member`: this process is one of several; what it tells of targets is for all.
+
+        `group_of` returns the group of a client's name; None if there are no client keys.
+        """
         self._reloads = reloads
         self._health = health
         self._mock = mock
+        self._limits = limits
+        self._group_of = group_of
         self._member = member
         if member is not None:
             member.answers("targets", self._told)
@@ -130,6 +146,9 @@ class Admin:
         except UsageError as exc:
             raise BadRequest(str(exc), param="fail") from None
         circumstances = _circumstances(exchange.request)
+        limits = await self._outlook(table, route, circumstances, asked, stream=stream)
+        if limits is not None and limits.route is not None:
+            route = limits.route
         now_s = asyncio.get_running_loop().time()
         health = self._health.copied([step.target for step in route.steps], now_s=now_s, alias=route.alias)
         calls_left = health.minutes.of(route.alias).left(now_s=0.0)
@@ -147,11 +166,24 @@ class Admin:
             mock=self._mock,
             health=health,
             circumstances=circumstances,
+            limits=limits,
         )
         told = as_json(explanation)
         if told["hedge"] is not None:
             told["hedge"]["calls_left"] = calls_left
         exchange.send_json({"generation": table.generation, **told, "cooldowns": cooldowns})
+
+    async def _outlook(
+        self, table: RoutingTable, route: Route, supposed: Circumstances, operation: str | None, *, stream: bool
+    ) -> Outlook | None:
+        """Return what the limits of a client mean for a request now; None if no client is named."""
+        client = supposed.caller
+        if client is None or not table.clients:
+            return None
+        if client.group is None and self._group_of is not None:
+            client = replace(client, group=self._group_of(client.name))
+        asked = OPERATIONS[operation] if operation else CHAT
+        return await outlook(self._limits, table, route, client, asked, {"stream": stream})
 
     async def reload(self, exchange: Exchange) -> None:
         """`POST /-/reload`: compile and swap now, with `?dry_run=1` only compile; 422 when the file is bad.
@@ -204,7 +236,7 @@ def _digests(field: str | None) -> frozenset[str] | None:
 
 def _circumstances(request: Request) -> Circumstances:
     try:
-        client, at, seed = (request.query.get(name, (None,))[0] for name in ("client", "at", "seed"))
-        return read_circumstances(request.query.get("header", ()), client, at, seed)
+        client, group, at, seed = (request.query.get(name, (None,))[0] for name in ("client", "group", "at", "seed"))
+        return read_circumstances(request.query.get("header", ()), client, at, seed, group=group)
     except UsageError as exc:
         raise BadRequest(str(exc), param=str(exc).partition(" ")[0]) from None

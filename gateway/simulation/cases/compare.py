@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from gateway.config.document.yaml_tree import Position
 from gateway.policy.table import RoutingTable
 from gateway.simulation.cases.file import Case
-from gateway.simulation.cases.play import Result, asked_targets, play
+from gateway.simulation.cases.play import GroupByClient, Result, asked_targets, play
 from gateway.simulation.simulator import Observed
 
 Verdict: TypeAlias = Literal["newly fails", "newly passes", "passes", "fails"]
@@ -24,6 +24,8 @@ class Outcome:
     status: int
     error: str | None
     broken: bool
+    limited: str | None
+    """The limit that refused the request, or sent it on."""
     attempts: tuple[tuple[str, str | None], ...]
     """(target, kind of its failure) of each attempt; the kind is None when the target answered."""
 
@@ -57,13 +59,18 @@ def compare_cases(
     *,
     file: str,
     on_case: Callable[[int], None] = lambda number: None,
+    groups: GroupByClient | None = None,
 ) -> CaseChanges:
-    """Play every case against both tables. `on_case` hears the number of each, from 1, before it is played."""
+    """Play every case against both tables. `on_case` hears the number of each, from 1, before it is played.
+
+    `groups` is as for `play`.
+    """
     asked = asked_targets(old, cases), asked_targets(new, cases)
     changes = []
     for number, case in enumerate(cases, start=1):
         on_case(number)
-        changes.append(_compare(case, play(old, case, asked[0]), play(new, case, asked[1])))
+        before, after = play(old, case, asked[0], groups=groups), play(new, case, asked[1], groups=groups)
+        changes.append(_compare(case, before, after))
     return CaseChanges(file=file, played=len(cases), changed=tuple(change for change in changes if change))
 
 
@@ -90,4 +97,4 @@ _VERDICTS: dict[tuple[bool, bool], Verdict] = {
 
 def _outcome(observed: Observed) -> Outcome:
     attempts = tuple((one.target, None if one.kind is None else str(one.kind)) for one in observed.attempts)
-    return Outcome(observed.target, observed.status, observed.error, observed.broken, attempts)
+    return Outcome(observed.target, observed.status, observed.error, observed.broken, observed.limited, attempts)

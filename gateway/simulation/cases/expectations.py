@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.config.document.yaml_tree import Position
+from gateway.config.model.limit_texts import normal_form
 from gateway.policy.secrets import STARS
 from gateway.simulation.cases.file import Expect
 from gateway.simulation.simulator import Observed, Seen
@@ -157,6 +158,21 @@ def _body(wanted: Json, observed: Observed, _: bool) -> Iterator[Difference]:
         yield from holds(wanted, observed.body, masked=observed.body)
 
 
+def _limited(wanted: Json, observed: Observed, _: bool) -> Iterator[Difference]:
+    if wanted != observed.limited and (wanted is None or normal_form(wanted) != observed.limited):
+        yield "", [_name(wanted)], [_name(observed.limited)]
+
+
+def _retry_after(wanted: Json, observed: Observed, _: bool) -> Iterator[Difference]:
+    actual_s = observed.retry_after_s
+    if actual_s is None or wanted is None:
+        if actual_s is not wanted:
+            expected, actual = (NOT_THERE if wanted is None else _span(wanted)), (actual_s and shown(actual_s))
+            yield "", [expected], [actual or observed.headers.get("retry-after", NOT_THERE)]
+    elif not within(wanted, actual_s):
+        yield "", [_span(wanted)], [shown(actual_s)]
+
+
 def _duration(read: Callable[[Observed], float | None]) -> _Check:
     def check(wanted: Json, observed: Observed, _: bool) -> Iterator[Difference]:
         actual_s = read(observed)
@@ -178,6 +194,8 @@ _CHECKS: Final[Mapping[str, _Check]] = {
     "status": _same(lambda observed: observed.status),
     "headers": _headers,
     "error": _same(lambda observed: observed.error, show=_name),
+    "limited": _limited,
+    "retry_after": _retry_after,
     "kind": _same(lambda observed: observed.kind, show=_name),
     "text": _same(lambda observed: observed.text),
     "body": _body,

@@ -55,11 +55,19 @@ class Turn:
     expect: Expect
     after_s: float = 0.0
     times: int = 1
+    every_s: float = 0.0
+    """Seconds between two of `times` requests."""
+    beside: int = 0
+    """Equal requests that are being answered when this one comes."""
     repeats: bool = False
     """Whether the answers are counted, for shares, instead of shown one by one."""
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     """The client's header fields, names in lower case."""
     client: str | None = None
+    group: str | None = None
+    """The group of the client's keys; None: the one that the client keys file gives, else `default`."""
+    position: Position = (0, 0)
+    """Of the group's or the client's name, for messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +167,9 @@ def _header_problems(document: Document, turn: JsonObject, place: Where) -> Iter
 
 
 def _share_problems(document: Document, turn: JsonObject, place: Where) -> Iterator[Problem]:
+    if "every" in turn and "times" not in turn and "share" not in turn["expect"]:
+        message = "there is one request only, so it waits for none; say how often by `times`, or use `after` in `then`"
+        yield document.problem("every-alone", (*place, "every"), message, key=True)
     wanted = turn["expect"].get("share")
     if wanted is None:
         if "repeat" in turn:
@@ -212,7 +223,12 @@ def _turn(document: Document, value: JsonObject, where: Where, *, previous: Turn
     else:
         operation = operation or previous.operation
         body = {**operation.example, **previous.request}
-    headers, client = (EMPTY, None) if previous is None else (previous.headers, previous.client)
+    headers, client, group = (
+        (EMPTY, None, None) if previous is None else (previous.headers, previous.client, previous.group)
+    )
+    if "group" in value or ("client" in value and value["client"] is None):
+        group = value.get("group")
+    who = next((key for key in ("group", "client") if key in value), None)
     if "headers" in value:
         headers = {name.lower(): str(text) for name, text in value["headers"].items()}
     repeats = "share" in value["expect"]
@@ -226,7 +242,11 @@ def _turn(document: Document, value: JsonObject, where: Where, *, previous: Turn
         times=int(value.get("repeat", REPEAT) if repeats else value.get("times", 1)),
         repeats=repeats,
         headers=headers,
+        every_s=seconds(value.get("every", 0)),
+        beside=int(value.get("beside", 0)),
         client=value.get("client", client),
+        group=group,
+        position=expect.position if who is None else document.position((*where, who)),
     )
 
 
@@ -234,6 +254,11 @@ def _keys(document: Document, where: Where) -> Mapping[str, Position]:
     """Return the positions of a mapping's keys."""
     node = document.node(where)
     return dict(node.keys) if node is not None else EMPTY
+
+
+def _tokens(value: Json) -> tuple[int, int] | None:
+    """Return the tokens of input and output that an outcome tells."""
+    return None if value is None else (int(value.get("input", 0)), int(value.get("output", 0)))
 
 
 def scripted(value: Json) -> ScriptedOutcome:
@@ -251,6 +276,7 @@ def scripted(value: Json) -> ScriptedOutcome:
         text=value.get("text"),
         code=value.get("code", by_kind.code),
         body=value.get("body"),
+        tokens=_tokens(value.get("tokens")),
         headers={name.lower(): str(text) for name, text in value.get("headers", {}).items()},
         retry_after_s=None if after is None else seconds(after),
         delay_s=seconds(value.get("delay", 0)),

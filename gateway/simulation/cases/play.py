@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
+from gateway.errors import UnknownGroup
+from gateway.policy.clients import Client
 from gateway.policy.table import RoutingTable
 from gateway.simulation import clock as virtual
 from gateway.simulation.cases.expectations import Mismatch, compare
 from gateway.simulation.cases.file import Case, Turn
 from gateway.simulation.cases.share import Shares
+from gateway.simulation.circumstances import caller
 from gateway.simulation.simulator import Observed, Simulator
 from gateway.simulation.upstreams import Script, best_match
 from gateway.wire.json import Json
@@ -42,19 +46,31 @@ class Result:
         return not self.mismatches and not any(played.mismatches for played in self.played)
 
 
-def play(table: RoutingTable, case: Case, asked: frozenset[str] | None = None) -> Result:
+GroupByClient: TypeAlias = Mapping[str, str | None]
+"""The group of each client of a client keys file, by the client's name; None for `default`."""
+
+
+def play(
+    table: RoutingTable,
+    case: Case,
+    asked: frozenset[str] | None = None,
+    *,
+    groups: GroupByClient | None = None,
+) -> Result:
     """Play one case. An exception of the policy or its hooks becomes a part of the result.
 
-    `asked`: what `asked_targets` returns for all cases of the file, which may share their scripts.
+    `asked`: what `asked_targets` returns for all cases of the file, which may share their scripts. `groups` is for
+    clients whose group the case does not name; None if there is no client keys file.
     """
+    known = asked_targets(table, (case,)) if asked is None else asked
     try:
-        return virtual.run(_play(table, case, asked_targets(table, (case,)) if asked is None else asked))
+        return virtual.run(_play(table, case, known, groups))
     except virtual.Stuck as exc:
         message = f"the request never ends: {exc}; does a hook wait without a limit?"
         return Result(case=case, mismatches=(Mismatch(check="case", position=case.position, message=message),))
 
 
-async def _play(table: RoutingTable, case: Case, asked: frozenset[str]) -> Result:
+async def _play(table: RoutingTable, case: Case, asked: frozenset[str], groups: GroupByClient | None) -> Result:
     simulator = Simulator(table, Script({}), seed=case.seed, begin=case.begin)
     without_hooks = _without_hooks(table)
     played: list[Played] = []
@@ -64,11 +80,15 @@ async def _play(table: RoutingTable, case: Case, asked: frozenset[str]) -> Resul
             simulator.play(Script(turn.upstream))
         await asyncio.sleep(turn.after_s)
         shares, shown = Shares(turn), set[tuple[str, ...]]()
+        client, strangers = _client_of(turn, table, groups)
         for time in range(1, turn.times + 1):
-            observed = await simulator.ask(turn.request, turn.operation.name, headers=turn.headers, client=turn.client)
+            await asyncio.sleep(turn.every_s if time > 1 else 0)
+            observed = await simulator.ask(
+                turn.request, turn.operation.name, headers=turn.headers, client=client, beside=turn.beside
+            )
             number += 1
             shares.count(observed.target, observed.sticky)
-            mismatches = [*_unknown_targets(table, turn, asked)] if time == 1 else []
+            mismatches = [*strangers, *_unknown_targets(table, turn, asked)] if time == 1 else []
             if observed.crashed and observed.fault:
                 mismatches.append(Mismatch(check="crash", position=turn.expect.position, message=observed.fault))
             mismatches += compare(turn.expect, observed, without_hooks=observed.alias in without_hooks)
@@ -88,6 +108,29 @@ def asked_targets(table: RoutingTable, cases: Iterable[Case]) -> frozenset[str]:
     models = {str(turn.request.get("model")) for case in cases for turn in case.turns}
     routes = [route for model in models if (route := table.find(model)) is not None]
     return frozenset(step.target.name for route in routes for step in route.steps)
+
+
+def needs_groups(cases: Iterable[Case]) -> bool:
+    """Tell whether a case names a client without its group."""
+    return any(turn.client is not None and turn.group is None for case in cases for turn in case.turns)
+
+
+def _client_of(turn: Turn, table: RoutingTable, groups: GroupByClient | None) -> tuple[Client | None, list[Mismatch]]:
+    """Return who asks, and a mismatch for a client or a group that is not there: misspelt, or removed."""
+    group = turn.group
+    if group is None and turn.client is not None and groups is not None:
+        if turn.client not in groups:
+            message = f"the client keys file has no client {turn.client!r}{did_you_mean(turn.client, sorted(groups))}"
+            return caller(turn.client, None), [Mismatch(check="client", position=turn.position, message=message)]
+        group = groups[turn.client]
+    client = caller(turn.client, group)
+    if turn.group is None or turn.group in table.clients or turn.expect.values.get("error") == UnknownGroup.code:
+        return client, []
+    hint = did_you_mean(turn.group, sorted(table.clients))
+    message = f"`clients` of the file has no group {turn.group!r}{hint}"
+    if not table.clients:
+        message = f"the file has no `clients`, so there is no group {turn.group!r}"
+    return client, [Mismatch(check="group", position=turn.position, message=message)]
 
 
 def _unknown_targets(table: RoutingTable, turn: Turn, asked: frozenset[str]) -> Iterator[Mismatch]:

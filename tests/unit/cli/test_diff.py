@@ -484,7 +484,7 @@ class TestWords:
 
 def an_outcome(target: str) -> JsonObject:
     attempts = [{"target": target, "kind": None}]
-    return {"target": target, "status": 200, "error": None, "broken": False, "attempts": attempts}
+    return {"target": target, "status": 200, "error": None, "broken": False, "limited": None, "attempts": attempts}
 
 
 class TestMarkdown:

@@ -10,6 +10,7 @@ from gateway.policy.failures import Kind
 from gateway.policy.pools import Conditional, Member, Pool
 from gateway.policy.table import RoutingTable
 from gateway.simulation import clock as virtual
+from gateway.simulation.circumstances import caller
 from gateway.simulation.explain import as_json, explain, verdicts
 from gateway.simulation.shares import first_choices
 from gateway.simulation.simulator import Observed, Simulator
@@ -78,7 +79,7 @@ def test_a_simulator_has_headers_a_client_a_clock_and_a_seed() -> None:
 
     async def ask(headers: dict[str, str], client: str | None) -> Observed:
         body = {"model": "smart", "messages": [{"role": "user", "content": "hi"}]}
-        return await Simulator(table, Script({}), seed=3).ask(body, headers=headers, client=client)
+        return await Simulator(table, Script({}), seed=3).ask(body, headers=headers, client=caller(client, None))
 
     assert virtual.run(ask({"x-tier": "paid"}, "alice")).target == "a/x"
     other = virtual.run(ask({"x-tier": "paid"}, "bob"))
