@@ -344,6 +344,12 @@ class Gateway:
         size, in_flight = self._max_body_bytes, self.bodies_in_flight
         return Runner(self._admin_front, nullcontext, max_body_bytes=size, in_flight=in_flight)
 
+    def _waiting_for(self) -> Sequence[str]:
+        """Return what is not ready yet: in this process, then the other workers."""
+        if not self.jobs.waiting_for and self.member is not None and not self.member.all_ready:
+            return ("workers",)
+        return self.jobs.waiting_for
+
     def _show_limits(self, options: ServeOptions) -> None:
         """Show what is used of limits, and those that are set."""
         show, bodies = self._metrics.show, self.bodies_in_flight

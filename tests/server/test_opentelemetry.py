@@ -508,6 +508,20 @@ async def test_disabled_it_is_off(started: Start, collector: OtlpReceiver, upstr
     assert collector.posts == []
 
 
+SECOND_WORKER_IMPORTS_SLOWLY = """\
+import json, os, sys, time
+from importlib.abc import MetaPathFinder
+
+class Slow(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "opentelemetry.sdk.trace":
+            time.sleep(1)
+
+if json.loads(os.environ.get("GATEWAY_SUPERVISED_PROCESS", "{}")).get("number") == 1:
+    sys.meta_path.insert(0, Slow())
+"""
+
+
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_requests_right_after_readyz_are_there_and_sigterm_sends_what_waits(
@@ -523,10 +537,12 @@ async def test_requests_right_after_readyz_are_there_and_sigterm_sends_what_wait
         "OTEL_RESOURCE_ATTRIBUTES": "service.instance.id=mine,deployment.environment.name=test",
         "OTEL_SERVICE_NAME": "our-gateway",
     }
-    log, flags = tmp_path / "log", ("--workers", "2") if workers == 2 else ()
-    async with gateway_process(config, log=log, environ=environ, flags=flags) as started:
-        if workers == 2:
-            await until(lambda: log.read_bytes().count(b"OpenTelemetry is on") == 2, within_s=15)
+    flags: tuple[str, ...] = ()
+    if workers == 2:
+        flags = ("--workers", "2")
+        (tmp_path / "sitecustomize.py").write_text(SECOND_WORKER_IMPORTS_SLOWLY)
+        environ["PYTHONPATH"] = str(tmp_path)
+    async with gateway_process(config, log=tmp_path / "log", environ=environ, flags=flags) as started:
         connector = aiohttp.TCPConnector(force_close=True)
         async with aiohttp.ClientSession(connector=connector) as session:
             while True:

@@ -103,11 +103,14 @@ class Member:
         self.place = place
         self.is_replaced = False
         """Another process has taken this one's place: it leaves its clients to that."""
+        self.all_ready: bool = place.hello["all_ready"]
+        """The start of all workers is complete. Before, a client of this one may meet another that is not ready."""
         self.on_end: Callable[[], None] = lambda: None
         """Called when this worker has to end: it is replaced, or its supervisor is gone."""
         self._answers: dict[str, Callable[[JsonObject], Awaitable[JsonObject]]] = {"ping": _pong}
         self._hears: dict[str, Callable[[JsonObject], object]] = {
             "leave": lambda _: self._leave(),
+            "all_ready": lambda _: self._note_all_ready(),
             "stop": lambda fields: self._stop(again=fields["again"]),
         }
         self.channel = Channel(answer=self._answer, hear=self._hear)
@@ -161,6 +164,9 @@ class Member:
         except ChannelClosed:
             return None
         return None if found is None else Maker(*found)
+
+    def _note_all_ready(self) -> None:
+        self.all_ready = True
 
     def _stop(self, *, again: bool) -> None:
         if again:

@@ -113,6 +113,7 @@ class Parent:
                 on_ready(url, self.reloader.current)
                 log.info("listening", extra={"url": url, "generation": self.reloader.current.generation})
                 await supervisor.settled()
+                self._together.start_is_complete()
                 notify("READY=1")
 
             try:
@@ -158,6 +159,7 @@ class Parent:
             "kept_at": reloader.kept_at,
             "history": reloader.history.as_json(),
             "rests": self._together.rests,
+            "all_ready": self._together.all_ready,
             **self._together.names,
         }
 

@@ -99,9 +99,15 @@ class Supervisor:
             self.stop()
 
     async def settled(self) -> None:
-        """Return once each worker is ready, or has logged why it cannot get so."""
-        for member in tuple(self._slots.values()):
-            await member.settled.wait()
+        """Return once each worker is ready, or has logged why it cannot get so.
+
+        In place of one that ends before, its successor has to be.
+        """
+        for number in range(len(self._listeners)):
+            while True:
+                if await self._is_ready(self._slots[number]):
+                    break
+                await asyncio.sleep(AGAIN_S)
 
     def stop(self) -> None:
         """End all workers in order; called again, at once."""

@@ -69,6 +69,8 @@ class Together:
         """What they told last."""
         self.names: JsonObject = {"process": secrets.token_hex(4), "started_at": time.time()}
         """What the state calls all of them."""
+        self.all_ready = False
+        """All workers of the start were ready, or have logged why they cannot get so."""
 
     async def ask_all(self, op: str, *, within_s: float, **fields: Json) -> dict[Member, JsonObject]:
         """Return the answers of those workers that give one."""
@@ -97,6 +99,11 @@ class Together:
         for member in self.members:
             if member is not but:
                 member.channel.tell(op, **fields)
+
+    def start_is_complete(self) -> None:
+        """Tell the workers that all of them are ready: they may say so."""
+        self.all_ready = True
+        self.tell_all("all_ready")
 
     @property
     def rests(self) -> list[JsonObject]:
