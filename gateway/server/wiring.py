@@ -346,9 +346,12 @@ class Gateway:
 
     def _waiting_for(self) -> Sequence[str]:
         """Return what is not ready yet: in this process, then the other workers."""
-        if not self.jobs.waiting_for and self.member is not None and not self.member.all_ready:
+        shared, own = self._shared, self.jobs.waiting_for
+        if shared is not None and not shared.is_ready:
+            own = (*own, "state")
+        if not own and self.member is not None and not self.member.all_ready:
             return ("workers",)
-        return self.jobs.waiting_for
+        return own
 
     def _show_limits(self, options: ServeOptions) -> None:
         """Show what is used of limits, and those that are set."""
@@ -377,11 +380,6 @@ class Gateway:
             return lifecycle.in_flight >= most and len(reloader.current.targets) > 1
 
         return RoomyHealth(most, is_scarce=is_scarce)
-
-    def _waiting_for(self) -> Sequence[str]:
-        """Return what the process waits for before it is ready."""
-        shared = self._shared
-        return self.jobs.waiting_for if shared is None or shared.is_ready else (*self.jobs.waiting_for, "state")
 
     def _note_shadow(self, call: ShadowCall) -> None:
         self._metrics.count_shadow(call.report, target=call.target, kind=call.kind)
