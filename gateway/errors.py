@@ -10,6 +10,7 @@ Exception
     ├── NotAllowed         403: the client's group may not ask for the model, or is not in the table
     ├── Limited            429: a limit of the client's group is reached
     ├── StateUnavailable   503: the state that replicas share is out of reach, and --on-state-error is deny
+    ├── NotKept            504: the client wants a kept answer only, and there is none
     ├── NoStep             400: the request meets no condition of the chain
     ├── Unsupported        400: no target, or a hook, supports the operation
     ├── HookFailed         500
@@ -168,6 +169,19 @@ class StateUnavailable(GatewayError):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.retry_after_s = 1.0
+
+
+class NotKept(GatewayError):
+    """The request says `Cache-Control: only-if-cached`, and no answer to it is kept (RFC 9111, 5.2.1.7)."""
+
+    status = 504
+    code = "not_kept"
+    type = "invalid_request_error"
+
+    @property
+    def is_final(self) -> bool:
+        """True: a repeat finds nothing either."""
+        return True
 
 
 class NoStep(GatewayError):

@@ -31,6 +31,7 @@ from gateway.cli.settings import (
     number,
     port,
     size,
+    size_or_none,
 )
 from gateway.config.compiler import known_providers
 from gateway.errors import UsageError
@@ -118,6 +119,8 @@ def add_flags(parser: argparse.ArgumentParser, *, any_port: str = "8080", any_le
     add_flag(limits, "max-body-in-flight", "SIZE", text)
     text = "largest body over 1MiB that a hook or a translation may decode, long texts not counted (default: 4MiB)"
     add_flag(limits, "max-parsed-body", "SIZE", text)
+    text = "most bytes of kept answers, for aliases with a cache; 0 keeps none (default: 64MiB)"
+    add_flag(limits, "cache-size", "SIZE", text)
     text = "most connections of clients; more get 503, but for probes and /-/ (default: no limit)"
     add_flag(limits, "max-connections", "N", text)
     text = "most model requests at once, 503 beyond; one target gets half of them at most (default: no limit)"
@@ -199,6 +202,7 @@ def read_options(args: argparse.Namespace, *, any_port: int = 8080, quiet: bool 
         max_body_bytes=settings.get("max-body", size, 32 * _MIB),
         max_body_in_flight_bytes=settings.get("max-body-in-flight", size, 256 * _MIB),
         max_parsed_body_bytes=settings.get("max-parsed-body", size, 4 * _MIB),
+        cache_bytes=settings.get("cache-size", size_or_none, 64 * _MIB),
         client_keys_file=settings.get("client-keys-file", _path, None),
         admin_token_file=settings.get("admin-token-file", _path, None),
         state_dir=settings.get("state-dir", _path, None),

@@ -137,6 +137,11 @@ def size(text: str) -> int:
     return int(match[1]) * _UNITS[base][(match[2] or "").lower()]
 
 
+def size_or_none(text: str) -> int:
+    """Read a number of bytes likewise; 0 too."""
+    return 0 if text == "0" else size(text)
+
+
 def duration_s(text: str) -> float:
     """Read a duration in seconds, written as in the config file: `250ms`, `10s`, `2m`, `1h` or a number of seconds."""
     try:

@@ -14,13 +14,14 @@ from gateway.adapters.events import Stream
 from gateway.engine.arrange import arranged, stuck_keys
 from gateway.engine.attempts import Engine
 from gateway.engine.bound import NotingStream, bound, relaying_steps
+from gateway.engine.cache.cache import Cache
 from gateway.engine.facts import RequestFacts, WallClock
 from gateway.engine.final_error import not_whole
 from gateway.engine.health import Health
 from gateway.engine.hedges import Hedges
 from gateway.engine.hooked_stream import HookedStream
 from gateway.engine.hooks import changed_by, copy_json, own_data, refusal, run_hooks
-from gateway.engine.limits.admission import Admission, Limits
+from gateway.engine.limits.admission import Limits
 from gateway.engine.limits.settled_stream import SettledStream
 from gateway.engine.makers import Makers
 from gateway.engine.nested import NestedHooks, post_hooks
@@ -56,12 +57,14 @@ class Pipeline:
         wall_clock: WallClock = time.time,
         shadows: Shadows | None = None,
         limits: Limits | None = None,
+        cache: Cache | None = None,
     ) -> None:
         """`jitter` returns a random number from 0 to 1 for each failed attempt; it spreads the retries.
 
         `makers` remembers who made what bound requests name. `draw` decides in pools, `wall_clock` when conditions on
         the time hold. `shadows` send requests once more to the shadows of aliases; without them nothing does. `limits`
-        say what clients may ask for; without them all may ask for everything.
+        say what clients may ask for; without them all may ask for everything. `cache` keeps the answers of aliases that
+        say so; without it none are kept.
         """
         self.tables = tables
         """Owns the live table."""
@@ -72,6 +75,7 @@ class Pipeline:
         self._wall_clock = wall_clock
         self._shadows = shadows
         self._limits = limits
+        self._cache = cache
         self._engine = Engine(adapters=adapters, health=health, jitter=jitter)
         self._hedges = Hedges(self._engine, health)
 
@@ -95,28 +99,47 @@ class Pipeline:
         """
         request = self._request(operation, params, report, headers, query, form, client)
         if request.admission is not None:
-            return self._limited(request, request.admission, params, client_headers)
+            return self._limited(request, params, client_headers)
         if request.route.is_plain:
             return self._bound(request) if operation.can_bind else self._engine.complete(request)
         self._note_facts(request, client_headers, stream=False)
+        if request.route.cache is not None and self._cache is not None:
+            return self._cached(request, self._cache, params, client_headers)
         return self._hooked(request, params) if request.route.has_hooks else self._routed(request)
 
     async def _hooked(self, request: RoutedRequest, params: JsonObject) -> Reply:
         """Return the plain answer, with pre and post hooks run."""
         await _run_pre_hooks(request, params)
-        return await self._post_hooked(request)
+        return await _post_hooked(request, await self._routed(request))
 
-    async def _limited(
-        self, request: RoutedRequest, admission: Admission, params: JsonObject, client_headers: Mapping[str, str]
-    ) -> Reply:
-        """Return the plain answer to a request that takes from limits. What it took is settled, however it ends."""
-        route, body = request.route, params
-        if not route.is_plain:
+    async def _limited(self, request: RoutedRequest, params: JsonObject, client_headers: Mapping[str, str]) -> Reply:
+        """Return the plain answer to a request that takes from limits, with its hooks run."""
+        body = params
+        if not request.route.is_plain:
             self._note_facts(request, client_headers, stream=False)
+            if request.route.cache is not None and self._cache is not None:
+                return await self._cached(request, self._cache, params, client_headers)
             body = await _run_pre_hooks(request, params)
-        # Here comes what answers without a call, and takes nothing.
+        return await _post_hooked(request, await self._admitted(request, body, client_headers))
+
+    async def _cached(
+        self, request: RoutedRequest, cache: Cache, params: JsonObject, client_headers: Mapping[str, str]
+    ) -> Reply:
+        """Return the plain answer of an alias that keeps its answers, with its hooks run. A kept one takes nothing."""
+        body = await _run_pre_hooks(request, params)
+        call = partial(self._admitted, request, body, client_headers)
+        return await _post_hooked(request, await cache.complete(request, body, client_headers, call))
+
+    async def _admitted(self, request: RoutedRequest, body: JsonObject, client_headers: Mapping[str, str]) -> Reply:
+        """Return the plain answer before post hooks. What it takes from limits is settled, however it ends.
+
+        `body` is the request after its pre hooks.
+        """
+        admission, route = request.admission, request.route
+        if admission is None:
+            return await self._routed(request)
         try:
-            other = await admission.enter(request.operation, request.route, request.params)
+            other = await admission.enter(request.operation, route, request.params)
             if other is not None:
                 self._send_on(request, other, body, client_headers, stream=False)
             if route is request.route and route.is_plain and not request.operation.can_bind and not admission.unpriced:
@@ -124,7 +147,7 @@ class Pipeline:
                 if reply.body is not None:
                     reply.body = SettledStream(reply.body, admission, request.operation)
             else:
-                reply = await self._post_hooked(request)
+                reply = await self._routed(request)
         except BaseException:
             admission.close(answered=any(attempt.kind is None for attempt in request.report.attempts))
             raise
@@ -133,18 +156,29 @@ class Pipeline:
             admission.close(answered=True, text_bytes=len(text.encode("utf-8", "surrogatepass")) if text else 0)
         return reply
 
-    async def _limited_stream(
-        self, request: RoutedRequest, admission: Admission, params: JsonObject, client_headers: Mapping[str, str]
+    async def _whole_stream(
+        self, request: RoutedRequest, params: JsonObject, client_headers: Mapping[str, str]
     ) -> Stream:
-        """Return the stream, likewise; its end settles what the request took."""
+        """Return the stream of a request that takes from limits, or of an alias that keeps its answers, likewise."""
         self._note_facts(request, client_headers, stream=True)
         body = await _run_pre_hooks(request, params)
-        # Likewise.
+        if request.route.cache is None or self._cache is None:
+            return await hooked_body(await self._admitted_stream(request, body, client_headers), request)
+        call = partial(self._admitted_stream, request, body, client_headers)
+        return await hooked_body(await self._cache.open_stream(request, body, client_headers, call), request)
+
+    async def _admitted_stream(
+        self, request: RoutedRequest, body: JsonObject, client_headers: Mapping[str, str]
+    ) -> Stream:
+        """Return the stream before post hooks, likewise; its end settles what it takes."""
+        admission = request.admission
+        if admission is None:
+            return await self._routed_stream(request)
         try:
             other = await admission.enter(request.operation, request.route, request.params)
             if other is not None:
                 self._send_on(request, other, body, client_headers, stream=True)
-            return await hooked_body(await self._routed_stream(request), request)
+            return await self._routed_stream(request)
         except BaseException:
             admission.close(answered=False)
             raise
@@ -159,18 +193,6 @@ class Pipeline:
             request.nested = _nested(request, _decoded(body, request.route))
         if request.facts is None:
             self._note_facts(request, client_headers, stream=stream)
-
-    async def _post_hooked(self, request: RoutedRequest) -> Reply:
-        """Return the plain answer to a request whose pre hooks have run, with post hooks run."""
-        reply = await self._routed(request)
-        if reply.body is not None:
-            reply.body = await hooked_body(reply.body, request)
-        elif hooks := _post_hooks(request):
-            deadline_s = request.started_s + request.route.deadline_s
-            data = own_data(reply.data, reply.raw)
-            reply.data = await run_hooks(hooks, data, deadline_s=deadline_s)
-            reply.raw = None
-        return reply
 
     async def _routed(self, request: RoutedRequest) -> Reply:
         """Return the plain answer to a request whose pre hooks have run."""
@@ -297,8 +319,8 @@ class Pipeline:
         keepalive_s = request.route.stream.keepalive_s
         if keepalive_s is not None and on_keepalive is not None:
             on_keepalive(operation.keepalive, keepalive_s)
-        if request.admission is not None:
-            return await self._limited_stream(request, request.admission, params, client_headers)
+        if request.admission is not None or request.route.cache is not None:
+            return await self._whole_stream(request, params, client_headers)
         if request.route.is_plain:
             return await (self._bound_stream if operation.can_bind else self._engine.open_stream)(request)
         self._note_facts(request, client_headers, stream=True)
@@ -351,6 +373,17 @@ class Pipeline:
         """Close all connections. Nothing may be called afterwards."""
         for adapter in self._adapters.values():
             await adapter.close()
+
+
+async def _post_hooked(request: RoutedRequest, reply: Reply) -> Reply:
+    """Return a plain answer with post hooks run."""
+    if reply.body is not None:
+        reply.body = await hooked_body(reply.body, request)
+    elif hooks := _post_hooks(request):
+        deadline_s = request.started_s + request.route.deadline_s
+        reply.data = await run_hooks(hooks, own_data(reply.data, reply.raw), deadline_s=deadline_s)
+        reply.raw = None
+    return reply
 
 
 async def hooked_body(body: Stream, request: RoutedRequest) -> Stream:

@@ -84,6 +84,8 @@ class TextFormatter(logging.Formatter):
             yield _tokens(tokens)
         if closed := line.get("closed_tokens"):
             yield f"{_tokens(closed)} of closed calls"
+        if line.get("cache"):
+            yield f"cache {_word(line['cache'])}"
         if line.get("sticky"):
             yield f"sticky by {_word(line['sticky'])}"
         if line.get("limited"):

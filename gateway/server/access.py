@@ -29,7 +29,7 @@ MAX_WANTED: Final = 2048
 """Characters of the header names that a preflight may ask for, all of which are told back."""
 EXPOSED_HEADERS: Final = (
     "x-request-id, x-gateway-target, x-gateway-attempts, x-gateway-generation, x-gateway-limited, retry-after,"
-    " x-should-retry, ratelimit-policy, ratelimit"
+    " x-should-retry, ratelimit-policy, ratelimit, cache-status, age"
 )
 KEY_HEADERS: Final = ("x-api-key", "api-key")
 """Headers that may carry a client's key beside `authorization`: Anthropic's SDKs send the first, Azure's the second."""

@@ -25,6 +25,8 @@ from gateway.adapters.translated import with_translation
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.kept import LastGood
 from gateway.config.reload_report import Compile, ReloadReport
+from gateway.engine.cache.cache import Cache
+from gateway.engine.cache.memory import MemoryAnswers
 from gateway.engine.health import Health
 from gateway.engine.limits.admission import Limits
 from gateway.engine.limits.memory import MemoryStore
@@ -106,6 +108,8 @@ class ServeOptions:
     """Limit of all requests' bodies together; those up to 64 KiB are not counted."""
     max_parsed_body_bytes: int = MAX_PARSED_BYTES
     """Limit of a body over 1 MiB that a hook or a translation needs decoded, texts over 64 KiB not counted."""
+    cache_bytes: int = 64 * 1024 * 1024
+    """Of kept answers, for aliases that say so; 0 keeps none."""
     default_model: str | None = None
     """The model of requests that may leave it out: moderations and images."""
     client_keys_file: Path | None = None
@@ -259,6 +263,8 @@ class Gateway:
             makers = self._shared.makers(makers)
         self.shadows = Shadows(adapters=self._adapters, on_end=self._note_shadow)
         self.limits = Limits(MemoryStore() if self._shared is None else self._shared.limits)
+        self.answers = MemoryAnswers(options.cache_bytes)
+        metrics.show_cache(self.answers.__len__, lambda: self.answers.bytes)
         self._pipeline = Pipeline(
             tables=self.reloader,
             adapters=self._adapters,
@@ -266,6 +272,7 @@ class Gateway:
             makers=makers,
             shadows=self.shadows,
             limits=self.limits,
+            cache=Cache(self.answers) if options.cache_bytes else None,
         )
         models = Models(pipeline=self._pipeline, limits=self.limits)
         calls = ModelCalls(

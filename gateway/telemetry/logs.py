@@ -270,6 +270,8 @@ def log_ended(ended: Sequence[EndedRow], *, event: str = "request") -> None:
             line["group"] = report.limits.group
             if report.limits.limited is not None:
                 line["limited"] = report.limits.limited
+        if report.cache is not None:
+            line["cache"] = report.cache
         if report.sticky is not None:
             line["sticky"] = report.sticky
         if report.trace_id is not None:

@@ -107,6 +107,12 @@ class Metrics:
             "Tokens that calls told before they were closed, since another answered first.",
             ["alias", "direction"],
         )
+        self._cache = Counts(
+            "gateway_cache_total",
+            "Requests of aliases with a cache, by result: hit, collapsed if they waited for an equal one, stale if the "
+            "chain failed, miss, bypass if none of their answers may be kept.",
+            ["alias", "result"],
+        )
         self._cooldowns = Gauges(
             "gateway_target_cooldown",
             "1 while a target is left alone after failures, else 0; for a wildcard's, while any of its models is.",
@@ -149,6 +155,7 @@ class Metrics:
             self._shadow_tokens,
             self._hedge_calls,
             self._hedge_tokens,
+            self._cache,
             self._cooldowns,
             self._key_cooldowns,
             self._alias_cooldowns,
@@ -209,6 +216,12 @@ class Metrics:
             errors.labels(reason)
         return lambda reason: errors.labels(reason).inc()
 
+    def show_cache(self, entries: Callable[[], int], size_bytes: Callable[[], int]) -> None:
+        """Show what is kept of answers."""
+        text = "Answers that are kept, those included whose time is over and whose room nobody needed."
+        self.show("gateway_cache_entries", text, entries)
+        self.show("gateway_cache_bytes", "Bytes that kept answers take, as counted for --cache-size.", size_bytes)
+
     def hear(self, ended: Sequence[EndedRow]) -> None:
         """Count finished requests with their attempts and tokens."""
         for report, operation, status, stream, _, error, _, seconds, ended_at in ended:
@@ -224,6 +237,8 @@ class Metrics:
                     self._count_key(only)
             else:
                 self._count_one_by_one(report, operation, status, seconds)
+            if report.cache is not None:
+                self._cache.counts[report.alias, report.cache] += 1
             if error is not None:
                 self._count_error(report, error, is_broken=stream and content_s is not None)
             if report.trace_id is not None and report.alias:

@@ -28,6 +28,13 @@ ABANDONED: Final[Closed] = "client_gone"
 """
 CLOSED: Final[frozenset[Kind | PassedOver | Closed | None]] = frozenset({HEDGED_OUT, ABANDONED})
 
+CacheResult: TypeAlias = Literal["hit", "collapsed", "stale", "miss", "bypass"]
+"""How a request of an alias with a cache was answered.
+
+By a kept answer, by that of an equal request in flight, by one whose time is over as the chain failed, or by the chain:
+since no answer was kept, or none may be.
+"""
+
 NO_FALL: Final[frozenset[Kind | PassedOver | Closed | None]] = frozenset(
     {None, HEDGED_OUT, ABANDONED, "condition", "unsupported", "bound"}
 )
@@ -127,6 +134,8 @@ class CallReport:
     """Number of attempts without those passed over."""
     limits: LimitReport | None = None
     """None where the file has no `clients`."""
+    cache: CacheResult | None = None
+    """None for an alias without a cache, and where the request did not get as far."""
     sticky: str | None = None
     """Where the key of a sticky pool was from, such as `header x-session-id`; None if none was asked for or found."""
     trace_id: str | None = None

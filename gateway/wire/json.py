@@ -91,6 +91,20 @@ def encode_json(value: Json) -> bytes:
             raise error from None
 
 
+def canonical_json(value: Json) -> bytes:
+    """Return `value` as JSON in which equal values are equal, whatever the order of their fields.
+
+    Raises TypeError for values that JSON cannot hold.
+    """
+    try:
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_SORT_KEYS)
+    except TypeError as error:
+        try:
+            return json.dumps(value, default=_plain, separators=(",", ":"), sort_keys=True).encode()
+        except (TypeError, ValueError, RecursionError):
+            raise error from None
+
+
 def encode_body(value: JsonObject) -> bytes | Spliced:
     """Return an object as `encode_json` does; one with values that are encoded already in parts, these not copied."""
     try:

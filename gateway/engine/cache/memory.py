@@ -21,7 +21,7 @@ class _Item(NamedTuple):
     end_s: float
 
 
-class MemoryStore:
+class MemoryAnswers:
     """Keeps answers in this process."""
 
     def __init__(self, max_bytes: int, *, clock: Callable[[], float] = time.monotonic) -> None:

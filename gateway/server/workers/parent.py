@@ -239,5 +239,6 @@ def as_worker(options: ServeOptions, listeners: Sequence[socket.socket], admin: 
         canary=None,
         max_connections=part(options.max_connections),
         max_in_flight=part(options.max_in_flight),
+        cache_bytes=options.cache_bytes // workers,
         max_body_in_flight_bytes=part(options.max_body_in_flight_bytes) or 1,
     )

@@ -8,7 +8,7 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.engine.cache.memory import ENTRY_BYTES, MemoryStore
+from gateway.engine.cache.memory import ENTRY_BYTES, MemoryAnswers
 from gateway.engine.cache.store import MAX_ENTRY_BYTES, Entry, Kept
 from tests.limiting import Clock
 
@@ -17,7 +17,7 @@ KIB = 1024
 
 async def test_it_gives_back_what_was_put_last_with_its_age() -> None:
     clock = Clock()
-    store = MemoryStore(64 * KIB, clock=clock.monotonic)
+    store = MemoryAnswers(64 * KIB, clock=clock.monotonic)
     store.put(b"a", Entry(0, b"one"), keep_s=60)
     clock.now_s += 10
     store.put(b"a", Entry(1, b"two"), keep_s=60)
@@ -29,7 +29,7 @@ async def test_it_gives_back_what_was_put_last_with_its_age() -> None:
 
 async def test_it_keeps_an_answer_until_its_time_is_over() -> None:
     clock = Clock()
-    store = MemoryStore(64 * KIB, clock=clock.monotonic)
+    store = MemoryAnswers(64 * KIB, clock=clock.monotonic)
     store.put(b"a", Entry(0, b"one"), keep_s=60)
     clock.now_s += 59.9
     assert await store.get(b"a") is not None
@@ -39,7 +39,7 @@ async def test_it_keeps_an_answer_until_its_time_is_over() -> None:
 
 
 async def test_what_was_not_asked_for_longest_goes_first() -> None:
-    store = MemoryStore(8 * (ENTRY_BYTES + 100))
+    store = MemoryAnswers(8 * (ENTRY_BYTES + 100))
     for number in range(8):
         store.put(b"%d" % number, Entry(0, bytes(100)), keep_s=60)
     assert await store.get(b"0") is not None
@@ -50,18 +50,18 @@ async def test_what_was_not_asked_for_longest_goes_first() -> None:
 
 
 async def test_an_entry_takes_an_eighth_at_most_and_never_more_than_a_mebibyte() -> None:
-    store = MemoryStore(8 * KIB)
+    store = MemoryAnswers(8 * KIB)
     assert store.max_entry_bytes == KIB - ENTRY_BYTES
     store.put(b"a", Entry(0, bytes(store.max_entry_bytes)), keep_s=60)
     store.put(b"b", Entry(0, bytes(store.max_entry_bytes + 1)), keep_s=60)
     assert (await store.get(b"a") is not None, await store.get(b"b")) == (True, None)
-    assert MemoryStore(KIB * MAX_ENTRY_BYTES).max_entry_bytes == MAX_ENTRY_BYTES
-    assert MemoryStore(0).max_entry_bytes == 0
+    assert MemoryAnswers(KIB * MAX_ENTRY_BYTES).max_entry_bytes == MAX_ENTRY_BYTES
+    assert MemoryAnswers(0).max_entry_bytes == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 600)), max_size=60))
 async def test_its_bytes_are_those_of_its_entries_and_within_the_bound(puts: list[tuple[int, int]]) -> None:
-    store = MemoryStore(8 * KIB)
+    store = MemoryAnswers(8 * KIB)
     for key, size in puts:
         store.put(b"%d" % key, Entry(0, bytes(size)), keep_s=60)
         found = [kept for each in range(10) if (kept := await store.get(b"%d" % each)) is not None]
@@ -74,7 +74,7 @@ def test_an_entry_takes_no_more_memory_than_is_counted() -> None:
     contents = [bytes(200) for _ in range(count)]
     keys = [number.to_bytes(32, "big") for number in range(count)]
     own = sys.getsizeof(keys[0]) + sys.getsizeof(contents[0]) - 200  # these were made before
-    store = MemoryStore(64 * KIB * KIB)
+    store = MemoryAnswers(64 * KIB * KIB)
     tracemalloc.start()
     for key, content in zip(keys, contents, strict=True):
         store.put(key, Entry(0, content), keep_s=60)
