@@ -138,8 +138,13 @@ def size(text: str) -> int:
 
 
 def size_or_none(text: str) -> int:
-    """Read a number of bytes likewise; 0 too."""
-    return 0 if text == "0" else size(text)
+    """Read a number of bytes as `size` does, or 0."""
+    if text == "0":
+        return 0
+    try:
+        return size(text)
+    except ValueError:
+        raise ValueError("a size, such as 64MiB, or 0") from None
 
 
 def duration_s(text: str) -> float:

@@ -45,6 +45,7 @@ EVERY_OPTION: Final = ServeOptions(
     max_body_bytes=1024,
     max_body_in_flight_bytes=2048,
     max_parsed_body_bytes=3072,
+    cache_bytes=0,
     client_keys_file=Path("k"),
     admin_token_file=Path("t"),
     insecure=True,
@@ -68,7 +69,7 @@ class TestServeOptions:
     def test_every_flag(self) -> None:
         argv = (
             "a.yaml --host 0.0.0.0 --port 1 --unix-socket s --max-body 1k --max-body-in-flight 2k --max-parsed-body 3k"
-            " --default-model m"
+            " --default-model m --cache-size 0"
             " --client-keys-file k --insecure"
             " --admin-token-file t --admin-port 2 --admin-host ::1"
             " --max-connections 6 --max-in-flight 7 --drain-delay 1500ms --log-file l"
@@ -93,6 +94,7 @@ class TestServeOptions:
             "MAX_BODY": "1k",
             "MAX_BODY_IN_FLIGHT": "2k",
             "MAX_PARSED_BODY": "3k",
+            "CACHE_SIZE": "0",
             "CLIENT_KEYS_FILE": "k",
             "ADMIN_TOKEN_FILE": "t",
             "INSECURE": "1",

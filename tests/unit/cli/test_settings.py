@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.settings import Settings, boolean, config_path, duration_s, log_level, port, size
+from gateway.cli.settings import Settings, boolean, config_path, duration_s, log_level, port, size, size_or_none
 from gateway.errors import UsageError
 
 
@@ -26,6 +26,8 @@ class TestSettings:
             (size, "10 MB", 10**7),
             (size, "2G", 2 * 1024**3),
             (size, "7B", 7),
+            (size_or_none, "0", 0),
+            (size_or_none, "64MiB", 64 * 1024**2),
             (duration_s, "250ms", 0.25),
             (duration_s, "10", 10.0),
             (duration_s, "1.5s", 1.5),
@@ -54,6 +56,7 @@ class TestSettings:
             (size, "-1"),
             (size, "many"),
             (size, "1.5M"),
+            (size_or_none, "0k"),
             (duration_s, "soon"),
             (duration_s, "-1s"),
             (duration_s, "inf"),

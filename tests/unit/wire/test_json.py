@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.wire.json import decode_json, encode_json
+from gateway.wire.json import canonical_json, decode_json, encode_json
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9) | st.text(),
@@ -100,3 +100,20 @@ def test_what_json_cannot_hold_is_a_type_error() -> None:
 
 def test_frozen_mappings_are_objects() -> None:
     assert encode_json(MappingProxyType({"a": 1})) == b'{"a":1}'
+
+
+def test_the_canonical_form_does_not_depend_on_the_order_of_fields() -> None:
+    assert canonical_json({"b": [1, {"d": 2, "c": "\u00e4"}], "a": None}) == canonical_json(
+        {"a": None, "b": [1, {"c": "\u00e4", "d": 2}]}
+    )
+    great, half = {"b": 10**30, "a": 1}, {"b": "\ud83d", "a": 1}
+    assert canonical_json(great) == b'{"a":1,"b":1000000000000000000000000000000}'
+    assert canonical_json(half) == canonical_json(dict(reversed(half.items())))
+    assert len({canonical_json(value) for value in (1, 1.0, True, "1", None, [1])}) == 6
+    assert canonical_json(MappingProxyType({"a": MappingProxyType({})})) == b'{"a":{}}'
+
+
+def test_what_json_cannot_hold_has_no_canonical_form() -> None:
+    for value in ({"a": object()}, {1: 2, "a": 3}, {"a": {1, 2}}):
+        with pytest.raises(TypeError):
+            canonical_json(value)
