@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.bench import limits, measures, own, picks, tables, vendors
+from tests.bench import cache, limits, measures, own, picks, tables, vendors
 from tests.bench.figures import Run, load, save
 from tests.bench.lab import Lab, Settings
 from tests.bench.machine import OtherWork, describe, missing_tools
@@ -31,6 +31,7 @@ MEASURES: Final[dict[str, Callable[[Lab], None]]] = {
     "library": own.library,
     "picks": picks.picks,
     "limits": limits.limits,
+    "cache": cache.cache,
 }
 
 PEERS: Final = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from tests.bench import limits, own, picks, vendors
+from tests.bench import cache, limits, own, picks, vendors
 from tests.bench.figures import BUSY, USED, Run, number
 from tests.bench.measures import BARE_IMPORT, CPU, CPU_OF_STREAM, RATE
 from tests.bench.peers import DIRECT, GATEWAY, LITELLM, NGINX, PORTKEY, RELAY, TRANSLATED
@@ -262,6 +262,12 @@ EXPECTATIONS: Final = [
     *(
         Expectation(f"limits, {case}", _value("limits", case), limit, at_most=True, unit="µs", by_clock=True)
         for case, limit in limits.LIMITS_US.items()
+    ),
+    Expectation(
+        "answers/s from the cache ÷ relayed",
+        _ratio("cache", RATE, cache.RELAYED, cache.HIT),
+        cache.LEAST,
+        by_cpu=_ratio("cache", CPU, cache.HIT, cache.RELAYED),
     ),
     _memory(vendors.NATIVE, 70),
     _memory(vendors.CLASSES, 220),

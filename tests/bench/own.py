@@ -75,9 +75,9 @@ def aliases(lab: Lab) -> None:
 
 
 def _many(lab: Lab, runner: Runner, models: Sequence[str], seconds: float) -> None:
-    _asked(lab, "aliases", runner, runner.name, "plain", models, seconds=seconds)
+    asked(lab, "aliases", runner, runner.name, "plain", models, seconds=seconds)
     if runner.name == alias_label(100_000):
-        _asked(lab, "aliases", runner, ONE_OF_MANY, "plain", models[:1], seconds=seconds)
+        asked(lab, "aliases", runner, ONE_OF_MANY, "plain", models[:1], seconds=seconds)
 
 
 def alias_label(count: int) -> str:
@@ -111,16 +111,17 @@ def hooks(lab: Lab) -> None:
 
         def every(runner: Runner) -> None:
             for place, label in enumerate(chosen):
-                _asked(lab, "hooks", runner, label, "plain", [f"plain-{place}"])
+                asked(lab, "hooks", runner, label, "plain", [f"plain-{place}"])
             for place, label in enumerate(chosen):
-                _asked(lab, "hooks", runner, label, "stream", [f"stream-{place}"])
+                asked(lab, "hooks", runner, label, "stream", [f"stream-{place}"])
 
         lab.rotate(runners, every)
 
 
-def _asked(
+def asked(
     lab: Lab, measure: str, runner: Runner, label: str, kind: Kind, models: Sequence[str], *, seconds: float = 0.0
 ) -> None:
+    """Measure requests or streams a second of these models, and the CPU time of each."""
     meter = Meter(runner.child)
     counted = lab.load(runner.peer.request(kind, models=models), USUAL, seconds=seconds)
     rate, cpu = (RATE, CPU) if kind == "plain" else (vendors.STREAMS, CPU_OF_STREAM)

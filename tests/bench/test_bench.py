@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.bench import __main__ as command
-from tests.bench import limits, measures, own, peers, picks, tables, vendors, wires
+from tests.bench import cache, limits, measures, own, peers, picks, tables, vendors, wires
 from tests.bench.figures import Run, load, save
 from tests.bench.lab import Settings
 from tests.bench.load import Request, Wrk, read_streams
@@ -135,6 +135,7 @@ def test_requests_are_measured_of_every_peer_and_the_tables_show_them(tmp_path: 
         ("wires", "wires", measures.CPU_OF_STREAM, vendors.LIKE_RESPONSES),
         ("picks", "picks", picks.STICKY_BY_PROMPT, peers.GATEWAY),
         ("limits", "limits", limits.FOUR, peers.GATEWAY),
+        ("cache", "cache", measures.CPU_OF_STREAM, cache.HIT),
     ],
 )
 def test_measures_yield_their_figures(measure: str, name: str, case: str, peer: str) -> None:

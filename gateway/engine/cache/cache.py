@@ -129,29 +129,24 @@ class Cache:
     ) -> _Asking | None:
         """Return what is asked of the cache; None for a request whose answer may not be kept. Raises NotKept."""
         wanted = control(client_headers.get("cache-control"))
-        asking = None if wanted.no_store else await self._keyed(request, body, wanted, stream=stream)
-        if asking is None and wanted.only_if_cached:
-            raise NotKept("the request asks for a kept answer only, and none is kept of such a request")
-        return asking
-
-    async def _keyed(
-        self, request: RoutedRequest, body: JsonObject, wanted: Control, *, stream: bool
-    ) -> _Asking | None:
+        of: Terms | None = None
         route, operation = request.route, request.operation
-        policy = route.cache
-        assert policy is not None, "others are not asked about here"
-        if operation.name not in KEPT_OPERATIONS or request.form is not None:
-            return None
-        of = self._terms_of(route, request.model, operation.name)
-        if not is_repeatable(operation.name, request.params, of.overrides):
-            return None
-        if operation.can_bind or of.binds:
-            bonds = await in_turns(operation.bound_to(request.params))
-            if bonds:
-                return None
-        shared = policy.scope == "shared" and not of.is_nested
-        key = await key_of(request, body, of, stream=stream, shared=shared)
-        return None if key is None else _Asking(request, route, policy, of, key, wanted)
+        if not wanted.no_store and operation.name in KEPT_OPERATIONS and request.form is None:
+            of = self._terms_of(route, request.model, operation.name)
+            if not is_repeatable(operation.name, request.params, of.overrides):
+                of = None
+            elif operation.can_bind or of.binds:
+                bonds = await in_turns(operation.bound_to(request.params))
+                of = None if bonds else of
+        if of is not None:
+            assert route.cache is not None, "others are not asked about here"
+            shared = route.cache.scope == "shared" and not of.is_nested
+            key = await key_of(request, body, of, stream=stream, shared=shared)
+            if key is not None:
+                return _Asking(request, route, route.cache, of, key, wanted)
+        if wanted.only_if_cached:
+            raise NotKept("the request asks for a kept answer only, and none is kept of such a request")
+        return None
 
     def _terms_of(self, route: Route, model: str, operation: str) -> Terms:
         known = self._terms.get((model, operation))

@@ -33,6 +33,8 @@ def is_repeatable(operation: str, params: Mapping[str, Json], overrides: Sequenc
     """
     if operation not in KEPT_OPERATIONS:
         return False
+    if len(overrides) == 1 and not overrides[0] and _DECIDING.isdisjoint(params):
+        return operation != "responses"  # as most requests are
     return all(_leaves_nothing(operation, merged(params, block, "") if block else params) for block in overrides)
 
 

@@ -91,16 +91,13 @@ async def key_of(request: RoutedRequest, body: JsonObject, of: Terms, *, stream:
     `body` is what the asked alias' pre hooks have left, which nested ones get whole. `shared`: clients get each other's
     answers.
     """
-    params: Mapping[str, Json] = body
-    if not of.is_nested:
-        params = {
-            name: value
-            for name, value in request.params.items()
-            if name not in _NO_MATTER and not name.startswith(_PROMPT_CACHE)
-        }
-    long = [(name, value) for name, value in params.items() if type(value) is RawJson]
-    if long:
-        params = {name: value for name, value in params.items() if type(value) is not RawJson}
+    params: JsonObject = {}
+    long: list[tuple[str, RawJson]] = []
+    for name, value in (body if of.is_nested else request.params).items():
+        if type(value) is RawJson:
+            long.append((name, value))
+        elif of.is_nested or not (name in _NO_MATTER or name.startswith(_PROMPT_CACHE)):
+            params[name] = value
     met = None if request.facts is None else await _conditions(request, request.facts)
     # A list: where one part ends and the next begins must not be for a client to choose.
     asked = [
