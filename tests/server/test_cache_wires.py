@@ -125,7 +125,7 @@ async def test_a_stream_with_tools_usage_and_other_line_ends(gateway: RunningGat
 
     for model in ("chat", "held"):
         first, again = await ask(model), await ask(model)
-        assert again.headers["cache-status"] == "gateway; hit; ttl=3600"
+        assert again.headers["cache-status"].startswith("gateway; hit; ttl=35")
         assert again.events == first.events
         assert again.events[-2]["usage"]["prompt_tokens"] == 3
     assert len(upstream.calls) == 2

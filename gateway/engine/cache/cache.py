@@ -6,6 +6,7 @@ chain answered, before post hooks, which run on each answer anew. What answers c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final, NamedTuple
@@ -217,8 +218,8 @@ def _served(asking: _Asking, kept: Kept, result: CacheResult) -> Mapping[str, st
     request.report.cache, request.report.target = result, step.target
     if request.nested is not None:
         request.answered = step
-    age_s = int(kept.age_s)
-    return {_FIELD: f"{_STATUS[result]}; ttl={int(asking.policy.ttl_s) - age_s}", "age": str(age_s)}
+    left_s = math.floor(asking.policy.ttl_s - kept.age_s)  # below 0 for one whose time is over
+    return {_FIELD: f"{_STATUS[result]}; ttl={left_s}", "age": str(int(kept.age_s))}
 
 
 def _missed(asking: _Asking) -> str:

@@ -104,7 +104,7 @@ async def key_of(request: RoutedRequest, body: JsonObject, of: Terms, *, stream:
         None if shared else [request.client],
         stream,
         request.query,
-        {name: value for name, value in request.headers.items() if name not in _IDS},
+        None if request.headers.keys() <= _IDS else _own_fields(request.headers),
         met,
         params,
         [[name, len(value.encoded)] for name, value in long],
@@ -119,6 +119,10 @@ async def key_of(request: RoutedRequest, body: JsonObject, of: Terms, *, stream:
             found.update(data[start : start + _SLICE_BYTES])
             await asyncio.sleep(0)
     return found.digest()
+
+
+def _own_fields(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name not in _IDS}
 
 
 async def _conditions(request: RoutedRequest, facts: RequestFacts) -> list[bool]:

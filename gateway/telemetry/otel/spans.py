@@ -92,6 +92,8 @@ class Spans:
             attributes["gateway.alias"] = report.alias
         if report.target is not None:
             attributes["gateway.target"] = report.target.name
+        if report.cache is not None:
+            attributes["gateway.cache"] = report.cache
         if report.sticky is not None:
             attributes["gateway.sticky"] = report.sticky
         if report.first_content_s is not None:
