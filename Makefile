@@ -72,6 +72,8 @@ lock: $(VENV)/.test .bench/uv/.installed
 	.bench/uv/bin/uv pip compile $(LOCKED) pyproject.toml --output-file deploy/constraints.txt >/dev/null
 	$(BIN)/python -m tests.supply build | \
 	  .bench/uv/bin/uv pip compile $(LOCKED) - --output-file deploy/build-constraints.txt >/dev/null
+	$(BIN)/python -m tests.supply redis | \
+	  .bench/uv/bin/uv pip compile $(LOCKED) - --output-file deploy/constraints-redis.txt >/dev/null
 	$(BIN)/python -m tests.supply slim > deploy/constraints-slim.txt
 
 .bench/uv/.installed:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 LEFT_OUT: Final = "litellm"
-EXTRAS: Final = ("otel",)
+EXTRAS: Final = ("otel", "redis")
 SAME: Final = ("classifiers", "license", "license-files", "requires-python", "scripts")
 """Fields of `[project]` that are taken over unchanged."""
 

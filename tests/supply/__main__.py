@@ -13,7 +13,7 @@ from tests.supply.declared import build_requirements, dependencies, extra, oldes
 def main(argv: Sequence[str] | None = None) -> int:
     """Print what was asked for and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.supply", description=__doc__)
-    parser.add_argument("what", choices=["oldest", "build", "slim", "sbom", "sbom-slim"])
+    parser.add_argument("what", choices=["oldest", "build", "redis", "slim", "sbom", "sbom-slim"])
     match parser.parse_args(argv).what:
         case "oldest":
             print(
@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         case "build":
             print("\n".join(str(line) for line in build_requirements()))
+        case "redis":
+            print("\n".join(str(line) for line in extra("redis")))
         case "slim":
             print(slim.text(locked.read(), dependencies()), end="")
         case "sbom-slim":

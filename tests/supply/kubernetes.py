@@ -13,7 +13,7 @@ from tests.supply.tools import DEPLOY, INSTALLED, installed, run, tool
 
 Manifest: TypeAlias = dict[str, Any]
 
-KUSTOMIZED: Final = ("sidecar", "shared")
+KUSTOMIZED: Final = ("sidecar", "shared", "replicas")
 """Folders of deploy/kubernetes."""
 RELEASE: Final = "llm-gateway"
 _VALIDATE: Final = """

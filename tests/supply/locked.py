@@ -1,4 +1,4 @@
-"""Reads a lock: the files deploy/constraints.txt and deploy/build-constraints.txt, as `make lock` writes them."""
+"""Reads a lock, as `make lock` writes them: deploy/constraints.txt, build-constraints.txt, constraints-redis.txt."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.paths import ROOT
 
 LOCK: Final = ROOT / "deploy" / "constraints.txt"
 BUILD_LOCK: Final = ROOT / "deploy" / "build-constraints.txt"
+REDIS_LOCK: Final = ROOT / "deploy" / "constraints-redis.txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

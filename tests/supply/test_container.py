@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from gateway.cli import build_parser
+from gateway.cli.serve import read_options
 from tests.paths import ROOT
 from tests.supply.dockerfile import FILE, environ, instructions, stages
 from tests.supply.tools import run, tool
@@ -65,20 +66,41 @@ def test_nothing_is_written_where_the_root_is_read_only() -> None:
     assert "--invalidation-mode unchecked-hash" in compiled, "the time of the build would be in the image"
 
 
-def test_every_service_of_compose_is_locked_down() -> None:
-    compose = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
-    for name, service in compose["services"].items():
-        assert service["read_only"] is True, name
-        assert service["cap_drop"] == ["ALL"], name
-        assert service["security_opt"] == ["no-new-privileges:true"], name
-        assert "ports" not in service, name
-        assert re.search(r"/.*:\d+\.\d+\.\d+$", service.get("image", "ours/gateway:0.0.0")), name
+COMPOSED: Final = ("compose.yaml", "compose.replicas.yaml")
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_every_service_of_compose_is_locked_down(name: str) -> None:
+    compose = yaml.safe_load((ROOT / "deploy" / name).read_text())
+    for each, service in compose["services"].items():
+        assert service["read_only"] is True, each
+        assert service["cap_drop"] == ["ALL"], each
+        assert service["security_opt"] == ["no-new-privileges:true"], each
+        assert "ports" not in service, each
+        assert re.search(r"/.*:\d+\.\d+\.\d+$", service.get("image", "ours/gateway:0.0.0")), each
     assert compose["services"]["gateway"]["stop_grace_period"] == "40s"
 
 
-def test_compose_takes_its_file() -> None:
+def test_two_gateways_of_compose_share_a_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    services = yaml.safe_load((ROOT / "deploy" / "compose.replicas.yaml").read_text())["services"]
+    gateway = services["gateway"]
+    for variable, value in gateway["environment"].items():
+        monkeypatch.setenv(variable, value)
+    options = read_options(build_parser(["serve"]).parse_args(["serve"]))
+    assert options.state is not None
+    assert str(options.state.address) == "redis://redis:6379/0"
+    assert gateway["deploy"]["replicas"] == 2
+    assert set(gateway["networks"]) & set(services["redis"]["networks"]) == {"state"}
+    assert not set(services["app"]["networks"]) & set(services["redis"]["networks"])
+    (folder,) = gateway["volumes"]
+    routes = ROOT / "deploy" / folder.partition(":")[0] / "routes.yaml"
+    assert "clients:" in routes.read_text(), "the policy that they share; tests/unit/test_examples.py compiles it"
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_compose_takes_its_file(name: str) -> None:
     docker = tool("docker", how="its plugin compose reads the file without a daemon")
     if run(docker, "compose", "version").returncode:
         pytest.skip("docker has no compose on this machine")
-    done = run(docker, "compose", "-f", str(ROOT / "deploy" / "compose.yaml"), "config", "--quiet")
+    done = run(docker, "compose", "-f", str(ROOT / "deploy" / name), "config", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")

@@ -40,7 +40,7 @@ def test_what_is_installed_here_is_allowed() -> None:
             assert requirement.specifier.contains(version(requirement.name)), requirement
 
 
-@pytest.mark.parametrize("path", [locked.LOCK, locked.BUILD_LOCK], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [locked.LOCK, locked.BUILD_LOCK, locked.REDIS_LOCK], ids=lambda path: path.name)
 def test_every_package_of_a_lock_has_digests_and_no_other_source(path: Path) -> None:
     assert [name for name, package in locked.read(path).items() if not package.sha256] == []
     assert not re.search(r"://|^\s*-(?!-hash=)|@ ", path.read_text(), re.MULTILINE)
@@ -50,6 +50,7 @@ def test_the_locks_hold_what_is_declared() -> None:
     for lock, requirements in (
         (locked.read(), dependencies()),
         (locked.read(locked.BUILD_LOCK), build_requirements()),
+        (locked.read(locked.REDIS_LOCK), extra("redis")),
     ):
         for requirement in requirements:
             name = canonicalize_name(requirement.name)

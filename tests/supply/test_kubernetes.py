@@ -33,7 +33,7 @@ ALL_OF_CHART: Final = (
     "affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight=1",
     "affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.topologyKey=zone",
 )  # fmt: skip
-MADE: Final = ["sidecar", "shared", "chart", "chart, all set"]
+MADE: Final = ["sidecar", "shared", "replicas", "chart", "chart, all set"]
 LOCKED_DOWN: Final = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -197,7 +197,7 @@ async def test_the_gateway_runs_with_the_settings(name: str, tmp_path: Path) -> 
         name: re.sub("^/(run/secrets|var/lib)/gateway", str(tmp_path), value)
         for name, value in environ(gateway_of(pod)).items()
     }
-    given |= {"GATEWAY_ADMIN_PORT": "0", "GATEWAY_DRAIN_DELAY": "0s"}
+    given |= {"GATEWAY_ADMIN_PORT": "0", "GATEWAY_DRAIN_DELAY": "0s", "GATEWAY_STATE": ""}  # that Redis is not here
     log = tmp_path / "log"
     async with gateway_process(tmp_path / "routes.yaml", log=log, environ=given) as gateway:
         lines = [json.loads(line) for line in log.read_text().splitlines()]
@@ -211,6 +211,25 @@ async def test_the_gateway_runs_with_the_settings(name: str, tmp_path: Path) -> 
         wants_key = name != "sidecar"
         assert await status_of(f"{models}/v1/models") == (401 if wants_key else 200)
         assert await status_of(f"{models}/v1/models", key="sk-app") == 200
+
+
+def test_replicas_share_a_redis_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = kustomized("replicas")
+    (pod,) = pods(made)
+    options = options_of(pod, monkeypatch)
+    redis = of_kind("StatefulSet", made)
+    assert options.state is not None
+    assert str(options.state.address) == f"redis://{redis['metadata']['name']}:6379/0"
+    spec = redis["spec"]["template"]["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"] | {"runAsUser": 10001, "runAsGroup": 10001} == pod["securityContext"]
+    (container,) = spec["containers"]
+    assert container["securityContext"] == LOCKED_DOWN
+    assert container["args"][-2:] == ["--requirepass", "$(STATE_PASSWORD)"]
+    policy = of_kind("NetworkPolicy", made)["spec"]
+    labels = of_kind("Deployment", made)["spec"]["template"]["metadata"]["labels"].items()
+    assert policy["podSelector"]["matchLabels"].items() <= redis["spec"]["template"]["metadata"]["labels"].items()
+    assert policy["ingress"][0]["from"][0]["podSelector"]["matchLabels"].items() <= labels
 
 
 def test_the_sidecar_is_one_and_the_app_finds_it() -> None:
@@ -274,6 +293,9 @@ def test_every_yaml_file_of_kubernetes_is_a_part_of_a_folder() -> None:
     for folder in kubernetes.KUSTOMIZED:
         path = DEPLOY / "kubernetes" / folder
         made: dict[str, Any] = yaml.safe_load((path / "kustomization.yaml").read_text())
-        used = {*made["resources"], *made["configMapGenerator"][0]["files"], "kustomization.yaml"}
+        maps, patches = made.get("configMapGenerator", []), made.get("patches", [])
+        own = {resource for resource in made["resources"] if not resource.startswith("../")}
+        used = {*own, *(file for each in maps for file in each["files"]), "kustomization.yaml"}
+        used |= {patch["path"] for patch in patches}
         assert {file.name for file in path.iterdir()} == used
     assert {path.name for path in Path(DEPLOY / "kubernetes").iterdir()} == set(kubernetes.KUSTOMIZED)

@@ -28,7 +28,7 @@ FILES = [
 ]
 
 
-@pytest.mark.parametrize("path", [*FILES, ROOT / "deploy/config/routes.yaml"], ids=str)
+@pytest.mark.parametrize("path", [*FILES, *ROOT.glob("deploy/*/routes.yaml")], ids=str)
 def test_a_shipped_config_file_has_not_even_a_warning(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", sys.path[:])
     compiled = Compiler(environ={}, strict_env=True).compile(path.read_bytes(), source=str(path))

@@ -23,7 +23,7 @@ from tests.paths import ROOT
 from tests.unit.formatted import Author
 
 CASES = sorted((ROOT / "tests" / "cases" / "formatting").glob("*.yaml"))
-OURS = [ROOT / "routes.yaml", *ROOT.glob("examples/**/*.yaml"), *ROOT.glob("deploy/config/*.yaml")]
+OURS = [ROOT / "routes.yaml", *ROOT.glob("examples/**/*.yaml"), *ROOT.glob("deploy/*/routes.yaml")]
 FRAGMENTS = """\
 models:|  a:|    chain: [a/b]|      - {target: a/b}|    - a/b|# c|    # c| |    description: >+|        text
   x: &x {chain: [a/b]}|  y: *x|    <<: *x|  z: {chain: [ {target : 'a/b' ,retries: 1} ], stream: {},|    # in
