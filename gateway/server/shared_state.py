@@ -8,6 +8,7 @@ from gateway.engine.health import Health
 from gateway.engine.makers import Makers
 from gateway.policy.overlay import Tables
 from gateway.server.jobs import restarting
+from gateway.state.cache import SharedCache
 from gateway.state.limits import SharedStore
 from gateway.state.link import Link
 from gateway.state.makers import StateMakers
@@ -23,6 +24,7 @@ class SharedState:
         count_error = metrics.count_state_errors(lambda: self._link.is_up)
         self._link = Link(options.address, prefix=options.prefix, timeout_s=options.timeout_s, count_error=count_error)
         self.limits = SharedStore(self._link, on_error=options.on_error)
+        self.cache = SharedCache(self._link)
         self._rests: SharedRests | None = None
 
     @property

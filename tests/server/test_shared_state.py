@@ -40,6 +40,8 @@ ESTIMATE = 10
 """Tokens of BODY: its text over 4, and `max_tokens`."""
 TIMEOUT_S = 0.2
 """Longer than the flag's own, since tests share the processors."""
+BUSY_S = 5.0
+"""What a busy machine may add. Redis is away for as long as a test wants."""
 
 
 class Replicas:
@@ -139,14 +141,22 @@ async def replicas(tmp_path: Path) -> AsyncIterator[Replicas]:
 
 
 async def test_two_hundred_at_once_get_what_is_for_a_hundred(replicas: Replicas) -> None:
-    """Over two processes, and over two workers of each; all are reserved before any is settled."""
-    await replicas.start(f"{100 * ESTIMATE} tokens/day", "--workers", "2")
-    assert await replicas.many(200, "slow") == {200: 100, 429: 100}
+    """Over two processes of two workers each. What answers use is within their estimate."""
+    limits = f"200 requests/hour, {100 * ESTIMATE} tokens/day"
+    await replicas.start(limits, "--workers", "2", "--state-timeout", "10s")
+    statuses = await replicas.many(200, "slow")
+    assert statuses.keys() <= {200, 429}
+    assert statuses[200] >= 100, "more where some ended before others came, and gave back what they had not used"
     await asyncio.sleep(2 * FLUSH_S)
     used = await replicas.bucket("tokens/day")
-    assert 0 < used <= 100 * ESTIMATE
-    assert used == await replicas.bucket("tokens/day"), "all is settled"
-    assert await replicas.redis.ask("KEYS", "*:r:*") == []
+    assert statuses[200] <= used <= 100 * ESTIMATE
+    assert await replicas.redis.ask("KEYS", "*:r:*") == [], "all is settled"
+    assert await replicas.bucket("requests/hour") == pytest.approx(statuses[200], abs=1)
+
+
+async def test_a_hundred_requests_are_let_in_whoever_is_asked(replicas: Replicas) -> None:
+    await replicas.start("100 requests/day", "--state-timeout", "10s")
+    assert await replicas.many(200) == {200: 100, 429: 100}
 
 
 @pytest.mark.parametrize("on_error", ["local", "allow", "deny"])
@@ -176,11 +186,12 @@ async def test_redis_is_paused_in_mid_load(replicas: Replicas) -> None:
     assert await replicas.many(10) == {200: 10}
     replicas.redis.pause()
     first = await asyncio.gather(*[replicas.chat() for _ in range(20)])
+    errors = await replicas.metric('gateway_state_errors_total{reason="timeout"}')
+    assert errors >= 20, "and what ended just before"
     then = [await replicas.chat() for _ in range(10)]
     assert {status for status, _, _ in [*first, *then]} == {200}
-    assert max(seconds for _, _, seconds in first) < TIMEOUT_S + 0.5, "with time for a busy machine"
-    assert sum(seconds for _, _, seconds in then) < TIMEOUT_S * len(then) / 2
-    assert await replicas.metric('gateway_state_errors_total{reason="timeout"}') >= 20, "and what ended just before"
+    assert max(seconds for _, _, seconds in first) < TIMEOUT_S + BUSY_S
+    assert await replicas.metric('gateway_state_errors_total{reason="timeout"}') == errors, "nobody asked again"
     replicas.redis.go_on()
     await replicas.until_up()
 
@@ -199,7 +210,7 @@ async def test_redis_is_slow_in_mid_load(replicas: Replicas) -> None:
         proxy.delay_s = TIMEOUT_S
         asked = [await replicas.chat() for _ in range(20)]
         assert {status for status, _, _ in asked} == {200}
-        assert max(seconds for _, _, seconds in asked) < TIMEOUT_S + 0.5, "with time for a busy machine"
+        assert max(seconds for _, _, seconds in asked) < TIMEOUT_S + BUSY_S
         proxy.delay_s = 0.0
         await replicas.until_up()
 
