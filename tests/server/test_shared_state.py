@@ -40,6 +40,8 @@ ESTIMATE = 10
 """Tokens of BODY: its text over 4, and `max_tokens`."""
 TIMEOUT_S = 0.2
 """Longer than the flag's own, since tests share the processors."""
+PATIENT = ("--state-timeout", "10s")
+"""For tests that no outage may disturb."""
 BUSY_S = 5.0
 """What a busy machine may add. Redis is away for as long as a test wants."""
 
@@ -143,7 +145,7 @@ async def replicas(tmp_path: Path) -> AsyncIterator[Replicas]:
 async def test_two_hundred_at_once_get_what_is_for_a_hundred(replicas: Replicas) -> None:
     """Over two processes of two workers each. What answers use is within their estimate."""
     limits = f"200 requests/hour, {100 * ESTIMATE} tokens/day"
-    await replicas.start(limits, "--workers", "2", "--state-timeout", "10s")
+    await replicas.start(limits, "--workers", "2", *PATIENT)
     statuses = await replicas.many(200, "slow")
     assert statuses.keys() <= {200, 429}
     assert statuses[200] >= 100, "more where some ended before others came, and gave back what they had not used"
@@ -155,7 +157,7 @@ async def test_two_hundred_at_once_get_what_is_for_a_hundred(replicas: Replicas)
 
 
 async def test_a_hundred_requests_are_let_in_whoever_is_asked(replicas: Replicas) -> None:
-    await replicas.start("100 requests/day", "--state-timeout", "10s")
+    await replicas.start("100 requests/day", *PATIENT)
     assert await replicas.many(200) == {200: 100, 429: 100}
 
 
@@ -273,7 +275,7 @@ RESTING = """\
 
 async def test_a_target_that_rests_for_one_replica_rests_for_all(replicas: Replicas) -> None:
     """Those who start later, and those who come back, hear of it too."""
-    await replicas.start("1000 requests/day", more=RESTING)
+    await replicas.start("1000 requests/day", *PATIENT, more=RESTING)
     for _ in range(3):
         assert (await replicas.chat(0, "broken"))[0] == 200
 
@@ -301,7 +303,7 @@ async def test_a_request_that_names_an_id_goes_to_its_maker_from_any_replica(rep
             f"  two: {{kind: openai, base_url: '{kept.url}/two/v1', api_key: sk-two}}\n"
         )
         smart = "  smart: {chain: [{pool: {one/m: 1, two/m: 1}}]}\n"
-        await replicas.start("1000 requests/day", more=smart, providers=providers)
+        await replicas.start("1000 requests/day", *PATIENT, more=smart, providers=providers)
         for number in range(8):
             status, made = await replicas.post(number % 2, "/v1/responses", {"model": "smart", "input": "hi"})
             assert status == 200
