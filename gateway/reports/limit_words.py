@@ -1,4 +1,4 @@
-"""Changes of limits, of groups of clients, of prices and caches in words."""
+"""Limits in words: what changes of them, of groups of clients, of prices and caches; and what is used of them."""
 
 from __future__ import annotations
 
@@ -91,3 +91,15 @@ def cache_text(cache: Json) -> str:
     shared = ", for all clients" if cache["scope"] == "shared" else ""
     stale = cache["stale_if_error"]
     return f"{shown(cache['ttl'])}{shared}{'' if stale is None else f', {shown(stale)} more when all fails'}"
+
+
+def owner_text(one: JsonObject) -> str:
+    """Return whose limit it is: `client ann`, `group search`, `requests without a key`."""
+    return f"{one['owner']} {one['name']}" if one["name"] else "requests without a key"
+
+
+def used_text(one: JsonObject) -> str:
+    """Return how much of a limit is used, such as `1,200 of 5,000`."""
+    if one["limit"].startswith("$"):
+        return f"${one['used']:,.2f} of ${one['amount']:,.2f}"
+    return f"{one['used']:,.0f} of {one['amount']:,.0f}"

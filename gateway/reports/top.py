@@ -8,12 +8,14 @@ from typing import Final
 
 from gateway.reports.aligned import table
 from gateway.reports.attempts import chain
+from gateway.reports.limit_words import owner_text, used_text
 from gateway.reports.problems import Painter
 from gateway.wire.json import Json, JsonObject
 from gateway.words import as_share, count, cut, printable, shown
 
 MAX_TARGETS: Final = 12
 MAX_ALIASES: Final = 12
+MAX_LIMITS: Final = 6
 MAX_REQUESTS: Final = 15
 """Rows of each part on one screen."""
 _MAX_CELL: Final = 40
@@ -30,6 +32,9 @@ def top_lines(state: JsonObject, requests: JsonObject, painter: Painter, *, url:
     aliases = state["aliases"]
     yield painter.place(f"aliases{_more(len(aliases) + state['aliases_not_listed'], MAX_ALIASES)}")
     yield from table([_ALIAS, *map(_alias, aliases[:MAX_ALIASES])])
+    if limits := state.get("limits"):
+        yield painter.place(f"limits, fullest first{_more(len(limits) + state['limits_not_listed'], MAX_LIMITS)}")
+        yield from table([_LIMIT, *(_limit(one, now) for one in limits[:MAX_LIMITS])])
     rows = requests["requests"]
     yield painter.place("last requests")
     yield from table([_REQUEST, *map(_request, reversed(rows[-MAX_REQUESTS:]))])
@@ -70,6 +75,7 @@ def _workers(workers: list[JsonObject] | None, painter: Painter) -> Iterator[str
 
 _TARGET: Final = ("target", "state", "in flight", "calls/min", "success", "p50", "p95", "last failure")
 _ALIAS: Final = ("alias", "takes now", "fell over, 15 min", "chain")
+_LIMIT: Final = ("owner", "limit", "used", "share", "being answered", "all free in")
 _REQUEST: Final = ("time", "alias", "status", "ms", "client", "attempts")
 _STATES: Final[Mapping[str, str]] = {
     "cooldown": "at rest",
@@ -113,6 +119,18 @@ def _alias(one: JsonObject) -> tuple[str, ...]:
     more = [f"{one['more']} more"] if one["more"] else []
     fell = f"{_share(quarter['fell_over'] / asked)} of {asked}" if asked else _NOTHING
     return _cell(one["alias"]), _cell(one["now"] or "nothing"), fell, " > ".join([*chain, *more])
+
+
+def _limit(one: JsonObject, now: float) -> tuple[str, ...]:
+    free_at = one["free_at"]
+    return (
+        _cell(owner_text(one)),
+        _text(one["limit"]),
+        used_text(one),
+        _share(one["share"]),
+        _text(one["reservations"]),
+        _NOTHING if free_at is None else shown(max(0, round(_seconds(free_at, now)))),
+    )
 
 
 def _request(one: JsonObject) -> tuple[str, ...]:

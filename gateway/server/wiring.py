@@ -253,7 +253,6 @@ class Gateway:
             self._shared.share_rests(health, self.reloader)
         RestLog(health)
         self._metrics = metrics
-        self._scraping = Scraping(metrics=metrics, reloads=self.reloader, health=health)
         mock = MockAdapter()
         self._adapters: Adapters = with_translation(
             {"relay": RelayAdapter(), "litellm": LiteLLMAdapter(own_process=True), "mock": mock}
@@ -265,6 +264,7 @@ class Gateway:
         self.limits = Limits(MemoryStore() if self._shared is None else self._shared.limits)
         self.answers = MemoryAnswers(options.cache_bytes)
         metrics.show_cache(self.answers.__len__, lambda: self.answers.bytes)
+        self._scraping = Scraping(metrics=metrics, reloads=self.reloader, health=health, store=self.limits.store)
         self._pipeline = Pipeline(
             tables=self.reloader,
             adapters=self._adapters,
@@ -305,7 +305,14 @@ class Gateway:
         )
         self.watching = watching = Watching(observer)
         number = None if member is None else member.place.number
-        own = OwnView(watching=watching, health=health, lifecycle=self.lifecycle, jobs=self.jobs, worker=number)
+        own = OwnView(
+            watching=watching,
+            health=health,
+            lifecycle=self.lifecycle,
+            jobs=self.jobs,
+            store=self.limits.store,
+            worker=number,
+        )
         self._joined = None if member is None else JoinedView(member, own)
         view: View = self._joined or own
         state = State(reloads=self.reloader, health=health, view=view)

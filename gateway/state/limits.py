@@ -168,7 +168,7 @@ class SharedStore:
             command = self._renew.command([self._key(owner, ":leases")], [self._now(), *ids])
             self._link.ask(command, self._renew).add_done_callback(_heard)
 
-    def look(self) -> Sequence[Fill]:
+    def look(self) -> Iterable[Fill]:
         """Return the buckets of this process' requests, as Redis last told of them; its own ones in an outage."""
         if not self._link.is_up and self._on_error == "local":
             return self._local.look()

@@ -16,6 +16,8 @@ from gateway.telemetry.report import Attempt, CallReport
 if TYPE_CHECKING:
     from prometheus_client import Counter
 
+LIMITED: Final = frozenset({"limited", "budget_exceeded"})
+"""Codes of the errors for requests that a limit refused."""
 UNANSWERED: Final = "connection_closed"
 """A connection that was closed without an answer, since too many are open."""
 REFUSALS: Final = ("shutting_down", "too_many_bodies", "too_many_connections", "too_many_requests", UNANSWERED)
@@ -65,6 +67,18 @@ class Metrics:
         )
         for reason in REFUSALS:
             self._refused.counts[reason,] = 0
+        self._limited = Counts(
+            "gateway_limited_total",
+            "Requests of clients that met a full limit of their group, by what came of it: `refused`, or `sent_on` to "
+            "the alias of its `then`.",
+            ["group", "limit", "outcome"],
+        )
+        self._limits_used = Gauges(
+            "gateway_limit_used_ratio",
+            "The part of a limit that is used, of a group that shares it or a provider; without a name of the client "
+            "who has used most.",
+            ["limit", "name", "owner"],
+        )
         self._seconds = Times(
             "gateway_request_seconds", "Seconds from a request's arrival to the end of its answer.", "alias"
         )
@@ -145,6 +159,8 @@ class Metrics:
             self._key_attempts,
             self._broken_streams,
             self._refused,
+            self._limited,
+            self._limits_used,
             self._seconds,
             self._first_content,
             self._called,
@@ -241,6 +257,9 @@ class Metrics:
                 self._cache.counts[report.alias, report.cache] += 1
             if error is not None:
                 self._count_error(report, error, is_broken=stream and content_s is not None)
+            limits = report.limits
+            if limits is not None and limits.limited is not None:
+                self._limited.counts[limits.group, limits.limited, "refused" if error in LIMITED else "sent_on"] += 1
             if report.trace_id is not None and report.alias:
                 self._exemplify(report, report.trace_id, seconds, ended_at)
 
@@ -316,6 +335,10 @@ class Metrics:
         self._cooldowns.values = {(target,): int(cooling) for target, cooling in targets.items()}
         self._key_cooldowns.values = {key: int(cooling) for key, cooling in keys.items()}
         self._alias_cooldowns.values = {(alias,): int(cooling) for alias, cooling in aliases.items()}
+
+    def show_limits(self, used: Mapping[tuple[str, ...], float]) -> None:
+        """Set (limit, name of its owner, kind of owner) → the part that is used. All others are dropped."""
+        self._limits_used.values = used
 
 
 def _answering(report: CallReport) -> Attempt | None:

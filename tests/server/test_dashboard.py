@@ -41,6 +41,7 @@ defaults: {retries: 0, timeout: 5s, cooldown: {failures: 1, for: 10m}}
 providers:
   up: {kind: openai, base_url: "BASE_URL", api_key: sk-upstream}
   keys: {kind: openai, base_url: "BASE_URL", api_key: [sk-first-key, sk-second-key]}
+clients: {default: {limits: [7 requests/hour]}}
 models:
   pair: [up/a, up/b]
   limited: [up/limited, mock/echo]
@@ -101,7 +102,7 @@ async def _work(session: aiohttp.ClientSession, url: str, config: Path, upstream
     upstream.script("slow", delay_s=0.5, usage={"prompt_tokens": 3, "completion_tokens": 2})
     for model in ("pair", "limited", "keyed", "down", "missing", "hedged"):
         await chat(model)
-    for model in ("pair", "cut"):
+    for model in ("pair", "cut", "pair"):
         await chat(model, stream=True)
     save(config, "version: 1\nmodels: 1\n")
     async with session.post(f"{url}/-/reload") as answer:
@@ -296,7 +297,7 @@ def test_panels_lie_side_by_side_in_rows() -> None:
                 assert (x, y) not in taken, (panel["title"], taken[x, y])
                 taken[x, y] = panel["title"]
     assert DASHBOARD["panels"][0]["type"] == "row"
-    assert sum(panel["type"] == "row" for panel in DASHBOARD["panels"]) == 9
+    assert sum(panel["type"] == "row" for panel in DASHBOARD["panels"]) == 10
     numbers = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(set(numbers)) == len(numbers)
 

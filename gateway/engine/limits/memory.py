@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Protocol, TypeAlias
 
 from gateway.engine.limits import leases, sliding, windows
@@ -255,15 +255,13 @@ class MemoryStore:
                 if isinstance(cell, _Concurrent):
                     cell.renew(reservation, now_s)
 
-    def look(self) -> Sequence[Fill]:
-        """Return the buckets in which something is used."""
-        now_s, wall_s = self._clock(), self._wall_clock()
-        fills = []
-        for key, cell in self._cells.items():
-            cell.look(now_s, wall_s)
+    def look(self) -> Iterator[Fill]:
+        """Yield the buckets in which something is used, each as it is then."""
+        for key, cell in list(self._cells.items()):
+            wall_s = self._wall_clock()
+            cell.look(self._clock(), wall_s)
             if cell.used:
-                fills.append(Fill(key, cell.amount, cell.used, cell.free_in_s(wall_s), cell.open))
-        return fills
+                yield Fill(key, cell.amount, cell.used, cell.free_in_s(wall_s), cell.open)
 
     def _new(self, key: str, limit: Limit) -> _Cell:
         """Return a new bucket."""

@@ -97,8 +97,8 @@ class Store(Protocol):
     def renew(self, reservations: Iterable[str]) -> None:
         """Renew the leases of these reservations."""
 
-    def look(self) -> Sequence[Fill]:
-        """Return all buckets in which something is used."""
+    def look(self) -> Iterable[Fill]:
+        """Return all buckets in which something is used. Whoever reads them may give way to requests in between."""
 
 
 UNTAKEN: Final[Costs] = {"requests": 0.0, "tokens": 0.0, "spend": 0.0, "concurrent": 0.0}

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.engine.health import Busy
+from gateway.engine.limits.store import Fill
 from gateway.server.live.counts import AliasCounts, Failure, TargetCounts
+from gateway.server.live.fills import NO_FILLS, Fills, joined_fills
 from gateway.wire.json import JsonObject
 
 
@@ -31,6 +33,7 @@ class Part:
     """Alias → what its requests came to in the last quarter of an hour."""
     failures: Mapping[str, Failure]
     """Target's label → its last failure."""
+    fills: Fills = NO_FILLS
 
     def told(self) -> JsonObject:
         """Return it for the channel."""
@@ -45,6 +48,7 @@ class Part:
             "minute": {label: [one.calls, one.failed, one.times] for label, one in self.minute.items()},
             "quarter": {alias: [one.requests, one.fell] for alias, one in self.quarter.items()},
             "failures": {label: list(one) for label, one in self.failures.items()},
+            "fills": [self.fills.number, [list(one) for one in self.fills.rows]],
         }
 
     @staticmethod
@@ -61,6 +65,7 @@ class Part:
             minute={label: TargetCounts.heard(*one) for label, one in fields["minute"].items()},
             quarter={alias: AliasCounts(*one) for alias, one in fields["quarter"].items()},
             failures={label: Failure(*one) for label, one in fields["failures"].items()},
+            fills=Fills([Fill(*one) for one in fields["fills"][1]], fields["fills"][0]),
         )
 
 
@@ -92,4 +97,5 @@ def joined(parts: Sequence[Part]) -> Part:
         minute=minute,
         quarter=quarter,
         failures=failures,
+        fills=joined_fills(part.fills for part in parts),
     )

@@ -1,4 +1,4 @@
-"""The state of all in one JSON object: what runs, targets, aliases, reloads. Points in time are absolute.
+"""The state of all in one JSON object: what runs, targets, aliases, limits, reloads. Points in time are absolute.
 
 So nothing in it changes by being asked for, and its ETag is made of what can change it: the table, the files, requests
 that began or ended, rests, and the slot of ten seconds.
@@ -22,6 +22,7 @@ from gateway.reports.problems import PLAIN, problem_lines
 from gateway.server.history import MAX_PROBLEMS
 from gateway.server.jobs import CountedReloader
 from gateway.server.live.counts import SLOT_S, AliasCounts, Failure, TargetCounts
+from gateway.server.live.fills import as_json as fill_as_json
 from gateway.server.live.outlook import outlook
 from gateway.server.live.part import Part
 from gateway.server.live.view import View
@@ -115,7 +116,7 @@ class State:
         state = "draining" if part.is_draining else "loading" if waiting_for or not table.generation else "ready"
         targets = await self._targets(table, part)
         aliases = await self._aliases(table, part)
-        number = len(table.routes) + len(table.wildcards)
+        number, now = len(table.routes) + len(table.wildcards), time.time()
         return {
             "process": whole.process,
             "workers": whole.workers,
@@ -130,6 +131,8 @@ class State:
             "targets_not_listed": max(0, len(targets) - MAX_ROWS),
             "aliases": aliases,
             "aliases_not_listed": number - len(aliases),
+            "limits": [fill_as_json(one, now=now) for one in part.fills.rows],
+            "limits_not_listed": part.fills.number - len(part.fills.rows),
             "reloads": reloads.history.as_json(),
         }
 

@@ -6,8 +6,10 @@ import time
 from typing import NamedTuple, Protocol
 
 from gateway.engine.health import Health
+from gateway.engine.limits.store import Store
 from gateway.server.jobs import Jobs
 from gateway.server.lifecycle import Lifecycle
+from gateway.server.live.fills import fullest
 from gateway.server.live.part import Part
 from gateway.server.live.recent import as_json
 from gateway.server.live.watching import Watching
@@ -68,12 +70,14 @@ class OwnView:
         health: Health,
         lifecycle: Lifecycle,
         jobs: Jobs,
+        store: Store,
         worker: int | None = None,
     ) -> None:
         self.watching = watching
         self._health = health
         self._lifecycle = lifecycle
         self._jobs = jobs
+        self._store = store
         self._worker = worker
 
     async def version(self) -> Json:
@@ -89,7 +93,7 @@ class OwnView:
         ]
 
     async def whole(self) -> Whole:
-        watching, part = self.watching, self.part()
+        watching, part = self.watching, await self.part()
         return Whole(watching.process, watching.started_at, part.requests, part, None)
 
     async def requests(self, after: int | None, *, within_s: float = 0.0) -> Requests:
@@ -103,8 +107,9 @@ class OwnView:
         """Return the requests after a serial number of this process."""
         return [as_json(number, one) for number, one in self.watching.recent.after(after or 0)]
 
-    def part(self) -> Part:
+    async def part(self) -> Part:
         """Return what this process has counted."""
+        fills = await fullest(self._store)
         counts, now = self.watching.look(), time.time()
         return Part(
             worker=self._worker,
@@ -117,6 +122,7 @@ class OwnView:
             minute=counts.targets(now),
             quarter=counts.aliases(now),
             failures=counts.failures,
+            fills=fills,
         )
 
     @property

@@ -29,6 +29,7 @@ _HIGHEST: Final = frozenset(
         "gateway_target_cooldown",
         "gateway_key_cooldown",
         "gateway_alias_cooldown",
+        "gateway_limit_used_ratio",
         "process_max_fds",
         "process_virtual_memory_max_bytes",
         "gateway_config",

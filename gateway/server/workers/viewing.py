@@ -84,7 +84,7 @@ class JoinedView:
         return {"last": self._own.watching.recent.last, "requests": self._own.rows(after)}
 
     async def _part(self, _: JsonObject) -> JsonObject:
-        return {"part": self._own.part().told()}
+        return {"part": (await self._own.part()).told()}
 
     def _watch(self, fields: JsonObject) -> None:
         """Tell the supervisor once there is a request after the last one that it has heard of."""

@@ -12,6 +12,7 @@ from typing import Final
 from urllib.parse import quote
 
 from gateway.policy.failures import Kind
+from gateway.server.endpoints.page.limits import limits_section
 from gateway.server.endpoints.page.requests import request_row
 from gateway.server.endpoints.page.texts import NOTHING, bar, joined, milliseconds, moment, row, share, table, text
 from gateway.wire.json import JsonObject
@@ -80,6 +81,7 @@ def render(state: JsonObject, requests: Sequence[JsonObject]) -> bytes:
         "refused": _refused(config),
         "targets": _targets(state),
         "aliases": _aliases(state),
+        "limits": limits_section(state),
         "requests": _requests(requests),
         "reloads": _reloads(state["reloads"]),
     }

@@ -32,9 +32,9 @@ def text(value: Json) -> str:
 def moment(at: str, show: str = "ago") -> str:
     """Return a point in time, RFC 3339, as the server's clock has it. `show`: what a script makes of it.
 
-    `ago`, `clock`, or `left` until then.
+    `ago`, `clock`, `left` until then, or `free`: in how long.
     """
-    before = "until " if show == "left" else ""
+    before = {"left": "until ", "free": "at "}.get(show, "")
     return f'<time datetime="{text(at)}" data-show="{show}">{before}{text(at[11:19])} UTC</time>'
 
 

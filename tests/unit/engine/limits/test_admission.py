@@ -48,7 +48,7 @@ class Elsewhere:
         self.store.renew(reservations)
 
     def look(self) -> Sequence[Fill]:
-        return self.store.look()
+        return list(self.store.look())
 
 
 def admission(limits: Limits, report: CallReport) -> Admission:

@@ -120,7 +120,7 @@ class Books:
         self.store.renew(reservations)
 
     def look(self) -> Sequence[Fill]:
-        return self.store.look()
+        return list(self.store.look())
 
     def _end(self, reservation: str, used: Costs) -> None:
         assert reservation in self.granted, "nothing else is ended"

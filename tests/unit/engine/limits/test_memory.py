@@ -208,7 +208,7 @@ def test_no_bucket_ever_admits_more_than_its_limit_and_all_is_settled_or_given_b
     for reservation in open_:
         store.release(reservation)
     clock.now_s += 400 * 86400
-    assert store.look() == []
+    assert not list(store.look())
 
 
 def _check(

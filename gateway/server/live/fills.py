@@ -1,0 +1,94 @@
+"""The limits of which something is used, the fullest first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from heapq import nlargest
+from itertools import islice
+from typing import Final, NamedTuple, cast
+
+from gateway.config.model.limit_texts import limit_text
+from gateway.engine.limits.store import Fill, OwnerKind, Store
+from gateway.policy.limits import Unit, Window
+from gateway.telemetry.logs import timestamp
+from gateway.wire.json import JsonObject
+
+MAX_FILLS: Final = 200
+"""Limits that are told; the rest is counted."""
+_AT_ONCE: Final = 500
+"""Buckets in one turn of the event loop: at most a millisecond."""
+
+
+class Fills(NamedTuple):
+    """The fullest buckets of one process, or of several."""
+
+    rows: Sequence[Fill]
+    number: int
+    """Of all in which something is used; of several processes, of the one with the most."""
+
+
+class Owner(NamedTuple):
+    """Whose bucket it is, and which."""
+
+    kind: OwnerKind
+    name: str
+    """Empty for requests without a client key."""
+    text: str
+    """The limit, as the file has it."""
+
+
+NO_FILLS: Final = Fills((), 0)
+
+
+async def fullest(store: Store) -> Fills:
+    """Return the fullest of a process' buckets, giving way to requests meanwhile."""
+    rows: list[Fill] = []
+    number, left = 0, iter(store.look())
+    while some := list(islice(left, _AT_ONCE)):
+        number += len(some)
+        rows = nlargest(MAX_FILLS, [*rows, *some], key=share)
+        await asyncio.sleep(0)
+    return Fills(rows, number)
+
+
+def joined_fills(parts: Iterable[Fills]) -> Fills:
+    """Return several processes' buckets as one's: of each bucket the fullest, which is the first to refuse."""
+    found: dict[str, Fill] = {}
+    number = 0
+    for rows, in_use in parts:
+        number = max(number, in_use)
+        for fill in rows:
+            known = found.get(fill.key)
+            if known is None or share(known) < share(fill):
+                found[fill.key] = fill
+    return Fills(nlargest(MAX_FILLS, found.values(), key=share), max(number, len(found)))
+
+
+def share(fill: Fill) -> float:
+    """Return the part of a bucket that is used; above 1 if more was used than it holds."""
+    return fill.used / fill.amount
+
+
+def owner_of(fill: Fill) -> Owner:
+    """Return whose bucket it is."""
+    owner, _, bucket = fill.key.rpartition(" ")
+    kind, _, name = owner.partition("/")
+    unit, _, per = bucket.partition("/")
+    text = limit_text(cast("Unit", unit), fill.amount, cast("Window", per) if per else None)
+    return Owner(cast("OwnerKind", kind), name, text)
+
+
+def as_json(fill: Fill, *, now: float) -> JsonObject:
+    """Return a row of the state. `now` is in seconds since the epoch."""
+    kind, name, text = owner_of(fill)
+    return {
+        "owner": kind,
+        "name": name or None,
+        "limit": text,
+        "amount": fill.amount,
+        "used": round(fill.used, 6),
+        "share": round(share(fill), 4),
+        "free_at": None if fill.free_in_s is None else timestamp(now + fill.free_in_s),
+        "reservations": fill.reservations,
+    }
