@@ -50,6 +50,10 @@ def edits(config: Mapping[str, Any]) -> Iterator[Edit]:
     yield from _inside(config.get("defaults", {}), ("defaults",))
     yield from _inside(config.get("providers", {}), ("providers",))
     yield from _inside(config.get("hooks", {}), ("hooks",))
+    for group, value in config.get("clients", {}).items():
+        yield Edit(("clients", group), "dropped", DROPPED)
+        yield from _of(("clients", group, "share"), _share(value.get("share")))
+        yield from _inside(value, ("clients", group))
     for alias, value in config["models"].items():
         path = ("models", alias)
         yield Edit(path, "dropped", DROPPED)
@@ -76,6 +80,8 @@ def _inside(value: Any, path: Path) -> Iterator[Edit]:
             yield from _list(entry, place, has_order=key in ("chain", "pre", "post"))
         elif isinstance(entry, str) and isinstance(key, int) and path[-1] in ("chain", "pool"):
             yield from _of(place, _target(entry))
+        elif path[-1:] == ("limits",):
+            yield from _of(place, _limit(entry))
         if key == "pool" and isinstance(entry, dict):
             yield from _swapped_weights(entry, place)
         if key != "when":
@@ -115,6 +121,33 @@ def _duration(value: Any) -> list[Change]:
     if isinstance(value, str):
         changes += [(f"{value} is {new}", new) for by in (2, 0.5) for new in (as_duration(seconds(value) * by),)]
     return changes
+
+
+def _share(value: Any) -> list[Change]:
+    return [("for the whole group", True)] if value is None else [("dropped", DROPPED), ("turned", not value)]
+
+
+def _limit(value: Any) -> list[Change]:
+    """Return a limit with other amounts, another unit, another window, and another place to go on, or none."""
+    if isinstance(value, dict):
+        changes: list[Change] = [("no then", _without(value, "then"))] if "then" in value else []
+        for key, entry in value.items():
+            if key in ("tokens", "requests"):
+                new = [f"{number}{entry[-1]}" for number in (int(entry[:-1]) + 1, int(entry[:-1]) * 2)]
+                changes += [(f"{entry} is {one}", {**value, key: one}) for one in new]
+            elif key == "per":
+                changes += [(f"per {one}", {**value, key: one}) for one in _WINDOWS if one != entry]
+        return changes
+    amount, _, unit = value.partition(" ")
+    number, sign = int(amount.rstrip("kM")), amount[-1] if amount[-1] in "kM" else ""
+    texts = [f"{new}{sign} {unit}" for new in (number - 1, number + 1, number * 2)]
+    kind, slash, window = unit.partition("/")
+    texts += [f"{amount} {kind}/{one}" for one in _WINDOWS if slash and one != window]
+    texts += [f"{amount} {'requests' if kind == 'tokens' else 'tokens'}/{window}"] if slash else []
+    return [(f"{value} is {text}", text) for text in texts]
+
+
+_WINDOWS: Final = ("minute", "hour", "day", "month")
 
 
 def _number(value: int) -> list[Change]:
@@ -219,7 +252,10 @@ def _leaf(value: Any) -> list[Change]:
 
 
 _LISTS: Final = frozenset(
-    {"chain", "pool", "pre", "post", "operations", "fallback_on", "retry_on", "api_key", "api_key_file"}
+    {
+        *("chain", "pool", "pre", "post", "operations", "fallback_on", "retry_on", "api_key", "api_key_file"),
+        *("models", "limits"),
+    }
 )
 _CHANGES: Final[Mapping[str, Callable[[Any], Sequence[Change]]]] = {
     **dict.fromkeys(

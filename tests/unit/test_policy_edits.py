@@ -105,6 +105,8 @@ def is_noticed(edit: Edit) -> bool:
 
 def _concerns(case: Case, edit: Edit, table: RoutingTable | None) -> bool:
     """Tell whether a case asks for the alias, or a target of the provider, that an edit is about."""
+    if edit.path[0] == "clients":
+        return any(turn.group == edit.path[1] for turn in case.turns)
     if table is None or edit.path[0] not in ("models", "providers"):
         return False
     for turn in case.turns:
@@ -127,7 +129,7 @@ def hooks_beside_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])  # the compiler adds the policy's folder
 
 
-GROUPS: Final = ("defaults", "providers", "hooks", *(f"models.{alias}" for alias in policy()["models"]))
+GROUPS: Final = ("defaults", "providers", "hooks", "clients", *(f"models.{alias}" for alias in policy()["models"]))
 QUICK: Final = ("models.suggest", "models.swarm", "models.minutes")
 
 
@@ -150,6 +152,12 @@ def test_a_canary_sticky_agents_and_a_region_are_held_by_cases(group: str) -> No
     some = edits_of(group)
     assert len(some) > 8
     assert not unnoticed(some[::3])
+
+
+def test_what_a_group_of_clients_may_ask_for_and_how_much_is_held_by_cases() -> None:
+    some = edits_of("clients")
+    assert len(some) > 40
+    assert not unnoticed(some[::4])
 
 
 def test_each_of_several_keys_is_held_by_a_case() -> None:

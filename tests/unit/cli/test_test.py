@@ -111,7 +111,7 @@ class TestTheExamplePolicy:
         assert code == 0
         assert out.splitlines()[1:] == [
             f"{POLICY}/routes.yaml: 100% covered, 33 of 33 aliases, 21 of 21 targets reached",
-            "62 passed, 0 failed",
+            "69 passed, 0 failed",
         ]
 
     @pytest.mark.parametrize(
