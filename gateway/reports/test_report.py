@@ -90,19 +90,20 @@ def file_lines(result: FileResult, painter: Painter, *, verbose: bool) -> Iterat
 
 def coverage_lines(config: str, coverage: Coverage, *, least: int | None, painter: Painter) -> Iterator[str]:
     """Yield how much of a policy the cases reach, and the names that they do not."""
-    aliases, targets = len(coverage.aliases), len(coverage.targets)
-    reached = (
-        f"{aliases - len(coverage.missed_aliases)} of {count(aliases, 'alias')}, "
-        f"{targets - len(coverage.missed_targets)} of {count(targets, 'target')} reached"
-    )
+    parts = [
+        ("alias", coverage.aliases, coverage.missed_aliases),
+        ("target", coverage.targets, coverage.missed_targets),
+    ]
+    parts += [("group", coverage.groups, coverage.missed_groups)] if coverage.groups else []
+    reached = ", ".join(f"{len(names) - len(missed)} of {count(len(names), noun)}" for noun, names, missed in parts)
     is_low = least is not None and coverage.percent < least
     percent = painter.error(f"{coverage.percent}%") if is_low else f"{coverage.percent}%"
     wanted = f"; at least {least}% are wanted" if is_low else ""
-    yield f"{painter.place(printable(config))}: {percent} covered, {reached}{wanted}"
+    yield f"{painter.place(printable(config))}: {percent} covered, {reached} reached{wanted}"
     wrapper = TextWrapper(width=100, subsequent_indent=" " * 29, break_long_words=False, break_on_hyphens=False)
-    for noun, names in (("aliases", coverage.missed_aliases), ("targets", coverage.missed_targets)):
-        wrapper.initial_indent = f"  {noun} no case reached:  "
-        yield from wrapper.wrap(printable(", ".join(names)))
+    for noun, _, missed in parts:
+        wrapper.initial_indent = f"  {count(0, noun).removeprefix('0 ')} no case reached:  "
+        yield from wrapper.wrap(printable(", ".join(missed)))
 
 
 def _failure(file: str, result: Result, painter: Painter) -> Iterator[str]:
@@ -229,6 +230,8 @@ def coverage_as_json(config: str, coverage: Coverage) -> JsonObject:
     """Return the coverage of one config file in `test --format json`."""
     numbers = {"percent": coverage.percent, "aliases": len(coverage.aliases), "targets": len(coverage.targets)}
     missed = {"missed_aliases": coverage.missed_aliases, "missed_targets": coverage.missed_targets}
+    if coverage.groups:
+        numbers["groups"], missed["missed_groups"] = len(coverage.groups), coverage.missed_groups
     return {"config": config, **numbers, **missed}
 
 

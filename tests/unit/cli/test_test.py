@@ -110,7 +110,7 @@ class TestTheExamplePolicy:
         code, out = report(str(POLICY), "--min-coverage", "100")
         assert code == 0
         assert out.splitlines()[1:] == [
-            f"{POLICY}/routes.yaml: 100% covered, 33 of 33 aliases, 21 of 21 targets reached",
+            f"{POLICY}/routes.yaml: 100% covered, 33 of 33 aliases, 21 of 21 targets, 2 of 2 groups reached",
             "69 passed, 0 failed",
         ]
 

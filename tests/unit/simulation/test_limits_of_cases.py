@@ -201,3 +201,23 @@ def test_the_command_reads_the_groups_from_a_keys_file(
     capsys.readouterr()
     assert main(["test"]) == 2
     assert "keys.txt:1: a line is `name key`" in capsys.readouterr().err
+
+
+def test_a_group_of_which_no_client_asks_is_not_covered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("routes.yaml").write_text(ROUTES)
+    Path("routes.test.yaml").write_text(
+        "cases:\n"
+        "  - {name: who asks, group: search, request: smart, expect: {status: 200}, then:\n"
+        "      [{client: null, request: cheap, expect: {status: 200}}]}\n"
+    )
+    assert main(["test", "--min-coverage", "90"]) == 1
+    assert capsys.readouterr().out.splitlines()[1:3] == [
+        "routes.yaml: 85% covered, 2 of 2 aliases, 2 of 2 targets, 2 of 3 groups reached; at least 90% are wanted",
+        "  groups no case reached:  money",
+    ]
+    assert main(["test", "--format", "json"]) == 0
+    [coverage] = json.loads(capsys.readouterr().out)["coverage"]
+    assert (coverage["groups"], coverage["missed_groups"]) == (3, ["money"])
