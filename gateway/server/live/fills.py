@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from heapq import nlargest
 from itertools import islice
 from typing import Final, NamedTuple, cast
@@ -74,9 +75,13 @@ def owner_of(fill: Fill) -> Owner:
     """Return whose bucket it is."""
     owner, _, bucket = fill.key.rpartition(" ")
     kind, _, name = owner.partition("/")
+    return Owner(cast("OwnerKind", kind), name, _text(bucket, fill.amount))
+
+
+@lru_cache(maxsize=1024)
+def _text(bucket: str, amount: float) -> str:
     unit, _, per = bucket.partition("/")
-    text = limit_text(cast("Unit", unit), fill.amount, cast("Window", per) if per else None)
-    return Owner(cast("OwnerKind", kind), name, text)
+    return limit_text(cast("Unit", unit), amount, cast("Window", per) if per else None)
 
 
 def as_json(fill: Fill, *, now: float) -> JsonObject:
