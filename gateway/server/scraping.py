@@ -11,6 +11,7 @@ from gateway.engine.limits.store import Store
 from gateway.engine.room import FULL
 from gateway.policy.table import Route, RoutingTable
 from gateway.server.jobs import CountedReloader
+from gateway.server.live import fills
 from gateway.server.live.fills import owner_of, share
 from gateway.telemetry.metrics import Metrics
 
@@ -71,7 +72,7 @@ class Scraping:
             for limit in group.limits:
                 used[(limit.text, group.name, "group") if group.is_shared else (limit.text, "", "client")] = 0.0
         for number, fill in enumerate(self._store.look()):
-            if number % _AT_ONCE == _AT_ONCE - 1:
+            if number % fills.AT_ONCE == fills.AT_ONCE - 1:
                 yield
             kind, name, text = owner_of(fill)
             labels = (text, "" if kind == "client" else name, kind)

@@ -17,7 +17,7 @@ from gateway.wire.json import JsonObject
 
 MAX_FILLS: Final = 200
 """Limits that are told; the rest is counted."""
-_AT_ONCE: Final = 500
+AT_ONCE: Final = 200
 """Buckets in one turn of the event loop: at most a millisecond."""
 
 
@@ -46,7 +46,7 @@ async def fullest(store: Store) -> Fills:
     """Return the fullest of a process' buckets, giving way to requests meanwhile."""
     rows: list[Fill] = []
     number, left = 0, iter(store.look())
-    while some := list(islice(left, _AT_ONCE)):
+    while some := list(islice(left, AT_ONCE)):
         number += len(some)
         rows = nlargest(MAX_FILLS, [*rows, *some], key=share)
         await asyncio.sleep(0)
