@@ -75,6 +75,18 @@ def test_a_file_of_cases_with_problems_refuses_too(tmp_path: Path, text: str | N
     assert said in problem
 
 
+def test_the_groups_of_clients_are_those_of_the_client_keys_file(tmp_path: Path) -> None:
+    path, keys = tmp_path / "routes.test.yaml", tmp_path / "keys"
+    path.write_text("cases:\n  - {name: cat may not, client: cat, request: fast, expect: {status: 403}}\n")
+    policy = table(f"{ROUTES}clients: {{search: {{models: []}}}}\n")
+    assert len(problems(Canary(path), policy)) == 1
+    keys.write_text("cat a-key-of-cat group=search\n")
+    assert problems(Canary(path, client_keys_file=keys), policy) == []
+    keys.unlink()
+    [problem] = problems(Canary(path, client_keys_file=keys), policy)
+    assert f"unreadable-file: for the clients of --canary: cannot read the client keys file {keys}" in problem
+
+
 BLOCKING: Final = """\
 import time
 from pathlib import Path

@@ -33,6 +33,10 @@ REPEAT: Final = 1000
 """How often a request is sent whose shares are expected, unless told otherwise."""
 
 
+MAX_REQUESTS: Final = 10_000
+"""Requests that one turn may send, those beside others counted."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expect:
     """The expected outcome of one request: `expect` as the file writes it."""
@@ -171,6 +175,10 @@ def _share_problems(document: Document, turn: JsonObject, place: Where) -> Itera
         message = "there is one request only, so it waits for none; say how often by `times`, or use `after` in `then`"
         yield document.problem("every-alone", (*place, "every"), message, key=True)
     wanted = turn["expect"].get("share")
+    times = turn.get("repeat", REPEAT) if wanted is not None else turn.get("times", 1)
+    if times * (turn.get("beside", 0) + 1) > MAX_REQUESTS:
+        message = f"{times} times with {turn['beside']} beside each are over {MAX_REQUESTS:,} requests; ask for fewer"
+        yield document.problem("too-many-requests", (*place, "beside"), message, key=True)
     if wanted is None:
         if "repeat" in turn:
             message = "no share is expected here, so nothing is counted; expect a `share`, or use `times` in `then`"

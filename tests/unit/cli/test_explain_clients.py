@@ -111,6 +111,15 @@ def test_an_unknown_client_or_group_is_told(
     assert complaint in capsys.readouterr().err
 
 
+def test_without_a_client_nobodys_limits_count(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("routes.yaml").write_text(ROUTES.replace("default: {", "default: {models: [], "))
+    shown = told(capsys, "smart", "--request", "body.json")
+    assert "client" not in shown
+    assert (shown["request"]["refused"], shown["walk"]["status"]) == (None, 200)
+    refused = told(capsys, "smart", "--request", "body.json", "--client", "ann")
+    assert (refused["walk"]["status"], refused["walk"]["error"]) == (403, "model_not_allowed")
+
+
 def test_a_file_without_clients_has_no_groups(capsys: pytest.CaptureFixture[str]) -> None:
     Path("routes.yaml").write_text("version: 1\nmodels: {smart: mock/echo}\n")
     assert main(["explain", "smart", "--group", "search"]) == 2

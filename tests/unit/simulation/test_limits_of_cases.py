@@ -177,11 +177,20 @@ def test_a_changed_limit_is_a_case_that_newly_fails() -> None:
     assert (change.old.status, change.old.limited) == (429, "2 requests/minute")
 
 
-def test_every_without_times_is_a_problem() -> None:
-    text = "cases:\n  - {name: a, request: smart, every: 1s, expect: {status: 200}}\n"
+@pytest.mark.parametrize(
+    ("keys", "code", "at"),
+    [
+        ("every: 1s", "every-alone", "every"),
+        ("beside: 10, times: 1000", "too-many-requests", "beside"),
+        ("beside: -1", "bad-value", "beside"),
+        ("group: ''", "bad-value", "group"),
+    ],
+)
+def test_what_makes_no_sense_in_a_case_is_a_problem(keys: str, code: str, at: str) -> None:
+    text = f"cases:\n  - {{name: a, request: smart, {keys}, expect: {{status: 200}}}}\n"
     found, [problem] = read(text.encode(), name="routes.test.yaml")
     assert found is None
-    assert (problem.code, problem.path) == ("every-alone", "cases[0].every")
+    assert (problem.code, problem.path) == (code, f"cases[0].{at}")
 
 
 def test_the_command_reads_the_groups_from_a_keys_file(
