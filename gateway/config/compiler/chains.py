@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, TypeAlias, cast
@@ -15,6 +15,7 @@ from gateway.config.compiler.pools import Link, check_pool, leaves, placed, shap
 from gateway.config.compiler.providers import check_params
 from gateway.config.compiler.targets import Targets
 from gateway.config.document.yaml_tree import Where
+from gateway.config.model.partial import NOTHING, LeftOut
 from gateway.config.model.specs import NO_LIMITS, AliasSpec, DefaultsSpec, LimitsSpec, ShadowSpec
 from gateway.config.problems import Fault, Report
 from gateway.policy.conditions import When
@@ -87,11 +88,11 @@ class Chains:
         defaults: DefaultsSpec,
         environment: Environment,
         report: Report,
-        left_out: Collection[str] = (),
+        left_out: LeftOut = NOTHING,
         hooks: Mapping[str, AliasHooks] = EMPTY,
         earlier: Mapping[str, CompiledAlias] = EMPTY,
     ) -> None:
-        """`left_out` are aliases of the file that already have problems; `hooks` has those with hooks of their own.
+        """`left_out` has aliases of the file that already have problems; `hooks` has those with hooks of their own.
 
         An alias that is the same object as in `earlier` keeps its step objects, if they are still valid.
         """
@@ -117,6 +118,8 @@ class Chains:
         """Aliases with a reference in their chains, in file order."""
         self._broken: set[str] = set()
         """Aliases with a problem in their chains."""
+        self._valid: dict[str, list[Step | Reference | None]] = {}
+        """The elements of these, None for each that has a problem."""
 
     def flatten(self) -> dict[str, tuple[Step, ...]]:
         """Return the steps by alias, without the aliases that have a problem. Fills in `parts` too."""
@@ -139,7 +142,7 @@ class Chains:
                 # Only the references are looked up anew: other aliases may have changed.
                 links = zip(before.elements, _leaves(alias.links), strict=True)
                 found = [one if isinstance(one, Step) else self._element(name, alias, link) for one, link in links]
-                self.elements[name] = tuple([one for one in found if one is not None])
+                self.elements[name] = self._without_gaps(name, found)
             if name not in self._referring:
                 self._expand(name, steps)
         for name in paced(self._ordered()):
@@ -159,7 +162,13 @@ class Chains:
             self._check_pools(name, alias.replaced)
             for link in _leaves(alias.replaced):
                 self._element(name, alias, link)
-        return tuple([one for one in found if one is not None])
+        return self._without_gaps(name, found)
+
+    def _without_gaps(self, name: str, found: list[Step | Reference | None]) -> Elements:
+        whole = tuple([one for one in found if one is not None])
+        if len(whole) < len(found):
+            self._valid[name] = found
+        return whole
 
     def _condition(self, name: str, link: Link) -> When | None:
         assert link.spec.when is not None, "asked for entries that have a condition"
@@ -227,20 +236,22 @@ class Chains:
         `entry` ends the hint that an alias has this name; None where no alias can stand.
         """
         target = self._targets.find(text, from_code=from_code)
-        if isinstance(target, Target) and "*" in target.name and not name.endswith("*"):
+        if not isinstance(target, Fault) and "*" in text and not name.endswith("*"):
             target = Fault("misplaced-star", f"{text!r} has a `*`, but {name!r} has none to carry over")
         if isinstance(target, Fault):
             message = target.message
-            is_alias = entry is not None and (text in self._aliases or text in self._left_out)
+            is_alias = entry is not None and (text in self._aliases or text in self._left_out.names.get("models", ()))
             if target.code == "no-provider" and is_alias:
                 message = f"{text!r} names no provider; for the alias of that name write `{{alias: {text}}}`{entry}"
             self._report(place, target.code, message, at_key=at_key)
         return target if isinstance(target, Target) else None
 
     def placed(self, name: str) -> Iterator[tuple[Link, Step | Reference]]:
-        """Yield the targets and references of an alias' own chain with their places; none if it has a problem."""
-        if name not in self._broken:
-            yield from zip(_leaves(self._aliases[name].links), self.elements[name], strict=True)
+        """Yield the targets and references of an alias' own chain with their places, without those with a problem."""
+        elements = self._valid.get(name, self.elements[name])
+        for link, element in zip(_leaves(self._aliases[name].links), elements, strict=True):
+            if element is not None:
+                yield link, element
 
     def find(self, name: str) -> str | None:
         """Return the alias that a name leads to by the rules for a client's, as written in the file."""
@@ -288,11 +299,13 @@ class Chains:
             return None
         if name in self._aliases:
             return Reference(name, None, place)
-        if name in self._left_out:
+        if name in self._left_out.names.get("models", ()):
             return None
         alias = self.find(name)
         if alias is None:
-            self._report(place, "unknown-alias", f"no alias named {name!r}{did_you_mean(name, self._aliases)}")
+            if not self._left_out.has("models", name):
+                known = {**self._aliases, **dict.fromkeys(self._left_out.names.get("models", ()))}
+                self._report(place, "unknown-alias", f"no alias named {name!r}{did_you_mean(name, known)}")
             return None
         return Reference(alias, name[len(alias) - 1 :], place)
 

@@ -9,6 +9,7 @@ from typing import Final
 from gateway.config.compiler.chains import Alias, look_up
 from gateway.config.compiler.limits import compiled_limits
 from gateway.config.document.yaml_tree import Where
+from gateway.config.model.partial import NOTHING, LeftOut
 from gateway.config.model.specs import ClientGroupSpec, LimitSpec
 from gateway.config.problems import Report
 from gateway.policy.limits import DEFAULT_GROUP, ClientGroup, ClientGroups
@@ -25,11 +26,11 @@ def compiled_groups(
     aliases: Mapping[str, Alias],
     report: Report,
     *,
-    left_out: Collection[str] = (),
+    left_out: LeftOut = NOTHING,
 ) -> ClientGroups:
     """Return the groups of `clients`, the default one too; none where the file has no `clients`.
 
-    `left_out` are aliases of the file that already have problems.
+    `left_out` has aliases of the file that already have problems.
     """
     if specs is None:
         return EMPTY
@@ -42,10 +43,13 @@ def compiled_groups(
 class _Groups:
     """Compiles groups against the aliases of one file."""
 
-    def __init__(self, aliases: Mapping[str, Alias], report: Report, left_out: Collection[str]) -> None:
+    def __init__(self, aliases: Mapping[str, Alias], report: Report, left_out: LeftOut) -> None:
         self._aliases = aliases
         self._report = report
         self._left_out = left_out
+        left = left_out.names.get("models")
+        self._known: Collection[str] = {**aliases, **dict.fromkeys(left)} if left else aliases
+        """The names for hints."""
         self._names: RoutingTable | None = None
 
     def compiled(self, spec: ClientGroupSpec) -> ClientGroup:
@@ -74,9 +78,9 @@ class _Groups:
                 self._report((*place, number), *self._why_none(name))
 
     def _is_left_out(self, name: str) -> bool:
-        return name in self._left_out or (
-            name.endswith("*") and any(alias.startswith(name[:-1]) for alias in self._left_out)
-        )
+        if name.endswith("*"):
+            return self._left_out.has_beginning("models", name[:-1])
+        return "models" in self._left_out.unnamed or name in self._left_out.names.get("models", ())
 
     def _why_none(self, name: str) -> tuple[str, str]:
         """Return the code and message for a name that means no alias of the file."""
@@ -84,12 +88,12 @@ class _Groups:
             return "misplaced-star", f"{name!r} may have one `*`, at its end"
         if name.endswith("*"):
             message = f"no alias begins with {name[:-1]!r}"
-            return "unknown-alias", f"{message}{did_you_mean(name, self._aliases)}"
+            return "unknown-alias", f"{message}{did_you_mean(name, self._known)}"
         wildcard = self._find(name)
         if wildcard is not None:
             message = f"{name!r} is no alias of its own, only one that {wildcard!r} takes"
             return "unknown-alias", f"{message}; name that, or add an alias {name!r}"
-        return "unknown-alias", f"no alias named {name!r}{did_you_mean(name, self._aliases)}"
+        return "unknown-alias", f"no alias named {name!r}{did_you_mean(name, self._known)}"
 
     def _check_then(self, limit: LimitSpec, name: str, place: Where) -> None:
         if limit.unit not in _REDIRECTING or limit.per not in _BUDGETS:
@@ -98,8 +102,8 @@ class _Groups:
         elif "*" in name:
             message = f"{name!r} must name one alias; a `*` is not carried into it"
             self._report((*place, "alias"), "misplaced-star", message)
-        elif name not in self._aliases and name not in self._left_out and self._find(name) is None:
-            message = f"no alias named {name!r}{did_you_mean(name, self._aliases)}"
+        elif name not in self._aliases and not self._left_out.has("models", name) and self._find(name) is None:
+            message = f"no alias named {name!r}{did_you_mean(name, self._known)}"
             self._report((*place, "alias"), "unknown-alias", message)
 
     def _find(self, name: str) -> str | None:

@@ -27,7 +27,7 @@ from gateway.config.document.reparse import Entries
 from gateway.config.document.yaml_tree import Where
 from gateway.config.include import Include, from_disk
 from gateway.config.model.join import Joiner
-from gateway.config.model.partial import prune
+from gateway.config.model.partial import NOTHING, LeftOut, prune
 from gateway.config.model.read import Dump, Judge
 from gateway.config.model.schema_faults import WORDING
 from gateway.config.model.specs import NO_LIMITS, AliasSpec, Config, DefaultsSpec, HookSpec, StepSpec
@@ -41,6 +41,9 @@ from gateway.wire.json import EMPTY
 
 _IN_CODE: Final = "overlay"
 """First part of the place of an alias that a program added in code."""
+
+_ROUNDS: Final = 5
+"""Times that a file with problems is pruned and read again at most."""
 
 _NO_EVENTS: Final = "only a post hook gets the events of a stream; a pre hook gets the request"
 
@@ -144,6 +147,7 @@ class Compiler:
             loader=None if self._skip_hooks else loader,
             bare_names=self._bare_names,
             problems=[*judged],
+            left_out=left_out,
         )
         upstreams = Upstreams(
             config,
@@ -152,13 +156,12 @@ class Compiler:
             folder=Path(folder),
             openai_adapter=self._openai_adapter,
             strict_env=self._strict_env,
-            left_out={name for block, name in left_out if block == "providers"},
+            left_out=left_out,
             earlier=memory.endpoints,
         )
         targets = Targets(upstreams, bare_names=self._bare_names)
         check_params(config.defaults.limits.params.sent, ("defaults", "params"), run.report)
         aliases = run.aliases()
-        without = {name for block, name in left_out if block == "models"}
         own_hooks = run.own_hooks(aliases)
         chains = Chains(
             aliases,
@@ -166,15 +169,15 @@ class Compiler:
             defaults=config.defaults,
             environment=self._environment,
             report=run.report,
-            left_out=without,
+            left_out=left_out,
             hooks=own_hooks,
             earlier=memory.aliases,
         )
         steps = chains.flatten()
         routes = run.routes(aliases, steps, own_hooks, chains.parts, chains.shadows)
         check_shared(aliases, steps, run.report)
-        groups = compiled_groups(config.clients, aliases, run.report, left_out=without)
-        price_of = priced(groups, upstreams.endpoints, chains, steps, run.report)
+        groups = compiled_groups(config.clients, aliases, run.report, left_out=left_out)
+        price_of = priced(groups, upstreams.endpoints, chains, steps, run.report, left_out=left_out)
         capabilities = run.capabilities()
         compiled = Compiled(
             table=None,
@@ -212,15 +215,19 @@ class Compiler:
         )
         return replace(compiled, table=table)
 
-    def _read(self, document: Document) -> tuple[Config | None, list[Problem], frozenset[tuple[str, str]]]:
-        """Return the config, or its valid parts; the problems; and the entries left out as (block, name)."""
+    def _read(self, document: Document) -> tuple[Config | None, list[Problem], LeftOut]:
+        """Return the config, or its valid parts; the problems; and what is left out of the parts."""
         config, judged = self._judge.read(document, environ=self._environ, strict_env=self._strict_env)
-        # A name that is nowhere may be in the file that could not be read.
-        pruned = prune(document, judged) if config is None and document.is_whole else None
-        if pruned is None:
-            return config, judged, frozenset()
-        config, _ = self._judge.read(pruned.document, environ=self._environ, strict_env=self._strict_env)
-        return config, judged, pruned.left_out
+        left_out, refused = NOTHING, list[Where]()
+        # What is left may lack what the schema requires.
+        for _ in range(_ROUNDS):
+            refused += self._judge.refused
+            pruned = prune(document, refused) if config is None else None
+            if pruned is None:
+                break
+            left_out = pruned.left_out
+            config, _ = self._judge.read(pruned.document, environ=self._environ, strict_env=self._strict_env)
+        return config, judged, left_out
 
 
 @dataclass(kw_only=True)
@@ -235,13 +242,16 @@ class _Run:
     """None: count hooks and capabilities, and leave them out."""
     bare_names: bool
     problems: list[Problem]
+    left_out: LeftOut
     skipped_hooks: int = 0
     found_hooks: dict[HookSpec, Hook | Fault | None] = field(default_factory=dict)
 
     def report(
         self, place: Where, code: str, message: str, *, severity: Severity = "error", at_key: bool = False
     ) -> None:
-        """Note one problem at a place written in full."""
+        """Note one problem at a place written in full, unless the schema refused what is there."""
+        if self.left_out.takes(place):
+            return
         if place[0] == _IN_CODE:
             problem = Problem(
                 line=0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -17,6 +17,7 @@ from gateway.config.compiler.known_providers import WELL_KNOWN, WellKnown
 from gateway.config.compiler.limits import provider_limits
 from gateway.config.compiler.relays import azure_version, relay_faults, relays_of
 from gateway.config.document.yaml_tree import Where
+from gateway.config.model.partial import NOTHING, LeftOut
 from gateway.config.model.specs import Config, KeySpec, ProviderSpec
 from gateway.config.problems import Fault, Report
 from gateway.policy.keys import MAX_KEY_FILE_BYTES, NO_KEY, KeySource, Secret, one_of
@@ -58,10 +59,10 @@ class Upstreams:
         folder: Path,
         openai_adapter: AdapterName,
         strict_env: bool,
-        left_out: Collection[str] = (),
+        left_out: LeftOut = NOTHING,
         earlier: Mapping[str, Endpoint] = EMPTY,
     ) -> None:
-        """`left_out` are entries of the file that already have problems.
+        """`left_out` has entries of the file that already have problems.
 
         An endpoint that is equal to the one in `earlier` is the same object.
         """
@@ -72,14 +73,16 @@ class Upstreams:
         self._folder = folder
         self._openai_adapter = openai_adapter
         self._strict_env = strict_env
-        self._found: dict[str, Endpoint | Fault | None] = dict.fromkeys(left_out)
+        self._left_out = left_out
+        self._found: dict[str, Endpoint | Fault | None] = dict.fromkeys(left_out.names.get("providers", ()))
         for spec in config.providers.values():
             self._found[spec.name] = self._from_entry(spec)
 
     def find(self, name: str) -> Endpoint | Fault | None:
         """Return the endpoint of provider `name`; None when its entry has problems, which are already reported."""
         if name not in self._found:
-            self._found[name] = self._from_name(name)
+            found = self._from_name(name)
+            self._found[name] = None if isinstance(found, Fault) and self._left_out.has("providers", name) else found
         return self._found[name]
 
     @property
@@ -100,9 +103,8 @@ class Upstreams:
     def _from_name(self, name: str) -> Endpoint | Fault:
         known = known_providers.find(name)
         if known is None:
-            hint = did_you_mean(name, [*self._config.providers, *WELL_KNOWN]) or did_you_mean(
-                name, known_providers.KINDS
-            )
+            entries = [*self._config.providers, *self._left_out.names.get("providers", ())]
+            hint = did_you_mean(name, [*entries, *WELL_KNOWN]) or did_you_mean(name, known_providers.KINDS)
             return Fault("unknown-provider", f"no provider named {name!r}{hint}")
         if known_providers.needs_base_url(known):
             message = f"{name!r} has no address of its own: say where it is with providers.{name}.base_url"

@@ -7,6 +7,7 @@ from typing import Final
 
 from gateway.concurrency.pacing import paced
 from gateway.config.compiler.chains import Chains, Reference
+from gateway.config.model.partial import NOTHING, LeftOut
 from gateway.config.prices import Prices, load_prices
 from gateway.config.problems import Report
 from gateway.policy.limits import ClientGroup, ClientGroups, Limit, Price
@@ -29,12 +30,18 @@ def priced(
     chains: Chains,
     steps: Mapping[str, tuple[Step, ...]],
     report: Report,
+    *,
+    left_out: LeftOut = NOTHING,
 ) -> PriceOf | None:
     """Return the prices by the data; None where nobody's spend is limited. Reports targets without a price.
 
     `steps` has the whole chains, by alias.
     """
-    spending = [group for group in groups.values() if limits_spend(group.limits)]
+    spending = [
+        group
+        for group in groups.values()
+        if limits_spend(group.limits) and not left_out.touches(("clients", group.name))
+    ]
     providers = {name for name, endpoint in endpoints.items() if limits_spend(endpoint.limits)}
     if not spending and not providers:
         return None
@@ -46,6 +53,8 @@ def priced(
         for link, element in chains.placed(name):
             if link.from_code:
                 continue  # in a program's own process no client has limits
+            if left_out.touches(link.place[:4]):
+                continue  # its price may be what it lacks
             for step in _named(element, steps):
                 target = step.target
                 limited = who.get(name)

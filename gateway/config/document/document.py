@@ -37,6 +37,8 @@ class Document:
     root: Node | None
     """None when the text holds no mapping; `problems` then says why."""
     problems: tuple[Problem, ...]
+    faulty: tuple[Where, ...] = ()
+    """The places of those problems."""
     mask: Mask = field(repr=False, compare=False)
     as_written: AsWritten = field(repr=False, compare=False)
     moved: Mapping[str, int] = field(default_factory=lambda: EMPTY)
@@ -189,7 +191,7 @@ def parse(
         moved=moved,
     )
     problems = [document.problem_at(at, code, message, where=where) for at, code, where, message in faults]
-    return replace(document, problems=tuple(problems))
+    return replace(document, problems=tuple(problems), faulty=tuple(where for _, _, where, _ in faults))
 
 
 def in_file_order(problems: list[Problem], included: Sequence[Document] = ()) -> list[Problem]:

@@ -24,6 +24,8 @@ from gateway.wire.json import EMPTY
 BLOCKS: Final = ("models", "providers")
 """What an included file may have."""
 _KEYS: Final = ("version", *BLOCKS)
+_INCLUDE: Final[Where] = ("include",)
+"""Place that stands for entries whose names are not known."""
 
 
 def patterns_of(main: Document, environ: Mapping[str, str]) -> list[tuple[Where, str]]:
@@ -81,10 +83,13 @@ class Joiner:
         ]
         document, repeated = _joined(main, parts, self._environ)
         own = [problem for file in (main, *parts) for problem in file.problems]
+        faulty = [where for file in (main, *parts) for where in file.faulty]
+        faulty += [_INCLUDE for problem in faults if problem.severity == "error"]
         return replace(
             document,
             digest=digest_of(main.name, main.digest, found.files),
             problems=(*own, *faults, *(_repeated_name(document, file, where) for file, where in repeated)),
+            faulty=(*faulty, *(where for _, where in repeated)),
         )
 
     def _part(self, file: IncludedFile) -> Document:
@@ -95,7 +100,14 @@ class Joiner:
             return before.document
         entries = before.entries if before is not None else Entries()
         document = parse(file.data, name=file.source, entries=entries, environ=self._environ, wording=WORDING)
-        document = replace(document, problems=tuple(_own_problems(document, self._environ)))
+        problems = _own_problems(document, self._environ)
+        own = problems[len(document.problems) :]
+        # Of the text's, those of a whole block; and a block that is none, or is not named as one.
+        lacks_names = any(len(where) == 1 for where in document.faulty) or any(
+            problem.path in BLOCKS or problem.code == "unknown-key" for problem in own
+        )
+        faulty = [where for where in document.faulty if len(where) > 1]
+        document = replace(document, problems=tuple(problems), faulty=(*faulty, *([_INCLUDE] if lacks_names else [])))
         self._parsed[file.source] = _Parsed(file.data, document, entries)
         return document
 

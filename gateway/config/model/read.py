@@ -153,6 +153,8 @@ class Judge:
         """Faults of the aliases in the latest document, by fingerprint."""
         self._judged: Mapping[str, _Judged] = {}
         """The aliases of the last valid document."""
+        self.refused: tuple[Where, ...] = ()
+        """The places of the latest document's errors, without those of its text."""
 
     def read(
         self, document: Document, *, environ: Mapping[str, str], strict_env: bool
@@ -161,6 +163,7 @@ class Judge:
 
         The config is None when a problem is an error. With `strict_env` an unset variable in an `api_key` is an error.
         """
+        self.refused = ()
         if document.root is None:
             return None, in_file_order(list(document.problems), document.included)
         expander = Expander(document, environ, strict_env=strict_env)
@@ -175,6 +178,7 @@ class Judge:
         ]
         problems = in_file_order(problems, document.included)
         if any(problem.severity == "error" for problem in problems):
+            self.refused = (*expander.refused, *(misfit.where for misfit in found))
             return None, problems
         self._judged = aliases
         return _config(values, _models(aliases), document.value or {}, expander.unset_keys), problems

@@ -18,6 +18,8 @@ class Expander:
 
     def __init__(self, document: Document, environ: Mapping[str, str], *, strict_env: bool) -> None:
         self.problems: list[Problem] = []
+        self.refused: list[Where] = []
+        """Places of those that are errors."""
         self.unset_keys: set[Where] = set()
         """Places of `api_key` values whose variable is not set."""
         self._document = document
@@ -70,6 +72,8 @@ class Expander:
         No two of these values are equal, because lists of unique items take no repeats.
         """
         self.problems.append(self._document.problem(code, where, message, severity=severity))
+        if severity == "error":
+            self.refused.append(where)
         return f"${{_{len(self.problems)}}}"
 
 

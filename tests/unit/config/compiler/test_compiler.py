@@ -392,6 +392,7 @@ models:
         "6:24: no-provider",
         "6:32: unknown-key",
         "6:46: wrong-type",
+        "6:64: hook-path",
         "6:71: missing-key",
         "6:72: unknown-key",
         "6:89: hook-path",

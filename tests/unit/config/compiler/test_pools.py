@@ -189,6 +189,6 @@ models:
 """
     assert problems(text) == [
         "4:23: bad-weight", "4:27: no-provider", "4:38: no-provider",
-        "5:48: bad-weight", "5:59: bad-value", "5:67: no-provider",
+        "5:15: no-provider", "5:48: bad-weight", "5:59: bad-value", "5:67: no-provider",
         "6:23: wrong-type", "6:34: bad-threshold", "6:51: no-provider", "6:67: bad-when", "6:79: no-provider",
     ]  # fmt: skip

@@ -133,7 +133,8 @@ def test_a_problem_of_an_included_file_has_its_place_there(tmp_path: Path) -> No
     main.write_text(f"version: 1\ninclude: [team.yaml]\nclients: {{default: {{limits: [{SPEND}]}}}}\n")
     found = Compiler(environ={}).compile(main.read_bytes(), source=str(main)).problems
     assert [(Path(one.source).name, one.line, one.column, one.code) for one in found] == [
-        ("team.yaml", 1, 77, "bad-limit")
+        ("team.yaml", 1, 77, "bad-limit"),
+        ("team.yaml", 2, 13, "missing-price"),
     ]
     (tmp_path / "team.yaml").write_text((tmp_path / "team.yaml").read_text().replace("5 rpm", "5 requests/minute"))
     found = Compiler(environ={}).compile(main.read_bytes(), source=str(main)).problems
