@@ -106,7 +106,7 @@ class Engine:
             if second is not None:
                 second.idle()
                 unsupported, after = unsupported | second.unsupported, max(after, second.after)
-                plan = Plan(steps, deadline_s, route.max_attempts - second.reserved, unsupported)
+                plan = Plan(steps, deadline_s, route.max_attempts - second.reserved, unsupported | second.busy)
             if keys is not None:
                 pass  # the same target, with another key
             elif plan is None and not resting and not unsupported and now_s < deadline_s:
@@ -114,7 +114,7 @@ class Engine:
             else:
                 plan = plan or Plan(steps, deadline_s, route.max_attempts, unsupported)
                 following = next_step(plan, outcomes, now_s=now_s, resting=resting)
-                if second is not None and second.is_running and _moves_on(following):
+                if second is not None and second.is_running and _moves_on(following) and not second.goes_on(following):
                     await _while_waiting(second.settle(), failed, loop)
                     continue
                 if self._observer is not None:

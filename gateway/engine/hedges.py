@@ -5,8 +5,9 @@
 2. The first answer, or the first stream that commits, wins. The other call is closed; it counts neither as a failure
    nor as an answer, and the client does not wait for it. It is closed too when the first call ends the request.
 3. If the second call fails, its target counts as tried. After the same time another one may be called.
-4. If the first call fails meanwhile, its target is retried as ever; before the chain moves on, the second call ends.
-   No third one is called then.
+4. If the first call fails meanwhile, its target is retried as ever. Before the chain moves on, the second call ends, or
+   has brought no content after the hedge's time either: then the chain calls its next target beside it, on the terms
+   of 1. One that nested pre hooks wait for is not called so.
 
 Bound requests are not hedged, nor those that an upstream keeps or runs tools for (`operations/hosted.py`).
 """
@@ -24,12 +25,13 @@ from gateway.engine.attempts import NONE, Engine, client_left, note_passed
 from gateway.engine.health import Health
 from gateway.engine.hedge_budget import Minute
 from gateway.engine.nested import NestedHooks
-from gateway.engine.next_step import Plan, step_beside
+from gateway.engine.next_step import GiveUp, Plan, Try, Wait, step_beside
 from gateway.engine.request import Course, RoutedRequest
 from gateway.engine.stream import CommittedStream
 from gateway.errors import GatewayError
 from gateway.operations.hosted import may_be_sent_twice
 from gateway.policy.table import Step
+from gateway.policy.target import Target
 from gateway.telemetry.report import ABANDONED, HEDGED_OUT, Attempt, CallReport, Closed
 from gateway.wire.json import Json
 
@@ -110,6 +112,8 @@ class Race(Generic[_T]):
         """Steps that are not called beside another: a second call of theirs ended in what is no upstream's failure."""
         self._calling: _Calling | None = None
         self._has_content = False
+        self._is_late = False
+        """The second call has brought no content after the hedge's time, and the chain waits for it."""
         self._is_over = False
         """The calls that are left are closed."""
         self.unsupported: frozenset[int] = NONE
@@ -139,8 +143,23 @@ class Race(Generic[_T]):
 
     @property
     def reserved(self) -> int:
-        """The most attempts that the second call may make, but one: that is kept for its target in any case."""
-        return 0 if self._second is None else self._second.most - 1
+        """The most attempts that the second call may make, but one unless it is late: that is kept in any case."""
+        return 0 if self._second is None else self._second.most - (0 if self._is_late else 1)
+
+    @property
+    def busy(self) -> frozenset[int]:
+        """The steps of the target that is called late: the chain goes on without them."""
+        second = self._second
+        return NONE if second is None or not self._is_late else second.same
+
+    def goes_on(self, following: Try | Wait | GiveUp) -> bool:
+        """Tell whether the chain may call its next target beside a second call that is late."""
+        if not self._is_late or not isinstance(following, Try) or following.reason != "fallback":
+            return False
+        request, step = self._request, self._request.steps[following.step]
+        if step.nested or not self._may_be_sent(step, request.nested):
+            return False
+        return self._minute.take(now_s=self._loop.time())
 
     def idle(self) -> None:
         """Note that the chain calls nobody now."""
@@ -159,10 +178,41 @@ class Race(Generic[_T]):
         self._stop_waiting()
 
     async def settle(self) -> None:
-        """Wait until the second call has failed. If it answers, the task that waits is cancelled."""
+        """Wait until the second call has failed or is late. If it answers, the task that waits is cancelled."""
         if self._second is not None:
             self._settled = self._loop.create_future()
+            if not self._is_late:
+                self._wait_for_second(self._second)
             await self._settled
+
+    def _wait_for_second(self, second: _Second) -> None:
+        """Set the time at which the second call is late."""
+        self._stop_waiting()
+        after_s = None if second.has_content_held else self._after_s(second.step.target)
+        if after_s is not None:
+            now_s = self._loop.time()
+            since_s = now_s if second.calling is None else second.began_s
+            self._timer = self._loop.call_at(
+                max(now_s, since_s + after_s), self._note_late, second, second.calling, second.began_s
+            )
+
+    def _note_late(self, second: _Second, calling: Step | None, began_s: float) -> None:
+        self._timer = None
+        if second is not self._second or self._settled is None or self._won.done():
+            return
+        if second.has_content_held:
+            return
+        if calling is None or second.calling is None or second.began_s != began_s:
+            self._wait_for_second(second)  # it is called anew, which takes its own time
+            return
+        self._is_late = True
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let the chain go on, if it waits for the second call."""
+        settled, self._settled = self._settled, None
+        if settled is not None and not settled.done():
+            settled.set_result(None)
 
     async def _follow_chain(self) -> None:
         try:
@@ -186,7 +236,8 @@ class Race(Generic[_T]):
     def _wait(self) -> None:
         """Set the time at which a second target is called."""
         self._stop_waiting()
-        after_s = None if self._second is not None or self._has_content else self._after_s()
+        calling = None if self._second is not None or self._has_content else self._calling
+        after_s = None if calling is None else self._after_s(calling.plan.steps[calling.position].target)
         if after_s is not None:
             self._timer = self._loop.call_at(self._loop.time() + after_s, self._call_second)
 
@@ -195,13 +246,12 @@ class Race(Generic[_T]):
             self._timer.cancel()
             self._timer = None
 
-    def _after_s(self) -> float | None:
+    def _after_s(self, target: Target) -> float | None:
         hedge, pace = self._request.route.hedge, self._request.pace
-        if hedge is None or self._calling is None:
+        if hedge is None:
             return None
         if hedge.after_s is not None or pace is None:
             return hedge.after_s
-        target = self._calling.plan.steps[self._calling.position].target
         return self._health.usual_s(target, pace, PERCENTILE, now_s=self._loop.time())
 
     def _call_second(self) -> None:
@@ -226,7 +276,7 @@ class Race(Generic[_T]):
             return
         note_passed(request, range(max(calling + 1, self.after), position), unsupported, resting)
         self.after = max(self.after, calling + 1, position + 1)
-        self._second = second = _Second(request, position, most, plan.steps[position], len(plan.steps))
+        self._second = second = _Second(request, position, most, plan.steps)
         second.task = self._start(self._follow_second(second, course))
 
     def _may_be_sent(self, step: Step, nested: NestedHooks | None) -> bool:
@@ -275,10 +325,9 @@ class Race(Generic[_T]):
             self.unsupported |= {second.position}
         elif not own.outcomes:
             self._left_out.add(second.position)
-        self._second = None
-        settled, self._settled = self._settled, None
-        if settled is not None:
-            settled.set_result(None)
+        self._second, self._is_late = None, False
+        if self._settled is not None:
+            self._settle()
         elif not self._won.done():
             self._wait()
 
@@ -361,23 +410,27 @@ class Race(Generic[_T]):
 class _Second:
     """One call beside another: a request of its own for one step of the chain, whose `second` it is."""
 
-    def __init__(self, request: RoutedRequest, position: int, most: int, step: Step, steps: int) -> None:
-        """`step` is the one at `position` of so many `steps`; it gets `most` attempts."""
+    def __init__(self, request: RoutedRequest, position: int, most: int, steps: Sequence[Step]) -> None:
+        """The step at `position` gets `most` attempts."""
         self.position = position
-        self.step = step
+        self.step = step = steps[position]
+        identity = step.target.identity
+        self.same = frozenset(number for number, one in enumerate(steps) if one.target.identity == identity)
+        """The steps with its target."""
         self.most = most
         self.calling: Step | None = None
         """The step that is called now, with the key that is sent."""
         self.began_s = 0.0
+        self.has_content_held = False
         self.is_closed = False
         self.task: asyncio.Task[None] | None = None
         self.is_running, self.reserved, self.after = False, 0, 0  # nothing is called beside a second call
-        self.unsupported = NONE
+        self.unsupported = self.busy = NONE
         report = request.report
         own = CallReport(report.request_id, report.alias, report.generation, calls=report.calls + 1)
         if report.trace is not None:
             own.trace = report.trace.beside()
-        only = frozenset(range(steps)) - {position}
+        only = frozenset(range(len(steps))) - {position}
         route = replace(request.route, max_attempts=most)
         self.request = replace(request, report=own, second=self, route=route, left_out=only)
 
@@ -388,9 +441,15 @@ class _Second:
     def begin(self, plan: Plan, course: Course, position: int, step: Step) -> None:
         """Note that the step is called now."""
         self.calling, self.began_s = step, asyncio.get_running_loop().time()
+        self.has_content_held = False
 
     def has_content(self) -> None:
-        """Do nothing: the first whole stream wins."""
+        """Note that the call has brought content, which is held back: the first whole stream wins."""
+        self.has_content_held = True
+
+    def goes_on(self, following: Try | Wait | GiveUp) -> bool:
+        """Return False: it has one target."""
+        return False
 
     async def settle(self) -> None:
         """Do nothing: there is no other call to wait for."""

@@ -14,7 +14,7 @@ from gateway.engine.facts import RequestFacts
 from gateway.engine.keys import KeyOrder
 from gateway.engine.limits.admission import Admission
 from gateway.engine.nested import NestedHooks
-from gateway.engine.next_step import Outcome, Plan
+from gateway.engine.next_step import GiveUp, Outcome, Plan, Try, Wait
 from gateway.engine.paces import PaceKey
 from gateway.policy.failures import UpstreamError
 from gateway.policy.table import Route, Step
@@ -62,8 +62,15 @@ class Calls(Protocol):
     def has_content(self) -> None:
         """Note that the call has brought content, which is held back."""
 
+    @property
+    def busy(self) -> frozenset[int]:
+        """The steps of the target that is called so long that the chain may go on without them."""
+
+    def goes_on(self, following: Try | Wait | GiveUp) -> bool:
+        """Tell whether the chain does what follows beside the second call. It then does."""
+
     async def settle(self) -> None:
-        """Wait until the second call has failed. If it answers, the task that waits is cancelled."""
+        """Wait until the second call has failed or takes long. If it answers, the task that waits is cancelled."""
 
 
 @dataclass(slots=True)

@@ -27,6 +27,10 @@ models:
   few: {chain: [up/a, up/b, up/c], hedge: 3s, max_attempts: 3}
   twice: {chain: [up/a, {target: up/a, timeout: 60s}, up/b], hedge: 3s}
   one: {chain: [up/a], hedge: 3s}
+  retried: {chain: [up/a, {target: up/b, retries: 1}, up/c], hedge: 3s}
+  pair: {chain: [up/a, up/b, {target: up/b, timeout: 60s}], hedge: 3s}
+  whole: {chain: [up/a, up/b, up/c], hedge: 3s, stream: {hold: full}}
+  last_kept: {chain: [up/a, up/b, {target: up/c, params: {store: true}}], hedge: 3s}
   held: {chain: [up/a, up/b], hedge: 3s, stream: {hold: full}}
   usual: {chain: [up/a, up/b], hedge: p95}
   kept: {chain: [up/a, up/b], hedge: 3s, params: {store: true}}
@@ -135,6 +139,71 @@ class TestWhichWins:
         observed = played(asked(stream=stream), a=after(500), b=after(500), c=after(500))
         assert observed.status == 502
         assert [one[:2] for one in calls(observed)] == [(f"up/{name}", "timeout") for name in "abc"]
+
+
+def busy(
+    alias: str = "fast", *, first: ScriptedOutcome | None = None, stream: bool = False, **outcomes: Any
+) -> Observed:
+    """Return a request of an alias that has had twenty others, so that it may get two calls beside its first."""
+
+    async def ask(simulator: Simulator) -> Observed:
+        for _ in range(20):
+            await simulator.ask({"model": alias, **HI})
+        found: Observed = await asked(alias, stream=stream)(simulator)
+        return found
+
+    return played(ask, a=(*[after(0)] * 20, first or failing(Kind.AUTH, 4)), **outcomes)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+class TestSecondIsLate:
+    """The first has failed, and the second has brought nothing after the hedge's time either."""
+
+    def test_the_chain_goes_on_beside_it(self, *, stream: bool) -> None:
+        observed = busy(b=after(29), c=after(1, "from c"), stream=stream)
+        assert calls(observed) == [("up/a", "auth", 0, 4), ("up/b", "hedged_out", 3, 7), ("up/c", None, 6, 7)]
+        assert (observed.text, observed.headers["x-gateway-attempts"]) == ("from c", "3")
+
+    def test_the_first_fails_after_that_time(self, *, stream: bool) -> None:
+        observed = busy(first=failing(Kind.AUTH, 8), b=after(29), c=after(1), stream=stream)
+        assert calls(observed) == [("up/a", "auth", 0, 8), ("up/b", "hedged_out", 3, 9), ("up/c", None, 8, 9)]
+
+    def test_it_answers_before_the_next(self, *, stream: bool) -> None:
+        observed = busy(b=after(5, "from b"), c=after(9), stream=stream)
+        assert calls(observed) == [("up/a", "auth", 0, 4), ("up/b", None, 3, 8), ("up/c", "hedged_out", 6, 8)]
+        assert observed.text == "from b"
+
+    def test_the_next_fails_and_it_is_waited_for(self, *, stream: bool) -> None:
+        observed = busy(b=after(9), c=failing(Kind.AUTH, 1), stream=stream)
+        assert calls(observed) == [("up/a", "auth", 0, 4), ("up/b", None, 3, 12), ("up/c", "auth", 6, 7)]
+
+    def test_it_fails_and_the_next_is_waited_for(self, *, stream: bool) -> None:
+        observed = busy(b=failing(Kind.AUTH, 5), c=after(9), stream=stream)
+        assert calls(observed) == [("up/a", "auth", 0, 4), ("up/b", "auth", 3, 8), ("up/c", None, 6, 15)]
+
+    def test_all_fail(self, *, stream: bool) -> None:
+        observed = busy(b=failing(Kind.AUTH, 5), c=failing(Kind.AUTH, 9), stream=stream)
+        assert observed.status == 502
+        assert [one[:2] for one in calls(observed)] == [("up/a", "auth"), ("up/b", "auth"), ("up/c", "auth")]
+
+    def test_a_retry_of_it_takes_its_own_time(self, *, stream: bool) -> None:
+        second = (failing(Kind.CONNECTION, 2), after(29))
+        observed = busy("retried", b=second, c=after(1), stream=stream)
+        assert [one[:2] for one in calls(observed)] == [
+            ("up/a", "auth"), ("up/b", "connection"), ("up/b", "hedged_out"), ("up/c", None),
+        ]  # fmt: skip
+        again, third = calls(observed)[2:]
+        assert 5 <= again[2] < 6
+        assert third[2] == pytest.approx(again[2] + 3)
+
+    def test_it_is_waited_for_where_the_minute_allows_no_more(self, *, stream: bool) -> None:
+        observed = played(asked(stream=stream), a=failing(Kind.AUTH, 4), b=after(9), c=after(0))
+        assert calls(observed) == [("up/a", "auth", 0, 4), ("up/b", None, 3, 12)]
+
+    @pytest.mark.parametrize("alias", ["again", "pair", "last_kept"])
+    def test_it_is_waited_for_where_no_other_may_be_called(self, alias: str, *, stream: bool) -> None:
+        observed = busy(alias, b=after(9), c=after(0), stream=stream)
+        assert calls(observed) == [("up/a", "auth", 0, 4), ("up/b", None, 3, 12)]
 
 
 class TestWhoIsCalled:
@@ -249,10 +318,6 @@ class TestFromTheReview:
         observed = played(asked("again"), a=first, b=failing(Kind.AUTH, 2))
         assert [one[:2] for one in calls(observed)] == [("up/a", "overloaded"), ("up/b", "auth"), ("up/a", None)]
 
-    def test_no_third_call_while_the_chain_waits_for_the_second(self) -> None:
-        observed = played(asked(), a=failing(Kind.AUTH, 4), b=after(9), c=after(0))
-        assert [one[:2] for one in calls(observed)] == [("up/a", "auth"), ("up/b", None)]
-
     def test_a_second_call_that_is_dropped_in_a_pause_has_failed(self) -> None:
         async def ask(simulator: Simulator) -> Observed:
             await simulator.ask({"model": "again", **HI})
@@ -284,6 +349,11 @@ class TestHeldStreams:
         observed = played(asked("held", stream=True), a=slow, b=after(1, "from b"))
         assert [one[:2] for one in calls(observed)] == [("up/a", "timeout"), ("up/b", None)]
         assert calls(observed)[1][2] > 3
+
+    def test_a_second_one_that_has_content_is_not_late(self) -> None:
+        slow = ScriptedOutcome(text="one two three", delay_s=1, stall=1)
+        observed = busy("whole", b=slow, c=after(0), stream=True)
+        assert [one[:2] for one in calls(observed)] == [("up/a", "auth"), ("up/b", "timeout"), ("up/c", None)]
 
     def test_the_first_whole_one_wins(self) -> None:
         observed = played(asked("held", stream=True), a=after(9), b=after(1, "from b"))
