@@ -124,6 +124,8 @@ class Front:
         The message does not repeat the data, which may contain a key.
         """
         exchange = self._exchange(request, NO_ENDPOINT)
+        if (trace := exchange.report.trace) is not None:
+            trace.path, trace.route = "", None  # those of the placeholder
         request.keep_alive = False
         what = "a line or a header of it is too long" if too_long else "it is malformed"
         exchange.refuse(400, "malformed_request", f"this is no HTTP request that can be read: {what}")

@@ -15,7 +15,7 @@ from gateway.server.exchange import Exchange
 from gateway.server.paths import Paths
 from gateway.telemetry.observer import BeginTrace, EndedRow, Observer
 from gateway.telemetry.otel.settings import Settings
-from gateway.telemetry.traces import Unsampled
+from gateway.telemetry.traces import OTHER_METHOD, Unsampled
 from gateway.words import cut
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ FLUSH_S: Final = 1.5
 """Seconds for the last spans and metrics when the process stops: a part of `ending.MARGIN_S`."""
 _SLIM: Final = "routes-gateway-slim"
 _LONGEST: Final = 256
-"""Characters of a path, a method or a host in a span."""
+"""Characters of a path or a host in a span."""
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 
 
 class Telemetry:
@@ -101,12 +102,12 @@ class Telemetry:
 
 
 def _install() -> str:
-    """Return the command that installs what is missing."""
+    """Return the command that installs what is missing, in a checkout: the package is on no index."""
     try:
         distribution(_SLIM)
     except PackageNotFoundError:
-        return 'pip install "routes-gateway[otel]"'
-    return f'pip install "{_SLIM}[otel]"'
+        return 'pip install ".[otel]"'
+    return 'pip install "./deploy/slim[otel]"'
 
 
 def _set(done: asyncio.Future[None]) -> None:
@@ -122,7 +123,7 @@ def note_trace(exchange: Exchange, paths: Paths, begin: BeginTrace) -> None:
         exchange.unsampled = trace
         return
     report.trace, report.trace_id = trace, f"{trace.trace_id:032x}"
-    trace.method = cut(request.method, _LONGEST)
+    trace.method = request.method if request.method in _METHODS else OTHER_METHOD
     trace.host = cut(request.headers.get("host", ""), _LONGEST) or None
     trace.route = paths.route_of(request.path)
     trace.path = cut(request.path, _LONGEST)

@@ -16,6 +16,9 @@ from gateway.policy.target import Target
 from gateway.wire.json import JsonObject
 
 SPAN_BITS: Final = 64
+OTHER_METHOD: Final = "_OTHER"
+"""Any method that HTTP does not define, since a client may send any word (semantic conventions: `http.request.method`).
+"""
 MAX_STATE: Final = 512
 """Characters of a `tracestate` that is kept: https://www.w3.org/TR/trace-context/#tracestate-limits."""
 
@@ -75,6 +78,7 @@ class Trace:
         """Of calls beside the request, which nobody waits for: the request's own span is told by another."""
         self.method = ""
         self.path = ""
+        """Empty for data that is no request."""
         self.route: str | None = None
         """The path with placeholders, as the endpoint has it; None if there is none."""
         self.host: str | None = None

@@ -307,6 +307,24 @@ async def test_a_path_that_is_not_there_gives_no_route_and_no_key(
     assert "0123456789abcdef" not in server.attributes["url.path"]
 
 
+async def test_a_method_that_a_client_made_up_names_no_span(traced: RunningGateway, collector: OtlpReceiver) -> None:
+    await traced.request("PURGE", "/v1/models")
+    server, _ = await tree(collector)
+    assert (server.name, server.attributes["http.request.method"]) == ("HTTP /v1/models", "_OTHER")
+
+
+async def test_data_that_is_no_request_has_neither_path_nor_route(
+    traced: RunningGateway, collector: OtlpReceiver
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", traced.port)
+    writer.write(b"no request\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+    writer.close()
+    server, _ = await tree(collector)
+    assert (server.name, server.attributes["http.request.method"]) == ("HTTP", "_OTHER")
+    assert server.attributes.keys().isdisjoint({"url.path", "http.route"})
+
+
 async def test_probes_and_operators_make_no_spans(traced: RunningGateway, collector: OtlpReceiver) -> None:
     for path in ("/healthz", "/readyz", "/metrics", "/-/state", "/-/config"):
         await traced.get(path)
@@ -496,7 +514,7 @@ async def test_without_the_package_it_serves_and_says_what_to_install(
         gateway = await started()
         assert (await gateway.chat("fast", headers={"traceparent": SAMPLED})).status == 200
     (line,) = [line for line in map(orjson.loads, log.getvalue().splitlines()) if "not installed" in line["event"]]
-    assert (line["level"], line["install"]) == ("warning", 'pip install "routes-gateway[otel]"')
+    assert (line["level"], line["install"]) == ("warning", 'pip install ".[otel]"')
     assert upstream.requests[0].headers["traceparent"] == SAMPLED
     assert collector.posts == []
 

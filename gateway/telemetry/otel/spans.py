@@ -17,7 +17,7 @@ from gateway.policy.failures import Kind
 from gateway.telemetry.observer import Ended, EndedRow
 from gateway.telemetry.otel.names import Attributes, operation_name, target_attributes
 from gateway.telemetry.report import ABANDONED, CLIENT_GONE, HEDGED_OUT, Attempt
-from gateway.telemetry.traces import Trace, TracedCall
+from gateway.telemetry.traces import OTHER_METHOD, Trace, TracedCall
 
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _FAILED: Final = Status(StatusCode.ERROR)
@@ -78,13 +78,14 @@ class Spans:
         attributes: Attributes = {
             "http.request.method": trace.method,
             "http.response.status_code": ended.status,
-            "url.path": trace.path,
             "url.scheme": "http",
             "gateway.operation": ended.operation,
             "gateway.generation": report.generation,
             "gateway.request_id": report.request_id,
             "gateway.attempts": report.calls,
         }
+        if trace.path:
+            attributes["url.path"] = trace.path
         if trace.route is not None:
             attributes["http.route"] = trace.route
         attributes |= _host(trace.host)
@@ -112,7 +113,8 @@ class Spans:
         error = _error_type(ended)
         if error is not None:
             attributes["error.type"] = error
-        name = trace.method if trace.route is None else f"{trace.method} {trace.route}"
+        method = "HTTP" if trace.method == OTHER_METHOD else trace.method
+        name = method if trace.route is None else f"{method} {trace.route}"
         parent = None if trace.parent_id is None else self._context(trace, trace.parent_id, is_remote=True)
         status = _FINE if error is None else _FAILED
         return self._span(
