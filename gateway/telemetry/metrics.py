@@ -47,7 +47,7 @@ class Metrics:
         )
         self._answers = Counts(
             "gateway_answers_total",
-            "Requests that were answered, by the target that did; `fallback` is yes if one before it failed or rested.",
+            "Requests that were answered, by the target that did; `fallback` is yes if another one failed or rested.",
             ["alias", "fallback", "target"],
         )
         self._key_attempts = Counts(

@@ -145,5 +145,6 @@ class CallReport:
 
     @property
     def fell_back(self) -> bool:
-        """A target failed or rested, and another one was tried. For a request that was answered."""
-        return any(attempt.kind not in NO_FALL for attempt in self.attempts)
+        """Another target failed or rested. For a request that was answered: its target's own retry is no fallback."""
+        answered = None if self.target is None else self.target.name
+        return any(attempt.kind not in NO_FALL and attempt.target != answered for attempt in self.attempts)

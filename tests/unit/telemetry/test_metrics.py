@@ -124,6 +124,17 @@ def test_an_answer_is_a_fallback_if_a_target_before_it_failed_or_rested(
     assert samples(metrics, "gateway_tokens_total") == {'{alias="fast",direction="prompt",target="up/b"} 4.0'}
 
 
+def test_a_target_that_answers_after_a_retry_or_with_another_key_is_no_fallback() -> None:
+    metrics = Metrics()
+    report = CallReport(
+        alias="fast",
+        target=TARGET,
+        attempts=[attempt("up/b", Kind.OVERLOADED), attempt("up/b", Kind.RATE_LIMIT, key="d823"), attempt("up/b")],
+    )
+    metrics.hear([ended(report)])
+    assert samples(metrics, "gateway_answers_total") == {'{alias="fast",fallback="no",target="up/b"} 1.0'}
+
+
 def test_a_request_that_nobody_answered_is_no_answer() -> None:
     metrics = Metrics()
     metrics.hear([ended(CallReport(alias="fast", attempts=[attempt("up/a", Kind.TIMEOUT)]), 504, error="upstream")])
