@@ -92,9 +92,9 @@ class Live:
 
 
 def _is_known(exchange: Exchange, tag: str) -> bool:
-    """Tell whether the client has this version (RFC 9110, 13.1.2: by weak comparison)."""
+    """Tell whether the client has this version (RFC 9110, 13.1.2: by weak comparison; `*` is any)."""
     known: Sequence[str] = exchange.request.headers.get("if-none-match", "").split(",")
-    return any(each.strip().removeprefix("W/") == tag.removeprefix("W/") for each in known)
+    return any(each.strip().removeprefix("W/") in {tag.removeprefix("W/"), "*"} for each in known)
 
 
 def _number(text: str) -> int | None:
