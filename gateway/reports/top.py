@@ -109,16 +109,26 @@ def _target(one: JsonObject, now: float) -> tuple[str, ...]:
 def _alias(one: JsonObject) -> tuple[str, ...]:
     quarter = one["last_quarter"]
     asked = quarter["requests"]
-    shares = one.get("shares", {})
-    chain = [
-        step["target"]
-        + (f" {_share(shares[step['target']])}" if len(shares) > 1 and step["target"] in shares else "")
-        + (f" ({_STATES.get(step['state'], step['state'])})" if step["state"] != "ok" else "")
-        for step in one["chain"]
-    ]
-    more = [f"{one['more']} more"] if one["more"] else []
     fell = f"{_share(quarter['fell_over'] / asked)} of {asked}" if asked else _NOTHING
-    return _cell(one["alias"]), _cell(one["now"] or "nothing"), fell, " > ".join([*chain, *more])
+    return _cell(one["alias"]), _cell(one["now"] or "nothing"), fell, _chain(one)
+
+
+def _chain(one: JsonObject) -> str:
+    """Return `a/b 75% | a/c 25% > d/e`: the members of a pool with their shares, then the steps after it."""
+    shares = one.get("shares", {})
+    text, was_in_pool = "", False
+    for step in one["chain"]:
+        target, state = step["target"], step["state"]
+        is_in_pool = len(shares) > 1 and target in shares
+        if text:
+            text += " | " if is_in_pool and was_in_pool else " > "
+        text += _text(target)
+        if is_in_pool:
+            text += f" {_share(shares[target])}"
+        if state != "ok":
+            text += f" ({_STATES.get(state, _text(state))})"
+        was_in_pool = is_in_pool
+    return f"{text} > {one['more']} more" if one["more"] else text
 
 
 def _limit(one: JsonObject, now: float) -> tuple[str, ...]:

@@ -57,6 +57,14 @@ async def test_it_answers_what_is_down_what_was_tried_and_whether_the_edit_is_li
     assert "\x1b" not in out
 
 
+async def test_members_of_a_pool_are_told_apart_from_fallbacks(
+    start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway = await start("version: 1\nmodels: {spread: [{pool: {mock/a: 3, mock/b: 1}}, mock/c]}\n")
+    _, out, _ = await top(capsys, "--url", gateway.url)
+    assert "  mock/a 75% | mock/b 25% > mock/c\n" in out
+
+
 async def test_a_unix_socket_and_a_token_lead_there_too(
     start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
