@@ -7,14 +7,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeAlias
 
 from gateway.cli.asking import Address, Unreachable, address
 from gateway.cli.settings import Commands, add_command, add_flag
 from gateway.reports.problems import Painter
-from gateway.reports.top import top_lines
+from gateway.reports.top import Size, top_lines
 from gateway.wire.json import JsonObject
 
 _TEXT = """\
@@ -65,12 +65,12 @@ def run(args: argparse.Namespace) -> int:
     painter = Painter.of(sys.stdout, os.environ)
     screen = _screen(asked, painter)
     if args.once or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-        print("\n".join(screen))
+        print("\n".join(screen(None)))
         return 0
     fault: list[str] = []
     with _other_screen():
         while True:
-            _show_for([*fault, *screen], EVERY_S)
+            _show_for(screen, fault, EVERY_S)
             try:
                 screen, fault = _screen(asked, painter), []
             except Unreachable as exc:
@@ -104,31 +104,43 @@ def _other_screen() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _screen(asked: Address, painter: Painter) -> list[str]:
+_Screen: TypeAlias = Callable[[Size | None], list[str]]
+"""Size of the terminal → lines; all of them without one."""
+
+
+def _screen(asked: Address, painter: Painter) -> _Screen:
+    """Ask, and return the screen of what was answered."""
     state: JsonObject = asked.ask_json("/-/state")
     requests: JsonObject = asked.ask_json("/-/requests")
+    now = time.time()
+
+    def lines(size: Size | None) -> list[str]:
+        return list(top_lines(state, requests, painter, url=asked.url, now=now, size=size))
+
     try:
-        return list(top_lines(state, requests, painter, url=asked.url, now=time.time()))
+        lines(None)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise Unreachable(f"{asked.url} answers in a way that this version does not know") from None
+    return lines
 
 
-def _show_for(screen: list[str], seconds: float) -> None:
-    """Draw the screen over the last one, as far as the terminal has room; anew when its size changes meanwhile."""
+def _show_for(screen: _Screen, fault: list[str], seconds: float) -> None:
+    """Draw the fault and the screen over the last ones; anew when the terminal's size changes meanwhile."""
     shown, ends_at = None, time.monotonic() + seconds
     while (left := ends_at - time.monotonic()) > 0:
         size = _size()
         if size != shown:
             shown, (columns, rows) = size, size
-            lines = [_cut(line, columns) for line in screen[: rows - 1]]
+            below = screen(size._replace(rows=rows - len(fault)))
+            lines = [_cut(line, columns) for line in [*fault, *below][: rows - 1]]
             _put(_HOME + "".join(f"{line}{_LINE_END}" for line in lines) + _BELOW)
         time.sleep(min(LOOK_S, left))
 
 
-def _size() -> tuple[int, int]:
-    """Return columns and rows. Not `shutil`'s: it believes COLUMNS and LINES, which are those of the start."""
+def _size() -> Size:
+    """Return the terminal's size. Not `shutil`'s: it believes COLUMNS and LINES, which are those of the start."""
     columns, rows = os.get_terminal_size(sys.stdout.fileno())
-    return columns or 80, rows or 24
+    return Size(columns or 80, rows or 24)
 
 
 def _cut(line: str, columns: int) -> str:

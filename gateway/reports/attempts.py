@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from gateway.reports.problems import PLAIN, Painter
 from gateway.telemetry.report import PASSED_OVER
 from gateway.wire.json import JsonObject
 from gateway.words import printable
+
+THEN: Final = " > "
+"""Between one attempt and the next."""
 
 
 def chain(attempts: Sequence[JsonObject], calling: str | None, painter: Painter = PLAIN) -> str:
@@ -15,10 +19,15 @@ def chain(attempts: Sequence[JsonObject], calling: str | None, painter: Painter 
 
     `attempts` as a log line has them; `calling` is the target that was being called when the client left.
     """
-    steps = [_attempt(each, painter) for each in attempts]
+    return THEN.join(steps(attempts, calling, painter))
+
+
+def steps(attempts: Sequence[JsonObject], calling: str | None, painter: Painter = PLAIN) -> list[str]:
+    """Return the text of each attempt; of the same arguments."""
+    found = [_attempt(each, painter) for each in attempts]
     if calling is not None:
-        steps.append(painter.warning(f"{printable(calling)} left"))
-    return " > ".join(steps)
+        found.append(painter.warning(f"{printable(calling)} left"))
+    return found
 
 
 def _attempt(each: JsonObject, painter: Painter) -> str:

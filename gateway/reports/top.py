@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from textwrap import wrap
+from typing import Final, NamedTuple
 
 from gateway.reports.aligned import table
-from gateway.reports.attempts import chain
+from gateway.reports.attempts import THEN, chain, steps
 from gateway.reports.limit_words import owner_text, used_text
 from gateway.reports.problems import Painter
 from gateway.wire.json import Json, JsonObject
@@ -17,30 +18,103 @@ MAX_TARGETS: Final = 12
 MAX_ALIASES: Final = 12
 MAX_LIMITS: Final = 6
 MAX_REQUESTS: Final = 15
-"""Rows of each part on one screen."""
+"""Rows of each part where the screen has no size."""
 _MAX_CELL: Final = 40
 _NOTHING: Final = "-"
+_BELOW: Final = "    "
+"""Before what goes on below its line."""
+_AROUND: Final = 9
+"""Lines of titles, heads of tables and empty ones."""
 
 
-def top_lines(state: JsonObject, requests: JsonObject, painter: Painter, *, url: str, now: float) -> Iterator[str]:
-    """Yield the screen for what `/-/state` and `/-/requests` answer. `now` is in seconds since the epoch."""
-    yield from _truth(state, painter, url, now)
+class Size(NamedTuple):
+    """The size of a terminal."""
+
+    columns: int
+    rows: int
+
+
+class _Rows(NamedTuple):
+    """Rows of each part."""
+
+    targets: int
+    aliases: int
+    requests: int
+
+
+_FEWEST: Final = _Rows(2, 1, 3)
+"""On the smallest screen: a request of two attempts may take three lines."""
+
+
+def top_lines(
+    state: JsonObject, requests: JsonObject, painter: Painter, *, url: str, now: float, size: Size | None = None
+) -> Iterator[str]:
+    """Yield the screen for what `/-/state` and `/-/requests` answer. `now` is in seconds since the epoch.
+
+    With a `size` each part gets its share of the lines, and attempts that are too long for one have a line each.
+    """
+    targets, aliases = state["targets"], state["aliases"]
+    truth = list(_truth(state, painter, url, now, size))
+    yield from truth
     yield ""
-    targets = state["targets"]
-    yield painter.place(f"targets, worst first{_more(len(targets) + state['targets_not_listed'], MAX_TARGETS)}")
-    yield from table([_TARGET, *(_target(one, now) for one in targets[:MAX_TARGETS])])
-    aliases = state["aliases"]
-    yield painter.place(f"aliases{_more(len(aliases) + state['aliases_not_listed'], MAX_ALIASES)}")
-    yield from table([_ALIAS, *map(_alias, aliases[:MAX_ALIASES])])
-    if limits := state.get("limits"):
+    limits = state.get("limits", ())
+    above = len(truth) + (2 + min(len(limits), MAX_LIMITS) if limits else 0)
+    rows = _rows(size, above, len(targets), len(aliases))
+    yield painter.place(f"targets, worst first{_more(len(targets) + state['targets_not_listed'], rows.targets)}")
+    yield from table([_TARGET, *(_target(one, now) for one in targets[: rows.targets])])
+    yield painter.place(f"aliases{_more(len(aliases) + state['aliases_not_listed'], rows.aliases)}")
+    if len(aliases) > rows.aliases:
+        aliases = sorted(aliases, key=_is_calm)
+    yield from table([_ALIAS, *map(_alias, aliases[: rows.aliases])])
+    if limits:
         yield painter.place(f"limits, fullest first{_more(len(limits) + state['limits_not_listed'], MAX_LIMITS)}")
         yield from table([_LIMIT, *(_limit(one, now) for one in limits[:MAX_LIMITS])])
-    rows = requests["requests"]
+    last = requests["requests"][-rows.requests :][::-1]
     yield painter.place("last requests")
-    yield from table([_REQUEST, *map(_request, reversed(rows[-MAX_REQUESTS:]))])
+    if size is None:
+        yield from table([_REQUEST, *([*_request(one, _MAX_CELL), _attempts(one)] for one in last)])
+    else:
+        yield from list(_wrapped(last, size.columns))[: rows.requests + 1]
 
 
-def _truth(state: JsonObject, painter: Painter, url: str, now: float) -> Iterator[str]:
+def _rows(size: Size | None, above: int, targets: int, aliases: int) -> _Rows:
+    """Return the rows of each part on a screen on which `above` lines come before them."""
+    if size is None:
+        return _Rows(MAX_TARGETS, MAX_ALIASES, MAX_REQUESTS)
+    left = size.rows - 1 - above - _AROUND
+    for_targets = min(targets, MAX_TARGETS, max(_FEWEST.targets, left // 3))
+    for_aliases = min(aliases, MAX_ALIASES, max(_FEWEST.aliases, left // 4))
+    return _Rows(for_targets, for_aliases, max(_FEWEST.requests, left - for_targets - for_aliases))
+
+
+def _is_calm(one: JsonObject) -> bool:
+    """Tell whether an alias has no step at rest and fell over in no request."""
+    return not one["last_quarter"]["fell_over"] and all(step["state"] == "ok" for step in one["chain"])
+
+
+def _wrapped(requests: Sequence[JsonObject], columns: int) -> Iterator[str]:
+    """Yield the table of requests, with a line for each attempt where one line is too short for all."""
+    cells = [_request(one, columns // 4) for one in requests]
+    begins = [line.ljust(columns) for line in table([(*row, "") for row in (_REQUEST[:-1], *cells)])]
+    width = max(len(line.rstrip()) for line in begins) + len("  ")
+    yield begins[0][:width] + _REQUEST[-1]
+    for begin, one in zip(begins[1:], requests, strict=False):
+        attempts = _attempts(one)
+        each = steps(one["attempts"], one.get("calling")) or [attempts]
+        if width + len(attempts) <= columns:
+            yield begin[:width] + attempts
+            continue
+        lines = [each[0], *(THEN.lstrip() + step for step in each[1:])]
+        if width + max(map(len, lines)) <= columns:
+            yield begin[:width] + lines.pop(0)
+            yield from (" " * width + line for line in lines)
+        else:
+            yield begin.rstrip()
+            yield from (_BELOW + line for line in lines)
+
+
+def _truth(state: JsonObject, painter: Painter, url: str, now: float, size: Size | None) -> Iterator[str]:
+    """Yield the line of truth, and the text of a refused edit, of which a screen has a quarter at most."""
     config = state["config"]
     refused = config["refused"]
     ready = (painter.good if state["state"] == "ready" else painter.warning)(_text(state["state"]))
@@ -60,7 +134,13 @@ def _truth(state: JsonObject, painter: Painter, url: str, now: float) -> Iterato
     if refused is not None:
         ago = _seconds(refused["at"], now)
         yield f"refused {shown(round(max(0.0, -ago)))} ago; generation {_text(config['generation'])} is served instead:"
-        yield from map(printable, str(refused["text"]).split("\n"))
+        text = list(map(printable, str(refused["text"]).split("\n")))
+        if size is not None:
+            text = [line for long in text for line in wrap(long, size.columns, subsequent_indent=_BELOW)]
+            most = max(3, size.rows // 4)
+            if len(text) > most:
+                text[most - 1 :] = [f"and {count(len(text) - most + 1, 'more line')}: see `gateway status`"]
+        yield from text
 
 
 def _workers(workers: list[JsonObject] | None, painter: Painter) -> Iterator[str]:
@@ -143,17 +223,21 @@ def _limit(one: JsonObject, now: float) -> tuple[str, ...]:
     )
 
 
-def _request(one: JsonObject) -> tuple[str, ...]:
+def _request(one: JsonObject, longest: int) -> tuple[str, ...]:
+    """Return the cells without that of the attempts."""
     status = " ".join(str(each) for each in (one["status"], one["error"]) if each)
     asked = one["alias"] or f"{one.get('method', '')} {one.get('path', '')}".strip() or _NOTHING
     return (
         _text(one["at"])[11:19],
-        _cell(asked),
+        cut(_text(asked), longest),
         status + (", after its begin" if one["broken"] else ""),
         f"{one['ms']:g}",
-        _cell(one["client"] or _NOTHING),
-        chain(one["attempts"], one.get("calling")) or "no target was asked",
+        cut(_text(one["client"] or _NOTHING), longest),
     )
+
+
+def _attempts(one: JsonObject) -> str:
+    return chain(one["attempts"], one.get("calling")) or "no target was asked"
 
 
 def _more(number: int, most: int) -> str:

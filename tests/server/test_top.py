@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import pty
+import re
 import signal
 import struct
 import sys
@@ -155,11 +156,44 @@ async def test_on_a_terminal_it_is_drawn_anew_until_ctrl_c(gateway: RunningGatew
         await screen.shows("last requests")
         await gateway.chat("echo")
         await screen.shows("mock/echo ok")
+        await gateway.chat("nobody")
+        await screen.shows("no target was asked")
         screen.resize(30, 6)
         await until(lambda: screen.last.count("\n") == 5)
         assert all(len(line) <= 30 for line in screen.last.split("\x1b[K\r\n") if "\x1b" not in line)
         screen.process.send_signal(signal.SIGINT)
         assert await screen.leaves() == 0
+
+
+MANY = """\
+version: 1
+defaults: {retries: 0, cooldown: {failures: 2, for: 5m}}
+providers:
+  main: {kind: mock, script: [{status: 503}]}
+models:
+"""
+
+
+async def test_24_lines_of_80_characters_have_room_for_all_four_answers(start: Start) -> None:
+    aliases = "".join(f"  alias-{number}: mock/model-{number}\n" for number in range(20))
+    pair = "  assistant: [main/gpt-5.5-of-the-first-vendor, mock/claude-sonnet-4-5-of-another-one]\n"
+    gateway = await start(MANY + aliases + pair)
+    for _ in range(3):
+        await gateway.chat("assistant")
+    save(gateway.config, MANY + aliases + pair.replace("main/", "mian/"))
+    await gateway.request("POST", "/-/reload")
+    async with on_a_terminal("--url", gateway.url) as screen:
+        screen.resize(80, 24)
+        await until(lambda: screen.last.count("\n") == 23)
+        shown = " ".join(screen.last.replace("\x1b[K\r\n", " ").split())
+        assert "generation 1 is served instead" in shown
+        assert "no provider named 'mian'" in shown
+        assert re.search(r"main/gpt-5.5-of-the-first-vendor at rest [45]m", shown)
+        assert "assistant mock/claude-sonnet-4-5-of-another-one 100% of 3" in shown
+        assert (
+            "main/gpt-5.5-of-the-first-vendor passed over: cooldown > mock/claude-sonnet-4-5-of-another-one ok "
+            in shown
+        )
 
 
 async def test_it_goes_on_when_the_gateway_is_started_again_and_gives_the_terminal_back(tmp_path: Path) -> None:
