@@ -149,6 +149,9 @@ async def test_it_is_readable_dark_and_narrow(
     await gateway.request("POST", "/-/reload")
     tab = await opened(browser, gateway.url, width=width, color_scheme=scheme)
     assert await tab.page.evaluate("document.documentElement.scrollWidth") == width
+    assert await tab.page.evaluate(
+        "(pre => pre.scrollWidth <= pre.clientWidth)(document.querySelector('#refused pre'))"
+    )
     SHOTS.mkdir(parents=True, exist_ok=True)
     await tab.page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
     light = await tab.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

@@ -131,7 +131,7 @@ def _refused(config: JsonObject) -> str:
     served = f"Generation {text(config['generation'])} of {moment(config['loaded_at'], 'clock')} is served instead."
     return (
         f'<div id="refused"><b class="bad">✕ The edit of {moment(refused["at"], "clock")} was refused.</b> {served}'
-        f'<pre tabindex="0">{text(refused["text"])}</pre></div>'
+        f"<pre>{text(refused['text'])}</pre></div>"
     )
 
 
