@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from gateway.adapters.base import Reply
 from gateway.adapters.events import Stream
@@ -31,7 +32,8 @@ MAX_TERMS: Final = 10_000
 """Routes whose terms are kept, by the names that clients ask for. Beyond, all are made anew."""
 
 
-class _Asking(NamedTuple):
+@dataclass(slots=True)
+class _Asking:
     """One request that may be answered by a kept answer."""
 
     request: RoutedRequest
