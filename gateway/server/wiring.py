@@ -27,6 +27,7 @@ from gateway.config.kept import LastGood
 from gateway.config.reload_report import Compile, ReloadReport
 from gateway.engine.cache.cache import Cache
 from gateway.engine.cache.memory import MemoryAnswers
+from gateway.engine.cache.store import CacheStore
 from gateway.engine.health import Health
 from gateway.engine.limits.admission import Limits
 from gateway.engine.limits.memory import MemoryStore
@@ -262,9 +263,13 @@ class Gateway:
             makers = self._shared.makers(makers)
         self.shadows = Shadows(adapters=self._adapters, on_end=self._note_shadow)
         self.limits = Limits(MemoryStore() if self._shared is None else self._shared.limits)
-        self.answers = MemoryAnswers(options.cache_bytes)
-        metrics.show_cache(self.answers.__len__, lambda: self.answers.bytes)
         self._scraping = Scraping(metrics=metrics, reloads=self.reloader, health=health, store=self.limits.store)
+        answers: CacheStore
+        if self._shared is None:
+            answers = kept = MemoryAnswers(options.cache_bytes)
+            metrics.show_cache(kept.__len__, lambda: kept.bytes)
+        else:
+            answers = self._shared.cache
         self._pipeline = Pipeline(
             tables=self.reloader,
             adapters=self._adapters,
@@ -272,7 +277,7 @@ class Gateway:
             makers=makers,
             shadows=self.shadows,
             limits=self.limits,
-            cache=Cache(self.answers) if options.cache_bytes else None,
+            cache=Cache(answers) if options.cache_bytes else None,
         )
         models = Models(pipeline=self._pipeline, limits=self.limits)
         calls = ModelCalls(
