@@ -126,7 +126,7 @@ class Pipeline:
         self, request: RoutedRequest, cache: Cache, params: JsonObject, client_headers: Mapping[str, str]
     ) -> Reply:
         """Return the plain answer of an alias that keeps its answers, with its hooks run. A kept one takes nothing."""
-        body = await _run_pre_hooks(request, params)
+        body = await _run_pre_hooks(request, params) if request.route.has_hooks else params
         call = partial(self._admitted, request, body, client_headers)
         return await _post_hooked(request, await cache.complete(request, body, client_headers, call))
 
