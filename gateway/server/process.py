@@ -27,7 +27,6 @@ from gateway.server.aiohttp_server import Runner
 from gateway.server.command import PLACEHOLDER, Command, environment, raise_descriptor_limit, url_for_clients
 from gateway.server.draining import drain, leave
 from gateway.server.ending import Ending
-from gateway.server.jobs import Jobs
 from gateway.server.listen import listening, port_file
 from gateway.server.systemd import inherited, notify
 from gateway.server.wiring import Gateway, LogFormat, ServeOptions
@@ -162,7 +161,7 @@ async def _serve(
         _leave_out_of_collections()
         on_ready(url, gateway.reloader.current)
         log.info("listening", extra={"url": url, "generation": gateway.reloader.current.generation})
-        async with _telling(gateway.jobs, lambda: notify("READY=1")):
+        async with _telling(gateway, lambda: notify("READY=1")):
             code = 0
             if command is None:
                 await stop.wait()
@@ -188,7 +187,7 @@ async def _serve_beside_others(gateway: Gateway, options: ServeOptions, member: 
         _leave_out_of_collections()
         member.channel.tell("listens")
         log.info("listening", extra={"url": url, "worker": member.place.number})
-        async with _telling(gateway.jobs, lambda: member.channel.tell("settled")):
+        async with _telling(gateway, lambda: member.channel.tell("settled")):
             await stop.wait()
         gateway.shadows.drop()
         if not ending.heard:
@@ -243,11 +242,11 @@ async def _run_beside(command: Command, gateway: Gateway, url: str, ending: Endi
 
 
 @asynccontextmanager
-async def _telling(jobs: Jobs, tell: Callable[[], None]) -> AsyncGenerator[None, None]:
+async def _telling(gateway: Gateway, tell: Callable[[], None]) -> AsyncGenerator[None, None]:
     """Call `tell` once the start is complete."""
 
     async def tell_then() -> None:
-        await jobs.settled.wait()
+        await gateway.settled()
         tell()
 
     telling = asyncio.get_running_loop().create_task(tell_then())

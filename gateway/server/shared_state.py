@@ -32,6 +32,10 @@ class SharedState:
         """Redis has answered once, or has had its time."""
         return self._link.is_ready
 
+    async def settled(self) -> None:
+        """Wait for that."""
+        await self._link.ready.wait()
+
     def makers(self, here: Makers) -> StateMakers:
         """Return who made what, as all replicas know it; `here` as this one does. Call it once."""
         return StateMakers(self._link, here)

@@ -363,6 +363,12 @@ class Gateway:
         size, in_flight = self._max_body_bytes, self.bodies_in_flight
         return Runner(self._admin_front, nullcontext, max_body_bytes=size, in_flight=in_flight)
 
+    async def settled(self) -> None:
+        """Wait until the start is complete."""
+        await self.jobs.settled.wait()
+        if self._shared is not None:
+            await self._shared.settled()
+
     def _waiting_for(self) -> Sequence[str]:
         """Return what is not ready yet: in this process, then the other workers."""
         shared, own = self._shared, self.jobs.waiting_for

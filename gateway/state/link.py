@@ -98,8 +98,8 @@ class Link:
         """The library."""
         self.is_up = False
         """Redis is asked. Else nobody waits for it."""
-        self.has_answered = False
-        self._late = False
+        self.ready = asyncio.Event()
+        """Redis has answered once, or READY_S have passed."""
         self.on_return: list[Callable[[], None]] = []
         """Called when an outage has ended, before anybody else may ask; they `ask` what was kept meanwhile."""
         self._outgoing: list[_Asked] = []
@@ -113,13 +113,13 @@ class Link:
 
     @property
     def is_ready(self) -> bool:
-        """Redis has answered once, or READY_S have passed."""
-        return self.has_answered or self._late
+        """`ready` is set."""
+        return self.ready.is_set()
 
     async def run(self) -> None:
         """Load the library, connect, and connect again, until cancelled."""
         loop = asyncio.get_running_loop()
-        ready = loop.call_later(READY_S, self._is_late)
+        late = loop.call_later(READY_S, self.ready.set)
         try:
             redis = self._redis = await asyncio.to_thread(_load)
             pause_s = FIRST_PAUSE_S
@@ -134,12 +134,9 @@ class Link:
         except ImportError as error:
             self._down(f"the Python package redis is not installed ({error}): install routes-gateway[redis]")
         finally:
-            ready.cancel()
+            late.cancel()
             self.is_up = False
             self._fail("connection")
-
-    def _is_late(self) -> None:
-        self._late = True
 
     async def _connected(self) -> str:
         """Serve by one connection, and return the reason for its end. Raises RedisError, OSError and TimeoutError."""
@@ -177,7 +174,8 @@ class Link:
 
     def _back(self) -> None:
         """Ask Redis from now on."""
-        self.has_answered = self.is_up = True
+        self.is_up = True
+        self.ready.set()
         self._up_since_s = asyncio.get_running_loop().time()
         if self._outage is not None:
             log.warning("the state in Redis is back", extra={"state": str(self.address)})

@@ -15,6 +15,8 @@ from gateway.state.link import Command, Link, Refusal, Unreachable
 
 KEPT_S: Final = 30 * 86400
 """Vendors keep responses for 30 days."""
+AGAIN_S: Final = 0.05
+"""Before a second look: a client may be quicker than the process that answered it tells Redis."""
 MAX_UNSENT: Final = 10_000
 """What an outage keeps back; beyond, the oldest are known here only."""
 
@@ -50,6 +52,9 @@ class StateMakers(Makers):
         key = key_of_id(made, client)
         try:
             text = await self._link.ask(("GET", self._key(key)))
+            if text is None:
+                await asyncio.sleep(AGAIN_S)
+                text = await self._link.ask(("GET", self._key(key)))
         except (Unreachable, Refusal):
             return None
         if text is None:

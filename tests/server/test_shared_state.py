@@ -79,7 +79,8 @@ class Replicas:
             started = gateway_process(config, log=log, flags=flags, environ=environ)
             self.started.append(await self._stack.enter_async_context(started))
         for number in range(len(self.started) if ready else 0):
-            await until(partial(self.is_ready, number))
+            await until(partial(self.is_ready, number), within_s=10)
+            await self.until_up(number)
 
     async def is_ready(self, number: int = 0) -> bool:
         async with self.session.get(f"{self.started[number].url}/readyz") as answer:
