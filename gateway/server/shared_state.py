@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.engine.cache.store import CacheStore
 from gateway.engine.health import Health
 from gateway.engine.makers import Makers
 from gateway.policy.overlay import Tables
@@ -24,7 +25,6 @@ class SharedState:
         count_error = metrics.count_state_errors(lambda: self._link.is_up)
         self._link = Link(options.address, prefix=options.prefix, timeout_s=options.timeout_s, count_error=count_error)
         self.limits = SharedStore(self._link, on_error=options.on_error)
-        self.cache = SharedCache(self._link)
         self._rests: SharedRests | None = None
 
     @property
@@ -39,6 +39,10 @@ class SharedState:
     def makers(self, here: Makers) -> StateMakers:
         """Return who made what, as all replicas know it; `here` as this one does. Call it once."""
         return StateMakers(self._link, here)
+
+    def cache(self, here: CacheStore, *, max_bytes: int) -> SharedCache:
+        """Return the home of kept answers of all replicas; `here` as this one has them."""
+        return SharedCache(self._link, here, max_bytes=max_bytes)
 
     def share_rests(self, health: Health, tables: Tables) -> None:
         """Tell other replicas of this health's rests, and have it hear of theirs."""

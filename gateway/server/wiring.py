@@ -263,13 +263,12 @@ class Gateway:
             makers = self._shared.makers(makers)
         self.shadows = Shadows(adapters=self._adapters, on_end=self._note_shadow)
         self.limits = Limits(MemoryStore() if self._shared is None else self._shared.limits)
+        self.answers = MemoryAnswers(options.cache_bytes)
+        metrics.show_cache(self.answers.__len__, lambda: self.answers.bytes)
+        kept: CacheStore = self.answers
+        if self._shared is not None:
+            kept = self._shared.cache(kept, max_bytes=options.cache_bytes)
         self._scraping = Scraping(metrics=metrics, reloads=self.reloader, health=health, store=self.limits.store)
-        answers: CacheStore
-        if self._shared is None:
-            answers = kept = MemoryAnswers(options.cache_bytes)
-            metrics.show_cache(kept.__len__, lambda: kept.bytes)
-        else:
-            answers = self._shared.cache
         self._pipeline = Pipeline(
             tables=self.reloader,
             adapters=self._adapters,
@@ -277,7 +276,7 @@ class Gateway:
             makers=makers,
             shadows=self.shadows,
             limits=self.limits,
-            cache=Cache(answers) if options.cache_bytes else None,
+            cache=Cache(kept) if options.cache_bytes else None,
         )
         models = Models(pipeline=self._pipeline, limits=self.limits)
         calls = ModelCalls(
