@@ -100,7 +100,9 @@ def _wrapped(requests: Sequence[JsonObject], columns: int) -> Iterator[str]:
     yield begins[0][:width] + _REQUEST[-1]
     for begin, one in zip(begins[1:], requests, strict=False):
         attempts = _attempts(one)
-        each = steps(one["attempts"], one.get("calling")) or [attempts]
+        each = [*steps(one["attempts"], one.get("calling"))] or [attempts]
+        if one["attempts"]:
+            each[-1] += _sent_on(one)
         if width + len(attempts) <= columns:
             yield begin[:width] + attempts
             continue
@@ -237,7 +239,15 @@ def _request(one: JsonObject, longest: int) -> tuple[str, ...]:
 
 
 def _attempts(one: JsonObject) -> str:
-    return chain(one["attempts"], one.get("calling")) or "no target was asked"
+    attempts = chain(one["attempts"], one.get("calling"))
+    if attempts:
+        return attempts + _sent_on(one)
+    return f"the limit of {_text(one['limited'])} is full" if one.get("limited") else "no target was asked"
+
+
+def _sent_on(one: JsonObject) -> str:
+    """Return the limit that sent a request on, behind its attempts; nothing for most requests."""
+    return f", sent on: {_text(one['limited'])} is full" if one.get("limited") else ""
 
 
 def _more(number: int, most: int) -> str:

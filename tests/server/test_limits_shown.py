@@ -88,7 +88,7 @@ async def test_the_page_shows_limits_once_some_are_in_use(limited: RunningGatewa
     shown = await page()
     assert "Limits in use" in shown
     [cells] = re.findall(r"<b>group search</b></td>(.*?40 tokens/day.*?)</tr>", shown)
-    assert "50 of 40 125%" in cells
+    assert "50 of 40, 125%" in cells
     assert 'class="bad"' in cells
     assert 'data-show="free">at 0' in cells or 'data-show="free">at 2' in cells
 
@@ -133,6 +133,19 @@ async def test_metrics_count_refusals_by_limit_and_tell_how_full_limits_are(limi
     [ratio] = re.findall(r'gateway_limit_used_ratio{limit="2 requests/minute",name="",owner="client"} (\S+)', text)
     assert 0.9 < float(ratio) <= 1
     assert "ann" not in text
+
+
+async def test_the_last_requests_name_the_limit_that_they_met(limited: RunningGateway) -> None:
+    for name in ("ann", "ann", "ann", "cat", "cat"):
+        await chat(limited, name)
+    told = (await limited.get("/-/requests", headers=OPS)).json
+    assert [one.get("limited") for one in told["requests"]] == [None, None, "2 requests/minute", None, "40 tokens/day"]
+    shown = (await limited.get("/-/", headers=OPS)).body.decode()
+    assert '<div class="bad">the limit of 2 requests/minute is full</div>' in shown
+    assert '<div class="warn">sent on: the limit of 40 tokens/day is full</div>' in shown
+    text = "\n".join(top_lines(await state(limited), told, PLAIN, url="http://gw", now=time.time()))
+    assert re.search(r"429 limited .* ann +the limit of 2 requests/minute is full\n", text)
+    assert re.search(r"mock/echo ok \S+, sent on: 40 tokens/day is full\n", text)
 
 
 async def test_top_has_a_row_for_each_of_the_fullest_limits(limited: RunningGateway) -> None:

@@ -109,6 +109,8 @@ def as_json(number: int, one: Ended) -> JsonObject:
         "generation": report.generation or None,
         "attempts": [_attempt(attempt) for attempt in report.attempts],
     }
+    if report.limits is not None and report.limits.limited is not None:
+        line["limited"] = report.limits.limited
     if report.calling is not None:
         line["calling"] = report.calling.name
     if one.asked is not None:

@@ -33,7 +33,7 @@ def _limit(one: JsonObject) -> Iterable[str]:
     tone = "bad" if part >= 1 else "warn" if part >= NEARLY else ""
     yield f"<b>{text(owner_text(one))}</b>"
     yield text(one["limit"])
-    used = f"{text(used_text(one))} {share(part)}"
+    used = f"{text(used_text(one))}, {share(part)}"
     if tone:
         used = f'<span class="{tone}">{used}</span>'
     yield used + bar(min(1.0, part), "failed" if part >= 1 else "used")

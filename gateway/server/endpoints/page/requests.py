@@ -61,7 +61,15 @@ def _cells(one: JsonObject) -> Iterable[str]:
     tokens = one["tokens"]
     yield NOTHING if tokens is None else text(f"{tokens.get('prompt', 0)} + {tokens.get('completion', 0)}")
     yield text(one["client"] or NOTHING)
-    yield _attempts(one)
+    yield _attempts(one) + _limited(one)
+
+
+def _limited(one: JsonObject) -> str:
+    """Return the limit that refused a request or sent it on; nothing for most requests."""
+    if not one.get("limited"):
+        return ""
+    full = f"the limit of {text(one['limited'])} is full"
+    return f'<div class="bad">{full}</div>' if not one["attempts"] else f'<div class="warn">sent on: {full}</div>'
 
 
 def _kind(operation: str) -> str:
@@ -75,7 +83,8 @@ def _attempts(one: JsonObject) -> str:
     if one.get("calling"):
         lines.append(f'{text(one["calling"])} <span class="warn">left while it was called</span>')
     if len(lines) < 2:
-        return f"<div>{joined(lines)}</div>" if lines else '<span class="dim">no target was asked</span>'
+        nothing = "" if one.get("limited") else '<span class="dim">no target was asked</span>'
+        return f"<div>{joined(lines)}</div>" if lines else nothing
     whole_ms = max(one["ms"], 0.1, *(each["start_ms"] + each["ms"] for each in attempts))
     bars = [_bar(each, whole_ms) for each in attempts]
     bars += [""] * (len(lines) - len(bars))
