@@ -39,6 +39,14 @@ models:
 """
 
 
+LIMITS = "clients: {default: {limits: [1000 requests/hour]}}\n"
+USED = 'gateway_limit_used_ratio{limit="1k requests/hour",name="",owner="client"}'
+
+
+def limit_clients(config: Path) -> None:
+    config.write_text(config.read_text() + LIMITS)
+
+
 class Workers:
     """A gateway of several workers."""
 
@@ -124,6 +132,7 @@ async def running(config: Path, *flags: str, workers: int = 2) -> AsyncIterator[
 
 
 async def test_what_operators_see_is_that_of_all(config: Path, upstream: ScriptedOpenAI) -> None:
+    limit_clients(config)
     async with running(config) as workers:
         for _ in range(30):
             assert (await workers.chat("fast"))[0] == 200
@@ -142,6 +151,10 @@ async def test_what_operators_see_is_that_of_all(config: Path, upstream: Scripte
             assert (worst["last_minute"]["calls"], worst["last_minute"]["success_share"]) == (30, 1.0)
             fast = next(row for row in state["aliases"] if row["alias"] == "fast")
             assert fast["last_quarter"] == {"requests": 30, "fell_over": 0}
+            [limit] = state["limits"]
+            assert (limit["owner"], limit["name"], limit["limit"]) == ("client", None, "1k requests/hour")
+            assert 10 < limit["used"] <= 30
+        assert 0.01 < await workers.metric(USED) <= 0.03
         lines = workers.named("listening")
         assert sorted(line["worker"] for line in lines if "worker" in line) == [0, 1]
 
