@@ -223,18 +223,14 @@ class Admission:
                 used["spend"] = self._prices.dollars(*spent, target=target)
         limits.store.settle(self._reservation, used)
 
-    @property
-    def expected(self) -> Estimate:
-        """The tokens that the request is expected to use, where they are limited, once `enter` has been called."""
-        return self._expected
-
-    def takes(self) -> list[tuple[Bucket, float]]:
-        """Return all buckets of the client with what the request takes of each, once `enter` has been called."""
+    def takes(self) -> tuple[Estimate, list[tuple[Bucket, float]]]:
+        """Return the tokens that `enter` has expected, where they count, and what it takes of each of the buckets."""
         dollars = 0.0 if self._prices is None else self._prices.dollars(*self._expected)
         costs: dict[Unit, float] = {
             "requests": 1.0, "concurrent": 1.0, "tokens": float(sum(self._expected)), "spend": dollars
         }  # fmt: skip
-        return [(one, min(costs[one.limit.unit], one.limit.amount)) for one in self._terms.buckets]
+        takes = [(one, min(costs[one.limit.unit], one.limit.amount)) for one in self._terms.buckets]
+        return self._expected, takes
 
     async def _reserve(self, costs: Costs) -> Standing | Refused:
         """Take from all buckets or from none."""

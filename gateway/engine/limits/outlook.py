@@ -75,11 +75,12 @@ async def outlook(
     finally:
         admission.close(answered=False)
     shares = []
-    for bucket, takes in admission.takes():
+    expected, taken = admission.takes()
+    for bucket, takes in taken:
         fill = fills.get(bucket.key)
         used, free_in_s, reservations = (
             (0.0, None, 0) if fill is None else (fill.used, fill.free_in_s, fill.reservations)
         )
         shares.append(Share(bucket.limit, takes, used, free_in_s, reservations))
     sent_on = None if report.limits is None or other is None else report.limits.limited
-    return Outlook(client, group, admission.expected, tuple(shares), refused, sent_on, other)
+    return Outlook(client, group, expected, tuple(shares), refused, sent_on, other)
