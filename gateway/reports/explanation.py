@@ -399,7 +399,8 @@ def _worst(explanation: Explanation) -> list[Sequence[str]]:
     ]
     if bad.untried and route.hedge is None:
         names = ", ".join(route.steps[step].target.name for step in bad.untried)
-        rows.append(("never tried", f"{names}, once slow failures before have used up the deadline"))
+        order = "" if route.parts is None else " (all steps, in the file's order)"
+        rows.append(("never tried", f"{names}, once slow failures before have used up the deadline{order}"))
     return rows
 
 

@@ -431,6 +431,15 @@ as sent
         assert "never tried" not in out
         assert "the client gets 429 upstream_failed: no target is left" in out
 
+    def test_of_a_pool_the_worst_case_says_that_it_is_in_the_files_order(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        models = "models:\n  plain: [mock/a, mock/b]\n  pool: [{pool: [mock/a, mock/b]}]\n"
+        Path("routes.yaml").write_text(f"version: 1\n{models}")
+        never = "never tried   mock/b, once slow failures before have used up the deadline"
+        assert f"{never}\n" in told(capsys, "plain")
+        assert f"{never} (all steps, in the file's order)\n" in told(capsys, "pool")
+
     def test_the_files_parameters_of_other_operations_are_not_sent(self, capsys: pytest.CaptureFixture[str]) -> None:
         Path("body.json").write_text('{"input": "hi"}')
         assert as_data(capsys, "smart", "--request", "body.json")["request"]["sent"] == [
