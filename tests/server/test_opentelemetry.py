@@ -256,6 +256,17 @@ async def test_the_two_calls_of_a_hedge_are_told_apart(
     assert got == {"a": slow.span_id, "b": quick.span_id}
 
 
+async def test_calls_are_numbered_in_the_order_in_which_they_began(
+    traced: RunningGateway, collector: OtlpReceiver, upstream: ScriptedOpenAI
+) -> None:
+    upstream.script("a", delay_s=0.3, reply="from a").script("b", delay_s=60)
+    await traced.chat("hedged")
+    _, calls = await tree(collector)
+    found = {one.attributes["gateway.target"]: one.attributes for one in calls}
+    assert {name: one["gateway.attempt"] for name, one in found.items()} == {"up/a": 1, "up/b": 2}
+    assert ("http.request.resend_count" in found["up/a"], found["up/b"]["http.request.resend_count"]) == (False, 1)
+
+
 async def test_a_stream_that_is_too_long_to_be_held_is_one_call(
     traced: RunningGateway, collector: OtlpReceiver, upstream: ScriptedOpenAI
 ) -> None:

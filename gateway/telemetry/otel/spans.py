@@ -63,15 +63,15 @@ class Spans:
         end_ns = trace.began_ns + int(ended.seconds * 1e9)
         if not trace.is_shadow:
             yield self._server(ended, trace, end_ns)
-        number = 0
         attempts = ended.report.attempts
-        for attempt in attempts:
+        begins_ns = sorted(attempt.traced.began_ns for attempt in attempts if attempt.traced is not None)
+        for attempt in attempts:  # in the order of their ends
             if attempt.traced is not None:
-                number += 1
+                number = begins_ns.index(attempt.traced.began_ns) + 1
                 is_last = attempt is attempts[-1]
                 yield self._call(ended, trace, attempt.traced, attempt, number, is_last=is_last, end_ns=end_ns)
         if trace.call is not None and all(attempt.traced is not trace.call for attempt in attempts):
-            yield self._call(ended, trace, trace.call, None, number + 1, is_last=True, end_ns=end_ns)
+            yield self._call(ended, trace, trace.call, None, len(begins_ns) + 1, is_last=True, end_ns=end_ns)
 
     def _server(self, ended: Ended, trace: Trace, end_ns: int) -> ReadableSpan:
         report = ended.report
