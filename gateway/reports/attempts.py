@@ -34,6 +34,8 @@ def _attempt(each: JsonObject, painter: Painter) -> str:
     target, kind = printable(str(each["target"])), each["kind"]
     if each.get("key"):
         target += f" ({printable(str(each['key']))})"
+    if each.get("hedge"):
+        target += " as a hedge"
     if kind is None:
         return f"{painter.good(f'{target} ok')} {each['ms']:g}ms"
     if kind in PASSED_OVER:

@@ -63,6 +63,10 @@ ANSWERED = Attempt("anthropic/claude", "anthropic/*", None, 200, 660.1)
             ),
         ),
         (
+            ended(report(Attempt("up/b", "up/b", "hedged_out", None, 295.0, hedge=True), ANSWERED)),
+            "200 chat smart: up/b as a hedge hedged_out 295ms > anthropic/claude ok 660.1ms · 812.3ms · req_1",
+        ),
+        (
             ended(report(BUSY), status=503, error="upstream_failed"),
             "503 chat smart: openai/gpt overloaded 503 151ms · upstream_failed · 812.3ms · req_1",
         ),
