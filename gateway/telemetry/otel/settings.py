@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from gateway.policy.secrets import mask_url
 
@@ -62,6 +63,11 @@ def settings(environ: Mapping[str, str]) -> Settings | None:
                 f"{variable} is {environ[variable].strip()}: only {PROTOCOL} is spoken here (port 4318, usually)"
             )
             continue
+        if not _is_address(endpoint):
+            own = f"OTEL_EXPORTER_OTLP_{name}_ENDPOINT"
+            given = own if environ.get(own, "").strip() else "OTEL_EXPORTER_OTLP_ENDPOINT"
+            refused.append(f"{given} is no address such as http://127.0.0.1:4318")
+            continue
         endpoints[signal] = mask_url(endpoint)
     if not endpoints and not refused:
         return None
@@ -71,5 +77,14 @@ def settings(environ: Mapping[str, str]) -> Settings | None:
         endpoints=endpoints,
         old_names=OLD_NAMES_TOO in opted and LATEST not in opted,
         deltas=wanted in {"delta", "lowmemory"},
-        refused=tuple(refused),
+        refused=tuple(dict.fromkeys(refused)),
     )
+
+
+def _is_address(text: str) -> bool:
+    """Tell whether spans may be sent to a URL: its scheme is http or https, and it has a host."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets, or a port that is none
+        return False

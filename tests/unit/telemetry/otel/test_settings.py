@@ -56,6 +56,11 @@ def test_a_password_in_the_address_is_not_told() -> None:
          "OTEL_EXPORTER_OTLP_PROTOCOL is grpc: only http/protobuf is spoken here (port 4318, usually)"),
         ({**BASE, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json", "OTEL_METRICS_EXPORTER": "none"},
          "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL is http/json: only http/protobuf is spoken here (port 4318, usually)"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://[::1"},
+         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is no address such as http://127.0.0.1:4318"),
+        *[({"OTEL_EXPORTER_OTLP_ENDPOINT": wrong},
+           "OTEL_EXPORTER_OTLP_ENDPOINT is no address such as http://127.0.0.1:4318")
+          for wrong in ("collector:4318", "collector", "http://", "grpc://c:4317", "http://c:99999", "http://me:pw@c:x")],
         ({**BASE, "OTEL_TRACES_EXPORTER": "zipkin", "OTEL_METRICS_EXPORTER": "none"},
          "OTEL_TRACES_EXPORTER is zipkin: only otlp and none are known here"),
     ],
