@@ -169,6 +169,28 @@ async def test_it_says_when_the_gateway_does_not_answer_any_more(start: Start, b
     await tab.until("document.querySelector('#stale').hidden")
 
 
+async def test_an_explanation_that_does_not_come_is_told(start: Start, browser: Any) -> None:
+    gateway = await start(ROUTES)
+    tab = await opened(browser, gateway.url)
+    await tab.page.context.set_offline(True)
+    await tab.page.click("a[data-alias=smart]")
+    await tab.until("document.querySelector('#verdict').innerText.startsWith('No answer from the gateway')")
+    await tab.page.context.set_offline(False)
+    await tab.page.click("#close")
+    await tab.page.click("a[data-alias=smart]")
+    await tab.until("document.querySelector('#verdict').innerText.startsWith('Answered by')")
+
+
+@pytest.mark.slow
+async def test_it_says_so_when_the_gateway_hangs(start: Start, browser: Any) -> None:
+    gateway = await start(ROUTES)
+    tab = await opened(browser, gateway.url)
+    await tab.page.route("**/-/", lambda _: None)  # nobody answers
+    await tab.until("!document.querySelector('#stale').hidden")
+    await tab.page.unroute_all()
+    await tab.until("document.querySelector('#stale').hidden")
+
+
 async def test_without_javascript_it_is_whole_and_loads_itself_anew(start: Start, browser: Any) -> None:
     gateway = await start(ROUTES)
     await gateway.chat("fast")
