@@ -33,8 +33,10 @@ TRACE_ID: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
 OPEN: Final = {"accept": "application/openmetrics-text"}
 OF_PROMETHEUS: Final = frozenset({"instance", "job", "le"})
 """Labels that a scrape adds, or that every histogram has."""
-OF_WORKERS: Final = frozenset({"gateway_workers", "gateway_worker_restarts_total"})
-"""Metrics that one process does not have."""
+WITH_A_FLAG: Final = frozenset(
+    {"gateway_workers", "gateway_worker_restarts_total", "gateway_state_up", "gateway_state_errors_total"}
+)
+"""Metrics that a gateway without `--workers` and `--state` does not have."""
 ROUTES: Final = """\
 version: 1
 defaults: {retries: 0, timeout: 5s, cooldown: {failures: 1, for: 10m}}
@@ -231,7 +233,7 @@ def test_the_page_of_metrics_has_all_of_them_with_their_labels(seen: Seen, label
     rows = re.findall(r"^\| `(gateway_\w+)` \| ([^|]*)\|", page, re.MULTILINE)
     told = {name: re.findall(r"`(\w+)`", cell) for name, cell in rows}
     names = set(re.findall(r"^# TYPE (gateway_\w+(?<!_created)) ", seen.text, re.MULTILINE))
-    assert told.keys() == names | OF_WORKERS
+    assert told.keys() == names | WITH_A_FLAG
     assert all(named == sorted(named) for named in told.values())
     for sample, shown in labels.items():
         name = re.sub(r"_seconds_(bucket|count|sum)$", "_seconds", sample)
