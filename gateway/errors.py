@@ -130,7 +130,7 @@ class UnknownGroup(NotAllowed):
 
 
 class Limited(GatewayError):
-    """A limit of the client's group is reached."""
+    """A limit of the client's group is reached, or those of the providers that were left."""
 
     status = 429
     code = "limited"

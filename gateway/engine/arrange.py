@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, Protocol
 from gateway.engine.facts import RequestFacts
 from gateway.engine.health import Health
 from gateway.engine.health_view import HealthView
+from gateway.engine.limits.providers import Room
 from gateway.engine.picks import Draw, better_of_two, first_shares, sticky, weighted
 from gateway.policy.conditions import unmet
 from gateway.policy.pools import Conditional, Part, Pool, positions
@@ -24,7 +25,7 @@ class View(Protocol):
 
     @property
     def resting(self) -> Collection[int]:
-        """The steps whose target is in cooldown."""
+        """The steps whose target is in cooldown, or whose provider has no room."""
 
     def in_flight(self, step: int) -> int:
         """Return the number of calls of a step's target that have not ended."""
@@ -174,11 +175,16 @@ class Arranged(NamedTuple):
     made: Arrangement
 
 
-def arranged(route: Route, facts: RequestFacts, health: Health, draw: Draw, *, now_s: float) -> Arranged:
-    """Return the steps of a route that has pools or conditions, as one request takes them."""
+def arranged(
+    route: Route, facts: RequestFacts, health: Health, draw: Draw, *, now_s: float, room: Room | None = None
+) -> Arranged:
+    """Return the steps of a route that has pools or conditions, as one request takes them.
+
+    `room`: what the providers have for it, where some have limits.
+    """
     assert route.parts is not None, "other chains have one order"
     steps = route.steps
-    view = HealthView(health, steps, (facts.operation, facts.is_stream), now_s=now_s)
+    view = HealthView(health, steps, (facts.operation, facts.is_stream), now_s=now_s, room=room)
     made = Arrangement(route.parts, facts, view, draw)
     order, skipped = made.order, made.skipped
     if skipped:

@@ -13,11 +13,12 @@ from gateway.adapters.events import Stream
 from gateway.engine.final_error import failure
 from gateway.engine.health import Health, Ticket
 from gateway.engine.keys import KeyTurn
+from gateway.engine.limits.providers import NoRoom
 from gateway.engine.missing_paths import is_translatable
 from gateway.engine.next_step import FIRST, GiveUp, Outcome, Plan, Try, Wait, next_step
 from gateway.engine.one_attempt import complete, held_limit_s, stream
 from gateway.engine.request import Course, RoutedRequest
-from gateway.engine.rests import NOBODY, Rest
+from gateway.engine.rests import NOBODY, Rest, without_room
 from gateway.engine.room import FULL
 from gateway.engine.stream import HoldExceeded, passed_limit
 from gateway.errors import GatewayError, UpstreamRefused
@@ -89,20 +90,20 @@ class Engine:
             lacking = missing.lacking(steps, request.operation, now_s=loop.time())
             if len(lacking) + len(unsupported) < len(steps):  # else the paths are asked for anew
                 unsupported |= lacking
-        if request.bound is not None:
-            unsupported |= request.bound.others(len(steps))
         if request.left_out:
             unsupported |= request.left_out
         plan: Plan | None = None
         # Made whole only for a second call: most requests have no failures.
         outcomes, errors, lacks = ([], [], []) if course is None else course
         failed: Ticket | None = None
-        second, pace = request.second, request.pace
+        second, pace, room = request.second, request.pace, request.room
         keys: KeyTurn | None = None
         after = 0
         while True:
             now_s = loop.time()
             resting = health.resting(steps, now_s=now_s) if health.at_rest else NOBODY
+            if room is not None:
+                resting = room.resting(steps, resting, now_s=now_s)
             if second is not None:
                 second.idle()
                 unsupported, after = unsupported | second.unsupported, max(after, second.after)
@@ -120,15 +121,15 @@ class Engine:
                 if self._observer is not None:
                     self._observer(following, resting)
                 if isinstance(following, Wait):
-                    pause = asyncio.sleep(following.until_s - now_s)
+                    pause = (asyncio.sleep if room is None else room.pause)(following.until_s - now_s)
                     await (pause if second is None else _while_waiting(pause, failed, loop))
                     continue
                 if failed is not None and not (isinstance(following, Try) and following.reason == "retry"):
                     failed.left(now_s)
                     failed = None
                 if isinstance(following, GiveUp):
-                    if following.reason in {"exhausted", "resting"}:
-                        left = resting if following.reason == "resting" else NOBODY
+                    if following.reason in {"exhausted", "resting"} or following.rests:
+                        left = NOBODY if following.reason == "exhausted" else resting
                         note_passed(request, range(after, len(steps)), unsupported, left)
                     error = failure(following, outcomes, errors, request, lacks, now_s=now_s)
                     if isinstance(error, UpstreamRefused):
@@ -139,9 +140,8 @@ class Engine:
                         del error  # its traceback has this frame: a cycle would keep the request's body
                 decision = following
                 if resting or unsupported:
-                    last_resort = decision.reason == "last_resort"
-                    passed = range(after, decision.step)
-                    note_passed(request, passed, unsupported, NOBODY if last_resort else resting)
+                    left = without_room(resting) if decision.reason == "last_resort" else resting
+                    note_passed(request, range(after, decision.step), unsupported, left)
             after = decision.step + 1
             step = steps[decision.step]
             target = step.target
@@ -167,6 +167,9 @@ class Engine:
                         now_s = loop.time()
                 if request.nested is not None and await request.nested.run(step, deadline_s=deadline_s):
                     now_s = loop.time()
+                if room is not None:
+                    attempt = await room.take(step, attempt, now_s=now_s)
+                    now_s = loop.time()
                 if second is not None and plan is not None:
                     second.begin(plan, Course(outcomes, errors, lacks), decision.step, step)
                 is_called = True
@@ -176,7 +179,14 @@ class Engine:
                 _note(request, target, error.kind, error.status, now_s, loop.time())
                 if error.content_bytes is not None:
                     report.attempts[-1].content_bytes = error.content_bytes
-                if keys is not None and keys.goes_on(error, ticket, report, now_s=loop.time(), deadline_s=deadline_s):
+                if keys is not None and keys.goes_on(
+                    error,
+                    ticket,
+                    report,
+                    now_s=loop.time(),
+                    deadline_s=deadline_s,
+                    has_room=room is None or room.has_room(step, now_s=loop.time()),
+                ):
                     continue
                 if pace is not None and error.kind is Kind.TIMEOUT:
                     health.note_pace(steps[decision.step].target, pace, loop.time() - now_s, now_s=loop.time())
@@ -190,6 +200,16 @@ class Engine:
                 errors.append(error.with_traceback(None))  # has this frame, and is in it: a cycle, as below
                 ticket.done()
                 failed = ticket
+            except NoRoom:  # as it had when that was asked
+                ticket.done()
+                if decision.reason != "retry":
+                    after = decision.step  # it is passed over after all
+                if keys is not None and (refused := keys.refused) is not None:  # so no further key is called
+                    plan = plan or Plan(steps, deadline_s, route.max_attempts, unsupported)
+                    outcomes.append(keys.outcome(self._outcome(decision, refused, now_s=loop.time()), refused))
+                    errors.append(keys.of_all(refused))
+                    after = decision.step + 1
+                keys = None
             except NotSupported as error:
                 status, elapsed_s, again = None, 0.0, False
                 lacks.append((target.name, error.with_traceback(None)))
@@ -251,16 +271,7 @@ class Engine:
         now_s: float,
     ) -> Outcome:
         """Record a failed attempt with its target's health and return it as an outcome. `keys`: of several."""
-        outcome = Outcome(
-            step=decision.step,
-            kind=error.kind,
-            ended_s=now_s,
-            retry_after_s=error.retry_after_s,
-            jitter=self._jitter(),
-            stale_connection=error.reused_connection,
-            last_resort=decision.reason == "last_resort",
-            asked_once=bool(error.asked_once),
-        )
+        outcome = self._outcome(decision, error, now_s=now_s)
         # Stopped by the request's deadline, the target may have been within its limits. Its `total` is one of them.
         out_of_time = error.kind is Kind.TIMEOUT and now_s >= plan.deadline_s and error.limit != "stream_total_s"
         ticket.failed(
@@ -275,6 +286,18 @@ class Engine:
         then = next_step(plan, [*outcomes, outcome], now_s=now_s, resting={})
         retries = isinstance(then, Wait) or (isinstance(then, Try) and then.reason == "retry")
         return replace(outcome, over_budget=True) if retries and not ticket.take_retry(now_s=now_s) else outcome
+
+    def _outcome(self, decision: Try, error: UpstreamError, *, now_s: float) -> Outcome:
+        return Outcome(
+            step=decision.step,
+            kind=error.kind,
+            ended_s=now_s,
+            retry_after_s=error.retry_after_s,
+            jitter=self._jitter(),
+            stale_connection=error.reused_connection,
+            last_resort=decision.reason == "last_resort",
+            asked_once=bool(error.asked_once),
+        )
 
 
 async def _while_waiting(
@@ -338,7 +361,10 @@ def note_passed(
         target = request.steps[position].target
         kind: PassedOver | Kind | None = None
         if position in resting:
-            kind = Kind.OVERLOADED if resting[position] is FULL else "cooldown"
+            rest = resting[position]
+            kind = "cooldown" if rest.limit is None else "limited"
+            if rest is FULL:
+                kind = Kind.OVERLOADED
         if request.arranged is not None and position in request.arranged.skipped:
             kind = "condition"
         elif position in unsupported:

@@ -9,8 +9,20 @@ from typing import Final
 from gateway.adapters.base import NotSupported, NotWhole
 from gateway.engine.next_step import GiveUp, Outcome
 from gateway.engine.request import RoutedRequest
-from gateway.errors import BadRequest, BodyTooLarge, GatewayError, NoStep, Unsupported, UpstreamFailed, UpstreamRefused
+from gateway.engine.rests import Rest
+from gateway.errors import (
+    BadRequest,
+    BodyTooLarge,
+    BudgetExceeded,
+    GatewayError,
+    Limited,
+    NoStep,
+    Unsupported,
+    UpstreamFailed,
+    UpstreamRefused,
+)
 from gateway.policy.failures import PAUSING, Kind, UpstreamError
+from gateway.words import shown
 
 FULL_S: Final = 1.0
 """Seconds until a client may ask again for a target that has too many calls in flight."""
@@ -43,6 +55,10 @@ def failure(
             return refused
         wanted = f"this: {said}" if said else request.operation.name
         return Unsupported(f"no target of {request.model!r} can be asked for {wanted}", attempts=attempts)
+    rests = decision.rests
+    only_full = rests and all(rest.limit is not None for rest in rests.values())
+    if only_full and (decision.reason == "resting" or (decision.reason == "deadline" and not outcomes)):
+        return _limited(rests, request, now_s=now_s)
     faults = [outcome for outcome in outcomes if outcome.kind not in _PROMPT_OR_MODEL]
     if errors:
         last = errors[-1]
@@ -54,7 +70,6 @@ def failure(
             return UpstreamRefused(
                 status=status, kind=last.kind, body=last.body, attempts=attempts, headers=last.headers
             )
-    rests = decision.rests
     kinds = {outcome.kind for outcome in faults if outcome.step not in rests} | {rest.asked for rest in rests.values()}
     if kinds == {Kind.RATE_LIMIT}:
         status = 429
@@ -77,6 +92,24 @@ def failure(
     passed = " before the deadline" if decision.reason == "deadline" else ""
     message = f"no target of {request.model!r} answered{passed}: {tried}{why}"
     return UpstreamFailed(message, status=status, attempts=attempts, retry_after_s=retry_after_s)
+
+
+def _limited(rests: Mapping[int, Rest], request: RoutedRequest, *, now_s: float) -> Limited:
+    """Return the client's error when providers have no room for the request before its deadline."""
+    step, first = min(rests.items(), key=lambda rest: rest[1].until_s)
+    limit = first.limit
+    assert limit is not None, "each has one"
+    wait_s = FULL_S if first.until_s == math.inf else max(0.0, first.until_s - now_s)
+    provider = request.steps[step].target.endpoint.provider
+    bound = "" if request.bound is None else request.bound.reason(request.route.steps)
+    error = (BudgetExceeded if limit.is_budget else Limited)(
+        f"the provider {provider!r} has reached the limit of {limit.text}, and no other target of {request.model!r} is"
+        f" left{bound}; ask again in {shown(math.ceil(wait_s))}",
+        limit=limit.text,
+        retry_after_s=wait_s,
+    )
+    error.attempts = tuple(request.report.attempts)
+    return error
 
 
 def not_whole(message: str, error: NotWhole) -> BadRequest:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.engine.health import Health
+from gateway.engine.limits.providers import Room
 from gateway.engine.paces import PaceKey, expected_s, is_new
-from gateway.engine.rests import NOBODY
+from gateway.engine.rests import NOBODY, Rest
 from gateway.policy.table import Step
 
 
@@ -15,15 +16,19 @@ class HealthView:
 
     __slots__ = ("_among", "_averages", "_health", "_key", "_now_s", "_steps", "resting")
 
-    def __init__(self, health: Health, steps: Sequence[Step], key: PaceKey, *, now_s: float) -> None:
+    def __init__(
+        self, health: Health, steps: Sequence[Step], key: PaceKey, *, now_s: float, room: Room | None = None
+    ) -> None:
         self._health = health
         self._steps = steps
         self._key = key
         self._now_s = now_s
         self._among: Sequence[int] = ()
         """The steps whose averages were looked up last."""
-        self.resting: Collection[int] = health.resting(steps, now_s=now_s) if health.at_rest else NOBODY
-        """The steps whose target is in cooldown."""
+        self.resting: Mapping[int, Rest] = health.resting(steps, now_s=now_s) if health.at_rest else NOBODY
+        """The steps whose target is in cooldown, or whose provider has no room."""
+        if room is not None:
+            self.resting = room.resting(steps, self.resting, now_s=now_s)
 
     def in_flight(self, step: int) -> int:
         """Return the number of calls of a step's target that have not ended."""

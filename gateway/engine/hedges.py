@@ -24,6 +24,7 @@ from gateway.adapters.events import Stream
 from gateway.engine.attempts import NONE, Engine, client_left, note_passed
 from gateway.engine.health import Health
 from gateway.engine.hedge_budget import Minute
+from gateway.engine.limits.settled_stream import SettledStream
 from gateway.engine.nested import NestedHooks
 from gateway.engine.next_step import GiveUp, Plan, Try, Wait, step_beside
 from gateway.engine.request import Course, RoutedRequest
@@ -266,6 +267,8 @@ class Race(Generic[_T]):
         unsupported = self.unsupported.union(last.plan.unsupported)
         plan = last.plan._replace(unsupported=unsupported)
         resting = self._health.resting(plan.steps, now_s=now_s)
+        if request.room is not None:
+            resting = request.room.resting(plan.steps, resting, now_s=now_s)
         found = step_beside(plan, course.outcomes, calling, resting=resting, left_out=self._left_out)
         if found is None or now_s >= plan.deadline_s:
             return
@@ -432,7 +435,8 @@ class _Second:
             own.trace = report.trace.beside()
         only = frozenset(range(len(steps))) - {position}
         route = replace(request.route, max_attempts=most)
-        self.request = replace(request, report=own, second=self, route=route, left_out=only)
+        room = None if request.room is None else request.room.beside(own)
+        self.request = replace(request, report=own, second=self, route=route, left_out=only, room=room)
 
     def idle(self) -> None:
         """Note that nobody is called now."""
@@ -467,6 +471,8 @@ class _Second:
         report.target, report.tokens, report.first_content_s = own.target, own.tokens, own.first_content_s
         request.carrier, request.answered = self.request.carrier, self.request.answered
         stream = result.body if isinstance(result, Reply) else result
+        if isinstance(stream, SettledStream):
+            stream = stream.source
         if isinstance(stream, CommittedStream):
             stream.report = report
 

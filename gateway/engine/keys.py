@@ -35,6 +35,8 @@ class KeyTurn:
         self._keys = sorted(step.by_key, key=health.last_use) if own_order is None else own_order
         self._tried: list[Step] = []
         self._limited: UpstreamError | None = None
+        self.refused: UpstreamError | None = None
+        """The last key's, if another one is called at once."""
 
     def begin(self, *, now_s: float, retry: bool) -> tuple[Step, Ticket]:
         """Return the step with the key of the next call, and the call's ticket."""
@@ -48,14 +50,27 @@ class KeyTurn:
         report.attempts[-1].key = self._tried[-1].target.endpoint.api_key.short
 
     def goes_on(
-        self, error: UpstreamError, ticket: Ticket, report: CallReport, *, now_s: float, deadline_s: float
+        self,
+        error: UpstreamError,
+        ticket: Ticket,
+        report: CallReport,
+        *,
+        now_s: float,
+        deadline_s: float,
+        has_room: bool = True,
     ) -> bool:
-        """Tell whether another key is called at once after this failure, which is then recorded."""
+        """Tell whether another key is called at once after this failure, which is then recorded.
+
+        `has_room`: its provider has room for a call.
+        """
         self.note(report)
-        if error.kind not in KEY_FAULTS or error.asked_once or now_s >= deadline_s or self._free(now_s) is None:
+        if error.kind not in KEY_FAULTS or error.asked_once or now_s >= deadline_s or not has_room:
+            return False
+        if self._free(now_s) is None:
             return False
         if error.kind is Kind.RATE_LIMIT:
             self._limited = error.with_traceback(None)
+        self.refused = error.with_traceback(None)
         ticket.failed(error.kind, now_s=now_s, retry_after_s=error.retry_after_s, counts=error.counts)
         ticket.done()
         report.calling = None

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from gateway.engine.rests import NOBODY, Rest
+from gateway.engine.rests import NOBODY, Rest, without_room
 from gateway.engine.selection import next_target, targets_left
 from gateway.policy.failures import Kind
 from gateway.policy.table import Step
@@ -29,6 +29,7 @@ NoRetry: TypeAlias = Literal[
     "max_attempts",
     "deadline",  # it passes before the retry could start
     "cooldown",  # its target rests, and another one is left
+    "limited",  # its provider has no room before the deadline, or while another target is left
 ]
 """Why a failed target is not called again, in the order of the checks."""
 
@@ -84,7 +85,7 @@ class Wait:
     """Wait until this point on the event loop's clock, then decide again."""
 
     until_s: float
-    reason: Literal["backoff", "retry_after"]
+    reason: Literal["backoff", "retry_after", "limited"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +93,14 @@ class GiveUp:
     """Make no further attempt.
 
     `stopped`: the last failure's kind is not in `fallback_on`, or the request must not be made again. `resting`: the
-    targets left asked not to be called before the deadline.
+    targets left asked not to be called before the deadline, or their providers have no room before it.
     """
 
     reason: Literal["stopped", "exhausted", "deadline", "resting"]
     no_retry: NoRetry | None = None
     """As in Try; None after the deadline."""
     rests: Mapping[int, Rest] = field(default_factory=lambda: NOBODY)
-    """Step → rest, for the targets that asked not to be called now."""
+    """Step → rest, for the targets that asked not to be called now, and those without room that were not called."""
 
 
 def next_step(
@@ -108,10 +109,11 @@ def next_step(
     """Return the next step of a call. `outcomes` are its failed attempts so far, in order.
 
     `resting`: step → its target's rest. These steps are passed over while any other is left. Then they are tried one
-    after the other, with their retries, but not before the time that the upstream asked for.
+    after the other, with their retries, but not before the time that the upstream asked for, or at which its provider
+    has room.
     """
     if now_s >= plan.deadline_s:
-        return GiveUp("deadline")
+        return GiveUp("deadline", rests=_limited(plan, outcomes, resting) if resting else NOBODY)
     if not outcomes:
         return _move_on(plan, outcomes, resting, None) if resting or plan.unsupported else FIRST
     last = outcomes[-1]
@@ -144,8 +146,11 @@ def _retry(plan: Plan, outcomes: Sequence[Outcome], resting: Mapping[int, Rest],
     calls_left = plan.max_attempts - len(outcomes) - left
     here = [outcome for outcome in outcomes if outcome.step == last.step]
     stale = sum(outcome.stale_connection for outcome in here)
-    if last.stale_connection and stale == 1 and calls_left > 0 and not (others_left and last.step in resting):
-        return Wait(last.ended_s, "backoff")
+    rest = resting.get(last.step)
+    if last.stale_connection and stale == 1 and calls_left > 0 and not (others_left and rest is not None):
+        if rest is None or rest.limit is None:
+            return Wait(last.ended_s, "backoff")
+        return Wait(rest.until_s, "limited") if rest.until_s < plan.deadline_s else "limited"
     retries = len(here) - 1 - min(stale, 1)
     if not step.retries:
         return "no_retries"
@@ -168,12 +173,12 @@ def _retry(plan: Plan, outcomes: Sequence[Outcome], resting: Mapping[int, Rest],
     retry_s = last.ended_s + max(asked_s, pause_s)
     if retry_s >= plan.deadline_s:
         return "deadline"
-    rest = resting.get(last.step)
     if rest is not None and (rest.until_s > retry_s or now_s >= retry_s):
         if others_left:
-            return "cooldown"
+            return "cooldown" if rest.limit is None else "limited"
         if rest.asked is not None:  # of another request's failure meanwhile
-            return Wait(rest.until_s, "retry_after") if rest.until_s < plan.deadline_s else "retry_after"
+            why: Literal["retry_after", "limited"] = "retry_after" if rest.limit is None else "limited"
+            return Wait(rest.until_s, why) if rest.until_s < plan.deadline_s else why
     return Wait(retry_s, "retry_after" if asked_s > pause_s else "backoff")
 
 
@@ -192,18 +197,28 @@ def _again_before_others(here: Sequence[Outcome]) -> bool:
 def _move_on(
     plan: Plan, outcomes: Sequence[Outcome], resting: Mapping[int, Rest], no_retry: NoRetry | None
 ) -> Try | Wait | GiveUp:
-    asked = {step: rest for step, rest in resting.items() if rest.asked is not None and step not in plan.unsupported}
+    tried = [outcome.step for outcome in outcomes]
+    asked = {
+        step: rest
+        for step, rest in resting.items()
+        if rest.asked is not None and step not in plan.unsupported and not (rest.limit is not None and step in tried)
+    }
     if len(outcomes) >= plan.max_attempts:
         return GiveUp("exhausted", no_retry, asked)
-    tried = [outcome.step for outcome in outcomes]
     choice = next_target(len(plan.steps), tried, resting=resting, unsupported=plan.unsupported)
     if choice is None:
         return GiveUp("exhausted", no_retry, asked)
     if choice.not_before_s is not None:
         if choice.not_before_s < plan.deadline_s:
-            return Wait(choice.not_before_s, "retry_after")
+            return Wait(choice.not_before_s, "retry_after" if resting[choice.step].limit is None else "limited")
         return GiveUp("resting", no_retry, asked)
     return Try(choice.step, "last_resort" if choice.last_resort else "fallback" if tried else "first", no_retry)
+
+
+def _limited(plan: Plan, outcomes: Sequence[Outcome], resting: Mapping[int, Rest]) -> Mapping[int, Rest]:
+    """Return the rests of the steps that were not called, as their providers have no room."""
+    closed = {*plan.unsupported, *[outcome.step for outcome in outcomes]}
+    return {step: rest for step, rest in without_room(resting).items() if step not in closed}
 
 
 def step_beside(

@@ -113,7 +113,7 @@ async def stream(
             call = _call(request, step)
             operation = request.operation
             is_wanted = operation.usage_wanted(call.params, call.overrides.sent)
-            if not is_wanted and request.admission is not None and request.admission.counts_tokens:
+            if not is_wanted and (request.admission is not None or request.room is not None) and request.counts_tokens:
                 is_asked = _ask_for_usage(call)
             opened = await adapter.stream(call)
             translation = _translation(request, step)
@@ -137,6 +137,8 @@ async def stream(
         if committed is not None:
             if isinstance(error, asyncio.CancelledError):
                 request.report.closed_tokens = judge.tokens
+                if request.room is not None:
+                    request.room.closed_tokens = judge.tokens
                 request.report.closed_bytes = _text_bytes(committed, request)
             elif isinstance(error, HoldExceeded):
                 request.report.closed_bytes = _text_bytes(committed, request)
@@ -179,7 +181,7 @@ def _ask_for_usage(call: Call) -> bool:
 
 def _text_bytes(stream: CommittedStream, request: RoutedRequest) -> int:
     """Return the bytes of text that were held back, if limits need them."""
-    if request.admission is None or not request.admission.counts_tokens:
+    if not request.counts_tokens:
         return 0
     text = TextCount(request.operation)
     text.add(stream.held)

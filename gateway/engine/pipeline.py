@@ -22,7 +22,10 @@ from gateway.engine.hedges import Hedges
 from gateway.engine.hooked_stream import HookedStream
 from gateway.engine.hooks import changed_by, copy_json, own_data, refusal, run_hooks
 from gateway.engine.limits.admission import Limits
+from gateway.engine.limits.entering import enter_room, leave_out_unpriced
+from gateway.engine.limits.providers import ProviderLimits
 from gateway.engine.limits.settled_stream import SettledStream
+from gateway.engine.limits.uses import text_bytes_of
 from gateway.engine.makers import Makers
 from gateway.engine.nested import NestedHooks, post_hooks
 from gateway.engine.picks import Draw
@@ -58,13 +61,14 @@ class Pipeline:
         shadows: Shadows | None = None,
         limits: Limits | None = None,
         cache: Cache | None = None,
+        provider_limits: ProviderLimits | None = None,
     ) -> None:
         """`jitter` returns a random number from 0 to 1 for each failed attempt; it spreads the retries.
 
         `makers` remembers who made what bound requests name. `draw` decides in pools, `wall_clock` when conditions on
         the time hold. `shadows` send requests once more to the shadows of aliases; without them nothing does. `limits`
-        say what clients may ask for; without them all may ask for everything. `cache` keeps the answers of aliases that
-        say so; without it none are kept.
+        say what clients may ask for; without them all may ask for everything. `provider_limits` say what may be asked
+        of providers, likewise. `cache` keeps the answers of aliases that say so; without it none are kept.
         """
         self.tables = tables
         """Owns the live table."""
@@ -76,6 +80,7 @@ class Pipeline:
         self._shadows = shadows
         self._limits = limits
         self._cache = cache
+        self._provider_limits = provider_limits
         self._engine = Engine(adapters=adapters, health=health, jitter=jitter)
         self._hedges = Hedges(self._engine, health)
 
@@ -152,8 +157,8 @@ class Pipeline:
             admission.close(answered=any(attempt.kind is None for attempt in request.report.attempts))
             raise
         if reply.body is None:
-            text = None if request.report.tokens else request.operation.text(reply.data)
-            admission.close(answered=True, text_bytes=len(text.encode("utf-8", "surrogatepass")) if text else 0)
+            text_bytes = text_bytes_of(request.operation, reply, request.report.tokens)
+            admission.close(answered=True, text_bytes=text_bytes)
         return reply
 
     async def _whole_stream(
@@ -196,6 +201,8 @@ class Pipeline:
 
     async def _routed(self, request: RoutedRequest) -> Reply:
         """Return the plain answer to a request whose pre hooks have run."""
+        if request.route.is_limited and self._provider_limits is not None:
+            await enter_room(request, self._provider_limits, self.tables.current.price_of)
         if request.operation.can_bind or request.route.keeps:
             reply = await self._bound(request)
         else:
@@ -205,11 +212,14 @@ class Pipeline:
         if request.admission is not None and reply.body is not None:
             reply.body = SettledStream(reply.body, request.admission, request.operation)
         if request.route.shadow is not None and self._shadows is not None:
-            self._shadows.send(request, request.route.shadow, stream=False)
+            price_of = self.tables.current.price_of
+            self._shadows.send(request, request.route.shadow, stream=False, price_of=price_of)
         return reply
 
     async def _routed_stream(self, request: RoutedRequest) -> Stream:
         """Return the stream, likewise."""
+        if request.route.is_limited and self._provider_limits is not None:
+            await enter_room(request, self._provider_limits, self.tables.current.price_of)
         if request.operation.can_bind or request.route.keeps:
             stream = await self._bound_stream(request)
         else:
@@ -219,18 +229,19 @@ class Pipeline:
         if request.admission is not None:
             stream = SettledStream(stream, request.admission, request.operation)
         if request.route.shadow is not None and self._shadows is not None:
-            self._shadows.send(request, request.route.shadow, stream=True)
+            price_of = self.tables.current.price_of
+            self._shadows.send(request, request.route.shadow, stream=True, price_of=price_of)
         return stream
 
     def _completed(self, request: RoutedRequest) -> Coroutine[None, None, Reply]:
         """Return the plain answer of the first target that has one."""
-        _leave_out_unpriced(request)
+        leave_out_unpriced(request)
         is_hedged = request.route.hedge is not None and request.bound is None
         return (self._hedges if is_hedged else self._engine).complete(request)
 
     def _opened(self, request: RoutedRequest) -> Coroutine[None, None, Stream]:
         """Return the stream of the first target whose stream commits."""
-        _leave_out_unpriced(request)
+        leave_out_unpriced(request)
         is_hedged = request.route.hedge is not None and request.bound is None
         return (self._hedges if is_hedged else self._engine).open_stream(request)
 
@@ -258,7 +269,7 @@ class Pipeline:
         if request.route.asks:
             await facts.read_ahead(request.route.asks)
         now_s = asyncio.get_running_loop().time()
-        request.arranged = arranged(request.route, facts, self._health, self._draw, now_s=now_s)
+        request.arranged = arranged(request.route, facts, self._health, self._draw, now_s=now_s, room=request.room)
         made = request.arranged.made
         request.report.sticky = made.source
         if made.source is not None:
@@ -288,6 +299,7 @@ class Pipeline:
             relaying = relaying_steps(steps, operation, self._health.missing, now_s=now_s)
             request.bound = await bound(operation, request.params, steps, relaying, self._makers, client=request.client)
             if request.bound is not None:
+                request.left_out = request.bound.others(len(steps))
                 request.route = request.bound.kept(request.route)
         if facts is not None and request.bound is None:
             await self._arrange(request, facts)
@@ -439,16 +451,6 @@ def _passed(route: Route, operation: str) -> Route:
 
 def _nested(request: RoutedRequest, body: JsonObject) -> NestedHooks:
     return NestedHooks(body, model=request.model, operation=request.operation.name, client=request.client)
-
-
-def _leave_out_unpriced(request: RoutedRequest) -> None:
-    """Have the targets passed over whose price is not known, where the client's spend is limited."""
-    admission = request.admission
-    if admission is not None and admission.unpriced:
-        names = admission.unpriced
-        request.left_out = frozenset(
-            [position for position, step in enumerate(request.steps) if step.target.name in names]
-        )
 
 
 def _decoded(params: JsonObject, route: Route) -> JsonObject:

@@ -13,6 +13,7 @@ from gateway.engine.bound import Bound
 from gateway.engine.facts import RequestFacts
 from gateway.engine.keys import KeyOrder
 from gateway.engine.limits.admission import Admission
+from gateway.engine.limits.providers import Room
 from gateway.engine.nested import NestedHooks
 from gateway.engine.next_step import GiveUp, Outcome, Plan, Try, Wait
 from gateway.engine.paces import PaceKey
@@ -105,9 +106,12 @@ class RoutedRequest:
     key_order: KeyOrder | None = None
     """In which order the request tries the keys of a target that has several; None: all in turn."""
     left_out: frozenset[int] = frozenset()
-    """Steps that are not called: the request's other call has them, or their price is not known."""
+    """Steps that are not called: the request is bound to another, its other call has them, or their price is unknown.
+    """
     admission: Admission | None = None
     """What it takes from its client's limits; None if there are none."""
+    room: Room | None = None
+    """What its calls take from the limits of their providers; None if no provider of the route has any."""
     second: Calls | None = None
     """Set if a second target may be called beside a slow one, and for that second call."""
     answered: Step | None = None
@@ -123,6 +127,12 @@ class RoutedRequest:
     def deadline_s(self) -> float:
         """The last moment for content on the event loop's clock."""
         return min(self.started_s + self.route.deadline_s + self.held_s, self.end_s)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Limits need the tokens of its current call."""
+        by_client = self.admission is not None and self.admission.counts_tokens
+        return by_client or (self.room is not None and self.room.counts_tokens)
 
     @property
     def steps(self) -> tuple[Step, ...]:

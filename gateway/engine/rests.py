@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from gateway.engine.window import Counts, PassedLimit
 from gateway.policy.failures import Kind
 from gateway.policy.keys import Secret
+from gateway.policy.limits import Limit
 from gateway.policy.target import Cooldown, Limits, Target
 from gateway.wire.json import JsonObject
 
@@ -24,6 +25,8 @@ class Rest(NamedTuple):
     """`rate_limit` or `overloaded` if the upstream asked for the rest: it is not called before `until_s`."""
     refused: Kind | None = None
     """Of one key of several: why the upstream refused it last."""
+    limit: Limit | None = None
+    """The limit of its provider that has no room until then: the target does not rest, but may not be called."""
 
     @property
     def patience(self) -> tuple[bool, bool, float]:
@@ -45,6 +48,11 @@ def of_both(own: Rest | None, of_keys: Sequence[Rest | None]) -> Rest | None:
 
 NOBODY: Final[Mapping[int, Rest]] = MappingProxyType({})
 """`resting` without any cooldown."""
+
+
+def without_room(rests: Mapping[int, Rest]) -> Mapping[int, Rest]:
+    """Return those that are not rests, but that the provider has no room."""
+    return {step: rest for step, rest in rests.items() if rest.limit is not None} if rests else NOBODY
 
 
 @dataclass(slots=True, eq=False)

@@ -16,6 +16,8 @@ from gateway.adapters.events import Stream
 from gateway.concurrency.steps import in_turns
 from gateway.engine.attempts import Engine
 from gateway.engine.health import Health
+from gateway.engine.limits.estimate import PriceOf
+from gateway.engine.limits.providers import ProviderLimits
 from gateway.engine.request import RoutedRequest
 from gateway.errors import GatewayError
 from gateway.operations.hosted import may_be_sent_twice
@@ -49,14 +51,17 @@ class ShadowCall:
     status: int = CLIENT_GONE
     """As a client would have got it; 499 if it was dropped."""
     kind: str = "dropped"
-    """`ok`, a kind of failure, `cooldown`, `unsupported`, `error`, or `dropped`."""
+    """`ok`, a kind of failure, `cooldown`, `limited`, `unsupported`, `error`, or `dropped`."""
 
 
 class Shadows:
     """Sends requests to shadows and drops the answers. One event loop."""
 
-    def __init__(self, *, adapters: Adapters, on_end: Callable[[ShadowCall], None]) -> None:
-        """`on_end` gets each call when it has ended, and those that were dropped."""
+    def __init__(
+        self, *, adapters: Adapters, on_end: Callable[[ShadowCall], None], limits: ProviderLimits | None = None
+    ) -> None:
+        """`on_end` gets each call when it has ended, and those that were dropped. `limits` are those of providers."""
+        self._limits = limits
         self._engine = Engine(adapters=adapters, health=Health())
         self._on_end = on_end
         self._group: asyncio.TaskGroup | None = None
@@ -77,7 +82,7 @@ class Shadows:
         for task in tuple(self._running):
             task.cancel()
 
-    def send(self, request: RoutedRequest, shadow: Shadow, *, stream: bool) -> None:
+    def send(self, request: RoutedRequest, shadow: Shadow, *, stream: bool, price_of: PriceOf | None = None) -> None:
         """Send a request that has committed once more, soon, if the share and the rules of shadows say so."""
         report, operation = request.report, request.operation
         if self._group is None or not is_in_share(report.request_id, shadow.share):
@@ -108,14 +113,19 @@ class Shadows:
             call.report,
             request.query,
         )
-        task = self._group.create_task(self._sent(again, call))
+        task = self._group.create_task(self._sent(again, call, price_of))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _sent(self, request: RoutedRequest, call: ShadowCall) -> None:
+    async def _sent(self, request: RoutedRequest, call: ShadowCall, price_of: PriceOf | None) -> None:
         if await in_turns(request.operation.bound_to(request.params)):
             return
         report = call.report
+        if request.route.is_limited and self._limits is not None:
+            request.room = await self._limits.room(
+                request.operation, request.params, request.route, report, price_of=price_of, waits=False
+            )
+            request.left_out = request.room.unpriced(request.steps)
         try:
             await self._read(request, call)
             call.status, call.kind = 200, "ok"

@@ -16,6 +16,9 @@ from gateway.adapters.relay.adapter import RelayAdapter
 from gateway.adapters.translated import with_translation
 from gateway.engine.health import Health
 from gateway.engine.hooks import hook_of
+from gateway.engine.limits.memory import MemoryStore
+from gateway.engine.limits.providers import ProviderLimits
+from gateway.engine.limits.reservations import Reservations
 from gateway.engine.pipeline import Pipeline
 from gateway.errors import GatewayError
 from gateway.library.messages import normalise
@@ -57,7 +60,8 @@ class Provider:
         litellm = LiteLLMAdapter(own_process=False)
         adapters = with_translation({"litellm": litellm, "relay": RelayAdapter(), "mock": MockAdapter()})
         self._tables = tables
-        self._pipeline = Pipeline(tables=tables, adapters=adapters, health=Health())
+        limits = ProviderLimits(Reservations(MemoryStore()))
+        self._pipeline = Pipeline(tables=tables, adapters=adapters, health=Health(), provider_limits=limits)
         self._overlay = NO_OVERLAY
 
     @property

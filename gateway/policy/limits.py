@@ -32,6 +32,11 @@ class Limit:
     """For outputs, such as `60 requests/minute`, `20 concurrent` or `$50/day`."""
 
     @property
+    def is_budget(self) -> bool:
+        """It is one of a day or a month: once it is reached it stays so until that ends."""
+        return self.per in {"day", "month"}
+
+    @property
     def bucket(self) -> str:
         """Names its bucket among those of one client: a changed amount keeps what is used."""
         return self.unit if self.per is None else f"{self.unit}/{self.per}"

@@ -180,8 +180,10 @@ class Route:
     is_plain: bool = field(init=False)
     """Its requests take the steps as they are in the file, one by one; no hook may run, none is sent to a shadow.
 
-    Nor is an answer kept, here or by a step that could bind a request to it.
+    Nor is an answer kept, here or by a step that could bind a request to it; and no step's provider has limits.
     """
+    is_limited: bool = field(init=False)
+    """The provider of some step has limits."""
     keeps: bool = field(init=False)
     """Some step, beside others or with several keys, is of the KEEPER kind."""
     asks: frozenset[str] = field(init=False, repr=False, compare=False)
@@ -199,7 +201,9 @@ class Route:
         object.__setattr__(self, "keeps", keeps)
         parts = self.parts or ()
         is_single = self.parts is None and self.hedge is None and self.shadow is None
-        object.__setattr__(self, "is_plain", is_single and not keeps and not self.has_hooks and self.cache is None)
+        object.__setattr__(self, "is_limited", any(step.target.endpoint.limits for step in self.steps))
+        is_free = self.cache is None and not self.is_limited
+        object.__setattr__(self, "is_plain", is_single and not keeps and not self.has_hooks and is_free)
         object.__setattr__(self, "asks", asked_facts(parts) if parts else frozenset())
         by_percentile = self.hedge is not None and self.hedge.after_s is None
         is_paced = by_percentile or any(pool.pick == "fastest" for pool in pools(parts))

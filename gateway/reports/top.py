@@ -163,6 +163,7 @@ _STATES: Final[Mapping[str, str]] = {
     "cooldown": "at rest",
     "probing": "to be probed",
     "no_key": "no key",
+    "limited": "no room in its limits",
     "condition": "by condition only",
 }
 

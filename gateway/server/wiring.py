@@ -31,6 +31,7 @@ from gateway.engine.cache.store import CacheStore
 from gateway.engine.health import Health
 from gateway.engine.limits.admission import Limits
 from gateway.engine.limits.memory import MemoryStore
+from gateway.engine.limits.providers import ProviderLimits
 from gateway.engine.makers import Makers
 from gateway.engine.pipeline import Pipeline
 from gateway.engine.rest_log import RestLog
@@ -261,8 +262,9 @@ class Gateway:
         makers: Makers = Makers() if member is None else SharedMakers(member)
         if self._shared is not None:
             makers = self._shared.makers(makers)
-        self.shadows = Shadows(adapters=self._adapters, on_end=self._note_shadow)
         self.limits = Limits(MemoryStore() if self._shared is None else self._shared.limits)
+        provider_limits = ProviderLimits(self.limits.reservations)
+        self.shadows = Shadows(adapters=self._adapters, on_end=self._note_shadow, limits=provider_limits)
         self.answers = MemoryAnswers(options.cache_bytes)
         metrics.show_cache(self.answers.__len__, lambda: self.answers.bytes)
         kept: CacheStore = self.answers
@@ -277,6 +279,7 @@ class Gateway:
             shadows=self.shadows,
             limits=self.limits,
             cache=Cache(kept) if options.cache_bytes else None,
+            provider_limits=provider_limits,
         )
         models = Models(pipeline=self._pipeline, limits=self.limits)
         calls = ModelCalls(
@@ -319,7 +322,7 @@ class Gateway:
         )
         self._joined = None if member is None else JoinedView(member, own)
         view: View = self._joined or own
-        state = State(reloads=self.reloader, health=health, view=view)
+        state = State(reloads=self.reloader, health=health, view=view, limits=provider_limits)
         served = (
             calls,
             models,
@@ -418,7 +421,7 @@ class Gateway:
     async def _run_jobs(self) -> AsyncGenerator[None, None]:
         """Run the background jobs; at the end close the upstreams' connections."""
         loop = asyncio.get_running_loop()
-        jobs = [self.jobs.run(self.reloader, self._adapters), self.shadows.run(), self.limits.run()]
+        jobs = [self.jobs.run(self.reloader, self._adapters), self.shadows.run(), self.limits.reservations.run()]
         if self.member is not None:
             jobs.append(self.member.run())
         if self._shared is not None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from operator import itemgetter
@@ -19,6 +19,7 @@ from gateway.engine.bound import relaying_steps
 from gateway.engine.health import Health
 from gateway.engine.hooks import refusal
 from gateway.engine.limits.outlook import Outlook
+from gateway.engine.limits.store import Fill
 from gateway.engine.missing_paths import MissingPaths
 from gateway.errors import GatewayError, NotAllowed, UnknownGroup
 from gateway.operations import CHAT, OPERATIONS, operation_of, params_for
@@ -127,14 +128,15 @@ def explain(
     left: JsonObject | None = None,
     pre_hooks: PreHooks | None = None,
     limits: Outlook | None = None,
+    fills: Sequence[Fill] = (),
 ) -> Explanation:
     """Explain a route for a request. `fails` has the outcomes of failing targets, by name or pattern.
 
     The other targets answer, those of `mock` by their scripts. Pools and conditions are asked for the body `left`, or
     for `request` as it is if that is None, in these `circumstances`; `left` is what pre hooks make of `request`, and
     `pre_hooks` tells of them (None: they were not run, if the route has some). Of `request` only the wish for a stream
-    counts beside that, and what it tells of the operation where `operation` is None. `health` is as for `walk`.
-    `limits` are those of the client that asks; what they refuse is not called.
+    counts beside that, and what it tells of the operation where `operation` is None. `health` and `fills` are as for
+    `walk`. `limits` are those of the client that asks; what they refuse is not called.
     Runs event loops of its own, so never call it from a coroutine.
     """
     asked = OPERATIONS[operation] if operation else operation_of(request)
@@ -160,7 +162,17 @@ def explain(
         plain=plain,
         stream=streamed,
     )
-    call = walk(route, suppose, operation=asked, stream=stream, mock=mock, health=health, facts=facts, draw=draw)
+    call = walk(
+        route,
+        suppose,
+        operation=asked,
+        stream=stream,
+        mock=mock,
+        health=health,
+        facts=facts,
+        draw=draw,
+        fills=fills,
+    )
     carried = [one for one in OPERATIONS.values() if len(unsupported_steps(route.steps, one)) < len(route.steps)]
     refused_by = {one.name: route.passing(one.name).refused_by for one in carried}
     passing = route.passing(asked.name)
@@ -279,6 +291,7 @@ _PASSED_OVER: Final[Mapping[PassedOver, str]] = {
     "bound": "the request is bound to another target",
     "condition": "the request does not meet its condition",
     "cooldown": "in cooldown",
+    "limited": "its provider's limits have no room",
     "unsupported": "its adapter cannot carry this operation",
 }
 

@@ -21,7 +21,7 @@ from gateway.adapters.events import Stream
 from gateway.adapters.mock import OutcomeOf
 from gateway.engine.health import Health
 from gateway.engine.limits.admission import Limits
-from gateway.engine.limits.memory import MemoryStore
+from gateway.engine.limits.providers import ProviderLimits
 from gateway.engine.pipeline import Pipeline
 from gateway.errors import GatewayError, HookFailed, UpstreamRefused
 from gateway.operations import OPERATIONS, check_request, operation_of
@@ -30,6 +30,7 @@ from gateway.policy.failures import Kind
 from gateway.policy.overlay import Overlay
 from gateway.policy.problem import Problems
 from gateway.policy.table import RoutingTable
+from gateway.simulation.buckets import simulated_store
 from gateway.simulation.upstreams import Called, Upstreams
 from gateway.simulation.walk import JITTER, SEED, seeded
 from gateway.telemetry.report import CLOSED, CallReport, Closed
@@ -139,6 +140,7 @@ class Simulator:
 
         loop = asyncio.get_running_loop()
         self._upstreams = Upstreams(script)
+        limits = Limits(simulated_store(begin.timestamp()))
         self._pipeline = Pipeline(
             tables=_FixedTable(table),
             adapters=self._upstreams.adapters,
@@ -146,8 +148,9 @@ class Simulator:
             jitter=lambda: JITTER,
             draw=seeded(seed),
             wall_clock=wall_clock,
-            # Leases are not renewed: all requests that run at once begin at once.
-            limits=Limits(MemoryStore(clock=loop.time, wall_clock=wall_clock)),
+            # Leases of clients are not renewed: all requests that run at once begin at once.
+            limits=limits,
+            provider_limits=ProviderLimits(limits.reservations),
         )
 
     def play(self, script: OutcomeOf) -> None:

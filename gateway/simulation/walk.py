@@ -19,17 +19,21 @@ from gateway.engine.attempts import Engine, unsupported_steps
 from gateway.engine.facts import RequestFacts
 from gateway.engine.health import Health
 from gateway.engine.hedges import Hedges
+from gateway.engine.limits.providers import ProviderLimits
+from gateway.engine.limits.reservations import Reservations
+from gateway.engine.limits.store import Fill
 from gateway.engine.next_step import FIRST, GiveUp, NoRetry, Try, Wait
 from gateway.engine.one_attempt import held_limit_s
 from gateway.engine.picks import Draw
 from gateway.engine.request import RoutedRequest
-from gateway.engine.rests import Rest
+from gateway.engine.rests import Rest, without_room
 from gateway.errors import GatewayError
 from gateway.operations import CHAT
 from gateway.policy.failures import Kind
 from gateway.policy.table import Route, Step
 from gateway.policy.target import ScriptedOutcome
 from gateway.simulation import clock as virtual
+from gateway.simulation.buckets import refill, simulated_store
 from gateway.simulation.upstreams import every_adapter
 from gateway.telemetry.report import HEDGED_OUT, CallReport, Closed, PassedOver
 from gateway.wire.json import EMPTY
@@ -109,16 +113,18 @@ def walk(
     health: Health | None = None,
     facts: RequestFacts | None = None,
     draw: Draw | None = None,
+    fills: Sequence[Fill] | None = None,
 ) -> Walk:
     """Return the attempts of a call until its answer, its stream's first content, or its failure. No hooks run.
 
     Pools and conditions are asked for the request of `facts`, an empty one if None; `draw` decides in pools, the same
-    way each time if None. `mock` has the positions in the scripts of mocks, `health` the targets' health, both as of
-    the call's arrival at second 0. Runs an event loop of its own, so never call it from a coroutine.
+    way each time if None. `mock` has the positions in the scripts of mocks, `health` the targets' health, `fills` what
+    is used of providers' limits (None: they have none), all as of the call's arrival at second 0. Runs an event loop of
+    its own, so never call it from a coroutine.
     """
     if route.parts is not None and facts is None:
         facts = RequestFacts(operation, EMPTY, arrived=time.time, stream=stream)
-    call = _Call(route, suppose, mock or MockAdapter(), health or Health(), facts, draw or seeded(SEED))
+    call = _Call(route, suppose, mock or MockAdapter(), health or Health(), facts, draw or seeded(SEED), fills)
     return virtual.run(call.run(operation, stream=stream))
 
 
@@ -133,12 +139,14 @@ class _Call:
         health: Health,
         facts: RequestFacts | None,
         draw: Draw,
+        fills: Sequence[Fill] | None,
     ) -> None:
         self._route = route
         self._suppose = suppose
         self._health = health
         self._facts = facts
         self._draw = draw
+        self._fills = fills
         self._order: Sequence[int] = tuple(range(len(route.steps)))
         """Position in the order of the call → position in the file's order. Decisions have the first."""
         adapters = every_adapter(mock.twin(self._begin))
@@ -149,8 +157,8 @@ class _Call:
         """Step → the decision to call it last: with a hedge two chains of decisions are mixed."""
         self._tries: list[tuple[Try, float]] = []
         """The decision for each attempt, and the time it began."""
-        self._resting: set[int] = set()
-        """Steps that were passed over because their target is in cooldown."""
+        self._resting: dict[int, PassedOver] = {}
+        """Steps that were passed over because their target is in cooldown, or their provider has no room."""
 
     async def run(self, operation: Operation, *, stream: bool) -> Walk:
         loop = asyncio.get_running_loop()
@@ -160,8 +168,13 @@ class _Call:
         request = RoutedRequest(operation, route.alias, route, params, EMPTY, loop.time(), report)
         if route.is_paced:
             request.pace = operation.name, stream
+        if route.is_limited and self._fills is not None:
+            store = simulated_store(time.time())
+            refill(store, route.steps, self._fills)
+            request.room = await ProviderLimits(Reservations(store)).room(operation, params, route, report)
         if route.parts is not None and self._facts is not None:
-            request.arranged = arranged(route, self._facts, self._health, self._draw, now_s=loop.time())
+            now_s, room = loop.time(), request.room
+            request.arranged = arranged(route, self._facts, self._health, self._draw, now_s=now_s, room=room)
             self._order = request.arranged.made.order
         error: GatewayError | None = None
         try:
@@ -204,7 +217,7 @@ class _Call:
         reason = gave_up if error else "answered"
         made = None if request.arranged is None else request.arranged.made
         skipped = frozenset() if request.arranged is None else frozenset(request.arranged.skipped)
-        passed: dict[int, PassedOver] = dict.fromkeys(self._resting, "cooldown")
+        passed = {**self._resting}
         passed |= dict.fromkeys(unsupported_steps(request.steps, operation, skipped), "unsupported")
         passed |= dict.fromkeys(skipped, "condition")
         return Walk(
@@ -230,13 +243,17 @@ class _Call:
         if isinstance(decision, Wait):
             return
         self._decision = decision
-        if isinstance(decision, Try):
+        if isinstance(decision, GiveUp):
+            self._pass_over(without_room(decision.rests))
+        else:
             self._decided_for[decision.step] = decision
-        if isinstance(decision, Try):
             last_resort = decision.reason == "last_resort"
             behind = self._tries[-1][0].step + 1 if self._tries else 0
             left_out = range(len(self._route.steps)) if last_resort else range(behind, decision.step)
-            self._resting |= resting.keys() & set(left_out) - {decision.step}
+            self._pass_over({step: resting[step] for step in resting.keys() & set(left_out) - {decision.step}})
+
+    def _pass_over(self, rests: Mapping[int, Rest]) -> None:
+        self._resting |= {step: "cooldown" if rest.limit is None else "limited" for step, rest in rests.items()}
 
     def _ended(self, event: Event, error: GatewayError) -> Event:
         match self._decision:
@@ -259,6 +276,7 @@ class _Call:
             "others_left": f"{event.kind} is retried no more while another target is left",
             "retry_after": "its Retry-After is too long to wait for",
             "cooldown": "it is in cooldown, and another target is left",
+            "limited": "its provider's limits have no room",
             "retry_budget": "its retry budget is used up",
             "calls_kept": "the calls left are kept for the other targets",
             "max_attempts": "max_attempts is reached",

@@ -106,6 +106,12 @@ class SharedStore:
         """Return None while Redis is asked; else decide without it. Raises StateUnavailable."""
         return None if self._link.is_up else self._alone(reservation, buckets, costs)
 
+    def full(self, buckets: Sequence[Bucket], costs: Costs) -> Sequence[Full] | None:
+        """Return None while Redis is asked; else what is in the way here, as far as this process decides."""
+        if self._link.is_up:
+            return None
+        return self._local.full(buckets, costs) if self._on_error == "local" else ()
+
     async def reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
         """Ask Redis, and decide without it if it does not answer in time. Raises StateUnavailable."""
         held = self._held[reservation] = _Held(reservation, buckets, costs, None)

@@ -42,7 +42,7 @@ class Metrics:
             "gateway_attempts_total",
             "Calls of targets by outcome: ok, a kind of failure, `hedged_out` if another call ended the request, "
             "`client_gone` if the client left before its answer began, or "
-            "`bound`, `condition`, `cooldown`, `unsupported` if passed over.",
+            "`bound`, `condition`, `cooldown`, `limited`, `unsupported` if passed over.",
             ["kind", "target"],
         )
         self._answers = Counts(
@@ -103,8 +103,8 @@ class Metrics:
         )
         self._shadow_calls = Counts(
             "gateway_shadow_calls_total",
-            "Requests sent once more to an alias' shadow by outcome: ok, a kind of failure, `cooldown`, `unsupported`, "
-            "`dropped` if too many were in flight or the gateway ended, `error` for a fault of ours.",
+            "Requests sent once more to an alias' shadow by outcome: ok, a kind of failure, `cooldown`, `limited`, "
+            "`unsupported`, `dropped` if too many were in flight or the gateway ended, `error` for a fault of ours.",
             ["alias", "kind", "target"],
         )
         self._shadow_tokens = Counts(

@@ -11,13 +11,14 @@ from gateway.policy.target import Target
 from gateway.telemetry.traces import Trace, TracedCall
 from gateway.wire.json import JsonObject
 
-PassedOver: TypeAlias = Literal["bound", "condition", "cooldown", "unsupported"]
+PassedOver: TypeAlias = Literal["bound", "condition", "cooldown", "limited", "unsupported"]
 PASSED_OVER: Final[frozenset[Kind | PassedOver | Closed | None]] = frozenset(
-    {"bound", "condition", "cooldown", "unsupported"}
+    {"bound", "condition", "cooldown", "limited", "unsupported"}
 )
 """Why a target was not called.
 
-The request is bound to another one, it does not meet a condition, the target is in cooldown, or it lacks the operation.
+The request is bound to another one, it does not meet a condition, the target is in cooldown, its provider's limits have
+no room, or it lacks the operation.
 """
 
 Closed: TypeAlias = Literal["client_gone", "hedged_out"]

@@ -6,19 +6,16 @@ hedges follow, and settles once, however the request ends.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
-import secrets
 from collections.abc import Mapping, Sequence
-from itertools import count
 from typing import Final, NamedTuple
 
 from gateway.adapters.base import Operation
 from gateway.concurrency.steps import in_turns
-from gateway.engine.limits.estimate import NOTHING, Estimate, Prices, estimate
+from gateway.engine.limits.estimate import NOTHING, Estimate, KeptPrices, Prices, estimate
 from gateway.engine.limits.headers import head_lines
-from gateway.engine.limits.leases import RENEW_S
+from gateway.engine.limits.reservations import Reservations
 from gateway.engine.limits.store import Bucket, Costs, Full, OwnerKind, Refused, Standing, Store, bucket
 from gateway.engine.limits.then import Shared, changes_model, route_through, shared_hooks
 from gateway.engine.limits.uses import tokens_used, was_called
@@ -34,7 +31,6 @@ log = logging.getLogger(__name__)
 
 MAX_KEPT: Final = 10_000
 """Clients whose buckets are kept made. Beyond, all are made anew."""
-_BUDGETS: Final = frozenset({"day", "month"})
 
 
 class _Terms(NamedTuple):
@@ -53,15 +49,10 @@ class Limits:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.reservations = Reservations(store)
         self._terms: dict[str, _Terms] = {}
         """By client's name; empty for those without."""
-        self.open: set[str] = set()
-        """Reservations with a lease that are not settled."""
-        self._prices: dict[str, tuple[Route, Prices]] = {}
-        """By alias: the newest route and its prices."""
-        self._serials = count(1)
-        self._prefix = secrets.token_hex(8)
-        """Reservations of other processes have another."""
+        self._prices = KeptPrices()
         self._unknown: set[tuple[int, int, str]] = set()
         """Groups that are not in the table and in the log: generation of the table, reading of the keys, name."""
         self._shared: tuple[int, Shared] = (0, Shared(0, 0))
@@ -82,7 +73,7 @@ class Limits:
         terms = self._terms.get(name)
         if terms is None or terms.group is not group:
             terms = self._new_terms(group, client)
-        return Admission(self, table, terms, report, told, f"{self._prefix}-{next(self._serials)}")
+        return Admission(self, table, terms, report, told, self.reservations.new_id())
 
     def check(self, table: RoutingTable, route: Route, client: Client | None) -> None:
         """Raise NotAllowed for a model that the client's group may not ask for, or UnknownGroup."""
@@ -97,12 +88,6 @@ class Limits:
             self._log_unknown(table.generation, reading, name)
             raise UnknownGroup(f"{_named(client)} is of the group {name!r}, which `clients` of the file does not have")
         return group
-
-    async def run(self) -> None:
-        """Renew the leases of requests that are being answered, until cancelled."""
-        while True:
-            await asyncio.sleep(RENEW_S)
-            self.store.renew(tuple(self.open))
 
     def _new_terms(self, group: ClientGroup, client: Client | None) -> _Terms:
         if len(self._terms) >= MAX_KEPT:
@@ -136,12 +121,7 @@ class Limits:
 
     def prices(self, route: Route, table: RoutingTable) -> Prices:
         """Return the prices of a route's targets."""
-        kept = self._prices.get(route.alias)
-        if kept is None or kept[0] is not route:
-            if len(self._prices) >= MAX_KEPT:
-                self._prices.clear()
-            kept = self._prices[route.alias] = (route, Prices(route.steps, table.price_of))
-        return kept[1]
+        return self._prices.of(route, table.price_of)
 
 
 class Admission:
@@ -210,7 +190,7 @@ class Admission:
         self.is_open = False
         limits, report, terms = self._limits, self._report, self._terms
         if terms.has_leases:
-            limits.open.discard(self._reservation)
+            limits.reservations.open.discard(self._reservation)
         if not was_called(report):
             limits.store.release(self._reservation)
             return
@@ -242,18 +222,13 @@ class Admission:
         return answer
 
     async def _waited(self, costs: Costs) -> Standing | Refused:
-        """Do so in a store elsewhere. A request that is cancelled meanwhile takes nothing."""
-        store = self._limits.store
-        try:
-            return await store.reserve(self._reservation, self._buckets, costs)
-        except BaseException:
-            store.release(self._reservation)
-            raise
+        """Do so in a store elsewhere."""
+        return await self._limits.reservations.wait_for(self._reservation, self._buckets, costs)
 
     def _granted(self) -> None:
         self.is_open = True
         if self._terms.has_leases:
-            self._limits.open.add(self._reservation)
+            self._limits.reservations.open.add(self._reservation)
 
     def _priced(self, route: Route) -> float:
         """Return the dollars that the request is expected to cost at the dearest target of a route."""
@@ -318,7 +293,7 @@ class Admission:
         group = self._terms.group
         who = f"the group {group.name!r}" if group.is_shared else self._terms.who
         needs = f"; the request is expected to use {sum(self._expected):,} tokens" if limit.unit == "tokens" else ""
-        kind = BudgetExceeded if limit.per in _BUDGETS else Limited
+        kind = BudgetExceeded if limit.is_budget else Limited
         message = f"{who} has reached the limit of {limit.text}{needs}; ask again in {shown(math.ceil(wait_s))}"
         return kind(message, limit=limit.text, retry_after_s=wait_s)
 

@@ -9,7 +9,7 @@ from gateway.adapters.base import Operation
 from gateway.concurrency.steps import in_turns
 from gateway.operations.content import BYTES_PER_TOKEN
 from gateway.policy.limits import Price
-from gateway.policy.table import Step
+from gateway.policy.table import Route, Step
 from gateway.policy.target import Target
 from gateway.wire.json import Json
 
@@ -20,6 +20,9 @@ OUTPUT_TOKENS: Final = 1000
 """Expected of a text whose length the request does not limit."""
 MOCKED: Final = Price(input=0.0, output=0.0, cached_input=0.0)
 """What a mock costs."""
+
+MAX_KEPT: Final = 10_000
+"""Routes whose prices are kept. Beyond, all are looked up anew."""
 
 _PER: Final = 1_000_000
 """Tokens that a price is of."""
@@ -49,12 +52,16 @@ async def estimate(operation: Operation, params: Mapping[str, Json]) -> Estimate
         size: int = end.value
     else:
         size = await in_turns(steps)
-    output = 0
-    if operation.generates_text:
-        output = operation.max_tokens(params) or OUTPUT_TOKENS
-        count = params.get("n")
-        output = max(output, 0) * (count if type(count) is int and count > 1 else 1)
-    return Estimate(size // BYTES_PER_TOKEN, output)
+    return Estimate(size // BYTES_PER_TOKEN, output_tokens(operation, params))
+
+
+def output_tokens(operation: Operation, params: Mapping[str, Json]) -> int:
+    """Return the tokens of output that a request allows, `n` times."""
+    if operation.only_counts or not operation.generates_text:
+        return 0
+    output = operation.max_tokens(params) or OUTPUT_TOKENS
+    count = params.get("n")
+    return max(output, 0) * (count if type(count) is int and count > 1 else 1)
 
 
 class Prices:
@@ -78,6 +85,23 @@ class Prices:
         price = self._by_target.get(target or "") or self._highest
         cached = min(cached, given)
         return ((given - cached) * price.input + cached * price.cached_input + output * price.output) / _PER
+
+
+class KeptPrices:
+    """The prices of the routes that were asked for lately."""
+
+    def __init__(self) -> None:
+        self._prices: dict[str, tuple[Route, Prices]] = {}
+        """By alias: the newest route and its prices."""
+
+    def of(self, route: Route, price_of: PriceOf | None) -> Prices:
+        """Return the prices of a route's targets."""
+        kept = self._prices.get(route.alias)
+        if kept is None or kept[0] is not route:
+            if len(self._prices) >= MAX_KEPT:
+                self._prices.clear()
+            kept = self._prices[route.alias] = (route, Prices(route.steps, price_of))
+        return kept[1]
 
 
 def _price(step: Step, price_of: PriceOf | None) -> Price | None:

@@ -230,6 +230,20 @@ class MemoryStore:
             self._drop_idle(_LOOKED_AT * (len(cells) - before), now_s, wall_s)
         return standing if full is None else Refused(tuple(full), standing)
 
+    def full(self, buckets: Sequence[Bucket], costs: Costs) -> Sequence[Full]:
+        """Return the buckets that are in the way, and take nothing; never None."""
+        cells = self._cells
+        now_s, wall_s = self._clock(), self._wall_clock()
+        found: list[Full] = []
+        for key, limit in buckets:
+            cell = cells.get(key)
+            if cell is not None:
+                cost = costs[limit.unit]
+                wait_s = cell.wait_s(cost if cost < limit.amount else limit.amount, limit, now_s, wall_s)
+                if wait_s:
+                    found.append(Full(limit, wait_s))
+        return found
+
     async def reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
         """Do the same."""
         return self.try_reserve(reservation, buckets, costs)

@@ -85,6 +85,9 @@ class Store(Protocol):
     async def reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
         """Do the same, and wait for it. Whoever cancels this calls `release`."""
 
+    def full(self, buckets: Sequence[Bucket], costs: Costs) -> Sequence[Full] | None:
+        """Return the buckets that are in the way now, and take nothing; None: only `reserve` can tell."""
+
     def settle(self, reservation: str, used: Costs) -> None:
         """End a reservation whose request used so much; a unit that `used` does not have stays as it was taken.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from gateway.adapters.base import Operation
+from gateway.adapters.base import Operation, Reply
 from gateway.adapters.events import Event
 from gateway.engine.limits.estimate import Estimate
 from gateway.operations.content import BYTES_PER_TOKEN
@@ -45,7 +46,7 @@ def tokens_used(
     `answered`: a target gave a plain answer, or a stream that committed. `whole`: all of it came.
     """
     if answered and whole and (told := report.tokens):
-        return told.get("prompt", 0), told.get("completion", 0), told.get("cached", 0)
+        return told_tokens(told)
     if not answered:
         called = [attempt for attempt in report.attempts if attempt.was_called]
         if report.calling is None and all(
@@ -53,10 +54,28 @@ def tokens_used(
         ):
             return 0, 0, 0
         text_bytes += report.closed_bytes + sum(attempt.content_bytes or 0 for attempt in called)
-    told = report.tokens if answered else report.tokens or report.closed_tokens
-    usage = (0, 0) if not told else (told.get("prompt", 0), told.get("completion", 0))
+    return seen_tokens(report.tokens if answered else report.tokens or report.closed_tokens, expected, text_bytes)
+
+
+def told_tokens(told: Mapping[str, int]) -> tuple[int, int, int]:
+    """Return the counts of a usage: input, output, and how many of the input were cached."""
+    return told.get("prompt", 0), told.get("completion", 0), told.get("cached", 0)
+
+
+def seen_tokens(told: Mapping[str, int] | None, expected: Estimate, text_bytes: int) -> tuple[int, int, int]:
+    """Return the counts of an answer that is not whole, or has no usage.
+
+    What was `told` until then, or what the input was expected to be and the text that came, if that is more.
+    """
+    usage = told_tokens(told) if told else (0, 0, 0)
     seen = (expected.input, text_bytes // BYTES_PER_TOKEN)
-    return (*usage, told.get("cached", 0)) if told and sum(usage) >= sum(seen) else (*seen, 0)
+    return usage if told and sum(usage[:2]) >= sum(seen) else (*seen, 0)
+
+
+def text_bytes_of(operation: Operation, reply: Reply, told: Mapping[str, int] | None) -> int:
+    """Return the bytes of text in a plain answer that does not tell its usage; 0 for one that does."""
+    text = None if told else operation.text(reply.data)
+    return len(text.encode("utf-8", "surrogatepass")) if text else 0
 
 
 class TextCount:

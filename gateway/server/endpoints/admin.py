@@ -167,6 +167,7 @@ class Admin:
             health=health,
             circumstances=circumstances,
             limits=limits,
+            fills=list(self._limits.store.look()) if route.is_limited else (),
         )
         told = as_json(explanation)
         if told["hedge"] is not None:

@@ -11,6 +11,7 @@ from gateway.adapters.base import Operation
 from gateway.engine.arrange import arranged, shares
 from gateway.engine.attempts import unsupported_steps
 from gateway.engine.health import Health
+from gateway.engine.limits.providers import ProviderLimits
 from gateway.engine.next_step import Plan, Try, next_step
 from gateway.engine.rests import Rest
 from gateway.operations import CHAT, OPERATIONS
@@ -22,19 +23,22 @@ MAX_STEPS: Final = 50
 """Steps of a chain that are told."""
 
 
-def outlook(route: Route, health: Health, *, now_s: float) -> JsonObject:
+def outlook(route: Route, health: Health, limits: ProviderLimits | None = None, *, now_s: float) -> JsonObject:
     """Return the chain in the order of an empty request with the state of each step, and where the request would go.
 
     It asks for the first operation that a target carries, chat if one does. `/-/explain` tells more, of any request.
     """
     operation = _operation(route)
     steps, skipped = route.steps, {}
+    room = limits.room_of_one(operation) if limits is not None and route.is_limited else None
     if route.parts is not None:
         facts = NOW.facts(operation, {}, stream=False)
-        made = arranged(route, facts, health, random.Random(0).random, now_s=now_s)  # noqa: S311 - the same each time
+        made = arranged(route, facts, health, random.Random(0).random, now_s=now_s, room=room)  # noqa: S311 - the same each time
         steps, skipped = made.steps, dict(made.skipped)
     unsupported = unsupported_steps(steps, operation, skipped)
     resting = health.resting(steps, now_s=now_s)
+    if room is not None:
+        resting = room.resting(steps, resting, now_s=now_s)
     following = next_step(Plan(steps, math.inf, route.max_attempts, unsupported), (), now_s=now_s, resting=resting)
     first = following.step if isinstance(following, Try) else None
     chain = [
@@ -50,6 +54,8 @@ def outlook(route: Route, health: Health, *, now_s: float) -> JsonObject:
     }
     if route.parts is not None:
         of_file = health.resting(route.steps, now_s=now_s)
+        if room is not None:
+            of_file = room.resting(route.steps, of_file, now_s=now_s)
         closed = set(of_file) | {made.made.order[place] for place in skipped}
         told["shares"] = {
             route.steps[step].target.name: round(part, 4) for step, part in _shares(route, closed).items()
@@ -78,5 +84,7 @@ def _state(
     if place in unsupported:
         return "unsupported"
     if place in resting:
+        if resting[place].limit is not None:
+            return "limited"
         return "cooldown" if resting[place].until_s > now_s else "probing"
     return "ok"

@@ -15,6 +15,7 @@ from typing import Final
 
 from gateway.config.reload_report import ReloadReport
 from gateway.engine.health import Busy, Health
+from gateway.engine.limits.providers import ProviderLimits
 from gateway.policy.problem import number_of
 from gateway.policy.table import Route, RoutingTable
 from gateway.policy.target import Target
@@ -81,7 +82,9 @@ class State:
         reloads: CountedReloader,
         health: Health,
         view: View,
+        limits: ProviderLimits | None = None,
     ) -> None:
+        self._limits = limits
         self._reloads = reloads
         self._health = health
         self._view = view
@@ -184,7 +187,7 @@ class State:
                 {
                     "alias": route.alias,
                     "description": route.description,
-                    **outlook(route, self._health, now_s=asyncio.get_running_loop().time()),
+                    **outlook(route, self._health, self._limits, now_s=asyncio.get_running_loop().time()),
                     "last_quarter": {"requests": of_alias.requests, "fell_over": of_alias.fell},
                 }
             )

@@ -23,6 +23,7 @@ from gateway.engine.next_step import (
 )
 from gateway.engine.rests import Rest
 from gateway.policy.failures import FALLBACK_ON, RETRY_ON, Kind
+from gateway.policy.limits import Limit
 from gateway.policy.table import Step
 from gateway.policy.target import Endpoint, Limits, Target
 
@@ -372,3 +373,54 @@ def test_no_call_breaks_the_rules(
         assert sum(outcome.kind is Kind.BAD_RESPONSE for outcome in tries) <= 2 or any(
             outcome.stale_connection for outcome in tries
         )
+
+
+PER_MINUTE = Limit(unit="requests", amount=10.0, per="minute", text="10 requests/minute")
+
+
+def full(until_s: float) -> Rest:
+    """What a step's provider without room is."""
+    return Rest(until_s, Kind.RATE_LIMIT, limit=PER_MINUTE)
+
+
+class TestProvidersWithoutRoom:
+    def test_a_target_without_room_is_passed_over(self) -> None:
+        assert next_step(plan(), [], now_s=0.0, resting={0: full(5.0)}) == Try(1, "first")
+        three = plan(step(retries=0), step("mock/b"), step("mock/c"))
+        after = [failed(0, Kind.SERVER_ERROR)]
+        assert next_step(three, after, now_s=0.0, resting={1: full(5.0)}) == Try(2, "fallback", "no_retries")
+
+    def test_when_no_other_is_left_the_first_to_be_free_is_waited_for(self) -> None:
+        resting = {0: full(9.0), 1: full(5.0)}
+        assert next_step(plan(), [], now_s=0.0, resting=resting) == Wait(5.0, "limited")
+        assert next_step(plan(), [], now_s=5.0, resting={0: full(9.0)}) == Try(1, "first")
+
+    def test_one_that_rests_after_failures_is_called_before_any_is_waited_for(self) -> None:
+        assert next_step(plan(), [], now_s=0.0, resting={0: full(1.0), 1: Rest(50.0)}) == Try(1, "last_resort")
+
+    def test_room_that_comes_after_the_deadline_is_not_waited_for(self) -> None:
+        resting = {0: full(200.0), 1: full(100.0)}
+        assert next_step(plan(), [], now_s=0.0, resting=resting) == GiveUp("resting", None, resting)
+        after = [failed(0, Kind.AUTH)]
+        assert next_step(plan(), after, now_s=0.0, resting=resting) == GiveUp("resting", "kind", {1: full(100.0)})
+
+    def test_a_deadline_that_passes_while_it_is_waited_for_says_so(self) -> None:
+        assert next_step(plan(), [], now_s=100.0, resting={0: full(101.0)}) == GiveUp(
+            "deadline", None, {0: full(101.0)}
+        )
+
+    def test_a_retry_moves_on_while_another_target_is_left_and_waits_else(self) -> None:
+        after = [failed(0, Kind.SERVER_ERROR, jitter=0.0)]
+        assert next_step(plan(), after, now_s=0.0, resting={0: full(5.0)}) == Try(1, "fallback", "limited")
+        both = {0: full(5.0), 1: full(7.0)}
+        assert next_step(plan(), after, now_s=0.0, resting=both) == Wait(5.0, "limited")
+        only = plan(step(retries=2))
+        assert next_step(only, after, now_s=0.0, resting={0: full(100.0)}) == GiveUp("exhausted", "limited")
+
+    def test_a_stale_connection_is_replaced_once_there_is_room(self) -> None:
+        stale = [failed(0, Kind.CONNECTION, stale_connection=True)]
+        only = plan(step(retries=0))
+        assert next_step(only, stale, now_s=0.0, resting={0: full(5.0)}) == Wait(5.0, "limited")
+        assert next_step(only, stale, now_s=5.0, resting=NOTHING) == Try(0, "retry")
+        assert next_step(only, stale, now_s=0.0, resting={0: full(100.0)}) == GiveUp("exhausted", "limited")
+        assert next_step(plan(), stale, now_s=0.0, resting={0: full(5.0)}) == Try(1, "fallback", "limited")

@@ -31,6 +31,7 @@ _STATES: Final = {
 _STEP_STATES: Final = {
     "cooldown": ("bad", "at rest"),
     "probing": ("warn", "to be probed"),
+    "limited": ("warn", "no room in its limits"),
     "condition": ("dim", "by condition only"),
     "unsupported": ("dim", "does not take this"),
 }

@@ -40,7 +40,7 @@ def outcome(one: JsonObject) -> str:
 
 
 def _passed(one: JsonObject) -> bool:
-    return any(each["kind"] == "cooldown" for each in one["attempts"])
+    return any(each["kind"] in {"cooldown", "limited"} for each in one["attempts"])
 
 
 def _attributes(one: JsonObject) -> str:

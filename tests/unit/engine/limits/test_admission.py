@@ -33,6 +33,9 @@ class Elsewhere:
     def try_reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> None:
         return None
 
+    def full(self, buckets: Sequence[Bucket], costs: Costs) -> None:
+        return None
+
     async def reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
         answer = self.store.try_reserve(reservation, buckets, costs)
         await asyncio.sleep(1)
@@ -97,7 +100,7 @@ def test_a_request_that_leaves_while_the_store_is_asked_takes_nothing() -> None:
 def test_leases_are_renewed_for_as_long_as_their_requests_take() -> None:
     async def play() -> None:
         limits = Limits(Elsewhere())
-        renewing = asyncio.get_running_loop().create_task(limits.run())
+        renewing = asyncio.get_running_loop().create_task(limits.reservations.run())
         long = admission(limits, CallReport())
         await long.enter(CHAT, POLICY.routes["fast"], BODY)
         await asyncio.sleep(LEASE_S * 3)

@@ -18,7 +18,7 @@ from gateway.adapters.base import Call
 from gateway.engine.health import Health
 from gateway.engine.limits.admission import Limits
 from gateway.engine.limits.memory import MemoryStore
-from gateway.engine.limits.store import UNTAKEN, Bucket, Costs, Fill, Refused, Standing
+from gateway.engine.limits.store import UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing
 from gateway.engine.pipeline import Pipeline
 from gateway.errors import GatewayError, Limited
 from gateway.operations import CHAT
@@ -108,6 +108,9 @@ class Books:
     async def reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
         return self.try_reserve(reservation, buckets, costs)
 
+    def full(self, buckets: Sequence[Bucket], costs: Costs) -> Sequence[Full]:
+        return self.store.full(buckets, costs)
+
     def settle(self, reservation: str, used: Costs) -> None:
         self._end(reservation, used)
         self.store.settle(reservation, used)
@@ -153,14 +156,14 @@ async def _play(requests: list[Request]) -> None:
     pipeline = Pipeline(
         tables=_FixedTable(with_groups(POLICY, GROUP)), adapters=upstreams.adapters, health=Health(), limits=limits
     )
-    renewing = loop.create_task(limits.run())
+    renewing = loop.create_task(limits.reservations.run())
     async with asyncio.TaskGroup() as tasks:
         for number, request in enumerate(requests):
             await asyncio.sleep(request.pause_s)
             tasks.create_task(_ask(pipeline, request, number))
     renewing.cancel()
     assert books.granted.keys() == books.ended.keys()
-    assert limits.open == set()
+    assert limits.reservations.open == set()
     fills = {fill.key: fill for fill in books.look()}
     assert all(not fill.reservations for fill in fills.values())
     assert "client/ann concurrent" not in fills
