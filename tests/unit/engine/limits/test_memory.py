@@ -241,3 +241,23 @@ def _played(rows: list[tuple[float, float]], rate: float, now_s: float) -> float
 
 def test_a_limit_s_text_does_not_name_its_bucket() -> None:
     assert replace(limit("60 requests/minute"), text="other").bucket == "requests/minute"
+
+
+def test_what_is_in_the_way_can_be_asked_without_taking() -> None:
+    clock = Clock()
+    store, two = clock.store(), buckets("6 requests/minute", "2 concurrent")
+    costs: Costs = {"requests": 3.0, "concurrent": 1.0}
+    assert store.full(two, costs) == []
+    assert len(store) == 0, "a bucket that nobody has taken from is not made"
+    for number in range(2):
+        assert isinstance(store.try_reserve(f"r{number}", two, costs), Standing)
+    assert [(full.limit.text, full.wait_s) for full in store.full(two, costs)] == [
+        ("6 requests/minute", 30.0),
+        ("2 concurrent", 1.0),
+    ]
+    before = list(store.look())
+    assert store.full(two, {"requests": 100.0, "concurrent": 1.0})[0].wait_s == 60.0, "no more than the whole amount"
+    assert list(store.look()) == before
+    clock.now_s += 30.0
+    store.release("r0")
+    assert store.full(two, costs) == []
