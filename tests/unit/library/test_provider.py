@@ -574,3 +574,25 @@ async def stream():
 print(bool(asyncio.run(stream())))
 """
     assert run(code, GATEWAY_CONFIG=str(tmp_path / "routes.yaml")) == "hi\nTrue\n"
+
+
+async def test_limits_of_providers_hold(make: Callable[..., Provider], caplog: pytest.LogCaptureFixture) -> None:
+    provider = make("""
+version: 1
+providers: {quota: {kind: mock, limits: [2 requests/hour, 1 concurrent]}}
+models: {echo: quota/echo, chain: [quota/echo, mock/echo]}
+defaults: {deadline: 1s}
+""")
+    await provider.complete_chat("echo", HELLO)
+    async with aclosing(provider.stream_chat("echo", HELLO)) as chunks:
+        assert [chunk async for chunk in chunks]
+    with pytest.raises(GatewayError) as caught:
+        await provider.complete_chat("echo", HELLO)
+    assert (caught.value.status, caught.value.code) == (429, "limited")
+    with caplog.at_level(logging.INFO, logger="gateway"):
+        await provider.complete_chat("chain", HELLO)
+    line = json.loads(JsonFormatter().format(caplog.records[-1]))
+    assert [(one["target"], one["kind"]) for one in line["attempts"]] == [
+        ("quota/echo", "limited"),
+        ("mock/echo", None),
+    ]
