@@ -102,7 +102,7 @@ def add_flags(parser: argparse.ArgumentParser, *, any_port: str = "8080", any_le
     text = "asked for where moderations and images leave the model out"
     add_flag(parser.add_argument_group("models"), "default-model", "MODEL", text)
     reloads = parser.add_argument_group("versions of the config file")
-    text = "keep the last good version in this folder, and start with it when the file has problems"
+    text = "keep the last good version in this folder, for starts with a bad file, and what days and months have used"
     add_flag(reloads, "state-dir", "PATH", text)
     text = "serve no version that fails these test cases (without FILE: CONFIG's own, routes.test.yaml)"
     add_flag(reloads, "canary", "FILE", text, optional=True)

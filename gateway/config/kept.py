@@ -56,8 +56,7 @@ class LastGood:
         _prepare(folder)
         self.folder = folder
         self._config = os.path.abspath(config)
-        self._path = folder / f"routes-{hashlib.sha256(os.fsencode(self._config)).hexdigest()[:16]}.last-good"
-        self._remove_stale()
+        self._path = entry(folder, config, "routes-", ".last-good")
 
     def keep(self, main: bytes, included: Mapping[str, bytes] = EMPTY, *, accepted_at: float) -> None:
         """Write a version; if that fails, say so in the log."""
@@ -108,12 +107,18 @@ class LastGood:
             at += size
         return Kept(main=files.pop(""), included=files, accepted_at=head["accepted_at"])
 
-    def _remove_stale(self) -> None:
-        """Remove what a writer that was killed has left."""
-        for path in self.folder.glob(f".{self._path.name}.*"):
-            with suppress(OSError):
-                if time.time() - path.stat().st_mtime > _STALE_S:
-                    path.unlink()
+
+def entry(folder: Path, config: Path, before: str, after: str) -> Path:
+    """Return the path of a config's own file in a folder, its name between `before` and `after`.
+
+    Removes what a writer of it that was killed has left.
+    """
+    path = folder / f"{before}{hashlib.sha256(os.fsencode(os.path.abspath(config))).hexdigest()[:16]}{after}"
+    for left in folder.glob(f".{path.name}.*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _STALE_S:
+                left.unlink()
+    return path
 
 
 def _prepare(folder: Path) -> None:

@@ -63,19 +63,26 @@ def _too_large(limit_bytes: int) -> OSError:
 
 
 def replace_file(
-    path: Path, data: bytes, *, mode: int, before_rename: Callable[[Path], None] = lambda temporary: None
+    path: Path,
+    data: bytes,
+    *,
+    mode: int,
+    before_rename: Callable[[Path], None] = lambda temporary: None,
+    durable: bool = True,
 ) -> None:
     """Write a file so that at any moment, also after a crash, it is whole: the old version or the new one.
 
-    `mode` are its rights while it is written, and afterwards unless `before_rename` changes them. Raises OSError, and
-    ValueError for a name with a NUL character.
+    `mode` are its rights while it is written, and afterwards unless `before_rename` changes them. Without `durable`
+    nothing waits for the disk: the file is whole when this process is killed, not when the machine is. Raises OSError,
+    and ValueError for a name with a NUL character.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         before_rename(temporary)
         os.replace(temporary, path)
     except BaseException:

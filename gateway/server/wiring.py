@@ -30,8 +30,10 @@ from gateway.engine.cache.memory import MemoryAnswers
 from gateway.engine.cache.store import CacheStore
 from gateway.engine.health import Health
 from gateway.engine.limits.admission import Limits
+from gateway.engine.limits.kept import CountSource
 from gateway.engine.limits.memory import MemoryStore
 from gateway.engine.limits.providers import ProviderLimits
+from gateway.engine.limits.store import Store
 from gateway.engine.makers import Makers
 from gateway.engine.pipeline import Pipeline
 from gateway.engine.rest_log import RestLog
@@ -52,7 +54,8 @@ from gateway.server.endpoints.models import Models
 from gateway.server.endpoints.probes import Probes
 from gateway.server.endpoints.stored_responses import StoredResponses
 from gateway.server.front import Front
-from gateway.server.jobs import CountedReloader, Jobs, Swaps
+from gateway.server.jobs import CountedReloader, Jobs, Swaps, restarting
+from gateway.server.kept_counts import KeptCounts, warn_of_forgotten
 from gateway.server.lifecycle import Lifecycle
 from gateway.server.live.state import State
 from gateway.server.live.view import OwnView, View
@@ -124,7 +127,8 @@ class ServeOptions:
     drain_delay_s: float = 0.0
     """Seconds after the first SIGTERM in which new requests are still served, while `/readyz` says no."""
     state_dir: Path | None = None
-    """A folder that keeps the last good version of the config file, for a start at which the file is unfit."""
+    """A folder that keeps the last good version of the config file, for a start at which the file is unfit, and what is
+    used of limits per day and month."""
     state: StateOptions | None = None
     """The Redis that replicas and workers share; None: each process has limits of its own."""
     canary: Path | None = None
@@ -262,7 +266,8 @@ class Gateway:
         makers: Makers = Makers() if member is None else SharedMakers(member)
         if self._shared is not None:
             makers = self._shared.makers(makers)
-        self.limits = Limits(MemoryStore() if self._shared is None else self._shared.limits)
+        self._kept_counts: tuple[KeptCounts, CountSource] | None = None
+        self.limits = Limits(self._limits_store(options))
         provider_limits = ProviderLimits(self.limits.reservations)
         self.shadows = Shadows(adapters=self._adapters, on_end=self._note_shadow, limits=provider_limits)
         self.answers = MemoryAnswers(options.cache_bytes)
@@ -408,6 +413,17 @@ class Gateway:
 
         return RoomyHealth(most, is_scarce=is_scarce)
 
+    def _limits_store(self, options: ServeOptions) -> Store:
+        """Return where the buckets of limits are."""
+        if self._shared is not None:
+            return self._shared.limits
+        if options.state_dir is None:
+            return MemoryStore()
+        counts = KeptCounts(options.state_dir, options.config)
+        store = MemoryStore(kept=counts.read())
+        self._kept_counts = counts, store
+        return store
+
     def _note_shadow(self, call: ShadowCall) -> None:
         self._metrics.count_shadow(call.report, target=call.target, kind=call.kind)
         seconds = asyncio.get_running_loop().time() - call.started_s
@@ -424,6 +440,11 @@ class Gateway:
         jobs = [self.jobs.run(self.reloader, self._adapters), self.shadows.run(), self.limits.reservations.run()]
         if self.member is not None:
             jobs.append(self.member.run())
+        elif self._kept_counts is not None:
+            counts, source = self._kept_counts
+            jobs.append(restarting(partial(counts.run, source)))
+        elif self._shared is None:
+            jobs.append(warn_of_forgotten(self.reloader))
         if self._shared is not None:
             jobs.append(self._shared.run(self.jobs.may_prepare))
         work = [loop.create_task(job) for job in jobs]
@@ -438,6 +459,9 @@ class Gateway:
         for task in work:
             task.cancel()
         await asyncio.wait(work)
+        if self._kept_counts is not None:
+            counts, source = self._kept_counts
+            await counts.close(source)
         if self._telemetry is not None:
             await self._telemetry.close()
         await self._pipeline.close()
