@@ -65,6 +65,7 @@ from gateway.server.scraping import Scraping
 from gateway.server.shared_state import SharedState
 from gateway.server.tracing import Telemetry
 from gateway.server.workers.following import FollowingReloader
+from gateway.server.workers.limits import workers_store
 from gateway.server.workers.member import Member
 from gateway.server.workers.sharing import SharedMakers, share_rests
 from gateway.server.workers.sums import collected, without_config
@@ -267,7 +268,7 @@ class Gateway:
         if self._shared is not None:
             makers = self._shared.makers(makers)
         self._kept_counts: tuple[KeptCounts, CountSource] | None = None
-        self.limits = Limits(self._limits_store(options))
+        self.limits = Limits(self._limits_store(options, metrics))
         provider_limits = ProviderLimits(self.limits.reservations)
         self.shadows = Shadows(adapters=self._adapters, on_end=self._note_shadow, limits=provider_limits)
         self.answers = MemoryAnswers(options.cache_bytes)
@@ -413,10 +414,12 @@ class Gateway:
 
         return RoomyHealth(most, is_scarce=is_scarce)
 
-    def _limits_store(self, options: ServeOptions) -> Store:
+    def _limits_store(self, options: ServeOptions, metrics: Metrics) -> Store:
         """Return where the buckets of limits are."""
         if self._shared is not None:
             return self._shared.limits
+        if self.member is not None:
+            return workers_store(self.member, metrics)
         if options.state_dir is None:
             return MemoryStore()
         counts = KeptCounts(options.state_dir, options.config)

@@ -34,7 +34,13 @@ OPEN: Final = {"accept": "application/openmetrics-text"}
 OF_PROMETHEUS: Final = frozenset({"instance", "job", "le"})
 """Labels that a scrape adds, or that every histogram has."""
 WITH_A_FLAG: Final = frozenset(
-    {"gateway_workers", "gateway_worker_restarts_total", "gateway_state_up", "gateway_state_errors_total"}
+    {
+        "gateway_limits_counted_alone",
+        "gateway_state_errors_total",
+        "gateway_state_up",
+        "gateway_worker_restarts_total",
+        "gateway_workers",
+    }
 )
 """Metrics that a gateway without `--workers` and `--state` does not have."""
 ROUTES: Final = """\

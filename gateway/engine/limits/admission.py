@@ -203,6 +203,11 @@ class Admission:
                 used["spend"] = self._prices.dollars(*spent, target=target)
         limits.store.settle(self._reservation, used)
 
+    @property
+    def expected(self) -> Estimate:
+        """The tokens that `enter` has expected, where they count."""
+        return self._expected
+
     def takes(self) -> tuple[Estimate, list[tuple[Bucket, float]]]:
         """Return the tokens that `enter` has expected, where they count, and what it takes of each of the buckets."""
         dollars = 0.0 if self._prices is None else self._prices.dollars(*self._expected)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
 
 from gateway.engine.limits import leases, sliding, windows
 from gateway.engine.limits.kept import Count
+from gateway.engine.limits.store import Bucket, Costs, Full, Refused, Standing
 from gateway.policy.limits import Limit, Unit, Window
 
 
@@ -45,10 +47,11 @@ class Sliding:
 
     __slots__ = ("_at_s", "_lows", "_rate", "_window_s", "amount", "open", "unit", "used")
 
-    def __init__(self, limit: Limit) -> None:
+    def __init__(self, limit: Limit, lows: int = sliding.MAX_LOWS) -> None:
+        """`lows`: entries of its `Lows` at most."""
         assert limit.per is not None, "only `concurrent` has no window"
         self._window_s = sliding.WINDOW_S[limit.per]
-        self._lows = sliding.Lows()
+        self._lows = sliding.Lows(lows)
         self._at_s = 0.0
         self._rate = limit.amount / self._window_s
         self.used = 0.0
@@ -186,3 +189,51 @@ class Concurrent:
 
     def free_in_s(self, wall_s: float) -> float | None:
         return None
+
+
+Part: TypeAlias = tuple[Cell, float, float]
+"""A reservation in one bucket: the cost, and what settling takes."""
+
+
+def reserve(
+    reservation: str,
+    cells: Sequence[Cell],
+    buckets: Sequence[Bucket],
+    costs: Costs,
+    *,
+    now_s: float,
+    wall_s: float,
+    is_open: bool,
+) -> tuple[Standing | Refused, list[Part]]:
+    """Take from all cells or from none, and return what settling takes, as `Store.try_reserve` says.
+
+    `is_open`: the reservation was made before, and nothing is taken.
+    """
+    found: list[tuple[Cell, float, Limit]] = []
+    full: list[Full] | None = None
+    for cell, (_, limit) in zip(cells, buckets, strict=True):
+        cost = costs[limit.unit]
+        if cost > limit.amount:
+            cost = limit.amount
+        if (wait_s := cell.wait_s(cost, limit, now_s, wall_s)) and not is_open:
+            full = full or []
+            full.append(Full(limit, wait_s))
+        found.append((cell, cost, limit))
+    parts: list[Part] = []
+    if full is not None:
+        longest = max(full, key=_wait_s).limit
+        found = [one for one in found if one[2] is longest]
+    elif not is_open:
+        parts = [(cell, cost, cell.take(reservation, cost)) for cell, cost, _ in found]
+    most = -1.0
+    for cell, _, limit in found:
+        share = cell.used / limit.amount
+        if share > most:
+            most, fullest, tightest = share, cell, limit
+    left = tightest.amount - fullest.used
+    standing = Standing(tightest, left if left > 0.0 else 0.0, fullest.free_in_s(wall_s))
+    return standing if full is None else Refused(tuple(full), standing), parts
+
+
+def _wait_s(full: Full) -> float:
+    return full.wait_s

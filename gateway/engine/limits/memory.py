@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 from gateway.engine.limits import sliding
-from gateway.engine.limits.cells import Calendar, Cell, Concurrent, Sliding
+from gateway.engine.limits.cells import Calendar, Cell, Concurrent, Part, Sliding, reserve
 from gateway.engine.limits.kept import Count, Counts
 from gateway.engine.limits.store import UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing
 from gateway.policy.limits import Limit
 
 _LOOKED_AT: Final = 2
 """Old buckets that are looked at, and dropped if nothing is used in them, for each new one."""
-
-
-_Part: TypeAlias = tuple[Cell, float, float]
-"""A reservation in one bucket: the cost, and what settling takes."""
 
 
 class MemoryStore:
@@ -37,7 +33,7 @@ class MemoryStore:
         self._clock = clock
         self._wall_clock = wall_clock
         self._cells: dict[str, Cell] = {}
-        self._open: dict[str, list[_Part]] = {}
+        self._open: dict[str, list[Part]] = {}
         """Reservation → its parts."""
         self._kept: dict[str, Count] = {} if kept is None else {count.key: count for count in kept}
         """Counts whose buckets nobody has asked for yet."""
@@ -52,32 +48,21 @@ class MemoryStore:
         before = len(cells)
         now_s, wall_s = self._clock(), self._wall_clock()
         is_open = reservation in self._open
-        found: list[tuple[Cell, float, Limit]] = []
-        full: list[Full] | None = None
-        for key, limit in buckets:
-            cell = cells.get(key) or self._new(key, limit)
-            cost = costs[limit.unit]
-            if cost > limit.amount:
-                cost = limit.amount
-            if (wait_s := cell.wait_s(cost, limit, now_s, wall_s)) and not is_open:
-                full = full or []
-                full.append(Full(limit, wait_s))
-            found.append((cell, cost, limit))
-        if full is not None:
-            longest = max(full, key=_wait_s).limit
-            found = [one for one in found if one[2] is longest]
-        elif not is_open:
-            self._open[reservation] = [(cell, cost, cell.take(reservation, cost)) for cell, cost, _ in found]
-        most = -1.0
-        for cell, _, limit in found:
-            share = cell.used / limit.amount
-            if share > most:
-                most, fullest, tightest = share, cell, limit
-        left = tightest.amount - fullest.used
-        standing = Standing(tightest, left if left > 0.0 else 0.0, fullest.free_in_s(wall_s))
+        found = [cells.get(bucket.key) or self._new(*bucket) for bucket in buckets]
+        answer, parts = reserve(reservation, found, buckets, costs, now_s=now_s, wall_s=wall_s, is_open=is_open)
+        if parts:
+            self._open[reservation] = parts
         if len(cells) > before:
             self._drop_idle(_LOOKED_AT * (len(cells) - before), now_s, wall_s)
-        return standing if full is None else Refused(tuple(full), standing)
+        return answer
+
+    def cell(self, key: str, limit: Limit) -> Cell:
+        """Return the bucket of a key, for another store that has no room for it."""
+        found = self._cells.get(key)
+        if found is None:
+            self._drop_idle(_LOOKED_AT, self._clock(), self._wall_clock())  # before: nothing is used in a new one
+            found = self._new(key, limit)
+        return found
 
     def full(self, buckets: Sequence[Bucket], costs: Costs) -> Sequence[Full]:
         """Return the buckets that are in the way, and take nothing; never None."""
@@ -160,7 +145,3 @@ class MemoryStore:
             cell.look(now_s, wall_s)
             if cell.open or cell.used:
                 cells[oldest] = cell
-
-
-def _wait_s(full: Full) -> float:
-    return full.wait_s

@@ -41,39 +41,41 @@ def wait_s(was: float, cost: float, amount: float, rate: float) -> float:
 class Lows:
     """How low a bucket has been since each of its open reservations was made."""
 
-    __slots__ = ("_lows", "_serials", "serial")
+    __slots__ = ("lows", "most", "serial", "serials")
 
-    def __init__(self) -> None:
-        self.serial = 0
-        """Of the newest reservation."""
-        self._serials: list[int] = []
-        self._lows: list[float] = []
+    def __init__(self, most: int = MAX_LOWS) -> None:
+        self.most = most
+        """Entries at most."""
+        self.serial = 0.0
+        """Of the newest reservation; a whole number."""
+        self.serials: list[float] = []
+        self.lows: list[float] = []
         """Both ascend. A reservation's low is the first one with a greater serial; without one, what is used now."""
 
-    def begin(self) -> int:
+    def begin(self) -> float:
         """Note a reservation while none is open, and return its serial."""
-        if self._serials:
-            self._serials.clear()
-            self._lows.clear()
+        if self.serials:
+            self.serials.clear()
+            self.lows.clear()
         self.serial += 1
         return self.serial
 
-    def note(self, before: float) -> int:
+    def note(self, before: float) -> float:
         """Note a reservation that found so much in the bucket, and return its serial."""
         self.serial += 1
-        serials, lows = self._serials, self._lows
+        serials, lows = self.serials, self.lows
         while lows and lows[-1] >= before:
             lows.pop()
             serials.pop()
         serials.append(self.serial)
         lows.append(before)
-        if len(lows) > MAX_LOWS:
+        if len(lows) > self.most:
             del serials[:-1:2], lows[1::2]
         return self.serial
 
     def give_back(self, serial: float, back: float, in_it: float) -> float:
         """Return how much of `back` a reservation gets, of what is in the bucket, and note that it did."""
-        serials, lows = self._serials, self._lows
+        serials, lows = self.serials, self.lows
         first = bisect_right(serials, serial)
         back = min(back, in_it, lows[first]) if first < len(lows) else min(back, in_it)
         for position in range(first, len(lows)):

@@ -13,6 +13,7 @@ from typing import Final
 
 import orjson
 
+from gateway.engine.limits.shared_memory import Seat
 from gateway.engine.makers import Maker
 from gateway.errors import UsageError
 from gateway.server.workers.channel import LENGTH_BYTES, Channel, ChannelClosed
@@ -21,7 +22,8 @@ from gateway.wire.json import JsonObject
 log = logging.getLogger(__name__)
 
 VARIABLE: Final = "GATEWAY_SUPERVISED_PROCESS"
-"""Set for a worker by its supervisor: JSON with `number`, `channel`, `listeners` and `admin`, descriptors all."""
+"""Set for a worker by its supervisor: JSON with `number`, and with `channel`, `listeners` and `admin`, descriptors all;
+`limits` is the descriptor of the buckets that workers fill together, with the two numbers of a seat."""
 ASK_S: Final = 5.0
 RELOAD_S: Final = 300.0
 """Seconds for a reload by hand: all workers may have to load LiteLLM."""
@@ -35,6 +37,8 @@ class Place:
     channel: socket.socket
     listeners: tuple[socket.socket, ...]
     admin: socket.socket | None
+    limits: tuple[int, Seat] | None
+    """The descriptor of `SharedMemory`, and this worker's seat; None: it counts limits alone."""
     hello: JsonObject
     """The supervisor's first message: the files, and what all workers know."""
 
@@ -49,14 +53,20 @@ def place(environ: MutableMapping[str, str] = os.environ) -> Place | None:
         channel = _socket(fields["channel"])
         listeners = tuple([_socket(number) for number in fields["listeners"]])
         admin = None if fields["admin"] is None else _socket(fields["admin"])
+        limits = None if fields["limits"] is None else _limits(*fields["limits"])
     except (ValueError, TypeError, KeyError, OSError):
         raise UsageError(f"{VARIABLE} is set by the gateway alone, for its workers") from None
     hello = _first_message(channel)
-    return Place(number=fields["number"], channel=channel, listeners=listeners, admin=admin, hello=hello)
+    return Place(number=fields["number"], channel=channel, listeners=listeners, admin=admin, limits=limits, hello=hello)
 
 
 def variable(
-    *, number: int, channel: socket.socket, listeners: Sequence[socket.socket], admin: socket.socket | None
+    *,
+    number: int,
+    channel: socket.socket,
+    listeners: Sequence[socket.socket],
+    admin: socket.socket | None,
+    limits: tuple[int, Seat] | None,
 ) -> str:
     """Return the value of VARIABLE for a worker."""
     descriptors = [listener.fileno() for listener in listeners]
@@ -66,6 +76,7 @@ def variable(
             "channel": channel.fileno(),
             "listeners": descriptors,
             "admin": None if admin is None else admin.fileno(),
+            "limits": None if limits is None else [limits[0], *limits[1]],
         }
     )
 
@@ -73,6 +84,11 @@ def variable(
 def _socket(descriptor: int) -> socket.socket:
     os.set_inheritable(descriptor, False)
     return socket.socket(fileno=descriptor)
+
+
+def _limits(descriptor: int, number: int, serial: int) -> tuple[int, Seat]:
+    os.set_inheritable(descriptor, False)
+    return descriptor, Seat(number, serial)
 
 
 def _first_message(channel: socket.socket) -> JsonObject:

@@ -21,15 +21,18 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 
 from gateway.config.compiler.compiler import Compiler
+from gateway.engine.limits.shared_memory import Seat
 from gateway.errors import NotAsExpected
 from gateway.policy.problem import Problems
 from gateway.policy.table import RoutingTable
 from gateway.server.ending import STOP_SIGNALS
 from gateway.server.jobs import restarting
+from gateway.server.kept_counts import KeptCounts
 from gateway.server.listen import SocketFile, port_file
 from gateway.server.systemd import notify
 from gateway.server.wiring import ServeOptions, make_reloader, read_callers
 from gateway.server.workers.distribution import Distribution
+from gateway.server.workers.limits import CommonLimits
 from gateway.server.workers.member import VARIABLE, variable
 from gateway.server.workers.sockets import shared_out
 from gateway.server.workers.sums import Texts, shown
@@ -79,6 +82,8 @@ class Parent:
             on_report=self._distribution.reported,
         )
         self.reloader.load()
+        kept = None if options.state_dir is None else KeptCounts(options.state_dir, options.config)
+        self._limits = CommonLimits(options.workers, self.reloader, kept, elsewhere=options.state is not None)
 
     async def run(self, on_ready: Callable[[str, RoutingTable], None]) -> int:
         """Run the workers until a stop signal, and return the exit code. Raises UsageError if it cannot listen."""
@@ -89,13 +94,13 @@ class Parent:
             supervisor = Supervisor(
                 self._together,
                 listeners,
-                spawn=lambda number, channel, sockets: _spawn(options, number, channel, sockets, admin),
+                spawn=lambda number, channel, sockets: self._spawn(number, channel, sockets, admin),
                 hello=self._hello,
                 answer=self._answer,
                 end_s=options.drain_delay_s + options.drain_s,
             )
             self._distribution.start(loop)
-            jobs = [loop.create_task(restarting(self.reloader.watch))]
+            jobs = [loop.create_task(restarting(self.reloader.watch)), loop.create_task(self._limits.run())]
             asked: set[asyncio.Task[None]] = set()
 
             def soon(what: Callable[[], Coroutine[None, None, None]]) -> None:
@@ -122,9 +127,24 @@ class Parent:
                 self.reloader.give_up()
                 for task in (*jobs, *asked):
                     task.cancel()
+                await self._limits.close()
             notify("STOPPING=1")
             log.info("stopped", extra={"code": code})
             return code
+
+    async def _spawn(
+        self, number: int, channel: socket.socket, listeners: Sequence[socket.socket], admin: socket.socket | None
+    ) -> asyncio.subprocess.Process:
+        """Start a worker, with its seat among those that count limits together."""
+        limits = self._limits
+        seat = limits.take_seat()
+        try:
+            process = await _spawn(self._options, number, channel, listeners, admin, seat)
+        except BaseException:
+            limits.leave(seat)
+            raise
+        limits.leave_after(process, seat)
+        return process
 
     def _listeners(self, stack: ExitStack) -> tuple[str, list[list[socket.socket]]]:
         """Return the address and the sockets of each worker."""
@@ -207,10 +227,13 @@ async def _spawn(
     channel: socket.socket,
     listeners: Sequence[socket.socket],
     admin: socket.socket | None,
+    limits: tuple[int, Seat] | None,
 ) -> asyncio.subprocess.Process:
     """Start a worker: this program again, in a process group of its own, so that a terminal's signals come from us."""
     inherited = [sock.fileno() for sock in (channel, *listeners, *((admin,) if admin is not None else ()))]
-    place = variable(number=number, channel=channel, listeners=listeners, admin=admin)
+    if limits is not None:
+        inherited.append(limits[0])
+    place = variable(number=number, channel=channel, listeners=listeners, admin=admin, limits=limits)
     safe_path = [] if sys.path[0] in {"", os.getcwd()} else ["-P"]
     return await asyncio.create_subprocess_exec(
         *(sys.executable, *safe_path, "-m", "gateway", *options.arguments),

@@ -25,12 +25,12 @@ class Bucket:
     def used(self, now_s: float) -> float:
         return sliding.used(self.was, self.at_s, RATE, now_s)
 
-    def take(self, cost: float, now_s: float) -> int:
+    def take(self, cost: float, now_s: float) -> float:
         before = self.used(now_s)
         self.was, self.at_s = before + cost, now_s
         return self.lows.note(before)
 
-    def give_back(self, serial: int, back: float, now_s: float) -> None:
+    def give_back(self, serial: float, back: float, now_s: float) -> None:
         in_it = self.used(now_s)
         self.was, self.at_s = in_it - self.lows.give_back(serial, back, in_it), now_s
 
@@ -127,7 +127,7 @@ def _events(rows: list[Row]) -> Iterator[tuple[float, Bucket, dict[int, list[flo
         at_s += pause_s
         events += [(at_s, number, False), (at_s + took_s, number, True)]
     bucket = Bucket()
-    serials: dict[int, int] = {}
+    serials: dict[int, float] = {}
     history: dict[int, list[float]] = {}
     for now_s, number, is_end in sorted(events, key=lambda event: (event[0], event[2], event[1])):
         _, cost, share, _ = rows[number]
