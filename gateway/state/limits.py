@@ -110,7 +110,7 @@ class SharedStore:
         """Return None while Redis is asked; else what is in the way here, as far as this process decides."""
         if self._link.is_up:
             return None
-        return self._local.full(buckets, costs) if self._on_error == "local" else ()
+        return tuple(self._local.full(buckets, costs)) if self._on_error == "local" else ()
 
     async def reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
         """Ask Redis, and decide without it if it does not answer in time. Raises StateUnavailable."""

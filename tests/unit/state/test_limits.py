@@ -339,3 +339,19 @@ async def test_windows_are_those_of_the_calendar(redis: RedisServer) -> None:
             found = await redis.ask("EVAL", text, 0, per, *moments)
             expected = [windows.window(per, now_s) for now_s in moments]
             assert [tuple(map(float, each.split())) for each in found] == expected
+
+
+@pytest.mark.parametrize(("on_error", "known"), [("local", True), ("allow", False), ("deny", False)])
+async def test_what_is_in_the_way_is_known_here_only_while_this_process_decides(
+    redis: RedisServer, replica: Replica, on_error: str, known: bool
+) -> None:
+    made = await replica(on_error=on_error)
+    one = buckets("1 requests/day")
+    assert isinstance(await made.store.reserve("a", one, ONE), Standing)
+    assert made.store.full(one, ONE) is None
+    await redis.kill()
+    await until(lambda: not made.link.is_up)
+    assert made.store.full(one, ONE) == ()
+    if on_error != "deny":
+        assert isinstance(made.store.try_reserve("b", one, ONE), Standing)
+    assert bool(made.store.full(one, ONE)) is known

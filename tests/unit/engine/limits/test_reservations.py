@@ -67,6 +67,6 @@ def test_who_leaves_while_a_store_elsewhere_is_waited_for_takes_nothing() -> Non
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
                 await reservations.wait_for("r", buckets("5 requests/minute"), COSTS)
-        assert reservations.store.look() == []
+        assert list(reservations.store.look()) == []
 
     virtual.run(run())
