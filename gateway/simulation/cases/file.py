@@ -177,7 +177,7 @@ def _share_problems(document: Document, turn: JsonObject, place: Where) -> Itera
     wanted = turn["expect"].get("share")
     times = turn.get("repeat", REPEAT) if wanted is not None else turn.get("times", 1)
     if times * (turn.get("beside", 0) + 1) > MAX_REQUESTS:
-        message = f"{times} times with {turn['beside']} beside each are over {MAX_REQUESTS:,} requests; ask for fewer"
+        message = f"{times} times with {turn['beside']} beside each are over {MAX_REQUESTS:,}; ask for fewer"
         yield document.problem("too-many-requests", (*place, "beside"), message, key=True)
     if wanted is None:
         if "repeat" in turn:
