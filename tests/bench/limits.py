@@ -1,4 +1,6 @@
-"""What limits in memory cost a request: the check of its model, reserving in all buckets, the head, and settling.
+"""What limits in memory, a process' own or that of workers, cost a request.
+
+That is the check of its model, reserving in all buckets, the head, and settling.
 
 `python -m tests.bench.limits` measures it alone, in seconds; `python -m tests.bench --measure limits` with others.
 """
@@ -6,16 +8,19 @@
 from __future__ import annotations
 
 import gc
+import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from gateway.engine.limits.admission import Limits
 from gateway.engine.limits.memory import MemoryStore
+from gateway.engine.limits.shared_memory import SharedMemory
+from gateway.engine.limits.store import Store
+from gateway.engine.limits.workers import WorkersStore
 from gateway.operations import CHAT
 from gateway.policy.clients import Client
-from gateway.policy.limits import ClientGroup
 from gateway.telemetry.report import Attempt, CallReport
 from gateway.wire.json import JsonObject
 from tests.bench.lab import Lab
@@ -37,7 +42,10 @@ CASES: Final = {
 }
 """Case → the limits of the client's group."""
 
-LIMITS_US: Final = {ONE: 6.0, TWO: 10.0, FOUR: 15.0}
+TOGETHER: Final = {f"{case}, counted with other workers": case for case in (ONE, TWO)}
+"""Case → the one whose limits it has."""
+
+LIMITS_US: Final = {ONE: 6.0, TWO: 10.0, FOUR: 15.0, **dict(zip(TOGETHER, (12.0, 20.0), strict=True))}
 """The most that a request may cost, by case. Where tokens count, the text of the request is measured."""
 
 HELLO: Final[JsonObject] = {
@@ -55,8 +63,11 @@ def limits(lab: Lab) -> None:
 
 def measured() -> dict[str, list[float]]:
     """Return case → microseconds of CPU time a request, by round. Cases take turns: what disturbs one disturbs all."""
-    asks = {case: _asking(group("default", *map(_amount, texts))) for case, texts in CASES.items()}
-    found: dict[str, list[float]] = {case: [] for case in CASES}
+    asks = {case: _asking(CASES[case], MemoryStore()) for case in CASES}
+    memory = SharedMemory.make(2)
+    for case, same in TOGETHER.items():
+        asks[case] = _asking(CASES[same], WorkersStore(SharedMemory(memory.descriptor, memory.take_seat())))
+    found: dict[str, list[float]] = {case: [] for case in asks}
     gc.disable()
     try:
         for number in range(_ROUNDS + 1):
@@ -70,6 +81,7 @@ def measured() -> dict[str, list[float]]:
             gc.collect()
     finally:
         gc.enable()
+        os.close(memory.descriptor)
     return found
 
 
@@ -77,10 +89,11 @@ def _amount(text: str) -> str:
     return text.replace("M ", "000000 ")
 
 
-def _asking(of: ClientGroup) -> Callable[[], object]:
+def _asking(texts: Sequence[str], home: Store) -> Callable[[], object]:
     """Return what takes one request through its limits, as the pipeline does, and settles it by a usage."""
+    of = group("default", *map(_amount, texts))
     policy = with_groups(table("models: {fast: mock/echo}\n"), of)
-    store = Limits(MemoryStore())
+    store = Limits(home)
     route, client = policy.routes["fast"], Client(name="ann")
     answered = Attempt("mock/echo", "mock/echo", None, 200, 1.0)
     usage = {"prompt": 14, "completion": 8}
@@ -102,7 +115,7 @@ def _asking(of: ClientGroup) -> Callable[[], object]:
 def main() -> None:
     """Print a line a case: the median, and the quickest round."""
     for case, rounds in measured().items():
-        print(f"{case:<45} {statistics.median(rounds):5.1f} µs   at best {min(rounds):5.1f} µs")
+        print(f"{case:<60} {statistics.median(rounds):5.1f} µs   at best {min(rounds):5.1f} µs")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 from gateway.engine.limits import leases, sliding, windows
 from gateway.engine.limits.kept import Count
-from gateway.engine.limits.store import Bucket, Costs, Full, Refused, Standing
+from gateway.engine.limits.store import Full, Refused, Standing
 from gateway.policy.limits import Limit, Unit, Window
 
 
@@ -191,40 +190,24 @@ class Concurrent:
         return None
 
 
+Found: TypeAlias = tuple[Cell, float, Limit]
+"""A bucket that a reservation asks, with its cost there and the limit."""
 Part: TypeAlias = tuple[Cell, float, float]
 """A reservation in one bucket: the cost, and what settling takes."""
 
 
-def reserve(
-    reservation: str,
-    cells: Sequence[Cell],
-    buckets: Sequence[Bucket],
-    costs: Costs,
-    *,
-    now_s: float,
-    wall_s: float,
-    is_open: bool,
-) -> tuple[Standing | Refused, list[Part]]:
-    """Take from all cells or from none, and return what settling takes, as `Store.try_reserve` says.
+def take(
+    reservation: str, found: list[Found], full: list[Full] | None, parts: list[Part] | None, wall_s: float
+) -> Standing | Refused:
+    """Take from all cells, unless some are full, and return what `Store.try_reserve` does.
 
-    `is_open`: the reservation was made before, and nothing is taken.
+    `parts` gets what settling takes; None: the reservation was made before, and nothing is taken.
     """
-    found: list[tuple[Cell, float, Limit]] = []
-    full: list[Full] | None = None
-    for cell, (_, limit) in zip(cells, buckets, strict=True):
-        cost = costs[limit.unit]
-        if cost > limit.amount:
-            cost = limit.amount
-        if (wait_s := cell.wait_s(cost, limit, now_s, wall_s)) and not is_open:
-            full = full or []
-            full.append(Full(limit, wait_s))
-        found.append((cell, cost, limit))
-    parts: list[Part] = []
     if full is not None:
         longest = max(full, key=_wait_s).limit
         found = [one for one in found if one[2] is longest]
-    elif not is_open:
-        parts = [(cell, cost, cell.take(reservation, cost)) for cell, cost, _ in found]
+    elif parts is not None:
+        parts += [(cell, cost, cell.take(reservation, cost)) for cell, cost, _ in found]
     most = -1.0
     for cell, _, limit in found:
         share = cell.used / limit.amount
@@ -232,7 +215,7 @@ def reserve(
             most, fullest, tightest = share, cell, limit
     left = tightest.amount - fullest.used
     standing = Standing(tightest, left if left > 0.0 else 0.0, fullest.free_in_s(wall_s))
-    return standing if full is None else Refused(tuple(full), standing), parts
+    return standing if full is None else Refused(tuple(full), standing)
 
 
 def _wait_s(full: Full) -> float:

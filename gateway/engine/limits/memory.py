@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from gateway.engine.limits import sliding
-from gateway.engine.limits.cells import Calendar, Cell, Concurrent, Part, Sliding, reserve
+from gateway.engine.limits.cells import Calendar, Cell, Concurrent, Found, Part, Sliding, take
 from gateway.engine.limits.kept import Count, Counts
 from gateway.engine.limits.store import UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing
 from gateway.policy.limits import Limit
@@ -48,8 +48,19 @@ class MemoryStore:
         before = len(cells)
         now_s, wall_s = self._clock(), self._wall_clock()
         is_open = reservation in self._open
-        found = [cells.get(bucket.key) or self._new(*bucket) for bucket in buckets]
-        answer, parts = reserve(reservation, found, buckets, costs, now_s=now_s, wall_s=wall_s, is_open=is_open)
+        found: list[Found] = []
+        full: list[Full] | None = None
+        for key, limit in buckets:
+            cell = cells.get(key) or self._new(key, limit)
+            cost = costs[limit.unit]
+            if cost > limit.amount:
+                cost = limit.amount
+            if (wait_s := cell.wait_s(cost, limit, now_s, wall_s)) and not is_open:
+                full = full or []
+                full.append(Full(limit, wait_s))
+            found.append((cell, cost, limit))
+        parts: list[Part] | None = None if is_open else []
+        answer = take(reservation, found, full, parts, wall_s)
         if parts:
             self._open[reservation] = parts
         if len(cells) > before:

@@ -15,7 +15,7 @@ from struct import Struct
 from typing import Final, TypeAlias
 
 from gateway.engine.limits import leases, sliding
-from gateway.engine.limits.cells import Calendar, Cell, Part, Sliding, reserve
+from gateway.engine.limits.cells import Calendar, Cell, Found, Part, Sliding, take
 from gateway.engine.limits.memory import MemoryStore
 from gateway.engine.limits.shared_memory import (
     CALENDAR,
@@ -31,7 +31,7 @@ from gateway.engine.limits.shared_memory import (
     SharedMemory,
     digest_of,
 )
-from gateway.engine.limits.store import UNTAKEN, Bucket, Costs, Fill, Refused, Standing
+from gateway.engine.limits.store import UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing
 from gateway.policy.limits import Limit, Unit
 
 log = logging.getLogger(__name__)
@@ -62,12 +62,6 @@ class _Shared:
         self._record, self._digest = record, digest
         self._seat, self._base = memory.place_of_open(record)
         self._mine = self._counted = 0
-
-    def _count(self, opened: float, left: float) -> None:
-        """Set `open`, counted anew if a process has left meanwhile."""
-        if left != self._numbers[LEFT]:
-            opened = self._memory.count_open(self._record)
-        self.open = self._counted = int(opened)
 
     def _write(self, used: float, at_s: float, rate: float, amount: float, serial: float = 0.0, lows: int = 0) -> None:
         """Write all fields."""
@@ -110,7 +104,9 @@ class _SharedSliding(Sliding, _Shared):
         self.used, self._at_s, lows.serial = used, at_s, serial
         if rate:  # else it is new
             self._rate, self.amount = rate, amount
-        self._count(opened, left)
+        self.open = self._counted = (
+            int(opened) if left == self._numbers[LEFT] else self._memory.count_open(self._record)
+        )
         if count:
             at, form = self._record + self._memory.lows, _NUMBERS[int(count)]
             lows.serials = list(form.unpack_from(self._map, at))
@@ -146,7 +142,9 @@ class _SharedCalendar(Calendar, _Shared):
         self.used, self._begin_s, self._end_s = used, begin_s, end_s
         self._read = used, begin_s
         self.amount = amount
-        self._count(opened, left)
+        self.open = self._counted = (
+            int(opened) if left == self._numbers[LEFT] else self._memory.count_open(self._record)
+        )
         return True
 
     def save(self) -> None:
@@ -190,7 +188,9 @@ class _SharedConcurrent(_Shared):
         digest, _, _, _, self.amount, _, _, opened, left = _unpack(self._map, self._record)
         if digest != self._digest:
             return False
-        self._count(opened, left)
+        self.open = self._counted = (
+            int(opened) if left == self._numbers[LEFT] else self._memory.count_open(self._record)
+        )
         self.used = float(self.open)
         return True
 
@@ -245,15 +245,24 @@ class WorkersStore:
             if self._late or not self._has_lock:
                 self._catch_up()
             now_s, wall_s = self._clock(), self._wall_clock()
-            known, cells = self._cells, list[Cell]()
+            known, is_open = self._cells, reservation in self._open
+            found: list[Found] = []
+            full: list[Full] | None = None
             for key, limit in buckets:
                 one = known.get(key)
-                cells.append(one if one is not None and one.load() else self._located(key, limit, now_s, wall_s))
-            is_open = reservation in self._open
-            answer, parts = reserve(reservation, cells, buckets, costs, now_s=now_s, wall_s=wall_s, is_open=is_open)
+                cell = one if one is not None and one.load() else self._located(key, limit, now_s, wall_s)
+                cost = costs[limit.unit]
+                if cost > limit.amount:
+                    cost = limit.amount
+                if (wait_s := cell.wait_s(cost, limit, now_s, wall_s)) and not is_open:
+                    full = full or []
+                    full.append(Full(limit, wait_s))
+                found.append((cell, cost, limit))
+            parts: list[Part] | None = None if is_open else []
+            answer = take(reservation, found, full, parts, wall_s)
             if parts:
                 self._open[reservation] = parts
-            for cell in cells:
+            for cell, _, _ in found:
                 if isinstance(cell, _SHARED):
                     cell.save()
             return answer
@@ -264,8 +273,23 @@ class WorkersStore:
         """Do the same."""
         return self.try_reserve(reservation, buckets, costs)
 
-    def full(self, buckets: Sequence[Bucket], costs: Costs) -> None:
-        """Return None: what other workers take meanwhile is known to `reserve` alone."""
+    def full(self, buckets: Sequence[Bucket], costs: Costs) -> Sequence[Full]:
+        """Return the buckets that are in the way, and take nothing; never None."""
+        memory = self._memory
+        if not memory.lock():
+            return self._own.full(buckets, costs)
+        try:
+            now_s, wall_s = self._clock(), self._wall_clock()
+            found: list[Full] = []
+            for key, limit in buckets:
+                one = self._cells.get(key)
+                cell = one if one is not None and one.load() else self._located(key, limit, now_s, wall_s)
+                cost = costs[limit.unit]
+                if wait_s := cell.wait_s(cost if cost < limit.amount else limit.amount, limit, now_s, wall_s):
+                    found.append(Full(limit, wait_s))
+            return found
+        finally:
+            memory.unlock()
 
     def settle(self, reservation: str, used: Costs) -> None:
         """End a reservation by what was used."""

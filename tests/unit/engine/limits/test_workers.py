@@ -104,6 +104,7 @@ def test_workers_together_answer_what_a_process_alone_does(steps: list[Step]) ->
         name = f"r{next(serials)}"
         asked = [LESS[at] if step.is_less and at < len(LESS) else ALL[at] for at in step.places]
         costs: Costs = {"requests": 1, "tokens": step.tokens, "concurrent": 1}
+        assert together.stores[0].full(asked, costs) == alone.full(asked, costs)
         answer = alone.try_reserve(name, asked, costs)
         assert together.stores[step.worker].try_reserve(name, asked, costs) == answer
         if isinstance(answer, Standing):
