@@ -23,7 +23,9 @@ clients:
 models:
   echo: mock/echo
   slow: snail/any
+  late: late/any
 providers:
+  late: {kind: mock, script: [{text: words that come late, delay: 4s}]}
   snail: {kind: mock, script: [{text: words that take their time, delay: 20s}]}
 """
 
@@ -37,9 +39,9 @@ def write(config: Path, *limits: str) -> None:
     config.write_text(ROUTES.replace("LIMITS", ", ".join(limits)))
 
 
-async def ask(workers: Workers, count: int, *, tokens: int = 100) -> Counter[int]:
+async def ask(workers: Workers, count: int, *, tokens: int = 100, model: str = "echo") -> Counter[int]:
     """Ask so often at once, with this output limit, and return how often which status came."""
-    body = {"model": "echo", "messages": HELLO, "max_tokens": tokens}
+    body = {"model": model, "messages": HELLO, "max_tokens": tokens}
 
     async def one() -> int:
         async with workers.session.post(f"{workers.url}/v1/chat/completions", json=body) as answer:
@@ -58,14 +60,16 @@ async def test_two_hundred_at_once_get_what_a_budget_for_a_hundred_has(config: P
         assert await workers.metric("gateway_limits_counted_alone") == 0
 
 
-async def test_reserved_tokens_count_for_all_workers_and_so_does_what_is_given_back(config: Path) -> None:
+async def test_no_more_is_admitted_than_the_estimates_of_all_workers_allow_and_what_is_not_used_comes_back(
+    config: Path,
+) -> None:
     write(config, "10k tokens/day")
     async with running(config) as workers:
-        found = await ask(workers, 200, tokens=1000)
-        used = found[200] * 2  # each has used one or two tokens of input, and as many of output
-        assert 1 <= found[200] <= 200
-        again = await ask(workers, 1, tokens=9_990 - 4 * used)
-        assert again == {200: 1}, "all but what was used is free again"
+        found = await ask(workers, 200, tokens=98, model="late")  # with its input, each is expected to use 99 or 100
+        assert found == {200: found[200], 429: 200 - found[200]}
+        assert 100 <= found[200] <= 101
+        used = found[200] * 10  # at most: two tokens of input, six of output
+        assert await ask(workers, 1, tokens=10_000 - used) == {200: 1}, "all but what was used is free again"
 
 
 async def test_the_end_of_a_worker_frees_what_it_had_at_once_and_no_count(config: Path) -> None:
