@@ -165,12 +165,13 @@ class Link:
 
     async def _probe(self, connection: Connection) -> None:
         """Write a key: a Redis that is a replica, or has no memory left, does not count as up. Raises."""
-        commands: list[Command] = [("SET", f"{self.prefix}:probe", "1", "EX", PROBE_S), ("INFO", "cluster")]
+        commands: list[Command] = [("INFO", "cluster"), ("SET", f"{self.prefix}:probe", "1", "EX", PROBE_S)]
         commands += [("SCRIPT LOAD", script.text) for script in self.scripts]
         await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-        _, info, *_ = [await connection.read_response(disable_decoding=True) for _ in commands]
-        if b"cluster_enabled:1" in info:
+        if b"cluster_enabled:1" in await connection.read_response(disable_decoding=True):
             raise OSError("it is a node of a cluster; name a proxy before the cluster, or a Redis of its own")
+        for _ in commands[1:]:
+            await connection.read_response(disable_decoding=True)
 
     def _back(self) -> None:
         """Ask Redis from now on."""
