@@ -102,3 +102,16 @@ async def test_a_shadow_takes_and_never_waits(gateway: RunningGateway) -> None:
     assert await gateway.metric(sample("ok")) == 2
     assert await gateway.metric(sample("limited")) == 1
     await until(lambda: "provider/up concurrent" not in used(gateway))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_clients_and_providers_are_both_settled(start: Start, *, stream: bool) -> None:
+    gateway: RunningGateway = await start(ROUTES + "clients: {default: {limits: [9k tokens/day, 9 requests/hour]}}\n")
+    for _ in range(3):
+        assert (await gateway.chat("fast", stream=stream)).status == 200
+    found = used(gateway)
+    assert 0 < found["provider/up tokens/day"] < found["client/ tokens/day"] < 1000
+    assert round(found["provider/up requests/hour"]) == 2
+    refused = await gateway.chat("only", stream=stream)
+    assert (refused.status, refused.error["limit"]) == (429, "2 requests/hour")
+    assert round(used(gateway)["client/ requests/hour"]) == 3, "no call was made, so nothing was taken"
