@@ -137,7 +137,13 @@ async def on_a_terminal(*flags: str) -> AsyncIterator[Screen]:
     # As a shell exports them: they tell nothing of a later size.
     environ = {**os.environ, "TERM": "xterm", "COLUMNS": "300", "LINES": "300"}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "top", *flags), cwd=ROOT, env=environ, stdin=its, stdout=its, stderr=its
+        *(sys.executable, "-m", "gateway", "top", *flags),
+        cwd=ROOT,
+        env=environ,
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        process_group=0,  # as a shell does: in an orphaned group, such as a daemon's, SIGTSTP stops nobody
     )
     os.close(its)
     screen = Screen(ours, process)
