@@ -36,9 +36,9 @@ def ask(model, key=os.environ["OPENAI_API_KEY"]):
 """The beginning of commands that ask the gateway."""
 
 WAIT: Final = """\
-import signal, sys
+import os, signal, sys
 def caught(number, frame):
-    print("caught", number, flush=True)
+    os.write(1, b"caught %d\\n" % number)  # the signal may come in the middle of a print
     sys.exit(40 + number)
 for name in sys.argv[1:]:
     signal.signal(getattr(signal, name), caught)
