@@ -33,6 +33,9 @@ class View(Protocol):
     def expected_s(self, step: int, among: Sequence[int]) -> float:
         """Return the seconds to expect until the first content of a step's target, which is one among some."""
 
+    def busy_s(self, step: int, among: Sequence[int]) -> float:
+        """Return these seconds for each call in flight of a step's target, and for one more."""
+
 
 class Picked(NamedTuple):
     """The order of one pool for a request."""
@@ -127,9 +130,7 @@ class Arrangement:
     def _score_of_open(self, pool: Pool, steps: Sequence[int], member: int) -> float:
         """Return what `_score` does, of a pool whose members have one step each, which can be asked now."""
         step, view = steps[member], self._view
-        load: float = view.in_flight(step)
-        if pool.pick == "fastest":
-            load = (1.0 + load) * view.expected_s(step, steps)
+        load = view.busy_s(step, steps) if pool.pick == "fastest" else view.in_flight(step)
         return load / (pool.weights[member] or 1.0)
 
     def _first_open(self, pool: Pool, members: Sequence[Sequence[int]] | None, member: int) -> int | None:

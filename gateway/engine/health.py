@@ -125,6 +125,13 @@ class Health:
         health = self._targets.get(target.identity)
         return 0 if health is None else health.in_flight
 
+    def load(self, target: Target, key: PaceKey) -> tuple[int, Pace | None]:
+        """Return what `in_flight` and `pace` do, with one look-up."""
+        health = self._targets.get(target.identity)
+        if health is None:
+            return 0, None
+        return health.in_flight, None if health.paces is None else health.paces.get(key)
+
     def pace(self, target: Target, key: PaceKey) -> Pace | None:
         """Return how fast a target answers; None if that is not known."""
         health = self._targets.get(target.identity)

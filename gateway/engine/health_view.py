@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from gateway.engine.health import Health
 from gateway.engine.limits.providers import Room
-from gateway.engine.paces import PaceKey, expected_s, is_new
+from gateway.engine.paces import Pace, PaceKey, expected_s, is_new
 from gateway.engine.rests import NOBODY, Rest
 from gateway.policy.table import Step
 
@@ -36,7 +36,16 @@ class HealthView:
 
     def expected_s(self, step: int, among: Sequence[int]) -> float:
         """Return the seconds to expect until the first content of a step's target, which is one among some."""
-        pace = self._health.pace(self._steps[step].target, self._key)
+        return self._expected_s(self._health.pace(self._steps[step].target, self._key), step, among)
+
+    def busy_s(self, step: int, among: Sequence[int]) -> float:
+        """Return these seconds for each call in flight of a step's target, and for one more."""
+        in_flight, pace = self._health.load(self._steps[step].target, self._key)
+        if pace is None or not is_new(pace, now_s=self._now_s):
+            return (1.0 + in_flight) * self._expected_s(pace, step, among)
+        return (1.0 + in_flight) * pace.average_s
+
+    def _expected_s(self, pace: Pace | None, step: int, among: Sequence[int]) -> float:
         if pace is not None and is_new(pace, now_s=self._now_s):
             return pace.average_s
         if among is not self._among:
