@@ -243,10 +243,11 @@ class CountedReloader(Reloader):
 
     async def show(self) -> None:
         """Update the metrics about the config file. Looks at the disk, for DISK_S at most."""
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().run_in_executor(None, self.disk)
-        done, _ = await asyncio.wait((self._looking,), timeout=DISK_S)
-        on_disk = self._looking.result() if done else None
+        looking = self._looking
+        if looking is None or looking.done():
+            looking = self._looking = asyncio.get_running_loop().run_in_executor(None, self.disk)
+        done, _ = await asyncio.wait((looking,), timeout=DISK_S)
+        on_disk = looking.result() if done else None
         table = self.current
         self._metrics.show_config(
             ok=self.last.ok,

@@ -220,3 +220,12 @@ async def test_the_whole_is_the_same_in_both_formats(tmp_path: Path, flags: tupl
                 lines = (await answer.text()).splitlines()
             names.append({line.split("{")[0].split()[0] for line in lines if line[0] != "#"})
     assert names[1] == names[2]
+
+
+async def test_a_scrape_that_begins_as_another_has_read_the_disk_disturbs_it_not(gateway: RunningGateway) -> None:
+    scrapes = []
+    async with asyncio.TaskGroup() as group:
+        for _ in range(300):
+            scrapes.append(group.create_task(gateway.get("/metrics")))
+            await asyncio.sleep(0.0002)
+    assert {scrape.result().status for scrape in scrapes} == {200}
