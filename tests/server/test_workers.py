@@ -298,7 +298,7 @@ class TestRequests:
                 return False
 
             try:
-                await until(is_named, within_s=25)
+                await until(is_named, within_s=50)
             finally:
                 os.kill(workers.pids()[1], signal.SIGCONT)
 

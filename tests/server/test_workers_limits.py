@@ -82,6 +82,7 @@ async def test_the_end_of_a_worker_frees_what_it_had_at_once_and_no_count(config
         ]
 
         async def are_full() -> bool:
+            await asyncio.sleep(0.25)  # each that is let in takes from the day
             return await ask(workers, 1) == {429: 1}
 
         await until(are_full, within_s=5)
