@@ -5,12 +5,11 @@ A key is a hash, a value the answer as its cache keeps it. Redis forgets it by i
 
 from __future__ import annotations
 
-import asyncio
 import struct
-from typing import Any, Final
+from typing import Final
 
 from gateway.engine.cache.store import CacheStore, Entry, Kept
-from gateway.state.link import Command, Link, Refusal, Unreachable
+from gateway.state.link import Command, Link, Refusal, Unreachable, unawaited
 
 MAX_SHARED_BYTES: Final = 256 * 1024
 """Of one answer: on its way it holds up what else is asked for by the same connection."""
@@ -42,7 +41,7 @@ class SharedCache:
             return known
         name = self._name(key)
         found, left = self._link.ask(("GET", name)), self._link.ask(("PTTL", name))
-        left.add_done_callback(_taken)  # it is not awaited if the first one fails
+        left.add_done_callback(unawaited)  # it is not awaited if the first one fails
         try:
             value, left_ms = await found, await left
         except (Unreachable, Refusal):
@@ -67,13 +66,7 @@ class SharedCache:
             self._send(("UNLINK", oldest))
 
     def _send(self, command: Command) -> None:
-        self._link.ask(command).add_done_callback(_taken)
+        self._link.ask(command).add_done_callback(unawaited)
 
     def _name(self, key: bytes) -> str:
         return f"{self._link.prefix}:kept:{key.hex()}"
-
-
-def _taken(answer: asyncio.Future[Any]) -> None:
-    """Take an answer that nobody waits for: what was not kept is asked for again."""
-    if not answer.cancelled():
-        answer.exception()

@@ -26,10 +26,10 @@ from typing import Any, Final, NamedTuple
 
 from gateway.engine.limits.memory import MemoryStore
 from gateway.engine.limits.sliding import WINDOW_S
-from gateway.engine.limits.store import UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing
+from gateway.engine.limits.store import UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing, longest
 from gateway.errors import StateUnavailable
 from gateway.policy.limits import Unit
-from gateway.state.link import Link, Refusal, Script, Unreachable
+from gateway.state.link import Link, Refusal, Script, Unreachable, unawaited
 from gateway.state.options import OnStateError
 
 FLUSH_S: Final = 0.05
@@ -172,7 +172,7 @@ class SharedStore:
                 by_owner.setdefault(_owner(held.buckets), []).append(held.id)
         for owner, ids in by_owner.items():
             command = self._renew.command([self._key(owner, ":leases")], [self._now(), *ids])
-            self._link.ask(command, self._renew).add_done_callback(_heard)
+            self._link.ask(command, self._renew).add_done_callback(unawaited)
 
     def look(self) -> Iterable[Fill]:
         """Return the buckets of this process' requests, as Redis last told of them; its own ones in an outage."""
@@ -234,8 +234,8 @@ class SharedStore:
             del seen[next(iter(seen))]
         if not full:
             return max(found, key=_share)[1]
-        longest = max(full, key=_wait_s).limit
-        return Refused(tuple(full), next(standing for _, standing in found if standing.limit is longest))
+        limit = longest(full).limit
+        return Refused(tuple(full), next(standing for _, standing in found if standing.limit is limit))
 
     def _returned(self) -> None:
         """Take in Redis what was taken here during the outage: once, and before anything else is asked."""
@@ -327,15 +327,5 @@ def _has_leases(buckets: Sequence[Bucket]) -> bool:
     return any(limit.per is None for _, limit in buckets)
 
 
-def _heard(answer: asyncio.Future[Any]) -> None:
-    """Take an answer that nobody waits for: leases are renewed again in a while."""
-    if not answer.cancelled():
-        answer.exception()
-
-
 def _share(found: tuple[float, Standing]) -> float:
     return found[0]
-
-
-def _wait_s(full: Full) -> float:
-    return full.wait_s

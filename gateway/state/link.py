@@ -282,6 +282,12 @@ class Link:
                 asked.answer.set_exception(Unreachable(kind))
 
 
+def unawaited(answer: asyncio.Future[Any]) -> None:
+    """Take an answer that nobody waits for; as a callback of it, so that its error is not reported."""
+    if not answer.cancelled():
+        answer.exception()
+
+
 def _load() -> Any:
     """Return the library. Takes a tenth of a second."""
     import redis

@@ -19,7 +19,7 @@ import orjson
 from gateway.engine.health import Health, Identity
 from gateway.engine.rests import TargetRest
 from gateway.policy.overlay import Tables
-from gateway.state.link import Link, Refusal, Script, Unreachable
+from gateway.state.link import Link, Refusal, Script, Unreachable, unawaited
 from gateway.wire.json import JsonObject
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class SharedRests:
             told |= {name: max(0.0, told[name] - now_s) for name in _TIMES}
             text, for_s = orjson.dumps(told).decode(), ENDED_S + max(told[name] for name in _TIMES)
         args: list[str | float] = [digest(identity), self._own, text, for_s]
-        self._link.ask(self._tell_script.command(self._keys, args), self._tell_script).add_done_callback(_heeded)
+        self._link.ask(self._tell_script.command(self._keys, args), self._tell_script).add_done_callback(unawaited)
 
     def _returned(self) -> None:
         """Tell again of what rests, as Redis may have lost it."""
@@ -133,9 +133,3 @@ def digest(identity: Identity) -> str:
 def _present(told: JsonObject, told_s: float) -> JsonObject:
     """Return a rest on this process' clock."""
     return {**told, **{name: told_s + told[name] for name in _TIMES}}
-
-
-def _heeded(answer: asyncio.Future[object]) -> None:
-    """Take an answer that nobody waits for: what rests is told again after an outage."""
-    if not answer.cancelled():
-        answer.exception()

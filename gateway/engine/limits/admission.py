@@ -16,7 +16,8 @@ from gateway.concurrency.steps import in_turns
 from gateway.engine.limits.estimate import NOTHING, Estimate, KeptPrices, Prices, estimate
 from gateway.engine.limits.headers import head_lines
 from gateway.engine.limits.reservations import Reservations
-from gateway.engine.limits.store import Bucket, Costs, Full, OwnerKind, Refused, Standing, Store, bucket
+from gateway.engine.limits.store import Bucket, Costs, Full, OwnerKind, Refused, Standing, Store, longest
+from gateway.engine.limits.terms import Terms, terms_of
 from gateway.engine.limits.then import Shared, changes_model, route_through, shared_hooks
 from gateway.engine.limits.uses import tokens_used, was_called
 from gateway.errors import BudgetExceeded, Limited, NotAllowed, UnknownGroup, Unsupported
@@ -33,15 +34,12 @@ MAX_KEPT: Final = 10_000
 """Clients whose buckets are kept made. Beyond, all are made anew."""
 
 
-class _Terms(NamedTuple):
-    """What the requests of one client take from."""
+class _Caller(NamedTuple):
+    """A client as its requests are admitted."""
 
     group: ClientGroup
     who: str
-    buckets: tuple[Bucket, ...]
-    counts_tokens: bool
-    counts_spend: bool
-    has_leases: bool
+    terms: Terms
 
 
 class Limits:
@@ -50,7 +48,7 @@ class Limits:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.reservations = Reservations(store)
-        self._terms: dict[str, _Terms] = {}
+        self._callers: dict[str, _Caller] = {}
         """By client's name; empty for those without."""
         self._prices = KeptPrices()
         self._unknown: set[tuple[int, int, str]] = set()
@@ -70,10 +68,10 @@ class Limits:
         if not group.limits:
             return None
         name = "" if client is None else client.name
-        terms = self._terms.get(name)
-        if terms is None or terms.group is not group:
-            terms = self._new_terms(group, client)
-        return Admission(self, table, terms, report, told, self.reservations.new_id())
+        caller = self._callers.get(name)
+        if caller is None or caller.group is not group:
+            caller = self._new_caller(group, client)
+        return Admission(self, table, caller, report, told, self.reservations.new_id())
 
     def check(self, table: RoutingTable, route: Route, client: Client | None) -> None:
         """Raise NotAllowed for a model that the client's group may not ask for, or UnknownGroup."""
@@ -89,22 +87,14 @@ class Limits:
             raise UnknownGroup(f"{_named(client)} is of the group {name!r}, which `clients` of the file does not have")
         return group
 
-    def _new_terms(self, group: ClientGroup, client: Client | None) -> _Terms:
-        if len(self._terms) >= MAX_KEPT:
-            self._terms.clear()
+    def _new_caller(self, group: ClientGroup, client: Client | None) -> _Caller:
+        if len(self._callers) >= MAX_KEPT:
+            self._callers.clear()
         name = "" if client is None else client.name
         kind: OwnerKind = "group" if group.is_shared else "client"
         owner = group.name if group.is_shared else name
-        units = {limit.unit for limit in group.limits}
-        terms = self._terms[name] = _Terms(
-            group,
-            _named(client),
-            tuple([bucket(kind, owner, limit) for limit in group.limits]),
-            not units.isdisjoint({"tokens", "spend"}),
-            "spend" in units,
-            "concurrent" in units,
-        )
-        return terms
+        caller = self._callers[name] = _Caller(group, _named(client), terms_of(kind, owner, group.limits))
+        return caller
 
     def _log_unknown(self, generation: int, reading: int, name: str) -> None:
         known = (generation, reading, name)
@@ -128,22 +118,23 @@ class Admission:
     """One request of a client whose group has limits."""
 
     __slots__ = (
-        "_buckets", "_expected", "_limits", "_prices", "_report", "_reservation", "_table", "_terms", "_told",
-        "counts_tokens", "is_open", "unpriced",
+        "_buckets", "_caller", "_expected", "_limits", "_prices", "_report", "_reservation", "_table", "_terms",
+        "_told", "counts_tokens", "is_open", "unpriced",
     )  # fmt: skip
 
     def __init__(
         self,
         limits: Limits,
         table: RoutingTable,
-        terms: _Terms,
+        caller: _Caller,
         report: CallReport,
         told: LimitReport,
         reservation: str,
     ) -> None:
         self._limits = limits
         self._table = table
-        self._terms = terms
+        self._caller = caller
+        self._terms = terms = caller.terms
         self._report = report
         self._told = told
         self._reservation = reservation
@@ -242,7 +233,7 @@ class Admission:
         if len({step.target.name for step in route.steps}) == len(prices.unknown):
             named = ", ".join(sorted(prices.unknown)[:3])
             raise Unsupported(
-                f"spend of the group {self._terms.group.name!r} is limited, and the price of {named} is not known;"
+                f"spend of the group {self._caller.group.name!r} is limited, and the price of {named} is not known;"
                 " a step's `price` tells it",
                 param="model",
             )
@@ -293,10 +284,10 @@ class Admission:
 
     def _refusal(self, full: Sequence[Full]) -> Limited:
         """Return the error for the bucket that is full for longest."""
-        limit, wait_s = max(full, key=lambda one: one.wait_s)
+        limit, wait_s = longest(full)
         self._told.limited = limit.text
-        group = self._terms.group
-        who = f"the group {group.name!r}" if group.is_shared else self._terms.who
+        group = self._caller.group
+        who = f"the group {group.name!r}" if group.is_shared else self._caller.who
         needs = f"; the request is expected to use {sum(self._expected):,} tokens" if limit.unit == "tokens" else ""
         kind = BudgetExceeded if limit.is_budget else Limited
         message = f"{who} has reached the limit of {limit.text}{needs}; ask again in {shown(math.ceil(wait_s))}"

@@ -6,7 +6,7 @@ from typing import Protocol, TypeAlias
 
 from gateway.engine.limits import leases, sliding, windows
 from gateway.engine.limits.kept import Count
-from gateway.engine.limits.store import Full, Refused, Standing
+from gateway.engine.limits.store import Full, Refused, Standing, longest
 from gateway.policy.limits import Limit, Unit, Window
 
 
@@ -204,8 +204,8 @@ def take(
     `parts` gets what settling takes; None: the reservation was made before, and nothing is taken.
     """
     if full is not None:
-        longest = max(full, key=_wait_s).limit
-        found = [one for one in found if one[2] is longest]
+        limit_of_longest = longest(full).limit
+        found = [one for one in found if one[2] is limit_of_longest]
     elif parts is not None:
         parts += [(cell, cost, cell.take(reservation, cost)) for cell, cost, _ in found]
     most = -1.0
@@ -216,7 +216,3 @@ def take(
     left = tightest.amount - fullest.used
     standing = Standing(tightest, left if left > 0.0 else 0.0, fullest.free_in_s(wall_s))
     return standing if full is None else Refused(tuple(full), standing)
-
-
-def _wait_s(full: Full) -> float:
-    return full.wait_s

@@ -14,14 +14,15 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Final, NamedTuple, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from gateway.adapters.base import NotSupported, Operation, PathMissing, Reply
 from gateway.adapters.events import Stream
 from gateway.engine.limits.estimate import Estimate, KeptPrices, PriceOf, Prices, estimate, output_tokens
 from gateway.engine.limits.reservations import Reservations
 from gateway.engine.limits.settled_stream import SettledStream
-from gateway.engine.limits.store import Bucket, Costs, Full, Refused, bucket
+from gateway.engine.limits.store import Costs, Full, Refused, longest
+from gateway.engine.limits.terms import Terms, terms_of
 from gateway.engine.limits.uses import UNUSED, seen_tokens, text_bytes_of, told_tokens
 from gateway.engine.rests import Rest
 from gateway.engine.stream import CommittedStream, HoldExceeded
@@ -45,23 +46,13 @@ class NoRoom(Exception):
     """The provider of a call that was about to leave has no room for it. Nothing was taken."""
 
 
-class _Terms(NamedTuple):
-    """What the calls of one provider take from."""
-
-    limits: tuple[Limit, ...]
-    buckets: tuple[Bucket, ...]
-    counts_tokens: bool
-    counts_spend: bool
-    has_leases: bool
-
-
 class ProviderLimits:
     """The limits of all providers. It outlives tables; one event loop."""
 
     def __init__(self, reservations: Reservations) -> None:
         self.reservations = reservations
-        self._terms: dict[str, _Terms] = {}
-        """By the provider's name."""
+        self._terms: dict[str, tuple[tuple[Limit, ...], Terms]] = {}
+        """By the provider's name: its newest limits, and what they mean."""
         self._prices = KeptPrices()
         self.waiting: dict[str, dict[asyncio.Future[None], None]] = {}
         """By the provider's name: those who wait for room, the oldest first."""
@@ -91,19 +82,13 @@ class ProviderLimits:
         """Return the room of a request of one token, for those who only look."""
         return Room(self, operation, {}, CallReport(), Estimate(1, 0), None, waits=True)
 
-    def terms(self, endpoint: Endpoint) -> _Terms:
+    def terms(self, endpoint: Endpoint) -> Terms:
         """Return what the calls of an endpoint with limits take from."""
-        terms = self._terms.get(endpoint.provider)
-        if terms is None or terms.limits is not endpoint.limits:
-            units = {limit.unit for limit in endpoint.limits}
-            terms = self._terms[endpoint.provider] = _Terms(
-                endpoint.limits,
-                tuple([bucket("provider", endpoint.provider, limit) for limit in endpoint.limits]),
-                not units.isdisjoint({"tokens", "spend"}),
-                "spend" in units,
-                "concurrent" in units,
-            )
-        return terms
+        provider, limits = endpoint.provider, endpoint.limits
+        known = self._terms.get(provider)
+        if known is None or known[0] is not limits:
+            known = self._terms[provider] = (limits, terms_of("provider", provider, limits))
+        return known[1]
 
     def wake(self, provider: str) -> None:
         """Have those look again who have waited longest for a provider."""
@@ -271,9 +256,9 @@ class Room:
         return self._rest(full, now_s) if full else None
 
     def _rest(self, full: Sequence[Full], now_s: float) -> Rest:
-        longest = max(full, key=lambda one: one.wait_s)
-        until_s = now_s + longest.wait_s if self._waits else math.inf
-        return Rest(until_s, Kind.RATE_LIMIT, limit=longest.limit)
+        limit, wait_s = longest(full)
+        until_s = now_s + wait_s if self._waits else math.inf
+        return Rest(until_s, Kind.RATE_LIMIT, limit=limit)
 
     def _expected_of(self, step: Step) -> Estimate:
         """Return the tokens that a call of a step is expected to use: its parameters may say how many it may write."""
@@ -281,7 +266,7 @@ class Room:
             return self._expected
         return Estimate(self._expected.input, output_tokens(self._operation, {**self._params, **step.params.sent}))
 
-    def _costs(self, step: Step, terms: _Terms, expected: Estimate) -> Costs:
+    def _costs(self, step: Step, terms: Terms, expected: Estimate) -> Costs:
         if not terms.counts_tokens:
             return _ONE
         costs: dict[Unit, float] = {**_ONE, "tokens": expected.input + expected.output}
@@ -301,7 +286,7 @@ class _Taken:
     def __init__(
         self,
         limits: ProviderLimits,
-        terms: _Terms,
+        terms: Terms,
         reservation: str,
         step: Step,
         operation: Operation,

@@ -61,6 +61,15 @@ class Refused(NamedTuple):
     """The one that is in the way for longest, of these."""
 
 
+def longest(full: Sequence[Full]) -> Full:
+    """Return the bucket that is in the way for longest, the first of equal ones."""
+    return max(full, key=_wait_s)
+
+
+def _wait_s(full: Full) -> float:
+    return full.wait_s
+
+
 class Fill(NamedTuple):
     """A bucket in use, for those who look."""
 
