@@ -36,9 +36,7 @@ async def drain(lifecycle: Lifecycle, ending: Ending, runner: web.BaseRunner, op
     loop = asyncio.get_running_loop()
     lifecycle.stopping = True
     now = asyncio.Event()
-    ending.at_signals(loop, now.set)
-    if ending.heard > 1:  # two came at once
-        now.set()
+    ending.at_second(loop, now.set)
     delay_s = 0.0 if options.command else options.drain_delay_s
     try:
         if delay_s:
@@ -49,8 +47,8 @@ async def drain(lifecycle: Lifecycle, ending: Ending, runner: web.BaseRunner, op
             await stop_listening(runner)
         log.info("draining", extra={"at_most_s": options.drain_s})
         try:
-            async with asyncio.timeout(0 if now.is_set() else options.drain_s) as limit:
-                ending.at_signals(loop, lambda: limit.reschedule(loop.time()))
+            async with asyncio.timeout(options.drain_s) as limit:
+                ending.at_second(loop, lambda: _end_now(limit))
                 await lifecycle.drained()
         except TimeoutError:
             return await _cut(lifecycle)
@@ -72,7 +70,7 @@ async def leave(lifecycle: Lifecycle, ending: Ending, runner: Runner, options: S
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(options.drain_s) as limit:
-            ending.at_signals(loop, lambda: limit.reschedule(loop.time()))
+            ending.at_second(loop, lambda: _end_now(limit))
             while runner.open_connections or lifecycle.in_flight:  # noqa: ASYNC110 - nothing tells of connections that end
                 await asyncio.sleep(LOOK_S)
     except TimeoutError:
@@ -89,6 +87,11 @@ async def _until(event: asyncio.Event, within_s: float) -> None:
             await event.wait()
     except TimeoutError:
         pass
+
+
+def _end_now(limit: asyncio.Timeout) -> None:
+    if not limit.expired():
+        limit.reschedule(asyncio.get_running_loop().time())
 
 
 async def _cut(lifecycle: Lifecycle) -> bool:

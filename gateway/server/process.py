@@ -183,7 +183,7 @@ async def _serve_beside_others(gateway: Gateway, options: ServeOptions, member: 
         ending.at_signals(loop, stop.set)
         for number in (signal.SIGHUP, signal.SIGUSR2):
             loop.add_signal_handler(number, lambda: None)  # the supervisor's
-        member.on_end = stop.set
+        member.on_stop, member.on_end = ending.told, stop.set
         _leave_out_of_collections()
         member.channel.tell("listens")
         log.info("listening", extra={"url": url, "worker": member.place.number})
@@ -191,7 +191,7 @@ async def _serve_beside_others(gateway: Gateway, options: ServeOptions, member: 
             await stop.wait()
         gateway.shadows.drop()
         if not ending.heard:
-            ending.begin()
+            ending.begin_time()
         await (leave if member.is_replaced else drain)(gateway.lifecycle, ending, runner, options)
     log.info("stopped", extra={"worker": member.place.number})
     return 0

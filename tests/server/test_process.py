@@ -374,11 +374,13 @@ async def test_an_answer_that_its_client_still_reads_is_waited_for(
 async def test_sighup_compiles_the_file_again(config: Path) -> None:
     async with running(config) as server:
         server.process.send_signal(signal.SIGHUP)
-        while await server.metric("gateway_config_generation") != 2:
-            pass
+        assert server.process.stderr is not None
+        line: dict[str, Any] = {}
+        while line.get("event") != "reloaded at a signal":
+            line = orjson.loads(await server.process.stderr.readline())
+        assert (line["ok"], line["generation"]) == (True, 2)
+        assert await server.metric("gateway_config_generation") == 2
         assert await server.end() == 0
-    [line] = [line for line in server.log if line["event"] == "reloaded at a signal"]
-    assert (line["ok"], line["generation"]) == (True, 2)
 
 
 async def test_a_port_in_use_is_said_plainly(config: Path) -> None:

@@ -531,19 +531,43 @@ class TestProcesses:
                 assert (await stream.read()).endswith(b"data: [DONE]\n\n")
             assert await workers.started.process.wait() == 0
 
-    async def test_a_signal_to_the_whole_group_is_one_signal(self, config: Path, upstream: ScriptedOpenAI) -> None:
+    @pytest.mark.parametrize("first", ["supervisor", "workers", "any"])
+    async def test_a_signal_to_the_whole_group_is_one_signal(
+        self, config: Path, upstream: ScriptedOpenAI, first: str
+    ) -> None:
         gate = asyncio.Event()
         upstream.script("a", chunks=["one ", "two"], stall_after=1, gate=gate)
-        async with running(config) as workers:
-            body = {"model": "fast", "messages": HELLO, "stream": True}
-            async with workers.session.post(f"{workers.url}/v1/chat/completions", json=body) as stream:
-                await stream.content.readuntil(b"\n\n")
-                for pid in (workers.started.process.pid, *workers.pids().values()):
-                    os.kill(pid, signal.SIGTERM)
-                await until(lambda: len(workers.named("draining")) == 2, within_s=10)
-                gate.set()
+        async with running(config) as workers, AsyncExitStack() as stack:
+            streams = await workers.open_streams(stack, 10)  # so that each worker has some
+            supervisor, pids = [workers.started.process.pid], list(workers.pids().values())
+            orders = {"supervisor": (supervisor, pids), "workers": (pids, supervisor), "any": (supervisor + pids, ())}
+            earlier, later = orders[first]
+            for pid in earlier:
+                os.kill(pid, signal.SIGTERM)
+            await until(lambda: len(workers.named("draining")) == 2, within_s=10)
+            for pid in later:
+                os.kill(pid, signal.SIGTERM)
+            await asyncio.sleep(0.3)  # what a second signal would cut off is cut off by then
+            gate.set()
+            for stream in streams:
                 assert (await stream.read()).endswith(b"data: [DONE]\n\n")
             assert await workers.started.process.wait() == 0
+            assert not workers.named("requests are cut off")
+
+    async def test_a_second_one_to_the_whole_group_cuts_off(self, config: Path, upstream: ScriptedOpenAI) -> None:
+        upstream.script("a", chunks=["one ", "two"], stall_after=1)
+        async with running(config) as workers, AsyncExitStack() as stack:
+            streams = await workers.open_streams(stack, 10)
+            async with asyncio.TaskGroup() as group:
+                rests = [group.create_task(_until_broken(stream)) for stream in streams]
+                for count in (1, 2):
+                    for pid in (workers.started.process.pid, *workers.pids().values()):
+                        os.kill(pid, signal.SIGTERM)
+                    if count == 1:
+                        await until(lambda: len(workers.named("draining")) == 2, within_s=10)
+            assert all(b'"error"' in rest.result() for rest in rests)
+            assert await workers.started.process.wait() == 0
+            assert not workers.named("event loop fault")
 
     async def test_a_second_stop_signal_cuts_off(self, config: Path, upstream: ScriptedOpenAI) -> None:
         upstream.script("a", chunks=["one ", "two"], stall_after=1)

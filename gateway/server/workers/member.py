@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
@@ -123,11 +122,13 @@ class Member:
         """The start of all workers is complete. Before, a client of this one may meet another that is not ready."""
         self.on_end: Callable[[], None] = lambda: None
         """Called when this worker has to end: it is replaced, or its supervisor is gone."""
+        self.on_stop: Callable[..., None] = lambda *, again: None
+        """Called when the supervisor has got a stop signal, or a second one: `again`."""
         self._answers: dict[str, Callable[[JsonObject], Awaitable[JsonObject]]] = {"ping": _pong}
         self._hears: dict[str, Callable[[JsonObject], object]] = {
             "leave": lambda _: self._leave(),
             "all_ready": lambda _: self._note_all_ready(),
-            "stop": lambda fields: self._stop(again=fields["again"]),
+            "stop": lambda fields: self.on_stop(again=fields["again"]),
         }
         self.channel = Channel(answer=self._answer, hear=self._hear)
 
@@ -183,11 +184,6 @@ class Member:
 
     def _note_all_ready(self) -> None:
         self.all_ready = True
-
-    def _stop(self, *, again: bool) -> None:
-        if again:
-            os.kill(os.getpid(), signal.SIGTERM)
-        self.on_end()
 
     def _leave(self) -> None:
         self.is_replaced = True
