@@ -33,8 +33,8 @@ class Cell(Protocol):
     def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
         """End a reservation that used so much more than it took, or less if `by` is below 0. `mark` is of `take`."""
 
-    def look(self, now_s: float, wall_s: float) -> None:
-        """Bring `used` to the present."""
+    def present(self, now_s: float, wall_s: float) -> tuple[float, float | None]:
+        """Return what is used now, and what `free_in_s` does then. Later answers are as if nobody had asked."""
 
     def free_in_s(self, wall_s: float) -> float | None:
         """Return the seconds until nothing is used, as of the last call; None if nobody knows."""
@@ -81,9 +81,10 @@ class Sliding:
             self._at_s = now_s
             self.used = used + by if by > 0.0 else used - self._lows.give_back(mark, -by, used)
 
-    def look(self, now_s: float, wall_s: float) -> None:
-        self.used = sliding.used(self.used, self._at_s, self._rate, now_s)
-        self._at_s = now_s
+    def present(self, now_s: float, wall_s: float) -> tuple[float, float | None]:
+        # Nothing is written: drained in two steps, a bucket may hold another last digit than in one.
+        used = sliding.used(self.used, self._at_s, self._rate, now_s)
+        return used, used / self._rate
 
     def free_in_s(self, wall_s: float) -> float | None:
         return self.used / self._rate
@@ -109,7 +110,7 @@ class Calendar:
     def wait_s(self, cost: float, limit: Limit, now_s: float, wall_s: float) -> float:
         amount = self.amount = limit.amount
         if not self._begin_s <= wall_s < self._end_s:
-            self.look(now_s, wall_s)
+            self._come_to(wall_s)
         return windows.wait_s(self.used, cost, amount, self._end_s - wall_s)
 
     def take(self, reservation: str, cost: float) -> float:
@@ -122,13 +123,18 @@ class Calendar:
     def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
         self.open -= 1
         if by:
-            self.look(now_s, wall_s)
+            self._come_to(wall_s)
             if mark == self._begin_s:  # else its window is over
                 self.used = max(0.0, self.used + by)
                 if self._changed is not None:
                     self._changed[self._key] = self
 
-    def look(self, now_s: float, wall_s: float) -> None:
+    def present(self, now_s: float, wall_s: float) -> tuple[float, float | None]:
+        self._come_to(wall_s)
+        return self.used, self.free_in_s(wall_s)
+
+    def _come_to(self, wall_s: float) -> None:
+        """Begin with nothing if the window is over."""
         begin_s, end_s = windows.current(self._begin_s, self._end_s, self._per, wall_s)
         if begin_s != self._begin_s:
             self._begin_s, self._end_s, self.used = begin_s, end_s, 0.0
@@ -182,9 +188,10 @@ class Concurrent:
         """Renew a lease, also one that has ended: its request goes on."""
         leases.renew(self._leases, reservation, now_s)
 
-    def look(self, now_s: float, wall_s: float) -> None:
+    def present(self, now_s: float, wall_s: float) -> tuple[float, float | None]:
         leases.drop_ended(self._leases, now_s)
         self.used = float(len(self._leases))
+        return self.used, None
 
     def free_in_s(self, wall_s: float) -> float | None:
         return None

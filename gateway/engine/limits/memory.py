@@ -117,10 +117,9 @@ class MemoryStore:
     def look(self) -> Iterator[Fill]:
         """Yield the buckets in which something is used, each as it is then."""
         for key, cell in list(self._cells.items()):
-            wall_s = self._wall_clock()
-            cell.look(self._clock(), wall_s)
-            if cell.used:
-                yield Fill(key, cell.amount, cell.used, cell.free_in_s(wall_s), cell.open)
+            used, free_in_s = cell.present(self._clock(), self._wall_clock())
+            if used:
+                yield Fill(key, cell.amount, used, free_in_s, cell.open)
 
     def changes(self) -> Callable[[], Counts] | None:
         """Return what reads the counts that changed, as `CountSource` says."""
@@ -153,6 +152,5 @@ class MemoryStore:
         for _ in range(min(looked_at, len(cells))):
             oldest = next(iter(cells))
             cell = cells.pop(oldest)
-            cell.look(now_s, wall_s)
-            if cell.open or cell.used:
+            if cell.open or cell.present(now_s, wall_s)[0]:
                 cells[oldest] = cell

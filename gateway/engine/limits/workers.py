@@ -177,8 +177,8 @@ class _SharedConcurrent(_Shared):
         self.open -= 1
         self.used -= 1.0
 
-    def look(self, now_s: float, wall_s: float) -> None:
-        pass
+    def present(self, now_s: float, wall_s: float) -> tuple[float, float | None]:
+        return self.used, None
 
     def free_in_s(self, wall_s: float) -> float | None:
         return None
