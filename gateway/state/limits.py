@@ -1,9 +1,11 @@
 """The store of limits that replicas share: buckets in Redis, and this process' own while Redis is out of reach.
 
 A reservation is one script and one round trip. What ends is kept for FLUSH_S and sent by owner, each reservation with
-its id, so that sending it twice does nothing; the next reservation frees its place among those at once. None of
-`limits`, `throttled-py` and `token-throttle` takes from several buckets at once, gives back what an estimate had too
-much, and drains by GCRA; so the scripts are our own.
+its id, so that sending it twice does nothing; the next reservation frees its place among those at once.
+
+The scripts are our own: `limits` 5.8 and `throttled-py` 3.5 take from one bucket a call and give nothing back.
+`token-throttle` 14 does both, but locks its buckets in Redis for several round trips, wants Python 3.12 and no cluster,
+and knows neither days and months of the calendar nor requests at once.
 
 All keys of a script have one hash tag, the owner, so that they lie in one slot of a cluster:
 
