@@ -331,10 +331,8 @@ class _Taken:
             self._settle({})
             return
         told = self._report.tokens if self._stream is None else self._stream.report.tokens
-        if told and whole:
-            self._used(told_tokens(told))
-        else:
-            self._used(seen_tokens(told, self._expected, text_bytes))
+        count = told_tokens if whole else seen_tokens
+        self._used(count(told, self._expected, text_bytes))
 
     def failed(self, error: BaseException, closed_tokens: Mapping[str, int] | None) -> None:
         """Settle by the end of a call without an answer. `closed_tokens` it had told until then."""

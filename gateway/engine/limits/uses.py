@@ -40,13 +40,12 @@ def tokens_used(
 
     1. An answer that is whole, by its usage.
     2. No tokens, if every call ended before content in a kind of UNUSED.
-    3. Else, and for an answer without usage: what was told until then, or what the input was expected to be and the
-       text that came, over 4, if that is more. `text_bytes` is that of a stream that committed.
+    3. Else, and where a usage lacks a count or has 0: `seen_tokens`. `text_bytes` is that of a stream that committed.
 
     `answered`: a target gave a plain answer, or a stream that committed. `whole`: all of it came.
     """
-    if answered and whole and (told := report.tokens):
-        return told_tokens(told)
+    if answered and whole:
+        return told_tokens(report.tokens, expected, text_bytes)
     if not answered:
         called = [attempt for attempt in report.attempts if attempt.was_called]
         if report.calling is None and all(
@@ -57,24 +56,33 @@ def tokens_used(
     return seen_tokens(report.tokens if answered else report.tokens or report.closed_tokens, expected, text_bytes)
 
 
-def told_tokens(told: Mapping[str, int]) -> tuple[int, int, int]:
-    """Return the counts of a usage: input, output, and how many of the input were cached."""
-    return told.get("prompt", 0), told.get("completion", 0), told.get("cached", 0)
+def told_tokens(told: Mapping[str, int] | None, expected: Estimate, text_bytes: int) -> tuple[int, int, int]:
+    """Return the counts of a whole answer: input, output, and how many of the input were cached.
+
+    Each is as it was told. One that was not, or as 0, which some servers tell of all answers, is what the input was
+    expected to be, or the text that came, over 4.
+    """
+    if not told:
+        return seen_tokens(told, expected, text_bytes)
+    prompt, completion = told.get("prompt"), told.get("completion")
+    return prompt or expected.input, completion or text_bytes // BYTES_PER_TOKEN, told.get("cached", 0)
 
 
 def seen_tokens(told: Mapping[str, int] | None, expected: Estimate, text_bytes: int) -> tuple[int, int, int]:
     """Return the counts of an answer that is not whole, or has no usage.
 
-    What was `told` until then, or what the input was expected to be and the text that came, if that is more.
+    Of the input, what was told until then or was expected, of the output, what was told or the text that came over 4:
+    whichever is more.
     """
-    usage = told_tokens(told) if told else (0, 0, 0)
-    seen = (expected.input, text_bytes // BYTES_PER_TOKEN)
-    return usage if told and sum(usage[:2]) >= sum(seen) else (*seen, 0)
+    text = text_bytes // BYTES_PER_TOKEN
+    if not told:
+        return expected.input, text, 0
+    return max(told.get("prompt", 0), expected.input), max(told.get("completion", 0), text), told.get("cached", 0)
 
 
 def text_bytes_of(operation: Operation, reply: Reply, told: Mapping[str, int] | None) -> int:
-    """Return the bytes of text in a plain answer that does not tell its usage; 0 for one that does."""
-    text = None if told else operation.text(reply.data)
+    """Return the bytes of text in a plain answer that does not tell its output; 0 for one that does."""
+    text = None if told and told.get("completion") else operation.text(reply.data)
     return len(text.encode("utf-8", "surrogatepass")) if text else 0
 
 

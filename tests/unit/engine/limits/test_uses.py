@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.adapters.base import Reply
 from gateway.adapters.events import Event
 from gateway.engine.limits.estimate import Estimate
-from gateway.engine.limits.uses import UNUSED, TextCount, tokens_used, was_called
+from gateway.engine.limits.uses import UNUSED, TextCount, text_bytes_of, tokens_used, was_called
 from gateway.operations import CHAT
 from gateway.policy.failures import Kind
 from gateway.telemetry.report import Attempt, CallReport
@@ -27,6 +28,28 @@ def test_an_answer_is_settled_by_its_usage() -> None:
     assert tokens_used(report, EXPECTED, answered=True) == (30, 12, 20)
 
 
+@pytest.mark.parametrize(
+    ("told", "used"),
+    [
+        ({"prompt": 0, "completion": 0}, (100, 10, 0)),
+        ({"prompt": 30}, (30, 10, 0)),
+        ({"completion": 12}, (100, 12, 0)),
+        ({"prompt": 30, "completion": 0, "cached": 20}, (30, 10, 20)),
+    ],
+)
+def test_a_count_that_is_not_told_or_is_0_is_that_of_the_text(told: dict[str, int], used: tuple[int, int, int]) -> None:
+    """Some servers tell zeros, and a count that cannot be is left out: neither makes an answer cost nothing."""
+    report = CallReport(attempts=[attempt(None)], tokens=told)
+    assert tokens_used(report, EXPECTED, answered=True, text_bytes=41) == used
+
+
+def test_the_text_of_an_answer_counts_unless_it_tells_its_output() -> None:
+    reply = Reply(data=CHAT.reply("hello", {}))
+    assert text_bytes_of(CHAT, reply, {"prompt": 3, "completion": 2}) == 0
+    for told in (None, {"prompt": 3}, {"prompt": 0, "completion": 0}):
+        assert text_bytes_of(CHAT, reply, told) == 5
+
+
 def test_an_answer_without_usage_by_its_input_and_text() -> None:
     report = CallReport(attempts=[attempt(None)])
     assert tokens_used(report, EXPECTED, answered=True, text_bytes=41) == (100, 10, 0)
@@ -45,10 +68,13 @@ def test_a_failure_after_content_uses_what_came() -> None:
     assert tokens_used(report, EXPECTED, answered=False) == (100, 20, 0)
 
 
-def test_what_was_told_counts_where_it_is_more() -> None:
-    report = CallReport(attempts=[attempt(Kind.BAD_RESPONSE)], tokens={"prompt": 130, "completion": 1})
-    assert tokens_used(report, EXPECTED, answered=True, whole=False, text_bytes=40) == (130, 1, 0)
-    assert tokens_used(report, EXPECTED, answered=True, whole=False, text_bytes=400) == (100, 100, 0)
+def test_what_was_told_counts_where_it_is_more_of_input_and_of_output_each() -> None:
+    """Anthropic tells the input when a stream begins, and the output at its end."""
+    report = CallReport(attempts=[attempt(Kind.BAD_RESPONSE)], tokens={"prompt": 130, "completion": 50, "cached": 90})
+    assert tokens_used(report, EXPECTED, answered=True, whole=False, text_bytes=40) == (130, 50, 90)
+    assert tokens_used(report, EXPECTED, answered=True, whole=False, text_bytes=400) == (130, 100, 90)
+    report.tokens = {"prompt": 80, "completion": 1}
+    assert tokens_used(report, EXPECTED, answered=True, whole=False, text_bytes=40) == (100, 10, 0)
 
 
 def test_a_call_that_was_left_uses_its_input_and_what_came_or_was_told() -> None:
@@ -57,7 +83,7 @@ def test_a_call_that_was_left_uses_its_input_and_what_came_or_was_told() -> None
     assert was_called(report)
     assert tokens_used(report, EXPECTED, answered=False) == (100, 11, 0)
     report.closed_tokens = {"prompt": 120}
-    assert tokens_used(report, EXPECTED, answered=False) == (120, 0, 0)
+    assert tokens_used(report, EXPECTED, answered=False) == (120, 11, 0)
 
 
 def test_nobody_was_called_where_all_were_passed_over() -> None:
