@@ -332,7 +332,10 @@ class Operation(Protocol):
         """Return what binds the request to one account, the most telling first; empty if nothing does."""
 
     def max_tokens(self, params: Mapping[str, Json]) -> int | None:
-        """Return the request's own limit of the output in tokens; None without one."""
+        """Return the request's own limit of the output in tokens, above 0; None without one."""
+
+    def texts(self, params: Mapping[str, Json]) -> int:
+        """Return the number of texts, each of so many tokens, that are written for a request; at least 1."""
 
     def text_bytes(self, params: Mapping[str, Json]) -> Generator[None, None, int]:
         """Return the bytes of text that the model has to read, base64 left out, in short steps."""

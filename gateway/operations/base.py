@@ -60,7 +60,7 @@ class OpenAIOperation:
     read_fields: ClassVar[tuple[str, ...]] = ()
     """The fields that the model has to read."""
     limit_fields: ClassVar[tuple[str, ...]] = ()
-    """The fields that limit the output; the first one that is there counts."""
+    """The fields that limit the output. Of several the greatest counts: servers differ in which they read."""
     part_kinds: ClassVar[Mapping[str, str]] = EMPTY
     """Type of a part of `read_fields` → `images`, `audio` or `files`."""
     form_media: ClassVar[frozenset[str]] = frozenset()
@@ -100,8 +100,12 @@ class OpenAIOperation:
 
     def max_tokens(self, params: Mapping[str, Json]) -> int | None:
         """Return the request's own limit of the output in tokens; None without one."""
-        limits = (params.get(name) for name in self.limit_fields)
-        return next((limit for limit in limits if type(limit) is int), None)
+        limits = [limit for name in self.limit_fields if type(limit := params.get(name)) is int and limit > 0]
+        return max(limits, default=None)
+
+    def texts(self, params: Mapping[str, Json]) -> int:
+        """Return the number of texts that an answer may have: `n`, or 1."""
+        return max(positive(params.get("n")), 1)
 
     def text_bytes(self, params: Mapping[str, Json]) -> Generator[None, None, int]:
         """Return the bytes of text that the model has to read, base64 left out, in short steps."""
@@ -443,6 +447,11 @@ def first_choice(data: JsonObject) -> JsonObject:
 def usage_of(prompt: int, completion: int) -> JsonObject:
     """Return a reply's `usage`."""
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def positive(value: Json) -> int:
+    """Return a whole number above 0 as it is, anything else as 0."""
+    return value if type(value) is int and value > 0 else 0
 
 
 def words_in(text: Json) -> int:

@@ -17,6 +17,7 @@ from gateway.operations.base import (
     first_choice,
     is_long_list,
     is_long_text,
+    positive,
     usage_of,
     words_in,
 )
@@ -54,6 +55,12 @@ class Completions(OpenAIOperation):
         ):
             raise BadRequest("prompt must be a string or a non-empty list", param="prompt")
         check_stream_fields(body)
+
+    def texts(self, params: Mapping[str, Json]) -> int:
+        """Return `n`, or `best_of` if that is more, for each prompt. Those of a list that is not decoded are one."""
+        prompt = params.get("prompt")
+        prompts = len(prompt) if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list) else 1
+        return max(super().texts(params), positive(params.get("best_of"))) * prompts
 
     def check_reply(self, data: JsonObject) -> None:
         """Raise UpstreamError unless a choice has a text and a finish reason, even with empty text."""

@@ -257,7 +257,7 @@ async def test_a_request_reserves_its_input_and_output_and_is_settled_by_its_usa
     for body, expected in (
         ({}, 1 + 1000),
         ({"max_tokens": 200}, 1 + 200),
-        ({"max_completion_tokens": 70, "max_tokens": 200, "n": 3}, 1 + 210),
+        ({"max_completion_tokens": 70, "max_tokens": 200, "n": 3}, 1 + 600),
         ({"messages": LONG, "max_tokens": 1}, 101),
         ({"max_tokens": 10**9}, 100000),
     ):

@@ -39,7 +39,7 @@ NOTHING: Final = Estimate(0, 0)
 
 
 async def estimate(operation: Operation, params: Mapping[str, Json]) -> Estimate:
-    """Return what a request is expected to use: its bytes of text over 4, and the output that it allows, `n` times.
+    """Return what a request is expected to use: its bytes of text over 4, and the output that it allows, for each text.
 
     A large body is read in slices, between which other requests run.
     """
@@ -56,12 +56,10 @@ async def estimate(operation: Operation, params: Mapping[str, Json]) -> Estimate
 
 
 def output_tokens(operation: Operation, params: Mapping[str, Json]) -> int:
-    """Return the tokens of output that a request allows, `n` times."""
+    """Return the tokens of output that a request allows, for each text that it asks for."""
     if operation.only_counts or not operation.generates_text:
         return 0
-    output = operation.max_tokens(params) or OUTPUT_TOKENS
-    count = params.get("n")
-    return max(output, 0) * (count if type(count) is int and count > 1 else 1)
+    return (operation.max_tokens(params) or OUTPUT_TOKENS) * operation.texts(params)
 
 
 class Prices:

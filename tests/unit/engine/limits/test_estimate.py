@@ -20,8 +20,14 @@ HI: JsonObject = {"messages": [{"role": "user", "content": "x" * 80}]}
         ("chat", HI, (20, 1000)),
         ("chat", {**HI, "max_tokens": 7}, (20, 7)),
         ("chat", {**HI, "max_tokens": 7, "max_completion_tokens": 9, "n": 3}, (20, 27)),
-        ("chat", {**HI, "max_tokens": -7, "n": True}, (20, 0)),
+        ("chat", {**HI, "max_tokens": 9, "max_completion_tokens": 7}, (20, 9)),  # some servers know the older one only
+        ("chat", {**HI, "max_tokens": -1, "n": True}, (20, 1000)),  # without end, to vLLM and llama.cpp
+        ("chat", {**HI, "max_tokens": 0, "n": -2}, (20, 1000)),
         ("completions", {"prompt": "x" * 80, "max_tokens": 7}, (20, 7)),
+        ("completions", {"prompt": ["x" * 40, "x" * 40], "max_tokens": 7, "n": 2, "best_of": 3}, (20, 42)),
+        ("completions", {"prompt": [[1, 2], [3]], "max_tokens": 7, "n": 2, "best_of": 1}, (3, 28)),
+        ("completions", {"prompt": [1, 2, 3], "max_tokens": 7}, (3, 7)),
+        ("completions", {"prompt": "", "max_tokens": 7}, (0, 7)),
         ("responses", {"input": "x" * 80, "max_output_tokens": 7}, (20, 7)),
         ("responses", {"input": "x" * 80}, (20, 1000)),
         ("input_tokens", {"input": "x" * 80}, (0, 0)),
