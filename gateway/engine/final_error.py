@@ -102,8 +102,10 @@ def _limited(rests: Mapping[int, Rest], request: RoutedRequest, *, now_s: float)
     wait_s = FULL_S if first.until_s == math.inf else max(0.0, first.until_s - now_s)
     provider = request.steps[step].target.endpoint.provider
     bound = "" if request.bound is None else request.bound.reason(request.route.steps)
+    # Some of it may be left, for a request that needs less.
+    has = "has no room for the request in its" if limit.unit in {"tokens", "spend"} else "has reached the"
     error = (BudgetExceeded if limit.is_budget else Limited)(
-        f"the provider {provider!r} has reached the limit of {limit.text}, and no other target of {request.model!r} is"
+        f"the provider {provider!r} {has} limit of {limit.text}, and no other target of {request.model!r} is"
         f" left{bound}; ask again in {shown(math.ceil(wait_s))}",
         limit=limit.text,
         retry_after_s=wait_s,

@@ -131,6 +131,23 @@ async def test_a_budget_s_refusal_tells_sdks_not_to_retry(limited: Limited) -> N
     assert 0 < int(refused.headers["retry-after"]) <= 86400
 
 
+async def test_a_request_that_is_too_large_for_what_is_left_is_told_so(
+    limited: Limited, upstream: ScriptedOpenAI
+) -> None:
+    """Its client has not reached the limit: a smaller request fits."""
+    upstream.script("a", usage=USAGE)
+    limited.set(group("default", "2000 tokens/day"))
+    assert (await limited.chat()).status == 200
+    refused = await limited.chat(max_tokens=1990)
+    assert "'ann' has 1,958 tokens left of 2000 tokens/day, and the request may use 1,991" in refused.error["message"]
+    assert refused.error["message"].endswith(", or name a lower output limit")
+    assert "or name" not in (await limited.chat(messages=LONG * 100, max_tokens=1)).error["message"]
+    limited.set(group("default", spend(1)), price_of=dollars(0, 1000, 0))
+    assert (await limited.chat(max_tokens=600)).status == 200
+    refused = await limited.chat(max_tokens=990)
+    assert "has $0.988 left of $1/day, and the request may cost $0.99; ask" in refused.error["message"]
+
+
 async def test_a_refusal_is_in_the_wire_s_envelope(limited: Limited) -> None:
     limited.set(group("default", "1 requests/hour"))
     for _ in range(2):

@@ -254,14 +254,14 @@ class Admission:
         self._show(refused.tightest)
         stuck = [full for full in refused.full if full.limit.then is None]
         if stuck:
-            raise self._refusal(stuck)
+            raise self._refusal(stuck, refused.tightest)
         limit = refused.full[0].limit
         then = None if limit.then is None else self._table.find(limit.then)
         if then is None or (operation.same_model_only and changes_model(route, then)):
-            raise self._refusal(refused.full)
+            raise self._refusal(refused.full, refused.tightest)
         bonds = await in_turns(operation.bound_to(params))
         if bonds:
-            raise self._refusal(refused.full)
+            raise self._refusal(refused.full, refused.tightest)
         other = route_through(route, then, self._limits.shared_hooks(self._table))
         full = {one.limit for one in refused.full}
         self._buckets = tuple([one for one in self._buckets if one.limit not in full])
@@ -273,7 +273,7 @@ class Admission:
             answer = await self._reserve(costs)
             if isinstance(answer, Refused):
                 self._show(answer.tightest)
-                raise self._refusal(answer.full)
+                raise self._refusal(answer.full, answer.tightest)
             tightest = answer
         self._show(tightest, sent_on=limit.text)
         return other
@@ -282,15 +282,23 @@ class Admission:
         self._told.head = head_lines(tightest, sent_on)
         self._told.limited = sent_on
 
-    def _refusal(self, full: Sequence[Full]) -> Limited:
-        """Return the error for the bucket that is full for longest."""
+    def _refusal(self, full: Sequence[Full], tightest: Standing) -> Limited:
+        """Return the error for the bucket that is full for longest. `tightest` may tell what is left of it."""
         limit, wait_s = longest(full)
         self._told.limited = limit.text
         group = self._caller.group
         who = f"the group {group.name!r}" if group.is_shared else self._caller.who
-        needs = f"; the request is expected to use {sum(self._expected):,} tokens" if limit.unit == "tokens" else ""
+        left = tightest.left if tightest.limit is limit else 0.0
+        does, or_else = f"has reached the limit of {limit.text}", ""
+        if limit.unit == "tokens" and left >= 1.0:
+            given, output = self._expected
+            does = f"has {int(left):,} tokens left of {limit.text}, and the request may use {given + output:,}"
+            or_else = ", or name a lower output limit" if given < left else ""
+        elif limit.unit == "spend" and left > 0.0 and self._prices is not None:
+            cost = self._prices.dollars(*self._expected)
+            does = f"has {_dollars(left)} left of {limit.text}, and the request may cost {_dollars(cost)}"
         kind = BudgetExceeded if limit.is_budget else Limited
-        message = f"{who} has reached the limit of {limit.text}{needs}; ask again in {shown(math.ceil(wait_s))}"
+        message = f"{who} {does}; ask again in {shown(math.ceil(wait_s))}{or_else}"
         return kind(message, limit=limit.text, retry_after_s=wait_s)
 
 
@@ -302,3 +310,7 @@ def _check_model(group: ClientGroup, route: Route, client: Client | None) -> Non
 
 def _named(client: Client | None) -> str:
     return "a request without a client key" if client is None else f"the client {client.name!r}"
+
+
+def _dollars(amount: float) -> str:
+    return f"${amount:,.6f}".rstrip("0").rstrip(".")
