@@ -14,7 +14,8 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.concurrency.pacing import paced
-from gateway.policy.target import Target
+from gateway.config.compiler.known_providers import WELL_KNOWN
+from gateway.policy.target import Endpoint, Target
 from gateway.wire.json import Json, JsonObject
 
 FILE: Final = "model_prices_and_context_window_backup.json"
@@ -107,8 +108,19 @@ def is_listed(target: Target) -> bool:
 
 def is_hosted(target: Target) -> bool:
     """Tell whether a target has a vendor's own model under the vendor's name, at the vendor's address."""
-    at_vendor = target.endpoint.kind in HOSTED and not target.endpoint.own_base_url
-    return at_vendor and "*" not in target.name and not target.model.startswith("ft:")
+    if target.endpoint.kind not in HOSTED or not is_at_vendor(target.endpoint):
+        return False
+    return "*" not in target.name and not target.model.startswith("ft:")
+
+
+def is_at_vendor(endpoint: Endpoint) -> bool:
+    """Tell whether an endpoint is at its vendor's address, which a second entry for a vendor may write itself."""
+    if not endpoint.own_base_url:
+        return True
+    known = WELL_KNOWN.get(endpoint.kind)
+    if known is None or known.base_url is None or endpoint.base_url is None or not known.key_required:
+        return False
+    return endpoint.base_url.removesuffix("/v1") == known.base_url.removesuffix("/v1")
 
 
 @cache

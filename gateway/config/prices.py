@@ -7,7 +7,7 @@ from functools import cache
 from typing import Final
 
 from gateway.concurrency.pacing import paced
-from gateway.config.model_data import HOSTED, entries
+from gateway.config.model_data import HOSTED, entries, is_at_vendor
 from gateway.policy.limits import Price
 from gateway.policy.target import Target
 from gateway.wire.json import Json, JsonObject
@@ -58,7 +58,7 @@ def load_prices() -> Prices | None:
 
 def _is_at_vendor(target: Target) -> bool:
     """Tell whether a target is at its vendor's address. Azure's deployments have the user's own names."""
-    return not target.endpoint.own_base_url and not target.endpoint.kind.startswith("azure")
+    return is_at_vendor(target.endpoint) and not target.endpoint.kind.startswith("azure")
 
 
 def _vendors(target: Target) -> tuple[str, ...]:
