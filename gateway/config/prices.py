@@ -35,16 +35,20 @@ class Prices:
         """Return a target's price; None for a model that the data does not price, for Azure and for own servers."""
         if target.endpoint.kind == "mock":
             return FREE
-        if not _is_at_vendor(target) or "*" in target.name or target.model.startswith("ft:"):
+        return self.of_model(target.endpoint.kind, target.model) if _is_at_vendor(target) else None
+
+    def of_model(self, kind: str, model: str) -> Price | None:
+        """Return the price of a model at its vendor's address, likewise."""
+        if "*" in model or model.startswith("ft:"):
             return None
-        found = (self._prices.get(vendor, {}).get(target.model) for vendor in _vendors(target))
+        found = (self._prices.get(vendor, {}).get(model) for vendor in _vendors(kind))
         return next((price for price in found if price is not None), None)
 
     def may_price(self, target: Target) -> bool:
         """Tell whether some model of a wildcard target may have a price."""
         if target.endpoint.kind == "mock":
             return True
-        return _is_at_vendor(target) and any(vendor in self._prices for vendor in _vendors(target))
+        return _is_at_vendor(target) and any(vendor in self._prices for vendor in _vendors(target.endpoint.kind))
 
 
 @cache
@@ -61,8 +65,8 @@ def _is_at_vendor(target: Target) -> bool:
     return is_at_vendor(target.endpoint) and not target.endpoint.kind.startswith("azure")
 
 
-def _vendors(target: Target) -> tuple[str, ...]:
-    return HOSTED.get(target.endpoint.kind, (target.endpoint.kind,))
+def _vendors(kind: str) -> tuple[str, ...]:
+    return HOSTED.get(kind, (kind,))
 
 
 def _price(entry: JsonObject) -> Price | None:

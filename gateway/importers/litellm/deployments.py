@@ -17,6 +17,7 @@ from gateway.importers.litellm.modes import PREFIX, RESPONSES, mode_of, not_serv
 from gateway.importers.litellm.providers import PROVIDER_KEYS, Connection, Secrets, split_model, vendor_by_key
 from gateway.importers.litellm.reasons import NO_ROUTER, deployment_reason, model_info_reason
 from gateway.importers.litellm.report import Report
+from gateway.importers.litellm.spending import Budget, budget_of, is_cost, price_of
 from gateway.importers.litellm.values import expandable, is_reference, label, number, reference, shown
 from gateway.policy.params import FORBIDDEN_PARAMS, OWN_FIELDS
 from gateway.wire.json import EMPTY, Json, JsonObject
@@ -67,6 +68,7 @@ class Deployment:
     """`rpd`, `tpd` and `max_parallel_requests`, as far as they are numbers."""
     has_reset: bool = False
     """Its day does not begin at midnight in UTC."""
+    budget: Budget | None = None
     description: str | None = None
     by_key: tuple[Deployment, ...] = ()
     """The deployments for which this one stands, if it has their keys as a list."""
@@ -264,7 +266,9 @@ class Deployments:
             how = "as `provider/model`" if names_provider else "without its provider"
             message = f"{variable} is read from the environment: the model {how}"
             self._report.approximate((*place, "model"), message)
+        price = price_of({"litellm_params": params, "model_info": info}, where, self._report)
         step = Step(
+            price=price,
             upstream=upstream.identity,
             model=model,
             variable=variable,
@@ -276,8 +280,9 @@ class Deployments:
             params=MappingProxyType(self._secrets.hide(expandable(step_params), kind, self._report.line(place))),
         )
         # Keys that sort a group, or share its load, are reported with the group.
-        self._report.left_out_keys(place, params, deployment_reason)
-        description = self._model_info(entry, where)
+        rest = {key: value for key, value in params.items() if price is None or not is_cost(key)}
+        self._report.left_out_keys(place, rest, deployment_reason)
+        description = self._model_info(entry, where, is_priced=price is not None)
         for key in ("model", "custom_llm_provider", *keys):
             self._report.cover((*place, key))
         return Deployment(
@@ -293,6 +298,7 @@ class Deployments:
                 {key: most for key in _OTHER_LIMITS if (most := number(params.get(key))) is not None}
             ),
             has_reset=params.get("daily_reset_time") is not None,
+            budget=budget_of(params, place, self._report),
             description=description,
         )
 
@@ -362,7 +368,7 @@ class Deployments:
             chosen = retries if chosen is None else chosen
         return chosen
 
-    def _model_info(self, entry: JsonObject, where: Where) -> str | None:
+    def _model_info(self, entry: JsonObject, where: Where, *, is_priced: bool) -> str | None:
         """Report `model_info`, and return its description."""
         place = (*where, "model_info")
         info = entry.get("model_info")
@@ -376,7 +382,7 @@ class Deployments:
         texts = {key: value for key, value in info.items() if key in exact and isinstance(value, str)}
         for key in texts:
             self._report.exact((*place, key), exact[key])
-        rest = {key: value for key, value in info.items() if key not in texts}
+        rest = {key: value for key, value in info.items() if key not in texts and not (is_priced and is_cost(key))}
         self._report.left_out_keys(place, rest, model_info_reason)
         return texts.get("description")
 

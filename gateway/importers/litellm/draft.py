@@ -55,6 +55,7 @@ class Step:
     retry_on: tuple[str, ...] | None = None
     fallback_on: tuple[str, ...] | None = None
     params: Mapping[str, Json] = field(default_factory=lambda: EMPTY)
+    price: JsonObject | None = None
 
     def filled(self, matched: str) -> str:
         """Return the model with its star replaced by the text that a wildcard matched."""
@@ -260,6 +261,8 @@ def _step(step: Step, names: Mapping[str, str], shared: Mapping[str, Json]) -> J
     elif step.timeout and "timeout" not in shared:
         entry["timeout"] = step.timeout
     entry |= {key: value for key, value in _overrides(step).items() if key not in shared}
+    if step.price is not None:
+        entry["price"] = step.price
     return entry if len(entry) > 1 else target
 
 

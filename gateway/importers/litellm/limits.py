@@ -8,7 +8,7 @@ Minutes are the clock's there, days are UTC's. `max_parallel_requests` always co
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
@@ -16,6 +16,7 @@ from gateway.config.document.yaml_tree import Where
 from gateway.config.model.limit_texts import limit_text
 from gateway.importers.litellm.deployments import Deployment
 from gateway.importers.litellm.draft import Upstream
+from gateway.importers.litellm.spending import BUDGET_KEYS, add_limits, budget_note
 from gateway.policy.limits import Unit, Window
 from gateway.wire.json import Json
 
@@ -59,16 +60,25 @@ Notes: TypeAlias = Mapping[tuple[Where, str], Note]
 """By place of the deployment, and LiteLLM's key."""
 
 
-def provider_limits(
-    served: Mapping[str, Sequence[Deployment]], upstreams: dict[str, Upstream], *, enforced: frozenset[str]
-) -> Notes:
-    """Add limits to the upstreams, and return what becomes of each limit, by its deployment's place and key.
+KEYS: Final = (*LIMITS, *BUDGET_KEYS)
+"""All keys of a deployment that limit its calls."""
 
-    `served` has the deployments by alias, `enforced` the keys of LIMITS that LiteLLM enforces.
-    """
+
+def users_of(served: Mapping[str, Sequence[Deployment]]) -> dict[str, list[Deployment]]:
+    """Return the deployments by their upstream. `served` has them by alias."""
     users: dict[str, list[Deployment]] = {}
     for deployment in (one for group in served.values() for one in group):
         users.setdefault(deployment.step.upstream, []).append(deployment)
+    return users
+
+
+def provider_limits(
+    users: Mapping[str, Sequence[Deployment]], upstreams: dict[str, Upstream], *, enforced: frozenset[str]
+) -> Notes:
+    """Add limits to the upstreams, and return what becomes of each limit, by its deployment's place and key.
+
+    `users` has the deployments by upstream, `enforced` the keys of LIMITS that LiteLLM enforces.
+    """
     notes: dict[tuple[Where, str], Note] = {}
     for identity, deployments in users.items():
         limits: list[Json] = []
@@ -90,9 +100,18 @@ def provider_limits(
                     message = f"as the provider's limit {text}{whose}{_DIFFERS.get(key, '')}"
                     note = Note(message, is_carried=True, is_exact=is_exact)
                 notes[deployment.where, key] = note
+            budget = deployment.budget
+            if budget is not None:
+                note = (
+                    Note(_SHARED)
+                    if len(deployments) > 1
+                    else Note(*budget_note(budget, deployments, upstreams[identity]))
+                )
+                if note.is_carried:
+                    limits.append(budget.entry)
+                notes |= {(deployment.where, key): note for key in BUDGET_KEYS}
         if limits:
-            upstream = upstreams[identity]
-            upstreams[identity] = replace(upstream, entry={**upstream.entry, "limits": limits})
+            add_limits(upstreams, identity, limits)
     return notes
 
 

@@ -22,7 +22,9 @@ _NO_STORE: Final = "each process keeps its own cooldowns and counters; there is 
 _NO_DATABASE: Final = "there is no database; keys are in a file, groups of clients and their limits under `clients`"
 _NO_BUDGET: Final = "a budget is a limit of spend here: write {spend: N, per: day} in `limits` of the provider"
 _NO_LIMIT: Final = "write it as a limit such as `20 concurrent`, of a group under `clients` or of a provider"
-NO_PRICE: Final = "prices are not kept here"
+NO_PRICE: Final = (
+    "a step's `price` has what a token of input and of output costs, both, and of cached input; nothing else"
+)
 _NO_TAGS: Final = "requests are not routed by tags here; make an alias for each tag"
 NO_ROUTER: Final = "requests are routed by name alone, not by content"
 _NO_MCP: Final = "requests to models are all that is served here"
@@ -57,7 +59,7 @@ ROUTER: Final = _by_key(
         "every kind of failure counts the same towards a cooldown, the client's own not at all": "allowed_fails_policy",
         "a retry waits up to 0.25, 0.5, 1, 2, 4 s at random, or what the upstream asks for": "retry_after",
         _NO_TAGS: "enable_tag_filtering tag_filtering_match_any tag_routing_prefix",
-        _NO_BUDGET: "provider_budget_config alerting_config",
+        _NO_BUDGET: "alerting_config",
         "requests do not queue here": "default_priority polling_interval",
         _NO_LIMIT: "default_max_parallel_requests",
         "the log's level is a flag: gateway serve --log-level debug": "set_verbose debug_level",
@@ -140,7 +142,6 @@ DEPLOYMENT: Final = _by_key(
         "write it as a limit of a group of clients, under `clients`": """
             default_api_key_tpm_limit default_api_key_rpm_limit
         """,
-        _NO_BUDGET: "max_budget budget_duration",
         _NO_TAGS: "tags tag_regex",
         "the file cannot hold this credential; LiteLLM's library reads it from the environment": """
             aws_access_key_id aws_secret_access_key aws_session_token aws_profile_name aws_role_name
@@ -159,7 +160,7 @@ DEPLOYMENT: Final = _by_key(
 MODEL_INFO: Final = _by_key(
     {
         "a target is identified by its name": "id",
-        "LiteLLM looks prices and sizes up by it; neither is kept here": "base_model",
+        "LiteLLM looks prices and sizes up by it; here a step may have a `price`": "base_model",
         "there are no teams here: every client may use it": "team_id team_public_model_name access_groups",
         "a model cannot be blocked; take the alias out of the file": "blocked",
     }

@@ -85,6 +85,8 @@ class Settings:
     """The keys of deployments by which LiteLLM limits calls."""
     cache: JsonObject | None = None
     """The `cache` of each alias."""
+    provider_budgets: Json = None
+    """The value of `provider_budget_config`."""
 
 
 class SettingsReader:
@@ -445,6 +447,7 @@ class SettingsReader:
             self.settings.strategy_name = router["routing_strategy"]
         if isinstance(self.settings.strategy_name, str) and self.settings.strategy_name in BY_USAGE:
             self.settings.enforced |= {"rpm", "tpm"}
+        self.settings.provider_budgets = router.get("provider_budget_config")
         self._checks(router.get("optional_pre_call_checks"), ("router_settings", "optional_pre_call_checks"))
         if router.get("enable_pre_call_checks") is not None:
             where: Where = ("router_settings", "enable_pre_call_checks")

@@ -14,7 +14,7 @@ from typing import Final
 
 from gateway.importers.litellm.deployments import Deployment
 from gateway.importers.litellm.draft import Pool, Step, Upstream, key_of
-from gateway.importers.litellm.limits import LIMITS, Note, Notes
+from gateway.importers.litellm.limits import KEYS, LIMITS, Note, Notes
 from gateway.importers.litellm.report import Report
 from gateway.importers.litellm.values import shown
 from gateway.policy.pools import Pick
@@ -73,8 +73,9 @@ def _but_for_key(deployment: Deployment, upstream: Upstream) -> str:
     entry = {name: value for name, value in upstream.entry.items() if name != "api_key"}
     fields = [upstream.kind, entry, step.model, step.variable, step.names_provider, step.timeout, step.stream_timeout]
     numbers = [deployment.order, deployment.weight, *map(deployment.limit, LIMITS), deployment.has_reset]
+    money = [step.price, deployment.budget]
     alone = None if key_of(upstream) else deployment.where
-    return json.dumps([*fields, step.retries, dict(step.params), *numbers, alone], sort_keys=True, default=str)
+    return json.dumps([*fields, step.retries, dict(step.params), *numbers, *money, alone], sort_keys=True, default=str)
 
 
 def _merged(some: Sequence[Deployment], upstreams: dict[str, Upstream]) -> Deployment:
@@ -94,6 +95,7 @@ def _merged(some: Sequence[Deployment], upstreams: dict[str, Upstream]) -> Deplo
         rpm=_sum(first.rpm, some),
         tpm=_sum(first.tpm, some),
         others=MappingProxyType({key: most * len(some) for key, most in first.others.items()}),
+        budget=None if first.budget is None else first.budget._replace(amount=first.budget.amount * len(some)),
     )
 
 
@@ -147,7 +149,7 @@ def note_group(
             _note_limits(
                 report,
                 part,
-                {limit: note for limit in LIMITS if (note := limits.get((deployment.where, limit))) is not None},
+                {limit: note for limit in KEYS if (note := limits.get((deployment.where, limit))) is not None},
                 weighs=[name for name in ("rpm", "tpm") if not single and (not is_pool or name == key)],
                 role="weight in the pool" if is_pool else "place in the chain",
             )

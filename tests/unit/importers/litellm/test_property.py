@@ -57,6 +57,7 @@ def mapping(required: dict[str, Any], optional: dict[str, Any]) -> st.SearchStra
     return st.fixed_dictionaries(required, optional=spoilt)
 
 
+COSTS = st.sampled_from([0, 1e-6, "0.5", 2, None])
 PARAMS = mapping(
     {"model": MODELS},
     {
@@ -67,7 +68,9 @@ PARAMS = mapping(
         "weight": NUMBERS, "rpm": NUMBERS, "tpm": NUMBERS, "mock_response": ODD, "aws_region_name": TEXTS,
         "extra_body": BODIES, "cooldown_time": NUMBERS, "tags": ODD, "additional_drop_params": DROPPED,
         "drop_params": ODD, "rpd": NUMBERS, "tpd": NUMBERS, "max_parallel_requests": NUMBERS, "daily_reset_time": ODD,
-        "litellm_credential_name": st.sampled_from(["c", "none", 5]), "input_cost_per_token": NUMBERS, "zzz": ODD,
+        "litellm_credential_name": st.sampled_from(["c", "none", 5]), "zzz": ODD,
+        "input_cost_per_token": COSTS, "output_cost_per_token": COSTS, "max_budget": NUMBERS,
+        "budget_duration": st.sampled_from(["1d", "30d", "1mo", "7d", "", 5]),
     },
 )  # fmt: skip
 DEPLOYMENT = mapping(
