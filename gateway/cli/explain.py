@@ -22,6 +22,7 @@ from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.compiler.compiler import Compiled, Compiler
 from gateway.errors import UsageError
 from gateway.policy.failures import Kind
+from gateway.policy.limits import DEFAULT_GROUP
 from gateway.policy.table import Route, RoutingTable
 from gateway.policy.target import ScriptedOutcome
 from gateway.reports import explanation as explaintext
@@ -177,6 +178,12 @@ def _group(args: argparse.Namespace, table: RoutingTable) -> str | None:
         return group
     groups = groups_by_client(args, os.environ) if args.client and group is None else None
     if groups is None:
+        if args.client and group is None and len(table.clients) > 1:
+            print(
+                f"note: {args.client[:128]!r} is taken for a client of {DEFAULT_GROUP!r}; --group or --client-keys-file"
+                " tells of another group",
+                file=sys.stderr,
+            )
         return group
     if args.client not in groups:
         hint = did_you_mean(args.client, groups)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
+import sys
 from typing import Final
 
 from gateway.cli.settings import Commands, add_command
@@ -15,18 +16,19 @@ _PREFIX: Final = "gw-"
 _RANDOM_BYTES: Final = 32
 
 _TEXT = """\
-Make a key for a client, and print it with the line for the file of --client-keys-file. The line holds the SHA-256 of
-the key, not the key, so people may read the file. The key is printed this once and stored nowhere.
+Make a key for a client. It is shown on standard error, this once, and stored nowhere; the line for the file of
+--client-keys-file goes to standard output. The line holds the SHA-256 of the key, not the key, so people may read the
+file.
 Several lines may have one name: add the new key's, change the client, then remove the old one.
 """
 
 _EPILOG = """\
 examples:
-  gateway keys new search-ci --group search         a client of the group `search` of the config file
-  gateway keys new ops --admin                      its key opens the operators' paths too
-  gateway keys new app --format json | jq -r .line >> keys.txt
+  gateway keys new search-ci --group search                      a client of the group `search` of the config file
+  gateway keys new app --group search >> keys.txt                the key is shown, and its line is in the file
+  gateway keys new ops --admin                                   its key opens the operators' paths too
 
---format json prints one object:
+--format json prints one object to standard output:
   {"key", "line", "name", "group": name | null, "admin": bool, "sha256"}
   Fields may be added; these stay.
 
@@ -55,8 +57,7 @@ def run(args: argparse.Namespace) -> int:
         digest = line.split()[1].removeprefix("sha256:")
         print(json.dumps({"key": key, "line": line, **fields, "sha256": digest}, indent=2))
         return 0
-    print("key, for the client; it is shown once and stored nowhere:")
-    print(f"  {key}")
-    print("line, for the file of --client-keys-file:")
-    print(f"  {line}")
+    print(f"key, for the client; it is shown once and stored nowhere:\n  {key}", file=sys.stderr)
+    print("line, for the file of --client-keys-file:", file=sys.stderr, flush=True)
+    print(line)
     return 0

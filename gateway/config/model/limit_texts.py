@@ -16,6 +16,8 @@ COUNTED: Final = UNITS[:2]
 HOW: Final = "write it like '60 requests/minute', '5M tokens/day' or '20 concurrent'"
 WINDOWS: Final[tuple[Window, ...]] = ("minute", "hour", "day", "month")
 
+MOST: Final = 10**12
+"""The greatest amount that the schema takes."""
 _MULTIPLES: Final = {"": 1, "k": 1000, "M": 1_000_000}
 _AMOUNT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kM]?)")
 _LIMIT: Final = re.compile(
@@ -100,4 +102,12 @@ def why_no_limit(text: str) -> str:
         return f"has no window; write '{number}{letter} {words}/minute', or another of {', '.join(WINDOWS)}"
     if float(number) == 0:
         return "is a limit of nothing; it is above zero"
-    return f"is no limit; {HOW}"
+    one = "/".join(part if part.endswith("s") or part in WINDOWS else f"{part}s" for part in re.split(r" ?/ ?", words))
+    if one.partition("/")[0] not in COUNTED and words != "concurrent":
+        return f"is no limit; {HOW}"
+    if float(number) * _MULTIPLES[letter] > MOST:
+        return f"is too much; at most {MOST:,} is possible"
+    if "." in number and not letter:
+        return f"is no whole number; {HOW}"
+    meant = f"{number}{letter} {words if words == 'concurrent' else one}"
+    return f"is no limit; did you mean '{meant}'?" if _LIMIT.fullmatch(meant) else f"is no limit; {HOW}"

@@ -75,6 +75,15 @@ def test_the_keys_file_says_the_group(client: str, group: str, capsys: pytest.Ca
     assert shown["client"]["group"] == group
 
 
+def test_a_client_whose_group_nothing_tells_is_said_to_be_taken_for_one_of_default(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    note = "note: 'search' is taken for a client of 'default'"
+    for argv, is_told in (([], True), (["--group", "search"], False), (["--client-keys-file", "keys.txt"], False)):
+        assert main(["explain", "smart", "--client", "cat" if argv else "search", *argv]) == 0
+        assert capsys.readouterr().err.startswith(note) is is_told
+
+
 def test_the_text_has_a_row_for_each_limit(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "smart", "--client", "cat", "--group", "search", "--request", "body.json"]) == 0
     text = capsys.readouterr().out

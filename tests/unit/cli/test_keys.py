@@ -16,10 +16,12 @@ from gateway.server.client_keys import ClientKeys
 def made(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[str, str]:
     """Return key and line."""
     assert main(["keys", "new", *argv]) == 0
-    first, key, second, line = capsys.readouterr().out.splitlines()
+    shown = capsys.readouterr()
+    first, key, second = shown.err.splitlines()
     assert first.startswith("key")
     assert second.startswith("line")
-    return key.strip(), line.strip()
+    assert shown.out.count("\n") == 1, "it may be added to the file as it is"
+    return key.strip(), shown.out.removesuffix("\n")
 
 
 @pytest.mark.parametrize(
