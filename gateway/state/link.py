@@ -121,12 +121,12 @@ class Link:
         loop = asyncio.get_running_loop()
         late = loop.call_later(READY_S, self.ready.set)
         try:
-            redis = self._redis = await asyncio.to_thread(_load)
+            self._redis = await asyncio.to_thread(_load)
             pause_s = FIRST_PAUSE_S
             while True:
                 try:
                     reason = await self._connected()
-                except (redis.RedisError, OSError, TimeoutError) as error:
+                except Exception as error:  # noqa: BLE001 - what answers may be no Redis, and the library fails at it
                     reason = _why(error)
                 self._down(reason)
                 pause_s = FIRST_PAUSE_S if loop.time() - self._up_since_s > STEADY_S else min(MAX_PAUSE_S, 2 * pause_s)
@@ -139,16 +139,22 @@ class Link:
             self._fail("connection")
 
     async def _connected(self) -> str:
-        """Serve by one connection, and return the reason for its end. Raises RedisError, OSError and TimeoutError."""
+        """Serve by one connection, and return the reason for its end. Raises what the library makes of an answer."""
         loop, redis = asyncio.get_running_loop(), self._redis
         options = {"socket_timeout": None, "socket_connect_timeout": CONNECT_S, "protocol": 2}
         pool = redis.asyncio.ConnectionPool.from_url(self.address.url, **options)
         connection: Connection = pool.make_connection()
         try:
-            async with asyncio.timeout(CONNECT_S):
-                await connection.connect()  # type: ignore[no-untyped-call]  # of redis-py
-            async with asyncio.timeout(self.timeout_s):
-                await self._probe(connection)
+            try:
+                async with asyncio.timeout(CONNECT_S):
+                    await connection.connect()  # type: ignore[no-untyped-call]  # of redis-py
+            except (redis.TimeoutError, TimeoutError):
+                return f"no connection within {CONNECT_S:g} s" + self._hint()
+            try:
+                async with asyncio.timeout(self.timeout_s):
+                    await self._probe(connection)
+            except TimeoutError:
+                return self._late()
             self._wake.clear()
             self._broken = loop.create_future()
             self._back()
@@ -162,6 +168,12 @@ class Link:
         finally:
             with suppress(redis.RedisError, OSError, TimeoutError):
                 await connection.disconnect(nowait=True)
+
+    def _hint(self) -> str:
+        return ": does this port speak TLS, as rediss:// says?" if self.address.url.startswith("rediss:") else ""
+
+    def _late(self) -> str:
+        return f"no answer within {self.timeout_s * 1000:g} ms"
 
     async def _probe(self, connection: Connection) -> None:
         """Write a key: a Redis that is a replica, or has no memory left, does not count as up. Raises."""
@@ -214,7 +226,7 @@ class Link:
         if all(asked.answer.done() for asked in batch):
             return
         if more_s is None:
-            self._break(f"no answer within {self.timeout_s * 1000:g} ms", "timeout")
+            self._break(self._late(), "timeout")
         else:
             asyncio.get_running_loop().call_later(more_s, self._look_at, batch, None)
 
@@ -228,7 +240,7 @@ class Link:
                 self._sent.extend(batch)
                 packed = connection.pack_commands([asked.command for asked in batch])
                 await connection.send_packed_command(packed, check_health=False)
-        except (OSError, self._redis.RedisError) as error:
+        except Exception as error:  # noqa: BLE001 - as in `run`
             self._break(_why(error), "connection")
 
     async def _read(self, connection: Connection) -> None:
@@ -245,7 +257,7 @@ class Link:
                     asked = sent.popleft()
                     if not asked.answer.done():
                         asked.answer.set_result(answer)
-        except (OSError, self._redis.RedisError) as error:
+        except Exception as error:  # noqa: BLE001 - as in `run`; IndexError: an answer to no command
             self._break(_why(error), "connection")
 
     def _refused(self, asked: _Asked, error: Exception) -> None:

@@ -15,6 +15,9 @@ _OPTIONS: Final = {
     "rediss": frozenset({"db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"}),
 }
 """Of redis-py's, by scheme, what a URL's query may say."""
+_CERT_REQS: Final = ("none", "optional", "required")
+_REFUSED: Final = frozenset({"timeout", "socket_timeout", "socket_connect_timeout", "max_connections", "protocol"})
+"""Further options that a message may name. Any other name may be a part of a password with a `?` or `&` in it."""
 
 OnStateError: TypeAlias = Literal["local", "allow", "deny"]
 """What decides while Redis is out of reach: this process' own buckets, or nothing: all are let in, or none."""
@@ -46,9 +49,7 @@ def read_address(text: str) -> StateAddress:
         host, port = parts.hostname, parts.port
     except ValueError:
         raise ValueError(f"its host or port is malformed; write {EXAMPLES}") from None
-    if unknown := sorted({name for name, _ in parse_qsl(parts.query, keep_blank_values=True)} - _OPTIONS[scheme]):
-        known = ", ".join(sorted(_OPTIONS[scheme]))
-        raise ValueError(f"{unknown[0][:40]!r} is no option of a {scheme}:// URL; there are {known}")
+    _check_options(scheme, parts.query)
     if scheme == "unix":
         if not parts.path.strip("/"):
             raise ValueError(f"it names no socket; write {EXAMPLES}")
@@ -60,6 +61,22 @@ def read_address(text: str) -> StateAddress:
         raise ValueError("the path of a Redis' URL is the number of a database, such as /0")
     named = f"[{host}]" if ":" in host else host
     return StateAddress(text, f"{scheme}://{named}:{port or 6379}/{database or 0}")
+
+
+def _check_options(scheme: str, query: str) -> None:
+    """Raise ValueError for an option that a URL of this scheme does not have, or a value that an option does not."""
+    if "@" in query:
+        raise ValueError("a '?' in a password is written %3F")
+    known = _OPTIONS[scheme]
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in known:
+            named = name if name in _REFUSED.union(*_OPTIONS.values()) else "what stands after '?'"
+            options = ", ".join(sorted(known))
+            raise ValueError(f"{named} is no option of a {scheme}:// URL; there are {options}; a '&' is written %26")
+        if name == "db" and not (value.isascii() and value.isdigit()):
+            raise ValueError("db is the number of a database")
+        if name == "ssl_cert_reqs" and value not in _CERT_REQS:
+            raise ValueError("ssl_cert_reqs is none, optional or required")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,41 @@ async def test_something_that_is_no_redis(caplog: pytest.LogCaptureFixture) -> N
     async with server:
         port = server.sockets[0].getsockname()[1]
         assert await reason(read_address(f"redis://127.0.0.1:{port}"), caplog)
+
+
+@pytest.mark.parametrize(
+    "answer", [b":1\r\n", b"$many\r\n", b":1x\r\n", b"*1\r\n" * 50_000, b"-\xff\xfe\r\n", b"+OK\r\n" * 500]
+)
+async def test_answers_that_no_redis_gives_end_nothing_for_good(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, answer: bytes
+) -> None:
+    """What stands there at first is no Redis; once one does, it is had."""
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while await reader.read(65536):
+                writer.write(answer)
+                await writer.drain()
+        writer.close()
+
+    async with redis_server(tmp_path) as right:
+        await right.kill()
+        link = Link(right.address, prefix="gateway", timeout_s=0.5)
+        server = await asyncio.start_server(respond, "127.0.0.1", right.port)
+        async with linked(link):
+            async with server:
+                await until(lambda: any(record.levelno == logging.ERROR for record in caplog.records), within_s=8)
+            await right.start()
+            await until(lambda: link.is_up, within_s=8)
+            assert await link.ask(("ECHO", "1")) == b"1"
+
+
+async def test_tls_is_asked_of_a_port_that_does_not_speak_it(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CONNECT_S", 0.3)
+    tls = read_address(f"rediss://:secret@127.0.0.1:{redis.port}")
+    assert await reason(tls, caplog) == "no connection within 0.3 s: does this port speak TLS, as rediss:// says?"
 
 
 async def test_a_redis_that_refuses_later_is_an_outage_until_it_does_not(

@@ -33,7 +33,11 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
         ("redis://host:secret", "its host or port is malformed"),
         ("redis://:se#cret@host", "a '#' in a password is written %23"),
         ("redis://host/secret", "the number of a database"),
-        ("redis://host?timeout=secret", "'timeout' is no option of a redis:// URL; there are db"),
+        ("redis://host?timeout=secret", "timeout is no option of a redis:// URL; there are db"),
+        ("redis://:12?secret@host/0", "a '?' in a password is written %3F"),
+        ("unix:///run/redis.sock?password=a&secret", "what stands after '?' is no option of a unix:// URL"),
+        ("redis://host?db=secret", "db is the number of a database"),
+        ("rediss://host?ssl_cert_reqs=secret", "ssl_cert_reqs is none, optional or required"),
         ("unix://", "it names no socket"),
     ],
 )
