@@ -2,6 +2,15 @@
 
 local function text(number) return string.format('%.17g', number) end
 
+-- A number as a gateway writes it; nothing for anything else.
+local function number(text)
+  local found = tonumber(text)
+  if found and found >= 0 and found < 1e17 then return found end
+end
+
+-- Milliseconds that a key lives: never so many that Redis refuses them.
+local function ms(seconds) return math.min(math.ceil(seconds * 1000), 400 * 86400000) end
+
 -- Redis' own clock, in seconds since the epoch; tests give another.
 local function present(given)
   if given ~= '' then return tonumber(given) end
@@ -44,30 +53,37 @@ local function window(per, now, reached)
   return of(now)
 end
 
--- A bucket as the hash has it: of a minute or an hour `used at amount`, of a day or a month `used begin`.
+-- A bucket as the hash has it: of a minute or an hour `used at amount`, of a day or a month `used begin`. What is none
+-- of these, as another program wrote it, counts as absent.
 local function sliding(held, seconds, now)
-  if not held then return 0 end
-  local used, at, amount = string.match(held, '^(%S+) (%S+) (%S+)$')
-  used, at, amount = tonumber(used), tonumber(at), tonumber(amount)
+  local used, at, amount = string.match(held or '', '^(%S+) (%S+) (%S+)$')
+  used, at, amount = number(used), number(at), number(amount)
+  if not (used and at and amount) or amount == 0 then return 0 end
   if now > at then
     used = used - (now - at) * (amount / seconds)
     if used < 0 then used = 0 end
   end
-  return used, amount
+  return used, amount, at
 end
 
 local function calendar(held, per, now)
-  local used, reached
-  if held then
-    used, reached = string.match(held, '^(%S+) (%S+)$')
-    used, reached = tonumber(used), tonumber(reached)
-  end
+  local used, reached = string.match(held or '', '^(%S+) (%S+)$')
+  used, reached = number(used), number(reached)
   local begins, ends = window(per, now, reached)
   return reached == begins and used or 0, begins, ends
 end
 
+-- Count a hash's serial up: above those of a hash that has expired, or that a Redis without data had.
+local function next_serial(hash, now)
+  local serial = redis.pcall('HINCRBY', hash, 'serial', 1)
+  if type(serial) ~= 'number' or serial == 1 then
+    serial = math.floor(now * 1000000)
+    redis.call('HSET', hash, 'serial', string.format('%d', serial))
+  end
+  return serial
+end
+
 -- Have a key live for as long as any bucket in it needs, and never shorter than it does.
 local function live(key, seconds)
-  local ms = math.ceil(seconds * 1000)
-  if redis.call('PTTL', key) < ms then redis.call('PEXPIRE', key, ms) end
+  if redis.call('PTTL', key) < ms(seconds) then redis.call('PEXPIRE', key, ms(seconds)) end
 end

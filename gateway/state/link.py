@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -38,6 +40,13 @@ LATE: Final = 0.1
 READY_S: Final = 5.0
 """Seconds after which the process counts as ready, whether Redis has answered or not."""
 MAX_REASON: Final = 200
+REFUSALS_S: Final = 60.0
+"""Between two log lines about commands that Redis refused; each is counted."""
+_OF_DATA: Final = re.compile(
+    r"WRONGTYPE|is not (?:an integer|a valid float)|must be strings or integers|bad argument|"
+    r"attempt to (?:compare|concatenate|perform arithmetic)"
+)
+"""What Redis says, in the words of 6 and 7, when a command meets a value that no gateway has written."""
 PROBE_S: Final = 60
 """Seconds that the key of a probe lives."""
 
@@ -110,6 +119,8 @@ class Link:
         self._outage: str | None = None
         """The reason that the log has."""
         self._up_since_s = 0.0
+        self._refusal_told_s = -math.inf
+        """When the log was last told of a command that Redis refused."""
 
     @property
     def is_ready(self) -> bool:
@@ -267,9 +278,13 @@ class Link:
             if not self._outgoing:
                 self._wake.set()
             self._outgoing.append(again)
-        elif str(error).startswith("WRONGTYPE"):
+        elif _OF_DATA.search(str(error)):
             self._count_error("refused")
-            log.error("a key in Redis is not of this gateway", extra={"state": str(self.address), "reason": str(error)})
+            now_s = asyncio.get_running_loop().time()
+            if now_s - self._refusal_told_s >= REFUSALS_S:
+                self._refusal_told_s = now_s
+                told = {"state": str(self.address), "reason": _why(error)}
+                log.error("a key in Redis is not of this gateway", extra=told)
             if not asked.answer.done():
                 asked.answer.set_exception(Refusal(str(error)))
         else:

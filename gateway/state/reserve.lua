@@ -9,7 +9,7 @@ local now = present(ARGV[1])
 local hash, leases, record = KEYS[1], KEYS[2], KEYS[3]
 local is_made = redis.call('EXISTS', record) == 1
 local first = 5 + tonumber(ARGV[4])
-if first > 5 then redis.call('ZREM', leases, unpack(ARGV, 5, first - 1)) end
+for at = 5, first - 1, 1000 do redis.call('ZREM', leases, unpack(ARGV, at, math.min(at + 999, first - 1))) end
 local names = {}
 for at = first, #ARGV, 4 do names[#names + 1] = ARGV[at] end
 local held = redis.call('HMGET', hash, unpack(names))
@@ -29,7 +29,7 @@ for number, name in ipairs(names) do
   else
     lows = lows + 1
     bucket.seconds, bucket.lows = tonumber(bucket.per), KEYS[lows]
-    bucket.used, bucket.was = sliding(held[number], bucket.seconds, now)
+    bucket.used, bucket.was, bucket.at = sliding(held[number], bucket.seconds, now)
     bucket.rate = bucket.amount / bucket.seconds
     local over = bucket.used + bucket.cost - bucket.amount
     if over > bucket.amount * 1e-9 + bucket.rate * 1e-6 then bucket.wait = over / bucket.rate end
@@ -41,14 +41,7 @@ end
 local taken = is_made or fits or ARGV[3] == '1'
 local is_new = taken and not is_made
 local values, marks, longest = {}, {}, 0
-local serial
-if is_new then
-  serial = redis.call('HINCRBY', hash, 'serial', 1)
-  if serial == 1 then  -- above those of a hash that has expired, or that a Redis without data had
-    serial = math.floor(now * 1000000)
-    redis.call('HSET', hash, 'serial', string.format('%d', serial))
-  end
-end
+local serial = is_new and next_serial(hash, now)
 for number, bucket in ipairs(buckets) do
   local mark = 0
   if bucket.seconds then
@@ -67,8 +60,9 @@ for number, bucket in ipairs(buckets) do
       bucket.used = bucket.used + bucket.cost
     end
     bucket.free = bucket.used / bucket.rate
-    if is_new then redis.call('PEXPIRE', bucket.lows, math.ceil((bucket.free + SLACK_S) * 1000)) end
-    if is_new or bucket.was and bucket.was ~= bucket.amount then
+    if is_new then redis.call('PEXPIRE', bucket.lows, ms(bucket.free + SLACK_S)) end
+    -- A clock that was put back: it drains from now on, not from the moment that it had reached.
+    if is_new or bucket.was and (bucket.was ~= bucket.amount or bucket.at > now) then
       values[#values + 1] = bucket.name
       values[#values + 1] = text(bucket.used) .. ' ' .. text(now) .. ' ' .. text(bucket.amount)
     end

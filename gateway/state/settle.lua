@@ -9,7 +9,7 @@ local now = present(ARGV[1])
 local hash, leases = KEYS[1], KEYS[2]
 local with_lows = tonumber(ARGV[2])
 local lows_of = {}
-for number = 1, with_lows do lows_of[ARGV[2 + number]] = KEYS[2 + number] end
+for place = 1, with_lows do lows_of[ARGV[2 + place]] = KEYS[2 + place] end
 
 local buckets = {}  -- Those that were read: `used`, and what is needed to write them.
 
@@ -79,21 +79,21 @@ local function settled(name, per, by, mark)
 end
 
 local at = 3 + with_lows
-for number = 3 + with_lows, #KEYS do
-  local record = redis.call('GET', KEYS[number])
+for place = 3 + with_lows, #KEYS do
+  local record = redis.call('GET', KEYS[place])
   if not record then
-    if ARGV[at + 1] == '1' then redis.call('SET', KEYS[number], '', 'EX', TOMBSTONE_S) end
+    if ARGV[at + 1] == '1' then redis.call('SET', KEYS[place], '', 'EX', TOMBSTONE_S) end
   else
-    if ARGV[at + 1] == '1' then redis.call('SET', KEYS[number], '', 'EX', TOMBSTONE_S)
-    else redis.call('DEL', KEYS[number]) end
+    if ARGV[at + 1] == '1' then redis.call('SET', KEYS[place], '', 'EX', TOMBSTONE_S)
+    else redis.call('DEL', KEYS[place]) end
     local used = {requests = ARGV[at + 2], tokens = ARGV[at + 3], spend = ARGV[at + 4]}
     for name, per, cost, mark in string.gmatch(record, '(%S+) (%S+) (%S+) (%S+)') do
       if per == 'concurrent' then
         redis.call('ZREM', leases, ARGV[at])
       else
-        local of = used[string.match(name, '^[^/]+')]
-        local by = of == '' and 0 or tonumber(of) - tonumber(cost)
-        if by ~= 0 then settled(name, per, by, tonumber(mark)) end
+        local of = number(used[string.match(name, '^[^/]+')])
+        local is_known = (per == 'day' or per == 'month' or lows_of[name]) and number(cost) and number(mark)
+        if of and is_known and of ~= number(cost) then settled(name, per, of - number(cost), number(mark)) end
       end
     end
   end

@@ -3,11 +3,7 @@
 -- ARGV: the target's digest, who tells, the rest as JSON, nothing for its end, and the seconds until nobody needs it.
 
 local now = present('')
-local serial = redis.call('HINCRBY', KEYS[1], 'serial', 1)
-if serial == 1 then  -- above those of a hash that has expired, or that a Redis without data had
-  serial = math.floor(now * 1000000)
-  redis.call('HSET', KEYS[1], 'serial', string.format('%d', serial))
-end
+local serial = next_serial(KEYS[1], now)
 local news = text(now) .. ' ' .. text(now + tonumber(ARGV[4])) .. ' ' .. ARGV[2] .. ' ' .. ARGV[3]
 redis.call('HSET', KEYS[1], ARGV[1], news)
 redis.call('ZADD', KEYS[2], serial, ARGV[1])

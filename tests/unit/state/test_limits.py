@@ -17,7 +17,7 @@ from gateway.engine.limits import windows
 from gateway.engine.limits.store import Bucket, Costs, Refused, Standing
 from gateway.errors import StateUnavailable
 from gateway.state.limits import SharedStore
-from gateway.state.link import Link, Script
+from gateway.state.link import Link, Refusal, Script
 from tests.limiting import Clock, buckets
 from tests.redis_server import RedisServer, linked, redis_server, until
 from tests.unit.state.conftest import Replica
@@ -215,6 +215,61 @@ async def test_a_key_of_another_type_is_told_and_decided_without(
     assert "WRONGTYPE" in str(
         next(record.__dict__["reason"] for record in caplog.records if record.levelno >= logging.ERROR)
     )
+
+
+@pytest.mark.parametrize("text", ["", "garbage", "nan nan nan", "-1 0 1", "1e999 1 1", "1 1 1e300", "5 1 0", "nan nan"])
+async def test_values_of_another_program_count_as_absent(redis: RedisServer, replica: Replica, text: str) -> None:
+    made = await replica()
+    store = made.store
+    fields = [limit.bucket for _, limit in buckets(*FOUR) if limit.per is not None]
+    await redis.ask("HSET", "gateway:{client/ann}", *(each for name in fields for each in (name, text)), "serial", text)
+    assert isinstance(await store.reserve("a", buckets(*FOUR), ONE), Standing)
+    await redis.ask("HSET", "gateway:{client/ann}", *(each for name in fields for each in (name, text)))
+    await redis.ask("SET", "gateway:{client/ann}:r:a", f"{text} tokens/day {text}\nx/day day {text} 1\n/ 60 1 1")
+    store.settle("a", {"tokens": 10})
+    await store.close()
+    assert isinstance(await store.reserve("b", buckets(*FOUR), ONE), Standing)
+    assert made.link.is_up
+    assert made.errors == []
+
+
+async def test_what_a_script_fails_at_is_decided_without_and_takes_no_link_down(
+    redis: RedisServer, replica: Replica, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = await replica()
+    await redis.ask("SET", "gateway:{client/ann}:leases", "not ours")
+    for number in range(5):
+        assert isinstance(await made.store.reserve(str(number), buckets(*FOUR), ONE), Standing)
+    script = Script("common")
+    for text in ("return 1 < nil", "return 'a' .. nil", "return nil + 1", "return redis.call('SET', nil, 1)"):
+        with pytest.raises(Refusal):
+            await made.link.ask(("EVAL", f"{script.text}\n{text}", 0))
+    assert made.link.is_up
+    assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
+
+
+async def test_a_clock_that_was_put_back_leaves_no_bucket_full(redis: RedisServer, replica: Replica) -> None:
+    clock = Clock()
+    store = (await replica(clock=clock.wall)).store
+    of = buckets("2 requests/minute")
+    clock.now_s += 1_000_000
+    for number in range(2):
+        assert isinstance(await store.reserve(str(number), of, ONE), Standing)
+    clock.now_s -= 900_000
+    assert isinstance(await store.reserve("back", of, ONE), Refused)
+    clock.now_s += 31
+    assert isinstance(await store.reserve("later", of, ONE), Standing)
+
+
+async def test_thousands_of_places_are_free_at_once(replica: Replica) -> None:
+    made = await replica(timeout_s=5)
+    store = made.store
+    of = buckets("9000 concurrent")
+    await asyncio.gather(*[store.reserve(str(number), of, ONE) for number in range(9000)])
+    for number in range(9000):
+        store.settle(str(number), {})
+    assert isinstance(await store.reserve("next", of, ONE), Standing)
+    assert made.errors == []
 
 
 async def test_what_is_seen_is_what_redis_last_told(replica: Replica) -> None:
