@@ -1,8 +1,9 @@
-"""What this process has in common with other replicas: one link to the Redis of `--state`, and what is kept over it."""
+"""What this process has in common with other replicas: links to the Redis of `--state`, and what is kept over them."""
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from gateway.engine.cache.store import CacheStore
 from gateway.engine.health import Health
@@ -19,11 +20,14 @@ from gateway.telemetry.metrics import Metrics
 
 
 class SharedState:
-    """The parts of one gateway over one link."""
+    """The parts of one gateway over its links: one for kept answers, which are large, and one for all else."""
 
     def __init__(self, options: StateOptions, metrics: Metrics) -> None:
         count_error = metrics.count_state_errors(lambda: self._link.is_up)
-        self._link = Link(options.address, prefix=options.prefix, timeout_s=options.timeout_s, count_error=count_error)
+        linked = partial(
+            Link, options.address, prefix=options.prefix, timeout_s=options.timeout_s, count_error=count_error
+        )
+        self._link, self._answers = linked(), linked(carries="kept answers")
         self.limits = SharedStore(self._link, on_error=options.on_error)
         self._rests: SharedRests | None = None
 
@@ -42,7 +46,7 @@ class SharedState:
 
     def cache(self, here: CacheStore, *, max_bytes: int) -> SharedCache:
         """Return the home of kept answers of all replicas; `here` as this one has them."""
-        return SharedCache(self._link, here, max_bytes=max_bytes)
+        return SharedCache(self._answers, here, max_bytes=max_bytes)
 
     def share_rests(self, health: Health, tables: Tables) -> None:
         """Tell other replicas of this health's rests, and have it hear of theirs."""
@@ -53,6 +57,7 @@ class SharedState:
         await begin.wait()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._link.run())
+            group.create_task(self._answers.run())
             if self._rests is not None:
                 group.create_task(restarting(self._rests.run))
 

@@ -1,20 +1,27 @@
 """The home of kept answers that replicas share: an answer that one of them got serves the others.
 
 A key is a hash, a value the answer as its cache keeps it. Redis forgets it by itself, and its age is by Redis' clock.
+Answers are large: they have a link of their own, so that no request waits behind one for its limits.
 """
 
 from __future__ import annotations
 
+import asyncio
 import struct
-from typing import Final
+from typing import Any, Final, TypeAlias
 
+from gateway.engine.cache.memory import ENTRY_BYTES
 from gateway.engine.cache.store import CacheStore, Entry, Kept
-from gateway.state.link import Command, Link, Refusal, Unreachable, unawaited
+from gateway.state.link import Command, Link, unawaited
 
 MAX_SHARED_BYTES: Final = 256 * 1024
 """Of one answer: on its way it holds up what else is asked for by the same connection."""
+MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
+"""Of answers on their way to Redis. Beyond, an answer stays with this process."""
 _HEAD: Final = struct.Struct("<Id")
 """What stands before the content: the step's position, and the seconds for which the answer is kept."""
+
+_Asked: TypeAlias = "tuple[asyncio.Future[Any], asyncio.Future[Any]]"
 
 
 class SharedCache:
@@ -26,47 +33,79 @@ class SharedCache:
         self._here = here
         self._max_bytes = max_bytes
         self._sizes: dict[str, int] = {}
-        """Key in Redis → bytes of what this process put there, the oldest first."""
+        """Key in Redis → what this process put there takes, the oldest first."""
         self._bytes = 0
+        self._unsent_bytes = 0
+        self._asked: dict[bytes, _Asked] = {}
+        """Questions in flight: equal requests at once are one."""
 
     @property
     def max_entry_bytes(self) -> int:
         """As `here` says. Redis gets no more than MAX_SHARED_BYTES."""
         return self._here.max_entry_bytes
 
-    async def get(self, key: bytes) -> Kept | None:
-        """Return the answer that was put last here, else in Redis; None too if that does not give it in time."""
-        known = await self._here.get(key)
-        if known is not None:
+    async def get(self, key: bytes, *, fresh_s: float) -> Kept | None:
+        """Return a fresh answer from here, else the younger of that and Redis'; no answer in time is none."""
+        known = await self._here.get(key, fresh_s=fresh_s)
+        if known is not None and known.age_s <= fresh_s:
             return known
+        asked = self._asked.get(key) or self._ask(key)
+        # Not awaited themselves: who leaves would cancel them for all.
+        await asyncio.wait(asked)
+        found = _kept(asked)
+        return known if found is None or (known is not None and known.age_s <= found.age_s) else found
+
+    def _ask(self, key: bytes) -> _Asked:
         name = self._name(key)
-        found, left = self._link.ask(("GET", name)), self._link.ask(("PTTL", name))
-        left.add_done_callback(unawaited)  # it is not awaited if the first one fails
-        try:
-            value, left_ms = await found, await left
-        except (Unreachable, Refusal):
-            return None
-        if value is None or len(value) < _HEAD.size:
-            return None
-        step, keep_s = _HEAD.unpack_from(value)
-        return Kept(Entry(step, value[_HEAD.size :]), max(0.0, keep_s - left_ms / 1000))
+        asked = self._link.ask(("GETRANGE", name, 0, _HEAD.size + MAX_SHARED_BYTES)), self._link.ask(("PTTL", name))
+        for answer in asked:
+            answer.add_done_callback(unawaited)
+        if self._link.is_up:
+            self._asked[key] = asked
+            asked[1].add_done_callback(lambda _: self._asked.pop(key, None))
+        return asked
 
     def put(self, key: bytes, entry: Entry, *, keep_s: float) -> None:
         """Keep an answer here, and without waiting for that in Redis."""
         self._here.put(key, entry, keep_s=keep_s)
-        if len(entry.content) > min(MAX_SHARED_BYTES, self.max_entry_bytes) or not self._link.is_up:
+        size = len(entry.content)
+        if size > min(MAX_SHARED_BYTES, self.max_entry_bytes) or not self._link.is_up:
+            return
+        if self._unsent_bytes + size > MAX_UNSENT_BYTES:
             return
         name, value = self._name(key), _HEAD.pack(entry.step, keep_s) + entry.content
-        self._send(("SET", name, value, "PX", max(1, round(keep_s * 1000))))
-        self._bytes += len(value) - self._sizes.pop(name, 0)
-        self._sizes[name] = len(value)
+        self._send(("SET", name, value, "PX", max(1, round(keep_s * 1000))), size)
+        self._bytes += ENTRY_BYTES + size - self._sizes.pop(name, 0)
+        self._sizes[name] = ENTRY_BYTES + size
         while self._bytes > self._max_bytes:
             oldest = next(iter(self._sizes))
             self._bytes -= self._sizes.pop(oldest)
-            self._send(("UNLINK", oldest))
+            self._send(("UNLINK", oldest), 0)
 
-    def _send(self, command: Command) -> None:
-        self._link.ask(command).add_done_callback(unawaited)
+    def _send(self, command: Command, size: int) -> None:
+        self._unsent_bytes += size
+
+        def landed(answer: asyncio.Future[Any]) -> None:
+            self._unsent_bytes -= size
+            unawaited(answer)
+
+        self._link.ask(command).add_done_callback(landed)
 
     def _name(self, key: bytes) -> str:
         return f"{self._link.prefix}:kept:{key.hex()}"
+
+
+def _kept(asked: _Asked) -> Kept | None:
+    """Return the answer that Redis has; None if it has or gives none, or what no gateway has put there."""
+    found, left = asked
+    if found.exception() is not None or left.exception() is not None:
+        return None
+    value, left_ms = found.result(), left.result()
+    if not isinstance(value, bytes) or not _HEAD.size < len(value) <= _HEAD.size + MAX_SHARED_BYTES or left_ms < 0:
+        return None
+    step, keep_s = _HEAD.unpack_from(value)
+    age_s = keep_s - left_ms / 1000
+    return Kept(Entry(step, value[_HEAD.size :]), max(0.0, age_s)) if 0 < keep_s < _MAX_KEEP_S else None
+
+
+_MAX_KEEP_S: Final = 1e10

@@ -94,13 +94,19 @@ class Link:
         *,
         prefix: str,
         timeout_s: float,
+        carries: str = "limits",
         count_error: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        """`count_error` hears of each answer that did not come, by reason: `timeout`, `connection`, `refused`."""
+        """`carries` names the link in the log.
+
+        `count_error` hears of each answer that did not come, by reason: `timeout`, `connection`, `refused`.
+        """
         self.address = address
         self.prefix = prefix
         self.timeout_s = timeout_s
         self._count_error = count_error
+        self._told = {"state": str(address), "carries": carries}
+        """What log lines have."""
         self.scripts: list[Script] = []
         """Loaded into Redis at each connection."""
         self._redis: Any = None
@@ -202,7 +208,7 @@ class Link:
         self.ready.set()
         self._up_since_s = asyncio.get_running_loop().time()
         if self._outage is not None:
-            log.warning("the state in Redis is back", extra={"state": str(self.address)})
+            log.warning("the state in Redis is back", extra=self._told)
             self._outage = None
         for call in self.on_return:
             call()
@@ -213,7 +219,7 @@ class Link:
         self._fail("connection")
         if self._outage is None:
             self._outage = reason
-            log.error("the state in Redis is out of reach", extra={"state": str(self.address), "reason": reason})
+            log.error("the state in Redis is out of reach", extra={**self._told, "reason": reason})
 
     def ask(self, command: Command, script: Script | None = None) -> asyncio.Future[Any]:
         """Send a command with all others of this turn; return its answer to come, which raises Unreachable or Refusal.
@@ -283,8 +289,7 @@ class Link:
             now_s = asyncio.get_running_loop().time()
             if now_s - self._refusal_told_s >= REFUSALS_S:
                 self._refusal_told_s = now_s
-                told = {"state": str(self.address), "reason": _why(error)}
-                log.error("a key in Redis is not of this gateway", extra=told)
+                log.error("a key in Redis is not of this gateway", extra={**self._told, "reason": _why(error)})
             if not asked.answer.done():
                 asked.answer.set_exception(Refusal(str(error)))
         else:

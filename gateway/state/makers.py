@@ -57,10 +57,9 @@ class StateMakers(Makers):
                 text = await self._link.ask(("GET", self._key(key)))
         except (Unreachable, Refusal):
             return None
-        if text is None:
-            return None
-        maker = Maker(*orjson.loads(text))
-        self._here.put(key, maker)
+        maker = None if text is None else _maker(text)
+        if maker is not None:
+            self._here.put(key, maker)
         return maker
 
     def forget(self, made: str, *, client: str | None) -> None:
@@ -83,3 +82,16 @@ class StateMakers(Makers):
         unsent, self._unsent = self._unsent, deque(maxlen=MAX_UNSENT)
         for command in unsent:
             self._send(command)
+
+
+def _maker(text: bytes) -> Maker | None:
+    """Return who made an id, as Redis has it; None for what another program, or another version, wrote."""
+    try:
+        found = orjson.loads(text)
+    except ValueError:
+        return None
+    if not (
+        isinstance(found, list) and len(found) == len(Maker._fields) and all(isinstance(one, str) for one in found)
+    ):
+        return None
+    return Maker(*found)

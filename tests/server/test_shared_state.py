@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -129,9 +130,9 @@ class Replicas:
         await until(reached, within_s=5)
 
     def told(self, number: int = 0) -> list[dict[str, Any]]:
-        """Return what the log says about the state."""
+        """Return what the log says about the link for limits."""
         lines = [json.loads(line) for line in self.started[number].log.read_bytes().splitlines() if line[:1] == b"{"]
-        return [line for line in lines if str(line.get("event")).startswith("the state in Redis")]
+        return [line for line in lines if line.get("carries") == "limits"]
 
 
 @pytest.fixture
@@ -338,3 +339,12 @@ async def test_an_answer_that_one_replica_keeps_serves_the_other(replicas: Repli
     assert "stored" in told[0][0]
     assert all("hit" in status for status, _ in told[1:]), told
     assert {text for _, text in told} == {told[0][1]}
+
+
+async def test_kept_answers_have_a_connection_of_their_own(replicas: Replicas) -> None:
+    """They are large: nobody waits behind one for the limits."""
+    await replicas.start("1000 requests/day", *PATIENT, count=1, more="  faq: {chain: [slow/any], cache: 1h}\n")
+    assert (await replicas.chat(0, "faq"))[0] == 200
+    last = set(re.findall(r" cmd=(\S+)", await replicas.redis.ask("CLIENT", "LIST")))
+    assert "set" in last, last
+    assert {"evalsha", "script|load"} & last, last

@@ -164,7 +164,10 @@ class Cache:
         wanted = asking.control
         if wanted.no_cache:
             return None
-        kept = await self._store.get(asking.key)
+        fresh_s = asking.policy.ttl_s
+        if wanted.max_age_s is not None:
+            fresh_s = min(fresh_s, wanted.max_age_s)
+        kept = await self._store.get(asking.key, fresh_s=fresh_s)
         if kept is None or not 0 <= kept.entry.step < len(asking.route.steps):
             return None
         return kept if wanted.max_age_s is None or kept.age_s <= wanted.max_age_s else None

@@ -37,8 +37,8 @@ class MemoryAnswers:
     def __len__(self) -> int:
         return len(self._items)
 
-    async def get(self, key: bytes) -> Kept | None:
-        """Return the answer that was put last, if it is still kept."""
+    async def get(self, key: bytes, *, fresh_s: float) -> Kept | None:
+        """Return the answer that was put last, if it is still kept. There is one at most, however fresh."""
         item = self._items.get(key)
         if item is None:
             return None

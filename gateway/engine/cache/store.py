@@ -37,8 +37,11 @@ class CacheStore(Protocol):
     def max_entry_bytes(self) -> int:
         """The largest `content` that it takes; at most MAX_ENTRY_BYTES. 0: it keeps nothing."""
 
-    async def get(self, key: bytes) -> Kept | None:
-        """Return the answer that was put last, if it is still kept."""
+    async def get(self, key: bytes, *, fresh_s: float) -> Kept | None:
+        """Return the answer that was put last, if it is still kept.
+
+        One of at most `fresh_s` is as good as a younger one; a store that has several asks no further then.
+        """
 
     def put(self, key: bytes, entry: Entry, *, keep_s: float) -> None:
         """Keep an answer for so many seconds, or for less time where the store is full."""
