@@ -62,6 +62,7 @@ examples:
   gateway explain smart --request body.json                as sent, after hooks and params
   gateway explain smart --header x-tier=paid --client shop --at 2026-11-29T09:00Z   which steps of pools and conditions
   gateway explain smart --client ann --group search        may they ask for it, and what it takes of their limits
+  gateway explain faq --header cache-control=no-store     whether its answer is kept, and for whom
   gateway explain smart --seed 1                           with other draws in its pools
 
 A failure is a kind (rate_limit, overloaded, timeout, auth, ...) or an HTTP status. It is every call's of that target,
@@ -132,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     if body is not None:
         with redirect_stdout(sys.stderr):  # hooks may print
             sent = send(compiled.table, route, body, partial(_send, body, asked, circumstances))
-            if route.pre and (route.parts is not None or circumstances.caller is not None):
+            if route.pre and (route.parts is not None or circumstances.caller is not None or route.cache is not None):
                 left = _left(body, asked, compiled.table)
                 pre_hooks = "ended" if left is None else "run"
     client, limits = circumstances.caller, None

@@ -327,7 +327,8 @@ def outcome_texts(case: CaseChange, quote: Quote) -> tuple[str, str]:
 
 def _ending(outcome: Outcome, quote: Quote) -> str:
     if outcome.target is not None and not outcome.error:
-        return f"{quote(outcome.target)} answers"
+        answers = f"{quote(outcome.target)} answers"
+        return answers if outcome.kept is None else f"{answers}, by a kept answer ({outcome.kept})"
     broken = f"{quote(outcome.target or '')} breaks off: " if outcome.broken else ""
     return f"{broken}{outcome.status} {outcome.error or ''}".rstrip()
 

@@ -45,6 +45,9 @@ def lines(
         yield from table(rows)
     yield painter.place("limits")
     yield from table([*_limits(route), *_bound(explanation)])
+    if rows := [*_cache(explanation)]:
+        yield painter.place("cache")
+        yield from table(rows)
     if rows := [*_client(explanation)]:
         yield painter.place("client")
         yield from table(rows)
@@ -145,6 +148,31 @@ def _limits(route: Route) -> list[Sequence[str]]:
         if has_key(route.shadow.step) is False:
             rows.append(("", f"no key here for {target}"))
     return rows
+
+
+def _cache(explanation: Explanation) -> Iterator[Sequence[str]]:
+    """Yield whether a kept answer is given, and whether this request's is kept, for how long and for whom."""
+    cache = explanation.cache
+    if cache is None:
+        return
+    policy = cache.policy
+    if cache.why_not is not None:
+        yield "looked up", f"no: {cache.why_not}"
+        yield "kept", "no"
+        return
+    whose = "any client" if policy.scope == "shared" else cache.client or "the same client"
+    max_age_s = cache.control.max_age_s
+    age_s = policy.ttl_s if max_age_s is None else min(policy.ttl_s, max_age_s)
+    looked_up = f"yes: the answer to an equal request of {whose} is given again for {shown(age_s)}"
+    yield "looked up", looked_up if cache.is_looked_up else "no: its `Cache-Control` wants a new answer"
+    stale_s = policy.stale_if_error_s
+    stale = "" if stale_s is None else f"; {shown(stale_s)} more when all targets fail"
+    kept = f"{shown(policy.ttl_s)}{stale}"
+    if cache.is_sent_on:
+        kept = "no: a budget sends it to another alias"
+    yield "kept", kept if cache.is_kept or cache.is_sent_on else "no: nothing is called"
+    if explanation.pre_hooks == "not run":
+        yield "hooks", "not run here; a pre hook may change that"
 
 
 def _client(explanation: Explanation) -> Iterator[Sequence[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from textwrap import TextWrapper
@@ -170,7 +170,15 @@ def _answer(observed: Observed) -> str:
     if observed.error and not observed.attempts and not observed.fault and isinstance(observed.body, dict):
         error += f": {observed.body['error']['message']}"
     sent_on = f", sent on by {observed.limited}" if observed.limited and not observed.error else ""
-    return f"the client gets {observed.status}{error}{text}{sent_on}"
+    kept = _KEPT.get(observed.cache or "", "") if not observed.error else ""
+    return f"the client gets {observed.status}{error}{text}{kept}{sent_on}"
+
+
+_KEPT: Final[Mapping[str, str]] = {
+    "hit": ", a kept answer",
+    "collapsed": ", the answer of an equal request beside it",
+    "stale": ", a kept answer that is too old",
+}
 
 
 def _quoted(text: str | None) -> str:
@@ -210,7 +218,8 @@ def _mismatch_as_json(mismatch: Mismatch, request: int | None) -> JsonObject:
 
 def _observed_as_json(observed: Observed) -> JsonObject:
     answer = {
-        name: getattr(observed, name) for name in ("alias", "target", "status", "error", "limited", "text", "broken")
+        name: getattr(observed, name)
+        for name in ("alias", "target", "status", "error", "limited", "cache", "text", "broken")
     }
     attempts = [
         {

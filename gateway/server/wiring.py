@@ -314,6 +314,7 @@ class Gateway:
             mock=mock,
             limits=self.limits,
             group_of=None if keys is None else keys.group_of,
+            keeps_answers=options.cache_bytes > 0,
             member=member,
         )
         self.watching = watching = Watching(observer)

@@ -21,7 +21,7 @@ from gateway.engine.hooks import refusal
 from gateway.engine.limits.outlook import Outlook
 from gateway.engine.limits.store import Fill
 from gateway.engine.missing_paths import MissingPaths
-from gateway.errors import GatewayError, NotAllowed, UnknownGroup
+from gateway.errors import GatewayError, NotAllowed, NotKept, UnknownGroup
 from gateway.operations import CHAT, OPERATIONS, operation_of, params_for
 from gateway.policy.conditions import unmet
 from gateway.policy.failures import names_of
@@ -33,6 +33,7 @@ from gateway.policy.target import ScriptedOutcome
 from gateway.policy.wires import as_list
 from gateway.simulation.circumstances import NOW, Circumstances
 from gateway.simulation.client_limits import limits_as_json
+from gateway.simulation.keeping import Keeping, keeping, keeping_as_json
 from gateway.simulation.simulator import Observed
 from gateway.simulation.upstreams import ANSWERED, best_match
 from gateway.simulation.walk import Walk, seeded, walk, worst
@@ -70,7 +71,7 @@ class Explanation:
     stream: bool
     """Whether `walk` is of a stream."""
     refused: GatewayError | None
-    """The error for a request that a pre hook must see and does not know; nothing is called then."""
+    """The error for a request of which nothing is called, such as one that a pre hook must see and does not know."""
     takes: tuple[str, ...]
     """The operations that a target carries and no pre hook refuses."""
     refuses: tuple[str, ...]
@@ -82,9 +83,11 @@ class Explanation:
     pools: tuple[PoolOrder, ...] = ()
     conditions: tuple[Condition, ...] = ()
     pre_hooks: PreHooks = "none"
-    """Of hooks that can change what the pools and conditions read."""
+    """Of hooks that can change what the pools, conditions and the cache read."""
     limits: Outlook | None = None
     """What the limits of the client that asks mean for the request; None without such a client."""
+    cache: Keeping | None = None
+    """What the alias' cache does for the request; None without one, and where the request does not get as far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +132,7 @@ def explain(
     pre_hooks: PreHooks | None = None,
     limits: Outlook | None = None,
     fills: Sequence[Fill] = (),
+    keeps_answers: bool = True,
 ) -> Explanation:
     """Explain a route for a request. `fails` has the outcomes of failing targets, by name or pattern.
 
@@ -136,7 +140,8 @@ def explain(
     for `request` as it is if that is None, in these `circumstances`; `left` is what pre hooks make of `request`, and
     `pre_hooks` tells of them (None: they were not run, if the route has some). Of `request` only the wish for a stream
     counts beside that, and what it tells of the operation where `operation` is None. `health` and `fills` are as for
-    `walk`. `limits` are those of the client that asks; what they refuse is not called.
+    `walk`. `limits` are those of the client that asks; what they refuse is not called. Nothing is kept yet of aliases
+    with a cache; not `keeps_answers`: nor will it be.
     Runs event loops of its own, so never call it from a coroutine.
     """
     asked = OPERATIONS[operation] if operation else operation_of(request)
@@ -177,6 +182,20 @@ def explain(
     refused_by = {one.name: route.passing(one.name).refused_by for one in carried}
     passing = route.passing(asked.name)
     found = passing.refused_by
+    cache = None
+    if found is None and not (limits is not None and isinstance(limits.refused, NotAllowed | UnknownGroup)):
+        cache = keeping(
+            name,
+            route,
+            asked,
+            request if left is None else left,
+            stream=stream,
+            headers=circumstances.headers,
+            client=None if circumstances.caller is None else circumstances.caller.name,
+            facts=facts,
+            is_sent_on=limits is not None and limits.sent_on is not None,
+            keeps=keeps_answers,
+        )
     if pre_hooks is None:
         pre_hooks = "not run" if passing.route.pre else "none"
     return Explanation(
@@ -184,7 +203,7 @@ def explain(
         route=route,
         operation=asked.name,
         stream=stream,
-        refused=_refusal(found, asked, limits),
+        refused=_refusal(found, asked, limits, cache),
         takes=tuple([name for name, by in refused_by.items() if by is None]),
         refuses=tuple([name for name, by in refused_by.items() if by is not None]),
         bound=_bound(route, asked),
@@ -197,13 +216,21 @@ def explain(
                 for one in conditionals(route.parts or ())
             ]
         ),
-        pre_hooks=pre_hooks if reads_body(route.parts or ()) else "none",
+        pre_hooks=pre_hooks if cache is not None or reads_body(route.parts or ()) else "none",
         limits=limits,
+        cache=cache,
     )
 
 
-def _refusal(found: tuple[str, Hook] | None, operation: Operation, limits: Outlook | None) -> GatewayError | None:
-    """Return why nothing is called: the model is not the client's, a pre hook is in the way, or a limit is full."""
+def _refusal(
+    found: tuple[str, Hook] | None, operation: Operation, limits: Outlook | None, cache: Keeping | None
+) -> GatewayError | None:
+    """Return why nothing is called.
+
+    The model is not the client's, a pre hook is in the way, a kept answer is wanted only, or a limit is full.
+    """
+    if cache is not None and cache.needs_kept:
+        return NotKept("the request asks for a kept answer only, and there is none")
     refused = None if limits is None else limits.refused
     if found is None or isinstance(refused, NotAllowed | UnknownGroup):
         return refused
@@ -332,6 +359,7 @@ def as_json(explanation: Explanation) -> JsonObject:
         "hedge": None if route.hedge is None else {"after_s": route.hedge.after_s},
         "shadow": None if route.shadow is None else _shadow(route.shadow),
         "hooks": {"pre": list(map(hook, route.pre)), "post": list(map(hook, route.post))},
+        **({} if explanation.cache is None else {"cache": keeping_as_json(explanation.cache)}),
         **({} if explanation.limits is None else {"client": limits_as_json(explanation.limits)}),
         "chain": [_step(number, step, hook) for number, step in enumerate(route.steps, start=1)],
         **arranged,

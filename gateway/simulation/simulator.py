@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from operator import attrgetter
 from typing import Final
@@ -19,6 +20,8 @@ import orjson
 from gateway.adapters.base import Operation
 from gateway.adapters.events import Stream
 from gateway.adapters.mock import OutcomeOf
+from gateway.engine.cache.cache import Cache
+from gateway.engine.cache.streams import parsed_events
 from gateway.engine.health import Health
 from gateway.engine.limits.admission import Limits
 from gateway.engine.limits.providers import ProviderLimits
@@ -31,10 +34,11 @@ from gateway.policy.overlay import Overlay
 from gateway.policy.problem import Problems
 from gateway.policy.table import RoutingTable
 from gateway.simulation.buckets import simulated_store
+from gateway.simulation.keeping import simulated_answers
 from gateway.simulation.upstreams import Called, Upstreams
 from gateway.simulation.walk import JITTER, SEED, seeded
-from gateway.telemetry.report import CLOSED, CallReport, Closed
-from gateway.wire.json import EMPTY, Json, JsonObject
+from gateway.telemetry.report import CLOSED, CacheResult, CallReport, Closed
+from gateway.wire.json import EMPTY, Json, JsonObject, decode_json
 
 REQUEST_ID: Final = "simulated"
 BEGIN: Final = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -80,6 +84,8 @@ class Observed:
     """The client's group, where the file has `clients`."""
     limited: str | None = None
     """The limit that refused the request, or sent it to another alias."""
+    cache: CacheResult | None = None
+    """How a request of an alias with a cache was answered."""
     text: str | None = None
     """Text of the answer, or of the part that arrived; None without an answer."""
     body: Json = None
@@ -130,7 +136,7 @@ class _FixedTable:
 
 
 class Simulator:
-    """A gateway with one table, fresh health and empty limits. Create it and use it within one virtual loop."""
+    """A gateway with one table, fresh health, empty limits and no kept answers. Use it in one virtual loop."""
 
     def __init__(self, table: RoutingTable, script: OutcomeOf, *, seed: int = SEED, begin: datetime = BEGIN) -> None:
         """`seed` is that of the draws in pools; at `begin` the loop's clock is at 0."""
@@ -141,7 +147,8 @@ class Simulator:
         loop = asyncio.get_running_loop()
         self._upstreams = Upstreams(script)
         limits = Limits(simulated_store(begin.timestamp()))
-        self._pipeline = Pipeline(
+        pipeline = partial(
+            Pipeline,
             tables=_FixedTable(table),
             adapters=self._upstreams.adapters,
             health=Health(),
@@ -152,6 +159,8 @@ class Simulator:
             limits=limits,
             provider_limits=ProviderLimits(limits.reservations),
         )
+        self._pipeline = pipeline(cache=Cache(simulated_answers()))
+        self._uncached = pipeline()
 
     def play(self, script: OutcomeOf) -> None:
         """Use another script for the calls from now on."""
@@ -173,20 +182,24 @@ class Simulator:
         headers: Mapping[str, str] = EMPTY,
         client: Client | None = None,
         beside: int = 0,
+        uncached: bool = False,
     ) -> Observed:
         """Send one request and read its answer to the end. An exception becomes a part of the result.
 
         `operation` is told by the body's fields if it is None. `headers`, with lower-case names, are the client's.
         `beside`: so many equal requests come just before it, and are being answered when it comes.
+        `uncached`: it stands for one that differs from all others, so that no kept answer is given.
         """
+        pipeline = self._uncached if uncached else self._pipeline
         async with asyncio.TaskGroup() as tasks:
             for _ in range(beside):
-                tasks.create_task(self._ask(body, operation, headers, client, is_held=True))
-            asked = tasks.create_task(self._ask(body, operation, headers, client))
+                tasks.create_task(self._ask(pipeline, body, operation, headers, client, is_held=True))
+            asked = tasks.create_task(self._ask(pipeline, body, operation, headers, client))
         return asked.result()
 
     async def _ask(
         self,
+        pipeline: Pipeline,
         body: JsonObject,
         operation: str | None,
         headers: Mapping[str, str],
@@ -196,23 +209,24 @@ class Simulator:
     ) -> Observed:
         loop = asyncio.get_running_loop()
         started_s = loop.time()
-        report = CallReport(request_id=REQUEST_ID, generation=self._pipeline.tables.current.generation)
+        report = CallReport(request_id=REQUEST_ID, generation=pipeline.tables.current.generation)
         observed = Observed()
         calls = self._upstreams.record(are_held=is_held)
         try:
             asked = OPERATIONS[operation] if operation else operation_of(body)
             check_request(asked, body)
             if asked.wants_stream(body):
-                stream = await self._pipeline.open_stream(
-                    asked, body, report=report, client=client, client_headers=headers
-                )
+                stream = await pipeline.open_stream(asked, body, report=report, client=client, client_headers=headers)
                 await _read(stream, asked, report, observed)
             else:
-                reply = await self._pipeline.answer(asked, body, report=report, client=client, client_headers=headers)
+                reply = await pipeline.answer(asked, body, report=report, client=client, client_headers=headers)
                 if reply.body is not None:
                     await _read(reply.body, asked, report, observed)
                 else:
-                    observed.body, observed.text = reply.data, asked.text(reply.data)
+                    data = (
+                        reply.data if reply.raw is None else decode_json(bytes(reply.raw))
+                    )  # a kept one is bytes only
+                    observed.body, observed.text = data, asked.text(data)
                     observed.headers = _response_headers(report, reply.headers)
         except Exception as exc:  # noqa: BLE001 - the server answers any exception with an envelope too
             _note_failure(observed, exc, report)
@@ -220,6 +234,7 @@ class Simulator:
         observed.alias = report.alias or None
         observed.target = report.target.name if report.target else None
         observed.sticky = report.sticky
+        observed.cache = report.cache
         if report.limits is not None:
             observed.group, observed.limited = report.limits.group, report.limits.limited
         observed.first_content_s = report.first_content_s
@@ -251,7 +266,9 @@ async def _read(stream: Stream, operation: Operation, report: CallReport, observ
                 for event in events:
                     if content_type.startswith("text/plain"):
                         observed.text += (event.raw or b"").decode("utf-8", "replace")
-                    observed.text += operation.text(event.data or {}) or ""
+                    kept = event.raw.removesuffix(operation.stream_end) if event.is_end and event.raw else b""
+                    for each in parsed_events(kept) if kept else (event,):  # a kept stream comes as its end
+                        observed.text += operation.text(each.data or {}) or ""
     except Exception as exc:  # noqa: BLE001 - status and headers are sent, so any exception breaks the stream
         observed.broken = True
         observed.error = exc.code if isinstance(exc, GatewayError) else GatewayError.code

@@ -36,6 +36,9 @@ By a kept answer, by that of an equal request in flight, by one whose time is ov
 since no answer was kept, or none may be.
 """
 
+KEPT: Final[frozenset[CacheResult | None]] = frozenset({"hit", "collapsed", "stale"})
+"""Results for which a kept answer was given, or that of an equal request."""
+
 NO_FALL: Final[frozenset[Kind | PassedOver | Closed | None]] = frozenset(
     {None, HEDGED_OUT, ABANDONED, "condition", "unsupported", "bound"}
 )

@@ -546,3 +546,21 @@ class TestReload:
             "gateway; hit",
         ]
         assert len(upstream.calls) == 3
+
+
+async def test_explain_tells_whether_an_answer_is_kept(gateway: RunningGateway) -> None:
+    async def cache(query: str) -> Any:
+        return (await gateway.get(f"/-/explain?{query}")).json.get("cache")
+
+    assert await cache("model=plain") is None
+    told = await cache("model=faq&header=cache-control%3Dmax-age%3D60")
+    assert (told["ttl_s"], told["scope"], told["looked_up"], told["kept"]) == (3600, "client", True, True)
+    assert (await cache("model=faq&operation=speech"))["why_not"] == "no answer to speech is ever kept"
+    assert (await cache("model=set"))["why_not"] == "it has a tool that the upstream runs"
+
+
+async def test_explain_tells_of_a_gateway_that_keeps_nothing(start: Start) -> None:
+    gateway = await start(ROUTES, hooks=HOOKS, cache_bytes=0)
+    told = (await gateway.get("/-/explain?model=faq")).json["cache"]
+    assert (told["looked_up"], told["kept"]) == (False, False)
+    assert "--cache-size" in told["why_not"]

@@ -17,7 +17,7 @@ from gateway.adapters.events import Stream
 from gateway.concurrency.steps import in_turns
 from gateway.engine.cache.control import Control, control
 from gateway.engine.cache.flights import MAX_WAITING, Flights, NoAnswer
-from gateway.engine.cache.keepable import KEPT_OPERATIONS, is_refused, is_repeatable
+from gateway.engine.cache.keepable import KEPT_OPERATIONS, Barred, is_refused, is_repeatable
 from gateway.engine.cache.keys import Terms, key_of, terms
 from gateway.engine.cache.store import CacheStore, Entry, Kept
 from gateway.engine.cache.streams import KeptStream, ReplayedStream
@@ -65,8 +65,8 @@ class Cache:
 
         `body` is what the asked alias' pre hooks left. Raises NotKept, and what `call` raises.
         """
-        asking = await self._asking(request, body, client_headers, stream=False)
-        if asking is None:
+        asking = await self._asking(request, body, control(client_headers.get("cache-control")), stream=False)
+        if isinstance(asking, str):
             request.report.cache = "bypass"
             reply = await call()
             reply.headers = {**reply.headers, _FIELD: _STATUS["bypass"]}
@@ -107,8 +107,8 @@ class Cache:
         call: Callable[[], Awaitable[Stream]],
     ) -> Stream:
         """Return the stream before post hooks, likewise: a kept one comes at once. The caller closes it."""
-        asking = await self._asking(request, body, client_headers, stream=True)
-        if asking is None:
+        asking = await self._asking(request, body, control(client_headers.get("cache-control")), stream=True)
+        if isinstance(asking, str):
             request.report.cache = "bypass"
             stream = await call()
             return KeptStream(stream, {**stream.headers, _FIELD: _STATUS["bypass"]})
@@ -127,29 +127,40 @@ class Cache:
         headers = {**stream.headers, _FIELD: _missed(asking)}
         return KeptStream(stream, headers, max_bytes=max_bytes, on_whole=partial(self._keep, asking))
 
+    async def barred(self, request: RoutedRequest, body: JsonObject, wanted: Control, *, stream: bool) -> Barred | None:
+        """Return why a request's answer may not be kept, nor a kept one be given; None if it may. For those who look.
+
+        `body` is as for `complete`.
+        """
+        asking = await self._asking(request, body, wanted._replace(only_if_cached=False), stream=stream)
+        return asking if isinstance(asking, str) else None
+
     async def _asking(
-        self, request: RoutedRequest, body: JsonObject, client_headers: Mapping[str, str], *, stream: bool
-    ) -> _Asking | None:
-        """Return what is asked of the cache; None for a request whose answer may not be kept. Raises NotKept."""
-        wanted = control(client_headers.get("cache-control"))
-        of: Terms | None = None
+        self, request: RoutedRequest, body: JsonObject, wanted: Control, *, stream: bool
+    ) -> _Asking | Barred:
+        """Return what is asked of the cache, or why nothing is: the answer may not be kept. Raises NotKept."""
+        why: Barred
         route, operation = request.route, request.operation
-        if not wanted.no_store and operation.name in KEPT_OPERATIONS and request.form is None:
+        if wanted.no_store:
+            why = "no_store"
+        elif operation.name not in KEPT_OPERATIONS or request.form is not None:
+            why = "operation"
+        else:
             of = self._terms_of(route, request.model, operation.name)
             if not is_repeatable(operation.name, request.params, of.overrides):
-                of = None
-            elif operation.can_bind or of.binds:
-                bonds = await in_turns(operation.bound_to(request.params))
-                of = None if bonds else of
-        if of is not None:
-            assert route.cache is not None, "others are not asked about here"
-            shared = route.cache.scope == "shared" and not of.is_nested
-            key = await key_of(request, body, of, stream=stream, shared=shared)
-            if key is not None:
-                return _Asking(request, route, route.cache, of, key, wanted)
+                why = "not_repeatable"
+            elif (operation.can_bind or of.binds) and len(await in_turns(operation.bound_to(request.params))):
+                why = "bound"
+            else:
+                assert route.cache is not None, "others are not asked about here"
+                shared = route.cache.scope == "shared" and not of.is_nested
+                key = await key_of(request, body, of, stream=stream, shared=shared)
+                if key is not None:
+                    return _Asking(request, route, route.cache, of, key, wanted)
+                why = "no_json"
         if wanted.only_if_cached:
             raise NotKept("the request asks for a kept answer only, and none is kept of such a request")
-        return None
+        return why
 
     def _terms_of(self, route: Route, model: str, operation: str) -> Terms:
         known = self._terms.get((model, operation))

@@ -7,11 +7,18 @@ found in the encoded answer, where a quote that ends a name or a value is never 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from gateway.operations.hosted import has_hosted_tools, may_be_sent_twice
 from gateway.policy.params import merged
 from gateway.wire.json import Json
+
+Barred: TypeAlias = Literal["no_store", "operation", "not_repeatable", "bound", "no_json"]
+"""Why the answer to a request is not kept, nor a kept one given.
+
+The client's `no-store`; an operation or a form of which nothing is kept; it leaves something upstream or runs a tool
+there; only its maker can answer it; a hook made it something that JSON cannot hold.
+"""
 
 _OF_NUMBERS: Final = frozenset({"rerank", "moderations"})
 """Operations that answer with numbers, as embeddings do, and never keep or run anything upstream."""
@@ -44,6 +51,19 @@ def _leaves_nothing(operation: str, params: Mapping[str, Json]) -> bool:
     if operation in _OF_NUMBERS:
         return params.get("store") is not True and not has_hosted_tools(operation, params)
     return may_be_sent_twice(operation, params)
+
+
+def what_it_leaves(operation: str, params: Mapping[str, Json], overrides: Sequence[Mapping[str, Json]]) -> str:
+    """Return in words why a request is not repeatable. The arguments are those of `is_repeatable`."""
+    blocks = [merged(params, block, "") if block else params for block in overrides]
+    sent = next(block for block in blocks if not _leaves_nothing(operation, block))
+    if sent.get("background"):
+        return "it has `background`, so the upstream keeps it"
+    if has_hosted_tools(operation, sent):
+        return "it has a tool that the upstream runs"
+    if operation == "responses" and sent.get("store") is not True:
+        return "it does not write `store: false`, so the upstream keeps it"
+    return "it has `store: true`, so the upstream keeps it"
 
 
 def is_refused(content: bytes) -> bool:

@@ -64,7 +64,7 @@ class ReplayedStream:
     def __init__(self, content: bytes, operation: Operation, headers: Mapping[str, str], *, parsed: bool) -> None:
         """`parsed`: post hooks want to see the events one by one."""
         self.headers = headers
-        self._events = _parsed(content) if parsed else []
+        self._events = parsed_events(content) if parsed else []
         end = operation.stream_end if parsed else content + operation.stream_end
         if end:
             self._events.append(Event(None, end, is_end=True))
@@ -78,7 +78,8 @@ class ReplayedStream:
         """Do nothing: no upstream is open."""
 
 
-def _parsed(content: bytes) -> list[Event]:
+def parsed_events(content: bytes) -> list[Event]:
+    """Return the events in the bytes of a kept stream, each with its data."""
     splitter = sse.Splitter()
     raws = splitter.split(content)
     if rest := splitter.flush():

@@ -46,17 +46,20 @@ class Admin:
         mock: MockAdapter,
         limits: Limits,
         group_of: Callable[[str], str | None] | None = None,
+        keeps_answers: bool = True,
         member: Member | None = None,
     ) -> None:
         """`member`: this process is one of several; what it tells of targets is for all.
 
-        `group_of` returns the group of a client's name; None if there are no client keys.
+        `group_of` returns the group of a client's name; None if there are no client keys. `keeps_answers`: there is
+        room for answers of aliases with a cache.
         """
         self._reloads = reloads
         self._health = health
         self._mock = mock
         self._limits = limits
         self._group_of = group_of
+        self._keeps_answers = keeps_answers
         self._member = member
         if member is not None:
             member.answers("targets", self._told)
@@ -168,6 +171,7 @@ class Admin:
             circumstances=circumstances,
             limits=limits,
             fills=list(self._limits.store.look()) if route.is_limited else (),
+            keeps_answers=self._keeps_answers,
         )
         told = as_json(explanation)
         if told["hedge"] is not None:

@@ -11,6 +11,7 @@ from gateway.policy.table import RoutingTable
 from gateway.simulation.cases.file import Case
 from gateway.simulation.cases.play import GroupByClient, Result, asked_targets, play
 from gateway.simulation.simulator import Observed
+from gateway.telemetry.report import KEPT, CacheResult
 
 Verdict: TypeAlias = Literal["newly fails", "newly passes", "passes", "fails"]
 
@@ -28,6 +29,8 @@ class Outcome:
     """The limit that refused the request, or sent it on."""
     attempts: tuple[tuple[str, str | None], ...]
     """(target, kind of its failure) of each attempt; the kind is None when the target answered."""
+    kept: CacheResult | None = None
+    """How a kept answer came to be the client's; None for another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,4 +100,5 @@ _VERDICTS: dict[tuple[bool, bool], Verdict] = {
 
 def _outcome(observed: Observed) -> Outcome:
     attempts = tuple((one.target, None if one.kind is None else str(one.kind)) for one in observed.attempts)
-    return Outcome(observed.target, observed.status, observed.error, observed.broken, observed.limited, attempts)
+    kept = observed.cache if observed.cache in KEPT else None
+    return Outcome(observed.target, observed.status, observed.error, observed.broken, observed.limited, attempts, kept)

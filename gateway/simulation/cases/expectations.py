@@ -195,6 +195,7 @@ _CHECKS: Final[Mapping[str, _Check]] = {
     "headers": _headers,
     "error": _same(lambda observed: observed.error, show=_name),
     "limited": _limited,
+    "cache": _same(lambda observed: observed.cache, show=_name),
     "retry_after": _retry_after,
     "kind": _same(lambda observed: observed.kind, show=_name),
     "text": _same(lambda observed: observed.text),

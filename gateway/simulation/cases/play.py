@@ -84,7 +84,12 @@ async def _play(table: RoutingTable, case: Case, asked: frozenset[str], groups: 
         for time in range(1, turn.times + 1):
             await asyncio.sleep(turn.every_s if time > 1 else 0)
             observed = await simulator.ask(
-                turn.request, turn.operation.name, headers=turn.headers, client=client, beside=turn.beside
+                turn.request,
+                turn.operation.name,
+                headers=turn.headers,
+                client=client,
+                beside=turn.beside,
+                uncached=turn.repeats,
             )
             number += 1
             shares.count(observed.target, observed.sticky)

@@ -484,7 +484,8 @@ class TestWords:
 
 def an_outcome(target: str) -> JsonObject:
     attempts = [{"target": target, "kind": None}]
-    return {"target": target, "status": 200, "error": None, "broken": False, "limited": None, "attempts": attempts}
+    ended = {"target": target, "status": 200, "error": None, "broken": False, "limited": None, "kept": None}
+    return {**ended, "attempts": attempts}
 
 
 class TestMarkdown:
