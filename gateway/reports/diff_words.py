@@ -167,9 +167,10 @@ def change_text(change: Change, place: int | None, quote: Quote) -> str:
         return f"{block}{of} {_limits_text(change, quote)}"
     if block == "clients":
         return _group_text(change, rest, quote)
-    if block in ("price", "cache"):
-        words = limit_words.price_text if block == "price" else limit_words.cache_text
-        return f"{block} {words(change.old)} → {words(change.new)}"
+    if block == "price":
+        return f"price {limit_words.price_text(change.old)} → {limit_words.price_text(change.new)}"
+    if block == "cache":
+        return limit_words.cache_text(change.old, change.new)
     if block == "shadow":
         shadows = ["none" if value is None else quote(str(value)) for value in (change.old, change.new)]
         return f"shadow {shadows[0]} → {shadows[1]}"

@@ -84,13 +84,29 @@ def price_text(price: Json) -> str:
     return f"${price['input']:g} in, ${price['output']:g} out{cached}"
 
 
-def cache_text(cache: Json) -> str:
-    """Return how answers are kept: `1h, shared, 24h more when all fails`."""
-    if cache is None:
-        return "none"
-    shared = ", for all clients" if cache["scope"] == "shared" else ""
-    stale = cache["stale_if_error"]
-    return f"{shown(cache['ttl'])}{shared}{'' if stale is None else f', {shown(stale)} more when all fails'}"
+def cache_text(old: Json, new: Json) -> str:
+    """Return what changes in how answers are kept: `answers are kept 10m instead of 1h`."""
+    if new is None:
+        return f"answers are no longer kept (were for {shown(old['ttl'])})"
+    stale = None if new["stale_if_error"] is None else shown(new["stale_if_error"])
+    if old is None:
+        more = ["for all clients"] if new["scope"] == "shared" else []
+        more += [] if stale is None else [f"{stale} more when all fails"]
+        return f"answers are kept now: {', '.join([shown(new['ttl']), *more])}"
+    texts = []
+    if old["ttl"] != new["ttl"]:
+        texts.append(f"answers are kept {shown(new['ttl'])} instead of {shown(old['ttl'])}")
+    if old["scope"] != new["scope"]:
+        whose = "all clients" if new["scope"] == "shared" else "the client that asked"
+        texts.append(f"kept answers are for {whose} now")
+    if old["stale_if_error"] != new["stale_if_error"]:
+        before = "" if old["stale_if_error"] is None else f" instead of {shown(old['stale_if_error'])}"
+        texts.append(
+            "no answer that is too old serves any more when all fails"
+            if stale is None
+            else f"when all fails they serve {stale} more{before}"
+        )
+    return "; ".join(texts)
 
 
 def owner_text(one: JsonObject) -> str:

@@ -64,13 +64,31 @@ def test_prices(price: Json, text: str) -> None:
     assert price_text(price) == text
 
 
+def a_cache(ttl: float, scope: str = "client", stale_if_error: float | None = None) -> JsonObject:
+    return {"ttl": ttl, "scope": scope, "stale_if_error": stale_if_error}
+
+
 @pytest.mark.parametrize(
-    ("cache", "text"),
+    ("old", "new", "text"),
     [
-        (None, "none"),
-        ({"ttl": 600, "scope": "client", "stale_if_error": None}, "10m"),
-        ({"ttl": 3600, "scope": "shared", "stale_if_error": 60}, "1h, for all clients, 1m more when all fails"),
+        (None, a_cache(600), "answers are kept now: 10m"),
+        (None, a_cache(600, "shared", 60), "answers are kept now: 10m, for all clients, 1m more when all fails"),
+        (a_cache(3600, "shared"), None, "answers are no longer kept (were for 1h)"),
+        (a_cache(3600), a_cache(600), "answers are kept 10m instead of 1h"),
+        (a_cache(60), a_cache(60, "shared"), "kept answers are for all clients now"),
+        (a_cache(60, "shared"), a_cache(60), "kept answers are for the client that asked now"),
+        (a_cache(60), a_cache(60, "client", 5), "when all fails they serve 5s more"),
+        (
+            a_cache(3600, "client", 5),
+            a_cache(60, "client", 10),
+            "answers are kept 1m instead of 1h; when all fails they serve 10s more instead of 5s",
+        ),
+        (
+            a_cache(60, "client", 5),
+            a_cache(60),
+            "no answer that is too old serves any more when all fails",
+        ),
     ],
 )
-def test_caches(cache: Json, text: str) -> None:
-    assert cache_text(cache) == text
+def test_caches(old: Json, new: Json, text: str) -> None:
+    assert cache_text(old, new) == text
