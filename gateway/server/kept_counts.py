@@ -112,8 +112,14 @@ class KeptCounts:
 
 async def warn_of_forgotten(tables: _Tables) -> None:
     """Log once, as soon as the table has one, that limits per day or month are forgotten with the process."""
-    while (text := _budget(tables.current)) is None:  # noqa: ASYNC110 - a look at a table costs less than being told
-        await asyncio.sleep(WRITE_S)
+    looked_at = -1
+    text: str | None = None
+    while text is None:
+        table = tables.current
+        if table.generation == looked_at:  # a look at all targets takes longer, and their memory the processor's caches
+            await asyncio.sleep(WRITE_S)
+        else:
+            looked_at, text = table.generation, _budget(table)
     log.warning(
         "what is used in a day or a month is forgotten when the process ends: give it --state-dir or --state",
         extra={"limit": text},
