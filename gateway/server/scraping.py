@@ -12,7 +12,7 @@ from gateway.engine.room import FULL
 from gateway.policy.table import Route, RoutingTable
 from gateway.server.jobs import CountedReloader
 from gateway.server.live import fills
-from gateway.server.live.fills import owner_of, share
+from gateway.server.live.fills import ServedLimits, owner_of, share
 from gateway.telemetry.metrics import Metrics
 
 _AT_ONCE: Final = 500
@@ -68,15 +68,18 @@ class Scraping:
 
         `used` has those of the providers.
         """
+        limits = ServedLimits(table)
         for group in table.clients.values():
             for limit in group.limits:
                 used[(limit.text, group.name, "group") if group.is_shared else (limit.text, "", "client")] = 0.0
         for number, fill in enumerate(self._store.look()):
             if number % fills.AT_ONCE == fills.AT_ONCE - 1:
                 yield
-            kind, name, text = owner_of(fill)
-            labels = (text, "" if kind == "client" else name, kind)
-            used[labels] = max(used.get(labels, 0.0), share(fill))
+            served = limits.of(fill)
+            if served is not None:
+                kind, name, text = owner_of(served)
+                labels = (text, "" if kind == "client" else name, kind)
+                used[labels] = max(used.get(labels, 0.0), share(served))
         self.metrics.show_limits(used)
 
     def _is_down(self, route: Route, now_s: float) -> bool:

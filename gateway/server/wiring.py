@@ -325,6 +325,7 @@ class Gateway:
             lifecycle=self.lifecycle,
             jobs=self.jobs,
             store=self.limits.store,
+            tables=self.reloader,
             worker=number,
         )
         self._joined = None if member is None else JoinedView(member, own)

@@ -15,8 +15,9 @@ from gateway.policy.limits import Limit
 from gateway.reports.problems import PLAIN
 from gateway.reports.top import MAX_LIMITS, top_lines
 from gateway.server.live import fills
-from gateway.server.live.fills import MAX_FILLS, Fills, fullest, joined_fills, owner_of
+from gateway.server.live.fills import MAX_FILLS, Fills, ServedLimits, fullest, joined_fills, owner_of
 from gateway.server.live.part import Part
+from tests.compiling import table
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import RunningGateway, Start
 
@@ -161,6 +162,23 @@ async def test_top_has_a_row_for_each_of_the_fullest_limits(limited: RunningGate
     assert f"limits, fullest first ({MAX_LIMITS} of 16)" in text
 
 
+async def test_an_edited_limit_is_shown_as_the_file_has_it_before_anybody_asks_again(
+    limited: RunningGateway,
+) -> None:
+    for name in ("ann", "cat"):
+        await chat(limited, name)
+    edited = limited.config.read_text().replace("tokens: 40", "tokens: 100").replace("[4 requests/minute, ", "[")
+    limited.config.write_text(edited.replace("2 requests/minute", "8 requests/minute"))
+    assert (await limited.request("POST", "/-/reload", headers=OPS)).status == 200
+    rows = {(one["name"], one["limit"]): one["share"] for one in (await state(limited))["limits"]}
+    assert rows.keys() == {("ann", "8 requests/minute"), ("ann", "1M tokens/day"), ("search", "100 tokens/day")}
+    assert rows["search", "100 tokens/day"] == 0.5
+    metrics = (await limited.get("/metrics")).body.decode()
+    assert 'gateway_limit_used_ratio{limit="100 tokens/day",name="search",owner="group"} 0.5' in metrics
+    assert "40 tokens/day" not in metrics
+    assert '"4 requests/minute"' not in metrics
+
+
 def fill(name: str, used: float, amount: float = 100.0) -> Fill:
     limit = Limit(unit="requests", amount=amount, per="hour", text=f"{amount:g} requests/hour")
     return Fill(bucket("client", name, limit).key, amount, used, 1.0, 0)
@@ -177,7 +195,8 @@ class Looked:
 
 
 async def test_of_very_many_limits_the_fullest_are_told_and_the_rest_is_counted() -> None:
-    found = await fullest(Looked(5 * fills.AT_ONCE + 7))  # type: ignore[arg-type]  # nothing else is asked of it
+    limits = ServedLimits(table("clients: {default: {limits: [1k requests/hour]}}\nmodels: {a: mock/a}\n"))
+    found = await fullest(Looked(5 * fills.AT_ONCE + 7), limits)  # type: ignore[arg-type]  # nothing else is asked
     assert (len(found.rows), found.number) == (MAX_FILLS, 5 * fills.AT_ONCE + 7)
     assert [one.used for one in found.rows[:2]] == [1000, 999]
     assert found.rows[-1].used > 800

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, cast
 from gateway.config.model.limit_texts import limit_text
 from gateway.engine.limits.store import Fill, OwnerKind, Store
 from gateway.policy.limits import Unit, Window
+from gateway.policy.table import RoutingTable
 from gateway.telemetry.logs import timestamp
 from gateway.wire.json import JsonObject
 
@@ -42,13 +43,45 @@ class Owner(NamedTuple):
 NO_FILLS: Final = Fills((), 0)
 
 
-async def fullest(store: Store) -> Fills:
+class ServedLimits:
+    """The limits of the table that serves: a bucket has the amount of its last request, before an edit maybe."""
+
+    def __init__(self, table: RoutingTable) -> None:
+        self.table = table
+        amounts: dict[tuple[str, str, str], set[float]] = {}
+        for endpoint in {target.endpoint.provider: target.endpoint for target in table.targets}.values():
+            for limit in endpoint.limits:
+                amounts.setdefault(("provider", endpoint.provider, limit.bucket), set()).add(limit.amount)
+        for group in table.clients.values():
+            owner = ("group", group.name) if group.is_shared else ("client", "")
+            for limit in group.limits:
+                amounts.setdefault((*owner, limit.bucket), set()).add(limit.amount)
+        self._amounts = amounts
+        """By kind and name of the owner, without that of a client, and its bucket."""
+
+    def of(self, fill: Fill) -> Fill | None:
+        """Return a bucket with the amount that the table has for it; None if it has no such limit.
+
+        A client's group is not known here: where several have such a limit, the bucket stays as it is.
+        """
+        owner, _, bucket = fill.key.rpartition(" ")
+        kind, _, name = owner.partition("/")
+        amounts = self._amounts.get((kind, "" if kind == "client" else name, bucket))
+        if amounts is None:
+            return None
+        if fill.amount in amounts or len(amounts) > 1:
+            return fill
+        return fill._replace(amount=next(iter(amounts)))
+
+
+async def fullest(store: Store, limits: ServedLimits) -> Fills:
     """Return the fullest of a process' buckets, giving way to requests meanwhile."""
     rows: list[Fill] = []
     number, left = 0, iter(store.look())
     while some := list(islice(left, AT_ONCE)):
-        number += len(some)
-        rows = nlargest(MAX_FILLS, [*rows, *some], key=share)
+        shown = [served for fill in some if (served := limits.of(fill)) is not None]
+        number += len(shown)
+        rows = nlargest(MAX_FILLS, [*rows, *shown], key=share)
         await asyncio.sleep(0)
     return Fills(rows, number)
 

@@ -7,9 +7,10 @@ from typing import NamedTuple, Protocol
 
 from gateway.engine.health import Health
 from gateway.engine.limits.store import Store
+from gateway.policy.overlay import Tables
 from gateway.server.jobs import Jobs
 from gateway.server.lifecycle import Lifecycle
-from gateway.server.live.fills import fullest
+from gateway.server.live.fills import ServedLimits, fullest
 from gateway.server.live.part import Part
 from gateway.server.live.recent import as_json
 from gateway.server.live.watching import Watching
@@ -71,6 +72,7 @@ class OwnView:
         lifecycle: Lifecycle,
         jobs: Jobs,
         store: Store,
+        tables: Tables,
         worker: int | None = None,
     ) -> None:
         self.watching = watching
@@ -78,6 +80,8 @@ class OwnView:
         self._lifecycle = lifecycle
         self._jobs = jobs
         self._store = store
+        self._tables = tables
+        self._limits: ServedLimits | None = None
         self._worker = worker
 
     async def version(self) -> Json:
@@ -109,7 +113,9 @@ class OwnView:
 
     async def part(self) -> Part:
         """Return what this process has counted."""
-        fills = await fullest(self._store)
+        if self._limits is None or self._limits.table is not self._tables.current:
+            self._limits = ServedLimits(self._tables.current)
+        fills = await fullest(self._store, self._limits)
         counts, now = self.watching.look(), time.time()
         return Part(
             worker=self._worker,
