@@ -14,6 +14,8 @@ from gateway.wire.json import Json, JsonObject
 def group_changes(old: RoutingTable, new: RoutingTable) -> Iterator[Change]:
     """Yield what changes for the clients of each group. Aliases that the new table lacks are told elsewhere."""
     before, after = ({DEFAULT_GROUP: ClientGroup(name=DEFAULT_GROUP), **table.clients} for table in (old, new))
+    if not new.clients:  # nobody's group is asked for any more, so none is refused
+        after |= {name: ClientGroup(name=name) for name in before}
     for name in dict.fromkeys((*before, *after)):
         one, other = before.get(name), after.get(name)
         if one is None and other is not None:
@@ -34,7 +36,7 @@ def _differences(old: ClientGroup, new: ClientGroup, table: RoutingTable) -> Ite
     was, now = limit_changes(old.limits, new.limits)
     if was or now:
         yield "limits", was, now
-    if old.is_shared != new.is_shared:
+    if old.is_shared != new.is_shared and new.limits:
         yield "share", old.is_shared, new.is_shared
 
 
