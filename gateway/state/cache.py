@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 from gateway.engine.cache.memory import ENTRY_BYTES
@@ -16,6 +17,8 @@ from gateway.state.link import Command, Link, unawaited
 
 MAX_SHARED_BYTES: Final = 256 * 1024
 """Of one answer: on its way it holds up what else is asked for by the same connection."""
+MAX_ASKED: Final = 8
+"""Questions in flight, each for an answer that may be that large. Others wait until one of them is answered."""
 MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
 """Of answers on their way to Redis. Beyond, an answer stays with this process."""
 _HEAD: Final = struct.Struct("<Id")
@@ -38,6 +41,7 @@ class SharedCache:
         self._unsent_bytes = 0
         self._asked: dict[bytes, _Asked] = {}
         """Questions in flight: equal requests at once are one."""
+        self._places = asyncio.Semaphore(MAX_ASKED)
 
     @property
     def max_entry_bytes(self) -> int:
@@ -49,20 +53,40 @@ class SharedCache:
         known = await self._here.get(key, fresh_s=fresh_s)
         if known is not None and known.age_s <= fresh_s:
             return known
-        asked = self._asked.get(key) or self._ask(key)
-        # Not awaited themselves: who leaves would cancel them for all.
-        await asyncio.wait(asked)
-        found = _kept(asked)
+        found: Kept | None = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._link.timeout_s):
+                found = await self._found(key)
         return known if found is None or (known is not None and known.age_s <= found.age_s) else found
 
+    async def _found(self, key: bytes) -> Kept | None:
+        """Return what Redis has. Who leaves while waiting for that ends nothing for others who do."""
+        asked = self._asked.get(key)
+        if asked is None and self._link.is_up:
+            await self._places.acquire()
+            asked = self._asked.get(key)
+            if asked is None and self._link.is_up:
+                asked = self._ask(key)
+            else:
+                self._places.release()
+        if asked is None:
+            return None
+        await asyncio.wait(asked)
+        return _kept(asked)
+
     def _ask(self, key: bytes) -> _Asked:
+        """Ask, and give the place back once there is an answer, or none will come."""
         name = self._name(key)
         asked = self._link.ask(("GETRANGE", name, 0, _HEAD.size + MAX_SHARED_BYTES)), self._link.ask(("PTTL", name))
-        for answer in asked:
-            answer.add_done_callback(unawaited)
-        if self._link.is_up:
-            self._asked[key] = asked
-            asked[1].add_done_callback(lambda _: self._asked.pop(key, None))
+
+        def landed(answer: asyncio.Future[Any]) -> None:
+            del self._asked[key]
+            self._places.release()
+            unawaited(answer)
+
+        self._asked[key] = asked
+        asked[0].add_done_callback(unawaited)
+        asked[1].add_done_callback(landed)
         return asked
 
     def put(self, key: bytes, entry: Entry, *, keep_s: float) -> None:

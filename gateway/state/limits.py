@@ -46,7 +46,7 @@ _SETTLED: Final[tuple[Unit, ...]] = ("requests", "tokens", "spend")
 class _Held:
     """A reservation of this process that is not settled."""
 
-    __slots__ = ("buckets", "costs", "id", "is_known", "store")
+    __slots__ = ("buckets", "costs", "id", "is_known", "is_sum", "store")
 
     def __init__(self, reservation: str, buckets: Sequence[Bucket], costs: Costs, store: MemoryStore | None) -> None:
         self.id = reservation
@@ -57,6 +57,8 @@ class _Held:
         """None: it is in Redis."""
         self.is_known = store is not None
         """The store has answered."""
+        self.is_sum = False
+        """It is what many requests of an outage have used, and ends by itself."""
 
 
 class _End(NamedTuple):
@@ -211,12 +213,13 @@ class SharedStore:
         start = f"{self._link.prefix}:{{{owner}}}"
         keys = [start, f"{start}:leases", f"{start}:r:{held.id}"]
         freed = self._freed.pop(owner, ())
-        args: list[str | float] = [self._now(), held.id, "1" if forced else "0", len(freed), *freed]
+        how = "0" if not forced else "2" if held.is_sum else "1"
+        args: list[str | float] = [self._now(), held.id, how, len(freed), *freed]
         for _, limit in held.buckets:
             per, amount, cost = limit.per, limit.amount, held.costs[limit.unit]
             if per == "minute" or per == "hour":
                 keys.append(f"{start}:lows:{limit.bucket}")
-            args += limit.bucket, _WINDOWS[per], amount, cost if forced else min(cost, amount)
+            args += limit.bucket, _WINDOWS[per], amount, cost if held.is_sum else min(cost, amount)
         return keys, args
 
     def _read(self, answer: bytes, buckets: Sequence[Bucket]) -> Standing | Refused:
@@ -254,7 +257,9 @@ class SharedStore:
             bucket = buckets[key]
             if amount > 0.0 and bucket.limit.per is not None:
                 reservation = f"{self._prefix}-{next(self._serials)}.outage"
-                self._moves.append(_Held(reservation, [bucket], {bucket.limit.unit: amount}, None))
+                total = _Held(reservation, [bucket], {bucket.limit.unit: amount}, None)
+                total.is_sum = True
+                self._moves.append(total)
         self._flush()
 
     def _flush_soon(self) -> None:

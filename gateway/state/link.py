@@ -231,12 +231,13 @@ class Link:
         if not self.is_up:
             answer.set_exception(Unreachable("there is an outage"))
             return answer
-        batch = self._outgoing
-        if not batch:
-            loop.call_later(self.timeout_s * (1 - LATE), self._look_at, batch, self.timeout_s * LATE)
-            self._wake.set()
-        batch.append(_Asked(command, script, answer))
+        self._send(_Asked(command, script, answer))
         return answer
+
+    def _send(self, asked: _Asked) -> None:
+        if not self._outgoing:
+            self._wake.set()
+        self._outgoing.append(asked)
 
     def _look_at(self, batch: list[_Asked], more_s: float | None) -> None:
         """Begin an outage if a command of this batch has no answer, after a last look at what has come meanwhile."""
@@ -248,12 +249,14 @@ class Link:
             asyncio.get_running_loop().call_later(more_s, self._look_at, batch, None)
 
     async def _write(self, connection: Connection) -> None:
-        """Send what is asked for, until cancelled."""
+        """Send what is asked for, until cancelled. The time for an answer begins then: Redis is not why it is late."""
+        loop, early_s, more_s = asyncio.get_running_loop(), self.timeout_s * (1 - LATE), self.timeout_s * LATE
         try:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
                 batch, self._outgoing = self._outgoing, []
+                loop.call_later(early_s, self._look_at, batch, more_s)
                 self._sent.extend(batch)
                 packed = connection.pack_commands([asked.command for asked in batch])
                 await connection.send_packed_command(packed, check_health=False)
@@ -280,10 +283,7 @@ class Link:
     def _refused(self, asked: _Asked, error: Exception) -> None:
         """Send a script again with its text, have one command fail, or begin an outage."""
         if isinstance(error, self._redis.exceptions.NoScriptError) and asked.script is not None:
-            again = _Asked(("EVAL", asked.script.text, *asked.command[2:]), None, asked.answer)
-            if not self._outgoing:
-                self._wake.set()
-            self._outgoing.append(again)
+            self._send(_Asked(("EVAL", asked.script.text, *asked.command[2:]), None, asked.answer))
         elif _OF_DATA.search(str(error)):
             self._count_error("refused")
             now_s = asyncio.get_running_loop().time()

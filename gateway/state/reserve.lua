@@ -1,10 +1,10 @@
 -- Take from all buckets of one owner, or from none.
 -- KEYS: the owner's buckets, its leases, the reservation, then a key of lows for each bucket of a minute or an hour.
--- ARGV: the time in tests, the reservation's id, 1 to take in any case, the number of leases that have ended and their
--- ids, then of each bucket its name, its window (seconds, `day`, `month`, `concurrent`), its amount and the cost.
+-- ARGV: the time in tests, the reservation's id, 1 to take in any case (2: and nobody settles it), the number of leases
+-- that have ended and their ids, then of each bucket its name, its window (seconds, `day`, `month`, `concurrent`), its amount and the cost.
 -- Returns doubles: 1 or 0 for taken, then of each bucket: used, seconds to wait, seconds until nothing is used.
 
-local LEASE_S, RECORD_S, SLACK_S, MAX_LOWS = 60, 86400, 60, 1000
+local LEASE_S, RECORD_S, UNSETTLED_S, SLACK_S, MAX_LOWS = 60, 86400, 600, 60, 1000
 local now = present(ARGV[1])
 local hash, leases, record = KEYS[1], KEYS[2], KEYS[3]
 local is_made = redis.call('EXISTS', record) == 1
@@ -38,7 +38,7 @@ for number, name in ipairs(names) do
   buckets[number] = bucket
 end
 
-local taken = is_made or fits or ARGV[3] == '1'
+local taken = is_made or fits or ARGV[3] ~= '0'
 local is_new = taken and not is_made
 local values, marks, longest = {}, {}, 0
 local serial = is_new and next_serial(hash, now)
@@ -88,7 +88,7 @@ for number, bucket in ipairs(buckets) do
 end
 if #values > 0 then redis.call('HSET', hash, unpack(values)) end
 if is_new then
-  redis.call('SET', record, table.concat(marks, '\n'), 'EX', RECORD_S)
+  redis.call('SET', record, table.concat(marks, '\n'), 'EX', ARGV[3] == '2' and UNSETTLED_S or RECORD_S)
   live(hash, longest + SLACK_S)
 end
 

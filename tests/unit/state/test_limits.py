@@ -152,6 +152,24 @@ async def test_nobody_waits_longer_than_the_timeout_for_a_redis_that_is_paused(
     assert told == ["the state in Redis is out of reach", "the state in Redis is back"]
 
 
+async def test_what_an_outage_adds_is_no_more_than_was_let_in_and_leaves_no_keys_for_long(
+    redis: RedisServer, replica: Replica
+) -> None:
+    made = await replica()
+    limits = buckets("100 tokens/minute", "1000 tokens/day")
+    large: Costs = {"tokens": 300}
+    await redis.kill()
+    await until(lambda: not made.link.is_up)
+    assert isinstance(made.store.try_reserve("a", limits, large), Standing), "never more than a bucket's whole amount"
+    assert isinstance(made.store.try_reserve("c", buckets("5 tokens/day", of="bob"), {"tokens": 5}), Standing)
+    made.store.settle("c", {"tokens": 5})
+    await redis.start()
+    await until(lambda: made.link.is_up)
+    await until_settled(redis, {"tokens/minute": 100, "tokens/day": 300})
+    (sums,) = [key for key in await redis.ask("KEYS", "*") if key.endswith(".outage")]
+    assert await redis.ask("TTL", sums) <= 600
+
+
 async def test_counts_begin_anew_in_a_redis_that_lost_them(redis: RedisServer, replica: Replica) -> None:
     """What it lost stays lost; the reservations of before settle nothing, and their leases are renewed."""
     made = await replica()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -150,6 +151,17 @@ async def test_a_slow_redis_is_not_waited_for(redis: RedisServer) -> None:
             proxy.delay_s = 0.0
             await until(lambda: link.is_up)
             assert await link.ask(("PING",)) == b"PONG"
+
+
+async def test_a_process_that_is_busy_does_not_take_redis_for_slow(redis: RedisServer) -> None:
+    async with SlowProxy(redis.port).listening() as proxy:
+        link = Link(proxy.address, prefix="gateway", timeout_s=0.2)
+        async with linked(link):
+            await until(lambda: link.is_up)
+            proxy.delay_s = 0.05
+            answer = link.ask(("PING",))
+            time.sleep(0.3)  # noqa: ASYNC251 - as a large body does
+            assert await answer == b"PONG"
 
 
 async def test_it_is_ready_once_redis_has_answered(redis: RedisServer) -> None:
