@@ -23,13 +23,13 @@ class RedisServer:
     def __init__(self, folder: Path, *, password: str = "", in_cluster: bool = False) -> None:
         self.port = _free_port()
         self._folder = folder
-        self._password = password
+        self.password = password
         self._more = ("--cluster-enabled", "yes", "--cluster-port", str(_free_port())) if in_cluster else ()
         self._process: asyncio.subprocess.Process | None = None
 
     @property
     def url(self) -> str:
-        user = f":{self._password}@" if self._password else ""
+        user = f":{self.password}@" if self.password else ""
         return f"redis://{user}127.0.0.1:{self.port}/0"
 
     @property
@@ -38,7 +38,7 @@ class RedisServer:
 
     async def start(self) -> None:
         """Start without any data, and wait until it listens."""
-        password = ["--requirepass", self._password] if self._password else []
+        password = ["--requirepass", self.password] if self.password else []
         self._process = await asyncio.create_subprocess_exec(
             os.environ.get("REDIS_SERVER", "redis-server"), "--port", str(self.port), "--bind", "127.0.0.1",
             "--save", "", "--appendonly", "no", "--dir", str(self._folder), *password, *self._more,

@@ -27,7 +27,7 @@ from gateway.server.body import (
 )
 from gateway.server.connection import ClientConnection, ClientConnections, answer_last
 from gateway.server.front import Front
-from gateway.server.request import Request
+from gateway.server.request import LISTS, Request
 from gateway.wire.http1.decoding import Decoder, Undecodable, decoder_for
 from gateway.wire.http1.errors import ReadError
 
@@ -337,8 +337,12 @@ def _convert(request: web.BaseRequest, channel: _AiohttpChannel) -> Request:
     """Return aiohttp's request as one of ours."""
     assert request.transport is not None, "aiohttp handles no request of a lost connection"
     headers: dict[str, str] = {}
-    for name, value in request.headers.items():
-        headers.setdefault(name.lower(), value)
+    for given, value in request.headers.items():
+        name = given.lower()
+        if name in headers and name in LISTS:
+            headers[name] += f", {value}"
+        else:
+            headers.setdefault(name, value)
     if "://" in request.raw_path and not request.raw_path.startswith("/"):
         # A whole URL, as proxies are asked for; its host counts, not the field's (RFC 9112, 3.2.2).
         headers["host"] = request.url.authority

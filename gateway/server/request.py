@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from mmap import mmap
-from typing import Protocol
+from typing import Final, Protocol
+
+LISTS: Final = frozenset({"anthropic-beta", "cache-control"})
+"""Fields that a client may spread over several lines (RFC 9110, 5.3). Each part matters."""
 
 
 class Channel(Protocol):
@@ -33,7 +36,7 @@ class Request:
     query: Mapping[str, Sequence[str]]
     """Name → all its values, in order."""
     headers: Mapping[str, str]
-    """Lower-case names. The first value where a field came more than once."""
+    """Lower-case names. The first value where a field came more than once; of LISTS all, as one list."""
     body: bytes | mmap | None = None
     """None until it has arrived; `channel.read_body` waits for it. One over LARGE_BYTES may have memory of its own."""
     has_body: bool = True

@@ -40,8 +40,8 @@ LATE: Final = 0.1
 READY_S: Final = 5.0
 """Seconds after which the process counts as ready, whether Redis has answered or not."""
 MAX_REASON: Final = 200
-REFUSALS_S: Final = 60.0
-"""Between two log lines about commands that Redis refused; each is counted."""
+TOLD_S: Final = 60.0
+"""Between two log lines about commands that Redis refused, which are all counted, or about why an outage goes on."""
 _OF_DATA: Final = re.compile(
     r"WRONGTYPE|is not (?:an integer|a valid float)|must be strings or integers|bad argument|"
     r"attempt to (?:compare|concatenate|perform arithmetic)"
@@ -124,6 +124,7 @@ class Link:
         """The reason for an outage, of the connection that is up."""
         self._outage: str | None = None
         """The reason that the log has."""
+        self._outage_told_s = -math.inf
         self._up_since_s = 0.0
         self._refusal_told_s = -math.inf
         """When the log was last told of a command that Redis refused."""
@@ -214,11 +215,12 @@ class Link:
             call()
 
     def _down(self, reason: str) -> None:
-        """Have nobody wait, and log an outage once."""
+        """Have nobody wait, and log an outage once, and again if it goes on for another reason."""
         self.is_up = False
         self._fail("connection")
-        if self._outage is None:
-            self._outage = reason
+        now_s = asyncio.get_running_loop().time()
+        if self._outage is None or (reason != self._outage and now_s - self._outage_told_s >= TOLD_S):
+            self._outage, self._outage_told_s = reason, now_s
             log.error("the state in Redis is out of reach", extra={**self._told, "reason": reason})
 
     def ask(self, command: Command, script: Script | None = None) -> asyncio.Future[Any]:
@@ -287,7 +289,7 @@ class Link:
         elif _OF_DATA.search(str(error)):
             self._count_error("refused")
             now_s = asyncio.get_running_loop().time()
-            if now_s - self._refusal_told_s >= REFUSALS_S:
+            if now_s - self._refusal_told_s >= TOLD_S:
                 self._refusal_told_s = now_s
                 log.error("a key in Redis is not of this gateway", extra={**self._told, "reason": _why(error)})
             if not asked.answer.done():

@@ -12,6 +12,7 @@ import aiohttp
 import openai
 import orjson
 import pytest
+from multidict import CIMultiDict
 
 from gateway.wire.json import JsonObject
 from tests.scripted_openai import ScriptedOpenAI
@@ -242,6 +243,17 @@ class TestCacheControl:
         await gateway.chat("faq")
         await self.ask(gateway, "No-Store")
         assert len(upstream.calls) == 4
+
+    async def test_a_field_in_several_lines_counts_whole(
+        self, gateway: RunningGateway, upstream: ScriptedOpenAI
+    ) -> None:
+        await gateway.chat("faq")
+        body = {"model": "faq", "messages": HELLO}
+        lines = CIMultiDict([("cache-control", "max-stale=5"), ("cache-control", "no-store")])
+        for _ in range(2):
+            assert (await gateway.request("POST", "/v1/chat/completions", json=body, headers=lines)).headers[
+                "cache-status"
+            ] == "gateway; fwd=bypass"
 
     async def test_no_cache_asks_anew_and_keeps(self, gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:
         upstream.script("a", reply="one").script("a", reply="two")

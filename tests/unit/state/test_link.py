@@ -128,6 +128,20 @@ async def test_a_redis_that_refuses_later_is_an_outage_until_it_does_not(
     ]
 
 
+async def test_an_outage_that_goes_on_for_another_reason_is_told_again(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TOLD_S", 0.2)
+    link = Link(redis.address, prefix="gateway", timeout_s=0.5)
+    async with linked(link):
+        await until(lambda: link.is_up)
+        await redis.kill()
+        await until(lambda: len(caplog.records) > 0)
+        redis.password = "another"
+        await redis.start()
+        await until(lambda: "AuthenticationError" in str(caplog.records[-1].__dict__["reason"]))
+
+
 async def test_commands_of_one_turn_are_answered_each(redis: RedisServer) -> None:
     link = Link(redis.address, prefix="gateway", timeout_s=0.5)
     async with linked(link):
