@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from collections.abc import Sequence
+from functools import partial
+from typing import Final, Protocol, TypeAlias
 
 from gateway.engine.limits import leases, sliding, windows
 from gateway.engine.limits.kept import Count
-from gateway.engine.limits.store import Full, Refused, Standing, longest
+from gateway.engine.limits.store import Bucket, Costs, Full, Refused, Standing, longest
 from gateway.policy.limits import Limit, Unit, Window
 
 
@@ -16,19 +18,23 @@ class Cell(Protocol):
     unit: Unit
     amount: float
     """Of the newest reservation."""
+    limit: Limit
+    """That of the last `wait_s`."""
+    cost: float
+    """What was asked for then."""
     open: int
     """Reservations that are not settled. A bucket with some is not dropped."""
     used: float
     """As of the last call."""
 
     def wait_s(self, cost: float, limit: Limit, now_s: float, wall_s: float) -> float:
-        """Return the seconds until `cost` fits; 0 if it does now. A `take` that follows is at the same time.
+        """Return the seconds until `cost` fits; 0 if it does now. The whole amount is asked for if `cost` is above it.
 
         `now_s` and `wall_s` are the present on both clocks.
         """
 
-    def take(self, reservation: str, cost: float) -> float:
-        """Take what fits, and return what settling it takes."""
+    def take(self, reservation: str) -> Part:
+        """Take what was asked for last, at the same time, as it fits; and return what settling it takes."""
 
     def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
         """End a reservation that used so much more than it took, or less if `by` is below 0. `mark` is of `take`."""
@@ -40,11 +46,15 @@ class Cell(Protocol):
         """Return the seconds until nothing is used, as of the last call; None if nobody knows."""
 
 
+Part: TypeAlias = tuple[Cell, float, float]
+"""A reservation in one bucket: the cell, the cost, and the mark for `settle`."""
+
+
 # For each request and bucket these are called three times, so they call little.
 class Sliding:
     """A bucket of a minute or an hour."""
 
-    __slots__ = ("_at_s", "_lows", "_rate", "_window_s", "amount", "open", "unit", "used")
+    __slots__ = ("_at_s", "_lows", "_rate", "_window_s", "amount", "cost", "limit", "open", "unit", "used")
 
     def __init__(self, limit: Limit, lows: int = sliding.MAX_LOWS) -> None:
         """`lows`: entries of its `Lows` at most."""
@@ -53,7 +63,8 @@ class Sliding:
         self._lows = sliding.Lows(lows)
         self._at_s = 0.0
         self._rate = limit.amount / self._window_s
-        self.used = 0.0
+        self.used = self.cost = 0.0
+        self.limit = limit
         self.amount = limit.amount
         self.unit = limit.unit
         self.open = 0
@@ -63,16 +74,21 @@ class Sliding:
         used = self.used = sliding.used(self.used, self._at_s, rate, now_s)
         self._at_s = now_s
         amount = limit.amount
+        self.limit = limit
         if amount != self.amount:  # what has drained until now did so at the old rate
             self.amount = amount
             rate = self._rate = amount / self._window_s
+        if cost > amount:
+            cost = amount
+        self.cost = cost
         return sliding.wait_s(used, cost, amount, rate) if used + cost > amount else 0.0
 
-    def take(self, reservation: str, cost: float) -> float:
-        serial = self._lows.note(self.used) if self.open else self._lows.begin()
+    def take(self, reservation: str) -> Part:
+        cost, used = self.cost, self.used
+        serial = self._lows.note(used) if self.open else self._lows.begin()
         self.open += 1
-        self.used += cost
-        return serial
+        self.used = used + cost
+        return self, cost, serial
 
     def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
         self.open -= 1
@@ -93,7 +109,7 @@ class Sliding:
 class Calendar:
     """A bucket of a day or a month."""
 
-    __slots__ = ("_begin_s", "_changed", "_end_s", "_key", "_per", "amount", "open", "unit", "used")
+    __slots__ = ("_begin_s", "_changed", "_end_s", "_key", "_per", "amount", "cost", "limit", "open", "unit", "used")
 
     def __init__(self, limit: Limit, key: str = "", changed: dict[str, Calendar] | None = None) -> None:
         """`changed` gets the cell by its key whenever `used` changes."""
@@ -102,23 +118,29 @@ class Calendar:
         self._key = key
         self._changed = changed
         self._begin_s = self._end_s = 0.0
-        self.used = 0.0
+        self.used = self.cost = 0.0
+        self.limit = limit
         self.amount = limit.amount
         self.unit = limit.unit
         self.open = 0
 
     def wait_s(self, cost: float, limit: Limit, now_s: float, wall_s: float) -> float:
+        self.limit = limit
         amount = self.amount = limit.amount
+        if cost > amount:
+            cost = amount
+        self.cost = cost
         if not self._begin_s <= wall_s < self._end_s:
             self._come_to(wall_s)
-        return windows.wait_s(self.used, cost, amount, self._end_s - wall_s)
+        used = self.used
+        return windows.wait_s(used, cost, amount, self._end_s - wall_s) if used + cost > amount else 0.0
 
-    def take(self, reservation: str, cost: float) -> float:
+    def take(self, reservation: str) -> Part:
         self.open += 1
-        self.used += cost
+        self.used += self.cost
         if self._changed is not None:
             self._changed[self._key] = self
-        return self._begin_s
+        return self, self.cost, self._begin_s
 
     def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
         self.open -= 1
@@ -155,29 +177,32 @@ class Calendar:
 class Concurrent:
     """A bucket of requests at once."""
 
-    __slots__ = ("_leases", "_now_s", "amount", "open", "unit", "used")
+    __slots__ = ("_leases", "_now_s", "amount", "cost", "limit", "open", "unit", "used")
 
     def __init__(self, limit: Limit) -> None:
         self._leases: dict[str, float] = {}
         self._now_s = 0.0
-        self.used = 0.0
+        self.used = self.cost = 0.0
+        self.limit = limit
         self.amount = limit.amount
         self.unit = limit.unit
         self.open = 0
 
     def wait_s(self, cost: float, limit: Limit, now_s: float, wall_s: float) -> float:
-        self.amount = limit.amount
+        self.limit = limit
+        amount = self.amount = limit.amount
+        self.cost = cost
         self._now_s = now_s
         if self._leases:
             leases.drop_ended(self._leases, now_s)
-        self.used = float(len(self._leases))
-        return leases.WAIT_S if self.used + cost > limit.amount else 0.0
+        used = self.used = float(len(self._leases))
+        return leases.WAIT_S if used + cost > amount else 0.0
 
-    def take(self, reservation: str, cost: float) -> float:
+    def take(self, reservation: str) -> Part:
         self.open += 1
         self.used += 1.0
         self._leases[reservation] = self._now_s + leases.LEASE_S
-        return 0.0
+        return self, self.cost, 0.0
 
     def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
         self.open -= 1
@@ -197,29 +222,50 @@ class Concurrent:
         return None
 
 
-Found: TypeAlias = tuple[Cell, float, Limit]
-"""A bucket that a reservation asks, with its cost there and the limit."""
-Part: TypeAlias = tuple[Cell, float, float]
-"""A reservation in one bucket: the cost, and what settling takes."""
+_standing: Final = partial(tuple.__new__, Standing)
+"""Makes a Standing of its three fields, in a third of the time."""
 
 
-def take(
-    reservation: str, found: list[Found], full: list[Full] | None, parts: list[Part] | None, wall_s: float
+def in_the_way(
+    cells: Sequence[Cell], buckets: Sequence[Bucket], costs: Costs, now_s: float, wall_s: float
+) -> list[Full] | None:
+    """Ask the cells of buckets for what fits, and return those into which it does not; None if it does into all."""
+    full: list[Full] | None = None
+    for cell, (_, limit) in zip(cells, buckets, strict=True):
+        if wait_s := cell.wait_s(costs[limit.unit], limit, now_s, wall_s):
+            full = full or []
+            full.append(Full(limit, wait_s))
+    return full
+
+
+def reserve(
+    reservation: str,
+    cells: Sequence[Cell],
+    buckets: Sequence[Bucket],
+    costs: Costs,
+    opened: dict[str, list[Part]],
+    now_s: float,
+    wall_s: float,
 ) -> Standing | Refused:
-    """Take from all cells, unless some are full, and return what `Store.try_reserve` does.
-
-    `parts` gets what settling takes; None: the reservation was made before, and nothing is taken.
-    """
+    """Do what `Store.try_reserve` does, with the cells of its buckets. `opened` gets what settling takes."""
+    full = in_the_way(cells, buckets, costs, now_s, wall_s)
+    if reservation in opened:
+        return _tightest(cells, wall_s)
     if full is not None:
-        limit_of_longest = longest(full).limit
-        found = [one for one in found if one[2] is limit_of_longest]
-    elif parts is not None:
-        parts += [(cell, cost, cell.take(reservation, cost)) for cell, cost, _ in found]
+        limit = longest(full).limit
+        return Refused(tuple(full), _tightest([cell for cell in cells if cell.limit is limit], wall_s))
+    parts = opened[reservation] = []
+    for cell in cells:
+        parts.append(cell.take(reservation))  # noqa: PERF401 - a comprehension is one more call
+    return _tightest(cells, wall_s)
+
+
+def _tightest(cells: Sequence[Cell], wall_s: float) -> Standing:
+    """Return how that of the cells stands of which the smallest share is left."""
     most = -1.0
-    for cell, _, limit in found:
-        share = cell.used / limit.amount
+    for cell in cells:
+        share = cell.used / cell.amount
         if share > most:
-            most, fullest, tightest = share, cell, limit
-    left = tightest.amount - fullest.used
-    standing = Standing(tightest, left if left > 0.0 else 0.0, fullest.free_in_s(wall_s))
-    return standing if full is None else Refused(tuple(full), standing)
+            most, tightest = share, cell
+    left = tightest.amount - tightest.used
+    return _standing((tightest.limit, left if left > 0.0 else 0.0, tightest.free_in_s(wall_s)))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from gateway.engine.limits import sliding
-from gateway.engine.limits.cells import Calendar, Cell, Concurrent, Found, Part, Sliding, take
+from gateway.engine.limits.cells import Calendar, Cell, Concurrent, Part, Sliding, in_the_way, reserve
 from gateway.engine.limits.kept import Count, Counts
 from gateway.engine.limits.store import UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing
 from gateway.policy.limits import Limit
@@ -44,27 +44,15 @@ class MemoryStore:
 
     def try_reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
         """Take from all buckets or from none, as `Store` says; never None."""
-        cells = self._cells
-        before = len(cells)
+        known = self._cells
+        before = len(known)
         now_s, wall_s = self._clock(), self._wall_clock()
-        is_open = reservation in self._open
-        found: list[Found] = []
-        full: list[Full] | None = None
+        cells = []
         for key, limit in buckets:
-            cell = cells.get(key) or self._new(key, limit)
-            cost = costs[limit.unit]
-            if cost > limit.amount:
-                cost = limit.amount
-            if (wait_s := cell.wait_s(cost, limit, now_s, wall_s)) and not is_open:
-                full = full or []
-                full.append(Full(limit, wait_s))
-            found.append((cell, cost, limit))
-        parts: list[Part] | None = None if is_open else []
-        answer = take(reservation, found, full, parts, wall_s)
-        if parts:
-            self._open[reservation] = parts
-        if len(cells) > before:
-            self._drop_idle(_LOOKED_AT * (len(cells) - before), now_s, wall_s)
+            cells.append(known.get(key) or self._new(key, limit))
+        answer = reserve(reservation, cells, buckets, costs, self._open, now_s, wall_s)
+        if len(known) > before:
+            self._drop_idle(_LOOKED_AT * (len(known) - before), now_s, wall_s)
         return answer
 
     def cell(self, key: str, limit: Limit) -> Cell:
@@ -77,17 +65,10 @@ class MemoryStore:
 
     def full(self, buckets: Sequence[Bucket], costs: Costs) -> Sequence[Full]:
         """Return the buckets that are in the way, and take nothing; never None."""
-        cells = self._cells
-        now_s, wall_s = self._clock(), self._wall_clock()
-        found: list[Full] = []
-        for key, limit in buckets:
-            cell = cells.get(key)
-            if cell is not None:
-                cost = costs[limit.unit]
-                wait_s = cell.wait_s(cost if cost < limit.amount else limit.amount, limit, now_s, wall_s)
-                if wait_s:
-                    found.append(Full(limit, wait_s))
-        return found
+        known = self._cells
+        used = [one for one in buckets if one.key in known]
+        cells = [known[key] for key, _ in used]
+        return in_the_way(cells, used, costs, self._clock(), self._wall_clock()) or []
 
     async def reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
         """Do the same."""
@@ -98,7 +79,7 @@ class MemoryStore:
         parts = self._open.pop(reservation, None)
         if parts is None:
             return
-        now_s, wall_s = self._clock(), self._wall_clock()
+        now_s, wall_s = (self._clock(), self._wall_clock()) if used else (0.0, 0.0)  # else nobody asks
         for cell, cost, mark in parts:
             cell.settle(reservation, mark, used.get(cell.unit, cost) - cost, now_s, wall_s)
 

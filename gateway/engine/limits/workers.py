@@ -15,7 +15,7 @@ from struct import Struct
 from typing import Final, TypeAlias
 
 from gateway.engine.limits import leases, sliding
-from gateway.engine.limits.cells import Calendar, Cell, Found, Part, Sliding, take
+from gateway.engine.limits.cells import Calendar, Cell, Part, Sliding, in_the_way, reserve
 from gateway.engine.limits.memory import MemoryStore
 from gateway.engine.limits.shared_memory import (
     CALENDAR,
@@ -159,19 +159,22 @@ class _SharedConcurrent(_Shared):
 
     def __init__(self, limit: Limit, memory: SharedMemory, record: int, digest: bytes) -> None:
         self.unit: Unit = limit.unit
+        self.limit = limit
         self.amount = limit.amount
         self.open = 0
-        self.used = 0.0
+        self.used = self.cost = 0.0
         self._bind(memory, record, digest)
 
     def wait_s(self, cost: float, limit: Limit, now_s: float, wall_s: float) -> float:
-        self.amount = limit.amount
-        return leases.WAIT_S if self.used + cost > limit.amount else 0.0
+        self.limit = limit
+        amount = self.amount = limit.amount
+        self.cost = cost
+        return leases.WAIT_S if self.used + cost > amount else 0.0
 
-    def take(self, reservation: str, cost: float) -> float:
+    def take(self, reservation: str) -> Part:
         self.open += 1
         self.used += 1.0
-        return 0.0
+        return self, self.cost, 0.0
 
     def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
         self.open -= 1
@@ -245,24 +248,9 @@ class WorkersStore:
             if self._late or not self._has_lock:
                 self._catch_up()
             now_s, wall_s = self._clock(), self._wall_clock()
-            known, is_open = self._cells, reservation in self._open
-            found: list[Found] = []
-            full: list[Full] | None = None
-            for key, limit in buckets:
-                one = known.get(key)
-                cell = one if one is not None and one.load() else self._located(key, limit, now_s, wall_s)
-                cost = costs[limit.unit]
-                if cost > limit.amount:
-                    cost = limit.amount
-                if (wait_s := cell.wait_s(cost, limit, now_s, wall_s)) and not is_open:
-                    full = full or []
-                    full.append(Full(limit, wait_s))
-                found.append((cell, cost, limit))
-            parts: list[Part] | None = None if is_open else []
-            answer = take(reservation, found, full, parts, wall_s)
-            if parts:
-                self._open[reservation] = parts
-            for cell, _, _ in found:
+            cells = self._loaded(buckets, now_s, wall_s)
+            answer = reserve(reservation, cells, buckets, costs, self._open, now_s, wall_s)
+            for cell in cells:
                 if isinstance(cell, _SHARED):
                     cell.save()
             return answer
@@ -280,14 +268,7 @@ class WorkersStore:
             return self._own.full(buckets, costs)
         try:
             now_s, wall_s = self._clock(), self._wall_clock()
-            found: list[Full] = []
-            for key, limit in buckets:
-                one = self._cells.get(key)
-                cell = one if one is not None and one.load() else self._located(key, limit, now_s, wall_s)
-                cost = costs[limit.unit]
-                if wait_s := cell.wait_s(cost if cost < limit.amount else limit.amount, limit, now_s, wall_s):
-                    found.append(Full(limit, wait_s))
-            return found
+            return in_the_way(self._loaded(buckets, now_s, wall_s), buckets, costs, now_s, wall_s) or []
         finally:
             memory.unlock()
 
@@ -330,6 +311,15 @@ class WorkersStore:
             if used and one.amount and one.key:
                 yield Fill(one.key, one.amount, used, free_in_s, one.open)
         yield from self._own.look()
+
+    def _loaded(self, buckets: Sequence[Bucket], now_s: float, wall_s: float) -> list[Cell]:
+        """Return the cells of buckets, as their records are."""
+        known = self._cells
+        cells: list[Cell] = []
+        for key, limit in buckets:
+            one = known.get(key)
+            cells.append(one if one is not None and one.load() else self._located(key, limit, now_s, wall_s))
+        return cells
 
     def _located(self, key: str, limit: Limit, now_s: float, wall_s: float) -> Cell:
         """Return the cell of a bucket whose record is not known, or is another one's by now."""
