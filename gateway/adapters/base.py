@@ -337,8 +337,8 @@ class Operation(Protocol):
     def texts(self, params: Mapping[str, Json]) -> int:
         """Return the number of texts, each of so many tokens, that are written for a request; at least 1."""
 
-    def text_bytes(self, params: Mapping[str, Json]) -> Generator[None, None, int]:
-        """Return the bytes of text that the model has to read, base64 left out, in short steps."""
+    def text_bytes(self, params: Mapping[str, Json]) -> int | Generator[None, None, int]:
+        """Return the bytes of text that the model has to read, base64 left out; in short steps, where that is long."""
 
     def media(self, params: Mapping[str, Json], form: Form | None) -> Generator[None, None, frozenset[str]]:
         """Return which of `images`, `audio` and `files` the request has, in short steps."""

@@ -89,7 +89,8 @@ class RequestFacts:
     def tokens(self) -> int:
         """An estimate of the input's tokens: bytes of text, base64 left out, over 4."""
         if self._tokens is None:
-            self._tokens = at_once(self.wire.text_bytes(self.params)) // BYTES_PER_TOKEN
+            size = self.wire.text_bytes(self.params)
+            self._tokens = (size if isinstance(size, int) else at_once(size)) // BYTES_PER_TOKEN
         return self._tokens
 
     @property
@@ -112,7 +113,8 @@ class RequestFacts:
         if _READ.isdisjoint(asked) or not any(type(value) is RawJson for value in self.params.values()):
             return
         if "tokens" in asked:
-            self._tokens = await in_turns(self.wire.text_bytes(self.params)) // BYTES_PER_TOKEN
+            size = self.wire.text_bytes(self.params)
+            self._tokens = (size if isinstance(size, int) else await in_turns(size)) // BYTES_PER_TOKEN
         if not _MEDIA.isdisjoint(asked):
             self._media = await in_turns(self.wire.media(self.params, self.form))
 

@@ -104,7 +104,8 @@ class Pipeline:
         """
         request = self._request(operation, params, report, headers, query, form, client)
         if request.admission is not None:
-            return self._limited(request, params, client_headers)
+            call = self._admitted if request.route.is_plain else self._limited
+            return call(request, params, client_headers)
         if request.route.is_plain:
             return self._bound(request) if operation.can_bind else self._engine.complete(request)
         self._note_facts(request, client_headers, stream=False)
@@ -118,13 +119,11 @@ class Pipeline:
         return await _post_hooked(request, await self._routed(request))
 
     async def _limited(self, request: RoutedRequest, params: JsonObject, client_headers: Mapping[str, str]) -> Reply:
-        """Return the plain answer to a request that takes from limits, with its hooks run."""
-        body = params
-        if not request.route.is_plain:
-            self._note_facts(request, client_headers, stream=False)
-            if request.route.cache is not None and self._cache is not None:
-                return await self._cached(request, self._cache, params, client_headers)
-            body = await _run_pre_hooks(request, params)
+        """Return the plain answer to a request that takes from limits, with its hooks run. Not for plain routes."""
+        self._note_facts(request, client_headers, stream=False)
+        if request.route.cache is not None and self._cache is not None:
+            return await self._cached(request, self._cache, params, client_headers)
+        body = await _run_pre_hooks(request, params)
         return await _post_hooked(request, await self._admitted(request, body, client_headers))
 
     async def _cached(
@@ -138,28 +137,30 @@ class Pipeline:
     async def _admitted(self, request: RoutedRequest, body: JsonObject, client_headers: Mapping[str, str]) -> Reply:
         """Return the plain answer before post hooks. What it takes from limits is settled, however it ends.
 
-        `body` is the request after its pre hooks.
+        `body` is the request after its pre hooks. A plain route has none; those of another that it is sent on to run.
         """
-        admission, route = request.admission, request.route
+        admission, route, operation = request.admission, request.route, request.operation
         if admission is None:
             return await self._routed(request)
+        other = None
         try:
-            other = await admission.enter(request.operation, route, request.params)
-            if other is not None:
+            entering = admission.try_enter(operation, route, request.params)
+            if entering is not None and (other := await entering) is not None:
                 self._send_on(request, other, body, client_headers, stream=False)
-            if route is request.route and route.is_plain and not request.operation.can_bind and not admission.unpriced:
+            if other is None and route.is_plain and not operation.can_bind and not admission.unpriced:
                 reply = await self._engine.complete(request)
                 if reply.body is not None:
-                    reply.body = SettledStream(reply.body, admission, request.operation)
+                    reply.body = SettledStream(reply.body, admission, operation)
             else:
                 reply = await self._routed(request)
         except BaseException:
             admission.close(answered=any(attempt.kind is None for attempt in request.report.attempts))
             raise
         if reply.body is None:
-            text_bytes = text_bytes_of(request.operation, reply, request.report.tokens)
+            told = request.report.tokens
+            text_bytes = text_bytes_of(operation, reply, told) if admission.counts_tokens else 0
             admission.close(answered=True, text_bytes=text_bytes)
-        return reply
+        return reply if other is None or not route.is_plain else await _post_hooked(request, reply)
 
     async def _whole_stream(
         self, request: RoutedRequest, params: JsonObject, client_headers: Mapping[str, str]

@@ -100,15 +100,19 @@ class OpenAIOperation:
 
     def max_tokens(self, params: Mapping[str, Json]) -> int | None:
         """Return the request's own limit of the output in tokens; None without one."""
-        limits = [limit for name in self.limit_fields if type(limit := params.get(name)) is int and limit > 0]
-        return max(limits, default=None)
+        most = 0
+        for name in self.limit_fields:
+            if type(limit := params.get(name)) is int and limit > most:
+                most = limit
+        return most or None
 
     def texts(self, params: Mapping[str, Json]) -> int:
         """Return the number of texts that an answer may have: `n`, or 1."""
-        return max(positive(params.get("n")), 1)
+        count = params.get("n")
+        return 1 if count is None else max(positive(count), 1)
 
-    def text_bytes(self, params: Mapping[str, Json]) -> Generator[None, None, int]:
-        """Return the bytes of text that the model has to read, base64 left out, in short steps."""
+    def text_bytes(self, params: Mapping[str, Json]) -> int | Generator[None, None, int]:
+        """Return the bytes of text that the model has to read, base64 left out; in short steps, where that is long."""
         return read_bytes(params, self.read_fields)
 
     def media(self, params: Mapping[str, Json], form: Form | None) -> Generator[None, None, frozenset[str]]:

@@ -47,19 +47,22 @@ def text_bytes(value: Json) -> int:
     """Return the bytes of all texts in a value, base64 left out. A list of numbers is one of tokens."""
     total = nodes = 0
     left: list[Json] = [value]
-    while left:
-        one = left.pop()
+    for one in left:  # grows meanwhile
         if type(one) is str:
-            total += _text_size(one)
+            # As `_text_size` has it, without the call: that is what most of them are.
+            total += len(one) if len(one) < _BLOCK_BYTES and one.isascii() else _text_size(one)
+            continue
+        if type(one) is dict:
+            nodes += len(one)
+            for name, inner in one.items():
+                if name not in _NO_TEXT:
+                    left.append(inner)
         elif type(one) is list:
             if one and type(one[0]) is int:
                 total += BYTES_PER_TOKEN * len(one)
             else:
                 nodes += len(one)
                 left += one
-        elif type(one) is dict:
-            nodes += len(one)
-            left += [inner for name, inner in one.items() if name not in _NO_TEXT]
         if nodes > _MAX_NODES:
             return _size(encode_json(value))
     return total
@@ -99,15 +102,22 @@ def _is_mixed(block: bytes) -> bool:
     return block.lower() != block != block.upper() and len(block.translate(None, b"0123456789")) < len(block)
 
 
-def read_bytes(params: Mapping[str, Json], fields: Sequence[str]) -> Generator[None, None, int]:
-    """Return the bytes of text in these fields, base64 left out, in steps."""
+def read_bytes(params: Mapping[str, Json], fields: Sequence[str]) -> int | Generator[None, None, int]:
+    """Return the bytes of text in these fields, base64 left out; in steps, where one has a long value."""
     total = 0
+    long: list[RawJson] = []
     for name in fields:
         value = params.get(name)
         if type(value) is RawJson:
-            total += yield from encoded_bytes(value)
+            long.append(value)
         elif value is not None:
             total += _size(encode_json(value)) if name in _DEFINED else text_bytes(value)
+    return _with_encoded(total, long) if long else total
+
+
+def _with_encoded(total: int, values: Sequence[RawJson]) -> Generator[None, None, int]:
+    for value in values:
+        total += yield from encoded_bytes(value)
     return total
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from gateway.adapters.base import Operation
@@ -16,7 +16,7 @@ from gateway.concurrency.steps import in_turns
 from gateway.engine.limits.estimate import NOTHING, Estimate, KeptPrices, Prices, estimate
 from gateway.engine.limits.headers import head_lines
 from gateway.engine.limits.reservations import Reservations
-from gateway.engine.limits.store import Bucket, Costs, Full, OwnerKind, Refused, Standing, Store, longest
+from gateway.engine.limits.store import ONE, Bucket, Costs, Full, OwnerKind, Refused, Standing, Store, longest
 from gateway.engine.limits.terms import Terms, terms_of
 from gateway.engine.limits.then import Shared, changes_model, route_through, shared_hooks
 from gateway.engine.limits.uses import tokens_used, was_called
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 MAX_KEPT: Final = 10_000
 """Clients whose buckets are kept made. Beyond, all are made anew."""
+
+_AS_TAKEN: Final[Costs] = {}
+"""The use of a request that used what it took."""
 
 
 class _Caller(NamedTuple):
@@ -64,7 +67,8 @@ class Limits:
         """
         group = self.group(table, client)
         told = report.limits = LimitReport(group.name)
-        _check_model(group, route, client)
+        if group.models is not None:
+            _check_model(group, route, client)
         if not group.limits:
             return None
         name = "" if client is None else client.name
@@ -148,28 +152,29 @@ class Admission:
         self.is_open = False
         """Something is reserved that is not settled."""
 
-    async def enter(self, operation: Operation, route: Route, params: Mapping[str, Json]) -> Route | None:
+    def try_enter(
+        self, operation: Operation, route: Route, params: Mapping[str, Json]
+    ) -> Coroutine[None, None, Route | None] | None:
         """Take from all buckets, once. Whoever calls this calls `close` in any case.
+
+        None: that is done. Else what is returned has to be awaited; its result, and what both raise, are `enter`'s.
+        """
+        costs = ONE
+        if self.counts_tokens:
+            expected = estimate(operation, params)
+            if not isinstance(expected, Estimate):
+                return self._measured(expected, operation, route, params)
+            costs = self._costs(expected, route)
+        return self._try_reserve(costs, operation, route, params)
+
+    async def enter(self, operation: Operation, route: Route, params: Mapping[str, Json]) -> Route | None:
+        """Do the same, and wait for it.
 
         Returns the route to take instead where a budget is used up that has a `then`. Raises Limited, and Unsupported
         if spend is limited and no target has a price.
         """
-        terms = self._terms
-        costs: dict[Unit, float] = {"requests": 1.0, "concurrent": 1.0}
-        if terms.counts_tokens:
-            self._expected = expected = await estimate(operation, params)
-            costs["tokens"] = expected[0] + expected[1]
-            if terms.counts_spend:
-                costs["spend"] = self._priced(route)
-        # `_reserve`, without a coroutine of its own.
-        answer = self._limits.store.try_reserve(self._reservation, self._buckets, costs)
-        if answer is None:
-            answer = await self._waited(costs)
-        if isinstance(answer, Refused):
-            return await self._sent_on(answer, costs, operation, route, params)
-        self._granted()
-        self._told.head = head_lines(answer)
-        return None
+        entering = self.try_enter(operation, route, params)
+        return None if entering is None else await entering
 
     def close(self, *, answered: bool, whole: bool = True, text_bytes: int = 0) -> None:
         """Settle what was reserved by what the report tells, or give it back. Safe to call twice.
@@ -179,20 +184,20 @@ class Admission:
         if not self.is_open:
             return
         self.is_open = False
-        limits, report, terms = self._limits, self._report, self._terms
-        if terms.has_leases:
+        limits, report = self._limits, self._report
+        if self._terms.has_leases:
             limits.reservations.open.discard(self._reservation)
         if not was_called(report):
             limits.store.release(self._reservation)
-            return
-        used: dict[Unit, float] = {}
-        if terms.counts_tokens:
+        elif not self.counts_tokens:
+            limits.store.settle(self._reservation, _AS_TAKEN)
+        else:
             spent = tokens_used(report, self._expected, answered=answered, whole=whole, text_bytes=text_bytes)
-            used["tokens"] = spent[0] + spent[1]
+            used: dict[Unit, float] = {"tokens": spent[0] + spent[1]}
             if self._prices is not None:
                 target = None if report.target is None else report.target.name
                 used["spend"] = self._prices.dollars(*spent, target=target)
-        limits.store.settle(self._reservation, used)
+            limits.store.settle(self._reservation, used)
 
     @property
     def expected(self) -> Estimate:
@@ -208,23 +213,65 @@ class Admission:
         takes = [(one, min(costs[one.limit.unit], one.limit.amount)) for one in self._terms.buckets]
         return self._expected, takes
 
+    def _costs(self, expected: Estimate, route: Route) -> Costs:
+        """Return what a request takes that is expected to use so many tokens."""
+        self._expected = expected
+        costs: dict[Unit, float] = {"requests": 1.0, "concurrent": 1.0, "tokens": expected[0] + expected[1]}
+        if self._terms.counts_spend:
+            costs["spend"] = self._priced(route)
+        return costs
+
+    async def _measured(
+        self,
+        measuring: Coroutine[None, None, Estimate],
+        operation: Operation,
+        route: Route,
+        params: Mapping[str, Json],
+    ) -> Route | None:
+        """Take from all buckets once a large body is measured."""
+        costs = self._costs(await measuring, route)
+        entering = self._try_reserve(costs, operation, route, params)
+        return None if entering is None else await entering
+
+    def _try_reserve(
+        self, costs: Costs, operation: Operation, route: Route, params: Mapping[str, Json]
+    ) -> Coroutine[None, None, Route | None] | None:
+        answer = self._limits.store.try_reserve(self._reservation, self._buckets, costs)
+        if isinstance(answer, Standing):
+            self._granted(answer)
+            return None
+        return self._go_on(answer, costs, operation, route, params)
+
+    async def _go_on(
+        self,
+        answer: Refused | None,
+        costs: Costs,
+        operation: Operation,
+        route: Route,
+        params: Mapping[str, Json],
+    ) -> Route | None:
+        """Take from all buckets in a store elsewhere, or go where the `then` of a full one leads."""
+        found = await self._wait_for(costs) if answer is None else answer
+        if isinstance(found, Refused):
+            return await self._sent_on(found, costs, operation, route, params)
+        self._granted(found)
+        return None
+
     async def _reserve(self, costs: Costs) -> Standing | Refused:
         """Take from all buckets or from none."""
         answer = self._limits.store.try_reserve(self._reservation, self._buckets, costs)
-        if answer is None:
-            answer = await self._waited(costs)
-        if isinstance(answer, Standing):
-            self._granted()
-        return answer
+        return await self._wait_for(costs) if answer is None else answer
 
-    async def _waited(self, costs: Costs) -> Standing | Refused:
+    def _wait_for(self, costs: Costs) -> Coroutine[None, None, Standing | Refused]:
         """Do so in a store elsewhere."""
-        return await self._limits.reservations.wait_for(self._reservation, self._buckets, costs)
+        return self._limits.reservations.wait_for(self._reservation, self._buckets, costs)
 
-    def _granted(self) -> None:
+    def _granted(self, standing: Standing, sent_on: str | None = None) -> None:
+        """Note a reservation; `sent_on`: the limit that sent the request to another alias."""
         self.is_open = True
         if self._terms.has_leases:
             self._limits.reservations.open.add(self._reservation)
+        self._show(standing, sent_on)
 
     def _priced(self, route: Route) -> float:
         """Return the dollars that the request is expected to cost at the dearest target of a route."""
@@ -242,7 +289,7 @@ class Admission:
     async def _sent_on(
         self,
         refused: Refused,
-        costs: dict[Unit, float],
+        costs: Costs,
         operation: Operation,
         route: Route,
         params: Mapping[str, Json],
@@ -267,18 +314,18 @@ class Admission:
         self._buckets = tuple([one for one in self._buckets if one.limit not in full])
         self.unpriced = frozenset()
         if any(one.limit.unit == "spend" for one in self._buckets):
-            costs["spend"] = self._priced(other)
-        tightest = refused.tightest
-        if self._buckets:
-            answer = await self._reserve(costs)
-            if isinstance(answer, Refused):
-                self._show(answer.tightest)
-                raise self._refusal(answer.full, answer.tightest)
-            tightest = answer
-        self._show(tightest, sent_on=limit.text)
+            costs = {**costs, "spend": self._priced(other)}
+        if not self._buckets:
+            self._show(refused.tightest, limit.text)
+            return other
+        answer = await self._reserve(costs)
+        if isinstance(answer, Refused):
+            self._show(answer.tightest)
+            raise self._refusal(answer.full, answer.tightest)
+        self._granted(answer, limit.text)
         return other
 
-    def _show(self, tightest: Standing, *, sent_on: str | None = None) -> None:
+    def _show(self, tightest: Standing, sent_on: str | None = None) -> None:
         self._told.head = head_lines(tightest, sent_on)
         self._told.limited = sent_on
 

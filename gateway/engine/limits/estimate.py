@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from gateway.adapters.base import Operation
@@ -38,21 +38,21 @@ class Estimate(NamedTuple):
 NOTHING: Final = Estimate(0, 0)
 
 
-async def estimate(operation: Operation, params: Mapping[str, Json]) -> Estimate:
+def estimate(operation: Operation, params: Mapping[str, Json]) -> Estimate | Coroutine[None, None, Estimate]:
     """Return what a request is expected to use: its bytes of text over 4, and the output that it allows, for each text.
 
-    A large body is read in slices, between which other requests run.
+    A large body is read in slices, between which other requests run: then what is returned has to be awaited.
     """
     if operation.only_counts:
         return NOTHING
-    steps = operation.text_bytes(params)
-    try:
-        next(steps)
-    except StopIteration as end:
-        size: int = end.value
-    else:
-        size = await in_turns(steps)
-    return Estimate(size // BYTES_PER_TOKEN, output_tokens(operation, params))
+    size = operation.text_bytes(params)
+    if isinstance(size, int):
+        return Estimate(size // BYTES_PER_TOKEN, output_tokens(operation, params))
+    return _estimate(operation, params, size)
+
+
+async def _estimate(operation: Operation, params: Mapping[str, Json], size: Generator[None, None, int]) -> Estimate:
+    return Estimate(await in_turns(size) // BYTES_PER_TOKEN, output_tokens(operation, params))
 
 
 def output_tokens(operation: Operation, params: Mapping[str, Json]) -> int:

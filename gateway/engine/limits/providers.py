@@ -21,7 +21,7 @@ from gateway.adapters.events import Stream
 from gateway.engine.limits.estimate import Estimate, KeptPrices, PriceOf, Prices, estimate, output_tokens
 from gateway.engine.limits.reservations import Reservations
 from gateway.engine.limits.settled_stream import SettledStream
-from gateway.engine.limits.store import Costs, Full, Refused, longest
+from gateway.engine.limits.store import ONE, Costs, Full, Refused, longest
 from gateway.engine.limits.terms import Terms, terms_of
 from gateway.engine.limits.uses import UNUSED, seen_tokens, text_bytes_of, told_tokens
 from gateway.engine.rests import Rest
@@ -38,8 +38,6 @@ _T = TypeVar("_T")
 
 WOKEN: Final = 8
 """Requests that wait for a provider and look again when a call of it ends, the oldest first."""
-
-_ONE: Final[Costs] = {"requests": 1.0, "concurrent": 1.0}
 
 
 class NoRoom(Exception):
@@ -74,7 +72,8 @@ class ProviderLimits:
         """
         terms = [self.terms(step.target.endpoint) for step in route.steps if step.target.endpoint.limits]
         if expected is None and any(one.counts_tokens for one in terms):
-            expected = await estimate(operation, params)
+            measured = estimate(operation, params)
+            expected = measured if isinstance(measured, Estimate) else await measured
         prices = self._prices.of(route, price_of) if any(one.counts_spend for one in terms) else None
         return Room(self, operation, params, report, expected or Estimate(0, 0), prices, waits=waits)
 
@@ -248,7 +247,7 @@ class Room:
         """Return until when a step's provider has no room for its call; None if it has some, or nobody knows."""
         endpoint = step.target.endpoint
         terms = self._limits.terms(endpoint)
-        costs = self._costs(step, terms, self._expected_of(step)) if terms.counts_tokens else _ONE
+        costs = self._costs(step, terms, self._expected_of(step)) if terms.counts_tokens else ONE
         full = self._limits.reservations.store.full(terms.buckets, costs)
         if full is None:
             refused = self._refused.get(endpoint.provider)
@@ -268,8 +267,8 @@ class Room:
 
     def _costs(self, step: Step, terms: Terms, expected: Estimate) -> Costs:
         if not terms.counts_tokens:
-            return _ONE
-        costs: dict[Unit, float] = {**_ONE, "tokens": expected.input + expected.output}
+            return ONE
+        costs: dict[Unit, float] = {**ONE, "tokens": expected.input + expected.output}
         if self._prices is not None and terms.counts_spend:
             costs["spend"] = self._prices.dollars(*expected, target=step.target.name)
         return costs

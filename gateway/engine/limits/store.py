@@ -113,5 +113,7 @@ class Store(Protocol):
         """Return all buckets in which something is used. Whoever reads them may give way to requests in between."""
 
 
+ONE: Final[Costs] = {"requests": 1.0, "concurrent": 1.0}
+"""What a request takes where neither tokens nor spend are counted."""
 UNTAKEN: Final[Costs] = {"requests": 0.0, "tokens": 0.0, "spend": 0.0, "concurrent": 0.0}
 """The use of a request that used nothing."""
