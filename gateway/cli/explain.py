@@ -20,6 +20,7 @@ from gateway.cli import files
 from gateway.cli.groups import add_client_keys, groups_by_client
 from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.compiler.compiler import Compiled, Compiler
+from gateway.engine.limits.admission import has_group
 from gateway.errors import UsageError
 from gateway.policy.failures import Kind
 from gateway.policy.limits import DEFAULT_GROUP
@@ -137,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
                 left = _left(body, asked, compiled.table)
                 pre_hooks = "ended" if left is None else "run"
     client, limits = circumstances.caller, None
-    if client is not None and compiled.table.clients:
+    if client is not None and has_group(compiled.table, client):
         limits = unused_limits(compiled.table, route, client, left or body or wish, asked)
     explanation = explain(
         args.alias,

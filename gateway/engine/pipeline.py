@@ -365,7 +365,7 @@ class Pipeline:
         )
         if client is not None:
             request.client = client.name
-        if table.clients and self._limits is not None:
+        if (table.clients or (client is not None and client.has_own_group)) and self._limits is not None:
             request.admission = self._limits.admission(table, route, client, report)
         return request
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gateway.policy.limits import DEFAULT_GROUP
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
@@ -16,3 +18,8 @@ class Client:
     """The key of this line opens the operators' paths."""
     reading: int = field(default=0, compare=False)
     """Serial number of the reading of the file."""
+
+    @property
+    def has_own_group(self) -> bool:
+        """Its group is not `default`, so the config file has to have it."""
+        return self.group is not None and self.group != DEFAULT_GROUP

@@ -102,6 +102,18 @@ async def test_without_groups_nothing_is_told_and_nothing_taken(limited: Limited
     assert limited.fills == {}
 
 
+async def test_a_file_that_has_no_clients_has_no_group_but_default(limited: Limited) -> None:
+    """An edit that loses `clients` must not lift what a group may not."""
+    for key, status in (("ann", 200), ("cat", 403)):
+        assert (await limited.chat(key=key)).status == status
+        for path in ("/v1/models", "/v1/models/fast"):
+            assert (await limited.gateway.get(path, headers=limited.headers(key))).status == status
+    refused = await limited.chat(key="cat")
+    assert refused.error["code"] == "unknown_group"
+    kept = await limited.gateway.get("/v1/responses/resp_1", headers=limited.headers("cat"))
+    assert kept.status == 403
+
+
 async def test_a_full_bucket_refuses_with_the_limit_s_text_and_the_exact_wait(
     limited: Limited, upstream: ScriptedOpenAI
 ) -> None:

@@ -14,8 +14,6 @@ from gateway.wire.json import Json, JsonObject
 def group_changes(old: RoutingTable, new: RoutingTable) -> Iterator[Change]:
     """Yield what changes for the clients of each group. Aliases that the new table lacks are told elsewhere."""
     before, after = ({DEFAULT_GROUP: ClientGroup(name=DEFAULT_GROUP), **table.clients} for table in (old, new))
-    if not new.clients:  # nobody's group is asked for any more, so none is refused
-        after |= {name: ClientGroup(name=name) for name in before}
     for name in dict.fromkeys((*before, *after)):
         one, other = before.get(name), after.get(name)
         if one is None and other is not None:

@@ -61,7 +61,7 @@ class Limits:
     def admission(
         self, table: RoutingTable, route: Route, client: Client | None, report: CallReport
     ) -> Admission | None:
-        """Return the admission of a request, which takes nothing yet; None for a group without limits.
+        """Return the admission of a request whose client `has_group`. It takes nothing yet. None without limits.
 
         Raises NotAllowed for a model that the client's group may not ask for, UnknownGroup.
         """
@@ -82,7 +82,7 @@ class Limits:
         _check_model(self.group(table, client), route, client)
 
     def group(self, table: RoutingTable, client: Client | None) -> ClientGroup:
-        """Return the group of a client in a table with `clients`. Raises UnknownGroup, and logs that once."""
+        """Return the group of a client that `has_group`. Raises UnknownGroup, and logs that once."""
         name = DEFAULT_GROUP if client is None or client.group is None else client.group
         group = table.clients.get(name)
         if group is None:
@@ -353,6 +353,11 @@ def _check_model(group: ClientGroup, route: Route, client: Client | None) -> Non
     if group.models is not None and route.alias not in group.models:
         message = f"{_named(client)} may not ask for {route.alias!r}, by the models of the group {group.name!r}"
         raise NotAllowed(message, param="model")
+
+
+def has_group(table: RoutingTable, client: Client | None) -> bool:
+    """Tell whether a client is of a group: not where the file has none, unless its own is missing there."""
+    return bool(table.clients) or (client is not None and client.has_own_group)
 
 
 def _named(client: Client | None) -> str:

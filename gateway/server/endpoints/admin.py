@@ -10,7 +10,7 @@ from typing import Final
 
 from gateway.adapters.mock import MockAdapter
 from gateway.engine.health import Health
-from gateway.engine.limits.admission import Limits
+from gateway.engine.limits.admission import Limits, has_group
 from gateway.engine.limits.outlook import Outlook, outlook
 from gateway.engine.pipeline import unknown_model
 from gateway.errors import BadRequest, UsageError
@@ -183,10 +183,12 @@ class Admin:
     ) -> Outlook | None:
         """Return what the limits of a client mean for a request now; None if no client is named."""
         client = supposed.caller
-        if client is None or not table.clients:
+        if client is None:
             return None
         if client.group is None and self._group_of is not None:
             client = replace(client, group=self._group_of(client.name))
+        if not has_group(table, client):
+            return None
         asked = OPERATIONS[operation] if operation else CHAT
         return await outlook(self._limits, table, route, client, asked, {"stream": stream})
 

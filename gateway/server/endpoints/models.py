@@ -11,7 +11,7 @@ import orjson
 
 from gateway.concurrency.pacing import resting
 from gateway.config.model_data import NO_MODELS, ModelData, is_hosted, load
-from gateway.engine.limits.admission import Limits
+from gateway.engine.limits.admission import Limits, has_group
 from gateway.engine.pipeline import Pipeline
 from gateway.errors import BadRequest
 from gateway.policy.table import Route, RoutingTable
@@ -55,7 +55,8 @@ class Models:
         Anthropic's clients get a page of them.
         """
         table = self._pipeline.tables.current
-        models = self._limits.group(table, exchange.client).models if table.clients else None
+        client = exchange.client
+        models = self._limits.group(table, client).models if has_group(table, client) else None
         routes = table.routes
         if models is not None:
             routes = {name: route for name, route in routes.items() if name in models}
@@ -91,7 +92,7 @@ class Models:
         if name.endswith("/") and table.find(name) is None:
             name = name.rstrip("/")
         route = self._pipeline.route(name)
-        if table.clients:
+        if has_group(table, exchange.client):
             self._limits.check(table, route, exchange.client)
         card = anthropic_card if exchange.request.is_anthropic else openai_card
         exchange.send_json(card(name, route, await self._abilities(route), loaded_at=table.loaded_at))

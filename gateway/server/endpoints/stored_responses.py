@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
-from gateway.engine.limits.admission import Limits
+from gateway.engine.limits.admission import Limits, has_group
 from gateway.engine.makers import MAX_ID
 from gateway.engine.stored import StoredAnswers, UnknownResponse
 from gateway.errors import BadRequest
@@ -65,7 +65,7 @@ class StoredResponses:
         if len(response_id) > MAX_ID or response_id in _NO_IDS:
             raise UnknownResponse(f"Response with id '{cut(printable(response_id), 64)}' not found.", param="id")
         table = self._tables.current
-        if table.clients:
+        if has_group(table, exchange.client):
             self._limits.group(table, exchange.client)  # it takes nothing from limits, but a client has to have a group
         operation = kind(response_id)
         task = self._lifecycle.begin()
