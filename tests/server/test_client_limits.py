@@ -563,6 +563,17 @@ async def test_a_then_does_not_help_when_another_bucket_is_full(limited: Limited
     assert [(await limited.chat(max_tokens=40)).status for _ in range(3)] == [200, 200, 429]
 
 
+async def test_of_several_full_budgets_the_first_says_where_to_unless_one_has_no_then(limited: Limited) -> None:
+    day, month = replace(limit("40 tokens/day"), then="cheap"), limit("40 tokens/month")
+    for other, status in ((replace(month, then="mini"), 200), (month, 429)):
+        limited.set(group("default", day, other))
+        answers = [await limited.chat(max_tokens=40) for _ in range(2)]
+        assert answers[-1].status == status
+        if status == 200:
+            assert answers[-1].headers["x-gateway-limited"] == "40 tokens/day"
+            assert answers[-1].headers["x-gateway-target"] == "up/cheap"
+
+
 async def test_embeddings_that_would_change_their_model_are_refused(limited: Limited, upstream: ScriptedOpenAI) -> None:
     upstream.script("a", body={"object": "list", "data": [{"embedding": [1.0], "index": 0}], "model": "a"})
     for then, status in (("mini", 429), ("same", 200)):
