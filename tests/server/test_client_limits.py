@@ -243,7 +243,9 @@ async def test_without_a_keys_file_all_are_one_client_of_default(start: Start) -
     limited = Limited(await start())
     limited.set(group("default", "1 requests/minute"))
     assert (await limited.chat(key=None)).status == 200
-    assert (await limited.chat(key="ann")).status == 429
+    refused = await limited.chat(key="ann")
+    assert refused.status == 429
+    assert refused.error["message"].startswith("the client without a key has reached the limit")
     assert list(limited.fills) == ["client/ requests/minute"]
 
 

@@ -97,7 +97,8 @@ class Limits:
         name = "" if client is None else client.name
         kind: OwnerKind = "group" if group.is_shared else "client"
         owner = group.name if group.is_shared else name
-        caller = self._callers[name] = _Caller(group, _named(client), terms_of(kind, owner, group.limits))
+        who = "the client without a key" if client is None else _named(client)
+        caller = self._callers[name] = _Caller(group, who, terms_of(kind, owner, group.limits))
         return caller
 
     def _log_unknown(self, generation: int, reading: int, name: str) -> None:
