@@ -43,6 +43,8 @@ _GOOD: Final = re.compile(
     rf"((?:\s+(?:{_ADMIN}|{_GROUP}{_NAME.pattern}))*)\s*"
 )
 """A line without faults of its own: name, digest or key, options."""
+_IS_KEY: Final = re.compile(r"gw-[A-Za-z0-9_-]{40,}|[0-9a-f]{64}")
+_SWAPPED: Final = "the name comes first, then the key: this one begins with a key or its digest"
 _BAD_NAME: Final = "a client's name is made of letters, digits and . _ @ -, at most 64"
 _BAD_GROUP: Final = "a group's name is made of letters, digits and . _ @ -, at most 64"
 _LINE: Final = "a line is `name key` or `name sha256:<hex>`, then `group=NAME` and `admin` where they are wanted"
@@ -161,13 +163,20 @@ def _parsed(path: Path, data: bytes, *, reading: int = 0) -> _Lines:
     """Return the clients of a file that has some. Raises UsageError, whose text contains no key."""
     lines = _Lines(path, reading)
     try:
-        # Decodes as it goes: a call that takes long would keep the event loop from the interpreter.
-        for number, line in enumerate(paced(TextIOWrapper(BytesIO(data), encoding="utf-8")), start=1):
+        for number, line in enumerate(paced(_texts(data)), start=1):
             lines.add(number, line)
     except UnicodeDecodeError:
         raise UsageError(f"cannot read the client keys file {path}: it is not UTF-8 text") from None
     lines.end()
     return lines
+
+
+def _texts(data: bytes) -> TextIOWrapper:
+    """Return the file's lines, without the mark that some editors begin a file with.
+
+    They are decoded one after the other: a call that takes long would keep the event loop from the interpreter.
+    """
+    return TextIOWrapper(BytesIO(data), encoding="utf-8-sig")
 
 
 def key_line(name: str, key: str, *, group: str | None = None, is_admin: bool = False) -> str:
@@ -201,7 +210,7 @@ def inspect(path: Path) -> Inspected:
     """Read a client keys file to its end, malformed lines too. Raises UsageError if it cannot be read."""
     data, _ = _read(path)
     try:
-        texts = data.decode().splitlines()
+        texts = list(_texts(data))
     except UnicodeDecodeError:
         raise UsageError(f"cannot read the client keys file {path}: it is not UTF-8 text") from None
     lines, groups = _Lines(path), dict[str, int]()
@@ -267,6 +276,8 @@ class _Lines:
     def _take(self, name: str, digits: str | None, key: str, options: str) -> str | None:
         """Add the client of a line in good form; return what contradicts earlier lines, or None."""
         client = self._shared.get((name, options))
+        if client is None and _IS_KEY.fullmatch(name):
+            return _SWAPPED  # as a name it would be in logs and metrics
         if client is None:
             words = options.split()
             groups = [word.removeprefix(_GROUP) for word in words if word != _ADMIN]

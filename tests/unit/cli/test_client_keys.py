@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
+from gateway.errors import UsageError
+from gateway.server.client_keys import ClientKeys
 
 DIGEST = f"sha256:{'0a' * 32}"
 ROUTES = """\
@@ -68,6 +70,27 @@ def test_every_malformed_line_is_told_with_its_number(capsys: pytest.CaptureFixt
             "4 problems in keys.txt",
         ],
     )
+
+
+@pytest.mark.parametrize("key", ["0f" * 32, f"gw-{'x' * 43}"])
+def test_a_key_in_the_place_of_the_name_is_told_and_not_shown(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a name it would be in logs and metrics."""
+    Path("keys.txt").write_text(f"{KEYS}{key} app\n")
+    exit_code, lines = validate(capsys, "--client-keys-file", "keys.txt")
+    assert exit_code == 1
+    assert lines[1].startswith("keys.txt:5:1: bad-client-key: the name comes first, then the key")
+    assert key not in "".join(lines)
+
+
+def test_the_mark_and_the_line_ends_of_other_systems_are_no_part_of_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    data = b"\xef\xbb\xbf" + KEYS.encode().replace(b"\n", b"\r\n")
+    Path("keys.txt").write_bytes(data)
+    assert validate(capsys, "--client-keys-file", "keys.txt")[1][-1] == "keys.txt: ok (3 client keys)"
+    assert ClientKeys(Path("keys.txt")).client_of("sk-hidden-1") is not None
+    Path("keys.txt").write_bytes(b"app sk-hidden-1\x0cb sk-hidden-2\n")  # one line to both
+    assert "1 problem in keys.txt" in validate(capsys, "--client-keys-file", "keys.txt")[1]
+    with pytest.raises(UsageError):
+        ClientKeys(Path("keys.txt"))
 
 
 def test_groups_that_one_of_the_files_lacks_are_warnings(capsys: pytest.CaptureFixture[str]) -> None:
