@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Final
 
 from gateway.concurrency.pacing import paced
 from gateway.config.model_data import HOSTED, entries, is_at_vendor
-from gateway.policy.limits import Price
+from gateway.policy.limits import FREE, Price
 from gateway.policy.target import Target
 from gateway.wire.json import Json, JsonObject
-
-FREE: Final = Price(input=0.0, output=0.0, cached_input=0.0)
 
 
 class Prices:

@@ -64,6 +64,10 @@ class Price:
     """Of input tokens that the upstream read from its cache."""
 
 
+FREE: Final = Price(input=0.0, output=0.0, cached_input=0.0)
+"""What a mock costs."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachePolicy:
     """How an alias' answers are kept."""

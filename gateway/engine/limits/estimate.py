@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, TypeAlias
 from gateway.adapters.base import Operation
 from gateway.concurrency.steps import in_turns
 from gateway.operations.content import BYTES_PER_TOKEN
-from gateway.policy.limits import Price
+from gateway.policy.limits import FREE, Price
 from gateway.policy.table import Route, Step
 from gateway.policy.target import Target
 from gateway.wire.json import Json
@@ -18,9 +18,6 @@ PriceOf: TypeAlias = Callable[[Target], Price | None]
 
 OUTPUT_TOKENS: Final = 1000
 """Expected of a text whose length the request does not limit."""
-MOCKED: Final = Price(input=0.0, output=0.0, cached_input=0.0)
-"""What a mock costs."""
-
 MAX_KEPT: Final = 10_000
 """Routes whose prices are kept. Beyond, all are looked up anew."""
 
@@ -68,15 +65,17 @@ class Prices:
     __slots__ = ("_by_target", "_highest", "unknown")
 
     def __init__(self, steps: Sequence[Step], price_of: PriceOf | None) -> None:
-        self._by_target = {step.target.name: _price(step, price_of) for step in steps}
+        self._by_target: dict[str, Price | None] = {}
+        """The highest, where a chain has a target twice."""
+        for step in steps:
+            name, price = step.target.name, _price(step, price_of)
+            self._by_target[name] = _higher(price, self._by_target.get(name))
         self.unknown = frozenset([name for name, price in self._by_target.items() if price is None])
         """The names of targets that have no price."""
-        known = [price for price in self._by_target.values() if price is not None]
-        self._highest = Price(
-            input=max((price.input for price in known), default=0.0),
-            output=max((price.output for price in known), default=0.0),
-            cached_input=max((price.cached_input for price in known), default=0.0),
-        )
+        highest: Price | None = None
+        for price in self._by_target.values():
+            highest = _higher(highest, price)
+        self._highest = highest or FREE
 
     def dollars(self, given: int, output: int, cached: int = 0, *, target: str | None = None) -> float:
         """Return what so many tokens cost at a target, of whose input so many were cached; or at the dearest."""
@@ -102,8 +101,19 @@ class KeptPrices:
         return kept[1]
 
 
+def _higher(one: Price | None, other: Price | None) -> Price | None:
+    """Return the higher of two prices, of each sort of tokens; None if there is none."""
+    if one is None or other is None:
+        return one or other
+    return Price(
+        input=max(one.input, other.input),
+        output=max(one.output, other.output),
+        cached_input=max(one.cached_input, other.cached_input),
+    )
+
+
 def _price(step: Step, price_of: PriceOf | None) -> Price | None:
     if step.price is not None:
         return step.price
     found = None if price_of is None else price_of(step.target)
-    return MOCKED if found is None and step.target.endpoint.kind == "mock" else found
+    return FREE if found is None and step.target.endpoint.kind == "mock" else found

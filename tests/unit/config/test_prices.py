@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.config.prices import FREE, Prices, load_prices
-from gateway.policy.limits import Price
+from gateway.config.prices import Prices, load_prices
+from gateway.policy.limits import FREE, Price
 from gateway.wire.json import JsonObject
 from tests.compiling import step
 

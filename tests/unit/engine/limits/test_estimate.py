@@ -55,6 +55,13 @@ def test_base64_is_no_text() -> None:
     assert found.input < 10
 
 
+def test_a_target_that_a_chain_has_twice_costs_the_higher_of_its_prices() -> None:
+    twice = "[{target: mock/a, price: {input: 3, output: 5}}, {target: mock/a, price: {input: 4, output: 1}}]"
+    prices = Prices(route(f"models: {{fast: {twice}}}\n").steps, None)
+    for target in (None, "mock/a"):
+        assert prices.dollars(1_000_000, 1_000_000, target=target) == 9
+
+
 def test_prices_are_a_step_s_own_or_the_data_s_and_mocks_cost_nothing() -> None:
     chain = route("models: {fast: [openai/gpt-4o, anthropic/claude-sonnet-4-5, mock/echo]}\n").steps
     data = Price(input=2, output=8, cached_input=1)
