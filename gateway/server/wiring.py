@@ -275,7 +275,7 @@ class Gateway:
         metrics.show_cache(self.answers.__len__, lambda: self.answers.bytes)
         kept: CacheStore = self.answers
         if self._shared is not None:
-            kept = self._shared.cache(kept, max_bytes=options.cache_bytes)
+            kept = self._shared.cache(kept, max_bytes=options.cache_bytes * options.workers)
         self._scraping = Scraping(metrics=metrics, reloads=self.reloader, health=health, store=self.limits.store)
         self._pipeline = Pipeline(
             tables=self.reloader,

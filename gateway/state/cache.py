@@ -1,6 +1,7 @@
 """The home of kept answers that replicas share: an answer that one of them got serves the others.
 
 A key is a hash, a value the answer as its cache keeps it. Redis forgets it by itself, and its age is by Redis' clock.
+All keys have one hash tag, as the script that puts an answer drops others.
 Answers are large: they have a link of their own, so that no request waits behind one for its limits.
 """
 
@@ -11,12 +12,13 @@ import struct
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
-from gateway.engine.cache.memory import ENTRY_BYTES
 from gateway.engine.cache.store import CacheStore, Entry, Kept
-from gateway.state.link import Command, Link, unawaited
+from gateway.state.link import Link, Script, unawaited
 
 MAX_SHARED_BYTES: Final = 256 * 1024
 """Of one answer: on its way it holds up what else is asked for by the same connection."""
+SHARED_ENTRY_BYTES: Final = 768
+"""What an entry takes in Redis beside its content: its key, its places in two lists, and the objects around them."""
 MAX_ASKED: Final = 8
 """Questions in flight, each for an answer that may be that large. Others wait until one of them is answered."""
 MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
@@ -31,13 +33,12 @@ class SharedCache:
     """A `CacheStore` over a link. What this process has put itself, and an outage, cost no round trip."""
 
     def __init__(self, link: Link, here: CacheStore, *, max_bytes: int) -> None:
-        """`here` is asked first. `max_bytes`: of what this process has Redis keep; beyond, it drops its oldest."""
+        """`here` is asked first. `max_bytes`: of what all replicas have Redis keep; beyond, what ends first goes."""
         self._link = link
         self._here = here
         self._max_bytes = max_bytes
-        self._sizes: dict[str, int] = {}
-        """Key in Redis → what this process put there takes, the oldest first."""
-        self._bytes = 0
+        self._keep = Script("common", "keep")
+        link.scripts.append(self._keep)
         self._unsent_bytes = 0
         self._asked: dict[bytes, _Asked] = {}
         """Questions in flight: equal requests at once are one."""
@@ -97,26 +98,25 @@ class SharedCache:
             return
         if self._unsent_bytes + size > MAX_UNSENT_BYTES:
             return
-        name, value = self._name(key), _HEAD.pack(entry.step, keep_s) + entry.content
-        self._send(("SET", name, value, "PX", max(1, round(keep_s * 1000))), size)
-        self._bytes += ENTRY_BYTES + size - self._sizes.pop(name, 0)
-        self._sizes[name] = ENTRY_BYTES + size
-        while self._bytes > self._max_bytes:
-            oldest = next(iter(self._sizes))
-            self._bytes -= self._sizes.pop(oldest)
-            self._send(("UNLINK", oldest), 0)
-
-    def _send(self, command: Command, size: int) -> None:
         self._unsent_bytes += size
 
         def landed(answer: asyncio.Future[Any]) -> None:
             self._unsent_bytes -= size
             unawaited(answer)
 
-        self._link.ask(command).add_done_callback(landed)
+        index = f"{self._link.prefix}:{{kept}}"
+        args = (
+            _HEAD.pack(entry.step, keep_s) + entry.content,
+            key.hex(),
+            max(1, round(keep_s * 1000)),
+            SHARED_ENTRY_BYTES + size,
+            self._max_bytes,
+        )
+        command = self._keep.command([self._name(key), index, f"{index}:bytes"], args)
+        self._link.ask(command, self._keep).add_done_callback(landed)
 
     def _name(self, key: bytes) -> str:
-        return f"{self._link.prefix}:kept:{key.hex()}"
+        return f"{self._link.prefix}:{{kept}}:{key.hex()}"
 
 
 def _kept(asked: _Asked) -> Kept | None:

@@ -8,9 +8,9 @@ import struct
 
 import pytest
 
-from gateway.engine.cache.memory import ENTRY_BYTES, MemoryAnswers
+from gateway.engine.cache.memory import MemoryAnswers
 from gateway.engine.cache.store import CacheStore, Entry
-from gateway.state.cache import MAX_SHARED_BYTES, SharedCache
+from gateway.state.cache import MAX_SHARED_BYTES, SHARED_ENTRY_BYTES, SharedCache
 from gateway.state.link import Link
 from tests.redis_server import RedisServer, until
 from tests.unit.state.conftest import Replica
@@ -35,22 +35,66 @@ async def test_what_one_replica_puts_the_other_gets(redis: RedisServer, replica:
     assert kept is not None
     assert kept.entry == Entry(3, b'{"a": "\xff"}')
     assert 0 <= kept.age_s < 5
-    await redis.ask("PEXPIRE", f"gateway:kept:{KEY.hex()}", 20_000)
+    await redis.ask("PEXPIRE", f"gateway:{{kept}}:{KEY.hex()}", 20_000)
     aged = await there.get(KEY, fresh_s=50)
     assert aged is not None
     assert aged.age_s == pytest.approx(30, abs=2)
     assert await there.get(bytes(32), fresh_s=50) is None
 
 
-async def test_redis_gets_no_large_answers_and_no_more_than_was_said(redis: RedisServer, replica: Replica) -> None:
-    made = await replica()
-    store = cache(made.link, max_bytes=4 * MIB)
-    store.put(KEY, Entry(0, b"x" * (MAX_SHARED_BYTES + 1)), keep_s=50)
+async def test_redis_gets_no_large_answers_and_no_more_than_was_said_from_all(
+    redis: RedisServer, replica: Replica
+) -> None:
+    links = [(await replica()).link for _ in range(2)]
+    stores = [cache(link, max_bytes=4 * MIB) for link in links]
+    stores[0].put(KEY, Entry(0, b"x" * (MAX_SHARED_BYTES + 1)), keep_s=50)
     for number in range(40):
-        store.put(bytes([number] * 32), Entry(0, b"x" * 200_000), keep_s=50)
-        await made.link.ask(("PING",))
-    names = set(await redis.ask("KEYS", "gateway:kept:*"))
-    assert names == {f"gateway:kept:{bytes([number] * 32).hex()}" for number in range(20, 40)}
+        # The sooner they end, the sooner they go.
+        stores[number % 2].put(bytes([number] * 32), Entry(0, b"x" * 200_000), keep_s=500 + number % 20)
+        await links[number % 2].ask(("PING",))
+    names = set(await redis.ask("KEYS", "gateway:{kept}:????????*"))
+    left = [number for number in range(40) if number % 20 >= 10]
+    assert names == {f"gateway:{{kept}}:{bytes([number] * 32).hex()}" for number in left}
+    assert await redis.ask("HGET", "gateway:{kept}:bytes", "all") == str(20 * (200_000 + SHARED_ENTRY_BYTES))
+
+
+async def test_what_is_put_again_or_has_ended_counts_once(redis: RedisServer, replica: Replica) -> None:
+    made = await replica()
+    store = cache(made.link)
+    for number in range(8):
+        store.put(bytes([number % 4] * 32), Entry(0, b"x" * 1000), keep_s=0.05 if number % 4 else 50)
+    await asyncio.sleep(0.2)
+    store.put(KEY, Entry(0, b"x" * 1000), keep_s=50)
+    await made.link.ask(("PING",))
+    assert await redis.ask("HGET", "gateway:{kept}:bytes", "all") == str(2 * (1000 + SHARED_ENTRY_BYTES))
+    assert await redis.ask("ZCARD", "gateway:{kept}") == 2
+    assert all([0 < await redis.ask("TTL", key) <= 110 for key in await redis.ask("KEYS", "gateway:{kept}*")])
+
+
+async def test_an_entry_takes_no_more_of_redis_than_is_counted(redis: RedisServer, replica: Replica) -> None:
+    made = await replica()
+    store = cache(made.link)
+    before = int((await redis.ask("INFO", "memory"))["used_memory"])
+    for number in range(4000):
+        store.put(number.to_bytes(32), Entry(0, b"x" * 40), keep_s=500)
+        if number % 500 == 0:
+            await made.link.ask(("PING",))
+    await made.link.ask(("PING",))
+    taken = int((await redis.ask("INFO", "memory"))["used_memory"]) - before
+    assert 0.5 < taken / float(await redis.ask("HGET", "gateway:{kept}:bytes", "all")) <= 1
+
+
+async def test_what_is_not_its_index_is_no_outage(redis: RedisServer, replica: Replica) -> None:
+    made = await replica()
+    store = cache(made.link)
+    await redis.ask("HSET", "gateway:{kept}:bytes", "all", "many", KEY.hex(), "x")
+    store.put(KEY, Entry(0, b"hello"), keep_s=50)
+    await made.link.ask(("PING",))
+    assert await redis.ask("HGET", "gateway:{kept}:bytes", "all") == str(5 + SHARED_ENTRY_BYTES)
+    await redis.ask("SET", "gateway:{kept}", "x")
+    store.put(KEY, Entry(0, b"hello"), keep_s=50)
+    await made.link.ask(("PING",))
+    assert made.link.is_up
 
 
 async def test_a_younger_answer_in_redis_is_better_than_an_old_one_here(replica: Replica) -> None:
@@ -91,10 +135,10 @@ def value(keep_s: float, content: bytes) -> bytes:
 )  # fmt: skip
 async def test_what_no_gateway_has_put_there_is_no_answer(redis: RedisServer, replica: Replica, found: bytes) -> None:
     made = await replica()
-    await redis.ask("SET", f"gateway:kept:{KEY.hex()}", found, "PX", 40_000)
+    await redis.ask("SET", f"gateway:{{kept}}:{KEY.hex()}", found, "PX", 40_000)
     assert await cache(made.link).get(KEY, fresh_s=50) is None
-    await redis.ask("DEL", f"gateway:kept:{KEY.hex()}")
-    await redis.ask("HSET", f"gateway:kept:{KEY.hex()}", "a", "b")
+    await redis.ask("DEL", f"gateway:{{kept}}:{KEY.hex()}")
+    await redis.ask("HSET", f"gateway:{{kept}}:{KEY.hex()}", "a", "b")
     assert await cache(made.link).get(KEY, fresh_s=50) is None
     assert made.link.is_up
 
@@ -105,20 +149,10 @@ async def test_redis_gets_what_it_can_take_at_once(redis: RedisServer, replica: 
     for number in range(100):
         store.put(bytes([number] * 32), Entry(0, b"x" * 200_000), keep_s=50)
     await store.get(KEY, fresh_s=50)
+    await made.link.ask(("PING",))
     assert made.link.is_up
-    assert len(await redis.ask("KEYS", "gateway:kept:*")) == 4 * MIB // 200_000
+    assert len(await redis.ask("KEYS", "gateway:{kept}:????????*")) == 4 * MIB // 200_000
     assert await store.get(bytes([99] * 32), fresh_s=50) is not None
-
-
-async def test_small_answers_are_counted_with_what_they_take_beside_their_content(
-    redis: RedisServer, replica: Replica
-) -> None:
-    made = await replica()
-    store = cache(made.link, max_bytes=100_000)
-    for number in range(200):
-        store.put(bytes([number] * 32), Entry(0, b"x" * 10), keep_s=50)
-    await store.get(KEY, fresh_s=50)
-    assert len(await redis.ask("KEYS", "gateway:kept:*")) == 100_000 // (ENTRY_BYTES + 10)
 
 
 async def test_without_redis_there_is_what_is_here(redis: RedisServer, replica: Replica) -> None:
