@@ -36,29 +36,29 @@ OF_PROMETHEUS: Final = frozenset({"instance", "job", "le"})
 WITH_A_FLAG: Final = frozenset(
     {
         "gateway_limits_counted_alone",
-        "gateway_state_errors_total",
-        "gateway_state_up",
         "gateway_worker_restarts_total",
         "gateway_workers",
     }
 )
-"""Metrics that a gateway without `--workers` and `--state` does not have."""
+"""Metrics that a gateway without `--workers` does not have."""
 ROUTES: Final = """\
 version: 1
 defaults: {retries: 0, timeout: 5s, cooldown: {failures: 1, for: 10m}}
 providers:
   up: {kind: openai, base_url: "BASE_URL", api_key: sk-upstream}
   keys: {kind: openai, base_url: "BASE_URL", api_key: [sk-first-key, sk-second-key]}
-clients: {default: {limits: [7 requests/hour]}}
+clients: {default: {limits: [8 requests/hour]}}
 models:
   pair: [up/a, up/b]
   limited: [up/limited, mock/echo]
+  kept: {chain: [mock/echo], cache: 1h}
   keyed: keys/k
   down: mock/status-503
   cut: mock/cut
   hedged: {chain: [up/slow, mock/echo], hedge: 300ms, shadow: {target: mock/echo, share: 100%}}
 """
-LIMITS: Final = ("--max-in-flight", "50", "--max-connections", "50")
+FLAGS: Final = ("--max-in-flight", "50", "--max-connections", "50", "--state", "redis://127.0.0.1:1")
+"""Nobody listens at that address."""
 
 
 def queries(panel: dict[str, Any]) -> list[str]:
@@ -108,7 +108,7 @@ async def _work(session: aiohttp.ClientSession, url: str, config: Path, upstream
     upstream.script("a", status=500).script("limited", status=429, retry_after=600)
     upstream.script_key("sk-first-key", status=429, retry_after=600)
     upstream.script("slow", delay_s=0.5, usage={"prompt_tokens": 3, "completion_tokens": 2})
-    for model in ("pair", "limited", "keyed", "down", "missing", "hedged"):
+    for model in ("pair", "limited", "keyed", "down", "missing", "hedged", "kept", "kept"):
         await chat(model)
     for model in ("pair", "cut", "pair"):
         await chat(model, stream=True)
@@ -174,7 +174,7 @@ async def _look(folder: Path) -> Seen:
     config = folder / "routes.yaml"
     async with ScriptedOpenAI() as upstream, aiohttp.ClientSession() as session:
         config.write_text(ROUTES.replace("BASE_URL", upstream.base_url))
-        async with gateway_process(config, log=folder / "gateway.log", flags=LIMITS) as gateway:
+        async with gateway_process(config, log=folder / "gateway.log", flags=FLAGS) as gateway:
             if shutil.which("prometheus"):
                 async with _prometheus(folder, gateway) as url:
                     await _work(session, gateway.url, config, upstream)
@@ -305,7 +305,7 @@ def test_panels_lie_side_by_side_in_rows() -> None:
                 assert (x, y) not in taken, (panel["title"], taken[x, y])
                 taken[x, y] = panel["title"]
     assert DASHBOARD["panels"][0]["type"] == "row"
-    assert sum(panel["type"] == "row" for panel in DASHBOARD["panels"]) == 10
+    assert sum(panel["type"] == "row" for panel in DASHBOARD["panels"]) == 11
     numbers = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(set(numbers)) == len(numbers)
 

@@ -39,7 +39,7 @@ from tests.unit.test_layers import ALLOWED
 BLOCKS: Final = [block for page in PAGES for block in blocks(page)]
 PROGRAMS: Final = {
     "apt-get", "cat", "cd", "cp", "curl", "docker", "export", "git", "grep", "helm", "kill", "kubectl", "openssl",
-    "pip", "pre-commit", "python3", "sed", "source", "systemctl", "tail",
+    "pip", "pre-commit", "python3", "redis-cli", "sed", "source", "systemctl", "tail",
 }  # fmt: skip
 """Other people's programs that the pages name."""
 

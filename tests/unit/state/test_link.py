@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import shlex
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from gateway.engine.cache.memory import MemoryAnswers
+from gateway.engine.cache.store import Entry
+from gateway.engine.makers import Maker, Makers, key_of_id
 from gateway.state import link as module
-from gateway.state.link import Link, Unreachable
+from gateway.state.cache import SharedCache
+from gateway.state.limits import SharedStore
+from gateway.state.link import Link, Script, Unreachable
+from gateway.state.makers import StateMakers
 from gateway.state.options import StateAddress, read_address
+from tests.limiting import buckets
+from tests.paths import ROOT
 from tests.redis_server import RedisServer, SlowProxy, linked, redis_server, until
 
 
@@ -51,6 +61,33 @@ async def test_the_right_password(tmp_path: Path) -> None:
         async with linked(link):
             await until(lambda: link.is_up)
             assert await link.ask(("GET", "gateway:probe")) == b"1"
+
+
+async def test_a_user_needs_no_more_rights_than_the_page_of_the_state_says(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = (ROOT / "docs" / "state.md").read_text("utf-8")
+    (line,) = re.findall(r"redis-cli ACL SETUSER (.*)", page)
+    await redis.ask("ACL", "SETUSER", *shlex.split(line.replace("$PASSWORD", "secret")))
+    user = read_address(f"redis://gateway:secret@127.0.0.1:{redis.port}/0")
+    link = Link(user, prefix="gateway", timeout_s=0.5)
+    store, answers = SharedStore(link, on_error="deny"), SharedCache(link, MemoryAnswers(10**6), max_bytes=10**6)
+    makers = StateMakers(link, Makers())
+    async with linked(link):
+        await until(lambda: link.is_up)
+        limits = buckets("9 requests/minute", "9 tokens/day", "9 concurrent")
+        assert await store.reserve("a", limits, {"requests": 1, "tokens": 1, "concurrent": 1})
+        store.renew(["a"])
+        store.settle("a", {"tokens": 2})
+        await store.close()
+        answers.put(bytes(32), Entry(0, b"hello"), keep_s=9)
+        await answers.get(bytes(range(32)), fresh_s=9)
+        makers.put(key_of_id("resp_1", None), Maker("up/m", "account", "alias"))
+        makers.forget("resp_1", client=None)
+        for script in (Script("common", "tell_rest"), Script("common", "hear_rests")):
+            await link.ask(script.command(["gateway:{rests}", "gateway:{rests}:news"], ["0", "me", "{}", 9]), script)
+        assert await link.ask(("GET", "gateway:probe")) == b"1"
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_a_replica_takes_no_writes(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
