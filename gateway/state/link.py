@@ -194,14 +194,22 @@ class Link:
         return f"no answer within {self.timeout_s * 1000:g} ms"
 
     async def _probe(self, connection: Connection) -> None:
-        """Write a key: a Redis that is a replica, or has no memory left, does not count as up. Raises."""
+        """Write a key: a Redis that is a replica, or has no memory left, does not count as up. Raises.
+
+        Proxies know no INFO and no SCRIPT, and rights may lack; the scripts go there with their text.
+        """
         commands: list[Command] = [("INFO", "cluster"), ("SET", f"{self.prefix}:probe", "1", "EX", PROBE_S)]
         commands += [("SCRIPT LOAD", script.text) for script in self.scripts]
         await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-        if b"cluster_enabled:1" in await connection.read_response(disable_decoding=True):
-            raise OSError("it is a node of a cluster; name a proxy before the cluster, or a Redis of its own")
-        for _ in commands[1:]:
-            await connection.read_response(disable_decoding=True)
+        for name, *_ in commands:
+            try:
+                answer = await connection.read_response(disable_decoding=True)
+            except self._redis.ResponseError:
+                if name == "SET":
+                    raise
+            else:
+                if name == "INFO" and b"cluster_enabled:1" in answer:
+                    raise OSError("it is a node of a cluster; name a proxy before the cluster, or a Redis of its own")
 
     def _back(self) -> None:
         """Ask Redis from now on."""

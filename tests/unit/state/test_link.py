@@ -90,6 +90,17 @@ async def test_a_user_needs_no_more_rights_than_the_page_of_the_state_says(
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
+async def test_a_proxy_that_knows_neither_info_nor_script_will_do(redis: RedisServer) -> None:
+    await redis.ask("ACL", "SETUSER", "default", "-info", "-script")
+    link = Link(redis.address, prefix="gateway", timeout_s=0.5)
+    store = SharedStore(link, on_error="deny")
+    async with linked(link):
+        await until(lambda: link.is_up)
+        for number in range(2):
+            assert await store.reserve(str(number), buckets("9 requests/minute"), {"requests": 1})
+        assert await link.ask(("HGET", "gateway:{client/ann}", "serial"))
+
+
 async def test_a_replica_takes_no_writes(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     await redis.ask("REPLICAOF", "127.0.0.1", "1")
     assert "read only" in await reason(redis.address, caplog)
