@@ -8,6 +8,7 @@ Answers are large: they have a link of their own, so that no request waits behin
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
@@ -129,7 +130,4 @@ def _kept(asked: _Asked) -> Kept | None:
         return None
     step, keep_s = _HEAD.unpack_from(value)
     age_s = keep_s - left_ms / 1000
-    return Kept(Entry(step, value[_HEAD.size :]), max(0.0, age_s)) if 0 < keep_s < _MAX_KEEP_S else None
-
-
-_MAX_KEEP_S: Final = 1e10
+    return Kept(Entry(step, value[_HEAD.size :]), max(0.0, age_s)) if 0 < keep_s < math.inf else None

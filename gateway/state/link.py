@@ -49,6 +49,7 @@ _OF_DATA: Final = re.compile(
 """What Redis says, in the words of 6 and 7, when a command meets a value that no gateway has written."""
 PROBE_S: Final = 60
 """Seconds that the key of a probe lives."""
+_PROBE: Final = "return redis.call('SET', KEYS[1], '1', 'EX', ARGV[1])"
 
 Command: TypeAlias = tuple[str | bytes | float, ...]
 
@@ -194,18 +195,18 @@ class Link:
         return f"no answer within {self.timeout_s * 1000:g} ms"
 
     async def _probe(self, connection: Connection) -> None:
-        """Write a key: a Redis that is a replica, or has no memory left, does not count as up. Raises.
+        """Have a script write a key: a Redis that is a replica, or has no memory left, does not count as up. Raises.
 
         Proxies know no INFO and no SCRIPT, and rights may lack; the scripts go there with their text.
         """
-        commands: list[Command] = [("INFO", "cluster"), ("SET", f"{self.prefix}:probe", "1", "EX", PROBE_S)]
+        commands: list[Command] = [("INFO", "cluster"), ("EVAL", _PROBE, 1, f"{self.prefix}:probe", PROBE_S)]
         commands += [("SCRIPT LOAD", script.text) for script in self.scripts]
         await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
         for name, *_ in commands:
             try:
                 answer = await connection.read_response(disable_decoding=True)
             except self._redis.ResponseError:
-                if name == "SET":
+                if name == "EVAL":
                     raise
             else:
                 if name == "INFO" and b"cluster_enabled:1" in answer:

@@ -101,6 +101,11 @@ async def test_a_proxy_that_knows_neither_info_nor_script_will_do(redis: RedisSe
         assert await link.ask(("HGET", "gateway:{client/ann}", "serial"))
 
 
+async def test_a_user_that_may_run_no_scripts(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    await redis.ask("ACL", "SETUSER", "default", "-eval", "-evalsha")
+    assert (await reason(redis.address, caplog)).startswith("NoPermissionError")
+
+
 async def test_a_replica_takes_no_writes(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     await redis.ask("REPLICAOF", "127.0.0.1", "1")
     assert "read only" in await reason(redis.address, caplog)
