@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol, TypeAlias
@@ -96,6 +97,8 @@ class Call:
     """The query of the relayed request, without `?`; one of those that the operation names."""
     form: Form | None = None
     """The multipart form that the request is; `params` are its texts. None for a request in JSON."""
+    loop: asyncio.AbstractEventLoop | None = None
+    """The running loop, where it is known: looking it up is a system call before Python 3.12."""
 
 
 def whole(params: Mapping[str, Json]) -> Mapping[str, Json]:

@@ -58,9 +58,10 @@ class Clients:
     def __init__(self) -> None:
         self._clients: dict[asyncio.AbstractEventLoop, http1.Http1Client] = {}
 
-    def current(self) -> http1.Http1Client:
-        """Return the running loop's client."""
-        loop = asyncio.get_running_loop()
+    def current(self, loop: asyncio.AbstractEventLoop | None = None) -> http1.Http1Client:
+        """Return the running loop's client. `loop` is that loop; pass it where it is known."""
+        if loop is None:
+            loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
             for dead in [known for known in self._clients if known.is_closed()]:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Final
 
 SLACK: Final = 64
-"""Entries of finished limits that may stay in the heap before it is rebuilt."""
+"""Entries of finished limits that may stay in the heap, beyond as many as were running, before it is rebuilt."""
 
 
 class Limit:
@@ -67,7 +67,6 @@ class Limit:
         task = self._task = asyncio.current_task(alarm.loop)
         assert task is not None, "only a task can be cancelled"
         self._cancelling = task.cancelling()
-        alarm.running += 1
         if self.deadline_s < self.rings_at_s:
             alarm.push(self.deadline_s, self)
         return self
@@ -76,10 +75,6 @@ class Limit:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         task, self._task = self._task, None
-        alarm = self._alarm
-        alarm.running -= 1
-        if len(alarm.heap) > 2 * alarm.running + SLACK:
-            alarm.tidy()
         if self.expired and task is not None:
             outer = task.uncancel() > self._cancelling
             if kind is None:
@@ -112,14 +107,16 @@ class _Alarm:
         self.loop = loop
         self.heap: list[tuple[float, int, Limit]] = []
         """(deadline, serial number, limit). Finished limits are removed when due, or when there are too many."""
-        self.running = 0
-        """Number of limits that are not over."""
+        self._most = SLACK
+        """Number of entries from which on those of finished limits are removed."""
         self._count = 0
         self._handle: asyncio.TimerHandle | None = None
         self._rings_at_s = math.inf
 
     def push(self, deadline_s: float, limit: Limit) -> None:
         """Add a heap entry for `limit`."""
+        if len(self.heap) >= self._most:
+            self.tidy()
         self._count += 1
         limit.rings_at_s = deadline_s
         heappush(self.heap, (deadline_s, self._count, limit))
@@ -134,8 +131,9 @@ class _Alarm:
                 entry[2].rings_at_s = math.inf
             else:
                 running.append(entry)
-        self.heap = running
-        heapify(running)
+        self.heap[:] = running
+        heapify(self.heap)
+        self._most = 2 * len(running) + SLACK
 
     def _set(self, at_s: float) -> None:
         if self._handle is not None:

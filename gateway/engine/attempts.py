@@ -71,13 +71,13 @@ class Engine:
         if request.route.stream.hold == "full":
             request.end_s = request.started_s + held_limit_s(request.route)
         opened = await self._run(request, stream, request.deadline_s, course)
-        request.report.first_content_s = asyncio.get_running_loop().time() - request.started_s
+        request.report.first_content_s = request.loop.time() - request.started_s
         return opened
 
     async def _run(self, request: RoutedRequest, attempt: _Attempt[_T], deadline_s: float, course: Course | None) -> _T:
         """Follow `next_step` until an attempt succeeds. A successful `attempt` closes its ticket itself."""
-        loop = asyncio.get_running_loop()
-        health, report, route = self._health, request.report, request.route
+        loop, report, route = request.loop, request.report, request.route
+        health = self._health
         arranged = request.arranged
         if arranged is None:
             steps = route.steps

@@ -61,6 +61,8 @@ class Health:
 
     def __init__(self, *, max_targets: int = MAX_TARGETS) -> None:
         self._max_targets = max_targets
+        self._few = max_targets // 2
+        """Up to this number of them none needs to be marked as used."""
         self._targets: dict[Identity, _TargetHealth] = {}
         self.at_rest: set[Identity] = set()
         """Identities of the targets in cooldown. While it is empty, `resting` need not be called."""
@@ -78,7 +80,7 @@ class Health:
         target = step.target
         identity = target.identity
         health = self._targets.get(identity)
-        if health is None or len(self._targets) * 2 > self._max_targets:
+        if health is None or len(self._targets) > self._few:
             health = self._targets.pop(identity, None) or _TargetHealth(target.label)
             self._targets[identity] = health  # last in the dict: the most recently used
             if len(self._targets) > self._max_targets:

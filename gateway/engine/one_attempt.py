@@ -18,6 +18,7 @@ from gateway.operations.base import STREAM_OPTIONS, UsageLast
 from gateway.operations.traced import answered_attributes, asked_attributes
 from gateway.policy.failures import UpstreamError
 from gateway.policy.table import Route, Step
+from gateway.telemetry.traces import Trace
 from gateway.wire.json import Json
 
 MAX_HELD_S: Final = 600.0
@@ -54,8 +55,10 @@ async def complete(
     raw = reply.raw
     if echoes.in_answer(raw) if type(raw) is bytes else raw is None and echoes.in_value(reply.data):
         reply = Reply(echoes.mask_object(reply.data), headers=reply.headers)
-    request.report.tokens = operation.tokens(reply.data)
-    _trace_answer(request, reply.data)
+    report = request.report
+    report.tokens = operation.tokens(reply.data)
+    if report.trace is not None:
+        _trace_answer(report.trace, reply.data)
     ticket.answered(loop.time())
     ticket.done()
     return reply
@@ -148,15 +151,15 @@ async def stream(
                 error.asked_once = operation.asked_once(judge, call.params, call.overrides.sent)
             await close(opened, step.target)
         raise
-    _trace_answer(request, committed.first_data)
+    if request.report.trace is not None:
+        _trace_answer(request.report.trace, committed.first_data)
     ticket.answered(loop.time())
     return committed
 
 
-def _trace_answer(request: RoutedRequest, data: Mapping[str, Json]) -> None:
+def _trace_answer(trace: Trace, data: Mapping[str, Json]) -> None:
     """Keep what an answer, or the first event of one, tells for its span, if its trace is sampled."""
-    trace = request.report.trace
-    if trace is not None and trace.call is not None:
+    if trace.call is not None:
         trace.call.answered = answered_attributes(data)
 
 
@@ -212,4 +215,6 @@ def _call(request: RoutedRequest, step: Step) -> Call:
         headers = trace.call_headers(step.target, headers)
         if trace.call is not None:
             trace.call.asked = asked_attributes({**params, **overrides.sent})
-    return Call(operation, step.target, params, step.limits, overrides, headers, request.query, request.form)
+    return Call(
+        operation, step.target, params, step.limits, overrides, headers, request.query, request.form, request.loop
+    )

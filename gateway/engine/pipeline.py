@@ -254,22 +254,22 @@ class Pipeline:
             request.facts = RequestFacts(
                 request.operation,
                 request.params,
-                arrived=partial(self._arrived_at, request.started_s),
+                arrived=partial(self._arrived_at, request),
                 stream=stream,
                 headers=client_headers,
                 client=request.client,
                 form=request.form,
             )
 
-    def _arrived_at(self, started_s: float) -> float:
-        return self._wall_clock() - (asyncio.get_running_loop().time() - started_s)
+    def _arrived_at(self, request: RoutedRequest) -> float:
+        return self._wall_clock() - (request.loop.time() - request.started_s)
 
     async def _arrange(self, request: RoutedRequest, facts: RequestFacts) -> None:
         """Put the steps into the order for this request."""
         facts.params = request.params  # as the pre hooks have left them
         if request.route.asks:
             await facts.read_ahead(request.route.asks)
-        now_s = asyncio.get_running_loop().time()
+        now_s = request.loop.time()
         request.arranged = arranged(request.route, facts, self._health, self._draw, now_s=now_s, room=request.room)
         made = request.arranged.made
         request.report.sticky = made.source
@@ -296,7 +296,7 @@ class Pipeline:
         steps, operation = request.route.steps, request.operation
         facts = request.facts
         if len(steps) > 1 or facts is not None or steps[0].by_key:
-            now_s = asyncio.get_running_loop().time()
+            now_s = request.loop.time()
             relaying = relaying_steps(steps, operation, self._health.missing, now_s=now_s)
             request.bound = await bound(operation, request.params, steps, relaying, self._makers, client=request.client)
             if request.bound is not None:
@@ -352,7 +352,7 @@ class Pipeline:
         form: Form | None,
         client: Client | None,
     ) -> RoutedRequest:
-        started_s = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
         table = self.tables.current
         report.generation = table.generation
         name = params.get("model")
@@ -361,7 +361,7 @@ class Pipeline:
         route = _find(name, table)
         report.alias = route.alias
         request = RoutedRequest(
-            operation, name, route, upstream_params(params), headers, started_s, report, query, form
+            operation, name, route, upstream_params(params), headers, loop.time(), report, query, form, loop=loop
         )
         if client is not None:
             request.client = client.name

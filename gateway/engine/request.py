@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from gateway.adapters.base import NotSupported, Operation
@@ -122,6 +123,8 @@ class RoutedRequest:
     """The end of a held stream on the event loop's clock, failover included."""
     held_s: float = 0.0
     """Seconds in which broken attempts of a held stream brought content: the deadline stood still."""
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    """The running loop, which has the clock."""
 
     @property
     def deadline_s(self) -> float:

@@ -155,7 +155,9 @@ class Front:
             _note_asked(exchange)
             exchange.refuse(404, "not_found", self._paths.unknown(request.method, request.path))
             return None
-        handler = endpoint.methods.get("GET" if request.method == "HEAD" else request.method)
+        handler = endpoint.methods.get(request.method)
+        if handler is None and request.method == "HEAD":
+            handler = endpoint.methods.get("GET")
         if handler is None:
             allow = {"allow": endpoint.allowed}
             if request.method == "OPTIONS":

@@ -18,7 +18,7 @@ def request_id(given: str | None) -> str:
     """Return the client's own id if it is printable ASCII without blanks, of at most 128 characters; else a new one."""
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
-    return f"req_{random.getrandbits(128):032x}"
+    return "req_" + random.getrandbits(128).to_bytes(16).hex()
 
 
 def is_in_share(request_id: str, share: float) -> bool:

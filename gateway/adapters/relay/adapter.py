@@ -165,7 +165,7 @@ class RelayAdapter:
         head = self._head(call, stream=stream)
         headers = call.headers if call.form is None else {**call.headers, "content-type": call.form.content_type}
         lines = head.with_headers(headers)
-        return self._client().request(head.origin, lines, body, connect_s=call.limits.connect_s)
+        return self._client(call.loop).request(head.origin, lines, body, connect_s=call.limits.connect_s)
 
     def _head(self, call: Call, *, stream: bool) -> _Head:
         """Return the cached head of requests to the endpoint; made anew when its key has changed."""
