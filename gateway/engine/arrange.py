@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
-from typing import Final, NamedTuple, Protocol
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Final, Protocol
 
 from gateway.engine.facts import RequestFacts
 from gateway.engine.health import Health
 from gateway.engine.health_view import HealthView
 from gateway.engine.limits.providers import Room
-from gateway.engine.picks import Draw, better_of_two, first_shares, sticky, weighted
+from gateway.engine.picks import Draw, first_shares, put_better_first, sticky, weighted
 from gateway.policy.conditions import unmet
 from gateway.policy.pools import Conditional, Part, Pool, positions
 from gateway.policy.rendezvous import Rendezvous
 from gateway.policy.table import Route, Step
 
-_NONE: Final[frozenset[int]] = frozenset()
 _BY_LOAD: Final = frozenset({"least_busy", "fastest"})
 
 
@@ -37,8 +37,9 @@ class View(Protocol):
         """Return these seconds for each call in flight of a step's target, and for one more."""
 
 
-class Picked(NamedTuple):
-    """The order of one pool for a request."""
+@dataclass(slots=True)  # made for each request: a named tuple takes twice as long, a frozen class more
+class Picked:
+    """The order of one pool for a request. Never changed."""
 
     pool: Pool
     order: Sequence[int]
@@ -96,8 +97,13 @@ class Arrangement:
         if steps is None or failing is not None or self.skipped or self._view.resting:
             return self._of_closed_or_long(pool, failing)
         order, source = self._drawn(pool)
-        if pool.pick in _BY_LOAD:
-            better_of_two(order, pool.weights, partial(self._score_of_open, pool, steps))
+        if pool.pick in _BY_LOAD and len(order) > 1:
+            view, first, second = self._view, steps[order[0]], steps[order[1]]
+            if pool.pick == "fastest":
+                loads = view.busy_s(first, steps), view.busy_s(second, steps)
+            else:
+                loads = view.in_flight(first), view.in_flight(second)
+            put_better_first(order, pool.weights, loads)
         self.picked.append(Picked(pool, order, source))
         return order if pool.is_whole else [steps[member] for member in order]
 
@@ -108,13 +114,13 @@ class Arrangement:
         if pool.steps is None or failing is not None:
             members = [self._ordered(member.parts, failing) for member in pool.members]
         order, source = self._drawn(pool)
-        closed = _NONE
+        asked = len(order)
         if self.skipped or self._view.resting:
             closed = frozenset([member for member in order if self._first_open(pool, members, member) is None])
             order.sort(key=closed.__contains__)
-        if pool.pick in _BY_LOAD:
-            asked = len(order) - len(closed)
-            order = better_of_two(order[:asked], pool.weights, partial(self._score, pool, members)) + order[asked:]
+            asked -= len(closed)
+        if pool.pick in _BY_LOAD and asked > 1:
+            put_better_first(order, pool.weights, [self._load(pool, members, member) for member in order[:2]])
         self.picked.insert(place, Picked(pool, order, source))
         if members is None:
             steps = pool.steps
@@ -127,12 +133,6 @@ class Arrangement:
             return sticky(pool.rendezvous, pool.weights, key.key), key.source
         return weighted(pool.weights, self._draw), None
 
-    def _score_of_open(self, pool: Pool, steps: Sequence[int], member: int) -> float:
-        """Return what `_score` does, of a pool whose members have one step each, which can be asked now."""
-        step, view = steps[member], self._view
-        load = view.busy_s(step, steps) if pool.pick == "fastest" else view.in_flight(step)
-        return load / (pool.weights[member] or 1.0)
-
     def _first_open(self, pool: Pool, members: Sequence[Sequence[int]] | None, member: int) -> int | None:
         """Return the first of a member's steps that can be asked now."""
         for step in _steps_of(pool, members, member):
@@ -140,15 +140,14 @@ class Arrangement:
                 return step
         return None
 
-    def _score(self, pool: Pool, members: Sequence[Sequence[int]] | None, member: int) -> float:
-        """Return a member's calls in flight over its weight; for `fastest`, one more times the seconds to expect."""
+    def _load(self, pool: Pool, members: Sequence[Sequence[int]] | None, member: int) -> float:
+        """Return a member's calls in flight; for `fastest`, one more times the seconds to expect."""
         view, steps = self._view, _steps_of(pool, members, member)
         load: float = view.in_flight(steps[0]) if len(steps) == 1 else sum(map(view.in_flight, steps))
         if pool.pick == "fastest":
             own = self._first_open(pool, members, member) if self.skipped or view.resting else steps[0]
             load = 0.0 if own is None else (1.0 + load) * view.expected_s(own, self._all_open(pool, members))
-        weight = pool.weights[member]
-        return load / weight if weight else load
+        return load
 
     def _all_open(self, pool: Pool, members: Sequence[Sequence[int]] | None) -> Sequence[int]:
         """Return the first step of each member that can be asked now."""
@@ -166,8 +165,9 @@ def _steps_of(pool: Pool, members: Sequence[Sequence[int]] | None, member: int) 
     return (pool.steps[member],)
 
 
-class Arranged(NamedTuple):
-    """The steps of a route as one request takes them."""
+@dataclass(slots=True)
+class Arranged:
+    """The steps of a route as one request takes them. Never changed."""
 
     steps: tuple[Step, ...]
     """In the order of the arrangement; all positions of the request's attempts are in this."""
@@ -190,7 +190,7 @@ def arranged(
     order, skipped = made.order, made.skipped
     if skipped:
         skipped = {place: skipped[position] for place, position in enumerate(order) if position in skipped}
-    return Arranged(tuple([steps[position] for position in order]), skipped, made)
+    return Arranged(itemgetter(*order)(steps) if len(order) > 1 else steps, skipped, made)
 
 
 def stuck_keys(route: Route, made: Arrangement, facts: RequestFacts, step: Step) -> Sequence[Step] | None:

@@ -142,8 +142,8 @@ class RequestFacts:
     def _usual(self) -> Sticky | None:
         headers, params = self.headers, self.params
         for name in SESSION_HEADERS:
-            if headers.get(name):
-                return _key(f"header {name}", headers[name])
+            if name in headers and (found := _key(f"header {name}", headers[name])):
+                return found
         if "prompt_cache_key" in params and (found := _key("prompt_cache_key", params["prompt_cache_key"])):
             return found
         if "metadata" in params and (found := _key("metadata.user_id", self.metadata.get("user_id"))):
@@ -158,11 +158,11 @@ class RequestFacts:
 def _key(source: str, value: Json) -> Sticky | None:
     """Return the key that a text or a number is; None for anything else."""
     value = _small(value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if not isinstance(value, str):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
         value = str(value)
-    if not isinstance(value, str) or not value:
-        return None
-    return Sticky(source, value.encode("utf-8", "surrogatepass"))
+    return Sticky(source, value.encode("utf-8", "surrogatepass")) if value else None
 
 
 def _small(value: Json) -> Json:

@@ -173,7 +173,7 @@ def opening(*, messages: Json, system: Json = None, tools: Json = None) -> bytes
     defined = _tools_in(tools)
     if not (said or defined or asked):
         return b""
-    return b"%08x%08x%08x" % (crc32(said), crc32(defined), crc32(asked))
+    return (crc32(said) << 64 | crc32(defined) << 32 | crc32(asked)).to_bytes(12)
 
 
 def _cut(text: str) -> bytes:
@@ -282,7 +282,7 @@ def _tools_in(value: Json) -> bytes:
     while True:
         some = items[done : done + count]
         cut = some.pop() if type(some[-1]) is bytes else b""
-        if any(map(_is_long, some)):
+        if _have_long(some):
             some = [_shortened(tool) for tool in some]
         said += encode_json(some)[1:-1] + b"," + cut
         done += count
@@ -292,13 +292,16 @@ def _tools_in(value: Json) -> bytes:
         count = missing * done // len(said) + 1  # as many as are missing if all are as long
 
 
-def _is_long(tool: Json) -> bool:
+def _have_long(tools: Sequence[Json]) -> bool:
     """Tell whether a tool may have a long description; quick for the usual ones, which have none."""
-    try:
-        said = tool["function"]["description"] if "function" in tool else tool["description"]
-        return len(said) > OPENING_BYTES
-    except (KeyError, TypeError):
-        return True
+    for tool in tools:
+        try:
+            said = tool["function"]["description"] if "function" in tool else tool["description"]
+            if len(said) > OPENING_BYTES:
+                return True
+        except (KeyError, TypeError):
+            return True
+    return False
 
 
 def _shortened(tool: Json) -> Json:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.engine import picks
-from gateway.engine.picks import better_of_two, first_shares, weighted
+from gateway.engine.picks import first_shares, put_better_first, weighted
 from gateway.policy.rendezvous import Rendezvous
 from tests.paths import ROOT
 
@@ -147,15 +147,18 @@ PINNED = [[2, 0, 1, 3], [0, 2, 1, 3], [0, 2, 1, 3], [2, 1, 0, 3], [0, 1, 2, 3], 
 
 
 @pytest.mark.parametrize(
-    ("scores", "weights", "order"),
+    ("loads", "weights", "expected"),
     [
-        ([2.0, 1.0, 0.0], [1, 1, 1], [1, 0, 2]),
-        ([1.0, 2.0, 0.0], [1, 1, 1], [0, 1, 2]),
-        ([1.0, 1.0, 0.0], [1, 1, 1], [0, 1, 2]),
-        ([2.0, 1.0, 0.0], [1, 0, 0], [0, 1, 2]),
-        ([5.0], [1], [0]),
+        ([2.0, 1.0], [1, 1, 1], [1, 0, 2]),
+        ([1.0, 2.0], [1, 1, 1], [0, 1, 2]),
+        ([1.0, 1.0], [1, 1, 1], [0, 1, 2]),
+        ([3.0, 4.0], [1, 2, 1], [1, 0, 2]),
+        ([2.0, 1.0], [1, 0, 0], [0, 1, 2]),
+        ([2.0, 1.0], [0, 0, 0], [0, 1, 2]),
     ],
-    ids=["the better first", "it is first already", "a tie keeps the draw", "never one of weight 0", "one alone"],
+    ids=["better first", "first already", "a tie keeps the draw", "for its weight", "never one of weight 0", "all 0"],
 )
-def test_the_better_of_two(scores: list[float], weights: list[float], order: list[int]) -> None:
-    assert better_of_two(list(range(len(scores))), weights, scores.__getitem__) == order
+def test_the_better_of_two(loads: list[float], weights: list[float], expected: list[int]) -> None:
+    order = [0, 1, 2]
+    put_better_first(order, weights, loads)
+    assert order == expected
