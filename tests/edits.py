@@ -94,7 +94,10 @@ def _of(path: Path, changes: Sequence[Change]) -> Iterator[Edit]:
 
 
 def _list(value: list[Any], path: Path, *, has_order: bool = True) -> Iterator[Edit]:
-    """Yield the list without each of its entries, and with each two swapped if the order of entries says something."""
+    """Yield the list without each of its entries, and with each two swapped if the order of entries says something.
+
+    It does in a chain and among hooks; keys are used in turn, whichever is first.
+    """
     for index in range(len(value)):
         yield Edit((*path, index), "dropped", DROPPED)
     for one, other in combinations(range(len(value) if has_order else 0), 2):

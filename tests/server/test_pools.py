@@ -7,9 +7,11 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from gateway.wire.json import JsonObject
+from tests.gateway_process import GatewayProcess, gateway_process
 from tests.log_lines import logging_to
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import HELLO, RunningGateway, Start
@@ -83,6 +85,42 @@ async def test_another_gateway_sends_a_session_to_the_same_target(start: Start, 
     for number in range(10):
         headers = {"x-tenant": f"tenant-{number}"}
         assert await target(gateway, "tenant", headers=headers) == await target(other, "tenant", headers=headers)
+
+
+async def test_two_processes_send_each_session_to_the_same_target(tmp_path: Path) -> None:
+    """Whatever their hash seeds, the order of their files, and what else they have answered."""
+    members = ["mock/echo-a: 3", "mock/echo-b: 2", "mock/echo-c: 1"]
+    files = [tmp_path / "one.yaml", tmp_path / "two.yaml"]
+    for file, order in zip(files, (members, members[::-1]), strict=True):
+        file.write_text(f"version: 1\nmodels:\n  agent: [{{pool: {{{', '.join(order)}}}, pick: sticky}}]\n")
+    tools = [{"type": "function", "function": {"name": f"tool-{number}", "parameters": {}}} for number in range(3)]
+    sessions: list[tuple[dict[str, str], JsonObject]] = []
+    for number in range(12):
+        said = [{"role": "system", "content": "You are an agent."}, {"role": "user", "content": f"mend bug {number}"}]
+        sessions += [
+            ({"x-session-id": f"session-{number}"}, {"messages": said}),
+            ({}, {"messages": said, "user": f"user-{number}"}),
+            ({}, {"messages": said, "tools": tools}),
+        ]
+
+    async def targets(gateway: GatewayProcess, session: aiohttp.ClientSession, *, skip: int = 0) -> list[str]:
+        found = []
+        for headers, body in sessions[skip:]:
+            url = f"{gateway.url}/v1/chat/completions"
+            async with session.post(url, json={"model": "agent", **body}, headers=headers) as answer:
+                assert answer.status == 200
+                found.append(answer.headers["x-gateway-target"])
+        return found
+
+    async with (
+        gateway_process(files[0], log=tmp_path / "log-1", environ={"PYTHONHASHSEED": "1"}) as one,
+        gateway_process(files[1], log=tmp_path / "log-2", environ={"PYTHONHASHSEED": "2"}) as two,
+        aiohttp.ClientSession() as session,
+    ):
+        await targets(two, session, skip=20)
+        found = await targets(one, session)
+        assert found == await targets(two, session)
+    assert set(found) == {"mock/echo-a", "mock/echo-b", "mock/echo-c"}
 
 
 async def test_what_a_request_is_like_decides(gateway: RunningGateway) -> None:

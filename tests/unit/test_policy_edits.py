@@ -166,6 +166,14 @@ def test_each_of_several_keys_is_held_by_a_case() -> None:
     assert not unnoticed(some)
 
 
+def test_the_order_of_several_keys_says_nothing() -> None:
+    """They are used in turn, and `sticky` asks their names: so two swapped are no wrong edit, and not in the list."""
+    path = ("providers", "groq", "api_key")
+    keys = policy()["providers"]["groq"]["api_key"]
+    assert not is_noticed(Edit(path, "swapped", keys[::-1]))
+    assert all(edit.path != path for edit in edits(policy()))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("group", GROUPS)
