@@ -109,6 +109,20 @@ async def test_limits_that_are_over_leave_nothing_behind() -> None:
     assert len(alarm.heap) <= SLACK + 1
 
 
+async def test_many_limits_that_are_due_at_once_all_ring() -> None:
+    due_s = now_s() + 0.05
+
+    async def wait() -> None:
+        with pytest.raises(TimeoutError), until(due_s):
+            await asyncio.sleep(30)
+
+    for _ in range(3 * SLACK):
+        with until(due_s):
+            pass
+    await asyncio.gather(*(wait() for _ in range(3 * SLACK)))
+    assert not _alarms[asyncio.get_running_loop()].heap
+
+
 def test_each_loop_has_its_own_and_closed_ones_are_forgotten() -> None:
     async def wait() -> None:
         with pytest.raises(TimeoutError), until(now_s() + 0.001):
