@@ -29,7 +29,8 @@ from gateway.wire.json import EMPTY, Json, JsonObject, encode_json, json_in
 from gateway.wire.local_faults import is_exhaustion
 
 _PROXY_REFUSED: Final = 407
-_NO_BODY: Final = frozenset({204, 205})
+_GOOD: Final = frozenset(range(200, 300)) - {204, 205}
+"""Statuses of an answer: these two have no body."""
 
 
 def no_response(error: http1.Http1Error) -> UpstreamError:
@@ -46,7 +47,7 @@ def no_response(error: http1.Http1Error) -> UpstreamError:
 
 
 def is_good(status: int) -> bool:
-    return 200 <= status < 300 and status not in _NO_BODY
+    return status in _GOOD
 
 
 async def beginning(response: http1.Response) -> bytes:

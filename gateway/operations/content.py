@@ -276,31 +276,28 @@ def _tools_in(value: Json) -> bytes:
     items = _items(value)
     if not items:
         return b""
-    if type(items[0]) is bytes:
-        return items[0][:OPENING_BYTES]
+    cut = b""
+    if type(items[-1]) is bytes:
+        items, cut = items[:-1], items[-1]
     said, done, count = b"", 0, 1
-    while True:
+    while done < len(items) and len(said) < OPENING_BYTES:
         some = items[done : done + count]
-        cut = some.pop() if type(some[-1]) is bytes else b""
         if _have_long(some):
             some = [_shortened(tool) for tool in some]
-        said += encode_json(some)[1:-1] + b"," + cut
+        said += encode_json(some)[1:-1] + b","
         done += count
-        missing = OPENING_BYTES - len(said)
-        if missing <= 0 or done >= len(items):
-            return said[:OPENING_BYTES]
-        count = missing * done // len(said) + 1  # as many as are missing if all are as long
+        count = (OPENING_BYTES - len(said)) * done // len(said) + 1  # as many as are missing if all are as long
+    return (said + cut)[:OPENING_BYTES]
 
 
 def _have_long(tools: Sequence[Json]) -> bool:
     """Tell whether a tool may have a long description; quick for the usual ones, which have none."""
-    for tool in tools:
-        try:
-            said = tool["function"]["description"] if "function" in tool else tool["description"]
-            if len(said) > OPENING_BYTES:
+    try:
+        for tool in tools:
+            if len(tool.get("function", tool)["description"]) > OPENING_BYTES:
                 return True
-        except (KeyError, TypeError):
-            return True
+    except (AttributeError, KeyError, TypeError):
+        return True
     return False
 
 
