@@ -254,15 +254,15 @@ class Pipeline:
             request.facts = RequestFacts(
                 request.operation,
                 request.params,
-                arrived=partial(self._arrived_at, request),
+                arrived=partial(self._arrived_at, request.loop, request.started_s),
                 stream=stream,
                 headers=client_headers,
                 client=request.client,
                 form=request.form,
             )
 
-    def _arrived_at(self, request: RoutedRequest) -> float:
-        return self._wall_clock() - (request.loop.time() - request.started_s)
+    def _arrived_at(self, loop: asyncio.AbstractEventLoop, started_s: float) -> float:
+        return self._wall_clock() - (loop.time() - started_s)
 
     async def _arrange(self, request: RoutedRequest, facts: RequestFacts) -> None:
         """Put the steps into the order for this request."""
