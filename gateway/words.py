@@ -49,6 +49,14 @@ def shown_size(size_bytes: int) -> str:
     return count(size_bytes, "byte")
 
 
+def rough_size(size_bytes: float) -> str:
+    """Return `1.5MiB`, `34KiB`, `120 bytes`: with two or three digits, in the largest unit that it has one of."""
+    for unit, name in _SIZES:
+        if size_bytes >= unit and name.endswith("iB"):
+            return f"{size_bytes / unit:.3g}{name}"
+    return count(round(size_bytes), "byte")
+
+
 _SIZES: Final = ((1 << 30, "GiB"), (10**9, "GB"), (1 << 20, "MiB"), (10**6, "MB"), (1 << 10, "KiB"))
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from gateway.reports.problems import PLAIN, Painter
-from gateway.telemetry.report import PASSED_OVER
+from gateway.telemetry.report import PASSED_OVER, CacheResult
 from gateway.wire.json import JsonObject
 from gateway.words import printable
 
 THEN: Final = " > "
+KEPT_WORDS: Final[Mapping[CacheResult, str]] = {
+    "hit": "a kept answer",
+    "collapsed": "the answer to an equal request",
+    "stale": "a kept answer that is too old",
+}
 """Between one attempt and the next."""
 
 
@@ -42,3 +47,9 @@ def _attempt(each: JsonObject, painter: Painter) -> str:
         return f"{target} passed over: {kind}"
     status = f" {each['status']}" if each["status"] else ""
     return f"{target} {painter.warning(f'{kind}{status}')} {each['ms']:g}ms"
+
+
+def kept_answer(one: JsonObject) -> str:
+    """Return the kept answer that a request of `/-/requests` got, whose target answered then; mostly an empty text."""
+    words = KEPT_WORDS.get(one.get("cache") or "miss")
+    return "" if words is None else f"{words} of {one['target']}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.config.model.limit_texts import amount_text
 from gateway.wire.json import Json, JsonObject
-from gateway.words import shown
+from gateway.words import count, rough_size, shown
 
 Quote = Callable[[str], str]
 
@@ -107,6 +107,18 @@ def cache_text(old: Json, new: Json) -> str:
             else f"when all fails they serve {stale} more{before}"
         )
     return "; ".join(texts)
+
+
+def has_caches(state: JsonObject) -> bool:
+    """Tell whether an alias that `/-/state` lists has a cache."""
+    return any("cache" in one for one in state["aliases"])
+
+
+def kept_text(cache: JsonObject) -> str:
+    """Return how many answers a gateway keeps: `12 kept answers, 34KiB of 64MiB`."""
+    if not cache["max_bytes"]:
+        return "no kept answers: --cache-size is 0"
+    return f"{count(cache['entries'], 'kept answer')}, {rough_size(cache['bytes'])} of {rough_size(cache['max_bytes'])}"
 
 
 def owner_text(one: JsonObject) -> str:

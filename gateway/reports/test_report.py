@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from textwrap import TextWrapper
 from typing import Final
 
 from gateway.policy.problem import Problem
+from gateway.reports.attempts import KEPT_WORDS
 from gateway.reports.problems import PLAIN, Painter, as_text, tally
 from gateway.simulation.cases.coverage import Coverage
 from gateway.simulation.cases.expectations import Mismatch
@@ -170,15 +171,9 @@ def _answer(observed: Observed) -> str:
     if observed.error and not observed.attempts and not observed.fault and isinstance(observed.body, dict):
         error += f": {observed.body['error']['message']}"
     sent_on = f", sent on by {observed.limited}" if observed.limited and not observed.error else ""
-    kept = _KEPT.get(observed.cache or "", "") if not observed.error else ""
+    words = None if observed.error else KEPT_WORDS.get(observed.cache or "miss")
+    kept = "" if words is None else f", {words}"
     return f"the client gets {observed.status}{error}{text}{kept}{sent_on}"
-
-
-_KEPT: Final[Mapping[str, str]] = {
-    "hit": ", a kept answer",
-    "collapsed": ", the answer of an equal request beside it",
-    "stale": ", a kept answer that is too old",
-}
 
 
 def _quoted(text: str | None) -> str:

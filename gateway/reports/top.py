@@ -8,8 +8,8 @@ from textwrap import wrap
 from typing import Final, NamedTuple
 
 from gateway.reports.aligned import table
-from gateway.reports.attempts import THEN, chain, steps
-from gateway.reports.limit_words import owner_text, used_text
+from gateway.reports.attempts import THEN, chain, kept_answer, steps
+from gateway.reports.limit_words import has_caches, kept_text, owner_text, used_text
 from gateway.reports.problems import Painter
 from gateway.wire.json import Json, JsonObject
 from gateway.words import as_share, count, cut, printable, shown
@@ -65,7 +65,9 @@ def top_lines(
     yield painter.place(f"aliases{_more(len(aliases) + state['aliases_not_listed'], rows.aliases)}")
     if len(aliases) > rows.aliases:
         aliases = sorted(aliases, key=_is_calm)
-    yield from table([_ALIAS, *map(_alias, aliases[: rows.aliases])])
+    with_hits = has_caches(state)
+    heads = (*_ALIAS[:-1], "hits, 15 min", _ALIAS[-1]) if with_hits else _ALIAS
+    yield from table([heads, *(_alias(one, with_hits=with_hits) for one in aliases[: rows.aliases])])
     if limits:
         yield painter.place(f"limits, fullest first{_more(len(limits) + state['limits_not_listed'], MAX_LIMITS)}")
         yield from table([_LIMIT, *(_limit(one, now) for one in limits[:MAX_LIMITS])])
@@ -103,6 +105,7 @@ def _wrapped(requests: Sequence[JsonObject], columns: int) -> Iterator[str]:
         each = [*steps(one["attempts"], one.get("calling"))] or [attempts]
         if one["attempts"]:
             each[-1] += _sent_on(one)
+            each += [printable(kept)] if (kept := kept_answer(one)) else []
         if width + len(attempts) <= columns:
             yield begin[:width] + attempts
             continue
@@ -131,6 +134,7 @@ def _truth(state: JsonObject, painter: Painter, url: str, now: float, size: Size
         sync,
         count(config["aliases"], "alias"),
         f"{_text(state['in_flight'])} in flight",
+        *([kept_text(state["cache"])] if has_caches(state) else []),
     )
     yield " · ".join(facts)
     if refused is not None:
@@ -189,11 +193,18 @@ def _target(one: JsonObject, now: float) -> tuple[str, ...]:
     )
 
 
-def _alias(one: JsonObject) -> tuple[str, ...]:
+def _alias(one: JsonObject, *, with_hits: bool) -> tuple[str, ...]:
     quarter = one["last_quarter"]
     asked = quarter["requests"]
     fell = f"{_share(quarter['fell_over'] / asked)} of {asked}" if asked else _NOTHING
-    return _cell(one["alias"]), _cell(one["now"] or "nothing"), fell, _chain(one)
+    hits = (_hits(one.get("cache")),) if with_hits else ()
+    return _cell(one["alias"]), _cell(one["now"] or "nothing"), fell, *hits, _chain(one)
+
+
+def _hits(cache: JsonObject | None) -> str:
+    if cache is None or cache["hit_share"] is None:
+        return _NOTHING
+    return f"{_share(cache['hit_share'])} of {cache['hits'] + cache['misses']}"
 
 
 def _chain(one: JsonObject) -> str:
@@ -240,7 +251,9 @@ def _request(one: JsonObject, longest: int) -> tuple[str, ...]:
 
 
 def _attempts(one: JsonObject) -> str:
-    attempts = chain(one["attempts"], one.get("calling"))
+    attempts, kept = chain(one["attempts"], one.get("calling")), printable(kept_answer(one))
+    if kept:
+        return f"{attempts}{THEN}{kept}" if attempts else kept
     if attempts:
         return attempts + _sent_on(one)
     return f"the limit of {_text(one['limited'])} is full" if one.get("limited") else "no target was asked"

@@ -326,6 +326,7 @@ class Gateway:
             jobs=self.jobs,
             store=self.limits.store,
             tables=self.reloader,
+            answers=self.answers,
             worker=number,
         )
         self._joined = None if member is None else JoinedView(member, own)

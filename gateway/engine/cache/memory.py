@@ -26,7 +26,7 @@ class MemoryAnswers:
 
     def __init__(self, max_bytes: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         """`max_bytes`: of all entries together, what they take beside their contents counted too."""
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._clock = clock
         self._items: OrderedDict[bytes, _Item] = OrderedDict()
         """By key; what was asked for last is last."""
@@ -58,7 +58,7 @@ class MemoryAnswers:
         self.bytes += ENTRY_BYTES + len(entry.content)
         now_s = self._clock()
         self._items[key] = _Item(entry, now_s, now_s + keep_s)
-        while self.bytes > self._max_bytes:
+        while self.bytes > self.max_bytes:
             self._drop(next(iter(self._items)))
 
     def _drop(self, key: bytes) -> None:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from gateway.policy.failures import CLIENT_FAULTS
 from gateway.telemetry.observer import Ended, EndedRow
-from gateway.telemetry.report import CLOSED
+from gateway.telemetry.report import CLOSED, KEPT
 
 SLOT_S: Final = 10
 """Seconds of one slot, from one multiple of it since the epoch to the next."""
@@ -86,17 +86,36 @@ class TargetCounts:
 class AliasCounts:
     """What one alias' requests came to in some time."""
 
-    __slots__ = ("fell", "requests")
+    __slots__ = ("bypassed", "fell", "hits", "misses", "requests")
 
-    def __init__(self, requests: int = 0, fell: int = 0) -> None:
+    def __init__(self, requests: int = 0, fell: int = 0, hits: int = 0, misses: int = 0, bypassed: int = 0) -> None:
         self.requests = requests
         self.fell = fell
         """Answered by another target than the first one."""
+        self.hits = hits
+        """Got a kept answer, or that of an equal request."""
+        self.misses = misses
+        """Could have got one, but none was kept."""
+        self.bypassed = bypassed
+        """Could not have got one. All three are 0 for an alias without a cache."""
 
     def add(self, other: AliasCounts) -> None:
         """Add what another time, or another process, counted."""
         self.requests += other.requests
         self.fell += other.fell
+        self.hits += other.hits
+        self.misses += other.misses
+        self.bypassed += other.bypassed
+
+    def told(self) -> list[int]:
+        """Return the arguments of an equal one."""
+        return [self.requests, self.fell, self.hits, self.misses, self.bypassed]
+
+    @property
+    def hit_share(self) -> float | None:
+        """The part of the requests that could get a kept answer which got one; None without any."""
+        looked_up = self.hits + self.misses
+        return self.hits / looked_up if looked_up else None
 
 
 class _Slot:
@@ -159,17 +178,22 @@ class LiveCounts:
         for one in self._heard:
             report = one[0]
             attempts = report.attempts
-            if len(attempts) == 1 and one[5] is None and (attempt := attempts[0]).kind is None:
+            is_quick = len(attempts) == 1 and one[5] is None and report.cache is None
+            if is_quick and (attempt := attempts[0]).kind is None:
                 quick[report.alias][attempt.label].append(attempt.ms)
             elif report.alias:
                 self._count(Ended(*one))
         self._heard.clear()
 
     def _count(self, one: Ended) -> None:
-        """Count a request of more than one attempt, or one that failed."""
+        """Count a request of more than one attempt, one that failed, or one of an alias with a cache."""
         slot, report = self._slot, one.report
         of_alias = slot.of_alias(report.alias)
         of_alias.requests += 1
+        if (cache := report.cache) is not None:
+            of_alias.hits += cache in KEPT
+            of_alias.misses += cache == "miss"
+            of_alias.bypassed += cache == "bypass"
         attempts = report.attempts
         for attempt in attempts:
             kind = attempt.kind

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from gateway.engine.health import Busy
 from gateway.engine.limits.store import Fill
 from gateway.server.live.counts import AliasCounts, Failure, TargetCounts
 from gateway.server.live.fills import NO_FILLS, Fills, joined_fills
 from gateway.wire.json import JsonObject
+
+
+class KeptAnswers(NamedTuple):
+    """The kept answers of one process, or of several together."""
+
+    entries: int
+    bytes: int
+    max_bytes: int
+    """0: none are kept."""
+
+
+NOTHING_KEPT: Final = KeptAnswers(0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +47,7 @@ class Part:
     failures: Mapping[str, Failure]
     """Target's label → its last failure."""
     fills: Fills = NO_FILLS
+    kept: KeptAnswers = NOTHING_KEPT
 
     def told(self) -> JsonObject:
         """Return it for the channel."""
@@ -46,9 +60,10 @@ class Part:
             "counted_since": self.counted_since,
             "busy": [[*key, number] for key, number in self.busy.items()],
             "minute": {label: [one.calls, one.failed, one.times] for label, one in self.minute.items()},
-            "quarter": {alias: [one.requests, one.fell] for alias, one in self.quarter.items()},
+            "quarter": {alias: one.told() for alias, one in self.quarter.items()},
             "failures": {label: list(one) for label, one in self.failures.items()},
             "fills": [self.fills.number, [list(one) for one in self.fills.rows]],
+            "kept": list(self.kept),
         }
 
     @staticmethod
@@ -66,6 +81,7 @@ class Part:
             quarter={alias: AliasCounts(*one) for alias, one in fields["quarter"].items()},
             failures={label: Failure(*one) for label, one in fields["failures"].items()},
             fills=Fills([Fill(*one) for one in fields["fills"][1]], fields["fills"][0]),
+            kept=KeptAnswers(*fields["kept"]),
         )
 
 
@@ -98,4 +114,5 @@ def joined(parts: Sequence[Part]) -> Part:
         quarter=quarter,
         failures=failures,
         fills=joined_fills(part.fills for part in parts),
+        kept=KeptAnswers(*map(sum, zip(*(part.kept for part in parts), strict=True))),
     )

@@ -111,6 +111,8 @@ def as_json(number: int, one: Ended) -> JsonObject:
     }
     if report.limits is not None and report.limits.limited is not None:
         line["limited"] = report.limits.limited
+    if report.cache is not None:
+        line["cache"] = report.cache
     if report.calling is not None:
         line["calling"] = report.calling.name
     if one.asked is not None:

@@ -136,6 +136,7 @@ class State:
             "aliases_not_listed": number - len(aliases),
             "limits": [fill_as_json(one, now=now) for one in part.fills.rows],
             "limits_not_listed": part.fills.number - len(part.fills.rows),
+            "cache": part.kept._asdict(),
             "reloads": reloads.history.as_json(),
         }
 
@@ -189,6 +190,7 @@ class State:
                     "description": route.description,
                     **outlook(route, self._health, self._limits, now_s=asyncio.get_running_loop().time()),
                     "last_quarter": {"requests": of_alias.requests, "fell_over": of_alias.fell},
+                    **({} if route.cache is None else {"cache": _cache(of_alias)}),
                 }
             )
         return rows
@@ -222,6 +224,16 @@ def _minute(counts: TargetCounts | None) -> JsonObject:
     share = None if not counts.calls else round(1 - counts.failed / counts.calls, 4)
     times = {"p50": counts.percentile_ms(0.5), "p95": counts.percentile_ms(0.95)}
     return {"calls": counts.calls, "failed": counts.failed, "success_share": share, "first_content_ms": times}
+
+
+def _cache(counts: AliasCounts) -> JsonObject:
+    share = counts.hit_share
+    return {
+        "hits": counts.hits,
+        "misses": counts.misses,
+        "bypassed": counts.bypassed,
+        "hit_share": None if share is None else round(share, 4),
+    }
 
 
 def _failure(failure: Failure | None) -> JsonObject | None:

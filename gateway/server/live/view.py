@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from typing import NamedTuple, Protocol
 
+from gateway.engine.cache.memory import MemoryAnswers
 from gateway.engine.health import Health
 from gateway.engine.limits.store import Store
 from gateway.policy.overlay import Tables
 from gateway.server.jobs import Jobs
 from gateway.server.lifecycle import Lifecycle
 from gateway.server.live.fills import ServedLimits, fullest
-from gateway.server.live.part import Part
+from gateway.server.live.part import NOTHING_KEPT, KeptAnswers, Part
 from gateway.server.live.recent import as_json
 from gateway.server.live.watching import Watching
 from gateway.wire.json import Json, JsonObject
@@ -73,6 +74,7 @@ class OwnView:
         jobs: Jobs,
         store: Store,
         tables: Tables,
+        answers: MemoryAnswers | None = None,
         worker: int | None = None,
     ) -> None:
         self.watching = watching
@@ -82,6 +84,7 @@ class OwnView:
         self._store = store
         self._tables = tables
         self._limits: ServedLimits | None = None
+        self._answers = answers
         self._worker = worker
 
     async def version(self) -> Json:
@@ -116,7 +119,7 @@ class OwnView:
         if self._limits is None or self._limits.table is not self._tables.current:
             self._limits = ServedLimits(self._tables.current)
         fills = await fullest(self._store, self._limits)
-        counts, now = self.watching.look(), time.time()
+        counts, now, answers = self.watching.look(), time.time(), self._answers
         return Part(
             worker=self._worker,
             requests=self.watching.recent.last,
@@ -129,6 +132,7 @@ class OwnView:
             quarter=counts.aliases(now),
             failures=counts.failures,
             fills=fills,
+            kept=NOTHING_KEPT if answers is None else KeptAnswers(len(answers), answers.bytes, answers.max_bytes),
         )
 
     @property

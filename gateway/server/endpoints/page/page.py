@@ -12,6 +12,7 @@ from typing import Final
 from urllib.parse import quote
 
 from gateway.policy.failures import Kind
+from gateway.reports.limit_words import has_caches, kept_text
 from gateway.server.endpoints.page.limits import limits_section
 from gateway.server.endpoints.page.requests import request_row
 from gateway.server.endpoints.page.texts import NOTHING, bar, joined, milliseconds, moment, row, share, table, text
@@ -179,9 +180,22 @@ def _until(one: JsonObject) -> str:
 
 
 def _aliases(state: JsonObject) -> str:
-    heads = ("st:Alias", "w:Chain", "Takes now", "n:Fell over, 15 min")
-    rows = [row(heads, _alias(one)) for one in state["aliases"]]
-    return table(heads, rows, empty="The file has no alias.") + _more(state["aliases_not_listed"], "alias")
+    heads: tuple[str, ...] = ("st:Alias", "w:Chain", "Takes now", "n:Fell over, 15 min")
+    with_hits = has_caches(state)
+    if with_hits:
+        heads = (*heads, "n:Kept answers, 15 min")
+    rows = [row(heads, (*_alias(one), *((_hits(one),) if with_hits else ()))) for one in state["aliases"]]
+    kept = f'<p class="dim">{text(kept_text(state["cache"]))}</p>' if with_hits else ""
+    return table(heads, rows, empty="The file has no alias.") + _more(state["aliases_not_listed"], "alias") + kept
+
+
+def _hits(one: JsonObject) -> str:
+    """Return the cell of an alias' hits: `75% of 40`."""
+    cache = one.get("cache")
+    if cache is None or cache["hit_share"] is None:
+        return NOTHING
+    part = cache["hit_share"]
+    return f"<span>{share(part)} of {text(cache['hits'] + cache['misses'])}</span>{bar(part, 'ok')}"
 
 
 def _alias(one: JsonObject) -> Iterable[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from gateway.reports.attempts import kept_answer
 from gateway.server.endpoints.page.texts import NOTHING, joined, milliseconds, moment, row, text
 from gateway.telemetry.report import CLOSED
 from gateway.wire.json import JsonObject
@@ -36,7 +37,8 @@ def outcome(one: JsonObject) -> str:
     """Return `ok` for a request answered at its first call, `fell` for one answered after others, else `failed`."""
     if one["status"] >= 400 or one["error"] is not None or one["broken"]:
         return "failed"
-    return "fell" if len([each for each in one["attempts"] if each["called"]]) > 1 or _passed(one) else "ok"
+    is_late = one.get("cache") == "stale"
+    return "fell" if is_late or len([each for each in one["attempts"] if each["called"]]) > 1 or _passed(one) else "ok"
 
 
 def _passed(one: JsonObject) -> bool:
@@ -82,6 +84,8 @@ def _attempts(one: JsonObject) -> str:
     lines = [_attempt(each) for each in attempts]
     if one.get("calling"):
         lines.append(f'{text(one["calling"])} <span class="warn">left while it was called</span>')
+    if kept := kept_answer(one):
+        lines.append(f'<span class="dim">{text(kept)}</span>')
     if len(lines) < 2:
         nothing = "" if one.get("limited") else '<span class="dim">no target was asked</span>'
         return f"<div>{joined(lines)}</div>" if lines else nothing

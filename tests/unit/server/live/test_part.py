@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from gateway.server.live.counts import AliasCounts, Failure, TargetCounts
-from gateway.server.live.part import Part, joined
+from gateway.server.live.part import KeptAnswers, Part, joined
 
 KEY = ("up/a", "http://up.example/v1", "UP_KEY")
 
@@ -20,8 +20,9 @@ def part(worker: int, *, failed_at: float, is_draining: bool = False) -> Part:
         counted_since=100.0 + worker,
         busy={KEY: 2},
         minute={"up/a": TargetCounts.heard(4, 1, {"20": 3})},
-        quarter={"fast": AliasCounts(4, 1)},
+        quarter={"fast": AliasCounts(4, 1, 6, 2, 1)},
         failures={"up/a": Failure("timeout", None, failed_at), f"up/{worker}": Failure("overloaded", 503, 1.0)},
+        kept=KeptAnswers(3, 4096, 65536),
     )
 
 
@@ -37,6 +38,9 @@ def test_counts_are_added_and_the_latest_failure_stays() -> None:
     minute = whole.minute["up/a"]
     assert (minute.calls, minute.failed, minute.times) == (8, 2, {20: 6})
     assert (whole.quarter["fast"].requests, whole.quarter["fast"].fell) == (8, 2)
+    assert whole.quarter["fast"].told() == [8, 2, 12, 4, 2]
+    assert whole.quarter["fast"].hit_share == 0.75
+    assert whole.kept == (6, 8192, 131072)
     assert whole.failures["up/a"].at == 7.0
     assert sorted(whole.failures) == ["up/0", "up/1", "up/a"]
     assert whole.counted_since == 101.0
