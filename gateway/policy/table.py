@@ -162,6 +162,8 @@ class Route:
     pre: tuple[Hook, ...] = ()
     """Hooks for all requests first, then the alias' own; those of nested aliases are in the steps."""
     post: tuple[Hook, ...] = ()
+    own: AliasHooks | None = None
+    """The alias' own among `pre` and `post`, whatever operation they know; None without any."""
     deadline_s: float = 120.0
     """Seconds from the request's arrival to commit, over all attempts. A held stream's content does not use it up."""
     max_attempts: int = 8

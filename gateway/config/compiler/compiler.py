@@ -375,6 +375,7 @@ class _Run:
                     parts=parts.get(name),
                     pre=(*pre, *own.pre) if own is not None and own.pre else pre,
                     post=(*post, *own.post) if own is not None and own.post else post,
+                    own=own if own is not None and (own.pre or own.post) else None,
                     deadline_s=spec.deadline_s or defaults.deadline_s or _longest_s(steps[name]),
                     max_attempts=max(spec.max_attempts or defaults.max_attempts or MAX_ATTEMPTS, len(steps[name])),
                     stream=merge_streams(spec.stream, defaults.stream),

@@ -18,7 +18,7 @@ from gateway.engine.limits.headers import head_lines
 from gateway.engine.limits.reservations import Reservations
 from gateway.engine.limits.store import ONE, Bucket, Costs, Full, OwnerKind, Refused, Standing, Store, longest
 from gateway.engine.limits.terms import Terms, terms_of
-from gateway.engine.limits.then import Shared, changes_model, route_through, shared_hooks
+from gateway.engine.limits.then import changes_model, route_through
 from gateway.engine.limits.uses import tokens_used, was_called
 from gateway.errors import BudgetExceeded, Limited, NotAllowed, UnknownGroup, Unsupported
 from gateway.policy.clients import Client
@@ -56,7 +56,6 @@ class Limits:
         self._prices = KeptPrices()
         self._unknown: set[tuple[int, int, str]] = set()
         """Groups that are not in the table and in the log: generation of the table, reading of the keys, name."""
-        self._shared: tuple[int, Shared] = (0, Shared(0, 0))
 
     def admission(
         self, table: RoutingTable, route: Route, client: Client | None, report: CallReport
@@ -107,12 +106,6 @@ class Limits:
             return
         self._unknown = {one for one in self._unknown if one[:2] == known[:2]} | {known}
         log.warning("clients of an unknown group are refused", extra={"group": name, "generation": generation})
-
-    def shared_hooks(self, table: RoutingTable) -> Shared:
-        """Return the number of hooks for every request, once counted for a table."""
-        if self._shared[0] != table.generation:
-            self._shared = (table.generation, shared_hooks(table))
-        return self._shared[1]
 
     def prices(self, route: Route, table: RoutingTable) -> Prices:
         """Return the prices of a route's targets."""
@@ -310,7 +303,7 @@ class Admission:
         bonds = await in_turns(operation.bound_to(params))
         if bonds:
             raise self._refusal(refused.full, refused.tightest)
-        other = route_through(route, then, self._limits.shared_hooks(self._table))
+        other = route_through(route, then)
         full = {one.limit for one in refused.full}
         self._buckets = tuple([one for one in self._buckets if one.limit not in full])
         self.unpriced = frozenset()
