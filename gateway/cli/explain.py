@@ -151,6 +151,7 @@ def run(args: argparse.Namespace) -> int:
         left=left,
         pre_hooks=pre_hooks,
         limits=limits,
+        price_of=compiled.table.price_of,
     )
     if args.format == "json":
         output = as_json(explanation)

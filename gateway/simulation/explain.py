@@ -18,6 +18,8 @@ from gateway.engine.attempts import unsupported_steps
 from gateway.engine.bound import relaying_steps
 from gateway.engine.health import Health
 from gateway.engine.hooks import refusal
+from gateway.engine.limits.entering import unpriced_by_providers
+from gateway.engine.limits.estimate import PriceOf
 from gateway.engine.limits.outlook import Outlook
 from gateway.engine.limits.store import Fill
 from gateway.engine.missing_paths import MissingPaths
@@ -133,6 +135,7 @@ def explain(
     limits: Outlook | None = None,
     fills: Sequence[Fill] = (),
     keeps_answers: bool = True,
+    price_of: PriceOf | None = None,
 ) -> Explanation:
     """Explain a route for a request. `fails` has the outcomes of failing targets, by name or pattern.
 
@@ -142,7 +145,7 @@ def explain(
     counts beside that, and what it tells of the operation where `operation` is None. `health` and `fills` are as for
     `walk`. `limits` are those of the client that asks; what they refuse is not called. Nothing is kept yet of aliases
     with a cache; not `keeps_answers`: nor will it be.
-    Runs event loops of its own, so never call it from a coroutine.
+    `price_of` is the table's. Runs event loops of its own, so never call it from a coroutine.
     """
     asked = OPERATIONS[operation] if operation else operation_of(request)
     stream = asked.wants_stream(request)
@@ -153,9 +156,12 @@ def explain(
         named = fails.get(best_match(call.target.name, fails) or "")
         return named or (None if call.target.endpoint.adapter == "mock" else ANSWERED)
 
-    fast = worst(route, operation=asked, stream=False, slow=False)
-    plain = worst(route, operation=asked, stream=False, slow=True)
-    streamed = worst(route, operation=asked, stream=True, slow=True)
+    unpriced = unpriced_by_providers(route.steps, price_of)
+    if limits is not None:
+        unpriced |= limits.unpriced
+    fast = worst(route, operation=asked, stream=False, slow=False, unpriced=unpriced)
+    plain = worst(route, operation=asked, stream=False, slow=True, unpriced=unpriced)
+    streamed = worst(route, operation=asked, stream=True, slow=True, unpriced=unpriced)
     busiest = max((fast, plain, streamed), key=lambda one: len(one.events))
     unsupported = {step for step, reason in plain.passed_over.items() if reason == "unsupported"}
     bad = Worst(
@@ -177,6 +183,8 @@ def explain(
         facts=facts,
         draw=draw,
         fills=fills,
+        unpriced=unpriced,
+        price_of=price_of,
     )
     carried = [one for one in OPERATIONS.values() if len(unsupported_steps(route.steps, one)) < len(route.steps)]
     refused_by = {one.name: route.passing(one.name).refused_by for one in carried}
@@ -301,6 +309,8 @@ def verdicts(route: Route, walk: Walk, operation: str = CHAT.name) -> dict[int, 
                 walk.passed_over[step] == "unsupported" and operation in route.steps[step].target.endpoint.adapters
             )
             why = _OTHER_MODEL if is_other else _PASSED_OVER[walk.passed_over[step]]
+            if step in walk.unpriced and walk.passed_over[step] == "unsupported":
+                why = _NO_PRICE
             if walk.arrangement is not None and step in walk.arrangement.skipped:
                 why += f": {walk.arrangement.skipped[step]}"
             reasons[step] = f"passed over: {why}"
@@ -314,6 +324,7 @@ def verdicts(route: Route, walk: Walk, operation: str = CHAT.name) -> dict[int, 
 
 
 _OTHER_MODEL: Final = "its model is another one than the first target's"
+_NO_PRICE: Final = "its price is not known, and spend is limited"
 _PASSED_OVER: Final[Mapping[PassedOver, str]] = {
     "bound": "the request is bound to another target",
     "condition": "the request does not meet its condition",

@@ -19,6 +19,8 @@ from gateway.engine.attempts import Engine, unsupported_steps
 from gateway.engine.facts import RequestFacts
 from gateway.engine.health import Health
 from gateway.engine.hedges import Hedges
+from gateway.engine.limits.entering import NO_NAMES, leave_out_unpriced
+from gateway.engine.limits.estimate import PriceOf
 from gateway.engine.limits.providers import ProviderLimits
 from gateway.engine.limits.reservations import Reservations
 from gateway.engine.limits.store import Fill
@@ -89,6 +91,8 @@ class Walk:
     reason: Literal["answered", "stopped", "exhausted", "deadline", "resting"]
     passed_over: Mapping[int, PassedOver]
     """Skipped steps, each with the reason."""
+    unpriced: frozenset[int] = frozenset()
+    """Those that are skipped since spend is limited and their target's price is not known."""
     arrangement: Arrangement | None = None
     """The order of the steps where the chain has pools or conditions."""
 
@@ -114,17 +118,21 @@ def walk(
     facts: RequestFacts | None = None,
     draw: Draw | None = None,
     fills: Sequence[Fill] | None = None,
+    unpriced: frozenset[str] = NO_NAMES,
+    price_of: PriceOf | None = None,
 ) -> Walk:
     """Return the attempts of a call until its answer, its stream's first content, or its failure. No hooks run.
 
     Pools and conditions are asked for the request of `facts`, an empty one if None; `draw` decides in pools, the same
     way each time if None. `mock` has the positions in the scripts of mocks, `health` the targets' health, `fills` what
-    is used of providers' limits (None: they have none), all as of the call's arrival at second 0. Runs an event loop of
-    its own, so never call it from a coroutine.
+    is used of providers' limits (None: they have none), all as of the call's arrival at second 0. `unpriced` are
+    targets that are not called, as spend is limited and `price_of` does not know them. Runs an event loop of its own,
+    so never call it from a coroutine.
     """
     if route.parts is not None and facts is None:
         facts = RequestFacts(operation, EMPTY, arrived=time.time, stream=stream)
     call = _Call(route, suppose, mock or MockAdapter(), health or Health(), facts, draw or seeded(SEED), fills)
+    call.unpriced, call.price_of = unpriced, price_of
     return virtual.run(call.run(operation, stream=stream))
 
 
@@ -147,6 +155,8 @@ class _Call:
         self._facts = facts
         self._draw = draw
         self._fills = fills
+        self.unpriced = NO_NAMES
+        self.price_of: PriceOf | None = None
         self._order: Sequence[int] = tuple(range(len(route.steps)))
         """Position in the order of the call → position in the file's order. Decisions have the first."""
         adapters = every_adapter(mock.twin(self._begin))
@@ -171,11 +181,13 @@ class _Call:
         if route.is_limited and self._fills is not None:
             store = simulated_store(time.time())
             refill(store, route.steps, self._fills)
-            request.room = await ProviderLimits(Reservations(store)).room(operation, params, route, report)
+            limits = ProviderLimits(Reservations(store))
+            request.room = await limits.room(operation, params, route, report, price_of=self.price_of)
         if route.parts is not None and self._facts is not None:
             now_s, room = loop.time(), request.room
             request.arranged = arranged(route, self._facts, self._health, self._draw, now_s=now_s, room=room)
             self._order = request.arranged.made.order
+        leave_out_unpriced(request, self.unpriced)
         error: GatewayError | None = None
         try:
             if stream:
@@ -219,6 +231,7 @@ class _Call:
         skipped = frozenset() if request.arranged is None else frozenset(request.arranged.skipped)
         passed = {**self._resting}
         passed |= dict.fromkeys(unsupported_steps(request.steps, operation, skipped), "unsupported")
+        passed |= dict.fromkeys(request.left_out, "unsupported")
         passed |= dict.fromkeys(skipped, "condition")
         return Walk(
             events=tuple(events),
@@ -226,6 +239,7 @@ class _Call:
             error=error,
             reason=reason,
             passed_over={self._order[place]: why for place, why in passed.items()},
+            unpriced=frozenset(self._order[place] for place in request.left_out),
             arrangement=made,
         )
 
@@ -303,13 +317,20 @@ class _Call:
         return self._suppose(call, self._order[step], before)
 
 
-def worst(route: Route, *, operation: Operation = CHAT, stream: bool, slow: bool) -> Walk:
+def worst(
+    route: Route,
+    *,
+    operation: Operation = CHAT,
+    stream: bool,
+    slow: bool,
+    unpriced: frozenset[str] = NO_NAMES,
+) -> Walk:
     """Return the call with the most attempts: each step fails so that it is retried, then so that the next is tried.
 
     Of several keys all but the last are refused first. Of a chain with pools and conditions it is that of a request
     that all steps take, in the file's order.
 
-    With `slow` each attempt takes its whole limit, else none takes any time.
+    With `slow` each attempt takes its whole limit, else none takes any time. `unpriced` is as for `walk`.
     """
     delay_s = math.inf if slow else 0.0
     route = replace(route, parts=None, hedge=None)
@@ -325,7 +346,7 @@ def worst(route: Route, *, operation: Operation = CHAT, stream: bool, slow: bool
         limits = {"first_token_s": most_s, "idle_s": most_s}
         steps = [replace(step, limits=replace(step.limits, **limits)) for step in route.steps]
         route = replace(route, steps=tuple(steps), deadline_s=most_s)
-    return walk(route, suppose, operation=operation, stream=stream)
+    return walk(route, suppose, operation=operation, stream=stream, unpriced=unpriced)
 
 
 def _worst_kind(step: Step, before: int) -> Kind:

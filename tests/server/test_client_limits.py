@@ -20,7 +20,10 @@ from tests.limiting import group, limit, with_groups
 from tests.scripted_openai import ScriptedOpenAI
 from tests.server.conftest import ROUTES, Answer, RunningGateway, Start, read_until_broken, until
 
-KEYS = "ann ann-key\nbob bob-key\ncat cat-key group=search\ndan dan-key group=search\neve eve-key group=gone\n"
+KEYS = (
+    "ann ann-key\nbob bob-key\ncat cat-key group=search\ndan dan-key group=search\neve eve-key group=gone\n"
+    "ops ops-key admin\n"
+)
 LONG = [{"role": "user", "content": "x" * 400}]
 """Of 100 tokens, by its bytes."""
 USAGE = {"prompt_tokens": 30, "completion_tokens": 12, "total_tokens": 42}
@@ -517,6 +520,10 @@ async def test_a_target_without_a_price_is_passed_over_where_spend_is_limited(
     limited.set(group("default", spend(50)), price_of=dollars(1, 1, 1))
     refused = await limited.chat("pair")
     assert [row["kind"] for row in refused.error["attempts"]] == ["server_error", "unsupported"]
+    told = (await limited.gateway.get("/-/explain?model=pair&client=ann", headers=limited.headers("ops"))).json
+    assert [one["why"] for one in told["walk"]["not_called"]] == [
+        "passed over: its price is not known, and spend is limited"
+    ]
     refused = await limited.chat("team/unpriced")
     assert (refused.status, refused.error["code"]) == (400, "unsupported")
     assert "the price of up/unpriced is not known" in refused.error["message"]

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from gateway.engine.limits.estimate import PriceOf
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.engine.limits.estimate import PriceOf, Prices
 from gateway.engine.limits.providers import ProviderLimits
 from gateway.engine.request import RoutedRequest
+from gateway.policy.table import Step
+
+NO_NAMES: Final = frozenset[str]()
 
 
 async def enter_room(request: RoutedRequest, limits: ProviderLimits, price_of: PriceOf | None) -> None:
@@ -20,10 +26,20 @@ async def enter_room(request: RoutedRequest, limits: ProviderLimits, price_of: P
     )  # fmt: skip
 
 
-def leave_out_unpriced(request: RoutedRequest) -> None:
-    """Have the targets passed over whose price is not known, where the spend of provider or client is limited."""
+def leave_out_unpriced(request: RoutedRequest, names: frozenset[str] = NO_NAMES) -> None:
+    """Have the targets passed over whose price is not known, where the spend of provider or client is limited.
+
+    `names`: of the client's, for those who look and admit nobody.
+    """
     if request.room is not None:
         request.left_out |= request.room.unpriced(request.steps)
-    if request.admission is not None and request.admission.unpriced:
+    if request.admission is not None:
         names = request.admission.unpriced
+    if names:
         request.left_out |= frozenset([place for place, step in enumerate(request.steps) if step.target.name in names])
+
+
+def unpriced_by_providers(steps: Sequence[Step], price_of: PriceOf | None) -> frozenset[str]:
+    """Return the names of the targets whose provider's spend is limited, and whose price is not known."""
+    limited = [step for step in steps if any(limit.unit == "spend" for limit in step.target.endpoint.limits)]
+    return Prices(limited, price_of).unknown

@@ -44,6 +44,8 @@ class Outlook(NamedTuple):
     """The limit that sends the request to another alias."""
     route: Route | None = None
     """The way there."""
+    unpriced: frozenset[str] = frozenset()
+    """Names of targets that are not called: the client's spend is limited, and nobody knows what they cost."""
 
 
 async def outlook(
@@ -83,4 +85,4 @@ async def outlook(
         )
         shares.append(Share(bucket.limit, takes, used, free_in_s, reservations))
     sent_on = None if report.limits is None or other is None else report.limits.limited
-    return Outlook(client, group, expected, tuple(shares), refused, sent_on, other)
+    return Outlook(client, group, expected, tuple(shares), refused, sent_on, other, admission.unpriced)

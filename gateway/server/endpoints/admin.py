@@ -172,6 +172,7 @@ class Admin:
             limits=limits,
             fills=list(self._limits.store.look()) if route.is_limited else (),
             keeps_answers=self._keeps_answers,
+            price_of=table.price_of,
         )
         told = as_json(explanation)
         if told["hedge"] is not None:
