@@ -8,9 +8,10 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from gateway.cli.files import reading
+from gateway.cli.groups import add_client_keys, groups_by_client
 from gateway.cli.settings import Commands, add_command, config_path
 from gateway.config.document.document import parse
 from gateway.config.include import from_disk
@@ -20,7 +21,8 @@ from gateway.config.problems import codes
 # Why not shtab (1.13): its bash script runs `$(…)` in an offered alias, and none of its scripts follows `--config`.
 
 _TEXT = """\
-Print a script that completes commands, flags, their values, files and the names of aliases in a shell.
+Print a script that completes commands, flags, their values, files and the names of aliases, groups and clients in a
+shell.
 """
 
 _EPILOG = """\
@@ -31,7 +33,8 @@ examples:
 
 For one session: source <(gateway completion bash)
 
-`aliases` prints the aliases of the config file, one per line; the scripts call it.
+`aliases` and `groups` print those of the config file, one per line, `clients` those of the client keys file; the
+scripts call them.
 
 exit codes:
   0  printed
@@ -39,7 +42,11 @@ exit codes:
 """
 
 ALIASES: Final = "aliases"
+GROUPS: Final = "groups"
+CLIENTS: Final = "clients"
 FILES: Final = "files"
+_SOURCES: Final = {"ALIAS": ALIASES, "GROUP": GROUPS, "CLIENT": CLIENTS}
+"""Metavar → what a shell asks for."""
 _FILE_WORDS: Final = frozenset({"FILE", "CONFIG", "PATH", "OLD", "NEW"})
 """Metavars of values that are names of files."""
 
@@ -51,7 +58,7 @@ class Value:
     name: str
     words: tuple[str, ...] = ()
     source: str | None = None
-    """FILES or ALIASES when the shell completes from these; None when `words` has the values."""
+    """FILES, or what is printed, when the shell completes from these; None when `words` has the values."""
     many: bool = False
 
 
@@ -79,14 +86,19 @@ def add(commands: Commands) -> None:
     """Add the command."""
     text = "print a script that completes the command line in a shell"
     parser = add_command(commands, run, "completion", text, _TEXT, _EPILOG)
-    parser.add_argument("shell", choices=("bash", "zsh", "fish", ALIASES), help="what to print")
-    parser.add_argument("--config", metavar="FILE", help="the config file for `aliases` [GATEWAY_CONFIG]")
+    parser.add_argument("shell", choices=("bash", "zsh", "fish", *_SOURCES.values()), help="what to print")
+    parser.add_argument("--config", metavar="FILE", help="the config file for `aliases` and `groups` [GATEWAY_CONFIG]")
+    add_client_keys(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a script or the names of aliases; return the exit code. Raises UsageError."""
-    if args.shell == ALIASES:
-        print(*alias_names(config_path(args, os.environ)), sep="\n")
+    """Print a script or names; return the exit code. Raises UsageError."""
+    if args.shell in _SOURCES.values():
+        if args.shell == CLIENTS:
+            names = [*(groups_by_client(args, os.environ) or ())]
+        else:
+            names = names_under("models" if args.shell == ALIASES else "clients", config_path(args, os.environ))
+        print(*names, sep="\n")
         return 0
     from gateway.cli import build_parser
 
@@ -94,14 +106,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def alias_names(config: Path) -> list[str]:
-    """Return the names under `models` that a shell can complete, even from files with problems. Raises UsageError."""
+def names_under(block: Literal["models", "clients"], config: Path) -> list[str]:
+    """Return the names under a block that a shell can complete, even from files with problems. Raises UsageError."""
     with reading(str(config)):
         data = config.read_bytes()
         data.decode()  # an error here is told, those of included files are not
     document = Joiner(os.environ).join(parse(data, name=str(config)), from_disk(str(config), data))
-    models = document.node(("models",))
-    names = models.members if models is not None else ()
+    found = document.node((block,))
+    names = found.members if found is not None else ()
     return [name for name in names if name.isprintable() and not any(map(str.isspace, name))]
 
 
@@ -127,7 +139,7 @@ def _command(name: str, text: str, parser: argparse.ArgumentParser) -> Command:
 
 def _value(action: argparse.Action) -> Value:
     metavar = action.metavar if isinstance(action.metavar, str) else action.dest
-    source = FILES if metavar in _FILE_WORDS else ALIASES if metavar == "ALIAS" else None
+    source = FILES if metavar in _FILE_WORDS else _SOURCES.get(metavar)
     words = codes() if metavar == "CODE" else tuple(map(str, action.choices or ()))
     return Value(metavar.lower(), words, source, action.nargs in ("*", "+"))
 
@@ -149,16 +161,17 @@ _gateway_files() {
     compopt -o default 2>/dev/null || while IFS= read -r name; do _gateway_offer "$name"; done < <(compgen -f -- "$cur")
 }
 
-_gateway_aliases() {
+_gateway_names() {
     # A name may hold what the shell would obey: it is never expanded, and quoted where it is put in.
     local name
     while IFS= read -r name; do
         [[ $name == "$cur"* ]] && COMPREPLY+=("$(printf %q "${name#"$kept"}")")
-    done < <("${words[0]}" completion aliases ${config:+--config "$config"} 2>/dev/null)
+    done < <("${words[0]}" completion "$1" ${config:+--config "$config"} \\
+        ${keys:+--client-keys-file "$keys"} 2>/dev/null)
 }
 
 _gateway() {
-    local line=${COMP_LINE:0:COMP_POINT} words word cur kept index config='' command='' flag='' at=0
+    local line=${COMP_LINE:0:COMP_POINT} words word cur kept index config='' keys='' command='' flag='' at=0
     read -ra words <<< "$line"
     [[ $line == *[[:space:]] ]] && words+=('')
     cur=${words[${#words[@]} - 1]}
@@ -167,9 +180,12 @@ _gateway() {
         word=${words[index]}
         if [[ -n $flag ]]; then
             [[ $flag == --config ]] && config=$word
+            [[ $flag == --client-keys-file ]] && keys=$word
             flag=''
         elif [[ $word == --config=* ]]; then
             config=${word#*=}
+        elif [[ $word == --client-keys-file=* ]]; then
+            keys=${word#*=}
         elif [[ $word == -?* ]]; then
             case $command:$word in
 @TAKING@) flag=$word ;;
@@ -231,18 +247,22 @@ def _case(pattern: str, command: str) -> str:
 
 def _bash_value(value: Value) -> str:
     if value.source is not None:
-        return f"_gateway_{value.source}"
+        return "_gateway_files" if value.source == FILES else f"_gateway_names {value.source}"
     return f"_gateway_words {_words(value.words)}" if value.words else ":"
 
 
 _ZSH: Final = """\
 #compdef gateway
-_gateway_aliases() {
-    local -a config names
+_gateway_names() {
+    local -a config keys names
     [[ -n ${opt_args[--config]} ]] && config=(--config "${(Q)opt_args[--config]}")
-    names=(${(f)"$(gateway completion aliases $config 2>/dev/null)"})
+    [[ -n ${opt_args[--client-keys-file]} ]] && keys=(--client-keys-file "${(Q)opt_args[--client-keys-file]}")
+    names=(${(f)"$(gateway completion $1 $config $keys 2>/dev/null)"})
     compadd -a names
 }
+_gateway_aliases() { _gateway_names aliases; }
+_gateway_groups() { _gateway_names groups; }
+_gateway_clients() { _gateway_names clients; }
 
 _gateway() {
     local curcontext=$curcontext state line
@@ -289,7 +309,9 @@ def _zsh_flag(flag: Flag, name: str) -> str:
 def _zsh_value(value: Value) -> str:
     if value.words:
         return f"({' '.join(value.words)})"
-    return {FILES: "_files", ALIASES: "_gateway_aliases", None: " "}[value.source]
+    if value.source is None:
+        return " "
+    return "_files" if value.source == FILES else f"_gateway_{value.source}"
 
 
 _FISH: Final = """\
@@ -299,13 +321,15 @@ function __gateway_command
     test "$words[2]" = "$argv[1]"
 end
 
-function __gateway_aliases
+function __gateway_names
     set -l words (commandline -opc)
-    set -l config
-    if set -l at (contains -i -- --config $words)
-        set config --config $words[(math $at + 1)]
+    set -l flags
+    for flag in --config --client-keys-file
+        if set -l at (contains -i -- $flag $words)
+            set -a flags $flag $words[(math $at + 1)]
+        end
     end
-    $words[1] completion aliases $config 2>/dev/null
+    $words[1] completion $argv[1] $flags 2>/dev/null
 end
 
 complete -c gateway -f
@@ -330,8 +354,8 @@ def fish(commands: list[Command]) -> str:
 def _fish_value(value: Value, *, only: str = "") -> str:
     if value.source == FILES:
         return "-r -F" if only else "-F"
-    if value.source == ALIASES:
-        return f"{only} -a '(__gateway_aliases)'".strip()
+    if value.source is not None:
+        return f"{only} -a '(__gateway_names {value.source})'".strip()
     return f"{only} -a {_fish(' '.join(value.words))}".strip() if value.words else only
 
 

@@ -92,9 +92,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("--stream", action="store_true", help="ask for a stream, as `stream: true` in the request does")
     text = "a header field of the request, for conditions and sticky pools; may be repeated"
     parser.add_argument("--header", metavar="NAME=VALUE", action="append", default=[], help=text)
-    parser.add_argument("--client", metavar="NAME", help="the client that asks, by its name in the client keys file")
+    parser.add_argument("--client", metavar="CLIENT", help="the client that asks, by its name in the client keys file")
     text = "the group of that client, or of a client without a name"
-    parser.add_argument("--group", metavar="NAME", help=text)
+    parser.add_argument("--group", metavar="GROUP", help=text)
     add_client_keys(parser)
     parser.add_argument("--at", metavar="TIME", help="when the request arrives, as 2026-11-29T09:00Z (default: now)")
     text = "of the draws in pools: another number, another order, as `seed` of a test case (default: 0)"

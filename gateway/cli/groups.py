@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.cli.settings import Settings, add_flag
 from gateway.errors import UsageError
-from gateway.simulation.cases.play import GroupByClient
+
+if TYPE_CHECKING:
+    from gateway.simulation.cases.play import GroupByClient
 
 
 def add_client_keys(parser: argparse.ArgumentParser) -> None:

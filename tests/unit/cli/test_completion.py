@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.cli.completion import alias_names
+from gateway.cli.completion import names_under
 from gateway.errors import UsageError
 from tests.paths import ROOT
 
@@ -24,6 +24,9 @@ models:
   "$(touch${IFS}pwned)": mock/echo
   "team-a/*": "mock/*"
   "with space": mock/echo
+clients:
+  search: {}
+  slow: {}
 """
 SHOW = r"gateway() { if [[ $1 == completion ]]; then ./real-gateway $@; else printf '<%s>' $@; fi; }; "
 """A `gateway` that prints the arguments that the shell passes to it."""
@@ -38,8 +41,10 @@ shells = [
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
+    monkeypatch.delenv("GATEWAY_CLIENT_KEYS_FILE", raising=False)
     Path("routes.yaml").write_text(CONFIG)
-    Path("other.yaml").write_text("models: {odd: mock/echo, even: mock/echo}\n")
+    Path("other.yaml").write_text("models: {odd: mock/echo, even: mock/echo}\nclients: {batch: {}}\n")
+    Path("keys.txt").write_text("ann ann-key group=search\nadam adam-key\nbob bob-key\nann other-key group=search\n")
     real = Path("real-gateway")
     real.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m gateway "$@"\n')
     real.chmod(0o755)
@@ -81,6 +86,11 @@ def offers(shell: str, line: str, file: str) -> list[str]:
         ("gateway explain --skip-hooks sma", {"smart", "small"}),
         ("gateway explain --config other.yaml ", {"odd", "even"}),
         ("gateway explain --fail mock/echo=503 --config other.yaml o", {"odd"}),
+        ("gateway explain smart --group s", {"search", "slow"}),
+        ("gateway explain smart --config other.yaml --group ", {"batch"}),
+        ("gateway keys new ann --group sl", {"slow"}),
+        ("gateway explain smart --client-keys-file keys.txt --client a", {"ann", "adam"}),
+        ("gateway explain smart --client a", set()),
         ("gateway completion fi", {"fish"}),
         ("gateway validate routes.y", {"routes.yaml"}),
         ("gateway validate --config oth", {"other.yaml"}),
@@ -99,6 +109,15 @@ def test_bash_offers_what_stands_behind_a_word_break(capsys: pytest.CaptureFixtu
     assert offers("bash", "gateway explain own:", file) == ["7b"]
     assert offers("bash", "gateway validate --format=j", file) == ["json", "junit"]
     assert offers("bash", "gateway explain --config=other.yaml e", file) == ["even"]
+    assert offers("bash", "gateway explain x --client-keys-file=keys.txt --client=b", file) == ["bob"]
+
+
+def test_clients_come_from_the_file_of_the_environment_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_CLIENT_KEYS_FILE", "keys.txt")
+    assert main(["completion", "clients"]) == 0
+    assert capsys.readouterr().out.split() == ["ann", "adam", "bob"]
 
 
 @pytest.mark.parametrize("shell", shells)
@@ -154,7 +173,7 @@ def test_names_that_a_shell_cannot_take_are_left_out(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("text", ["", "[]", "models: []", "a: [", "version: 1"])
 def test_a_file_without_aliases_offers_none(text: str) -> None:
     Path("a.yaml").write_text(text)
-    assert alias_names(Path("a.yaml")) == []
+    assert names_under("models", Path("a.yaml")) == []
 
 
 def test_no_file_is_exit_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,4 +181,4 @@ def test_no_file_is_exit_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr() == ("", "gateway: cannot read none.yaml: no such file or directory\n")
     Path("latin.yaml").write_bytes(b"a: \xff")
     with pytest.raises(UsageError, match=r"cannot read latin\.yaml"):
-        alias_names(Path("latin.yaml"))
+        names_under("models", Path("latin.yaml"))

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from gateway.cli import main
-from gateway.cli.completion import alias_names
+from gateway.cli.completion import names_under
 from tests.command_line import gateway, write
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
@@ -134,9 +134,9 @@ class TestOtherCommands:
         assert Path("teams/a.yaml").read_text() == GOOD_A
 
     def test_aliases_of_all_files_are_completed_even_beside_a_broken_one(self) -> None:
-        assert alias_names(Path("routes.yaml")) == ["main", "a/fast", "b/slow"]
+        assert names_under("models", Path("routes.yaml")) == ["main", "a/fast", "b/slow"]
         write("teams/b.yaml", "models: [")
-        assert alias_names(Path("routes.yaml")) == ["main", "a/fast"]
+        assert names_under("models", Path("routes.yaml")) == ["main", "a/fast"]
 
 
 class TestDiff:
