@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.cli.checked import untried
+from gateway.cli.checked import never_kept, untried
 from gateway.config.compiler.compiler import Compiled, Compiler
 from gateway.config.lint import Outside, lint
 from gateway.config.model_data import ModelData
@@ -21,6 +21,7 @@ MODELS: Final = ModelData(json.loads((FOLDER / "models.json").read_text(encoding
 OUTSIDE: Final = Outside(
     today=date(2026, 11, 25),
     untried=untried,
+    never_kept=never_kept,
     models=lambda: MODELS,
     is_installed=lambda package: package == LITELLM,
     keeps_counts=True,

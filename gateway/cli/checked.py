@@ -77,6 +77,7 @@ def linted(compiled: Compiled, *, ignore: Collection[str], clients: KnownClients
     outside = Outside(
         today=datetime.now(UTC).date(),
         untried=untried,
+        never_kept=never_kept,
         models=load,
         clients=clients,
         keeps_counts=any(os.environ.get(variable, "").strip() for variable in _KEEPING),
@@ -98,6 +99,13 @@ def ignored(values: Sequence[str]) -> frozenset[str]:
         if code not in CODES:
             raise UsageError(f"--ignore: {unfit(code, CODES)}")
     return frozenset(codes)
+
+
+def never_kept(route: Route) -> str | None:
+    """Return why no answer of a route with a cache is ever kept; None if some are."""
+    from gateway.engine.cache.never import never_kept as asked  # loads the request's part, for such a route only
+
+    return asked(route)
 
 
 def untried(route: Route) -> int | None:

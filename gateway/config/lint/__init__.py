@@ -41,6 +41,7 @@ _RULES: Final[dict[str, Callable[[Policy], Iterator[Finding]]]] = {
     "then-no-cheaper": clients.budgets_that_save_nothing,
     "unused-group": clients.groups_of_nobody,
     "unknown-client": clients.unknown_clients,
+    "cache-never": caches.caches_that_keep_nothing,
     "cache-shadow": caches.caches_beside_shadows,
     "cache-varying-hook": caches.caches_that_never_hit,
 }

@@ -1,4 +1,4 @@
-"""Rules for caches: a shadow that hits keep from its share, hooks that make no two requests equal."""
+"""Rules for caches: what is never kept, a shadow that hits keep from its share, hooks that make no requests equal."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ def caches_beside_shadows(policy: Policy) -> Iterator[Finding]:
         if chain.route.cache is not None and chain.route.shadow is not None:
             message = "the shadow gets its share of what the cache does not answer, not of all requests"
             yield Finding(code="cache-shadow", place=(*chain.place, "cache"), message=message, at_key=True)
+
+
+def caches_that_keep_nothing(policy: Policy) -> Iterator[Finding]:
+    """Find caches of aliases whose answers may never be kept."""
+    for chain in policy.chains:
+        if chain.route.cache is not None and (why := policy.outside.never_kept(chain.route)) is not None:
+            yield Finding(code="cache-never", place=(*chain.place, "cache"), message=why, at_key=True)
 
 
 def caches_that_never_hit(policy: Policy) -> Iterator[Finding]:

@@ -38,6 +38,8 @@ class Outside:
     """Returns the first step that is not tried if every call takes its whole limit; None if all are tried."""
     models: Callable[[], ModelData | None]
     """Reads the model data; None if there is none."""
+    never_kept: Callable[[Route], str | None] = lambda _: None
+    """Returns why no answer of a route is ever kept; None if some are."""
     is_installed: Callable[[Package], bool] = is_installed
     """Tells whether a package is installed."""
     clients: KnownClients | None = None

@@ -55,7 +55,7 @@ def terms(route: Route, model: str, operation: str) -> Terms:
     ]
     return Terms(
         identity=sha256(canonical_json(chain)).digest(),
-        overrides=_distinct(route.steps),
+        overrides=overrides_of(route.steps),
         binds=any(step.target.endpoint.kind == KEEPER for step in route.steps),
         is_nested=nested,
     )
@@ -80,7 +80,8 @@ def _hooks(hooks: AliasHooks) -> list[Json]:
     return [hooks.alias, [hook.path for hook in hooks.pre]]
 
 
-def _distinct(steps: Sequence[Step]) -> tuple[Mapping[str, Json], ...]:
+def overrides_of(steps: Sequence[Step]) -> tuple[Mapping[str, Json], ...]:
+    """Return the file's parameters of steps where they decide whether a request may be kept; else one empty block."""
     blocks = [step.params.sent if deciding(step.params.sent) else EMPTY for step in steps]
     return tuple([block for place, block in enumerate(blocks) if block not in blocks[:place]])
 
