@@ -18,6 +18,7 @@ All keys of a script have one hash tag, the owner, so that they lie in one slot 
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import struct
 import time
@@ -26,6 +27,7 @@ from functools import partial
 from itertools import count
 from typing import Any, Final, NamedTuple
 
+from gateway.engine.limits import sliding
 from gateway.engine.limits.memory import MemoryStore
 from gateway.engine.limits.sliding import WINDOW_S
 from gateway.engine.limits.store import UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing, longest
@@ -38,7 +40,12 @@ FLUSH_S: Final = 0.05
 MAX_FLUSHED: Final = 100
 """Reservations that one script settles: Redis does nothing else meanwhile."""
 MAX_SEEN: Final = 10_000
-"""Buckets whose last state is kept for those who look."""
+"""Buckets whose last state is kept."""
+FRESH_S: Final = 1.0
+"""For this long what Redis told last of a bucket is taken for its state: a bucket that was full is not asked for again.
+
+What other replicas give back meanwhile is not known here.
+"""
 _SETTLED: Final[tuple[Unit, ...]] = ("requests", "tokens", "spend")
 """In the order of the script. Leases end in any case."""
 
@@ -78,6 +85,19 @@ class _Seen(NamedTuple):
     used: float
     free_in_s: float | None
     at_s: float
+    """When that was asked: no later than Redis saw it."""
+
+    def at(self, key: str, now_s: float) -> tuple[float, float | None]:
+        """Return what is used of it now, and the seconds until nothing is, if nobody else takes or gives back."""
+        window_s = WINDOW_S.get(key.rpartition("/")[2])
+        if window_s is not None:
+            rate = self.amount / window_s
+            left = sliding.used(self.used, self.at_s, rate, now_s)
+            return left, left / rate
+        if self.free_in_s is None:
+            return self.used, None
+        left_s = max(0.0, self.free_in_s - (now_s - self.at_s))
+        return self.used if left_s else 0.0, left_s
 
 
 class SharedStore:
@@ -100,6 +120,8 @@ class SharedStore:
         self._timer: asyncio.TimerHandle | None = None
         self._flights: set[asyncio.Future[Any]] = set()
         self._seen: dict[str, _Seen] = {}
+        self._given_back: dict[str, float] = {}
+        """By bucket: when a request of this process gave something back last, of which Redis hears within FLUSH_S."""
         self._serials = count(1)
         self._prefix = secrets.token_hex(8)
         self._reserve, self._settle, self._renew = (Script("common", name) for name in ("reserve", "settle", "renew"))
@@ -111,17 +133,37 @@ class SharedStore:
         return None if self._link.is_up else self._alone(reservation, buckets, costs)
 
     def full(self, buckets: Sequence[Bucket], costs: Costs) -> Sequence[Full] | None:
-        """Return None while Redis is asked; else what is in the way here, as far as this process decides."""
+        """Return what is in the way as far as Redis has told it lately, or as this process decides; None: ask Redis."""
         if self._link.is_up:
-            return None
+            return self._known_full(buckets, costs) or None
         return tuple(self._local.full(buckets, costs)) if self._on_error == "local" else ()
+
+    def _known_full(self, buckets: Sequence[Bucket], costs: Costs) -> tuple[Full, ...]:
+        """Return what would be refused by what Redis told last, if that is fresh.
+
+        Not so for leases, which come and go too fast, and where this process has given something back since then.
+        """
+        now_s, found = time.monotonic(), []
+        for key, limit in buckets:
+            seen = self._seen.get(key)
+            if seen is None or limit.per is None or now_s - seen.at_s > FRESH_S:
+                continue
+            if seen.at_s < self._given_back.get(key, -math.inf) + 2 * FLUSH_S:
+                continue
+            (used, free_in_s), cost = seen.at(key, now_s), min(costs[limit.unit], limit.amount)
+            wait_s = sliding.wait_s(used, cost, limit.amount, limit.amount / WINDOW_S.get(limit.per, 1.0))
+            if wait_s:
+                found.append(Full(limit, wait_s if limit.per in WINDOW_S else free_in_s or 0.0))
+        return tuple(found)
 
     async def reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
         """Ask Redis, and decide without it if it does not answer in time. Raises StateUnavailable."""
         held = self._held[reservation] = _Held(reservation, buckets, costs, None)
         keys, args = self._reserving(held, forced=False)
+        asked_s = time.monotonic()
         try:
-            answer = self._read(await self._link.ask(self._reserve.command(keys, args), self._reserve), buckets)
+            told = await self._link.ask(self._reserve.command(keys, args), self._reserve)
+            answer = self._read(told, buckets, asked_s)
         except (Unreachable, Refusal):
             self.release(reservation)  # Redis may have taken it
             return self._alone(reservation, buckets, costs)
@@ -153,11 +195,21 @@ class SharedStore:
         if held.store is not None:
             held.store.settle(held.id, used)
             return
+        self._note_given_back(held, used)
         owner = _owner(held.buckets)
         self._ends.setdefault(owner, []).append(_End(held.id, held.buckets, used, may_be_first=not held.is_known))
         if _has_leases(held.buckets):
             self._freed.setdefault(owner, []).append(held.id)
         self._flush_soon()
+
+    def _note_given_back(self, held: _Held, used: Costs) -> None:
+        """Have buckets that get something back be asked for again, once Redis knows of it."""
+        for key, limit in held.buckets:
+            taken = held.costs[limit.unit]
+            if limit.per is not None and used.get(limit.unit, taken) < taken:
+                if len(self._given_back) >= MAX_SEEN:
+                    self._given_back.clear()
+                self._given_back[key] = time.monotonic()
 
     def release(self, reservation: str) -> None:
         """Give all of a reservation back."""
@@ -189,14 +241,7 @@ class SharedStore:
         now_s = time.monotonic()
         fills = []
         for key, seen in self._seen.items():
-            used, free_in_s = seen.used, seen.free_in_s
-            if free_in_s is not None:
-                left_s = max(0.0, free_in_s - (now_s - seen.at_s))
-                if key.endswith(("/minute", "/hour")):
-                    used *= left_s / free_in_s if free_in_s else 0.0
-                elif not left_s:
-                    used = 0.0
-                free_in_s = left_s
+            used, free_in_s = seen.at(key, now_s)
             if used:
                 fills.append(Fill(key, seen.amount, used, free_in_s, opened.get(key, 0)))
         return fills
@@ -222,16 +267,16 @@ class SharedStore:
             args += limit.bucket, _WINDOWS[per], amount, cost if held.is_sum else min(cost, amount)
         return keys, args
 
-    def _read(self, answer: bytes, buckets: Sequence[Bucket]) -> Standing | Refused:
-        """Return what the script answered."""
+    def _read(self, answer: bytes, buckets: Sequence[Bucket], asked_s: float) -> Standing | Refused:
+        """Return what the script answered that was asked then."""
         taken, *numbers = struct.unpack(f"<{1 + 3 * len(buckets)}d", answer)
-        now_s, seen = time.monotonic(), self._seen
+        seen = self._seen
         found: list[tuple[float, Standing]] = []
         full: list[Full] = []
         for at, (key, limit) in enumerate(buckets):
             used, wait_s, free_in_s = numbers[3 * at : 3 * at + 3]
             free = None if limit.per is None else free_in_s
-            seen[key] = _Seen(limit.amount, used, free, now_s)
+            seen[key] = _Seen(limit.amount, used, free, asked_s)
             found.append((used / limit.amount, Standing(limit, max(0.0, limit.amount - used), free)))
             if wait_s and not taken:
                 full.append(Full(limit, wait_s))

@@ -275,6 +275,19 @@ RESTING = """\
 """
 
 
+async def test_a_provider_that_redis_called_full_is_told_and_passed_over(replicas: Replicas) -> None:
+    providers = "  few: {kind: mock, limits: [1 requests/day]}\n"
+    await replicas.start("900 requests/day", *PATIENT, providers=providers, more="  pair: [few/a, mock/echo]\n")
+    answers = [await replicas.post(number, "/v1/chat/completions", {"model": "pair", **BODY}) for number in (0, 1, 1)]
+    assert [answer["model"] for _, answer in answers] == ["a", "echo", "echo"]
+    _, state = await replicas.get(1, "/-/state")
+    [pair] = [row for row in state["aliases"] if row["alias"] == "pair"]
+    assert [step["state"] for step in pair["chain"]] == ["limited", "ok"]
+    assert pair["now"] == "mock/echo"
+    _, told = await replicas.get(1, "/-/explain?model=pair")
+    assert told["walk"]["not_called"][0]["why"] == "passed over: its provider's limits have no room"
+
+
 async def test_a_target_that_rests_for_one_replica_rests_for_all(replicas: Replicas) -> None:
     """Those who start later, and those who come back, hear of it too."""
     await replicas.start("1000 requests/day", *PATIENT, more=RESTING)

@@ -14,9 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.engine.limits import windows
-from gateway.engine.limits.store import Bucket, Costs, Refused, Standing
+from gateway.engine.limits.store import Bucket, Costs, Full, Refused, Standing
 from gateway.errors import StateUnavailable
-from gateway.state.limits import SharedStore
+from gateway.state.limits import FRESH_S, SharedStore
 from gateway.state.link import Link, Refusal, Script
 from tests.limiting import Clock, buckets
 from tests.redis_server import RedisServer, linked, redis_server, until
@@ -422,11 +422,60 @@ async def test_what_is_in_the_way_is_known_here_only_while_this_process_decides(
 ) -> None:
     made = await replica(on_error=on_error)
     one = buckets("1 requests/day")
-    assert isinstance(await made.store.reserve("a", one, ONE), Standing)
-    assert made.store.full(one, ONE) is None
+    assert made.store.full(one, ONE) is None, "nothing has been told"
     await redis.kill()
     await until(lambda: not made.link.is_up)
     assert made.store.full(one, ONE) == ()
     if on_error != "deny":
         assert isinstance(made.store.try_reserve("b", one, ONE), Standing)
     assert bool(made.store.full(one, ONE)) is known
+
+
+async def test_what_redis_told_last_says_what_is_in_the_way(replica: Replica) -> None:
+    store, other = (await replica()).store, (await replica()).store
+    of = buckets("3 requests/minute", "250 tokens/day", "1 concurrent")
+    assert isinstance(await other.reserve("a", of, ONE), Standing)
+    assert store.full(of, ONE) is None, "Redis has told this one nothing"
+    assert isinstance(await store.reserve("b", of, ONE), Refused)
+    assert store.full(of, ONE) is None, "those at once come and go"
+    more: Costs = {**ONE, "tokens": 200}
+    midnight = pytest.approx(86400 - time.time() % 86400, abs=5)
+    assert waits(store.full(of, more)) == {"250 tokens/day": midnight}
+    assert waits(store.full(of, {**ONE, "requests": 3})) == {"3 requests/minute": pytest.approx(20, abs=1)}
+
+
+async def test_where_a_request_has_given_something_back_redis_is_asked(replica: Replica) -> None:
+    store = (await replica()).store
+    of = buckets("2 requests/hour", "150 tokens/day")
+    await store.reserve("a", of, ONE)
+    assert waits(store.full(of, ONE)).keys() == {"150 tokens/day"}
+    store.settle("a", {"tokens": 40})
+    assert store.full(of, ONE) is None
+    assert isinstance(await store.reserve("b", of, ONE), Refused), "Redis hears of it within FLUSH_S"
+    assert store.full(of, ONE) is None, "so its answer is not for long"
+    assert isinstance(await asyncio.wait_for(let_in(store, of), 5), Standing)
+    assert "2 requests/hour" in waits(store.full(of, ONE)), "of requests nothing was given back"
+    store.settle("c", {"tokens": 100})
+    assert "2 requests/hour" in waits(store.full(of, ONE))
+
+
+async def let_in(store: SharedStore, of: Sequence[Bucket]) -> Standing:
+    """Ask again until there is room."""
+    while not isinstance(standing := await store.reserve("c", of, ONE), Standing):  # noqa: ASYNC110 - Redis tells nobody
+        await asyncio.sleep(0.01)
+    return standing
+
+
+def waits(full: Sequence[Full] | None) -> dict[str, float]:
+    return {one.limit.text: one.wait_s for one in full or ()}
+
+
+async def test_redis_is_asked_again_soon(replica: Replica) -> None:
+    store, other = (await replica()).store, (await replica()).store
+    one = buckets("1 requests/day")
+    await other.reserve("a", one, ONE)
+    assert isinstance(await store.reserve("b", one, ONE), Refused)
+    other.release("a")
+    assert store.full(one, ONE), "this process does not know"
+    await until(lambda: store.full(one, ONE) is None, within_s=FRESH_S + 2)
+    assert isinstance(await store.reserve("c", one, ONE), Standing)
