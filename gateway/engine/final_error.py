@@ -104,7 +104,7 @@ def _limited(rests: Mapping[int, Rest], request: RoutedRequest, *, now_s: float)
     bound = "" if request.bound is None else request.bound.reason(request.route.steps)
     # Some of it may be left, for a request that needs less.
     has = "has no room for the request in its" if limit.unit in {"tokens", "spend"} else "has reached the"
-    error = (BudgetExceeded if limit.is_budget else Limited)(
+    error = (BudgetExceeded if limit.is_budget and not first.is_held else Limited)(
         f"the provider {provider!r} {has} limit of {limit.text}, and no other target of {request.model!r} is"
         f" left{bound}; ask again in {shown(math.ceil(wait_s))}",
         limit=limit.text,

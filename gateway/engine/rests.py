@@ -27,6 +27,8 @@ class Rest(NamedTuple):
     """Of one key of several: why the upstream refused it last."""
     limit: Limit | None = None
     """The limit of its provider that has no room until then: the target does not rest, but may not be called."""
+    is_held: bool = False
+    """Of that: it is a budget, and calls under way hold what the next one would need."""
 
     @property
     def patience(self) -> tuple[bool, bool, float]:

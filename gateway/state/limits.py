@@ -24,13 +24,13 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from typing import Any, Final, NamedTuple
 
 from gateway.engine.limits import sliding
 from gateway.engine.limits.memory import MemoryStore
 from gateway.engine.limits.sliding import WINDOW_S
-from gateway.engine.limits.store import UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing, longest
+from gateway.engine.limits.store import LOOKED_AT, UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing, longest
 from gateway.errors import StateUnavailable
 from gateway.policy.limits import Unit
 from gateway.state.link import Link, Refusal, Script, Unreachable, unawaited
@@ -229,6 +229,20 @@ class SharedStore:
         for owner, ids in by_owner.items():
             command = self._renew.command([self._key(owner, ":leases")], [self._now(), *ids])
             self._link.ask(command, self._renew).add_done_callback(unawaited)
+
+    def left_after(self, bucket: Bucket) -> float:
+        """Return what is left if the reservations of this process turn out as unused, by what Redis told last."""
+        if not self._link.is_up:
+            return self._local.left_after(bucket)
+        key, limit = bucket
+        seen = self._seen.get(key)
+        if seen is None or not limit.is_budget:
+            return 0.0
+        held = 0.0
+        for one in islice(reversed(self._held.values()), LOOKED_AT):
+            if one.store is None and one.is_known and any(other.key == key for other in one.buckets):
+                held += min(one.costs[limit.unit], limit.amount)
+        return limit.amount - seen.used + held if held else 0.0
 
     def look(self) -> Iterable[Fill]:
         """Return the buckets of this process' requests, as Redis last told of them; its own ones in an outage."""

@@ -146,6 +146,32 @@ async def test_a_budget_s_refusal_tells_sdks_not_to_retry(limited: Limited) -> N
     assert 0 < int(refused.headers["retry-after"]) <= 86400
 
 
+async def test_a_budget_that_requests_under_way_hold_is_not_told_to_be_used_up(
+    limited: Limited, upstream: ScriptedOpenAI
+) -> None:
+    """They give most of it back when they end: whoever is told not to repeat the request would miss that."""
+    gate = asyncio.Event()
+    upstream.script("a", reply="hi", usage=USAGE, stall_after=0, gate=gate)
+    limited.set(group("default", "1000 tokens/day", "30 requests/minute"))
+    async with asyncio.TaskGroup() as tasks:
+        asked = [tasks.create_task(limited.chat(max_tokens=480)) for _ in range(2)]
+        await until(lambda: limited.open == 4)
+        refused = await limited.chat(max_tokens=480)
+        assert (refused.status, refused.error["code"], refused.headers["retry-after"]) == (429, "limited", "1")
+        assert "x-should-retry" not in refused.headers
+        assert (
+            "'ann' has requests under way that hold what is left of 1000 tokens/day; ask again in 1s"
+            in (refused.error["message"])
+        )
+        gate.set()
+    assert [one.result().status for one in asked] == [200, 200]
+    assert (await limited.chat(max_tokens=480)).status == 200
+    upstream.reset_script("a").script("a", reply="hi", usage={"prompt_tokens": 700, "completion_tokens": 1})
+    await limited.chat(max_tokens=10)
+    refused = await limited.chat(max_tokens=480)
+    assert (refused.error["code"], refused.headers["x-should-retry"]) == ("budget_exceeded", "false")
+
+
 async def test_a_request_that_is_too_large_for_what_is_left_is_told_so(
     limited: Limited, upstream: ScriptedOpenAI
 ) -> None:
@@ -599,6 +625,7 @@ async def test_bound_requests_are_refused(limited: Limited, upstream: ScriptedOp
     budget = replace(limit("5 tokens/day"), then="mini")
     limited.set(group("default", budget))
     limited.gateway.parts.limits.store.try_reserve("all of it", [bucket("client", "ann", budget)], {"tokens": 5})
+    limited.gateway.parts.limits.store.settle("all of it", {})
     body = {"model": "fast", "input": "hi", "store": False}
     answers = [
         await limited.gateway.request("POST", "/v1/responses", json={**body, **more}, headers=limited.headers("ann"))

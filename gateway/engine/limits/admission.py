@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from gateway.adapters.base import Operation
 from gateway.concurrency.steps import in_turns
+from gateway.engine.limits.budgets import held_budgets, soonest
 from gateway.engine.limits.estimate import NOTHING, Estimate, KeptPrices, Prices, estimate
 from gateway.engine.limits.headers import head_lines
 from gateway.engine.limits.reservations import Reservations
@@ -325,7 +326,10 @@ class Admission:
 
     def _refusal(self, full: Sequence[Full], tightest: Standing) -> Limited:
         """Return the error for the bucket that is full for longest. `tightest` may tell what is left of it."""
-        limit, wait_s = longest(full)
+        spend = 0.0 if self._prices is None else self._prices.dollars(*self._expected)
+        costs: Costs = {"tokens": float(sum(self._expected)), "spend": spend}
+        held = held_budgets(self._limits.store, self._terms.buckets, full, costs)
+        limit, wait_s = longest(soonest(full, held))
         self._told.limited = limit.text
         group = self._caller.group
         who = f"the group {group.name!r}" if group.is_shared else self._caller.who
@@ -336,9 +340,10 @@ class Admission:
             does = f"has {int(left):,} tokens left of {limit.text}, and the request may use {given + output:,}"
             or_else = ", or name a lower output limit" if given < left else ""
         elif limit.unit == "spend" and left > 0.0 and self._prices is not None:
-            cost = self._prices.dollars(*self._expected)
-            does = f"has {_dollars(left)} left of {limit.text}, and the request may cost {_dollars(cost)}"
-        kind = BudgetExceeded if limit.is_budget else Limited
+            does = f"has {_dollars(left)} left of {limit.text}, and the request may cost {_dollars(spend)}"
+        if limit in held:
+            does = f"has requests under way that hold what is left of {limit.text}"
+        kind = BudgetExceeded if limit.is_budget and limit not in held else Limited
         message = f"{who} {does}; ask again in {shown(math.ceil(wait_s))}{or_else}"
         return kind(message, limit=limit.text, retry_after_s=wait_s)
 

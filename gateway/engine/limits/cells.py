@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 from typing import Final, Protocol, TypeAlias
 
 from gateway.engine.limits import leases, sliding, windows
 from gateway.engine.limits.kept import Count
-from gateway.engine.limits.store import Bucket, Costs, Full, Refused, Standing, longest
+from gateway.engine.limits.store import LOOKED_AT, Bucket, Costs, Full, Refused, Standing, longest
 from gateway.policy.limits import Limit, Unit, Window
 
 
@@ -155,6 +156,11 @@ class Calendar:
         self._come_to(wall_s)
         return self.used, self.free_in_s(wall_s)
 
+    @property
+    def begin_s(self) -> float:
+        """When its window begins."""
+        return self._begin_s
+
     def _come_to(self, wall_s: float) -> None:
         """Begin with nothing if the window is over."""
         begin_s, end_s = windows.current(self._begin_s, self._end_s, self._per, wall_s)
@@ -220,6 +226,16 @@ class Concurrent:
 
     def free_in_s(self, wall_s: float) -> float | None:
         return None
+
+
+def left_after(cell: Cell | None, opened: dict[str, list[Part]]) -> float:
+    """Return what `Store.left_after` does of a cell, given the open reservations."""
+    if not isinstance(cell, Calendar) or not cell.open:
+        return 0.0
+    held = 0.0
+    for parts in islice(reversed(opened.values()), LOOKED_AT):
+        held += sum([cost for one, cost, mark in parts if one is cell and mark == cell.begin_s])
+    return cell.amount - cell.used + held if held else 0.0
 
 
 _standing: Final = partial(tuple.__new__, Standing)

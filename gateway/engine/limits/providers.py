@@ -18,6 +18,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from gateway.adapters.base import NotSupported, Operation, PathMissing, Reply
 from gateway.adapters.events import Stream
+from gateway.engine.limits.budgets import held_budgets, soonest
 from gateway.engine.limits.estimate import Estimate, KeptPrices, PriceOf, Prices, estimate, output_tokens
 from gateway.engine.limits.reservations import Reservations
 from gateway.engine.limits.settled_stream import SettledStream
@@ -214,7 +215,8 @@ class Room:
         if answer is None:
             answer = await reservations.wait_for(reservation, terms.buckets, costs)
         if isinstance(answer, Refused):
-            self._refused[endpoint.provider] = self._rest(answer.full, asyncio.get_running_loop().time())
+            rest = self._rest(answer.full, terms, costs, asyncio.get_running_loop().time())
+            self._refused[endpoint.provider] = rest
             raise NoRoom
         if terms.has_leases:
             reservations.open.add(reservation)
@@ -252,12 +254,13 @@ class Room:
         if full is None:
             refused = self._refused.get(endpoint.provider)
             return None if refused is None or refused.until_s <= now_s else refused
-        return self._rest(full, now_s) if full else None
+        return self._rest(full, terms, costs, now_s) if full else None
 
-    def _rest(self, full: Sequence[Full], now_s: float) -> Rest:
-        limit, wait_s = longest(full)
+    def _rest(self, full: Sequence[Full], terms: Terms, costs: Costs, now_s: float) -> Rest:
+        held = held_budgets(self._limits.reservations.store, terms.buckets, full, costs)
+        limit, wait_s = longest(soonest(full, held))
         until_s = now_s + wait_s if self._waits else math.inf
-        return Rest(until_s, Kind.RATE_LIMIT, limit=limit)
+        return Rest(until_s, Kind.RATE_LIMIT, limit=limit, is_held=limit in held)
 
     def _expected_of(self, step: Step) -> Estimate:
         """Return the tokens that a call of a step is expected to use: its parameters may say how many it may write."""

@@ -141,7 +141,7 @@ def test_a_group_that_the_file_lacks_is_a_mismatch_unless_its_403_is_expected() 
     assert not told({"status": 403, "error": "unknown_group"}, group="serach")
     mismatch = told({"status": 403}, group="serach")
     assert mismatch == [(1, "group", (), "`clients` of the file has no group 'serach'; did you mean 'search'?")]
-    [(_, _, _, message)] = told({"status": 200}, group="x", of="version: 1\nmodels: {smart: mock/echo}\n")
+    [(_, _, _, message)] = told({"status": 403}, group="x", of="version: 1\nmodels: {smart: mock/echo}\n")
     assert message == "the file has no `clients`, so there is no group 'x'"
 
 

@@ -122,6 +122,9 @@ class Books:
     def renew(self, reservations: Iterable[str]) -> None:
         self.store.renew(reservations)
 
+    def left_after(self, bucket: Bucket) -> float:
+        return self.store.left_after(bucket)
+
     def look(self) -> Sequence[Fill]:
         return list(self.store.look())
 

@@ -42,6 +42,7 @@ models:
   hedged: {{chain: [b/y, a/x], hedge: 3s}}
   held: {{chain: [a/x], stream: {{hold: full}}}}
   pool: {{chain: [{{pool: {{a/x: 1, b/y: 0}}}}]}}
+  long: {{chain: [{{target: a/x, timeout: 60s}}], deadline: 60s}}
   short: {{chain: [{{target: a/x, params: {{max_tokens: 10}}}}]}}
 """
 PRICED = """
@@ -56,7 +57,7 @@ class Elsewhere:
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
         self.settle, self.release = store.settle, store.release
-        self.renew, self.look = store.renew, store.look
+        self.renew, self.look, self.left_after = store.renew, store.look, store.left_after
 
     def try_reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused | None:
         return None
@@ -254,15 +255,34 @@ class TestWhatACallTakes:
 
     def test_a_call_that_needs_more_than_is_left_finds_no_room(self, *, stream: bool) -> None:
         async def ask(bench: Bench) -> None:
-            task = asyncio.get_running_loop().create_task(bench.ask("one", stream=stream, max_tokens=600))
+            await bench.ask("one", stream=stream, max_tokens=600)
+            assert (error := await refused(bench.ask("one", stream=stream, max_tokens=600))).limit == "1k tokens/day"
+            assert isinstance(error, BudgetExceeded)
+            await bench.ask("short", stream=stream, max_tokens=600)
+
+        play(ask, "1000 tokens/day", a=(ScriptedOutcome(tokens=(500, 100)), ScriptedOutcome()))
+
+    def test_a_budget_that_calls_under_way_hold_is_waited_for(self, *, stream: bool) -> None:
+        async def ask(bench: Bench) -> None:
+            loop = asyncio.get_running_loop()
+            task = loop.create_task(bench.ask("one", stream=stream, max_tokens=600))
             await asyncio.sleep(1)
             assert bench.used("a tokens/day") == 610
-            error = await refused(bench.ask("one", stream=stream, max_tokens=600))
-            assert error.limit == "1k tokens/day"
-            await bench.ask("short", stream=stream, max_tokens=600)
+            await bench.ask("one", stream=stream, max_tokens=600)
+            assert 5.0 <= loop.time() < 6.0
             await task
 
         play(ask, "1000 tokens/day", a=(ScriptedOutcome(delay_s=5.0), ScriptedOutcome()))
+
+    def test_one_that_they_hold_for_too_long_is_not_told_to_be_used_up(self, *, stream: bool) -> None:
+        async def ask(bench: Bench) -> None:
+            task = asyncio.get_running_loop().create_task(bench.ask("long", stream=stream, max_tokens=600))
+            await asyncio.sleep(1)
+            error = await refused(bench.ask("one", stream=stream, max_tokens=600))
+            assert (error.retry_after_s, isinstance(error, BudgetExceeded)) == (1.0, False)
+            await task
+
+        play(ask, "1000 tokens/day", a=(ScriptedOutcome(delay_s=50.0), ScriptedOutcome()))
 
     @pytest.mark.parametrize("kind", [Kind.CONNECTION, Kind.AUTH, Kind.OVERLOADED, Kind.BAD_REQUEST])
     def test_a_failure_before_content_gives_tokens_back_and_no_request(self, kind: Kind, *, stream: bool) -> None:

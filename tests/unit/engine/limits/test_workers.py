@@ -133,6 +133,19 @@ def test_what_a_worker_had_reserved_at_once_is_free_when_it_has_ended_and_the_re
     assert [fill.reservations for fill in heir.look()] == [2, 2, 2]
 
 
+def test_a_worker_knows_what_its_own_reservations_hold_of_a_budget() -> None:
+    together = Together(Clock())
+    budget = buckets("150 tokens/day")
+    first, second = together.stores
+    for name, store in (("a", first), ("b", second)):
+        assert isinstance(store.try_reserve(name, budget, {"tokens": 50}), Standing)
+        assert isinstance(store.try_reserve("full", budget, {"tokens": 150}), Refused)
+    assert (first.left_after(budget[0]), second.left_after(budget[0])) == (150, 100)
+    second.settle("b", {})
+    assert isinstance(second.try_reserve("full", budget, {"tokens": 150}), Refused)
+    assert second.left_after(budget[0]) == 0
+
+
 def test_an_end_that_takes_what_was_reserved_ends_it_for_all() -> None:
     together = Together(Clock())
     two = buckets("60 requests/minute", "1 concurrent")
