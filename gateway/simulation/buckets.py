@@ -33,5 +33,7 @@ def refill(store: MemoryStore, steps: Sequence[Step], fills: Sequence[Fill]) -> 
                 continue
             used = min(fill.used, limit.amount)
             for number in range(round(used) if limit.per is None else 1):
-                cost = 1.0 if limit.per is None else used
-                store.try_reserve(f"earlier {one.key} {number}", [one], {limit.unit: cost})
+                cost, name = 1.0 if limit.per is None else used, f"earlier {one.key} {number}"
+                store.try_reserve(name, [one], {limit.unit: cost})
+                if limit.per is not None:
+                    store.settle(name, {})

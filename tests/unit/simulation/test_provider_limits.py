@@ -55,3 +55,11 @@ def test_explain_tells_of_the_wait_and_of_a_request_that_is_refused() -> None:
     assert told.walk.error is not None
     assert (told.walk.error.code, told.walk.passed_over) == ("limited", {0: "limited"})
     assert verdicts(known, told.walk) == {0: "passed over: its provider's limits have no room"}
+
+
+def test_a_budget_that_others_have_used_is_used_up() -> None:
+    known = route(ROUTES.replace("2 concurrent", "1000 tokens/day"), "only")
+    used = [Fill("provider/a tokens/day", 1000.0, 1000.0, 3600.0, 0)]
+    told = explain("only", known, {}, mock=MockAdapter(), fills=used)
+    assert told.walk.error is not None
+    assert (told.walk.error.code, told.walk.passed_over) == ("budget_exceeded", {0: "limited"})
