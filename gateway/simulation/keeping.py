@@ -86,14 +86,14 @@ def keeping(
     wanted = control(headers.get("cache-control"))
     params = upstream_params({**body})
     passing = route.passing(operation.name).route
-    request = RoutedRequest(operation, name, passing, params, EMPTY, 0.0, CallReport(), client=client)
-    if route.parts is not None:
-        request.facts = facts
 
-    async def ask() -> Barred | None:
-        return await Cache(simulated_answers()).barred(request, {**body}, wanted, stream=stream)
+    async def ask() -> tuple[RoutedRequest, Barred | None]:
+        request = RoutedRequest(operation, name, passing, params, EMPTY, 0.0, CallReport(), client=client)
+        if route.parts is not None:
+            request.facts = facts
+        return request, await Cache(simulated_answers()).barred(request, {**body}, wanted, stream=stream)
 
-    barred = virtual.run(ask())
+    request, barred = virtual.run(ask())
     why_not = None if barred is None else _WHY.get(barred) or _why(barred, request)
     if not keeps:
         why_not = "this gateway keeps no answers: its --cache-size is 0"
