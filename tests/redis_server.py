@@ -20,8 +20,12 @@ START_S: Final = 5.0
 class RedisServer:
     """A server of its own; `redis-server` of the PATH, or the one that REDIS_SERVER names, such as Valkey's."""
 
-    def __init__(self, folder: Path, *, password: str = "", in_cluster: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, password: str = "", in_cluster: bool = False, certificate: Path | None = None
+    ) -> None:
+        """`certificate`: it speaks TLS only, with that certificate and the key in the same file."""
         self.port = _free_port()
+        self._certificate = certificate
         self._folder = folder
         self.password = password
         self._more = ("--cluster-enabled", "yes", "--cluster-port", str(_free_port())) if in_cluster else ()
@@ -36,11 +40,27 @@ class RedisServer:
     def address(self) -> StateAddress:
         return read_address(self.url)
 
+    def _listening(self) -> tuple[str, ...]:
+        if self._certificate is None:
+            return "--port", str(self.port)
+        file = str(self._certificate)
+        of_tls = (
+            "--tls-cert-file",
+            file,
+            "--tls-key-file",
+            file,
+            "--tls-ca-cert-file",
+            file,
+            "--tls-auth-clients",
+            "no",
+        )
+        return "--port", "0", "--tls-port", str(self.port), *of_tls
+
     async def start(self) -> None:
         """Start without any data, and wait until it listens."""
         password = ["--requirepass", self.password] if self.password else []
         self._process = await asyncio.create_subprocess_exec(
-            os.environ.get("REDIS_SERVER", "redis-server"), "--port", str(self.port), "--bind", "127.0.0.1",
+            os.environ.get("REDIS_SERVER", "redis-server"), *self._listening(), "--bind", "127.0.0.1",
             "--save", "", "--appendonly", "no", "--dir", str(self._folder), *password, *self._more,
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
@@ -91,8 +111,10 @@ def _free_port() -> int:
 
 
 @asynccontextmanager
-async def redis_server(folder: Path, *, password: str = "", in_cluster: bool = False) -> AsyncIterator[RedisServer]:
-    server = RedisServer(folder, password=password, in_cluster=in_cluster)
+async def redis_server(
+    folder: Path, *, password: str = "", in_cluster: bool = False, certificate: Path | None = None
+) -> AsyncIterator[RedisServer]:
+    server = RedisServer(folder, password=password, in_cluster=in_cluster, certificate=certificate)
     await server.start()
     try:
         yield server

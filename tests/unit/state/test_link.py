@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import shlex
 import time
@@ -21,6 +22,7 @@ from gateway.state.limits import SharedStore
 from gateway.state.link import Link, Script, Unreachable
 from gateway.state.makers import StateMakers
 from gateway.state.options import StateAddress, read_address
+from tests.certificates import self_signed
 from tests.limiting import buckets
 from tests.paths import ROOT
 from tests.redis_server import RedisServer, SlowProxy, linked, redis_server, until
@@ -153,6 +155,18 @@ async def test_answers_that_no_redis_gives_end_nothing_for_good(
             await right.start()
             await until(lambda: link.is_up, within_s=8)
             assert await link.ask(("ECHO", "1")) == b"1"
+
+
+@pytest.mark.skipif("REDIS_SERVER" in os.environ, reason="the Valkey of `make test-valkey` is built without TLS")
+async def test_tls_with_a_password_of_all_kinds_of_characters(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = self_signed(tmp_path)
+    async with redis_server(tmp_path, password="p@s/w?d&#1%", certificate=file) as server:
+        url = f"rediss://:p%40s%2Fw%3Fd%26%231%25@localhost:{server.port}/0"
+        link = Link(read_address(f"{url}?ssl_ca_certs={file}"), prefix="gateway", timeout_s=0.5)
+        async with linked(link):
+            await until(lambda: link.is_up)
+            assert await link.ask(("ECHO", "1")) == b"1"
+        assert "CERTIFICATE_VERIFY_FAILED" in await reason(read_address(url), caplog)
 
 
 async def test_tls_is_asked_of_a_port_that_does_not_speak_it(

@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +29,7 @@ from gateway.wire.http1.client import (
 )
 from gateway.wire.http1.connecting import _complain
 from gateway.wire.http1.connection import MAX_WAITING_BYTES, Connection
+from tests.certificates import self_signed
 from tests.raw_http import OK, Handler, Peer, answering, closing, serving, until, whole
 
 LIMIT = 2**30
@@ -203,16 +203,7 @@ async def test_cancelling_when_the_connection_just_stands_closes_it(server_tls: 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a file with a key and a certificate for `localhost`, `upstream.test` and 127.0.0.1."""
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", "2",
-         "-subj", "/CN=test", "-addext", f"subjectAltName=DNS:localhost,DNS:{NAME},IP:127.0.0.1",
-         "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    both = folder / "both.pem"
-    both.write_bytes((folder / "key.pem").read_bytes() + (folder / "cert.pem").read_bytes())
-    return both
+    return self_signed(tmp_path_factory.mktemp("tls"), NAME)
 
 
 @pytest.fixture
