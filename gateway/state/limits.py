@@ -164,7 +164,9 @@ class SharedStore:
         try:
             told = await self._link.ask(self._reserve.command(keys, args), self._reserve)
             answer = self._read(told, buckets, asked_s)
-        except (Unreachable, Refusal):
+        except (Unreachable, Refusal, struct.error, TypeError) as error:
+            if isinstance(error, struct.error | TypeError):
+                self._link.distrust()
             self.release(reservation)  # Redis may have taken it
             return self._alone(reservation, buckets, costs)
         held.is_known = True

@@ -307,6 +307,10 @@ class Link:
             self._sent.appendleft(asked)
             self._break(_why(error), "refused")
 
+    def distrust(self) -> None:
+        """Begin an outage: an answer is not of the form that its command has, so the next ones may be others' too."""
+        self._break("an answer is not of the form that was asked for: is it a Redis?", "connection")
+
     def _break(self, reason: str, kind: str) -> None:
         """Begin an outage."""
         self.is_up = False

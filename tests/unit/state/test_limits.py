@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from gateway.engine.limits.store import Bucket, Costs, Full, Refused, Standing
 from gateway.errors import StateUnavailable
 from gateway.state.limits import FRESH_S, SharedStore
 from gateway.state.link import Link, Refusal, Script
+from gateway.state.options import read_address
 from tests.limiting import Clock, buckets
 from tests.redis_server import RedisServer, linked, redis_server, until
 from tests.unit.state.conftest import Replica
@@ -264,6 +266,25 @@ async def test_what_a_script_fails_at_is_decided_without_and_takes_no_link_down(
             await made.link.ask(("EVAL", f"{script.text}\n{text}", 0))
     assert made.link.is_up
     assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
+
+
+async def test_answers_of_another_form_are_an_outage() -> None:
+    """As those of a proxy that has lost one: each goes to the next who asks."""
+
+    async def agree(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while asked := await reader.read(65536):
+            writer.write(b"+OK\r\n" * len(re.findall(rb"\*\d+\r\n\$", asked)))
+        writer.close()
+
+    server = await asyncio.start_server(agree, "127.0.0.1", 0)
+    async with server:
+        url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        link = Link(read_address(url), prefix="gateway", timeout_s=0.5)
+        store = SharedStore(link, on_error="local")
+        async with linked(link):
+            await until(lambda: link.is_up)
+            assert isinstance(await store.reserve("a", buckets(*FOUR), ONE), Standing)
+            assert not link.is_up
 
 
 async def test_a_clock_that_was_put_back_leaves_no_bucket_full(redis: RedisServer, replica: Replica) -> None:
