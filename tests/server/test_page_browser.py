@@ -118,6 +118,24 @@ async def test_an_alias_is_explained_by_keyboard_with_supposed_failures(start: S
     assert tab.complaints == []
 
 
+async def test_an_alias_with_a_cache_says_how_long_its_answers_are_kept(start: Start, browser: Any) -> None:
+    cached = "  faq: {chain: [vllm/llama-4], cache: {ttl: 2h, scope: shared}}\n"
+    stored = "  stored: {chain: [{target: vllm/llama-4, params: {store: true}}], cache: 2h}\n"
+    gateway = await start(ROUTES + cached + stored)
+    tab = await opened(browser, gateway.url)
+    for alias, said in (
+        ("faq", "The answer is kept for 2 h, for all clients."),
+        ("stored", "Nothing is kept: it has `store: true`, so the upstream keeps it."),
+    ):
+        await tab.page.click(f"a[data-alias={alias}]")
+        await tab.until("document.querySelector('#walk table')")
+        assert (await tab.text("#verdict")).endswith(said)
+        await tab.page.click("#close")
+    assert "Kept answers, 15 min" in await tab.text("#aliases")
+    assert "0 kept answers, 0 bytes of 64MiB" in await tab.text("#aliases")
+    assert tab.complaints == []
+
+
 async def test_hostile_names_stay_texts(start: Start, upstream: ScriptedOpenAI, browser: Any) -> None:
     gateway = await start(HOSTILE)
     upstream.script("a", status=500)
