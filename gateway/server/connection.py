@@ -25,7 +25,7 @@ from gateway.server.body import (
 )
 from gateway.server.body_reader import BodyReader
 from gateway.server.request import Request
-from gateway.server.request_head import Heads
+from gateway.server.request_head import Head, Heads
 from gateway.wire.json import EMPTY
 
 SWEEP_S: Final = 1.0
@@ -136,8 +136,8 @@ class ClientConnection(asyncio.Protocol):
     """One connection. Its requests are answered one after the other."""
 
     __slots__ = (
-        "_body_waiter", "_connections", "_drained", "_idle_since_s", "_is_last", "_is_paused", "_missing_bytes",
-        "_parts", "_reader", "_request", "_transport", "_waiting", "task",
+        "_body_waiter", "_connections", "_drained", "_head", "_idle_since_s", "_is_last", "_is_paused",
+        "_missing_bytes", "_parts", "_reader", "_request", "_transport", "_waiting", "task",
     )  # fmt: skip
 
     def __init__(self, connections: ClientConnections) -> None:
@@ -147,6 +147,8 @@ class ClientConnection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._request: Request | None = None
         """The current request."""
+        self._head: Head | None = None
+        """Of the last request in the common form."""
         self._parts: Parts | None = []
         """Parts of the body that is arriving; None if it is refused unread."""
         self._missing_bytes = 0
@@ -255,12 +257,13 @@ class ClientConnection(asyncio.Protocol):
     def _start_request(self, data: bytes) -> None:
         """Start the request at the beginning of `data`, here or in aiohttp."""
         connections = self._connections
-        found = connections.heads.find(data)
+        found = connections.heads.find(data, self._head)
         answer = None if found is None else connections.answers.get(found[0].path)
         if found is None or answer is None or not 0 < found[2] <= connections.max_body_bytes:
             self._hand_to_aiohttp(data)
             return
         head, size, length = found
+        self._head = head
         request = self._request = Request(self, self._transport, "POST", head.path, EMPTY, head.headers)
         end = size + length
         if length > UNCOUNTED_BYTES:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -20,7 +20,9 @@ MAX_KEPT: Final = 256
 _END: Final = b"\r\n\r\n"
 _HEAD: Final = re.compile(rb"POST /[!-~]* HTTP/1\.1(?:\r\n[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*)+")
 """A request line and fields as in RFC 9112, sections 3 and 5, without line folding and control characters."""
-_LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,15})(?=\r\n)")
+_MAX_DIGITS: Final = 15
+"""Of the length of a body."""
+_LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,%d})(?=\r\n)" % _MAX_DIGITS)
 _LEFT_TO_AIOHTTP: Final = frozenset(
     {"content-encoding", "content-length", "expect", "origin", "te", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -33,6 +35,21 @@ class Head:
     path: str
     headers: Mapping[str, str]
     """Lower-case names. Without the length of the body."""
+    start: bytes = field(default=b"", compare=False)
+    """Its bytes before that length."""
+    rest: bytes = field(default=b"", compare=False)
+    """Its bytes behind that length, the empty line included."""
+
+    def sizes(self, data: bytes) -> tuple[int, int] | None:
+        """Return this head's size and the body's in bytes if `data` begins with it, whatever the length; else None."""
+        start, rest = self.start, self.rest
+        if not data.startswith(start):
+            return None
+        end = data.find(b"\r", len(start), len(start) + _MAX_DIGITS + 1)
+        length = data[len(start) : end]
+        if end < 0 or not length.isdigit() or not data.startswith(rest, end):
+            return None
+        return end + len(rest), int(length)
 
 
 class Heads:
@@ -41,8 +58,13 @@ class Heads:
     def __init__(self) -> None:
         self._kept: dict[bytes, Head] = {}
 
-    def find(self, data: bytes) -> tuple[Head, int, int] | None:
-        """Return the head, its size and the body's in bytes; None if it is not whole or not of the common form."""
+    def find(self, data: bytes, last: Head | None = None) -> tuple[Head, int, int] | None:
+        """Return the head, its size and the body's in bytes; None if it is not whole or not of the common form.
+
+        `last` is the head that came before on the connection: it takes the least time to know it again.
+        """
+        if last is not None and (sizes := last.sizes(data)) is not None:
+            return last, *sizes
         end = data.find(_END, 0, MAX_BYTES)
         if end < 0:
             return None
@@ -59,7 +81,7 @@ class Heads:
                 return None
             if len(self._kept) >= MAX_KEPT:
                 self._kept.clear()
-            self._kept[text] = head
+            head = self._kept[text] = replace(head, start=data[: length.start(1)], rest=data[stop:end] + _END)
         return head, end + len(_END), int(length[1])
 
 

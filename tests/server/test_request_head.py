@@ -95,6 +95,17 @@ def test_requests_that_differ_in_the_length_only_share_a_head_and_others_do_not(
     assert (found[0][0].headers["authorization"], other[0].headers["authorization"]) == ("a", "b")
 
 
+def test_the_head_of_before_is_known_again_with_any_length() -> None:
+    before = Heads().find(request(b"Content-Length: 2", b"X: a"))
+    assert before is not None
+    heads = Heads()
+    found = heads.find(request(b"Content-Length: 123456789012345", b"X: a"), before[0])
+    assert found is not None
+    assert found[0] is before[0]
+    assert found[1:] == (before[1] + 14, 123456789012345)
+    assert not heads._kept
+
+
 def test_no_more_heads_are_kept_than_may_be() -> None:
     heads = Heads()
     for number in range(3 * MAX_KEPT):
@@ -140,14 +151,28 @@ EDITS = st.lists(
 )
 
 
+def edited(data: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
+    for position, removed, inserted in edits:
+        data = data[:position] + inserted + data[position + removed :]
+    return data
+
+
+@given(st.lists(FIELDS, max_size=4), st.integers(0, 4), EDITS, st.sampled_from([b"2", b"17", b"0", b"", b"2 "]))
+@settings(max_examples=500, deadline=None)
+def test_what_came_before_changes_nothing(
+    fields: list[bytes], place: int, edits: list[tuple[int, int, bytes]], length: bytes
+) -> None:
+    before = Heads().find(request(*fields[:place], b"Content-Length: 2", *fields[place:]))
+    data = edited(request(*fields[:place], b"Content-Length: " + length, *fields[place:]), edits)
+    assert Heads().find(data, None if before is None else before[0]) == Heads().find(data)
+
+
 @given(st.lists(FIELDS, max_size=4), st.integers(0, 4), EDITS)
 @settings(max_examples=1000, deadline=None)
 async def test_what_is_taken_is_what_aiohttp_reads(
     fields: list[bytes], place: int, edits: list[tuple[int, int, bytes]]
 ) -> None:
-    data = request(*fields[:place], b"Content-Length: 2", *fields[place:])
-    for position, removed, inserted in edits:
-        data = data[:position] + inserted + data[position + removed :]
+    data = edited(request(*fields[:place], b"Content-Length: 2", *fields[place:]), edits)
     found = Heads().find(data)
     if found is None:
         return
