@@ -18,8 +18,8 @@ from gateway.wire.json import EMPTY, Json, JsonObject
 _MATCHED: Final = re.compile(r"[A-Za-z0-9._:@-]+(?:/[A-Za-z0-9._:@-]+)*")
 """A wildcard may match a model name only, so that a client cannot change the URL."""
 
-MAX_FILLED: Final = 1024
-"""Size of the cache of routes filled in for wildcards."""
+MAX_USED: Final = 4096
+"""Size of the cache of routes in use."""
 MAX_NAME: Final = 256
 """Characters of the longest name that a client can ask for."""
 
@@ -218,6 +218,10 @@ class Route:
             shadow = replace(shadow, step=_fill(shadow.step, matched))
         return replace(self, steps=tuple(_fill(step, matched) for step in self.steps), shadow=shadow)
 
+    def anew(self) -> Route:
+        """Return an equal route, itself and its first step new objects; that one answers most requests."""
+        return replace(self, alias=_anew(self.alias), steps=(_step_anew(self.steps[0]), *self.steps[1:]))
+
     def passing(self, operation: str) -> Passing:
         """Return the route as requests of an operation pass it: with the hooks that know it, or refused by one.
 
@@ -260,20 +264,31 @@ class RoutingTable:
     """Empty where the file has no `clients`; else it always has the group `default`."""
     price_of: Callable[[Target], Price | None] | None = field(default=None, repr=False, compare=False)
     """Returns the price of a target whose step has none, by the price data. None where nobody's spend is limited."""
-    _filled: dict[str, Route] = field(init=False, repr=False, compare=False, default_factory=dict)
-    """Cache: name → route filled in for a wildcard. Filling in takes longer than all other look-ups."""
+    _used: dict[str, Route] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """Cache: name → route, filled in for a wildcard, which takes longer than all other look-ups, or made anew.
+
+    What is made anew lies together in memory with other names in use. In a large table the objects of one name lie
+    apart, each among those of names that nobody asks for, and each costs a miss of the processor's caches.
+    """
 
     def find(self, name: str) -> Route | None:
         """Return the route for a client's `name`: the exact one, else the wildcard with the longest prefix."""
-        route = self.routes.get(name) or self._filled.get(name)
+        return self._used.get(name) or self._found(name)
+
+    def _found(self, name: str) -> Route | None:
+        """Return the route likewise, and remember it."""
+        route = self.routes.get(name)
         if route is not None:
+            if len(self._used) < MAX_USED:  # later names are served as they are: clearing would copy again and again
+                route = route.anew()
+                self._used[route.alias] = route
             return route
         # Clients choose the names, so both number and length are bounded.
         route = self._filled_in(name) if len(name) <= MAX_NAME else None
         if route is not None:
-            if len(self._filled) >= MAX_FILLED:
-                self._filled.clear()
-            self._filled[name] = route
+            if len(self._used) >= MAX_USED:
+                self._used.clear()
+            self._used[name] = route
         return route
 
     def _filled_in(self, name: str) -> Route | None:
@@ -313,6 +328,18 @@ def _step_passing(step: Step, operation: str) -> Step:
 
 def _knowing(hooks: tuple[Hook, ...], operation: str) -> tuple[Hook, ...]:
     return tuple([hook for hook in hooks if operation in hook.operations])
+
+
+def _anew(text: str) -> str:
+    return f"{text} "[:-1]  # a copy of a text is the text itself
+
+
+def _step_anew(step: Step) -> Step:
+    """Return an equal step, it, its target and their names new objects."""
+    target = step.target
+    name = _anew(target.name)
+    label = name if target.label == name else target.label
+    return replace(step, target=replace(target, name=name, model=_anew(target.model), label=label))
 
 
 def _fill(step: Step, matched: str) -> Step:

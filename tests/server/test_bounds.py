@@ -15,7 +15,7 @@ import pytest
 from gateway import Provider
 from gateway.engine.health import Health
 from gateway.errors import UnknownModel
-from gateway.policy.table import MAX_FILLED, MAX_NAME
+from gateway.policy.table import MAX_NAME, MAX_USED
 from gateway.server.access import MAX_ORIGIN, MAX_WANTED, Guards
 from gateway.server.request import Request
 from gateway.server.request_head import MAX_KEPT, Heads
@@ -146,9 +146,9 @@ async def test_a_model_name_has_at_most_256_characters_in_the_library(tmp_path: 
 
 async def test_what_is_kept_by_what_clients_choose_is_bounded_in_number(gateway: RunningGateway) -> None:
     table = gateway.parts.reloader.current
-    for number in range(3 * MAX_FILLED):
+    for number in range(3 * MAX_USED):
         assert table.find(f"team/{number}") is not None
-    assert len(table._filled) <= MAX_FILLED
+    assert len(table._used) <= MAX_USED
 
     heads = Heads()
     guards = Guards(loopback=True, allow_origins=(), keys=None)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.config.compiler.chains import split_wildcards
 from gateway.policy.keys import KeySource
-from gateway.policy.table import MAX_FILLED, MAX_NAME, AliasHooks, Hook, Route, RoutingTable, Step, is_model_name
+from gateway.policy.table import MAX_NAME, MAX_USED, AliasHooks, Hook, Route, RoutingTable, Step, is_model_name
 from gateway.policy.target import Endpoint, Limits, Target
 
 ENDPOINT = Endpoint(provider="openai", kind="openai", adapter="relay")
@@ -71,11 +71,37 @@ def test_a_name_that_a_wildcard_took_has_the_same_route_the_next_time() -> None:
 
 def test_clients_cannot_make_a_table_remember_without_bound() -> None:
     live = table(route("team/*", "*"))
-    for number in range(MAX_FILLED + 10):
+    for number in range(MAX_USED + 10):
         assert found(live, f"team/{number}") == ("team/*", [f"openai/{number}"])
         assert live.find(f"team/?{number}") is None
     assert live.find("team/" + "x" * MAX_NAME) is None
-    assert len(live._filled) == 10
+    assert len(live._used) == 10
+
+
+def test_what_is_asked_for_is_made_anew_once() -> None:
+    live = table(route("smart", "gpt-4o", "gpt-4o-mini"))
+    made, written = live.find("smart"), live.routes["smart"]
+    assert made == written
+    assert made is live.find("smart")
+    assert made is not None
+    new, old = made.steps[0].target, written.steps[0].target
+    assert new.name is new.label
+    for attribute in ("name", "model", "label", "header", "identity"):
+        assert getattr(new, attribute) is not getattr(old, attribute)
+    assert new.endpoint is old.endpoint
+    assert made.steps[1] is written.steps[1], "a chain may be long, and the others' targets are seldom called"
+    assert made.alias is not written.alias
+
+
+def test_of_many_names_those_that_were_asked_for_first_are_made_anew() -> None:
+    names = [f"alias-{number}" for number in range(MAX_USED + 1)]
+    live = table(*(route(name, "gpt-4o") for name in names), route("team/*", "*"))
+    made = {name: live.find(name) for name in names}
+    assert [name for name in names if made[name] is live.routes[name]] == names[-1:]
+    assert all(live.find(name) is made[name] for name in names)
+    assert found(live, "team/a") == ("team/*", ["openai/a"])
+    assert len(live._used) == 1, "a wildcard's names may be many, so all are forgotten together"
+    assert [found(live, name) for name in names] == [(name, ["openai/gpt-4o"]) for name in names]
 
 
 def test_what_a_table_remembers_is_no_part_of_its_value() -> None:
@@ -83,7 +109,7 @@ def test_what_a_table_remembers_is_no_part_of_its_value() -> None:
     live.find("team/a")
     assert live == same
     assert "team/a" not in repr(live)
-    assert len(replace(live, generation=2)._filled) == 0
+    assert len(replace(live, generation=2)._used) == 0
 
 
 def test_a_targets_identity_is_its_name_address_and_key_source() -> None:
