@@ -27,7 +27,7 @@ from functools import partial
 from itertools import count, islice
 from typing import Any, Final, NamedTuple
 
-from gateway.engine.limits import sliding
+from gateway.engine.limits import sliding, windows
 from gateway.engine.limits.memory import MemoryStore
 from gateway.engine.limits.sliding import WINDOW_S
 from gateway.engine.limits.store import LOOKED_AT, UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing, longest
@@ -232,19 +232,21 @@ class SharedStore:
             command = self._renew.command([self._key(owner, ":leases")], [self._now(), *ids])
             self._link.ask(command, self._renew).add_done_callback(unawaited)
 
-    def left_after(self, bucket: Bucket) -> float:
-        """Return what is left if the reservations of this process turn out as unused, by what Redis told last."""
+    def would_fit(self, bucket: Bucket, cost: float) -> bool:
+        """Tell whether a cost would fit if reservations of this process used nothing, by what Redis told last."""
         if not self._link.is_up:
-            return self._local.left_after(bucket)
+            return self._local.would_fit(bucket, cost)
         key, limit = bucket
         seen = self._seen.get(key)
         if seen is None or not limit.is_budget:
-            return 0.0
-        held = 0.0
+            return False
+        over = seen.used + cost - limit.amount * (1.0 + windows.TOLERANCE)
         for one in islice(reversed(self._held.values()), LOOKED_AT):
             if one.store is None and one.is_known and any(other.key == key for other in one.buckets):
-                held += min(one.costs[limit.unit], limit.amount)
-        return limit.amount - seen.used + held if held else 0.0
+                over -= min(one.costs[limit.unit], limit.amount)
+                if over <= 0.0:
+                    return True
+        return False
 
     def look(self) -> Iterable[Fill]:
         """Return the buckets of this process' requests, as Redis last told of them; its own ones in an outage."""

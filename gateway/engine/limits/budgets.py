@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Final
 
 from gateway.engine.limits.leases import WAIT_S
 from gateway.engine.limits.store import Bucket, Costs, Full, Store
 from gateway.policy.limits import Limit
-
-_TOLERANCE: Final = 1e-9
-"""Part of a cost that rounding may add up to."""
 
 
 def held_budgets(store: Store, buckets: Sequence[Bucket], full: Sequence[Full], costs: Costs) -> Collection[Limit]:
@@ -22,7 +18,7 @@ def held_budgets(store: Store, buckets: Sequence[Bucket], full: Sequence[Full], 
     held = []
     for limit in [one.limit for one in full if one.limit.is_budget and one.limit.unit in {"tokens", "spend"}]:
         bucket = next(one for one in buckets if one.limit is limit)
-        if store.left_after(bucket) >= min(costs[limit.unit], limit.amount) * (1.0 - _TOLERANCE):
+        if store.would_fit(bucket, min(costs[limit.unit], limit.amount)):
             held.append(limit)
     return held
 

@@ -228,14 +228,18 @@ class Concurrent:
         return None
 
 
-def left_after(cell: Cell | None, opened: dict[str, list[Part]]) -> float:
-    """Return what `Store.left_after` does of a cell, given the open reservations."""
+def would_fit(cell: Cell | None, cost: float, opened: dict[str, list[Part]]) -> bool:
+    """Tell what `Store.would_fit` does of a cell, given the open reservations."""
     if not isinstance(cell, Calendar) or not cell.open:
-        return 0.0
-    held = 0.0
+        return False
+    over = cell.used + cost - cell.amount * (1.0 + windows.TOLERANCE)
     for parts in islice(reversed(opened.values()), LOOKED_AT):
-        held += sum([cost for one, cost, mark in parts if one is cell and mark == cell.begin_s])
-    return cell.amount - cell.used + held if held else 0.0
+        for one, held, mark in parts:
+            if one is cell and mark == cell.begin_s:
+                over -= held
+                if over <= 0.0:
+                    return True
+    return False
 
 
 _standing: Final = partial(tuple.__new__, Standing)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from gateway.engine.limits import sliding
-from gateway.engine.limits.cells import Calendar, Cell, Concurrent, Part, Sliding, in_the_way, left_after, reserve
+from gateway.engine.limits.cells import Calendar, Cell, Concurrent, Part, Sliding, in_the_way, reserve, would_fit
 from gateway.engine.limits.kept import Count, Counts
 from gateway.engine.limits.store import UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing
 from gateway.policy.limits import Limit
@@ -95,9 +95,9 @@ class MemoryStore:
                 if isinstance(cell, Concurrent):
                     cell.renew(reservation, now_s)
 
-    def left_after(self, bucket: Bucket) -> float:
-        """Return what is left if the open reservations turn out as unused, as `Store` says."""
-        return left_after(self._cells.get(bucket.key), self._open)
+    def would_fit(self, bucket: Bucket, cost: float) -> bool:
+        """Tell whether a cost would fit if open reservations used nothing, as `Store` says."""
+        return would_fit(self._cells.get(bucket.key), cost, self._open)
 
     def look(self) -> Iterator[Fill]:
         """Yield the buckets in which something is used, each as it is then."""

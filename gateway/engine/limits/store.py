@@ -109,18 +109,18 @@ class Store(Protocol):
     def renew(self, reservations: Iterable[str]) -> None:
         """Renew the leases of these reservations."""
 
-    def left_after(self, bucket: Bucket) -> float:
-        """Return what is left of a day's or a month's bucket if the reservations of this process turn out as unused.
+    def would_fit(self, bucket: Bucket, cost: float) -> bool:
+        """Tell whether a cost would fit into a full bucket of a day or a month if open reservations used nothing.
 
-        0 for a bucket without any. For refusals: it looks at LOOKED_AT reservations at most.
+        Only the newest LOOKED_AT of this process are known: it is asked for each refusal.
         """
 
     def look(self) -> Iterable[Fill]:
         """Return all buckets in which something is used. Whoever reads them may give way to requests in between."""
 
 
-LOOKED_AT: Final = 1000
-"""Open reservations that are looked at for what they hold of a bucket, the newest."""
+LOOKED_AT: Final = 300
+"""Open reservations that are looked at for what they hold of a bucket: a tenth of a millisecond at most."""
 
 ONE: Final[Costs] = {"requests": 1.0, "concurrent": 1.0}
 """What a request takes where neither tokens nor spend are counted."""

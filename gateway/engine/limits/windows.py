@@ -11,7 +11,7 @@ DAY_S: Final = 86400
 BACK_S: Final = 3600.0
 """A clock that goes back by less than this stays in the window that it had reached: nobody gets two of the same day."""
 
-_TOLERANCE: Final = 1e-9
+TOLERANCE: Final = 1e-9
 
 
 def window(per: Window, now_s: float) -> tuple[float, float]:
@@ -36,4 +36,4 @@ def wait_s(used: float, cost: float, amount: float, left_s: float) -> float:
 
     `left_s` is what is left of the window.
     """
-    return left_s if used + cost > amount * (1.0 + _TOLERANCE) else 0.0
+    return left_s if used + cost > amount * (1.0 + TOLERANCE) else 0.0

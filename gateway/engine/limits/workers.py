@@ -15,7 +15,7 @@ from struct import Struct
 from typing import Final, TypeAlias
 
 from gateway.engine.limits import leases, sliding
-from gateway.engine.limits.cells import Calendar, Cell, Part, Sliding, in_the_way, left_after, reserve
+from gateway.engine.limits.cells import Calendar, Cell, Part, Sliding, in_the_way, reserve, would_fit
 from gateway.engine.limits.memory import MemoryStore
 from gateway.engine.limits.shared_memory import (
     CALENDAR,
@@ -303,9 +303,9 @@ class WorkersStore:
             finally:
                 self._memory.unlock()
 
-    def left_after(self, bucket: Bucket) -> float:
-        """Return what is left if the open reservations of this worker turn out as unused, as of its last look."""
-        return left_after(self._cells.get(bucket.key), self._open) or self._own.left_after(bucket)
+    def would_fit(self, bucket: Bucket, cost: float) -> bool:
+        """Tell whether a cost would fit if open reservations of this worker used nothing, as of its last look."""
+        return would_fit(self._cells.get(bucket.key), cost, self._open) or self._own.would_fit(bucket, cost)
 
     def look(self) -> Iterator[Fill]:
         """Yield the buckets in which something is used, by whichever worker."""

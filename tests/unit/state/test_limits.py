@@ -468,17 +468,18 @@ async def test_what_redis_told_last_says_what_is_in_the_way(replica: Replica) ->
 async def test_what_own_requests_hold_of_a_budget_is_known_here(redis: RedisServer, replica: Replica) -> None:
     made, other = await replica(), (await replica()).store
     store, of = made.store, buckets("250 tokens/day", "250 tokens/hour")
-    assert [store.left_after(one) for one in of] == [0, 0]
+    assert [store.would_fit(one, 200) for one in of] == [False, False]
     await other.reserve("a", of, {"tokens": 60})
     await store.reserve("b", of, {"tokens": 100})
     assert isinstance(await store.reserve("c", of, {"tokens": 200}), Refused)
-    assert [store.left_after(one) for one in of] == [190, 0]
+    assert [store.would_fit(one, 190) for one in of] == [True, False]
+    assert not store.would_fit(of[0], 191)
     store.settle("b", {"tokens": 100})
-    assert store.left_after(of[0]) == 0
+    assert not store.would_fit(of[0], 190)
     await redis.kill()
     await until(lambda: not made.link.is_up)
     store.try_reserve("d", of, {"tokens": 250})
-    assert store.left_after(of[0]) == 250
+    assert store.would_fit(of[0], 250)
 
 
 async def test_where_a_request_has_given_something_back_redis_is_asked(replica: Replica) -> None:

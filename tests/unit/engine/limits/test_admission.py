@@ -50,8 +50,8 @@ class Elsewhere:
     def renew(self, reservations: Iterable[str]) -> None:
         self.store.renew(reservations)
 
-    def left_after(self, bucket: Bucket) -> float:
-        return self.store.left_after(bucket)
+    def would_fit(self, bucket: Bucket, cost: float) -> bool:
+        return self.store.would_fit(bucket, cost)
 
     def look(self) -> Sequence[Fill]:
         return list(self.store.look())

@@ -53,21 +53,24 @@ def test_the_tightest_bucket_is_the_one_of_which_the_smallest_share_is_left() ->
     assert (standing.limit.text, standing.left, standing.free_in_s) == ("400 tokens/minute", 300, 15)
 
 
-def test_what_is_left_of_a_budget_once_open_reservations_turn_out_as_unused() -> None:
+def test_what_would_fit_into_a_budget_if_open_reservations_used_nothing() -> None:
     clock = Clock()
     store = clock.store()
     day, minute = buckets("1000 tokens/day", "1000 tokens/minute")
-    assert store.left_after(day) == 0, "nobody has asked for it"
+    assert not store.would_fit(day, 1), "nobody has asked for it"
     store.try_reserve("used", [day, minute], {"tokens": 300})
-    assert store.left_after(day) == 1000
+    assert store.would_fit(day, 1000)
     store.settle("used", {"tokens": 400})
-    assert store.left_after(day) == 0, "no reservation is open"
+    assert not store.would_fit(day, 601), "no reservation is open"
     for name in ("a", "b"):
         store.try_reserve(name, [day, minute], {"tokens": 250})
-    assert (store.left_after(day), store.left_after(minute)) == (600, 0)
+    assert [store.would_fit(day, cost) for cost in (600, 601)] == [True, False]
+    assert not store.would_fit(minute, 600), "which drains"
     clock.now_s += 86400
     store.try_reserve("next", [day], {"tokens": 10})
-    assert store.left_after(day) == 1000, "those of yesterday hold nothing of today"
+    assert not store.would_fit(day, 1001)
+    store.settle("next", {})
+    assert not store.would_fit(day, 991), "those of yesterday hold nothing of today"
 
 
 def test_to_reserve_or_settle_twice_does_nothing() -> None:

@@ -57,7 +57,7 @@ class Elsewhere:
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
         self.settle, self.release = store.settle, store.release
-        self.renew, self.look, self.left_after = store.renew, store.look, store.left_after
+        self.renew, self.look, self.would_fit = store.renew, store.look, store.would_fit
 
     def try_reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused | None:
         return None

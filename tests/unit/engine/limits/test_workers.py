@@ -140,10 +140,11 @@ def test_a_worker_knows_what_its_own_reservations_hold_of_a_budget() -> None:
     for name, store in (("a", first), ("b", second)):
         assert isinstance(store.try_reserve(name, budget, {"tokens": 50}), Standing)
         assert isinstance(store.try_reserve("full", budget, {"tokens": 150}), Refused)
-    assert (first.left_after(budget[0]), second.left_after(budget[0])) == (150, 100)
+    assert (first.would_fit(budget[0], 150), second.would_fit(budget[0], 150)) == (True, False)
+    assert second.would_fit(budget[0], 100)
     second.settle("b", {})
     assert isinstance(second.try_reserve("full", budget, {"tokens": 150}), Refused)
-    assert second.left_after(budget[0]) == 0
+    assert not second.would_fit(budget[0], 100)
 
 
 def test_an_end_that_takes_what_was_reserved_ends_it_for_all() -> None:
