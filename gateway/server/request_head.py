@@ -40,16 +40,16 @@ class Head:
     rest: bytes = field(default=b"", compare=False)
     """Its bytes behind that length, the empty line included."""
 
-    def sizes(self, data: bytes) -> tuple[int, int] | None:
-        """Return this head's size and the body's in bytes if `data` begins with it, whatever the length; else None."""
-        start, rest = self.start, self.rest
-        if not data.startswith(start):
+    def found_in(self, data: bytes) -> tuple[Head, int, int] | None:
+        """Return what `Heads.find` does if `data` begins with this head, whatever the length; else None."""
+        if not data.startswith(self.start):
             return None
-        end = data.find(b"\r", len(start), len(start) + _MAX_DIGITS + 1)
-        length = data[len(start) : end]
-        if end < 0 or not length.isdigit() or not data.startswith(rest, end):
+        begin, rest = len(self.start), self.rest
+        end = data.find(b"\r", begin, begin + _MAX_DIGITS + 1)
+        length = data[begin:end]
+        if not length.isdigit() or not data.startswith(rest, end):
             return None
-        return end + len(rest), int(length)
+        return self, end + len(rest), int(length)
 
 
 class Heads:
@@ -63,8 +63,8 @@ class Heads:
 
         `last` is the head that came before on the connection: it takes the least time to know it again.
         """
-        if last is not None and (sizes := last.sizes(data)) is not None:
-            return last, *sizes
+        if last is not None and (found := last.found_in(data)) is not None:
+            return found
         end = data.find(_END, 0, MAX_BYTES)
         if end < 0:
             return None
