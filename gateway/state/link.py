@@ -152,6 +152,7 @@ class Link:
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads replicas
         except ImportError as error:
             self._down(f"the Python package redis is not installed ({error}): install routes-gateway[redis]")
+            await self.ready.wait()
         finally:
             late.cancel()
             self.is_up = False

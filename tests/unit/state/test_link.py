@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shlex
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -243,6 +244,17 @@ async def test_a_process_that_is_busy_does_not_take_redis_for_slow(redis: RedisS
             answer = link.ask(("PING",))
             time.sleep(0.3)  # noqa: ASYNC251 - as a large body does
             assert await answer == b"PONG"
+
+
+async def test_without_the_library_it_is_ready_after_a_while(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "READY_S", 0.2)
+    monkeypatch.setitem(sys.modules, "redis", None)
+    link = Link(read_address("redis://127.0.0.1:1"), prefix="gateway", timeout_s=0.5)
+    async with linked(link):
+        await until(lambda: link.is_ready)
+    assert "routes-gateway[redis]" in str(caplog.records[0].__dict__["reason"])
 
 
 async def test_it_is_ready_once_redis_has_answered(redis: RedisServer) -> None:
