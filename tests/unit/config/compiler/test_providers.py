@@ -9,7 +9,7 @@ import pytest
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.compiler.providers import bad_header
 from gateway.policy.target import FRAMING_HEADERS, AdapterName, Cooldown, Endpoint, ScriptedOutcome
-from tests.compiling import endpoint, key_of, messages, problems, route, step
+from tests.compiling import endpoint, key_of, messages, problems, step, table
 
 KEYS = {
     "OPENAI_API_KEY": "sk-env",
@@ -337,7 +337,7 @@ def test_a_target_of_a_faulty_entry_is_not_reported_again() -> None:
 
 
 def test_targets_of_one_provider_share_one_endpoint() -> None:
-    steps = route("models: {fast: [openai/a, openai/b, {alias: c}], c: openai/a}\n").steps
+    steps = table("models: {fast: [openai/a, openai/b, {alias: c}], c: openai/a}\n").routes["fast"].steps
     assert steps[0].target.endpoint is steps[1].target.endpoint
     assert steps[0].target is steps[2].target
     assert steps[0].limits is steps[1].limits
