@@ -121,6 +121,11 @@ def kept_text(cache: JsonObject) -> str:
     return f"{count(cache['entries'], 'kept answer')}, {rough_size(cache['bytes'])} of {rough_size(cache['max_bytes'])}"
 
 
+def redis_text(redis: JsonObject | None) -> str:
+    """Return what is wrong with the Redis that replicas share; empty if nothing is."""
+    return "" if redis is None or redis["is_up"] else f"{redis['address']} is out of reach"
+
+
 def owner_text(one: JsonObject) -> str:
     """Return whose limit it is: `client ann`, `group search`, `requests without a key`."""
     return f"{one['owner']} {one['name']}" if one["name"] else "requests without a key"

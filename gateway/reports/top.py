@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from gateway.reports.aligned import table
 from gateway.reports.attempts import THEN, chain, kept_answer, steps
-from gateway.reports.limit_words import has_caches, kept_text, owner_text, used_text
+from gateway.reports.limit_words import has_caches, kept_text, owner_text, redis_text, used_text
 from gateway.reports.problems import Painter
 from gateway.wire.json import Json, JsonObject
 from gateway.words import as_share, count, cut, printable, shown
@@ -135,6 +135,7 @@ def _truth(state: JsonObject, painter: Painter, url: str, now: float, size: Size
         count(config["aliases"], "alias"),
         f"{_text(state['in_flight'])} in flight",
         *([kept_text(state["cache"])] if has_caches(state) else []),
+        *([painter.error(printable(redis))] if (redis := redis_text(state["redis"])) else []),
     )
     yield " · ".join(facts)
     if refused is not None:

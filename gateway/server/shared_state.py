@@ -10,6 +10,7 @@ from gateway.engine.health import Health
 from gateway.engine.makers import Makers
 from gateway.policy.overlay import Tables
 from gateway.server.jobs import restarting
+from gateway.server.live.part import RedisSeen
 from gateway.state.cache import SharedCache
 from gateway.state.limits import SharedStore
 from gateway.state.link import Link
@@ -35,6 +36,10 @@ class SharedState:
     def is_ready(self) -> bool:
         """Redis has answered once, or has had its time."""
         return self._link.is_ready
+
+    def seen(self) -> RedisSeen:
+        """Return what the operators see of it."""
+        return RedisSeen(str(self._link.address), self._link.is_up)
 
     async def settled(self) -> None:
         """Wait for that."""

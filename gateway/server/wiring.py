@@ -327,6 +327,7 @@ class Gateway:
             store=self.limits.store,
             tables=self.reloader,
             answers=self.answers,
+            redis=(lambda: None) if self._shared is None else self._shared.seen,
             worker=number,
         )
         self._joined = None if member is None else JoinedView(member, own)

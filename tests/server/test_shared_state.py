@@ -237,6 +237,17 @@ async def test_a_gateway_starts_without_its_redis(replicas: Replicas) -> None:
 
 
 @pytest.mark.slow
+async def test_the_page_and_the_state_tell_that_redis_is_out_of_reach(replicas: Replicas) -> None:
+    await replicas.start("1000 requests/day", count=1)
+    address = replicas.redis.url
+    assert (await replicas.get(0, "/-/state"))[1]["redis"] == {"address": address, "is_up": True}
+    await replicas.redis.kill()
+    await replicas.until_up(up=False)
+    assert (await replicas.get(0, "/-/state"))[1]["redis"] == {"address": address, "is_up": False}
+    async with replicas.session.get(f"{replicas.started[0].url}/-/") as page:
+        assert f"{address} is out of reach" in await page.text()
+
+
 async def test_it_is_ready_without_redis_after_a_while(replicas: Replicas) -> None:
     await replicas.redis.kill()
     began_s = time.monotonic()

@@ -22,6 +22,15 @@ class KeptAnswers(NamedTuple):
     """0: none are kept."""
 
 
+class RedisSeen(NamedTuple):
+    """The Redis of `--state`, as one process sees it, or several together."""
+
+    address: str
+    """Without user, password and options."""
+    is_up: bool
+    """It is asked for limits, by all of them."""
+
+
 NOTHING_KEPT: Final = KeptAnswers(0, 0, 0)
 
 
@@ -48,6 +57,7 @@ class Part:
     """Target's label → its last failure."""
     fills: Fills = NO_FILLS
     kept: KeptAnswers = NOTHING_KEPT
+    redis: RedisSeen | None = None
 
     def told(self) -> JsonObject:
         """Return it for the channel."""
@@ -64,6 +74,7 @@ class Part:
             "failures": {label: list(one) for label, one in self.failures.items()},
             "fills": [self.fills.number, [list(one) for one in self.fills.rows]],
             "kept": list(self.kept),
+            "redis": None if self.redis is None else list(self.redis),
         }
 
     @staticmethod
@@ -82,6 +93,7 @@ class Part:
             failures={label: Failure(*one) for label, one in fields["failures"].items()},
             fills=Fills([Fill(*one) for one in fields["fills"][1]], fields["fills"][0]),
             kept=KeptAnswers(*fields["kept"]),
+            redis=None if fields["redis"] is None else RedisSeen(*fields["redis"]),
         )
 
 
@@ -91,6 +103,7 @@ def joined(parts: Sequence[Part]) -> Part:
     minute: dict[str, TargetCounts] = {}
     quarter: dict[str, AliasCounts] = {}
     failures: dict[str, Failure] = {}
+    redis = [part.redis for part in parts if part.redis is not None]
     for part in parts:
         for key, number in part.busy.items():
             busy[key] = busy.get(key, 0) + number
@@ -115,4 +128,5 @@ def joined(parts: Sequence[Part]) -> Part:
         failures=failures,
         fills=joined_fills(part.fills for part in parts),
         kept=KeptAnswers(*map(sum, zip(*(part.kept for part in parts), strict=True))),
+        redis=RedisSeen(redis[0].address, all(one.is_up for one in redis)) if redis else None,
     )

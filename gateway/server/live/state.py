@@ -137,6 +137,7 @@ class State:
             "limits": [fill_as_json(one, now=now) for one in part.fills.rows],
             "limits_not_listed": part.fills.number - len(part.fills.rows),
             "cache": part.kept._asdict(),
+            "redis": None if part.redis is None else part.redis._asdict(),
             "reloads": reloads.history.as_json(),
         }
 

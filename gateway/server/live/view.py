@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from gateway.engine.cache.memory import MemoryAnswers
@@ -12,7 +13,7 @@ from gateway.policy.overlay import Tables
 from gateway.server.jobs import Jobs
 from gateway.server.lifecycle import Lifecycle
 from gateway.server.live.fills import ServedLimits, fullest
-from gateway.server.live.part import NOTHING_KEPT, KeptAnswers, Part
+from gateway.server.live.part import NOTHING_KEPT, KeptAnswers, Part, RedisSeen
 from gateway.server.live.recent import as_json
 from gateway.server.live.watching import Watching
 from gateway.wire.json import Json, JsonObject
@@ -75,6 +76,7 @@ class OwnView:
         store: Store,
         tables: Tables,
         answers: MemoryAnswers | None = None,
+        redis: Callable[[], RedisSeen | None] = lambda: None,
         worker: int | None = None,
     ) -> None:
         self.watching = watching
@@ -85,11 +87,12 @@ class OwnView:
         self._tables = tables
         self._limits: ServedLimits | None = None
         self._answers = answers
+        self._redis = redis
         self._worker = worker
 
     async def version(self) -> Json:
         self.watching.look()
-        recent, lifecycle = self.watching.recent, self._lifecycle
+        recent, lifecycle, redis = self.watching.recent, self._lifecycle, self._redis()
         return [
             self.watching.process,
             recent.last,
@@ -97,6 +100,7 @@ class OwnView:
             len(self._health.at_rest),
             self._is_draining,
             list(self._jobs.waiting_for),
+            None if redis is None else redis.is_up,
         ]
 
     async def whole(self) -> Whole:
@@ -133,6 +137,7 @@ class OwnView:
             failures=counts.failures,
             fills=fills,
             kept=NOTHING_KEPT if answers is None else KeptAnswers(len(answers), answers.bytes, answers.max_bytes),
+            redis=self._redis(),
         )
 
     @property

@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import quote
 
 from gateway.policy.failures import Kind
-from gateway.reports.limit_words import has_caches, kept_text
+from gateway.reports.limit_words import has_caches, kept_text, redis_text
 from gateway.server.endpoints.page.limits import limits_section
 from gateway.server.endpoints.page.requests import request_row
 from gateway.server.endpoints.page.texts import NOTHING, bar, joined, milliseconds, moment, row, share, table, text
@@ -112,6 +112,7 @@ def _truth(state: JsonObject) -> str:
         f"the last good version of {moment(kept, 'clock')} is served" if kept else "",
         text(count(config["aliases"], "alias")),
         f"<b>{text(state['in_flight'])}</b> in flight",
+        f'<span class="bad">✕ {text(redis)}</span>' if (redis := redis_text(state["redis"])) else "",
         f'<span class="dim" data-last="{last}">{text(config["source"] or "")}</span>',
     ]
     return f"<h1>gateway</h1><p>{joined(f'<span>{fact}</span>' for fact in facts if fact)}</p>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from gateway.server.live.counts import AliasCounts, Failure, TargetCounts
-from gateway.server.live.part import KeptAnswers, Part, joined
+from gateway.server.live.part import KeptAnswers, Part, RedisSeen, joined
 
 KEY = ("up/a", "http://up.example/v1", "UP_KEY")
 
@@ -23,6 +23,7 @@ def part(worker: int, *, failed_at: float, is_draining: bool = False) -> Part:
         quarter={"fast": AliasCounts(4, 1, 6, 2, 1)},
         failures={"up/a": Failure("timeout", None, failed_at), f"up/{worker}": Failure("overloaded", 503, 1.0)},
         kept=KeptAnswers(3, 4096, 65536),
+        redis=RedisSeen("redis://host:6379/0", is_up=worker == 0),
     )
 
 
@@ -41,6 +42,7 @@ def test_counts_are_added_and_the_latest_failure_stays() -> None:
     assert whole.quarter["fast"].told() == [8, 2, 12, 4, 2]
     assert whole.quarter["fast"].hit_share == 0.75
     assert whole.kept == (6, 8192, 131072)
+    assert whole.redis == ("redis://host:6379/0", False), "of all workers"
     assert whole.failures["up/a"].at == 7.0
     assert sorted(whole.failures) == ["up/0", "up/1", "up/a"]
     assert whole.counted_since == 101.0
