@@ -346,5 +346,7 @@ def _load() -> Any:
 
 def _why(error: BaseException) -> str:
     """Return a reason for the log. No text of the library has a password."""
+    if type(error) is RuntimeError:  # uvloop's, of a connection that is closed while something is sent
+        return "the connection is lost"
     text = printable(str(error))[:MAX_REASON]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
