@@ -28,7 +28,7 @@ class SharedState:
         linked = partial(
             Link, options.address, prefix=options.prefix, timeout_s=options.timeout_s, count_error=count_error
         )
-        self._link, self._answers = linked(), linked(carries="kept answers")
+        self._link, self._answers = linked(), linked(carries="kept answers", is_patient=True)
         self.limits = SharedStore(self._link, on_error=options.on_error)
         self._rests: SharedRests | None = None
 

@@ -20,7 +20,7 @@ MAX_SHARED_BYTES: Final = 256 * 1024
 """Of one answer: on its way it holds up what else is asked for by the same connection."""
 SHARED_ENTRY_BYTES: Final = 768
 """What an entry takes in Redis beside its content: its key, its places in two lists, and the objects around them."""
-MAX_ASKED: Final = 8
+MAX_ASKED: Final = 64
 """Questions in flight, each for an answer that may be that large. Others wait until one of them is answered."""
 MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
 """Of answers on their way to Redis. Beyond, an answer stays with this process."""

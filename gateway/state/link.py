@@ -96,9 +96,10 @@ class Link:
         prefix: str,
         timeout_s: float,
         carries: str = "limits",
+        is_patient: bool = False,
         count_error: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        """`carries` names the link in the log.
+        """`carries` names the link in the log. `is_patient`: it is not down while answers come, however late.
 
         `count_error` hears of each answer that did not come, by reason: `timeout`, `connection`, `refused`.
         """
@@ -106,6 +107,9 @@ class Link:
         self.prefix = prefix
         self.timeout_s = timeout_s
         self._count_error = count_error
+        self._is_patient = is_patient
+        self._heard_s = -math.inf
+        """When the last answer came, of a patient link."""
         self._told = {"state": str(address), "carries": carries}
         """What log lines have."""
         self.scripts: list[Script] = []
@@ -255,10 +259,13 @@ class Link:
         """Begin an outage if a command of this batch has no answer, after a last look at what has come meanwhile."""
         if all(asked.answer.done() for asked in batch):
             return
-        if more_s is None:
+        loop = asyncio.get_running_loop()
+        if more_s is None and self._is_patient:
+            more_s = self._heard_s + self.timeout_s - loop.time()
+        if more_s is None or more_s <= 0:
             self._break(self._late(), "timeout")
         else:
-            asyncio.get_running_loop().call_later(more_s, self._look_at, batch, None)
+            loop.call_later(more_s, self._look_at, batch, None)
 
     async def _write(self, connection: Connection) -> None:
         """Send what is asked for, until cancelled. The time for an answer begins then: Redis is not why it is late."""
@@ -277,7 +284,7 @@ class Link:
 
     async def _read(self, connection: Connection) -> None:
         """Hand out answers, until cancelled or the connection ends."""
-        sent = self._sent
+        sent, loop = self._sent, asyncio.get_running_loop()
         refusals = self._redis.ResponseError
         try:
             while True:
@@ -287,6 +294,8 @@ class Link:
                     self._refused(sent.popleft(), error)
                 else:
                     asked = sent.popleft()
+                    if self._is_patient:
+                        self._heard_s = loop.time()
                     if not asked.answer.done():
                         asked.answer.set_result(answer)
         except Exception as error:  # noqa: BLE001 - as in `run`; IndexError: an answer to no command

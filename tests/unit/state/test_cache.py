@@ -12,7 +12,7 @@ from gateway.engine.cache.memory import MemoryAnswers
 from gateway.engine.cache.store import CacheStore, Entry
 from gateway.state.cache import MAX_SHARED_BYTES, SHARED_ENTRY_BYTES, SharedCache
 from gateway.state.link import Link
-from tests.redis_server import RedisServer, until
+from tests.redis_server import RedisServer, SlowProxy, linked, until
 from tests.unit.state.conftest import Replica
 
 KEY = bytes(range(32))
@@ -141,6 +141,31 @@ async def test_what_no_gateway_has_put_there_is_no_answer(redis: RedisServer, re
     await redis.ask("HSET", f"gateway:{{kept}}:{KEY.hex()}", "a", "b")
     assert await cache(made.link).get(KEY, fresh_s=50) is None
     assert made.link.is_up
+
+
+async def test_many_large_answers_over_a_slow_way_are_misses_and_no_outage(
+    redis: RedisServer, replica: Replica
+) -> None:
+    here = await replica()
+    store = cache(here.link)
+    for number in range(20):
+        store.put(bytes([number] * 32), Entry(0, b"x" * 200_000), keep_s=50)
+        await here.link.ask(("PING",))
+    async with SlowProxy(redis.port).listening() as proxy:
+        link = Link(proxy.address, prefix="gateway", timeout_s=0.2, is_patient=True)
+        async with linked(link):
+            await until(lambda: link.is_up)
+            proxy.delay_s = 0.02  # for each piece of 64 KiB, so that all take more than a second
+            there = cache(link)
+            found = await asyncio.gather(*[there.get(bytes([number] * 32), fresh_s=50) for number in range(20)])
+            assert 0 < len([kept for kept in found if kept is not None]) < 20
+            assert link.is_up
+            await link.ask(("PING",))
+            proxy.delay_s = 0.0
+            redis.pause()
+            assert await there.get(bytes(32), fresh_s=50) is None
+            await until(lambda: not link.is_up)
+            redis.go_on()
 
 
 async def test_redis_gets_what_it_can_take_at_once(redis: RedisServer, replica: Replica) -> None:
