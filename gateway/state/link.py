@@ -1,7 +1,8 @@
 """One connection to the Redis of `--state`: pipelined, with a deadline for everything that somebody waits for.
 
 1. Redis answers in the order of the commands, so one connection serves all: what one turn of the event loop asks for
-   is one write, and a reader hands each answer to the one that waits for it.
+   is one write, and each answer goes to the one that waits for it as it comes, without a task between. redis-py makes
+   the connection, with name, TLS and password; bytes are ours from then on.
 2. An answer that does not come in time, a lost connection or a refusal of Redis begins an *outage*: all that wait hear
    of it at once, nobody waits while it lasts, and the link connects again by itself.
 3. An outage ends once Redis has taken a write. What was kept for it (`on_return`) is sent before anything else.
@@ -19,9 +20,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import sha1
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway.state.options import StateAddress
+from gateway.state.resp import Answer, Argument, Command, Failure, Reader, arguments, packed
 from gateway.words import printable
 
 if TYPE_CHECKING:
@@ -51,8 +53,6 @@ PROBE_S: Final = 60
 """Seconds that the key of a probe lives."""
 _PROBE: Final = "return redis.call('SET', KEYS[1], '1', 'EX', ARGV[1])"
 
-Command: TypeAlias = tuple[str | bytes | float, ...]
-
 
 class Unreachable(Exception):
     """Redis did not answer in time, or cannot be asked."""
@@ -69,8 +69,11 @@ class Script:
         folder = Path(__file__).parent
         self.text = "\n".join((folder / f"{name}.lua").read_text(encoding="utf-8") for name in names)
         self.digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        self.by_digest = arguments(("EVALSHA", self.digest))
+        """Begins a command that runs it, packed."""
+        self.by_text = arguments(("EVAL", self.text))
 
-    def command(self, keys: Sequence[str], args: Sequence[str | bytes | float]) -> Command:
+    def command(self, keys: Sequence[str], args: Sequence[Argument]) -> Command:
         """Return the command that runs it."""
         return ("EVALSHA", self.digest, len(keys), *keys, *args)
 
@@ -78,12 +81,32 @@ class Script:
 class _Asked:
     """A command whose answer is waited for."""
 
-    __slots__ = ("answer", "command", "script")
+    __slots__ = ("answer", "data", "script")
 
-    def __init__(self, command: Command, script: Script | None, answer: asyncio.Future[Any]) -> None:
-        self.command = command
+    def __init__(self, data: bytes, script: Script | None, answer: asyncio.Future[Any]) -> None:
+        self.data = data
+        """Packed."""
         self.script = script
         self.answer = answer
+
+
+class _Channel(asyncio.Protocol):
+    """Hands what comes over one connection to a link."""
+
+    def __init__(self, take: Callable[[Answer], None], end: Callable[[_Channel, str], None]) -> None:
+        self._take = take
+        self._end = end
+        self._reader = Reader()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for answer in self._reader.feed(data):
+                self._take(answer)
+        except Exception as error:  # noqa: BLE001 - what answers may be no Redis; IndexError: an answer to no command
+            self._end(self, _why(error))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(self, "the connection was closed" if exc is None else _why(exc))
 
 
 class Link:
@@ -124,7 +147,9 @@ class Link:
         """Called when an outage has ended, before anybody else may ask; they `ask` what was kept meanwhile."""
         self._outgoing: list[_Asked] = []
         self._sent: deque[_Asked] = deque()
-        self._wake = asyncio.Event()
+        """What has no answer yet."""
+        self._transport: asyncio.Transport | None = None
+        self._channel: _Channel | None = None
         self._broken: asyncio.Future[str] | None = None
         """The reason for an outage, of the connection that is up."""
         self._outage: str | None = None
@@ -179,17 +204,15 @@ class Link:
                     await self._probe(connection)
             except TimeoutError:
                 return self._late()
-            self._wake.clear()
+            writer: asyncio.StreamWriter = connection._writer  # type: ignore[assignment]  # it is connected
+            self._transport = cast("asyncio.Transport", writer.transport)
+            self._channel = _Channel(self._answered, self._ended)
+            self._transport.set_protocol(self._channel)
             self._broken = loop.create_future()
             self._back()
-            tasks = [loop.create_task(self._read(connection)), loop.create_task(self._write(connection))]
-            try:
-                return await self._broken
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.wait(tasks)
+            return await self._broken
         finally:
+            self._channel = self._transport = None
             with suppress(redis.RedisError, OSError, TimeoutError):
                 await connection.disconnect(nowait=True)
 
@@ -242,18 +265,34 @@ class Link:
 
         A `script` is the one that the command runs.
         """
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
-        if not self.is_up:
+        return self.ask_packed(packed(command), script)
+
+    def ask_packed(self, data: bytes, script: Script | None) -> asyncio.Future[Any]:
+        """Do the same with the bytes of a command."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self.is_up:
+            self._send(_Asked(data, script, answer))
+        else:
             answer.set_exception(Unreachable("there is an outage"))
-            return answer
-        self._send(_Asked(command, script, answer))
         return answer
 
     def _send(self, asked: _Asked) -> None:
         if not self._outgoing:
-            self._wake.set()
+            asyncio.get_running_loop().call_soon(self._write)
         self._outgoing.append(asked)
+
+    def _write(self) -> None:
+        """Send what is asked for. The time for an answer begins then: Redis is not why it is late."""
+        batch, self._outgoing = self._outgoing, []
+        if not batch or self._transport is None:
+            return
+        loop = asyncio.get_running_loop()
+        loop.call_later(self.timeout_s * (1 - LATE), self._look_at, batch, self.timeout_s * LATE)
+        self._sent.extend(batch)
+        try:
+            self._transport.write(batch[0].data if len(batch) == 1 else b"".join([asked.data for asked in batch]))
+        except Exception as error:  # noqa: BLE001 - as in `run`
+            self._break(_why(error), "connection")
 
     def _look_at(self, batch: list[_Asked], more_s: float | None) -> None:
         """Begin an outage if a command of this batch has no answer, after a last look at what has come meanwhile."""
@@ -267,55 +306,39 @@ class Link:
         else:
             loop.call_later(more_s, self._look_at, batch, None)
 
-    async def _write(self, connection: Connection) -> None:
-        """Send what is asked for, until cancelled. The time for an answer begins then: Redis is not why it is late."""
-        loop, early_s, more_s = asyncio.get_running_loop(), self.timeout_s * (1 - LATE), self.timeout_s * LATE
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                batch, self._outgoing = self._outgoing, []
-                loop.call_later(early_s, self._look_at, batch, more_s)
-                self._sent.extend(batch)
-                packed = connection.pack_commands([asked.command for asked in batch])
-                await connection.send_packed_command(packed, check_health=False)
-        except Exception as error:  # noqa: BLE001 - as in `run`
-            self._break(_why(error), "connection")
+    def _answered(self, answer: Answer) -> None:
+        """Hand an answer to the one that waits for it."""
+        asked = self._sent.popleft()
+        if type(answer) is Failure:
+            self._refused(asked, answer)
+            return
+        if self._is_patient:
+            self._heard_s = asyncio.get_running_loop().time()
+        if not asked.answer.done():
+            asked.answer.set_result(answer)
 
-    async def _read(self, connection: Connection) -> None:
-        """Hand out answers, until cancelled or the connection ends."""
-        sent, loop = self._sent, asyncio.get_running_loop()
-        refusals = self._redis.ResponseError
-        try:
-            while True:
-                try:
-                    answer = await connection.read_response(disable_decoding=True, disconnect_on_error=False)
-                except refusals as error:
-                    self._refused(sent.popleft(), error)
-                else:
-                    asked = sent.popleft()
-                    if self._is_patient:
-                        self._heard_s = loop.time()
-                    if not asked.answer.done():
-                        asked.answer.set_result(answer)
-        except Exception as error:  # noqa: BLE001 - as in `run`; IndexError: an answer to no command
-            self._break(_why(error), "connection")
+    def _ended(self, channel: _Channel, reason: str) -> None:
+        """Begin an outage if a connection ends that is in use."""
+        if channel is self._channel:
+            self._break(reason, "connection")
 
-    def _refused(self, asked: _Asked, error: Exception) -> None:
+    def _refused(self, asked: _Asked, failure: Failure) -> None:
         """Send a script again with its text, have one command fail, or begin an outage."""
-        if isinstance(error, self._redis.exceptions.NoScriptError) and asked.script is not None:
-            self._send(_Asked(("EVAL", asked.script.text, *asked.command[2:]), None, asked.answer))
-        elif _OF_DATA.search(str(error)):
+        script, text = asked.script, failure.text
+        if script is not None and text.startswith("NOSCRIPT"):
+            self._send(_Asked(asked.data.replace(script.by_digest, script.by_text, 1), None, asked.answer))
+        elif _OF_DATA.search(text):
             self._count_error("refused")
             now_s = asyncio.get_running_loop().time()
             if now_s - self._refusal_told_s >= TOLD_S:
                 self._refusal_told_s = now_s
-                log.error("a key in Redis is not of this gateway", extra={**self._told, "reason": _why(error)})
+                reason = printable(text)[:MAX_REASON]
+                log.error("a key in Redis is not of this gateway", extra={**self._told, "reason": reason})
             if not asked.answer.done():
-                asked.answer.set_exception(Refusal(str(error)))
+                asked.answer.set_exception(Refusal(text))
         else:
             self._sent.appendleft(asked)
-            self._break(_why(error), "refused")
+            self._break(printable(text)[:MAX_REASON], "refused")
 
     def distrust(self) -> None:
         """Begin an outage: an answer is not of the form that its command has, so the next ones may be others' too."""

@@ -11,7 +11,8 @@ from typing import Any, Final
 import orjson
 
 from gateway.engine.makers import MAX_ID, Maker, Makers, key_of_id
-from gateway.state.link import Command, Link, Refusal, Unreachable
+from gateway.state.link import Link, Refusal, Unreachable
+from gateway.state.resp import Command
 
 KEPT_S: Final = 30 * 86400
 """Vendors keep responses for 30 days."""
