@@ -32,15 +32,16 @@ from gateway.engine.limits.memory import MemoryStore
 from gateway.engine.limits.sliding import WINDOW_S
 from gateway.engine.limits.store import LOOKED_AT, UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing, longest
 from gateway.errors import StateUnavailable
-from gateway.policy.limits import Unit
+from gateway.policy.limits import Limit, Unit
 from gateway.state.link import Link, Refusal, Script, Unreachable, unawaited
 from gateway.state.options import OnStateError
+from gateway.state.resp import Argument, arguments
 
 FLUSH_S: Final = 0.05
 MAX_FLUSHED: Final = 100
 """Reservations that one script settles: Redis does nothing else meanwhile."""
 MAX_SEEN: Final = 10_000
-"""Buckets whose last state is kept."""
+"""Owners whose last state is kept."""
 FRESH_S: Final = 1.0
 """For this long what Redis told last of a bucket is taken for its state: a bucket that was full is not asked for again.
 
@@ -50,15 +51,73 @@ _SETTLED: Final[tuple[Unit, ...]] = ("requests", "tokens", "spend")
 """In the order of the script. Leases end in any case."""
 
 
+class _Owner:
+    """The buckets that an owner's reservations take from, and what is the same in all commands for them, packed."""
+
+    __slots__ = (
+        "answer", "asked_s", "begin", "buckets", "described", "given_back", "has_leases", "keys", "lows", "name",
+        "record", "reserving", "values",
+    )  # fmt: skip
+
+    def __init__(self, buckets: tuple[Bucket, ...], prefix: str) -> None:
+        self.buckets = buckets
+        self.name = buckets[0].key.partition(" ")[0]
+        """Such as `client/ann`."""
+        self.has_leases = any(limit.per is None for _, limit in buckets)
+        start = f"{prefix}:{{{self.name}}}"
+        names = [limit.bucket for _, limit in buckets if limit.per in WINDOW_S]
+        self.begin = 2 + len(names)
+        """The number of keys that are not a reservation's."""
+        self.keys = arguments([start, f"{start}:leases", *(f"{start}:lows:{name}" for name in names)])
+        """Those."""
+        self.reserving = arguments([self.begin + 1]) + self.keys
+        self.record = f"{start}:r:".encode()
+        """Begins the key of a reservation."""
+        described: list[Argument] = [len(buckets)]
+        for _, limit in buckets:
+            described += limit.bucket, _WINDOWS[limit.per], limit.amount
+        self.described = arguments(described)
+        self.lows = arguments([len(names), *names])
+        self.answer = struct.Struct(f"<{1 + 3 * len(buckets)}d")
+        """What a reservation is answered: whether it took, and what `values` are."""
+        self.values: Sequence[float] = ()
+        """Of each bucket what is used, the seconds to wait, and those until nothing is, as Redis last told."""
+        self.asked_s = 0.0
+        """When that was asked: no later than Redis saw it."""
+        self.given_back = [-math.inf] * len(buckets)
+        """When a request of this process gave something back last, of which Redis hears within FLUSH_S."""
+
+    def present(self, at: int, now_s: float) -> tuple[float, float | None]:
+        """Return what is used of a bucket now, and the seconds until nothing is, if nobody else takes or gives back."""
+        used, _, free_in_s = self.values[3 * at : 3 * at + 3]
+        limit = self.buckets[at].limit
+        if limit.per is None:
+            return used, None
+        if (window_s := WINDOW_S.get(limit.per)) is not None:
+            rate = limit.amount / window_s
+            left = sliding.used(used, self.asked_s, rate, now_s)
+            return left, left / rate
+        left_s = max(0.0, free_in_s - (now_s - self.asked_s))
+        return used if left_s else 0.0, left_s
+
+    def note_given_back(self, costs: Costs, used: Costs) -> None:
+        """Have buckets that get something back be asked for again, once Redis knows of it."""
+        for unit, amount in used.items():
+            if amount < costs.get(unit, 0.0):
+                for at, (_, limit) in enumerate(self.buckets):
+                    if limit.unit == unit and limit.per is not None:
+                        self.given_back[at] = time.monotonic()
+
+
 class _Held:
     """A reservation of this process that is not settled."""
 
-    __slots__ = ("buckets", "costs", "id", "is_known", "is_sum", "store")
+    __slots__ = ("costs", "id", "is_known", "is_sum", "owner", "store")
 
-    def __init__(self, reservation: str, buckets: Sequence[Bucket], costs: Costs, store: MemoryStore | None) -> None:
+    def __init__(self, reservation: str, owner: _Owner, costs: Costs, store: MemoryStore | None) -> None:
         self.id = reservation
         """As the store knows it."""
-        self.buckets = buckets
+        self.owner = owner
         self.costs = costs
         self.store = store
         """None: it is in Redis."""
@@ -72,32 +131,9 @@ class _End(NamedTuple):
     """The end of a reservation, to be sent."""
 
     id: str
-    buckets: Sequence[Bucket]
     used: Costs
     may_be_first: bool
     """The reservation itself may arrive later: what waited in a lost connection."""
-
-
-class _Seen(NamedTuple):
-    """A bucket as Redis last told of it."""
-
-    amount: float
-    used: float
-    free_in_s: float | None
-    at_s: float
-    """When that was asked: no later than Redis saw it."""
-
-    def at(self, key: str, now_s: float) -> tuple[float, float | None]:
-        """Return what is used of it now, and the seconds until nothing is, if nobody else takes or gives back."""
-        window_s = WINDOW_S.get(key.rpartition("/")[2])
-        if window_s is not None:
-            rate = self.amount / window_s
-            left = sliding.used(self.used, self.at_s, rate, now_s)
-            return left, left / rate
-        if self.free_in_s is None:
-            return self.used, None
-        left_s = max(0.0, self.free_in_s - (now_s - self.at_s))
-        return self.used if left_s else 0.0, left_s
 
 
 class SharedStore:
@@ -111,17 +147,18 @@ class SharedStore:
         self._local = MemoryStore()
         self._local_buckets: dict[str, Bucket] = {}
         self._held: dict[str, _Held] = {}
-        self._ends: dict[str, list[_End]] = {}
-        """By owner."""
+        self._owners: dict[tuple[tuple[str, Limit, str], ...], _Owner] = {}
+        self._refused: dict[str, tuple[_Owner, int]] = {}
+        """By a bucket's key: who was refused last where it is, and which of the owner's buckets it is."""
+        self._by_id: dict[int, tuple[Sequence[Bucket], _Owner]] = {}
+        """Cache by id() of buckets: these, and whose they are. To hash them takes longer than all else."""
+        self._ends: dict[_Owner, list[_End]] = {}
         self._freed: dict[str, list[str]] = {}
-        """By owner: reservations whose leases have ended, which the next script is told of."""
+        """By owner's name: reservations whose leases have ended, which the next script is told of."""
         self._moves: list[_Held] = []
         """What was taken during an outage, to be taken in Redis."""
         self._timer: asyncio.TimerHandle | None = None
         self._flights: set[asyncio.Future[Any]] = set()
-        self._seen: dict[str, _Seen] = {}
-        self._given_back: dict[str, float] = {}
-        """By bucket: when a request of this process gave something back last, of which Redis hears within FLUSH_S."""
         self._serials = count(1)
         self._prefix = secrets.token_hex(8)
         self._reserve, self._settle, self._renew = (Script("common", name) for name in ("reserve", "settle", "renew"))
@@ -143,14 +180,14 @@ class SharedStore:
 
         Not so for leases, which come and go too fast, and where this process has given something back since then.
         """
-        now_s, found = time.monotonic(), []
-        for key, limit in buckets:
-            seen = self._seen.get(key)
-            if seen is None or limit.per is None or now_s - seen.at_s > FRESH_S:
+        owner, now_s = self._owner(buckets), time.monotonic()
+        if not owner.values or now_s - owner.asked_s > FRESH_S:
+            return ()
+        found = []
+        for at, (_, limit) in enumerate(buckets):
+            if limit.per is None or owner.asked_s < owner.given_back[at] + 2 * FLUSH_S:
                 continue
-            if seen.at_s < self._given_back.get(key, -math.inf) + 2 * FLUSH_S:
-                continue
-            (used, free_in_s), cost = seen.at(key, now_s), min(costs[limit.unit], limit.amount)
+            (used, free_in_s), cost = owner.present(at, now_s), min(costs[limit.unit], limit.amount)
             wait_s = sliding.wait_s(used, cost, limit.amount, limit.amount / WINDOW_S.get(limit.per, 1.0))
             if wait_s:
                 found.append(Full(limit, wait_s if limit.per in WINDOW_S else free_in_s or 0.0))
@@ -158,12 +195,12 @@ class SharedStore:
 
     async def reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
         """Ask Redis, and decide without it if it does not answer in time. Raises StateUnavailable."""
-        held = self._held[reservation] = _Held(reservation, buckets, costs, None)
-        keys, args = self._reserving(held, forced=False)
+        owner = self._owner(buckets)
+        held = self._held[reservation] = _Held(reservation, owner, costs, None)
         asked_s = time.monotonic()
         try:
-            told = await self._link.ask(self._reserve.command(keys, args), self._reserve)
-            answer = self._read(told, buckets, asked_s)
+            told = await self._link.ask_packed(self._reserving(held), self._reserve)
+            answer = self._read(told, owner, asked_s)
         except (Unreachable, Refusal, struct.error, TypeError) as error:
             if isinstance(error, struct.error | TypeError):
                 self._link.distrust()
@@ -181,7 +218,7 @@ class SharedStore:
             raise StateUnavailable("limits are not known now, as the state that replicas share is out of reach")
         if self._on_error == "allow":
             return Standing(limit, limit.amount, None if limit.per is None else 0.0)
-        held = _Held(f"{reservation}.local", buckets, costs, self._local)
+        held = _Held(f"{reservation}.local", self._owner(buckets), costs, self._local)
         answer = self._local.try_reserve(held.id, buckets, costs)
         if isinstance(answer, Standing):
             self._held[reservation] = held
@@ -197,21 +234,13 @@ class SharedStore:
         if held.store is not None:
             held.store.settle(held.id, used)
             return
-        self._note_given_back(held, used)
-        owner = _owner(held.buckets)
-        self._ends.setdefault(owner, []).append(_End(held.id, held.buckets, used, may_be_first=not held.is_known))
-        if _has_leases(held.buckets):
-            self._freed.setdefault(owner, []).append(held.id)
-        self._flush_soon()
-
-    def _note_given_back(self, held: _Held, used: Costs) -> None:
-        """Have buckets that get something back be asked for again, once Redis knows of it."""
-        for key, limit in held.buckets:
-            taken = held.costs[limit.unit]
-            if limit.per is not None and used.get(limit.unit, taken) < taken:
-                if len(self._given_back) >= MAX_SEEN:
-                    self._given_back.clear()
-                self._given_back[key] = time.monotonic()
+        owner = held.owner
+        owner.note_given_back(held.costs, used)
+        self._ends.setdefault(owner, []).append(_End(held.id, used, not held.is_known))
+        if owner.has_leases:
+            self._freed.setdefault(owner.name, []).append(held.id)
+        if self._timer is None:
+            self._flush_soon()
 
     def release(self, reservation: str) -> None:
         """Give all of a reservation back."""
@@ -226,10 +255,10 @@ class SharedStore:
                 continue
             if held.store is not None:
                 held.store.renew((held.id,))
-            elif _has_leases(held.buckets):
-                by_owner.setdefault(_owner(held.buckets), []).append(held.id)
+            elif held.owner.has_leases:
+                by_owner.setdefault(held.owner.name, []).append(held.id)
         for owner, ids in by_owner.items():
-            command = self._renew.command([self._key(owner, ":leases")], [self._now(), *ids])
+            command = self._renew.command([f"{self._link.prefix}:{{{owner}}}:leases"], [self._now(), *ids])
             self._link.ask(command, self._renew).add_done_callback(unawaited)
 
     def would_fit(self, bucket: Bucket, cost: float) -> bool:
@@ -237,12 +266,12 @@ class SharedStore:
         if not self._link.is_up:
             return self._local.would_fit(bucket, cost)
         key, limit = bucket
-        seen = self._seen.get(key)
-        if seen is None or not limit.is_budget:
+        owner, at = self._refused.get(key, (None, 0))
+        if owner is None or not limit.is_budget:
             return False
-        over = seen.used + cost - limit.amount * (1.0 + windows.TOLERANCE)
+        over = owner.values[3 * at] + cost - limit.amount * (1.0 + windows.TOLERANCE)
         for one in islice(reversed(self._held.values()), LOOKED_AT):
-            if one.store is None and one.is_known and any(other.key == key for other in one.buckets):
+            if one.store is None and one.is_known and any(other.key == key for other in one.owner.buckets):
                 over -= min(one.costs[limit.unit], limit.amount)
                 if over <= 0.0:
                     return True
@@ -254,15 +283,15 @@ class SharedStore:
             return self._local.look()
         opened: dict[str, int] = {}
         for held in self._held.values():
-            for key, _ in held.buckets:
+            for key, _ in held.owner.buckets:
                 opened[key] = opened.get(key, 0) + 1
         now_s = time.monotonic()
-        fills = []
-        for key, seen in self._seen.items():
-            used, free_in_s = seen.at(key, now_s)
-            if used:
-                fills.append(Fill(key, seen.amount, used, free_in_s, opened.get(key, 0)))
-        return fills
+        fills: dict[str, Fill] = {}
+        for owner in self._owners.values():
+            for at, (key, limit) in enumerate(owner.buckets if owner.values else ()):
+                used, free_in_s = owner.present(at, now_s)
+                fills[key] = Fill(key, limit.amount, used, free_in_s, opened.get(key, 0))
+        return [fill for fill in fills.values() if fill.used]
 
     async def close(self) -> None:
         """Send what has ended, and wait until Redis has it; not longer than for anything else."""
@@ -270,40 +299,68 @@ class SharedStore:
         if self._flights:
             await asyncio.wait(self._flights, timeout=self._link.timeout_s)
 
-    def _reserving(self, held: _Held, *, forced: bool) -> tuple[list[str], list[str | float]]:
-        """Return keys and arguments of a reservation."""
-        owner = _owner(held.buckets)
-        start = f"{self._link.prefix}:{{{owner}}}"
-        keys = [start, f"{start}:leases", f"{start}:r:{held.id}"]
-        freed = self._freed.pop(owner, ())
-        how = "0" if not forced else "2" if held.is_sum else "1"
-        args: list[str | float] = [self._now(), held.id, how, len(freed), *freed]
-        for _, limit in held.buckets:
-            per, amount, cost = limit.per, limit.amount, held.costs[limit.unit]
-            if per == "minute" or per == "hour":
-                keys.append(f"{start}:lows:{limit.bucket}")
-            args += limit.bucket, _WINDOWS[per], amount, cost if held.is_sum else min(cost, amount)
-        return keys, args
+    def _owner(self, buckets: Sequence[Bucket]) -> _Owner:
+        """Return the owner of a reservation's buckets."""
+        known = self._by_id.get(id(buckets))
+        if known is not None and known[0] is buckets:
+            return known[1]
+        told = tuple([(key, limit, limit.text) for key, limit in buckets])  # equal limits may be written differently
+        owner = self._owners.get(told)
+        if owner is None:
+            if len(self._owners) >= MAX_SEEN:
+                del self._owners[next(iter(self._owners))]
+            owner = self._owners[told] = _Owner(tuple(buckets), self._link.prefix)
+        if len(self._by_id) >= MAX_SEEN:
+            self._by_id.clear()
+        self._by_id[id(buckets)] = buckets, owner
+        return owner
 
-    def _read(self, answer: bytes, buckets: Sequence[Bucket], asked_s: float) -> Standing | Refused:
+    def _reserving(self, held: _Held, how: bytes = b"0") -> bytes:
+        """Return the command of a reservation; `how`: as the script has it."""
+        owner, id_ = held.owner, held.id.encode()
+        costs = b""
+        for _, limit in owner.buckets:
+            cost = held.costs[limit.unit]
+            if cost > limit.amount and not held.is_sum:
+                cost = limit.amount
+            text = repr(cost).encode()
+            costs += b"$%d\r\n%b\r\n" % (len(text), text)
+        freed = self._freed.pop(owner.name, ())
+        return b"*%d\r\n%b%b$%d\r\n%b%b\r\n%b$%d\r\n%b\r\n$1\r\n%b\r\n%b%b%b" % (
+            8 + owner.begin + 4 * len(owner.buckets) + len(freed),
+            self._reserve.by_digest,
+            owner.reserving,
+            len(owner.record) + len(id_),
+            owner.record,
+            id_,
+            self._now_packed(),
+            len(id_),
+            id_,
+            how,
+            owner.described,
+            costs,
+            arguments(freed) if freed else b"",
+        )
+
+    def _read(self, answer: bytes, owner: _Owner, asked_s: float) -> Standing | Refused:
         """Return what the script answered that was asked then."""
-        taken, *numbers = struct.unpack(f"<{1 + 3 * len(buckets)}d", answer)
-        seen = self._seen
-        found: list[tuple[float, Standing]] = []
+        taken, *values = owner.answer.unpack(answer)
+        owner.values, owner.asked_s = values, asked_s
         full: list[Full] = []
-        for at, (key, limit) in enumerate(buckets):
-            used, wait_s, free_in_s = numbers[3 * at : 3 * at + 3]
-            free = None if limit.per is None else free_in_s
-            seen[key] = _Seen(limit.amount, used, free, asked_s)
-            found.append((used / limit.amount, Standing(limit, max(0.0, limit.amount - used), free)))
-            if wait_s and not taken:
-                full.append(Full(limit, wait_s))
-        while len(seen) > MAX_SEEN:
-            del seen[next(iter(seen))]
-        if not full:
-            return max(found, key=_share)[1]
-        limit = longest(full).limit
-        return Refused(tuple(full), next(standing for _, standing in found if standing.limit is limit))
+        if not taken:
+            full = [Full(one.limit, wait_s) for one, wait_s in zip(owner.buckets, values[1::3], strict=True) if wait_s]
+            if len(self._refused) >= MAX_SEEN:
+                self._refused.clear()
+            self._refused |= {key: (owner, at) for at, (key, _) in enumerate(owner.buckets)}
+        only = longest(full).limit if full else None
+        most = -1.0
+        for at, (_, limit) in enumerate(owner.buckets):
+            share = values[3 * at] / limit.amount
+            if share > most and (only is None or only is limit):
+                most, tightest, first = share, limit, 3 * at
+        left, free_in_s = tightest.amount - values[first], values[first + 2]
+        standing = Standing(tightest, left if left > 0.0 else 0.0, None if tightest.per is None else free_in_s)
+        return Refused(tuple(full), standing) if full else standing
 
     def _returned(self) -> None:
         """Take in Redis what was taken here during the outage: once, and before anything else is asked."""
@@ -311,7 +368,7 @@ class SharedStore:
         used = {fill.key: fill.used for fill in local.look()}
         for held in self._held.values():
             if held.store is local:
-                for key, limit in held.buckets:
+                for key, limit in held.owner.buckets:
                     used[key] = used.get(key, 0.0) - min(held.costs[limit.unit], limit.amount)
                 held.store, held.is_known = None, False  # its end may have to be sent again, beside this
                 self._moves.append(held)
@@ -320,7 +377,7 @@ class SharedStore:
             bucket = buckets[key]
             if amount > 0.0 and bucket.limit.per is not None:
                 reservation = f"{self._prefix}-{next(self._serials)}.outage"
-                total = _Held(reservation, [bucket], {bucket.limit.unit: amount}, None)
+                total = _Held(reservation, _Owner((bucket,), self._link.prefix), {bucket.limit.unit: amount}, None)
                 total.is_sum = True
                 self._moves.append(total)
         self._flush()
@@ -338,21 +395,18 @@ class SharedStore:
             return
         moves, self._moves = self._moves, []
         for held in moves:
-            keys, args = self._reserving(held, forced=True)
-            self._fly(self._reserve, keys, args, lambda held=held: self._moves.append(held))  # type: ignore[misc]
+            command = self._reserving(held, b"2" if held.is_sum else b"1")
+            self._fly(self._reserve, command, partial(self._moves.append, held))
         self._freed.clear()
         ends, self._ends = self._ends, {}
         for owner, all_ in ends.items():
             for at in range(0, len(all_), MAX_FLUSHED):
                 some = all_[at : at + MAX_FLUSHED]
-                keys, args = self._ending(owner, some)
-                self._fly(self._settle, keys, args, partial(self._keep, owner, some))
+                self._fly(self._settle, self._ending(owner, some), partial(self._keep, owner, some))
 
-    def _fly(
-        self, script: Script, keys: Sequence[str], args: Sequence[str | float], keep: Callable[[], object]
-    ) -> None:
+    def _fly(self, script: Script, command: bytes, keep: Callable[[], object]) -> None:
         """Run a script that nobody waits for; `keep` what it was to do if Redis may not have done it."""
-        flight = self._link.ask(script.command(keys, args), script)
+        flight = self._link.ask_packed(command, script)
         self._flights.add(flight)
 
         def landed(flight: asyncio.Future[Any]) -> None:
@@ -363,39 +417,35 @@ class SharedStore:
 
         flight.add_done_callback(landed)
 
-    def _keep(self, owner: str, some: list[_End]) -> None:
+    def _keep(self, owner: _Owner, some: list[_End]) -> None:
         self._ends[owner] = some + self._ends.get(owner, [])
 
-    def _ending(self, owner: str, ends: Sequence[_End]) -> tuple[list[str], list[str | float]]:
-        """Return keys and arguments of the ends of an owner's reservations."""
-        start = self._key(owner)
-        names = {limit.bucket: None for end in ends for _, limit in end.buckets if limit.per in WINDOW_S}
-        keys = [start, f"{start}:leases", *(f"{start}:lows:{name}" for name in names)]
-        args: list[str | float] = [self._now(), len(names), *names]
-        for end in ends:
-            keys.append(f"{start}:r:{end.id}")
-            args += end.id, "1" if end.may_be_first else "0"
-            args += (end.used.get(unit, "") for unit in _SETTLED)
-        return keys, args
-
-    def _key(self, owner: str, rest: str = "") -> str:
-        return f"{self._link.prefix}:{{{owner}}}{rest}"
+    def _ending(self, owner: _Owner, ends: Sequence[_End]) -> bytes:
+        """Return the command that ends reservations of an owner."""
+        records, told = [], []
+        for id_, used, may_be_first in ends:
+            key = owner.record + id_.encode()
+            records.append(b"$%d\r\n%b\r\n" % (len(key), key))
+            units = [used.get(unit, "-") for unit in _SETTLED]
+            text = f"{id_} {may_be_first:d} {units[0]} {units[1]} {units[2]}".encode()
+            told.append(b"$%d\r\n%b\r\n" % (len(text), text))
+        count = owner.begin + len(ends)
+        return b"*%d\r\n%b%b%b%b%b%b%b" % (
+            5 + count + owner.begin - 2 + len(ends),
+            self._settle.by_digest,
+            arguments((count,)),
+            owner.keys,
+            b"".join(records),
+            self._now_packed(),
+            owner.lows,
+            b"".join(told),
+        )
 
     def _now(self) -> str | float:
         return "" if self._clock is None else self._clock()
 
+    def _now_packed(self) -> bytes:
+        return b"$0\r\n\r\n" if self._clock is None else arguments((self._clock(),))
+
 
 _WINDOWS: Final = {"minute": "60", "hour": "3600", "day": "day", "month": "month", None: "concurrent"}
-
-
-def _owner(buckets: Sequence[Bucket]) -> str:
-    """Return the owner of a reservation's buckets, such as `client/ann`."""
-    return buckets[0].key.partition(" ")[0]
-
-
-def _has_leases(buckets: Sequence[Bucket]) -> bool:
-    return any(limit.per is None for _, limit in buckets)
-
-
-def _share(found: tuple[float, Standing]) -> float:
-    return found[0]

@@ -1,48 +1,50 @@
 -- Take from all buckets of one owner, or from none.
--- KEYS: the owner's buckets, its leases, the reservation, then a key of lows for each bucket of a minute or an hour.
--- ARGV: the time in tests, the reservation's id, 1 to take in any case (2: and nobody settles it), the number of leases
--- that have ended and their ids, then of each bucket its name, its window (seconds, `day`, `month`, `concurrent`), its amount and the cost.
+-- KEYS: the owner's buckets, its leases, a key of lows for each bucket of a minute or an hour, the reservation.
+-- ARGV: the time in tests, the reservation's id, 1 to take in any case (2: and nobody settles it), the number of buckets,
+-- of each its name, its window (seconds, `day`, `month`, `concurrent`) and its amount, then the cost in each, then the
+-- ids of leases that have ended.
 -- Returns doubles: 1 or 0 for taken, then of each bucket: used, seconds to wait, seconds until nothing is used.
 
 local LEASE_S, RECORD_S, UNSETTLED_S, SLACK_S, MAX_LOWS = 60, 86400, 600, 60, 1000
 local now = present(ARGV[1])
-local hash, leases, record = KEYS[1], KEYS[2], KEYS[3]
+local hash, leases, record = KEYS[1], KEYS[2], KEYS[#KEYS]
 local is_made = redis.call('EXISTS', record) == 1
-local first = 5 + tonumber(ARGV[4])
-for at = 5, first - 1, 1000 do redis.call('ZREM', leases, unpack(ARGV, at, math.min(at + 999, first - 1))) end
+local count = tonumber(ARGV[4])
+local costs = 4 + 3 * count
+for at = costs + count + 1, #ARGV, 1000 do redis.call('ZREM', leases, unpack(ARGV, at, math.min(at + 999, #ARGV))) end
 local names = {}
-for at = first, #ARGV, 4 do names[#names + 1] = ARGV[at] end
+for place = 1, count do names[place] = ARGV[2 + 3 * place] end
 local held = redis.call('HMGET', hash, unpack(names))
 
-local buckets, fits, lows = {}, true, 3
-for number, name in ipairs(names) do
-  local at = first + 4 * (number - 1)
-  local bucket = {name = name, per = ARGV[at + 1], amount = tonumber(ARGV[at + 2]), cost = tonumber(ARGV[at + 3])}
+local buckets, fits, lows = {}, true, 2
+for place, name in ipairs(names) do
+  local at = 2 + 3 * place
+  local bucket = {name = name, per = ARGV[at + 1], amount = tonumber(ARGV[at + 2]), cost = tonumber(ARGV[costs + place])}
   bucket.wait = 0
   if bucket.per == 'concurrent' then
     redis.call('ZREMRANGEBYSCORE', leases, '-inf', text(now))
     bucket.used = redis.call('ZCARD', leases)
     if bucket.used + bucket.cost > bucket.amount then bucket.wait = 1 end
   elseif bucket.per == 'day' or bucket.per == 'month' then
-    bucket.used, bucket.begins, bucket.ends = calendar(held[number], bucket.per, now)
+    bucket.used, bucket.begins, bucket.ends = calendar(held[place], bucket.per, now)
     if bucket.used + bucket.cost > bucket.amount * (1 + 1e-9) then bucket.wait = bucket.ends - now end
   else
     lows = lows + 1
     bucket.seconds, bucket.lows = tonumber(bucket.per), KEYS[lows]
-    bucket.used, bucket.was, bucket.at = sliding(held[number], bucket.seconds, now)
+    bucket.used, bucket.was, bucket.at = sliding(held[place], bucket.seconds, now)
     bucket.rate = bucket.amount / bucket.seconds
     local over = bucket.used + bucket.cost - bucket.amount
     if over > bucket.amount * 1e-9 + bucket.rate * 1e-6 then bucket.wait = over / bucket.rate end
   end
   if bucket.wait > 0 then fits = false end
-  buckets[number] = bucket
+  buckets[place] = bucket
 end
 
 local taken = is_made or fits or ARGV[3] ~= '0'
 local is_new = taken and not is_made
 local values, marks, longest = {}, {}, 0
 local serial = is_new and next_serial(hash, now)
-for number, bucket in ipairs(buckets) do
+for place, bucket in ipairs(buckets) do
   local mark = 0
   if bucket.seconds then
     if is_new then
@@ -84,7 +86,7 @@ for number, bucket in ipairs(buckets) do
     end
     bucket.free = -1
   end
-  marks[number] = bucket.name .. ' ' .. bucket.per .. ' ' .. text(bucket.cost) .. ' ' .. text(mark)
+  marks[place] = bucket.name .. ' ' .. bucket.per .. ' ' .. text(bucket.cost) .. ' ' .. text(mark)
 end
 if #values > 0 then redis.call('HSET', hash, unpack(values)) end
 if is_new then

@@ -1,8 +1,8 @@
 -- End reservations of one owner, each once, by what their requests used.
 -- KEYS: the owner's buckets, its leases, then the key of lows for each bucket of a minute or an hour, then the
--- reservations. ARGV: the time in tests, how many buckets have lows, their names, then of each reservation its id, 1 if
--- it may arrive before the reservation itself, and what was used of requests, tokens and spend: a number, or nothing if
--- that stays as it was taken.
+-- reservations. ARGV: the time in tests, how many buckets have lows, their names, then of each reservation one text: its
+-- id, 1 if it may arrive before the reservation itself, else 0, and what was used of requests, tokens and spend: a
+-- number, or `-` if that stays as it was taken.
 
 local TOMBSTONE_S, SLACK_S = 600, 60
 local now = present(ARGV[1])
@@ -78,18 +78,16 @@ local function settled(name, per, by, mark)
   bucket.is_changed = true
 end
 
-local at = 3 + with_lows
 for place = 3 + with_lows, #KEYS do
+  local id, may_be_first, requests, tokens, spend = string.match(ARGV[place], '^(%S+) (%d) (%S+) (%S+) (%S+)$')
   local record = redis.call('GET', KEYS[place])
-  if not record then
-    if ARGV[at + 1] == '1' then redis.call('SET', KEYS[place], '', 'EX', TOMBSTONE_S) end
-  else
-    if ARGV[at + 1] == '1' then redis.call('SET', KEYS[place], '', 'EX', TOMBSTONE_S)
-    else redis.call('DEL', KEYS[place]) end
-    local used = {requests = ARGV[at + 2], tokens = ARGV[at + 3], spend = ARGV[at + 4]}
+  if may_be_first == '1' then redis.call('SET', KEYS[place], '', 'EX', TOMBSTONE_S)
+  elseif record then redis.call('DEL', KEYS[place]) end
+  if record then
+    local used = {requests = requests, tokens = tokens, spend = spend}
     for name, per, cost, mark in string.gmatch(record, '(%S+) (%S+) (%S+) (%S+)') do
       if per == 'concurrent' then
-        redis.call('ZREM', leases, ARGV[at])
+        redis.call('ZREM', leases, id)
       else
         local of = number(used[string.match(name, '^[^/]+')])
         local is_known = (per == 'day' or per == 'month' or lows_of[name]) and number(cost) and number(mark)
@@ -97,7 +95,6 @@ for place = 3 + with_lows, #KEYS do
       end
     end
   end
-  at = at + 5
 end
 
 for name, bucket in pairs(buckets) do
