@@ -160,7 +160,11 @@ class Admission:
             if not isinstance(expected, Estimate):
                 return self._measured(expected, operation, route, params)
             costs = self._costs(expected, route)
-        return self._try_reserve(costs, operation, route, params)
+        answer = self._limits.store.try_reserve(self._reservation, self._buckets, costs)
+        if isinstance(answer, Standing):
+            self._granted(answer)
+            return None
+        return self._go_on(answer, costs, operation, route, params)
 
     async def enter(self, operation: Operation, route: Route, params: Mapping[str, Json]) -> Route | None:
         """Do the same, and wait for it.
@@ -225,27 +229,17 @@ class Admission:
     ) -> Route | None:
         """Take from all buckets once a large body is measured."""
         costs = self._costs(await measuring, route)
-        entering = self._try_reserve(costs, operation, route, params)
-        return None if entering is None else await entering
-
-    def _try_reserve(
-        self, costs: Costs, operation: Operation, route: Route, params: Mapping[str, Json]
-    ) -> Coroutine[None, None, Route | None] | None:
-        answer = self._limits.store.try_reserve(self._reservation, self._buckets, costs)
-        if isinstance(answer, Standing):
-            self._granted(answer)
-            return None
-        return self._go_on(answer, costs, operation, route, params)
+        return await self._go_on(await self._reserve(costs), costs, operation, route, params)
 
     async def _go_on(
         self,
-        answer: Refused | None,
+        answer: Standing | Refused | None,
         costs: Costs,
         operation: Operation,
         route: Route,
         params: Mapping[str, Json],
     ) -> Route | None:
-        """Take from all buckets in a store elsewhere, or go where the `then` of a full one leads."""
+        """Take from all buckets in a store elsewhere, unless there is an answer; go where a full one's `then` leads."""
         found = await self._wait_for(costs) if answer is None else answer
         if isinstance(found, Refused):
             return await self._sent_on(found, costs, operation, route, params)
@@ -266,7 +260,8 @@ class Admission:
         self.is_open = True
         if self._terms.has_leases:
             self._limits.reservations.open.add(self._reservation)
-        self._show(standing, sent_on)
+        told = self._told
+        told.head, told.limited = head_lines(standing, sent_on), sent_on
 
     def _priced(self, route: Route) -> float:
         """Return the dollars that the request is expected to cost at the dearest target of a route."""
@@ -293,7 +288,7 @@ class Admission:
 
         Raises Limited where there is none, or the request may not go there.
         """
-        self._show(refused.tightest)
+        self._told.head = head_lines(refused.tightest)
         stuck = [full for full in refused.full if full.limit.then is None]
         if stuck:
             raise self._refusal(stuck, refused.tightest)
@@ -311,18 +306,14 @@ class Admission:
         if any(one.limit.unit == "spend" for one in self._buckets):
             costs = {**costs, "spend": self._priced(other)}
         if not self._buckets:
-            self._show(refused.tightest, limit.text)
+            self._told.head, self._told.limited = head_lines(refused.tightest, limit.text), limit.text
             return other
         answer = await self._reserve(costs)
         if isinstance(answer, Refused):
-            self._show(answer.tightest)
+            self._told.head = head_lines(answer.tightest)
             raise self._refusal(answer.full, answer.tightest)
         self._granted(answer, limit.text)
         return other
-
-    def _show(self, tightest: Standing, sent_on: str | None = None) -> None:
-        self._told.head = head_lines(tightest, sent_on)
-        self._told.limited = sent_on
 
     def _refusal(self, full: Sequence[Full], tightest: Standing) -> Limited:
         """Return the error for the bucket that is full for longest. `tightest` may tell what is left of it."""

@@ -71,17 +71,17 @@ class Sliding:
         self.open = 0
 
     def wait_s(self, cost: float, limit: Limit, now_s: float, wall_s: float) -> float:
-        rate = self._rate
-        used = self.used = sliding.used(self.used, self._at_s, rate, now_s)
+        used, rate, passed_s = self.used, self._rate, now_s - self._at_s
+        if passed_s > 0.0:  # as `sliding.used` has it, which is a call more
+            used -= passed_s * rate
+            self.used = used = used if used > 0.0 else 0.0
         self._at_s = now_s
-        amount = limit.amount
         self.limit = limit
+        amount = limit.amount
         if amount != self.amount:  # what has drained until now did so at the old rate
             self.amount = amount
             rate = self._rate = amount / self._window_s
-        if cost > amount:
-            cost = amount
-        self.cost = cost
+        self.cost = cost = cost if cost < amount else amount
         return sliding.wait_s(used, cost, amount, rate) if used + cost > amount else 0.0
 
     def take(self, reservation: str) -> Part:
@@ -258,34 +258,32 @@ def in_the_way(
     return full
 
 
-def reserve(
+def take(
     reservation: str,
     cells: Sequence[Cell],
-    buckets: Sequence[Bucket],
-    costs: Costs,
+    full: list[Full] | None,
     opened: dict[str, list[Part]],
-    now_s: float,
     wall_s: float,
 ) -> Standing | Refused:
-    """Do what `Store.try_reserve` does, with the cells of its buckets. `opened` gets what settling takes."""
-    full = in_the_way(cells, buckets, costs, now_s, wall_s)
+    """Take from all cells what `in_the_way` has asked them for, unless some are `full`: as `Store.try_reserve` does.
+
+    `opened` gets what settling takes. What it has was made before: then nothing is taken.
+    """
+    parts: list[Part] | None = None
     if reservation in opened:
-        return _tightest(cells, wall_s)
-    if full is not None:
+        full = None
+    elif full is not None:
         limit = longest(full).limit
-        return Refused(tuple(full), _tightest([cell for cell in cells if cell.limit is limit], wall_s))
-    parts = opened[reservation] = []
-    for cell in cells:
-        parts.append(cell.take(reservation))  # noqa: PERF401 - a comprehension is one more call
-    return _tightest(cells, wall_s)
-
-
-def _tightest(cells: Sequence[Cell], wall_s: float) -> Standing:
-    """Return how that of the cells stands of which the smallest share is left."""
+        cells = [cell for cell in cells if cell.limit is limit]
+    else:
+        parts = opened[reservation] = []
     most = -1.0
     for cell in cells:
+        if parts is not None:
+            parts.append(cell.take(reservation))
         share = cell.used / cell.amount
         if share > most:
-            most, tightest = share, cell
-    left = tightest.amount - tightest.used
-    return _standing((tightest.limit, left if left > 0.0 else 0.0, tightest.free_in_s(wall_s)))
+            most, fullest = share, cell
+    left = fullest.amount - fullest.used
+    standing = _standing((fullest.limit, left if left > 0.0 else 0.0, fullest.free_in_s(wall_s)))
+    return standing if full is None else Refused(tuple(full), standing)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from gateway.engine.limits import sliding
-from gateway.engine.limits.cells import Calendar, Cell, Concurrent, Part, Sliding, in_the_way, reserve, would_fit
+from gateway.engine.limits.cells import Calendar, Cell, Concurrent, Part, Sliding, in_the_way, take, would_fit
 from gateway.engine.limits.kept import Count, Counts
 from gateway.engine.limits.store import UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing
 from gateway.policy.limits import Limit
@@ -50,7 +50,8 @@ class MemoryStore:
         cells = []
         for key, limit in buckets:
             cells.append(known.get(key) or self._new(key, limit))
-        answer = reserve(reservation, cells, buckets, costs, self._open, now_s, wall_s)
+        full = in_the_way(cells, buckets, costs, now_s, wall_s)
+        answer = take(reservation, cells, full, self._open, wall_s)
         if len(known) > before:
             self._drop_idle(_LOOKED_AT * (len(known) - before), now_s, wall_s)
         return answer

@@ -76,8 +76,13 @@ class Lows:
     def give_back(self, serial: float, back: float, in_it: float) -> float:
         """Return how much of `back` a reservation gets, of what is in the bucket, and note that it did."""
         serials, lows = self.serials, self.lows
+        if back > in_it:
+            back = in_it
+        if not serials or serials[-1] <= serial:  # none was made since
+            return back
         first = bisect_right(serials, serial)
-        back = min(back, in_it, lows[first]) if first < len(lows) else min(back, in_it)
+        if back > lows[first]:
+            back = lows[first]
         for position in range(first, len(lows)):
             lows[position] -= back
         while 0 < first < len(lows) and lows[first - 1] >= lows[first]:

@@ -15,7 +15,7 @@ from struct import Struct
 from typing import Final, TypeAlias
 
 from gateway.engine.limits import leases, sliding
-from gateway.engine.limits.cells import Calendar, Cell, Part, Sliding, in_the_way, reserve, would_fit
+from gateway.engine.limits.cells import Calendar, Cell, Part, Sliding, in_the_way, take, would_fit
 from gateway.engine.limits.memory import MemoryStore
 from gateway.engine.limits.shared_memory import (
     CALENDAR,
@@ -249,7 +249,8 @@ class WorkersStore:
                 self._catch_up()
             now_s, wall_s = self._clock(), self._wall_clock()
             cells = self._loaded(buckets, now_s, wall_s)
-            answer = reserve(reservation, cells, buckets, costs, self._open, now_s, wall_s)
+            full = in_the_way(cells, buckets, costs, now_s, wall_s)
+            answer = take(reservation, cells, full, self._open, wall_s)
             for cell in cells:
                 if isinstance(cell, _SHARED):
                     cell.save()
