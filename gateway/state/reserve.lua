@@ -7,6 +7,7 @@
 
 local LEASE_S, RECORD_S, UNSETTLED_S, SLACK_S, MAX_LOWS = 60, 86400, 600, 60, 1000
 local now = present(ARGV[1])
+local now_text = text(now)
 local hash, leases, record = KEYS[1], KEYS[2], KEYS[#KEYS]
 local is_made = redis.call('EXISTS', record) == 1
 local count = tonumber(ARGV[4])
@@ -22,7 +23,7 @@ for place, name in ipairs(names) do
   local bucket = {name = name, per = ARGV[at + 1], amount = tonumber(ARGV[at + 2]), cost = tonumber(ARGV[costs + place])}
   bucket.wait = 0
   if bucket.per == 'concurrent' then
-    redis.call('ZREMRANGEBYSCORE', leases, '-inf', text(now))
+    redis.call('ZREMRANGEBYSCORE', leases, '-inf', now_text)
     bucket.used = redis.call('ZCARD', leases)
     if bucket.used + bucket.cost > bucket.amount then bucket.wait = 1 end
   elseif bucket.per == 'day' or bucket.per == 'month' then
@@ -45,12 +46,13 @@ local is_new = taken and not is_made
 local values, marks, longest = {}, {}, 0
 local serial = is_new and next_serial(hash, now)
 for place, bucket in ipairs(buckets) do
-  local mark = 0
+  local mark = 0  -- a whole number
   if bucket.seconds then
     if is_new then
       mark = serial
-      redis.call('ZREMRANGEBYSCORE', bucket.lows, text(bucket.used), '+inf')
-      redis.call('ZADD', bucket.lows, text(bucket.used), string.format('%016d', serial))
+      local low = text(bucket.used)
+      redis.call('ZREMRANGEBYSCORE', bucket.lows, low, '+inf')
+      redis.call('ZADD', bucket.lows, low, string.format('%016d', serial))
       if serial % 64 == 0 and redis.call('ZCARD', bucket.lows) > MAX_LOWS then
         -- Join each of the oldest with the next: reservations between them get the first one's low.
         local oldest = redis.call('ZRANGE', bucket.lows, 0, 255, 'WITHSCORES')
@@ -66,7 +68,7 @@ for place, bucket in ipairs(buckets) do
     -- A clock that was put back: it drains from now on, not from the moment that it had reached.
     if is_new or bucket.was and (bucket.was ~= bucket.amount or bucket.at > now) then
       values[#values + 1] = bucket.name
-      values[#values + 1] = text(bucket.used) .. ' ' .. text(now) .. ' ' .. text(bucket.amount)
+      values[#values + 1] = text(bucket.used) .. ' ' .. now_text .. ' ' .. ARGV[4 + 3 * place]
     end
     longest = math.max(longest, bucket.free)
   elseif bucket.begins then
@@ -86,7 +88,7 @@ for place, bucket in ipairs(buckets) do
     end
     bucket.free = -1
   end
-  marks[place] = bucket.name .. ' ' .. bucket.per .. ' ' .. text(bucket.cost) .. ' ' .. text(mark)
+  marks[place] = string.format('%s %s %s %d', bucket.name, bucket.per, ARGV[costs + place], mark)
 end
 if #values > 0 then redis.call('HSET', hash, unpack(values)) end
 if is_new then
