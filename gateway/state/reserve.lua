@@ -20,8 +20,11 @@ local held = redis.call('HMGET', hash, unpack(names))
 local buckets, fits, lows = {}, true, 2
 for place, name in ipairs(names) do
   local at = 2 + 3 * place
-  local bucket = {name = name, per = ARGV[at + 1], amount = tonumber(ARGV[at + 2]), cost = tonumber(ARGV[costs + place])}
-  bucket.wait = 0
+  local bucket = {  -- all fields at once: a table that grows is made anew again and again
+    name = name, per = ARGV[at + 1], amount = tonumber(ARGV[at + 2]), cost = tonumber(ARGV[costs + place]),
+    used = 0, wait = 0, free = 0, seconds = false, rate = false, was = false, at = false, lows = false,
+    begins = false, ends = false,
+  }
   if bucket.per == 'concurrent' then
     redis.call('ZREMRANGEBYSCORE', leases, '-inf', now_text)
     bucket.used = redis.call('ZCARD', leases)
