@@ -9,7 +9,7 @@ from typing import Final, Protocol, TypeAlias
 
 from gateway.engine.limits import leases, sliding, windows
 from gateway.engine.limits.kept import Count
-from gateway.engine.limits.store import LOOKED_AT, Bucket, Costs, Full, Refused, Standing, longest
+from gateway.engine.limits.store import LOOKED_AT, Costs, Full, Refused, Standing, longest
 from gateway.policy.limits import Limit, Unit, Window
 
 
@@ -17,25 +17,26 @@ class Cell(Protocol):
     """A bucket with its content."""
 
     unit: Unit
-    amount: float
-    """Of the newest reservation."""
     limit: Limit
-    """That of the last `wait_s`."""
-    cost: float
-    """What was asked for then."""
+    """Whoever asks or takes sets it before."""
+    amount: float
+    """Of `limit`, as of the last call."""
     open: int
     """Reservations that are not settled. A bucket with some is not dropped."""
     used: float
     """As of the last call."""
 
-    def wait_s(self, cost: float, limit: Limit, now_s: float, wall_s: float) -> float:
+    def wait_s(self, cost: float, now_s: float, wall_s: float) -> float:
         """Return the seconds until `cost` fits; 0 if it does now. The whole amount is asked for if `cost` is above it.
 
         `now_s` and `wall_s` are the present on both clocks.
         """
 
-    def take(self, reservation: str) -> Part:
-        """Take what was asked for last, at the same time, as it fits; and return what settling it takes."""
+    def take(self, reservation: str, cost: float, now_s: float, wall_s: float) -> Part | None:
+        """Take `cost`, likewise, and return what settling it takes; None if it does not fit."""
+
+    def untake(self, reservation: str) -> None:
+        """Be as before the last call, a `take`."""
 
     def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
         """End a reservation that used so much more than it took, or less if `by` is below 0. `mark` is of `take`."""
@@ -51,11 +52,11 @@ Part: TypeAlias = tuple[Cell, float, float]
 """A reservation in one bucket: the cell, the cost, and the mark for `settle`."""
 
 
-# For each request and bucket these are called three times, so they call little.
+# Each request calls these twice for each bucket, so they call little.
 class Sliding:
     """A bucket of a minute or an hour."""
 
-    __slots__ = ("_at_s", "_lows", "_rate", "_window_s", "amount", "cost", "limit", "open", "unit", "used")
+    __slots__ = ("_at_s", "_before", "_lows", "_rate", "_window_s", "amount", "limit", "open", "unit", "used")
 
     def __init__(self, limit: Limit, lows: int = sliding.MAX_LOWS) -> None:
         """`lows`: entries of its `Lows` at most."""
@@ -64,32 +65,42 @@ class Sliding:
         self._lows = sliding.Lows(lows)
         self._at_s = 0.0
         self._rate = limit.amount / self._window_s
-        self.used = self.cost = 0.0
+        self.used = self._before = 0.0
         self.limit = limit
         self.amount = limit.amount
         self.unit = limit.unit
         self.open = 0
 
-    def wait_s(self, cost: float, limit: Limit, now_s: float, wall_s: float) -> float:
-        used, rate, passed_s = self.used, self._rate, now_s - self._at_s
-        if passed_s > 0.0:  # as `sliding.used` has it, which is a call more
-            used -= passed_s * rate
-            self.used = used = used if used > 0.0 else 0.0
-        self._at_s = now_s
-        self.limit = limit
-        amount = limit.amount
-        if amount != self.amount:  # what has drained until now did so at the old rate
-            self.amount = amount
-            rate = self._rate = amount / self._window_s
-        self.cost = cost = cost if cost < amount else amount
-        return sliding.wait_s(used, cost, amount, rate) if used + cost > amount else 0.0
+    def wait_s(self, cost: float, now_s: float, wall_s: float) -> float:
+        used = self.used = self._come_to(now_s)
+        return sliding.wait_s(used, min(cost, self.amount), self.amount, self._rate)
 
-    def take(self, reservation: str) -> Part:
-        cost, used = self.cost, self.used
+    def take(self, reservation: str, cost: float, now_s: float, wall_s: float) -> Part | None:
+        used = self._before = self._come_to(now_s)
+        amount = self.amount
+        if cost > amount:
+            cost = amount
+        if used + cost > amount and sliding.wait_s(used, cost, amount, self._rate):
+            self.used = used
+            return None
         serial = self._lows.note(used) if self.open else self._lows.begin()
         self.open += 1
         self.used = used + cost
         return self, cost, serial
+
+    def untake(self, reservation: str) -> None:
+        self.open -= 1
+        self.used = self._before  # its low is one of those before, too
+
+    def _come_to(self, now_s: float) -> float:
+        """Return what is used now. From now on it drains at the rate of `limit`."""
+        used = sliding.used(self.used, self._at_s, self._rate, now_s)
+        self._at_s = now_s
+        amount = self.limit.amount
+        if amount != self.amount:  # what has drained until now did so at the old rate
+            self.amount = amount
+            self._rate = amount / self._window_s
+        return used
 
     def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
         self.open -= 1
@@ -110,7 +121,7 @@ class Sliding:
 class Calendar:
     """A bucket of a day or a month."""
 
-    __slots__ = ("_begin_s", "_changed", "_end_s", "_key", "_per", "amount", "cost", "limit", "open", "unit", "used")
+    __slots__ = ("_before", "_begin_s", "_changed", "_end_s", "_key", "_per", "amount", "limit", "open", "unit", "used")
 
     def __init__(self, limit: Limit, key: str = "", changed: dict[str, Calendar] | None = None) -> None:
         """`changed` gets the cell by its key whenever `used` changes."""
@@ -119,29 +130,36 @@ class Calendar:
         self._key = key
         self._changed = changed
         self._begin_s = self._end_s = 0.0
-        self.used = self.cost = 0.0
+        self.used = self._before = 0.0
         self.limit = limit
         self.amount = limit.amount
         self.unit = limit.unit
         self.open = 0
 
-    def wait_s(self, cost: float, limit: Limit, now_s: float, wall_s: float) -> float:
-        self.limit = limit
-        amount = self.amount = limit.amount
-        if cost > amount:
-            cost = amount
-        self.cost = cost
+    def wait_s(self, cost: float, now_s: float, wall_s: float) -> float:
+        amount = self.amount = self.limit.amount
         if not self._begin_s <= wall_s < self._end_s:
             self._come_to(wall_s)
-        used = self.used
-        return windows.wait_s(used, cost, amount, self._end_s - wall_s) if used + cost > amount else 0.0
+        return windows.wait_s(self.used, min(cost, amount), amount, self._end_s - wall_s)
 
-    def take(self, reservation: str) -> Part:
+    def take(self, reservation: str, cost: float, now_s: float, wall_s: float) -> Part | None:
+        amount = self.amount = self.limit.amount
+        if not self._begin_s <= wall_s < self._end_s:
+            self._come_to(wall_s)
+        if cost > amount:
+            cost = amount
+        used = self._before = self.used
+        if used + cost > amount and windows.wait_s(used, cost, amount, self._end_s - wall_s):
+            return None
         self.open += 1
-        self.used += self.cost
+        self.used = used + cost
         if self._changed is not None:
             self._changed[self._key] = self
-        return self, self.cost, self._begin_s
+        return self, cost, self._begin_s
+
+    def untake(self, reservation: str) -> None:
+        self.open -= 1
+        self.used = self._before
 
     def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
         self.open -= 1
@@ -183,32 +201,33 @@ class Calendar:
 class Concurrent:
     """A bucket of requests at once."""
 
-    __slots__ = ("_leases", "_now_s", "amount", "cost", "limit", "open", "unit", "used")
+    __slots__ = ("_leases", "amount", "limit", "open", "unit", "used")
 
     def __init__(self, limit: Limit) -> None:
         self._leases: dict[str, float] = {}
-        self._now_s = 0.0
-        self.used = self.cost = 0.0
+        self.used = 0.0
         self.limit = limit
         self.amount = limit.amount
         self.unit = limit.unit
         self.open = 0
 
-    def wait_s(self, cost: float, limit: Limit, now_s: float, wall_s: float) -> float:
-        self.limit = limit
-        amount = self.amount = limit.amount
-        self.cost = cost
-        self._now_s = now_s
+    def wait_s(self, cost: float, now_s: float, wall_s: float) -> float:
+        amount = self.amount = self.limit.amount
         if self._leases:
             leases.drop_ended(self._leases, now_s)
         used = self.used = float(len(self._leases))
         return leases.WAIT_S if used + cost > amount else 0.0
 
-    def take(self, reservation: str) -> Part:
+    def take(self, reservation: str, cost: float, now_s: float, wall_s: float) -> Part | None:
+        if self.wait_s(cost, now_s, wall_s):
+            return None
         self.open += 1
         self.used += 1.0
-        self._leases[reservation] = self._now_s + leases.LEASE_S
-        return self, self.cost, 0.0
+        self._leases[reservation] = now_s + leases.LEASE_S
+        return self, cost, 0.0
+
+    def untake(self, reservation: str) -> None:
+        self.settle(reservation, 0.0, 0.0, 0.0, 0.0)
 
     def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
         self.open -= 1
@@ -246,44 +265,51 @@ _standing: Final = partial(tuple.__new__, Standing)
 """Makes a Standing of its three fields, in a third of the time."""
 
 
-def in_the_way(
-    cells: Sequence[Cell], buckets: Sequence[Bucket], costs: Costs, now_s: float, wall_s: float
-) -> list[Full] | None:
-    """Ask the cells of buckets for what fits, and return those into which it does not; None if it does into all."""
-    full: list[Full] | None = None
-    for cell, (_, limit) in zip(cells, buckets, strict=True):
-        if wait_s := cell.wait_s(costs[limit.unit], limit, now_s, wall_s):
-            full = full or []
-            full.append(Full(limit, wait_s))
-    return full
+def in_the_way(cells: Sequence[Cell], costs: Costs, now_s: float, wall_s: float) -> list[Full]:
+    """Return the buckets into which not all fits, of which each has its `limit`."""
+    waits = [(cell.limit, cell.wait_s(costs[cell.unit], now_s, wall_s)) for cell in cells]
+    return [Full(limit, wait_s) for limit, wait_s in waits if wait_s]
 
 
-def take(
+def reserve(
     reservation: str,
     cells: Sequence[Cell],
-    full: list[Full] | None,
+    costs: Costs,
     opened: dict[str, list[Part]],
+    now_s: float,
     wall_s: float,
 ) -> Standing | Refused:
-    """Take from all cells what `in_the_way` has asked them for, unless some are `full`: as `Store.try_reserve` does.
-
-    `opened` gets what settling takes. What it has was made before: then nothing is taken.
-    """
-    parts: list[Part] | None = None
+    """Take from all cells or from none, as `Store.try_reserve` does. `opened` gets what settling takes."""
     if reservation in opened:
-        full = None
-    elif full is not None:
-        limit = longest(full).limit
-        cells = [cell for cell in cells if cell.limit is limit]
-    else:
-        parts = opened[reservation] = []
+        in_the_way(cells, costs, now_s, wall_s)
+        return _tightest(cells, wall_s)
+    parts: list[Part] = []
     most = -1.0
     for cell in cells:
-        if parts is not None:
-            parts.append(cell.take(reservation))
+        part = cell.take(reservation, costs[cell.unit], now_s, wall_s)
+        if part is None:
+            for taken, _, _ in parts:
+                taken.untake(reservation)
+            full = in_the_way(cells, costs, now_s, wall_s)
+            limit = longest(full).limit
+            return Refused(tuple(full), _tightest([one for one in cells if one.limit is limit], wall_s))
+        parts.append(part)
         share = cell.used / cell.amount
         if share > most:
             most, fullest = share, cell
-    left = fullest.amount - fullest.used
-    standing = _standing((fullest.limit, left if left > 0.0 else 0.0, fullest.free_in_s(wall_s)))
-    return standing if full is None else Refused(tuple(full), standing)
+    opened[reservation] = parts
+    return _standing_of(fullest, wall_s)
+
+
+def _tightest(cells: Sequence[Cell], wall_s: float) -> Standing:
+    """Return how that of the cells stands of which the smallest share is left."""
+    return _standing_of(max(cells, key=_share), wall_s)
+
+
+def _share(cell: Cell) -> float:
+    return cell.used / cell.amount
+
+
+def _standing_of(cell: Cell, wall_s: float) -> Standing:
+    left = cell.amount - cell.used
+    return _standing((cell.limit, left if left > 0.0 else 0.0, cell.free_in_s(wall_s)))

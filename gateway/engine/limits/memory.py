@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from gateway.engine.limits import sliding
-from gateway.engine.limits.cells import Calendar, Cell, Concurrent, Part, Sliding, in_the_way, take, would_fit
+from gateway.engine.limits.cells import Calendar, Cell, Concurrent, Part, Sliding, in_the_way, reserve, would_fit
 from gateway.engine.limits.kept import Count, Counts
 from gateway.engine.limits.store import UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing
 from gateway.policy.limits import Limit
@@ -49,9 +49,10 @@ class MemoryStore:
         now_s, wall_s = self._clock(), self._wall_clock()
         cells = []
         for key, limit in buckets:
-            cells.append(known.get(key) or self._new(key, limit))
-        full = in_the_way(cells, buckets, costs, now_s, wall_s)
-        answer = take(reservation, cells, full, self._open, wall_s)
+            cell = known.get(key) or self._new(key, limit)
+            cell.limit = limit
+            cells.append(cell)
+        answer = reserve(reservation, cells, costs, self._open, now_s, wall_s)
         if len(known) > before:
             self._drop_idle(_LOOKED_AT * (len(known) - before), now_s, wall_s)
         return answer
@@ -66,10 +67,12 @@ class MemoryStore:
 
     def full(self, buckets: Sequence[Bucket], costs: Costs) -> Sequence[Full]:
         """Return the buckets that are in the way, and take nothing; never None."""
-        known = self._cells
-        used = [one for one in buckets if one.key in known]
-        cells = [known[key] for key, _ in used]
-        return in_the_way(cells, used, costs, self._clock(), self._wall_clock()) or []
+        cells = []
+        for key, limit in buckets:
+            if (cell := self._cells.get(key)) is not None:
+                cell.limit = limit
+                cells.append(cell)
+        return in_the_way(cells, costs, self._clock(), self._wall_clock())
 
     async def reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
         """Do the same."""

@@ -15,7 +15,7 @@ from struct import Struct
 from typing import Final, TypeAlias
 
 from gateway.engine.limits import leases, sliding
-from gateway.engine.limits.cells import Calendar, Cell, Part, Sliding, in_the_way, take, would_fit
+from gateway.engine.limits.cells import Calendar, Cell, Part, Sliding, in_the_way, reserve, would_fit
 from gateway.engine.limits.memory import MemoryStore
 from gateway.engine.limits.shared_memory import (
     CALENDAR,
@@ -162,19 +162,23 @@ class _SharedConcurrent(_Shared):
         self.limit = limit
         self.amount = limit.amount
         self.open = 0
-        self.used = self.cost = 0.0
+        self.used = 0.0
         self._bind(memory, record, digest)
 
-    def wait_s(self, cost: float, limit: Limit, now_s: float, wall_s: float) -> float:
-        self.limit = limit
-        amount = self.amount = limit.amount
-        self.cost = cost
+    def wait_s(self, cost: float, now_s: float, wall_s: float) -> float:
+        amount = self.amount = self.limit.amount
         return leases.WAIT_S if self.used + cost > amount else 0.0
 
-    def take(self, reservation: str) -> Part:
+    def take(self, reservation: str, cost: float, now_s: float, wall_s: float) -> Part | None:
+        if self.wait_s(cost, now_s, wall_s):
+            return None
         self.open += 1
         self.used += 1.0
-        return self, self.cost, 0.0
+        return self, cost, 0.0
+
+    def untake(self, reservation: str) -> None:
+        self.open -= 1
+        self.used -= 1.0
 
     def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
         self.open -= 1
@@ -249,8 +253,7 @@ class WorkersStore:
                 self._catch_up()
             now_s, wall_s = self._clock(), self._wall_clock()
             cells = self._loaded(buckets, now_s, wall_s)
-            full = in_the_way(cells, buckets, costs, now_s, wall_s)
-            answer = take(reservation, cells, full, self._open, wall_s)
+            answer = reserve(reservation, cells, costs, self._open, now_s, wall_s)
             for cell in cells:
                 if isinstance(cell, _SHARED):
                     cell.save()
@@ -269,7 +272,7 @@ class WorkersStore:
             return self._own.full(buckets, costs)
         try:
             now_s, wall_s = self._clock(), self._wall_clock()
-            return in_the_way(self._loaded(buckets, now_s, wall_s), buckets, costs, now_s, wall_s) or []
+            return in_the_way(self._loaded(buckets, now_s, wall_s), costs, now_s, wall_s)
         finally:
             memory.unlock()
 
@@ -323,7 +326,9 @@ class WorkersStore:
         cells: list[Cell] = []
         for key, limit in buckets:
             one = known.get(key)
-            cells.append(one if one is not None and one.load() else self._located(key, limit, now_s, wall_s))
+            cell = one if one is not None and one.load() else self._located(key, limit, now_s, wall_s)
+            cell.limit = limit
+            cells.append(cell)
         return cells
 
     def _located(self, key: str, limit: Limit, now_s: float, wall_s: float) -> Cell:
