@@ -48,15 +48,18 @@ def text_bytes(value: Json) -> int:
     total = nodes = 0
     left: list[Json] = [value]
     for one in left:  # grows meanwhile
-        if type(one) is str:
-            # As `_text_size` has it, without the call: that is what most of them are.
-            total += len(one) if len(one) < _BLOCK_BYTES and one.isascii() else _text_size(one)
-            continue
         if type(one) is dict:
             nodes += len(one)
             for name, inner in one.items():
-                if name not in _NO_TEXT:
+                if name in _NO_TEXT:
+                    continue
+                if type(inner) is str:  # as most are
+                    total += len(inner) if len(inner) < _BLOCK_BYTES and inner.isascii() else _text_size(inner)
+                else:
                     left.append(inner)
+        elif type(one) is str:
+            total += _text_size(one)
+            continue
         elif type(one) is list:
             if one and type(one[0]) is int:
                 total += BYTES_PER_TOKEN * len(one)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 from gateway.adapters.base import Operation
@@ -33,6 +34,8 @@ class Estimate(NamedTuple):
 
 
 NOTHING: Final = Estimate(0, 0)
+_estimate_of: Final = partial(tuple.__new__, Estimate)
+"""Makes one of its two fields, in a third of the time."""
 
 
 def estimate(operation: Operation, params: Mapping[str, Json]) -> Estimate | Coroutine[None, None, Estimate]:
@@ -44,7 +47,7 @@ def estimate(operation: Operation, params: Mapping[str, Json]) -> Estimate | Cor
         return NOTHING
     size = operation.text_bytes(params)
     if isinstance(size, int):
-        return Estimate(size // BYTES_PER_TOKEN, output_tokens(operation, params))
+        return _estimate_of((size // BYTES_PER_TOKEN, output_tokens(operation, params)))
     return _estimate(operation, params, size)
 
 

@@ -35,8 +35,10 @@ def head_lines(standing: Standing, limited: str | None = None) -> str:
             _known.clear()
         known = _known[id(limit)] = (limit, *_constant(limit))
     _, before, factor = known
-    reset = "" if free_in_s is None else f";t={math.ceil(free_in_s)}"
-    lines = f"{before}{int(left * factor)}{reset}\r\n"
+    if free_in_s is None:
+        lines = f"{before}{int(left * factor)}\r\n"
+    else:
+        lines = f"{before}{int(left * factor)};t={math.ceil(free_in_s)}\r\n"
     return lines if limited is None else f"{lines}{LIMITED}: {limited}\r\n"
 
 
