@@ -45,8 +45,8 @@ CASES: Final = {
 TOGETHER: Final = {f"{case}, counted with other workers": case for case in (ONE, TWO)}
 """Case → the one whose limits it has."""
 
-LIMITS_US: Final = {ONE: 6.0, TWO: 10.0, FOUR: 15.0, **dict(zip(TOGETHER, (12.0, 20.0), strict=True))}
-"""The most that a request may cost, by case. Where tokens count, the text of the request is measured."""
+LIMITS_US: Final = {**dict.fromkeys(CASES, 6.0), **dict.fromkeys(TOGETHER, 15.0)}
+"""The most that a request should cost, by case. Where tokens count, the text of the request is measured."""
 
 HELLO: Final[JsonObject] = {
     "messages": [{"role": "user", "content": "What is the capital of Peru?"}],

@@ -267,8 +267,7 @@ _standing: Final = partial(tuple.__new__, Standing)
 
 def in_the_way(cells: Sequence[Cell], costs: Costs, now_s: float, wall_s: float) -> list[Full]:
     """Return the buckets into which not all fits, of which each has its `limit`."""
-    waits = [(cell.limit, cell.wait_s(costs[cell.unit], now_s, wall_s)) for cell in cells]
-    return [Full(limit, wait_s) for limit, wait_s in waits if wait_s]
+    return [Full(cell.limit, wait_s) for cell in cells if (wait_s := cell.wait_s(costs[cell.unit], now_s, wall_s))]
 
 
 def reserve(

@@ -19,7 +19,7 @@ from typing import Final, ParamSpec, TypeVar
 from gateway.adapters.base import NotSupported, Operation, PathMissing, Reply
 from gateway.adapters.events import Stream
 from gateway.engine.limits.budgets import held_budgets, soonest
-from gateway.engine.limits.estimate import Estimate, KeptPrices, PriceOf, Prices, estimate, output_tokens
+from gateway.engine.limits.estimate import NOTHING, Estimate, KeptPrices, PriceOf, Prices, estimate, output_tokens
 from gateway.engine.limits.reservations import Reservations
 from gateway.engine.limits.settled_stream import SettledStream
 from gateway.engine.limits.store import ONE, Costs, Full, Refused, longest
@@ -71,12 +71,16 @@ class ProviderLimits:
 
         `expected` is what it was measured as before. `waits`: it waits for a provider when nobody else is left.
         """
-        terms = [self.terms(step.target.endpoint) for step in route.steps if step.target.endpoint.limits]
-        if expected is None and any(one.counts_tokens for one in terms):
+        counts_tokens = counts_spend = False
+        for step in route.steps:
+            if step.target.endpoint.limits:
+                terms = self.terms(step.target.endpoint)
+                counts_tokens, counts_spend = counts_tokens or terms.counts_tokens, counts_spend or terms.counts_spend
+        if expected is None and counts_tokens:
             measured = estimate(operation, params)
             expected = measured if isinstance(measured, Estimate) else await measured
-        prices = self._prices.of(route, price_of) if any(one.counts_spend for one in terms) else None
-        return Room(self, operation, params, report, expected or Estimate(0, 0), prices, waits=waits)
+        prices = self._prices.of(route, price_of) if counts_spend else None
+        return Room(self, operation, params, report, expected or NOTHING, prices, waits=waits)
 
     def room_of_one(self, operation: Operation) -> Room:
         """Return the room of a request of one token, for those who only look."""

@@ -12,13 +12,13 @@ Whoever reads or writes a record to change it holds the lock. The kernel takes i
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
 from hashlib import blake2b
 from struct import Struct
 from typing import Final, NamedTuple
@@ -56,6 +56,7 @@ OPEN: Final = FIELDS.size + _KEY.size
 _PER_SERIAL: Final = 1 << 20
 """A seat's open reservations are kept as serial * this + number, so that those of a former process do not count."""
 
+_TAKE: Final = LOCK_EX | LOCK_NB
 _VERSION: Final = 1
 _HEAD_BYTES: Final = 4096
 _HEAD_VERSION, _HEAD_SEATS, LEFT, _HEAD_RECORDS, CHANGES, _HEAD_SERIAL, _HEAD_SEAT = range(7)
@@ -157,13 +158,13 @@ class SharedMemory:
     def lock(self) -> bool:
         """Take the lock; return False if it cannot be had."""
         try:
-            fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+            lockf(self.descriptor, _TAKE, 1)
         except OSError:
             return self._wait_for_lock()
         return True
 
     def unlock(self) -> None:
-        fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1)
+        lockf(self.descriptor, LOCK_UN, 1)
 
     def place_of_open(self, record: int) -> tuple[int, int]:
         """Return where in `numbers` a record has our own open reservations, and on top of what they are kept."""
@@ -272,7 +273,7 @@ class SharedMemory:
         while time.monotonic() < until_s:
             time.sleep(0.00002)  # another one has it for some microseconds
             with suppress(OSError):
-                fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+                lockf(self.descriptor, _TAKE, 1)
                 return True
         self._again_s = time.monotonic() + PAUSE_S
         return False
