@@ -73,14 +73,10 @@ local function calendar(held, per, now)
   return reached == begins and used or 0, begins, ends
 end
 
--- Count a hash's serial up: above those of a hash that has expired, or that a Redis without data had.
-local function next_serial(hash, now)
-  local serial = redis.pcall('HINCRBY', hash, 'serial', 1)
-  if type(serial) ~= 'number' or serial == 1 then
-    serial = math.floor(now * 1000000)
-    redis.call('HSET', hash, 'serial', string.format('%d', serial))
-  end
-  return serial
+-- The serial after one that is held: above those of a hash that has expired, or that a Redis without data had.
+local function after(held, now)
+  local serial = number(held)
+  return serial and serial < 2 ^ 53 and serial + 1 or math.floor(now * 1000000)
 end
 
 -- Have a key live for as long as any bucket in it needs, and never shorter than it does.

@@ -15,13 +15,14 @@ local costs = 4 + 3 * count
 for at = costs + count + 1, #ARGV, 1000 do redis.call('ZREM', leases, unpack(ARGV, at, math.min(at + 999, #ARGV))) end
 local names = {}
 for place = 1, count do names[place] = ARGV[2 + 3 * place] end
+names[count + 1] = 'serial'
 local held = redis.call('HMGET', hash, unpack(names))
 
 local buckets, fits, lows = {}, true, 2
-for place, name in ipairs(names) do
+for place = 1, count do
   local at = 2 + 3 * place
   local bucket = {  -- all fields at once: a table that grows is made anew again and again
-    name = name, per = ARGV[at + 1], amount = tonumber(ARGV[at + 2]), cost = tonumber(ARGV[costs + place]),
+    name = names[place], per = ARGV[at + 1], amount = tonumber(ARGV[at + 2]), cost = tonumber(ARGV[costs + place]),
     used = 0, wait = 0, free = 0, seconds = false, rate = false, was = false, at = false, lows = false,
     begins = false, ends = false,
   }
@@ -46,8 +47,10 @@ end
 
 local taken = is_made or fits or ARGV[3] ~= '0'
 local is_new = taken and not is_made
-local values, marks, longest = {}, {}, 0
-local serial = is_new and next_serial(hash, now)
+local values, marks, longest, extended = {}, {}, 0, nil
+-- The newest serial, and a moment until which the hash lives: so most requests leave that as it is.
+local serial, lives = string.match(held[count + 1] or '', '^(%S+) ?(%S*)$')
+serial, lives = after(serial, now), number(lives)
 for place, bucket in ipairs(buckets) do
   local mark = 0  -- a whole number
   if bucket.seconds then
@@ -93,11 +96,17 @@ for place, bucket in ipairs(buckets) do
   end
   marks[place] = string.format('%s %s %s %d', bucket.name, bucket.per, ARGV[costs + place], mark)
 end
-if #values > 0 then redis.call('HSET', hash, unpack(values)) end
 if is_new then
   redis.call('SET', record, table.concat(marks, '\n'), 'EX', ARGV[3] == '2' and UNSETTLED_S or RECORD_S)
-  live(hash, longest + SLACK_S)
+  if not lives or lives < now + longest + SLACK_S then
+    extended = longest + 2 * SLACK_S
+    lives = now + extended
+  end
+  values[#values + 1] = 'serial'
+  values[#values + 1] = string.format('%d %d', serial, lives)
 end
+if #values > 0 then redis.call('HSET', hash, unpack(values)) end
+if extended then live(hash, extended) end
 
 local answer = {taken and 1 or 0}
 for _, bucket in ipairs(buckets) do
