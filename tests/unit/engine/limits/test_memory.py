@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +30,21 @@ def test_it_takes_from_all_buckets_or_from_none() -> None:
     assert isinstance(refused, Refused)
     assert [full.limit.text for full in refused.full] == ["150 tokens/day"]
     assert used(store) == before
+
+
+@pytest.mark.parametrize("full", ["1 requests/hour", "0.5 spend/month"])
+def test_what_was_taken_before_the_full_bucket_was_met_is_given_back_to_the_last_digit(full: str) -> None:
+    clock = Clock()
+    store = clock.store()
+    several = buckets("70 requests/minute", "900.3 tokens/minute", "1000.7 tokens/day", "7 concurrent", full)
+    assert isinstance(store.try_reserve("a", several, {**ONE, "tokens": 100.1}), Standing)
+    clock.now_s += 0.3
+    before = list(store.look())
+    for number in range(3):
+        assert isinstance(store.try_reserve(f"no {number}", several, {**ONE, "tokens": 0.7}), Refused)
+        assert list(store.look()) == before
+    store.settle("a", {"tokens": 40})
+    assert used(store)["client/ann tokens/day"] == 40
 
 
 def test_a_refusal_names_each_full_bucket_and_the_one_that_is_full_for_longest() -> None:
