@@ -181,8 +181,8 @@ class Pipeline:
         if admission is None:
             return await self._routed_stream(request)
         try:
-            other = await admission.enter(request.operation, request.route, request.params)
-            if other is not None:
+            entering = admission.try_enter(request.operation, request.route, request.params)
+            if entering is not None and (other := await entering) is not None:
                 self._send_on(request, other, body, client_headers, stream=True)
             return await self._routed_stream(request)
         except BaseException:
