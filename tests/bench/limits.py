@@ -29,7 +29,7 @@ from tests.compiling import table
 from tests.limiting import group, with_groups
 
 _REQUESTS: Final = 500
-_ROUNDS: Final = 200
+_ROUNDS: Final = 100
 
 ONE: Final = "requests a minute"
 TWO: Final = "requests and tokens a minute"
