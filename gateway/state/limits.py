@@ -33,9 +33,8 @@ from gateway.engine.limits.sliding import WINDOW_S
 from gateway.engine.limits.store import LOOKED_AT, UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing, longest
 from gateway.errors import StateUnavailable
 from gateway.policy.limits import Limit, Unit
-from gateway.state.link import Link, Refusal, Script, Unreachable, unawaited
+from gateway.state.link import Command, Link, Refusal, Script, Unreachable, unawaited
 from gateway.state.options import OnStateError
-from gateway.state.resp import Argument, arguments
 
 FLUSH_S: Final = 0.05
 MAX_FLUSHED: Final = 100
@@ -52,11 +51,11 @@ _SETTLED: Final[tuple[Unit, ...]] = ("requests", "tokens", "spend")
 
 
 class _Owner:
-    """The buckets that an owner's reservations take from, and what is the same in all commands for them, packed."""
+    """The buckets that an owner's reservations take from, and what is the same in all commands for them."""
 
     __slots__ = (
-        "answer", "asked_s", "begin", "buckets", "described", "given_back", "has_leases", "keys", "lows", "name",
-        "record", "reserving", "values",
+        "answer", "asked_s", "buckets", "described", "given_back", "has_leases", "keys", "lows", "name", "record",
+        "values",
     )  # fmt: skip
 
     def __init__(self, buckets: tuple[Bucket, ...], prefix: str) -> None:
@@ -66,18 +65,15 @@ class _Owner:
         self.has_leases = any(limit.per is None for _, limit in buckets)
         start = f"{prefix}:{{{self.name}}}"
         names = [limit.bucket for _, limit in buckets if limit.per in WINDOW_S]
-        self.begin = 2 + len(names)
-        """The number of keys that are not a reservation's."""
-        self.keys = arguments([start, f"{start}:leases", *(f"{start}:lows:{name}" for name in names)])
-        """Those."""
-        self.reserving = arguments([self.begin + 1]) + self.keys
-        self.record = f"{start}:r:".encode()
+        self.keys = (start, f"{start}:leases", *(f"{start}:lows:{name}" for name in names))
+        """Those that are not a reservation's."""
+        self.record = f"{start}:r:"
         """Begins the key of a reservation."""
-        described: list[Argument] = [len(buckets)]
+        described = [str(len(buckets))]
         for _, limit in buckets:
-            described += limit.bucket, _WINDOWS[limit.per], limit.amount
-        self.described = arguments(described)
-        self.lows = arguments([len(names), *names])
+            described += limit.bucket, _WINDOWS[limit.per], str(limit.amount)
+        self.described = tuple(described)
+        self.lows = (str(len(names)), *names)
         self.answer = struct.Struct(f"<{1 + 3 * len(buckets)}d")
         """What a reservation is answered: whether it took, and what `values` are."""
         self.values: Sequence[float] = ()
@@ -199,7 +195,7 @@ class SharedStore:
         held = self._held[reservation] = _Held(reservation, owner, costs, None)
         asked_s = time.monotonic()
         try:
-            told = await self._link.ask_packed(self._reserving(held), self._reserve)
+            told = await self._link.ask(self._reserving(held), self._reserve)
             answer = self._read(told, owner, asked_s)
         except (Unreachable, Refusal, struct.error, TypeError) as error:
             if isinstance(error, struct.error | TypeError):
@@ -315,32 +311,15 @@ class SharedStore:
         self._by_id[id(buckets)] = buckets, owner
         return owner
 
-    def _reserving(self, held: _Held, how: bytes = b"0") -> bytes:
+    def _reserving(self, held: _Held, how: str = "0") -> Command:
         """Return the command of a reservation; `how`: as the script has it."""
-        owner, id_ = held.owner, held.id.encode()
-        costs = b""
+        owner, costs = held.owner, []
         for _, limit in owner.buckets:
             cost = held.costs[limit.unit]
-            if cost > limit.amount and not held.is_sum:
-                cost = limit.amount
-            text = repr(cost).encode()
-            costs += b"$%d\r\n%b\r\n" % (len(text), text)
+            costs.append(limit.amount if cost > limit.amount and not held.is_sum else cost)
+        keys = *owner.keys, owner.record + held.id
         freed = self._freed.pop(owner.name, ())
-        return b"*%d\r\n%b%b$%d\r\n%b%b\r\n%b$%d\r\n%b\r\n$1\r\n%b\r\n%b%b%b" % (
-            8 + owner.begin + 4 * len(owner.buckets) + len(freed),
-            self._reserve.by_digest,
-            owner.reserving,
-            len(owner.record) + len(id_),
-            owner.record,
-            id_,
-            self._now_packed(),
-            len(id_),
-            id_,
-            how,
-            owner.described,
-            costs,
-            arguments(freed) if freed else b"",
-        )
+        return self._reserve.command(keys, (self._now(), held.id, how, *owner.described, *costs, *freed))
 
     def _read(self, answer: bytes, owner: _Owner, asked_s: float) -> Standing | Refused:
         """Return what the script answered that was asked then."""
@@ -395,7 +374,7 @@ class SharedStore:
             return
         moves, self._moves = self._moves, []
         for held in moves:
-            command = self._reserving(held, b"2" if held.is_sum else b"1")
+            command = self._reserving(held, "2" if held.is_sum else "1")
             self._fly(self._reserve, command, partial(self._moves.append, held))
         self._freed.clear()
         ends, self._ends = self._ends, {}
@@ -404,9 +383,9 @@ class SharedStore:
                 some = all_[at : at + MAX_FLUSHED]
                 self._fly(self._settle, self._ending(owner, some), partial(self._keep, owner, some))
 
-    def _fly(self, script: Script, command: bytes, keep: Callable[[], object]) -> None:
+    def _fly(self, script: Script, command: Command, keep: Callable[[], object]) -> None:
         """Run a script that nobody waits for; `keep` what it was to do if Redis may not have done it."""
-        flight = self._link.ask_packed(command, script)
+        flight = self._link.ask(command, script)
         self._flights.add(flight)
 
         def landed(flight: asyncio.Future[Any]) -> None:
@@ -420,32 +399,17 @@ class SharedStore:
     def _keep(self, owner: _Owner, some: list[_End]) -> None:
         self._ends[owner] = some + self._ends.get(owner, [])
 
-    def _ending(self, owner: _Owner, ends: Sequence[_End]) -> bytes:
+    def _ending(self, owner: _Owner, ends: Sequence[_End]) -> Command:
         """Return the command that ends reservations of an owner."""
-        records, told = [], []
+        told = []
         for id_, used, may_be_first in ends:
-            key = owner.record + id_.encode()
-            records.append(b"$%d\r\n%b\r\n" % (len(key), key))
-            units = [used.get(unit, "-") for unit in _SETTLED]
-            text = f"{id_} {may_be_first:d} {units[0]} {units[1]} {units[2]}".encode()
-            told.append(b"$%d\r\n%b\r\n" % (len(text), text))
-        count = owner.begin + len(ends)
-        return b"*%d\r\n%b%b%b%b%b%b%b" % (
-            5 + count + owner.begin - 2 + len(ends),
-            self._settle.by_digest,
-            arguments((count,)),
-            owner.keys,
-            b"".join(records),
-            self._now_packed(),
-            owner.lows,
-            b"".join(told),
-        )
+            requests, tokens, spend = [used.get(unit, "-") for unit in _SETTLED]
+            told.append(f"{id_} {may_be_first:d} {requests} {tokens} {spend}")
+        keys = *owner.keys, *[owner.record + end.id for end in ends]
+        return self._settle.command(keys, (self._now(), *owner.lows, *told))
 
     def _now(self) -> str | float:
         return "" if self._clock is None else self._clock()
-
-    def _now_packed(self) -> bytes:
-        return b"$0\r\n\r\n" if self._clock is None else arguments((self._clock(),))
 
 
 _WINDOWS: Final = {"minute": "60", "hour": "3600", "day": "day", "month": "month", None: "concurrent"}

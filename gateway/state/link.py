@@ -2,7 +2,7 @@
 
 1. Redis answers in the order of the commands, so one connection serves all: what one turn of the event loop asks for
    is one write, and each answer goes to the one that waits for it as it comes, without a task between. redis-py makes
-   the connection, with name, TLS and password; bytes are ours from then on.
+   the connection, with name, TLS and password; hiredis writes commands and reads answers.
 2. An answer that does not come in time, a lost connection or a refusal of Redis begins an *outage*: all that wait hear
    of it at once, nobody waits while it lasts, and the link connects again by itself.
 3. An outage ends once Redis has taken a write. What was kept for it (`on_return`) is sent before anything else.
@@ -20,13 +20,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import sha1
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from gateway.state.options import StateAddress
-from gateway.state.resp import Answer, Argument, Command, Failure, Reader, arguments, packed
 from gateway.words import printable
 
 if TYPE_CHECKING:
+    from hiredis import Reader
     from redis.asyncio import Connection
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,11 @@ _OF_DATA: Final = re.compile(
     r"attempt to (?:compare|concatenate|perform arithmetic)"
 )
 """What Redis says, in the words of 6 and 7, when a command meets a value that no gateway has written."""
+_PART: Final = object()
 PROBE_S: Final = 60
 """Seconds that the key of a probe lives."""
+Argument: TypeAlias = str | bytes | float
+Command: TypeAlias = tuple[Argument, ...]
 _PROBE: Final = "return redis.call('SET', KEYS[1], '1', 'EX', ARGV[1])"
 
 
@@ -69,23 +72,25 @@ class Script:
         folder = Path(__file__).parent
         self.text = "\n".join((folder / f"{name}.lua").read_text(encoding="utf-8") for name in names)
         self.digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-        self.by_digest = arguments(("EVALSHA", self.digest))
-        """Begins a command that runs it, packed."""
-        self.by_text = arguments(("EVAL", self.text))
 
     def command(self, keys: Sequence[str], args: Sequence[Argument]) -> Command:
         """Return the command that runs it."""
         return ("EVALSHA", self.digest, len(keys), *keys, *args)
 
 
+class _Failure(str):
+    """What Redis refused a command with. It begins with a code in capitals, such as `NOSCRIPT`."""
+
+    __slots__ = ()
+
+
 class _Asked:
     """A command whose answer is waited for."""
 
-    __slots__ = ("answer", "data", "script")
+    __slots__ = ("answer", "command", "script")
 
-    def __init__(self, data: bytes, script: Script | None, answer: asyncio.Future[Any]) -> None:
-        self.data = data
-        """Packed."""
+    def __init__(self, command: Command, script: Script | None, answer: asyncio.Future[Any]) -> None:
+        self.command = command
         self.script = script
         self.answer = answer
 
@@ -93,14 +98,17 @@ class _Asked:
 class _Channel(asyncio.Protocol):
     """Hands what comes over one connection to a link."""
 
-    def __init__(self, take: Callable[[Answer], None], end: Callable[[_Channel, str], None]) -> None:
+    def __init__(self, reader: Reader, take: Callable[[object], None], end: Callable[[_Channel, str], None]) -> None:
+        """`reader` returns _PART while an answer is not whole."""
+        self._reader = reader
         self._take = take
         self._end = end
-        self._reader = Reader()
 
     def data_received(self, data: bytes) -> None:
+        reader = self._reader
         try:
-            for answer in self._reader.feed(data):
+            reader.feed(data)
+            while (answer := reader.gets()) is not _PART:
                 self._take(answer)
         except Exception as error:  # noqa: BLE001 - what answers may be no Redis; IndexError: an answer to no command
             self._end(self, _why(error))
@@ -138,7 +146,8 @@ class Link:
         self.scripts: list[Script] = []
         """Loaded into Redis at each connection."""
         self._redis: Any = None
-        """The library."""
+        self._hiredis: Any = None
+        """The libraries."""
         self.is_up = False
         """Redis is asked. Else nobody waits for it."""
         self.ready = asyncio.Event()
@@ -169,7 +178,7 @@ class Link:
         loop = asyncio.get_running_loop()
         late = loop.call_later(READY_S, self.ready.set)
         try:
-            self._redis = await asyncio.to_thread(_load)
+            self._redis, self._hiredis = await asyncio.to_thread(_load)
             pause_s = FIRST_PAUSE_S
             while True:
                 try:
@@ -206,7 +215,8 @@ class Link:
                 return self._late()
             writer: asyncio.StreamWriter = connection._writer  # type: ignore[assignment]  # it is connected
             self._transport = cast("asyncio.Transport", writer.transport)
-            self._channel = _Channel(self._answered, self._ended)
+            reader = self._hiredis.Reader(replyError=_Failure, notEnoughData=_PART)
+            self._channel = _Channel(reader, self._answered, self._ended)
             self._transport.set_protocol(self._channel)
             self._broken = loop.create_future()
             self._back()
@@ -265,13 +275,9 @@ class Link:
 
         A `script` is the one that the command runs.
         """
-        return self.ask_packed(packed(command), script)
-
-    def ask_packed(self, data: bytes, script: Script | None) -> asyncio.Future[Any]:
-        """Do the same with the bytes of a command."""
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self.is_up:
-            self._send(_Asked(data, script, answer))
+            self._send(_Asked(command, script, answer))
         else:
             answer.set_exception(Unreachable("there is an outage"))
         return answer
@@ -289,10 +295,8 @@ class Link:
         loop = asyncio.get_running_loop()
         loop.call_later(self.timeout_s * (1 - LATE), self._look_at, batch, self.timeout_s * LATE)
         self._sent.extend(batch)
-        try:
-            self._transport.write(batch[0].data if len(batch) == 1 else b"".join([asked.data for asked in batch]))
-        except Exception as error:  # noqa: BLE001 - as in `run`
-            self._break(_why(error), "connection")
+        pack = self._hiredis.pack_command
+        self._transport.write(b"".join([pack(asked.command) for asked in batch]))
 
     def _look_at(self, batch: list[_Asked], more_s: float | None) -> None:
         """Begin an outage if a command of this batch has no answer, after a last look at what has come meanwhile."""
@@ -306,15 +310,14 @@ class Link:
         else:
             loop.call_later(more_s, self._look_at, batch, None)
 
-    def _answered(self, answer: Answer) -> None:
+    def _answered(self, answer: object) -> None:
         """Hand an answer to the one that waits for it."""
         asked = self._sent.popleft()
-        if type(answer) is Failure:
-            self._refused(asked, answer)
-            return
         if self._is_patient:
             self._heard_s = asyncio.get_running_loop().time()
-        if not asked.answer.done():
+        if type(answer) is _Failure:
+            self._refused(asked, answer)
+        elif not asked.answer.done():
             asked.answer.set_result(answer)
 
     def _ended(self, channel: _Channel, reason: str) -> None:
@@ -322,11 +325,10 @@ class Link:
         if channel is self._channel:
             self._break(reason, "connection")
 
-    def _refused(self, asked: _Asked, failure: Failure) -> None:
+    def _refused(self, asked: _Asked, text: str) -> None:
         """Send a script again with its text, have one command fail, or begin an outage."""
-        script, text = asked.script, failure.text
-        if script is not None and text.startswith("NOSCRIPT"):
-            self._send(_Asked(asked.data.replace(script.by_digest, script.by_text, 1), None, asked.answer))
+        if asked.script is not None and text.startswith("NOSCRIPT"):
+            self._send(_Asked(("EVAL", asked.script.text, *asked.command[2:]), None, asked.answer))
         elif _OF_DATA.search(text):
             self._count_error("refused")
             now_s = asyncio.get_running_loop().time()
@@ -368,12 +370,13 @@ def unawaited(answer: asyncio.Future[Any]) -> None:
         answer.exception()
 
 
-def _load() -> Any:
-    """Return the library. Takes a tenth of a second."""
+def _load() -> tuple[Any, Any]:
+    """Return the libraries. Takes a tenth of a second."""
+    import hiredis
     import redis
     import redis.asyncio
 
-    return redis
+    return redis, hiredis
 
 
 def _why(error: BaseException) -> str:

@@ -11,8 +11,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.engine.makers import MAX_ID, Maker, Makers, key_of_id
-from gateway.state.link import Link, Refusal, Unreachable
-from gateway.state.resp import Command
+from gateway.state.link import Command, Link, Refusal, Unreachable
 
 KEPT_S: Final = 30 * 86400
 """Vendors keep responses for 30 days."""
