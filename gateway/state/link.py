@@ -49,7 +49,9 @@ _OF_DATA: Final = re.compile(
     r"attempt to (?:compare|concatenate|perform arithmetic)"
 )
 """What Redis says, in the words of 6 and 7, when a command meets a value that no gateway has written."""
+_CLOSED: Final = "the connection is lost"
 _PART: Final = object()
+"""Read while an answer is not whole."""
 PROBE_S: Final = 60
 """Seconds that the key of a probe lives."""
 Argument: TypeAlias = str | bytes | float
@@ -114,7 +116,7 @@ class _Channel(asyncio.Protocol):
             self._end(self, _why(error))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end(self, "the connection was closed" if exc is None else _why(exc))
+        self._end(self, _CLOSED if exc is None else _why(exc))
 
 
 class Link:
@@ -218,6 +220,8 @@ class Link:
             reader = self._hiredis.Reader(replyError=_Failure, notEnoughData=_PART)
             self._channel = _Channel(reader, self._answered, self._ended)
             self._transport.set_protocol(self._channel)
+            if self._transport.is_closing():
+                return _CLOSED
             self._broken = loop.create_future()
             self._back()
             return await self._broken
@@ -382,6 +386,6 @@ def _load() -> tuple[Any, Any]:
 def _why(error: BaseException) -> str:
     """Return a reason for the log. No text of the library has a password."""
     if type(error) is RuntimeError:  # uvloop's, of a connection that is closed while something is sent
-        return "the connection is lost"
+        return _CLOSED
     text = printable(str(error))[:MAX_REASON]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
