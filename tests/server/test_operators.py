@@ -26,8 +26,8 @@ PATHS: Final = (
 )
 KEYS: Final = f"""\
 ann ann-key
-ops sha256:{hashlib.sha256(b"ops-key").hexdigest()} group=staff admin
-ops ops-key-2 admin group=staff
+ops sha256:{hashlib.sha256(b"ops-key").hexdigest()} admin
+cron ops-key-2 admin group=staff
 ops ops-key-3
 """
 TOKEN: Final = "a-long-admin-token"
