@@ -30,7 +30,7 @@ test-oldest: $(OLDEST)/.test
 	$(OLDEST)/bin/python -m pytest $(WORKERS) -p no:cacheprovider tests/supply tests/integration/test_litellm_losses.py \
 	  tests/integration/test_litellm_responses.py tests/integration/test_litellm_real.py tests/server/test_chat.py \
 	  tests/server/test_opentelemetry.py \
-	  tests/unit/wire/http1/test_connection.py tests/unit/config/document $(ARGS)
+	  tests/unit/wire/http1/test_connection.py tests/unit/config/document tests/unit/state $(ARGS)
 
 $(OLDEST)/.test: pyproject.toml | $(VENV)/.test
 	$(PYTHON) -m venv --clear $(OLDEST)
