@@ -42,9 +42,9 @@ _LIBRARY_STARTS: Final = 3
 def aliases(lab: Lab) -> None:
     """Requests a second with few and many aliases, and with wildcards."""
     counts = lab.settings.alias_counts
-    tables = {alias_label(count): (names(count, "alias-{}"), "") for count in counts}
+    tables = {alias_label(count): (names(count, "alias-{:06}"), "") for count in counts}
     wild = lab.settings.wildcards
-    tables[f"{wild:,} wildcards"] = (names(wild, "team-{}/"), "*")
+    tables[f"{wild:,} wildcards"] = (names(wild, "team-{:06}/"), "*")
     made: list[Peer] = []
     asked: dict[str, list[str]] = {}
     for label, (every, star) in tables.items():
@@ -86,7 +86,7 @@ def alias_label(count: int) -> str:
 
 
 def names(count: int, pattern: str) -> list[str]:
-    """Return so many names."""
+    """Return so many names, all equally long: it is not the length of a body that is measured."""
     return [pattern.format(number) for number in range(count)]
 
 
