@@ -7,10 +7,7 @@ That is the check of its model, reserving in all buckets, the head, and settling
 
 from __future__ import annotations
 
-import gc
 import os
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -23,13 +20,14 @@ from gateway.operations import CHAT
 from gateway.policy.clients import Client
 from gateway.telemetry.report import Attempt, CallReport
 from gateway.wire.json import JsonObject
+from tests.bench import turns
 from tests.bench.lab import Lab
 from tests.bench.peers import GATEWAY
+from tests.bench.turns import ROUNDS, USUAL, show
 from tests.compiling import table
 from tests.limiting import group, with_groups
 
-_REQUESTS: Final = 500
-_ROUNDS: Final = 100
+_REQUESTS: Final = 200
 
 ONE: Final = "requests a minute"
 TWO: Final = "requests and tokens a minute"
@@ -57,32 +55,20 @@ HELLO: Final[JsonObject] = {
 def limits(lab: Lab) -> None:
     """CPU time of a request's limits, by case."""
     lab.say("limits: in memory")
-    for case, rounds in measured().items():
+    for case, rounds in measured(ROUNDS * lab.settings.rounds).items():
         lab.run.add("limits", case, GATEWAY, "µs", rounds)
 
 
-def measured() -> dict[str, list[float]]:
-    """Return case → microseconds of CPU time a request, by round. Cases take turns: what disturbs one disturbs all."""
+def measured(rounds: int = USUAL) -> dict[str, list[float]]:
+    """Return case → microseconds of CPU time a request, by round."""
     asks = {case: _asking(CASES[case], MemoryStore()) for case in CASES}
     memory = SharedMemory.make(2)
-    for case, same in TOGETHER.items():
-        asks[case] = _asking(CASES[same], WorkersStore(SharedMemory(memory.descriptor, memory.take_seat())))
-    found: dict[str, list[float]] = {case: [] for case in asks}
-    gc.disable()
     try:
-        for number in range(_ROUNDS + 1):
-            for case, ask in asks.items():
-                began_ns = time.thread_time_ns()
-                for _ in range(_REQUESTS):
-                    ask()
-                used_us = (time.thread_time_ns() - began_ns) / 1000 / _REQUESTS
-                if number:  # the first round warms up
-                    found[case].append(used_us)
-            gc.collect()
+        for case, same in TOGETHER.items():
+            asks[case] = _asking(CASES[same], WorkersStore(SharedMemory(memory.descriptor, memory.take_seat())))
+        return turns.measured(asks, calls=_REQUESTS, rounds=rounds)
     finally:
-        gc.enable()
         os.close(memory.descriptor)
-    return found
 
 
 def _amount(text: str) -> str:
@@ -109,11 +95,5 @@ def _asking(texts: Sequence[str], home: Store) -> Callable[[], object]:
     return ask
 
 
-def main() -> None:
-    """Print a line a case: the median, and the quickest round."""
-    for case, rounds in measured().items():
-        print(f"{case:<60} {statistics.median(rounds):5.1f} µs   at best {min(rounds):5.1f} µs")
-
-
 if __name__ == "__main__":
-    main()
+    show(measured())

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import gc
 import random
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -18,13 +16,14 @@ from gateway.engine.health import Health
 from gateway.operations import CHAT
 from gateway.policy.table import Route
 from gateway.wire.json import EMPTY, Json, JsonObject
+from tests.bench import turns
 from tests.bench.lab import Lab
 from tests.bench.peers import GATEWAY
+from tests.bench.turns import ROUNDS, USUAL, show
 from tests.compiling import route
 
 MEMBERS: Final = 10
 _REQUESTS: Final = 200
-_ROUNDS: Final = 250
 _NOW_S: Final = 1000.0
 _PAUSES_S: Final = {"fastest": 0.1, "fastest, after a pause": 2.0}
 """Since the newest time of each target. Where many requests come, times are new; `fastest` does more when none is."""
@@ -79,28 +78,14 @@ LIMITS_US: Final[Mapping[str, float]] = {
 def picks(lab: Lab) -> None:
     """CPU time of a request's arrangement, by case."""
     lab.say("picks: pools of ten")
-    for case, rounds in measured().items():
+    for case, rounds in measured(ROUNDS * lab.settings.rounds).items():
         lab.run.add("picks", case, GATEWAY, "µs", rounds)
 
 
-def measured() -> dict[str, list[float]]:
-    """Return case → microseconds of CPU time a request, by round. Cases take turns: what disturbs one disturbs all."""
+def measured(rounds: int = USUAL) -> dict[str, list[float]]:
+    """Return case → microseconds of CPU time a request, by round."""
     asks = {case: _asking(*how, pause_s=_PAUSES_S.get(case, 0.0)) for case, how in CASES.items()}
-    found: dict[str, list[float]] = {case: [] for case in CASES}
-    gc.disable()
-    try:
-        for number in range(_ROUNDS + 1):
-            for case, ask in asks.items():
-                began_ns = time.thread_time_ns()
-                for _ in range(_REQUESTS):
-                    ask()
-                used_us = (time.thread_time_ns() - began_ns) / 1000 / _REQUESTS
-                if number:  # the first round warms up
-                    found[case].append(used_us)
-            gc.collect()
-    finally:
-        gc.enable()
-    return found
+    return turns.measured(asks, calls=_REQUESTS, rounds=rounds)
 
 
 def _asking(
@@ -123,11 +108,5 @@ def _asking(
     return ask
 
 
-def main() -> None:
-    """Print a line a case: the median, and the quickest round."""
-    for case, rounds in measured().items():
-        print(f"{case:<23} {statistics.median(rounds):5.1f} µs   at best {min(rounds):5.1f} µs")
-
-
 if __name__ == "__main__":
-    main()
+    show(measured())
