@@ -206,9 +206,7 @@ class Admission:
     def takes(self) -> tuple[Estimate, list[tuple[Bucket, float]]]:
         """Return the tokens that `enter` has expected, where they count, and what it takes of each of the buckets."""
         dollars = 0.0 if self._prices is None else self._prices.dollars(*self._expected)
-        costs: dict[Unit, float] = {
-            "requests": 1.0, "concurrent": 1.0, "tokens": float(sum(self._expected)), "spend": dollars
-        }  # fmt: skip
+        costs: Costs = {**ONE, "tokens": float(sum(self._expected)), "spend": dollars}
         takes = [(one, min(costs[one.limit.unit], one.limit.amount)) for one in self._terms.buckets]
         return self._expected, takes
 
