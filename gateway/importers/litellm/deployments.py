@@ -69,6 +69,8 @@ class Deployment:
     has_reset: bool = False
     """Its day does not begin at midnight in UTC."""
     budget: Budget | None = None
+    id: str | None = None
+    """`model_info.id`: LiteLLM counts deployments of one id and one model together."""
     description: str | None = None
     by_key: tuple[Deployment, ...] = ()
     """The deployments for which this one stands, if it has their keys as a list."""
@@ -299,6 +301,7 @@ class Deployments:
             ),
             has_reset=params.get("daily_reset_time") is not None,
             budget=budget_of(params, place, self._report),
+            id=label(info.get("id")),
             description=description,
         )
 

@@ -28,11 +28,13 @@ class Upstream:
     """A word for its name, to tell it from others of its kind."""
     secret: str = field(default="", repr=False)
     """The plain-text key of the config; upstreams with different keys are different."""
+    owner: str = ""
+    """Whose alone it is, where a deployment with limits has an upstream beside the one that others share."""
 
     @property
     def identity(self) -> str:
         """A text that is equal for equal upstreams."""
-        return json.dumps([self.kind, self.entry, self.secret], sort_keys=True, default=str)
+        return json.dumps([self.kind, self.entry, self.secret, self.owner], sort_keys=True, default=str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,16 +135,20 @@ class Draft:
 def name_upstreams(upstreams: Mapping[str, Upstream], used: Iterable[str]) -> dict[str, str]:
     """Return a readable name for each upstream in use, by identity.
 
-    The upstream that differs least from a well-known provider gets that provider's name.
+    The upstream that differs least from a well-known provider gets that provider's name; one with an owner never does,
+    so that no name changes when a deployment without limits joins or leaves.
     """
     wanted = [identity for identity in dict.fromkeys(used) if identity in upstreams]
-    entries = {identity: upstreams[identity].entry for identity in wanted}
     names: dict[str, str] = {}
-    for identity in sorted(wanted, key=lambda identity: ("base_url" in entries[identity], bool(entries[identity]))):
+    for identity in sorted(wanted, key=lambda identity: _rank(upstreams[identity])):
         upstream = upstreams[identity]
-        alone = sum(upstreams[other].kind == upstream.kind for other in wanted) == 1
-        names[identity] = _free_name(upstream, set(names.values()), alone=alone)
+        same = [other for other in wanted if upstreams[other].kind == upstream.kind and not upstreams[other].owner]
+        names[identity] = _free_name(upstream, set(names.values()), alone=same == [identity])
     return {identity: names[identity] for identity in wanted}
+
+
+def _rank(upstream: Upstream) -> tuple[bool, bool, bool]:
+    return bool(upstream.owner), "base_url" in upstream.entry, bool(upstream.entry)
 
 
 def _free_name(upstream: Upstream, used: set[str], *, alone: bool) -> str:
@@ -151,7 +157,7 @@ def _free_name(upstream: Upstream, used: set[str], *, alone: bool) -> str:
     hint = _NOT_IN_A_NAME.sub("-", upstream.hint.lower()).strip("-._")[:_LONGEST_NAME]
     hint = hint.removeprefix(f"{upstream.kind}-")
     may_be_plain = "base_url" not in upstream.entry or (alone and not has_own_address)
-    is_special = upstream.kind == "mock" or "adapter" in upstream.entry
+    is_special = upstream.kind == "mock" or "adapter" in upstream.entry or bool(upstream.owner)
     plain = [upstream.kind] if may_be_plain and not is_special else []
     stem = f"{upstream.kind}-{hint}" if hint and hint != upstream.kind else f"{upstream.kind}-2"
     for name in [*plain, stem]:
@@ -182,7 +188,7 @@ def provider_entry(name: str, upstream: Upstream) -> JsonObject:
     if upstream.kind == "openai" and "base_url" not in entry:
         # `kind: openai` means any server of that wire, so an entry with another name needs the address.
         entry["base_url"] = WELL_KNOWN["openai"].base_url
-    return entry
+    return entry | ({"limits": entry.pop("limits")} if "limits" in entry else {})
 
 
 def alias_value(alias: Alias, names: Mapping[str, str], cache: JsonObject | None = None) -> Json:

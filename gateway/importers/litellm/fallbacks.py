@@ -11,14 +11,14 @@ from gateway.config.compiler.chains import MAX_STEPS
 from gateway.config.document.yaml_tree import Where
 from gateway.importers.litellm.deployments import Deployment, Deployments
 from gateway.importers.litellm.draft import Alias, Pool, Reference, Step, keeps_stream_open
-from gateway.importers.litellm.limits import provider_limits, users_of
+from gateway.importers.litellm.limits import provider_limits, users_of, with_own_providers
 from gateway.importers.litellm.order import ANY, Call, Rule, Rules
 from gateway.importers.litellm.plans import Plan, Planner, kinds_in_full
 from gateway.importers.litellm.providers import vendor_of
 from gateway.importers.litellm.report import Report
 from gateway.importers.litellm.settings import Retries, Settings
 from gateway.importers.litellm.sharing import STRATEGIES, note_group, pool_of, with_key_lists
-from gateway.importers.litellm.spending import provider_budgets
+from gateway.importers.litellm.spending import budgeted_kinds, provider_budgets
 from gateway.importers.litellm.values import shown
 from gateway.policy.failures import FALLBACK_ON, Kind, names_of
 from gateway.policy.table import is_model_name
@@ -44,12 +44,12 @@ class ChainMaker:
         self._deployments = deployments
         self._settings = settings
         self._report = report
-        self._served = {
-            name: with_key_lists(group, deployments.upstreams) for name, group in deployments.groups.items()
-        }
+        together = budgeted_kinds(settings.provider_budgets)
+        served = {name: with_key_lists(group, deployments.upstreams) for name, group in deployments.groups.items()}
+        self._served = with_own_providers(served, deployments.upstreams, enforced=settings.enforced, together=together)
         """Deployments by alias; one stands for those that differ in their key alone."""
         users = users_of(self._served)
-        self._limits = provider_limits(users, deployments.upstreams, enforced=settings.enforced)
+        self._limits = provider_limits(users, deployments.upstreams, enforced=settings.enforced, together=together)
         provider_budgets(settings.provider_budgets, users, deployments.upstreams, report)
         self._groups = {name: _Group(tuple(group)) for name, group in self._served.items()}
         self._rules = Rules()

@@ -110,7 +110,24 @@ def budget_note(budget: Budget, deployments: Iterable[Deployment], upstream: Ups
             f"no price is known for {unpriced[0]}, and a limit of spend needs one: write it as the step's `price`",
             False,
         )
-    return f"as the provider's limit {budget.text}; {_DIFFERS}", True
+    return f"as {of_upstream(budget.text, upstream)}; {_DIFFERS}", True
+
+
+def of_upstream(limit: str, upstream: Upstream) -> str:
+    """Return what a limit is, for messages."""
+    return f"the limit {limit} of a provider of its own" if upstream.owner else f"the provider's limit {limit}"
+
+
+def budgeted_kinds(given: Json) -> frozenset[str]:
+    """Return the kinds of provider for which `provider_budget_config` has a budget that may be carried over."""
+    entries = given.items() if isinstance(given, dict) else ()
+    return frozenset(name for name, values in entries if _provider_budget(values) is not None)
+
+
+def _provider_budget(values: Json) -> Budget | None:
+    fields = values if isinstance(values, dict) else {}
+    amount = fields.get("budget_limit", fields.get("max_budget"))
+    return _budget(amount, fields.get("time_period", fields.get("budget_duration")))
 
 
 def provider_budgets(
@@ -124,9 +141,7 @@ def provider_budgets(
         report.left_out(PROVIDER_BUDGETS, "it must be a mapping of providers")
     for name, values in given.items() if isinstance(given, dict) else ():
         where = (*PROVIDER_BUDGETS, name)
-        fields = values if isinstance(values, dict) else {}
-        amount = fields.get("budget_limit", fields.get("max_budget"))
-        budget = _budget(amount, fields.get("time_period", fields.get("budget_duration")))
+        budget = _provider_budget(values)
         found = [identity for identity in users if upstreams[identity].kind == name]
         if budget is None:
             report.left_out(where, "a budget is dollars above zero, in a minute, an hour, a day or a month")

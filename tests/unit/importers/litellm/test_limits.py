@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+import json
+from dataclasses import replace
 
+import litellm
+import pytest
+from litellm.router import Router
+
+from gateway.importers.litellm.report import Verdict
+from gateway.wire.json import EMPTY
+from tests.compiling import names
+from tests.litellm_calls import MESSAGES, QUIET
 from tests.unit.importers.litellm.test_convert import said, table
 
+pytestmark = list(QUIET)
 ENFORCED = "router_settings: {optional_pre_call_checks: [enforce_model_rate_limits]}\n"
+BLOCK = "router_settings:\n  optional_pre_call_checks: [enforce_model_rate_limits]\n"
 
 
 def config(*params: str, settings: str = ENFORCED) -> str:
@@ -42,12 +54,82 @@ def test_what_litellm_enforces_is_a_limit_of_the_provider(params: str, settings:
     assert limits(config(params, settings=settings)) == found
 
 
-def test_deployments_of_one_provider_have_no_limits() -> None:
-    text = config("model: openai/gpt-4o, rpm: 60", "model: openai/gpt-4o-mini")
-    assert limits(text) == []
-    assert any("count for all of them together" in line for line in said(text))
-    text = config("model: openai/gpt-4o, rpm: 60", "model: groq/llama-3.3-70b-versatile, rpm: 5")
-    assert (limits(text), limits(text, "m1")) == (["60 requests/minute"], ["5 requests/minute"])
+def providers(text: str) -> dict[str, tuple[str, list[str]]]:
+    """Return the target of each alias' first step, and the limits of its provider."""
+    return {name: (names(route)[0], limits(text, name)) for name, route in table(text).routes.items()}
+
+
+def test_limits_of_a_deployment_are_those_of_a_provider_of_its_own() -> None:
+    text = config("model: openai/gpt-4o, rpm: 60", "model: openai/gpt-4o-mini", "model: openai/o3, rpd: 5")
+    assert providers(text) == {
+        "m0": ("openai-m0/gpt-4o", ["60 requests/minute"]),
+        "m1": ("openai/gpt-4o-mini", []),
+        "m2": ("openai-m2/o3", ["5 requests/day"]),
+    }
+    assert any(
+        "rpd: as the limit 5 requests/day of a provider of its own" in line for line in said(text, Verdict.EXACT)
+    )
+    alone = config("model: openai/gpt-4o, rpm: 60", "model: groq/llama-3.3-70b-versatile, rpm: 5")
+    assert providers(alone) == {
+        "m0": ("openai/gpt-4o", ["60 requests/minute"]),
+        "m1": ("groq/llama-3.3-70b-versatile", ["5 requests/minute"]),
+    }
+
+
+def test_a_provider_of_its_own_has_the_same_connection() -> None:
+    connection = "api_base: 'https://eu.example.com/v1', api_key: os.environ/KEY, extra_headers: {x-a: b}"
+    found = table(config(f"model: openai/a, {connection}, max_parallel_requests: 2", f"model: openai/b, {connection}"))
+    endpoints = [found.routes[name].steps[0].target.endpoint for name in ("m0", "m1")]
+    own, shared = (replace(endpoint, provider="", written=EMPTY) for endpoint in endpoints)
+    assert ([limit.text for limit in own.limits], shared.limits) == (["2 concurrent"], ())
+    assert replace(own, limits=()) == shared
+
+
+def test_a_budget_of_a_provider_keeps_its_deployments_together() -> None:
+    settings = "  provider_budget_config: {openai: {budget_limit: 5, time_period: 1d}}\n"
+    text = config("model: openai/gpt-4o, rpm: 60", "model: openai/gpt-4o-mini", settings=f"{BLOCK}{settings}")
+    assert providers(text)["m0"] == ("openai/gpt-4o", ["$5/day"])
+    assert any("budget is of all its deployments" in line for line in said(text, Verdict.LEFT_OUT))
+
+
+@pytest.mark.parametrize(
+    ("params", "key", "what"),
+    [
+        ("rpm: 5", "rpm", "only the calls at once"),
+        ("tpm: 5", "tpm", "only the calls at once"),
+        ("rpm: 5, tpm: 5", "tpm", "LiteLLM limits nothing by it"),
+        ("rpm: 5, max_parallel_requests: 5", "rpm", "LiteLLM limits nothing by it"),
+        ("rpd: 5", "rpd", "LiteLLM limits nothing by it"),
+    ],
+)
+def test_what_litellm_does_not_enforce_is_told(params: str, key: str, what: str) -> None:
+    text = config(f"model: openai/gpt-4o, {params}", settings="")
+    assert [line for line in said(text) if f".{key}: " in line and what in line]
+
+
+@pytest.mark.parametrize("ids", [("", ""), ("one", "one"), ("one", "two")])
+def test_equal_deployments_of_two_names_count_as_they_do_in_litellm(
+    ids: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(litellm, "callbacks", [])
+    params = {"model": "groq/x", "api_key": "x", "rpd": 1}
+    entries = [
+        {"model_name": name, "litellm_params": params} | ({"model_info": {"id": id_}} if id_ else {})
+        for name, id_ in zip(("a", "b"), ids, strict=True)
+    ]
+    checks = ["enforce_model_rate_limits"]
+    mocked = [entry | {"litellm_params": {**params, "mock_response": "hello"}} for entry in entries]
+    router = Router(model_list=mocked, optional_pre_call_checks=checks, num_retries=0)
+
+    async def answers() -> list[bool]:
+        calls = [router.acompletion(model=name, messages=MESSAGES) for name in ("a", "b")]
+        return [not isinstance(answer, Exception) for answer in await asyncio.gather(*calls, return_exceptions=True)]
+
+    is_counted_together = asyncio.run(answers()) == [True, False]
+    text = json.dumps({"model_list": entries, "router_settings": {"optional_pre_call_checks": checks}})
+    first, second = (target for target, _ in providers(text).values())
+    assert (is_counted_together, first == second) == (ids == ("one", "one"),) * 2
+    assert limits(text, "a") == limits(text, "b") == ["1 requests/day"]
 
 
 @pytest.mark.parametrize(
