@@ -51,7 +51,7 @@ class SharedState:
 
     def cache(self, here: CacheStore, *, max_bytes: int) -> SharedCache:
         """Return the home of kept answers of all replicas; `here` as this one has them."""
-        return SharedCache(self._answers, here, max_bytes=max_bytes)
+        return SharedCache(self._answers, here, max_bytes=max_bytes, on_late=self._link.check)
 
     def share_rests(self, health: Health, tables: Tables) -> None:
         """Tell other replicas of this health's rests, and have it hear of theirs."""

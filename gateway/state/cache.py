@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import math
 import struct
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from gateway.engine.cache.store import CacheStore, Entry, Kept
-from gateway.state.link import Link, Script, unawaited
+from gateway.state.link import LATE, Link, Script, unawaited
 
 MAX_SHARED_BYTES: Final = 256 * 1024
 """Of one answer: on its way it holds up what else is asked for by the same connection."""
@@ -33,9 +33,16 @@ _Asked: TypeAlias = "tuple[asyncio.Future[Any], asyncio.Future[Any]]"
 class SharedCache:
     """A `CacheStore` over a link. What this process has put itself, and an outage, cost no round trip."""
 
-    def __init__(self, link: Link, here: CacheStore, *, max_bytes: int) -> None:
-        """`here` is asked first. `max_bytes`: of what all replicas have Redis keep; beyond, what ends first goes."""
+    def __init__(
+        self, link: Link, here: CacheStore, *, max_bytes: int, on_late: Callable[[], None] = lambda: None
+    ) -> None:
+        """`here` is asked first. `max_bytes`: of what all replicas have Redis keep; beyond, what ends first goes.
+
+        `on_late` hears that an answer has taken LATE of the timeout. A request is not to wait for one Redis twice, here
+        and then for its limits, so their link begins to look then. What it finds does not depend on this one.
+        """
         self._link = link
+        self._on_late = on_late
         self._here = here
         self._max_bytes = max_bytes
         self._keep = Script("common", "keep")
@@ -56,9 +63,15 @@ class SharedCache:
         if known is not None and known.age_s <= fresh_s:
             return known
         found: Kept | None = None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._link.timeout_s):
-                found = await self._found(key)
+        if self._link.is_up:
+            late = asyncio.get_running_loop().call_later(self._link.timeout_s * LATE, self._on_late)
+            try:
+                async with asyncio.timeout(self._link.timeout_s):
+                    found = await self._found(key)
+            except TimeoutError:
+                pass
+            finally:
+                late.cancel()
         return known if found is None or (known is not None and known.age_s <= found.age_s) else found
 
     async def _found(self, key: bytes) -> Kept | None:

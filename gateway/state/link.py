@@ -169,6 +169,8 @@ class Link:
         self._up_since_s = 0.0
         self._refusal_told_s = -math.inf
         """When the log was last told of a command that Redis refused."""
+        self._check: _Asked | None = None
+        """The last question of `check`."""
 
     @property
     def is_ready(self) -> bool:
@@ -290,6 +292,19 @@ class Link:
         if not self._outgoing:
             asyncio.get_running_loop().call_soon(self._write)
         self._outgoing.append(asked)
+
+    def check(self) -> None:
+        """Begin an outage unless Redis answers here too; for a request that has waited at another link for LATE.
+
+        That counts: whatever the request asks here next, it has waited for no more than one timeout in all.
+        """
+        if not self.is_up or (self._check is not None and not self._check.answer.done()):
+            return
+        loop = asyncio.get_running_loop()
+        self._check = asked = _Asked(("GET", f"{self.prefix}:probe"), None, loop.create_future())
+        asked.answer.add_done_callback(unawaited)
+        self._send(asked)
+        loop.call_later(self.timeout_s * (1 - 2 * LATE), self._look_at, [asked], self.timeout_s * LATE)
 
     def _write(self) -> None:
         """Send what is asked for. The time for an answer begins then: Redis is not why it is late."""

@@ -168,6 +168,32 @@ async def test_many_large_answers_over_a_slow_way_are_misses_and_no_outage(
             redis.go_on()
 
 
+async def test_a_slow_way_for_kept_answers_or_its_end_is_no_outage_of_another_link(
+    redis: RedisServer, replica: Replica
+) -> None:
+    """The other link is asked whether Redis answers there, and goes by that alone."""
+    other = await replica(timeout_s=0.2)
+    looked = []
+
+    def look() -> None:
+        looked.append(other.link.is_up)
+        other.link.check()
+
+    async with SlowProxy(redis.port).listening() as proxy:
+        link = Link(proxy.address, prefix="gateway", timeout_s=0.2, is_patient=True)
+        async with linked(link):
+            await until(lambda: link.is_up)
+            store = SharedCache(link, MemoryAnswers(MIB), max_bytes=MIB, on_late=look)
+            assert await store.get(KEY, fresh_s=50) is None
+            assert looked == [], "it came in time"
+            proxy.delay_s = 2.0
+            found = await asyncio.gather(*[store.get(bytes([number] * 32), fresh_s=50) for number in range(20)])
+            assert (found, looked) == ([None] * 20, [True] * 20)
+            await until(lambda: not link.is_up)
+            assert await store.get(KEY, fresh_s=50) is None
+    assert (other.link.is_up, other.errors, len(looked)) == (True, [], 20)
+
+
 async def test_redis_gets_what_it_can_take_at_once(redis: RedisServer, replica: Replica) -> None:
     made = await replica()
     store = cache(made.link)
