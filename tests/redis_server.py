@@ -15,6 +15,8 @@ from gateway.state.link import Link
 from gateway.state.options import StateAddress, read_address
 
 START_S: Final = 5.0
+BUS: Final = 10_000
+"""How far above its port a node of a cluster listens for others; Redis 6 knows no other way to say where."""
 
 
 class RedisServer:
@@ -24,11 +26,11 @@ class RedisServer:
         self, folder: Path, *, password: str = "", in_cluster: bool = False, certificate: Path | None = None
     ) -> None:
         """`certificate`: it speaks TLS only, with that certificate and the key in the same file."""
-        self.port = _free_port()
+        self.port = _free_port(and_above=BUS if in_cluster else 0)
         self._certificate = certificate
         self._folder = folder
         self.password = password
-        self._more = ("--cluster-enabled", "yes", "--cluster-port", str(_free_port())) if in_cluster else ()
+        self._more = ("--cluster-enabled", "yes") if in_cluster else ()
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -104,10 +106,17 @@ class RedisServer:
             return await client.execute_command(*command)  # type: ignore[no-untyped-call]  # of redis-py
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def _free_port(*, and_above: int = 0) -> int:
+    """Return a free port; the one so far above it is free too."""
+    while True:
+        with socket.socket() as free, socket.socket() as above:
+            free.bind(("127.0.0.1", 0))
+            port = int(free.getsockname()[1])
+            if not and_above:
+                return port
+            with suppress(OSError, OverflowError):
+                above.bind(("127.0.0.1", port + and_above))
+                return port
 
 
 @asynccontextmanager
