@@ -253,6 +253,32 @@ async def test_values_of_another_program_count_as_absent(redis: RedisServer, rep
     assert made.errors == []
 
 
+async def test_what_a_version_before_has_written_counts_during_a_rolling_restart(
+    redis: RedisServer, replica: Replica
+) -> None:
+    """It kept the newest serial alone in its field, and reads one with more beside it as none."""
+    now_s = 1_796_053_954.5
+    store = (await replica(clock=lambda: now_s)).store
+    limits, cost = buckets("22 requests/day", "3600 tokens/hour"), {"requests": 1, "tokens": 100}
+    hash_, lows = "gateway:{client/ann}", "gateway:{client/ann}:lows:tokens/hour"
+    old = "1796053954511904"
+    fields = ("requests/day", "20 1795996800", "tokens/hour", "41.5 1796053954.5 3600", "serial")
+    await redis.ask("HSET", hash_, *fields, old)
+    await redis.ask("ZADD", lows, 41.5, old)
+    assert isinstance(await store.reserve("a", limits, cost), Standing)
+    assert await used(redis) == {"requests/day": 21, "tokens/hour": 141.5}
+    assert (await redis.ask("HGET", hash_, "serial")).split()[0] == str(int(old) + 1)
+    later = str(int(old) + 10**6)
+    await redis.ask(
+        "HSET", hash_, "requests/day", "22 1795996800", "tokens/hour", f"241.5 {now_s} 3600", "serial", later
+    )
+    await redis.ask("ZADD", lows, 141.5, later)
+    assert isinstance(await store.reserve("b", limits, cost), Refused)
+    store.settle("a", {"tokens": 40})
+    await store.close()
+    assert await used(redis) == {"requests/day": 22, "tokens/hour": 181.5}
+
+
 async def test_what_a_script_fails_at_is_decided_without_and_takes_no_link_down(
     redis: RedisServer, replica: Replica, caplog: pytest.LogCaptureFixture
 ) -> None:
