@@ -163,8 +163,10 @@ class Deployments:
         group = self.groups.setdefault(alias, [])
         same = next((other for other in group if other.same_as(deployment)), None)
         if same is not None:
-            line = self._report.line(same.where)
-            self._report.approximate(where, f"the same deployment as in line {line}; a chain has it once")
+            message = f"the same deployment as in line {self._report.line(same.where)}; a chain has it once"
+            if any(same.limit(key) != deployment.limit(key) for key in ("rpm", "tpm", *_OTHER_LIMITS)):
+                message += ", with that one's limits; LiteLLM counts each with its own"
+            self._report.approximate(where, message)
             return None
         group.append(deployment)
         self._report.cover((*where, "model_name"))

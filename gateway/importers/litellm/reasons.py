@@ -163,6 +163,7 @@ MODEL_INFO: Final = _by_key(
         "LiteLLM looks prices and sizes up by it; here a step may have a `price`": "base_model",
         "there are no teams here: every client may use it": "team_id team_public_model_name access_groups",
         "a model cannot be blocked; take the alias out of the file": "blocked",
+        "LiteLLM limits by it with enforce_model_rate_limits; write it into litellm_params": "rpm tpm",
     }
 )
 """Keys of a deployment's `model_info`."""
