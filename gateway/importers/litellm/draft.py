@@ -222,8 +222,8 @@ def _pool(pool: Pool, names: Mapping[str, str], shared: Mapping[str, Json]) -> J
     ]
     members: Json = [step for step, _ in written]
     if any(weight != 1 for _, weight in written):
-        if all(isinstance(step, str) for step, _ in written):
-            members = dict(written)
+        if all(isinstance(step, str) for step, _ in written) and not any(step.variable for step, _ in pool.members):
+            members = dict(written)  # whose keys hold no variables
         else:
             members = [
                 {**(step if isinstance(step, dict) else {"target": step}), "weight": weight} for step, weight in written

@@ -111,7 +111,7 @@ def with_own_providers(
             return deployment
         whose = (deployment.where,) if deployment.id is None else (deployment.id, deployment.step.model)
         owner = json.dumps([*whose, amounts, deployment.budget], default=str)
-        hint = "-".join(filter(None, (upstream.hint, alias.rstrip("*"))))
+        hint = "-".join(filter(None, dict.fromkeys((upstream.hint, alias.rstrip("*")))))
         added = replace(upstream, hint=hint, owner=owner)
         upstreams.setdefault(added.identity, added)
         return replace(deployment, step=replace(deployment.step, upstream=added.identity))

@@ -123,6 +123,13 @@ class TestChains:
         assert ({one.name: one.weight for one in found.members}, found.pick) == (weights, "weighted")
         assert any("here they are a pool" in line for line in said(text, Verdict.EXACT))
 
+    def test_a_pool_with_weights_has_models_from_variables(self) -> None:
+        text = deployments("a: {model: openai/one, weight: 1}", "a: {model: os.environ/M, weight: 3}")
+        found = table_of(imported(text).routes, {"M": "openai/two"}).find("a")
+        assert found is not None
+        (members,) = (each.members for each in pools(found.parts or ()))
+        assert {one.name: one.weight for one in members} == {"openai/one": 1, "openai/two": 3}
+
     @pytest.mark.parametrize(
         ("strategy", "pick", "verdict"),
         [
