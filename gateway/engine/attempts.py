@@ -168,7 +168,7 @@ class Engine:
                 if request.nested is not None and await request.nested.run(step, deadline_s=deadline_s):
                     now_s = loop.time()
                 if room is not None:
-                    attempt = await room.take(step, attempt, now_s=now_s)
+                    attempt = await room.take(step, attempt)
                     now_s = loop.time()
                 if second is not None and plan is not None:
                     second.begin(plan, Course(outcomes, errors, lacks), decision.step, step)

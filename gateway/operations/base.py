@@ -10,7 +10,7 @@ from gateway.adapters.base import Bonds, Translation
 from gateway.adapters.content_types import JSON
 from gateway.adapters.events import Event, StreamJudge
 from gateway.errors import BadRequest
-from gateway.operations.content import media_in, opening, read_bytes
+from gateway.operations.content import DEFINED, json_bytes, media_in, opening, text_bytes, with_encoded
 from gateway.operations.counts import MAX_TOKENS
 from gateway.operations.errors import OPENAI_ERRORS, OpenAIErrors
 from gateway.policy.failures import (
@@ -113,7 +113,19 @@ class OpenAIOperation:
 
     def text_bytes(self, params: Mapping[str, Json]) -> int | Generator[None, None, int]:
         """Return the bytes of text that the model has to read, base64 left out; in short steps, where that is long."""
-        return read_bytes(params, self.read_fields)
+        total = 0
+        long: list[RawJson] | None = None
+        for name in self.read_fields:
+            value = params.get(name)
+            if value is None:
+                continue
+            if type(value) is not RawJson:
+                total += json_bytes(value) if name in DEFINED else text_bytes(value)
+            elif long is None:
+                long = [value]
+            else:
+                long.append(value)
+        return total if long is None else with_encoded(total, long)
 
     def media(self, params: Mapping[str, Json], form: Form | None) -> Generator[None, None, frozenset[str]]:
         """Return which of `images`, `audio` and `files` the request has, in short steps."""

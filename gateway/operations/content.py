@@ -30,7 +30,7 @@ _BASE64: Final = b"+/0123456789=ABCDEFGHIJKLMNOPQRSTUVWXYZ\\_abcdefghijklmnopqrs
 _DATA_URL: Final = re.compile(r"data:[^,]{0,128};base64,")
 _NO_TEXT: Final = frozenset({"call_id", "id", "media_type", "role", "tool_call_id", "tool_use_id", "type"})
 """Fields whose values are words of the wire."""
-_DEFINED: Final = ("functions", "tools")
+DEFINED: Final = ("functions", "tools")
 """Fields with definitions of tools, which are read as JSON by the model too."""
 _TYPE: Final = re.compile(rb'"type"[ \t\r\n]*:[ \t\r\n]*$')
 _BEFORE_BYTES: Final = 32
@@ -54,20 +54,21 @@ def text_bytes(value: Json) -> int:
                 if name in _NO_TEXT:
                     continue
                 if type(inner) is str:  # as most are
-                    total += len(inner) if len(inner) < _BLOCK_BYTES and inner.isascii() else _text_size(inner)
+                    size = len(inner)
+                    total += size if size < _BLOCK_BYTES and inner.isascii() else _text_size(inner)
                 else:
                     left.append(inner)
-        elif type(one) is str:
-            total += _text_size(one)
-            continue
         elif type(one) is list:
             if one and type(one[0]) is int:
                 total += BYTES_PER_TOKEN * len(one)
             else:
                 nodes += len(one)
                 left += one
+        elif type(one) is str:
+            total += _text_size(one)
+            continue
         if nodes > _MAX_NODES:
-            return _size(encode_json(value))
+            return json_bytes(value)
     return total
 
 
@@ -105,20 +106,13 @@ def _is_mixed(block: bytes) -> bool:
     return block.lower() != block != block.upper() and len(block.translate(None, b"0123456789")) < len(block)
 
 
-def read_bytes(params: Mapping[str, Json], fields: Sequence[str]) -> int | Generator[None, None, int]:
-    """Return the bytes of text in these fields, base64 left out; in steps, where one has a long value."""
-    total = 0
-    long: list[RawJson] = []
-    for name in fields:
-        value = params.get(name)
-        if type(value) is RawJson:
-            long.append(value)
-        elif value is not None:
-            total += _size(encode_json(value)) if name in _DEFINED else text_bytes(value)
-    return _with_encoded(total, long) if long else total
+def json_bytes(value: Json) -> int:
+    """Return the size of a value as JSON, base64 left out."""
+    return _size(encode_json(value))
 
 
-def _with_encoded(total: int, values: Sequence[RawJson]) -> Generator[None, None, int]:
+def with_encoded(total: int, values: Sequence[RawJson]) -> Generator[None, None, int]:
+    """Return the sum of a total and the sizes of long values, base64 left out, in steps."""
     for value in values:
         total += yield from encoded_bytes(value)
     return total

@@ -37,7 +37,7 @@ def limits_as_json(limits: Outlook) -> JsonObject:
         "group": DEFAULT_GROUP if limits.client is None else limits.client.group or DEFAULT_GROUP,
         "models": None if group is None or group.models is None else sorted(group.models),
         "share": group is not None and group.is_shared,
-        "expected_tokens": {"input": limits.expected.input, "output": limits.expected.output},
+        "expected_tokens": dict(zip(("input", "output"), limits.expected, strict=True)),
         "limits": [
             {
                 "limit": one.limit.text,

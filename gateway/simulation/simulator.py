@@ -155,7 +155,6 @@ class Simulator:
             jitter=lambda: JITTER,
             draw=seeded(seed),
             wall_clock=wall_clock,
-            # Leases of clients are not renewed: all requests that run at once begin at once.
             limits=limits,
             provider_limits=ProviderLimits(limits.reservations),
         )

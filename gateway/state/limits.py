@@ -242,16 +242,11 @@ class SharedStore:
         """Give all of a reservation back."""
         self.settle(reservation, UNTAKEN)
 
-    def renew(self, reservations: Iterable[str]) -> None:
+    def renew(self) -> None:
         """Renew leases, also those that an outage let end."""
         by_owner: dict[str, list[str]] = {}
-        for reservation in reservations:
-            held = self._held.get(reservation)
-            if held is None:
-                continue
-            if held.store is not None:
-                held.store.renew((held.id,))
-            elif held.owner.has_leases:
+        for held in self._held.values():
+            if held.store is None and held.owner.has_leases:
                 by_owner.setdefault(held.owner.name, []).append(held.id)
         for owner, ids in by_owner.items():
             command = self._renew.command([f"{self._link.prefix}:{{{owner}}}:leases"], [self._now(), *ids])

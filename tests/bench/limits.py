@@ -82,10 +82,9 @@ def _asking(texts: Sequence[str], home: Store) -> Callable[[], object]:
     store = Limits(home)
     route, client = policy.routes["fast"], Client(name="ann")
     answered = Attempt("mock/echo", "mock/echo", None, 200, 1.0)
-    usage = {"prompt": 14, "completion": 8}
+    report = CallReport(attempts=[answered], tokens={"prompt": 14, "completion": 8}, calls=1)
 
     def ask() -> object:
-        report = CallReport(attempts=[answered], tokens=usage, calls=1)
         admission = store.admission(policy, route, client, report)
         assert admission is not None, "its group has limits"
         assert admission.try_enter(CHAT, route, HELLO) is None, "that takes no waiting"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from gateway.adapters.base import Operation
 from gateway.concurrency.steps import in_turns
@@ -20,10 +21,10 @@ from gateway.engine.limits.reservations import Reservations
 from gateway.engine.limits.store import ONE, Bucket, Costs, Full, OwnerKind, Refused, Standing, Store, longest
 from gateway.engine.limits.terms import Terms, terms_of
 from gateway.engine.limits.then import changes_model, route_through
-from gateway.engine.limits.uses import tokens_used, was_called
+from gateway.engine.limits.uses import tokens_used, told_tokens, was_called
 from gateway.errors import BudgetExceeded, Limited, NotAllowed, UnknownGroup, Unsupported
 from gateway.policy.clients import Client
-from gateway.policy.limits import DEFAULT_GROUP, ClientGroup, Unit
+from gateway.policy.limits import DEFAULT_GROUP, ClientGroup, ClientGroups, Unit
 from gateway.policy.table import Route, RoutingTable
 from gateway.telemetry.report import CallReport, LimitReport
 from gateway.wire.json import Json
@@ -38,9 +39,12 @@ _AS_TAKEN: Final[Costs] = {}
 """The use of a request that used what it took."""
 
 
-class _Caller(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Caller:
     """A client as its requests are admitted."""
 
+    groups: ClientGroups
+    client: Client | None
     group: ClientGroup
     who: str
     terms: Terms
@@ -65,17 +69,14 @@ class Limits:
 
         Raises NotAllowed for a model that the client's group may not ask for, UnknownGroup.
         """
-        group = self.group(table, client)
+        caller = self._callers.get("" if client is None else client.name)
+        if caller is None or caller.groups is not table.clients or caller.client is not client:
+            caller = self._caller(caller, table, client)
+        group = caller.group
         told = report.limits = LimitReport(group.name)
         if group.models is not None:
             _check_model(group, route, client)
-        if not group.limits:
-            return None
-        name = "" if client is None else client.name
-        caller = self._callers.get(name)
-        if caller is None or caller.group is not group:
-            caller = self._new_caller(group, client)
-        return Admission(self, table, caller, report, told, self.reservations.new_id())
+        return Admission(self, table, caller, report, told, self.reservations.new_id()) if group.limits else None
 
     def check(self, table: RoutingTable, route: Route, client: Client | None) -> None:
         """Raise NotAllowed for a model that the client's group may not ask for, or UnknownGroup."""
@@ -91,14 +92,19 @@ class Limits:
             raise UnknownGroup(f"{_named(client)} is of the group {name!r}, which `clients` of the file does not have")
         return group
 
-    def _new_caller(self, group: ClientGroup, client: Client | None) -> _Caller:
+    def _caller(self, known: _Caller | None, table: RoutingTable, client: Client | None) -> _Caller:
+        """Return a client as this table has it, given what is known of it. Raises UnknownGroup."""
+        group = self.group(table, client)
+        name = "" if client is None else client.name
+        if known is not None and known.group is group:
+            terms = known.terms
+        else:
+            kind: OwnerKind = "group" if group.is_shared else "client"
+            terms = terms_of(kind, group.name if group.is_shared else name, group.limits)
         if len(self._callers) >= MAX_KEPT:
             self._callers.clear()
-        name = "" if client is None else client.name
-        kind: OwnerKind = "group" if group.is_shared else "client"
-        owner = group.name if group.is_shared else name
         who = "the client without a key" if client is None else _named(client)
-        caller = self._callers[name] = _Caller(group, who, terms_of(kind, owner, group.limits))
+        caller = self._callers[name] = _Caller(table.clients, client, group, who, terms)
         return caller
 
     def _log_unknown(self, generation: int, reading: int, name: str) -> None:
@@ -157,7 +163,7 @@ class Admission:
         costs = ONE
         if self.counts_tokens:
             expected = estimate(operation, params)
-            if not isinstance(expected, Estimate):
+            if not isinstance(expected, tuple):
                 return self._measured(expected, operation, route, params)
             costs = self._costs(expected, route)
         answer = self._limits.store.try_reserve(self._reservation, self._buckets, costs)
@@ -184,15 +190,16 @@ class Admission:
             return
         self.is_open = False
         limits, report = self._limits, self._report
-        if self._terms.has_leases:
-            limits.reservations.open.discard(self._reservation)
         if not was_called(report):
             limits.store.release(self._reservation)
         elif not self.counts_tokens:
             limits.store.settle(self._reservation, _AS_TAKEN)
         else:
-            spent = tokens_used(report, self._expected, answered=answered, whole=whole, text_bytes=text_bytes)
-            used: dict[Unit, float] = {"tokens": spent[0] + spent[1]}
+            if answered and whole:
+                spent = told_tokens(report.tokens, self._expected, text_bytes)
+            else:
+                spent = tokens_used(report, self._expected, answered=answered, text_bytes=text_bytes)
+            used: dict[Unit, float] = {"tokens": float(spent[0] + spent[1])}
             if self._prices is not None:
                 target = None if report.target is None else report.target.name
                 used["spend"] = self._prices.dollars(*spent, target=target)
@@ -213,7 +220,7 @@ class Admission:
     def _costs(self, expected: Estimate, route: Route) -> Costs:
         """Return what a request takes that is expected to use so many tokens."""
         self._expected = expected
-        costs: dict[Unit, float] = {"requests": 1.0, "concurrent": 1.0, "tokens": expected[0] + expected[1]}
+        costs: dict[Unit, float] = {"requests": 1.0, "concurrent": 1.0, "tokens": float(expected[0] + expected[1])}
         if self._terms.counts_spend:
             costs["spend"] = self._priced(route)
         return costs
@@ -256,8 +263,6 @@ class Admission:
     def _granted(self, standing: Standing, sent_on: str | None = None) -> None:
         """Note a reservation; `sent_on`: the limit that sent the request to another alias."""
         self.is_open = True
-        if self._terms.has_leases:
-            self._limits.reservations.open.add(self._reservation)
         told = self._told
         told.head, told.limited = head_lines(standing, sent_on), sent_on
 

@@ -18,13 +18,18 @@ class Cell(Protocol):
 
     unit: Unit
     limit: Limit
-    """Whoever asks or takes sets it before."""
+    """Whoever asks or takes has it `adopt` another one before."""
     amount: float
-    """Of `limit`, as of the last call."""
+    """Of `limit`."""
     open: int
     """Reservations that are not settled. A bucket with some is not dropped."""
     used: float
     """As of the last call."""
+    rate: float
+    """What drains in a second; 0.0 for what does not drain."""
+
+    def adopt(self, limit: Limit, now_s: float) -> None:
+        """Go on with another limit of the same unit and window."""
 
     def wait_s(self, cost: float, now_s: float, wall_s: float) -> float:
         """Return the seconds until `cost` fits; 0 if it does now. The whole amount is asked for if `cost` is above it.
@@ -38,7 +43,7 @@ class Cell(Protocol):
     def untake(self, reservation: str) -> None:
         """Be as before the last call, a `take`."""
 
-    def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
+    def settle(self, reservation: str, mark: float, by: float, now_s: float) -> None:
         """End a reservation that used so much more than it took, or less if `by` is below 0. `mark` is of `take`."""
 
     def present(self, now_s: float, wall_s: float) -> tuple[float, float | None]:
@@ -49,14 +54,17 @@ class Cell(Protocol):
 
 
 Part: TypeAlias = tuple[Cell, float, float]
-"""A reservation in one bucket: the cell, the cost, and the mark for `settle`."""
+"""A reservation in one bucket: the cell, the cost, and the mark for `settle`.
+
+One that used what it took may end by `open` alone.
+"""
 
 
-# Each request calls these twice for each bucket, so they call little.
+# Each request calls these twice for each bucket, so they call little: a call takes as long as the rest of them.
 class Sliding:
     """A bucket of a minute or an hour."""
 
-    __slots__ = ("_at_s", "_before", "_lows", "_rate", "_window_s", "amount", "limit", "open", "unit", "used")
+    __slots__ = ("_at_s", "_before", "_lows", "_window_s", "amount", "limit", "open", "rate", "unit", "used")
 
     def __init__(self, limit: Limit, lows: int = sliding.MAX_LOWS) -> None:
         """`lows`: entries of its `Lows` at most."""
@@ -64,64 +72,82 @@ class Sliding:
         self._window_s = sliding.WINDOW_S[limit.per]
         self._lows = sliding.Lows(lows)
         self._at_s = 0.0
-        self._rate = limit.amount / self._window_s
+        self.rate = limit.amount / self._window_s
         self.used = self._before = 0.0
         self.limit = limit
         self.amount = limit.amount
         self.unit = limit.unit
         self.open = 0
 
+    def adopt(self, limit: Limit, now_s: float) -> None:
+        if limit.amount != self.amount:  # what has drained until now did so at the old rate
+            self._come_to(now_s)
+            self.amount = limit.amount
+            self.rate = limit.amount / self._window_s
+        self.limit = limit
+
     def wait_s(self, cost: float, now_s: float, wall_s: float) -> float:
-        used = self.used = self._come_to(now_s)
-        return sliding.wait_s(used, min(cost, self.amount), self.amount, self._rate)
+        self._come_to(now_s)
+        return sliding.wait_s(self.used, min(cost, self.amount), self.amount, self.rate)
 
     def take(self, reservation: str, cost: float, now_s: float, wall_s: float) -> Part | None:
-        used = self._before = self._come_to(now_s)
+        used = self.used
+        if used and now_s > self._at_s:  # as in `_come_to`
+            used -= (now_s - self._at_s) * self.rate
+            if used < 0.0:
+                used = 0.0
+        self._at_s = now_s
         amount = self.amount
         if cost > amount:
             cost = amount
-        if used + cost > amount and sliding.wait_s(used, cost, amount, self._rate):
+        if used + cost > amount and sliding.wait_s(used, cost, amount, self.rate):
             self.used = used
             return None
-        serial = self._lows.note(used) if self.open else self._lows.begin()
-        self.open += 1
+        self._before = used
         self.used = used + cost
+        lows = self._lows
+        if self.open or lows.serials:
+            serial = lows.note(used) if self.open else lows.begin()
+        else:
+            serial = lows.serial = lows.serial + 1.0  # as `begin` does
+        self.open += 1
         return self, cost, serial
 
     def untake(self, reservation: str) -> None:
         self.open -= 1
         self.used = self._before  # its low is one of those before, too
 
-    def _come_to(self, now_s: float) -> float:
-        """Return what is used now. From now on it drains at the rate of `limit`."""
-        used = sliding.used(self.used, self._at_s, self._rate, now_s)
+    def _come_to(self, now_s: float) -> None:
+        """Drain until now."""
+        self.used = sliding.used(self.used, self._at_s, self.rate, now_s)
         self._at_s = now_s
-        amount = self.limit.amount
-        if amount != self.amount:  # what has drained until now did so at the old rate
-            self.amount = amount
-            self._rate = amount / self._window_s
-        return used
 
-    def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
+    def settle(self, reservation: str, mark: float, by: float, now_s: float) -> None:
         self.open -= 1
         if by:
-            used = sliding.used(self.used, self._at_s, self._rate, now_s)
+            used = self.used
+            if used and now_s > self._at_s:  # as in `_come_to`
+                used -= (now_s - self._at_s) * self.rate
+                if used < 0.0:
+                    used = 0.0
             self._at_s = now_s
             self.used = used + by if by > 0.0 else used - self._lows.give_back(mark, -by, used)
 
     def present(self, now_s: float, wall_s: float) -> tuple[float, float | None]:
         # Nothing is written: drained in two steps, a bucket may hold another last digit than in one.
-        used = sliding.used(self.used, self._at_s, self._rate, now_s)
-        return used, used / self._rate
+        used = sliding.used(self.used, self._at_s, self.rate, now_s)
+        return used, used / self.rate
 
     def free_in_s(self, wall_s: float) -> float | None:
-        return self.used / self._rate
+        return self.used / self.rate
 
 
 class Calendar:
     """A bucket of a day or a month."""
 
-    __slots__ = ("_before", "_begin_s", "_changed", "_end_s", "_key", "_per", "amount", "limit", "open", "unit", "used")
+    __slots__ = (
+        "_before", "_begin_s", "_changed", "_end_s", "_key", "_per", "amount", "limit", "open", "rate", "unit", "used",
+    )  # fmt: skip
 
     def __init__(self, limit: Limit, key: str = "", changed: dict[str, Calendar] | None = None) -> None:
         """`changed` gets the cell by its key whenever `used` changes."""
@@ -129,21 +155,25 @@ class Calendar:
         self._per: Window = limit.per
         self._key = key
         self._changed = changed
-        self._begin_s = self._end_s = 0.0
+        self._begin_s = self._end_s = self.rate = 0.0
         self.used = self._before = 0.0
         self.limit = limit
         self.amount = limit.amount
         self.unit = limit.unit
         self.open = 0
 
+    def adopt(self, limit: Limit, now_s: float) -> None:
+        self.limit = limit
+        self.amount = limit.amount
+
     def wait_s(self, cost: float, now_s: float, wall_s: float) -> float:
-        amount = self.amount = self.limit.amount
+        amount = self.amount
         if not self._begin_s <= wall_s < self._end_s:
             self._come_to(wall_s)
         return windows.wait_s(self.used, min(cost, amount), amount, self._end_s - wall_s)
 
     def take(self, reservation: str, cost: float, now_s: float, wall_s: float) -> Part | None:
-        amount = self.amount = self.limit.amount
+        amount = self.amount
         if not self._begin_s <= wall_s < self._end_s:
             self._come_to(wall_s)
         if cost > amount:
@@ -161,14 +191,13 @@ class Calendar:
         self.open -= 1
         self.used = self._before
 
-    def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
+    def settle(self, reservation: str, mark: float, by: float, now_s: float) -> None:
         self.open -= 1
-        if by:
-            self._come_to(wall_s)
-            if mark == self._begin_s:  # else its window is over
-                self.used = max(0.0, self.used + by)
-                if self._changed is not None:
-                    self._changed[self._key] = self
+        if by and mark == self._begin_s:  # else its window is over
+            used = self.used + by
+            self.used = used if used > 0.0 else 0.0
+            if self._changed is not None:
+                self._changed[self._key] = self
 
     def present(self, now_s: float, wall_s: float) -> tuple[float, float | None]:
         self._come_to(wall_s)
@@ -201,47 +230,40 @@ class Calendar:
 class Concurrent:
     """A bucket of requests at once."""
 
-    __slots__ = ("_leases", "amount", "limit", "open", "unit", "used")
+    __slots__ = ("amount", "limit", "open", "rate", "unit", "used")
 
     def __init__(self, limit: Limit) -> None:
-        self._leases: dict[str, float] = {}
-        self.used = 0.0
+        self.used = self.rate = 0.0
         self.limit = limit
         self.amount = limit.amount
         self.unit = limit.unit
         self.open = 0
 
+    def adopt(self, limit: Limit, now_s: float) -> None:
+        self.limit = limit
+        self.amount = limit.amount
+
     def wait_s(self, cost: float, now_s: float, wall_s: float) -> float:
-        amount = self.amount = self.limit.amount
-        if self._leases:
-            leases.drop_ended(self._leases, now_s)
-        used = self.used = float(len(self._leases))
-        return leases.WAIT_S if used + cost > amount else 0.0
+        self.used = float(self.open)
+        return leases.WAIT_S if self.open + cost > self.amount else 0.0
 
     def take(self, reservation: str, cost: float, now_s: float, wall_s: float) -> Part | None:
-        if self.wait_s(cost, now_s, wall_s):
+        used = self.open + cost
+        if used > self.amount:
+            self.used = float(self.open)
             return None
         self.open += 1
-        self.used += 1.0
-        self._leases[reservation] = now_s + leases.LEASE_S
+        self.used = used
         return self, cost, 0.0
 
     def untake(self, reservation: str) -> None:
-        self.settle(reservation, 0.0, 0.0, 0.0, 0.0)
-
-    def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
         self.open -= 1
-        if self._leases.pop(reservation, None) is not None:
-            self.used -= 1.0
 
-    def renew(self, reservation: str, now_s: float) -> None:
-        """Renew a lease, also one that has ended: its request goes on."""
-        leases.renew(self._leases, reservation, now_s)
+    def settle(self, reservation: str, mark: float, by: float, now_s: float) -> None:
+        self.open -= 1
 
     def present(self, now_s: float, wall_s: float) -> tuple[float, float | None]:
-        leases.drop_ended(self._leases, now_s)
-        self.used = float(len(self._leases))
-        return self.used, None
+        return float(self.open), None
 
     def free_in_s(self, wall_s: float) -> float | None:
         return None
@@ -266,7 +288,7 @@ _standing: Final = partial(tuple.__new__, Standing)
 
 
 def in_the_way(cells: Sequence[Cell], costs: Costs, now_s: float, wall_s: float) -> list[Full]:
-    """Return the buckets into which not all fits, of which each has its `limit`."""
+    """Return the buckets into which not all fits."""
     return [Full(cell.limit, wait_s) for cell in cells if (wait_s := cell.wait_s(costs[cell.unit], now_s, wall_s))]
 
 
@@ -297,18 +319,16 @@ def reserve(
         if share > most:
             most, fullest = share, cell
     opened[reservation] = parts
-    return _standing_of(fullest, wall_s)
+    left = fullest.amount - fullest.used
+    free_in_s = fullest.used / fullest.rate if fullest.rate else fullest.free_in_s(wall_s)
+    return _standing((fullest.limit, left if left > 0.0 else 0.0, free_in_s))
 
 
 def _tightest(cells: Sequence[Cell], wall_s: float) -> Standing:
     """Return how that of the cells stands of which the smallest share is left."""
-    return _standing_of(max(cells, key=_share), wall_s)
+    cell = max(cells, key=_share)
+    return Standing(cell.limit, max(0.0, cell.amount - cell.used), cell.free_in_s(wall_s))
 
 
 def _share(cell: Cell) -> float:
     return cell.used / cell.amount
-
-
-def _standing_of(cell: Cell, wall_s: float) -> Standing:
-    left = cell.amount - cell.used
-    return _standing((cell.limit, left if left > 0.0 else 0.0, cell.free_in_s(wall_s)))

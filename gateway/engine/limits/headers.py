@@ -6,7 +6,7 @@ Source: https://www.ietf.org/archive/id/draft-ietf-httpapi-ratelimit-headers-11.
 
 from __future__ import annotations
 
-import math
+from math import ceil
 from typing import Final
 
 from gateway.engine.limits.store import Standing
@@ -22,7 +22,7 @@ _WINDOWS: Final[dict[Window | None, str]] = {"minute": ";w=60", "hour": ";w=3600
 LIMITED: Final = "x-gateway-limited"
 
 _MAX_KNOWN: Final = 1024
-_known: Final[dict[int, tuple[Limit, str, int]]] = {}
+_known: Final[dict[int, tuple[Limit, str, float]]] = {}
 """Cache by id(): the limit, and what `_constant` returns. To hash a limit takes longer than all else."""
 
 
@@ -38,13 +38,13 @@ def head_lines(standing: Standing, limited: str | None = None) -> str:
     if free_in_s is None:
         lines = f"{before}{int(left * factor)}\r\n"
     else:
-        lines = f"{before}{int(left * factor)};t={math.ceil(free_in_s)}\r\n"
+        lines = f"{before}{int(left * factor)};t={ceil(free_in_s)}\r\n"
     return lines if limited is None else f"{lines}{LIMITED}: {limited}\r\n"
 
 
-def _constant(limit: Limit) -> tuple[str, int]:
+def _constant(limit: Limit) -> tuple[str, float]:
     """Return what comes before a limit's `r`, and what that is multiplied by."""
-    factor = 100 if limit.unit == "spend" else 1
+    factor = 100.0 if limit.unit == "spend" else 1.0
     more = f"{_QUOTA_UNITS[limit.unit]}{_WINDOWS.get(limit.per, '')}"
     policy = f'RateLimit-Policy: "{limit.bucket}";q={round(limit.amount * factor)}{more}'
     return f'{policy}\r\nRateLimit: "{limit.bucket}";r=', factor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from gateway.engine.limits import sliding
@@ -14,6 +14,8 @@ from gateway.policy.limits import Limit
 
 _LOOKED_AT: Final = 2
 """Old buckets that are looked at, and dropped if nothing is used in them, for each new one."""
+MAX_KEPT: Final = 10_000
+"""Owners whose cells are kept together. Beyond, all are looked up anew."""
 
 
 class MemoryStore:
@@ -35,6 +37,8 @@ class MemoryStore:
         self._cells: dict[str, Cell] = {}
         self._open: dict[str, list[Part]] = {}
         """Reservation → its parts."""
+        self._known: dict[int, tuple[Sequence[Bucket], list[Cell], bool]] = {}
+        """Cache by id() of buckets: these, their cells, and whether one is of a day or a month."""
         self._kept: dict[str, Count] = {} if kept is None else {count.key: count for count in kept}
         """Counts whose buckets nobody has asked for yet."""
         self._changed: dict[str, Calendar] | None = None if kept is None else {}
@@ -44,17 +48,31 @@ class MemoryStore:
 
     def try_reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
         """Take from all buckets or from none, as `Store` says; never None."""
-        known = self._cells
-        before = len(known)
+        known = self._known.get(id(buckets))
+        if known is None or known[0] is not buckets:
+            return self._reserve_first(reservation, buckets, costs)
+        _, cells, is_by_calendar = known
+        wall_s = self._wall_clock() if is_by_calendar else 0.0
+        return reserve(reservation, cells, costs, self._open, self._clock(), wall_s)
+
+    def _reserve_first(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
+        """Do so for buckets whose cells are not in the cache."""
+        before = len(self._cells)
         now_s, wall_s = self._clock(), self._wall_clock()
         cells = []
         for key, limit in buckets:
-            cell = known.get(key) or self._new(key, limit)
-            cell.limit = limit
+            cell = self._cells.get(key) or self._new(key, limit)
+            if cell.limit is not limit:
+                self._known.clear()  # whoever knows the cell has to have it adopt its own limit again
+                cell.adopt(limit, now_s)
             cells.append(cell)
+        if type(buckets) is tuple:  # a list may be changed
+            if len(self._known) >= MAX_KEPT:
+                self._known.clear()
+            self._known[id(buckets)] = buckets, cells, any(isinstance(cell, Calendar) for cell in cells)
         answer = reserve(reservation, cells, costs, self._open, now_s, wall_s)
-        if len(known) > before:
-            self._drop_idle(_LOOKED_AT * (len(known) - before), now_s, wall_s)
+        if len(self._cells) > before:
+            self._drop_idle(_LOOKED_AT * (len(self._cells) - before), now_s, wall_s)
         return answer
 
     def cell(self, key: str, limit: Limit) -> Cell:
@@ -67,12 +85,15 @@ class MemoryStore:
 
     def full(self, buckets: Sequence[Bucket], costs: Costs) -> Sequence[Full]:
         """Return the buckets that are in the way, and take nothing; never None."""
+        now_s = self._clock()
         cells = []
         for key, limit in buckets:
             if (cell := self._cells.get(key)) is not None:
-                cell.limit = limit
+                if cell.limit is not limit:
+                    self._known.clear()
+                    cell.adopt(limit, now_s)
                 cells.append(cell)
-        return in_the_way(cells, costs, self._clock(), self._wall_clock())
+        return in_the_way(cells, costs, now_s, self._wall_clock())
 
     async def reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
         """Do the same."""
@@ -83,21 +104,20 @@ class MemoryStore:
         parts = self._open.pop(reservation, None)
         if parts is None:
             return
-        now_s, wall_s = (self._clock(), self._wall_clock()) if used else (0.0, 0.0)  # else nobody asks
+        now_s = self._clock() if used else 0.0  # else nobody asks
         for cell, cost, mark in parts:
-            cell.settle(reservation, mark, used.get(cell.unit, cost) - cost, now_s, wall_s)
+            by = used.get(cell.unit, cost) - cost
+            if by:
+                cell.settle(reservation, mark, by, now_s)
+            else:
+                cell.open -= 1
 
     def release(self, reservation: str) -> None:
         """Give all of a reservation back."""
         self.settle(reservation, UNTAKEN)
 
-    def renew(self, reservations: Iterable[str]) -> None:
-        """Renew leases."""
-        now_s = self._clock()
-        for reservation in reservations:
-            for cell, _, _ in self._open.get(reservation, ()):
-                if isinstance(cell, Concurrent):
-                    cell.renew(reservation, now_s)
+    def renew(self) -> None:
+        """Do nothing: there are no leases."""
 
     def would_fit(self, bucket: Bucket, cost: float) -> bool:
         """Tell whether a cost would fit if open reservations used nothing, as `Store` says."""
@@ -143,3 +163,5 @@ class MemoryStore:
             cell = cells.pop(oldest)
             if cell.open or cell.present(now_s, wall_s)[0]:
                 cells[oldest] = cell
+            else:
+                self._known.clear()

@@ -78,13 +78,13 @@ class ProviderLimits:
                 counts_tokens, counts_spend = counts_tokens or terms.counts_tokens, counts_spend or terms.counts_spend
         if expected is None and counts_tokens:
             measured = estimate(operation, params)
-            expected = measured if isinstance(measured, Estimate) else await measured
+            expected = measured if isinstance(measured, tuple) else await measured
         prices = self._prices.of(route, price_of) if counts_spend else None
         return Room(self, operation, params, report, expected or NOTHING, prices, waits=waits)
 
     def room_of_one(self, operation: Operation) -> Room:
         """Return the room of a request of one token, for those who only look."""
-        return Room(self, operation, {}, CallReport(), Estimate(1, 0), None, waits=True)
+        return Room(self, operation, {}, CallReport(), (1, 0), None, waits=True)
 
     def terms(self, endpoint: Endpoint) -> Terms:
         """Return what the calls of an endpoint with limits take from."""
@@ -198,7 +198,7 @@ class Room:
                     del waiting[provider]
 
     async def take(
-        self, step: Step, attempt: Callable[_P, Coroutine[None, None, _T]], *, now_s: float
+        self, step: Step, attempt: Callable[_P, Coroutine[None, None, _T]]
     ) -> Callable[_P, Coroutine[None, None, _T]]:
         """Take what a call takes that leaves now, and return the attempt that settles it. Raises NoRoom.
 
@@ -212,8 +212,6 @@ class Room:
         expected = self._expected_of(step) if terms.counts_tokens else self._expected
         costs = self._costs(step, terms, expected)
         reservations = self._limits.reservations
-        if terms.has_leases:
-            reservations.renew_due(now_s)
         reservation = reservations.new_id()
         answer = reservations.store.try_reserve(reservation, terms.buckets, costs)
         if answer is None:
@@ -222,8 +220,6 @@ class Room:
             rest = self._rest(answer.full, terms, costs, asyncio.get_running_loop().time())
             self._refused[endpoint.provider] = rest
             raise NoRoom
-        if terms.has_leases:
-            reservations.open.add(reservation)
         self.counts_tokens = terms.counts_tokens
         self.closed_tokens = None
         prices = self._prices if terms.counts_spend else None
@@ -270,12 +266,12 @@ class Room:
         """Return the tokens that a call of a step is expected to use: its parameters may say how many it may write."""
         if not step.params.sent:
             return self._expected
-        return Estimate(self._expected.input, output_tokens(self._operation, {**self._params, **step.params.sent}))
+        return self._expected[0], output_tokens(self._operation, {**self._params, **step.params.sent})
 
     def _costs(self, step: Step, terms: Terms, expected: Estimate) -> Costs:
         if not terms.counts_tokens:
             return ONE
-        costs: dict[Unit, float] = {**ONE, "tokens": expected.input + expected.output}
+        costs: dict[Unit, float] = {**ONE, "tokens": float(sum(expected))}
         if self._prices is not None and terms.counts_spend:
             costs["spend"] = self._prices.dollars(*expected, target=step.target.name)
         return costs
@@ -343,7 +339,7 @@ class _Taken:
     def failed(self, error: BaseException, closed_tokens: Mapping[str, int] | None) -> None:
         """Settle by the end of a call without an answer. `closed_tokens` it had told until then."""
         if isinstance(error, NotSupported) and not isinstance(error, PathMissing):
-            self._end()
+            self._is_open = False
             self._limits.reservations.store.release(self._reservation)
             self._limits.wake(self._step.target.endpoint.provider)
             return
@@ -374,14 +370,9 @@ class _Taken:
 
     def _settle(self, used: Costs) -> None:
         if self._is_open:
-            self._end()
+            self._is_open = False
             self._limits.reservations.store.settle(self._reservation, used)
             self._limits.wake(self._step.target.endpoint.provider)
-
-    def _end(self) -> None:
-        self._is_open = False
-        if self._terms.has_leases:
-            self._limits.reservations.open.discard(self._reservation)
 
 
 def _wake(woken: asyncio.Future[None]) -> None:

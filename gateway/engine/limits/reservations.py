@@ -1,10 +1,10 @@
-"""Reservations that are made in a store, and the renewal of the leases of those that are open."""
+"""Reservations that are made in a store: their ids, waiting for them, and the renewal of leases."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 
 from gateway.engine.limits.leases import RENEW_S
@@ -16,16 +16,9 @@ class Reservations:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.open: set[str] = set()
-        """Those with a lease that are not settled."""
-        self._serials = count(1)
-        self._prefix = secrets.token_hex(8)
-        """Reservations of other processes have another."""
-        self._renewed_s = 0.0
-
-    def new_id(self) -> str:
-        """Return the id of a new reservation."""
-        return f"{self._prefix}-{next(self._serials)}"
+        prefix = f"{secrets.token_hex(8)}-"  # reservations of other processes have another
+        self.new_id: Callable[[], str] = map(prefix.__add__, map(str, count(1))).__next__
+        """Returns the id of a new reservation."""
 
     async def wait_for(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
         """Reserve in a store elsewhere. A call that is cancelled meanwhile takes nothing."""
@@ -35,18 +28,8 @@ class Reservations:
             self.store.release(reservation)
             raise
 
-    def renew_due(self, now_s: float) -> None:
-        """Renew all leases if that is due: where nobody runs `run`, each reservation asks first."""
-        if now_s - self._renewed_s >= RENEW_S:
-            self._renew(now_s)
-
     async def run(self) -> None:
         """Renew the leases of requests that are being answered, until cancelled."""
         while True:
             await asyncio.sleep(RENEW_S)
-            self._renew(asyncio.get_running_loop().time())
-
-    def _renew(self, now_s: float) -> None:
-        self._renewed_s = now_s
-        if self.open:
-            self.store.renew(tuple(self.open))
+            self.store.renew()

@@ -106,8 +106,8 @@ class Store(Protocol):
     def release(self, reservation: str) -> None:
         """End a reservation whose request took nothing, also one that may not have been made."""
 
-    def renew(self, reservations: Iterable[str]) -> None:
-        """Renew the leases of these reservations."""
+    def renew(self) -> None:
+        """Renew the leases of reservations that are open, where a store has some. Called every RENEW_S."""
 
     def would_fit(self, bucket: Bucket, cost: float) -> bool:
         """Tell whether a cost would fit into a full bucket of a day or a month if open reservations used nothing.

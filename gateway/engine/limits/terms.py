@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from gateway.engine.limits.store import Bucket, OwnerKind, bucket
 from gateway.policy.limits import Limit
 
 
-class Terms(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Terms:
     """The buckets of one owner."""
 
     buckets: tuple[Bucket, ...]
     counts_tokens: bool
     """Tokens or spend are limited."""
     counts_spend: bool
-    has_leases: bool
-    """Requests at once are limited."""
 
 
 def terms_of(kind: OwnerKind, owner: str, limits: Sequence[Limit]) -> Terms:
@@ -27,5 +26,4 @@ def terms_of(kind: OwnerKind, owner: str, limits: Sequence[Limit]) -> Terms:
         tuple([bucket(kind, owner, limit) for limit in limits]),
         not units.isdisjoint({"tokens", "spend"}),
         "spend" in units,
-        "concurrent" in units,
     )

@@ -65,7 +65,7 @@ def told_tokens(told: Mapping[str, int] | None, expected: Estimate, text_bytes: 
     if not told:
         return seen_tokens(told, expected, text_bytes)
     prompt, completion = told.get("prompt"), told.get("completion")
-    return prompt or expected.input, completion or text_bytes // BYTES_PER_TOKEN, told.get("cached", 0)
+    return prompt or expected[0], completion or text_bytes // BYTES_PER_TOKEN, told.get("cached", 0)
 
 
 def seen_tokens(told: Mapping[str, int] | None, expected: Estimate, text_bytes: int) -> tuple[int, int, int]:
@@ -76,8 +76,8 @@ def seen_tokens(told: Mapping[str, int] | None, expected: Estimate, text_bytes: 
     """
     text = text_bytes // BYTES_PER_TOKEN
     if not told:
-        return expected.input, text, 0
-    return max(told.get("prompt", 0), expected.input), max(told.get("completion", 0), text), told.get("cached", 0)
+        return expected[0], text, 0
+    return max(told.get("prompt", 0), expected[0]), max(told.get("completion", 0), text), told.get("cached", 0)
 
 
 def text_bytes_of(operation: Operation, reply: Reply, told: Mapping[str, int] | None) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from mmap import mmap
 from struct import Struct
 from typing import Final, TypeAlias
@@ -103,7 +103,7 @@ class _SharedSliding(Sliding, _Shared):
             return False
         self.used, self._at_s, lows.serial = used, at_s, serial
         if rate:  # else it is new
-            self._rate, self.amount = rate, amount
+            self.rate, self.amount = rate, amount
         self.open = self._counted = (
             int(opened) if left == self._numbers[LEFT] else self._memory.count_open(self._record)
         )
@@ -123,7 +123,7 @@ class _SharedSliding(Sliding, _Shared):
             at, form = self._record + self._memory.lows, _NUMBERS[count]
             form.pack_into(self._map, at, *lows.serials)
             form.pack_into(self._map, at + 8 * LOWS, *lows.lows)
-        self._write(self.used, self._at_s, self._rate, self.amount, lows.serial, count)
+        self._write(self.used, self._at_s, self.rate, self.amount, lows.serial, count)
 
 
 class _SharedCalendar(Calendar, _Shared):
@@ -155,22 +155,25 @@ class _SharedCalendar(Calendar, _Shared):
 
 
 class _SharedConcurrent(_Shared):
-    """A bucket of requests at once. Those of a process end with it, so no lease has to be renewed."""
+    """A bucket of requests at once. Those of a process end with it."""
 
     def __init__(self, limit: Limit, memory: SharedMemory, record: int, digest: bytes) -> None:
         self.unit: Unit = limit.unit
         self.limit = limit
         self.amount = limit.amount
         self.open = 0
-        self.used = 0.0
+        self.used = self.rate = 0.0
         self._bind(memory, record, digest)
 
+    def adopt(self, limit: Limit, now_s: float) -> None:
+        self.limit = limit
+        self.amount = limit.amount
+
     def wait_s(self, cost: float, now_s: float, wall_s: float) -> float:
-        amount = self.amount = self.limit.amount
-        return leases.WAIT_S if self.used + cost > amount else 0.0
+        return leases.WAIT_S if self.used + cost > self.amount else 0.0
 
     def take(self, reservation: str, cost: float, now_s: float, wall_s: float) -> Part | None:
-        if self.wait_s(cost, now_s, wall_s):
+        if self.used + cost > self.amount:
             return None
         self.open += 1
         self.used += 1.0
@@ -180,7 +183,7 @@ class _SharedConcurrent(_Shared):
         self.open -= 1
         self.used -= 1.0
 
-    def settle(self, reservation: str, mark: float, by: float, now_s: float, wall_s: float) -> None:
+    def settle(self, reservation: str, mark: float, by: float, now_s: float) -> None:
         self.open -= 1
         self.used -= 1.0
 
@@ -298,9 +301,8 @@ class WorkersStore:
         """Give all of a reservation back."""
         self.settle(reservation, UNTAKEN)
 
-    def renew(self, reservations: Iterable[str]) -> None:
-        """Renew the leases of buckets that are counted alone; and settle what is late."""
-        self._own.renew(reservations)
+    def renew(self) -> None:
+        """Settle what is late; there are no leases."""
         if self._late and self._memory.lock():
             try:
                 self._catch_up()
@@ -327,7 +329,8 @@ class WorkersStore:
         for key, limit in buckets:
             one = known.get(key)
             cell = one if one is not None and one.load() else self._located(key, limit, now_s, wall_s)
-            cell.limit = limit
+            if cell.limit is not limit or cell.amount != limit.amount:  # another worker may have another table
+                cell.adopt(limit, now_s)
             cells.append(cell)
         return cells
 
@@ -348,15 +351,15 @@ class WorkersStore:
         return cell
 
     def _settle(self, reservation: str, parts: list[Part], used: Costs) -> None:
-        now_s, wall_s = self._clock(), self._wall_clock()
+        now_s = self._clock() if used else 0.0  # else nobody asks
         for cell, cost, mark in parts:
             by = used.get(cell.unit, cost) - cost
             if not isinstance(cell, _SHARED):
-                cell.settle(reservation, mark, by, now_s, wall_s)
+                cell.settle(reservation, mark, by, now_s)
             elif not by:
                 cell.end_one()
             elif cell.load():
-                cell.settle(reservation, mark, by, now_s, wall_s)
+                cell.settle(reservation, mark, by, now_s)
                 cell.save()
 
     def _catch_up(self) -> None:

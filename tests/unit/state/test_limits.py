@@ -77,7 +77,7 @@ async def test_every_key_expires_and_all_of_an_owner_are_in_one_slot(
         for reservation in (f"{name}-1", f"{name}-2"):
             await store.reserve(reservation, buckets(*FOUR, "9 spend/month", of=name), ONE)
         store.settle(f"{name}-1", {"tokens": 150})
-    store.renew(["ann-2", "bob-2"])
+    store.renew()
     await store.close()
     keys = await redis.ask("KEYS", "*")
     assert len(keys) == 2 * 5 + 1, "hash, leases, two of lows and one reservation each, and the probe"
@@ -184,7 +184,7 @@ async def test_counts_begin_anew_in_a_redis_that_lost_them(redis: RedisServer, r
     await redis.start()
     await until(lambda: made.link.is_up)
     await until_settled(redis, {"tokens/day": 100, "concurrent": 1})
-    store.renew(["lost", "local"])
+    store.renew()
     await until_settled(redis, {"concurrent": 2})
     store.settle("lost", {"tokens": 500})
     store.settle("local", {"tokens": 40})
@@ -400,8 +400,7 @@ class _Played:
         for eighths, number, tokens, end in acts:
             clock.now_s += eighths / 8
             reservation = str(number)
-            for store in (memory, shared):
-                store.renew(opened)
+            shared.renew()
             if (costs := opened.pop(reservation, None)) is None:
                 costs = {"requests": 1, "tokens": min(tokens, 300), "spend": tokens / 400, "concurrent": 1}
                 there = await shared.reserve(reservation, kept, costs)

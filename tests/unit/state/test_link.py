@@ -80,7 +80,7 @@ async def test_a_user_needs_no_more_rights_than_the_page_of_the_state_says(
         await until(lambda: link.is_up)
         limits = buckets("9 requests/minute", "9 tokens/day", "9 concurrent")
         assert await store.reserve("a", limits, {"requests": 1, "tokens": 1, "concurrent": 1})
-        store.renew(["a"])
+        store.renew()
         store.settle("a", {"tokens": 2})
         await store.close()
         answers.put(bytes(32), Entry(0, b"hello"), keep_s=9)

@@ -156,20 +156,18 @@ def test_a_reservation_is_settled_in_its_window_or_nowhere() -> None:
     assert used(store) == {"client/ann tokens/day": 100}
 
 
-def test_a_lease_ends_by_itself_unless_it_is_renewed() -> None:
+def test_a_place_among_those_at_once_is_held_until_it_is_settled() -> None:
     clock = Clock()
     store = clock.store()
     one = buckets("1 concurrent")
     store.try_reserve("a", one, ONE)
-    clock.now_s += 50
-    store.renew(["a", "unknown"])
-    clock.now_s += 50
+    clock.now_s += 1e6
     assert isinstance(store.try_reserve("b", one, ONE), Refused)
-    clock.now_s += 10
+    store.settle("a", {})
     assert isinstance(store.try_reserve("b", one, ONE), Standing)
     store.settle("a", {})  # late: b has the place
     assert isinstance(store.try_reserve("c", one, ONE), Refused)
-    store.settle("b", {})
+    store.release("b")
     assert isinstance(store.try_reserve("c", one, ONE), Standing)
 
 
@@ -221,7 +219,6 @@ def test_no_bucket_ever_admits_more_than_its_limit_and_all_is_settled_or_given_b
     began: dict[str, float] = {}
     for pause_s, number, tokens, end in acts:
         clock.now_s += pause_s
-        store.renew(open_)
         reservation = str(number)
         if reservation in open_:
             costs = open_.pop(reservation)

@@ -6,14 +6,13 @@ import pytest
 
 from gateway.adapters.base import Reply
 from gateway.adapters.events import Event
-from gateway.engine.limits.estimate import Estimate
 from gateway.engine.limits.uses import UNUSED, TextCount, text_bytes_of, tokens_used, was_called
 from gateway.operations import CHAT
 from gateway.policy.failures import Kind
 from gateway.telemetry.report import Attempt, CallReport
 from tests.compiling import step
 
-EXPECTED = Estimate(100, 50)
+EXPECTED = (100, 50)
 
 
 def attempt(kind: Kind | None, **more: int) -> Attempt:

@@ -90,7 +90,6 @@ def test_workers_together_answer_what_a_process_alone_does(steps: list[Step]) ->
     opened: dict[str, int] = {}
     for step in steps:
         clock.now_s += step.pause_s
-        alone.renew(opened)  # with workers, leases last as long as their worker
         if step.ends is not None and opened:
             name = list(opened)[step.ends % len(opened)]
             worker = opened.pop(name)
