@@ -72,19 +72,22 @@ class Request(NamedTuple):
     """Of its calls, in order; the last one repeats."""
 
 
-REQUESTS = st.lists(
-    st.builds(
-        Request,
-        pause_s=st.floats(0, 8),
-        alias=st.sampled_from(["one", "two", "held", "hedged"]),
-        stream=st.booleans(),
-        max_tokens=st.integers(1, 900),
-        leaves_after_s=st.none() | st.floats(0, 6),
-        outcomes=st.tuples(st.integers(0, len(OUTCOMES) - 1), st.integers(0, len(OUTCOMES) - 1)),
-    ),
-    min_size=1,
-    max_size=30,
-)
+def some_requests(aliases: Sequence[str], *, pause_s: float, leaves_after_s: float) -> st.SearchStrategy[list[Request]]:
+    """Draw requests for these aliases, at most so many seconds apart; some clients leave within as many as given."""
+    outcome = st.integers(0, len(OUTCOMES) - 1)
+    return st.lists(
+        st.builds(
+            Request,
+            pause_s=st.floats(0, pause_s),
+            alias=st.sampled_from(aliases),
+            stream=st.booleans(),
+            max_tokens=st.integers(1, 900),
+            leaves_after_s=st.none() | st.floats(0, leaves_after_s),
+            outcomes=st.tuples(outcome, outcome),
+        ),
+        min_size=1,
+        max_size=30,
+    )
 
 
 @dataclass
@@ -134,7 +137,7 @@ class Books:
         self.ended[reservation] = {**self.granted[reservation], **used}
 
 
-@given(requests=REQUESTS)
+@given(requests=some_requests(list(POLICY.routes), pause_s=8, leaves_after_s=6))
 @settings(max_examples=60)
 def test_whatever_happens_each_reservation_is_settled_once_and_no_bucket_admits_too_much(
     requests: list[Request],

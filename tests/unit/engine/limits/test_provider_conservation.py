@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +26,7 @@ from gateway.simulation.upstreams import Upstreams
 from gateway.telemetry.report import CallReport
 from gateway.wire.json import JsonObject
 from tests.compiling import table
-from tests.unit.engine.limits.test_conservation import OUTCOMES
+from tests.unit.engine.limits.test_conservation import OUTCOMES, Request, some_requests
 
 POLICY = table("""
 defaults: {retries: 1, timeout: 20s, deadline: 40s, cooldown: {failures: 3}}
@@ -48,33 +47,6 @@ LIMITS = {
     for step in POLICY.routes["two"].steps
     for limit in step.target.endpoint.limits
 }
-
-
-class Request(NamedTuple):
-    """One request."""
-
-    pause_s: float
-    alias: str
-    stream: bool
-    max_tokens: int
-    leaves_after_s: float | None
-    outcomes: tuple[int, ...]
-    """Of its calls, in order; the last one repeats."""
-
-
-REQUESTS = st.lists(
-    st.builds(
-        Request,
-        pause_s=st.floats(0, 4),
-        alias=st.sampled_from(["one", "two", "three", "held", "hedged", "pool"]),
-        stream=st.booleans(),
-        max_tokens=st.integers(1, 900),
-        leaves_after_s=st.none() | st.floats(0, 30),
-        outcomes=st.tuples(st.integers(0, len(OUTCOMES) - 1), st.integers(0, len(OUTCOMES) - 1)),
-    ),
-    min_size=1,
-    max_size=30,
-)
 
 
 @dataclass
@@ -133,7 +105,7 @@ class Books:
         self.ended[reservation] = {**self.granted[reservation], **used}
 
 
-@given(requests=REQUESTS, far=st.booleans())
+@given(requests=some_requests(list(POLICY.routes), pause_s=4, leaves_after_s=30), far=st.booleans())
 @settings(max_examples=60)
 def test_no_more_leave_than_the_limits_allow_and_each_call_is_settled_once(requests: list[Request], far: bool) -> None:
     run(_play(requests, far))
