@@ -22,7 +22,7 @@ from hashlib import sha1
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from gateway.state.options import StateAddress
+from gateway.state.options import StateAddress, is_hash_tag
 from gateway.words import printable
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ _OF_DATA: Final = re.compile(
 )
 """What Redis says, in the words of 6 and 7, when a command meets a value that no gateway has written."""
 _CLOSED: Final = "the connection is lost"
+MAX_MOVES: Final = 5
+"""Nodes of a cluster that are asked, one after the other, for the one that has our slot."""
 _PART: Final = object()
 """Read while an answer is not whole."""
 PROBE_S: Final = 60
@@ -201,11 +203,26 @@ class Link:
             self._fail("connection")
 
     async def _connected(self) -> str:
-        """Serve by one connection, and return the reason for its end. Raises what the library makes of an answer."""
-        loop, redis = asyncio.get_running_loop(), self._redis
+        """Serve by one connection, and return the reason for its end. Raises what the library makes of an answer.
+
+        A node of a cluster names the one that has the slot of our keys. Each connection begins at `address` again.
+        """
         options = {"socket_timeout": None, "socket_connect_timeout": CONNECT_S, "protocol": 2}
-        pool = redis.asyncio.ConnectionPool.from_url(self.address.url, **options)
-        connection: Connection = pool.make_connection()
+        pool = self._redis.asyncio.ConnectionPool.from_url(self.address.url, **options)
+        for _ in range(MAX_MOVES):
+            try:
+                return await self._served(pool.make_connection())
+            except self._redis.exceptions.MovedError as moved:
+                if not is_hash_tag(self.prefix):
+                    raise self._in_cluster() from None
+                pool.connection_kwargs["port"] = moved.port
+                if moved.host:  # else it is another port of the same
+                    pool.connection_kwargs["host"] = moved.host
+        return f"each of {MAX_MOVES} nodes of the cluster has named another one for our keys"
+
+    async def _served(self, connection: Connection) -> str:
+        """Serve by this connection, likewise."""
+        loop, redis = asyncio.get_running_loop(), self._redis
         try:
             try:
                 async with asyncio.timeout(CONNECT_S):
@@ -253,8 +270,11 @@ class Link:
                 if name == "EVAL":
                     raise
             else:
-                if name == "INFO" and b"cluster_enabled:1" in answer:
-                    raise OSError("it is a node of a cluster; name a proxy before the cluster, or a Redis of its own")
+                if name == "INFO" and b"cluster_enabled:1" in answer and not is_hash_tag(self.prefix):
+                    raise self._in_cluster()
+
+    def _in_cluster(self) -> OSError:
+        return OSError(f"it is a node of a cluster: have all keys in one slot, by --state-prefix '{{{self.prefix}}}'")
 
     def _back(self) -> None:
         """Ask Redis from now on."""

@@ -85,7 +85,7 @@ class StateOptions:
 
     address: StateAddress
     prefix: str = "gateway"
-    """All keys begin with it and a colon."""
+    """All keys begin with it and a colon. In braces it is their hash tag: all lie in one slot of a cluster."""
     timeout_s: float = 0.05
     """The longest that a request waits for Redis."""
     on_error: OnStateError = "local"
@@ -93,9 +93,15 @@ class StateOptions:
 
 def read_prefix(text: str) -> str:
     """Read the value of `--state-prefix`. Raises ValueError."""
-    if not (text.isascii() and text.isprintable()) or set(text) & set(" {}") or len(text) > MAX_PREFIX:
-        raise ValueError(f"at most {MAX_PREFIX} characters of ASCII, without spaces and braces")
+    name = text[1:-1] if is_hash_tag(text) else text
+    if not (text.isascii() and text.isprintable()) or set(name) & set(" {}") or len(text) > MAX_PREFIX:
+        raise ValueError(f"at most {MAX_PREFIX} characters of ASCII, without spaces, and without braces but around it")
     return text
+
+
+def is_hash_tag(prefix: str) -> bool:
+    """Tell whether all keys that begin with a prefix lie in one slot of a cluster."""
+    return len(prefix) > 2 and prefix[0] == "{" and prefix[-1] == "}"
 
 
 def read_on_error(text: str) -> OnStateError:

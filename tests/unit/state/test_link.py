@@ -9,14 +9,16 @@ import re
 import shlex
 import sys
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from gateway.engine.cache.memory import MemoryAnswers
 from gateway.engine.cache.store import Entry
 from gateway.engine.makers import Maker, Makers, key_of_id
+from gateway.errors import StateUnavailable
 from gateway.state import link as module
 from gateway.state.cache import SharedCache
 from gateway.state.limits import SharedStore
@@ -27,6 +29,9 @@ from tests.certificates import self_signed
 from tests.limiting import buckets
 from tests.paths import ROOT
 from tests.redis_server import RedisServer, SlowProxy, linked, redis_server, until
+
+SLOTS: Final = 16_384
+"""Of a cluster."""
 
 
 async def reason(address: StateAddress, caplog: pytest.LogCaptureFixture, *, timeout_s: float = 0.5) -> str:
@@ -116,7 +121,47 @@ async def test_a_replica_takes_no_writes(redis: RedisServer, caplog: pytest.LogC
 
 async def test_a_node_of_a_cluster(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with redis_server(tmp_path, in_cluster=True) as node:
-        assert "luster" in await reason(node.address, caplog)
+        assert "--state-prefix '{gateway}'" in await reason(node.address, caplog)
+
+
+async def test_any_node_of_a_cluster_leads_to_the_one_that_has_the_keys_also_when_they_move(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        nodes = []
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+            nodes.append(await stack.enter_async_context(redis_server(tmp_path / name, in_cluster=True)))
+        first, second = nodes
+        await first.ask("CLUSTER", "ADDSLOTS", *range(SLOTS))
+        await second.ask("CLUSTER", "MEET", "127.0.0.1", first.port)
+        async with asyncio.timeout(20):
+            while any([f"slots_ok:{SLOTS}" not in await node.ask("CLUSTER", "INFO") for node in nodes]):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+        link = Link(second.address, prefix="{gateway}", timeout_s=0.5)
+        store, makers = SharedStore(link, on_error="deny"), StateMakers(link, Makers())
+        answers = SharedCache(link, MemoryAnswers(10**6), max_bytes=10**6)
+        minute = buckets("9 requests/minute")
+        await stack.enter_async_context(linked(link))
+        await until(lambda: link.is_up)
+        for reservation, owner in (("a", "ann"), ("b", "bob")):
+            await store.reserve(reservation, buckets("9 requests/minute", of=owner), {"requests": 1})
+        answers.put(bytes(32), Entry(0, b"hello"), keep_s=9)
+        makers.put(key_of_id("resp_1", None), Maker("up/m", "account", "alias"))
+        await answers.get(bytes(range(32)), fresh_s=9)
+        keys = await first.ask("KEYS", "*")
+        slot = await first.ask("CLUSTER", "KEYSLOT", "{gateway}")
+        assert len(keys) > 5
+        assert {await first.ask("CLUSTER", "KEYSLOT", key) for key in keys} == {slot}
+
+        await first.ask("FLUSHALL")
+        heir = await second.ask("CLUSTER", "MYID")
+        for node in (second, first):
+            await node.ask("CLUSTER", "SETSLOT", slot, "NODE", heir)
+        with pytest.raises(StateUnavailable):  # an outage of a moment
+            await store.reserve("c", minute, {"requests": 1})
+        await until(lambda: link.is_up)
+        assert await store.reserve("d", minute, {"requests": 1})
+        assert await second.ask("KEYS", "*client/ann*")
 
 
 async def test_something_that_is_no_redis(caplog: pytest.LogCaptureFixture) -> None:

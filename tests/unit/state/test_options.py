@@ -49,9 +49,9 @@ def test_a_url_that_cannot_be_used_is_told_without_its_text(url: str, why: str) 
 
 
 def test_other_flags() -> None:
-    assert read_prefix("team-a:gateway") == "team-a:gateway"
+    assert [read_prefix(text) for text in ("team-a:gateway", "{team-a}")] == ["team-a:gateway", "{team-a}"]
     assert [read_on_error(text) for text in ("local", "ALLOW", "deny")] == ["local", "allow", "deny"]
-    for text in ("two words", "{tag}", "ä", "x" * 65):
+    for text in ("two words", "a{tag}", "{two}{tags}", "{}", "ä", "x" * 65):
         with pytest.raises(ValueError, match="64 characters"):
             read_prefix(text)
     with pytest.raises(ValueError, match="local, allow or deny"):
