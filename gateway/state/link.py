@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import sha1
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
 from gateway.state.options import StateAddress, is_hash_tag
 from gateway.words import printable
@@ -88,15 +88,46 @@ class _Failure(str):
     __slots__ = ()
 
 
-class _Asked:
-    """A command whose answer is waited for."""
+class Asked(Protocol):
+    """A command whose answer somebody waits for."""
 
-    __slots__ = ("answer", "command", "script")
+    command: Command
+    """Read once it is sent, so that it may grow until then."""
+    script: Script | None
+    """The one that the command runs."""
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for it still."""
+
+    def take(self, answer: Any) -> None:
+        """Hand the answer to those that wait."""
+
+    def fail(self, error: Unreachable | Refusal) -> None:
+        """Have those hear that there is none."""
+
+
+class _One:
+    """A command with one who waits."""
+
+    __slots__ = ("_answer", "command", "script")
 
     def __init__(self, command: Command, script: Script | None, answer: asyncio.Future[Any]) -> None:
         self.command = command
         self.script = script
-        self.answer = answer
+        self._answer = answer
+
+    @property
+    def waiting(self) -> int:
+        return 0 if self._answer.done() else 1
+
+    def take(self, answer: Any) -> None:
+        if not self._answer.done():
+            self._answer.set_result(answer)
+
+    def fail(self, error: Unreachable | Refusal) -> None:
+        if not self._answer.done():
+            self._answer.set_exception(error)
 
 
 class _Channel(asyncio.Protocol):
@@ -158,9 +189,13 @@ class Link:
         """Redis has answered once, or READY_S have passed."""
         self.on_return: list[Callable[[], None]] = []
         """Called when an outage has ended, before anybody else may ask; they `ask` what was kept meanwhile."""
-        self._outgoing: list[_Asked] = []
-        self._sent: deque[_Asked] = deque()
+        self._outgoing: list[Asked] = []
+        self._sent: deque[Asked] = deque()
         """What has no answer yet."""
+        self._due: deque[tuple[float, list[Asked]]] = deque()
+        """What was sent together, and when its answers are looked for."""
+        self._look: asyncio.TimerHandle | None = None
+        """For the first of these."""
         self._transport: asyncio.Transport | None = None
         self._channel: _Channel | None = None
         self._broken: asyncio.Future[str] | None = None
@@ -171,7 +206,7 @@ class Link:
         self._up_since_s = 0.0
         self._refusal_told_s = -math.inf
         """When the log was last told of a command that Redis refused."""
-        self._check: _Asked | None = None
+        self._check: Asked | None = None
         """The last question of `check`."""
 
     @property
@@ -302,13 +337,17 @@ class Link:
         A `script` is the one that the command runs.
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if self.is_up:
-            self._send(_Asked(command, script, answer))
-        else:
-            answer.set_exception(Unreachable("there is an outage"))
+        self.send(_One(command, script, answer))
         return answer
 
-    def _send(self, asked: _Asked) -> None:
+    def send(self, asked: Asked) -> None:
+        """Send a command with all others of this turn."""
+        if self.is_up:
+            self._send(asked)
+        else:
+            asked.fail(Unreachable("there is an outage"))
+
+    def _send(self, asked: Asked) -> None:
         if not self._outgoing:
             asyncio.get_running_loop().call_soon(self._write)
         self._outgoing.append(asked)
@@ -318,11 +357,13 @@ class Link:
 
         That counts: whatever the request asks here next, it has waited for no more than one timeout in all.
         """
-        if not self.is_up or (self._check is not None and not self._check.answer.done()):
+        if not self.is_up or (self._check is not None and self._check.waiting):
             return
         loop = asyncio.get_running_loop()
-        self._check = asked = _Asked(("GET", f"{self.prefix}:probe"), None, loop.create_future())
-        asked.answer.add_done_callback(unawaited)
+        answer: asyncio.Future[Any] = loop.create_future()
+        answer.add_done_callback(unawaited)
+        asked: Asked = _One(("GET", f"{self.prefix}:probe"), None, answer)
+        self._check = asked
         self._send(asked)
         loop.call_later(self.timeout_s * (1 - 2 * LATE), self._look_at, [asked], self.timeout_s * LATE)
 
@@ -331,15 +372,31 @@ class Link:
         batch, self._outgoing = self._outgoing, []
         if not batch or self._transport is None:
             return
-        loop = asyncio.get_running_loop()
-        loop.call_later(self.timeout_s * (1 - LATE), self._look_at, batch, self.timeout_s * LATE)
+        loop, due = asyncio.get_running_loop(), self._due
+        due_s = loop.time() + self.timeout_s * (1 - LATE)
+        while due and not _is_waited_for(due[0][1]):
+            due.popleft()
+        due.append((due_s, batch))
+        if self._look is None:
+            self._look = loop.call_at(due_s, self._look_at_due)
         self._sent.extend(batch)
         pack = self._hiredis.pack_command
         self._transport.write(b"".join([pack(asked.command) for asked in batch]))
 
-    def _look_at(self, batch: list[_Asked], more_s: float | None) -> None:
+    def _look_at_due(self) -> None:
+        """Look at what was sent so long ago that its answers should be there. One timer for all, as most are."""
+        loop, due, self._look = asyncio.get_running_loop(), self._due, None
+        while due:
+            due_s, batch = due[0]
+            if _is_waited_for(batch) and due_s > loop.time():
+                self._look = loop.call_at(due_s, self._look_at_due)
+                return
+            due.popleft()
+            self._look_at(batch, self.timeout_s * LATE)
+
+    def _look_at(self, batch: list[Asked], more_s: float | None) -> None:
         """Begin an outage if a command of this batch has no answer, after a last look at what has come meanwhile."""
-        if all(asked.answer.done() for asked in batch):
+        if not _is_waited_for(batch):
             return
         loop = asyncio.get_running_loop()
         if more_s is None and self._is_patient:
@@ -356,27 +413,28 @@ class Link:
             self._heard_s = asyncio.get_running_loop().time()
         if type(answer) is _Failure:
             self._refused(asked, answer)
-        elif not asked.answer.done():
-            asked.answer.set_result(answer)
+        else:
+            asked.take(answer)
 
     def _ended(self, channel: _Channel, reason: str) -> None:
         """Begin an outage if a connection ends that is in use."""
         if channel is self._channel:
             self._break(reason, "connection")
 
-    def _refused(self, asked: _Asked, text: str) -> None:
+    def _refused(self, asked: Asked, text: str) -> None:
         """Send a script again with its text, have one command fail, or begin an outage."""
         if asked.script is not None and text.startswith("NOSCRIPT"):
-            self._send(_Asked(("EVAL", asked.script.text, *asked.command[2:]), None, asked.answer))
+            asked.command, asked.script = ("EVAL", asked.script.text, *asked.command[2:]), None
+            self._send(asked)
         elif _OF_DATA.search(text):
-            self._count_error("refused")
+            for _ in range(asked.waiting):
+                self._count_error("refused")
             now_s = asyncio.get_running_loop().time()
             if now_s - self._refusal_told_s >= TOLD_S:
                 self._refusal_told_s = now_s
                 reason = printable(text)[:MAX_REASON]
                 log.error("a key in Redis is not of this gateway", extra={**self._told, "reason": reason})
-            if not asked.answer.done():
-                asked.answer.set_exception(Refusal(text))
+            asked.fail(Refusal(text))
         else:
             self._sent.appendleft(asked)
             self._break(printable(text)[:MAX_REASON], "refused")
@@ -396,17 +454,22 @@ class Link:
         """Tell all that wait."""
         waiting = [*self._sent, *self._outgoing]
         self._sent.clear()
+        self._due.clear()
         self._outgoing = []
         for asked in waiting:
-            if not asked.answer.done():
+            for _ in range(asked.waiting):
                 self._count_error(kind)
-                asked.answer.set_exception(Unreachable(kind))
+            asked.fail(Unreachable(kind))
 
 
 def unawaited(answer: asyncio.Future[Any]) -> None:
     """Take an answer that nobody waits for; as a callback of it, so that its error is not reported."""
     if not answer.cancelled():
         answer.exception()
+
+
+def _is_waited_for(batch: list[Asked]) -> bool:
+    return any(asked.waiting for asked in batch)
 
 
 def _load() -> tuple[Any, Any]:
