@@ -99,10 +99,12 @@ class RedisServer:
             await self.kill()
 
     async def ask(self, *command: str | bytes | float) -> Any:
-        """Send one command, as an operator would with redis-cli."""
+        """Send one command, as an operator would with redis-cli. What is no text has surrogates in the answer."""
         from redis.asyncio import Redis
 
-        async with Redis.from_url(self.url, protocol=2, decode_responses=True) as client:
+        async with Redis.from_url(
+            self.url, protocol=2, decode_responses=True, encoding_errors="surrogateescape"
+        ) as client:
             return await client.execute_command(*command)  # type: ignore[no-untyped-call]  # of redis-py
 
 

@@ -1,6 +1,7 @@
 """What replicas have in common, in a Redis: `--state`.
 
 `options` reads the flags. `link` is one connection: what one turn of the event loop asks for goes out together,
-and nothing is waited for longer than `--state-timeout`. `limits` is the engine's store of buckets over it; what its
-scripts do stands in the `.lua` files beside it. The library is loaded by `link`, once the server listens.
+and nothing is waited for longer than `--state-timeout`. `limits` is the engine's store of buckets over it, with
+`owners` between it and its scripts, which are the `.lua` files beside it. The library is loaded by `link`, once the
+server listens.
 """

@@ -1,7 +1,8 @@
 """The store of limits that replicas share: buckets in Redis, and this process' own while Redis is out of reach.
 
-A reservation is one script and one round trip. What ends is kept for FLUSH_S and sent by owner, each reservation with
-its id, so that sending it twice does nothing; the next reservation frees its place among those at once.
+A reservation is one script and one round trip; those that one owner asks for in one turn of the event loop share it.
+What ends is kept for FLUSH_S and sent by owner, each reservation with its id, so that sending it twice does nothing;
+the next reservation frees its place among those at once.
 
 The scripts are our own: `limits` 5.8 and `throttled-py` 3.5 take from one bucket a call and give nothing back.
 `token-throttle` 14 does both, but locks its buckets in Redis for several round trips, wants Python 3.12 and no cluster,
@@ -9,36 +10,35 @@ and knows neither days and months of the calendar nor requests at once.
 
 All keys of a script have one hash tag, the owner, so that they lie in one slot of a cluster:
 
-    gateway:{client/ann}                     hash: a bucket a field, such as `tokens/minute`: `used at amount`
-    gateway:{client/ann}:leases              reservations by the end of their lease
-    gateway:{client/ann}:lows:tokens/minute  how low that bucket was since a reservation, as `sliding.Lows`
-    gateway:{client/ann}:r:5f0c…-17          a reservation that is not settled: what it took
+    gateway:{client/ann}             hash: a bucket a field, such as `tokens/minute`: `used at amount`; and
+                                     `lows:tokens/minute`: how low it was since reservations, as `sliding.Lows`
+    gateway:{client/ann}:leases      reservations by the end of their lease
+    gateway:{client/ann}:r:5f0c…-17  a reservation that is not settled: what it took
+
+A request at once that nobody ended counts for LEASE_S, up to a second more while there is room.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
-import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import count, islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from gateway.engine.limits import sliding, windows
 from gateway.engine.limits.memory import MemoryStore
 from gateway.engine.limits.sliding import WINDOW_S
-from gateway.engine.limits.store import LOOKED_AT, UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing, longest
+from gateway.engine.limits.store import LOOKED_AT, UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing
 from gateway.errors import StateUnavailable
-from gateway.policy.limits import Limit, Unit
+from gateway.policy.limits import Limit
 from gateway.state.link import Command, Link, Refusal, Script, Unreachable, unawaited
 from gateway.state.options import OnStateError
+from gateway.state.owners import MAX_TOGETHER, End, Held, Owner, Together
 
 FLUSH_S: Final = 0.05
-MAX_FLUSHED: Final = 100
-"""Reservations that one script settles: Redis does nothing else meanwhile."""
 MAX_SEEN: Final = 10_000
 """Owners whose last state is kept."""
 FRESH_S: Final = 1.0
@@ -46,90 +46,6 @@ FRESH_S: Final = 1.0
 
 What other replicas give back meanwhile is not known here.
 """
-_SETTLED: Final[tuple[Unit, ...]] = ("requests", "tokens", "spend")
-"""In the order of the script. Leases end in any case."""
-
-
-class _Owner:
-    """The buckets that an owner's reservations take from, and what is the same in all commands for them."""
-
-    __slots__ = (
-        "answer", "asked_s", "buckets", "described", "given_back", "has_leases", "keys", "lows", "name", "record",
-        "values",
-    )  # fmt: skip
-
-    def __init__(self, buckets: tuple[Bucket, ...], prefix: str) -> None:
-        self.buckets = buckets
-        self.name = buckets[0].key.partition(" ")[0]
-        """Such as `client/ann`."""
-        self.has_leases = any(limit.per is None for _, limit in buckets)
-        start = f"{prefix}:{{{self.name}}}"
-        names = [limit.bucket for _, limit in buckets if limit.per in WINDOW_S]
-        self.keys = (start, f"{start}:leases", *(f"{start}:lows:{name}" for name in names))
-        """Those that are not a reservation's."""
-        self.record = f"{start}:r:"
-        """Begins the key of a reservation."""
-        described = [str(len(buckets))]
-        for _, limit in buckets:
-            described += limit.bucket, _WINDOWS[limit.per], str(limit.amount)
-        self.described = tuple(described)
-        self.lows = (str(len(names)), *names)
-        self.answer = struct.Struct(f"<{1 + 3 * len(buckets)}d")
-        """What a reservation is answered: whether it took, and what `values` are."""
-        self.values: Sequence[float] = ()
-        """Of each bucket what is used, the seconds to wait, and those until nothing is, as Redis last told."""
-        self.asked_s = 0.0
-        """When that was asked: no later than Redis saw it."""
-        self.given_back = [-math.inf] * len(buckets)
-        """When a request of this process gave something back last, of which Redis hears within FLUSH_S."""
-
-    def present(self, at: int, now_s: float) -> tuple[float, float | None]:
-        """Return what is used of a bucket now, and the seconds until nothing is, if nobody else takes or gives back."""
-        used, _, free_in_s = self.values[3 * at : 3 * at + 3]
-        limit = self.buckets[at].limit
-        if limit.per is None:
-            return used, None
-        if (window_s := WINDOW_S.get(limit.per)) is not None:
-            rate = limit.amount / window_s
-            left = sliding.used(used, self.asked_s, rate, now_s)
-            return left, left / rate
-        left_s = max(0.0, free_in_s - (now_s - self.asked_s))
-        return used if left_s else 0.0, left_s
-
-    def note_given_back(self, costs: Costs, used: Costs) -> None:
-        """Have buckets that get something back be asked for again, once Redis knows of it."""
-        for unit, amount in used.items():
-            if amount < costs.get(unit, 0.0):
-                for at, (_, limit) in enumerate(self.buckets):
-                    if limit.unit == unit and limit.per is not None:
-                        self.given_back[at] = time.monotonic()
-
-
-class _Held:
-    """A reservation of this process that is not settled."""
-
-    __slots__ = ("costs", "id", "is_known", "is_sum", "owner", "store")
-
-    def __init__(self, reservation: str, owner: _Owner, costs: Costs, store: MemoryStore | None) -> None:
-        self.id = reservation
-        """As the store knows it."""
-        self.owner = owner
-        self.costs = costs
-        self.store = store
-        """None: it is in Redis."""
-        self.is_known = store is not None
-        """The store has answered."""
-        self.is_sum = False
-        """It is what many requests of an outage have used, and ends by itself."""
-
-
-class _End(NamedTuple):
-    """The end of a reservation, to be sent."""
-
-    id: str
-    used: Costs
-    may_be_first: bool
-    """The reservation itself may arrive later: what waited in a lost connection."""
 
 
 class SharedStore:
@@ -142,22 +58,24 @@ class SharedStore:
         self._clock = clock
         self._local = MemoryStore()
         self._local_buckets: dict[str, Bucket] = {}
-        self._held: dict[str, _Held] = {}
-        self._owners: dict[tuple[tuple[str, Limit, str], ...], _Owner] = {}
-        self._refused: dict[str, tuple[_Owner, int]] = {}
+        self._held: dict[str, Held] = {}
+        self._owners: dict[tuple[tuple[str, Limit, str], ...], Owner] = {}
+        self._refused: dict[str, tuple[Owner, int]] = {}
         """By a bucket's key: who was refused last where it is, and which of the owner's buckets it is."""
-        self._by_id: dict[int, tuple[Sequence[Bucket], _Owner]] = {}
+        self._by_id: dict[int, tuple[Sequence[Bucket], Owner]] = {}
         """Cache by id() of buckets: these, and whose they are. To hash them takes longer than all else."""
-        self._ends: dict[_Owner, list[_End]] = {}
+        self._ends: dict[Owner, list[End]] = {}
         self._freed: dict[str, list[str]] = {}
         """By owner's name: reservations whose leases have ended, which the next script is told of."""
-        self._moves: list[_Held] = []
+        self._moves: list[Held] = []
         """What was taken during an outage, to be taken in Redis."""
         self._timer: asyncio.TimerHandle | None = None
         self._flights: set[asyncio.Future[Any]] = set()
         self._serials = count(1)
         self._prefix = secrets.token_hex(8)
-        self._reserve, self._settle, self._renew = (Script("common", name) for name in ("reserve", "settle", "renew"))
+        self._reserve, self._settle, self._renew = (
+            Script("common", "buckets", name) for name in ("reserve", "settle", "renew")
+        )
         link.scripts += [self._reserve, self._settle, self._renew]
         link.on_return.append(self._returned)
 
@@ -177,7 +95,7 @@ class SharedStore:
         Not so for leases, which come and go too fast, and where this process has given something back since then.
         """
         owner, now_s = self._owner(buckets), time.monotonic()
-        if not owner.values or now_s - owner.asked_s > FRESH_S:
+        if not owner.used or now_s - owner.asked_s > FRESH_S:
             return ()
         found = []
         for at, (_, limit) in enumerate(buckets):
@@ -192,19 +110,25 @@ class SharedStore:
     async def reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
         """Ask Redis, and decide without it if it does not answer in time. Raises StateUnavailable."""
         owner = self._owner(buckets)
-        held = self._held[reservation] = _Held(reservation, owner, costs, None)
-        asked_s = time.monotonic()
+        held = self._held[reservation] = Held(reservation, owner, costs, None)
+        together = owner.together
+        if together is None:
+            together = Together(owner, self._reserve, self._reserving, self._link.distrust)
+            waiting = together.add(held)
+            self._link.send(together)
+        else:
+            waiting = together.add(held)
         try:
-            told = await self._link.ask(self._reserving(held), self._reserve)
-            answer = self._read(told, owner, asked_s)
-        except (Unreachable, Refusal, struct.error, TypeError) as error:
-            if isinstance(error, struct.error | TypeError):
-                self._link.distrust()
+            answer = await waiting
+        except (Unreachable, Refusal):
             self.release(reservation)  # Redis may have taken it
             return self._alone(reservation, buckets, costs)
         held.is_known = True
         if isinstance(answer, Refused):
             self._held.pop(reservation, None)
+            if len(self._refused) >= MAX_SEEN:
+                self._refused.clear()
+            self._refused |= {key: (owner, at) for at, (key, _) in enumerate(owner.buckets)}
         return answer
 
     def _alone(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused:
@@ -214,7 +138,7 @@ class SharedStore:
             raise StateUnavailable("limits are not known now, as the state that replicas share is out of reach")
         if self._on_error == "allow":
             return Standing(limit, limit.amount, None if limit.per is None else 0.0)
-        held = _Held(f"{reservation}.local", self._owner(buckets), costs, self._local)
+        held = Held(f"{reservation}.local", self._owner(buckets), costs, self._local)
         answer = self._local.try_reserve(held.id, buckets, costs)
         if isinstance(answer, Standing):
             self._held[reservation] = held
@@ -232,7 +156,11 @@ class SharedStore:
             return
         owner = held.owner
         owner.note_given_back(held.costs, used)
-        self._ends.setdefault(owner, []).append(_End(held.id, used, not held.is_known))
+        end = End(held.id, used, not held.is_known)
+        if (ends := self._ends.get(owner)) is None:
+            self._ends[owner] = [end]
+        else:
+            ends.append(end)
         if owner.has_leases:
             self._freed.setdefault(owner.name, []).append(held.id)
         if self._timer is None:
@@ -244,13 +172,12 @@ class SharedStore:
 
     def renew(self) -> None:
         """Renew leases, also those that an outage let end."""
-        by_owner: dict[str, list[str]] = {}
+        by_owner: dict[Owner, list[str]] = {}
         for held in self._held.values():
             if held.store is None and held.owner.has_leases:
-                by_owner.setdefault(held.owner.name, []).append(held.id)
+                by_owner.setdefault(held.owner, []).append(held.id)
         for owner, ids in by_owner.items():
-            command = self._renew.command([f"{self._link.prefix}:{{{owner}}}:leases"], [self._now(), *ids])
-            self._link.ask(command, self._renew).add_done_callback(unawaited)
+            self._link.ask(owner.renewing(self._renew, ids, self._now()), self._renew).add_done_callback(unawaited)
 
     def would_fit(self, bucket: Bucket, cost: float) -> bool:
         """Tell whether a cost would fit if reservations of this process used nothing, by what Redis told last."""
@@ -260,7 +187,7 @@ class SharedStore:
         owner, at = self._refused.get(key, (None, 0))
         if owner is None or not limit.is_budget:
             return False
-        over = owner.values[3 * at] + cost - limit.amount * (1.0 + windows.TOLERANCE)
+        over = owner.used[at] + cost - limit.amount * (1.0 + windows.TOLERANCE)
         for one in islice(reversed(self._held.values()), LOOKED_AT):
             if one.store is None and one.is_known and any(other.key == key for other in one.owner.buckets):
                 over -= min(one.costs[limit.unit], limit.amount)
@@ -279,7 +206,7 @@ class SharedStore:
         now_s = time.monotonic()
         fills: dict[str, Fill] = {}
         for owner in self._owners.values():
-            for at, (key, limit) in enumerate(owner.buckets if owner.values else ()):
+            for at, (key, limit) in enumerate(owner.buckets if owner.used else ()):
                 used, free_in_s = owner.present(at, now_s)
                 fills[key] = Fill(key, limit.amount, used, free_in_s, opened.get(key, 0))
         return [fill for fill in fills.values() if fill.used]
@@ -290,7 +217,7 @@ class SharedStore:
         if self._flights:
             await asyncio.wait(self._flights, timeout=self._link.timeout_s)
 
-    def _owner(self, buckets: Sequence[Bucket]) -> _Owner:
+    def _owner(self, buckets: Sequence[Bucket]) -> Owner:
         """Return the owner of a reservation's buckets."""
         known = self._by_id.get(id(buckets))
         if known is not None and known[0] is buckets:
@@ -300,41 +227,14 @@ class SharedStore:
         if owner is None:
             if len(self._owners) >= MAX_SEEN:
                 del self._owners[next(iter(self._owners))]
-            owner = self._owners[told] = _Owner(tuple(buckets), self._link.prefix)
+            owner = self._owners[told] = Owner(tuple(buckets), self._link.prefix)
         if len(self._by_id) >= MAX_SEEN:
             self._by_id.clear()
         self._by_id[id(buckets)] = buckets, owner
         return owner
 
-    def _reserving(self, held: _Held, how: str = "0") -> Command:
-        """Return the command of a reservation; `how`: as the script has it."""
-        owner, costs = held.owner, []
-        for _, limit in owner.buckets:
-            cost = held.costs[limit.unit]
-            costs.append(limit.amount if cost > limit.amount and not held.is_sum else cost)
-        keys = *owner.keys, owner.record + held.id
-        freed = self._freed.pop(owner.name, ())
-        return self._reserve.command(keys, (self._now(), held.id, how, *owner.described, *costs, *freed))
-
-    def _read(self, answer: bytes, owner: _Owner, asked_s: float) -> Standing | Refused:
-        """Return what the script answered that was asked then."""
-        taken, *values = owner.answer.unpack(answer)
-        owner.values, owner.asked_s = values, asked_s
-        full: list[Full] = []
-        if not taken:
-            full = [Full(one.limit, wait_s) for one, wait_s in zip(owner.buckets, values[1::3], strict=True) if wait_s]
-            if len(self._refused) >= MAX_SEEN:
-                self._refused.clear()
-            self._refused |= {key: (owner, at) for at, (key, _) in enumerate(owner.buckets)}
-        only = longest(full).limit if full else None
-        most = -1.0
-        for at, (_, limit) in enumerate(owner.buckets):
-            share = values[3 * at] / limit.amount
-            if share > most and (only is None or only is limit):
-                most, tightest, first = share, limit, 3 * at
-        left, free_in_s = tightest.amount - values[first], values[first + 2]
-        standing = Standing(tightest, left if left > 0.0 else 0.0, None if tightest.per is None else free_in_s)
-        return Refused(tuple(full), standing) if full else standing
+    def _reserving(self, owner: Owner, held: Sequence[Held], how: str = "0") -> Command:
+        return owner.reserving(self._reserve, held, how, self._now(), self._freed.pop(owner.name, ()))
 
     def _returned(self) -> None:
         """Take in Redis what was taken here during the outage: once, and before anything else is asked."""
@@ -351,7 +251,7 @@ class SharedStore:
             bucket = buckets[key]
             if amount > 0.0 and bucket.limit.per is not None:
                 reservation = f"{self._prefix}-{next(self._serials)}.outage"
-                total = _Held(reservation, _Owner((bucket,), self._link.prefix), {bucket.limit.unit: amount}, None)
+                total = Held(reservation, Owner((bucket,), self._link.prefix), {bucket.limit.unit: amount}, None)
                 total.is_sum = True
                 self._moves.append(total)
         self._flush()
@@ -369,14 +269,14 @@ class SharedStore:
             return
         moves, self._moves = self._moves, []
         for held in moves:
-            command = self._reserving(held, "2" if held.is_sum else "1")
+            command = self._reserving(held.owner, [held], "2" if held.is_sum else "1")
             self._fly(self._reserve, command, partial(self._moves.append, held))
         self._freed.clear()
         ends, self._ends = self._ends, {}
         for owner, all_ in ends.items():
-            for at in range(0, len(all_), MAX_FLUSHED):
-                some = all_[at : at + MAX_FLUSHED]
-                self._fly(self._settle, self._ending(owner, some), partial(self._keep, owner, some))
+            for at in range(0, len(all_), MAX_TOGETHER):
+                some = all_[at : at + MAX_TOGETHER]
+                self._fly(self._settle, owner.ending(self._settle, some, self._now()), partial(self._keep, owner, some))
 
     def _fly(self, script: Script, command: Command, keep: Callable[[], object]) -> None:
         """Run a script that nobody waits for; `keep` what it was to do if Redis may not have done it."""
@@ -391,20 +291,8 @@ class SharedStore:
 
         flight.add_done_callback(landed)
 
-    def _keep(self, owner: _Owner, some: list[_End]) -> None:
+    def _keep(self, owner: Owner, some: list[End]) -> None:
         self._ends[owner] = some + self._ends.get(owner, [])
-
-    def _ending(self, owner: _Owner, ends: Sequence[_End]) -> Command:
-        """Return the command that ends reservations of an owner."""
-        told = []
-        for id_, used, may_be_first in ends:
-            requests, tokens, spend = [used.get(unit, "-") for unit in _SETTLED]
-            told.append(f"{id_} {may_be_first:d} {requests} {tokens} {spend}")
-        keys = *owner.keys, *[owner.record + end.id for end in ends]
-        return self._settle.command(keys, (self._now(), *owner.lows, *told))
 
     def _now(self) -> str | float:
         return "" if self._clock is None else self._clock()
-
-
-_WINDOWS: Final = {"minute": "60", "hour": "3600", "day": "day", "month": "month", None: "concurrent"}

@@ -1,128 +1,122 @@
 -- End reservations of one owner, each once, by what their requests used.
--- KEYS: the owner's buckets, its leases, then the key of lows for each bucket of a minute or an hour, then the
--- reservations. ARGV: the time in tests, how many buckets have lows, their names, then of each reservation one text: its
--- id, 1 if it may arrive before the reservation itself, else 0, and what was used of requests, tokens and spend: a
--- number, or `-` if that stays as it was taken.
+-- KEYS: the owner's buckets, its leases, the reservations.
+-- ARGV: the time in tests; the format of a double for each bucket; their windows; of each reservation 1 if this may arrive
+-- before the reservation itself, else 0, and what was used of each bucket, below 0 if that stays as it was taken; then the
+-- names of the hash's fields, as `reserve` has them.
 
-local TOMBSTONE_S, SLACK_S = 600, 60
+local TOMBSTONE_S = 600
+local call, pack, doubles, sub = redis.call, struct.pack, struct.unpack, string.sub
 local now = present(ARGV[1])
-local hash, leases = KEYS[1], KEYS[2]
-local with_lows = tonumber(ARGV[2])
-local lows_of = {}
-for place = 1, with_lows do lows_of[ARGV[2 + place]] = KEYS[2 + place] end
+local hash, leases, format = KEYS[1], KEYS[2], ARGV[2]
+local windows = {doubles(format, ARGV[3])}
+local count = #format - 1
 
-local buckets = {}  -- Those that were read: `used`, and what is needed to write them.
-
--- How low a bucket was since reservations, as `sliding.Lows` has it, and what of that is to be written.
-local function read_lows(key)
-  local lows = {serials = {}, lows = {}, changed = math.huge, dropped = {}}
-  local held = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
-  for at = 1, #held, 2 do
-    lows.serials[#lows.serials + 1] = held[at]
-    lows.lows[#lows.lows + 1] = tonumber(held[at + 1])
+local held = call('HMGET', hash, unpack(ARGV, 5))
+local buckets, field, calendars = {}, 0, 0
+for place = 1, count do
+  local per = windows[place]
+  local bucket = {used = 0, amount = false, begins = false, marked = false, was = false, lows = false, is_changed = false,
+    told = false}
+  if per ~= 0 then
+    field = field + 1
+    bucket.was = held[field]
+    if per < 0 then
+      calendars = calendars + 1
+      bucket.marked = count + 1 + calendars
+      bucket.used, bucket.begins = calendar(bucket.was, per, now)
+    else
+      local at
+      bucket.used, bucket.amount, at, bucket.told = sliding(bucket.was, per, now)
+      field = field + 1
+      bucket.was = held[field]
+    end
   end
-  return lows
+  buckets[place] = bucket
+end
+
+-- How low a bucket was, as tables.
+local function read_lows(bucket)
+  local serials, lows, held = {}, {}, lows_of(bucket.was)
+  for at = 1, #held, LOW do serials[#serials + 1], lows[#lows + 1] = doubles('<dd', held, at) end
+  bucket.lows = {serials = serials, lows = lows}
 end
 
 -- How much of `back` a reservation gets: no more than what of it was there at every moment since.
-local function given_back(held, serial, back, used)
-  local serials, lows = held.serials, held.lows
-  if back > used then back = used end
-  local own = string.format('%016d', serial)
+local function given_back(bucket, serial, back)
+  if not bucket.lows then read_lows(bucket) end
+  local serials, lows = bucket.lows.serials, bucket.lows.lows
+  if back > bucket.used then back = bucket.used end
   local first, most = 1, #serials + 1
   while first < most do
     local middle = math.floor((first + most) / 2)
-    if serials[middle] > own then most = middle else first = middle + 1 end
+    if serials[middle] > serial then most = middle else first = middle + 1 end
   end
   if first > #lows then return back end
   if back > lows[first] then back = lows[first] end
   for at = first, #lows do lows[at] = lows[at] - back end
-  held.changed = math.min(held.changed, first)
   while first > 1 and lows[first - 1] >= lows[first] do  -- those before stay the lower ones
     first = first - 1
-    held.dropped[#held.dropped + 1] = table.remove(serials, first)
+    table.remove(serials, first)
     table.remove(lows, first)
-    held.changed = math.min(held.changed, first)
   end
   return back
 end
 
-local function write_lows(key, held)
-  for at = 1, #held.dropped, 1000 do
-    redis.call('ZREM', key, unpack(held.dropped, at, math.min(at + 999, #held.dropped)))
-  end
-  for from = held.changed, #held.lows, 500 do
-    local changed = {}
-    for at = from, math.min(from + 499, #held.lows) do
-      changed[#changed + 1] = text(held.lows[at])
-      changed[#changed + 1] = held.serials[at]
-    end
-    redis.call('ZADD', key, unpack(changed))
-  end
-end
-
-local function read(name, per)
-  local bucket = {per = per}
-  local held = redis.call('HGET', hash, name)
-  if per == 'day' or per == 'month' then
-    bucket.used, bucket.begins = calendar(held, per, now)
-    bucket.is_there = held
-  else
-    bucket.used, bucket.amount = sliding(held, tonumber(per), now)
-    bucket.is_there = bucket.amount
-  end
-  buckets[name] = bucket
-  return bucket
-end
-
-local function settled(name, per, by, mark)
-  local bucket = buckets[name] or read(name, per)
-  if not bucket.is_there then return end
-  if bucket.begins then
-    if bucket.begins ~= mark then return end
-    bucket.used = math.max(0, bucket.used + by)
-  elseif by > 0 then
-    bucket.used = bucket.used + by
-  else
-    bucket.lows = bucket.lows or read_lows(lows_of[name])
-    bucket.used = bucket.used - given_back(bucket.lows, mark, -by, bucket.used)
-  end
-  bucket.is_changed = true
-end
-
-local first = 3 + with_lows
-local records = redis.call('MGET', unpack(KEYS, first))
-local done, freed = {}, {}
-for each, record in ipairs(records) do
-  local place = first - 1 + each
-  local id, may_be_first, requests, tokens, spend = string.match(ARGV[place], '^(%S+) (%d) (%S+) (%S+) (%S+)$')
-  if may_be_first == '1' then redis.call('SET', KEYS[place], '', 'EX', TOMBSTONE_S)
-  elseif record then done[#done + 1] = KEYS[place] end
-  if record then
-    local used = {requests = requests, tokens = tokens, spend = spend}
-    for name, per, cost, mark in string.gmatch(record, '(%S+) (%S+) (%S+) (%S+)') do
-      if per == 'concurrent' then
-        freed[#freed + 1] = id
-      else
-        local of = number(used[string.match(name, '^[^/]+')])
-        local is_known = of and (per == 'day' or per == 'month' or lows_of[name]) and number(cost) and number(mark)
-        if is_known and of ~= number(cost) then settled(name, per, of - number(cost), number(mark)) end
+local records = call('MGET', unpack(KEYS, 3))
+local record_format = format .. 'd' .. string.rep('d', calendars)
+local record_bytes = 8 * (#record_format - 1)
+local end_format = format .. 'd'
+local done, freed, is_any_changed = {}, {}, false
+for each = 1, #records do
+  local record, key = records[each], KEYS[2 + each]
+  local ends = {doubles(end_format, ARGV[4], (each - 1) * 8 * (count + 1) + 1)}
+  if ends[1] == 1 then call('SET', key, '', 'EX', TOMBSTONE_S)
+  elseif record then done[#done + 1] = key end
+  if record and #record == record_bytes then
+    local taken = {doubles(record_format, record)}
+    local serial = number(taken[count + 1])
+    for place = 1, count do
+      local bucket, used = buckets[place], ends[1 + place]
+      if windows[place] == 0 then
+        freed[#freed + 1] = sub(key, #hash + 4)
+      elseif used >= 0 and used ~= taken[place] and number(taken[place]) and serial then
+        local by, of = used - taken[place], bucket.used
+        if bucket.amount then
+          if by < 0 then by = -given_back(bucket, serial, -by) end
+          bucket.used, bucket.is_changed, is_any_changed = of + by, true, true
+        elseif bucket.was and bucket.begins and bucket.begins == taken[bucket.marked] then
+          bucket.used, bucket.is_changed, is_any_changed = math.max(0, of + by), true, true
+        end
       end
     end
   end
 end
-if #done > 0 then redis.call('DEL', unpack(done)) end
-if #freed > 0 then redis.call('ZREM', leases, unpack(freed)) end
+if #done > 0 then call('DEL', unpack(done)) end
+if #freed > 0 then call('ZREM', leases, unpack(freed)) end
+if not is_any_changed then return 1 end
 
-for name, bucket in pairs(buckets) do
-  if bucket.is_changed and bucket.begins then
-    redis.call('HSET', hash, name, text(bucket.used) .. ' ' .. text(bucket.begins))
-  elseif bucket.is_changed then
-    redis.call('HSET', hash, name, text(bucket.used) .. ' ' .. text(now) .. ' ' .. text(bucket.amount))
-    local seconds = bucket.used * tonumber(bucket.per) / bucket.amount + SLACK_S
-    if bucket.lows then write_lows(lows_of[name], bucket.lows) end
-    live(hash, seconds)
-    live(lows_of[name], seconds)
+local values, longest, name, now_text = {}, 0, 4, text(now)
+for place = 1, count do
+  local bucket, per = buckets[place], windows[place]
+  if per ~= 0 then name = name + 1 end
+  if bucket.is_changed then
+    values[#values + 1] = ARGV[name]
+    if per < 0 then
+      values[#values + 1] = string.format('%.17g %d', bucket.used, bucket.begins)
+    else
+      values[#values + 1] = text(bucket.used) .. ' ' .. now_text .. ' ' .. bucket.told
+      longest = math.max(longest, bucket.used * per / bucket.amount)
+      if bucket.lows then
+        local serials, lows, entries = bucket.lows.serials, bucket.lows.lows, {}
+        for at = 1, #lows do entries[at] = pack('<dd', serials[at], lows[at]) end
+        values[#values + 1] = ARGV[name + 1]
+        values[#values + 1] = table.concat(entries)
+      end
+    end
   end
+  if per > 0 then name = name + 1 end
 end
+call('HSET', hash, unpack(values))
+local _, lives = rest_of(held[field + 1])
+if not (lives >= now + longest + SLACK_S) then live(hash, longest + SLACK_S) end
 return 1

@@ -106,7 +106,7 @@ async def test_a_proxy_that_knows_neither_info_nor_script_will_do(redis: RedisSe
         await until(lambda: link.is_up)
         for number in range(2):
             assert await store.reserve(str(number), buckets("9 requests/minute"), {"requests": 1})
-        assert await link.ask(("HGET", "gateway:{client/ann}", "serial"))
+        assert await link.ask(("HGET", "gateway:{client/ann}", "requests/minute"))
 
 
 async def test_a_user_that_may_run_no_scripts(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
