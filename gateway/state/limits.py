@@ -124,6 +124,7 @@ class SharedStore:
             self.release(reservation)  # Redis may have taken it
             return self._alone(reservation, buckets, costs)
         held.is_known = True
+        held.is_let_in = isinstance(answer, Standing)
         if isinstance(answer, Refused):
             self._held.pop(reservation, None)
             if len(self._refused) >= MAX_SEEN:
@@ -174,7 +175,7 @@ class SharedStore:
         """Renew leases, also those that an outage let end."""
         by_owner: dict[Owner, list[str]] = {}
         for held in self._held.values():
-            if held.store is None and held.owner.has_leases:
+            if held.is_let_in and held.store is None and held.owner.has_leases:
                 by_owner.setdefault(held.owner, []).append(held.id)
         for owner, ids in by_owner.items():
             self._link.ask(owner.renewing(self._renew, ids, self._now()), self._renew).add_done_callback(unawaited)

@@ -31,7 +31,7 @@ _AS_TAKEN: Final = -1.0
 class Held:
     """A reservation of this process that is not settled."""
 
-    __slots__ = ("costs", "id", "is_known", "is_sum", "owner", "store")
+    __slots__ = ("costs", "id", "is_known", "is_let_in", "is_sum", "owner", "store")
 
     def __init__(self, reservation: str, owner: Owner, costs: Costs, store: MemoryStore | None) -> None:
         self.id = reservation
@@ -42,6 +42,8 @@ class Held:
         """None: it is in Redis."""
         self.is_known = store is not None
         """The store has answered."""
+        self.is_let_in = store is not None
+        """It was not refused, so its lease is renewed."""
         self.is_sum = False
         """It is what many requests of an outage have used, and ends by itself."""
 

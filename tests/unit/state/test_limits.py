@@ -356,6 +356,19 @@ async def test_places_of_requests_that_nobody_ended_are_free_after_a_minute(repl
     assert isinstance(await store.reserve("d", of, ONE), Refused)
 
 
+async def test_what_is_being_asked_for_gets_no_lease_by_a_renewal(redis: RedisServer, replica: Replica) -> None:
+    store = (await replica()).store
+    of = buckets("1 concurrent")
+    await store.reserve("a", of, ONE)
+    asking = asyncio.get_running_loop().create_task(store.reserve("b", of, ONE))
+    await asyncio.sleep(0)
+    store.renew()
+    assert isinstance(await asking, Refused)
+    store.settle("a", {})
+    await store.close()
+    assert await redis.ask("ZCARD", "gateway:{client/ann}:leases") == 0
+
+
 async def test_keys_get_a_longer_life_when_they_need_it(redis: RedisServer, replica: Replica) -> None:
     """Most requests leave it as it is. The clock is the test's, that of expiry Redis' own."""
     clock = Clock()
