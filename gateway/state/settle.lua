@@ -11,27 +11,36 @@ local hash, leases, format = KEYS[1], KEYS[2], ARGV[2]
 local windows = {doubles(format, ARGV[3])}
 local count = #format - 1
 
-local held = call('HMGET', hash, unpack(ARGV, 5))
-local buckets, field, calendars = {}, 0, 0
+local calendars = 0
 for place = 1, count do
-  local per = windows[place]
-  local bucket = {used = 0, amount = false, begins = false, marked = false, was = false, lows = false, is_changed = false,
-    told = false}
-  if per ~= 0 then
-    field = field + 1
-    bucket.was = held[field]
-    if per < 0 then
-      calendars = calendars + 1
-      bucket.marked = count + 1 + calendars
-      bucket.used, bucket.begins = calendar(bucket.was, per, now)
-    else
-      local at
-      bucket.used, bucket.amount, at, bucket.told = sliding(bucket.was, per, now)
+  if windows[place] < 0 then calendars = calendars + 1 end
+end
+
+-- The buckets, read once somebody used other than was taken.
+local held, buckets
+local function read_buckets()
+  held, buckets = call('HMGET', hash, unpack(ARGV, 5)), {}
+  local field, marked = 0, count + 1
+  for place = 1, count do
+    local per = windows[place]
+    local bucket = {used = 0, amount = false, begins = false, marked = false, was = false, lows = false, told = false,
+      is_changed = false}
+    if per ~= 0 then
       field = field + 1
       bucket.was = held[field]
+      if per < 0 then
+        marked = marked + 1
+        bucket.marked = marked
+        bucket.used, bucket.begins = calendar(bucket.was, per, now)
+      else
+        local at
+        bucket.used, bucket.amount, at, bucket.told = sliding(bucket.was, per, now)
+        field = field + 1
+        bucket.was = held[field]
+      end
     end
+    buckets[place] = bucket
   end
-  buckets[place] = bucket
 end
 
 -- How low a bucket was, as tables.
@@ -76,10 +85,12 @@ for each = 1, #records do
     local taken = {doubles(record_format, record)}
     local serial = number(taken[count + 1])
     for place = 1, count do
-      local bucket, used = buckets[place], ends[1 + place]
+      local used = ends[1 + place]
       if windows[place] == 0 then
         freed[#freed + 1] = sub(key, #hash + 4)
       elseif used >= 0 and used ~= taken[place] and number(taken[place]) and serial then
+        if not buckets then read_buckets() end
+        local bucket = buckets[place]
         local by, of = used - taken[place], bucket.used
         if bucket.amount then
           if by < 0 then by = -given_back(bucket, serial, -by) end
@@ -117,6 +128,6 @@ for place = 1, count do
   if per > 0 then name = name + 1 end
 end
 call('HSET', hash, unpack(values))
-local _, lives = rest_of(held[field + 1])
+local _, lives = rest_of(held[#ARGV - 4])
 if not (lives >= now + longest + SLACK_S) then live(hash, longest + SLACK_S) end
 return 1
