@@ -588,8 +588,28 @@ async def test_a_then_needs_a_price_only_where_spend_is_still_limited(
     assert "the price of up/cheap is not known" in answer.error["message"]
 
 
+async def test_a_then_that_costs_nothing_needs_nothing_left_of_a_limit_of_spend(
+    limited: Limited, upstream: ScriptedOpenAI
+) -> None:
+    upstream.script("a", reply="dear", usage=USAGE).script("cheap", reply="cheap", usage=USAGE)
+    tokens = replace(limit("40 tokens/day"), then="mini")
+    for price_of, status in ((_price_of_a_alone, 200), (_price_of_all, 429)):
+        limited.set(group("default", tokens, spend(0.05, "month")), price_of=price_of)
+        answers = [await limited.chat(max_tokens=40) for _ in range(2)]
+        assert answers[-1].status == status
+    assert "of $0.05/month" in answers[-1].error["message"], "which has no `then`"
+
+
+def _price_of_all(target: Target) -> Price | None:
+    return Price(input=1000, output=1000, cached_input=0)
+
+
+def _price_of_a_alone(target: Target) -> Price | None:
+    return _price_of_all(target) if target.model == "a" else Price(input=0, output=0, cached_input=0)
+
+
 def _price_of_a(target: Target) -> Price | None:
-    return Price(input=1000, output=1000, cached_input=0) if target.model == "a" else None
+    return _price_of_all(target) if target.model == "a" else None
 
 
 async def test_a_then_does_not_help_when_another_bucket_is_full(limited: Limited) -> None:

@@ -143,7 +143,7 @@ class Admission:
         self._report = report
         self._told = told
         self._reservation = reservation
-        self._buckets = terms.buckets
+        self._buckets: Sequence[Bucket] = terms.buckets
         self._expected = NOTHING
         self._prices: Prices | None = None
         self.counts_tokens = terms.counts_tokens
@@ -198,7 +198,7 @@ class Admission:
             if answered and whole:
                 spent = told_tokens(report.tokens, self._expected, text_bytes)
             else:
-                spent = tokens_used(report, self._expected, answered=answered, text_bytes=text_bytes)
+                spent = tokens_used(report, self._expected, answered=answered, whole=whole, text_bytes=text_bytes)
             used: dict[Unit, float] = {"tokens": float(spent[0] + spent[1])}
             if self._prices is not None:
                 target = None if report.target is None else report.target.name
@@ -287,15 +287,18 @@ class Admission:
         route: Route,
         params: Mapping[str, Json],
     ) -> Route:
-        """Return the route of the `then` of a full bucket, having taken from all buckets that are not full.
+        """Return the route of the `then` of a full bucket, having taken from all buckets that have none or have room.
 
         Raises Limited where there is none, or the request may not go there.
         """
         self._told.head = head_lines(refused.tightest)
-        stuck = [full for full in refused.full if full.limit.then is None]
+        leading = [full for full in refused.full if full.limit.then is not None]
+        no_then = [full for full in refused.full if full.limit.then is None]
+        # What is left of a limit of spend may do for the alias that a `then` names.
+        stuck = [full for full in no_then if full.limit.unit != "spend"] if leading else no_then
         if stuck:
             raise self._refusal(stuck, refused.tightest)
-        limit = refused.full[0].limit
+        limit = leading[0].limit
         then = None if limit.then is None else self._table.find(limit.then)
         if then is None or (operation.same_model_only and changes_model(route, then)):
             raise self._refusal(refused.full, refused.tightest)
@@ -303,8 +306,8 @@ class Admission:
         if bonds:
             raise self._refusal(refused.full, refused.tightest)
         other = route_through(route, then)
-        full = {one.limit for one in refused.full}
-        self._buckets = tuple([one for one in self._buckets if one.limit not in full])
+        left = {one.limit for one in leading}
+        self._buckets = [one for one in self._buckets if one.limit not in left]
         self.unpriced = frozenset()
         if any(one.limit.unit == "spend" for one in self._buckets):
             costs = {**costs, "spend": self._priced(other)}

@@ -66,6 +66,15 @@ def used(limits: Limits) -> dict[str, float]:
     return {fill.key: fill.used for fill in limits.store.look()}
 
 
+def test_an_early_usage_does_not_hide_the_text_of_a_stream_that_a_client_leaves() -> None:
+    """Anthropic's begins with the usage of until then."""
+    limits = Limits(MemoryStore())
+    left = admission(limits, CallReport(calls=1, tokens={"prompt": 20, "completion": 1}))
+    assert left.try_enter(CHAT, POLICY.routes["fast"], BODY) is None
+    left.close(answered=True, whole=False, text_bytes=160)
+    assert used(limits) == {"client/ann tokens/day": 20 + 40}
+
+
 def test_a_store_elsewhere_is_waited_for_and_settled() -> None:
     async def play() -> None:
         limits = Limits(Elsewhere())
