@@ -44,10 +44,10 @@ CALENDAR: Final = 2
 CONCURRENT: Final = 3
 
 DIGEST_BYTES: Final = 16
-FIELDS: Final = Struct("<16s8d")
-"""Of a record: the hash of its key, `used`, two times of its kind or a time and a rate, the amount; the newest serial
-and the number of `Lows`; the open reservations, and how many processes had left when they were counted."""
-OPENED: Final = 64
+FIELDS: Final = Struct("<16s9d")
+"""Of a record: the hash of its key, `used`, two times of its kind or a time and a rate, the amount; the newest serial,
+the number and the top of `Lows`; the open reservations, and how many processes had left when they were counted."""
+OPENED: Final = 72
 """Where a record has the number of its open reservations, and after it LEFT as of then."""
 _KIND: Final = FIELDS.size
 _KEY: Final = Struct(f"<BB{MAX_KEY_BYTES}s")
@@ -57,7 +57,7 @@ _PER_SERIAL: Final = 1 << 20
 """A seat's open reservations are kept as serial * this + number, so that those of a former process do not count."""
 
 _TAKE: Final = LOCK_EX | LOCK_NB
-_VERSION: Final = 1
+_VERSION: Final = 2
 _HEAD_BYTES: Final = 4096
 _HEAD_VERSION, _HEAD_SEATS, LEFT, _HEAD_RECORDS, CHANGES, _HEAD_SERIAL, _HEAD_SEAT = range(7)
 """Numbers of the head. LEFT: how many processes have left. CHANGES: of counts of days and months."""
@@ -120,7 +120,7 @@ class SharedMemory:
             raise NotSharedError("it is of another version of the gateway")
         self._seats = int(self.numbers[_HEAD_SEATS])
         self.lows = OPEN + 8 * self._seats
-        """Where a record has its lows: LOWS serials, then as many numbers."""
+        """Where a record has its lows: LOWS serials, then as many rises."""
         self.record_bytes = _record_bytes(self._seats)
         self._again_s = 0.0
 
@@ -204,7 +204,7 @@ class SharedMemory:
 
     def put(self, record: int, digest: bytes, *, used: float, at_s: float, rate: float, amount: float) -> None:
         """Write the fields of a record that has no open reservations."""
-        FIELDS.pack_into(self.map, record, digest, used, at_s, rate, amount, 0.0, 0.0, 0.0, self.numbers[LEFT])
+        FIELDS.pack_into(self.map, record, digest, used, at_s, rate, amount, 0.0, 0.0, 0.0, 0.0, self.numbers[LEFT])
 
     # For those who look, without the lock.
 
@@ -231,7 +231,7 @@ class SharedMemory:
         data = self.map[record : record + size]
         while data != (data := self.map[record : record + size]):
             pass  # somebody is writing it
-        _, used, at_s, rate, amount, _, _, opened, left = FIELDS.unpack_from(data)
+        _, used, at_s, rate, amount, _, _, _, opened, left = FIELDS.unpack_from(data)
         kind, length, text = _KEY.unpack_from(data, FIELDS.size)
         if left != self.numbers[LEFT]:
             opened = self.count_open(record)

@@ -12,6 +12,7 @@ from the start. `Lows` is what that takes.
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import accumulate, pairwise
 from typing import Final
 
 WINDOW_S: Final = {"minute": 60.0, "hour": 3600.0}
@@ -39,9 +40,13 @@ def wait_s(was: float, cost: float, amount: float, rate: float) -> float:
 
 
 class Lows:
-    """How low a bucket has been since each of its open reservations was made."""
+    """How low a bucket has been since each of its open reservations was made.
 
-    __slots__ = ("lows", "most", "serial", "serials")
+    The lows ascend, and each is kept as its rise above the one before: what `give_back` does, to lower those from one
+    on by as much, changes one rise.
+    """
+
+    __slots__ = ("most", "rises", "serial", "serials", "top")
 
     def __init__(self, most: int = MAX_LOWS) -> None:
         self.most = most
@@ -49,43 +54,56 @@ class Lows:
         self.serial = 0.0
         """Of the newest reservation; a whole number."""
         self.serials: list[float] = []
-        self.lows: list[float] = []
-        """Both ascend. A reservation's low is the first one with a greater serial; without one, what is used now."""
+        """They ascend. A reservation's low is the first one with a greater serial; without one, what is used now."""
+        self.rises: list[float] = []
+        self.top = 0.0
+        """The last low, if there is one."""
 
     def begin(self) -> float:
         """Note a reservation while none is open, and return its serial."""
         if self.serials:
             self.serials.clear()
-            self.lows.clear()
-        self.serial += 1
+            self.rises.clear()
+        self.serial += 1.0
         return self.serial
 
     def note(self, before: float) -> float:
         """Note a reservation that found so much in the bucket, and return its serial."""
-        self.serial += 1
-        serials, lows = self.serials, self.lows
-        while lows and lows[-1] >= before:
-            lows.pop()
+        self.serial = serial = self.serial + 1.0
+        serials, rises = self.serials, self.rises
+        while rises and self.top >= before:
+            self.top -= rises.pop()
             serials.pop()
-        serials.append(self.serial)
-        lows.append(before)
-        if len(lows) > self.most:
-            del serials[:-1:2], lows[1::2]
-        return self.serial
+        rises.append(before - self.top if rises else before)
+        serials.append(serial)
+        self.top = before
+        if len(rises) > self.most:
+            self._join()
+        return serial
 
     def give_back(self, serial: float, back: float, in_it: float) -> float:
         """Return how much of `back` a reservation gets, of what is in the bucket, and note that it did."""
-        serials, lows = self.serials, self.lows
+        serials, rises = self.serials, self.rises
         if back > in_it:
             back = in_it
         if not serials or serials[-1] <= serial:  # none was made since
             return back
-        first = bisect_right(serials, serial)
-        if back > lows[first]:
-            back = lows[first]
-        for position in range(first, len(lows)):
-            lows[position] -= back
-        while 0 < first < len(lows) and lows[first - 1] >= lows[first]:
+        first = 0 if serials[0] > serial else bisect_right(serials, serial)
+        low = self.top if first == len(rises) - 1 else sum(rises[: first + 1])
+        if back > low:
+            back = low if low > 0.0 else 0.0
+        self.top -= back
+        rise = rises[first] - back
+        while first and rise <= 0.0:  # the one before is no longer lower
             first -= 1
-            del serials[first], lows[first]
+            rise += rises[first]
+            del serials[first], rises[first]
+        rises[first] = rise
         return back
+
+    def _join(self) -> None:
+        """Join neighbours: the later serial has the lower low of both."""
+        lows = list(accumulate(self.rises))[::2]
+        self.rises[:] = [low - before for before, low in pairwise([0.0, *lows])]
+        del self.serials[:-1:2]
+        self.top = lows[-1]

@@ -44,6 +44,7 @@ class _Shared:
     """A cell with a record. What it holds is as of `load`, and others see it after `save`."""
 
     open: int
+    amount: float
     _memory: SharedMemory
     _map: mmap
     _numbers: memoryview[float]
@@ -63,10 +64,13 @@ class _Shared:
         self._seat, self._base = memory.place_of_open(record)
         self._mine = self._counted = 0
 
-    def _write(self, used: float, at_s: float, rate: float, amount: float, serial: float = 0.0, lows: int = 0) -> None:
+    def _write(
+        self, used: float, at_s: float, rate: float, serial: float = 0.0, lows: int = 0, top: float = 0.0
+    ) -> None:
         """Write all fields."""
         opened, numbers = self.open, self._numbers
-        _pack(self._map, self._record, self._digest, used, at_s, rate, amount, serial, lows, opened, numbers[LEFT])
+        left = numbers[LEFT]
+        _pack(self._map, self._record, self._digest, used, at_s, rate, self.amount, serial, lows, top, opened, left)
         if opened != self._counted:
             self._mine += opened - self._counted
             numbers[self._seat] = self._base + self._mine
@@ -98,10 +102,10 @@ class _SharedSliding(Sliding, _Shared):
     def load(self) -> bool:
         """Read the record; return False if it is another bucket's by now."""
         lows = self._lows
-        digest, used, at_s, rate, amount, serial, count, opened, left = _unpack(self._map, self._record)
+        digest, used, at_s, rate, amount, serial, count, top, opened, left = _unpack(self._map, self._record)
         if digest != self._digest:
             return False
-        self.used, self._at_s, lows.serial = used, at_s, serial
+        self.used, self._at_s, lows.serial, lows.top = used, at_s, serial, top
         if rate:  # else it is new
             self.rate, self.amount = rate, amount
         self.open = self._counted = (
@@ -110,20 +114,20 @@ class _SharedSliding(Sliding, _Shared):
         if count:
             at, form = self._record + self._memory.lows, _NUMBERS[int(count)]
             lows.serials = list(form.unpack_from(self._map, at))
-            lows.lows = list(form.unpack_from(self._map, at + 8 * LOWS))
-        elif lows.lows:
-            lows.serials, lows.lows = [], []
+            lows.rises = list(form.unpack_from(self._map, at + 8 * LOWS))
+        elif lows.rises:
+            lows.serials, lows.rises = [], []
         return True
 
     def save(self) -> None:
         """Write the record."""
         lows = self._lows
-        count = len(lows.lows)
+        count = len(lows.rises)
         if count:
             at, form = self._record + self._memory.lows, _NUMBERS[count]
             form.pack_into(self._map, at, *lows.serials)
-            form.pack_into(self._map, at + 8 * LOWS, *lows.lows)
-        self._write(self.used, self._at_s, self.rate, self.amount, lows.serial, count)
+            form.pack_into(self._map, at + 8 * LOWS, *lows.rises)
+        self._write(self.used, self._at_s, self.rate, lows.serial, count, lows.top)
 
 
 class _SharedCalendar(Calendar, _Shared):
@@ -136,7 +140,7 @@ class _SharedCalendar(Calendar, _Shared):
 
     def load(self) -> bool:
         """As `_SharedSliding.load`."""
-        digest, used, begin_s, end_s, amount, _, _, opened, left = _unpack(self._map, self._record)
+        digest, used, begin_s, end_s, amount, _, _, _, opened, left = _unpack(self._map, self._record)
         if digest != self._digest:
             return False
         self.used, self._begin_s, self._end_s = used, begin_s, end_s
@@ -149,7 +153,7 @@ class _SharedCalendar(Calendar, _Shared):
 
     def save(self) -> None:
         """Write the record."""
-        self._write(self.used, self._begin_s, self._end_s, self.amount)
+        self._write(self.used, self._begin_s, self._end_s)
         if self._read != (self.used, self._begin_s):
             self._numbers[CHANGES] += 1.0
 
@@ -195,7 +199,7 @@ class _SharedConcurrent(_Shared):
 
     def load(self) -> bool:
         """As `_SharedSliding.load`."""
-        digest, _, _, _, self.amount, _, _, opened, left = _unpack(self._map, self._record)
+        digest, _, _, _, self.amount, _, _, _, opened, left = _unpack(self._map, self._record)
         if digest != self._digest:
             return False
         self.open = self._counted = (
@@ -206,7 +210,7 @@ class _SharedConcurrent(_Shared):
 
     def save(self) -> None:
         """Write the record."""
-        self._write(self.used, 0.0, 0.0, self.amount)
+        self._write(self.used, 0.0, 0.0)
 
 
 _SharedCell: TypeAlias = _SharedSliding | _SharedCalendar | _SharedConcurrent

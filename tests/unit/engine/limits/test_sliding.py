@@ -18,9 +18,9 @@ RATE = 1.0
 class Bucket:
     """One bucket, as a store has it."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = sliding.MAX_LOWS) -> None:
         self.was, self.at_s = 0.0, 0.0
-        self.lows = sliding.Lows()
+        self.lows = sliding.Lows(most)
 
     def used(self, now_s: float) -> float:
         return sliding.used(self.was, self.at_s, RATE, now_s)
@@ -112,21 +112,25 @@ def test_a_bucket_holds_what_it_would_had_each_cost_been_known_at_once(rows: lis
         assert math.isclose(bucket.used(now_s), _played(history, now_s), rel_tol=1e-6, abs_tol=1e-6)
 
 
-def test_with_more_open_reservations_than_are_told_apart_it_never_holds_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sliding, "MAX_LOWS", 16)
+@pytest.mark.parametrize("most", [1, 2, 15, 16])
+def test_with_more_open_reservations_than_are_told_apart_it_never_holds_less(most: int) -> None:
     rows = [(0.01 * (number % 7), 1.0 + number % 5, (number % 11) / 10, 5.0 + number % 13) for number in range(100)]
-    for now_s, bucket, history in _events(rows):
+    more = 0.0
+    for now_s, bucket, history in _events(rows, most):
+        assert len(bucket.lows.serials) == len(bucket.lows.rises) <= most
+        more = max(more, bucket.used(now_s) - _played(history, now_s))
         assert bucket.used(now_s) >= _played(history, now_s) - 1e-6
+    assert more > 1, "some are not told apart"
 
 
-def _events(rows: list[Row]) -> Iterator[tuple[float, Bucket, dict[int, list[float]]]]:
+def _events(rows: list[Row], most: int = sliding.MAX_LOWS) -> Iterator[tuple[float, Bucket, dict[int, list[float]]]]:
     """Play reservations and yield the bucket after each event, with the time and cost of all until then."""
     events: list[tuple[float, int, bool]] = []
     at_s = 0.0
     for number, (pause_s, _, _, took_s) in enumerate(rows):
         at_s += pause_s
         events += [(at_s, number, False), (at_s + took_s, number, True)]
-    bucket = Bucket()
+    bucket = Bucket(most)
     serials: dict[int, float] = {}
     history: dict[int, list[float]] = {}
     for now_s, number, is_end in sorted(events, key=lambda event: (event[0], event[2], event[1])):
