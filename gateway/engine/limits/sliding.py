@@ -71,6 +71,9 @@ class Lows:
         """Note a reservation that found so much in the bucket, and return its serial."""
         self.serial = serial = self.serial + 1.0
         serials, rises = self.serials, self.rises
+        if before == self.top and rises:  # as of a bucket that is empty again and again
+            serials[-1] = serial
+            return serial
         while rises and self.top >= before:
             self.top -= rises.pop()
             serials.pop()
@@ -91,7 +94,9 @@ class Lows:
         first = 0 if serials[0] > serial else bisect_right(serials, serial)
         low = self.top if first == len(rises) - 1 else sum(rises[: first + 1])
         if back > low:
-            back = low if low > 0.0 else 0.0
+            if low <= 0.0:
+                return 0.0
+            back = low
         self.top -= back
         rise = rises[first] - back
         while first and rise <= 0.0:  # the one before is no longer lower
