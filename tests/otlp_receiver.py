@@ -62,6 +62,8 @@ class OtlpReceiver:
     """Paths, in order."""
     status: int = 200
     delay_s: float = 0.0
+    hurry: threading.Event = field(default_factory=threading.Event)
+    """Once it is set, no answer is delayed any more."""
 
     def take(self, path: str, body: bytes) -> bytes:
         """Take one request, and return its answer."""
@@ -142,7 +144,7 @@ def otlp_receiver(port: int = 0) -> Iterator[OtlpReceiver]:
             body = self.rfile.read(int(self.headers["content-length"]))
             receiver.posts.append(self.path)
             if receiver.delay_s:
-                time.sleep(receiver.delay_s)
+                receiver.hurry.wait(receiver.delay_s)
             answer = b"" if receiver.status != 200 else receiver.take(self.path, body)
             self.send_response(receiver.status)
             self.send_header("content-length", str(len(answer)))

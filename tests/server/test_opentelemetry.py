@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -42,8 +43,14 @@ models:
 
 @pytest.fixture
 def collector() -> Iterator[OtlpReceiver]:
+    """Run a collector until nothing sends any more: what draws delays later disturbs hypothesis in the next file."""
     with otlp_receiver() as receiver:
         yield receiver
+        receiver.hurry.set()
+        for thread in threading.enumerate():
+            if thread.name.startswith("Otel"):
+                thread.join(5)
+                assert not thread.is_alive()
 
 
 @pytest.fixture
