@@ -7,9 +7,10 @@ BIN := $(VENV)/bin
 
 # Tests start hundreds of processes: let them find compiled what the first one compiled.
 export PYTHONDONTWRITEBYTECODE :=
-# Two processes share out the files of tests. ARGS='-n 0' runs them one after the other, as plain pytest does. The limit
-# for one test is three times that of pyproject.toml, since a test has to share the processors.
-WORKERS := -n 2 --dist loadfile --timeout 30
+# Three processes share out the files of tests (tests/sharing.py): on two processors, as tests wait for much of their time.
+# ARGS='-n 0' runs them one after the other, as plain pytest does. The limit for one test is three times that of
+# pyproject.toml, since a test has to share the processors.
+WORKERS := -n 3 --dist loadfile --timeout 30
 
 run: $(VENV)/.run
 	@exec $(BIN)/gateway serve $(ARGS)
