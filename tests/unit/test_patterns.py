@@ -17,7 +17,7 @@ import gateway
 from tests.paths import PACKAGE
 
 LETTERS: Final = [*'a0 \n_."*/\0', "a ", "a:", "#", "${a:-", "[a", "://"]
-LONG: Final = 100_000
+LONG: Final = 50_000
 WORDS: Final = 5
 LONG_PATTERN: Final = 300
 """Of the words in a pattern, so many are repeated too."""
