@@ -324,7 +324,7 @@ class TestRequests:
                 began_s = time.monotonic()
                 workers.started.process.terminate()
                 await workers.started.process.wait()
-            assert time.monotonic() - began_s < 5
+            assert time.monotonic() - began_s < 15  # who watches does so for 25 s, and draining takes up to 30 s
 
 
 class TestReloads:
