@@ -20,7 +20,7 @@ from gateway.adapters.litellm.loading import _FIRST_USED, mend_annotations
 from tests.litellm_calls import QUIET
 from tests.paths import ROOT
 
-pytestmark = [pytest.mark.timeout(30), *QUIET]
+pytestmark = [pytest.mark.timeout(60), *QUIET]
 
 
 FAKE: Final = {
@@ -58,7 +58,7 @@ def run(program: str, path: Path, **environment: str) -> list[str]:
         env={"PYTHONPATH": f"{path}:{ROOT}", **environment},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=50,
         check=False,
     )
     assert done.returncode == 0, done.stderr
