@@ -7,10 +7,11 @@ BIN := $(VENV)/bin
 
 # Tests start hundreds of processes: let them find compiled what the first one compiled.
 export PYTHONDONTWRITEBYTECODE :=
-# Three processes share out the files of tests (tests/sharing.py): on two processors, as tests wait for much of their time.
+# Three processes share out the files of tests, in the order of tests/conftest.py: on two processors, as tests wait for
+# much of their time.
 # ARGS='-n 0' runs them one after the other, as plain pytest does. The limit for one test is three times that of
 # pyproject.toml, since a test has to share the processors.
-WORKERS := -n 3 --dist loadfile --timeout 30
+WORKERS := -n 3 --dist loadfile --no-loadscope-reorder --timeout 30
 
 run: $(VENV)/.run
 	@exec $(BIN)/gateway serve $(ARGS)

@@ -7,12 +7,14 @@ import logging
 import os
 import signal
 from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import settings
 
 from gateway.telemetry import logs
-from tests.sharing import Sharing
+from tests.paths import ROOT
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
@@ -21,6 +23,8 @@ os.environ.pop("FORCE_COLOR", None)
 # A shell starts what runs in the background without Ctrl-C; processes that tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+UNIT: Final = ROOT / "tests" / "unit"
 
 # A busy machine makes no test fail.
 settings.register_profile("untimed", deadline=None)
@@ -38,11 +42,14 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config) -> Sharing | None:
-    """Share out whole files among several processes in our own way."""
-    processes = config.option.numprocesses
-    return Sharing(processes) if processes and config.option.dist == "loadfile" else None
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mix the files of `unit`, which compute, evenly with the others, which wait more: they are to run side by side."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    sides = [[path for path in files if path.is_relative_to(UNIT) is of_unit] for of_unit in (False, True)]
+    places = {path: place / len(side) for side in sides for place, path in enumerate(side)}
+    items[:] = [item for path in sorted(files, key=places.__getitem__) for item in files[path]]
 
 
 @pytest.fixture(autouse=True)
