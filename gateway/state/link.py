@@ -49,6 +49,8 @@ _OF_DATA: Final = re.compile(
     r"attempt to (?:compare|concatenate|perform arithmetic)"
 )
 """What Redis says, in the words of 6 and 7, when a command meets a value that no gateway has written."""
+_MOVED: Final = re.compile(r"(?:MOVED )?[0-9]+ (?P<host>\S*):(?P<port>[0-9]+)")
+"""What a node of a cluster answers that lacks a slot: its number, and who has it. redis-py 8 cuts the word off."""
 _CLOSED: Final = "the connection is lost"
 MAX_MOVES: Final = 5
 """Nodes of a cluster that are asked, one after the other, for the one that has our slot."""
@@ -247,12 +249,15 @@ class Link:
         for _ in range(MAX_MOVES):
             try:
                 return await self._served(pool.make_connection())
-            except self._redis.exceptions.MovedError as moved:
+            except self._redis.ResponseError as error:
+                moved = _MOVED.fullmatch(str(error))
+                if moved is None:
+                    raise
                 if not is_hash_tag(self.prefix):
                     raise self._in_cluster() from None
-                pool.connection_kwargs["port"] = moved.port
-                if moved.host:  # else it is another port of the same
-                    pool.connection_kwargs["host"] = moved.host
+                pool.connection_kwargs["port"] = int(moved["port"])
+                if moved["host"]:  # else it is another port of the same
+                    pool.connection_kwargs["host"] = moved["host"]
         return f"each of {MAX_MOVES} nodes of the cluster has named another one for our keys"
 
     async def _served(self, connection: Connection) -> str:
