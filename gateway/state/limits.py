@@ -23,9 +23,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count, islice
+from operator import attrgetter
 from typing import Any, Final
 
 from gateway.engine.limits import sliding, windows
@@ -35,6 +36,7 @@ from gateway.engine.limits.store import LOOKED_AT, UNTAKEN, Bucket, Costs, Fill,
 from gateway.errors import StateUnavailable
 from gateway.policy.limits import Limit
 from gateway.state.link import Command, Link, Refusal, Script, Unreachable, unawaited
+from gateway.state.looks import Looks
 from gateway.state.options import OnStateError
 from gateway.state.owners import MAX_TOGETHER, End, Held, Owner, Together
 
@@ -78,6 +80,7 @@ class SharedStore:
         )
         link.scripts += [self._reserve, self._settle, self._renew]
         link.on_return.append(self._returned)
+        self._looks = Looks(link, self._owners, self._now)
 
     def try_reserve(self, reservation: str, buckets: Sequence[Bucket], costs: Costs) -> Standing | Refused | None:
         """Return None while Redis is asked; else decide without it. Raises StateUnavailable."""
@@ -143,6 +146,7 @@ class SharedStore:
         answer = self._local.try_reserve(held.id, buckets, costs)
         if isinstance(answer, Standing):
             self._held[reservation] = held
+            held.owner.active_s, held.owner.look_s = time.monotonic(), 0.0  # once Redis is back, and has been told
             for bucket in buckets:
                 self._local_buckets[bucket.key] = bucket
         return answer
@@ -196,24 +200,31 @@ class SharedStore:
                     return True
         return False
 
-    def look(self) -> Iterable[Fill]:
-        """Return the buckets of this process' requests, as Redis last told of them; its own ones in an outage."""
+    def look(self) -> Iterator[Fill]:
+        """Yield the buckets of this process' requests, as Redis told of them lately; its own ones in an outage.
+
+        Of owners that have a bucket in common, as after an edit, the one that was used last tells of it.
+        """
         if not self._link.is_up and self._on_error == "local":
-            return self._local.look()
+            yield from self._local.look()
+            return
         opened: dict[str, int] = {}
         for held in self._held.values():
             for key, _ in held.owner.buckets:
                 opened[key] = opened.get(key, 0) + 1
-        now_s = time.monotonic()
-        fills: dict[str, Fill] = {}
-        for owner in self._owners.values():
+        told: set[str] = set()
+        for owner in sorted(self._owners.values(), key=attrgetter("active_s"), reverse=True):
+            now_s = time.monotonic()
             for at, (key, limit) in enumerate(owner.buckets if owner.used else ()):
-                used, free_in_s = owner.present(at, now_s)
-                fills[key] = Fill(key, limit.amount, used, free_in_s, opened.get(key, 0))
-        return [fill for fill in fills.values() if fill.used]
+                if key not in told:
+                    told.add(key)
+                    used, free_in_s = owner.present(at, now_s)
+                    if used:
+                        yield Fill(key, limit.amount, used, free_in_s, opened.get(key, 0))
 
     async def close(self) -> None:
-        """Send what has ended, and wait until Redis has it; not longer than for anything else."""
+        """Send what has ended, and wait until Redis has it; not longer than for anything else. Nobody looks on."""
+        self._looks.close()
         self._flush()
         if self._flights:
             await asyncio.wait(self._flights, timeout=self._link.timeout_s)
@@ -274,7 +285,9 @@ class SharedStore:
             self._fly(self._reserve, command, partial(self._moves.append, held))
         self._freed.clear()
         ends, self._ends = self._ends, {}
+        now_s = time.monotonic()
         for owner, all_ in ends.items():
+            owner.note_ended(now_s)
             for at in range(0, len(all_), MAX_TOGETHER):
                 some = all_[at : at + MAX_TOGETHER]
                 self._fly(self._settle, owner.ending(self._settle, some, self._now()), partial(self._keep, owner, some))

@@ -26,6 +26,10 @@ MAX_TOGETHER: Final = 100
 """Reservations that one script makes or settles: Redis does nothing else meanwhile."""
 _AS_TAKEN: Final = -1.0
 """The use of what stays as it was taken."""
+LOOK_S: Final = 2.0
+"""What is known of an owner in use may be so old before Redis is asked about it."""
+LOOK_PART: Final = 0.05
+"""Or this part of the time since this process has had a request of it, if that is longer."""
 
 
 class Held:
@@ -61,9 +65,9 @@ class Owner:
     """The buckets that an owner's reservations take from, and what is the same in all commands for them."""
 
     __slots__ = (
-        "_amounts", "_amounts_told", "_doubles", "_fields", "_format", "_keys", "_limits", "_rates", "_record",
-        "_refilled", "_takes", "_windows", "asked_s", "buckets", "ends_in_s", "given_back", "has_leases", "name",
-        "together", "used",
+        "_amounts", "_amounts_told", "_doubles", "_fields", "_format", "_keys", "_limits", "_names", "_rates",
+        "_record", "_refilled", "_takes", "_windows", "active_s", "asked_s", "buckets", "ends_in_s", "given_back",
+        "has_leases", "look_s", "name", "together", "used",
     )  # fmt: skip
 
     def __init__(self, buckets: tuple[Bucket, ...], prefix: str) -> None:
@@ -88,6 +92,7 @@ class Owner:
                 fields += (limit.bucket, f"lows:{limit.bucket}") if limit.per in WINDOW_S else (limit.bucket,)
         self._fields = (*fields, "rest")
         """Of the hash."""
+        self._names = [limit.bucket for limit in self._limits]
         self._doubles = struct.Struct(self._format)
         self._takes = [(limit.unit, limit.amount) for _, limit in buckets]
         self._refilled: dict[Unit, list[int]] = {}
@@ -105,6 +110,10 @@ class Owner:
         """Seconds until the day or month of each ended then; 0 for other buckets."""
         self.asked_s = 0.0
         """When that was asked: no later than Redis saw it."""
+        self.active_s = -math.inf
+        """When a request of this process began or ended last: it was asked for, or Redis told of its end."""
+        self.look_s = math.inf
+        """When Redis is to be asked what is used; inf: nothing is, or an answer is to come."""
         self.given_back = [-math.inf] * len(buckets)
         """When a request of this process gave something back last, of which Redis hears within FLUSH_S."""
 
@@ -126,6 +135,11 @@ class Owner:
                 now_s = time.monotonic()
                 for at in self._refilled[unit]:
                     self.given_back[at] = now_s
+
+    def note_ended(self, now_s: float) -> None:
+        """Have Redis be asked what is used, once what it told last is old: it hears of ends now."""
+        self.active_s = now_s
+        self.look_s = max(now_s, self.asked_s + LOOK_S)
 
     def reserving(
         self, script: Script, held: Sequence[Held], how: str, now: str | float, freed: Sequence[str]
@@ -152,6 +166,23 @@ class Owner:
         """Return the command that renews leases."""
         return script.command(self._keys[1:], (now, *reservations))
 
+    def looking(self, script: Script, now: str | float) -> Command:
+        """Return the command that asks what is used of each bucket."""
+        return script.command(self._keys, (now, self._format, self._windows, *self._names))
+
+    def read_look(self, answer: bytes, asked_s: float) -> None:
+        """Take what is used, as the script answered that was asked then; ask again unless nothing is.
+
+        Raises struct.error or TypeError for anything else.
+        """
+        doubles = self._doubles
+        if len(answer) != 2 * doubles.size:
+            raise struct.error("it is of another length")
+        self.ends_in_s, self.used = doubles.unpack_from(answer), doubles.unpack_from(answer, doubles.size)
+        self.asked_s = asked_s
+        if self.active_s <= asked_s:  # else it is to be asked again because of what came since
+            self.look_s = asked_s + max(LOOK_S, (asked_s - self.active_s) * LOOK_PART) if any(self.used) else math.inf
+
     def read(self, answer: bytes, many: int, asked_s: float) -> list[Standing | Refused]:
         """Return what the script answered about so many reservations that was asked then.
 
@@ -172,6 +203,7 @@ class Owner:
         if at != len(answer):
             raise struct.error("it is of another length")
         self.used = used
+        self.active_s, self.look_s = asked_s, asked_s + LOOK_S
         return found
 
     def _standing(self, used: Sequence[float], at: int) -> Standing:

@@ -18,6 +18,8 @@ import pytest
 
 from gateway.state.limits import FLUSH_S
 from gateway.state.link import READY_S
+from gateway.state.looks import TURN_S
+from gateway.state.owners import LOOK_S
 from tests.gateway_process import GatewayProcess, gateway_process
 from tests.keeping_responses import KeepingResponses
 from tests.redis_server import RedisServer, SlowProxy, redis_server
@@ -156,6 +158,30 @@ async def test_two_hundred_at_once_get_what_is_for_a_hundred(replicas: Replicas)
     assert statuses[200] <= used <= 100 * ESTIMATE
     assert await replicas.redis.ask("KEYS", "*:r:*") == [], "all is settled"
     assert await replicas.bucket("requests/hour") == pytest.approx(statuses[200], abs=1)
+
+
+async def test_after_a_burst_operators_see_what_redis_holds(replicas: Replicas) -> None:
+    """Nobody asks afterwards: each replica was told of the peak by its last request."""
+    await replicas.start(f"{40 * ESTIMATE} tokens/day, 50 concurrent", *PATIENT)
+    assert await replicas.many(40, "slow") == {200: 40}
+
+    async def is_settled() -> bool:
+        return not await replicas.redis.ask("KEYS", "*:r:*")
+
+    await until(is_settled)
+    used = await replicas.bucket("tokens/day")
+    assert used < 30 * ESTIMATE, "they have used less than they took"
+
+    async def is_seen(number: int) -> bool:
+        labels = 'name="",owner="client"'
+        day = await replicas.metric(f'gateway_limit_used_ratio{{limit="400 tokens/day",{labels}}}', number)
+        at_once = await replicas.metric(f'gateway_limit_used_ratio{{limit="50 concurrent",{labels}}}', number)
+        return (round(day * 40 * ESTIMATE), at_once) == (used, 0)
+
+    for number in range(2):
+        await until(partial(is_seen, number), within_s=LOOK_S + TURN_S + BUSY_S)
+    rows = (await replicas.get(0, "/-/state"))[1]["limits"]
+    assert [(row["limit"], row["used"]) for row in rows] == [("400 tokens/day", used)]
 
 
 async def test_a_hundred_requests_are_let_in_whoever_is_asked(replicas: Replicas) -> None:

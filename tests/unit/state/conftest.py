@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,6 +13,7 @@ import pytest
 
 from gateway.state.limits import SharedStore
 from gateway.state.link import Link
+from gateway.state.options import StateAddress, read_address
 from tests.redis_server import RedisServer, linked, redis_server, until
 
 TIMEOUT_S = 0.5
@@ -49,3 +52,17 @@ async def replica(redis: RedisServer) -> AsyncIterator[Replica]:
             return made
 
         yield make
+
+
+@asynccontextmanager
+async def agreeing_server() -> AsyncIterator[StateAddress]:
+    """Answer OK to every command, as a proxy might."""
+
+    async def agree(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while asked := await reader.read(65536):
+            writer.write(b"+OK\r\n" * len(re.findall(rb"\*\d+\r\n\$", asked)))
+        writer.close()
+
+    server = await asyncio.start_server(agree, "127.0.0.1", 0)
+    async with server:
+        yield read_address(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import struct
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -16,14 +15,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.engine.limits import windows
+from gateway.engine.limits.memory import MemoryStore
 from gateway.engine.limits.store import Bucket, Costs, Full, Refused, Standing
 from gateway.errors import StateUnavailable
 from gateway.state.limits import FRESH_S, SharedStore
 from gateway.state.link import Link, Refusal, Script
-from gateway.state.options import read_address
+from gateway.state.owners import Owner
 from tests.limiting import Clock, buckets
 from tests.redis_server import RedisServer, linked, redis_server, until
-from tests.unit.state.conftest import Replica
+from tests.unit.state.conftest import Replica, agreeing_server
 
 ONE: Costs = {"requests": 1, "tokens": 100, "spend": 0.5, "concurrent": 1}
 FOUR = ("60 requests/minute", "5000 tokens/hour", "2000 tokens/day", "5 concurrent")
@@ -312,21 +312,11 @@ async def test_what_a_script_fails_at_is_decided_without_and_takes_no_link_down(
 
 async def test_answers_of_another_form_are_an_outage() -> None:
     """As those of a proxy that has lost one: each goes to the next who asks."""
-
-    async def agree(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while asked := await reader.read(65536):
-            writer.write(b"+OK\r\n" * len(re.findall(rb"\*\d+\r\n\$", asked)))
-        writer.close()
-
-    server = await asyncio.start_server(agree, "127.0.0.1", 0)
-    async with server:
-        url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        link = Link(read_address(url), prefix="gateway", timeout_s=0.5)
+    async with agreeing_server() as address, linked(Link(address, prefix="gateway", timeout_s=0.5)) as link:
         store = SharedStore(link, on_error="local")
-        async with linked(link):
-            await until(lambda: link.is_up)
-            assert isinstance(await store.reserve("a", buckets(*FOUR), ONE), Standing)
-            assert not link.is_up
+        await until(lambda: link.is_up)
+        assert isinstance(await store.reserve("a", buckets(*FOUR), ONE), Standing)
+        assert not link.is_up
 
 
 async def test_a_clock_that_was_put_back_leaves_no_bucket_full(redis: RedisServer, replica: Replica) -> None:
@@ -502,9 +492,22 @@ class _Played:
                     store.settle(reservation, {"tokens": costs["tokens"] * end, "spend": costs["spend"] * end})
             await shared.close()
         await ask()
+        await self._look(kept, memory, clock)
         for at, bucket in enumerate(kept):
             free: Costs = {"requests": 0, "tokens": 0, "spend": 0, "concurrent": 1}
             _compare(memory.try_reserve(f"look{at}", [bucket], free), await shared.reserve(f"look{at}", [bucket], free))
+
+    async def _look(self, kept: Sequence[Bucket], memory: MemoryStore, clock: Clock) -> None:
+        """Compare what is seen, whoever asks for it."""
+        owner, script = Owner(tuple(kept), self._link.prefix), Script("common", "buckets", "look")
+        owner.read_look(await self._link.ask(owner.looking(script, clock.wall()), script), 0.0)
+        here = {fill.key: fill for fill in memory.look()}
+        for at, (key, _) in enumerate(kept):
+            used, free_in_s = owner.present(at, 0.0)
+            expected = here.get(key)
+            assert used == pytest.approx(expected.used if expected else 0.0, abs=1e-3)
+            if expected:
+                assert free_in_s == pytest.approx(expected.free_in_s, abs=1e-3)
 
 
 def _compare(here: Standing | Refused, there: Standing | Refused) -> None:
