@@ -392,7 +392,7 @@ class Operation(Protocol):
         """Tell whether an event has a finish reason or token counts, or ends the stream, for `events: final`."""
 
     def tokens(self, data: JsonObject) -> dict[str, int] | None:
-        """Return the `prompt` and `completion` counts of a reply or an event; None if it has none."""
+        """Return the counts that a reply or an event tells, as in `CallReport.tokens`; None if it has none."""
 
     def break_event(self, envelope: JsonObject, number: int) -> bytes:
         """Return the event for the client when a stream breaks. `number` is its number on a wire that has them."""

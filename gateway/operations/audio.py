@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.adapters.content_types import FORM
+from gateway.adapters.counts import counts
 from gateway.adapters.events import Event, StreamJudge
 from gateway.errors import BadRequest
 from gateway.operations.base import (
@@ -21,7 +22,6 @@ from gateway.operations.base import (
     raise_error,
     words_in,
 )
-from gateway.operations.counts import counts
 from gateway.operations.typed_events import TypedEvents, TypedJudge
 from gateway.policy.failures import no_answer
 from gateway.wire.json import EMPTY, Json, JsonObject

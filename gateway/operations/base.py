@@ -8,10 +8,10 @@ from typing import ClassVar, Final
 
 from gateway.adapters.base import Bonds, Translation
 from gateway.adapters.content_types import JSON
+from gateway.adapters.counts import token_counts
 from gateway.adapters.events import Event, StreamJudge
 from gateway.errors import BadRequest
 from gateway.operations.content import DEFINED, json_bytes, media_in, opening, text_bytes, with_encoded
-from gateway.operations.counts import MAX_TOKENS
 from gateway.operations.errors import OPENAI_ERRORS, OpenAIErrors
 from gateway.policy.failures import (
     WHOLE,
@@ -215,7 +215,7 @@ class OpenAIOperation:
     def tokens(self, data: JsonObject) -> dict[str, int] | None:
         """Return the token counts of a plain reply or an event; None if it has none."""
         usage = data.get("usage")
-        return token_counts(usage) if isinstance(usage, dict) and usage else None
+        return token_counts(usage, is_text=self.generates_text) if isinstance(usage, dict) and usage else None
 
     def prompt(self, params: Mapping[str, Json]) -> str:
         """Return an empty text."""
@@ -419,23 +419,6 @@ def choices_of(data: JsonObject) -> Sequence[JsonObject]:
         if not isinstance(choice, dict):
             raise no_answer()
     return choices
-
-
-def token_counts(usage: JsonObject) -> dict[str, int]:
-    """Return the `prompt`, `completion` and `cached` counts of an upstream's usage; invalid counts are left out."""
-    found: dict[str, int] = {}
-    # Written out, unlike `counts`: every answer passes here.
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if type(prompt) is int and 0 <= prompt < MAX_TOKENS:
-        found["prompt"] = prompt
-    if type(completion) is int and 0 <= completion < MAX_TOKENS:
-        found["completion"] = completion
-    if "prompt_tokens_details" in usage:
-        details = usage["prompt_tokens_details"]
-        cached = details.get("cached_tokens") if isinstance(details, dict) else None
-        if cached and type(cached) is int and 0 < cached < MAX_TOKENS:
-            found["cached"] = cached
-    return found
 
 
 def check_choices(data: JsonObject, field: str, kind: type) -> None:

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.adapters.base import Bonds
+from gateway.adapters.counts import counts
 from gateway.adapters.events import Event
 from gateway.adapters.gemini.errors import failed_by
 from gateway.adapters.gemini.finish import FINISH_REASONS, finish_reason
 from gateway.operations.base import MAX_CHOICES, OpenAIOperation, objects
-from gateway.operations.counts import counts
 from gateway.operations.google_files import google_bonds
 from gateway.policy.failures import Kind, UpstreamError, envelope, error_object, no_answer
 from gateway.policy.finish import index_of

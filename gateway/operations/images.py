@@ -14,11 +14,11 @@ from typing import ClassVar, Final
 
 from gateway.adapters.base import Bonds
 from gateway.adapters.content_types import FORM, JSON
+from gateway.adapters.counts import counts
 from gateway.adapters.events import Event, StreamJudge
 from gateway.errors import BadRequest
 from gateway.operations.base import check_stream_fields, is_long_text, raise_error, words_in
 from gateway.operations.bonds import image_bonds
-from gateway.operations.counts import counts
 from gateway.operations.typed_events import TypedEvents, TypedJudge
 from gateway.policy.failures import no_answer
 from gateway.wire.json import Json, JsonObject

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.adapters.base import Bonds
+from gateway.adapters.counts import counts
 from gateway.adapters.events import Event, StreamJudge
 from gateway.errors import BadRequest
 from gateway.operations.base import (
@@ -26,7 +27,6 @@ from gateway.operations.base import (
 )
 from gateway.operations.bonds import made_by_message, message_bonds
 from gateway.operations.content import opening
-from gateway.operations.counts import counts
 from gateway.operations.errors import ANTHROPIC_ERRORS
 from gateway.operations.google_files import google_bonds
 from gateway.policy.failures import no_answer

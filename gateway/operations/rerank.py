@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from gateway.adapters.counts import counts
 from gateway.errors import BadRequest
 from gateway.operations.base import OpenAIOperation, is_long_list, is_long_text, raise_error, words_in
-from gateway.operations.counts import counts
 from gateway.policy.failures import no_answer
 from gateway.wire.json import Json, JsonObject
 

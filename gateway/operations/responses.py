@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.adapters.base import Bonds
+from gateway.adapters.counts import counts, with_total
 from gateway.adapters.events import Event, StreamJudge
 from gateway.errors import BadRequest
 from gateway.operations.base import (
@@ -25,7 +26,6 @@ from gateway.operations.base import (
 )
 from gateway.operations.bonds import made_by_item, made_by_response, response_bonds
 from gateway.operations.content import opening
-from gateway.operations.counts import counts
 from gateway.operations.google_files import google_bonds
 from gateway.policy.failures import UpstreamError, failed_by, no_answer
 from gateway.wire import sse
@@ -323,7 +323,8 @@ def response_tokens(usage: JsonObject) -> dict[str, int]:
     """Return the token counts of a response's usage."""
     details = usage.get("input_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    return counts(prompt=usage.get("input_tokens"), completion=usage.get("output_tokens"), cached=cached or None)
+    found = counts(prompt=usage.get("input_tokens"), completion=usage.get("output_tokens"), cached=cached or None)
+    return with_total(found, usage.get("total_tokens"))
 
 
 def _failure(data: JsonObject) -> UpstreamError:

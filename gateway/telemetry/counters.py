@@ -21,6 +21,9 @@ MAX_EXEMPLARS: Final = 500
 SETTLED: Final = 200
 """Groups of requests that are settled at a time: less than a millisecond."""
 
+DIRECTIONS: Final = ("prompt", "completion", "cached")
+"""The token counts of a report that are counted."""
+
 _SIZE: Final = len(BUCKET_NAMES)
 _SECONDS: Final = 0
 _PROMPT: Final = 1
@@ -240,7 +243,7 @@ class RequestCounts:
         self._seconds.add_all(alias, counts, sums[_SECONDS])
         if answered_by and status < 400:
             self._answers.counts[alias, "no", answered_by] += number
-        for direction, place in (("prompt", _PROMPT), ("completion", _COMPLETION), ("cached", _CACHED)):
+        for direction, place in zip(DIRECTIONS, (_PROMPT, _COMPLETION, _CACHED), strict=True):
             if sums[place]:
                 self._tokens.counts[alias, direction, answered_by] += int(sums[place])
         if len(sums) > _CONTENT:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gateway.policy.target import Target
-from gateway.telemetry.counters import Counts, Gauges, RequestCounts, Times
+from gateway.telemetry.counters import DIRECTIONS, Counts, Gauges, RequestCounts, Times
 from gateway.telemetry.exposition import Family
 from gateway.telemetry.logs import dropped_lines, left_out_requests
 from gateway.telemetry.observer import EndedRow
@@ -272,11 +272,11 @@ class Metrics:
             if attempt.hedge:
                 self._hedge_calls.counts[report.alias, attempt.kind or "ok", attempt.label] += 1
         if report.closed_tokens is not None:
-            for direction, tokens in report.closed_tokens.items():
+            for direction, tokens in _by_direction(report.closed_tokens):
                 self._hedge_tokens.counts[report.alias, direction] += tokens
         answered = _answering(report)
         if report.alias and answered is not None:
-            for direction, tokens in (report.tokens or {}).items():
+            for direction, tokens in _by_direction(report.tokens or {}):
                 if tokens:
                     self._tokens.counts[report.alias, direction, answered.label] += tokens
             if status < 400:
@@ -313,7 +313,7 @@ class Metrics:
     def count_shadow(self, report: CallReport, *, target: Target, kind: str) -> None:
         """Count a request that was sent to a shadow, or dropped on the way there, with its tokens."""
         self._shadow_calls.counts[report.alias, kind, target.label] += 1
-        for direction, tokens in (report.tokens or {}).items():
+        for direction, tokens in _by_direction(report.tokens or {}):
             self._shadow_tokens.counts[report.alias, direction] += tokens
 
     def count_reload(self, *, ok: bool) -> None:
@@ -343,3 +343,8 @@ class Metrics:
 
 def _answering(report: CallReport) -> Attempt | None:
     return next((attempt for attempt in report.attempts if attempt.kind is None), None)
+
+
+def _by_direction(tokens: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return the tokens by direction; a total that was told alone has none."""
+    return [(direction, tokens[direction]) for direction in DIRECTIONS if direction in tokens]

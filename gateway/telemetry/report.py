@@ -127,7 +127,10 @@ class CallReport:
     first_content_s: float | None = None
     """Streams only: seconds from the request's arrival to commit."""
     tokens: Mapping[str, int] | None = None
-    """The `prompt` and `completion` counts that the target reported; None if it did not."""
+    """The `prompt`, `completion` and `cached` counts that the target reported; None if it did not.
+
+    `total` in their place if it told nothing else.
+    """
     closed_tokens: Mapping[str, int] | None = None
     """The counts that a call told which was closed before its stream committed."""
     closed_bytes: int = 0

@@ -62,7 +62,15 @@ class Limited:
 @pytest.fixture
 async def limited(start: Start, tmp_path: Path) -> Limited:
     (tmp_path / "keys").write_text(KEYS)
-    return Limited(await start(ROUTES + EXTRA, hooks=HOOKS, client_keys_file=tmp_path / "keys"))
+    routes = ROUTES.replace("providers:\n", CHAT_ONLY) + EXTRA
+    return Limited(await start(routes, hooks=HOOKS, client_keys_file=tmp_path / "keys"))
+
+
+CHAT_ONLY = """\
+providers:
+  other: {kind: openai, base_url: "BASE_URL", api_key: sk-upstream, wires: [chat]}
+"""
+"""A provider that is asked for chat only, whatever its clients speak."""
 
 
 EXTRA = """\
@@ -76,6 +84,7 @@ EXTRA = """\
   mini: {chain: [up/cheap]}
   same: {chain: [up/a]}
   never: {chain: [{target: up/a, when: {stream: true}}]}
+  chatty: other/a
 """
 CLIENTS = """\
 clients:
@@ -492,6 +501,30 @@ async def test_a_client_that_leaves_a_stream_takes_the_text_that_came(
             seen += await response.content.readany()
     await until(lambda: not limited.open)
     assert abs(limited.used["client/ann tokens/day"] - 200) <= 5
+
+
+XAI = {
+    "prompt_tokens": 10120, "completion_tokens": 1499, "total_tokens": 14428,
+    "completion_tokens_details": {"reasoning_tokens": 2809},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", ["chat/completions", "messages", "responses"])
+async def test_reasoning_that_is_told_beside_the_completion_counts(
+    limited: Limited, upstream: ScriptedOpenAI, path: str, *, stream: bool
+) -> None:
+    upstream.script("a", reply="hello", usage=XAI)
+    limited.set(group("default", "90000 tokens/day"))
+    text: JsonObject = {"input": "hi"} if path == "responses" else {"messages": LONG, "max_tokens": 9}
+    asked = {"model": "chatty", "stream": stream, **text}
+    answer = await limited.gateway.request("POST", f"/v1/{path}", json=asked, headers=limited.headers("ann"))
+    assert answer.status == 200
+    assert limited.used == {"client/ann tokens/day": 14428}
+    metrics = (await limited.gateway.get("/metrics", headers=limited.headers("ops"))).body.decode()
+    sample = 'gateway_tokens_total{{alias="chatty",direction="{}",target="other/a"}} {}\n'.format
+    assert sample("prompt", 10120.0) in metrics
+    assert sample("completion", 4308.0) in metrics
 
 
 async def test_a_post_hook_that_fails_does_not_change_what_was_used(limited: Limited, upstream: ScriptedOpenAI) -> None:

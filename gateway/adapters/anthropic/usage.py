@@ -6,21 +6,17 @@ https://platform.openai.com/docs/api-reference/chat/object
 
 from __future__ import annotations
 
-from typing import Final
-
+from gateway.adapters.counts import count, token_counts
 from gateway.adapters.fields import fields_of
 from gateway.wire.json import Json, JsonObject
-
-MAX_TOKENS: Final = 2**53
-"""Larger counts are invalid."""
 
 
 def chat_usage(usage: JsonObject) -> JsonObject | None:
     """Return chat's token counts from those of Messages; None if there are none."""
-    given, output = _count(usage.get("input_tokens")), _count(usage.get("output_tokens"))
+    given, output = count(usage.get("input_tokens")), count(usage.get("output_tokens"))
     if given is None and output is None:
         return None
-    read, written = _count(usage.get("cache_read_input_tokens")), _count(usage.get("cache_creation_input_tokens"))
+    read, written = count(usage.get("cache_read_input_tokens")), count(usage.get("cache_creation_input_tokens"))
     prompt, completion = (given or 0) + (read or 0) + (written or 0), output or 0
     counts: JsonObject = {
         "prompt_tokens": prompt,
@@ -28,7 +24,7 @@ def chat_usage(usage: JsonObject) -> JsonObject | None:
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": read or 0, "cache_write_tokens": written or 0},
     }
-    thinking = _count(fields_of(usage.get("output_tokens_details")).get("thinking_tokens"))
+    thinking = count(fields_of(usage.get("output_tokens_details")).get("thinking_tokens"))
     if thinking is not None:
         counts["completion_tokens_details"] = {"reasoning_tokens": min(thinking, completion)}
     return counts
@@ -39,23 +35,19 @@ def messages_usage(usage: Json) -> JsonObject:
     if not isinstance(usage, dict):
         return {"input_tokens": 0, "output_tokens": 0}
     details = fields_of(usage.get("prompt_tokens_details"))
-    read, written = _count(details.get("cached_tokens")), _count(details.get("cache_write_tokens"))
+    read, written = count(details.get("cached_tokens")), count(details.get("cache_write_tokens"))
     if read is None:
-        read = _count(usage.get("prompt_cache_hit_tokens"))  # DeepSeek
-    prompt = _count(usage.get("prompt_tokens")) or 0
+        read = count(usage.get("prompt_cache_hit_tokens"))  # DeepSeek
+    told = token_counts(usage)
     counts: JsonObject = {
-        "input_tokens": max(prompt - (read or 0) - (written or 0), 0),
-        "output_tokens": _count(usage.get("completion_tokens")) or 0,
+        "input_tokens": max(told.get("prompt", 0) - (read or 0) - (written or 0), 0),
+        "output_tokens": told.get("completion", 0),
     }
     if written:
         counts["cache_creation_input_tokens"] = written
     if read:
         counts["cache_read_input_tokens"] = read
-    reasoning = _count(fields_of(usage.get("completion_tokens_details")).get("reasoning_tokens"))
+    reasoning = count(fields_of(usage.get("completion_tokens_details")).get("reasoning_tokens"))
     if reasoning:
         counts["output_tokens_details"] = {"thinking_tokens": reasoning}
     return counts
-
-
-def _count(value: Json) -> int | None:
-    return value if type(value) is int and 0 <= value < MAX_TOKENS else None

@@ -8,7 +8,7 @@ Source: https://ai.google.dev/api/generate-content#UsageMetadata
 
 from __future__ import annotations
 
-from gateway.adapters.anthropic.usage import MAX_TOKENS
+from gateway.adapters.counts import count
 from gateway.adapters.fields import items_of
 from gateway.wire.json import Json, JsonObject
 
@@ -17,14 +17,14 @@ def chat_usage(usage: Json) -> JsonObject | None:
     """Return chat's token counts; None if there are none."""
     if not isinstance(usage, dict):
         return None
-    given, said = _count(usage.get("promptTokenCount")), _count(usage.get("candidatesTokenCount"))
+    given, said = count(usage.get("promptTokenCount")), count(usage.get("candidatesTokenCount"))
     if given is None and said is None:
         return None
-    by_tools, thoughts = _count(usage.get("toolUsePromptTokenCount")) or 0, _count(usage.get("thoughtsTokenCount"))
+    by_tools, thoughts = count(usage.get("toolUsePromptTokenCount")) or 0, count(usage.get("thoughtsTokenCount"))
     prompt, completion = (given or 0) + by_tools, said or 0
     if thoughts and usage.get("totalTokenCount") != prompt + completion:
         completion += thoughts  # else they are in it: https://github.com/BerriAI/litellm/pull/10141
-    details: JsonObject = {"cached_tokens": _count(usage.get("cachedContentTokenCount")) or 0}
+    details: JsonObject = {"cached_tokens": count(usage.get("cachedContentTokenCount")) or 0}
     if (audio := _of_modality(usage.get("promptTokensDetails"), "AUDIO")) is not None:
         details["audio_tokens"] = audio
     counts: JsonObject = {
@@ -41,13 +41,9 @@ def chat_usage(usage: Json) -> JsonObject | None:
 def _of_modality(details: Json, modality: str) -> int | None:
     return next(
         (
-            _count(detail.get("tokenCount"))
+            count(detail.get("tokenCount"))
             for detail in items_of(details)
             if isinstance(detail, dict) and detail.get("modality") == modality
         ),
         None,
     )
-
-
-def _count(value: Json) -> int | None:
-    return value if type(value) is int and 0 <= value < MAX_TOKENS else None

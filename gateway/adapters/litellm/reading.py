@@ -256,7 +256,9 @@ class Reader:
                 self._usage[name] = value
         told = [count for name in _COUNTS if isinstance(count := self._usage.get(name), int)]
         if len(told) == len(_COUNTS):
-            self._usage["total_tokens"] = sum(told)
+            total = self._usage.get("total_tokens")
+            # More than both is what xAI counts beside them.
+            self._usage["total_tokens"] = max(sum(told), total) if type(total) is int else sum(told)
 
     def _note_usage_beside(self, data: JsonObject) -> None:
         """Note the token counts that Moonshot tells beside the last choice, where LiteLLM does not look."""

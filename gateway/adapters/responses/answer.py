@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from gateway.adapters.counts import token_counts
 from gateway.adapters.responses import compaction
 from gateway.adapters.responses.asked import INPUT, Asked, Called, response
 from gateway.policy.failures import WHOLE, choice_error, error_object, failed_by, no_answer
@@ -244,7 +245,8 @@ def usage(told: Json) -> JsonObject | None:
     """Return the token counts of a Response; None if the upstream told none."""
     if not isinstance(told, dict):
         return None
-    given, made = _count(told, "prompt_tokens"), _count(told, "completion_tokens")
+    counted = token_counts(told)
+    given, made = counted.get("prompt", 0), counted.get("completion", 0)
     inputs, outputs = told.get("prompt_tokens_details"), told.get("completion_tokens_details")
     return {
         "input_tokens": given,

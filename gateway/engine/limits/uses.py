@@ -60,24 +60,26 @@ def told_tokens(told: Mapping[str, int] | None, expected: Estimate, text_bytes: 
     """Return the counts of a whole answer: input, output, and how many of the input were cached.
 
     Each is as it was told. One that was not, or as 0, which some servers tell of all answers, is what the input was
-    expected to be, or the text that came, over 4.
+    expected to be, or the text that came, over 4; of a `total` that was told alone, at least what exceeds the input.
     """
     if not told:
         return seen_tokens(told, expected, text_bytes)
-    prompt, completion = told.get("prompt"), told.get("completion")
-    return prompt or expected[0], completion or text_bytes // BYTES_PER_TOKEN, told.get("cached", 0)
+    given = told.get("prompt") or expected[0]
+    output = told.get("completion") or max(text_bytes // BYTES_PER_TOKEN, told.get("total", 0) - given)
+    return given, output, told.get("cached", 0)
 
 
 def seen_tokens(told: Mapping[str, int] | None, expected: Estimate, text_bytes: int) -> tuple[int, int, int]:
     """Return the counts of an answer that is not whole, or has no usage.
 
-    Of the input, what was told until then or was expected, of the output, what was told or the text that came over 4:
-    whichever is more.
+    Of the input, what was told until then or was expected, of the output, what was told, a `total` that was told alone
+    without the input, or the text that came over 4: whichever is more.
     """
     text = text_bytes // BYTES_PER_TOKEN
     if not told:
         return expected[0], text, 0
-    return max(told.get("prompt", 0), expected[0]), max(told.get("completion", 0), text), told.get("cached", 0)
+    given = max(told.get("prompt", 0), expected[0])
+    return given, max(told.get("completion", 0), told.get("total", 0) - given, text), told.get("cached", 0)
 
 
 def text_bytes_of(operation: Operation, reply: Reply, told: Mapping[str, int] | None) -> int:

@@ -13,6 +13,7 @@ from gateway.telemetry.exposition import exposition
 from gateway.telemetry.metrics import REFUSALS, UNANSWERED, Metrics
 from gateway.telemetry.observer import EndedRow
 from gateway.telemetry.report import Attempt, CallReport, Closed, PassedOver
+from tests.compiling import step
 
 TARGET = Target(
     name="up/b",
@@ -66,6 +67,16 @@ def test_metrics_carry_the_table_s_labels() -> None:
         assert sample in text
     assert "openai/x" not in text
     assert 'direction="completion"' not in text
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_a_total_that_was_told_alone_has_no_direction(calls: int) -> None:
+    metrics = Metrics()
+    attempts = [attempt("up/a", Kind.TIMEOUT)] * (calls - 1) + [attempt("up/a")]
+    report = CallReport(alias="fast", attempts=attempts, tokens={"total": 9}, closed_tokens={"total": 9})
+    metrics.hear([(report, "chat", 200, False, None, None, None, 0.3, 0.0)])
+    metrics.count_shadow(report, target=step("models: {fast: mock/echo}\n").target, kind="ok")
+    assert "direction=" not in shown(metrics)
 
 
 def test_a_request_without_an_alias_is_only_counted() -> None:

@@ -48,6 +48,12 @@ def test_messages_input_leaves_out_what_was_cached() -> None:
     }
 
 
+def test_reasoning_that_is_told_beside_the_completion_is_output() -> None:
+    """It is in the output of Messages, and xAI's total has it."""
+    usage = {"prompt_tokens": 10, "completion_tokens": 7, "total_tokens": 30}
+    assert messages_usage(usage) == {"input_tokens": 10, "output_tokens": 20}
+
+
 @pytest.mark.parametrize(
     ("usage", "counts"),
     [

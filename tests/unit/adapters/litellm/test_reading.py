@@ -85,6 +85,14 @@ def test_counts_of_the_input_come_first_and_those_of_the_output_last() -> None:
     assert made.end()[0]["usage"] == {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
 
 
+def test_a_total_of_more_than_both_is_kept() -> None:
+    """xAI's has reasoning that is told beside the completion."""
+    made = reader(Counting())
+    usage = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 20}
+    read(made, {"say": "a"}, {"end": "stop", "usage": usage})
+    assert made.end()[0]["usage"] == usage
+
+
 def test_tool_calls_end_as_tool_calls() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": None}, "index": 0}
     chunks = read(reader(Counting()), {"call": call}, {"end": "stop"})

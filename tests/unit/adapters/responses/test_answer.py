@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.adapters.responses import Asked, answer, request
+from gateway.operations import OPERATIONS
 from gateway.policy.failures import Kind, UpstreamError
 from gateway.wire.json import JsonObject
 from tests.unit.adapters.responses.checked import asked, checked_response
@@ -166,6 +167,16 @@ def test_token_counts() -> None:
         "output_tokens_details": {"reasoning_tokens": 3},
         "total_tokens": 17,
     }
+
+
+def test_reasoning_that_is_told_beside_the_completion_is_output() -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 8, "total_tokens": 30}
+    found = made(reply("a", usage=usage))["usage"]
+    assert (found["input_tokens"], found["output_tokens"], found["total_tokens"]) == (9, 21, 30)
+    assert OPERATIONS["responses"].tokens({"usage": found}) == {"prompt": 9, "completion": 21}
+    assert OPERATIONS["responses"].tokens({"usage": usage | {"input_tokens": 9, "output_tokens": 8}}) == {
+        "prompt": 9, "completion": 21,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -34,12 +34,22 @@ def test_an_answer_is_settled_by_its_usage() -> None:
         ({"prompt": 30}, (30, 10, 0)),
         ({"completion": 12}, (100, 12, 0)),
         ({"prompt": 30, "completion": 0, "cached": 20}, (30, 10, 20)),
+        ({"total": 150}, (100, 50, 0)),
+        ({"prompt": 0, "completion": 0, "total": 150}, (100, 50, 0)),
+        ({"total": 105}, (100, 10, 0)),
+        ({"total": 50}, (100, 10, 0)),
     ],
 )
 def test_a_count_that_is_not_told_or_is_0_is_that_of_the_text(told: dict[str, int], used: tuple[int, int, int]) -> None:
     """Some servers tell zeros, and a count that cannot be is left out: neither makes an answer cost nothing."""
     report = CallReport(attempts=[attempt(None)], tokens=told)
     assert tokens_used(report, EXPECTED, answered=True, text_bytes=41) == used
+
+
+def test_a_total_alone_counts_of_a_stream_that_broke_too() -> None:
+    report = CallReport(attempts=[attempt(Kind.BAD_RESPONSE)], tokens={"total": 150})
+    assert tokens_used(report, EXPECTED, answered=True, whole=False, text_bytes=40) == (100, 50, 0)
+    assert tokens_used(report, EXPECTED, answered=True, whole=False, text_bytes=400) == (100, 100, 0)
 
 
 def test_the_text_of_an_answer_counts_unless_it_tells_its_output() -> None:
